@@ -1,0 +1,122 @@
+"""genai-bench, imported once: a process that forks a child for each of its command lines.
+
+Run as a script, by path, with genai-bench's own Python and nothing else: ``python _warm.py [TOKENIZER]``. It speaks
+JSON lines. First it writes ``{"ready": version}``. Then it reads ``{"id", "argv", "env", "log", "seed"}`` and answers
+``{"id", "pid"}`` and, once that child has ended, ``{"id", "exit": code}``. Closing its standard input kills every
+child's group and ends it.
+"""
+
+import contextlib
+import ctypes
+import gc
+import json
+import os
+import random
+import select
+import signal
+import sys
+import traceback
+
+# Taken before gevent replaces them: this process runs no greenlets, its children do.
+_select, _waitpid = select.select, os.waitpid
+_OUT = os.dup(1)
+_PR_SET_PDEATHSIG = 1
+
+
+def _say(message):
+    os.write(_OUT, (json.dumps(message) + "\n").encode())
+
+
+def _die_with_parent():
+    if sys.platform.startswith("linux"):
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def _import(tokenizer):
+    import click
+    from genai_bench.cli.cli import benchmark, cli
+    from genai_bench.version import __version__
+
+    for option in benchmark.params:
+        if option.name == "max_time_per_run":
+            # Whole minutes are too coarse for a level of seconds; the code behind the option takes any number.
+            option.type = click.FLOAT
+    if tokenizer:
+        from transformers import AutoTokenizer
+
+        # The first tokenizer costs a second of imports; a run loads its own again.
+        with contextlib.suppress(Exception):
+            AutoTokenizer.from_pretrained(tokenizer)
+    gc.collect()
+    gc.freeze()
+    return cli, __version__
+
+
+def _child(cli, job):
+    os.setsid()
+    _die_with_parent()
+    log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    null = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(null, 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    os.close(_OUT)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.environ.update(job["env"])
+    import numpy
+
+    # Every trial meets the same prompts.
+    random.seed(job["seed"])
+    numpy.random.seed(job["seed"])
+    sys.argv = ["genai-bench", *job["argv"]]
+    code = 1
+    try:
+        cli.main(args=job["argv"], prog_name="genai-bench")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except BaseException:  # noqa: BLE001 - whatever it was, the log and the exit code are how it is told
+        traceback.print_exc()
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def main():
+    # This script's own folder has a module named genai_bench.
+    del sys.path[0]
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    _die_with_parent()
+    os.dup2(2, 1)
+    cli, version = _import(sys.argv[1] if len(sys.argv) > 1 else None)
+    _say({"ready": version})
+    children, buffer = {}, b""
+    while True:
+        ready, _, _ = _select([0], [], [], 0.05 if children else None)
+        for pid in list(children):
+            done, status = _waitpid(pid, os.WNOHANG)
+            if done:
+                _say({"id": children.pop(pid), "exit": os.waitstatus_to_exitcode(status)})
+        if not ready:
+            continue
+        data = os.read(0, 65536)
+        if not data:
+            break
+        buffer += data
+        *lines, buffer = buffer.split(b"\n")
+        for line in lines:
+            job = json.loads(line)
+            pid = os.fork()
+            if pid == 0:
+                _child(cli, job)
+            children[pid] = job["id"]
+            _say({"id": job["id"], "pid": pid})
+    for pid in children:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

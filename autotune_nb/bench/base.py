@@ -1,0 +1,40 @@
+"""The protocol of a benchmark."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from autotune_nb.measurement import Measurement
+
+
+@dataclass(frozen=True)
+class BenchRequest:
+    """What to measure: a server, and where its raw files go."""
+
+    url: str
+    model: str
+    tokenizer: str
+    folder: Path
+    gpu_count: int = 0
+
+
+class Benchmark(Protocol):
+    """Measures a server under a workload, one level after the other."""
+
+    async def prepare(self) -> None:
+        """Pay what is paid once a study. Raises SetupError where the benchmark cannot run here."""
+
+    def measure(self, request: BenchRequest) -> AsyncIterator[Measurement]:
+        """Yield each level's measurement as it lands, invalid ones with their reason.
+
+        Closing the iterator stops the load. Raises MeasurementError where a level never lands.
+        """
+
+    async def fingerprint(self) -> dict[str, Any]:
+        """The benchmark's identity, for the record."""
+
+    async def close(self) -> None:
+        """End what ``prepare`` started."""

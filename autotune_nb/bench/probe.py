@@ -1,0 +1,78 @@
+"""A few real completions before the first level: the server serves, and it is warm."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import aiohttp
+
+from autotune_nb.errors import Failure, FailureKind, MeasurementError
+from autotune_nb.task import Workload
+
+_WORDS = "the tuning of a server is the search for settings that serve its readers well and "
+
+
+async def probe(url: str, model: str, workload: Workload, *, timeout_s: float) -> None:
+    """Send ``workload.warmup_requests`` completions, shaped like the first scenario, one after the other.
+
+    Raises MeasurementError where one is refused, takes over ``timeout_s`` seconds, or is no completion.
+    """
+    if not workload.generates_text:
+        return
+    tokens_in, tokens_out = _shape(workload.scenarios[0])
+    body = {
+        "model": model,
+        "max_tokens": tokens_out,
+        "temperature": 0.0,
+        **workload.request_params,
+        "stream": False,
+    }
+    text = (_WORDS * (tokens_in // 8 + 1))[: tokens_in * 4]
+    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s)) as session:
+        for number in range(workload.warmup_requests):
+            # A different beginning each time, so that no prefix cache answers for the engine.
+            message = {"role": "user", "content": f"{number}: {text}"}
+            await _complete(session, url, {**body, "messages": [message]}, timeout_s)
+
+
+async def _complete(session: aiohttp.ClientSession, url: str, body: dict[str, Any], timeout_s: float) -> None:
+    where = f"{url}/v1/chat/completions"
+    try:
+        async with session.post(where, json=body) as reply:
+            status, text = reply.status, await reply.text(errors="replace")
+    except TimeoutError:
+        raise _failed(
+            f"no completion came from {where} within {timeout_s:g} s", FailureKind.TIMEOUT, "raise deadlines.probe_s"
+        ) from None
+    except aiohttp.ClientError as error:
+        raise _failed(f"{where} broke off: {error}", FailureKind.CRASH) from None
+    if status != 200:
+        raise _failed(f"{where} answered {status}: {text[:300]}", FailureKind.MEASUREMENT)
+    try:
+        data = json.loads(text)
+        choice = data["choices"][0]
+        choice["message"]["content"]
+    except (ValueError, KeyError, IndexError, TypeError):
+        raise _failed(
+            f"the reply of {where} is no completion: {text[:200]!r}", FailureKind.MEASUREMENT,
+            "is this an OpenAI-compatible server?",
+        ) from None
+
+
+def _failed(message: str, kind: FailureKind, hint: str = "") -> MeasurementError:
+    return MeasurementError(Failure(kind, "probe", message, hint=hint))
+
+
+def _shape(scenario: str) -> tuple[int, int]:
+    """About how many tokens a scenario's request reads and writes."""
+    numbers = [int(number) for number in re.findall(r"\d+", scenario)]
+    if scenario.startswith("D") and len(numbers) == 2:
+        return numbers[0], max(2, numbers[1])
+    if scenario.startswith("N") and len(numbers) == 4:
+        return numbers[0], max(2, numbers[2])
+    if scenario.startswith("U") and numbers:
+        half = len(numbers) // 2
+        return numbers[half - 1], max(2, numbers[-1])
+    return 32, 16

@@ -1,0 +1,92 @@
+"""genai-bench's result files, read into measurements."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from autotune_nb.measurement import STATISTICS, Level, Measurement, Validity
+
+_TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
+_RATES = {
+    "output_tokens_per_s": "mean_output_throughput_tokens_per_s",
+    "input_tokens_per_s": "mean_input_throughput_tokens_per_s",
+    "total_tokens_per_s": "mean_total_tokens_throughput_tokens_per_s",
+    "requests_per_s": "requests_per_second",
+}
+_COUNTS = {
+    "input_tokens_mean": ("num_input_tokens", "mean"),
+    "output_tokens_mean": ("num_output_tokens", "mean"),
+    "output_tokens_min": ("num_output_tokens", "min"),
+}
+
+
+def read_level(file: Path) -> dict[str, Any] | None:
+    """A level's file as genai-bench wrote it; None while it is not whole, or where it is no level's file."""
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    aggregated = data.get("aggregated_metrics") if isinstance(data, dict) else None
+    return data if isinstance(aggregated, dict) and aggregated.get("scenario") else None
+
+
+def level_of(data: Mapping[str, Any]) -> Level:
+    """Which level a file is of, read from inside it: its name is rewritten."""
+    aggregated = data["aggregated_metrics"]
+    if aggregated.get("iteration_type") == "batch_size":
+        return Level(aggregated["scenario"], 1, aggregated["batch_size"])
+    return Level(aggregated["scenario"], aggregated["num_concurrency"])
+
+
+def measurement(data: Mapping[str, Any], validity: Validity, *, generates_text: bool = True) -> Measurement:
+    """One level's measurement, in seconds whatever unit the file is in, with every reason why it may be invalid."""
+    aggregated = data["aggregated_metrics"]
+    scale = 0.001 if data.get("_time_unit", "s") == "ms" else 1.0
+    stats: Mapping[str, Any] = aggregated.get("stats") or {}
+    figures: dict[str, float] = {}
+    unusable: list[str] = []
+
+    def take(name: str, value: Any, factor: float = 1.0, *, needed: bool = True) -> None:
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            figures[name] = float(value) * factor
+        elif needed:
+            unusable.append(name)
+
+    for time in _TIMES:
+        for statistic in STATISTICS:
+            # A text's time per token is left out by genai-bench where a reply took under a millisecond.
+            take(f"{time}_{statistic}_s", (stats.get(time) or {}).get(statistic), scale, needed=generates_text)
+    for name, key in _RATES.items():
+        take(name, aggregated.get(key))
+    for statistic in STATISTICS:
+        speed = (stats.get("output_inference_speed") or {}).get(statistic)
+        # Tokens a millisecond, where times are in milliseconds.
+        take(f"request_output_tokens_per_s_{statistic}", speed, 1.0, needed=False)
+    for name, (field, statistic) in _COUNTS.items():
+        take(name, (stats.get(field) or {}).get(statistic), needed=False)
+
+    completed = int(aggregated.get("num_completed_requests") or 0)
+    # error_rate is always 0; the counts tell.
+    failed = int(aggregated.get("num_error_requests") or 0)
+    result = Measurement(
+        level=level_of(data),
+        duration_s=float(aggregated.get("run_duration") or 0.0),
+        num_requests=completed + failed,
+        num_completed_requests=completed,
+        num_failed_requests=failed,
+        figures=figures,
+    )
+    problems = validity.problems(
+        completed=completed,
+        failed=failed,
+        figures=figures,
+        unusable=unusable,
+        error_codes=aggregated.get("error_codes_frequency"),
+        generates_text=generates_text,
+    )
+    return replace(result, problems=problems)

@@ -1,0 +1,239 @@
+"""The command line: run, show, notebook, schema, demo."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any, NoReturn
+
+import click
+
+from autotune_nb.errors import AutotuneError, RunError, SetupError, StudyError, TaskError
+
+_STUDY = click.Path(file_okay=False, path_type=Path)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="autotune_nb", prog_name="autotune-nb")
+def cli() -> None:
+    """Tune the parameters of an LLM inference engine."""
+
+
+@cli.command()
+@click.argument("task", type=click.Path(path_type=Path))
+@click.option("--study", required=True, type=_STUDY, help="The study's folder; one with finished trials goes on.")
+@click.option("--storage", metavar="URL", help="An Optuna storage instead of the folder's SQLite file.")
+@click.option("--trials", type=click.IntRange(min=1), help="How many trials in all, instead of budget.trials.")
+@click.option("--deploy", type=click.Choice(["local", "ome"]), help="Where trials run, instead of deploy.kind.")
+@click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
+def run(task: Path, study: Path, storage: str | None, trials: int | None, deploy: str | None, as_json: bool) -> None:
+    """Tune TASK in the folder STUDY until its budget is spent.
+
+    Exits 0 when at least one trial completed, 1 when none did, 2 for a wrong task or usage. Ctrl-C stops: the running
+    trials are taken down and the next run goes on from here; a second Ctrl-C kills the engines at once.
+    """
+    from autotune_nb.progress import ProgressLines
+    from autotune_nb.session import tune, with_overrides
+    from autotune_nb.task import Task
+
+    with _usage_errors(), _notes():
+        asked = with_overrides(Task.load(task), trials=trials, deploy=deploy)
+        started = tune(asked, study=study, storage=storage)
+    started.subscribe(ProgressLines(asked.goal, asked.num_trials, _say))
+    error = _wait(started)
+    results = started.results()
+    completed = any(trial["state"] == "complete" for trial in results["trials"])
+    if error is not None:
+        if not as_json and isinstance(error, SetupError | TaskError) and not results["trials"]:
+            _fail(2, error)
+        _say(f"error: {error}")
+    if as_json:
+        click.echo(json.dumps(results))
+    else:
+        click.echo(started.report().text())
+        click.echo(f"results: {started.folder / 'results.json'}", err=True)
+    if error is not None and isinstance(error, SetupError | TaskError) and not results["trials"]:
+        sys.exit(2)
+    sys.exit(0 if completed else 1)
+
+
+@cli.command()
+@click.argument("study", type=_STUDY)
+@click.option("--storage", metavar="URL", help="The study's storage, where its password was not written down.")
+@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
+def show(study: Path, storage: str | None, as_json: bool) -> None:
+    """Show a study: finished, interrupted, or running in another process."""
+    from autotune_nb.session import open_study
+
+    with _usage_errors():
+        results = open_study(study, storage=storage)
+    if as_json:
+        click.echo(json.dumps(results))
+    else:
+        click.echo(_table(results))
+    sys.exit(0 if any(trial["state"] == "complete" for trial in results["trials"]) else 1)
+
+
+@cli.command()
+@click.argument("notebook", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The executed one.")
+@click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter; may be repeated.")
+@click.option("--html", is_flag=True, help="Write an HTML file beside it.")
+def notebook(notebook: Path, output: Path, parameters: tuple[tuple[str, str], ...], html: bool) -> None:
+    """Execute NOTEBOOK with papermill.
+
+    Fails if a cell fails, a run in it failed, or a run was left unawaited.
+    """
+    _execute(notebook, output, dict(parameters), html=html)
+
+
+@cli.command()
+def schema() -> None:
+    """Print the JSON Schema of a task file."""
+    from autotune_nb.task import Task
+
+    click.echo(json.dumps(Task.model_json_schema(), indent=2))
+
+
+@cli.command()
+@click.option("--study", type=_STUDY, default=Path("runs/quickstart"), show_default=True, help="The study's folder.")
+@click.option("--task", type=click.Path(path_type=Path), help="Another task than the quickstart's.")
+@click.option("--trials", type=click.IntRange(min=1), help="How many trials in all.")
+def demo(study: Path, task: Path | None, trials: int | None) -> None:
+    """Tune a real llama.cpp server on this machine through the quickstart notebook."""
+    from autotune_nb.resources import shared_folder
+
+    with _usage_errors():
+        source = shared_folder("notebooks")
+    file = task or source / "tasks" / "quickstart.yaml"
+    if not file.is_file():
+        _fail(2, TaskError(f"there is no task file {str(file)!r}"))
+    click.echo(f"tuning llama.cpp's server as {file} says; the study is kept in {study}")
+    click.echo("the model's weights are random: its text is noise, its speed is real\n")
+    parameters = {"task": str(file.absolute()), "study": str(study.absolute())}
+    if trials is not None:
+        parameters["trials"] = str(trials)
+    _execute(source / "01_quickstart.ipynb", study / "quickstart.ipynb", parameters, html=True)
+    click.echo()
+    from autotune_nb.session import open_study
+
+    with _usage_errors():
+        click.echo(_table(open_study(study)))
+
+
+def _execute(notebook: Path, output: Path, parameters: dict[str, str], *, html: bool) -> None:
+    from autotune_nb.notebook import execute
+
+    values = {name: _value(text) for name, text in parameters.items()}
+    try:
+        for file in execute(notebook, output, parameters=values, say=click.echo, html=html):
+            click.echo(f"wrote {file}")
+    except SetupError as error:
+        _fail(2, error)
+    except RunError as error:
+        _fail(1, error)
+
+
+def _value(text: str) -> Any:
+    """A parameter as papermill takes it: a number, true, false, null or JSON where it reads as one, else text."""
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _wait(run: Any) -> BaseException | None:
+    """Wait for a run while signals stop it; what ended it before its time, or None."""
+    asked = threading.Event()
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        again = asked.is_set()
+        asked.set()
+        _say("killing the engines" if again else "stopping: the running trials are taken down (again to kill them)")
+        run.stop(now=again)
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        run.wait()
+    except RunError:
+        return None
+    except BaseException as error:  # noqa: BLE001 - said by the caller, with its exit code
+        return error
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return None
+
+
+@contextmanager
+def _usage_errors() -> Iterator[None]:
+    try:
+        yield
+    except (TaskError, SetupError, StudyError) as error:
+        _fail(2, error)
+
+
+@contextmanager
+def _notes() -> Iterator[None]:
+    """What a prototype's task could not carry over, said in lines of its own."""
+    from autotune_nb.task_file import PrototypeWarning
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    for warning in caught:
+        if issubclass(warning.category, PrototypeWarning):
+            _say(f"note: {warning.message}")
+        else:
+            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+def _fail(code: int, error: AutotuneError) -> NoReturn:
+    _say("error: " + " ".join(str(error).split("\n")))
+    sys.exit(code)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _table(results: dict[str, Any]) -> str:
+    lines = [f"{results['study']}: {results['state']}, {len(results['trials'])} trials, {results['elapsed_s']:.0f} s"]
+    for trial in results["trials"]:
+        values = ", ".join(f"{name} = {value:.4g}" for name, value in trial["values"].items())
+        broken = [name for name, violation in trial["limits"].items() if violation > 0]
+        params = " ".join(f"{k}={v}" for k, v in trial["params"].items()) or "the engine's default configuration"
+        failure = trial["failure"]
+        told = values or (f"{failure['kind']} in {failure['phase']}: {failure['message']}" if failure else "")
+        if broken:
+            told += f" (breaks {', '.join(broken)})"
+        lines.append(f"{trial['number']:>4}  {trial['state']:<11} {told:<36}  {params}")
+    best = results["best"]
+    if best is None:
+        lines.append("no best configuration yet")
+        return "\n".join(lines)
+    default = next((t for t in results["trials"] if t["baseline"] and t["state"] == "complete"), None)
+    lines.append(f"\nbest is trial {best['number']}")
+    if default is not None and default["number"] != best["number"]:
+        (figure, value), (_, base) = next(iter(best["values"].items())), next(iter(default["values"].items()))
+        lines[-1] += f": {figure} {value:.4g} against {base:.4g} of the engine's default, {value / base:.2f} times"
+    elif default is not None:
+        lines[-1] += ", the engine's default: nothing tried beats it"
+    lines += ["", best["command"] or ""]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """The entry point of ``autotune-nb``."""
+    cli(prog_name="autotune-nb")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""A small process between this package and an engine: when its standard input closes, the engine's group goes.
+
+Run as a script, by path, with nothing but the standard library: ``python -I _guard.py GRACE_S LOG -- COMMAND…``. It
+starts COMMAND in a session of its own, writes one JSON line ``{"pid": …}``, and waits. The command's end, the end of
+standard input (its parent died, however) or SIGTERM makes it take the whole group down (SIGTERM, after GRACE_S
+seconds SIGKILL; at once if it reads the line ``kill``), with what left the group as far as the system tells. Its last
+line is ``{"exit": code}``.
+"""
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import signal
+import subprocess
+import sys
+import time
+
+_PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_LINUX = sys.platform.startswith("linux")
+
+
+def _prctl(option, value):
+    if _LINUX:
+        with contextlib.suppress(OSError, AttributeError):
+            ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
+
+
+def _children():
+    """Every descendant: this process is a subreaper, so those whose parents died are its own children."""
+    found, todo = [], [os.getpid()]
+    while todo:
+        pid = todo.pop()
+        try:
+            for task in os.listdir(f"/proc/{pid}/task"):
+                with open(f"/proc/{pid}/task/{task}/children") as file:  # noqa: PTH123
+                    pids = [int(word) for word in file.read().split()]
+                found += pids
+                todo += pids
+        except OSError:
+            continue
+    return found
+
+
+def _signal_all(group, number):
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, number)
+    for pid in _children() if _LINUX else []:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.kill(pid, number)
+
+
+def _reap():
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _group_alive(group):
+    if _LINUX:
+        return bool(_children())
+    try:
+        os.killpg(group, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def main():
+    grace_s, log, separator, *command = sys.argv[1:]
+    assert separator == "--"
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    wake_read, wake_write = os.pipe()
+    os.set_blocking(wake_write, False)
+    signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+    terminated = []
+    signal.signal(signal.SIGTERM, lambda *_: terminated.append(True))
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+
+    def in_child():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)
+        _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+
+    try:
+        with open(log, "ab", buffering=0) as output:  # noqa: PTH123
+            child = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                preexec_fn=in_child,  # noqa: PLW1509
+            )
+    except OSError as error:
+        _say({"error": str(error)})
+        return 127
+    _say({"pid": child.pid})
+
+    hurry, watch_input, stopping, killed, code = False, True, 0.0, False, None
+    while True:
+        if code is None:
+            code = child.poll()
+        else:
+            _reap()
+        if code is not None and not _group_alive(child.pid):
+            break
+        now = time.monotonic()
+        if not stopping and (code is not None or terminated or not watch_input):
+            stopping = now
+            _signal_all(child.pid, signal.SIGTERM)
+        if stopping and not killed and (hurry or now - stopping > float(grace_s)):
+            killed = True
+        if killed:
+            _signal_all(child.pid, signal.SIGKILL)
+        ready, _, _ = select.select(
+            [wake_read, 0] if watch_input else [wake_read], [], [], 0.02 if killed else 0.1 if stopping else None
+        )
+        if wake_read in ready:
+            os.read(wake_read, 1024)
+        if 0 in ready:
+            words = os.read(0, 1024)
+            hurry = hurry or b"kill" in words
+            if not words or b"stop" in words or b"kill" in words:
+                watch_input = b"stop" in words and b"kill" not in words
+                if not stopping:
+                    stopping = time.monotonic()
+                    _signal_all(child.pid, signal.SIGTERM)
+    _say({"exit": code})
+    return 0
+
+
+def _say(message):
+    # The parent may be gone; the engine's end does not depend on anybody listening.
+    with contextlib.suppress(OSError):
+        os.write(1, (json.dumps(message) + "\n").encode())
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,61 @@
+"""An engine's log: its telling lines, and what kind of failure they speak of."""
+
+from __future__ import annotations
+
+import re
+import signal
+from collections.abc import Sequence
+from pathlib import Path
+
+from autotune_nb.engines.base import COMMON_PATTERNS, Engine, LogPattern
+from autotune_nb.errors import Failure, FailureKind
+
+_READ_BYTES = 256_000
+_KEEP_LINES = 8
+_MAX_CHARS = 400
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+_BAD = re.compile(r"error|fail|fatal|exception|abort|invalid|unable|cannot|out of memory|terminate called", re.I)
+
+
+def tail(log: Path) -> list[str]:
+    """The log's last lines, without terminal escapes; empty where there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - _READ_BYTES))
+            text = file.read().decode("utf-8", errors="replace")
+    except OSError:
+        return []
+    return [line for raw in text.splitlines() if (line := _ESCAPES.sub("", raw).rstrip())]
+
+
+def diagnose(log: Path, engine: Engine, *, phase: str, exit_code: int | None, message: str) -> Failure:
+    """What the log and the exit code say about a dead or silent engine.
+
+    ``exit_code`` None means that it still ran when its time was up.
+    """
+    lines = tail(log)
+    match = _match(lines, (*engine.patterns, *COMMON_PATTERNS))
+    kind, hint, telling = FailureKind.CRASH, "", _telling(lines)
+    if exit_code is None:
+        kind, hint = FailureKind.TIMEOUT, "raise deadlines.ready_s if the engine is only slow"
+    elif exit_code == -signal.SIGKILL:
+        kind, hint = FailureKind.OUT_OF_MEMORY, "it was killed from outside, most often by the system for its memory"
+    if match is not None and not (exit_code is None and match[0].kind is FailureKind.CONFIGURATION):
+        pattern, line = match
+        kind, hint = pattern.kind, pattern.hint or hint
+        telling = [line, *(other for other in telling if other != line)]
+    return Failure(kind, phase, message, tuple(line[:_MAX_CHARS] for line in telling[:_KEEP_LINES]), hint)
+
+
+def _match(lines: Sequence[str], patterns: Sequence[LogPattern]) -> tuple[LogPattern, str] | None:
+    for pattern in patterns:
+        for line in reversed(lines):
+            if pattern.pattern.search(line):
+                return pattern, line
+    return None
+
+
+def _telling(lines: Sequence[str]) -> list[str]:
+    bad = [line for line in lines if _BAD.search(line)]
+    return bad[-_KEEP_LINES:] if bad else list(lines[-_KEEP_LINES:])

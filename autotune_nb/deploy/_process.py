@@ -1,0 +1,160 @@
+"""An engine's process group under its guard: started, watched, taken down with a deadline."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import psutil
+
+from autotune_nb.errors import SetupError
+
+_GUARD = Path(__file__).with_name("_guard.py")
+#: Engine processes carry these in their environment, so that a sweep finds them without any record.
+STUDY_LABEL = "AUTOTUNE_NB_STUDY"
+TRIAL_LABEL = "AUTOTUNE_NB_TRIAL"
+
+
+class GuardedProcess:
+    """A command in a process group of its own, which does not outlive this process, however this one ends."""
+
+    def __init__(self, guard: asyncio.subprocess.Process, pid: int, grace_s: float) -> None:
+        self._guard = guard
+        self._grace_s = grace_s
+        self._exit = asyncio.ensure_future(self._read_exit())
+        self.pid = pid
+
+    @classmethod
+    async def start(
+        cls, argv: Sequence[str], *, env: Mapping[str, str], log: Path, grace_s: float, cwd: Path | None = None
+    ) -> GuardedProcess:
+        """Start it, output to ``log``. Raises SetupError where the program cannot be executed."""
+        guard = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-I",
+            str(_GUARD),
+            str(grace_s),
+            str(log),
+            "--",
+            *argv,
+            env=dict(env),
+            cwd=cwd,
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        assert guard.stdout is not None
+        try:
+            line = await guard.stdout.readline()
+            hello = json.loads(line) if line else {"error": f"its guard ended with code {await guard.wait()}"}
+        except BaseException:
+            guard.kill()
+            await guard.wait()
+            raise
+        if "error" in hello:
+            await guard.wait()
+            raise SetupError(f"{argv[0]!r} cannot be started: {hello['error']}", field="engine.executable")
+        return cls(guard, hello["pid"], grace_s)
+
+    async def _read_exit(self) -> int:
+        assert self._guard.stdout is not None
+        line = await self._guard.stdout.readline()
+        await self._guard.wait()
+        return int(json.loads(line)["exit"]) if line else -signal.SIGKILL
+
+    @property
+    def exit_code(self) -> int | None:
+        """The command's exit code once it and its group are gone; negative for a signal."""
+        return self._exit.result() if self._exit.done() and not self._exit.cancelled() else None
+
+    async def wait(self) -> int:
+        """Wait for the command's own end."""
+        return await asyncio.shield(self._exit)
+
+    def _tell(self, word: bytes) -> None:
+        stdin = self._guard.stdin
+        if stdin is not None and not stdin.is_closing():
+            with contextlib.suppress(OSError, RuntimeError):
+                stdin.write(word)
+
+    def kill(self) -> None:
+        """SIGKILL to the whole group at once, without waiting for it."""
+        self._tell(b"kill\n")
+
+    async def stop(self, *, at_once: bool = False) -> bool:
+        """Take the group down: SIGTERM, after the grace SIGKILL. True once it is gone, False if the deadline passed."""
+        self._tell(b"kill\n" if at_once else b"stop\n")
+        try:
+            async with asyncio.timeout(self._grace_s + 10):
+                await asyncio.shield(self._exit)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.pid, signal.SIGKILL)
+            return self._exit.done()
+        return True
+
+
+def group_listens(pid: int, port: int) -> bool | None:
+    """Whether the group of ``pid`` listens on the port; None where the system does not tell."""
+    try:
+        for process in _group(pid):
+            for connection in process.net_connections("tcp"):
+                if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
+                    return True
+    except psutil.Error:
+        return None
+    return False
+
+
+def _group(pid: int) -> list[psutil.Process]:
+    leader = psutil.Process(pid)
+    return [leader, *leader.children(recursive=True)]
+
+
+def port_owner(port: int) -> str | None:
+    """Who listens on a local port, in words; None where nobody does."""
+    try:
+        for connection in psutil.net_connections("tcp"):
+            if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
+                if connection.pid is None:
+                    return "another user's process"
+                with contextlib.suppress(psutil.Error):
+                    return f"{psutil.Process(connection.pid).name()} (pid {connection.pid})"
+                return f"pid {connection.pid}"
+    except psutil.AccessDenied:
+        return None
+    return None
+
+
+def labelled(study: str) -> list[psutil.Process]:
+    """Every process whose environment carries the study's label, as far as this user may look."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.environ().get(STUDY_LABEL) == study and process.pid != os.getpid():
+                found.append(process)
+    return found
+
+
+def kill_labelled(study: str, *, grace_s: float = 3.0) -> list[str]:
+    """Take down what an earlier process of the study left; one line for each process."""
+    processes = labelled(study)
+    lines = []
+    for process in processes:
+        with contextlib.suppress(psutil.Error, OSError):
+            trial = process.environ().get(TRIAL_LABEL, "?")
+            lines.append(f"removed pid {process.pid} ({process.name()}) that trial {trial} had left behind")
+            process.terminate()
+    _, alive = psutil.wait_procs(processes, timeout=grace_s)
+    for process in alive:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(alive, timeout=grace_s)
+    return lines

@@ -1,0 +1,329 @@
+"""Trials as local processes: a free port, a process group each, GPUs by CUDA_VISIBLE_DEVICES."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from autotune_nb.deploy._log import diagnose, tail
+from autotune_nb.deploy._process import (
+    STUDY_LABEL,
+    TRIAL_LABEL,
+    GuardedProcess,
+    group_listens,
+    kill_labelled,
+    port_owner,
+)
+from autotune_nb.deploy.base import DeployRequest, Endpoint
+from autotune_nb.engines.base import Engine
+from autotune_nb.engines.random_model import write_random_model
+from autotune_nb.engines.registry import program_for
+from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
+from autotune_nb.parameters import Value
+from autotune_nb.task import Task
+
+_PORT_TRIES = 3
+_FIRST_POLL_S, _LONGEST_POLL_S = 0.02, 0.5
+
+
+@dataclass
+class _Running:
+    """A local engine that answers."""
+
+    endpoint: Endpoint
+    process: GuardedProcess
+    engine: Engine
+
+    async def died(self) -> None:
+        code = await self.process.wait()
+        log = self.endpoint.log
+        assert log is not None
+        message = f"the engine ended with {exit_words(code)} while it was being measured"
+        raise DeployError(diagnose(log, self.engine, phase="benchmark", exit_code=code, message=message))
+
+
+class LocalDeployer:
+    """Deploys a task's engine as processes of this machine."""
+
+    def __init__(self, task: Task, engine: Engine, *, study_id: str, folder: Path) -> None:
+        self._task = task
+        self._engine = engine
+        self._study_id = study_id
+        self._folder = folder
+        self._program: Sequence[str] = ()
+        self._model = task.model.id_or_path or str(folder / "model" / "model.gguf")
+        self._tokenizer = task.model.tokenizer or ""
+        self._gpus = GpuSlots(task.deploy.gpus)
+        self._hurry = False
+
+    async def prepare(self) -> None:
+        task = self._task
+        self._program = program_for(task, self._engine)
+        shape = task.model.random_weights
+        if shape is not None:
+            model, tokenizer = await asyncio.to_thread(write_random_model, shape, self._folder / "model")
+            self._model, self._tokenizer = str(model), task.model.tokenizer or str(tokenizer)
+        else:
+            self._model = local_model(self._model, self._engine)
+            self._tokenizer = self._tokenizer or default_tokenizer(self._model)
+        if task.deploy.port is not None:
+            owner = port_owner(task.deploy.port)
+            if owner:
+                raise SetupError(f"port {task.deploy.port} is in use by {owner}; leave it out for a free one",
+                                 field="deploy.port")
+        need = self._gpus_needed({})
+        if self._gpus.total is not None and need > self._gpus.total:
+            raise SetupError(f"{need} GPUs a trial, but only {self._gpus.total} are given", field="deploy.gpus")
+
+    async def sweep(self) -> list[str]:
+        return await asyncio.to_thread(kill_labelled, self._study_id)
+
+    def hurry(self) -> None:
+        self._hurry = True
+
+    def command(self, params: Mapping[str, Value]) -> list[str]:
+        program = self._program
+        if not program:
+            # Asked about a study that is only looked at: the program may not be here.
+            with contextlib.suppress(SetupError):
+                program = program_for(self._task, self._engine)
+        return self._argv(params, self._task.deploy.port or self._engine.default_port, program)
+
+    async def fingerprint(self) -> dict[str, Any]:
+        path = Path(self._model)
+        model: dict[str, Any] = {"id_or_path": self._model}
+        if path.is_file():
+            stat = path.stat()
+            model |= {"bytes": stat.st_size, "modified": int(stat.st_mtime)}
+        if self._task.model.random_weights is not None:
+            model["random_weights"] = self._task.model.random_weights.model_dump()
+        return {"engine": self._engine.name, "engine_version": await self._version(), "model": model}
+
+    async def _version(self) -> str | None:
+        if not self._engine.version_args:
+            return None
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *self._program,
+                *self._engine.version_args,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=asyncio.subprocess.STDOUT,
+            )
+        except OSError:
+            return None
+        try:
+            async with asyncio.timeout(60):
+                output, _ = await process.communicate()
+        except TimeoutError:
+            return None
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
+        words = [line for line in output.decode(errors="replace").splitlines() if "version" in line.lower() or line]
+        told = [line for line in words if any(c.isdigit() for c in line)]
+        return told[0].strip()[:120] if told and process.returncode == 0 else None
+
+    @contextlib.asynccontextmanager
+    async def deploy(self, request: DeployRequest) -> AsyncIterator[_Running]:
+        gpus = self._gpus_needed(request.params)
+        async with self._gpus.hold(gpus) as held:
+            for attempt in range(1, _PORT_TRIES + 1):
+                running = await self._start(request, held)
+                try:
+                    try:
+                        await self._until_healthy(running)
+                    except DeployError as error:
+                        # Somebody took the port between our looking for it and the engine's binding it.
+                        taken = error.failure.kind is FailureKind.INFRASTRUCTURE and self._task.deploy.port is None
+                        if taken and attempt < _PORT_TRIES:
+                            continue
+                        raise
+                    yield running
+                    return
+                finally:
+                    await self._take_down(running, request)
+
+    async def _start(self, request: DeployRequest, held: Sequence[int] | None) -> _Running:
+        port = self._task.deploy.port or free_port(self._task.deploy.host)
+        argv = self._argv(request.params, port, self._program)
+        log = request.folder / "engine.log"
+        env = {
+            **os.environ,
+            **self._task.engine.env,
+            STUDY_LABEL: self._study_id,
+            TRIAL_LABEL: str(request.trial),
+        }
+        if held is not None:
+            env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in held)
+        process = await GuardedProcess.start(argv, env=env, log=log, grace_s=self._task.deadlines.stop_s)
+        endpoint = Endpoint(
+            url=f"http://{self._task.deploy.host}:{port}",
+            model=self._served_name(),
+            tokenizer=self._tokenizer,
+            command=tuple(argv),
+            gpu_count=len(held or ()),
+            log=log,
+        )
+        return _Running(endpoint, process, self._engine)
+
+    async def _until_healthy(self, running: _Running) -> None:
+        """Poll the health path until it answers 200, the process ends, or the deadline passes."""
+        deadline_s = self._task.deadlines.ready_s
+        url = running.endpoint.url + self._engine.health_path
+        log = running.endpoint.log
+        assert log is not None
+        pause = _FIRST_POLL_S
+        try:
+            async with asyncio.timeout(deadline_s), aiohttp.ClientSession() as session:
+                while True:
+                    code = running.process.exit_code
+                    if code is not None:
+                        message = f"the engine ended with {exit_words(code)} before it was healthy"
+                        raise DeployError(
+                            diagnose(log, self._engine, phase="deploy", exit_code=code, message=message)
+                        )
+                    if await _answers(session, url):
+                        self._require_ours(running)
+                        return
+                    with contextlib.suppress(TimeoutError):
+                        async with asyncio.timeout(pause):
+                            await running.process.wait()
+                    pause = min(pause * 1.5, _LONGEST_POLL_S)
+        except TimeoutError:
+            message = f"the engine was not healthy at {url} after {deadline_s:g} s"
+            raise DeployError(
+                diagnose(log, self._engine, phase="deploy", exit_code=None, message=message)
+            ) from None
+
+    def _require_ours(self, running: _Running) -> None:
+        """A stranger on the port must not be measured in the engine's place."""
+        port = int(running.endpoint.url.rsplit(":", 1)[1])
+        if group_listens(running.process.pid, port) is False:
+            owner = port_owner(port) or "another program"
+            message = f"port {port} is answered by {owner}, not by the engine"
+            raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message))
+
+    async def _take_down(self, running: _Running, request: DeployRequest) -> None:
+        request.on_phase("stop")
+        stopping = asyncio.ensure_future(running.process.stop(at_once=self._hurry))
+        cancelled = False
+        while not stopping.done():
+            try:
+                await asyncio.shield(stopping)
+            except asyncio.CancelledError:
+                # A second request to stop makes it quick; it never leaves the engine behind.
+                cancelled = True
+                running.process.kill()
+        if not stopping.result():
+            message = f"pid {running.process.pid} of trial {request.trial} could not be taken down"
+            raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "stop", message, tuple(tail(running.endpoint.log)[-3:])
+                                      if running.endpoint.log else ()))
+        if cancelled:
+            raise asyncio.CancelledError
+
+    def _argv(self, params: Mapping[str, Value], port: int, program: Sequence[str]) -> list[str]:
+        spec = self._task.engine
+        return self._engine.argv(
+            program=program or self._engine.program,
+            model=self._model,
+            served_name=self._served_name(),
+            host=self._task.deploy.host,
+            port=port,
+            params=params,
+            space=self._task.parameters,
+            args=spec.args,
+            raw_args=spec.raw_args,
+        )
+
+    def _served_name(self) -> str:
+        if self._task.model.served_name:
+            return self._task.model.served_name
+        return Path(self._model).name if Path(self._model).exists() else self._model
+
+    def _gpus_needed(self, params: Mapping[str, Value]) -> int:
+        if self._task.deploy.gpus is None:
+            return 0
+        fixed = {**self._task.engine.args, **params}
+        return self._task.deploy.gpus_per_trial or self._engine.gpus(fixed)
+
+
+class GpuSlots:
+    """The GPUs trials may hold, given out in the order asked; None means that GPUs are not managed."""
+
+    def __init__(self, gpus: Sequence[int] | None) -> None:
+        self.total = None if gpus is None else len(gpus)
+        self._free = sorted(gpus or ())
+        self._changed = asyncio.Condition()
+
+    @contextlib.asynccontextmanager
+    async def hold(self, count: int) -> AsyncIterator[list[int] | None]:
+        """Wait for ``count`` GPUs and hold them. Raises DeployError where there are not that many at all."""
+        if self.total is None:
+            yield None
+            return
+        if count > self.total:
+            message = f"the configuration needs {count} GPUs, only {self.total} are given"
+            raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", message, hint="see deploy.gpus"))
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._free) >= count)
+            held, self._free = self._free[:count], self._free[count:]
+        try:
+            yield held
+        finally:
+            self._free = sorted([*self._free, *held])
+            async with self._changed:
+                self._changed.notify_all()
+
+
+def free_port(host: str) -> int:
+    """A port that was free a moment ago."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
+        probe.bind((host, 0))
+        return int(probe.getsockname()[1])
+
+
+def local_model(name: str, engine: Engine) -> str:
+    """The model's absolute path, or its hub name. Raises SetupError for a path that does not exist."""
+    path = Path(name).expanduser()
+    if path.exists():
+        return str(path.absolute())
+    looks_like_path = name.startswith((".", "/", "~")) or path.suffix == ".gguf" or name.count("/") > 1
+    if looks_like_path or engine.name == "llama_cpp":
+        raise SetupError(f"there is no model at {name!r}", field="model.id_or_path")
+    return name
+
+
+def default_tokenizer(model: str) -> str:
+    """The tokenizer beside a model: its folder, a ``tokenizer`` folder beside its file, or the model's hub name."""
+    path = Path(model)
+    if path.is_file():
+        for folder in (path.parent / "tokenizer", path.parent):
+            if (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file():
+                return str(folder)
+        raise SetupError(
+            f"there is no tokenizer beside {model!r}; name its folder or its model's hub name", field="model.tokenizer"
+        )
+    return model
+
+
+def exit_words(code: int) -> str:
+    """An exit code in words."""
+    return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+    try:
+        async with session.get(url, timeout=aiohttp.ClientTimeout(total=5)) as reply:
+            return reply.status == 200
+    except (aiohttp.ClientError, TimeoutError, OSError):
+        return False

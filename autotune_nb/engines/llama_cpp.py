@@ -1,0 +1,89 @@
+"""llama.cpp's server: ``llama-server`` where there is one, otherwise the server that xllamacpp carries."""
+
+from __future__ import annotations
+
+import importlib.util
+import shutil
+import sys
+
+from autotune_nb.engines.base import Engine, Flag, LogPattern
+from autotune_nb.errors import FailureKind
+
+CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+_QUANTIZED = "('q8_0', 'q4_0', 'q4_1', 'iq4_nl', 'q5_0', 'q5_1')"
+
+LLAMA_CPP = Engine(
+    name="llama_cpp",
+    program=("llama-server",),
+    model_flag="--model",
+    served_name_flag="--alias",
+    default_port=8080,
+    backend="vllm",  # llama.cpp honours ignore_eos, which genai-bench's openai backend drops
+    metrics_engine="LlamaCPP",
+    # By default the server changes what is unset to fit memory, so a trial would not measure what it asked for.
+    fixed={"fit": "off"},
+    flags=(
+        Flag("threads", "int", "threads that generate", low=1, high=16, spelling="--threads", aliases=("t",), minimum=-1),
+        Flag("threads_batch", "int", "threads that read prompts", low=1, high=16, aliases=("tb",), minimum=-1),
+        Flag("parallel", "int", "slots: requests served at a time", default=-1, low=1, high=64, log=True,
+             aliases=("np",), minimum=-1),
+        Flag("ctx_size", "int", "context, shared by the slots; 0 is the model's own", default=0, minimum=0,
+             aliases=("c",)),
+        Flag("batch_size", "int", "logical batch of prompt tokens", default=2048, low=32, high=8192, log=True,
+             aliases=("b",), minimum=1),
+        Flag("ubatch_size", "int", "physical batch of prompt tokens", default=512, low=32, high=8192, log=True,
+             aliases=("ub",), minimum=1),
+        Flag("flash_attn", "choice", "flash attention", default="auto", values=("on", "off", "auto"), aliases=("fa",)),
+        Flag("cache_type_k", "choice", "type of the K cache", default="f16", values=CACHE_TYPES, aliases=("ctk",)),
+        Flag("cache_type_v", "choice", "type of the V cache", default="f16", values=CACHE_TYPES, aliases=("ctv",)),
+        Flag("cont_batching", "bool", "continuous batching", default=True, style="negatable", aliases=("cb",)),
+        Flag("kv_unified", "bool", "one KV buffer for all slots", style="negatable", aliases=("kvu",)),
+        Flag("kv_offload", "bool", "KV cache on the GPU", default=True, style="negatable"),
+        Flag("op_offload", "bool", "host tensors' operations on the GPU", default=True, style="negatable"),
+        Flag("repack", "bool", "repack weights for this CPU", default=True, style="negatable"),
+        Flag("cache_prompt", "bool", "reuse the prompt cache of a slot", default=True, style="negatable"),
+        Flag("warmup", "bool", "an empty run before the first request", default=True, style="negatable"),
+        Flag("n_gpu_layers", "int", "layers on the GPU", default="auto", low=0, high=128, values=(),
+             aliases=("ngl", "gpu_layers"), minimum=-2),
+        Flag("split_mode", "choice", "how a model is split over GPUs", default="layer",
+             values=("none", "layer", "row"), aliases=("sm",)),
+        Flag("tensor_split", "str", "share of the model on each GPU, such as 3,1", aliases=("ts",)),
+        Flag("n_cpu_moe", "int", "layers whose experts stay on the CPU", low=0, high=64, aliases=("ncmoe",), minimum=0),
+        Flag("cache_ram", "int", "MiB of prompt cache in RAM; 0 is off", default=8192, aliases=("cram",), minimum=-1),
+        Flag("cache_reuse", "int", "smallest chunk reused by shifting, in tokens", default=0, minimum=0),
+        Flag("numa", "choice", "NUMA strategy", values=("distribute", "isolate", "numactl")),
+        Flag("prio", "int", "priority of the threads, -1 to 3", default=0, low=-1, high=3, minimum=-1),
+        Flag("poll", "int", "how eagerly threads poll for work, 0 to 100", default=50, low=0, high=100, minimum=0),
+        Flag("threads_http", "int", "threads that answer HTTP", low=1, high=32, minimum=-1),
+        Flag("fit", "choice", "change what is unset so that it fits memory", default="on", values=("on", "off")),
+    ),
+    rules=(
+        "ubatch_size <= batch_size",
+        f"cache_type_v not in {_QUANTIZED} or flash_attn != 'off'",
+    ),
+    patterns=(
+        LogPattern.of(
+            r"failed to allocate|unable to allocate|ggml_.*alloc.*failed",
+            FailureKind.OUT_OF_MEMORY,
+            "a smaller ctx_size, fewer parallel slots, or a quantized cache",
+        ),
+        LogPattern.of(
+            r"V cache quantization requires flash_attn", FailureKind.CONFIGURATION, "set flash_attn to on or auto"
+        ),
+        LogPattern.of(
+            r"failed to (load|open|read).*model|error loading model|invalid magic|gguf_init_from_file|model file .* does not",
+            FailureKind.CONFIGURATION,
+            "look at the model's path: it must be a GGUF file",
+        ),
+    ),
+)
+
+
+def llama_program() -> tuple[str, ...] | None:
+    """What starts llama.cpp's server here: ``llama-server`` on the PATH, else xllamacpp's; None without either."""
+    found = shutil.which("llama-server")
+    if found:
+        return (found,)
+    if importlib.util.find_spec("xllamacpp") is not None:
+        return (sys.executable, "-m", "autotune_nb.engines.llama_server")
+    return None

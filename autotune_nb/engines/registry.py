@@ -1,0 +1,124 @@
+"""From a task to its engine: the catalog entry, the program that starts it, the rules that apply."""
+
+from __future__ import annotations
+
+import importlib.util
+import shlex
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from autotune_nb.engines.base import Engine
+from autotune_nb.engines.command import command_engine
+from autotune_nb.engines.llama_cpp import LLAMA_CPP, llama_program
+from autotune_nb.engines.sglang import SGLANG
+from autotune_nb.engines.vllm import VLLM
+from autotune_nb.errors import SetupError, UnknownNameError
+from autotune_nb.parameters import Value
+from autotune_nb.space import Rule, SearchSpace
+from autotune_nb.task import Task
+
+_ENGINES = {engine.name: engine for engine in (LLAMA_CPP, VLLM, SGLANG)}
+
+
+def engine_named(name: str) -> Engine:
+    """The catalog entry of an engine. Raises UnknownNameError."""
+    try:
+        return _ENGINES[name]
+    except KeyError:
+        raise UnknownNameError("engine", name, _ENGINES) from None
+
+
+def engine_for(task: Task) -> Engine:
+    """The task's engine, every parameter checked against its catalog.
+
+    Raises TaskError for a flag that the engine does not have, or a value of the wrong type.
+    """
+    spec = task.engine
+    engine = command_engine(spec.command) if spec.command is not None else engine_named(spec.kind)
+    if spec.health_path is not None:
+        engine = replace(engine, health_path=spec.health_path)
+    for name, parameter in task.parameters.items():
+        engine.check(name, parameter, field=f"parameters.{name}")
+    for name in spec.args:
+        if task.engine.kind != "command" and engine.flag_named(name) is None:
+            raise UnknownNameError(
+                f"{engine.name} flag",
+                name,
+                [flag.name for flag in engine.flags],
+                field=f"engine.args.{name}",
+                hint="to pass it all the same, use engine.raw_args",
+            )
+    return engine
+
+
+def space_for(task: Task, engine: Engine) -> SearchSpace:
+    """The task's space with those of the engine's own rules that a tuned parameter takes part in.
+
+    What the task does not tune counts with the value it fixes, or else with the engine's default; a rule with a name
+    whose value is unknown is not held against a point.
+    """
+    names = {_canonical(engine, name): name for name in task.parameters}
+    fixed: dict[str, Value] = {flag.name: flag.default for flag in engine.flags}
+    fixed |= {_canonical(engine, name): value for name, value in task.engine.args.items()}
+    written = {rule.text for rule in task.space.rules}
+    rules = [
+        EngineRule(text, names, fixed)
+        for text in engine.rules
+        if text not in written and names.keys() & set(Rule(text, list(fixed)).names)
+    ]
+    space = SearchSpace(task.parameters, (*task.space.rules, *rules))
+    space.require_allowed()
+    return space
+
+
+class EngineRule(Rule):
+    """A rule of the engine's catalog, told under which names the task tunes its flags."""
+
+    def __init__(self, text: str, tuned: Mapping[str, str], fixed: Mapping[str, Value]) -> None:
+        super().__init__(text, list(fixed))
+        self._tuned = tuned
+        self._fixed = fixed
+
+    def allows(self, point: Mapping[str, Value]) -> bool:
+        values = {n: point.get(self._tuned[n]) if n in self._tuned else self._fixed[n] for n in self.names}
+        return super().allows(values)
+
+
+def _canonical(engine: Engine, name: str) -> str:
+    flag = engine.flag_named(name)
+    return flag.name if flag else name
+
+
+def program_for(task: Task, engine: Engine) -> Sequence[str]:
+    """The program that starts the engine here. Raises SetupError where there is none."""
+    spec = task.engine
+    if spec.executable is not None:
+        words = shlex.split(spec.executable) if isinstance(spec.executable, str) else list(spec.executable)
+        return _found(words, "engine.executable")
+    if engine.name == "llama_cpp":
+        program = llama_program()
+        if program is None:
+            raise SetupError(
+                "no llama-server on the PATH and no xllamacpp installed: pip install 'autotune_nb[local]', or name the "
+                "program",
+                field="engine.executable",
+            )
+        return program
+    return _found(list(engine.program), "engine.command" if engine.name == "command" else "engine.executable")
+
+
+def _found(words: list[str], field: str) -> list[str]:
+    found = shutil.which(str(Path(words[0]).expanduser())) if words else None
+    if found is None:
+        shown = words[0] if words else ""
+        raise SetupError(f"the program {shown!r} is not there or cannot be executed", field=field)
+    if words[0] == sys.executable and words[1:2] == ["-m"] and importlib.util.find_spec(words[2].split(".")[0]) is None:
+        raise SetupError(
+            f"{words[2].split('.')[0]} is not installed beside this Python ({sys.executable}); name the program that "
+            "starts the engine, as in [/opt/sglang/bin/python, -m, sglang.launch_server]",
+            field=field,
+        )
+    return [str(Path(found).absolute()), *words[1:]]

@@ -1,0 +1,154 @@
+"""Everything this package raises on purpose.
+
+::
+
+    AutotuneError
+    ├── TaskError               the request is wrong; names the field
+    │   └── UnknownNameError    a name nobody knows, with the nearest right one
+    ├── StudyError              what must survive cannot be kept or read
+    │   ├── StudyBusyError      another process works on the folder
+    │   ├── StudyMismatchError  the folder holds a study of another task
+    │   └── StudyNotFoundError  there is no study there
+    ├── TrialError              one trial failed; carries a Failure
+    │   ├── DeployError         the engine did not come up, or died
+    │   └── MeasurementError    the benchmark gave no valid figures
+    ├── SetupError              no trial can run here (a binary, a model, a disk)
+    └── RunError                a run ended without a result
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+
+class AutotuneError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class TaskError(AutotuneError, ValueError):
+    """The task is wrong.
+
+    ``field`` is the dotted path of the field (``parameters.batch.high``), empty where the whole file is meant.
+    """
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+        self.message = message
+
+
+class UnknownNameError(TaskError):
+    """A name nobody knows; the message offers the nearest known ones."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str], *, field: str = "", hint: str = "") -> None:
+        names = list(known)
+        message = f"unknown {what} {name!r}{did_you_mean(name, names)}"
+        super().__init__(f"{message}; {hint}" if hint else message, field=field)
+        self.name = name
+
+
+class StudyError(AutotuneError):
+    """What must survive a run cannot be kept or read."""
+
+
+class StudyBusyError(StudyError):
+    """Another process works on this study folder."""
+
+
+class StudyMismatchError(StudyError):
+    """The folder holds a study of another task."""
+
+
+class StudyNotFoundError(StudyError):
+    """There is no study in this folder."""
+
+
+class SetupError(AutotuneError):
+    """No trial can run here: a program, a model or a disk is missing. ``field`` is the task's field to change."""
+
+    def __init__(self, message: str, *, field: str = "") -> None:
+        super().__init__(f"{field}: {message}" if field else message)
+        self.field = field
+
+
+class RunError(AutotuneError):
+    """A run ended without a result."""
+
+
+class FailureKind(StrEnum):
+    """Why a trial failed, as far as it changes what to do next."""
+
+    CONFIGURATION = "configuration"
+    OUT_OF_MEMORY = "out_of_memory"
+    CRASH = "crash"
+    TIMEOUT = "timeout"
+    INFRASTRUCTURE = "infrastructure"
+    MEASUREMENT = "measurement"
+    INTERRUPTED = "interrupted"
+
+
+@dataclass(frozen=True)
+class Failure:
+    """One trial's failure: its kind, the phase it happened in, the telling log lines and what to try."""
+
+    kind: FailureKind
+    phase: str
+    message: str
+    log_lines: tuple[str, ...] = ()
+    hint: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "kind": str(self.kind),
+            "phase": self.phase,
+            "message": self.message,
+            "log_lines": list(self.log_lines),
+            "hint": self.hint,
+        }
+
+    @classmethod
+    def from_dict(cls, data: dict[str, Any]) -> Failure:
+        return cls(
+            kind=FailureKind(data["kind"]),
+            phase=data["phase"],
+            message=data["message"],
+            log_lines=tuple(data.get("log_lines", ())),
+            hint=data.get("hint", ""),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.kind.replace('_', ' ')} in {self.phase}: {self.message}"
+
+
+class TrialError(AutotuneError):
+    """One trial failed; the study goes on. ``failure`` says why."""
+
+    def __init__(self, failure: Failure) -> None:
+        lines = [str(failure), *(f"  | {line}" for line in failure.log_lines)]
+        if failure.hint:
+            lines.append(f"  try: {failure.hint}")
+        super().__init__("\n".join(lines))
+        self.failure = failure
+
+
+class DeployError(TrialError):
+    """The engine did not come up, or died."""
+
+
+class MeasurementError(TrialError):
+    """The benchmark gave no valid figures."""
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """``"; did you mean 'x'?"`` for the nearest known names, or the list of them where none is near."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=2, cutoff=0.55)
+    if near:
+        return "; did you mean " + " or ".join(repr(n) for n in near) + "?"
+    if 0 < len(names) <= 20:
+        return "; known are " + ", ".join(names)
+    return ""

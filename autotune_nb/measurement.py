@@ -1,0 +1,143 @@
+"""One load level's figures, and whether they may be trusted."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from autotune_nb.errors import UnknownNameError
+
+STATISTICS = ("mean", "min", "max", "stddev", "p25", "p50", "p75", "p90", "p95", "p99")
+_TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
+_RATES = ("output_tokens_per_s", "input_tokens_per_s", "total_tokens_per_s", "requests_per_s")
+_SHORT = {name: f"{name}_mean_s" for name in _TIMES}
+
+#: Every figure a measurement may carry. Times are in seconds, rates per second over the level's whole duration.
+FIGURES: tuple[str, ...] = (
+    *(f"{name}_{stat}_s" for name in _TIMES for stat in STATISTICS),
+    *_RATES,
+    *(f"request_output_tokens_per_s_{stat}" for stat in STATISTICS),
+    "input_tokens_mean",
+    "output_tokens_mean",
+    "output_tokens_min",
+)
+
+
+def figure_name(name: str, *, field: str = "") -> str:
+    """The canonical name of a figure: ``ttft`` is ``ttft_mean_s``, ``ttft_p99`` is ``ttft_p99_s``.
+
+    Raises UnknownNameError, with the nearest names, for anything no measurement has.
+    """
+    if name in FIGURES:
+        return name
+    if name in _SHORT:
+        return _SHORT[name]
+    if f"{name}_s" in FIGURES:
+        return f"{name}_s"
+    raise UnknownNameError("figure", name, (*FIGURES, *_SHORT), field=field)
+
+
+@dataclass(frozen=True, order=True)
+class Level:
+    """One load level: a traffic scenario under a number of concurrent requests (or a batch size)."""
+
+    scenario: str
+    concurrency: int = 1
+    batch_size: int = 1
+
+    def __str__(self) -> str:
+        load = f"batch {self.batch_size}" if self.batch_size > 1 else f"concurrency {self.concurrency}"
+        return f"{self.scenario} at {load}"
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """What one load level gave. Never averaged across levels.
+
+    ``figures`` maps names of FIGURES to numbers; a figure the benchmark could not compute is absent.
+    ``problems`` says why the measurement is invalid; an invalid one is never scored.
+    """
+
+    level: Level
+    duration_s: float
+    num_requests: int
+    num_completed_requests: int
+    num_failed_requests: int
+    figures: Mapping[str, float] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def valid(self) -> bool:
+        return not self.problems
+
+    def to_dict(self) -> dict[str, Any]:
+        """Flat, for JSON: the level, the counts, then every figure under its own name."""
+        return {
+            "scenario": self.level.scenario,
+            "concurrency": self.level.concurrency,
+            "batch_size": self.level.batch_size,
+            "duration_s": self.duration_s,
+            "num_requests": self.num_requests,
+            "num_completed_requests": self.num_completed_requests,
+            "num_failed_requests": self.num_failed_requests,
+            "valid": self.valid,
+            "problems": list(self.problems),
+            **self.figures,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
+        return cls(
+            level=Level(data["scenario"], data["concurrency"], data.get("batch_size", 1)),
+            duration_s=data["duration_s"],
+            num_requests=data["num_requests"],
+            num_completed_requests=data["num_completed_requests"],
+            num_failed_requests=data["num_failed_requests"],
+            figures={name: data[name] for name in FIGURES if name in data},
+            problems=tuple(data.get("problems", ())),
+        )
+
+
+@dataclass(frozen=True)
+class Validity:
+    """What a level must fulfil before its figures count."""
+
+    max_failed_requests: int = 0
+    min_completed_requests: int = 3
+
+    def problems(
+        self,
+        *,
+        completed: int,
+        failed: int,
+        figures: Mapping[str, float],
+        unusable: Sequence[str] = (),
+        error_codes: Mapping[str, int] | None = None,
+        generates_text: bool = True,
+    ) -> tuple[str, ...]:
+        """Every reason why these counts and figures are no valid measurement; empty if there is none.
+
+        ``unusable`` names figures that the benchmark gave as None, NaN or infinite.
+        """
+        found = []
+        if failed > self.max_failed_requests:
+            codes = ", ".join(f"{count} x {code}" for code, count in sorted((error_codes or {}).items()))
+            found.append(
+                f"{failed} of {failed + completed} requests failed{f' ({codes})' if codes else ''}; "
+                f"at most {self.max_failed_requests} may"
+            )
+        if completed < self.min_completed_requests:
+            found.append(
+                f"only {completed} requests completed, at least {self.min_completed_requests} are needed: "
+                "give the level more seconds or requests"
+            )
+        if unusable:
+            found.append(f"no usable number for {', '.join(unusable)}")
+        broken = [name for name, value in figures.items() if not math.isfinite(value) or value < 0]
+        if broken:
+            found.append(f"not finite or negative: {', '.join(sorted(broken))}")
+        if generates_text and completed and figures.get("output_tokens_min", 1) < 1:
+            found.append("a reply held no token: the server answered with something that is no completion")
+        return tuple(found)

@@ -1,0 +1,191 @@
+"""What may be searched: one parameter each, as the task file writes it."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+#: A parameter's value: JSON's types. None leaves the flag out, so the engine's own default counts.
+Value = bool | int | float | str | None | dict[str, Any] | list[Any]
+
+#: How a value becomes flags; see ``engines.base.Flag``.
+Style = Literal["value", "switch", "negatable", "json"]
+
+
+def parameter_name(name: str) -> str:
+    """``--max-num-seqs`` and ``max-num-seqs`` are both ``max_num_seqs``, so that rules can name it."""
+    return name.strip().lstrip("-").replace("-", "_")
+
+
+ParameterName = Annotated[
+    str, BeforeValidator(parameter_name), StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=80)
+]
+
+
+class _Parameter(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    flag: str | None = Field(
+        None, description="the flag's own spelling, for one that the engine's catalog does not know", pattern="^-"
+    )
+    style: Style | None = Field(
+        None, description="how the value is written: after the flag, as a bare switch, as --flag/--no-flag, as JSON"
+    )
+
+
+class Choice(_Parameter):
+    """One of a list of values."""
+
+    type: Literal["choice"] = "choice"
+    values: list[Value] = Field(min_length=1)
+
+    @field_validator("values")
+    @classmethod
+    def _distinct(cls, values: list[Value]) -> list[Value]:
+        seen: list[str] = []
+        for value in values:
+            if isinstance(value, float) and not math.isfinite(value):
+                raise ValueError(f"{value} is not a finite number")
+            text = json.dumps(value, sort_keys=True)
+            if text in seen:
+                raise ValueError(f"the value {text} stands there twice")
+            seen.append(text)
+        return values
+
+    def grid(self) -> list[Value]:
+        return list(self.values)
+
+    def contains(self, value: Value) -> bool:
+        return json.dumps(value, sort_keys=True) in {json.dumps(v, sort_keys=True) for v in self.values}
+
+    def random(self, rng: random.Random) -> Value:
+        return rng.choice(self.values)
+
+
+class Bool(_Parameter):
+    """On or off."""
+
+    type: Literal["bool"] = "bool"
+
+    def grid(self) -> list[Value]:
+        return [False, True]
+
+    def contains(self, value: Value) -> bool:
+        return isinstance(value, bool)
+
+    def random(self, rng: random.Random) -> Value:
+        return rng.random() < 0.5
+
+
+class Int(_Parameter):
+    """A whole number from low to high, both included; ``log`` searches its logarithm."""
+
+    type: Literal["int"] = "int"
+    low: int
+    high: int
+    step: int = Field(1, ge=1)
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Int:
+        _check_range(self.low, self.high, self.log)
+        if self.log and self.step != 1:
+            raise ValueError("log and step exclude each other; use a choice of the values instead")
+        return self
+
+    def grid(self) -> list[Value]:
+        """Every value; with ``log`` the powers of two times low (and high), since every whole number is too many."""
+        if not self.log:
+            return list(range(self.low, self.high + 1, self.step))
+        values: list[Value] = []
+        value = self.low
+        while value < self.high:
+            values.append(value)
+            value *= 2
+        return [*values, self.high]
+
+    def contains(self, value: Value) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int):
+            return False
+        return self.low <= value <= self.high and (value - self.low) % self.step == 0
+
+    def random(self, rng: random.Random) -> Value:
+        if self.log:
+            return min(self.high, max(self.low, round(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))))
+        return rng.randrange(self.low, self.high + 1, self.step)
+
+
+class Float(_Parameter):
+    """A number from low to high, both included, in steps where ``step`` is given."""
+
+    type: Literal["float"] = "float"
+    low: float = Field(allow_inf_nan=False)
+    high: float = Field(allow_inf_nan=False)
+    step: float | None = Field(None, gt=0, allow_inf_nan=False)
+    log: bool = False
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Float:
+        _check_range(self.low, self.high, self.log)
+        if self.log and self.step is not None:
+            raise ValueError("log and step exclude each other; use a choice of the values instead")
+        return self
+
+    def grid(self) -> list[Value] | None:
+        """Every step, or None where there is no step and so no end of values."""
+        if self.low == self.high:
+            return [self.low]
+        if self.step is None:
+            return None
+        count = int((self.high - self.low) / self.step + 1e-9) + 1
+        return [self.canonical(self.low + i * self.step) for i in range(count)]
+
+    def canonical(self, value: float) -> float:
+        """The value on its step, so that 0.7999999999999999 becomes 0.8 before it is a flag."""
+        if self.step is None:
+            return float(value)
+        on_step = self.low + round((value - self.low) / self.step) * self.step
+        return round(on_step, 10)
+
+    def contains(self, value: Value) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        if not self.low - 1e-12 <= value <= self.high + 1e-12:
+            return False
+        return self.step is None or math.isclose(self.canonical(value), value, rel_tol=1e-9, abs_tol=1e-12)
+
+    def random(self, rng: random.Random) -> Value:
+        if self.log:
+            return min(self.high, max(self.low, math.exp(rng.uniform(math.log(self.low), math.log(self.high)))))
+        values = self.grid()
+        return rng.choice(values) if values else rng.uniform(self.low, self.high)
+
+
+def _check_range(low: float, high: float, log: bool) -> None:
+    if low > high:
+        raise ValueError(f"low {low:g} is above high {high:g}")
+    if log and low <= 0:
+        raise ValueError(f"log needs low above 0, not {low:g}")
+
+
+def _short_form(value: Any) -> Any:
+    """``NAME: [1, 2]`` is a choice; an object without a type is what its keys say."""
+    if isinstance(value, list):
+        return {"type": "choice", "values": value}
+    if isinstance(value, dict) and "type" not in value:
+        if "values" in value:
+            return {"type": "choice", **value}
+        if "low" in value or "high" in value:
+            numbers = [value.get(key) for key in ("low", "high", "step") if value.get(key) is not None]
+            kind = "int" if all(isinstance(n, int) and not isinstance(n, bool) for n in numbers) else "float"
+            return {"type": kind, **value}
+    return value
+
+
+Parameter = Annotated[
+    Annotated[Choice | Bool | Int | Float, Field(discriminator="type")], BeforeValidator(_short_form)
+]

@@ -1,0 +1,159 @@
+"""Charts in two steps: the data first, then the figure, for a notebook (Plotly) or for a file (SVG)."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from autotune_nb.table import params_text
+from autotune_nb.trial import Trial
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+Role = Literal["best", "default", "other", "infeasible"]
+#: Okabe and Ito's colours, which the colour-blind can tell apart.
+COLOURS: dict[Role, str] = {"best": "#D55E00", "default": "#0072B2", "other": "#999999", "infeasible": "#CCBB44"}
+_MARKERS: dict[Role, tuple[str, str]] = {
+    "best": ("star", "*"),
+    "default": ("square", "s"),
+    "other": ("circle", "o"),
+    "infeasible": ("x", "x"),
+}
+_LABELS: dict[Role, str] = {
+    "best": "best",
+    "default": "engine's default",
+    "other": "other trials",
+    "infeasible": "breaks a limit",
+}
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One trial's path through its load levels: throughput in tokens/s against latency in s."""
+
+    number: int
+    label: str
+    role: Role
+    output_tokens_per_s: tuple[float, ...]
+    e2e_latency_mean_s: tuple[float, ...]
+    levels: tuple[str, ...]
+
+
+def latency_throughput(trials: Sequence[Trial], best: Trial | None) -> list[Curve]:
+    """A curve a trial that has valid levels, the best one last so that it is drawn on top."""
+    curves = []
+    for trial in trials:
+        points = [
+            (m.figures["output_tokens_per_s"], m.figures["e2e_latency_mean_s"], str(m.level))
+            for m in trial.measurements
+            if m.valid and {"output_tokens_per_s", "e2e_latency_mean_s"} <= m.figures.keys()
+        ]
+        if not points:
+            continue
+        x, y, levels = zip(*points, strict=True)
+        curves.append(Curve(trial.number, params_text(trial), _role(trial, best), x, y, levels))
+    order: list[Role] = ["infeasible", "other", "default", "best"]
+    return sorted(curves, key=lambda curve: order.index(curve.role))
+
+
+def _role(trial: Trial, best: Trial | None) -> Role:
+    if best is not None and trial.number == best.number:
+        return "best"
+    if trial.baseline:
+        return "default"
+    return "other" if trial.score is None or trial.score.feasible else "infeasible"
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A chart that shows itself: interactive in a notebook, a picture wherever scripts do not run."""
+
+    curves: tuple[Curve, ...]
+    title: str = "Further right and lower is better: latency against throughput"
+
+    def figure(self) -> go.Figure:
+        """Plotly's figure, one trace a role, however many trials there are."""
+        import plotly.graph_objects as go
+
+        figure = go.Figure()
+        for role in dict.fromkeys(curve.role for curve in self.curves):
+            x: list[float | None] = []
+            y: list[float | None] = []
+            text: list[str] = []
+            for curve in (c for c in self.curves if c.role == role):
+                x += [*curve.output_tokens_per_s, None]
+                y += [*curve.e2e_latency_mean_s, None]
+                text += [
+                    *(f"trial {curve.number}, {level}<br>{html.escape(curve.label)}" for level in curve.levels),
+                    "",
+                ]
+            figure.add_trace(
+                go.Scatter(
+                    x=x,
+                    y=y,
+                    text=text,
+                    hovertemplate="%{text}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>",
+                    mode="lines+markers",
+                    name=_LABELS[role],
+                    line={"color": COLOURS[role], "width": 3 if role == "best" else 1},
+                    marker={"symbol": _MARKERS[role][0], "size": 11 if role == "best" else 7},
+                )
+            )
+        figure.update_layout(
+            title=self.title,
+            xaxis_title="output tokens a second (all requests)",
+            yaxis_title="mean end-to-end latency, s",
+            template="plotly_white",
+            height=420,
+        )
+        return figure
+
+    def svg(self) -> str:
+        """The chart as SVG, drawn without a browser."""
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(8, 4.2), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        named: set[str] = set()
+        for curve in self.curves:
+            label = _LABELS[curve.role]
+            axes.plot(
+                curve.output_tokens_per_s,
+                curve.e2e_latency_mean_s,
+                color=COLOURS[curve.role],
+                marker=_MARKERS[curve.role][1],
+                linewidth=2.5 if curve.role == "best" else 1,
+                markersize=10 if curve.role == "best" else 6,
+                label=None if label in named else label,
+            )
+            named.add(label)
+        axes.set_xlabel("output tokens a second (all requests)")
+        axes.set_ylabel("mean end-to-end latency, s")
+        axes.set_title(self.title)
+        axes.grid(alpha=0.3)
+        if named:
+            axes.legend()
+        out = io.StringIO()
+        figure.savefig(out, format="svg", metadata={"Date": None})
+        return out.getvalue()
+
+    def image_html(self) -> str:
+        """The SVG as an ``<img>`` that needs no script and no network."""
+        data = base64.b64encode(self.svg().encode()).decode()
+        return f'<img alt="{html.escape(self.title)}" style="max-width:100%" src="data:image/svg+xml;base64,{data}">'
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {
+            "application/vnd.plotly.v1+json": json.loads(self.figure().to_json()),
+            "text/html": self.image_html(),
+            "text/plain": f"<Chart of {len(self.curves)} trials>",
+        }
+

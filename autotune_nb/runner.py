@@ -1,0 +1,344 @@
+"""Works on a study: asks, deploys, measures, scores, tells; several trials at a time where the task says so."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any, TypeVar
+
+from autotune_nb import events
+from autotune_nb.bench.base import Benchmark, BenchRequest
+from autotune_nb.bench.probe import probe
+from autotune_nb.deploy.base import Deployer, Deployment, DeployRequest, Endpoint
+from autotune_nb.errors import AutotuneError, FailureKind, StudyError, TrialError
+from autotune_nb.measurement import Measurement
+from autotune_nb.score import Score, score
+from autotune_nb.study import Study, machine_fingerprint
+from autotune_nb.trial import Trial, TrialState
+
+T = TypeVar("T")
+_RETRIES = 1
+
+
+class RunState(StrEnum):
+    """Where a run stands."""
+
+    STARTING = "starting"
+    RUNNING = "running"
+    PAUSED = "paused"
+    STOPPING = "stopping"
+    FINISHED = "finished"
+    STOPPED = "stopped"
+    FAILED = "failed"
+
+    @property
+    def ended(self) -> bool:
+        return self in (RunState.FINISHED, RunState.STOPPED, RunState.FAILED)
+
+
+class Runner:
+    """One run over a study, on one event loop. Only ``state``, ``trials`` and ``elapsed_s`` may be read elsewhere."""
+
+    def __init__(self, study: Study, deployer: Deployer, benchmark: Benchmark, bus: events.EventBus) -> None:
+        self.study = study
+        self.bus = bus
+        self.state = RunState.STARTING
+        self.trials: tuple[Trial, ...] = study.trials
+        self._deployer = deployer
+        self._benchmark = benchmark
+        self._task = study.task
+        self._storage = asyncio.Lock()
+        self._going = asyncio.Event()
+        self._going.set()
+        self._stopping = asyncio.Event()
+        self._working: set[asyncio.Task[None]] = set()
+        self._preparing: asyncio.Task[None] | None = None
+        self._fingerprint: dict[str, Any] = {}
+        self._began = time.monotonic()
+        self._before_s = study.elapsed_s
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds of this and of all earlier runs of the study."""
+        return self._before_s + time.monotonic() - self._began
+
+    async def run(self) -> None:
+        """Work until the budget is spent, the space is exhausted, or somebody stops it.
+
+        Raises SetupError or StudyError where it cannot go on; by then everything it started is taken down.
+        """
+        try:
+            self._preparing = asyncio.ensure_future(self._prepare())
+            await asyncio.wait((self._preparing,))
+            if not self._preparing.cancelled():
+                self._preparing.result()
+                if not self._stopping.is_set():
+                    self._set(RunState.RUNNING)
+                    await self._work()
+            self._set(RunState.STOPPED if self._stopping.is_set() else RunState.FINISHED)
+        except asyncio.CancelledError:
+            self._set(RunState.STOPPED)
+            raise
+        except BaseException:
+            self._set(RunState.FAILED)
+            raise
+        finally:
+            await self._end()
+
+    async def stop(self) -> None:
+        """Start no more trials and take the running ones down; returns at once."""
+        if self.state.ended:
+            return
+        self._stopping.set()
+        self._going.set()
+        self._set(RunState.STOPPING)
+        if self._preparing is not None:
+            self._preparing.cancel()
+        for task in self._working:
+            task.cancel()
+
+    async def stop_now(self) -> None:
+        """As ``stop``, without asking the engines nicely."""
+        self._deployer.hurry()
+        await self.stop()
+
+    async def pause(self) -> None:
+        """Start no more trials until ``resume``; the running ones go on."""
+        if self.state is RunState.RUNNING:
+            self._going.clear()
+            self._set(RunState.PAUSED)
+
+    async def resume(self) -> None:
+        if self.state is RunState.PAUSED:
+            self._going.set()
+            self._set(RunState.RUNNING)
+
+    def results(self) -> dict[str, Any]:
+        """The study as ``results.json`` has it."""
+        return self.study.results(state=str(self.state), elapsed_s=self.elapsed_s, command=self.best_command())
+
+    def best_command(self) -> str | None:
+        """The command line to paste for the best configuration; None where there is none."""
+        best = self.study.best
+        return None if best is None else shlex.join(self._deployer.command(best.params))
+
+    async def _prepare(self) -> None:
+        for line in await self._stored(self.study.settle):
+            self._notice(line)
+        for line in await self._deployer.sweep():
+            self._notice(line)
+        self._keep()
+        if self._spent():
+            return
+        # The model is written and the benchmark is warmed before anything is measured.
+        await self._deployer.prepare()
+        await self._benchmark.prepare()
+        machine = await asyncio.to_thread(machine_fingerprint)
+        self._fingerprint = {
+            **machine,
+            **await self._deployer.fingerprint(),
+            **await self._benchmark.fingerprint(),
+            "seed": self._task.strategy.seed,
+        }
+
+    async def _work(self) -> None:
+        parallel = self._task.deploy.parallel
+        try:
+            while True:
+                await self._going.wait()
+                if self._stopping.is_set() or self._spent(running=len(self._working)):
+                    break
+                trial = await self._stored(self.study.ask)
+                if trial is None:
+                    if not self._working:
+                        break
+                    # What still runs may be stopped, and so free its configuration again.
+                    await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
+                else:
+                    self._begin(trial)
+                if len(self._working) >= parallel:
+                    await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
+                self._collect()
+            while self._working:
+                await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
+                self._collect()
+        finally:
+            for task in self._working:
+                task.cancel()
+            if self._working:
+                await asyncio.gather(*self._working, return_exceptions=True)
+
+    def _begin(self, trial: Trial) -> None:
+        self.trials = self.study.trials
+        self.bus.publish(events.TrialStarted(trial))
+        self._working.add(asyncio.ensure_future(self._try(trial)))
+
+    def _collect(self) -> None:
+        """Forget the trials that ended; raises what went wrong beyond a trial."""
+        done = {task for task in self._working if task.done()}
+        self._working -= done
+        for task in done:
+            if not task.cancelled():
+                task.result()
+
+    def _spent(self, running: int = 0) -> bool:
+        budget = self._task.budget
+        allowed = self._task.num_trials
+        if allowed is not None and self.study.num_finished + running >= allowed:
+            return True
+        if budget.minutes is not None and self.elapsed_s >= budget.minutes * 60:
+            return True
+        return budget.patience is not None and self.study.num_since_best >= budget.patience
+
+    async def _try(self, trial: Trial) -> None:
+        clock = PhaseClock(lambda phase: self.bus.publish(events.PhaseStarted(trial.number, phase)))
+        attempt = _Attempt()
+        try:
+            if self._stopping.is_set():
+                raise asyncio.CancelledError
+            for left in reversed(range(_RETRIES + 1)):
+                attempt = _Attempt()
+                try:
+                    await self._measure(trial, clock, attempt)
+                    break
+                except TrialError as error:
+                    if error.failure.kind is not FailureKind.INFRASTRUCTURE or not left:
+                        raise
+                    self._notice(f"trial {trial.number} is tried again: {error.failure}")
+            ended = trial.with_(state=TrialState.COMPLETE, score=attempt.score)
+        except TrialError as error:
+            ended = trial.with_(state=TrialState.FAILED, failure=error.failure)
+        except asyncio.CancelledError:
+            ended = trial.with_(state=TrialState.STOPPED)
+        except OSError as error:
+            clock.stop()
+            raise StudyError(f"trial {trial.number} could not keep its files: {error}") from error
+        clock.stop()
+        ended = ended.with_(
+            measurements=tuple(attempt.measurements),
+            command=attempt.command,
+            seconds=clock.seconds,
+            fingerprint=self._fingerprint,
+        )
+        # Nothing that happens from here on may lose it.
+        await uncancelled(self._keep_ended(ended))
+
+    async def _keep_ended(self, ended: Trial) -> None:
+        await self._stored(lambda: self.study.tell(ended))
+        await self._stored(lambda: self.study.keep_elapsed(self.elapsed_s))
+        self._keep()
+        best = self.study.best
+        self.bus.publish(events.TrialEnded(ended, is_best=best is not None and best.number == ended.number))
+
+    async def _measure(self, trial: Trial, clock: PhaseClock, attempt: _Attempt) -> None:
+        folder = await asyncio.to_thread(self.study.folder.artifacts, trial.number, trial.attempts)
+        clock.start("deploy")
+        request = DeployRequest(trial.number, trial.params, folder, clock.start)
+        async with self._deployer.deploy(request) as deployment:
+            attempt.command = deployment.endpoint.command
+            await until_died(self._load(trial, deployment.endpoint, folder, clock, attempt), deployment)
+
+    async def _load(
+        self, trial: Trial, endpoint: Endpoint, folder: Path, clock: PhaseClock, attempt: _Attempt
+    ) -> None:
+        clock.start("probe")
+        await probe(endpoint.url, endpoint.model, self._task.workload, timeout_s=self._task.deadlines.probe_s)
+        clock.start("benchmark")
+        count = len(self._task.workload.levels)
+        request = BenchRequest(endpoint.url, endpoint.model, endpoint.tokenizer, folder, endpoint.gpu_count)
+        async with aclosing(self._benchmark.measure(request)) as levels:
+            async for one in levels:
+                attempt.measurements.append(one)
+                self.bus.publish(events.LevelMeasured(trial.number, one, len(attempt.measurements), count))
+        attempt.score = score(attempt.measurements, self._task.goal)
+
+    async def _end(self) -> None:
+        await uncancelled(self._benchmark.close())
+        with contextlib.suppress(AutotuneError):
+            self._keep()
+
+    async def _stored(self, call: Callable[[], T]) -> T:
+        """Run a call on the study in a thread, one at a time: a database may take its time."""
+        async with self._storage:
+            return await uncancelled(asyncio.to_thread(call))
+
+    def _keep(self) -> None:
+        self.trials = self.study.trials
+        self.study.folder.write_results(self.results())
+
+    def _set(self, state: RunState) -> None:
+        self.state = state
+        self.bus.publish(events.StateChanged(str(state)))
+
+    def _notice(self, text: str) -> None:
+        self.bus.publish(events.Notice(text))
+
+
+@dataclass
+class _Attempt:
+    """What one attempt at a trial has given so far; kept also where it fails."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    command: tuple[str, ...] = ()
+    score: Score | None = None
+
+
+class PhaseClock:
+    """Wall time by phase; a phase entered twice adds up."""
+
+    def __init__(self, on_phase: Callable[[str], None]) -> None:
+        self.seconds: dict[str, float] = {}
+        self._on_phase = on_phase
+        self._phase: str | None = None
+        self._since = 0.0
+
+    def start(self, phase: str) -> None:
+        self.stop()
+        self._phase, self._since = phase, time.monotonic()
+        self._on_phase(phase)
+
+    def stop(self) -> None:
+        if self._phase is not None:
+            self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + time.monotonic() - self._since
+            self._phase = None
+
+
+async def until_died(work: Any, deployment: Deployment) -> None:
+    """Do the work, unless the engine dies first: then its death is what is raised."""
+    working, watching = asyncio.ensure_future(work), asyncio.ensure_future(deployment.died())
+    try:
+        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
+        if working.done() and not watching.done() and working.exception() is not None:
+            # A server that died shows first as a broken connection; give its end a moment to be seen.
+            await asyncio.wait((watching,), timeout=1.0)
+        if watching.done():
+            watching.result()
+        working.result()
+    finally:
+        for task in (working, watching):
+            task.cancel()
+        await asyncio.gather(working, watching, return_exceptions=True)
+
+
+async def uncancelled(work: Any) -> Any:
+    """Wait for the work to its end, also where this task is cancelled meanwhile; the cancellation follows after."""
+    task = asyncio.ensure_future(work)
+    cancelled = False
+    while not task.done():
+        try:
+            await asyncio.shield(task)
+        except asyncio.CancelledError:
+            cancelled = True
+        except BaseException:  # noqa: BLE001 - raised below, by result()
+            break
+    result = task.result()
+    if cancelled:
+        raise asyncio.CancelledError
+    return result

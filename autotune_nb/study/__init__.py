@@ -1,0 +1,7 @@
+"""Ask and tell over one task, and everything that must survive. The only place that imports Optuna."""
+
+from autotune_nb.study.fingerprint import machine_fingerprint
+from autotune_nb.study.folder import StudyFolder
+from autotune_nb.study.study import Study
+
+__all__ = ["Study", "StudyFolder", "machine_fingerprint"]

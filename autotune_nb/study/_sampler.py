@@ -1,0 +1,165 @@
+"""Optuna's samplers by name, held to the points that are allowed and not yet tried."""
+
+from __future__ import annotations
+
+import json
+import random
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.samplers import BaseSampler
+from optuna.trial import FrozenTrial, TrialState
+
+from autotune_nb.errors import SetupError, TaskError
+from autotune_nb.parameters import Bool, Choice, Float, Int, Value
+from autotune_nb.space import Point, SearchSpace, point_key
+from autotune_nb.task import Strategy
+
+_CLASSES = {
+    "random": "RandomSampler",
+    "tpe": "TPESampler",
+    "gp": "GPSampler",
+    "cmaes": "CmaEsSampler",
+    "qmc": "QMCSampler",
+    "nsgaii": "NSGAIISampler",
+    "nsgaiii": "NSGAIIISampler",
+}
+_PROPOSALS = 50
+
+
+def base_sampler(strategy: Strategy) -> BaseSampler:
+    """Optuna's sampler for a strategy. Raises TaskError for an option it does not take, SetupError for a package."""
+    # A grid is enqueued point by point; what samples beside it is never asked.
+    name = "RandomSampler" if strategy.sampler == "grid" else _CLASSES[strategy.sampler]
+    options: dict[str, Any] = {"seed": strategy.seed, **strategy.options}
+    if name == "TPESampler":
+        options = {"multivariate": True, "constant_liar": True, "n_startup_trials": 8, **options}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            sampler: BaseSampler = getattr(optuna.samplers, name)(**options)
+    except ImportError as error:
+        raise SetupError(f"the sampler {strategy.sampler!r} needs more packages: {error}", field="strategy.sampler") from None
+    except (TypeError, ValueError) as error:
+        raise TaskError(f"{name}: {error}", field="strategy.options") from None
+    return sampler
+
+
+def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
+    """The space in Optuna's terms; a JSON value is its text there."""
+    result: dict[str, BaseDistribution] = {}
+    for name, parameter in space.parameters.items():
+        match parameter:
+            case Choice(values=values):
+                result[name] = CategoricalDistribution([encode(value) for value in values])
+            case Bool():
+                result[name] = CategoricalDistribution([False, True])
+            case Int(low=low, high=high, step=step, log=log):
+                result[name] = IntDistribution(low, high - (high - low) % step, step=step, log=log)
+            case Float(low=low, high=high, step=step, log=log):
+                top = high if step is None else parameter.canonical(low + int((high - low) / step + 1e-9) * step)
+                result[name] = FloatDistribution(low, top, step=step, log=log)
+    return result
+
+
+def encode(value: Value) -> None | bool | int | float | str:
+    """A value as Optuna keeps it."""
+    return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+
+
+def decode(space: SearchSpace, params: dict[str, Any]) -> Point:
+    """A point out of Optuna's parameters."""
+    point: Point = {}
+    for name, value in params.items():
+        parameter = space.parameters.get(name)
+        if isinstance(parameter, Choice):
+            matches = [v for v in parameter.values if type(encode(v)) is type(value) and encode(v) == value]
+            point[name] = matches[0] if matches else value
+        else:
+            point[name] = value
+    return space.canonical(point)
+
+
+class AllowedPointsSampler(BaseSampler):
+    """Any sampler, asked again until its proposal is allowed and new.
+
+    After 50 refusals a random allowed point is taken, so that narrow rules never stall a study, and nothing that was
+    refused is ever seen in the study.
+    """
+
+    def __init__(self, base: BaseSampler, space: SearchSpace, tried: Callable[[], set[str]], seed: int) -> None:
+        self._base = base
+        self._space = space
+        self._tried = tried
+        self._distributions = distributions(space)
+        self._rng = random.Random(seed)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        return self._distributions
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        view = _Comparable(study, self._distributions)
+        tried = self._tried()
+        for _ in range(_PROPOSALS):
+            proposal = self._propose(view, trial)
+            point = decode(self._space, proposal)
+            if point_key(point) not in tried and self._space.broken_rule(point) is None:
+                return {name: encode(value) for name, value in point.items()}
+        found = self._space.random_point(self._rng, exclude=tried)
+        if found is None:
+            return self._propose(view, trial)
+        return {name: encode(value) for name, value in self._space.canonical(found).items()}
+
+    def _propose(self, view: Any, trial: FrozenTrial) -> dict[str, Any]:
+        together = self._base.infer_relative_search_space(view, trial)
+        proposal = dict(self._base.sample_relative(view, trial, together))
+        for name, distribution in self._distributions.items():
+            if name not in proposal:
+                proposal[name] = self._base.sample_independent(view, trial, name, distribution)
+        return proposal
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        return self._base.sample_independent(study, trial, param_name, param_distribution)
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        self._base.before_trial(study, trial)
+
+    def after_trial(
+        self, study: optuna.Study, trial: FrozenTrial, state: TrialState, values: Sequence[float] | None
+    ) -> None:
+        self._base.after_trial(study, trial, state, values)
+
+    def reseed_rng(self) -> None:
+        self._base.reseed_rng()
+        self._rng.seed()
+
+
+class _Comparable:
+    """A study as samplers should see it: without the baseline, which sets no parameter."""
+
+    def __init__(self, study: optuna.Study, space: dict[str, BaseDistribution]) -> None:
+        self._study = study
+        self._names = space.keys()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)
+
+    def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
+        return self._whole(self._study._get_trials(*args, **kwargs))
+
+    def get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
+        return self._whole(self._study.get_trials(*args, **kwargs))
+
+    @property
+    def trials(self) -> list[FrozenTrial]:
+        return self.get_trials()
+
+    def _whole(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+        return [t for t in trials if not t.state.is_finished() or self._names <= t.params.keys()]

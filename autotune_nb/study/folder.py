@@ -1,0 +1,199 @@
+"""A study's folder: whose it is, which task it keeps, where its artifacts go, who works on it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import socket
+import tempfile
+import uuid
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from autotune_nb.errors import StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError, TaskError
+from autotune_nb.task import Task
+from autotune_nb.task_file import parse_task
+
+_ABOUT, _TASK, _RESULTS, _LOCK, _OWNER = "study.json", "task.json", "results.json", "run.lock", "run.json"
+#: What may change between two runs of one study: none of it changes what a figure means.
+_MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy")
+_PASSWORD = re.compile(r"(://[^:/@]*):[^@/]*@")
+
+
+class StudyFolder:
+    """The files of one study. Every write is atomic: a torn file never takes a whole one's place."""
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path).expanduser().absolute()
+        self._lock = filelock.FileLock(self.path / _LOCK, thread_local=False)
+
+    @property
+    def exists(self) -> bool:
+        return (self.path / _ABOUT).is_file()
+
+    @property
+    def default_storage(self) -> str:
+        return f"sqlite:///{self.path / 'study.db'}"
+
+    def create(self) -> None:
+        """Make the folder. Raises StudyError where it cannot be written."""
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self.path):
+                pass
+        except OSError as error:
+            raise StudyError(
+                f"the study's folder {self.path} cannot be written: {error.strerror or error}; choose another with "
+                "--study"
+            ) from None
+
+    def acquire(self) -> None:
+        """Become the one process that works on it. Raises StudyBusyError, saying who does."""
+        try:
+            self._lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise StudyBusyError(
+                f"{self.path} is being worked on by {self._owner()}; look at it with: autotune-nb show {self.path}"
+            ) from None
+        except OSError as error:
+            raise StudyError(f"{self.path} cannot be locked: {error}") from None
+        self.write(_OWNER, {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
+
+    def release(self) -> None:
+        """Let the next process have it."""
+        with contextlib.suppress(OSError):
+            (self.path / _OWNER).unlink(missing_ok=True)
+        self._lock.release()
+
+    @property
+    def busy(self) -> bool:
+        """Whether some process works on it now."""
+        if self._lock.is_locked:
+            return True
+        if not (self.path / _LOCK).exists():
+            return False
+        probe = filelock.FileLock(self.path / _LOCK, thread_local=False)
+        try:
+            probe.acquire(timeout=0)
+        except (filelock.Timeout, OSError):
+            return True
+        probe.release()
+        return False
+
+    def _owner(self) -> str:
+        owner = self.read(_OWNER)
+        if owner is None:
+            return "another process"
+        return f"pid {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
+
+    def identity(self, storage: str | None) -> dict[str, Any]:
+        """The study's id and storage, made at first use.
+
+        Raises StudyMismatchError where the folder's study lives in another storage than asked for.
+        """
+        about = self.read(_ABOUT)
+        if about is None:
+            about = {"id": uuid.uuid4().hex[:12], "storage": redact(storage) if storage else None, "created": _now()}
+            self.write(_ABOUT, about)
+        elif storage is not None and redact(storage) != (about["storage"] or redact(self.default_storage)):
+            kept = about["storage"] or "its own folder"
+            raise StudyMismatchError(f"the study in {self.path} is kept in {kept}, not in {redact(storage)}")
+        return about
+
+    def storage(self, given: str | None) -> str:
+        """The storage's URL. Raises StudyError where it had a password, which is never written down."""
+        about = self.read(_ABOUT)
+        if about is None:
+            raise StudyNotFoundError(f"there is no study in {self.path}")
+        if given is not None:
+            return given
+        kept: str | None = about["storage"]
+        if kept is not None and ":***@" in kept:
+            raise StudyError(f"the study is kept in {kept}; its password is not written down: give --storage again")
+        return kept or self.default_storage
+
+    def keep_task(self, task: Task) -> None:
+        """Keep the task. Raises StudyMismatchError where the folder holds a study of another one."""
+        data = task.model_dump(mode="json")
+        kept = self.read(_TASK)
+        if kept is not None:
+            field = _difference(kept, data)
+            if field is not None:
+                raise StudyMismatchError(
+                    f"{field} differs from the task of the study in {self.path}; its trials could not be compared. "
+                    "Choose another folder, or take the change back"
+                )
+        self.write(_TASK, data)
+
+    def task(self) -> Task:
+        """The kept task. Raises StudyNotFoundError or StudyError."""
+        data = self.read(_TASK)
+        if data is None:
+            raise StudyNotFoundError(f"there is no study in {self.path}")
+        try:
+            return parse_task(data)
+        except TaskError as error:
+            raise StudyError(f"the task kept in {self.path / _TASK} cannot be read: {error}") from None
+
+    def artifacts(self, trial: int, attempt: int) -> Path:
+        """A new folder for one trial's raw files and logs."""
+        folder = self.path / "artifacts" / f"trial-{trial:04d}"
+        folder = folder if attempt == 1 else folder / f"attempt-{attempt}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def write_results(self, results: dict[str, Any]) -> None:
+        self.write(_RESULTS, results)
+
+    def write(self, name: str, data: dict[str, Any]) -> None:
+        """Write JSON in one step. Raises StudyError where the disk does not take it."""
+        try:
+            handle, work = tempfile.mkstemp(dir=self.path, prefix=f".{name}-")
+            try:
+                with os.fdopen(handle, "w", encoding="utf-8") as file:
+                    json.dump(data, file, indent=1, ensure_ascii=False)
+                Path(work).chmod(0o644)
+                Path(work).replace(self.path / name)
+            except BaseException:
+                Path(work).unlink(missing_ok=True)
+                raise
+        except OSError as error:
+            raise StudyError(f"{self.path / name} cannot be written: {error.strerror or error}") from None
+
+    def read(self, name: str) -> dict[str, Any] | None:
+        """JSON from the folder; None where there is none. Raises StudyError where it is torn."""
+        try:
+            data = json.loads((self.path / name).read_text(encoding="utf-8"))
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except (OSError, ValueError) as error:
+            raise StudyError(f"{self.path / name} cannot be read: {error}") from None
+        if not isinstance(data, dict):
+            raise StudyError(f"{self.path / name} holds no object")
+        return data
+
+
+def redact(url: str) -> str:
+    """A URL without its password."""
+    return _PASSWORD.sub(r"\1:***@", url)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _difference(kept: dict[str, Any], now: dict[str, Any]) -> str | None:
+    for key in now:
+        if key in _MAY_CHANGE or kept.get(key) == now[key]:
+            continue
+        if isinstance(now[key], dict) and isinstance(kept.get(key), dict):
+            for inner in sorted({*now[key], *kept[key]}):
+                if now[key].get(inner) != kept[key].get(inner):
+                    return f"{key}.{inner}"
+        return key
+    return None

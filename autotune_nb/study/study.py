@@ -1,0 +1,332 @@
+"""Ask and tell over one task; Optuna's storage is the one truth."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import optuna
+import sqlalchemy.exc
+from optuna.trial import TrialState as OptunaState
+
+from autotune_nb.errors import Failure, FailureKind, StudyError, StudyNotFoundError
+from autotune_nb.measurement import Level, Measurement
+from autotune_nb.parameters import Value
+from autotune_nb.score import Score
+from autotune_nb.space import Point, SearchSpace, point_key
+from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
+from autotune_nb.study.folder import StudyFolder, redact
+from autotune_nb.task import Task
+from autotune_nb.trial import Trial, TrialState, best_trial
+
+_RECORD, _ATTEMPTS, _BASELINE, _ELAPSED = "record", "attempts", "baseline", "elapsed_s"
+#: A configuration that was running at the end of so many processes is not tried again.
+MAX_ATTEMPTS = 3
+_SCHEMA = 1
+
+
+class Study:
+    """One task's trials. Not thread-safe: one caller at a time, from any thread."""
+
+    def __init__(self, task: Task, space: SearchSpace, folder: StudyFolder, study: optuna.Study) -> None:
+        self.task = task
+        self.space = space
+        self.folder = folder
+        self.id = str(study.user_attrs["autotune_nb_id"])
+        self._study = study
+        self._distributions = distributions(space)
+        self._trials: dict[int, Trial] = {}
+        self._grid: Iterator[Point] | None = None
+        self._queue: list[Point] = []
+        self._exhausted = False
+        self._load()
+
+    @classmethod
+    def open(cls, task: Task, space: SearchSpace, folder: StudyFolder, *, storage: str | None = None) -> Study:
+        """Open or begin the study of a task. The folder must be acquired.
+
+        Raises StudyMismatchError where the folder holds another task's study, StudyError where the storage cannot be
+        reached.
+        """
+        sampler = base_sampler(task.strategy)
+        about = folder.identity(storage)
+        folder.keep_task(task)
+        url = folder.storage(storage)
+        name = f"{task.name}-{about['id']}" if not about.get("optuna_name") else about["optuna_name"]
+        with _storage_errors(url):
+            study = optuna.create_study(
+                storage=_engine(url),
+                study_name=name,
+                direction=task.goal.direction,
+                load_if_exists=True,
+            )
+            if "autotune_nb_id" not in study.user_attrs:
+                study.set_user_attr("autotune_nb_id", about["id"])
+                study.set_user_attr("autotune_nb_schema", _SCHEMA)
+                study.set_user_attr("task", task.model_dump(mode="json"))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    study.set_metric_names([task.goal.figure])
+        if not about.get("optuna_name"):
+            folder.write("study.json", {**about, "optuna_name": name})
+        self = cls(task, space, folder, study)
+        study.sampler = AllowedPointsSampler(sampler, space, self._tried, task.strategy.seed)
+        return self
+
+    @classmethod
+    def view(cls, task: Task, space: SearchSpace, folder: StudyFolder, *, storage: str | None = None) -> Study:
+        """Look at a study without working on it. Raises StudyNotFoundError or StudyError."""
+        url = folder.storage(storage)
+        about = folder.identity(None)
+        if "optuna_name" not in about:
+            raise StudyNotFoundError(f"the study in {folder.path} has not begun")
+        with _storage_errors(url):
+            try:
+                study = optuna.load_study(storage=_engine(url), study_name=about["optuna_name"])
+            except KeyError:
+                raise StudyNotFoundError(f"{redact(url)} holds no study {about['optuna_name']!r}") from None
+        return cls(task, space, folder, study)
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """Every trial so far, by number."""
+        return tuple(self._trials[number] for number in sorted(self._trials))
+
+    @property
+    def best(self) -> Trial | None:
+        """The best trial that keeps every limit; None where there is none."""
+        return best_trial(self.trials, self.task.goal)
+
+    @property
+    def baseline(self) -> Trial | None:
+        """The trial of the engine's default configuration, if it was measured."""
+        return next((t for t in self.trials if t.baseline and t.state is TrialState.COMPLETE), None)
+
+    @property
+    def num_finished(self) -> int:
+        """Trials that count against the budget: complete and failed ones."""
+        return sum(1 for trial in self._trials.values() if trial.state.finished)
+
+    @property
+    def num_since_best(self) -> int:
+        """Finished trials after the best one."""
+        best = self.best
+        return sum(1 for t in self._trials.values() if t.state.finished and best is not None and t.number > best.number)
+
+    @property
+    def elapsed_s(self) -> float:
+        """Seconds that earlier runs of this study took."""
+        return float(self._study.user_attrs.get(_ELAPSED, 0.0))
+
+    def keep_elapsed(self, seconds: float) -> None:
+        """Keep how many seconds all runs took together."""
+        with _storage_errors():
+            self._study.set_user_attr(_ELAPSED, round(seconds, 3))
+
+    def ask(self) -> Trial | None:
+        """The next configuration to try, on record as running; None once there is none left.
+
+        First come those that an earlier process left unfinished, under their own number, then the baseline, then
+        what was enqueued, then the sampler's.
+        """
+        with _storage_errors():
+            left = next((t for t in self.trials if t.state is TrialState.INTERRUPTED), None)
+            if left is not None:
+                return self._take_up(left)
+            if self.task.budget.baseline and not any(t.baseline for t in self._trials.values() if _counts(t)):
+                return self._begin(self._study.ask(), baseline=True)
+            point = self._next_fixed()
+            if point is not None:
+                self._study.enqueue_trial({name: encode(value) for name, value in point.items()})
+                return self._begin(self._study.ask(self._distributions))
+            if self.task.strategy.sampler == "grid" or self._all_tried():
+                return None
+            return self._begin(self._study.ask(self._distributions))
+
+    def enqueue(self, params: dict[str, Value]) -> Point:
+        """Try this configuration next. Raises TaskError where the space does not allow it."""
+        point = self.space.check(params)
+        self._queue.append(point)
+        return point
+
+    def tell(self, trial: Trial) -> Trial:
+        """Keep a trial that ended. Its record is written first: a crash in between loses nothing."""
+        with _storage_errors():
+            ours = optuna.trial.Trial(self._study, self._trial_id(trial.number))
+            ours.set_user_attr(_RECORD, _record(trial))
+            self._close(ours, trial)
+        self._trials[trial.number] = trial
+        return trial
+
+    def results(self, *, state: str, elapsed_s: float, command: str | None) -> dict[str, Any]:
+        """The whole study, as ``results.json`` and ``--json`` have it."""
+        best = self.best
+        return {
+            "study": str(self.folder.path),
+            "task": self.task.model_dump(mode="json", exclude_defaults=True),
+            "state": state,
+            "trials": [trial.to_dict() for trial in self.trials],
+            "best": {
+                "number": best.number,
+                "params": dict(best.params),
+                "values": dict(best.score.values) if best.score else {},
+                "command": command,
+            }
+            if best is not None
+            else None,
+            "elapsed_s": round(elapsed_s, 3),
+        }
+
+    def _load(self) -> None:
+        with _storage_errors():
+            frozen = self._study.get_trials(deepcopy=False)
+        for one in frozen:
+            self._trials[one.number] = self._thaw(one)
+
+    def _thaw(self, frozen: optuna.trial.FrozenTrial) -> Trial:
+        trial = Trial(
+            number=frozen.number,
+            params=decode(self.space, frozen.params),
+            baseline=bool(frozen.user_attrs.get(_BASELINE, False)),
+            attempts=int(frozen.user_attrs.get(_ATTEMPTS, 1)),
+        )
+        record = frozen.user_attrs.get(_RECORD)
+        if record is not None:
+            return _with_record(trial, record)
+        if frozen.state.is_finished():
+            failure = Failure(FailureKind.INTERRUPTED, "ask", "the process ended before the configuration was chosen")
+            return trial.with_(state=TrialState.STOPPED, failure=failure)
+        return trial.with_(state=TrialState.INTERRUPTED)
+
+    def settle(self) -> list[str]:
+        """Bring what an earlier process left between two steps to its end; one line for each.
+
+        Called once by the process that works on the study, before its first ask.
+        """
+        lines = []
+        with _storage_errors():
+            for frozen in self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING, OptunaState.WAITING)):
+                if frozen.state is OptunaState.WAITING:
+                    asked = self._study.ask(self._distributions)
+                    point = decode(self.space, asked.params)
+                    self._trials[asked.number] = Trial(asked.number, point, TrialState.INTERRUPTED, attempts=0)
+                    continue
+                trial = self._trials[frozen.number]
+                ours = optuna.trial.Trial(self._study, frozen._trial_id)
+                if _RECORD in frozen.user_attrs:
+                    self._close(ours, trial)
+                    lines.append(f"trial {trial.number} had ended and is kept")
+                elif not trial.baseline and set(frozen.params) != set(self._distributions):
+                    self._study.tell(ours, state=OptunaState.FAIL)
+                    failure = Failure(FailureKind.INTERRUPTED, "ask", "the process ended before it had parameters")
+                    self._trials[trial.number] = trial.with_(state=TrialState.STOPPED, failure=failure)
+                elif trial.attempts >= MAX_ATTEMPTS:
+                    message = f"the process ended {trial.attempts} times while this configuration was tried"
+                    failure = Failure(FailureKind.INTERRUPTED, "benchmark", message)
+                    self.tell(trial.with_(state=TrialState.FAILED, failure=failure))
+                    lines.append(f"trial {trial.number} is given up: {message}")
+                else:
+                    lines.append(f"trial {trial.number} was interrupted and is tried again")
+        return lines
+
+    def _take_up(self, left: Trial) -> Trial:
+        ours = optuna.trial.Trial(self._study, self._trial_id(left.number))
+        ours.set_user_attr(_ATTEMPTS, left.attempts + 1)
+        trial = Trial(left.number, left.params, baseline=left.baseline, attempts=left.attempts + 1)
+        self._trials[trial.number] = trial
+        return trial
+
+    def _begin(self, ours: optuna.trial.Trial, *, baseline: bool = False) -> Trial:
+        if baseline:
+            ours.set_user_attr(_BASELINE, True)
+        trial = Trial(ours.number, decode(self.space, ours.params), baseline=baseline)
+        self._trials[trial.number] = trial
+        return trial
+
+    def _close(self, ours: optuna.trial.Trial, trial: Trial) -> None:
+        if trial.state is not TrialState.COMPLETE or trial.score is None:
+            self._study.tell(ours, state=OptunaState.FAIL)
+            return
+        kept = ours.constraints
+        for name, violation in trial.score.limits.items():
+            if name not in kept:
+                ours.set_constraint(name, violation)
+        self._study.tell(ours, trial.score.value)
+
+    def _next_fixed(self) -> Point | None:
+        if self._queue:
+            return self._queue.pop(0)
+        if self.task.strategy.sampler != "grid":
+            return None
+        if self._grid is None:
+            self._grid = self.space.grid()
+        tried = self._tried()
+        return next((p for p in self._grid if point_key(self.space.canonical(p)) not in tried), None)
+
+    def _tried(self) -> set[str]:
+        """The keys of every configuration that is running or has finished; a stopped one may come again."""
+        return {point_key(t.params) for t in self._trials.values() if _counts(t) and not t.baseline}
+
+    def _all_tried(self) -> bool:
+        size = self.space.num_points
+        return size is not None and len(self._tried()) >= size
+
+    def _trial_id(self, number: int) -> int:
+        return int(self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
+
+
+def _counts(trial: Trial) -> bool:
+    return trial.state is not TrialState.STOPPED
+
+
+def _record(trial: Trial) -> dict[str, Any]:
+    data = trial.to_dict()
+    for name in ("number", "params", "values", "limits", "level", "baseline"):
+        data.pop(name)
+    if trial.score is not None:
+        level = trial.score.level
+        data["score"] = {
+            "values": dict(trial.score.values),
+            "limits": dict(trial.score.limits),
+            "level": [level.scenario, level.concurrency, level.batch_size] if level else None,
+        }
+    return data
+
+
+def _with_record(trial: Trial, record: dict[str, Any]) -> Trial:
+    score = record.get("score")
+    return trial.with_(
+        state=TrialState(record["state"]),
+        measurements=tuple(Measurement.from_dict(m) for m in record["measurements"]),
+        score=Score(score["values"], score["limits"], Level(*score["level"]) if score["level"] else None)
+        if score
+        else None,
+        failure=Failure.from_dict(record["failure"]) if record["failure"] else None,
+        seconds=record["seconds"],
+        command=tuple(shlex.split(record["command"] or "")),
+        fingerprint=record["fingerprint"],
+    )
+
+
+def _engine(url: str) -> optuna.storages.BaseStorage:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        return optuna.storages.get_storage(url)
+
+
+@contextlib.contextmanager
+def _storage_errors(url: str = "") -> Iterator[None]:
+    """Turns what SQLAlchemy and the file system say into StudyError, without a password in it."""
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
+        cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
+        said = redact(str(getattr(cause, "orig", None) or cause).splitlines()[0])
+        where = f" {redact(url)}" if url else ""
+        raise StudyError(f"the study's storage{where} does not work: {said}") from None
+    except (ModuleNotFoundError, ImportError) as error:
+        raise StudyError(f"the study's storage {redact(url)} needs a driver: {error}") from None

@@ -1,0 +1,112 @@
+"""Trials as tables: DataFrames for people, and the words of the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from autotune_nb.measurement import Measurement
+from autotune_nb.score import Objective
+from autotune_nb.trial import Trial, TrialState
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
+    """One row a trial, by number: state, a column per parameter, the objective's figure, the level it was read at,
+    each limit's violation (at most 0: kept), whole seconds of wall time, and the failure."""
+    import pandas as pd
+
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    rows = []
+    for trial in trials:
+        row: dict[str, Any] = {"number": trial.number, "state": str(trial.state), "baseline": trial.baseline}
+        row |= {name: trial.params.get(name) for name in names}
+        row[objective.figure] = trial.score.value if trial.score else None
+        row["level"] = str(trial.score.level) if trial.score and trial.score.level else None
+        for limit in objective.limits:
+            row[str(limit)] = trial.score.limits.get(str(limit)) if trial.score else None
+        row["feasible"] = trial.feasible
+        row["seconds"] = round(sum(trial.seconds.values()), 1)
+        row["failure"] = str(trial.failure) if trial.failure else None
+        rows.append(row)
+    columns = ["number", "state", "baseline", *names, objective.figure, "level"]
+    columns += [*(str(limit) for limit in objective.limits), "feasible", "seconds", "failure"]
+    frame = pd.DataFrame(rows, columns=columns).set_index("number")
+    frame[objective.figure] = frame[objective.figure].astype(float)
+    return frame
+
+
+def levels_frame(trials: Sequence[Trial]) -> pd.DataFrame:
+    """Long form: one row a trial and load level, with a column per parameter (``param:NAME``) and per figure."""
+    import pandas as pd
+
+    rows = []
+    for trial in trials:
+        params = {f"param:{name}": value for name, value in trial.params.items()}
+        for measured in trial.measurements:
+            row = measured.to_dict()
+            row.pop("problems")
+            rows.append({"number": trial.number, "state": str(trial.state), **params, **row})
+    return pd.DataFrame(rows)
+
+
+def counts(trials: Sequence[Trial]) -> dict[str, int]:
+    """How many trials are in each state, those with none left out."""
+    found = {str(state): sum(1 for t in trials if t.state is state) for state in TrialState}
+    return {state: number for state, number in found.items() if number}
+
+
+def params_text(trial: Trial) -> str:
+    """A trial's configuration in one line."""
+    if trial.baseline:
+        return "the engine's default configuration"
+    return " ".join(f"{name}={value}" for name, value in trial.params.items() if value is not None)
+
+
+def value_text(value: float, figure: str) -> str:
+    """A figure with its unit, to four digits: times in ms below a second."""
+    if figure.endswith("tokens_per_s") or "tokens_per_s_" in figure:
+        return f"{value:,.4g} tokens/s" if value < 1000 else f"{value:,.0f} tokens/s"
+    if figure == "requests_per_s":
+        return f"{value:.4g} requests/s"
+    if figure.endswith("_s"):
+        return f"{value * 1000:.4g} ms" if value < 1 else f"{value:.4g} s"
+    return f"{value:.4g}"
+
+
+def level_text(measured: Measurement) -> str:
+    """A level's figures in one line."""
+    f = measured.figures
+    if not measured.valid:
+        return f"{measured.level}: invalid, {'; '.join(measured.problems)}"
+    parts = []
+    if "output_tokens_per_s" in f:
+        parts.append(f"{f['output_tokens_per_s']:.4g} tokens/s")
+    for name, word in (("ttft_p99_s", "TTFT p99"), ("tpot_mean_s", "TPOT"), ("e2e_latency_mean_s", "latency")):
+        if name in f:
+            parts.append(f"{word} {value_text(f[name], name)}")
+    return f"{measured.level}: {', '.join(parts)}"
+
+
+def verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> str:
+    """The answer in a sentence or two: the best configuration, against the engine's default where it was measured."""
+    if best is None or best.score is None:
+        complete = [t for t in trials if t.state is TrialState.COMPLETE]
+        if complete:
+            return f"None of the {len(complete)} complete trials keeps every limit."
+        failed = [t for t in trials if t.failure is not None]
+        return f"No trial completed.{f' Trial {failed[-1].number}: {failed[-1].failure}.' if failed else ''}"
+    value = best.score.value
+    where = f" at {best.score.level}" if best.score.level else ""
+    text = f"Best is trial {best.number} with {value_text(value, objective.figure)} ({objective.figure}){where}"
+    default = next((t for t in trials if t.baseline and t.score is not None), None)
+    if best.baseline:
+        return f"{text}: the engine's default configuration. Nothing tried beats it."
+    if default is None or default.score is None or default.state is not TrialState.COMPLETE:
+        return f"{text}: {params_text(best)}."
+    against = value_text(default.score.value, objective.figure)
+    broken = "" if default.feasible else ", which breaks a limit"
+    times = f"{value / default.score.value:.2f} times" if default.score.value else "against 0:"
+    return f"{text}: {params_text(best)}. That is {times} the engine's default ({against}{broken})."

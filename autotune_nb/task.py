@@ -1,0 +1,340 @@
+"""The whole request: model, engine, parameters, workload, objective, limits, budget."""
+
+from __future__ import annotations
+
+import re
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+
+from autotune_nb.errors import TaskError, UnknownNameError
+from autotune_nb.measurement import Level, figure_name
+from autotune_nb.parameters import Parameter, ParameterName, Value
+from autotune_nb.score import PROTOTYPE_OBJECTIVES, Limit, Objective
+from autotune_nb.space import SearchSpace
+
+ENGINES = ("llama_cpp", "vllm", "sglang", "command")
+SAMPLERS = ("grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii", "nsgaiii")
+_SAMPLER_ALIASES = {"grid_search": "grid", "bayesian": "tpe"}
+#: Task kinds of genai-bench that load the server with batches rather than with concurrent requests.
+BATCH_TASKS = ("text-to-embeddings", "text-to-rerank")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RandomWeights(_Section):
+    """A Llama-shaped model of random weights, written on the spot: its text is noise, its speed is real."""
+
+    layers: int = Field(12, ge=1, le=200)
+    hidden_size: int = Field(640, ge=64, multiple_of=64)
+    feed_forward_size: int = Field(1792, ge=32, multiple_of=32)
+    kv_heads: int | None = Field(None, ge=1, description="default: half the attention heads")
+    context_length: int = Field(4096, ge=128)
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _heads_divide(self) -> RandomWeights:
+        heads = self.hidden_size // 64
+        if self.kv_heads is not None and heads % self.kv_heads:
+            raise ValueError(f"{heads} attention heads (hidden_size / 64) are no multiple of kv_heads {self.kv_heads}")
+        return self
+
+
+class Model(_Section):
+    """What is served: a path, a hub's name, or random weights."""
+
+    id_or_path: str | None = Field(None, min_length=1, description="a file or folder, or a model hub's name")
+    random_weights: RandomWeights | None = None
+    tokenizer: str | None = Field(None, description="a folder or a hub's name; default: the model's own")
+    served_name: str | None = Field(None, min_length=1, description="the name requests give; default: the model's")
+    namespace: str | None = Field(None, description="the Kubernetes namespace, for OME")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Model:
+        if (self.id_or_path is None) == (self.random_weights is None):
+            raise ValueError("give either id_or_path or random_weights")
+        return self
+
+
+class EngineSpec(_Section):
+    """Which engine serves the model, and what is the same in every trial."""
+
+    kind: str = Field(description=f"one of {', '.join(ENGINES)}")
+    executable: str | list[str] | None = Field(None, description="the program to start instead of the engine's own")
+    command: str | list[str] | None = Field(
+        None, description="for kind command: the command line, with {port}, {host} and {model} in it"
+    )
+    args: dict[ParameterName, Value] = Field(default_factory=dict, description="flags of every trial, by name")
+    raw_args: list[str] = Field(default_factory=list, description="arguments of every trial, passed as they are")
+    env: dict[str, str] = Field(default_factory=dict, description="environment variables; never a secret's value")
+    health_path: str | None = Field(None, pattern="^/", description="the path that answers 200 once it can serve")
+
+    @field_validator("kind")
+    @classmethod
+    def _known(cls, kind: str) -> str:
+        name = kind.lower().replace("-", "_").replace(".", "_")
+        if name not in ENGINES:
+            raise UnknownNameError("engine", kind, ENGINES)
+        return name
+
+    @model_validator(mode="after")
+    def _command(self) -> EngineSpec:
+        if (self.kind == "command") != (self.command is not None):
+            raise ValueError("engine kind 'command' needs a command, and only that kind takes one")
+        if self.command is not None and "{port}" not in " ".join(
+            [self.command] if isinstance(self.command, str) else self.command
+        ):
+            raise ValueError("command has no {port}: the server would not listen where it is looked for")
+        return self
+
+
+class Workload(_Section):
+    """The traffic of every trial: each scenario under each load level."""
+
+    task: str = Field("text-to-text", description="genai-bench's task kind")
+    scenarios: list[str] = Field(min_length=1, description="genai-bench's traffic scenarios, such as D(64,32)")
+    concurrency: list[Annotated[int, Field(ge=1)]] = Field(default=[1], min_length=1)
+    batch_sizes: list[Annotated[int, Field(ge=1)]] = Field(default=[1], min_length=1)
+    seconds_per_level: int = Field(60, ge=1, description="a level ends after so many seconds")
+    requests_per_level: int = Field(100, ge=1, description="or after about so many requests")
+    warmup_requests: int = Field(2, ge=1, le=1000, description="completions sent before the first level")
+    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of each level's first requests to leave out")
+    request_params: dict[str, Any] = Field(default_factory=dict, description="added to every request's body")
+    max_failed_requests: int = Field(0, ge=0)
+    min_completed_requests: int = Field(3, ge=1)
+
+    @field_validator("scenarios", "concurrency", "batch_sizes")
+    @classmethod
+    def _distinct(cls, values: list[Any]) -> list[Any]:
+        if len(set(values)) != len(values):
+            raise ValueError("a value stands there twice")
+        return values
+
+    @field_validator("scenarios")
+    @classmethod
+    def _scenario(cls, values: list[str]) -> list[str]:
+        return [_scenario(value) for value in values]
+
+    @property
+    def generates_text(self) -> bool:
+        return self.task.endswith("-to-text")
+
+    @property
+    def levels(self) -> tuple[Level, ...]:
+        """Every load level, in the order the benchmark runs them."""
+        if self.task in BATCH_TASKS:
+            return tuple(Level(s, 1, b) for s in self.scenarios for b in self.batch_sizes)
+        return tuple(Level(s, c) for s in self.scenarios for c in self.concurrency)
+
+
+_SCENARIO = re.compile(r"^(?:[DEIRAU]\(\d+(?:,\d+){0,2}\)|[NU]\(\d+,\d+\)/\(\d+,\d+\)|dataset)$")
+
+
+def _scenario(text: str) -> str:
+    squeezed = re.sub(r"\s+", "", text)
+    if not _SCENARIO.match(squeezed):
+        raise ValueError(
+            f"{text!r} is no traffic scenario; write D(input tokens,output tokens), N(mean,sd)/(mean,sd) or "
+            "U(min,max)/(min,max)"
+        )
+    return squeezed
+
+
+class LevelRef(_Section):
+    """Names one load level; the scenario may be left out where there is only one."""
+
+    concurrency: int = Field(1, ge=1)
+    scenario: str | None = None
+    batch_size: int = Field(1, ge=1)
+
+
+def _objective(value: Any) -> Any:
+    """``maximize output_tokens_per_s`` and the prototype's ``minimize_latency`` are short forms."""
+    if not isinstance(value, str):
+        return value
+    if value in PROTOTYPE_OBJECTIVES:
+        direction, figure = PROTOTYPE_OBJECTIVES[value]
+        return {"direction": direction, "figure": figure}
+    words = value.split()
+    if len(words) == 2 and words[0] in ("minimize", "maximize"):
+        return {"direction": words[0], "figure": words[1]}
+    raise UnknownNameError(
+        "objective", value, PROTOTYPE_OBJECTIVES, hint="write 'maximize FIGURE', as in 'maximize output_tokens_per_s'"
+    )
+
+
+class ObjectiveSpec(_Section):
+    """The figure to make best, read at a named level or at the best level that keeps every limit."""
+
+    direction: Literal["minimize", "maximize"]
+    figure: str
+    at: Literal["best"] | LevelRef = "best"
+
+    @field_validator("figure")
+    @classmethod
+    def _figure(cls, name: str) -> str:
+        return figure_name(name)
+
+    @field_validator("at", mode="before")
+    @classmethod
+    def _at(cls, value: Any) -> Any:
+        return {"concurrency": value} if isinstance(value, int) else value
+
+
+class Strategy(_Section):
+    """How the next configuration is chosen."""
+
+    sampler: str = Field("tpe", description=f"one of {', '.join(SAMPLERS)}")
+    seed: int = 0
+    options: dict[str, Any] = Field(default_factory=dict, description="passed to Optuna's sampler")
+
+    @field_validator("sampler")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        key = name.lower().replace("-", "_")
+        key = _SAMPLER_ALIASES.get(key, key.removesuffix("sampler").replace("_", ""))
+        if key not in SAMPLERS:
+            raise UnknownNameError("sampler", name, (*SAMPLERS, *_SAMPLER_ALIASES))
+        return key
+
+
+class Budget(_Section):
+    """When to stop; whichever comes first."""
+
+    trials: int | None = Field(None, ge=1, description="default: the whole grid, or 20 for the other samplers")
+    minutes: float | None = Field(None, gt=0, description="no trial starts after so many minutes")
+    patience: int | None = Field(None, ge=1, description="stop after so many trials without a better one")
+    baseline: bool = Field(True, description="measure the engine's default configuration first, as trial 0")
+
+
+class Deadlines(_Section):
+    """How long each phase of a trial may take, in seconds."""
+
+    ready_s: float = Field(600, gt=0, description="from start to healthy")
+    probe_s: float = Field(60, gt=0, description="for one completion of the warm-up")
+    benchmark_s: float | None = Field(None, gt=0, description="default: what the levels may take, and some")
+    stop_s: float = Field(20, gt=0, description="from asking the engine to stop to killing it")
+
+
+class Deploy(_Section):
+    """Where trials run."""
+
+    kind: Literal["local", "ome"] = "local"
+    host: str = "127.0.0.1"
+    port: int | None = Field(None, ge=1, le=65535, description="default: a free one each trial")
+    parallel: int = Field(1, ge=1, description="trials at a time")
+    gpus: list[Annotated[int, Field(ge=0)]] | None = Field(
+        None, description="the GPUs trials may hold; default: CUDA_VISIBLE_DEVICES is left alone"
+    )
+    gpus_per_trial: int | None = Field(None, ge=1, description="default: what the engine's parallel sizes need")
+    runtime: str | None = Field(None, description="OME's serving runtime")
+    namespace: str | None = None
+
+    @model_validator(mode="after")
+    def _port_for_one(self) -> Deploy:
+        if self.port is not None and self.parallel > 1:
+            raise ValueError("a fixed port serves one trial at a time; leave out port, or set parallel to 1")
+        return self
+
+
+class Benchmark(_Section):
+    """Which genai-bench runs, and how."""
+
+    executable: str = "genai-bench"
+    backend: str | None = Field(None, description="genai-bench's API backend; default: the engine's")
+
+
+def _word(key: str) -> BeforeValidator:
+    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
+
+
+class Task(_Section):
+    """The whole request. ``Task.load`` reads JSON and YAML, the prototype's files too."""
+
+    name: str = Field(min_length=1, max_length=60, pattern=r"^[^\s/\\][^/\\\x00-\x1f]*$")
+    description: str = ""
+    model: Annotated[Model, _word("id_or_path")]
+    engine: Annotated[EngineSpec, _word("kind")]
+    parameters: dict[ParameterName, Parameter]
+    rules: list[str] = Field(default_factory=list)
+    workload: Workload
+    objective: Annotated[ObjectiveSpec, BeforeValidator(_objective)]
+    limits: list[str] = Field(default_factory=list)
+    strategy: Annotated[Strategy, _word("sampler")] = Strategy()
+    budget: Budget = Budget()
+    deadlines: Deadlines = Deadlines()
+    deploy: Annotated[Deploy, _word("kind")] = Deploy()
+    benchmark: Benchmark = Benchmark()
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Task:
+        self.goal  # noqa: B018
+        self.space  # noqa: B018
+        both = sorted(set(self.parameters) & set(self.engine.args))
+        if both:
+            raise TaskError(f"{both[0]!r} is fixed here and searched in parameters", field=f"engine.args.{both[0]}")
+        if self.strategy.sampler == "grid" and self.space.grid_size is None:
+            next(self.space.grid())
+        return self
+
+    @cached_property
+    def space(self) -> SearchSpace:
+        """The parameters and the rules between them."""
+        return SearchSpace.of(self.parameters, self.rules)
+
+    @cached_property
+    def goal(self) -> Objective:
+        """The objective with its level found and its limits read."""
+        limits = tuple(Limit.parse(text, field=f"limits[{i}]") for i, text in enumerate(self.limits))
+        level = None if self.objective.at == "best" else self._level(self.objective.at)
+        return Objective(self.objective.figure, self.objective.direction, level, limits)
+
+    def _level(self, ref: LevelRef) -> Level:
+        found = [
+            level
+            for level in self.workload.levels
+            if (level.concurrency, level.batch_size) == (ref.concurrency, ref.batch_size)
+            and ref.scenario in (None, level.scenario)
+        ]
+        if len(found) != 1:
+            known = "; ".join(str(level) for level in self.workload.levels)
+            problem = "names no level" if not found else "names several levels, add the scenario"
+            raise TaskError(f"{problem} of this workload: {known}", field="objective.at")
+        return found[0]
+
+    @property
+    def num_trials(self) -> int | None:
+        """How many trials the budget allows, the baseline counted in; None where only the space's end stops it."""
+        if self.budget.trials is not None:
+            return self.budget.trials
+        if self.strategy.sampler == "grid":
+            allowed = self.space.num_allowed
+            return None if allowed is None else allowed + int(self.budget.baseline)
+        return 20
+
+    @classmethod
+    def load(cls, path: str | Path) -> Task:
+        """Read a task file, JSON or YAML, the prototype's too (what cannot be carried over comes as a warning).
+
+        Raises TaskError, in one line that names the field, where anything is wrong with it.
+        """
+        from autotune_nb.task_file import load_task
+
+        return load_task(path)
+
+    @classmethod
+    def parse(cls, data: dict[str, Any]) -> Task:
+        """A task from plain data. Raises TaskError, in one line that names the field."""
+        from autotune_nb.task_file import parse_task
+
+        return parse_task(data)
+
+    def save(self, path: str | Path) -> Path:
+        """Write the task; a name ending in .json gets JSON, any other YAML."""
+        from autotune_nb.task_file import save_task
+
+        return save_task(self, path)

@@ -1,0 +1,1 @@
+"""What a notebook shows while a run goes on. The only place that imports IPython."""

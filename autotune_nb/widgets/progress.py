@@ -1,0 +1,74 @@
+"""The pump of an awaited run: its progress in the awaiting cell's own output, saved with the notebook."""
+
+from __future__ import annotations
+
+import asyncio
+import html
+from typing import TYPE_CHECKING
+
+from IPython.display import DisplayHandle
+
+from autotune_nb.table import counts, params_text, value_text
+from autotune_nb.trial import Trial, TrialState
+
+if TYPE_CHECKING:
+    from autotune_nb.run import Run
+
+_EVERY_S = 0.5
+_ROWS = 15
+_CELL = "padding:1px 10px 1px 0;text-align:left;white-space:nowrap"
+
+
+async def pump(run: Run) -> None:
+    """Refresh one output of the awaiting cell, at most twice a second and only on change, until the run is over."""
+    changed = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    def wake(_event: object) -> None:
+        loop.call_soon_threadsafe(changed.set)
+
+    handle = DisplayHandle()
+    unsubscribe = run.subscribe(wake)
+    shown = _bundle(run)
+    handle.display(shown, raw=True)
+    try:
+        while not run.ended:
+            try:
+                async with asyncio.timeout(_EVERY_S):
+                    await changed.wait()
+            except TimeoutError:
+                continue
+            changed.clear()
+            shown = _refresh(handle, run, shown)
+            await asyncio.sleep(_EVERY_S)
+    finally:
+        unsubscribe()
+        _refresh(handle, run, shown)
+
+
+def _refresh(handle: DisplayHandle, run: Run, shown: dict[str, str]) -> dict[str, str]:
+    bundle = _bundle(run)
+    if bundle != shown:
+        handle.update(bundle, raw=True)
+    return bundle
+
+
+def _bundle(run: Run) -> dict[str, str]:
+    trials = run.history
+    told = ", ".join(f"{number} {state}" for state, number in counts(trials).items()) or "no trials yet"
+    title = f"{run.folder.name}: {run.state} ({told})"
+    figure = run.task.goal.figure
+    rows = [_row(trial, figure) for trial in trials[-_ROWS:]]
+    text = "\n".join([title, *("  ".join(row) for row in rows)])
+    head = "".join(f'<th style="{_CELL}">{name}</th>' for name in ("trial", "state", html.escape(figure), "parameters"))
+    body = "".join(
+        "<tr>" + "".join(f'<td style="{_CELL}">{html.escape(cell)}</td>' for cell in row) + "</tr>" for row in rows
+    )
+    return {"text/plain": text, "text/html": f"<p><b>{html.escape(title)}</b></p><table><tr>{head}</tr>{body}</table>"}
+
+
+def _row(trial: Trial, figure: str) -> tuple[str, str, str, str]:
+    value = value_text(trial.score.value, figure) if trial.score else ""
+    if trial.state is TrialState.FAILED and trial.failure is not None:
+        value = trial.failure.message[:80]
+    return str(trial.number), str(trial.state), value, params_text(trial)

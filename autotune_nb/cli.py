@@ -83,7 +83,9 @@ def show(study: Path, storage: str | None, as_json: bool) -> None:
 
 @cli.command()
 @click.argument("notebook", type=click.Path(path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The executed one.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The executed one."
+)
 @click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter; may be repeated.")
 @click.option("--html", is_flag=True, help="Write an HTML file beside it.")
 def notebook(notebook: Path, output: Path, parameters: tuple[tuple[str, str], ...], html: bool) -> None:

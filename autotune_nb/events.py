@@ -97,5 +97,5 @@ class EventBus:
         for listener in listeners:
             try:
                 listener(event)
-            except Exception:
+            except Exception:  # noqa: BLE001 - a listener is somebody else's code
                 _log.exception("a listener failed on %s", type(event).__name__)

@@ -7,7 +7,15 @@ import math
 import random
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    field_validator,
+    model_validator,
+)
 
 #: A parameter's value: JSON's types. None leaves the flag out, so the engine's own default counts.
 Value = bool | int | float | str | None | dict[str, Any] | list[Any]
@@ -22,7 +30,9 @@ def parameter_name(name: str) -> str:
 
 
 ParameterName = Annotated[
-    str, BeforeValidator(parameter_name), StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=80)
+    str,
+    BeforeValidator(parameter_name),
+    StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=80),
 ]
 
 
@@ -30,10 +40,13 @@ class _Parameter(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     flag: str | None = Field(
-        None, description="the flag's own spelling, for one that the engine's catalog does not know", pattern="^-"
+        None,
+        description="the flag's own spelling, for one that the engine's catalog does not know",
+        pattern="^-",
     )
     style: Style | None = Field(
-        None, description="how the value is written: after the flag, as a bare switch, as --flag/--no-flag, as JSON"
+        None,
+        description="how the value is written: after the flag, as a bare switch, as --flag/--no-flag, as JSON",
     )
 
 
@@ -115,7 +128,10 @@ class Int(_Parameter):
 
     def random(self, rng: random.Random) -> Value:
         if self.log:
-            return min(self.high, max(self.low, round(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))))
+            return min(
+                self.high,
+                max(self.low, round(math.exp(rng.uniform(math.log(self.low), math.log(self.high))))),
+            )
         return rng.randrange(self.low, self.high + 1, self.step)
 
 
@@ -186,6 +202,4 @@ def _short_form(value: Any) -> Any:
     return value
 
 
-Parameter = Annotated[
-    Annotated[Choice | Bool | Int | Float, Field(discriminator="type")], BeforeValidator(_short_form)
-]
+Parameter = Annotated[Annotated[Choice | Bool | Int | Float, Field(discriminator="type")], BeforeValidator(_short_form)]

@@ -18,7 +18,12 @@ if TYPE_CHECKING:
 
 Role = Literal["best", "default", "other", "infeasible"]
 #: Okabe and Ito's colours, which the colour-blind can tell apart.
-COLOURS: dict[Role, str] = {"best": "#D55E00", "default": "#0072B2", "other": "#999999", "infeasible": "#CCBB44"}
+COLOURS: dict[Role, str] = {
+    "best": "#D55E00",
+    "default": "#0072B2",
+    "other": "#999999",
+    "infeasible": "#CCBB44",
+}
 _MARKERS: dict[Role, tuple[str, str]] = {
     "best": ("star", "*"),
     "default": ("square", "s"),
@@ -156,4 +161,3 @@ class Chart:
             "text/html": self.image_html(),
             "text/plain": f"<Chart of {len(self.curves)} trials>",
         }
-

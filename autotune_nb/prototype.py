@@ -24,7 +24,13 @@ _BENCHMARK = (
     "model_tokenizer",
 )
 #: Top-level keys of later prototypes that only prepared their cluster.
-_DROPPED = ("deployment_mode", "clusterbasemodel_config", "clusterservingruntime_config", "storage", "runtime_image_tag")
+_DROPPED = (
+    "deployment_mode",
+    "clusterbasemodel_config",
+    "clusterservingruntime_config",
+    "storage",
+    "runtime_image_tag",
+)
 _LATENCY = ("p50", "p90", "p99")
 
 _FIELDS = {
@@ -119,7 +125,12 @@ def _section(data: dict[str, Any], key: str, known: tuple[str, ...]) -> dict[str
 
 def _engine(runtime: Any, parameters: dict[str, Any], notes: list[str]) -> str:
     name = str(runtime or "").lower()
-    for mark, engine in (("vllm", "vllm"), ("sglang", "sglang"), ("srt", "sglang"), ("llamacpp", "llama_cpp")):
+    for mark, engine in (
+        ("vllm", "vllm"),
+        ("sglang", "sglang"),
+        ("srt", "sglang"),
+        ("llamacpp", "llama_cpp"),
+    ):
         if mark in name.replace(".", "").replace("-", "").replace("_", ""):
             return engine
     if {"gpu_memory_utilization", "max_num_seqs", "tensor_parallel_size"} & {parameter_name(p) for p in parameters}:
@@ -176,14 +187,16 @@ def _limits(slo: Any, notes: list[str]) -> list[str]:
             for percentile, bound in value.items():
                 if percentile not in _LATENCY:
                     raise TaskError(
-                        f"unknown field{did_you_mean(percentile, _LATENCY)}", field=f"slo.latency.{percentile}"
+                        f"unknown field{did_you_mean(percentile, _LATENCY)}",
+                        field=f"slo.latency.{percentile}",
                     )
                 limits.append(_limit(f"e2e_latency_{percentile}_s", bound, f"slo.latency.{percentile}", notes))
         elif key in ("ttft", "tpot"):
             limits.append(_limit(f"{key}_mean_s", value, f"slo.{key}", notes))
         else:
             raise TaskError(
-                f"unknown field{did_you_mean(key, ('latency', 'ttft', 'tpot', 'steepness'))}", field=f"slo.{key}"
+                f"unknown field{did_you_mean(key, ('latency', 'ttft', 'tpot', 'steepness'))}",
+                field=f"slo.{key}",
             )
     return limits
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -245,9 +245,7 @@ class Runner:
             attempt.command = deployment.endpoint.command
             await until_died(self._load(trial, deployment.endpoint, folder, clock, attempt), deployment)
 
-    async def _load(
-        self, trial: Trial, endpoint: Endpoint, folder: Path, clock: PhaseClock, attempt: _Attempt
-    ) -> None:
+    async def _load(self, trial: Trial, endpoint: Endpoint, folder: Path, clock: PhaseClock, attempt: _Attempt) -> None:
         clock.start("probe")
         await probe(endpoint.url, endpoint.model, self._task.workload, timeout_s=self._task.deadlines.probe_s)
         clock.start("benchmark")
@@ -310,7 +308,7 @@ class PhaseClock:
             self._phase = None
 
 
-async def until_died(work: Any, deployment: Deployment) -> None:
+async def until_died(work: Coroutine[Any, Any, None], deployment: Deployment) -> None:
     """Do the work, unless the engine dies first: then its death is what is raised."""
     working, watching = asyncio.ensure_future(work), asyncio.ensure_future(deployment.died())
     try:
@@ -327,7 +325,7 @@ async def until_died(work: Any, deployment: Deployment) -> None:
         await asyncio.gather(working, watching, return_exceptions=True)
 
 
-async def uncancelled(work: Any) -> Any:
+async def uncancelled(work: Awaitable[T]) -> T:
     """Wait for the work to its end, also where this task is cancelled meanwhile; the cancellation follows after."""
     task = asyncio.ensure_future(work)
     cancelled = False

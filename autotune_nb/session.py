@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.deploy.local import LocalDeployer
+from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import SetupError, StudyNotFoundError
 from autotune_nb.run import Run, live_run
 from autotune_nb.study import Study, StudyFolder
@@ -95,4 +95,3 @@ def _pump() -> Callable[[Run], Awaitable[None]] | None:
     from autotune_nb.widgets.progress import pump
 
     return pump
-

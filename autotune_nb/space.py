@@ -19,7 +19,17 @@ from autotune_nb.parameters import Bool, Choice, Float, Int, Value
 Point = dict[str, Value]
 _FUNCTIONS = {"min": min, "max": max, "abs": abs}
 _ALLOWED = (
-    *(ast.Expression, ast.BoolOp, ast.UnaryOp, ast.BinOp, ast.Compare, ast.IfExp, ast.Call, ast.Name, ast.Constant),
+    *(
+        ast.Expression,
+        ast.BoolOp,
+        ast.UnaryOp,
+        ast.BinOp,
+        ast.Compare,
+        ast.IfExp,
+        ast.Call,
+        ast.Name,
+        ast.Constant,
+    ),
     *(ast.Tuple, ast.List, ast.expr_context, ast.boolop, ast.operator, ast.unaryop, ast.cmpop),
 )
 _ENUMERATE_UP_TO = 200_000
@@ -39,7 +49,7 @@ class Rule:
             tree = ast.parse(self.text, mode="eval")
         except (SyntaxError, ValueError) as error:
             raise TaskError(
-                f"{text!r} is not an expression ({error.args[0]}); write a condition such as 'ubatch_size <= batch_size'",
+                f"{text!r} is not an expression ({error.args[0]}); write one such as 'ubatch_size <= batch_size'",
                 field=field,
             ) from None
         strange = next((node for node in ast.walk(tree) if not isinstance(node, _ALLOWED)), None)
@@ -206,9 +216,7 @@ class SearchSpace:
         if not self.rules or self.random_point(random.Random(0)) is not None:
             return
         alone = [
-            rule
-            for rule in self.rules
-            if SearchSpace(self.parameters, (rule,)).random_point(random.Random(0)) is None
+            rule for rule in self.rules if SearchSpace(self.parameters, (rule,)).random_point(random.Random(0)) is None
         ]
         culprit = f"no point keeps {alone[0].text!r}" if alone else "no point keeps all of the rules together"
         sure = "" if self.grid_size is not None and self.grid_size <= _ENUMERATE_UP_TO else f" ({_RANDOM_TRIES} tried)"

@@ -84,7 +84,11 @@ def level_text(measured: Measurement) -> str:
     parts = []
     if "output_tokens_per_s" in f:
         parts.append(f"{f['output_tokens_per_s']:.4g} tokens/s")
-    for name, word in (("ttft_p99_s", "TTFT p99"), ("tpot_mean_s", "TPOT"), ("e2e_latency_mean_s", "latency")):
+    for name, word in (
+        ("ttft_p99_s", "TTFT p99"),
+        ("tpot_mean_s", "TPOT"),
+        ("e2e_latency_mean_s", "latency"),
+    ):
         if name in f:
             parts.append(f"{word} {value_text(f[name], name)}")
     return f"{measured.level}: {', '.join(parts)}"

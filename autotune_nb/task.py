@@ -163,7 +163,10 @@ def _objective(value: Any) -> Any:
     if len(words) == 2 and words[0] in ("minimize", "maximize"):
         return {"direction": words[0], "figure": words[1]}
     raise UnknownNameError(
-        "objective", value, PROTOTYPE_OBJECTIVES, hint="write 'maximize FIGURE', as in 'maximize output_tokens_per_s'"
+        "objective",
+        value,
+        PROTOTYPE_OBJECTIVES,
+        hint="write 'maximize FIGURE', as in 'maximize output_tokens_per_s'",
     )
 
 

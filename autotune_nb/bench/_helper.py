@@ -63,7 +63,13 @@ def bench_environment() -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if k in _KEPT or not _SECRETS.search(k)}
     # A local server is reached directly, whatever proxy the shell names.
     local = ",".join(filter(None, [os.environ.get("no_proxy"), "127.0.0.1", "localhost", "::1"]))
-    return {**kept, "ENABLE_UI": "false", "TOKENIZERS_PARALLELISM": "false", "no_proxy": local, "NO_PROXY": local}
+    return {
+        **kept,
+        "ENABLE_UI": "false",
+        "TOKENIZERS_PARALLELISM": "false",
+        "no_proxy": local,
+        "NO_PROXY": local,
+    }
 
 
 class BenchProcess:
@@ -134,7 +140,8 @@ class WarmHelper:
             raise
         if not line:
             raise SetupError(
-                "genai-bench cannot be imported: " + "; ".join(list(errors)[-3:]), field="benchmark.executable"
+                "genai-bench cannot be imported: " + "; ".join(list(errors)[-3:]),
+                field="benchmark.executable",
             )
         return cls(process, json.loads(line)["ready"], errors)
 

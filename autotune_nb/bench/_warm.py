@@ -16,6 +16,7 @@ import select
 import signal
 import sys
 import traceback
+from typing import Any, NoReturn
 
 # Taken before gevent replaces them: this process runs no greenlets, its children do.
 _select, _waitpid = select.select, os.waitpid
@@ -23,17 +24,17 @@ _OUT = os.dup(1)
 _PR_SET_PDEATHSIG = 1
 
 
-def _say(message):
+def _say(message: dict[str, Any]) -> None:
     os.write(_OUT, (json.dumps(message) + "\n").encode())
 
 
-def _die_with_parent():
+def _die_with_parent() -> None:
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _import(tokenizer):
+def _import(tokenizer: str | None) -> tuple[Any, str]:
     import click
     from genai_bench.cli.cli import benchmark, cli
     from genai_bench.version import __version__
@@ -53,7 +54,7 @@ def _import(tokenizer):
     return cli, __version__
 
 
-def _child(cli, job):
+def _child(cli: Any, job: dict[str, Any]) -> NoReturn:
     os.setsid()
     _die_with_parent()
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
@@ -84,7 +85,7 @@ def _child(cli, job):
     os._exit(code)
 
 
-def main():
+def main() -> None:
     # This script's own folder has a module named genai_bench.
     del sys.path[0]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -92,7 +93,8 @@ def main():
     os.dup2(2, 1)
     cli, version = _import(sys.argv[1] if len(sys.argv) > 1 else None)
     _say({"ready": version})
-    children, buffer = {}, b""
+    children: dict[int, int] = {}
+    buffer = b""
     while True:
         ready, _, _ = _select([0], [], [], 0.05 if children else None)
         for pid in list(children):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -27,7 +27,7 @@ class Benchmark(Protocol):
     async def prepare(self) -> None:
         """Pay what is paid once a study. Raises SetupError where the benchmark cannot run here."""
 
-    def measure(self, request: BenchRequest) -> AsyncIterator[Measurement]:
+    def measure(self, request: BenchRequest) -> AsyncGenerator[Measurement, None]:
         """Yield each level's measurement as it lands, invalid ones with their reason.
 
         Closing the iterator stops the load. Raises MeasurementError where a level never lands.

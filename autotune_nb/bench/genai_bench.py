@@ -7,7 +7,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,10 @@ class GenaiBench:
         return self._helper
 
     async def fingerprint(self) -> dict[str, Any]:
-        return {"benchmark": "genai-bench", "benchmark_version": self._helper.version if self._helper else None}
+        return {
+            "benchmark": "genai-bench",
+            "benchmark_version": self._helper.version if self._helper else None,
+        }
 
     async def close(self) -> None:
         if self._helper is not None:
@@ -105,8 +108,8 @@ class GenaiBench:
             *("--log-dir", str(request.folder)),
         ]
 
-    async def measure(self, request: BenchRequest) -> AsyncIterator[Measurement]:
-        log = request.folder / "genai-bench.log"
+    async def measure(self, request: BenchRequest) -> AsyncGenerator[Measurement, None]:
+        log = request.folder / "genai-bench.out.log"
         argv = self.argv(request)
         (request.folder / "genai-bench.argv.json").write_text(json.dumps(argv))
         if self._python is not None:
@@ -131,7 +134,7 @@ class GenaiBench:
                 Failure(FailureKind.INFRASTRUCTURE, "benchmark", f"genai-bench did not start: {error}")
             ) from None
 
-    async def _levels(self, process: BenchProcess, folder: Path, log: Path) -> AsyncIterator[Measurement]:
+    async def _levels(self, process: BenchProcess, folder: Path, log: Path) -> AsyncGenerator[Measurement, None]:
         """Every expected level's measurement as its file is whole; then the rest of the run is not waited for."""
         workload = self._task.workload
         expected = list(workload.levels)

@@ -44,7 +44,9 @@ async def _complete(session: aiohttp.ClientSession, url: str, body: dict[str, An
             status, text = reply.status, await reply.text(errors="replace")
     except TimeoutError:
         raise _failed(
-            f"no completion came from {where} within {timeout_s:g} s", FailureKind.TIMEOUT, "raise deadlines.probe_s"
+            f"no completion came from {where} within {timeout_s:g} s",
+            FailureKind.TIMEOUT,
+            "raise deadlines.probe_s",
         ) from None
     except aiohttp.ClientError as error:
         raise _failed(f"{where} broke off: {error}", FailureKind.CRASH) from None
@@ -56,7 +58,8 @@ async def _complete(session: aiohttp.ClientSession, url: str, body: dict[str, An
         choice["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError):
         raise _failed(
-            f"the reply of {where} is no completion: {text[:200]!r}", FailureKind.MEASUREMENT,
+            f"the reply of {where} is no completion: {text[:200]!r}",
+            FailureKind.MEASUREMENT,
             "is this an OpenAI-compatible server?",
         ) from None
 

@@ -22,19 +22,20 @@ _PR_SET_CHILD_SUBREAPER = 36
 _LINUX = sys.platform.startswith("linux")
 
 
-def _prctl(option, value):
+def _prctl(option: int, value: int) -> None:
     if _LINUX:
         with contextlib.suppress(OSError, AttributeError):
             ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0)
 
 
-def _children():
+def _children() -> list[int]:
     """Every descendant: this process is a subreaper, so those whose parents died are its own children."""
-    found, todo = [], [os.getpid()]
+    found: list[int] = []
+    todo = [os.getpid()]
     while todo:
         pid = todo.pop()
         try:
-            for task in os.listdir(f"/proc/{pid}/task"):
+            for task in os.listdir(f"/proc/{pid}/task"):  # noqa: PTH208 - pathlib costs the guard its quick start
                 with open(f"/proc/{pid}/task/{task}/children") as file:  # noqa: PTH123
                     pids = [int(word) for word in file.read().split()]
                 found += pids
@@ -44,7 +45,7 @@ def _children():
     return found
 
 
-def _signal_all(group, number):
+def _signal_all(group: int, number: int) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(group, number)
     for pid in _children() if _LINUX else []:
@@ -52,13 +53,13 @@ def _signal_all(group, number):
             os.kill(pid, number)
 
 
-def _reap():
+def _reap() -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
 
 
-def _group_alive(group):
+def _group_alive(group: int) -> bool:
     if _LINUX:
         return bool(_children())
     try:
@@ -68,7 +69,7 @@ def _group_alive(group):
     return True
 
 
-def main():
+def main() -> int:
     grace_s, log, separator, *command = sys.argv[1:]
     assert separator == "--"
     _prctl(_PR_SET_CHILD_SUBREAPER, 1)
@@ -77,11 +78,11 @@ def main():
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
-    terminated = []
+    terminated: list[bool] = []
     signal.signal(signal.SIGTERM, lambda *_: terminated.append(True))
     signal.signal(signal.SIGCHLD, lambda *_: None)
 
-    def in_child():
+    def in_child() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -94,7 +95,7 @@ def main():
                 stdout=output,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                preexec_fn=in_child,  # noqa: PLW1509
+                preexec_fn=in_child,
             )
     except OSError as error:
         _say({"error": str(error)})
@@ -118,7 +119,10 @@ def main():
         if killed:
             _signal_all(child.pid, signal.SIGKILL)
         ready, _, _ = select.select(
-            [wake_read, 0] if watch_input else [wake_read], [], [], 0.02 if killed else 0.1 if stopping else None
+            [wake_read, 0] if watch_input else [wake_read],
+            [],
+            [],
+            0.02 if killed else 0.1 if stopping else None,
         )
         if wake_read in ready:
             os.read(wake_read, 1024)
@@ -134,7 +138,7 @@ def main():
     return 0
 
 
-def _say(message):
+def _say(message: dict[str, object]) -> None:
     # The parent may be gone; the engine's end does not depend on anybody listening.
     with contextlib.suppress(OSError):
         os.write(1, (json.dumps(message) + "\n").encode())

@@ -40,7 +40,10 @@ def diagnose(log: Path, engine: Engine, *, phase: str, exit_code: int | None, me
     if exit_code is None:
         kind, hint = FailureKind.TIMEOUT, "raise deadlines.ready_s if the engine is only slow"
     elif exit_code == -signal.SIGKILL:
-        kind, hint = FailureKind.OUT_OF_MEMORY, "it was killed from outside, most often by the system for its memory"
+        kind, hint = (
+            FailureKind.OUT_OF_MEMORY,
+            "it was killed from outside, most often by the system for its memory",
+        )
     if match is not None and not (exit_code is None and match[0].kind is FailureKind.CONFIGURATION):
         pattern, line = match
         kind, hint = pattern.kind, pattern.hint or hint

@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -32,7 +33,13 @@ class GuardedProcess:
 
     @classmethod
     async def start(
-        cls, argv: Sequence[str], *, env: Mapping[str, str], log: Path, grace_s: float, cwd: Path | None = None
+        cls,
+        argv: Sequence[str],
+        *,
+        env: Mapping[str, str],
+        log: Path,
+        grace_s: float,
+        cwd: Path | None = None,
     ) -> GuardedProcess:
         """Start it, output to ``log``. Raises SetupError where the program cannot be executed."""
         guard = await asyncio.create_subprocess_exec(
@@ -53,7 +60,9 @@ class GuardedProcess:
         assert guard.stdout is not None
         try:
             line = await guard.stdout.readline()
-            hello = json.loads(line) if line else {"error": f"its guard ended with code {await guard.wait()}"}
+            hello: dict[str, Any] = (
+                json.loads(line) if line else {"error": f"its guard ended with code {await guard.wait()}"}
+            )
         except BaseException:
             guard.kill()
             await guard.wait()

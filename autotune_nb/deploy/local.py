@@ -77,8 +77,10 @@ class LocalDeployer:
         if task.deploy.port is not None:
             owner = port_owner(task.deploy.port)
             if owner:
-                raise SetupError(f"port {task.deploy.port} is in use by {owner}; leave it out for a free one",
-                                 field="deploy.port")
+                raise SetupError(
+                    f"port {task.deploy.port} is in use by {owner}; leave it out for a free one",
+                    field="deploy.port",
+                )
         need = self._gpus_needed({})
         if self._gpus.total is not None and need > self._gpus.total:
             raise SetupError(f"{need} GPUs a trial, but only {self._gpus.total} are given", field="deploy.gpus")
@@ -98,11 +100,7 @@ class LocalDeployer:
         return self._argv(params, self._task.deploy.port or self._engine.default_port, program)
 
     async def fingerprint(self) -> dict[str, Any]:
-        path = Path(self._model)
-        model: dict[str, Any] = {"id_or_path": self._model}
-        if path.is_file():
-            stat = path.stat()
-            model |= {"bytes": stat.st_size, "modified": int(stat.st_mtime)}
+        model = await asyncio.to_thread(_model_facts, self._model)
         if self._task.model.random_weights is not None:
             model["random_weights"] = self._task.model.random_weights.model_dump()
         return {"engine": self._engine.name, "engine_version": await self._version(), "model": model}
@@ -189,9 +187,7 @@ class LocalDeployer:
                     code = running.process.exit_code
                     if code is not None:
                         message = f"the engine ended with {exit_words(code)} before it was healthy"
-                        raise DeployError(
-                            diagnose(log, self._engine, phase="deploy", exit_code=code, message=message)
-                        )
+                        raise DeployError(diagnose(log, self._engine, phase="deploy", exit_code=code, message=message))
                     if await _answers(session, url):
                         self._require_ours(running)
                         return
@@ -201,9 +197,7 @@ class LocalDeployer:
                     pause = min(pause * 1.5, _LONGEST_POLL_S)
         except TimeoutError:
             message = f"the engine was not healthy at {url} after {deadline_s:g} s"
-            raise DeployError(
-                diagnose(log, self._engine, phase="deploy", exit_code=None, message=message)
-            ) from None
+            raise DeployError(diagnose(log, self._engine, phase="deploy", exit_code=None, message=message)) from None
 
     def _require_ours(self, running: _Running) -> None:
         """A stranger on the port must not be measured in the engine's place."""
@@ -226,8 +220,14 @@ class LocalDeployer:
                 running.process.kill()
         if not stopping.result():
             message = f"pid {running.process.pid} of trial {request.trial} could not be taken down"
-            raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "stop", message, tuple(tail(running.endpoint.log)[-3:])
-                                      if running.endpoint.log else ()))
+            raise DeployError(
+                Failure(
+                    FailureKind.INFRASTRUCTURE,
+                    "stop",
+                    message,
+                    tuple(tail(running.endpoint.log)[-3:]) if running.endpoint.log else (),
+                )
+            )
         if cancelled:
             raise asyncio.CancelledError
 
@@ -311,7 +311,8 @@ def default_tokenizer(model: str) -> str:
             if (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file():
                 return str(folder)
         raise SetupError(
-            f"there is no tokenizer beside {model!r}; name its folder or its model's hub name", field="model.tokenizer"
+            f"there is no tokenizer beside {model!r}; name its folder or its model's hub name",
+            field="model.tokenizer",
         )
     return model
 
@@ -319,6 +320,14 @@ def default_tokenizer(model: str) -> str:
 def exit_words(code: int) -> str:
     """An exit code in words."""
     return f"signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def _model_facts(model: str) -> dict[str, Any]:
+    path = Path(model)
+    if not path.is_file():
+        return {"id_or_path": model}
+    stat = path.stat()
+    return {"id_or_path": model, "bytes": stat.st_size, "modified": int(stat.st_mtime)}
 
 
 async def _answers(session: aiohttp.ClientSession, url: str) -> bool:

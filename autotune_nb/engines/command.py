@@ -43,6 +43,4 @@ class CommandEngine(Engine):
 def command_engine(template: str | Sequence[str]) -> CommandEngine:
     """An engine for a command template; a text is split as a shell splits words."""
     words = shlex.split(template) if isinstance(template, str) else list(template)
-    return CommandEngine(
-        name="command", program=tuple(words), model_flag="", health_path="/v1/models", version_args=()
-    )
+    return CommandEngine(name="command", program=tuple(words), model_flag="", health_path="/v1/models", version_args=())

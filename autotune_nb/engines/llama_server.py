@@ -117,7 +117,9 @@ def common_params(options: argparse.Namespace, x: Any) -> Any:
             setattr(params, side, kind)
     if options.n_gpu_layers is not None:
         words = {"auto": -1, "all": -2}
-        params.n_gpu_layers = words[options.n_gpu_layers] if options.n_gpu_layers in words else int(options.n_gpu_layers)
+        params.n_gpu_layers = (
+            words[options.n_gpu_layers] if options.n_gpu_layers in words else int(options.n_gpu_layers)
+        )
     if options.split_mode is not None:
         params.split_mode = getattr(x.llama_split_mode, f"LLAMA_SPLIT_MODE_{options.split_mode.upper()}")
     if options.tensor_split is not None:

@@ -6,7 +6,6 @@ Its text is noise; its speed is that of a real model of the shape, so tuning it 
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -56,7 +55,7 @@ def write_random_model(shape: RandomWeights, folder: Path) -> tuple[Path, Path]:
             (work / "shape.json").write_text(wanted)
             if folder.exists():
                 shutil.rmtree(folder)
-            os.replace(work, folder)
+            work.replace(folder)
         finally:
             shutil.rmtree(work, ignore_errors=True)
     except OSError as error:

@@ -42,7 +42,9 @@ def base_sampler(strategy: Strategy) -> BaseSampler:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler: BaseSampler = getattr(optuna.samplers, name)(**options)
     except ImportError as error:
-        raise SetupError(f"the sampler {strategy.sampler!r} needs more packages: {error}", field="strategy.sampler") from None
+        raise SetupError(
+            f"the sampler {strategy.sampler!r} needs more packages: {error}", field="strategy.sampler"
+        ) from None
     except (TypeError, ValueError) as error:
         raise TaskError(f"{name}: {error}", field="strategy.options") from None
     return sampler
@@ -65,7 +67,7 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     return result
 
 
-def encode(value: Value) -> None | bool | int | float | str:
+def encode(value: Value) -> bool | int | float | str | None:
     """A value as Optuna keeps it."""
     return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
 

@@ -98,7 +98,11 @@ class StudyFolder:
         """
         about = self.read(_ABOUT)
         if about is None:
-            about = {"id": uuid.uuid4().hex[:12], "storage": redact(storage) if storage else None, "created": _now()}
+            about = {
+                "id": uuid.uuid4().hex[:12],
+                "storage": redact(storage) if storage else None,
+                "created": _now(),
+            }
             self.write(_ABOUT, about)
         elif storage is not None and redact(storage) != (about["storage"] or redact(self.default_storage)):
             kept = about["storage"] or "its own folder"

@@ -64,7 +64,10 @@ def _bundle(run: Run) -> dict[str, str]:
     body = "".join(
         "<tr>" + "".join(f'<td style="{_CELL}">{html.escape(cell)}</td>' for cell in row) + "</tr>" for row in rows
     )
-    return {"text/plain": text, "text/html": f"<p><b>{html.escape(title)}</b></p><table><tr>{head}</tr>{body}</table>"}
+    return {
+        "text/plain": text,
+        "text/html": f"<p><b>{html.escape(title)}</b></p><table><tr>{head}</tr>{body}</table>",
+    }
 
 
 def _row(trial: Trial, figure: str) -> tuple[str, str, str, str]:

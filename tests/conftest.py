@@ -1,0 +1,67 @@
+"""What every test may use: a task's plain data, a model of random weights, a study in a folder of its own."""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import filelock
+import hypothesis
+import pytest
+
+from autotune_nb.engines.random_model import write_random_model
+from autotune_nb.task import RandomWeights
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+hypothesis.settings.register_profile("here", deadline=None, max_examples=50)
+hypothesis.settings.load_profile("here")
+
+SMALL = RandomWeights(layers=2, hidden_size=128, feed_forward_size=256, context_length=2048)
+
+
+@pytest.fixture(scope="session")
+def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The GGUF file of a small model of random weights, a tokenizer folder beside it; one for all test workers."""
+    root = tmp_path_factory.getbasetemp()
+    shared = (root.parent if "PYTEST_XDIST_WORKER" in os.environ else root) / "small-model"
+    with filelock.FileLock(f"{shared}.lock"):
+        model, _ = write_random_model(SMALL, shared)
+    return model
+
+
+MINIMAL: dict[str, Any] = {
+    "name": "test",
+    "model": "model.gguf",
+    "engine": "llama_cpp",
+    "parameters": {"threads": [1, 2], "batch_size": {"type": "int", "low": 32, "high": 512, "log": True}},
+    "workload": {"scenarios": ["D(16,8)"], "concurrency": [1, 2], "seconds_per_level": 2, "requests_per_level": 4},
+    "objective": "maximize output_tokens_per_s",
+}
+
+
+@pytest.fixture
+def task_data() -> dict[str, Any]:
+    """A valid task as plain data; the test's own copy."""
+    return copy.deepcopy(MINIMAL)
+
+
+@pytest.fixture
+def make_task(task_data: dict[str, Any]) -> Callable[..., Any]:
+    """Makes a Task out of the minimal one with some top-level fields replaced."""
+    from autotune_nb.task import Task
+
+    def make(**changes: Any) -> Any:
+        return Task.parse({**task_data, **changes})
+
+    return make
+
+
+@pytest.fixture
+def short_tmp() -> Any:
+    """A temporary folder with a short path."""
+    with tempfile.TemporaryDirectory(prefix="at-") as folder:
+        yield Path(folder)

@@ -16,7 +16,10 @@ from typing import Any, NoReturn
 import click
 
 from autotune_nb.errors import AutotuneError, RunError, SetupError, StudyError, TaskError
+from autotune_nb.table import value_text
 
+#: Width of the longest bar, in characters.
+_BAR = 20
 _STUDY = click.Path(file_okay=False, path_type=Path)
 
 
@@ -128,6 +131,7 @@ def demo(study: Path, task: Path | None, trials: int | None) -> None:
 
     with _usage_errors():
         click.echo(_table(open_study(study)))
+    click.echo(f"\nthe chart and the whole story: {study / 'quickstart.html'}")
 
 
 def _execute(notebook: Path, output: Path, parameters: dict[str, str], *, html: bool) -> None:
@@ -207,29 +211,52 @@ def _say(line: str) -> None:
 
 
 def _table(results: dict[str, Any]) -> str:
-    lines = [f"{results['study']}: {results['state']}, {len(results['trials'])} trials, {results['elapsed_s']:.0f} s"]
-    for trial in results["trials"]:
-        values = ", ".join(f"{name} = {value:.4g}" for name, value in trial["values"].items())
-        broken = [name for name, violation in trial["limits"].items() if violation > 0]
-        params = " ".join(f"{k}={v}" for k, v in trial["params"].items()) or "the engine's default configuration"
-        failure = trial["failure"]
-        told = values or (f"{failure['kind']} in {failure['phase']}: {failure['message']}" if failure else "")
-        if broken:
-            told += f" (breaks {', '.join(broken)})"
-        lines.append(f"{trial['number']:>4}  {trial['state']:<11} {told:<36}  {params}")
-    best = results["best"]
+    """A study in the terminal: a line and a bar a trial, the best against the default, the command line."""
+    trials, best = results["trials"], results["best"]
+    lines = [f"{results['study']}: {results['state']}, {len(trials)} trials, {results['elapsed_s']:.0f} s", ""]
+    top = max((value for trial in trials for value in trial["values"].values()), default=0.0)
+    for trial in trials:
+        mark = "*" if best is not None and trial["number"] == best["number"] else " "
+        lines.append(f"{mark}{trial['number']:>4}  {_told(trial, top)}")
+        if trial["failure"]:
+            lines += [f"{'':>11}| {line}" for line in trial["failure"]["log_lines"][:2]]
+    lines.append("")
     if best is None:
-        lines.append("no best configuration yet")
-        return "\n".join(lines)
-    default = next((t for t in results["trials"] if t["baseline"] and t["state"] == "complete"), None)
-    lines.append(f"\nbest is trial {best['number']}")
-    if default is not None and default["number"] != best["number"]:
-        (figure, value), (_, base) = next(iter(best["values"].items())), next(iter(default["values"].items()))
-        lines[-1] += f": {figure} {value:.4g} against {base:.4g} of the engine's default, {value / base:.2f} times"
-    elif default is not None:
-        lines[-1] += ", the engine's default: nothing tried beats it"
-    lines += ["", best["command"] or ""]
-    return "\n".join(lines)
+        return "\n".join([*lines, "no best configuration: no trial completed and kept every limit"])
+    figure, value = next(iter(best["values"].items()))
+    default = next((t for t in trials if t["baseline"] and t["state"] == "complete"), None)
+    against = ""
+    if default is not None and default["number"] == best["number"]:
+        against = ", the engine's default configuration: nothing tried beats it"
+    elif default is not None and default["values"][figure]:
+        base = default["values"][figure]
+        times = f"{value / base:.2f} times the engine's default"
+        against = f", {times} ({value_text(base, figure)})"
+    return "\n".join(
+        [
+            *lines,
+            f"best is trial {best['number']} with {value_text(value, figure)} ({figure}){against}",
+            "",
+            best["command"] or "",
+        ]
+    )
+
+
+def _told(trial: dict[str, Any], top: float) -> str:
+    params = " ".join(f"{name}={value}" for name, value in trial["params"].items() if value is not None)
+    params = "the engine's default configuration" if trial["baseline"] else params
+    for figure, value in trial["values"].items():
+        broken = [name for name, violation in trial["limits"].items() if violation > 0]
+        note = f"  breaks {', '.join(broken)}" if broken else ""
+        bar = "█" * round(_BAR * value / top) if top else ""
+        return f"{value_text(value, figure):>16} {bar:<{_BAR}}  {params}{note}"
+    failure = trial["failure"]
+    said = (
+        f"{trial['state']}: {failure['kind']} in {failure['phase']}: {failure['message']}"
+        if failure
+        else trial["state"]
+    )
+    return f"{said}  {params}"
 
 
 def main() -> None:

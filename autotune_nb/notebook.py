@@ -49,6 +49,8 @@ def execute(
                     parameters=dict(parameters),
                     progress_bar=False,
                     kernel_name=_kernel(),
+                    # A kernel of one's own on the loopback needs no advice on encryption in the terminal.
+                    extra_arguments=["--IPKernelApp.log_level=40"],
                     cwd=str(Path.cwd()),
                 )
             except PapermillException as error:

@@ -11,7 +11,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.measurement import Level, figure_name
-from autotune_nb.parameters import Parameter, ParameterName, Value
+from autotune_nb.parameters import Parameter, ParameterName, Value, parameter_name
 from autotune_nb.score import PROTOTYPE_OBJECTIVES, Limit, Objective
 from autotune_nb.space import SearchSpace
 
@@ -103,9 +103,14 @@ class Workload(_Section):
     requests_per_level: int = Field(100, ge=1, description="or after about so many requests")
     warmup_requests: int = Field(2, ge=1, le=1000, description="completions sent before the first level")
     warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of each level's first requests to leave out")
-    request_params: dict[str, Any] = Field(default_factory=dict, description="added to every request's body")
+    request_params: dict[str, Value] = Field(default_factory=dict, description="added to every request's body")
     max_failed_requests: int = Field(0, ge=0)
     min_completed_requests: int = Field(3, ge=1)
+
+    @field_validator("scenarios")
+    @classmethod
+    def _scenario(cls, values: list[str]) -> list[str]:
+        return [_scenario(value) for value in values]
 
     @field_validator("scenarios", "concurrency", "batch_sizes")
     @classmethod
@@ -113,11 +118,6 @@ class Workload(_Section):
         if len(set(values)) != len(values):
             raise ValueError("a value stands there twice")
         return values
-
-    @field_validator("scenarios")
-    @classmethod
-    def _scenario(cls, values: list[str]) -> list[str]:
-        return [_scenario(value) for value in values]
 
     @property
     def generates_text(self) -> bool:
@@ -131,11 +131,18 @@ class Workload(_Section):
         return tuple(Level(s, c) for s in self.scenarios for c in self.concurrency)
 
 
-_SCENARIO = re.compile(r"^(?:[DEIRAU]\(\d+(?:,\d+){0,2}\)|[NU]\(\d+,\d+\)/\(\d+,\d+\)|dataset)$")
+_SCENARIO = re.compile(
+    r"^(?:[EA]\(\d+\)|[DRU]\(\d+,\d+\)|I\(\d+,\d+(?:,\d+)?\)|[NU]\(\d+,\d+\)/\(\d+,\d+\)|dataset)$", re.ASCII
+)
 
 
 def _scenario(text: str) -> str:
-    squeezed = re.sub(r"\s+", "", text)
+    """The scenario in genai-bench's own words, since its result files are told apart by them."""
+    squeezed = re.sub(r"\b0+(?=\d)", "", re.sub(r"\s+", "", text))
+    if squeezed.startswith("U(") and "/" in squeezed:
+        # It draws at least one token, and writes a least value of 0 as no least value at all.
+        squeezed = squeezed.replace("(0,", "(1,")
+    squeezed = re.sub(r"^(I\(\d+,\d+),1\)$", r"\1)", squeezed)
     if not _SCENARIO.match(squeezed):
         raise ValueError(
             f"{text!r} is no traffic scenario; write D(input tokens,output tokens), N(mean,sd)/(mean,sd) or "
@@ -273,6 +280,16 @@ class Task(_Section):
     deploy: Annotated[Deploy, _word("kind")] = Deploy()
     benchmark: Benchmark = Benchmark()
 
+    @field_validator("parameters", mode="before")
+    @classmethod
+    def _named_once(cls, parameters: Any) -> Any:
+        first: dict[str, str] = {}
+        for name in parameters if isinstance(parameters, dict) else ():
+            other = first.setdefault(parameter_name(name), name)
+            if other is not name:
+                raise ValueError(f"{other!r} and {name!r} are the same parameter")
+        return parameters
+
     @model_validator(mode="after")
     def _consistent(self) -> Task:
         self.goal  # noqa: B018
@@ -322,6 +339,8 @@ class Task(_Section):
     @classmethod
     def load(cls, path: str | Path) -> Task:
         """Read a task file, JSON or YAML, the prototype's too (what cannot be carried over comes as a warning).
+
+        A bare name without a suffix, such as ``quickstart``, is a task that comes with this package.
 
         Raises TaskError, in one line that names the field, where anything is wrong with it.
         """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import warnings
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from pydantic import BaseModel, ValidationError
 
 from autotune_nb.errors import TaskError, did_you_mean
 from autotune_nb.prototype import from_prototype, is_prototype, prototype_field
+from autotune_nb.resources import shared_folder
 from autotune_nb.task import Task
 
 
@@ -20,13 +22,15 @@ class PrototypeWarning(UserWarning):
 
 
 def load_task(path: str | Path) -> Task:
-    """Read, convert and validate a task file. Raises TaskError."""
+    """Read, convert and validate a task file; a bare name is one that comes with the package. Raises TaskError."""
     file = Path(path).expanduser()
+    if not file.suffix and file.name == str(path) and not file.exists():
+        file = shared_folder("notebooks") / "tasks" / f"{path}.yaml"
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise TaskError(f"there is no task file {str(file)!r}") from None
-    except (OSError, UnicodeDecodeError) as error:
+        raise TaskError(f"there is no task file {str(path)!r}") from None
+    except (OSError, ValueError) as error:
         raise TaskError(f"the task file {str(file)!r} cannot be read: {error}") from None
     return parse_task(_read(text, file))
 
@@ -39,7 +43,11 @@ def _read(text: str, file: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         at = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
-        raise TaskError(f"{file.name} is not YAML{at}: {getattr(error, 'problem', error)}") from None
+        problem = " ".join(str(getattr(error, "problem", None) or error).split())
+        raise TaskError(f"{file.name} is not YAML{at}: {problem}") from None
+    except (ValueError, RecursionError) as error:
+        # A date such as 2024-13-45, or lists in lists without end.
+        raise TaskError(f"{file.name} cannot be read: {error}") from None
     if not isinstance(data, dict):
         raise TaskError(f"{file.name} holds {type(data).__name__}, not a task's fields")
     return data
@@ -47,6 +55,8 @@ def _read(text: str, file: Path) -> dict[str, Any]:
 
 def parse_task(data: dict[str, Any]) -> Task:
     """A task from plain data, the prototype's layout too. Raises TaskError with the field in its message."""
+    if not isinstance(data, dict):
+        raise TaskError(f"a task is an object of fields, not {type(data).__name__}")
     prototype = is_prototype(data)
     if prototype:
         data, notes = from_prototype(data)
@@ -76,6 +86,12 @@ def _first_error(error: ValidationError) -> TaskError:
     details = error.errors(include_url=False)
     detail = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
     path = _own_path(detail["loc"])
+    if detail["type"] != "extra_forbidden":
+        # Of the members of a union, the one that got deepest is the one that was meant.
+        inside = [d for d in details if _own_path(d["loc"])[: len(path)] == path]
+        detail = max(inside, key=lambda d: len(_own_path(d["loc"])))
+        path = _own_path(detail["loc"])
+    same = [d for d in details if _own_path(d["loc"]) == path]
     field = _dotted(path)
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, TaskError):
@@ -84,15 +100,20 @@ def _first_error(error: ValidationError) -> TaskError:
         known = _fields_at(detail["loc"][:-1])
         return TaskError(f"unknown field{did_you_mean(str(path[-1]), known)}", field=field)
     message = detail["msg"].removeprefix("Value error, ")
+    wanted = [d["msg"].removeprefix("Input should be ") for d in same]
+    if len(same) > 1 and not any(d["msg"] == want for d, want in zip(same, wanted, strict=True)):
+        message = f"Input should be {' or '.join(dict.fromkeys(wanted))}"
     value = detail["input"]
     plain = cause is None and detail["type"] != "missing" and not isinstance(value, dict | list)
     shown = f", not {value!r}" if plain else ""
-    more = f" (and {len(details) - 1} more)" if len(details) > 1 else ""
+    others = len({_dotted(_own_path(d["loc"])) for d in details} - {_dotted(path), _dotted(path[:-1])})
+    more = f" (and {others} more)" if others else ""
     return TaskError(f"{message[0].lower()}{message[1:]}{shown}{more}", field=field)
 
 
-_KINDS = ("choice", "bool", "int", "float")
-_UNION_TAGS = ("LevelRef", "literal['best']", "[key]")
+_UNION_TAG = re.compile(r"bool|int|float|choice|str|none|(list|dict|literal)\[.*\]|LevelRef|\[key\]")
+#: Where the keys are the user's own, so that one may look like a tag.
+_OWN_KEYS = (("parameters",), ("engine", "args"), ("engine", "env"), ("workload", "request_params"))
 
 
 def _own_path(loc: tuple[int | str, ...]) -> list[int | str]:
@@ -100,7 +121,7 @@ def _own_path(loc: tuple[int | str, ...]) -> list[int | str]:
     return [
         part
         for i, part in enumerate(loc)
-        if part not in _UNION_TAGS and not (part in _KINDS and i == 2 and loc[0] == "parameters")
+        if loc[:i] in _OWN_KEYS or not (isinstance(part, str) and _UNION_TAG.fullmatch(part))
     ]
 
 
@@ -123,6 +144,8 @@ def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
 
 def _section(model: Any, part: int | str) -> Any:
     if isinstance(model, type) and issubclass(model, BaseModel):
+        if part == model.__name__:
+            return model
         if part not in model.model_fields:
             return None
         model = model.model_fields[str(part)].annotation

@@ -1,0 +1,58 @@
+# make demo, make test and make lab set up .venv themselves; PYTHON names the Python to make it with (3.11 or 3.12).
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# uv installs in seconds what pip resolves in minutes; it comes from the package index like everything else.
+INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+STUDY ?= runs/quickstart
+WORKERS ?= 2
+PYTEST ?=
+
+.PHONY: demo test lab bench check format constraints clean
+
+demo: $(VENV)/.demo
+	$(BIN)/autotune-nb demo --study $(STUDY)
+
+test: check
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST)
+
+lab: $(VENV)/.lab
+	$(BIN)/jupyter lab --notebook-dir notebooks
+
+bench: $(VENV)/.test
+	$(BIN)/python -m tests.benchmarks
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Pins what set-up installs, to what is newest now and passes the tests.
+constraints: $(BIN)/uv
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
+		--no-emit-find-links --all-extras --upgrade pyproject.toml -o constraints.txt
+	sed -i "1i # Pins what make sets up; made by make constraints." constraints.txt
+
+$(BIN)/uv:
+	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13) and "autotune_nb needs Python 3.11 or 3.12 (make PYTHON=python3.12 ...)")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt uv
+
+$(VENV)/.demo: $(BIN)/uv pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[local]'
+	touch $@
+
+$(VENV)/.test: $(BIN)/uv pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[local,lab,test]'
+	touch $@ $(VENV)/.demo $(VENV)/.lab
+
+$(VENV)/.lab: $(BIN)/uv pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[local,lab]'
+	touch $@ $(VENV)/.demo
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,25 @@
+"""Runs every benchmark, or those named: ``python -m tests.benchmarks [overhead]``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from tests.benchmarks.overhead import overhead
+
+BENCHMARKS = {"overhead": overhead}
+
+
+def main(names: list[str]) -> int:
+    """Print each benchmark's figures against their goals; 1 where one missed its goal."""
+    missed = False
+    for name in names or list(BENCHMARKS):
+        for figure in BENCHMARKS[name]():
+            click.echo(figure)
+            missed = missed or not figure.reached
+    return int(missed)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,147 @@
+"""The command line as a user runs it: in processes of its own, with a home of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+CLI = [sys.executable, "-m", "autotune_nb.cli"]
+
+
+@pytest.fixture
+def real_task(small_model: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a task file for the real llama.cpp server and the real genai-bench, quick enough for a test."""
+
+    def write(**changes: Any) -> Path:
+        task: dict[str, Any] = {
+            "name": "e2e",
+            "model": {"id_or_path": str(small_model), "served_name": "tiny"},
+            "engine": {"kind": "llama_cpp", "args": {"ctx_size": 2048}},
+            "parameters": {"threads": [1, 2], "parallel": [1, 2], "flash_attn": ["on", "off"]},
+            "workload": {
+                "scenarios": ["D(16,8)"],
+                "concurrency": [1, 2],
+                "seconds_per_level": 20,
+                "requests_per_level": 4,
+            },
+            "objective": "maximize output_tokens_per_s",
+            "limits": ["ttft_p99_s <= 60"],
+            "strategy": {"sampler": "grid"},
+            "budget": {"trials": 2},
+            "deadlines": {"ready_s": 60, "stop_s": 5},
+        }
+        file = tmp_path / "task.json"
+        file.write_text(json.dumps({**task, **changes}))
+        return file
+
+    return write
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """An environment with an empty home, and this Python's programs on the path."""
+    home = tmp_path / "home"
+    home.mkdir()
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    dropped = ("PYTEST_CURRENT_TEST", "PYTEST_XDIST_WORKER")
+    kept = {k: v for k, v in os.environ.items() if k not in dropped}
+    return {**kept, "HOME": str(home), "PATH": path, "HF_HUB_OFFLINE": "1", "PYTHONWARNINGS": "default"}
+
+
+class Started:
+    """A process whose lines on stderr can be waited for."""
+
+    def __init__(self, argv: list[str], env: dict[str, str], cwd: Path | None = None) -> None:
+        self.process = subprocess.Popen(
+            argv, env=env, cwd=cwd, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        )
+        self.lines: list[str] = []
+        self._more = threading.Condition()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._more:
+                self.lines.append(line.rstrip())
+                self._more.notify_all()
+        with self._more:
+            self._more.notify_all()
+
+    def wait_for(self, text: str, *, timeout_s: float = 90) -> None:
+        """Until a line holds the text."""
+        deadline = time.monotonic() + timeout_s
+        with self._more:
+            while not any(text in line for line in self.lines):
+                left = deadline - time.monotonic()
+                assert left > 0 and self._reader.is_alive(), f"no line with {text!r} in:\n" + "\n".join(self.lines)
+                self._more.wait(min(left, 1.0))
+
+    def finish(self, *, timeout_s: float = 120) -> tuple[int, str]:
+        """The exit code and all of stdout."""
+        assert self.process.stdout is not None
+        output = self.process.stdout.read()
+        code = self.process.wait(timeout_s)
+        self._reader.join(10)
+        return code, output
+
+    def end(self) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(20)
+        self._reader.join(10)
+        for pipe in (self.process.stdout, self.process.stderr):
+            if pipe is not None:
+                pipe.close()
+
+
+@pytest.fixture
+def start(environment: dict[str, str]) -> Iterator[Callable[..., Started]]:
+    """Starts the command line in the background; what still runs at the end is killed."""
+    started: list[Started] = []
+
+    def begin(*arguments: str | Path, cwd: Path | None = None) -> Started:
+        started.append(Started([*CLI, *map(str, arguments)], environment, cwd))
+        return started[-1]
+
+    yield begin
+    for one in started:
+        one.end()
+
+
+@pytest.fixture
+def cli(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Runs the command line to its end."""
+
+    def call(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*CLI, *map(str, arguments)], env=environment, cwd=cwd, capture_output=True, text=True, timeout=200
+        )
+
+    return call
+
+
+def study_processes(study: Path) -> list[psutil.Process]:
+    """What runs for a study: processes with its label, whoever started them."""
+    from autotune_nb.deploy._process import STUDY_LABEL, labelled
+
+    return labelled({STUDY_LABEL: json.loads((study / "study.json").read_text())["id"]})
+
+
+def until_gone(study: Path, *, timeout_s: float = 15) -> None:
+    """Until nothing runs for a study any more."""
+    deadline = time.monotonic() + timeout_s
+    while left := study_processes(study):
+        assert time.monotonic() < deadline, f"left behind: {left}"
+        psutil.wait_procs(left, timeout=0.5)

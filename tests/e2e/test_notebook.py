@@ -1,0 +1,109 @@
+"""The quickstart notebook through papermill, and notebooks whose runs did not end well."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from autotune_nb.resources import shared_folder
+
+pytestmark = pytest.mark.e2e
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+
+
+def outputs(notebook: Path) -> list[Any]:
+    """Every output of an executed notebook, as it was saved."""
+    return [o for c in nbformat.read(notebook, as_version=4).cells for o in c.get("outputs", [])]
+
+
+def test_the_saved_notebook_holds_what_the_study_found(
+    cli: Cli, real_task: Callable[..., Path], tmp_path: Path
+) -> None:
+    study, out = tmp_path / "study", tmp_path / "out" / "q.ipynb"
+    source = shared_folder("notebooks") / "01_quickstart.ipynb"
+    task = real_task(strategy="random")
+    arguments = ["-p", "task", str(task), "-p", "study", str(study), "-p", "trials", "3"]
+    done = cli("notebook", source, "-o", out, *arguments, "--html")
+    assert done.returncode == 0, done.stderr
+    results = json.loads((study / "results.json").read_text())
+    assert [t["state"] for t in results["trials"]] == ["complete"] * 3
+    # Progress was printed while it ran, a line a level.
+    assert "trial 2   level 2/2" in done.stdout
+
+    saved = outputs(out)
+    texts = ["".join(o.get("text", "")) for o in saved if o.output_type == "stream"]
+    assert any(results["best"]["command"] in text for text in texts)
+    assert any(f"Best is trial {results['best']['number']}" in text for text in texts)
+    bundles = [o.data for o in saved if "data" in o]
+    progress = next(b["text/plain"] for b in bundles if "study: finished (3 complete)" in b.get("text/plain", ""))
+    assert len(progress.splitlines()) == 4
+    table = next(b for b in bundles if "feasible" in b.get("text/html", ""))
+    for trial in results["trials"]:
+        assert f"{trial['values']['output_tokens_per_s']:.1f}"[:4] in table["text/html"]
+    chart = next(b["application/vnd.plotly.v1+json"] for b in bundles if "application/vnd.plotly.v1+json" in b)
+    drawn = [x for trace in chart["data"] for x in trace["x"] if x is not None]
+    measured = [m["output_tokens_per_s"] for t in results["trials"] for m in t["measurements"]]
+    assert sorted(drawn) == pytest.approx(sorted(measured))
+    page = out.with_suffix(".html").read_text()
+    assert "data:image/svg+xml" in page
+    assert "Best is trial" in page
+    assert out.stat().st_size < 300_000
+
+
+def write_notebook(path: Path, *sources: str) -> Path:
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
+    nbformat.write(new_notebook(cells=[new_code_cell(s) for s in sources], metadata=metadata), path)
+    return path
+
+
+def tune_cell(task: Path, study: Path) -> str:
+    return f"import autotune_nb as at\nrun = at.tune({str(task)!r}, study={str(study)!r})"
+
+
+def test_a_run_left_unawaited_fails_the_notebook(cli: Cli, real_task: Callable[..., Path], tmp_path: Path) -> None:
+    notebook = write_notebook(tmp_path / "n.ipynb", tune_cell(real_task(), tmp_path / "s"))
+    done = cli("notebook", notebook, "-o", tmp_path / "o.ipynb")
+    assert done.returncode == 1
+    assert "left unawaited" in done.stderr
+    assert "await run" in done.stderr
+
+
+def test_a_failed_run_fails_the_notebook_also_where_the_cell_hides_it(
+    cli: Cli, real_task: Callable[..., Path], tmp_path: Path
+) -> None:
+    parameters = {"wrong": {"type": "choice", "values": ["a"], "flag": "--no-such-flag"}}
+    task = real_task(parameters=parameters, budget={"baseline": False})
+    hide = "try:\n    await run\nexcept Exception:\n    pass"
+    notebook = write_notebook(tmp_path / "n.ipynb", tune_cell(task, tmp_path / "s"), hide)
+    done = cli("notebook", notebook, "-o", tmp_path / "o.ipynb")
+    assert done.returncode == 1
+    assert "no trial of the run in" in done.stderr
+
+
+def test_a_cell_that_raises_fails_the_notebook_and_says_which(cli: Cli, tmp_path: Path) -> None:
+    notebook = write_notebook(tmp_path / "n.ipynb", "x = 1", "1 / 0")
+    done = cli("notebook", notebook, "-o", tmp_path / "o.ipynb")
+    assert done.returncode == 1
+    assert "cell 2 failed: ZeroDivisionError" in done.stderr
+    assert (tmp_path / "o.ipynb").is_file()
+
+
+def test_a_notebook_that_is_not_there_is_a_usage_error(cli: Cli, tmp_path: Path) -> None:
+    done = cli("notebook", tmp_path / "none.ipynb", "-o", tmp_path / "o.ipynb")
+    assert done.returncode == 2
+    assert "there is no notebook" in done.stderr
+
+
+@pytest.mark.parametrize("notebook", sorted(shared_folder("notebooks").glob("*.ipynb")), ids=lambda p: p.name)
+def test_notebooks_are_kept_without_outputs(notebook: Path) -> None:
+    content = nbformat.read(notebook, as_version=4)
+    nbformat.validate(content)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in content.cells)
+    assert not content.metadata.keys() & {"widgets", "papermill"}

@@ -1,0 +1,172 @@
+"""`autotune-nb run` and `show`: the real llama.cpp server under the real genai-bench."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import time
+import urllib.request
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.deploy.local import free_port
+from tests.e2e.conftest import Started, study_processes, until_gone
+
+pytestmark = pytest.mark.e2e
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+KEYS = {"study", "task", "state", "trials", "best", "elapsed_s"}
+TRIAL_KEYS = {"number", "state", "params", "values", "limits", "measurements", "failure", "seconds"}
+
+
+def last_line(output: str) -> dict[str, Any]:
+    data: dict[str, Any] = json.loads(output.splitlines()[-1])
+    return data
+
+
+def test_a_study_ends_with_a_best_configuration_whose_command_line_serves(
+    cli: Cli, real_task: Callable[..., Path], tmp_path: Path, environment: dict[str, str]
+) -> None:
+    study = tmp_path / "study"
+    done = cli("run", real_task(), "--study", study, "--json")
+    assert done.returncode == 0, done.stderr
+    results = last_line(done.stdout)
+    assert results.keys() == KEYS
+    assert results["state"] == "finished"
+    assert [t["number"] for t in results["trials"]] == [0, 1]
+    for trial in results["trials"]:
+        assert trial.keys() >= TRIAL_KEYS
+        assert trial["state"] == "complete"
+        assert trial["failure"] is None
+        assert [m["concurrency"] for m in trial["measurements"]] == [1, 2]
+        assert all(m["num_completed_requests"] >= 4 and m["output_tokens_mean"] == 8 for m in trial["measurements"])
+        assert trial["seconds"].keys() == {"deploy", "probe", "benchmark", "stop"}
+        assert trial["limits"]["ttft_p99_s <= 60"] < 0
+        best_level = max(m["output_tokens_per_s"] for m in trial["measurements"])
+        assert trial["values"] == {"output_tokens_per_s": best_level}
+        assert trial["fingerprint"]["benchmark_version"]
+        assert trial["fingerprint"]["engine_version"]
+    # Trial 0 is the engine's default configuration, trial 1 the first point of the grid.
+    assert results["trials"][0]["params"] == {}
+    assert results["trials"][1]["params"] == {"threads": 1, "parallel": 1, "flash_attn": "on"}
+    best = results["best"]
+    assert best["values"]["output_tokens_per_s"] == max(t["values"]["output_tokens_per_s"] for t in results["trials"])
+    assert json.loads((study / "results.json").read_text())["trials"] == results["trials"]
+    assert study_processes(study) == []
+    _serves(best["command"], environment)
+
+    shown = cli("show", study, "--json")
+    assert shown.returncode == 0
+    assert last_line(shown.stdout)["trials"] == results["trials"]
+    assert last_line(shown.stdout)["best"] == best
+
+    again = cli("run", real_task(), "--study", study, "--json")
+    assert last_line(again.stdout)["trials"] == results["trials"]
+
+
+def _serves(command: str, environment: dict[str, str]) -> None:
+    port = free_port("127.0.0.1")
+    argv = shlex.split(command)
+    argv[argv.index("--port") + 1] = str(port)
+    process = subprocess.Popen(argv, env=environment, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5) as reply:
+                    assert reply.status == 200
+                return
+            except OSError:
+                assert process.poll() is None and time.monotonic() < deadline
+                time.sleep(0.1)
+    finally:
+        process.terminate()
+        process.wait(20)
+
+
+def test_kill_9_in_mid_trial_loses_nothing_and_leaves_nothing_behind(
+    start: Callable[..., Started], cli: Cli, real_task: Callable[..., Path], tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    task = real_task(budget={"trials": 3, "baseline": False})
+    running = start("run", task, "--study", study, "--json")
+    running.wait_for("trial 1   level 1/2")
+    before = json.loads((study / "results.json").read_text())["trials"][0]
+    os.kill(running.process.pid, signal.SIGKILL)
+    running.finish()
+    until_gone(study)
+
+    interrupted = last_line(cli("show", study, "--json").stdout)
+    assert interrupted["state"] == "interrupted"
+    assert [t["state"] for t in interrupted["trials"]] == ["complete", "interrupted"]
+
+    done = cli("run", task, "--study", study, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "trial 1 was interrupted and is tried again" in done.stderr
+    trials = last_line(done.stdout)["trials"]
+    assert trials[0] == before
+    assert [t["state"] for t in trials] == ["complete"] * 3
+    assert trials[1]["params"] == interrupted["trials"][1]["params"]
+    assert len({json.dumps(t["params"]) for t in trials}) == 3
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_takes_the_engine_down_and_keeps_what_finished(
+    start: Callable[..., Started], real_task: Callable[..., Path], tmp_path: Path, times: int
+) -> None:
+    study = tmp_path / "study"
+    running = start("run", real_task(budget={"trials": 3, "baseline": False}), "--study", study, "--json")
+    running.wait_for("trial 1   level 1/2")
+    for _ in range(times):
+        running.process.send_signal(signal.SIGINT)
+    code, output = running.finish()
+    assert code == 0
+    assert study_processes(study) == []
+    results = last_line(output)
+    assert results["state"] == "stopped"
+    assert [t["state"] for t in results["trials"]] == ["complete", "stopped"]
+    assert json.loads((study / "results.json").read_text())["state"] == "stopped"
+
+
+def test_a_configuration_that_cannot_start_fails_alone(
+    cli: Cli, real_task: Callable[..., Path], tmp_path: Path
+) -> None:
+    parameters = {"wrong": {"type": "choice", "values": [None, "yes"], "flag": "--no-such-flag"}}
+    done = cli("run", real_task(parameters=parameters, budget={"baseline": False}), "--study", tmp_path / "s", "--json")
+    assert done.returncode == 0, done.stderr
+    good, bad = last_line(done.stdout)["trials"]
+    assert good["state"] == "complete"
+    assert bad["state"] == "failed"
+    assert bad["failure"]["kind"] == "configuration"
+    assert any("--no-such-flag" in line for line in bad["failure"]["log_lines"])
+
+
+def test_exit_code_is_1_when_no_trial_completed(cli: Cli, real_task: Callable[..., Path], tmp_path: Path) -> None:
+    parameters = {"wrong": {"type": "choice", "values": ["a", "b"], "flag": "--no-such-flag"}}
+    done = cli("run", real_task(parameters=parameters, budget={"baseline": False}), "--study", tmp_path / "s", "--json")
+    assert done.returncode == 1
+    results = last_line(done.stdout)
+    assert results["best"] is None
+    assert [t["state"] for t in results["trials"]] == ["failed", "failed"]
+
+
+def test_a_second_process_on_the_folder_is_refused(
+    start: Callable[..., Started], cli: Cli, real_task: Callable[..., Path], tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    task = real_task()
+    first = start("run", task, "--study", study, "--json")
+    first.wait_for("trial 0/2")
+    second = cli("run", task, "--study", study)
+    assert second.returncode == 2
+    assert f"pid {first.process.pid}" in second.stderr
+    shown = cli("show", study, "--json")
+    assert last_line(shown.stdout)["state"] == "running"
+    code, output = first.finish()
+    assert code == 0
+    assert len(last_line(output)["trials"]) == 2

@@ -1,0 +1,51 @@
+"""The wheel, built and installed into an empty environment, runs the demo in an empty folder."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+UV = [sys.executable, "-m", "uv"]
+
+pytestmark = pytest.mark.e2e
+
+
+@pytest.mark.timeout(400)
+def test_an_installed_wheel_runs_the_demo_in_an_empty_folder(tmp_path: Path, environment: dict[str, str]) -> None:
+    subprocess.run([*UV, "build", "--quiet", "--wheel", "--out-dir", tmp_path, ROOT], check=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    names = zipfile.ZipFile(wheel).namelist()
+    assert "autotune_nb/_share/notebooks/01_quickstart.ipynb" in names
+    assert "autotune_nb/_share/notebooks/tasks/quickstart.yaml" in names
+    assert not any(name.startswith(("tests/", "notebooks/")) for name in names)
+
+    venv = tmp_path / "venv"
+    subprocess.run([*UV, "venv", "--quiet", "--python", sys.executable, venv], check=True)
+    python = venv / "bin" / "python"
+    install = [*UV, "pip", "install", "--quiet", "--python", python, "--constraint", ROOT / "constraints.txt"]
+    subprocess.run([*install, f"{wheel}[local]"], check=True)
+
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    own = {**environment, "PATH": "/usr/bin:/bin", "VIRTUAL_ENV": ""}
+    done = subprocess.run(
+        [venv / "bin" / "autotune-nb", "demo", "--trials", "2"],
+        cwd=empty,
+        env=own,
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    results = json.loads((empty / "runs" / "quickstart" / "results.json").read_text())
+    assert [t["state"] for t in results["trials"]] == ["complete", "complete"]
+    assert results["best"]["command"] in done.stdout
+    assert (empty / "runs" / "quickstart" / "quickstart.ipynb").is_file()
+    assert "data:image/svg+xml" in (empty / "runs" / "quickstart" / "quickstart.html").read_text()
+    assert sorted(p.name for p in empty.iterdir()) == ["runs"]

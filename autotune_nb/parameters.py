@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import math
 import random
+from collections.abc import Sequence
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -17,15 +20,27 @@ from pydantic import (
     model_validator,
 )
 
+
+def _json(value: Any) -> Any:
+    try:
+        json.dumps(value, allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r} cannot be written as JSON") from None
+    return value
+
+
 #: A parameter's value: JSON's types. None leaves the flag out, so the engine's own default counts.
-Value = bool | int | float | str | None | dict[str, Any] | list[Any]
+Value = Annotated[bool | int | float | str | dict[str, Any] | list[Any] | None, AfterValidator(_json)]
 
 #: How a value becomes flags; see ``engines.base.Flag``.
 Style = Literal["value", "switch", "negatable", "json"]
 
 
-def parameter_name(name: str) -> str:
+def parameter_name(name: Any) -> str:
     """``--max-num-seqs`` and ``max-num-seqs`` are both ``max_num_seqs``, so that rules can name it."""
+    if not isinstance(name, str):
+        # YAML reads a bare on, off, yes, no or 1 as something else.
+        raise ValueError(f"a name is text, not {name!r}; put it in quotes")
     return name.strip().lstrip("-").replace("-", "_")
 
 
@@ -61,15 +76,13 @@ class Choice(_Parameter):
     def _distinct(cls, values: list[Value]) -> list[Value]:
         seen: list[str] = []
         for value in values:
-            if isinstance(value, float) and not math.isfinite(value):
-                raise ValueError(f"{value} is not a finite number")
             text = json.dumps(value, sort_keys=True)
             if text in seen:
                 raise ValueError(f"the value {text} stands there twice")
             seen.append(text)
         return values
 
-    def grid(self) -> list[Value]:
+    def grid(self) -> Sequence[Value]:
         return list(self.values)
 
     def contains(self, value: Value) -> bool:
@@ -84,7 +97,7 @@ class Bool(_Parameter):
 
     type: Literal["bool"] = "bool"
 
-    def grid(self) -> list[Value]:
+    def grid(self) -> Sequence[Value]:
         return [False, True]
 
     def contains(self, value: Value) -> bool:
@@ -98,8 +111,9 @@ class Int(_Parameter):
     """A whole number from low to high, both included; ``log`` searches its logarithm."""
 
     type: Literal["int"] = "int"
-    low: int
-    high: int
+    # Beyond these a number loses digits in JSON readers and in Optuna's storage.
+    low: int = Field(ge=-(2**53), le=2**53)
+    high: int = Field(ge=-(2**53), le=2**53)
     step: int = Field(1, ge=1)
     log: bool = False
 
@@ -110,10 +124,10 @@ class Int(_Parameter):
             raise ValueError("log and step exclude each other; use a choice of the values instead")
         return self
 
-    def grid(self) -> list[Value]:
+    def grid(self) -> Sequence[Value]:
         """Every value; with ``log`` the powers of two times low (and high), since every whole number is too many."""
         if not self.log:
-            return list(range(self.low, self.high + 1, self.step))
+            return range(self.low, self.high + 1, self.step)
         values: list[Value] = []
         value = self.low
         while value < self.high:
@@ -149,23 +163,32 @@ class Float(_Parameter):
         _check_range(self.low, self.high, self.log)
         if self.log and self.step is not None:
             raise ValueError("log and step exclude each other; use a choice of the values instead")
+        if self.step is not None and self._steps > 1_000_000:
+            raise ValueError(f"step {self.step:g} makes over a million values; leave it out or make it larger")
         return self
 
-    def grid(self) -> list[Value] | None:
+    def grid(self) -> Sequence[Value] | None:
         """Every step, or None where there is no step and so no end of values."""
         if self.low == self.high:
             return [self.low]
         if self.step is None:
             return None
-        count = int((self.high - self.low) / self.step + 1e-9) + 1
-        return [self.canonical(self.low + i * self.step) for i in range(count)]
+        return [self._at(i) for i in range(self._steps + 1)]
+
+    @property
+    def _steps(self) -> int:
+        low, high, step = (Decimal(repr(number)) for number in (self.low, self.high, self.step))
+        return int((high - low) / step)
+
+    def _at(self, index: int) -> float:
+        # In decimals, as the task file has them: 0.1 + 7 * 0.1 is 0.8 there.
+        return float(Decimal(repr(self.low)) + index * Decimal(repr(self.step)))
 
     def canonical(self, value: float) -> float:
         """The value on its step, so that 0.7999999999999999 becomes 0.8 before it is a flag."""
         if self.step is None:
             return float(value)
-        on_step = self.low + round((value - self.low) / self.step) * self.step
-        return round(on_step, 10)
+        return self._at(min(self._steps, max(0, round((value - self.low) / self.step))))
 
     def contains(self, value: Value) -> bool:
         if isinstance(value, bool) or not isinstance(value, int | float):
@@ -177,8 +200,7 @@ class Float(_Parameter):
     def random(self, rng: random.Random) -> Value:
         if self.log:
             return min(self.high, max(self.low, math.exp(rng.uniform(math.log(self.low), math.log(self.high)))))
-        values = self.grid()
-        return rng.choice(values) if values else rng.uniform(self.low, self.high)
+        return rng.uniform(self.low, self.high) if self.step is None else self._at(rng.randint(0, self._steps))
 
 
 def _check_range(low: float, high: float, log: bool) -> None:
@@ -202,4 +224,7 @@ def _short_form(value: Any) -> Any:
     return value
 
 
-Parameter = Annotated[Annotated[Choice | Bool | Int | Float, Field(discriminator="type")], BeforeValidator(_short_form)]
+Parameter = Annotated[
+    Annotated[Choice | Bool | Int | Float, Field(discriminator="type")],
+    BeforeValidator(_short_form, json_schema_input_type=Choice | Bool | Int | Float | list[Value]),
+]

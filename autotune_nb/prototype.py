@@ -45,6 +45,11 @@ _FIELDS = {
     "workload.seconds_per_level": "benchmark.max_time_per_iteration",
     "workload.requests_per_level": "benchmark.max_requests_per_iteration",
     "workload.task": "benchmark.task",
+    "workload.request_params": "benchmark.additional_params",
+    "model.tokenizer": "benchmark.model_tokenizer",
+    "model.served_name": "benchmark.model_name",
+    "deploy.runtime": "base_runtime",
+    "deploy.namespace": "model.namespace",
 }
 
 
@@ -67,9 +72,9 @@ def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     Raises TaskError, naming the prototype's own field, for a field the prototype did not have either.
     """
     notes: list[str] = []
-    for key in sorted(set(data) - set(_TOP)):
+    for key in sorted(set(data) - set(_TOP), key=str):
         if key not in _DROPPED:
-            raise TaskError(f"unknown field{did_you_mean(key, _TOP)}", field=key)
+            raise _unknown(key, _TOP)
         notes.append(f"{key} is not carried over")
     model = _section(data, "model", _MODEL)
     name = model.get("id_or_path") or model.get("name")
@@ -100,6 +105,13 @@ def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     }
     if namespace is not None and not local:
         task["model"]["namespace"] = namespace
+    if model.get("name") and model.get("id_or_path") and model["name"] != model["id_or_path"]:
+        notes.append("model.name is not carried over: model.id_or_path is what is served")
+    if local:
+        if namespace is not None:
+            notes.append("model.namespace is not carried over: the model is a path, so trials run on this machine")
+        if runtime is not None:
+            notes.append(f"base_runtime is carried over as the engine alone, {task['engine']['kind']}: trials run here")
     if "max_iterations" in optimization:
         task["budget"]["trials"] = optimization["max_iterations"]
     if "timeout_per_iteration" in optimization:
@@ -119,8 +131,14 @@ def _section(data: dict[str, Any], key: str, known: tuple[str, ...]) -> dict[str
         raise TaskError(f"must be an object, not {type(value).__name__}", field=key)
     for name in value:
         if name not in known:
-            raise TaskError(f"unknown field{did_you_mean(name, known)}", field=f"{key}.{name}")
+            raise _unknown(name, known, key)
     return value
+
+
+def _unknown(name: Any, known: tuple[str, ...], section: str = "") -> TaskError:
+    return TaskError(
+        f"unknown field{did_you_mean(str(name), known)}", field=f"{section}.{name}" if section else str(name)
+    )
 
 
 def _engine(runtime: Any, parameters: dict[str, Any], notes: list[str]) -> str:
@@ -133,10 +151,8 @@ def _engine(runtime: Any, parameters: dict[str, Any], notes: list[str]) -> str:
     ):
         if mark in name.replace(".", "").replace("-", "").replace("_", ""):
             return engine
-    if {"gpu_memory_utilization", "max_num_seqs", "tensor_parallel_size"} & {parameter_name(p) for p in parameters}:
-        engine = "vllm"
-    else:
-        engine = "sglang"
+    named = {parameter_name(p) for p in parameters if isinstance(p, str)}
+    engine = "vllm" if {"gpu_memory_utilization", "max_num_seqs", "tensor_parallel_size"} & named else "sglang"
     notes.append(f"base_runtime {runtime!r} names no engine, so {engine} is taken; engine.kind says otherwise")
     return engine
 
@@ -149,17 +165,24 @@ def _workload(benchmark: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     }
     if "max_time_per_iteration" in benchmark:
         minutes = benchmark["max_time_per_iteration"]
-        if not isinstance(minutes, int | float) or isinstance(minutes, bool) or not minutes > 0:
+        if not _positive(minutes):
             raise TaskError(f"must be minutes above 0, not {minutes!r}", field="benchmark.max_time_per_iteration")
         workload["seconds_per_level"] = math.ceil(minutes * 60)
     if "max_requests_per_iteration" in benchmark:
         workload["requests_per_level"] = benchmark["max_requests_per_iteration"]
-    if benchmark.get("additional_params"):
-        workload["request_params"] = {k: _plain(v) for k, v in benchmark["additional_params"].items()}
+    extra = benchmark.get("additional_params")
+    if extra:
+        if not isinstance(extra, dict):
+            raise TaskError(f"must be an object, not {type(extra).__name__}", field="benchmark.additional_params")
+        workload["request_params"] = {k: _plain(v) for k, v in extra.items()}
     if workload["task"] == "image-to-text":
         notes.append("benchmark.task image-to-text is image-text-to-text in genai-bench today")
         workload["task"] = "image-text-to-text"
     return workload
+
+
+def _positive(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
 def _plain(value: Any) -> Any:
@@ -186,34 +209,35 @@ def _limits(slo: Any, notes: list[str]) -> list[str]:
                 raise TaskError("must be an object of p50, p90, p99", field="slo.latency")
             for percentile, bound in value.items():
                 if percentile not in _LATENCY:
-                    raise TaskError(
-                        f"unknown field{did_you_mean(percentile, _LATENCY)}",
-                        field=f"slo.latency.{percentile}",
-                    )
+                    raise _unknown(percentile, _LATENCY, "slo.latency")
                 limits.append(_limit(f"e2e_latency_{percentile}_s", bound, f"slo.latency.{percentile}", notes))
         elif key in ("ttft", "tpot"):
             limits.append(_limit(f"{key}_mean_s", value, f"slo.{key}", notes))
         else:
-            raise TaskError(
-                f"unknown field{did_you_mean(key, ('latency', 'ttft', 'tpot', 'steepness'))}",
-                field=f"slo.{key}",
-            )
+            raise _unknown(key, ("latency", "ttft", "tpot", "steepness"), "slo")
     return limits
 
 
 def _limit(figure: str, bound: Any, field: str, notes: list[str]) -> str:
     known = ("threshold", "weight", "hard_fail", "fail_ratio")
-    if not isinstance(bound, dict) or not isinstance(bound.get("threshold"), int | float):
+    if not isinstance(bound, dict):
         raise TaskError("needs a threshold in seconds", field=field)
     for key in bound:
         if key not in known:
-            raise TaskError(f"unknown field{did_you_mean(key, known)}", field=f"{field}.{key}")
+            raise _unknown(key, known, field)
+    if not _positive(bound.get("threshold")):
+        raise TaskError("needs a threshold in seconds, above 0", field=field)
+    ratio = bound.get("fail_ratio")
+    if ratio not in (None, 0) and not _positive(ratio):
+        raise TaskError(f"must be a number from 0 up, not {ratio!r}", field=f"{field}.fail_ratio")
     threshold = float(bound["threshold"])
     if bound.get("hard_fail"):
         # The prototype failed an experiment once it was over the threshold by more than fail_ratio of it.
-        threshold *= 1 + float(bound.get("fail_ratio", 0.0))
+        threshold *= 1 + (ratio or 0)
     else:
         notes.append(f"{field}.hard_fail false: the soft penalty becomes a limit at its threshold")
+        if ratio:
+            notes.append(f"{field}.fail_ratio is not carried over: it only counts where hard_fail is true")
     if "weight" in bound:
         notes.append(f"{field}.weight is not carried over: limits have no weights")
-    return f"{figure} <= {threshold:g}"
+    return f"{figure} <= {threshold:.15g}"

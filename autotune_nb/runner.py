@@ -62,12 +62,13 @@ class Runner:
         self._preparing: asyncio.Task[None] | None = None
         self._fingerprint: dict[str, Any] = {}
         self._began = time.monotonic()
+        self._over: float | None = None
         self._before_s = study.elapsed_s
 
     @property
     def elapsed_s(self) -> float:
         """Seconds of this and of all earlier runs of the study."""
-        return self._before_s + time.monotonic() - self._began
+        return self._before_s + (self._over or time.monotonic()) - self._began
 
     async def run(self) -> None:
         """Work until the budget is spent, the space is exhausted, or somebody stops it.
@@ -152,7 +153,7 @@ class Runner:
         parallel = self._task.deploy.parallel
         try:
             while True:
-                await self._going.wait()
+                await self._until_going()
                 if self._stopping.is_set() or self._spent(running=len(self._working)):
                     break
                 trial = await self._stored(self.study.ask)
@@ -174,6 +175,16 @@ class Runner:
                 task.cancel()
             if self._working:
                 await asyncio.gather(*self._working, return_exceptions=True)
+
+    async def _until_going(self) -> None:
+        """Wait while paused; a trial that ends meanwhile is collected, and what went wrong with it is raised."""
+        going = asyncio.ensure_future(self._going.wait())
+        try:
+            while not self._going.is_set():
+                await asyncio.wait((going, *self._working), return_when=asyncio.FIRST_COMPLETED)
+                self._collect()
+        finally:
+            going.cancel()
 
     def _begin(self, trial: Trial) -> None:
         self.trials = self.study.trials
@@ -209,7 +220,7 @@ class Runner:
                     await self._measure(trial, clock, attempt)
                     break
                 except TrialError as error:
-                    if error.failure.kind is not FailureKind.INFRASTRUCTURE or not left:
+                    if error.failure.kind is not FailureKind.INFRASTRUCTURE or not left or self._stopping.is_set():
                         raise
                     self._notice(f"trial {trial.number} is tried again: {error.failure}")
             ended = trial.with_(state=TrialState.COMPLETE, score=attempt.score)
@@ -231,7 +242,7 @@ class Runner:
         await uncancelled(self._keep_ended(ended))
 
     async def _keep_ended(self, ended: Trial) -> None:
-        await self._stored(lambda: self.study.tell(ended))
+        ended = await self._stored(lambda: self.study.tell(ended))
         await self._stored(lambda: self.study.keep_elapsed(self.elapsed_s))
         self._keep()
         best = self.study.best
@@ -259,6 +270,7 @@ class Runner:
 
     async def _end(self) -> None:
         await uncancelled(self._benchmark.close())
+        self._over = time.monotonic()
         with contextlib.suppress(AutotuneError):
             self._keep()
 

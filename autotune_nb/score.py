@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -40,6 +41,8 @@ class Limit:
         name, operator, number = match.groups()
         try:
             bound = float(number)
+            if not math.isfinite(bound):
+                raise ValueError
         except ValueError:
             raise TaskError(f"{number!r} in {text!r} is no number", field=field) from None
         return cls(figure_name(name, field=field), "<=" if operator.startswith("<") else ">=", bound)
@@ -52,7 +55,7 @@ class Limit:
         return value - self.bound if self.operator == "<=" else self.bound - value
 
     def __str__(self) -> str:
-        return f"{self.figure} {self.operator} {self.bound:g}"
+        return f"{self.figure} {self.operator} {self.bound:.15g}"
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from autotune_nb.errors import SetupError, StudyNotFoundError
 from autotune_nb.run import Run, live_run
 from autotune_nb.study import Study, StudyFolder
 from autotune_nb.task import Task
+from autotune_nb.trial import TrialState
 
 
 def tune(
@@ -31,7 +32,7 @@ def tune(
     ``deploy`` stand in for the task's budget.trials and deploy.kind.
 
     Raises TaskError for a wrong task, SetupError where it cannot run here, StudyError (StudyBusyError where another
-    process has the folder, StudyMismatchError where it holds another task's study).
+    process has the folder, StudyMismatchError where it holds another task's study, also one that is being worked on).
     """
     task = task if isinstance(task, Task) else Task.load(task)
     task = with_overrides(task, trials=trials, deploy=deploy)
@@ -40,6 +41,7 @@ def tune(
     folder = StudyFolder(study)
     running = live_run(folder.path)
     if running is not None:
+        folder.require_same(task)
         return running
     if task.deploy.kind != "local":
         raise SetupError("this version runs trials as local processes only; use --deploy local", field="deploy.kind")
@@ -75,11 +77,16 @@ def open_study(study: str | Path, *, storage: str | None = None) -> dict[str, An
     task = folder.task()
     engine = engine_for(task)
     view = Study.view(task, space_for(task, engine), folder, storage=storage)
-    state = "running" if folder.busy else "interrupted" if _unfinished(kept) else str(kept["state"]) if kept else "new"
+    busy = folder.busy
+    state = "running" if busy else "interrupted" if _unfinished(kept) else str(kept["state"]) if kept else "new"
     best = view.best
     deployer = LocalDeployer(task, engine, study_id=view.id, folder=folder.path)
     command = shlex.join(deployer.command(best.params)) if best is not None else None
-    return view.results(state=state, elapsed_s=view.elapsed_s, command=command)
+    results = view.results(state=state, elapsed_s=view.elapsed_s, command=command)
+    for trial in results["trials"]:
+        if busy and trial["state"] == TrialState.INTERRUPTED:
+            trial["state"] = str(TrialState.RUNNING)
+    return results
 
 
 def _unfinished(kept: dict[str, Any] | None) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
@@ -47,9 +46,10 @@ class Rule:
         self.text = text.strip()
         try:
             tree = ast.parse(self.text, mode="eval")
-        except (SyntaxError, ValueError) as error:
+        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+            why = error.args[0] if error.args else "it is too deep"
             raise TaskError(
-                f"{text!r} is not an expression ({error.args[0]}); write one such as 'ubatch_size <= batch_size'",
+                f"{text!r} is not an expression ({why}); write one such as 'ubatch_size <= batch_size'",
                 field=field,
             ) from None
         strange = next((node for node in ast.walk(tree) if not isinstance(node, _ALLOWED)), None)
@@ -85,7 +85,7 @@ class Rule:
         self._evaluator.names = values
         try:
             result = self._evaluator.eval(self.text, previously_parsed=self._tree)
-        except (InvalidExpression, TypeError, ValueError, ArithmeticError) as error:
+        except (InvalidExpression, TypeError, ValueError, ArithmeticError, RecursionError) as error:
             at = ", ".join(f"{name}={value!r}" for name, value in values.items())
             raise TaskError(f"the rule {self.text!r} cannot be evaluated at {at}: {error}", field=self._field) from None
         return bool(result)
@@ -104,6 +104,16 @@ def _may_be_condition(node: ast.expr) -> bool:
             return _may_be_condition(body) and _may_be_condition(orelse)
         case _:
             return False
+
+
+def _product(values: Sequence[Sequence[Value]]) -> Iterator[tuple[Value, ...]]:
+    # Unlike itertools.product it keeps no copy of the values: a range may be of billions.
+    if not values:
+        yield ()
+        return
+    for first in values[0]:
+        for rest in _product(values[1:]):
+            yield (first, *rest)
 
 
 def point_key(point: Mapping[str, Value]) -> str:
@@ -148,7 +158,7 @@ class SearchSpace:
             if grid is None:
                 raise TaskError("a grid needs a step, or a choice of values", field=f"parameters.{name}.step")
             values.append(grid)
-        for combination in itertools.product(*values):
+        for combination in _product(values):
             point = dict(zip(self.parameters, combination, strict=True))
             if self.broken_rule(point) is None:
                 yield point
@@ -213,7 +223,13 @@ class SearchSpace:
 
     def require_allowed(self) -> None:
         """Raises TaskError where no point keeps every rule, naming a rule that no point keeps if there is one."""
-        if not self.rules or self.random_point(random.Random(0)) is not None:
+        if not self.rules:
+            return
+        rng = random.Random(0)
+        if self.random_point(rng) is not None:
+            # Some more, so that a rule which cannot be evaluated everywhere is told now, not in the middle of a study.
+            for _ in range(200):
+                self.random_point(rng)
             return
         alone = [
             rule for rule in self.rules if SearchSpace(self.parameters, (rule,)).random_point(random.Random(0)) is None

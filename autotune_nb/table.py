@@ -14,25 +14,29 @@ if TYPE_CHECKING:
 
 
 def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
-    """One row a trial, by number: state, a column per parameter, the objective's figure, the level it was read at,
-    each limit's violation (at most 0: kept), whole seconds of wall time, and the failure."""
+    """One row a trial, by number: state, a column per parameter (``param:NAME`` for one that is named as another
+    column), the objective's figure, the level it was read at, each limit's violation (at most 0: kept), whole seconds
+    of wall time, and the failure."""
     import pandas as pd
 
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    limits = list(dict.fromkeys(str(limit) for limit in objective.limits))
+    own = {"number", "state", "baseline", "level", "feasible", "seconds", "failure", objective.figure}
+    column = {name: f"param:{name}" if name in own else name for name in names}
     rows = []
     for trial in trials:
         row: dict[str, Any] = {"number": trial.number, "state": str(trial.state), "baseline": trial.baseline}
-        row |= {name: trial.params.get(name) for name in names}
+        row |= {column[name]: trial.params.get(name) for name in names}
         row[objective.figure] = trial.score.value if trial.score else None
         row["level"] = str(trial.score.level) if trial.score and trial.score.level else None
-        for limit in objective.limits:
-            row[str(limit)] = trial.score.limits.get(str(limit)) if trial.score else None
+        for limit in limits:
+            row[limit] = trial.score.limits.get(limit) if trial.score else None
         row["feasible"] = trial.feasible
         row["seconds"] = round(sum(trial.seconds.values()), 1)
         row["failure"] = str(trial.failure) if trial.failure else None
         rows.append(row)
-    columns = ["number", "state", "baseline", *names, objective.figure, "level"]
-    columns += [*(str(limit) for limit in objective.limits), "feasible", "seconds", "failure"]
+    columns = ["number", "state", "baseline", *column.values(), objective.figure, "level"]
+    columns += [*limits, "feasible", "seconds", "failure"]
     frame = pd.DataFrame(rows, columns=columns).set_index("number")
     frame[objective.figure] = frame[objective.figure].astype(float)
     return frame
@@ -62,7 +66,8 @@ def params_text(trial: Trial) -> str:
     """A trial's configuration in one line."""
     if trial.baseline:
         return "the engine's default configuration"
-    return " ".join(f"{name}={value}" for name, value in trial.params.items() if value is not None)
+    text = " ".join(f"{name}={value}" for name, value in trial.params.items() if value is not None)
+    return text or "the engine's default configuration"
 
 
 def value_text(value: float, figure: str) -> str:

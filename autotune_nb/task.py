@@ -182,17 +182,18 @@ class ObjectiveSpec(_Section):
 
     direction: Literal["minimize", "maximize"]
     figure: str
-    at: Literal["best"] | LevelRef = "best"
+    at: Annotated[
+        Literal["best"] | LevelRef,
+        BeforeValidator(
+            lambda value: {"concurrency": value} if isinstance(value, int) else value,
+            json_schema_input_type=Literal["best"] | LevelRef | int,
+        ),
+    ] = "best"
 
     @field_validator("figure")
     @classmethod
     def _figure(cls, name: str) -> str:
         return figure_name(name)
-
-    @field_validator("at", mode="before")
-    @classmethod
-    def _at(cls, value: Any) -> Any:
-        return {"concurrency": value} if isinstance(value, int) else value
 
 
 class Strategy(_Section):
@@ -258,8 +259,11 @@ class Benchmark(_Section):
     backend: str | None = Field(None, description="genai-bench's API backend; default: the engine's")
 
 
-def _word(key: str) -> BeforeValidator:
-    return BeforeValidator(lambda value: {key: value} if isinstance(value, str) else value)
+def _word(key: str, section: type[_Section]) -> BeforeValidator:
+    """A section that may be given by one word."""
+    return BeforeValidator(
+        lambda value: {key: value} if isinstance(value, str) else value, json_schema_input_type=section | str
+    )
 
 
 class Task(_Section):
@@ -267,17 +271,17 @@ class Task(_Section):
 
     name: str = Field(min_length=1, max_length=60, pattern=r"^[^\s/\\][^/\\\x00-\x1f]*$")
     description: str = ""
-    model: Annotated[Model, _word("id_or_path")]
-    engine: Annotated[EngineSpec, _word("kind")]
+    model: Annotated[Model, _word("id_or_path", Model)]
+    engine: Annotated[EngineSpec, _word("kind", EngineSpec)]
     parameters: dict[ParameterName, Parameter]
     rules: list[str] = Field(default_factory=list)
     workload: Workload
-    objective: Annotated[ObjectiveSpec, BeforeValidator(_objective)]
+    objective: Annotated[ObjectiveSpec, BeforeValidator(_objective, json_schema_input_type=ObjectiveSpec | str)]
     limits: list[str] = Field(default_factory=list)
-    strategy: Annotated[Strategy, _word("sampler")] = Strategy()
+    strategy: Annotated[Strategy, _word("sampler", Strategy)] = Strategy()
     budget: Budget = Budget()
     deadlines: Deadlines = Deadlines()
-    deploy: Annotated[Deploy, _word("kind")] = Deploy()
+    deploy: Annotated[Deploy, _word("kind", Deploy)] = Deploy()
     benchmark: Benchmark = Benchmark()
 
     @field_validator("parameters", mode="before")

@@ -73,10 +73,16 @@ def save_task(task: Task, path: str | Path) -> Path:
     """Write a task so that ``load_task`` gives it back unchanged."""
     file = Path(path).expanduser()
     data = task.model_dump(mode="json", exclude_defaults=True)
+    for name, parameter in task.parameters.items():
+        # The type is a default too, and all that a bool has.
+        data["parameters"][name] = {"type": parameter.type, **data["parameters"][name]}
     if file.suffix == ".json":
         text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     else:
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
+        if set(text) & set("\x85\u2028\u2029"):
+            # Line ends to YAML, which it writes unescaped and reads as spaces.
+            text = yaml.safe_dump(data, sort_keys=False)
     file.write_text(text, encoding="utf-8")
     return file
 

@@ -32,7 +32,11 @@ def read_level(file: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     aggregated = data.get("aggregated_metrics") if isinstance(data, dict) else None
-    return data if isinstance(aggregated, dict) and aggregated.get("scenario") else None
+    if not isinstance(aggregated, dict) or not aggregated.get("scenario"):
+        return None
+    # An older genai-bench has no iteration_type and no batch_size.
+    load = "batch_size" if aggregated.get("iteration_type") == "batch_size" else "num_concurrency"
+    return data if isinstance(aggregated.get(load), int) else None
 
 
 def level_of(data: Mapping[str, Any]) -> Level:
@@ -65,8 +69,8 @@ def measurement(data: Mapping[str, Any], validity: Validity, *, generates_text: 
         take(name, aggregated.get(key))
     for statistic in STATISTICS:
         speed = (stats.get("output_inference_speed") or {}).get(statistic)
-        # Tokens a millisecond, where times are in milliseconds.
-        take(f"request_output_tokens_per_s_{statistic}", speed, 1.0, needed=False)
+        # A rate a second, also where times are in milliseconds.
+        take(f"request_output_tokens_per_s_{statistic}", speed, needed=False)
     for name, (field, statistic) in _COUNTS.items():
         take(name, (stats.get(field) or {}).get(statistic), needed=False)
 

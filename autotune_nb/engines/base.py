@@ -18,7 +18,8 @@ class Flag:
 
     ``style``: ``value`` writes ``--flag VALUE``; ``switch`` writes ``--flag`` for True and nothing for False;
     ``negatable`` writes ``--flag`` or ``--no-flag``; ``json`` writes the value as JSON.
-    ``low``/``high``/``log`` and ``values`` are suggestions for a search, ``minimum`` is what the engine accepts.
+    ``low``/``high``/``log`` and ``values`` are suggestions for a search, ``minimum`` is what the engine accepts, and
+    ``words`` what it accepts besides a number.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Flag:
     spelling: str = ""
     aliases: tuple[str, ...] = ()
     minimum: float | None = None
+    words: tuple[str, ...] = ()
 
     @property
     def flag(self) -> str:
@@ -44,7 +46,7 @@ class Flag:
 
     def problem(self, value: Value) -> str | None:
         """Why the engine would refuse this value, as far as its type tells; None where it would not."""
-        if value is None:
+        if value is None or value in self.words:
             return None
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if self.kind == "bool" and not isinstance(value, bool):
@@ -56,7 +58,7 @@ class Flag:
         if self.minimum is not None and number and value < self.minimum:  # type: ignore[operator]
             return f"{value!r} is below {self.minimum:g}"
         if isinstance(value, dict | list) and self.kind != "json":
-            return f"{self.flag} takes no JSON value"
+            return f"{value!r} is a list or an object, which it does not take"
         return None
 
     def suggestion(self) -> Choice | Bool | Int | Float | None:
@@ -79,7 +81,7 @@ def render(flag: str, style: Style, value: Value, *, on_off: bool = False) -> li
     if style == "switch":
         return [flag] if value else []
     if style == "negatable":
-        return [flag if value else "--no-" + flag.removeprefix("--")]
+        return [flag if value else "--no-" + flag.lstrip("-")]
     if style == "json" or isinstance(value, dict | list):
         return [flag, json.dumps(value, separators=(",", ":"), sort_keys=True)]
     if isinstance(value, bool):
@@ -179,7 +181,11 @@ class Engine:
                 if values == [None]:
                     raise TaskError(f"{flag.flag} is {flag.kind}, not true or false", field=field)
                 return
+            case Float(low=low, high=high) if flag.kind == "int" and low != high:
+                raise TaskError(f"{flag.flag} takes whole numbers; make it type int", field=field)
             case Int(low=low, high=high) | Float(low=low, high=high):
+                if flag.kind in ("choice", "json"):
+                    raise TaskError(f"{flag.flag} takes no range of numbers; list its values", field=field)
                 values = [low, high]
         for value in values:
             problem = flag.problem(value)

@@ -113,9 +113,9 @@ LLAMA_CPP = Engine(
             default="auto",
             low=0,
             high=128,
-            values=(),
             aliases=("ngl", "gpu_layers"),
             minimum=-2,
+            words=("auto", "all"),
         ),
         Flag(
             "split_mode",

@@ -38,12 +38,12 @@ def parser() -> argparse.ArgumentParser:
         ("-ncmoe", "--n-cpu-moe"),
         ("-cram", "--cache-ram"),
         ("--cache-reuse",),
-        ("--prio",),
         ("--poll",),
         ("--threads-http",),
         ("-n", "--predict", "--n-predict"),
     ):
         p.add_argument(*spellings, type=int)
+    p.add_argument("--prio", type=int, choices=range(-1, 4))
     p.add_argument("-ngl", "--n-gpu-layers", "--gpu-layers")
     p.add_argument("-fa", "--flash-attn", choices=("on", "off", "auto"))
     p.add_argument("-ctk", "--cache-type-k")
@@ -124,6 +124,8 @@ def common_params(options: argparse.Namespace, x: Any) -> Any:
         params.split_mode = getattr(x.llama_split_mode, f"LLAMA_SPLIT_MODE_{options.split_mode.upper()}")
     if options.tensor_split is not None:
         shares = [float(share) for share in options.tensor_split.split(",")]
+        if len(shares) > len(params.tensor_split):
+            raise ValueError(f"--tensor-split {options.tensor_split}: at most {len(params.tensor_split)} shares")
         params.tensor_split = shares + [0.0] * (len(params.tensor_split) - len(shares))
     if options.numa is not None:
         params.numa = getattr(x.ggml_numa_strategy, f"GGML_NUMA_STRATEGY_{options.numa.upper()}")

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from autotune_nb.engines.command import command_engine
 from autotune_nb.engines.llama_cpp import LLAMA_CPP, llama_program
 from autotune_nb.engines.sglang import SGLANG
 from autotune_nb.engines.vllm import VLLM
-from autotune_nb.errors import SetupError, UnknownNameError
+from autotune_nb.errors import SetupError, TaskError, UnknownNameError
 from autotune_nb.parameters import Value
 from autotune_nb.space import Rule, SearchSpace
 from autotune_nb.task import Task
@@ -37,13 +38,24 @@ def engine_for(task: Task) -> Engine:
     Raises TaskError for a flag that the engine does not have, or a value of the wrong type.
     """
     spec = task.engine
-    engine = command_engine(spec.command) if spec.command is not None else engine_named(spec.kind)
+    if spec.command is not None:
+        engine: Engine = command_engine(_words(spec.command, "engine.command"))
+    else:
+        engine = engine_named(spec.kind)
     if spec.health_path is not None:
         engine = replace(engine, health_path=spec.health_path)
     for name, parameter in task.parameters.items():
         engine.check(name, parameter, field=f"parameters.{name}")
-    for name in spec.args:
-        if task.engine.kind != "command" and engine.flag_named(name) is None:
+    if spec.kind == "command":
+        return engine
+    tuned: dict[str, str] = {}
+    for name in task.parameters:
+        other = tuned.setdefault(_canonical(engine, name), name)
+        if other != name:
+            raise TaskError(f"is the same flag as parameters.{other}", field=f"parameters.{name}")
+    for name, value in spec.args.items():
+        flag = engine.flag_named(name)
+        if flag is None:
             raise UnknownNameError(
                 f"{engine.name} flag",
                 name,
@@ -51,6 +63,11 @@ def engine_for(task: Task) -> Engine:
                 field=f"engine.args.{name}",
                 hint="to pass it all the same, use engine.raw_args",
             )
+        if flag.name in tuned:
+            raise TaskError(f"is searched as parameters.{tuned[flag.name]}", field=f"engine.args.{name}")
+        problem = flag.problem(value)
+        if problem and not (isinstance(value, bool) and "on" in flag.values):
+            raise TaskError(f"{flag.flag}: {problem}", field=f"engine.args.{name}")
     return engine
 
 
@@ -63,9 +80,11 @@ def space_for(task: Task, engine: Engine) -> SearchSpace:
     names = {_canonical(engine, name): name for name in task.parameters}
     fixed: dict[str, Value] = {flag.name: flag.default for flag in engine.flags}
     fixed |= {_canonical(engine, name): value for name, value in task.engine.args.items()}
+    # YAML reads a bare on/off as a boolean, while the catalog's rules speak of the words.
+    switches = {flag.name for flag in engine.flags if "on" in flag.values}
     written = {rule.text for rule in task.space.rules}
     rules = [
-        EngineRule(text, names, fixed)
+        EngineRule(text, names, fixed, switches)
         for text in engine.rules
         if text not in written and names.keys() & set(Rule(text, list(fixed)).names)
     ]
@@ -77,13 +96,17 @@ def space_for(task: Task, engine: Engine) -> SearchSpace:
 class EngineRule(Rule):
     """A rule of the engine's catalog, told under which names the task tunes its flags."""
 
-    def __init__(self, text: str, tuned: Mapping[str, str], fixed: Mapping[str, Value]) -> None:
+    def __init__(self, text: str, tuned: Mapping[str, str], fixed: Mapping[str, Value], switches: Set[str]) -> None:
         super().__init__(text, list(fixed))
         self._tuned = tuned
         self._fixed = fixed
+        self._switches = switches
 
     def allows(self, point: Mapping[str, Value]) -> bool:
         values = {n: point.get(self._tuned[n]) if n in self._tuned else self._fixed[n] for n in self.names}
+        for name in self._switches & values.keys():
+            if isinstance(values[name], bool):
+                values[name] = "on" if values[name] else "off"
         return super().allows(values)
 
 
@@ -96,8 +119,7 @@ def program_for(task: Task, engine: Engine) -> Sequence[str]:
     """The program that starts the engine here. Raises SetupError where there is none."""
     spec = task.engine
     if spec.executable is not None:
-        words = shlex.split(spec.executable) if isinstance(spec.executable, str) else list(spec.executable)
-        return _found(words, "engine.executable")
+        return _found(_words(spec.executable, "engine.executable"), "engine.executable")
     if engine.name == "llama_cpp":
         program = llama_program()
         if program is None:
@@ -110,8 +132,16 @@ def program_for(task: Task, engine: Engine) -> Sequence[str]:
     return _found(list(engine.program), "engine.command" if engine.name == "command" else "engine.executable")
 
 
+def _words(text: str | Sequence[str], field: str) -> list[str]:
+    try:
+        return shlex.split(text) if isinstance(text, str) else list(text)
+    except ValueError as error:
+        raise TaskError(f"{text!r} cannot be split into words: {error}", field=field) from None
+
+
 def _found(words: list[str], field: str) -> list[str]:
-    found = shutil.which(str(Path(words[0]).expanduser())) if words else None
+    # Not by way of Path, which turns ./program into a name looked for on the PATH.
+    found = shutil.which(os.path.expanduser(words[0])) if words else None  # noqa: PTH111
     if found is None:
         shown = words[0] if words else ""
         raise SetupError(f"the program {shown!r} is not there or cannot be executed", field=field)

@@ -1,0 +1,185 @@
+"""genai-bench's result files: their unit, their level, and every way in which they may not be trusted."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.bench.results import level_of, measurement, read_level
+from autotune_nb.measurement import FIGURES, Level, Measurement, Validity
+
+_STATISTICS = ("min", "max", "mean", "stddev", "sum", "p25", "p50", "p75", "p90", "p95", "p99")
+#: A typical value of each statistic's subject, in seconds or tokens, as genai-bench 0.0.5 writes them.
+_SUBJECTS = {
+    "ttft": 0.076,
+    "tpot": 0.0031,
+    "e2e_latency": 0.174,
+    "output_latency": 0.098,
+    "output_inference_speed": 325.4,
+    "num_input_tokens": 66,
+    "num_output_tokens": 32,
+    "num_reasoning_tokens": 0,
+    "total_tokens": 98,
+    "input_throughput": 868.1,
+    "output_throughput": 326.6,
+}
+_TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
+
+
+def level_file(*, unit: str = "s", **changes: Any) -> dict[str, Any]:
+    """A level's file in the shape genai-bench 0.0.5 gives it, with some aggregated fields replaced."""
+    scale = 1000 if unit == "ms" else 1
+    stats = {
+        name: dict.fromkeys(_STATISTICS, value * (scale if name in _TIMES else 1)) for name, value in _SUBJECTS.items()
+    }
+    aggregated = {
+        "scenario": "D(64,32)",
+        "num_concurrency": 4,
+        "batch_size": 1,
+        "iteration_type": "num_concurrency",
+        "run_duration": 6.2,
+        "mean_output_throughput_tokens_per_s": 175.4,
+        "mean_input_throughput_tokens_per_s": 361.8,
+        "mean_total_tokens_throughput_tokens_per_s": 537.2,
+        "requests_per_second": 5.48,
+        "error_codes_frequency": {},
+        "error_rate": 0,
+        "num_error_requests": 0,
+        "num_completed_requests": 34,
+        "num_requests": 34,
+        "stats": stats,
+    }
+    return {
+        "aggregated_metrics": {**aggregated, **changes},
+        "individual_request_metrics": [{"ttft": 0.076 * scale, "tpot": None, "error_code": None}],
+        "_time_unit": unit,
+    }
+
+
+def with_statistic(subject: str, statistic: str, value: Any) -> dict[str, Any]:
+    data = level_file()
+    data["aggregated_metrics"]["stats"][subject][statistic] = value
+    return data
+
+
+def read(data: dict[str, Any], **kwargs: Any) -> Measurement:
+    # Through JSON and back, as from the file: NaN and Infinity survive it.
+    return measurement(json.loads(json.dumps(data)), Validity(), **kwargs)
+
+
+def test_a_good_file_gives_every_figure_and_no_problem() -> None:
+    found = read(level_file())
+    assert found.valid
+    assert set(found.figures) == set(FIGURES)
+    assert found.level == Level("D(64,32)", 4)
+    assert (found.num_requests, found.num_completed_requests, found.num_failed_requests) == (34, 34, 0)
+    assert found.duration_s == 6.2
+    assert found.figures["ttft_p99_s"] == 0.076
+    assert found.figures["output_tokens_per_s"] == 175.4
+    assert found.figures["input_tokens_per_s"] == 361.8
+    assert found.figures["total_tokens_per_s"] == 537.2
+    assert found.figures["requests_per_s"] == 5.48
+    assert found.figures["output_tokens_min"] == 32
+
+
+def test_milliseconds_are_read_as_seconds_and_rates_stay_as_they_are() -> None:
+    seconds, milliseconds = read(level_file()), read(level_file(unit="ms"))
+    assert milliseconds.figures.keys() == seconds.figures.keys()
+    for name, value in seconds.figures.items():
+        assert milliseconds.figures[name] == pytest.approx(value), name
+
+
+def test_failed_requests_are_counted_though_the_error_rate_is_0() -> None:
+    found = read(
+        level_file(num_error_requests=12, num_completed_requests=11, num_requests=23, error_codes_frequency={"503": 12})
+    )
+    assert not found.valid
+    assert found.problems == ("12 of 23 requests failed (12 x 503); at most 0 may",)
+    assert (found.num_failed_requests, found.num_requests) == (12, 23)
+
+
+def test_too_few_completed_requests_are_invalid() -> None:
+    found = read(level_file(num_completed_requests=2, num_requests=2))
+    assert found.problems[0].startswith("only 2 requests completed")
+    assert not read(level_file(num_completed_requests=None, num_requests=None)).valid
+
+
+@pytest.mark.parametrize("bad", [None, float("nan"), float("inf"), "0.1", True])
+@pytest.mark.parametrize(
+    ("subject", "statistic", "figure"), [("tpot", "mean", "tpot_mean_s"), ("ttft", "p99", "ttft_p99_s")]
+)
+def test_a_figure_that_is_no_number_is_absent_and_named(subject: str, statistic: str, figure: str, bad: Any) -> None:
+    found = read(with_statistic(subject, statistic, bad))
+    assert figure not in found.figures
+    assert found.problems == (f"no usable number for {figure}",)
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+@pytest.mark.parametrize("rate", ["mean_output_throughput_tokens_per_s", "requests_per_second"])
+@pytest.mark.parametrize("bad", [None, float("nan"), float("-inf")])
+def test_a_rate_that_is_no_number_is_invalid_too(rate: str, bad: Any) -> None:
+    assert not read(level_file(**{rate: bad})).valid
+
+
+def test_missing_statistics_are_invalid_where_text_is_generated_only() -> None:
+    empty = level_file(stats={"e2e_latency": level_file()["aggregated_metrics"]["stats"]["e2e_latency"], "ttft": None})
+    assert any("ttft_mean_s" in problem for problem in read(empty).problems)
+    embeddings = read(empty, generates_text=False)
+    assert embeddings.valid
+    assert embeddings.figures["e2e_latency_mean_s"] == 0.174
+    assert not read(level_file(stats=None)).valid
+
+
+def test_a_reply_without_a_token_is_no_completion() -> None:
+    assert any("held no token" in problem for problem in read(with_statistic("num_output_tokens", "min", 0)).problems)
+
+
+@pytest.mark.parametrize("scenario", ["D(64,32)", "N(480,240)/(300,150)", "U(10,100)/(5,20)", "U(100,20)", "dataset"])
+def test_the_level_is_read_from_inside_the_file(tmp_path: Path, scenario: str) -> None:
+    file = tmp_path / "rewritten_text-to-text_num_concurrency_9_time_6s.json"
+    file.write_text(json.dumps(level_file(scenario=scenario, num_concurrency=2), indent=4))
+    data = read_level(file)
+    assert data is not None
+    assert level_of(data) == Level(scenario, 2)
+
+
+def test_batches_are_levels_of_their_own() -> None:
+    data = level_file(scenario="E(64)", iteration_type="batch_size", batch_size=8, num_concurrency=1)
+    assert level_of(data) == Level("E(64)", 1, 8)
+
+
+def test_a_torn_file_is_not_there_yet(tmp_path: Path) -> None:
+    file = tmp_path / "level.json"
+    whole = json.dumps(level_file(), indent=4)
+    assert read_level(file) is None
+    for length in (0, 1, len(whole) // 2, len(whole) - 1):
+        file.write_text(whole[:length])
+        assert read_level(file) is None
+    file.write_text(whole)
+    assert read_level(file) is not None
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"[]",
+        b"null",
+        b"{}",
+        b'{"aggregated_metrics": null}',
+        b'{"aggregated_metrics": {"num_concurrency": 1}}',
+        b'{"aggregated_metrics": {"scenario": "D(1,2)"}}',
+        b'{"cmd": "genai-bench benchmark", "experiment_folder_name": "x"}',
+        b"\xff\xfe\x00",
+    ],
+)
+def test_a_file_that_is_no_levels_is_passed_over(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "experiment_metadata.json"
+    file.write_bytes(content)
+    assert read_level(file) is None
+
+
+def test_a_folder_in_its_place_is_passed_over(tmp_path: Path) -> None:
+    assert read_level(tmp_path) is None

@@ -1,0 +1,197 @@
+"""Flags and engines: how a configuration becomes a command line, and what is refused before it does."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune_nb.engines.base import Engine, Flag, render
+from autotune_nb.engines.command import command_engine
+from autotune_nb.errors import TaskError
+from autotune_nb.parameters import Bool, Choice, Float, Int
+
+ENGINE = Engine(
+    name="toy",
+    program=("toy",),
+    model_flag="--model",
+    served_name_flag="--alias",
+    fixed={"fit": "off"},
+    parallel_sizes=("tp_size", "pp_size"),
+    flags=(
+        Flag("threads", "int", "", low=1, high=8, minimum=1, aliases=("t",)),
+        Flag("ratio", "float", "", low=0.1, high=0.9, minimum=0),
+        Flag("eager", "bool", "", style="switch"),
+        Flag("cache", "bool", "", style="negatable"),
+        Flag("flash", "choice", "", values=("on", "off", "auto")),
+        Flag("config", "json", "", style="json"),
+        Flag("fit", "choice", "", values=("on", "off")),
+        Flag("layers", "int", "", low=0, high=9, words=("auto", "all")),
+        Flag("tp_size", "int", "", aliases=("tp",)),
+        Flag("pp_size", "int", ""),
+        Flag("odd", "str", "", spelling="-odd"),
+    ),
+)
+
+
+@pytest.mark.parametrize(
+    ("params", "arguments"),
+    [
+        ({"threads": 4}, ["--threads", "4"]),
+        ({"t": 4}, ["--threads", "4"]),
+        ({"threads": None}, []),
+        ({"ratio": 0.8}, ["--ratio", "0.8"]),
+        ({"eager": True}, ["--eager"]),
+        ({"eager": False}, []),
+        ({"cache": True}, ["--cache"]),
+        ({"cache": False}, ["--no-cache"]),
+        ({"cache": None}, []),
+        ({"flash": True}, ["--flash", "on"]),
+        ({"flash": False}, ["--flash", "off"]),
+        ({"flash": "auto"}, ["--flash", "auto"]),
+        ({"config": {"b": [1, True], "a": "x y"}}, ["--config", '{"a":"x y","b":[1,true]}']),
+        ({"config": [1]}, ["--config", "[1]"]),
+        ({"odd": "x"}, ["-odd", "x"]),
+        ({"not_in_catalog": 3}, ["--not-in-catalog", "3"]),
+        ({"not_in_catalog": True}, ["--not-in-catalog"]),
+        ({"not_in_catalog": {"a": 1}}, ["--not-in-catalog", '{"a":1}']),
+        ({"ratio": 0.5, "threads": 2}, ["--ratio", "0.5", "--threads", "2"]),
+    ],
+)
+def test_a_configuration_becomes_flags(params: dict[str, Any], arguments: list[str]) -> None:
+    assert ENGINE.arguments(params) == arguments
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "arguments"),
+    [
+        (Choice(values=[1], flag="--other"), 1, ["--other", "1"]),
+        (Bool(flag="--other"), True, ["--other"]),
+        (Bool(flag="--other", style="negatable"), False, ["--no-other"]),
+        (Bool(flag="-o", style="negatable"), False, ["--no-o"]),
+        (Bool(style="value"), True, ["--threads", "true"]),
+        (Choice(values=[[1]], style="json"), [1], ["--threads", "[1]"]),
+        (Choice(values=["x"], style="json"), "x", ["--threads", '"x"']),
+    ],
+)
+def test_a_parameter_may_say_how_it_is_written(parameter: Any, value: Any, arguments: list[str]) -> None:
+    assert ENGINE.arguments({"threads": value}, {"threads": parameter}) == arguments
+
+
+@given(st.recursive(st.one_of(st.integers(), st.text(), st.booleans()), lambda c: st.dictionaries(st.text(), c)))
+def test_json_is_one_argument_that_reads_back(value: Any) -> None:
+    flag, text = render("--config", "json", value)
+    assert flag == "--config"
+    assert json.loads(text) == value
+
+
+def test_the_command_line_is_program_model_fixed_flags_and_the_configuration_last() -> None:
+    argv = ENGINE.argv(
+        program=["/bin/toy"],
+        model="m",
+        served_name="name",
+        host="127.0.0.1",
+        port=81,
+        params={"threads": 2},
+        args={"ratio": 0.5},
+        raw_args=["--raw", "x"],
+    )
+    assert argv == [
+        *("/bin/toy", "--model", "m", "--alias", "name", "--host", "127.0.0.1", "--port", "81"),
+        *("--fit", "off", "--ratio", "0.5", "--threads", "2", "--raw", "x"),
+    ]
+
+
+def test_a_tasks_flags_win_over_the_engines_own_and_tuned_ones_over_both() -> None:
+    def argv(params: dict[str, Any], args: dict[str, Any]) -> list[str]:
+        return ENGINE.argv(program=["toy"], model="m", served_name=None, host="h", port=1, params=params, args=args)[7:]
+
+    assert argv({}, {}) == ["--fit", "off"]
+    assert argv({}, {"fit": "on"}) == ["--fit", "on"]
+    assert argv({"fit": "on"}, {}) == ["--fit", "on"]
+    assert argv({}, {"fit": None}) == []
+
+
+def test_serve_takes_the_model_by_position() -> None:
+    argv = ENGINE.argv(program=["vllm", "serve"], model="m", served_name=None, host="h", port=1, params={})
+    assert argv[:3] == ["vllm", "serve", "m"]
+    assert "--model" not in argv
+
+
+def test_gpus_are_the_product_of_the_parallel_sizes() -> None:
+    assert ENGINE.gpus({}) == 1
+    assert ENGINE.gpus({"tp": 4, "pp_size": 2, "threads": 9}) == 8
+    assert ENGINE.gpus({"tp_size": None}) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter"),
+    [
+        ("threads", Int(low=1, high=8)),
+        ("--threads", Choice(values=[1, None])),
+        ("t", Choice(values=[4])),
+        ("ratio", Float(low=0.1, high=0.9)),
+        ("ratio", Choice(values=[0, 0.5])),
+        ("eager", Bool()),
+        ("flash", Choice(values=["on", "brand-new"])),
+        ("flash", Choice(values=[True, False])),
+        ("flash", Bool()),
+        ("config", Choice(values=[{"a": 1}])),
+        ("layers", Choice(values=["auto", "all", 3])),
+        ("nobody_knows", Choice(values=[1], flag="--nobody-knows")),
+    ],
+)
+def test_what_the_engine_would_take_passes(name: str, parameter: Any) -> None:
+    ENGINE.check(name, parameter, field="parameters.x")
+
+
+@pytest.mark.parametrize(
+    ("name", "parameter", "words"),
+    [
+        ("threds", Choice(values=[1]), r"unknown toy flag 'threds'; did you mean 'threads'\?.*add flag: --threds"),
+        ("threads", Choice(values=[1, 1.5]), r"--threads: 1\.5 is no whole number"),
+        ("threads", Choice(values=["many"]), "--threads: 'many' is no whole number"),
+        ("threads", Choice(values=[True]), "--threads: True is no whole number"),
+        ("threads", Choice(values=[0]), "--threads: 0 is below 1"),
+        ("threads", Int(low=0, high=4), "--threads: 0 is below 1"),
+        ("threads", Float(low=1, high=4), "--threads takes whole numbers; make it type int"),
+        ("threads", Bool(), "--threads is int, not true or false"),
+        ("threads", Choice(values=[[1]]), "--threads: "),
+        ("ratio", Choice(values=["x"]), "--ratio: 'x' is no number"),
+        ("ratio", Float(low=-1, high=1), "--ratio: -1.0 is below 0"),
+        ("eager", Choice(values=["yes"]), "--eager: 'yes' is neither true nor false"),
+        ("eager", Int(low=0, high=1), "--eager: 0 is neither true nor false"),
+        ("flash", Int(low=1, high=8), "--flash takes no range of numbers"),
+        ("flash", Choice(values=[{"a": 1}]), r"--flash: \{'a': 1\} is a list or an object"),
+        ("layers", Choice(values=["some"]), "--layers: 'some' is no whole number"),
+    ],
+)
+def test_what_the_engine_would_refuse_is_refused_before_it_starts(name: str, parameter: Any, words: str) -> None:
+    with pytest.raises(TaskError, match=rf"^parameters\.x: {words}"):
+        ENGINE.check(name, parameter, field="parameters.x")
+
+
+def test_a_command_template_is_filled_in_and_takes_any_flag() -> None:
+    engine = command_engine("python -m my.server --port {port} --bind={host}:{port} 'two words' {model}")
+    engine.check("anything", Choice(values=[1]), field="parameters.anything")
+    argv = engine.argv(
+        program=engine.program,
+        model="a model {port}",
+        served_name="n",
+        host="::1",
+        port=81,
+        params={"max_batch": 4, "eager": True, "config": {"a": 1}},
+        args={"seed": 3, "max_batch": 9},
+        raw_args=["-x"],
+    )
+    assert argv == [
+        *("python", "-m", "my.server", "--port", "81", "--bind=::1:81", "two words", "a model {port}"),
+        *("--seed", "3", "--max-batch", "4", "--eager", "--config", '{"a":1}', "-x"),
+    ]
+
+
+def test_a_command_of_words_is_not_split() -> None:
+    assert command_engine(["run me", "--port={port}"]).program == ("run me", "--port={port}")

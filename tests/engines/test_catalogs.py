@@ -1,0 +1,78 @@
+"""The catalogs, held together: names, suggestions, rules, and the patterns of their logs."""
+
+from __future__ import annotations
+
+import pytest
+
+from autotune_nb.engines.base import COMMON_PATTERNS, Engine, Flag
+from autotune_nb.engines.llama_cpp import LLAMA_CPP
+from autotune_nb.engines.sglang import SGLANG
+from autotune_nb.engines.vllm import VLLM
+from autotune_nb.errors import FailureKind
+from autotune_nb.space import Rule
+
+ENGINES = (LLAMA_CPP, VLLM, SGLANG)
+FLAGS = [pytest.param(engine, flag, id=f"{engine.name}-{flag.name}") for engine in ENGINES for flag in engine.flags]
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_every_name_alias_and_spelling_is_there_once(engine: Engine) -> None:
+    names = [name for flag in engine.flags for name in (flag.name, *flag.aliases)]
+    assert len(names) == len(set(names))
+    assert len({flag.flag for flag in engine.flags}) == len(engine.flags)
+
+
+@pytest.mark.parametrize(("engine", "flag"), FLAGS)
+def test_a_flags_own_values_default_and_suggestion_are_ones_it_takes(engine: Engine, flag: Flag) -> None:
+    assert flag.name.isidentifier()
+    assert flag.help
+    assert flag.problem(flag.default) is None
+    assert all(flag.problem(value) is None for value in flag.values)
+    suggestion = flag.suggestion()
+    if suggestion is not None:
+        engine.check(flag.name, suggestion, field=flag.name)
+        for value in list(suggestion.grid() or [])[:50]:
+            assert flag.problem(value) is None
+    if flag.kind == "bool":
+        assert flag.style in ("switch", "negatable")
+    if flag.kind == "json":
+        assert flag.style == "json"
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_rules_name_catalog_flags_only_and_the_defaults_keep_them(engine: Engine) -> None:
+    defaults = {flag.name: flag.default for flag in engine.flags}
+    for text in engine.rules:
+        assert Rule(text, list(defaults)).allows(defaults), text
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_what_an_engine_is_started_with_is_in_its_catalog(engine: Engine) -> None:
+    for name in (*engine.parallel_sizes, *engine.fixed):
+        assert engine.flag_named(name) is not None
+
+
+@pytest.mark.parametrize(
+    ("engine", "line", "kind", "hint"),
+    [
+        (LLAMA_CPP, "ggml_aligned_malloc: failed to allocate 9 GB", FailureKind.OUT_OF_MEMORY, "ctx_size"),
+        (LLAMA_CPP, "V cache quantization requires flash_attn", FailureKind.CONFIGURATION, "flash_attn"),
+        (LLAMA_CPP, "error: failed to load model: 'x' does not exist", FailureKind.CONFIGURATION, "GGUF"),
+        (LLAMA_CPP, "error: invalid argument: --wat", FailureKind.CONFIGURATION, "--help"),
+        (LLAMA_CPP, "couldn't bind HTTP server socket", FailureKind.INFRASTRUCTURE, "deploy.port"),
+        (VLLM, "ValueError: No available memory for the cache blocks.", FailureKind.OUT_OF_MEMORY, "raise gpu_memory"),
+        (VLLM, "torch.OutOfMemoryError: CUDA out of memory.", FailureKind.OUT_OF_MEMORY, "lower gpu_memory"),
+        (VLLM, "vllm: error: unrecognized arguments: --swap-space", FailureKind.CONFIGURATION, "--help"),
+        (
+            SGLANG,
+            "RuntimeError: Not enough memory. Please try to increase --mem-fraction-static.",
+            FailureKind.OUT_OF_MEMORY,
+            "raise mem_fraction_static",
+        ),
+        (SGLANG, "torch.OutOfMemoryError: CUDA out of memory.", FailureKind.OUT_OF_MEMORY, "lower mem_fraction_static"),
+    ],
+)
+def test_a_telling_line_gives_its_kind_and_what_to_try(engine: Engine, line: str, kind: FailureKind, hint: str) -> None:
+    first = next(p for p in (*engine.patterns, *COMMON_PATTERNS) if p.pattern.search(line))
+    assert first.kind is kind
+    assert hint in first.hint

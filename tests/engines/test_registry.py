@@ -1,0 +1,172 @@
+"""From a task to its engine: the checks against the catalog, the rules that apply, the program that is started."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.engines.registry import engine_for, engine_named, program_for, space_for
+from autotune_nb.errors import SetupError, TaskError, UnknownNameError
+from autotune_nb.space import SearchSpace
+from autotune_nb.task import Task
+
+MakeTask = Callable[..., Task]
+
+
+def space(task: Task) -> SearchSpace:
+    return space_for(task, engine_for(task))
+
+
+def test_an_unknown_engine_offers_the_nearest() -> None:
+    with pytest.raises(UnknownNameError, match="unknown engine 'sglan'; did you mean 'sglang'"):
+        engine_named("sglan")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (
+            {"parameters": {"thread": [1]}},
+            r"parameters\.thread: unknown llama_cpp flag 'thread'; did you mean 'threads'",
+        ),
+        ({"parameters": {"threads": ["two"]}}, r"parameters\.threads: --threads: 'two' is no whole number"),
+        (
+            {"parameters": {"t": [1], "threads": [2]}},
+            r"parameters\.threads: is the same flag as parameters\.t",
+        ),
+        (
+            {"engine": {"kind": "llama_cpp", "args": {"ctx_sise": 1}}},
+            r"engine\.args\.ctx_sise: unknown llama_cpp flag .*did you mean 'ctx_size'.*engine\.raw_args",
+        ),
+        ({"engine": {"kind": "llama_cpp", "args": {"ctx_size": "big"}}}, r"engine\.args\.ctx_size: .*no whole number"),
+        ({"engine": {"kind": "llama_cpp", "args": {"t": 3}}}, r"engine\.args\.t: is searched as parameters\.threads"),
+        (
+            {"engine": {"kind": "command", "command": "serve 'x {port}"}},
+            r"engine\.command: .* cannot be split into words",
+        ),
+    ],
+)
+def test_a_wrong_flag_is_told_with_its_field(make_task: MakeTask, change: dict[str, Any], words: str) -> None:
+    with pytest.raises(TaskError, match=f"^{words}"):
+        engine_for(make_task(**change))
+
+
+def test_a_flag_of_ones_own_spelling_passes(make_task: MakeTask) -> None:
+    task = make_task(parameters={"brand_new": {"values": [1], "flag": "--brand-new"}})
+    assert engine_for(task).arguments({"brand_new": 1}, task.parameters) == ["--brand-new", "1"]
+
+
+def test_a_command_engine_takes_any_flag_and_its_own_health_path(make_task: MakeTask) -> None:
+    task = make_task(engine={"kind": "command", "command": "x {port}", "args": {"y": 1}, "health_path": "/ready"})
+    engine = engine_for(task)
+    assert (engine.name, engine.health_path) == ("command", "/ready")
+    assert space_for(task, engine).rules == task.space.rules
+
+
+def test_the_engines_rules_hold_under_the_tasks_own_names(make_task: MakeTask) -> None:
+    task = make_task(parameters={"ub": [64, 512], "b": [64, 512]})
+    assert [tuple(point.values()) for point in space(task).grid()] == [(64, 64), (64, 512), (512, 512)]
+    broken = space(task).broken_rule({"ub": 512, "b": 64})
+    assert broken is not None
+    assert broken.text == "ubatch_size <= batch_size"
+
+
+def test_what_is_fixed_or_left_at_its_default_counts_in_the_engines_rules(make_task: MakeTask) -> None:
+    fixed = make_task(parameters={"ubatch_size": [64, 512]}, engine={"kind": "llama_cpp", "args": {"b": 128}})
+    assert [point["ubatch_size"] for point in space(fixed).grid()] == [64]
+    default = make_task(parameters={"ubatch_size": [64, 4096]})
+    assert [point["ubatch_size"] for point in space(default).grid()] == [64]
+
+
+def test_a_rule_with_an_unknown_default_holds_nothing_against_a_point(make_task: MakeTask) -> None:
+    task = make_task(engine="vllm", parameters={"max_num_seqs": [16, 100_000]})
+    assert space(task).num_allowed == 2
+
+
+def test_rules_of_flags_that_nobody_tunes_are_left_out(make_task: MakeTask) -> None:
+    assert space(make_task(parameters={"threads": [1, 2]})).rules == ()
+
+
+@pytest.mark.parametrize(("on", "off"), [("on", "off"), (True, False)])
+def test_on_and_off_as_yaml_reads_them_count_in_the_engines_rules(make_task: MakeTask, on: Any, off: Any) -> None:
+    task = make_task(parameters={"flash_attn": [on, off], "cache_type_v": ["f16", "q8_0"]})
+    assert {"flash_attn": off, "cache_type_v": "q8_0"} not in list(space(task).grid())
+    assert space(task).num_allowed == 3
+    fixed = make_task(engine={"kind": "llama_cpp", "args": {"fa": off}}, parameters={"cache_type_v": ["f16", "q8_0"]})
+    assert space(fixed).num_allowed == 1
+
+
+def test_a_space_that_the_engines_rules_empty_says_which(make_task: MakeTask) -> None:
+    task = make_task(parameters={"ubatch_size": [512]}, engine={"kind": "llama_cpp", "args": {"batch_size": 64}})
+    with pytest.raises(TaskError, match="no point keeps 'ubatch_size <= batch_size'"):
+        space(task)
+
+
+@pytest.mark.parametrize(
+    ("engine", "field"),
+    [
+        ({"kind": "llama_cpp", "executable": "/no/such/llama-server"}, "engine.executable"),
+        ({"kind": "llama_cpp", "executable": "no-such-llama-server --x"}, "engine.executable"),
+        ({"kind": "llama_cpp", "executable": []}, "engine.executable"),
+        ({"kind": "llama_cpp", "executable": ""}, "engine.executable"),
+        ({"kind": "command", "command": "no-such-server {port}"}, "engine.command"),
+        ({"kind": "sglang", "executable": [sys.executable, "-m", "no_such_module.serve"]}, "engine.executable"),
+    ],
+)
+def test_a_missing_program_names_the_field(make_task: MakeTask, engine: dict[str, Any], field: str) -> None:
+    task = make_task(engine=engine, parameters={"x": {"values": [1], "flag": "--x"}})
+    with pytest.raises(SetupError) as caught:
+        program_for(task, engine_for(task))
+    assert caught.value.field == field
+    assert "\n" not in str(caught.value)
+
+
+def test_a_file_that_cannot_be_executed_is_no_program(make_task: MakeTask, tmp_path: Path) -> None:
+    (tmp_path / "server").write_text("#!/bin/sh\n")
+    task = make_task(engine={"kind": "llama_cpp", "executable": str(tmp_path / "server")})
+    with pytest.raises(SetupError, match=r"^engine\.executable: .*cannot be executed"):
+        program_for(task, engine_for(task))
+
+
+def test_quotes_that_do_not_close_are_told(make_task: MakeTask) -> None:
+    task = make_task(engine={"kind": "llama_cpp", "executable": "'server"})
+    with pytest.raises(TaskError, match=r"^engine\.executable: .*cannot be split"):
+        program_for(task, engine_for(task))
+
+
+def test_a_program_is_found_on_the_path_beside_us_and_at_home(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server = tmp_path / "my-server"
+    server.write_text("#!/bin/sh\n")
+    server.chmod(0o755)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+
+    def program(executable: Any) -> list[str]:
+        task = make_task(engine={"kind": "llama_cpp", "executable": executable})
+        return list(program_for(task, engine_for(task)))
+
+    assert program("./my-server --flag 'two words'") == [str(server), "--flag", "two words"]
+    assert program("~/my-server") == [str(server)]
+    assert program([str(server), "--x"]) == [str(server), "--x"]
+    with pytest.raises(SetupError):
+        program("my-server")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert program("my-server") == [str(server)]
+
+
+def test_llama_server_on_the_path_is_taken_before_xllamacpps(
+    make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task()
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert list(program_for(task, engine_for(task)))[1:] == ["-m", "autotune_nb.engines.llama_server"]
+    server = tmp_path / "llama-server"
+    server.write_text("#!/bin/sh\n")
+    server.chmod(0o755)
+    assert list(program_for(task, engine_for(task))) == [str(server)]

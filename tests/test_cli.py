@@ -1,0 +1,129 @@
+"""What the command line says to wrong tasks and wrong usage; the runs themselves are in tests/e2e."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from autotune_nb.cli import cli
+from autotune_nb.resources import shared_folder
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def wrong(task_data: dict[str, Any], tmp_path: Path) -> Callable[..., Result]:
+    """Runs the minimal task with some fields replaced."""
+
+    def run(**changes: Any) -> Result:
+        file = tmp_path / "task.yaml"
+        file.write_text(yaml.safe_dump({**task_data, **changes}))
+        return call("run", file, "--study", tmp_path / "study")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"objectiv": "x"}, ["objectiv", "did you mean 'objective'"]),
+        ({"engine": "vlm"}, ["engine.kind", "did you mean 'vllm'"]),
+        ({"objective": "maximize output_token_per_s"}, ["objective.figure", "did you mean 'output_tokens_per_s'"]),
+        ({"limits": ["ttft_p98_s <= 1"]}, ["limits[0]", "'ttft_p99_s'"]),
+        ({"strategy": "tpee"}, ["strategy.sampler", "did you mean 'tpe'"]),
+        ({"parameters": {}}, ["parameters", "nothing to tune"]),
+        ({"parameters": {"threads": {"type": "int", "low": 4, "high": 2}}}, ["parameters.threads", "low 4", "high 2"]),
+        ({"parameters": {"tread": [1]}}, ["parameters.tread", "did you mean 'threads'", "flag: --tread"]),
+        ({"rules": ["thread <= 2"]}, ["rules[0]", "did you mean 'threads'"]),
+        ({"rules": ["threads = 2"]}, ["rules[0]", "not an expression"]),
+        ({"rules": ["threads > 5"]}, ["rules", "no point keeps 'threads > 5'"]),
+        ({"model": "/no/such/model.gguf"}, ["model.id_or_path", "/no/such/model.gguf"]),
+    ],
+)
+def test_a_wrong_task_is_one_line_that_names_the_field(
+    wrong: Callable[..., Result], changes: dict[str, Any], said: list[str]
+) -> None:
+    result = wrong(**changes)
+    assert result.exit_code == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    for words in said:
+        assert words in errors[0]
+    assert "Traceback" not in result.output
+
+
+def test_a_binary_that_is_missing_is_named(wrong: Callable[..., Result], small_model: Path) -> None:
+    result = wrong(model=str(small_model), engine={"kind": "llama_cpp", "executable": "no-such-server"})
+    assert result.exit_code == 2
+    assert "engine.executable" in result.stderr
+    assert "'no-such-server'" in result.stderr
+
+
+def test_a_genai_bench_that_is_missing_is_named(wrong: Callable[..., Result], small_model: Path) -> None:
+    result = wrong(model=str(small_model), benchmark={"executable": "no-genai-bench"})
+    assert result.exit_code == 2
+    assert "benchmark.executable" in result.stderr
+
+
+def test_a_task_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    result = call("run", tmp_path / "none.yaml", "--study", tmp_path / "s")
+    assert result.exit_code == 2
+    assert "none.yaml" in result.stderr
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_study_is_required() -> None:
+    result = call("run", "quickstart")
+    assert result.exit_code == 2
+    assert "--study" in result.stderr
+
+
+def test_show_says_that_there_is_no_study(tmp_path: Path) -> None:
+    result = call("show", tmp_path)
+    assert result.exit_code == 2
+    assert "there is no study" in result.stderr
+
+
+def test_a_study_folder_that_cannot_be_written_is_one_line(task_data: dict[str, Any], tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    file = tmp_path / "task.yaml"
+    file.write_text(yaml.safe_dump(task_data))
+    result = call("run", file, "--study", blocked / "study")
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_schema_accepts_the_tasks_that_come_with_the_package() -> None:
+    result = call("schema")
+    assert result.exit_code == 0
+    schema = json.loads(result.stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    tasks = sorted((shared_folder("notebooks") / "tasks").glob("*.yaml"))
+    assert tasks
+    for file in tasks:
+        jsonschema.validate(yaml.safe_load(file.read_text()), schema)
+
+
+@pytest.mark.parametrize("bad", [{"objectiv": 1}, {"budget": {"trials": 0}}, {"workload": {"scenarios": []}}])
+def test_the_schema_refuses_what_the_task_refuses(task_data: dict[str, Any], bad: dict[str, Any]) -> None:
+    schema = json.loads(call("schema").stdout)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**task_data, **bad}, schema)
+
+
+def test_every_command_explains_itself() -> None:
+    for command in ("run", "show", "notebook", "schema", "demo"):
+        result = call(command, "--help")
+        assert result.exit_code == 0
+        assert result.stdout.startswith("Usage:")

@@ -1,0 +1,173 @@
+"""Imports go one way, and what is heavy or patches the process stays out of the core."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+import autotune_nb
+
+PACKAGE = Path(autotune_nb.__file__).parent
+#: Lowest first. A room may import from the rooms below its own, and from its own.
+ROOMS: tuple[set[str], ...] = (
+    {"errors"},
+    {"resources", "parameters", "measurement", "score", "space", "task", "prototype", "task_file", "trial", "events"},
+    {"engines"},
+    {"deploy", "bench", "study"},
+    {"runner"},
+    {"table", "plots", "report", "progress"},
+    {"run"},
+    {"widgets", "session", "notebook"},
+    {"cli"},
+)
+HEIGHT = {name: height for height, room in enumerate(ROOMS) for name in room}
+APART = {"deploy", "bench", "study"}
+#: Who alone may import what, wherever in the file the import stands.
+OUTSIDE = {
+    "optuna": {"study"},
+    "genai_bench": {"bench/_warm.py"},
+    "gevent": set(),
+    "IPython": {"widgets", "notebook.py"},
+    "ipykernel": {"widgets", "notebook.py"},
+    "ipywidgets": {"widgets"},
+    "jupyter_client": {"widgets", "notebook.py"},
+    "nbconvert": {"notebook.py"},
+    "nbformat": {"notebook.py"},
+    "papermill": {"notebook.py"},
+    "plotly": {"plots.py"},
+    "matplotlib": {"plots.py"},
+    "xllamacpp": {"engines/llama_server.py"},
+}
+FILES = sorted(PACKAGE.rglob("*.py"))
+
+
+def _id(file: Path) -> str:
+    return file.relative_to(PACKAGE).as_posix()
+
+
+def _type_checking_only(tree: ast.Module) -> set[ast.AST]:
+    return {
+        inner
+        for node in ast.walk(tree)
+        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        for inner in ast.walk(node)
+    }
+
+
+def imports(file: Path, *, at_load: bool = False) -> Iterator[str]:
+    """The dotted names a file imports; with ``at_load`` only what importing the file imports at once."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    skip = _type_checking_only(tree)
+    for node in ast.walk(tree):
+        if at_load and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            skip |= set(ast.walk(node))
+    for node in ast.walk(tree):
+        if node in skip:
+            continue
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{_id(file)} imports relatively; the package imports by full names"
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def room_of(dotted: str) -> str | None:
+    parts = dotted.split(".")
+    return parts[1] if parts[0] == "autotune_nb" and len(parts) > 1 and parts[1] in HEIGHT else None
+
+
+def test_every_module_has_its_room() -> None:
+    found = {_id(file).split("/")[0].removesuffix(".py") for file in FILES} - {"__init__", "__main__"}
+    assert found <= HEIGHT.keys()
+    assert HEIGHT.keys() <= found
+
+
+@pytest.mark.parametrize("file", [f for f in FILES if f.parent != PACKAGE or f.stem != "__init__"], ids=_id)
+def test_imports_go_one_way(file: Path) -> None:
+    own = _id(file).split("/")[0].removesuffix(".py")
+    for dotted in imports(file):
+        room = room_of(dotted)
+        if room is None:
+            continue
+        assert HEIGHT[room] <= HEIGHT[own], f"{_id(file)} imports {dotted} from above"
+        assert room == own or not {room, own} <= APART, f"{_id(file)} imports {dotted} from beside it"
+
+
+def test_no_module_of_one_room_imports_another_in_a_circle_at_load() -> None:
+    graph = {
+        own: {room for dotted in imports(PACKAGE / f"{own}.py", at_load=True) if (room := room_of(dotted))} - {own}
+        for own in HEIGHT
+        if (PACKAGE / f"{own}.py").exists()
+    }
+
+    def reach(name: str, seen: frozenset[str]) -> None:
+        assert name not in seen, f"a circle through {name}"
+        for other in graph.get(name, ()):
+            reach(other, seen | {name})
+
+    for name in graph:
+        reach(name, frozenset())
+
+
+@pytest.mark.parametrize("file", FILES, ids=_id)
+def test_what_is_heavy_is_imported_where_it_belongs_alone(file: Path) -> None:
+    own = _id(file)
+    for dotted in imports(file):
+        allowed = OUTSIDE.get(dotted.split(".")[0])
+        if allowed is not None:
+            assert own in allowed or own.split("/")[0] in allowed, f"{own} imports {dotted}"
+
+
+def test_the_rules_above_can_fail(tmp_path: Path) -> None:
+    file = tmp_path / "x.py"
+    file.write_text(
+        "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    import plotly\n"
+        "from autotune_nb import runner\ndef f():\n    import optuna.study\n"
+    )
+    assert list(imports(file)) == ["typing.TYPE_CHECKING", "autotune_nb.runner", "optuna.study"]
+    assert list(imports(file, at_load=True)) == ["typing.TYPE_CHECKING", "autotune_nb.runner"]
+    assert room_of("autotune_nb.runner") == "runner"
+
+
+def test_only_a_script_of_its_own_process_imports_genai_bench() -> None:
+    importers = [
+        _id(file) for file in FILES if any(d.startswith("bench._warm") or "._warm" in d for d in imports(file))
+    ]
+    assert importers == []
+
+
+@pytest.mark.parametrize(
+    ("code", "absent"),
+    [
+        (
+            "autotune_nb.tune, autotune_nb.open_study, autotune_nb.Task",
+            [
+                "gevent",
+                "IPython",
+                "plotly",
+                "matplotlib",
+                "papermill",
+                "genai_bench",
+                "nbconvert",
+                "ipywidgets",
+                "xllamacpp",
+            ],
+        ),
+        (
+            "__import__('autotune_nb.engines.llama_server')",
+            ["optuna", "pydantic", "aiohttp", "pandas", "yaml", "click"],
+        ),
+        ("__import__('autotune_nb.cli')", ["optuna", "aiohttp", "pandas", "papermill", "IPython"]),
+    ],
+)
+def test_what_a_process_does_not_need_it_does_not_load(code: str, absent: list[str]) -> None:
+    script = f"import sys, autotune_nb; {code}; print(*(set(sys.argv[1:]) & set(sys.modules)))"
+    told = subprocess.run(
+        [sys.executable, "-c", script, *absent], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert told.stdout.strip() == ""

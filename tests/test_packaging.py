@@ -1,0 +1,76 @@
+"""environment.yml and pyproject.toml say the same; the constraints name no host and no path."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from pathlib import Path
+
+import yaml
+from packaging.requirements import Requirement
+from packaging.version import Version
+
+ROOT = Path(__file__).parents[1]
+#: conda-forge's name where it is not the package index's.
+CONDA_NAMES = {"kubernetes": "python-kubernetes", "matplotlib": "matplotlib-base"}
+#: Not on conda-forge.
+ONLY_PIP = {"genai-bench", "gguf", "xllamacpp"}
+
+
+def declared(*extras: str) -> dict[str, Requirement]:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = list(project["dependencies"])
+    for extra in extras:
+        lines += project["optional-dependencies"][extra]
+    return {Requirement(line).name: Requirement(line) for line in lines}
+
+
+def environment() -> tuple[dict[str, str], dict[str, str]]:
+    """Name to version specifier: conda's packages and pip's."""
+    listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
+    pip = next(entry["pip"] for entry in listed if isinstance(entry, dict))
+    conda = [entry.partition(" ")[::2] for entry in listed if isinstance(entry, str)]
+    requirements = [Requirement(line) for line in pip if not line.startswith("--editable")]
+    return dict(conda), {r.name: str(r.specifier) for r in requirements}
+
+
+def same(a: str, b: str) -> bool:
+    return set(a.replace(" ", "").split(",")) == set(b.replace(" ", "").split(","))
+
+
+def test_the_environment_file_and_the_project_name_the_same_packages_and_bounds() -> None:
+    conda, pip = environment()
+    wanted = declared("local", "lab")
+    for name, requirement in wanted.items():
+        specifier = pip.get(name) if name in ONLY_PIP else conda.get(CONDA_NAMES.get(name, name))
+        assert specifier is not None, f"environment.yml lacks {name}"
+        assert same(specifier, str(requirement.specifier)), name
+    named = {CONDA_NAMES.get(name, name) for name in wanted} - ONLY_PIP
+    assert conda.keys() - {"python", "pip"} == named
+    assert pip.keys() == ONLY_PIP
+
+
+def test_kubernetes_stays_below_the_release_that_excludes_genai_bench() -> None:
+    assert Version("37.0.2") not in declared()["kubernetes"].specifier
+    assert Version("36.0.0") in declared()["kubernetes"].specifier
+
+
+def test_every_requirement_has_a_lower_bound() -> None:
+    for requirement in declared("local", "lab", "test").values():
+        assert any(s.operator in (">=", "==", "~=") for s in requirement.specifier), requirement
+
+
+def test_the_constraints_pin_every_requirement_and_name_no_host_or_path() -> None:
+    text = (ROOT / "constraints.txt").read_text()
+    pinned = {m.group(1).lower() for m in re.finditer(r"^([A-Za-z0-9_.-]+)==", text, re.MULTILINE)}
+    for name in declared("local", "lab", "test"):
+        assert re.sub(r"[-_.]+", "-", name).lower() in pinned, name
+    assert not re.search(r"://|/work|--(extra-)?index|--find-links|@ ", text)
+
+
+def test_only_the_agreed_folders_lie_at_the_top() -> None:
+    import subprocess
+
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.split()
+    folders = {Path(name).parts[0] for name in listed if len(Path(name).parts) > 1}
+    assert folders <= {"autotune_nb", "notebooks", "templates", "tests", ".ci"}

@@ -1,0 +1,94 @@
+"""Charts: the data first, then the figures made of it."""
+
+from __future__ import annotations
+
+import base64
+import xml.etree.ElementTree as ET
+from typing import Any
+
+import pytest
+
+from autotune_nb.measurement import Level, Measurement
+from autotune_nb.plots import COLOURS, Chart, latency_throughput
+from autotune_nb.score import Score
+from autotune_nb.trial import Trial, TrialState
+
+RATE, LATENCY = "output_tokens_per_s", "e2e_latency_mean_s"
+
+
+def trial(number: int, *points: tuple[float, float], violation: float = 0.0, **params: Any) -> Trial:
+    levels = tuple(
+        Measurement(Level("D(1,2)", i + 1), 1.0, 9, 9, 0, {RATE: x, LATENCY: y}) for i, (x, y) in enumerate(points)
+    )
+    score = Score({RATE: points[0][0]}, {"ttft_mean_s <= 1": violation}) if points else None
+    return Trial(number, params, TrialState.COMPLETE, levels, score, baseline=not params)
+
+
+DEFAULT = trial(0, (10, 0.5), (20, 0.9))
+BEST = trial(1, (30, 0.4), (50, 0.8), name="<b>&x</b>")
+OTHER = trial(2, (5, 0.7), threads=1)
+BROKEN = trial(3, (90, 3.0), violation=2.0, threads=8)
+
+
+def test_the_data_is_one_curve_a_trial_with_the_best_on_top() -> None:
+    curves = latency_throughput([BEST, DEFAULT, OTHER, BROKEN], BEST)
+    assert [(c.number, c.role) for c in curves] == [(3, "infeasible"), (2, "other"), (0, "default"), (1, "best")]
+    assert curves[-1].output_tokens_per_s == (30, 50)
+    assert curves[-1].e2e_latency_mean_s == (0.4, 0.8)
+    assert curves[-1].levels == ("D(1,2) at concurrency 1", "D(1,2) at concurrency 2")
+
+
+def test_invalid_levels_and_levels_without_the_figures_are_left_out() -> None:
+    level = Level("D(1,2)", 1)
+    mixed = Trial(
+        5,
+        {"a": 1},
+        measurements=(
+            Measurement(level, 1.0, 9, 1, 8, {RATE: 1.0, LATENCY: 1.0}, ("8 failed",)),
+            Measurement(level, 1.0, 9, 9, 0, {RATE: 1.0}),
+        ),
+    )
+    assert latency_throughput([mixed, trial(6, a=2)], None) == []
+
+
+def test_the_figure_has_one_trace_a_role_and_units_on_its_axes() -> None:
+    pytest.importorskip("plotly")
+    others = [trial(n, (n, 1.0), threads=n) for n in range(4, 30)]
+    figure = Chart(tuple(latency_throughput([DEFAULT, BEST, OTHER, BROKEN, *others], BEST))).figure()
+    assert [trace.name for trace in figure.data] == ["breaks a limit", "other trials", "engine's default", "best"]
+    assert figure.data[-1].x == (30, 50, None)
+    assert figure.data[-1].line.color == COLOURS["best"]
+    assert "tokens a second" in figure.layout.xaxis.title.text
+    assert figure.layout.yaxis.title.text.endswith(", s")
+
+
+def test_the_figures_texts_are_escaped() -> None:
+    pytest.importorskip("plotly")
+    text = Chart(tuple(latency_throughput([BEST], BEST))).figure().data[0].text[0]
+    assert "&lt;b&gt;&amp;x&lt;/b&gt;" in text
+    assert "<b>" not in text
+
+
+def test_the_svg_is_drawn_with_units_on_its_axes_and_every_role_named() -> None:
+    svg = Chart(tuple(latency_throughput([DEFAULT, BEST, OTHER, BROKEN], BEST))).svg()
+    assert ET.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
+    # Matplotlib draws letters as paths and leaves their text in comments.
+    for text in ("output tokens a second", "mean end-to-end latency, s", "best", "breaks a limit", "other trials"):
+        assert f"<!-- {text}" in svg
+    assert all(colour.lower() in svg.lower() for colour in COLOURS.values())
+
+
+def test_a_chart_without_trials_still_draws() -> None:
+    pytest.importorskip("plotly")
+    bundle = Chart(())._repr_mimebundle_()
+    assert bundle["text/plain"] == "<Chart of 0 trials>"
+    assert bundle["text/html"].startswith("<img ")
+
+
+def test_the_image_is_escaped_and_needs_neither_script_nor_network() -> None:
+    chart = Chart(tuple(latency_throughput([BEST], BEST)), title='<script>"x"</script>')
+    html = chart.image_html()
+    assert 'alt="&lt;script&gt;&quot;x&quot;&lt;/script&gt;"' in html
+    assert "<script" not in html
+    data = html.split("base64,")[1].split('"')[0]
+    assert ET.fromstring(base64.b64decode(data)).tag.endswith("svg")

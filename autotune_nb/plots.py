@@ -121,6 +121,7 @@ class Chart:
 
     def svg(self) -> str:
         """The chart as SVG, drawn without a browser."""
+        import matplotlib as mpl
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
 
@@ -147,7 +148,9 @@ class Chart:
         if named:
             axes.legend()
         out = io.StringIO()
-        figure.savefig(out, format="svg", metadata={"Date": None})
+        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "autotune_nb"}):
+            # Letters as text instead of outlines: a tenth of the size.
+            figure.savefig(out, format="svg", metadata={"Date": None})
         return out.getvalue()
 
     def image_html(self) -> str:

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
-    """One row a trial, by number: state, a column per parameter (``param:NAME`` for one that is named as another
-    column), the objective's figure, the level it was read at, each limit's violation (at most 0: kept), whole seconds
-    of wall time, and the failure."""
+    """One row a trial, by number: state, the objective's figure, whether it keeps every limit, a column per parameter
+    (``param:NAME`` for one that is named as another column), the level the figure was read at, each limit's violation
+    (at most 0: kept), seconds of wall time, whether it is the baseline, and the failure."""
     import pandas as pd
 
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
@@ -35,11 +35,20 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         row["seconds"] = round(sum(trial.seconds.values()), 1)
         row["failure"] = str(trial.failure) if trial.failure else None
         rows.append(row)
-    columns = ["number", "state", "baseline", *column.values(), objective.figure, "level"]
-    columns += [*limits, "feasible", "seconds", "failure"]
+    columns = ["number", "state", objective.figure, "feasible", *column.values(), "level"]
+    columns += [*limits, "seconds", "baseline", "failure"]
     frame = pd.DataFrame(rows, columns=columns).set_index("number")
     frame[objective.figure] = frame[objective.figure].astype(float)
+    for name in column.values():
+        # Whole numbers stay whole beside the baseline, which sets no parameter.
+        if pd.api.types.is_float_dtype(frame[name]) and _all_whole(trials, name.removeprefix("param:")):
+            frame[name] = frame[name].astype("Int64")
     return frame
+
+
+def _all_whole(trials: Sequence[Trial], name: str) -> bool:
+    values = [trial.params[name] for trial in trials if trial.params.get(name) is not None]
+    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
 
 
 def levels_frame(trials: Sequence[Trial]) -> pd.DataFrame:

@@ -18,7 +18,16 @@ from autotune_nb.space import SearchSpace
 ENGINES = ("llama_cpp", "vllm", "sglang", "command")
 SAMPLERS = ("grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii", "nsgaiii")
 _SAMPLER_ALIASES = {"grid_search": "grid", "bayesian": "tpe"}
-#: Task kinds of genai-bench that load the server with batches rather than with concurrent requests.
+#: genai-bench's task kinds, and of them those that load the server with batches rather than with concurrent requests.
+TASK_KINDS = (
+    "text-to-text",
+    "text-to-image",
+    "text-to-embeddings",
+    "text-to-rerank",
+    "text-to-speech",
+    "image-text-to-text",
+    "image-to-embeddings",
+)
 BATCH_TASKS = ("text-to-embeddings", "text-to-rerank")
 
 
@@ -111,6 +120,13 @@ class Workload(_Section):
     @classmethod
     def _scenario(cls, values: list[str]) -> list[str]:
         return [_scenario(value) for value in values]
+
+    @field_validator("task")
+    @classmethod
+    def _kind(cls, task: str) -> str:
+        if task not in TASK_KINDS:
+            raise UnknownNameError("task kind", task, TASK_KINDS)
+        return task
 
     @field_validator("scenarios", "concurrency", "batch_sizes")
     @classmethod

@@ -21,6 +21,19 @@ class PrototypeWarning(UserWarning):
     """Something in a prototype's task file could not be carried over as it was."""
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML 1.2's booleans, true and false alone: a flag's ``on`` and ``off`` stay words."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
 def load_task(path: str | Path) -> Task:
     """Read, convert and validate a task file; a bare name is one that comes with the package. Raises TaskError."""
     file = Path(path).expanduser()
@@ -37,7 +50,7 @@ def load_task(path: str | Path) -> Task:
 
 def _read(text: str, file: Path) -> dict[str, Any]:
     try:
-        data = json.loads(text) if file.suffix == ".json" else yaml.safe_load(text)
+        data = json.loads(text) if file.suffix == ".json" else yaml.load(text, _Loader)
     except json.JSONDecodeError as error:
         raise TaskError(f"{file.name} is not JSON: {error}") from None
     except yaml.YAMLError as error:
@@ -69,13 +82,19 @@ def parse_task(data: dict[str, Any]) -> Task:
         raise TaskError(wrong.message, field=prototype_field(wrong.field) if prototype else wrong.field) from None
 
 
-def save_task(task: Task, path: str | Path) -> Path:
-    """Write a task so that ``load_task`` gives it back unchanged."""
-    file = Path(path).expanduser()
+def task_data(task: Task) -> dict[str, Any]:
+    """A task as plain data without what is only default; ``parse_task`` gives it back unchanged."""
     data = task.model_dump(mode="json", exclude_defaults=True)
     for name, parameter in task.parameters.items():
         # The type is a default too, and all that a bool has.
         data["parameters"][name] = {"type": parameter.type, **data["parameters"][name]}
+    return data
+
+
+def save_task(task: Task, path: str | Path) -> Path:
+    """Write a task so that ``load_task`` gives it back unchanged."""
+    file = Path(path).expanduser()
+    data = task_data(task)
     if file.suffix == ".json":
         text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
     else:

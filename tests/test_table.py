@@ -40,13 +40,21 @@ def test_the_trials_are_one_row_each_by_number() -> None:
     frame = trials_frame([complete(0, 10), complete(1, 20, 0.2, threads=2), FAILED], objective("maximize", LIMIT))
     assert list(frame.index) == [0, 1, 2]
     assert list(frame.columns) == [
-        *("state", "baseline", "threads", RATE, "level", str(LIMIT), "feasible", "seconds", "failure")
+        *("state", RATE, "feasible", "threads", "level", str(LIMIT), "seconds", "baseline", "failure")
     ]
     row = frame.loc[1]
     assert (row["state"], row["threads"], row[RATE], row["level"]) == ("complete", 2, 20.0, str(LEVEL))
     assert (row[str(LIMIT)], bool(row["feasible"]), row["seconds"]) == (0.2, False, 3.3)
     assert frame.loc[2, "failure"] == "crash in deploy: it died"
     assert frame[RATE].isna().tolist() == [False, False, True]
+
+
+def test_whole_numbers_stay_whole_beside_the_baseline() -> None:
+    frame = trials_frame([complete(0, 10), complete(1, 20, threads=2, share=0.5)], objective())
+    assert str(frame["threads"].dtype) == "Int64"
+    assert frame.loc[1, "threads"] == 2
+    assert frame["threads"].isna().tolist() == [True, False]
+    assert frame.loc[1, "share"] == 0.5
 
 
 def test_no_trials_make_an_empty_table_with_its_columns() -> None:

@@ -196,3 +196,11 @@ def test_the_json_schema_knows_every_section_and_forbids_others() -> None:
     assert set(schema["properties"]) == set(Task.model_fields)
     assert schema["additionalProperties"] is False
     assert all(part.get("additionalProperties") is False for part in schema["$defs"].values())
+
+
+def test_a_task_kind_that_genai_bench_does_not_have_is_refused(task_data: dict[str, Any]) -> None:
+    task_data["workload"]["task"] = "text-to-txt"
+    with pytest.raises(
+        TaskError, match=r"workload\.task: unknown task kind 'text-to-txt'; did you mean 'text-to-text'"
+    ):
+        Task.parse(task_data)

@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune_nb.errors import TaskError
 from autotune_nb.task import SAMPLERS, Task
+from autotune_nb.task_file import load_task
 
 NAN = float("nan")
 DAY = datetime.date(2024, 1, 1)
@@ -252,3 +254,10 @@ def test_a_task_survives_being_written(name: str, task: Task) -> None:
     assert again == task
     # Equality alone would let 1 become True.
     assert again.model_dump_json() == task.model_dump_json()
+
+
+def test_on_and_off_stay_words_in_yaml(task_data: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "task.yaml"
+    text = yaml.safe_dump({**task_data, "parameters": {"flash_attn": "VALUES", "cont_batching": {"type": "bool"}}})
+    file.write_text(text.replace("VALUES", "[on, off, auto]") + "rules: [flash_attn == 'on' or flash_attn == 'auto']\n")
+    assert {p["flash_attn"] for p in load_task(file).space.grid()} == {"on", "auto"}

@@ -48,6 +48,7 @@ def write_random_model(shape: RandomWeights, folder: Path) -> tuple[Path, Path]:
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
+        work.chmod(0o755)
         try:
             trained = _tokenizer(tokenizers)
             _write_tokenizer(trained, work / "tokenizer", shape)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _EVERY_S = 0.5
 _ROWS = 15
-_CELL = "padding:1px 10px 1px 0;text-align:left;white-space:nowrap"
+_CELL = "padding:1px 10px 1px 0;text-align:left;vertical-align:top"
 
 
 async def pump(run: Run) -> None:

@@ -1,0 +1,490 @@
+"""The runner over real small parts: a stub engine on a real port, a fake benchmark that writes real files."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shlex
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb import events
+from autotune_nb.bench import GenaiBench
+from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError, StudyError
+from autotune_nb.runner import PhaseClock, Runner, RunState, uncancelled, until_died
+from autotune_nb.study import Study
+from autotune_nb.task import Task
+from autotune_nb.trial import Trial, TrialState
+from tests.stubs import World, deployer_for, in_loop, open_study, until, until_async
+
+
+@pytest.fixture
+def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
+    world = World(tmp_path, task_data)
+    yield world
+    until(world.nothing_left, within_s=3)
+
+
+class Watched(Runner):
+    """A runner whose events are kept."""
+
+    def __init__(self, task: Task, study: Study) -> None:
+        bus = events.EventBus()
+        self.seen: list[events.Event] = []
+        bus.subscribe(self.seen.append)
+        deployer = deployer_for(task, study.folder.path, study_id=study.id)
+        benchmark = GenaiBench(task, backend="vllm", tokenizer="", engine=None, labels={})
+        super().__init__(study, deployer, benchmark, bus)
+
+    def of(self, kind: type[Any]) -> list[Any]:
+        return [event for event in self.seen if isinstance(event, kind)]
+
+    @property
+    def notices(self) -> list[str]:
+        return [event.text for event in self.of(events.Notice)]
+
+
+def runner_for(world: World, task: Task) -> Watched:
+    return Watched(task, open_study(task, world.folder))
+
+
+def ran(world: World, task: Task) -> Watched:
+    """Run to the end."""
+    runner = runner_for(world, task)
+    in_loop(runner.run())
+    return runner
+
+
+def failure(trial: Trial) -> Failure:
+    assert trial.failure is not None
+    return trial.failure
+
+
+# To the end
+
+
+def test_it_runs_to_its_budget_and_keeps_what_each_trial_gave(world: World) -> None:
+    task = world.task(trials=3)
+    runner = ran(world, task)
+    assert runner.state is RunState.FINISHED
+    assert [trial.state for trial in runner.trials] == [TrialState.COMPLETE] * 3
+    for trial in runner.trials:
+        assert set(trial.seconds) == {"deploy", "probe", "benchmark", "stop"}
+        assert all(0 < seconds < 20 for seconds in trial.seconds.values())
+        assert [m.level.concurrency for m in trial.measurements] == [1, 2]
+        assert trial.command[-4:] == tuple(
+            str(word) for name, value in trial.params.items() for word in (f"--{name.replace('_', '-')}", value)
+        )
+        assert trial.fingerprint["seed"] == task.strategy.seed
+        assert trial.fingerprint["benchmark"] == "genai-bench"
+    assert list(open_study(task, world.folder).trials) == list(runner.trials)
+
+
+def test_results_are_kept_as_they_are_told(world: World) -> None:
+    runner = ran(world, world.task(trials=2))
+    kept = world.results()
+    told = runner.results()
+    assert kept["state"] == "finished"
+    assert {**kept, "elapsed_s": 0} == {**told, "elapsed_s": 0}
+    assert shlex.split(kept["best"]["command"])[-4] == "--threads"
+    # Nothing goes on after the end, not even the clock.
+    elapsed = runner.elapsed_s
+    time.sleep(0.01)
+    assert runner.elapsed_s == elapsed
+
+
+def test_events_come_in_order(world: World) -> None:
+    runner = ran(world, world.task(trials=1))
+    told = []
+    for event in runner.seen:
+        match event:
+            case events.StateChanged(state=state):
+                told.append(state)
+            case events.PhaseStarted(phase=phase):
+                told.append(phase)
+            case events.LevelMeasured(index=index, count=count):
+                told.append(f"{index}/{count}")
+            case _:
+                told.append(type(event).__name__)
+    assert told == [
+        *("running", "TrialStarted", "deploy", "probe", "benchmark", "1/2", "2/2", "stop", "TrialEnded", "finished")
+    ]
+    assert runner.of(events.TrialEnded)[0].is_best
+
+
+def test_patience_ends_it_after_so_many_trials_that_are_no_better(world: World) -> None:
+    runner = ran(world, world.task(trials=20, budget={"patience": 2}))
+    assert len(runner.trials) == 3
+    assert runner.state is RunState.FINISHED
+
+
+def test_no_trial_starts_after_the_minutes_are_over(world: World) -> None:
+    runner = ran(world, world.task(trials=50, budget={"minutes": 0.8 / 60}))
+    assert 1 <= len(runner.trials) < 10
+    assert all(trial.state is TrialState.COMPLETE for trial in runner.trials)
+
+
+def test_an_exhausted_space_ends_it(world: World) -> None:
+    task = world.task(trials=50, strategy="grid", parameters={"threads": [1, 2, 3]})
+    runner = ran(world, task)
+    assert [trial.params["threads"] for trial in runner.trials] == [1, 2, 3]
+
+
+def test_trials_run_beside_each_other_where_the_task_says_so(world: World) -> None:
+    runner = ran(world, world.task(trials=4, deploy={"parallel": 2}, before="sleep 0.3"))
+    at_a_time, most = 0, 0
+    for event in runner.seen:
+        at_a_time += isinstance(event, events.TrialStarted) - isinstance(event, events.TrialEnded)
+        most = max(most, at_a_time)
+    assert most == 2
+    assert [trial.state for trial in runner.trials] == [TrialState.COMPLETE] * 4
+
+
+def test_a_second_run_adds_only_what_is_missing(world: World) -> None:
+    first = ran(world, world.task(trials=2))
+    again = ran(world, world.task(trials=3))
+    assert again.trials[:2] == first.trials
+    assert len(again.trials) == 3
+    assert again.elapsed_s > first.elapsed_s
+    # One whose budget is spent does not even look for its benchmark.
+    spent = runner_for(world, world.task(trials=3, benchmark={"executable": "no-such-bench"}))
+    in_loop(spent.run())
+    assert spent.trials == again.trials
+    assert spent.of(events.TrialStarted) == []
+
+
+# Pause and stop
+
+
+def test_pause_lets_the_running_trial_end_and_starts_no_other_until_resume(world: World) -> None:
+    async def scenario() -> None:
+        runner = runner_for(world, world.task(trials=2, before="sleep 0.2"))
+        running = asyncio.ensure_future(runner.run())
+        await until_async(lambda: runner.of(events.TrialStarted))
+        await runner.pause()
+        assert runner.state is RunState.PAUSED
+        await until_async(lambda: runner.of(events.TrialEnded))
+        assert runner.trials[0].state is TrialState.COMPLETE
+        await asyncio.wait((running,), timeout=0.4)
+        assert len(runner.of(events.TrialStarted)) == 1
+        await runner.resume()
+        await running
+        assert len(runner.trials) == 2
+        assert runner.state is RunState.FINISHED
+
+    in_loop(scenario())
+
+
+def test_an_error_beyond_a_trial_ends_a_paused_run_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario() -> None:
+        runner = runner_for(world, world.task(trials=9, deploy={"parallel": 3}, before="sleep 0.3"))
+        monkeypatch.setattr(runner.study, "tell", _disk_full)
+        running = asyncio.ensure_future(runner.run())
+        await until_async(lambda: runner.of(events.TrialStarted))
+        await runner.pause()
+        with pytest.raises(StudyError, match="disk is full"):
+            await running
+        assert runner.state is RunState.FAILED
+
+    in_loop(scenario())
+
+
+def _disk_full(_trial: Trial) -> Trial:
+    raise StudyError("the disk is full")
+
+
+def test_stop_takes_the_running_trial_down_and_keeps_it_as_stopped(world: World) -> None:
+    task = world.task(trials=5, before=f"{world.first_level}; sleep 600")
+
+    async def scenario() -> Watched:
+        runner = runner_for(world, task)
+        running = asyncio.ensure_future(runner.run())
+        await until_async(lambda: runner.of(events.LevelMeasured))
+        await runner.stop()
+        assert runner.state is RunState.STOPPING
+        await running
+        assert not world.stub.alive
+        return runner
+
+    runner = in_loop(scenario())
+    assert runner.state is RunState.STOPPED
+    [trial] = runner.trials
+    assert trial.state is TrialState.STOPPED
+    assert len(trial.measurements) == 1
+    kept = world.results()
+    assert kept["state"] == "stopped"
+    assert [one["state"] for one in kept["trials"]] == ["stopped"]
+    # The next run tries it again under a new number, and is not held up by it.
+    again = ran(world, world.task(trials=1))
+    assert [one.state for one in again.trials] == [TrialState.STOPPED, TrialState.COMPLETE]
+
+
+def test_a_second_stop_kills_an_engine_that_does_not_listen(world: World) -> None:
+    task = world.task("stubborn", trials=5, before="sleep 600", deadlines={"ready_s": 20, "stop_s": 60})
+
+    async def scenario() -> None:
+        runner = runner_for(world, task)
+        running = asyncio.ensure_future(runner.run())
+        await until_async(lambda: any(e.phase == "benchmark" for e in runner.of(events.PhaseStarted)))
+        await runner.stop()
+        await until_async(lambda: any(e.phase == "stop" for e in runner.of(events.PhaseStarted)))
+        began = time.monotonic()
+        await runner.stop_now()
+        await running
+        assert time.monotonic() - began < 10
+        assert not world.stub.alive
+        assert [trial.state for trial in runner.trials] == [TrialState.STOPPED]
+
+    in_loop(scenario())
+
+
+def test_stop_at_the_very_beginning_tries_nothing(world: World) -> None:
+    async def scenario() -> None:
+        runner = runner_for(world, world.task())
+        running = asyncio.ensure_future(runner.run())
+        await asyncio.sleep(0)
+        await runner.stop()
+        await running
+        assert runner.state is RunState.STOPPED
+        assert runner.of(events.TrialStarted) == []
+        await runner.stop()
+        assert runner.state is RunState.STOPPED
+
+    in_loop(scenario())
+
+
+# What goes wrong
+
+
+def test_an_engine_that_dies_under_load_is_a_crash_and_the_study_goes_on(world: World, tmp_path: Path) -> None:
+    once = f'if [ ! -e "{tmp_path}/once" ]; then touch "{tmp_path}/once"; {world.first_level}; sleep 0.4; '
+    task = world.task(trials=2, before=f"{once} {world.kill_engine}; sleep 600; fi")
+    runner = ran(world, task)
+    died, fine = runner.trials
+    assert died.state is TrialState.FAILED
+    assert failure(died).kind is FailureKind.CRASH
+    assert "signal 11" in failure(died).message
+    assert died.seconds["benchmark"] > 0
+    assert fine.state is TrialState.COMPLETE
+    # What was measured before is kept, here and in the study.
+    assert [m.level.concurrency for m in died.measurements] == [1]
+    assert open_study(task, world.folder).trials[0] == died
+
+
+def test_a_failed_deployment_fails_its_trial_only(world: World) -> None:
+    runner = ran(world, world.task("say:error:_invalid_value", "exit:1", trials=2))
+    assert [failure(trial).kind for trial in runner.trials] == [FailureKind.CONFIGURATION] * 2
+    assert runner.state is RunState.FINISHED
+    assert world.results()["best"] is None
+
+
+def test_a_server_that_gives_no_completion_fails_in_the_probe(world: World) -> None:
+    runner = ran(world, world.task("probe-html", trials=1))
+    assert failure(runner.trials[0]).phase == "probe"
+    assert runner.trials[0].measurements == ()
+    assert runner.trials[0].command
+
+
+def test_an_invalid_measurement_fails_the_trial_and_is_kept(world: World) -> None:
+    task = world.task(trials=1, levels=world.bench.both(failed=5))
+    runner = ran(world, task)
+    [trial] = runner.trials
+    assert trial.state is TrialState.FAILED
+    assert "requests failed" in failure(trial).message
+    assert [m.valid for m in trial.measurements] == [False, False]
+
+
+def test_a_trial_that_breaks_a_limit_is_complete_and_never_best(world: World) -> None:
+    runner = ran(world, world.task(trials=1, limits=["ttft_p99_s <= 0.01"]))
+    assert runner.trials[0].state is TrialState.COMPLETE
+    assert runner.study.best is None
+    assert not runner.of(events.TrialEnded)[0].is_best
+
+
+def engine_that_finds_its_port_taken(world: World, times: int) -> dict[str, Any]:
+    started = world.stub.script.parent / "started"
+    line = (
+        f'echo x >> "{started}"; '
+        f'if [ $(wc -l < "{started}") -le {times} ]; then echo Address already in use; exit 1; fi; '
+        f"exec {shlex.join(world.stub.argv('PORT'))}"
+    ).replace("PORT", "{port}")
+    return {"kind": "command", "command": ["sh", "-c", line]}
+
+
+def test_a_failure_of_the_surroundings_is_tried_once_more(world: World) -> None:
+    task = world.task(trials=1)
+    # Three starts find a port each taken, the fourth belongs to the second try.
+    task = Task.parse({**task.model_dump(), "engine": engine_that_finds_its_port_taken(world, 3)})
+    runner = ran(world, task)
+    assert runner.trials[0].state is TrialState.COMPLETE
+    assert len([line for line in runner.notices if "trial 0 is tried again" in line]) == 1
+    assert (world.folder / "artifacts" / "trial-0000" / "engine.log").is_file()
+    assert (world.folder / "artifacts" / "trial-0000" / "attempt-2" / "genai-bench").is_dir()
+
+
+def test_a_failure_of_the_surroundings_that_stays_fails_the_trial(world: World) -> None:
+    task = world.task(trials=1)
+    task = Task.parse({**task.model_dump(), "engine": engine_that_finds_its_port_taken(world, 99)})
+    runner = ran(world, task)
+    assert failure(runner.trials[0]).kind is FailureKind.INFRASTRUCTURE
+    assert len((world.stub.script.parent / "started").read_text().split()) == 6
+
+
+def test_what_cannot_be_kept_ends_the_run_with_every_engine_taken_down(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The first trial to end cannot be kept while another one is in the middle of its load.
+    slow_second = f'if [ $(wc -l < "{world.bench.script.parent}/bench-pids") -gt 1 ]; then sleep 600; fi'
+    runner = runner_for(world, world.task(trials=9, deploy={"parallel": 2}, before=slow_second))
+    monkeypatch.setattr(runner.study, "tell", _disk_full)
+    with pytest.raises(StudyError, match="disk is full"):
+        in_loop(runner.run())
+    assert runner.state is RunState.FAILED
+    assert not world.stub.alive
+    assert world.results()["state"] == "failed"
+
+
+def test_artifacts_that_cannot_be_written_end_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = runner_for(world, world.task())
+
+    def full(*_: Any) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runner.study.folder, "artifacts", full)
+    with pytest.raises(StudyError, match="No space left"):
+        in_loop(runner.run())
+    assert runner.state is RunState.FAILED
+
+
+def test_a_setup_that_is_missing_ends_the_run_before_any_trial(world: World) -> None:
+    task = Task.parse({**world.task().model_dump(), "benchmark": {"executable": "no-such-bench"}})
+    runner = runner_for(world, task)
+    with pytest.raises(SetupError, match="no-such-bench"):
+        in_loop(runner.run())
+    assert runner.state is RunState.FAILED
+    assert runner.trials == ()
+    assert world.results()["state"] == "failed"
+
+
+def test_a_listener_that_raises_stops_nothing(world: World) -> None:
+    runner = runner_for(world, world.task(trials=1))
+
+    def broken(event: events.Event) -> None:
+        raise ValueError(event)
+
+    runner.bus.subscribe(broken)
+    in_loop(runner.run())
+    assert runner.trials[0].state is TrialState.COMPLETE
+
+
+def test_what_is_no_finite_score_is_told_as_the_failure_that_is_kept(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = runner_for(world, world.task(trials=1))
+    tell = runner.study.tell
+
+    def spoiled(trial: Trial) -> Trial:
+        assert trial.score is not None
+        return tell(trial.with_(score=type(trial.score)({"output_tokens_per_s": float("nan")})))
+
+    monkeypatch.setattr(runner.study, "tell", spoiled)
+    in_loop(runner.run())
+    [ended] = runner.of(events.TrialEnded)
+    assert ended.trial.state is TrialState.FAILED
+    assert not ended.is_best
+
+
+# Its parts
+
+
+def test_a_phase_entered_twice_adds_up() -> None:
+    entered: list[str] = []
+    clock = PhaseClock(entered.append)
+    for phase in ("deploy", "stop", "deploy"):
+        clock.start(phase)
+        time.sleep(0.01)
+    clock.stop()
+    clock.stop()
+    assert entered == ["deploy", "stop", "deploy"]
+    assert clock.seconds["deploy"] >= 0.02 > clock.seconds["stop"] >= 0.01
+
+
+class _Engine:
+    """A deployment that dies when it is told to."""
+
+    endpoint: Any = None
+
+    def __init__(self) -> None:
+        self.dead = asyncio.Event()
+
+    async def died(self) -> None:
+        await self.dead.wait()
+        raise DeployError(Failure(FailureKind.CRASH, "benchmark", "it died"))
+
+
+def test_an_engines_death_is_raised_in_place_of_the_broken_connection_it_causes() -> None:
+    async def scenario() -> None:
+        engine = _Engine()
+
+        async def work() -> None:
+            asyncio.get_running_loop().call_later(0.05, engine.dead.set)
+            raise ConnectionResetError("peer")
+
+        with pytest.raises(DeployError, match="it died"):
+            await until_died(work(), engine)
+        calm = _Engine()
+        with pytest.raises(ConnectionResetError):
+            await until_died(work(), calm)
+
+    in_loop(scenario(), within_s=5)
+
+
+def test_an_engines_death_ends_the_work() -> None:
+    async def scenario() -> None:
+        engine = _Engine()
+        ended = asyncio.Event()
+
+        async def work() -> None:
+            try:
+                engine.dead.set()
+                await asyncio.sleep(600)
+            finally:
+                ended.set()
+
+        with pytest.raises(DeployError):
+            await until_died(work(), engine)
+        assert ended.is_set()
+
+    in_loop(scenario(), within_s=5)
+
+
+def test_what_must_not_be_cancelled_comes_to_its_end_first() -> None:
+    async def scenario() -> None:
+        done: list[int] = []
+
+        async def slow() -> int:
+            await asyncio.sleep(0.05)
+            done.append(1)
+            return 7
+
+        assert await uncancelled(slow()) == 7
+        task = asyncio.ensure_future(uncancelled(slow()))
+        for _ in range(2):
+            await asyncio.sleep(0.01)
+            task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+        assert task.cancelled()
+        assert len(done) == 2
+
+        async def breaks() -> None:
+            raise ValueError("no")
+
+        with pytest.raises(ValueError, match="no"):
+            await uncancelled(breaks())
+
+    in_loop(scenario(), within_s=5)

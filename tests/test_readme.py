@@ -1,0 +1,72 @@
+"""What the README shows is what there is."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+import autotune_nb
+from autotune_nb.cli import cli
+from autotune_nb.engines.registry import engine_for, space_for
+from autotune_nb.measurement import FIGURES
+from autotune_nb.task import SAMPLERS, Task
+
+README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
+
+
+def test_the_task_by_example_is_a_task() -> None:
+    task = Task.parse(yaml.safe_load(next(text for kind, text in BLOCKS if kind == "yaml" and "Qwen" in text)))
+    assert space_for(task, engine_for(task)).num_points is None
+    assert task.num_trials == 30
+
+
+def test_the_command_engine_by_example_renders_as_its_comments_say() -> None:
+    example = yaml.safe_load(next(text for kind, text in BLOCKS if kind == "yaml" and "my-server" in text))
+    rest = {"name": "x", "model": "m", "workload": {"scenarios": ["D(1,2)"]}, "objective": "minimize ttft"}
+    task = Task.parse({**rest, **example})
+    engine = engine_for(task)
+    params = {"max_batch": 8, "fast_attention": False, "rope": {"factor": 2}}
+    argv = engine.argv(
+        program=engine.program, model="m", served_name=None, host="h", port=1, params=params, space=task.parameters
+    )
+    assert argv == [
+        *["my-server", "--listen", "h:1", "--weights", "m", "--max-batch", "8", "--no-fast-attention", "--rope"],
+        '{"factor":2}',
+    ]
+
+
+def test_the_names_in_the_notebook_example_exist() -> None:
+    code = next(text for kind, text in BLOCKS if kind == "python")
+    for name in set(re.findall(r"\bat\.(\w+)", code)):
+        assert hasattr(autotune_nb, name)
+    for name in set(re.findall(r"\brun\.(\w+)", README)):
+        assert hasattr(autotune_nb.Run, name), name
+
+
+@pytest.mark.parametrize("name", ["ttft_p99_s", "tpot_mean_s", "e2e_latency_p90_s", "requests_per_s"])
+def test_the_figures_it_names_exist(name: str) -> None:
+    assert f"`{name}`" in README
+    assert name in FIGURES
+
+
+def test_every_sampler_is_named() -> None:
+    assert all(f"`{name}`" in README for name in SAMPLERS)
+
+
+def test_the_command_lines_options_exist() -> None:
+    for line in re.findall(r"^\| `autotune-nb (\w+)([^`]*)`", README, re.MULTILINE):
+        command, rest = line
+        shown = CliRunner().invoke(cli, [command, "--help"]).stdout
+        for option in re.findall(r"--[a-z-]+", rest):
+            assert option in shown, (command, option)
+
+
+def test_the_make_targets_exist() -> None:
+    makefile = (Path(__file__).parents[1] / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"make (demo|test|lab|bench|check)\b", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE)

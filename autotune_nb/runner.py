@@ -235,7 +235,8 @@ class Runner:
         ended = ended.with_(
             measurements=tuple(attempt.measurements),
             command=attempt.command,
-            seconds=clock.seconds,
+            # As they are kept, so that a reopened study has equal trials.
+            seconds={phase: round(value, 3) for phase, value in clock.seconds.items()},
             fingerprint=self._fingerprint,
         )
         # Nothing that happens from here on may lose it.

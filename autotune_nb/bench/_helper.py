@@ -21,14 +21,15 @@ from autotune_nb.errors import SetupError
 _WARM = Path(__file__).with_name("_warm.py")
 _START_S = 180.0
 #: genai-bench writes these into its logs and its results.
-_SECRETS = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
+_SECRETS = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
 _KEPT = ("HF_TOKEN", "TOKENIZERS_PARALLELISM")
 
 
 def find_genai_bench(executable: str) -> str:
     """The command's path: on the PATH, or beside this Python. Raises SetupError where there is none."""
     beside = Path(sys.executable).parent / executable
-    found = shutil.which(str(Path(executable).expanduser())) or (shutil.which(str(beside)) if beside.exists() else None)
+    # Not by way of Path, which drops the "./" that tells a file from a name on the PATH.
+    found = shutil.which(os.path.expanduser(executable)) or (shutil.which(str(beside)) if beside.exists() else None)  # noqa: PTH111
     if found is None:
         raise SetupError(
             f"the program {executable!r} is not there; pip install 'autotune_nb[local]', or name where it is (it may "
@@ -86,10 +87,18 @@ class BenchProcess:
     async def wait(self) -> int:
         return await asyncio.shield(self._ended)
 
-    async def terminate(self) -> None:
-        """End its group at once: everything worth having is written by now."""
+    def kill(self) -> None:
+        """SIGKILL to its group, without waiting for it."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
+        if self.exit_code is None:
+            # A child forked this very moment leads no group yet.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    async def terminate(self) -> None:
+        """End its group at once: everything worth having is written by now."""
+        self.kill()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(10):
                 await self.wait()
@@ -160,7 +169,12 @@ class WarmHelper:
         job = {"id": number, "argv": list(argv), "env": env, "log": str(log), "seed": seed}
         assert self._process.stdin is not None
         self._process.stdin.write((json.dumps(job) + "\n").encode())
-        return BenchProcess(await started, ended)
+        try:
+            return BenchProcess(await asyncio.shield(started), ended)
+        except asyncio.CancelledError:
+            # It is being forked all the same: it must not load the server behind everybody's back.
+            started.add_done_callback(lambda pid: None if pid.exception() else BenchProcess(pid.result(), ended).kill())
+            raise
 
     async def _read(self) -> None:
         assert self._process.stdout is not None
@@ -169,9 +183,7 @@ class WarmHelper:
             if "pid" in message:
                 self._started.pop(message["id"]).set_result(message["pid"])
             else:
-                ended = self._ended.pop(message["id"])
-                if not ended.done():
-                    ended.set_result(message["exit"])
+                self._ended.pop(message["id"]).set_result(message["exit"])
         for future in self._started.values():
             if not future.done():
                 future.set_exception(ConnectionError("the genai-bench helper has ended"))

@@ -34,6 +34,13 @@ def _die_with_parent() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
+class _Minutes(float):
+    """Minutes that become whole seconds: no float times 60 is 965, and genai-bench refuses 964.9999999999999."""
+
+    def __mul__(self, other: float) -> int:
+        return round(float(self) * other)
+
+
 def _import(tokenizer: str | None) -> tuple[Any, str]:
     import click
     from genai_bench.cli.cli import benchmark, cli
@@ -41,8 +48,8 @@ def _import(tokenizer: str | None) -> tuple[Any, str]:
 
     for option in benchmark.params:
         if option.name == "max_time_per_run":
-            # Whole minutes are too coarse for a level of seconds; the code behind the option takes any number.
-            option.type = click.FLOAT
+            # Whole minutes are too coarse for a level of seconds; the code behind the option takes whole seconds.
+            option.type = click.types.FuncParamType(_Minutes)
     if tokenizer:
         from transformers import AutoTokenizer
 
@@ -54,9 +61,12 @@ def _import(tokenizer: str | None) -> tuple[Any, str]:
     return cli, __version__
 
 
-def _child(cli: Any, job: dict[str, Any]) -> NoReturn:
+def _child(cli: Any, job: dict[str, Any], parent: int) -> NoReturn:
     os.setsid()
     _die_with_parent()
+    if os.getppid() != parent:
+        # It died before it could be heard of.
+        os._exit(1)
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     null = os.open(os.devnull, os.O_RDONLY)
     os.dup2(null, 0)
@@ -110,14 +120,17 @@ def main() -> None:
         *lines, buffer = buffer.split(b"\n")
         for line in lines:
             job = json.loads(line)
+            parent = os.getpid()
             pid = os.fork()
             if pid == 0:
-                _child(cli, job)
+                _child(cli, job, parent)
             children[pid] = job["id"]
             _say({"id": job["id"], "pid": pid})
     for pid in children:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(pid, signal.SIGKILL)
+        # By its own number too: one forked this very moment leads no group yet.
+        for kill in (os.killpg, os.kill):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                kill(pid, signal.SIGKILL)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from typing import Any
 from autotune_nb.bench._helper import BenchProcess, WarmHelper, find_genai_bench, python_of, run_cold
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.results import level_of, measurement, read_level
-from autotune_nb.errors import Failure, FailureKind, MeasurementError
+from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
 from autotune_nb.measurement import Level, Measurement, Validity
 from autotune_nb.task import BATCH_TASKS, Task
 
@@ -125,7 +125,11 @@ class GenaiBench:
     async def _start(self, argv: list[str], log: Path) -> BenchProcess:
         seed = self._task.strategy.seed
         if self._python is None:
-            return await run_cold([self._executable, *argv], log=log, env=self._labels)
+            try:
+                return await run_cold([self._executable, *argv], log=log, env=self._labels)
+            except OSError as error:
+                told = f"{self._executable!r} cannot be started: {error.strerror or error}"
+                raise SetupError(told, field="benchmark.executable") from None
         try:
             assert self._helper is not None
             return await self._helper.run(argv, log=log, env={}, seed=seed)
@@ -200,14 +204,8 @@ class QuietTime:
 
 
 def minutes_text(seconds: int) -> str:
-    """Seconds as genai-bench's minutes, so that it has the very same seconds after multiplying by 60."""
-    if seconds % 60 == 0:
-        return str(seconds // 60)
-    minutes = seconds / 60
-    for candidate in (minutes, math.nextafter(minutes, math.inf), math.nextafter(minutes, 0)):
-        if candidate * 60 == seconds:
-            return repr(candidate)
-    return repr(minutes)
+    """Seconds as genai-bench's minutes; times 60, rounded by ``_warm.py``, they are the very same seconds."""
+    return str(seconds // 60) if seconds % 60 == 0 else repr(seconds / 60)
 
 
 def _new_files(folder: Path, read: set[Path]) -> list[tuple[Path, dict[str, Any]]]:

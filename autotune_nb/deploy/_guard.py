@@ -82,10 +82,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: terminated.append(True))
     signal.signal(signal.SIGCHLD, lambda *_: None)
 
+    guard = os.getpid()
+
     def in_child() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() != guard:
+            # The guard died before that could be heard of.
+            os._exit(1)
 
     try:
         with open(log, "ab", buffering=0) as output:  # noqa: PTH123

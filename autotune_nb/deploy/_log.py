@@ -13,7 +13,7 @@ from autotune_nb.errors import Failure, FailureKind
 _READ_BYTES = 256_000
 _KEEP_LINES = 8
 _MAX_CHARS = 400
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|[\x00-\x08\x0b-\x1f\x7f]")
+_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]")
 _BAD = re.compile(r"error|fail|fatal|exception|abort|invalid|unable|cannot|out of memory|terminate called", re.I)
 
 

@@ -25,9 +25,12 @@ TRIAL_LABEL = "AUTOTUNE_NB_TRIAL"
 class GuardedProcess:
     """A command in a process group of its own, which does not outlive this process, however this one ends."""
 
-    def __init__(self, guard: asyncio.subprocess.Process, pid: int, grace_s: float) -> None:
+    def __init__(
+        self, guard: asyncio.subprocess.Process, pid: int, grace_s: float, labels: Mapping[str, str] | None = None
+    ) -> None:
         self._guard = guard
         self._grace_s = grace_s
+        self._labels = labels or {}
         self._exit = asyncio.ensure_future(self._read_exit())
         self.pid = pid
 
@@ -64,19 +67,33 @@ class GuardedProcess:
                 json.loads(line) if line else {"error": f"its guard ended with code {await guard.wait()}"}
             )
         except BaseException:
-            guard.kill()
-            await guard.wait()
+            # Asked rather than killed: it may have started the command a moment ago.
+            assert guard.stdin is not None
+            guard.stdin.write(b"kill\n")
+            guard.stdin.close()
+            ending = asyncio.ensure_future(guard.wait())
+            while not ending.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.shield(ending)
             raise
         if "error" in hello:
             await guard.wait()
             raise SetupError(f"{argv[0]!r} cannot be started: {hello['error']}", field="engine.executable")
-        return cls(guard, hello["pid"], grace_s)
+        labels = {name: env[name] for name in (STUDY_LABEL, TRIAL_LABEL) if name in env}
+        return cls(guard, hello["pid"], grace_s, labels)
 
     async def _read_exit(self) -> int:
         assert self._guard.stdout is not None
         line = await self._guard.stdout.readline()
         await self._guard.wait()
-        return int(json.loads(line)["exit"]) if line else -signal.SIGKILL
+        if line:
+            return int(json.loads(line)["exit"])
+        # Somebody killed the guard: what it would have taken down is taken down from here.
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        if self._labels:
+            await asyncio.to_thread(_kill, self._labels)
+        return -signal.SIGKILL
 
     @property
     def exit_code(self) -> int | None:
@@ -92,6 +109,10 @@ class GuardedProcess:
         if stdin is not None and not stdin.is_closing():
             with contextlib.suppress(OSError, RuntimeError):
                 stdin.write(word)
+
+    def listens(self, port: int) -> bool | None:
+        """Whether the command or anything it started listens on the port; None where the system does not tell."""
+        return _listens(self._guard.pid, port)
 
     def kill(self) -> None:
         """SIGKILL to the whole group at once, without waiting for it."""
@@ -110,21 +131,19 @@ class GuardedProcess:
         return True
 
 
-def group_listens(pid: int, port: int) -> bool | None:
-    """Whether the group of ``pid`` listens on the port; None where the system does not tell."""
-    try:
-        for process in _group(pid):
-            for connection in process.net_connections("tcp"):
-                if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
-                    return True
-    except psutil.Error:
-        return None
+def _listens(guard: int, port: int) -> bool | None:
+    # Where the guard is a subreaper, what has left the command's group is still among its descendants.
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for process in psutil.Process(guard).children(recursive=True):
+            try:
+                connections = process.net_connections("tcp")
+            except psutil.NoSuchProcess:
+                continue
+            except psutil.AccessDenied:
+                return None
+            if any(c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port for c in connections):
+                return True
     return False
-
-
-def _group(pid: int) -> list[psutil.Process]:
-    leader = psutil.Process(pid)
-    return [leader, *leader.children(recursive=True)]
 
 
 def port_owner(port: int) -> str | None:
@@ -142,19 +161,27 @@ def port_owner(port: int) -> str | None:
     return None
 
 
-def labelled(study: str) -> list[psutil.Process]:
-    """Every process whose environment carries the study's label, as far as this user may look."""
+def labelled(labels: Mapping[str, str]) -> list[psutil.Process]:
+    """Every process whose environment carries the labels, as far as this user may look."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(STUDY_LABEL) == study and process.pid != os.getpid():
+            if process.pid != os.getpid() and labels.items() <= process.environ().items():
                 found.append(process)
     return found
 
 
+def _kill(labels: Mapping[str, str]) -> None:
+    processes = labelled(labels)
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            process.kill()
+    psutil.wait_procs(processes, timeout=3.0)
+
+
 def kill_labelled(study: str, *, grace_s: float = 3.0) -> list[str]:
     """Take down what an earlier process of the study left; one line for each process."""
-    processes = labelled(study)
+    processes = labelled({STUDY_LABEL: study})
     lines = []
     for process in processes:
         with contextlib.suppress(psutil.Error, OSError):

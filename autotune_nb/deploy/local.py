@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -18,7 +19,6 @@ from autotune_nb.deploy._process import (
     STUDY_LABEL,
     TRIAL_LABEL,
     GuardedProcess,
-    group_listens,
     kill_labelled,
     port_owner,
 )
@@ -154,7 +154,7 @@ class LocalDeployer:
     async def _start(self, request: DeployRequest, held: Sequence[int] | None) -> _Running:
         port = self._task.deploy.port or free_port(self._task.deploy.host)
         argv = self._argv(request.params, port, self._program)
-        log = request.folder / "engine.log"
+        log = _new_log(request.folder)
         env = {
             **os.environ,
             **self._task.engine.env,
@@ -165,7 +165,7 @@ class LocalDeployer:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in held)
         process = await GuardedProcess.start(argv, env=env, log=log, grace_s=self._task.deadlines.stop_s)
         endpoint = Endpoint(
-            url=f"http://{self._task.deploy.host}:{port}",
+            url=f"http://{_in_url(self._task.deploy.host)}:{port}",
             model=self._served_name(),
             tokenizer=self._tokenizer,
             command=tuple(argv),
@@ -202,7 +202,7 @@ class LocalDeployer:
     def _require_ours(self, running: _Running) -> None:
         """A stranger on the port must not be measured in the engine's place."""
         port = int(running.endpoint.url.rsplit(":", 1)[1])
-        if group_listens(running.process.pid, port) is False:
+        if running.process.listens(port) is False:
             owner = port_owner(port) or "another program"
             message = f"port {port} is answered by {owner}, not by the engine"
             raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message))
@@ -283,6 +283,19 @@ class GpuSlots:
             self._free = sorted([*self._free, *held])
             async with self._changed:
                 self._changed.notify_all()
+
+
+def _new_log(folder: Path) -> Path:
+    """``engine.log``; an earlier start's is kept under a number, so that its lines are not read as this one's."""
+    log = folder / "engine.log"
+    if log.exists():
+        number = next(n for n in itertools.count(1) if not (folder / f"engine.{n}.log").exists())
+        log.rename(folder / f"engine.{number}.log")
+    return log
+
+
+def _in_url(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 def free_port(host: str) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import random
 import warnings
@@ -14,7 +15,7 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune_nb.errors import SetupError, TaskError
-from autotune_nb.parameters import Bool, Choice, Float, Int, Value
+from autotune_nb.parameters import Bool, Choice, Float, Int
 from autotune_nb.space import Point, SearchSpace, point_key
 from autotune_nb.task import Strategy
 
@@ -27,6 +28,8 @@ _CLASSES = {
     "nsgaii": "NSGAIISampler",
     "nsgaiii": "NSGAIIISampler",
 }
+#: What Optuna imports only when such a sampler is first asked.
+_PACKAGES = {"gp": ("torch", "scipy"), "cmaes": ("cmaes",), "qmc": ("scipy",)}
 _PROPOSALS = 50
 
 
@@ -34,6 +37,10 @@ def base_sampler(strategy: Strategy) -> BaseSampler:
     """Optuna's sampler for a strategy. Raises TaskError for an option it does not take, SetupError for a package."""
     # A grid is enqueued point by point; what samples beside it is never asked.
     name = "RandomSampler" if strategy.sampler == "grid" else _CLASSES[strategy.sampler]
+    missing = [p for p in _PACKAGES.get(strategy.sampler, ()) if importlib.util.find_spec(p) is None]
+    if missing:
+        told = f"the sampler {strategy.sampler!r} needs more packages: pip install {' '.join(missing)}"
+        raise SetupError(told, field="strategy.sampler")
     options: dict[str, Any] = {"seed": strategy.seed, **strategy.options}
     if name == "TPESampler":
         options = {"multivariate": True, "constant_liar": True, "n_startup_trials": 8, **options}
@@ -41,10 +48,6 @@ def base_sampler(strategy: Strategy) -> BaseSampler:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler: BaseSampler = getattr(optuna.samplers, name)(**options)
-    except ImportError as error:
-        raise SetupError(
-            f"the sampler {strategy.sampler!r} needs more packages: {error}", field="strategy.sampler"
-        ) from None
     except (TypeError, ValueError) as error:
         raise TaskError(f"{name}: {error}", field="strategy.options") from None
     return sampler
@@ -55,8 +58,8 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     result: dict[str, BaseDistribution] = {}
     for name, parameter in space.parameters.items():
         match parameter:
-            case Choice(values=values):
-                result[name] = CategoricalDistribution([encode(value) for value in values])
+            case Choice():
+                result[name] = CategoricalDistribution(_codes(parameter))
             case Bool():
                 result[name] = CategoricalDistribution([False, True])
             case Int(low=low, high=high, step=step, log=log):
@@ -67,9 +70,27 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     return result
 
 
-def encode(value: Value) -> bool | int | float | str | None:
-    """A value as Optuna keeps it."""
-    return json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+def encode(space: SearchSpace, point: Point) -> dict[str, Any]:
+    """A point as Optuna keeps it."""
+    result: dict[str, Any] = {}
+    for name, value in point.items():
+        parameter = space.parameters[name]
+        if isinstance(parameter, Choice):
+            texts = [json.dumps(v, sort_keys=True) for v in parameter.values]
+            value = _codes(parameter)[texts.index(json.dumps(value, sort_keys=True))]
+        result[name] = value
+    return result
+
+
+def _codes(parameter: Choice) -> list[bool | int | float | str | None]:
+    """What stands for each value of a choice; Optuna would take 1, 1.0 and True for the same one."""
+    codes: list[bool | int | float | str | None] = []
+    for value in parameter.values:
+        code = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
+        while code in codes:
+            code = json.dumps(code)
+        codes.append(code)
+    return codes
 
 
 def decode(space: SearchSpace, params: dict[str, Any]) -> Point:
@@ -78,11 +99,16 @@ def decode(space: SearchSpace, params: dict[str, Any]) -> Point:
     for name, value in params.items():
         parameter = space.parameters.get(name)
         if isinstance(parameter, Choice):
-            matches = [v for v in parameter.values if type(encode(v)) is type(value) and encode(v) == value]
+            codes = _codes(parameter)
+            matches = [v for v, code in zip(parameter.values, codes, strict=True) if _same(code, value)]
             point[name] = matches[0] if matches else value
         else:
             point[name] = value
     return space.canonical(point)
+
+
+def _same(code: Any, value: Any) -> bool:
+    return type(code) is type(value) and code == value
 
 
 class AllowedPointsSampler(BaseSampler):
@@ -111,11 +137,11 @@ class AllowedPointsSampler(BaseSampler):
             proposal = self._propose(view, trial)
             point = decode(self._space, proposal)
             if point_key(point) not in tried and self._space.broken_rule(point) is None:
-                return {name: encode(value) for name, value in point.items()}
+                return encode(self._space, point)
         found = self._space.random_point(self._rng, exclude=tried)
         if found is None:
             return self._propose(view, trial)
-        return {name: encode(value) for name, value in self._space.canonical(found).items()}
+        return encode(self._space, self._space.canonical(found))
 
     def _propose(self, view: Any, trial: FrozenTrial) -> dict[str, Any]:
         together = self._base.infer_relative_search_space(view, trial)

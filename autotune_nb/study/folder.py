@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 import re
@@ -22,7 +23,10 @@ from autotune_nb.task_file import parse_task
 _ABOUT, _TASK, _RESULTS, _LOCK, _OWNER = "study.json", "task.json", "results.json", "run.lock", "run.json"
 #: What may change between two runs of one study: none of it changes what a figure means.
 _MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy")
-_PASSWORD = re.compile(r"(://[^:/@]*):[^@/]*@")
+_PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
+_PASSWORD_OPTION = re.compile(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+_REDACTED = "***"
+_LOCK_S = 0.3
 
 
 class StudyFolder:
@@ -55,7 +59,8 @@ class StudyFolder:
     def acquire(self) -> None:
         """Become the one process that works on it. Raises StudyBusyError, saying who does."""
         try:
-            self._lock.acquire(timeout=0)
+            # Whoever only asks whether the folder is busy holds the lock for a moment.
+            self._lock.acquire(timeout=_LOCK_S, poll_interval=0.02)
         except filelock.Timeout:
             raise StudyBusyError(
                 f"{self.path} is being worked on by {self._owner()}; look at it with: autotune-nb show {self.path}"
@@ -86,7 +91,9 @@ class StudyFolder:
         return False
 
     def _owner(self) -> str:
-        owner = self.read(_OWNER)
+        owner = None
+        with contextlib.suppress(StudyError):
+            owner = self.read(_OWNER)
         if owner is None:
             return "another process"
         return f"pid {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
@@ -96,10 +103,11 @@ class StudyFolder:
 
         Raises StudyMismatchError where the folder's study lives in another storage than asked for.
         """
-        about = self.read(_ABOUT)
-        if about is None:
+        about = self.about()
+        if about is None or "optuna_name" not in about:
+            # Until a study has begun in it, a storage that did not work may be exchanged for another.
             about = {
-                "id": uuid.uuid4().hex[:12],
+                "id": about["id"] if about else uuid.uuid4().hex[:12],
                 "storage": redact(storage) if storage else None,
                 "created": _now(),
             }
@@ -109,30 +117,39 @@ class StudyFolder:
             raise StudyMismatchError(f"the study in {self.path} is kept in {kept}, not in {redact(storage)}")
         return about
 
+    def about(self) -> dict[str, Any] | None:
+        """The study's id, its storage and when it was made; None where there is none. Raises StudyError."""
+        about = self.read(_ABOUT)
+        if about is not None and not (isinstance(about.get("id"), str) and "storage" in about):
+            raise StudyError(f"{self.path / _ABOUT} is damaged: it has no id or no storage")
+        return about
+
     def storage(self, given: str | None) -> str:
         """The storage's URL. Raises StudyError where it had a password, which is never written down."""
-        about = self.read(_ABOUT)
+        about = self.about()
         if about is None:
             raise StudyNotFoundError(f"there is no study in {self.path}")
         if given is not None:
             return given
         kept: str | None = about["storage"]
-        if kept is not None and ":***@" in kept:
+        if kept is not None and _REDACTED in kept:
             raise StudyError(f"the study is kept in {kept}; its password is not written down: give --storage again")
         return kept or self.default_storage
 
     def keep_task(self, task: Task) -> None:
         """Keep the task. Raises StudyMismatchError where the folder holds a study of another one."""
-        data = task.model_dump(mode="json")
+        self.require_same(task)
+        self.write(_TASK, task.model_dump(mode="json"))
+
+    def require_same(self, task: Task) -> None:
+        """Raises StudyMismatchError where the folder holds a study of another task."""
         kept = self.read(_TASK)
-        if kept is not None:
-            field = _difference(kept, data)
-            if field is not None:
-                raise StudyMismatchError(
-                    f"{field} differs from the task of the study in {self.path}; its trials could not be compared. "
-                    "Choose another folder, or take the change back"
-                )
-        self.write(_TASK, data)
+        field = _difference(kept, task.model_dump(mode="json")) if kept is not None else None
+        if field is not None:
+            raise StudyMismatchError(
+                f"{field} differs from the task of the study in {self.path}; its trials could not be compared. "
+                "Choose another folder, or take the change back"
+            )
 
     def task(self) -> Task:
         """The kept task. Raises StudyNotFoundError or StudyError."""
@@ -145,11 +162,14 @@ class StudyFolder:
             raise StudyError(f"the task kept in {self.path / _TASK} cannot be read: {error}") from None
 
     def artifacts(self, trial: int, attempt: int) -> Path:
-        """A new folder for one trial's raw files and logs."""
-        folder = self.path / "artifacts" / f"trial-{trial:04d}"
-        folder = folder if attempt == 1 else folder / f"attempt-{attempt}"
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
+        """A new folder for one trial's raw files and logs: what an earlier try left is never read as this one's."""
+        trial_folder = self.path / "artifacts" / f"trial-{trial:04d}"
+        for number in itertools.count(attempt):
+            folder = trial_folder if number <= 1 else trial_folder / f"attempt-{number}"
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir(parents=True)
+                return folder
+        raise AssertionError
 
     def write_results(self, results: dict[str, Any]) -> None:
         self.write(_RESULTS, results)
@@ -184,7 +204,7 @@ class StudyFolder:
 
 def redact(url: str) -> str:
     """A URL without its password."""
-    return _PASSWORD.sub(r"\1:***@", url)
+    return _PASSWORD_OPTION.sub(rf"\1{_REDACTED}", _PASSWORD.sub(rf"\1:{_REDACTED}@", url))
 
 
 def _now() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import shlex
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,7 @@ from autotune_nb.space import Point, SearchSpace, point_key
 from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
 from autotune_nb.study.folder import StudyFolder, redact
 from autotune_nb.task import Task
+from autotune_nb.task_file import task_data
 from autotune_nb.trial import Trial, TrialState, best_trial
 
 _RECORD, _ATTEMPTS, _BASELINE, _ELAPSED = "record", "attempts", "baseline", "elapsed_s"
@@ -80,7 +82,7 @@ class Study:
     def view(cls, task: Task, space: SearchSpace, folder: StudyFolder, *, storage: str | None = None) -> Study:
         """Look at a study without working on it. Raises StudyNotFoundError or StudyError."""
         url = folder.storage(storage)
-        about = folder.identity(None)
+        about = folder.about() or {}
         if "optuna_name" not in about:
             raise StudyNotFoundError(f"the study in {folder.path} has not begun")
         with _storage_errors(url):
@@ -140,7 +142,7 @@ class Study:
                 return self._begin(self._study.ask(), baseline=True)
             point = self._next_fixed()
             if point is not None:
-                self._study.enqueue_trial({name: encode(value) for name, value in point.items()})
+                self._study.enqueue_trial(encode(self.space, point))
                 return self._begin(self._study.ask(self._distributions))
             if self.task.strategy.sampler == "grid" or self._all_tried():
                 return None
@@ -153,7 +155,14 @@ class Study:
         return point
 
     def tell(self, trial: Trial) -> Trial:
-        """Keep a trial that ended. Its record is written first: a crash in between loses nothing."""
+        """Keep a trial that ended, and return it as it is kept.
+
+        Its record is written first: a crash in between loses nothing. One whose score is not finite is kept as failed.
+        """
+        strange = [f"{k} = {v}" for k, v in _numbers(trial.score).items() if not math.isfinite(v)]
+        if strange:
+            failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"no finite number: {', '.join(strange)}")
+            trial = trial.with_(state=TrialState.FAILED, score=None, failure=failure)
         with _storage_errors():
             ours = optuna.trial.Trial(self._study, self._trial_id(trial.number))
             ours.set_user_attr(_RECORD, _record(trial))
@@ -166,7 +175,7 @@ class Study:
         best = self.best
         return {
             "study": str(self.folder.path),
-            "task": self.task.model_dump(mode="json", exclude_defaults=True),
+            "task": task_data(self.task),
             "state": state,
             "trials": [trial.to_dict() for trial in self.trials],
             "best": {
@@ -276,6 +285,10 @@ class Study:
 
     def _trial_id(self, number: int) -> int:
         return int(self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
+
+
+def _numbers(score: Score | None) -> dict[str, float]:
+    return {**score.values, **score.limits} if score is not None else {}
 
 
 def _counts(trial: Trial) -> bool:

@@ -1,0 +1,105 @@
+"""The completions before the first level, and the servers that give none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.bench.probe import probe
+from autotune_nb.errors import Failure, FailureKind, MeasurementError
+from autotune_nb.task import Workload
+from tests.stubs import StubEngine, in_loop, until_async
+
+WORKLOAD = Workload(scenarios=["D(16,8)"], warmup_requests=2)
+
+
+def probed(tmp_path: Path, *words: str, timeout_s: float = 5.0, workload: Workload = WORKLOAD) -> None:
+    """Probe a stub server that does what the words say."""
+    stub = StubEngine(tmp_path / "stub")
+
+    async def scenario() -> None:
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            port = found.getsockname()[1]
+        process = await asyncio.create_subprocess_exec(*stub.argv(port, *words))
+        try:
+
+            def up() -> bool:
+                with socket.socket() as asking:
+                    return asking.connect_ex(("127.0.0.1", port)) == 0
+
+            await until_async(up)
+            await probe(f"http://127.0.0.1:{port}", "stub", workload, timeout_s=timeout_s)
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    in_loop(scenario())
+
+
+def failure_of(tmp_path: Path, *words: str, **options: Any) -> Failure:
+    with pytest.raises(MeasurementError) as caught:
+        probed(tmp_path, *words, **options)
+    assert caught.value.failure.phase == "probe"
+    return caught.value.failure
+
+
+def test_a_server_that_completes_is_fine(tmp_path: Path) -> None:
+    probed(tmp_path)
+
+
+def test_as_many_completions_are_sent_as_the_workload_says(tmp_path: Path) -> None:
+    probed(tmp_path, "dies-after:2")
+    assert (
+        failure_of(tmp_path, "dies-after:2", workload=WORKLOAD.model_copy(update={"warmup_requests": 3})).kind
+        is FailureKind.CRASH
+    )
+
+
+def test_a_500_is_told_with_what_it_said(tmp_path: Path) -> None:
+    failure = failure_of(tmp_path, "probe-500")
+    assert failure.kind is FailureKind.MEASUREMENT
+    assert "answered 500: the engine is overwhelmed" in failure.message
+
+
+def test_a_page_of_html_is_no_completion(tmp_path: Path) -> None:
+    failure = failure_of(tmp_path, "probe-html")
+    assert failure.kind is FailureKind.MEASUREMENT
+    assert "is no completion: '<html>welcome to nginx" in failure.message
+    assert "OpenAI" in failure.hint
+
+
+def test_a_hang_ends_at_its_deadline(tmp_path: Path) -> None:
+    began = time.monotonic()
+    failure = failure_of(tmp_path, "probe-hang", timeout_s=0.4)
+    assert time.monotonic() - began < 5
+    assert failure.kind is FailureKind.TIMEOUT
+    assert "within 0.4 s" in failure.message
+    assert "deadlines.probe_s" in failure.hint
+
+
+def test_a_broken_connection_is_a_crash(tmp_path: Path) -> None:
+    failure = failure_of(tmp_path, "probe-broken")
+    assert failure.kind is FailureKind.CRASH
+    assert "broke off" in failure.message
+
+
+def test_nobody_listening_is_a_crash() -> None:
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}"
+        with pytest.raises(MeasurementError) as caught:
+            in_loop(probe(url, "m", WORKLOAD, timeout_s=5))
+    assert caught.value.failure.kind is FailureKind.CRASH
+
+
+def test_a_task_that_generates_no_text_is_not_probed() -> None:
+    workload = Workload(task="text-to-embeddings", scenarios=["E(64)"])
+    in_loop(probe("http://127.0.0.1:9", "m", workload, timeout_s=1))

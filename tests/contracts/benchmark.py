@@ -1,0 +1,114 @@
+"""What every benchmark must show, whatever it drives. Subclass it and give the ``subject`` fixture."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from typing import Protocol
+
+import pytest
+
+from autotune_nb.bench import Benchmark, BenchRequest
+from autotune_nb.errors import MeasurementError
+from autotune_nb.measurement import Measurement
+from tests.stubs import in_loop, until_async
+
+
+class Subject(Protocol):
+    """One benchmark of two levels under test."""
+
+    #: Its second level lands only after ``release``; then it goes on with something nobody waits for.
+    gated: Benchmark
+    #: It ends without its second level.
+    missing: Benchmark
+    #: Every second request of its levels fails.
+    failing: Benchmark
+
+    def request(self) -> BenchRequest: ...
+
+    def release(self) -> None: ...
+
+    def loading(self) -> bool:
+        """Whether anything still loads the server."""
+
+
+class BenchmarkContract:
+    """Behaviours of the protocol in ``autotune_nb.bench.base``."""
+
+    def test_measurements_arrive_level_by_level(self, subject: Subject) -> None:
+        async def scenario() -> None:
+            await subject.gated.prepare()
+            async with aclosing(subject.gated.measure(subject.request())) as levels:
+                first = await anext(levels)
+                assert first.valid
+                rest = asyncio.ensure_future(anext(levels))
+                await asyncio.wait((rest,), timeout=0.3)
+                assert not rest.done()
+                subject.release()
+                second = await rest
+                assert second.level != first.level
+                with pytest.raises(StopAsyncIteration):
+                    await anext(levels)
+            await until_async(lambda: not subject.loading())
+            await subject.gated.close()
+
+        in_loop(scenario())
+
+    def test_closing_the_iterator_ends_the_load(self, subject: Subject) -> None:
+        async def scenario() -> None:
+            await subject.gated.prepare()
+            async with aclosing(subject.gated.measure(subject.request())) as levels:
+                await anext(levels)
+                assert subject.loading()
+            await until_async(lambda: not subject.loading(), within_s=3)
+            await subject.gated.close()
+
+        in_loop(scenario())
+
+    def test_cancelling_whoever_reads_ends_the_load(self, subject: Subject) -> None:
+        async def scenario() -> None:
+            await subject.gated.prepare()
+            seen: list[Measurement] = []
+
+            async def read() -> None:
+                async with aclosing(subject.gated.measure(subject.request())) as levels:
+                    async for one in levels:
+                        seen.append(one)
+
+            reading = asyncio.ensure_future(read())
+            await until_async(lambda: seen)
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+            assert reading.cancelled()
+            await until_async(lambda: not subject.loading(), within_s=3)
+            await subject.gated.close()
+
+        in_loop(scenario())
+
+    def test_a_missing_level_raises_and_names_it_after_the_others_came(self, subject: Subject) -> None:
+        async def scenario() -> None:
+            await subject.missing.prepare()
+            seen: list[Measurement] = []
+            with pytest.raises(MeasurementError, match="concurrency 2"):
+                async with aclosing(subject.missing.measure(subject.request())) as levels:
+                    async for one in levels:
+                        seen.append(one)
+            assert [one.level.concurrency for one in seen] == [1]
+            await subject.missing.close()
+
+        in_loop(scenario())
+
+    def test_failed_requests_make_a_measurement_invalid_and_say_how_many(self, subject: Subject) -> None:
+        async def scenario() -> None:
+            await subject.failing.prepare()
+            async with aclosing(subject.failing.measure(subject.request())) as levels:
+                async for one in levels:
+                    assert not one.valid
+                    assert one.num_failed_requests == one.num_completed_requests > 0
+                    assert any("requests failed" in problem for problem in one.problems)
+            await subject.failing.close()
+
+        in_loop(scenario())
+
+    def test_closing_what_was_never_prepared_is_harmless(self, subject: Subject) -> None:
+        in_loop(subject.gated.close())

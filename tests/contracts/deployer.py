@@ -1,0 +1,186 @@
+"""What every deployer must show, whatever it deploys to. Subclass it and give the ``subject`` fixture."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Protocol
+
+import aiohttp
+import pytest
+
+from autotune_nb.deploy import Deployer, Deployment, DeployRequest
+from autotune_nb.errors import DeployError, FailureKind
+from tests.stubs import in_loop
+
+
+class Subject(Protocol):
+    """One deployer under test, and what its surroundings can tell and do."""
+
+    deployer: Deployer
+    #: The same with a configuration that cannot come up.
+    failing: Deployer
+    failing_kind: FailureKind
+    failing_line: str
+    #: The same with an engine that takes at least ``stop_s`` seconds to stop when it is asked.
+    slow_to_stop: Deployer
+    stop_s: float
+
+    def request(self) -> DeployRequest: ...
+
+    def left(self) -> list[int]:
+        """What is still there of anything it deployed."""
+
+    def kill(self, deployment: Deployment) -> None:
+        """Kill a running engine behind the deployer's back."""
+
+    def leave_behind(self) -> None:
+        """Leave what an earlier process of the study would leave that ended before its clean-up."""
+
+
+class _OopsError(Exception):
+    pass
+
+
+async def _status(url: str) -> int:
+    async with aiohttp.ClientSession() as session, session.get(url) as reply:
+        return reply.status
+
+
+class DeployerContract:
+    """Behaviours of the protocol in ``autotune_nb.deploy.base``."""
+
+    def test_it_answers_inside_and_is_gone_after(self, subject: Subject) -> None:
+        async def scenario() -> None:
+            await subject.deployer.prepare()
+            async with subject.deployer.deploy(subject.request()) as deployment:
+                endpoint = deployment.endpoint
+                assert await _status(f"{endpoint.url}/v1/models") == 200
+                assert endpoint.model
+                assert endpoint.tokenizer
+                assert endpoint.command
+                assert subject.left()
+            assert not subject.left()
+            with pytest.raises(aiohttp.ClientError):
+                await _status(f"{endpoint.url}/v1/models")
+
+        in_loop(scenario())
+
+    def test_it_is_gone_after_the_body_raised(self, subject: Subject) -> None:
+        async def scenario() -> None:
+            await subject.deployer.prepare()
+            with pytest.raises(_OopsError):
+                async with subject.deployer.deploy(subject.request()):
+                    raise _OopsError
+            assert not subject.left()
+
+        in_loop(scenario())
+
+    @pytest.mark.parametrize("times", [1, 2])
+    def test_it_is_gone_after_the_body_was_cancelled(self, subject: Subject, times: int) -> None:
+        async def scenario() -> None:
+            await subject.slow_to_stop.prepare()
+            inside = asyncio.Event()
+
+            async def hold() -> None:
+                async with subject.slow_to_stop.deploy(subject.request()):
+                    inside.set()
+                    await asyncio.sleep(600)
+
+            task = asyncio.ensure_future(hold())
+            await inside.wait()
+            began = time.monotonic()
+            for _ in range(times):
+                task.cancel()
+                await asyncio.sleep(0.2)
+            with pytest.raises(asyncio.CancelledError):
+                await task
+            assert not subject.left()
+            took = time.monotonic() - began
+            # The second request makes it quick, the first one asks nicely.
+            assert took < subject.stop_s if times == 2 else took >= subject.stop_s
+
+        in_loop(scenario())
+
+    def test_it_is_gone_when_cancelled_while_it_comes_up(self, subject: Subject) -> None:
+        async def scenario() -> None:
+            await subject.deployer.prepare()
+
+            async def hold() -> None:
+                async with subject.deployer.deploy(subject.request()):
+                    await asyncio.sleep(600)
+
+            for pause in (0.0, 0.01, 0.03, 0.06):
+                task = asyncio.ensure_future(hold())
+                await asyncio.sleep(pause)
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+                assert task.cancelled()
+                assert not subject.left()
+
+        in_loop(scenario())
+
+    def test_hurry_takes_it_down_at_once(self, subject: Subject) -> None:
+        async def scenario() -> None:
+            await subject.slow_to_stop.prepare()
+            async with subject.slow_to_stop.deploy(subject.request()):
+                subject.slow_to_stop.hurry()
+                began = time.monotonic()
+            assert time.monotonic() - began < subject.stop_s
+            assert not subject.left()
+
+        in_loop(scenario())
+
+    def test_a_failing_configuration_raises_with_kind_and_telling_lines(self, subject: Subject) -> None:
+        async def scenario() -> None:
+            await subject.failing.prepare()
+            with pytest.raises(DeployError) as caught:
+                async with subject.failing.deploy(subject.request()):
+                    pytest.fail("it came up")
+            failure = caught.value.failure
+            assert failure.kind is subject.failing_kind
+            assert failure.phase == "deploy"
+            assert any(subject.failing_line in line for line in failure.log_lines)
+            assert not subject.left()
+
+        in_loop(scenario())
+
+    def test_died_raises_when_the_engine_is_killed_and_not_before(self, subject: Subject) -> None:
+        async def scenario() -> None:
+            await subject.deployer.prepare()
+            async with subject.deployer.deploy(subject.request()) as deployment:
+                died = asyncio.ensure_future(deployment.died())
+                await asyncio.wait((died,), timeout=0.3)
+                assert not died.done()
+                subject.kill(deployment)
+                with pytest.raises(DeployError) as caught:
+                    await died
+                assert caught.value.failure.phase == "benchmark"
+            assert not subject.left()
+
+        in_loop(scenario())
+
+    def test_died_may_be_watched_and_left_again(self, subject: Subject) -> None:
+        async def scenario() -> None:
+            await subject.deployer.prepare()
+            async with subject.deployer.deploy(subject.request()) as deployment:
+                for _ in range(2):
+                    watching = asyncio.ensure_future(deployment.died())
+                    await asyncio.sleep(0.01)
+                    watching.cancel()
+                    await asyncio.gather(watching, return_exceptions=True)
+                assert await _status(f"{deployment.endpoint.url}/v1/models") == 200
+            assert not subject.left()
+
+        in_loop(scenario())
+
+    def test_sweep_removes_what_an_earlier_process_left(self, subject: Subject) -> None:
+        async def scenario() -> None:
+            assert await subject.deployer.sweep() == []
+            subject.leave_behind()
+            assert subject.left()
+            assert await subject.deployer.sweep()
+            assert not subject.left()
+            assert await subject.deployer.sweep() == []
+
+        in_loop(scenario())

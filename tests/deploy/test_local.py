@@ -1,0 +1,595 @@
+"""Trials as local processes, under everything that may happen to them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import textwrap
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from autotune_nb.deploy import Deployment, DeployRequest, Endpoint, LocalDeployer
+from autotune_nb.deploy._process import STUDY_LABEL, TRIAL_LABEL, labelled
+from autotune_nb.deploy.local import GpuSlots, default_tokenizer, local_model
+from autotune_nb.engines.registry import engine_for
+from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
+from autotune_nb.task import Task
+from tests.contracts.deployer import DeployerContract
+from tests.stubs import (
+    StubEngine,
+    deploy_request,
+    deployer_for,
+    in_loop,
+    package_env,
+    running,
+    stub_task,
+    until,
+    until_async,
+)
+
+
+@pytest.fixture
+def stub(tmp_path: Path) -> Iterator[StubEngine]:
+    engine = StubEngine(tmp_path / "stub")
+    yield engine
+    left = engine.alive
+    for pid in left:
+        os.kill(pid, signal.SIGKILL)
+    assert not left, "the test left engines behind"
+
+
+class LocalSubject:
+    """A LocalDeployer over the stub engine."""
+
+    failing_kind = FailureKind.CONFIGURATION
+    failing_line = "error: unknown argument --turbo"
+    stop_s = 1.0
+
+    def __init__(self, data: dict[str, Any], stub: StubEngine, folder: Path) -> None:
+        self._stub = stub
+        self._folder = folder
+        self._study = uuid.uuid4().hex
+        self._orphans: list[subprocess.Popen[bytes]] = []
+        self.deployer = self._of(stub_task(data, stub))
+        self.failing = self._of(stub_task(data, stub, "say:error:_unknown_argument_--turbo", "exit:2"))
+        slow = stub_task(data, stub, "stubborn", deadlines={"ready_s": 20, "stop_s": self.stop_s})
+        self.slow_to_stop = self._of(slow)
+
+    def _of(self, task: Task) -> LocalDeployer:
+        return deployer_for(task, self._folder, study_id=self._study)
+
+    def request(self) -> DeployRequest:
+        return deploy_request(self._folder / uuid.uuid4().hex)
+
+    def left(self) -> list[int]:
+        processes = labelled({STUDY_LABEL: self._study})
+        return [p.pid for p in processes if running(p.pid)] + self._stub.alive
+
+    def kill(self, deployment: Deployment) -> None:
+        os.kill(self._stub.pids[-1], signal.SIGKILL)
+
+    def leave_behind(self) -> None:
+        env = {**os.environ, STUDY_LABEL: self._study, TRIAL_LABEL: "7"}
+        before = len(self._stub.pids)
+        self._orphans.append(subprocess.Popen(self._stub.argv(_free_port(), "stubborn", "family"), env=env))
+        until(lambda: len(self._stub.pids) == before + 3)
+
+    def reap(self) -> None:
+        for orphan in self._orphans:
+            orphan.kill()
+            orphan.wait()
+
+
+class TestLocalDeployer(DeployerContract):
+    @pytest.fixture
+    def subject(self, task_data: dict[str, Any], stub: StubEngine, tmp_path: Path) -> Iterator[LocalSubject]:
+        subject = LocalSubject(task_data, stub, tmp_path)
+        yield subject
+        subject.reap()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def failure_of(deployer: LocalDeployer, folder: Path, **params: Any) -> Failure:
+    """The failure that deploying a configuration raises."""
+
+    async def scenario() -> Failure:
+        await deployer.prepare()
+        with pytest.raises(DeployError) as caught:
+            async with deployer.deploy(deploy_request(folder, params=params)):
+                pass
+        return caught.value.failure
+
+    return in_loop(scenario())
+
+
+# The real engine
+
+
+@pytest.fixture
+def llama_task(task_data: dict[str, Any], small_model: Path) -> Any:
+    pytest.importorskip("xllamacpp")
+
+    def make(**changes: Any) -> Task:
+        return Task.parse(
+            {**task_data, "model": str(small_model), "deadlines": {"ready_s": 60, "stop_s": 5}, **changes}
+        )
+
+    return make
+
+
+def test_llama_cpp_serves_under_the_name_and_flags_it_was_given(llama_task: Any, tmp_path: Path) -> None:
+    task = llama_task(model={"id_or_path": llama_task().model.id_or_path, "served_name": "noise"})
+    deployer = deployer_for(task, tmp_path)
+
+    async def scenario() -> tuple[Endpoint, dict[str, Any], int]:
+        await deployer.prepare()
+        params = {"threads": 1, "batch_size": 64}
+        async with deployer.deploy(deploy_request(tmp_path / "trial", params=params)) as deployment:
+            import aiohttp
+
+            async with aiohttp.ClientSession() as session, session.get(f"{deployment.endpoint.url}/v1/models") as reply:
+                return deployment.endpoint, await reply.json(), labelled({STUDY_LABEL: "test-study"})[0].pid
+
+    endpoint, models, pid = in_loop(scenario())
+    assert models["data"][0]["id"] == endpoint.model == "noise"
+    assert Path(endpoint.tokenizer).is_dir()
+    command = " ".join(endpoint.command)
+    assert "--threads 1 --batch-size 64" in command
+    assert not running(pid)
+
+
+def test_llama_cpp_refusing_a_value_is_a_configuration_failure_with_its_line(llama_task: Any, tmp_path: Path) -> None:
+    task = llama_task(engine={"kind": "llama_cpp", "raw_args": ["--no-such-flag"]})
+    failure = failure_of(deployer_for(task, tmp_path), tmp_path / "trial")
+    assert failure.kind is FailureKind.CONFIGURATION
+    assert "exit code 1" in failure.message
+    assert any("--no-such-flag" in line for line in failure.log_lines)
+
+
+# Coming up
+
+
+def test_an_engine_that_dies_at_start_tells_its_exit_code_and_last_lines(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    task = stub_task(task_data, stub, "say:reading_weights", "say:something_went_wrong_here", "exit:7")
+    failure = failure_of(deployer_for(task, tmp_path), tmp_path / "trial")
+    assert failure.kind is FailureKind.CRASH
+    assert "exit code 7" in failure.message
+    assert failure.log_lines == ("reading weights", "something went wrong here")
+    assert "reading weights" in (tmp_path / "trial" / "engine.log").read_text()
+
+
+@pytest.mark.parametrize("word", ["hang", "unhealthy"])
+def test_the_deadline_of_an_engine_that_never_becomes_healthy_is_honoured(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path, word: str
+) -> None:
+    task = stub_task(task_data, stub, "say:still_loading", word, deadlines={"ready_s": 0.6, "stop_s": 1})
+    began = time.monotonic()
+    failure = failure_of(deployer_for(task, tmp_path), tmp_path / "trial")
+    assert 0.6 <= time.monotonic() - began < 6
+    assert failure.kind is FailureKind.TIMEOUT
+    assert "0.6 s" in failure.message
+    assert "deadlines.ready_s" in failure.hint
+    assert failure.log_lines == ("still loading",)
+    assert not stub.alive
+
+
+def test_memory_running_out_is_told_from_other_failures(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    words = ("say:torch.OutOfMemoryError:_CUDA_out_of_memory._Tried_to_allocate_20_GiB", "exit:1")
+    failure = failure_of(deployer_for(stub_task(task_data, stub, *words), tmp_path), tmp_path / "trial")
+    assert failure.kind is FailureKind.OUT_OF_MEMORY
+    assert "Tried to allocate" in failure.log_lines[0]
+    assert failure.hint
+
+
+def test_telling_lines_are_free_of_terminal_escapes(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    words = ("say:<ESC>[31;1mfatal<ESC>[0m_<ESC>]0;title\x07broken", "exit:1")
+    failure = failure_of(deployer_for(stub_task(task_data, stub, *words), tmp_path), tmp_path / "trial")
+    assert failure.log_lines == ("fatal broken",)
+
+
+def test_an_earlier_starts_lines_are_not_read_as_this_ones(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    deployer = deployer_for(stub_task(task_data, stub, "say:gave_up", "exit:1"), tmp_path)
+    (tmp_path / "trial").mkdir()
+    (tmp_path / "trial" / "engine.log").write_text("CUDA out of memory\n")
+    failure = failure_of(deployer, tmp_path / "trial")
+    assert failure.kind is FailureKind.CRASH
+    assert failure.log_lines == ("gave up",)
+    assert (tmp_path / "trial" / "engine.1.log").read_text() == "CUDA out of memory\n"
+
+
+def test_a_program_that_is_missing_names_the_field(task_data: dict[str, Any], tmp_path: Path) -> None:
+    task = Task.parse({**task_data, "model": "stub", "engine": {"kind": "command", "command": "no-such-server {port}"}})
+    with pytest.raises(SetupError, match="no-such-server") as caught:
+        in_loop(deployer_for(task, tmp_path).prepare())
+    assert caught.value.field == "engine.command"
+
+
+def test_a_program_that_vanishes_after_the_start_of_the_study_is_said(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    program = tmp_path / "server"
+    program.write_text("#!/bin/sh\nexit 0\n")
+    program.chmod(0o755)
+    task = Task.parse(
+        {**task_data, "model": "stub", "engine": {"kind": "command", "command": [str(program), "{port}"]}}
+    )
+    deployer = deployer_for(task, tmp_path)
+
+    async def scenario() -> None:
+        await deployer.prepare()
+        program.unlink()
+        with pytest.raises(SetupError, match="cannot be started"):
+            async with deployer.deploy(deploy_request(tmp_path / "trial")):
+                pass
+
+    in_loop(scenario())
+
+
+def test_a_model_path_that_does_not_exist_names_the_field(make_task: Any, tmp_path: Path) -> None:
+    task = make_task(model=str(tmp_path / "missing.gguf"))
+    with pytest.raises(SetupError, match=r"missing\.gguf") as caught:
+        in_loop(deployer_for(task, tmp_path).prepare())
+    assert caught.value.field == "model.id_or_path"
+
+
+def test_a_hubs_name_is_left_to_the_engine_that_can_fetch_it(make_task: Any) -> None:
+    vllm = engine_for(make_task(engine="vllm", parameters={"max_num_seqs": [1, 2]}))
+    assert local_model("org/model", vllm) == "org/model"
+    with pytest.raises(SetupError):
+        local_model("./model", vllm)
+    with pytest.raises(SetupError):
+        local_model("org/model", engine_for(make_task()))
+
+
+def test_a_model_file_without_a_tokenizer_beside_it_names_the_field(tmp_path: Path) -> None:
+    model = tmp_path / "model.gguf"
+    model.touch()
+    with pytest.raises(SetupError) as caught:
+        default_tokenizer(str(model))
+    assert caught.value.field == "model.tokenizer"
+    (tmp_path / "tokenizer.json").touch()
+    assert default_tokenizer(str(model)) == str(tmp_path)
+
+
+# Ports
+
+
+def test_a_fixed_port_in_use_names_its_owner_before_any_trial(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(SetupError, match=rf"port {port} is in use by .*pid {os.getpid()}") as caught:
+            in_loop(deployer_for(stub_task(task_data, stub, deploy={"port": port}), tmp_path).prepare())
+    assert caught.value.field == "deploy.port"
+
+
+def test_a_stranger_that_answers_on_the_port_is_not_measured_in_the_engines_place(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    stranger = StubEngine(tmp_path / "stranger")
+    port = _free_port()
+    # The engine comes up elsewhere, so only the stranger answers where it is looked for.
+    task = stub_task(task_data, stub, "hang", deploy={"port": port})
+    deployer = deployer_for(task, tmp_path)
+
+    async def scenario() -> Failure:
+        await deployer.prepare()
+        process = await asyncio.create_subprocess_exec(*stranger.argv(port))
+        try:
+            await until_async(lambda: _listens(port))
+            with pytest.raises(DeployError) as caught:
+                async with deployer.deploy(deploy_request(tmp_path / "trial")):
+                    pytest.fail("the stranger was taken for the engine")
+        finally:
+            process.kill()
+            await process.wait()
+        assert str(process.pid) in caught.value.failure.message
+        return caught.value.failure
+
+    assert in_loop(scenario()).kind is FailureKind.INFRASTRUCTURE
+
+
+def test_an_engine_that_finds_the_fixed_port_taken_is_an_infrastructure_failure(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    port = _free_port()
+    deployer = deployer_for(stub_task(task_data, stub, deploy={"port": port}), tmp_path)
+
+    async def scenario() -> Failure:
+        await deployer.prepare()
+        with socket.socket() as taken:
+            # Bound but not listening: nobody answers there, and the engine cannot bind it.
+            taken.bind(("127.0.0.1", port))
+            with pytest.raises(DeployError) as caught:
+                async with deployer.deploy(deploy_request(tmp_path / "trial")):
+                    pass
+        return caught.value.failure
+
+    failure = in_loop(scenario())
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert "Address already in use" in failure.log_lines[0]
+
+
+def test_a_free_port_that_is_snatched_is_exchanged_for_another(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        ports = iter([taken.getsockname()[1], _free_port()])
+        monkeypatch.setattr("autotune_nb.deploy.local.free_port", lambda _host: next(ports))
+        deployer = deployer_for(stub_task(task_data, stub), tmp_path)
+
+        async def scenario() -> None:
+            await deployer.prepare()
+            async with deployer.deploy(deploy_request(tmp_path / "trial")):
+                assert (tmp_path / "trial" / "engine.1.log").is_file()
+
+        in_loop(scenario())
+
+
+def test_an_ipv6_host_is_written_as_urls_have_it(task_data: dict[str, Any], stub: StubEngine, tmp_path: Path) -> None:
+    task = stub_task(task_data, stub, "hang", deploy={"host": "::1", "port": 9}, deadlines={"ready_s": 0.2})
+    failure = failure_of(deployer_for(task, tmp_path), tmp_path / "trial")
+    assert "http://[::1]:9/" in failure.message
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+# Going down
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(("family",), id="children and grandchildren"),
+        pytest.param(("stubborn", "family"), id="ignores SIGTERM"),
+        pytest.param(("away",), id="setsid and double fork"),
+        pytest.param(("stubborn", "away"), id="setsid and ignores SIGTERM"),
+        pytest.param(("away-serves",), id="the one that serves left the group"),
+    ],
+)
+def test_the_whole_family_is_gone_afterwards(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path, words: tuple[str, ...]
+) -> None:
+    expected = 3 if "family" in words else 2
+    deployer = deployer_for(stub_task(task_data, stub, *words, deadlines={"ready_s": 20, "stop_s": 0.3}), tmp_path)
+
+    async def scenario() -> None:
+        await deployer.prepare()
+        async with deployer.deploy(deploy_request(tmp_path / "trial")):
+            await until_async(lambda: len(stub.alive) == expected)
+        assert stub.alive == []
+
+    in_loop(scenario())
+
+
+def test_the_family_of_an_engine_that_died_at_start_is_gone(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    script = tmp_path / "wrapper"
+    script.write_text(
+        f"#!/bin/sh\n{' '.join(stub.argv(0, 'hang'))} &\nwhile [ ! -s {stub.script.parent}/pids ]; do\n"
+        "sleep 0.02; done\necho cannot go on; exit 4\n"
+    )
+    script.chmod(0o755)
+    task = Task.parse(
+        {
+            **task_data,
+            "model": "stub",
+            "engine": {"kind": "command", "command": [str(script), "{port}"]},
+            "deadlines": {"ready_s": 20, "stop_s": 1},
+        }
+    )
+    failure = failure_of(deployer_for(task, tmp_path), tmp_path / "trial")
+    assert "exit code 4" in failure.message
+    assert stub.pids
+    assert stub.alive == []
+
+
+def test_a_killed_guard_leaves_nothing_behind(task_data: dict[str, Any], stub: StubEngine, tmp_path: Path) -> None:
+    deployer = deployer_for(stub_task(task_data, stub, "stubborn", "family", "away"), tmp_path, study_id="guardless")
+
+    async def scenario() -> None:
+        await deployer.prepare()
+        with pytest.raises(DeployError):
+            async with deployer.deploy(deploy_request(tmp_path / "trial")) as deployment:
+                await until_async(lambda: len(stub.alive) == 4)
+                guard = psutil.Process(stub.pids[0]).parent()
+                assert guard is not None
+                guard.kill()
+                await deployment.died()
+        await until_async(lambda: not stub.alive, within_s=3)
+
+    in_loop(scenario())
+
+
+HOLDER = """
+import asyncio, sys, json
+from pathlib import Path
+from autotune_nb.deploy import LocalDeployer, DeployRequest
+from autotune_nb.engines.registry import engine_for
+from autotune_nb.task import Task
+
+async def main():
+    task = Task.parse(json.loads(Path(sys.argv[1]).read_text()))
+    folder = Path(sys.argv[2])
+    deployer = LocalDeployer(task, engine_for(task), study_id="held", folder=folder)
+    await deployer.prepare()
+    async with deployer.deploy(DeployRequest(0, {}, folder)):
+        print("up", flush=True)
+        await asyncio.sleep(600)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_the_engine_does_not_outlive_the_python_that_deployed_it(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path, number: signal.Signals
+) -> None:
+    words = ("family", "away")
+    task = stub_task(task_data, stub, *words, deadlines={"ready_s": 20, "stop_s": 1})
+    (tmp_path / "task.json").write_text(json.dumps(task.model_dump(mode="json")))
+    holder = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(HOLDER), str(tmp_path / "task.json"), str(tmp_path)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        env=package_env(),
+    )
+    with holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"up\n"
+        until(lambda: len(stub.alive) == 4)
+        holder.send_signal(number)
+        holder.wait(15)
+    until(lambda: not stub.alive, within_s=5)
+
+
+# Environments, GPUs, facts
+
+
+def test_every_trial_has_the_tasks_environment_and_its_own_label(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    env = {"OMP_NUM_THREADS": "3", "CUDA_VISIBLE_DEVICES": "5"}
+    words = ("env:OMP_NUM_THREADS", f"env:{TRIAL_LABEL}", "env:CUDA_VISIBLE_DEVICES")
+    data = {**task_data, "model": "stub", "engine": {**stub.engine(*words), "env": env}}
+    deployer = deployer_for(Task.parse(data), tmp_path)
+
+    async def scenario() -> str:
+        await deployer.prepare()
+        async with deployer.deploy(deploy_request(tmp_path / "trial", trial=4)) as deployment:
+            assert deployment.endpoint.log is not None
+            return deployment.endpoint.log.read_text()
+
+    # GPUs are not managed here, so the task's own choice stands.
+    assert in_loop(scenario()).split() == ["OMP_NUM_THREADS=3", f"{TRIAL_LABEL}=4", "CUDA_VISIBLE_DEVICES=5"]
+
+
+def test_two_trials_at_a_time_never_share_a_gpu(task_data: dict[str, Any], stub: StubEngine, tmp_path: Path) -> None:
+    task = stub_task(
+        task_data, stub, "env:CUDA_VISIBLE_DEVICES", deploy={"gpus": [2, 5, 7], "gpus_per_trial": 1, "parallel": 3}
+    )
+    deployer = deployer_for(task, tmp_path)
+    held: list[str] = []
+    most = 0
+
+    async def trial(number: int) -> None:
+        nonlocal most
+        async with deployer.deploy(deploy_request(tmp_path / str(number), trial=number)) as deployment:
+            assert deployment.endpoint.log is not None
+            gpu = deployment.endpoint.log.read_text().split("=")[1].strip()
+            assert gpu not in held
+            assert deployment.endpoint.gpu_count == 1
+            held.append(gpu)
+            most = max(most, len(held))
+            await asyncio.sleep(0.05)
+            held.remove(gpu)
+
+    async def scenario() -> None:
+        await deployer.prepare()
+        await asyncio.gather(*(trial(number) for number in range(5)))
+
+    in_loop(scenario())
+    assert most >= 2
+
+
+def test_gpu_slots_are_handed_on_when_a_holder_ends_or_is_cancelled() -> None:
+    async def scenario() -> None:
+        slots = GpuSlots([3, 1])
+        seen: list[list[int] | None] = []
+
+        async def take(count: int) -> None:
+            async with slots.hold(count) as held:
+                seen.append(held)
+
+        async with slots.hold(1) as first:
+            assert first == [1]
+            waiting = [asyncio.ensure_future(take(2)) for _ in range(2)]
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
+            assert seen == []
+            waiting[0].cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+        assert seen == [[1, 3]]
+        async with slots.hold(2) as again:
+            assert again == [1, 3]
+
+    in_loop(scenario(), within_s=5)
+
+
+def test_a_configuration_that_needs_more_gpus_than_there_are_is_its_own_fault(make_task: Any, tmp_path: Path) -> None:
+    task = make_task(
+        engine="vllm", model="org/model", parameters={"tensor_parallel_size": [1, 2, 4]}, deploy={"gpus": [0, 1]}
+    )
+    deployer = deployer_for(task, tmp_path)
+
+    async def scenario() -> Failure:
+        with pytest.raises(DeployError) as caught:
+            async with deployer.deploy(deploy_request(tmp_path / "trial", params={"tensor_parallel_size": 4})):
+                pass
+        return caught.value.failure
+
+    failure = in_loop(scenario())
+    assert failure.kind is FailureKind.CONFIGURATION
+    assert "needs 4 GPUs, only 2" in failure.message
+
+
+def test_more_gpus_a_trial_than_are_given_is_said_before_the_first_trial(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    task = stub_task(task_data, stub, deploy={"gpus": [0], "gpus_per_trial": 2})
+    with pytest.raises(SetupError) as caught:
+        in_loop(deployer_for(task, tmp_path).prepare())
+    assert caught.value.field == "deploy.gpus"
+
+
+def test_the_command_to_paste_is_on_the_engines_usual_port_and_needs_no_engine(make_task: Any, tmp_path: Path) -> None:
+    command = deployer_for(make_task(), tmp_path).command({"threads": 2, "batch_size": 64})
+    assert " ".join(command).endswith("--port 8080 --fit off --threads 2 --batch-size 64")
+
+
+def test_the_fingerprint_holds_the_models_size_and_the_engines_version(
+    make_task: Any, small_model: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("xllamacpp")
+    deployer = deployer_for(make_task(model=str(small_model)), tmp_path)
+
+    async def scenario() -> dict[str, Any]:
+        await deployer.prepare()
+        return await deployer.fingerprint()
+
+    told = in_loop(scenario())
+    assert told["engine"] == "llama_cpp"
+    assert any(c.isdigit() for c in told["engine_version"])
+    assert told["model"]["bytes"] == small_model.stat().st_size

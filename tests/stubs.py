@@ -1,0 +1,357 @@
+"""Real small parts for tests: an engine that answers on a port, and a benchmark that writes level files at once."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Coroutine, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psutil
+
+from autotune_nb.deploy import DeployRequest, LocalDeployer
+from autotune_nb.engines.registry import engine_for, space_for
+from autotune_nb.study import Study, StudyFolder
+from autotune_nb.task import Task
+
+T = TypeVar("T")
+
+#: Raw sockets, so that it is up in some 30 ms. Words after the port are what it does besides answering.
+SERVER = r"""
+import os, signal, socket, sys, threading, time
+port, pids, words = int(sys.argv[1]), sys.argv[2], sys.argv[3].split(",")
+def note():
+    with open(pids, "a") as file:
+        file.write(f"{os.getpid()}\n")
+def settings(prefix):
+    return [word[len(prefix):] for word in words if word.startswith(prefix)]
+if "stubborn" in words:
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+note()
+for line in settings("say:"):
+    print(line.replace("_", " ").replace("<ESC>", "\x1b"), flush=True)
+for name in settings("env:"):
+    print(f"{name}={os.environ.get(name)}", flush=True)
+for code in settings("exit:"):
+    sys.exit(int(code))
+if "hang" in words:
+    time.sleep(600)
+if "family" in words and os.fork() == 0:
+    note()
+    if os.fork() == 0:
+        note()
+    time.sleep(600)
+served_away = "away-serves" in words
+if "away" in words or served_away:
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+        if os.fork():
+            os._exit(0)
+        note()
+        if not served_away:
+            time.sleep(600)
+    else:
+        os.waitpid(child, 0)
+        if served_away:
+            time.sleep(600)
+COMPLETION = b'{"choices": [{"message": {"content": "noise"}}]}'
+posts = 0
+def reply(status, body, kind="application/json"):
+    head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
+    return head.encode() + body
+def serve(peer):
+    global posts
+    with peer:
+        data = b""
+        while b"\r\n\r\n" not in data:
+            more = peer.recv(65536)
+            if not more:
+                return
+            data += more
+        head, _, body = data.partition(b"\r\n\r\n")
+        for line in head.split(b"\r\n"):
+            if line.lower().startswith(b"content-length:"):
+                while len(body) < int(line.split(b":")[1]):
+                    body += peer.recv(65536)
+        if data.startswith(b"POST"):
+            posts += 1
+            for limit in settings("dies-after:"):
+                if posts > int(limit):
+                    print("terminate called after throwing: the engine gave up", flush=True)
+                    os._exit(3)
+            if "probe-500" in words:
+                peer.sendall(reply(500, b"the engine is overwhelmed"))
+            elif "probe-html" in words:
+                peer.sendall(reply(200, b"<html>welcome to nginx</html>", "text/html"))
+            elif "probe-hang" in words:
+                time.sleep(600)
+            elif "probe-broken" in words:
+                peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{")
+            else:
+                peer.sendall(reply(200, COMPLETION))
+        elif "unhealthy" in words:
+            peer.sendall(reply(503, b"loading"))
+        else:
+            peer.sendall(reply(200, b"{}"))
+sock = socket.socket()
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+sock.bind(("127.0.0.1", port))
+sock.listen(64)
+while True:
+    threading.Thread(target=serve, args=(sock.accept()[0],), daemon=True).start()
+"""
+
+
+class StubEngine:
+    """A server's script in a folder, and the pids of everything that it ever started."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.script = folder / "server.py"
+        self.script.write_text(SERVER)
+        self._pids = folder / "pids"
+
+    def argv(self, port: str | int, *words: str) -> list[str]:
+        return [sys.executable, "-I", "-S", str(self.script), str(port), str(self._pids), ",".join(("up", *words))]
+
+    def engine(self, *words: str) -> dict[str, Any]:
+        return {"kind": "command", "command": self.argv("{port}", *words)}
+
+    @property
+    def pids(self) -> list[int]:
+        return [int(line) for line in self._pids.read_text().split()] if self._pids.exists() else []
+
+    @property
+    def alive(self) -> list[int]:
+        """Those of its processes that still run."""
+        return [pid for pid in self.pids if running(pid)]
+
+
+def running(pid: int) -> bool:
+    """Whether a process runs; a zombie has ended."""
+    with contextlib.suppress(psutil.Error):
+        return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    return False
+
+
+def group_alive(group: int) -> bool:
+    """Whether a process group still has somebody running in it."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(ProcessLookupError, psutil.Error):
+            if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
+                return True
+    return False
+
+
+def until(condition: Callable[[], Any], *, within_s: float = 15.0) -> Any:
+    """Poll until the condition holds; what it gave. Fails the test where the deadline passes."""
+    deadline = time.monotonic() + within_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"still not so after {within_s:g} s"
+        time.sleep(0.02)
+
+
+async def until_async(condition: Callable[[], Any], *, within_s: float = 15.0) -> Any:
+    """``until`` on an event loop."""
+    deadline = time.monotonic() + within_s
+    while True:
+        value = condition()
+        if value:
+            return value
+        assert time.monotonic() < deadline, f"still not so after {within_s:g} s"
+        await asyncio.sleep(0.02)
+
+
+def in_loop(work: Coroutine[Any, Any, T], *, within_s: float = 60.0) -> T:
+    """Run a coroutine to its end, with a deadline."""
+
+    async def bounded() -> T:
+        async with asyncio.timeout(within_s):
+            return await work
+
+    return asyncio.run(bounded())
+
+
+def level_data(
+    scenario: str = "D(16,8)",
+    concurrency: int = 1,
+    *,
+    tokens_per_s: float = 100.0,
+    completed: int = 10,
+    failed: int = 0,
+    ttft_s: float = 0.05,
+    unit: str = "s",
+) -> dict[str, Any]:
+    """One level as genai-bench writes it."""
+    factor = 1000.0 if unit == "ms" else 1.0
+    names = ("min", "max", "mean", "stddev", "sum", "p25", "p50", "p75", "p90", "p95", "p99")
+
+    def stat(value: float) -> dict[str, float]:
+        return dict.fromkeys(names, value)
+
+    return {
+        "_time_unit": unit,
+        "aggregated_metrics": {
+            "scenario": scenario,
+            "num_concurrency": concurrency,
+            "batch_size": 1,
+            "iteration_type": "num_concurrency",
+            "run_duration": 2.0,
+            "mean_output_throughput_tokens_per_s": tokens_per_s,
+            "mean_input_throughput_tokens_per_s": 2 * tokens_per_s,
+            "mean_total_tokens_throughput_tokens_per_s": 3 * tokens_per_s,
+            "requests_per_second": 5.0,
+            "error_codes_frequency": {"500": failed} if failed else {},
+            "error_rate": 0.0,
+            "num_error_requests": failed,
+            "num_completed_requests": completed,
+            "num_requests": completed + failed,
+            "stats": {
+                "ttft": stat(ttft_s * factor),
+                "tpot": stat(0.01 * factor),
+                "e2e_latency": stat(0.2 * factor),
+                "output_latency": stat(0.1 * factor),
+                "output_inference_speed": stat(80.0),
+                "num_input_tokens": stat(16),
+                "num_output_tokens": stat(8),
+            },
+        },
+        "individual_request_metrics": [],
+    }
+
+
+def level_file(concurrency: int) -> str:
+    return f"D16_8_text-to-text_num_concurrency_{concurrency}_time_2s.json"
+
+
+class FakeBench:
+    """A benchmark's executable that copies level files; a shell script, so nothing of it can be imported."""
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        self.script = folder / "fake-bench"
+        self.levels = folder / "levels"
+        self.levels.mkdir()
+        self._pids = folder / "bench-pids"
+
+    def write(self, levels: Mapping[str, dict[str, Any] | str], *, before: str = "", after: str = "") -> str:
+        """Write it, with shell lines before and after the copying; its path."""
+        for file in self.levels.iterdir():
+            file.unlink()
+        for name, data in levels.items():
+            (self.levels / name).write_text(data if isinstance(data, str) else json.dumps(data))
+        self.script.write_text(
+            "#!/bin/sh\n"
+            f'echo $$ >> "{self._pids}"\n'
+            'while [ $# -gt 0 ]; do case "$1" in\n'
+            "--experiment-base-dir) base=$2; shift;; --experiment-folder-name) name=$2; shift;; --api-base) url=$2;;\n"
+            "esac; shift; done\n"
+            'out="$base/$name"; mkdir -p "$out"\n'
+            f'levels="{self.levels}"\n{before}\n'
+            f'for file in "$levels"/*; do [ -e "$file" ] && cp "$file" "$out/"; done\n{after}\n'
+        )
+        self.script.chmod(0o755)
+        return str(self.script)
+
+    def both(self, **changes: Any) -> dict[str, dict[str, Any] | str]:
+        """The two levels of the tests' task."""
+        return {level_file(n): level_data(concurrency=n, **changes) for n in (1, 2)}
+
+    @property
+    def pids(self) -> list[int]:
+        return [int(line) for line in self._pids.read_text().split()] if self._pids.exists() else []
+
+
+def stub_task(data: dict[str, Any], engine: StubEngine, *words: str, bench: str | None = None, **changes: Any) -> Task:
+    """The minimal task over a stub engine and, where given, a benchmark's executable."""
+    merged: dict[str, Any] = {
+        **data,
+        "model": "stub",
+        "engine": engine.engine(*words),
+        "deadlines": {"ready_s": 20, "stop_s": 2, "probe_s": 10},
+        "budget": {"baseline": False},
+        **changes,
+    }
+    if bench is not None:
+        merged["benchmark"] = {"executable": bench, **merged.get("benchmark", {})}
+    return Task.parse(merged)
+
+
+def deployer_for(task: Task, folder: Path, *, study_id: str = "test-study") -> LocalDeployer:
+    return LocalDeployer(task, engine_for(task), study_id=study_id, folder=folder)
+
+
+def deploy_request(folder: Path, *, trial: int = 0, params: Mapping[str, Any] | None = None) -> DeployRequest:
+    folder.mkdir(parents=True, exist_ok=True)
+    return DeployRequest(trial, params or {}, folder)
+
+
+def open_study(task: Task, folder: Path | StudyFolder, *, storage: str | None = None) -> Study:
+    """Open a study; a path's folder is made first."""
+    if isinstance(folder, Path):
+        folder = StudyFolder(folder)
+        folder.create()
+    return Study.open(task, space_for(task, engine_for(task)), folder, storage=storage)
+
+
+def text_below(folder: Path) -> dict[Path, bytes]:
+    """Every file below a folder."""
+    return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+
+
+def package_env() -> dict[str, str]:
+    """An environment in which a subprocess finds this test package."""
+    root = str(Path(__file__).parent.parent)
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
+
+
+class World:
+    """A study's surroundings: a stub engine, a fake benchmark, and a task over both."""
+
+    def __init__(self, folder: Path, data: dict[str, Any]) -> None:
+        self.folder = folder / "study"
+        self.stub = StubEngine(folder / "stub")
+        self.bench = FakeBench(folder / "fake")
+        self._data = data
+
+    def task(
+        self,
+        *words: str,
+        levels: Mapping[str, dict[str, Any] | str] | None = None,
+        before: str = "",
+        after: str = "",
+        trials: int = 2,
+        budget: dict[str, Any] | None = None,
+        **changes: Any,
+    ) -> Task:
+        """A task whose trials take well under a second; ``before`` and ``after`` are lines of the benchmark's."""
+        executable = self.bench.write(self.bench.both() if levels is None else levels, before=before, after=after)
+        changes["budget"] = {"baseline": False, "trials": trials, **(budget or {})}
+        changes.setdefault("strategy", "random")
+        return stub_task(self._data, self.stub, *words, bench=executable, **changes)
+
+    @property
+    def first_level(self) -> str:
+        """A line of the benchmark's that writes the first level."""
+        return f'cp "$levels/{level_file(1)}" "$out/"'
+
+    @property
+    def kill_engine(self) -> str:
+        """A line of the benchmark's that makes the engine crash."""
+        return f'kill -SEGV $(tail -n 1 "{self.stub.script.parent}/pids")'
+
+    def nothing_left(self) -> bool:
+        return not self.stub.alive and not any(map(group_alive, self.bench.pids))
+
+    def results(self) -> dict[str, Any]:
+        data: dict[str, Any] = json.loads((self.folder / "results.json").read_text())
+        return data

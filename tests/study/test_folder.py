@@ -1,0 +1,301 @@
+"""A study's folder: whose it is, what it keeps, and what nothing may tear."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from autotune_nb.errors import StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError
+from autotune_nb.study import StudyFolder
+from autotune_nb.study.folder import redact
+from tests.stubs import open_study, package_env, text_below
+
+OWNER = """
+import sys, time
+from autotune_nb.study import StudyFolder
+folder = StudyFolder(sys.argv[1])
+folder.create()
+folder.acquire()
+print("mine", flush=True)
+time.sleep(600)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> StudyFolder:
+    folder = StudyFolder(tmp_path / "study")
+    folder.create()
+    return folder
+
+
+@pytest.fixture
+def owner(folder: StudyFolder) -> Iterator[subprocess.Popen[bytes]]:
+    """Another process that works on the folder."""
+    command = [sys.executable, "-c", OWNER, str(folder.path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, env=package_env()) as process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"mine\n"
+            yield process
+        finally:
+            process.kill()
+
+
+# Whose it is
+
+
+def test_the_second_process_is_told_who_works_on_it(folder: StudyFolder, owner: subprocess.Popen[bytes]) -> None:
+    assert folder.busy
+    with pytest.raises(StudyBusyError, match=rf"pid {owner.pid} on .+ since 20") as caught:
+        folder.acquire()
+    assert "autotune-nb show" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_an_owner_that_is_killed_frees_it(
+    folder: StudyFolder, owner: subprocess.Popen[bytes], number: signal.Signals
+) -> None:
+    owner.send_signal(number)
+    owner.wait(10)
+    assert not folder.busy
+    folder.acquire()
+    try:
+        assert json.loads((folder.path / "run.json").read_text())["pid"] == os.getpid()
+        assert folder.busy
+        assert StudyFolder(folder.path).busy
+    finally:
+        folder.release()
+    assert not folder.busy
+    assert not (folder.path / "run.json").exists()
+
+
+def test_two_handles_of_one_process_exclude_each_other(folder: StudyFolder) -> None:
+    folder.acquire()
+    with pytest.raises(StudyBusyError, match=f"pid {os.getpid()}"):
+        StudyFolder(folder.path).acquire()
+    folder.release()
+    other = StudyFolder(folder.path)
+    other.acquire()
+    other.release()
+
+
+def test_somebody_who_only_looks_does_not_keep_the_owner_out(folder: StudyFolder) -> None:
+    looking = StudyFolder(folder.path)
+    looking._lock.acquire()
+    threading.Timer(0.1, looking._lock.release).start()
+    folder.acquire()
+    folder.release()
+
+
+def test_asking_whether_a_folder_that_is_not_there_is_busy_makes_nothing(tmp_path: Path) -> None:
+    folder = StudyFolder(tmp_path / "missing")
+    assert not folder.busy
+    assert not folder.exists
+    assert not folder.path.exists()
+
+
+def test_a_torn_note_of_the_owner_does_not_hide_that_it_is_busy(folder: StudyFolder) -> None:
+    folder.acquire()
+    (folder.path / "run.json").write_text('{"pid": 1')
+    with pytest.raises(StudyBusyError):
+        StudyFolder(folder.path).acquire()
+    folder.release()
+
+
+# Which task it holds
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("parameters", {"parameters": {"threads": [1, 2]}}),
+        ("workload.concurrency", {"workload": {"scenarios": ["D(16,8)"], "concurrency": [1, 4]}}),
+        ("objective.figure", {"objective": "maximize requests_per_s"}),
+        ("model.id_or_path", {"model": "other.gguf"}),
+        ("engine.args", {"engine": {"kind": "command", "command": "server {port}", "args": {"x": 5}}}),
+        ("limits", {"limits": ["ttft_p99_s <= 1"]}),
+    ],
+)
+def test_another_task_in_the_folder_names_the_field_and_changes_nothing(
+    make_task: Any, folder: StudyFolder, field: str, change: dict[str, Any]
+) -> None:
+    open_study(make_task(), folder)
+    before = (folder.path / "task.json").read_bytes()
+    with pytest.raises(StudyMismatchError, match=f"^{field}") as caught:
+        open_study(make_task(**change), folder)
+    assert "\n" not in str(caught.value)
+    assert (folder.path / "task.json").read_bytes() == before
+
+
+def test_what_changes_no_figure_may_change(make_task: Any, folder: StudyFolder) -> None:
+    first = open_study(make_task(), folder)
+    trial = first.ask()
+    changed = make_task(
+        name="renamed",
+        description="more of it",
+        budget={"trials": 99, "minutes": 5},
+        deadlines={"ready_s": 7},
+        strategy="random",
+    )
+    again = open_study(changed, folder)
+    assert again.id == first.id
+    assert trial is not None
+    assert [t.number for t in again.trials] == [trial.number]
+    assert folder.task() == changed
+
+
+# Writing
+
+
+def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StudyError, match="cannot be written") as caught:
+        StudyFolder(tmp_path / "file" / "study").create()
+    assert "\n" not in str(caught.value)
+
+
+def test_a_read_only_folder_is_one_line(folder: StudyFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS))
+
+    # Root may write anywhere, so the file system's answer is put in its place.
+    monkeypatch.setattr(tempfile, "TemporaryFile", refuse)
+    with pytest.raises(StudyError, match="Read-only file system") as caught:
+        folder.create()
+    assert "--study" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("when", ["opening", "writing", "replacing"])
+def test_a_full_disk_is_one_line_and_leaves_the_old_file_whole(
+    folder: StudyFolder, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    folder.write("results.json", {"old": True})
+    full = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise full
+
+    with monkeypatch.context() as patch:
+        if when == "opening":
+            patch.setattr(tempfile, "mkstemp", refuse)
+        elif when == "writing":
+            patch.setattr(json, "dump", refuse)
+        else:
+            patch.setattr(Path, "replace", refuse)
+        with pytest.raises(StudyError, match=r"results\.json cannot be written: No space left") as caught:
+            folder.write("results.json", {"new": True})
+    assert "\n" not in str(caught.value)
+    assert folder.read("results.json") == {"old": True}
+    assert [file.name for file in folder.path.iterdir()] == ["results.json"]
+
+
+def test_readers_never_see_half_a_file(folder: StudyFolder) -> None:
+    folder.write("results.json", {"n": 0, "text": "x" * 20_000})
+    seen: list[dict[str, Any] | None] = []
+    stop = threading.Event()
+
+    def read() -> None:
+        while not stop.is_set():
+            seen.append(folder.read("results.json"))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    deadline = time.monotonic() + 0.5
+    number = 0
+    while time.monotonic() < deadline:
+        number += 1
+        folder.write("results.json", {"n": number, "text": "x" * 20_000})
+    stop.set()
+    reader.join()
+    assert seen
+    assert all(one is not None and len(one["text"]) == 20_000 for one in seen)
+
+
+# Reading
+
+
+@pytest.mark.parametrize("text", ["", '{"id": "abc"', "[]", "{}", '{"id": 3, "storage": null}', "\x00\x00"])
+def test_a_damaged_study_json_is_one_line_and_is_left_as_it_is(make_task: Any, folder: StudyFolder, text: str) -> None:
+    about = folder.path / "study.json"
+    about.write_text(text)
+    with pytest.raises(StudyError, match=r"study\.json") as caught:
+        open_study(make_task(), folder)
+    assert "\n" not in str(caught.value)
+    assert about.read_text() == text
+
+
+def test_a_damaged_task_is_one_line(make_task: Any, folder: StudyFolder) -> None:
+    with pytest.raises(StudyNotFoundError):
+        folder.task()
+    (folder.path / "task.json").write_text('{"name": "x"}')
+    with pytest.raises(StudyError, match=r"task\.json") as caught:
+        folder.task()
+    assert "\n" not in str(caught.value)
+
+
+# Secrets
+
+
+@pytest.mark.parametrize(
+    "secret", ["plain-hidden", "with/slash-hidden", "with:colon-hidden", "perc%40ent-hidden", "qu?ery-hidden"]
+)
+def test_a_url_loses_its_password_and_nothing_else(secret: str) -> None:
+    assert redact(f"postgresql+psycopg://me:{secret}@host:5432/db?a=b") == (
+        "postgresql+psycopg://me:***@host:5432/db?a=b"
+    )
+
+
+def test_a_password_among_the_options_is_lost_too() -> None:
+    assert redact("postgresql://host/db?user=me&password=hidden&a=b") == "postgresql://host/db?user=me&password=***&a=b"
+    for url in ("sqlite:////a/b@c:d.db", "postgresql://me@host/db", "sqlite:///x.db"):
+        assert redact(url) == url
+
+
+def test_the_password_of_a_storage_is_in_no_file_and_asked_for_again(
+    make_task: Any, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{folder.path / 'study.db'}"
+    real = optuna.storages.get_storage
+    monkeypatch.setattr(
+        "autotune_nb.study.study.optuna.storages.get_storage",
+        lambda _asked: real(url),
+    )
+    task = make_task()
+    for secret in ("s3cr3t-hidden", "s3/cr3t-hidden"):
+        study = open_study(task, folder, storage=f"postgresql://me:{secret}@host/db")
+        study.ask()
+        folder.write_results(study.results(state="running", elapsed_s=1, command=None))
+        assert b"me:***@host" in (folder.path / "study.json").read_bytes()
+        assert not [file for file, data in text_below(folder.path).items() if b"hidden" in data]
+        with pytest.raises(StudyError, match="give --storage again") as caught:
+            open_study(task, folder)
+        assert "hidden" not in str(caught.value)
+
+
+# Artifacts
+
+
+def test_every_try_of_a_trial_has_a_folder_of_its_own(folder: StudyFolder) -> None:
+    first = folder.artifacts(3, 1)
+    assert first == folder.path / "artifacts" / "trial-0003"
+    assert folder.artifacts(3, 2) == first / "attempt-2"
+    # Tried again within one attempt, or left by a study whose database is gone.
+    again = folder.artifacts(3, 1)
+    assert again == first / "attempt-3"
+    assert list(again.iterdir()) == []
+    assert folder.artifacts(12, 2).parent.name == "trial-0012"

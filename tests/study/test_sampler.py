@@ -1,0 +1,131 @@
+"""Every sampler by name, held to the points that are allowed and not yet tried."""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.errors import SetupError
+from autotune_nb.space import SearchSpace, point_key
+from autotune_nb.study import Study
+from autotune_nb.study._sampler import distributions, encode
+from autotune_nb.task import SAMPLERS, Strategy, Task
+from autotune_nb.trial import Trial, TrialState
+from tests.stubs import open_study
+from tests.study.test_study import asked, completed, failed
+
+#: Everything a space may hold, and rules that leave few of its points.
+MIXED: dict[str, Any] = {
+    "parameters": {
+        "a": {"type": "int", "low": 1, "high": 64, "log": True},
+        "b": {"type": "int", "low": 2, "high": 19, "step": 3},
+        "f": {"type": "float", "low": 0.1, "high": 0.9, "step": 0.2},
+        "g": {"type": "float", "low": 0.001, "high": 10.0, "log": True},
+        "c": ["x", "y", None, {"k": 1}],
+        "d": {"type": "bool"},
+    },
+    "rules": ["a <= b", "not d or f < 0.6"],
+    "limits": ["ttft_p99_s <= 0.5"],
+}
+_NEEDS = {"gp": "torch", "cmaes": "cmaes", "qmc": "scipy"}
+BUILDABLE = [
+    name for name in SAMPLERS if name != "grid" and (name not in _NEEDS or importlib.util.find_spec(_NEEDS[name]))
+]
+
+
+def work(study: Study, count: int) -> list[Trial]:
+    """Ask and tell; some fail, some break the limit."""
+    told = []
+    for number in range(count):
+        trial = asked(study)
+        value = float(trial.params.get("a", 3)) * 2  # type: ignore[arg-type]
+        good = completed(trial, value, violation=0.1 if number % 3 == 1 else -0.1)
+        told.append(study.tell(failed(trial) if number % 5 == 4 else good))
+    return told
+
+
+def assert_allowed(task: Task, trials: list[Trial]) -> None:
+    points = [trial.params for trial in trials if not trial.baseline]
+    assert len({point_key(point) for point in points}) == len(points)
+    for point in points:
+        assert task.space.check(point) == point
+
+
+@pytest.mark.parametrize("name", BUILDABLE)
+def test_a_sampler_breaks_no_rule_and_repeats_nothing_beside_a_baseline(
+    make_task: Any, tmp_path: Path, name: str
+) -> None:
+    task = make_task(**MIXED, strategy={"sampler": name, "seed": 5})
+    trials = work(open_study(task, tmp_path), 9)
+    trials += work(open_study(task, tmp_path), 6)
+    assert trials[0].baseline
+    assert len(trials) == 15
+    assert_allowed(task, trials)
+
+
+@pytest.mark.parametrize("name", sorted(_NEEDS))
+def test_a_sampler_whose_package_is_missing_is_named(make_task: Any, tmp_path: Path, name: str) -> None:
+    if importlib.util.find_spec(_NEEDS[name]):
+        pytest.skip(f"{_NEEDS[name]} is installed")
+    with pytest.raises(SetupError, match=f"'{name}'") as caught:
+        open_study(make_task(**MIXED, strategy=name), tmp_path)
+    assert caught.value.field == "strategy.sampler"
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["random", "tpe", "nsgaii"])
+def test_a_small_space_is_tried_whole_and_then_nothing_is_left(make_task: Any, tmp_path: Path, name: str) -> None:
+    task = make_task(
+        parameters={"threads": [1, 2], "parallel": [1, 2, 4]}, rules=["threads <= parallel"], strategy=name
+    )
+    study = open_study(task, tmp_path)
+    trials = work(study, 6)
+    assert_allowed(task, trials)
+    assert study.ask() is None
+
+
+def test_the_same_seed_asks_for_the_same_and_another_for_others(make_task: Any, tmp_path: Path) -> None:
+    def points(seed: int, name: str) -> list[str]:
+        task = make_task(**MIXED, strategy={"sampler": "tpe", "seed": seed})
+        return [point_key(t.params) for t in work(open_study(task, tmp_path / name), 5)]
+
+    assert points(1, "a") == points(1, "b") != points(2, "c")
+
+
+def test_what_runs_now_is_not_asked_for_again(make_task: Any, tmp_path: Path) -> None:
+    task = make_task(parameters={"threads": [1, 2]}, strategy="tpe", budget={"baseline": False})
+    study = open_study(task, tmp_path)
+    first, second = asked(study), asked(study)
+    assert first.params != second.params
+    assert study.ask() is None
+    study.tell(first.with_(state=TrialState.STOPPED))
+    third = study.ask()
+    assert third is not None
+    assert third.params == first.params
+
+
+def test_a_narrow_rule_never_stalls_a_study(make_task: Any, tmp_path: Path) -> None:
+    parameters = {name: {"type": "int", "low": 1, "high": 40} for name in ("a", "b")}
+    engine = {"kind": "command", "command": "server {port}"}
+    task = make_task(engine=engine, model="m", parameters=parameters, rules=["a == b"], budget={"baseline": False})
+    study = open_study(task, tmp_path)
+    assert_allowed(task, [study.tell(completed(asked(study), 1.0)) for _ in range(6)])
+
+
+def test_every_value_of_a_space_fits_its_distribution(make_task: Any) -> None:
+    space: SearchSpace = make_task(**MIXED).space
+    found = distributions(space)
+    for name, parameter in space.parameters.items():
+        for value in parameter.grid() or [parameter.low, parameter.high]:  # type: ignore[union-attr]
+            kept = encode(space, {name: value})[name]
+            assert found[name]._contains(found[name].to_internal_repr(kept)), (name, value)
+
+
+def test_a_samplers_options_reach_it(make_task: Any) -> None:
+    from autotune_nb.study._sampler import base_sampler
+
+    sampler = base_sampler(Strategy(sampler="nsgaii", options={"population_size": 7}))
+    assert sampler._population_size == 7  # type: ignore[attr-defined]

@@ -1,0 +1,293 @@
+"""Starting, watching and finding runs: what a notebook's cells do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb import events
+from autotune_nb.errors import RunError, SetupError, StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError
+from autotune_nb.run import Run, live_run
+from autotune_nb.runner import RunState
+from autotune_nb.session import open_study, tune, with_overrides
+from autotune_nb.study import Study, StudyFolder
+from autotune_nb.task import Task
+from autotune_nb.trial import TrialState
+from tests.stubs import World, in_loop, package_env, text_below, until
+
+WAIT_S = 60.0
+
+
+@pytest.fixture
+def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
+    world = World(tmp_path, task_data)
+    yield world
+    run = live_run(world.folder)
+    if run is not None:
+        run.stop(now=True, wait_s=20)
+    assert run is None, "the test left its run going"
+    until(world.nothing_left, within_s=3)
+
+
+def endless(world: World, **changes: Any) -> Task:
+    """A task whose first trial goes on until it is stopped."""
+    return world.task(before=f"{world.first_level}; sleep 600", trials=5, **changes)
+
+
+def stopped(run: Run) -> Run:
+    run.stop(wait_s=30)
+    assert run.ended
+    return run
+
+
+def test_a_run_starts_at_once_and_has_everything_at_the_end(world: World) -> None:
+    began = time.monotonic()
+    run = tune(world.task(trials=2), study=world.folder)
+    assert time.monotonic() - began < 5
+    assert run.wait(WAIT_S) is run
+    assert run.ended
+    assert run.error is None
+    assert run.state is RunState.FINISHED
+    assert list(run.trials["state"]) == ["complete", "complete"]
+    assert len(run.levels) == 4
+    best = run.best
+    assert best is not None
+    assert best.values == {"output_tokens_per_s": 100.0}
+    assert str(best) == best.command == world.results()["best"]["command"]
+    assert run.results()["elapsed_s"] == pytest.approx(world.results()["elapsed_s"], abs=0.5)
+    assert "finished, 2 complete" in repr(run)
+    assert set(run._repr_mimebundle_()) == {"text/plain", "text/html"}
+    assert not StudyFolder(world.folder).busy
+
+
+def test_awaiting_a_run_gives_it(world: World) -> None:
+    run = tune(world.task(trials=1), study=world.folder)
+
+    async def cell() -> Run:
+        return await run
+
+    assert in_loop(cell()) is run
+    # And once more, after its end.
+    assert in_loop(cell()) is run
+
+
+def test_cancelling_whoever_watches_does_not_stop_the_run(world: World) -> None:
+    run = tune(endless(world), study=world.folder)
+
+    async def cell() -> None:
+        watching = asyncio.ensure_future(_watch(run))
+        await asyncio.sleep(0.05)
+        watching.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await watching
+
+    in_loop(cell())
+    in_loop(cell())
+    until(lambda: world.bench.pids)
+    assert not run.ended
+    assert run.state is RunState.RUNNING
+    stopped(run)
+
+
+async def _watch(run: Run) -> Run:
+    return await run
+
+
+def test_a_run_in_which_nothing_completed_raises_when_awaited_and_when_waited_for(world: World) -> None:
+    run = tune(world.task("say:error:_invalid_value_for_x", "exit:1", trials=1), study=world.folder)
+    with pytest.raises(RunError, match="no trial completed: configuration in deploy") as caught:
+        run.wait(WAIT_S)
+    assert str(world.folder / "artifacts") in str(caught.value)
+    with pytest.raises(RunError):
+        in_loop(_watch(run))
+    assert run.state is RunState.FINISHED
+    assert run.best is None
+    assert run.error is None
+
+
+def test_what_ended_a_run_is_raised_and_kept(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: Any) -> None:
+        raise StudyError("the disk is full")
+
+    monkeypatch.setattr(Study, "tell", full)
+    run = tune(world.task(), study=world.folder)
+    with pytest.raises(StudyError, match="disk is full"):
+        run.wait(WAIT_S)
+    assert run.state is RunState.FAILED
+    assert isinstance(run.error, StudyError)
+    assert not StudyFolder(world.folder).busy
+    assert not world.stub.alive
+
+
+def test_waiting_has_a_deadline_that_does_not_stop_the_run(world: World) -> None:
+    run = tune(endless(world), study=world.folder)
+    with pytest.raises(TimeoutError):
+        run.wait(0.1)
+    assert not run.ended
+    stopped(run)
+
+
+def test_tuning_the_same_folder_twice_attaches(world: World) -> None:
+    task = endless(world)
+    run = tune(task, study=world.folder)
+    assert tune(task, study=str(world.folder)) is run
+    assert tune(with_overrides(task, trials=50), study=world.folder) is run
+    stopped(run)
+    assert live_run(world.folder) is None
+
+
+def test_another_task_does_not_attach_to_a_running_study(world: World) -> None:
+    task = endless(world)
+    run = tune(task, study=world.folder)
+    other = Task.parse({**task.model_dump(), "objective": "maximize requests_per_s"})
+    with pytest.raises(StudyMismatchError, match=r"objective\.figure"):
+        tune(other, study=world.folder)
+    assert not run.ended
+    stopped(run)
+
+
+def test_a_folder_that_another_process_has_is_refused(world: World) -> None:
+    world.folder.mkdir()
+    folder = StudyFolder(world.folder)
+    folder.acquire()
+    try:
+        with pytest.raises(StudyBusyError, match=f"pid {os.getpid()}"):
+            tune(world.task(), study=world.folder)
+    finally:
+        folder.release()
+    assert not (world.folder / "study.json").exists()
+
+
+def test_a_folder_is_free_again_when_its_study_cannot_be_opened(world: World) -> None:
+    task = world.task(trials=1)
+    with pytest.raises(StudyError):
+        tune(task, study=world.folder, storage="nonsense")
+    assert not StudyFolder(world.folder).busy
+    assert tune(task, study=world.folder).wait(WAIT_S).state is RunState.FINISHED
+
+
+def test_a_listener_that_raises_does_not_stop_the_run_and_others_are_told(world: World) -> None:
+    run = tune(endless(world), study=world.folder)
+    told: list[events.Event] = []
+
+    def broken(event: events.Event) -> None:
+        raise ValueError(event)
+
+    run.subscribe(broken)
+    leave = run.subscribe(told.append)
+    stopped(run)
+    assert [e.state for e in told if isinstance(e, events.StateChanged)][-2:] == ["stopping", "stopped"]
+    leave()
+
+
+def test_a_stopped_run_keeps_its_trial_as_stopped(world: World) -> None:
+    run = tune(endless(world), study=world.folder)
+    until(lambda: (world.folder / "artifacts" / "trial-0000" / "genai-bench").is_dir())
+    stopped(run)
+    assert run.state is RunState.STOPPED
+    assert [trial.state for trial in run.history] == [TrialState.STOPPED]
+    assert world.results()["state"] == "stopped"
+    assert not world.stub.alive
+    # Stopped on purpose: nothing completed, and that is no error.
+    assert run.wait(WAIT_S) is run
+
+
+def test_pause_and_resume_are_called_from_any_thread(world: World) -> None:
+    run = tune(world.task(trials=2, before="sleep 0.3"), study=world.folder)
+    until(lambda: run.state is RunState.RUNNING)
+    run.pause()
+    until(lambda: run.state is RunState.PAUSED)
+    until(lambda: [t.state for t in run.history] == [TrialState.COMPLETE])
+    run.resume()
+    assert len(run.wait(WAIT_S).history) == 2
+
+
+def test_going_on_adds_what_is_missing_and_nothing_where_nothing_is(world: World) -> None:
+    task = world.task(trials=2)
+    first = tune(task, study=world.folder).wait(WAIT_S)
+    again = tune(task, study=world.folder).wait(WAIT_S)
+    assert again is not first
+    assert again.history == first.history
+    more = tune(task, study=world.folder, trials=3).wait(WAIT_S)
+    assert more.history[:2] == first.history
+    assert len(more.history) == 3
+
+
+def test_what_is_not_there_yet_is_said_before_anything_is_made(world: World) -> None:
+    with pytest.raises(SetupError) as caught:
+        tune(world.task(), study=world.folder, deploy="ome")
+    assert caught.value.field == "deploy.kind"
+    assert not world.folder.exists()
+
+
+def test_a_study_is_looked_at_while_it_runs_and_after(world: World) -> None:
+    with pytest.raises(StudyNotFoundError):
+        open_study(world.folder)
+    run = tune(endless(world), study=world.folder)
+    until(lambda: run.history)
+    seen = open_study(world.folder)
+    assert seen["state"] == "running"
+    assert [trial["state"] for trial in seen["trials"]] == ["running"]
+    stopped(run)
+    assert open_study(world.folder)["state"] == "stopped"
+    done = tune(world.task(trials=1), study=world.folder).wait(WAIT_S)
+    after = open_study(world.folder)
+    assert after["state"] == "finished"
+    assert {**after, "elapsed_s": 0} == {**done.results(), "elapsed_s": 0}
+    # The study's own port is not asked of the command to paste.
+    assert after["best"]["command"] == world.results()["best"]["command"]
+
+
+def test_secrets_of_the_environment_are_in_no_file_of_the_study(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("MODEL_API_KEY", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "FOO_PASSWORD"):
+        monkeypatch.setenv(name, "hidden-value")
+    tune(world.task(trials=1, before="env"), study=world.folder).wait(WAIT_S)
+    files = text_below(world.folder)
+    assert any(b"PATH=" in data for data in files.values())
+    assert not [file for file, data in files.items() if b"hidden-value" in data]
+
+
+KILLED = """
+import json, sys, time
+from pathlib import Path
+import autotune_nb as at
+task = at.Task.parse(json.loads(Path(sys.argv[1]).read_text()))
+run = at.tune(task, study=sys.argv[2])
+print("started", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_process_killed_in_the_middle_loses_no_finished_trial_and_leaves_nothing(
+    world: World, tmp_path: Path
+) -> None:
+    # Its first trial completes, its second one hangs in the middle of its load.
+    second = (
+        f'if [ $(wc -l < "{world.bench.script.parent}/bench-pids") -eq 2 ]; then {world.first_level}; sleep 600; fi'
+    )
+    task = world.task("family", "away", trials=3, before=second)
+    (tmp_path / "task.json").write_text(json.dumps(task.model_dump(mode="json")))
+    argv = [sys.executable, "-c", KILLED, str(tmp_path / "task.json"), str(world.folder)]
+    with subprocess.Popen(argv, stdout=subprocess.PIPE, env=package_env()) as process:
+        until(lambda: len(world.bench.pids) == 2, within_s=30)
+        until(lambda: list((world.folder / "artifacts" / "trial-0001").glob("genai-bench/*.json")))
+        process.send_signal(signal.SIGKILL)
+    until(lambda: not world.stub.alive)
+    seen = open_study(world.folder)
+    assert seen["state"] == "interrupted"
+    assert [trial["state"] for trial in seen["trials"]] == ["complete", "interrupted"]
+    run = tune(task, study=world.folder).wait(WAIT_S)
+    assert [trial.state for trial in run.history] == [TrialState.COMPLETE] * 3
+    assert run.history[0].to_dict() == seen["trials"][0]
+    assert dict(run.history[1].params) == seen["trials"][1]["params"]
+    assert [trial.attempts for trial in run.history] == [1, 2, 1]

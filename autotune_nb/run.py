@@ -127,7 +127,6 @@ class Run:
             benchmark = GenaiBench(
                 task,
                 backend=engine.backend,
-                tokenizer=task.model.tokenizer or str(folder.path / "model" / "tokenizer"),
                 engine=engine.metrics_engine,
                 labels=labels,
             )

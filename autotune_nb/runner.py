@@ -140,7 +140,7 @@ class Runner:
             return
         # The model is written and the benchmark is warmed before anything is measured.
         await self._deployer.prepare()
-        await self._benchmark.prepare()
+        await self._benchmark.prepare(self._deployer.tokenizer)
         machine = await asyncio.to_thread(machine_fingerprint)
         self._fingerprint = {
             **machine,

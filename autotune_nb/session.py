@@ -82,6 +82,10 @@ def open_study(study: str | Path, *, storage: str | None = None) -> dict[str, An
     best = view.best
     deployer = LocalDeployer(task, engine, study_id=view.id, folder=folder.path)
     command = shlex.join(deployer.command(best.params)) if best is not None else None
+    told = kept.get("best") if kept else None
+    if best is not None and told and told["number"] == best.number:
+        # As the run itself told it: this process may stand in another folder, or lack the engine.
+        command = told["command"]
     results = view.results(state=state, elapsed_s=view.elapsed_s, command=command)
     for trial in results["trials"]:
         if busy and trial["state"] == TrialState.INTERRUPTED:

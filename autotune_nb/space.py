@@ -229,7 +229,7 @@ class SearchSpace:
         if self.random_point(rng) is not None:
             # Some more, so that a rule which cannot be evaluated everywhere is told now, not in the middle of a study.
             for _ in range(200):
-                self.random_point(rng)
+                self.broken_rule({name: parameter.random(rng) for name, parameter in self.parameters.items()})
             return
         alone = [
             rule for rule in self.rules if SearchSpace(self.parameters, (rule,)).random_point(random.Random(0)) is None

@@ -37,7 +37,7 @@ class Watched(Runner):
         self.seen: list[events.Event] = []
         bus.subscribe(self.seen.append)
         deployer = deployer_for(task, study.folder.path, study_id=study.id)
-        benchmark = GenaiBench(task, backend="vllm", tokenizer="", engine=None, labels={})
+        benchmark = GenaiBench(task, backend="vllm", engine=None, labels={})
         super().__init__(study, deployer, benchmark, bus)
 
     def of(self, kind: type[Any]) -> list[Any]:

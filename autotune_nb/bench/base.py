@@ -24,8 +24,11 @@ class BenchRequest:
 class Benchmark(Protocol):
     """Measures a server under a workload, one level after the other."""
 
-    async def prepare(self) -> None:
-        """Pay what is paid once a study. Raises SetupError where the benchmark cannot run here."""
+    async def prepare(self, tokenizer: str = "") -> None:
+        """Pay what is paid once a study, for a tokenizer's folder or hub name where that is known by now.
+
+        Raises SetupError where the benchmark cannot run here.
+        """
 
     def measure(self, request: BenchRequest) -> AsyncGenerator[Measurement, None]:
         """Yield each level's measurement as it lands, invalid ones with their reason.

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import math
+import os
 import re
 from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
@@ -28,11 +29,11 @@ _SERVED_LOCALLY = "no-key"
 class GenaiBench:
     """Measures with genai-bench: imported once a study, one forked child a trial."""
 
-    def __init__(self, task: Task, *, backend: str, tokenizer: str, engine: str | None, labels: dict[str, str]) -> None:
+    def __init__(self, task: Task, *, backend: str, engine: str | None, labels: dict[str, str]) -> None:
         self._task = task
         self._backend = task.benchmark.backend or backend
         self._engine = engine
-        self._tokenizer = tokenizer
+        self._tokenizer = ""
         self._labels = labels
         self._executable = ""
         self._python: str | None = None
@@ -44,7 +45,12 @@ class GenaiBench:
             min_completed_requests=min(workload.min_completed_requests, workload.requests_per_level),
         )
 
-    async def prepare(self) -> None:
+    async def prepare(self, tokenizer: str = "") -> None:
+        is_here = await asyncio.to_thread(os.path.isdir, tokenizer)
+        if is_here:
+            # A tokenizer that is here is loaded without asking the hub for a newer one.
+            self._labels = {**self._labels, "HF_HUB_OFFLINE": "1"}
+        self._tokenizer = tokenizer
         self._executable = find_genai_bench(self._task.benchmark.executable)
         self._python = python_of(self._executable)
         if self._python is not None:
@@ -161,13 +167,19 @@ class GenaiBench:
             missing = [level for level in expected if level not in landed]
             if not missing:
                 return
-            if ended:
-                raise _missing(missing, process.exit_code, folder, log)
+            # Levels run one after the other: one that a later level has passed will never land.
+            passed = missing if ended else [level for level in missing if _passed(level, landed, expected)]
+            if passed:
+                raise _missing(passed, process.exit_code, folder, log)
             if asyncio.get_running_loop().time() > deadline:
                 raise _late(missing, deadline_s, log)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
                     await process.wait()
+
+
+def _passed(level: Level, landed: set[Level], expected: list[Level]) -> bool:
+    return any(later in landed for later in expected[expected.index(level) :])
 
 
 class QuietTime:
@@ -234,13 +246,14 @@ def _late(missing: list[Level], deadline_s: float, log: Path) -> MeasurementErro
 def _missing(missing: list[Level], code: int | None, folder: Path, log: Path) -> MeasurementError:
     torn = [file.name for file in folder.glob("*_time_*.json") if read_level(file) is None] if folder.is_dir() else []
     reason = f"; {', '.join(torn)} is cut short" if torn else ""
+    ending = "went on and gave" if code is None else f"ended with code {code} and gave"
     errors = _request_errors(folder)
     if errors:
         reason += f"; its requests failed: {errors}"
     failure = Failure(
         FailureKind.MEASUREMENT,
         "benchmark",
-        f"genai-bench ended with code {code} and gave no figures for {_names(missing)}{reason}",
+        f"genai-bench {ending} no figures for {_names(missing)}{reason}",
         tuple(_log_lines(log)),
         "a level may have had no time to complete a request, or the server answered none: see engine.log",
     )
@@ -260,7 +273,9 @@ def _request_errors(folder: Path) -> str:
     return ""
 
 
-_PLAIN = re.compile(r"has NoneType value in metric|Options you provided|^\s*$")
+#: What genai-bench says of a run that went wrong, and not of its plots and sheets.
+_TELLING = re.compile(r"^(WARNING|ERROR|CRITICAL)\b|^\w[\w.]*(Error|Exception)\b|^Error: |‼|🚨", re.IGNORECASE)
+_OF_REPORTS = re.compile(r"experiment_loader|plot_report|excel_report|has NoneType value in metric|^\s*$")
 
 
 def _log_lines(log: Path) -> list[str]:
@@ -268,6 +283,6 @@ def _log_lines(log: Path) -> list[str]:
         lines = log.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return []
-    lines = [line for line in lines if not _PLAIN.search(line)]
-    bad = [line for line in lines if re.search(r"error|exception|warning|‼|🚨", line, re.IGNORECASE)]
-    return [line[:300] for line in (bad or lines)[-6:]]
+    lines = [line for line in lines if not _OF_REPORTS.search(line)]
+    telling = [line for line in lines if _TELLING.search(line)]
+    return [line[:300] for line in (telling or lines)[-6:]]

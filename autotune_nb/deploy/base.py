@@ -54,6 +54,10 @@ class Deployer(Protocol):
     async def prepare(self) -> None:
         """Once before the first trial. Raises SetupError where no trial can run here."""
 
+    @property
+    def tokenizer(self) -> str:
+        """The folder or hub name of the tokenizer that requests' tokens are counted with; known once prepared."""
+
     async def sweep(self) -> list[str]:
         """Remove what an earlier process of this study left behind; one line for each thing removed."""
 

@@ -85,6 +85,10 @@ class LocalDeployer:
         if self._gpus.total is not None and need > self._gpus.total:
             raise SetupError(f"{need} GPUs a trial, but only {self._gpus.total} are given", field="deploy.gpus")
 
+    @property
+    def tokenizer(self) -> str:
+        return self._tokenizer
+
     async def sweep(self) -> list[str]:
         return await asyncio.to_thread(kill_labelled, self._study_id)
 
@@ -127,8 +131,7 @@ class LocalDeployer:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        words = [line for line in output.decode(errors="replace").splitlines() if "version" in line.lower() or line]
-        told = [line for line in words if any(c.isdigit() for c in line)]
+        told = [line for line in output.decode(errors="replace").splitlines() if any(c.isdigit() for c in line)]
         return told[0].strip()[:120] if told and process.returncode == 0 else None
 
     @contextlib.asynccontextmanager

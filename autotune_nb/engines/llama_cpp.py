@@ -67,8 +67,8 @@ LLAMA_CPP = Engine(
         Flag(
             "ubatch_size",
             "int",
-            "physical batch of prompt tokens",
-            default=512,
+            # Its default has no place in a rule: the server cuts it to the logical batch.
+            "physical batch of prompt tokens; default 512, at most batch_size",
             low=32,
             high=8192,
             log=True,

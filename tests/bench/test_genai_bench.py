@@ -46,7 +46,7 @@ SECRETS = {
 
 
 def bench_for(task: Task, **changes: Any) -> GenaiBench:
-    options: dict[str, Any] = {"backend": "vllm", "tokenizer": "", "engine": None, "labels": {}, **changes}
+    options: dict[str, Any] = {"backend": "vllm", "engine": None, "labels": {}, **changes}
     return GenaiBench(task, **options)
 
 
@@ -413,7 +413,7 @@ def test_the_real_genai_bench_measures_a_real_llama_cpp_server(
         monkeypatch.setenv(name, value)
     task = make_task(model=str(small_model))
     tokenizer = str(small_model.parent / "tokenizer")
-    benchmark = bench_for(task, tokenizer=tokenizer)
+    benchmark = bench_for(task)
     deployer = deployer_for(task, tmp_path)
 
     async def against_llama() -> None:
@@ -447,7 +447,7 @@ def test_the_real_genai_bench_measures_a_real_llama_cpp_server(
         )
         recorder = Recorder()
         server = await recorder.start()
-        other = bench_for(one_level, tokenizer=tokenizer)
+        other = bench_for(one_level)
         other._executable, other._python, other._helper = benchmark._executable, benchmark._python, benchmark._helper
         request = request_in(tmp_path / name, url=recorder.url, tokenizer=tokenizer)
         try:
@@ -475,3 +475,11 @@ def test_the_real_genai_bench_measures_a_real_llama_cpp_server(
     everything = b"".join(text_below(tmp_path).values())
     assert b"no-key" in everything
     assert b"hidden" not in everything
+
+
+def test_a_level_that_was_passed_over_ends_the_run_at_once(fake: FakeBench, faked: Any, tmp_path: Path) -> None:
+    second = level_file(2)
+    benchmark = faked({second: level_data(concurrency=2)}, after="sleep 600")
+    failure = failure_of(benchmark, tmp_path / "t")
+    assert "went on and gave no figures for" in failure.message
+    assert "concurrency 1" in failure.message

@@ -4,14 +4,13 @@ VENV := .venv
 BIN := $(VENV)/bin
 # uv installs in seconds what pip resolves in minutes; it comes from the package index like everything else.
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
-STUDY ?= runs/quickstart
 WORKERS ?= 2
 PYTEST ?=
 
 .PHONY: demo test lab bench check format constraints clean
 
 demo: $(VENV)/.demo
-	$(BIN)/autotune-nb demo --study $(STUDY)
+	$(BIN)/autotune-nb demo $(if $(STUDY),--study $(STUDY))
 
 test: check
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import sys
@@ -108,10 +109,10 @@ def schema() -> None:
 
 
 @cli.command()
-@click.option("--study", type=_STUDY, default=Path("runs/quickstart"), show_default=True, help="The study's folder.")
+@click.option("--study", type=_STUDY, help="The study's folder; default: the next free one, as runs/quickstart.")
 @click.option("--task", type=click.Path(path_type=Path), help="Another task than the quickstart's.")
 @click.option("--trials", type=click.IntRange(min=1), help="How many trials in all.")
-def demo(study: Path, task: Path | None, trials: int | None) -> None:
+def demo(study: Path | None, task: Path | None, trials: int | None) -> None:
     """Tune a real llama.cpp server on this machine through the quickstart notebook."""
     from autotune_nb.resources import shared_folder
 
@@ -120,6 +121,7 @@ def demo(study: Path, task: Path | None, trials: int | None) -> None:
     file = task or source / "tasks" / "quickstart.yaml"
     if not file.is_file():
         _fail(2, TaskError(f"there is no task file {str(file)!r}"))
+    study = study or _next_study(Path("runs"), "quickstart")
     click.echo(f"tuning llama.cpp's server as {file} says; the study is kept in {study}")
     click.echo("the model's weights are random: its text is noise, its speed is real\n")
     parameters = {"task": str(file.absolute()), "study": str(study.absolute())}
@@ -132,6 +134,18 @@ def demo(study: Path, task: Path | None, trials: int | None) -> None:
     with _usage_errors():
         click.echo(_table(open_study(study)))
     click.echo(f"\nthe chart and the whole story: {study / 'quickstart.html'}")
+
+
+def _next_study(folder: Path, name: str) -> Path:
+    """The first folder whose study is not finished yet: one that was cut short goes on."""
+    for number in itertools.count(1):
+        study = folder / (name if number == 1 else f"{name}-{number}")
+        try:
+            if json.loads((study / "results.json").read_text(encoding="utf-8"))["state"] != "finished":
+                return study
+        except (OSError, ValueError, KeyError):
+            return study
+    raise AssertionError
 
 
 def _execute(notebook: Path, output: Path, parameters: dict[str, str], *, html: bool) -> None:

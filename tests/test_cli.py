@@ -12,7 +12,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from autotune_nb.cli import cli
+from autotune_nb.cli import _next_study, cli
 from autotune_nb.resources import shared_folder
 
 
@@ -127,3 +127,11 @@ def test_every_command_explains_itself() -> None:
         result = call(command, "--help")
         assert result.exit_code == 0
         assert result.stdout.startswith("Usage:")
+
+
+def test_the_demo_takes_the_next_folder_once_a_study_is_finished(tmp_path: Path) -> None:
+    assert _next_study(tmp_path, "q").name == "q"
+    for name, state in (("q", "finished"), ("q-2", "stopped")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps({"state": state}))
+    assert _next_study(tmp_path, "q").name == "q-2"

@@ -274,6 +274,8 @@ class Runner:
         self._over = time.monotonic()
         with contextlib.suppress(AutotuneError):
             self._keep()
+        with contextlib.suppress(AutotuneError):
+            await self._stored(self.study.close)
 
     async def _stored(self, call: Callable[[], T]) -> T:
         """Run a call on the study in a thread, one at a time: a database may take its time."""

@@ -189,6 +189,15 @@ class Study:
             "elapsed_s": round(elapsed_s, 3),
         }
 
+    def close(self) -> None:
+        """Give the database's connections back; what is in memory can still be read."""
+        storage = self._study._storage
+        with _storage_errors():
+            storage.remove_session()
+            engine = getattr(getattr(storage, "_backend", storage), "engine", None)
+            if engine is not None:
+                engine.dispose()
+
     def _load(self) -> None:
         with _storage_errors():
             frozen = self._study.get_trials(deepcopy=False)

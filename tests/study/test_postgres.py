@@ -1,0 +1,83 @@
+"""A study in a real PostgreSQL, as a team keeps it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.deploy.local import free_port
+from autotune_nb.errors import StudyError
+from autotune_nb.score import Score
+from autotune_nb.study import Study, StudyFolder
+from autotune_nb.trial import TrialState
+from tests.stubs import text_below
+
+SECRET = "hush-hush"
+
+
+def binaries() -> Path | None:
+    """Where initdb is: on the PATH, or where Debian puts it."""
+    found = shutil.which("initdb")
+    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
+    return Path(found).parent if found else debian[-1].parent if debian else None
+
+
+@pytest.fixture(scope="module")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A server of the test's own on the loopback; its URL, with a password in it."""
+    pytest.importorskip("psycopg")
+    folder = binaries()
+    if folder is None:
+        pytest.skip("no PostgreSQL server here: apt-get install postgresql brings one")
+    # The server refuses to run as root.
+    user: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
+    data = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True, **user).stdout.strip())
+    password = data.with_suffix(".password")
+    password.write_text(SECRET)
+    password.chmod(0o644)
+    run: dict[str, Any] = {"check": True, "capture_output": True, "cwd": "/", **user}
+    auth = ["--auth", "scram-sha-256", "--username", "team", "--pwfile", password]
+    subprocess.run([folder / "initdb", "--pgdata", data, "--no-sync", *auth], **run)
+    port = free_port("127.0.0.1")
+    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data} -c fsync=off"
+    subprocess.run([folder / "pg_ctl", "-D", data, "-o", options, "-l", data / "log", "-w", "start"], **run)
+    yield f"postgresql://team:{SECRET}@127.0.0.1:{port}/postgres"
+    subprocess.run([folder / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], **run)
+    shutil.rmtree(data)
+    password.unlink()
+
+
+def test_a_study_lives_in_postgres_and_its_password_nowhere_else(postgres: str, make_task: Any, tmp_path: Path) -> None:
+    task = make_task(strategy="random", budget={"baseline": False})
+
+    def opened(folder: StudyFolder, storage: str | None) -> Study:
+        folder.acquire()
+        try:
+            study = Study.open(task, task.space, folder, storage=storage)
+            study.settle()
+            return study
+        finally:
+            folder.release()
+
+    folders = [tmp_path / "mine", tmp_path / "yours"]
+    for path in folders:
+        path.mkdir()
+    mine, yours = (opened(StudyFolder(path), postgres) for path in folders)
+    trial = mine.ask()
+    assert trial is not None
+    mine.tell(trial.with_(state=TrialState.COMPLETE, score=Score({task.goal.figure: 5.0})))
+    # Two studies of one name share a database, not their trials.
+    assert yours.trials == ()
+    again = opened(StudyFolder(folders[0]), postgres)
+    assert [t.score.value for t in again.trials if t.score] == [5.0]
+    with pytest.raises(StudyError, match="password is not written down"):
+        opened(StudyFolder(folders[0]), None)
+    assert not [name for name, text in text_below(tmp_path).items() if SECRET.encode() in text]
+    for study in (mine, yours, again):
+        study.close()

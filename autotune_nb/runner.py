@@ -135,7 +135,7 @@ class Runner:
             self._notice(line)
         for line in await self._deployer.sweep():
             self._notice(line)
-        self._keep()
+        await self._keep()
         if self._spent():
             return
         # The model is written and the benchmark is warmed before anything is measured.
@@ -245,7 +245,7 @@ class Runner:
     async def _keep_ended(self, ended: Trial) -> None:
         ended = await self._stored(lambda: self.study.tell(ended))
         await self._stored(lambda: self.study.keep_elapsed(self.elapsed_s))
-        self._keep()
+        await self._keep()
         best = self.study.best
         self.bus.publish(events.TrialEnded(ended, is_best=best is not None and best.number == ended.number))
 
@@ -273,7 +273,7 @@ class Runner:
         await uncancelled(self._benchmark.close())
         self._over = time.monotonic()
         with contextlib.suppress(AutotuneError):
-            self._keep()
+            await self._keep()
         with contextlib.suppress(AutotuneError):
             await self._stored(self.study.close)
 
@@ -282,9 +282,10 @@ class Runner:
         async with self._storage:
             return await uncancelled(asyncio.to_thread(call))
 
-    def _keep(self) -> None:
+    async def _keep(self) -> None:
         self.trials = self.study.trials
-        self.study.folder.write_results(self.results())
+        # In a thread too: with thousands of trials it is megabytes.
+        await self._stored(lambda: self.study.folder.write_results(self.results()))
 
     def _set(self, state: RunState) -> None:
         self.state = state

@@ -43,14 +43,13 @@ def run(task: Path, study: Path, storage: str | None, trials: int | None, deploy
     Exits 0 when at least one trial completed, 1 when none did, 2 for a wrong task or usage. Ctrl-C stops: the running
     trials are taken down and the next run goes on from here; a second Ctrl-C kills the engines at once.
     """
-    from autotune_nb.progress import ProgressLines
     from autotune_nb.session import tune, with_overrides
     from autotune_nb.task import Task
 
     with _usage_errors(), _notes():
         asked = with_overrides(Task.load(task), trials=trials, deploy=deploy)
         started = tune(asked, study=study, storage=storage)
-    started.subscribe(ProgressLines(asked.goal, asked.num_trials, _say))
+    started.subscribe(started.progress_lines(_say))
     error = _wait(started)
     results = started.results()
     completed = any(trial["state"] == "complete" for trial in results["trials"])
@@ -62,7 +61,9 @@ def run(task: Path, study: Path, storage: str | None, trials: int | None, deploy
         click.echo(json.dumps(results))
     else:
         click.echo(started.report().text())
-        click.echo(f"results: {started.folder / 'results.json'}", err=True)
+        _say(f"results: {started.folder / 'results.json'}")
+    if results["state"] == "stopped":
+        _say("stopped; the same command goes on from here")
     if error is not None and isinstance(error, SetupError | TaskError) and not results["trials"]:
         sys.exit(2)
     sys.exit(0 if completed else 1)
@@ -105,7 +106,8 @@ def schema() -> None:
     """Print the JSON Schema of a task file."""
     from autotune_nb.task import Task
 
-    click.echo(json.dumps(Task.model_json_schema(), indent=2))
+    dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
+    click.echo(json.dumps({**dialect, **Task.model_json_schema()}, indent=2))
 
 
 @cli.command()
@@ -207,11 +209,14 @@ def _notes() -> Iterator[None]:
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        yield
+        try:
+            yield
+        finally:
+            for warning in caught:
+                if issubclass(warning.category, PrototypeWarning):
+                    _say(f"note: {warning.message}")
     for warning in caught:
-        if issubclass(warning.category, PrototypeWarning):
-            _say(f"note: {warning.message}")
-        else:
+        if not issubclass(warning.category, PrototypeWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
@@ -232,45 +237,39 @@ def _table(results: dict[str, Any]) -> str:
     for trial in trials:
         mark = "*" if best is not None and trial["number"] == best["number"] else " "
         lines.append(f"{mark}{trial['number']:>4}  {_told(trial, top)}")
-        if trial["failure"]:
-            lines += [f"{'':>11}| {line}" for line in trial["failure"]["log_lines"][:2]]
+        failure = trial["failure"]
+        if failure:
+            lines += [f"{'':>7}{failure['kind'].replace('_', ' ')} in {failure['phase']}: {failure['message']}"]
+            lines += [f"{'':>7}| {line}" for line in failure["log_lines"][:2]]
+            lines += [f"{'':>7}try: {failure['hint']}"] if failure["hint"] else []
     lines.append("")
     if best is None:
-        return "\n".join([*lines, "no best configuration: no trial completed and kept every limit"])
+        complete = sum(1 for trial in trials if trial["state"] == "complete")
+        nothing = f"none of the {complete} complete trials keeps every limit" if complete else "no trial has completed"
+        return "\n".join([*lines, f"no best configuration: {nothing}"])
     figure, value = next(iter(best["values"].items()))
+    level = next(trial["level"] for trial in trials if trial["number"] == best["number"])
     default = next((t for t in trials if t["baseline"] and t["state"] == "complete"), None)
     against = ""
     if default is not None and default["number"] == best["number"]:
-        against = ", the engine's default configuration: nothing tried beats it"
+        against = ": the engine's default configuration"
     elif default is not None and default["values"][figure]:
         base = default["values"][figure]
         times = f"{value / base:.2f} times the engine's default"
         against = f", {times} ({value_text(base, figure)})"
-    return "\n".join(
-        [
-            *lines,
-            f"best is trial {best['number']} with {value_text(value, figure)} ({figure}){against}",
-            "",
-            best["command"] or "",
-        ]
-    )
+    told = f"best is trial {best['number']} with {value_text(value, figure)} ({figure}, under {level}){against}"
+    return "\n".join([*lines, told, "", best["command"] or ""])
 
 
 def _told(trial: dict[str, Any], top: float) -> str:
     params = " ".join(f"{name}={value}" for name, value in trial["params"].items() if value is not None)
-    params = "the engine's default configuration" if trial["baseline"] else params
+    params = params if params and not trial["baseline"] else "the engine's default configuration"
     for figure, value in trial["values"].items():
         broken = [name for name, violation in trial["limits"].items() if violation > 0]
         note = f"  breaks {', '.join(broken)}" if broken else ""
         bar = "█" * round(_BAR * value / top) if top else ""
         return f"{value_text(value, figure):>16} {bar:<{_BAR}}  {params}{note}"
-    failure = trial["failure"]
-    said = (
-        f"{trial['state']}: {failure['kind']} in {failure['phase']}: {failure['message']}"
-        if failure
-        else trial["state"]
-    )
-    return f"{said}  {params}"
+    return f"{trial['state']:>16} {'':<{_BAR}}  {params}"
 
 
 def main() -> None:

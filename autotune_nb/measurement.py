@@ -130,11 +130,13 @@ class Validity:
             )
         if completed < self.min_completed_requests:
             found.append(
-                f"only {completed} requests completed, at least {self.min_completed_requests} are needed: "
+                f"only {completed} request{'s' * (completed != 1)} completed, at least "
+                f"{self.min_completed_requests} are needed: "
                 "give the level more seconds or requests"
             )
         if unusable:
-            found.append(f"no usable number for {', '.join(unusable)}")
+            more = f" and {len(unusable) - 3} more figures" if len(unusable) > 4 else ""
+            found.append(f"no usable number for {', '.join(unusable[: 3 if more else 4])}{more}")
         broken = [name for name, value in figures.items() if not math.isfinite(value) or value < 0]
         if broken:
             found.append(f"not finite or negative: {', '.join(sorted(broken))}")

@@ -31,11 +31,17 @@ def execute(
     ``say`` gets every line of progress. Returns the files written. Raises RunError where a cell fails, a run in it
     failed, or a run was left unawaited; the executed notebook is written all the same.
     """
+    import nbformat
     import papermill
     from papermill.exceptions import PapermillException
 
     if not notebook.is_file():
         raise SetupError(f"there is no notebook {str(notebook)!r}")
+    try:
+        nbformat.read(notebook, as_version=4)
+    except (ValueError, AttributeError, nbformat.validator.ValidationError, OSError) as error:
+        told = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise SetupError(f"{str(notebook)!r} is no notebook: {told}") from None
     _prepare(output)
     logging.getLogger("papermill").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="autotune_nb-") as work:

@@ -21,12 +21,14 @@ LEDGER_VARIABLE = "AUTOTUNE_NB_LEDGER"
 class ProgressLines:
     """Turns events into lines. ``say`` gets each line, without its end."""
 
-    def __init__(self, objective: Objective, num_trials: int | None, say: Callable[[str], None]) -> None:
+    def __init__(
+        self, objective: Objective, num_trials: int | None, say: Callable[[str], None], *, num_finished: int = 0
+    ) -> None:
         self._objective = objective
-        self._of = f"/{num_trials}" if num_trials else ""
+        self._of = f" of {num_trials}" if num_trials else ""
         self._say = say
         self._began = time.monotonic()
-        self._number = 0
+        self._started = num_finished
 
     def __call__(self, event: events.Event) -> None:
         line = self._line(event)
@@ -41,9 +43,10 @@ class ProgressLines:
             case events.StateChanged(state="starting" | "stopping" | "paused" | "stopped" as state):
                 return f"the run is {state}"
             case events.TrialStarted(trial=trial):
-                return f"trial {trial.number}{self._of}: {params_text(trial)}"
+                self._started += 1
+                return f"trial {trial.number} ({self._started}{self._of}): {params_text(trial)}"
             case events.LevelMeasured(number=number, measurement=measured, index=index, count=count):
-                return f"trial {number}   level {index}/{count}  {level_text(measured)}"
+                return f"trial {number}   level {index}/{count}  {level_text(measured, self._objective)}"
             case events.TrialEnded(trial=trial, is_best=is_best):
                 return self._ended(trial, is_best)
         return None

@@ -112,7 +112,7 @@ class Run:
         if self._ledger is not None:
             ledger = self._ledger
             self._enter({"event": "started"})
-            lines = ProgressLines(self._task.goal, self._task.num_trials, lambda line: ledger.enter({"line": line}))
+            lines = self.progress_lines(lambda line: ledger.enter({"line": line}))
             self._bus.subscribe(lines)
         self._loop.submit(self._work())
         self._begun.wait()
@@ -231,6 +231,10 @@ class Run:
     def subscribe(self, listener: events.Listener) -> Callable[[], None]:
         """Be told every event from now on, in the run's thread; what is returned ends it."""
         return self._bus.subscribe(listener)
+
+    def progress_lines(self, say: Callable[[str], None]) -> ProgressLines:
+        """A listener that says every event in a line of text."""
+        return ProgressLines(self._task.goal, self._task.num_trials, say, num_finished=self._study.num_finished)
 
     def stop(self, *, now: bool = False, wait_s: float = 0.0) -> None:
         """Take the running trials down and start no more; with ``now`` engines are killed at once.

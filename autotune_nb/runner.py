@@ -21,6 +21,7 @@ from autotune_nb.errors import AutotuneError, FailureKind, StudyError, TrialErro
 from autotune_nb.measurement import Measurement
 from autotune_nb.score import Score, score
 from autotune_nb.study import Study, machine_fingerprint
+from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
 
 T = TypeVar("T")
@@ -81,7 +82,7 @@ class Runner:
             if not self._preparing.cancelled():
                 self._preparing.result()
                 if not self._stopping.is_set():
-                    self._set(RunState.RUNNING)
+                    self._set(RunState.RUNNING if self._going.is_set() else RunState.PAUSED)
                     await self._work()
             self._set(RunState.STOPPED if self._stopping.is_set() else RunState.FINISHED)
         except asyncio.CancelledError:
@@ -112,13 +113,14 @@ class Runner:
 
     async def pause(self) -> None:
         """Start no more trials until ``resume``; the running ones go on."""
-        if self.state is RunState.RUNNING:
+        if self.state in (RunState.STARTING, RunState.RUNNING):
             self._going.clear()
-            self._set(RunState.PAUSED)
+            if self.state is RunState.RUNNING:
+                self._set(RunState.PAUSED)
 
     async def resume(self) -> None:
+        self._going.set()
         if self.state is RunState.PAUSED:
-            self._going.set()
             self._set(RunState.RUNNING)
 
     def results(self) -> dict[str, Any]:
@@ -138,6 +140,8 @@ class Runner:
         await self._keep()
         if self._spent():
             return
+        for line in _advice(self._task):
+            self._notice(line)
         # The model is written and the benchmark is warmed before anything is measured.
         await self._deployer.prepare()
         await self._benchmark.prepare(self._deployer.tokenizer)
@@ -293,6 +297,16 @@ class Runner:
 
     def _notice(self, text: str) -> None:
         self.bus.publish(events.Notice(text))
+
+
+def _advice(task: Task) -> list[str]:
+    """What a user may not have meant, said before the first trial."""
+    if task.goal.direction == "minimize" and task.goal.level is None and len(task.workload.levels) > 1:
+        return [
+            f"{task.goal.figure} is read at the best of {len(task.workload.levels)} levels, for a latency the easiest "
+            "load; objective.at names another"
+        ]
+    return []
 
 
 @dataclass

@@ -31,7 +31,7 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         row["level"] = str(trial.score.level) if trial.score and trial.score.level else None
         for limit in limits:
             row[limit] = trial.score.limits.get(limit) if trial.score else None
-        row["feasible"] = trial.feasible
+        row["feasible"] = trial.feasible if trial.score else None
         row["seconds"] = round(sum(trial.seconds.values()), 1)
         row["failure"] = str(trial.failure) if trial.failure else None
         rows.append(row)
@@ -90,22 +90,36 @@ def value_text(value: float, figure: str) -> str:
     return f"{value:.4g}"
 
 
-def level_text(measured: Measurement) -> str:
-    """A level's figures in one line."""
+def level_text(measured: Measurement, objective: Objective | None = None) -> str:
+    """A level's figures in one line, with the objective's own and the limits it breaks."""
     f = measured.figures
     if not measured.valid:
         return f"{measured.level}: invalid, {'; '.join(measured.problems)}"
-    parts = []
-    if "output_tokens_per_s" in f:
-        parts.append(f"{f['output_tokens_per_s']:.4g} tokens/s")
-    for name, word in (
-        ("ttft_p99_s", "TTFT p99"),
-        ("tpot_mean_s", "TPOT"),
-        ("e2e_latency_mean_s", "latency"),
-    ):
-        if name in f:
-            parts.append(f"{word} {value_text(f[name], name)}")
-    return f"{measured.level}: {', '.join(parts)}"
+    names = {
+        "output_tokens_per_s": "",
+        "ttft_p99_s": "TTFT p99 ",
+        "tpot_mean_s": "TPOT ",
+        "e2e_latency_mean_s": "latency ",
+    }
+    if objective is not None:
+        for name in (objective.figure, *(limit.figure for limit in objective.limits)):
+            names.setdefault(name, f"{name} ")
+    parts = [f"{word}{value_text(f[name], name)}" for name, word in names.items() if name in f]
+    limits = objective.limits if objective is not None else ()
+    broken = [str(limit) for limit in limits if limit.figure in f and limit.violation(measured) > 0]
+    note = f"  breaks {', '.join(broken)}" if broken else ""
+    return f"{measured.level}: {', '.join(parts)}{note}"
+
+
+def _nothing_better(trials: Sequence[Trial]) -> str:
+    others = [trial for trial in trials if not trial.baseline]
+    complete = sum(1 for trial in others if trial.state is TrialState.COMPLETE)
+    failed = sum(1 for trial in others if trial.state is TrialState.FAILED)
+    if complete:
+        return f"Nothing tried beats it ({complete} others completed{f', {failed} failed' if failed else ''})."
+    return (
+        f"It is the only one that could be measured: {failed} others failed." if failed else "Nothing else was tried."
+    )
 
 
 def verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> str:
@@ -117,11 +131,11 @@ def verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -
         failed = [t for t in trials if t.failure is not None]
         return f"No trial completed.{f' Trial {failed[-1].number}: {failed[-1].failure}.' if failed else ''}"
     value = best.score.value
-    where = f" at {best.score.level}" if best.score.level else ""
+    where = f", under {best.score.level}" if best.score.level else ""
     text = f"Best is trial {best.number} with {value_text(value, objective.figure)} ({objective.figure}){where}"
     default = next((t for t in trials if t.baseline and t.score is not None), None)
     if best.baseline:
-        return f"{text}: the engine's default configuration. Nothing tried beats it."
+        return f"{text}: the engine's default configuration. {_nothing_better(trials)}"
     if default is None or default.score is None or default.state is not TrialState.COMPLETE:
         return f"{text}: {params_text(best)}."
     against = value_text(default.score.value, objective.figure)

@@ -69,10 +69,13 @@ class Model(_Section):
         return self
 
 
+_PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
+
+
 class EngineSpec(_Section):
     """Which engine serves the model, and what is the same in every trial."""
 
-    kind: str = Field(description=f"one of {', '.join(ENGINES)}")
+    kind: str = Field(description=f"one of {', '.join(ENGINES)}", json_schema_extra={"enum": list(ENGINES)})
     executable: str | list[str] | None = Field(None, description="the program to start instead of the engine's own")
     command: str | list[str] | None = Field(
         None, description="for kind command: the command line, with {port}, {host} and {model} in it"
@@ -98,6 +101,9 @@ class EngineSpec(_Section):
             [self.command] if isinstance(self.command, str) else self.command
         ):
             raise ValueError("command has no {port}: the server would not listen where it is looked for")
+        strange = [w for w in _PLACEHOLDER.findall(str(self.command or "")) if w not in ("port", "host", "model")]
+        if strange:
+            raise ValueError(f"command has {{{strange[0]}}}; what is filled in is {{port}}, {{host}} and {{model}}")
         return self
 
 
@@ -189,7 +195,7 @@ def _objective(value: Any) -> Any:
         "objective",
         value,
         PROTOTYPE_OBJECTIVES,
-        hint="write 'maximize FIGURE', as in 'maximize output_tokens_per_s'",
+        hint="or write 'maximize FIGURE' or 'minimize FIGURE', as in 'maximize output_tokens_per_s'",
     )
 
 
@@ -215,7 +221,11 @@ class ObjectiveSpec(_Section):
 class Strategy(_Section):
     """How the next configuration is chosen."""
 
-    sampler: str = Field("tpe", description=f"one of {', '.join(SAMPLERS)}")
+    sampler: str = Field(
+        "tpe",
+        description=f"one of {', '.join(SAMPLERS)}",
+        json_schema_extra={"enum": [*SAMPLERS, *_SAMPLER_ALIASES]},
+    )
     seed: int = 0
     options: dict[str, Any] = Field(default_factory=dict, description="passed to Optuna's sampler")
 
@@ -293,7 +303,9 @@ class Task(_Section):
     rules: list[str] = Field(default_factory=list)
     workload: Workload
     objective: Annotated[ObjectiveSpec, BeforeValidator(_objective, json_schema_input_type=ObjectiveSpec | str)]
-    limits: list[str] = Field(default_factory=list)
+    limits: list[Annotated[str, Field(json_schema_extra={"pattern": r"^\s*\w+\s*[<>]=?\s*[-+0-9.eE]+\s*$"})]] = Field(
+        default_factory=list, description="such as ttft_p99_s <= 0.5"
+    )
     strategy: Annotated[Strategy, _word("sampler", Strategy)] = Strategy()
     budget: Budget = Budget()
     deadlines: Deadlines = Deadlines()

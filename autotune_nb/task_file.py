@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import warnings
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from autotune_nb.errors import TaskError, did_you_mean
+from autotune_nb.errors import TaskError, UnknownNameError, did_you_mean
 from autotune_nb.prototype import from_prototype, is_prototype, prototype_field
 from autotune_nb.resources import shared_folder
 from autotune_nb.task import Task
@@ -42,7 +43,9 @@ def load_task(path: str | Path) -> Task:
     try:
         text = file.read_text(encoding="utf-8")
     except FileNotFoundError:
-        raise TaskError(f"there is no task file {str(path)!r}") from None
+        shipped = [f.stem for f in (shared_folder("notebooks") / "tasks").glob("*.yaml")]
+        hint = did_you_mean(file.stem, shipped) if "/" not in str(path) else ""
+        raise TaskError(f"there is no task file {str(path)!r}{hint}") from None
     except (OSError, ValueError) as error:
         raise TaskError(f"the task file {str(file)!r} cannot be read: {error}") from None
     return parse_task(_read(text, file))
@@ -74,7 +77,7 @@ def parse_task(data: dict[str, Any]) -> Task:
     if prototype:
         data, notes = from_prototype(data)
         for note in notes:
-            warnings.warn(note, PrototypeWarning, stacklevel=3)
+            warnings.warn(note, PrototypeWarning, stacklevel=_user_level())
     try:
         return Task.model_validate(data)
     except ValidationError as error:
@@ -89,6 +92,14 @@ def task_data(task: Task) -> dict[str, Any]:
         # The type is a default too, and all that a bool has.
         data["parameters"][name] = {"type": parameter.type, **data["parameters"][name]}
     return data
+
+
+def _user_level() -> int:
+    """How many frames up the caller outside this package is, so that a warning shows the user's own line."""
+    frame, level = sys._getframe(1), 1
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("autotune_nb."):
+        frame, level = frame.f_back, level + 1
+    return level
 
 
 def save_task(task: Task, path: str | Path) -> Path:
@@ -125,6 +136,13 @@ def _first_error(error: ValidationError) -> TaskError:
         known = _fields_at(detail["loc"][:-1])
         return TaskError(f"unknown field{did_you_mean(str(path[-1]), known)}", field=field)
     message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "union_tag_invalid":
+        tag = str(detail["ctx"]["tag"])
+        return UnknownNameError("type", tag, ("choice", "bool", "int", "float"), field=f"{field}.type")
+    if detail["type"] == "model_type":
+        section = _models_named(detail["ctx"]["class_name"])
+        fields = ", ".join(list(section.model_fields)[:4]) if section else "its fields"
+        return TaskError(f"is a section with fields such as {fields}, not {detail['input']!r}", field=field)
     wanted = [d["msg"].removeprefix("Input should be ") for d in same]
     if len(same) > 1 and not any(d["msg"] == want for d, want in zip(same, wanted, strict=True)):
         message = f"Input should be {' or '.join(dict.fromkeys(wanted))}"
@@ -180,6 +198,11 @@ def _section(model: Any, part: int | str) -> Any:
         tagged = {m.model_fields["type"].default: m for m in model if "type" in m.model_fields}
         return tagged.get(part, model)
     return model
+
+
+def _models_named(name: str) -> type[BaseModel] | None:
+    found = [m for f in Task.model_fields.values() for m in _models_in(f.annotation)]
+    return next((model for model in found if model.__name__ == name), None)
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

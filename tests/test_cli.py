@@ -135,3 +135,40 @@ def test_the_demo_takes_the_next_folder_once_a_study_is_finished(tmp_path: Path)
         (tmp_path / name).mkdir()
         (tmp_path / name / "results.json").write_text(json.dumps({"state": state}))
     assert _next_study(tmp_path, "q").name == "q-2"
+
+
+def test_a_tokenizer_that_cannot_be_loaded_is_named_before_any_trial(
+    wrong: Callable[..., Result], small_model: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    result = wrong(model={"id_or_path": str(small_model), "tokenizer": str(empty)})
+    assert result.exit_code == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "model.tokenizer" in errors[0]
+    assert str(empty) in errors[0]
+
+
+def test_a_file_that_is_no_notebook_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "x.ipynb"
+    file.write_text("name: x")
+    result = call("notebook", file, "-o", tmp_path / "o.ipynb")
+    assert result.exit_code == 2
+    assert "is no notebook" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_an_example_task_that_is_misspelt_is_offered(tmp_path: Path) -> None:
+    result = call("run", "quikstart", "--study", tmp_path / "s")
+    assert result.exit_code == 2
+    assert "did you mean 'quickstart'" in result.stderr
+
+
+@pytest.mark.parametrize("bad", [{"engine": "llamacpp"}, {"limits": ["foo"]}, {"strategy": {"sampler": "bayes"}}])
+def test_the_schema_checks_names_and_limits(task_data: dict[str, Any], bad: dict[str, Any]) -> None:
+    schema = json.loads(call("schema").stdout)
+    if bad.get("engine"):
+        bad = {"engine": {"kind": bad["engine"]}}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**task_data, **bad}, schema)

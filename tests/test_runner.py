@@ -180,6 +180,30 @@ def test_pause_lets_the_running_trial_end_and_starts_no_other_until_resume(world
     in_loop(scenario())
 
 
+def test_a_pause_asked_while_it_starts_is_kept(world: World) -> None:
+    async def scenario() -> None:
+        runner = runner_for(world, world.task(trials=1))
+        running = asyncio.ensure_future(runner.run())
+        await runner.pause()
+        await until_async(lambda: runner.state is RunState.PAUSED)
+        await asyncio.wait((running,), timeout=0.4)
+        assert runner.trials == ()
+        await runner.resume()
+        await running
+        assert runner.state is RunState.FINISHED
+
+    in_loop(scenario())
+
+
+def test_a_latency_read_at_the_easiest_load_is_said(world: World) -> None:
+    async def scenario() -> None:
+        runner = runner_for(world, world.task(trials=1, objective="minimize ttft"))
+        await runner.run()
+        assert any("the easiest load; objective.at names another" in n.text for n in runner.of(events.Notice))
+
+    in_loop(scenario())
+
+
 def test_an_error_beyond_a_trial_ends_a_paused_run_too(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     async def scenario() -> None:
         runner = runner_for(world, world.task(trials=9, deploy={"parallel": 3}, before="sleep 0.3"))

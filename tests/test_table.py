@@ -123,7 +123,7 @@ def test_a_level_is_told_in_one_line_or_why_it_is_invalid() -> None:
 def test_the_verdict_sets_the_best_against_the_engines_default() -> None:
     default, best = complete(0, 10), complete(1, 25, threads=2)
     assert verdict([default, best], best, objective()) == (
-        "Best is trial 1 with 25 tokens/s (output_tokens_per_s) at D(1,2) at concurrency 4: threads=2. "
+        "Best is trial 1 with 25 tokens/s (output_tokens_per_s), under D(1,2) at concurrency 4: threads=2. "
         "That is 2.50 times the engine's default (10 tokens/s)."
     )
 
@@ -141,3 +141,19 @@ def test_the_verdict_without_a_best_says_why() -> None:
     assert verdict([complete(0, 1, 0.5)], None, objective()) == "None of the 1 complete trials keeps every limit."
     assert verdict([FAILED], None, objective()) == "No trial completed. Trial 2: crash in deploy: it died."
     assert verdict([], None, objective()) == "No trial completed."
+
+
+def test_a_level_shows_the_objectives_figure_and_the_limits_it_breaks() -> None:
+    measured = Measurement(LEVEL, 2.0, 9, 9, 0, {RATE: 10, "ttft_p99_s": 0.25, "e2e_latency_p90_s": 0.5})
+    wanted = Objective("e2e_latency_p90_s", "minimize", None, (Limit("ttft_p99_s", "<=", 0.2),))
+    text = level_text(measured, wanted)
+    assert "e2e_latency_p90_s 500 ms" in text
+    assert text.endswith("breaks ttft_p99_s <= 0.2")
+    assert "breaks" not in level_text(measured)
+
+
+def test_a_default_that_was_never_challenged_is_not_called_unbeaten() -> None:
+    default = complete(0, 99)
+    alone = verdict([default], default, objective())
+    assert alone.endswith("Nothing else was tried.")
+    assert "1 others failed" in verdict([default, FAILED], default, objective())

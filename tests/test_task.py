@@ -204,3 +204,11 @@ def test_a_task_kind_that_genai_bench_does_not_have_is_refused(task_data: dict[s
         TaskError, match=r"workload\.task: unknown task kind 'text-to-txt'; did you mean 'text-to-text'"
     ):
         Task.parse(task_data)
+
+
+def test_a_placeholder_nobody_fills_is_refused(task_data: dict[str, Any]) -> None:
+    task_data["engine"] = {"kind": "command", "command": "server --port {port} --host {hosst}"}
+    with pytest.raises(TaskError, match=r"engine: command has \{hosst\}"):
+        Task.parse(task_data)
+    task_data["engine"] = {"kind": "command", "command": ["server", "{port}", '{"json": 1}']}
+    Task.parse(task_data)

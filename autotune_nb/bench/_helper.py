@@ -118,7 +118,7 @@ class WarmHelper:
 
     @classmethod
     async def start(cls, python: str, tokenizer: str, *, labels: dict[str, str]) -> WarmHelper:
-        """Import genai-bench once. Raises SetupError, with what it printed, where that fails."""
+        """Import genai-bench and load the tokenizer once. Raises SetupError, with what was said, where that fails."""
         process = await asyncio.create_subprocess_exec(
             python,
             str(_WARM),
@@ -152,7 +152,16 @@ class WarmHelper:
                 "genai-bench cannot be imported: " + "; ".join(list(errors)[-3:]),
                 field="benchmark.executable",
             )
-        return cls(process, json.loads(line)["ready"], errors)
+        hello = json.loads(line)
+        if hello["tokenizer_error"]:
+            process.kill()
+            await process.wait()
+            raise SetupError(
+                f"the tokenizer {tokenizer!r} cannot be loaded; name the folder or the hub name of the model's own "
+                f"({hello['tokenizer_error']})",
+                field="model.tokenizer",
+            )
+        return cls(process, hello["ready"], errors)
 
     @property
     def alive(self) -> bool:

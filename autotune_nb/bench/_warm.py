@@ -1,7 +1,8 @@
 """genai-bench, imported once: a process that forks a child for each of its command lines.
 
 Run as a script, by path, with genai-bench's own Python and nothing else: ``python _warm.py [TOKENIZER]``. It speaks
-JSON lines. First it writes ``{"ready": version}``. Then it reads ``{"id", "argv", "env", "log", "seed"}`` and answers
+JSON lines. First it writes ``{"ready": version, "tokenizer_error": text or null}``. Then it reads ``{"id", "argv",
+"env", "log", "seed"}`` and answers
 ``{"id", "pid"}`` and, once that child has ended, ``{"id", "exit": code}``. Closing its standard input kills every
 child's group and ends it.
 """
@@ -41,7 +42,7 @@ class _Minutes(float):
         return round(float(self) * other)
 
 
-def _import(tokenizer: str | None) -> tuple[Any, str]:
+def _import(tokenizer: str | None) -> tuple[Any, str, str | None]:
     import click
     from genai_bench.cli.cli import benchmark, cli
     from genai_bench.version import __version__
@@ -50,15 +51,18 @@ def _import(tokenizer: str | None) -> tuple[Any, str]:
         if option.name == "max_time_per_run":
             # Whole minutes are too coarse for a level of seconds; the code behind the option takes whole seconds.
             option.type = click.types.FuncParamType(_Minutes)
+    problem = None
     if tokenizer:
         from transformers import AutoTokenizer
 
-        # The first tokenizer costs a second of imports; a run loads its own again.
-        with contextlib.suppress(Exception):
+        try:
+            # The first tokenizer costs a second of imports; a run loads its own again.
             AutoTokenizer.from_pretrained(tokenizer)
+        except Exception as error:  # noqa: BLE001 - told to the kernel's side, whatever it is
+            problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     gc.collect()
     gc.freeze()
-    return cli, __version__
+    return cli, __version__, problem
 
 
 def _child(cli: Any, job: dict[str, Any], parent: int) -> NoReturn:
@@ -101,8 +105,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
     os.dup2(2, 1)
-    cli, version = _import(sys.argv[1] if len(sys.argv) > 1 else None)
-    _say({"ready": version})
+    cli, version, problem = _import(sys.argv[1] if len(sys.argv) > 1 else None)
+    _say({"ready": version, "tokenizer_error": problem})
     children: dict[int, int] = {}
     buffer = b""
     while True:

@@ -246,16 +246,16 @@ def _late(missing: list[Level], deadline_s: float, log: Path) -> MeasurementErro
 def _missing(missing: list[Level], code: int | None, folder: Path, log: Path) -> MeasurementError:
     torn = [file.name for file in folder.glob("*_time_*.json") if read_level(file) is None] if folder.is_dir() else []
     reason = f"; {', '.join(torn)} is cut short" if torn else ""
-    ending = "went on and gave" if code is None else f"ended with code {code} and gave"
+    ending = "went on without" if code is None else f"ended with code {code} and gave no"
     errors = _request_errors(folder)
     if errors:
         reason += f"; its requests failed: {errors}"
     failure = Failure(
         FailureKind.MEASUREMENT,
         "benchmark",
-        f"genai-bench {ending} no figures for {_names(missing)}{reason}",
+        f"genai-bench {ending} figures for {_names(missing)}{reason}",
         tuple(_log_lines(log)),
-        "a level may have had no time to complete a request, or the server answered none: see engine.log",
+        "give the level more seconds or fewer tokens; if the server answered no request, engine.log says why",
     )
     return MeasurementError(failure)
 

@@ -315,7 +315,8 @@ def local_model(name: str, engine: Engine) -> str:
         return str(path.absolute())
     looks_like_path = name.startswith((".", "/", "~")) or path.suffix == ".gguf" or name.count("/") > 1
     if looks_like_path or engine.name == "llama_cpp":
-        raise SetupError(f"there is no model at {name!r}", field="model.id_or_path")
+        wants = "; llama.cpp serves a GGUF file, not a hub's name" if engine.name == "llama_cpp" else ""
+        raise SetupError(f"there is no model at {name!r}{wants}", field="model.id_or_path")
     return name
 
 

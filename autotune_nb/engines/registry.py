@@ -144,7 +144,9 @@ def _found(words: list[str], field: str) -> list[str]:
     found = shutil.which(os.path.expanduser(words[0])) if words else None  # noqa: PTH111
     if found is None:
         shown = words[0] if words else ""
-        raise SetupError(f"the program {shown!r} is not there or cannot be executed", field=field)
+        raise SetupError(
+            f"the program {shown!r} is not there or cannot be executed; install it, or name where it is", field=field
+        )
     if words[0] == sys.executable and words[1:2] == ["-m"] and importlib.util.find_spec(words[2].split(".")[0]) is None:
         raise SetupError(
             f"{words[2].split('.')[0]} is not installed beside this Python ({sys.executable}); name the program that "

@@ -151,6 +151,11 @@ class StudyFolder:
                 "Choose another folder, or take the change back"
             )
 
+    def forget_task(self) -> None:
+        """Let the next ``keep_task`` keep any task."""
+        with contextlib.suppress(OSError):
+            (self.path / _TASK).unlink(missing_ok=True)
+
     def task(self) -> Task:
         """The kept task. Raises StudyNotFoundError or StudyError."""
         data = self.read(_TASK)

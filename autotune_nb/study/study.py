@@ -13,7 +13,7 @@ import optuna
 import sqlalchemy.exc
 from optuna.trial import TrialState as OptunaState
 
-from autotune_nb.errors import Failure, FailureKind, StudyError, StudyNotFoundError
+from autotune_nb.errors import Failure, FailureKind, StudyError, StudyMismatchError, StudyNotFoundError
 from autotune_nb.measurement import Level, Measurement
 from autotune_nb.parameters import Value
 from autotune_nb.score import Score
@@ -55,8 +55,9 @@ class Study:
         """
         sampler = base_sampler(task.strategy)
         about = folder.identity(storage)
-        folder.keep_task(task)
         url = folder.storage(storage)
+        about = _without_empty_study(folder, task, url, about)
+        folder.keep_task(task)
         name = f"{task.name}-{about['id']}" if not about.get("optuna_name") else about["optuna_name"]
         with _storage_errors(url):
             study = optuna.create_study(
@@ -294,6 +295,26 @@ class Study:
 
     def _trial_id(self, number: int) -> int:
         return int(self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
+
+
+def _without_empty_study(folder: StudyFolder, task: Task, url: str, about: dict[str, Any]) -> dict[str, Any]:
+    """Forget the study of another task where it never began a trial: nothing is lost, nothing has to be compared.
+
+    Raises StudyMismatchError where it has trials.
+    """
+    try:
+        folder.require_same(task)
+    except StudyMismatchError:
+        with _storage_errors(url):
+            storage = _engine(url)
+            names = optuna.study.get_all_study_names(storage)
+            if about.get("optuna_name") in names:
+                if optuna.load_study(study_name=about["optuna_name"], storage=storage).get_trials(deepcopy=False):
+                    raise
+                optuna.delete_study(study_name=about["optuna_name"], storage=storage)
+        folder.forget_task()
+        return {name: value for name, value in about.items() if name != "optuna_name"}
+    return about
 
 
 def _numbers(score: Score | None) -> dict[str, float]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import html
+import textwrap
 from typing import TYPE_CHECKING
 
 from IPython.display import DisplayHandle
@@ -73,5 +74,5 @@ def _bundle(run: Run) -> dict[str, str]:
 def _row(trial: Trial, figure: str) -> tuple[str, str, str, str]:
     value = value_text(trial.score.value, figure) if trial.score else ""
     if trial.state is TrialState.FAILED and trial.failure is not None:
-        value = trial.failure.message[:80]
+        value = textwrap.shorten(trial.failure.message, 90, placeholder="…")
     return str(trial.number), str(trial.state), value, params_text(trial)

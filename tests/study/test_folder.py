@@ -133,12 +133,22 @@ def test_a_torn_note_of_the_owner_does_not_hide_that_it_is_busy(folder: StudyFol
 def test_another_task_in_the_folder_names_the_field_and_changes_nothing(
     make_task: Any, folder: StudyFolder, field: str, change: dict[str, Any]
 ) -> None:
-    open_study(make_task(), folder)
+    open_study(make_task(), folder).ask()
     before = (folder.path / "task.json").read_bytes()
     with pytest.raises(StudyMismatchError, match=f"^{field}") as caught:
         open_study(make_task(**change), folder)
     assert "\n" not in str(caught.value)
     assert (folder.path / "task.json").read_bytes() == before
+
+
+def test_a_study_that_never_began_a_trial_takes_another_task(make_task: Any, folder: StudyFolder) -> None:
+    open_study(make_task(model="wrong.gguf"), folder)
+    other = make_task(model="right.gguf", objective="minimize ttft", parameters={"x": [1, 2]})
+    study = open_study(other, folder)
+    trial = study.ask()
+    assert trial is not None
+    assert folder.task() == other
+    assert open_study(other, folder).trials[0].number == trial.number
 
 
 def test_what_changes_no_figure_may_change(make_task: Any, folder: StudyFolder) -> None:

@@ -6,18 +6,20 @@ import itertools
 import json
 import signal
 import sys
-import threading
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
 from autotune_nb.errors import AutotuneError, RunError, SetupError, StudyError, TaskError
 from autotune_nb.table import value_text
+
+if TYPE_CHECKING:
+    from autotune_nb.run import Run
 
 #: Width of the longest bar, in characters.
 _BAR = 20
@@ -43,30 +45,30 @@ def run(task: Path, study: Path, storage: str | None, trials: int | None, deploy
     Exits 0 when at least one trial completed, 1 when none did, 2 for a wrong task or usage. Ctrl-C stops: the running
     trials are taken down and the next run goes on from here; a second Ctrl-C kills the engines at once.
     """
-    from autotune_nb.session import tune, with_overrides
-    from autotune_nb.task import Task
+    with _Signals() as signals:
+        from autotune_nb.session import tune, with_overrides
+        from autotune_nb.task import Task
 
-    with _usage_errors(), _notes():
-        asked = with_overrides(Task.load(task), trials=trials, deploy=deploy)
-        started = tune(asked, study=study, storage=storage)
-    started.subscribe(started.progress_lines(_say))
-    error = _wait(started)
-    results = started.results()
-    completed = any(trial["state"] == "complete" for trial in results["trials"])
-    if error is not None:
-        if not as_json and isinstance(error, SetupError | TaskError) and not results["trials"]:
-            _fail(2, error)
-        _say(f"error: {error}")
-    if as_json:
-        click.echo(json.dumps(results))
-    else:
-        click.echo(started.report().text())
-        _say(f"results: {started.folder / 'results.json'}")
-    if results["state"] == "stopped":
-        _say("stopped; the same command goes on from here")
-    if error is not None and isinstance(error, SetupError | TaskError) and not results["trials"]:
-        sys.exit(2)
-    sys.exit(0 if completed else 1)
+        with _usage_errors(), _notes():
+            asked = with_overrides(Task.load(task), trials=trials, deploy=deploy)
+            started = tune(asked, study=study, storage=storage)
+        started.subscribe(started.progress_lines(_say))
+        signals.stop(started)
+        error = _outcome(started)
+        signals.ignore()
+        results = started.results()
+        if error is not None:
+            _say("error: " + " ".join(str(error).split("\n")))
+        if as_json:
+            click.echo(json.dumps(results))
+        elif error is None or results["trials"]:
+            click.echo(started.report().text())
+            _say(f"results: {started.folder / 'results.json'}")
+        if results["state"] == "stopped":
+            _say("stopped; the same command goes on from here")
+        completed = any(trial["state"] == "complete" for trial in results["trials"])
+        wrong = isinstance(error, SetupError | TaskError) and not results["trials"]
+        sys.exit(2 if wrong else 0 if completed else 1)
 
 
 @cli.command()
@@ -171,26 +173,50 @@ def _value(text: str) -> Any:
         return text
 
 
-def _wait(run: Any) -> BaseException | None:
-    """Wait for a run while signals stop it; what ended it before its time, or None."""
-    asked = threading.Event()
+class _Signals:
+    """SIGINT, SIGTERM and SIGHUP: before there is a run they end the program, then they stop the run, after it they are
+    too late to cut its results short."""
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        again = asked.is_set()
-        asked.set()
+    def __init__(self) -> None:
+        self._run: Run | None = None
+        self._asked = False
+        self._before: dict[int, Any] = {}
+
+    def __enter__(self) -> _Signals:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+            self._before[number] = signal.signal(number, self._heard)
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def stop(self, run: Run) -> None:
+        """From now on they stop this run; a second one kills its engines."""
+        self._run = run
+
+    def ignore(self) -> None:
+        """From now on they do nothing."""
+        for number in self._before:
+            signal.signal(number, signal.SIG_IGN)
+
+    def _heard(self, number: int, frame: FrameType | None) -> None:
+        if self._run is None:
+            _say("stopped before it began")
+            raise SystemExit(1)
+        again, self._asked = self._asked, True
         _say("killing the engines" if again else "stopping: the running trials are taken down (again to kill them)")
-        run.stop(now=again)
+        self._run.stop(now=again)
 
-    before = {number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+
+def _outcome(run: Run) -> BaseException | None:
+    """Wait for a run; what ended it before its time, or None."""
     try:
         run.wait()
     except RunError:
         return None
     except BaseException as error:  # noqa: BLE001 - said by the caller, with its exit code
         return error
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
     return None
 
 

@@ -38,10 +38,15 @@ def execute(
     if not notebook.is_file():
         raise SetupError(f"there is no notebook {str(notebook)!r}")
     try:
-        nbformat.read(notebook, as_version=4)
-    except (ValueError, AttributeError, nbformat.validator.ValidationError, OSError) as error:
+        source = nbformat.read(notebook, as_version=4)
+        nbformat.validate(source)
+    except (ValueError, AttributeError, KeyError, nbformat.validator.ValidationError, OSError) as error:
         told = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise SetupError(f"{str(notebook)!r} is no notebook: {told}") from None
+    if html and output.suffix == ".html":
+        raise SetupError(f"{output} is to be the notebook; name it .ipynb, its HTML file goes beside it")
+    if parameters and not any("parameters" in cell.metadata.get("tags", []) for cell in source.cells):
+        say(f"note: {notebook} has no cell tagged 'parameters'; it may overwrite {', '.join(parameters)}")
     _prepare(output)
     logging.getLogger("papermill").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="autotune_nb-") as work:
@@ -76,6 +81,8 @@ def execute(
 def _prepare(output: Path) -> None:
     try:
         output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
     except OSError as error:
         raise SetupError(f"{output} cannot be written: {error.strerror or error}") from None
 

@@ -204,6 +204,8 @@ class Float(_Parameter):
 
 
 def _check_range(low: float, high: float, log: bool) -> None:
+    if math.isinf(float(high) - float(low)):
+        raise ValueError(f"the range from {low:g} to {high:g} is too wide for a number")
     if low > high:
         raise ValueError(f"low {low:g} is above high {high:g}")
     if log and low <= 0:

@@ -63,7 +63,7 @@ _live: dict[Path, Run] = {}
 
 def live_run(folder: Path) -> Run | None:
     """The run of this process that works on a folder now."""
-    run = _live.get(folder)
+    run = _live.get(folder.resolve())
     return run if run is not None and not run.ended else None
 
 
@@ -108,7 +108,7 @@ class Run:
 
     def _start(self) -> Run:
         """Begin to work; returns at once."""
-        _live[self.folder] = self
+        _live[self.folder.resolve()] = self
         if self._ledger is not None:
             ledger = self._ledger
             self._enter({"event": "started"})
@@ -121,9 +121,9 @@ class Run:
     async def _work(self) -> None:
         error: BaseException | None = None
         try:
-            labels = {STUDY_LABEL: self._study.id}
+            labels = {STUDY_LABEL: self._study.label}
             task, engine, folder = self._task, self._engine, self._study.folder
-            deployer = LocalDeployer(task, engine, study_id=self._study.id, folder=folder.path)
+            deployer = LocalDeployer(task, engine, study_id=self._study.label, folder=folder.path)
             benchmark = GenaiBench(
                 task,
                 backend=engine.backend,
@@ -139,7 +139,7 @@ class Run:
             self._begun.set()
             with contextlib.suppress(OSError):
                 self._study.folder.release()
-            _live.pop(self.folder, None)
+            _live.pop(self.folder.resolve(), None)
             done = any(t.state is TrialState.COMPLETE for t in self.history)
             told = str(error) if error else None
             self._enter({"event": "ended", "state": str(self.state), "error": told, "completed": done})
@@ -260,7 +260,11 @@ class Run:
     def wait(self, timeout_s: float | None = None) -> Run:
         """Block until it is over, outside a notebook. Raises what ended it, TimeoutError, or RunError where nothing
         completed."""
-        self._ended.result(timeout_s)
+        try:
+            self._ended.result(timeout_s)
+        finally:
+            if self._ended.done():
+                self._enter({"event": "awaited"})
         return self._checked()
 
     def __await__(self) -> Generator[Any, None, Run]:

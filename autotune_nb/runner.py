@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import shlex
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -17,7 +18,7 @@ from autotune_nb import events
 from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.probe import probe
 from autotune_nb.deploy.base import Deployer, Deployment, DeployRequest, Endpoint
-from autotune_nb.errors import AutotuneError, FailureKind, StudyError, TrialError
+from autotune_nb.errors import AutotuneError, Failure, FailureKind, SetupError, StudyError, TrialError
 from autotune_nb.measurement import Measurement
 from autotune_nb.score import Score, score
 from autotune_nb.study import Study, machine_fingerprint
@@ -25,6 +26,7 @@ from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
 
 T = TypeVar("T")
+_log = logging.getLogger(__name__)
 _RETRIES = 1
 
 
@@ -232,9 +234,16 @@ class Runner:
             ended = trial.with_(state=TrialState.FAILED, failure=error.failure)
         except asyncio.CancelledError:
             ended = trial.with_(state=TrialState.STOPPED)
+        except (StudyError, SetupError):
+            raise
         except OSError as error:
             clock.stop()
             raise StudyError(f"trial {trial.number} could not keep its files: {error}") from error
+        except Exception as error:  # noqa: BLE001 - whatever it was, the other trials go on
+            _log.exception("trial %s failed in a way nobody foresaw", trial.number)
+            message = f"unforeseen {type(error).__name__}: {str(error)[:300]}"
+            failure = Failure(FailureKind.INFRASTRUCTURE, attempt.phase or "deploy", message)
+            ended = trial.with_(state=TrialState.FAILED, failure=failure)
         clock.stop()
         ended = ended.with_(
             measurements=tuple(attempt.measurements),
@@ -263,8 +272,10 @@ class Runner:
 
     async def _load(self, trial: Trial, endpoint: Endpoint, folder: Path, clock: PhaseClock, attempt: _Attempt) -> None:
         clock.start("probe")
+        attempt.phase = "probe"
         await probe(endpoint.url, endpoint.model, self._task.workload, timeout_s=self._task.deadlines.probe_s)
         clock.start("benchmark")
+        attempt.phase = "benchmark"
         count = len(self._task.workload.levels)
         request = BenchRequest(endpoint.url, endpoint.model, endpoint.tokenizer, folder, endpoint.gpu_count)
         async with aclosing(self._benchmark.measure(request)) as levels:
@@ -275,6 +286,7 @@ class Runner:
 
     async def _end(self) -> None:
         await uncancelled(self._benchmark.close())
+        self.study.mark_interrupted()
         self._over = time.monotonic()
         with contextlib.suppress(AutotuneError):
             await self._keep()
@@ -316,6 +328,7 @@ class _Attempt:
     measurements: list[Measurement] = field(default_factory=list)
     command: tuple[str, ...] = ()
     score: Score | None = None
+    phase: str = ""
 
 
 class PhaseClock:

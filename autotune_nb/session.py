@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import sys
+import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
 from autotune_nb.deploy.local import LocalDeployer
 from autotune_nb.engines.registry import engine_for, space_for
-from autotune_nb.errors import SetupError, StudyNotFoundError
+from autotune_nb.errors import SetupError, StudyError, StudyNotFoundError
 from autotune_nb.run import Run, live_run
 from autotune_nb.study import Study, StudyFolder
 from autotune_nb.task import Task
 from autotune_nb.trial import TrialState
+
+#: Two threads that start a run in one folder at once get the same one.
+_starting = threading.Lock()
 
 
 def tune(
@@ -39,20 +44,21 @@ def tune(
     engine = engine_for(task)
     space = space_for(task, engine)
     folder = StudyFolder(study)
-    running = live_run(folder.path)
-    if running is not None:
-        folder.require_same(task)
-        return running
     if task.deploy.kind != "local":
         raise SetupError("this version runs trials as local processes only; use --deploy local", field="deploy.kind")
-    folder.create()
-    folder.acquire()
-    try:
-        opened = Study.open(task, space, folder, storage=storage)
-    except BaseException:
-        folder.release()
-        raise
-    return Run(opened, engine, pump=_pump())._start()
+    with _starting:
+        running = live_run(folder.path)
+        if running is not None:
+            folder.require_same(task)
+            return running
+        folder.create()
+        folder.acquire()
+        try:
+            opened = Study.open(task, space, folder, storage=storage)
+        except BaseException:
+            folder.release()
+            raise
+        return Run(opened, engine, pump=_pump())._start()
 
 
 def with_overrides(task: Task, *, trials: int | None = None, deploy: str | None = None) -> Task:
@@ -73,14 +79,17 @@ def open_study(study: str | Path, *, storage: str | None = None) -> dict[str, An
     folder = StudyFolder(study)
     if not folder.exists:
         raise StudyNotFoundError(f"there is no study in {folder.path}")
-    kept = folder.read("results.json")
+    kept = None
+    with contextlib.suppress(StudyError):
+        # Torn, it only lacks what the database has.
+        kept = folder.read("results.json")
     task = folder.task()
     engine = engine_for(task)
     view = Study.view(task, space_for(task, engine), folder, storage=storage)
     busy = folder.busy
     state = "running" if busy else "interrupted" if _unfinished(kept) else str(kept["state"]) if kept else "new"
     best = view.best
-    deployer = LocalDeployer(task, engine, study_id=view.id, folder=folder.path)
+    deployer = LocalDeployer(task, engine, study_id=view.label, folder=folder.path)
     command = shlex.join(deployer.command(best.params)) if best is not None else None
     told = kept.get("best") if kept else None
     if best is not None and told and told["number"] == best.number:

@@ -31,6 +31,7 @@ _ALLOWED = (
     ),
     *(ast.Tuple, ast.List, ast.expr_context, ast.boolop, ast.operator, ast.unaryop, ast.cmpop),
 )
+_MAX_RULE = 2000
 _ENUMERATE_UP_TO = 200_000
 _RANDOM_TRIES = 20_000
 
@@ -44,6 +45,8 @@ class Rule:
 
     def __init__(self, text: str, names: Sequence[str], *, field: str = "rules") -> None:
         self.text = text.strip()
+        if len(self.text) > _MAX_RULE:
+            raise TaskError(f"a rule of {len(self.text)} characters; at most {_MAX_RULE}", field=field)
         try:
             tree = ast.parse(self.text, mode="eval")
         except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
@@ -58,6 +61,9 @@ class Rule:
                 f"{text!r} holds a {type(strange).__name__}; a rule compares parameters with numbers and words",
                 field=field,
             )
+        sums = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp)]
+        if any(isinstance(leaf, ast.Constant) and isinstance(leaf.value, str) for n in sums for leaf in ast.walk(n)):
+            raise TaskError(f"{text!r} computes with words; words can only be compared", field=field)
         called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
         used = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
         for node in used:
@@ -85,7 +91,7 @@ class Rule:
         self._evaluator.names = values
         try:
             result = self._evaluator.eval(self.text, previously_parsed=self._tree)
-        except (InvalidExpression, TypeError, ValueError, ArithmeticError, RecursionError) as error:
+        except (InvalidExpression, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
             at = ", ".join(f"{name}={value!r}" for name, value in values.items())
             raise TaskError(f"the rule {self.text!r} cannot be evaluated at {at}: {error}", field=self._field) from None
         return bool(result)
@@ -201,11 +207,20 @@ class SearchSpace:
             point = {name: parameter.random(rng) for name, parameter in self.parameters.items()}
             if point_key(point) not in exclude and self.broken_rule(point) is None:
                 return point
-        size = self.grid_size
+        size = self._every.grid_size
         if size is not None and size <= _ENUMERATE_UP_TO:
-            left = [point for point in self.grid() if point_key(point) not in exclude]
+            left = [point for point in self._every.grid() if point_key(point) not in exclude]
             return rng.choice(left) if left else None
         return None
+
+    @cached_property
+    def _every(self) -> SearchSpace:
+        """The same points, in a grid that holds every whole number of a logarithmic range."""
+        plain = {
+            name: parameter.model_copy(update={"log": False}) if isinstance(parameter, Int) else parameter
+            for name, parameter in self.parameters.items()
+        }
+        return SearchSpace(plain, self.rules) if plain != self.parameters else self
 
     @cached_property
     def num_allowed(self) -> int | None:
@@ -217,9 +232,7 @@ class SearchSpace:
     @property
     def num_points(self) -> int | None:
         """How many different points a sampler can propose; None where that is endless or unknown."""
-        if any(isinstance(p, Int) and p.log for p in self.parameters.values()):
-            return None
-        return self.num_allowed
+        return self._every.num_allowed
 
     def require_allowed(self) -> None:
         """Raises TaskError where no point keeps every rule, naming a rule that no point keeps if there is one."""

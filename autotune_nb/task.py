@@ -93,6 +93,14 @@ class EngineSpec(_Section):
             raise UnknownNameError("engine", kind, ENGINES)
         return name
 
+    @field_validator("env")
+    @classmethod
+    def _names(cls, env: dict[str, str]) -> dict[str, str]:
+        for name in env:
+            if not name or "=" in name:
+                raise ValueError(f"{name!r} is no name of an environment variable")
+        return env
+
     @model_validator(mode="after")
     def _command(self) -> EngineSpec:
         if (self.kind == "command") != (self.command is not None):
@@ -207,7 +215,7 @@ class ObjectiveSpec(_Section):
     at: Annotated[
         Literal["best"] | LevelRef,
         BeforeValidator(
-            lambda value: {"concurrency": value} if isinstance(value, int) else value,
+            lambda value: {"concurrency": value} if isinstance(value, int) and not isinstance(value, bool) else value,
             json_schema_input_type=Literal["best"] | LevelRef | int,
         ),
     ] = "best"

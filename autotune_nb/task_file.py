@@ -73,6 +73,7 @@ def parse_task(data: dict[str, Any]) -> Task:
     """A task from plain data, the prototype's layout too. Raises TaskError with the field in its message."""
     if not isinstance(data, dict):
         raise TaskError(f"a task is an object of fields, not {type(data).__name__}")
+    _require_text(data)
     prototype = is_prototype(data)
     if prototype:
         data, notes = from_prototype(data)
@@ -92,6 +93,24 @@ def task_data(task: Task) -> dict[str, Any]:
         # The type is a default too, and all that a bool has.
         data["parameters"][name] = {"type": parameter.type, **data["parameters"][name]}
     return data
+
+
+def _require_text(data: Any, field: str = "") -> None:
+    """Raises TaskError for text that no program, file or database takes: a null byte, half a surrogate pair."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            _require_text(key, field)
+            _require_text(value, f"{field}.{key}" if field else str(key))
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            _require_text(value, f"{field}[{index}]")
+    elif isinstance(data, str) and ("\x00" in data or not data.isprintable()):
+        try:
+            data.encode("utf-8")
+        except UnicodeEncodeError:
+            raise TaskError(f"{data!r} is not valid text", field=field) from None
+        if "\x00" in data and not field.startswith("workload.request_params"):
+            raise TaskError(f"{data!r} holds a null byte", field=field)
 
 
 def _user_level() -> int:

@@ -19,7 +19,7 @@ from autotune_nb.runner import PhaseClock, Runner, RunState, uncancelled, until_
 from autotune_nb.study import Study
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
-from tests.stubs import World, deployer_for, in_loop, open_study, until, until_async
+from tests.stubs import World, deployer_for, in_loop, level_data, level_file, open_study, until, until_async
 
 
 @pytest.fixture
@@ -393,6 +393,38 @@ def test_a_setup_that_is_missing_ends_the_run_before_any_trial(world: World) -> 
     assert runner.state is RunState.FAILED
     assert runner.trials == ()
     assert world.results()["state"] == "failed"
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"stats": {"ttft": [3]}},
+        {"stats": [1]},
+        {"num_completed_requests": "x"},
+        {"run_duration": "abc"},
+    ],
+)
+def test_results_in_a_shape_nobody_foresaw_fail_their_trial_and_not_the_study(
+    world: World, strange: dict[str, Any]
+) -> None:
+    data = level_data()
+    data["aggregated_metrics"].update(strange)
+    runner = ran(world, world.task(levels={level_file(1): data, level_file(2): level_data(concurrency=2)}))
+    assert runner.state is RunState.FINISHED
+    assert [trial.state for trial in runner.trials] == [TrialState.FAILED] * 2
+    assert failure(runner.trials[0]).phase == "benchmark"
+
+
+def test_a_run_that_fails_leaves_no_trial_on_record_as_running(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def tell(_study: Study, _trial: Trial) -> Trial:
+        raise StudyError("the disk is full")
+
+    runner = runner_for(world, world.task(trials=2))
+    monkeypatch.setattr(Study, "tell", tell)
+    with pytest.raises(StudyError, match="the disk is full"):
+        in_loop(runner.run())
+    assert [trial.state for trial in runner.trials] == [TrialState.INTERRUPTED]
+    assert world.results()["trials"][0]["state"] == "interrupted"
 
 
 def test_a_listener_that_raises_stops_nothing(world: World) -> None:

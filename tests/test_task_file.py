@@ -180,14 +180,16 @@ def test_json_and_yaml_of_the_same_task_are_equal(task_data: dict[str, Any], tmp
     assert Task.load(tmp_path / "t.json") == Task.parse(task_data)
 
 
-_WORDS = st.text(min_size=1, max_size=12)
+#: No program takes a null byte, so no task does.
+_LETTERS = st.characters(codec="utf-8", exclude_characters="\x00")
+_WORDS = st.text(_LETTERS, min_size=1, max_size=12)
 _VALUES = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(-(2**40), 2**40),
     st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from(["on", "off", "no", "null", "1", "1.0", "1e3", "2024-01-01", "=", "~", "", "a: b", "- x", "0x1"]),
-    st.text(max_size=8),
+    st.text(_LETTERS, max_size=8),
     st.dictionaries(_WORDS, st.one_of(st.integers(), st.booleans(), _WORDS), max_size=2),
     st.lists(st.integers(), max_size=2),
 )
@@ -216,7 +218,7 @@ def tasks(draw: st.DrawFn) -> Task:
     fixed = draw(st.dictionaries(_NAMES.filter(lambda name: name not in parameters), _VALUES, max_size=2))
     data: dict[str, Any] = {
         "name": draw(st.from_regex(r"[^\s/\\\x00-\x1f][^/\\\x00-\x1f]{0,20}", fullmatch=True)),
-        "description": draw(st.text(max_size=40)),
+        "description": draw(st.text(_LETTERS, max_size=40)),
         "model": draw(st.one_of(_WORDS, st.just({"random_weights": {"layers": 2, "seed": 3}}))),
         "engine": draw(
             st.sampled_from(["llama_cpp", "vllm", "sglang", "command"]).map(
@@ -262,3 +264,19 @@ def test_on_and_off_stay_words_in_yaml(task_data: dict[str, Any], tmp_path: Path
     text = yaml.safe_dump({**task_data, "parameters": {"flash_attn": "VALUES", "cont_batching": {"type": "bool"}}})
     file.write_text(text.replace("VALUES", "[on, off, auto]") + "rules: [flash_attn == 'on' or flash_attn == 'auto']\n")
     assert {p["flash_attn"] for p in load_task(file).space.grid()} == {"on", "auto"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"engine": {"kind": "llama_cpp", "raw_args": ["a\x00"]}}, r"engine\.raw_args\[0\]"),
+        ({"parameters": {"threads": ["\ud800"]}}, r"parameters\.threads\[0\]"),
+        ({"engine": {"kind": "llama_cpp", "env": {"A=B": "x"}}}, r"engine\.env"),
+        ({"parameters": {"x": {"type": "float", "low": -1.7e308, "high": 1.7e308, "flag": "--x"}}}, r"parameters\.x"),
+    ],
+)
+def test_what_no_program_or_database_takes_is_refused(
+    task_data: dict[str, Any], changes: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(TaskError, match=f"^{field}: "):
+        Task.parse({**task_data, **changes})

@@ -170,6 +170,10 @@ class GenaiBench:
             # Levels run one after the other: one that a later level has passed will never land.
             passed = missing if ended else [level for level in missing if _passed(level, landed, expected)]
             if passed:
+                if ended and self._helper is not None and not self._helper.alive:
+                    raise MeasurementError(
+                        Failure(FailureKind.INFRASTRUCTURE, "benchmark", "genai-bench's helper was killed from outside")
+                    )
                 raise _missing(passed, process.exit_code, folder, log)
             if asyncio.get_running_loop().time() > deadline:
                 raise _late(missing, deadline_s, log)

@@ -56,7 +56,7 @@ async def _complete(session: aiohttp.ClientSession, url: str, body: dict[str, An
         data = json.loads(text)
         choice = data["choices"][0]
         choice["message"]["content"]
-    except (ValueError, KeyError, IndexError, TypeError):
+    except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         raise _failed(
             f"the reply of {where} is no completion: {text[:200]!r}",
             FailureKind.MEASUREMENT,

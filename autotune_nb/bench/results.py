@@ -29,7 +29,7 @@ def read_level(file: Path) -> dict[str, Any] | None:
     """A level's file as genai-bench wrote it; None while it is not whole, or where it is no level's file."""
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     aggregated = data.get("aggregated_metrics") if isinstance(data, dict) else None
     if not isinstance(aggregated, dict) or not aggregated.get("scenario"):

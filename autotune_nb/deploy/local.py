@@ -74,6 +74,11 @@ class LocalDeployer:
         else:
             self._model = local_model(self._model, self._engine)
             self._tokenizer = self._tokenizer or default_tokenizer(self._model)
+        try:
+            _bind(task.deploy.host).close()
+        except OSError as error:
+            told = f"{task.deploy.host!r} is no address of this machine: {error.strerror or error}"
+            raise SetupError(told, field="deploy.host") from None
         if task.deploy.port is not None:
             owner = port_owner(task.deploy.port)
             if owner:
@@ -303,9 +308,18 @@ def _in_url(host: str) -> str:
 
 def free_port(host: str) -> int:
     """A port that was free a moment ago."""
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET) as probe:
-        probe.bind((host, 0))
+    with _bind(host) as probe:
         return int(probe.getsockname()[1])
+
+
+def _bind(host: str) -> socket.socket:
+    probe = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
+    try:
+        probe.bind((host, 0))
+    except BaseException:
+        probe.close()
+        raise
+    return probe
 
 
 def local_model(name: str, engine: Engine) -> str:

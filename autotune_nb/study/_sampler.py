@@ -144,11 +144,15 @@ class AllowedPointsSampler(BaseSampler):
         return encode(self._space, self._space.canonical(found))
 
     def _propose(self, view: Any, trial: FrozenTrial) -> dict[str, Any]:
-        together = self._base.infer_relative_search_space(view, trial)
-        proposal = dict(self._base.sample_relative(view, trial, together))
-        for name, distribution in self._distributions.items():
-            if name not in proposal:
-                proposal[name] = self._base.sample_independent(view, trial, name, distribution)
+        try:
+            together = self._base.infer_relative_search_space(view, trial)
+            proposal = dict(self._base.sample_relative(view, trial, together))
+            for name, distribution in self._distributions.items():
+                if name not in proposal:
+                    proposal[name] = self._base.sample_independent(view, trial, name, distribution)
+        except (TypeError, ValueError, OverflowError) as error:
+            told = f"{type(self._base).__name__} cannot work with these options: {error}"
+            raise TaskError(told, field="strategy.options") from error
         return proposal
 
     def sample_independent(

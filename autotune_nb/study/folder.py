@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import itertools
 import json
 import os
@@ -23,7 +24,7 @@ from autotune_nb.task_file import parse_task
 _ABOUT, _TASK, _RESULTS, _LOCK, _OWNER = "study.json", "task.json", "results.json", "run.lock", "run.json"
 #: What may change between two runs of one study: none of it changes what a figure means.
 _MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy")
-_PASSWORD = re.compile(r"(://[^:/@]*):[^@]*@")
+_PASSWORD = re.compile(r"(://[^:/@]*):.*@")
 _PASSWORD_OPTION = re.compile(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 _REDACTED = "***"
 _LOCK_S = 0.3
@@ -41,8 +42,9 @@ class StudyFolder:
         return (self.path / _ABOUT).is_file()
 
     @property
-    def default_storage(self) -> str:
-        return f"sqlite:///{self.path / 'study.db'}"
+    def database(self) -> Path:
+        """The SQLite file that keeps the trials where no storage is named."""
+        return self.path / "study.db"
 
     def create(self) -> None:
         """Make the folder. Raises StudyError where it cannot be written."""
@@ -104,6 +106,7 @@ class StudyFolder:
         Raises StudyMismatchError where the folder's study lives in another storage than asked for.
         """
         about = self.about()
+        storage = absolute(storage) if storage else None
         if about is None or "optuna_name" not in about:
             # Until a study has begun in it, a storage that did not work may be exchanged for another.
             about = {
@@ -112,7 +115,7 @@ class StudyFolder:
                 "created": _now(),
             }
             self.write(_ABOUT, about)
-        elif storage is not None and redact(storage) != (about["storage"] or redact(self.default_storage)):
+        elif storage is not None and redact(storage) != about["storage"]:
             kept = about["storage"] or "its own folder"
             raise StudyMismatchError(f"the study in {self.path} is kept in {kept}, not in {redact(storage)}")
         return about
@@ -124,17 +127,20 @@ class StudyFolder:
             raise StudyError(f"{self.path / _ABOUT} is damaged: it has no id or no storage")
         return about
 
-    def storage(self, given: str | None) -> str:
-        """The storage's URL. Raises StudyError where it had a password, which is never written down."""
+    def storage(self, given: str | None) -> str | None:
+        """The storage's URL; None for the folder's own database.
+
+        Raises StudyError where it had a password, which is never written down.
+        """
         about = self.about()
         if about is None:
             raise StudyNotFoundError(f"there is no study in {self.path}")
         if given is not None:
-            return given
+            return absolute(given)
         kept: str | None = about["storage"]
         if kept is not None and _REDACTED in kept:
             raise StudyError(f"the study is kept in {kept}; its password is not written down: give --storage again")
-        return kept or self.default_storage
+        return kept
 
     def keep_task(self, task: Task) -> None:
         """Keep the task. Raises StudyMismatchError where the folder holds a study of another one."""
@@ -165,6 +171,10 @@ class StudyFolder:
             return parse_task(data)
         except TaskError as error:
             raise StudyError(f"the task kept in {self.path / _TASK} cannot be read: {error}") from None
+
+    def label(self, study_id: str) -> str:
+        """What marks the processes of a study in this folder."""
+        return f"{study_id}-{hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:8]}"
 
     def artifacts(self, trial: int, attempt: int) -> Path:
         """A new folder for one trial's raw files and logs: what an earlier try left is never read as this one's."""
@@ -205,6 +215,14 @@ class StudyFolder:
         if not isinstance(data, dict):
             raise StudyError(f"{self.path / name} holds no object")
         return data
+
+
+def absolute(url: str) -> str:
+    """A SQLite file's URL that means the same file from every folder; any other URL as it is."""
+    scheme, separator, file = url.partition(":///")
+    if not separator or not scheme.startswith("sqlite") or not file or file.startswith(("/", ":memory:")):
+        return url
+    return f"{scheme}:///{Path(file).absolute()}"
 
 
 def redact(url: str) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import math
 import shlex
+import sqlite3
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import optuna
 import sqlalchemy.exc
+import sqlalchemy.pool
 from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import Failure, FailureKind, StudyError, StudyMismatchError, StudyNotFoundError
@@ -57,12 +59,18 @@ class Study:
         about = folder.identity(storage)
         url = folder.storage(storage)
         about = _without_empty_study(folder, task, url, about)
-        folder.keep_task(task)
-        name = f"{task.name}-{about['id']}" if not about.get("optuna_name") else about["optuna_name"]
+        name = about.get("optuna_name")
         with _storage_errors(url):
+            kept = _engine(folder, url)
+            if name is not None and name not in optuna.study.get_all_study_names(kept):
+                raise StudyError(
+                    f"the trials of {folder.path} are not in {redact(url) if url else folder.database}: no study "
+                    f"{name!r}. Name the storage it began in, or choose another folder; results.json is left as it is"
+                )
+            folder.keep_task(task)
             study = optuna.create_study(
-                storage=_engine(url),
-                study_name=name,
+                storage=kept,
+                study_name=name or f"{task.name}-{about['id']}",
                 direction=task.goal.direction,
                 load_if_exists=True,
             )
@@ -73,8 +81,8 @@ class Study:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
                     study.set_metric_names([task.goal.figure])
-        if not about.get("optuna_name"):
-            folder.write("study.json", {**about, "optuna_name": name})
+        if name is None:
+            folder.write("study.json", {**about, "optuna_name": study.study_name})
         self = cls(task, space, folder, study)
         study.sampler = AllowedPointsSampler(sampler, space, self._tried, task.strategy.seed)
         return self
@@ -88,10 +96,16 @@ class Study:
             raise StudyNotFoundError(f"the study in {folder.path} has not begun")
         with _storage_errors(url):
             try:
-                study = optuna.load_study(storage=_engine(url), study_name=about["optuna_name"])
+                study = optuna.load_study(storage=_engine(folder, url), study_name=about["optuna_name"])
             except KeyError:
-                raise StudyNotFoundError(f"{redact(url)} holds no study {about['optuna_name']!r}") from None
+                where = redact(url) if url else folder.database
+                raise StudyNotFoundError(f"{where} holds no study {about['optuna_name']!r}") from None
         return cls(task, space, folder, study)
+
+    @property
+    def label(self) -> str:
+        """What marks this study's processes: a copy of its folder marks its own."""
+        return self.folder.label(self.id)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -199,6 +213,12 @@ class Study:
             if engine is not None:
                 engine.dispose()
 
+    def mark_interrupted(self) -> None:
+        """What is on record as running is not any more: the next run takes it up."""
+        for number, trial in self._trials.items():
+            if trial.state is TrialState.RUNNING:
+                self._trials[number] = trial.with_(state=TrialState.INTERRUPTED)
+
     def _load(self) -> None:
         with _storage_errors():
             frozen = self._study.get_trials(deepcopy=False)
@@ -297,7 +317,7 @@ class Study:
         return int(self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
 
 
-def _without_empty_study(folder: StudyFolder, task: Task, url: str, about: dict[str, Any]) -> dict[str, Any]:
+def _without_empty_study(folder: StudyFolder, task: Task, url: str | None, about: dict[str, Any]) -> dict[str, Any]:
     """Forget the study of another task where it never began a trial: nothing is lost, nothing has to be compared.
 
     Raises StudyMismatchError where it has trials.
@@ -306,7 +326,7 @@ def _without_empty_study(folder: StudyFolder, task: Task, url: str, about: dict[
         folder.require_same(task)
     except StudyMismatchError:
         with _storage_errors(url):
-            storage = _engine(url)
+            storage = _engine(folder, url)
             names = optuna.study.get_all_study_names(storage)
             if about.get("optuna_name") in names:
                 if optuna.load_study(study_name=about["optuna_name"], storage=storage).get_trials(deepcopy=False):
@@ -354,15 +374,27 @@ def _with_record(trial: Trial, record: dict[str, Any]) -> Trial:
     )
 
 
-def _engine(url: str) -> optuna.storages.BaseStorage:
+def _engine(folder: StudyFolder, url: str | None) -> optuna.storages.BaseStorage:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        return optuna.storages.get_storage(url)
+        if url is not None:
+            try:
+                return optuna.storages.get_storage(url)
+            except (ValueError, KeyError) as error:
+                told = f"{redact(url)} is no storage's URL ({type(error).__name__}); write one as sqlite:///file.db or "
+                raise StudyError(f"{told}postgresql://user@host/database") from None
+
+        def connect() -> sqlite3.Connection:
+            return sqlite3.connect(folder.database, timeout=60, check_same_thread=False)
+
+        # By a path, not by a URL: Optuna and SQLAlchemy read ?, % and {} in one.
+        options = {"creator": connect, "poolclass": sqlalchemy.pool.QueuePool}
+        return optuna.storages.get_storage(optuna.storages.RDBStorage("sqlite://", engine_kwargs=options))
 
 
 @contextlib.contextmanager
-def _storage_errors(url: str = "") -> Iterator[None]:
+def _storage_errors(url: str | None = None) -> Iterator[None]:
     """Turns what SQLAlchemy and the file system say into StudyError, without a password in it."""
     try:
         yield
@@ -371,5 +403,7 @@ def _storage_errors(url: str = "") -> Iterator[None]:
         said = redact(str(getattr(cause, "orig", None) or cause).splitlines()[0])
         where = f" {redact(url)}" if url else ""
         raise StudyError(f"the study's storage{where} does not work: {said}") from None
-    except (ModuleNotFoundError, ImportError) as error:
-        raise StudyError(f"the study's storage {redact(url)} needs a driver: {error}") from None
+    except ImportError as error:
+        drivers = {"postgresql": "; pip install 'psycopg[binary]'", "mysql": "; pip install pymysql"}
+        hint = drivers.get((url or "").partition(":")[0], "")
+        raise StudyError(f"the study's storage {redact(url or '')} needs a driver{hint} ({error})") from None

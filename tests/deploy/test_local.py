@@ -135,7 +135,7 @@ def llama_task(task_data: dict[str, Any], small_model: Path) -> Any:
 
 def test_llama_cpp_serves_under_the_name_and_flags_it_was_given(llama_task: Any, tmp_path: Path) -> None:
     task = llama_task(model={"id_or_path": llama_task().model.id_or_path, "served_name": "noise"})
-    deployer = deployer_for(task, tmp_path)
+    deployer = deployer_for(task, tmp_path, study_id="serves")
 
     async def scenario() -> tuple[Endpoint, dict[str, Any], int]:
         await deployer.prepare()
@@ -144,7 +144,7 @@ def test_llama_cpp_serves_under_the_name_and_flags_it_was_given(llama_task: Any,
             import aiohttp
 
             async with aiohttp.ClientSession() as session, session.get(f"{deployment.endpoint.url}/v1/models") as reply:
-                return deployment.endpoint, await reply.json(), labelled({STUDY_LABEL: "test-study"})[0].pid
+                return deployment.endpoint, await reply.json(), labelled({STUDY_LABEL: "serves"})[0].pid
 
     endpoint, models, pid = in_loop(scenario())
     assert models["data"][0]["id"] == endpoint.model == "noise"

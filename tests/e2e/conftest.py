@@ -135,8 +135,9 @@ def cli(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProces
 def study_processes(study: Path) -> list[psutil.Process]:
     """What runs for a study: processes with its label, whoever started them."""
     from autotune_nb.deploy._process import STUDY_LABEL, labelled
+    from autotune_nb.study import StudyFolder
 
-    return labelled({STUDY_LABEL: json.loads((study / "study.json").read_text())["id"]})
+    return labelled({STUDY_LABEL: StudyFolder(study).label(json.loads((study / "study.json").read_text())["id"])})
 
 
 def until_gone(study: Path, *, timeout_s: float = 15) -> None:

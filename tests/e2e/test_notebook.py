@@ -75,6 +75,13 @@ def test_a_run_left_unawaited_fails_the_notebook(cli: Cli, real_task: Callable[.
     assert "await run" in done.stderr
 
 
+def test_a_run_that_was_waited_for_counts_as_awaited(cli: Cli, real_task: Callable[..., Path], tmp_path: Path) -> None:
+    cell = tune_cell(real_task(budget={"trials": 1}), tmp_path / "s") + "\nrun.wait();"
+    done = cli("notebook", write_notebook(tmp_path / "n.ipynb", cell), "-o", tmp_path / "o.ipynb", "-p", "x", "1")
+    assert done.returncode == 0, done.stderr
+    assert "has no cell tagged 'parameters'" in done.stdout
+
+
 def test_a_failed_run_fails_the_notebook_also_where_the_cell_hides_it(
     cli: Cli, real_task: Callable[..., Path], tmp_path: Path
 ) -> None:

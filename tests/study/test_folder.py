@@ -19,7 +19,7 @@ import optuna
 import pytest
 
 from autotune_nb.errors import StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError
-from autotune_nb.study import StudyFolder
+from autotune_nb.study import Study, StudyFolder
 from autotune_nb.study.folder import redact
 from tests.stubs import open_study, package_env, text_below
 
@@ -309,3 +309,51 @@ def test_every_try_of_a_trial_has_a_folder_of_its_own(folder: StudyFolder) -> No
     assert again == first / "attempt-3"
     assert list(again.iterdir()) == []
     assert folder.artifacts(12, 2).parent.name == "trial-0012"
+
+
+@pytest.mark.parametrize("name", ["why?a", "50%41", "{port}", "a b#c", "ünïcode'"])
+def test_a_folders_database_lies_in_it_whatever_its_name(make_task: Any, tmp_path: Path, name: str) -> None:
+    folder = StudyFolder(tmp_path / name)
+    folder.create()
+    study = open_study(make_task(), folder)
+    trial = study.ask()
+    assert trial is not None
+    assert (tmp_path / name / "study.db").is_file()
+    moved = tmp_path / "moved"
+    folder.path.rename(moved)
+    assert open_study(make_task(), StudyFolder(moved)).trials[0].number == trial.number
+
+
+def test_a_study_that_is_gone_from_its_storage_is_not_begun_anew(make_task: Any, folder: StudyFolder) -> None:
+    open_study(make_task(), folder).ask()
+    (folder.path / "study.db").unlink()
+    with pytest.raises(StudyError, match="no study"):
+        open_study(make_task(), folder)
+
+
+def test_a_relative_database_means_the_same_file_from_everywhere(
+    make_task: Any, folder: StudyFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder.acquire()
+    task = make_task()
+    trial = Study.open(task, task.space, folder, storage="sqlite:///rel.db").ask()
+    assert trial is not None
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    assert len(Study.open(task, task.space, folder).trials) == 1
+    assert not (elsewhere / "rel.db").exists()
+    folder.release()
+
+
+def test_a_copied_folder_marks_its_own_processes(folder: StudyFolder, tmp_path: Path) -> None:
+    assert folder.label("x") != StudyFolder(tmp_path / "copy").label("x")
+    assert folder.label("x") == StudyFolder(folder.path / ".." / folder.path.name).label("x")
+
+
+@pytest.mark.parametrize(
+    "url", ["postgresql://u:p@SECRET@h/x", "postgresql://u:a/SECRET@h/x", "mysql://h/x?password=SECRET"]
+)
+def test_no_form_of_a_password_is_kept(url: str) -> None:
+    assert "SECRET" not in redact(url)

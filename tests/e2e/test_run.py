@@ -161,7 +161,7 @@ def test_a_second_process_on_the_folder_is_refused(
     study = tmp_path / "study"
     task = real_task()
     first = start("run", task, "--study", study, "--json")
-    first.wait_for("trial 0/2")
+    first.wait_for("trial 0 (1 of 2)")
     second = cli("run", task, "--study", study)
     assert second.returncode == 2
     assert f"pid {first.process.pid}" in second.stderr

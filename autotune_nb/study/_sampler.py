@@ -33,8 +33,11 @@ _PACKAGES = {"gp": ("torch", "scipy"), "cmaes": ("cmaes",), "qmc": ("scipy",)}
 _PROPOSALS = 50
 
 
-def base_sampler(strategy: Strategy) -> BaseSampler:
-    """Optuna's sampler for a strategy. Raises TaskError for an option it does not take, SetupError for a package."""
+def base_sampler(strategy: Strategy, num_trials: int | None = None) -> BaseSampler:
+    """Optuna's sampler for a strategy, and for a budget of so many trials.
+
+    Raises TaskError for an option it does not take, SetupError for a package that is missing.
+    """
     # A grid is enqueued point by point; what samples beside it is never asked.
     name = "RandomSampler" if strategy.sampler == "grid" else _CLASSES[strategy.sampler]
     missing = [p for p in _PACKAGES.get(strategy.sampler, ()) if importlib.util.find_spec(p) is None]
@@ -43,7 +46,7 @@ def base_sampler(strategy: Strategy) -> BaseSampler:
         raise SetupError(told, field="strategy.sampler")
     options: dict[str, Any] = {"seed": strategy.seed, **strategy.options}
     if name == "TPESampler":
-        options = {"multivariate": True, "constant_liar": True, "n_startup_trials": 8, **options}
+        options = {"multivariate": True, "constant_liar": True, "n_startup_trials": _startup(num_trials), **options}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -51,6 +54,11 @@ def base_sampler(strategy: Strategy) -> BaseSampler:
     except (TypeError, ValueError) as error:
         raise TaskError(f"{name}: {error}", field="strategy.options") from None
     return sampler
+
+
+def _startup(num_trials: int | None) -> int:
+    """How many trials are random before TPE learns: Optuna's 10, but at most a third of a small budget."""
+    return 10 if num_trials is None else max(3, min(10, num_trials // 3))
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:

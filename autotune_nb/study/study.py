@@ -55,7 +55,7 @@ class Study:
         Raises StudyMismatchError where the folder holds another task's study, StudyError where the storage cannot be
         reached.
         """
-        sampler = base_sampler(task.strategy)
+        sampler = base_sampler(task.strategy, task.num_trials)
         about = folder.identity(storage)
         url = folder.storage(storage)
         about = _without_empty_study(folder, task, url, about)

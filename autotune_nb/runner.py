@@ -146,6 +146,7 @@ class Runner:
             self._notice(line)
         # The model is written and the benchmark is warmed before anything is measured.
         await self._deployer.prepare()
+        self._notice("the benchmark starts up, which takes some seconds once a study")
         await self._benchmark.prepare(self._deployer.tokenizer)
         machine = await asyncio.to_thread(machine_fingerprint)
         self._fingerprint = {

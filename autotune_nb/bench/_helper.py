@@ -107,12 +107,11 @@ class BenchProcess:
 class WarmHelper:
     """A process that has imported genai-bench and forks a child for each command line."""
 
-    def __init__(self, process: asyncio.subprocess.Process, version: str, errors: deque[str]) -> None:
+    def __init__(self, process: asyncio.subprocess.Process, version: str) -> None:
         self._process = process
         self._ids = itertools.count()
         self._started: dict[int, asyncio.Future[int]] = {}
         self._ended: dict[int, asyncio.Future[int]] = {}
-        self._errors = errors
         self.version = version
         self._reader = asyncio.ensure_future(self._read())
 
@@ -161,7 +160,7 @@ class WarmHelper:
                 f"({hello['tokenizer_error']})",
                 field="model.tokenizer",
             )
-        return cls(process, hello["ready"], errors)
+        return cls(process, hello["ready"])
 
     @property
     def alive(self) -> bool:

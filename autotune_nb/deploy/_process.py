@@ -42,7 +42,6 @@ class GuardedProcess:
         env: Mapping[str, str],
         log: Path,
         grace_s: float,
-        cwd: Path | None = None,
     ) -> GuardedProcess:
         """Start it, output to ``log``. Raises SetupError where the program cannot be executed."""
         guard = await asyncio.create_subprocess_exec(
@@ -54,7 +53,6 @@ class GuardedProcess:
             "--",
             *argv,
             env=dict(env),
-            cwd=cwd,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,

@@ -45,7 +45,6 @@ class Study:
         self._trials: dict[int, Trial] = {}
         self._grid: Iterator[Point] | None = None
         self._queue: list[Point] = []
-        self._exhausted = False
         self._load()
 
     @classmethod

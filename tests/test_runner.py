@@ -111,7 +111,19 @@ def test_events_come_in_order(world: World) -> None:
             case _:
                 told.append(type(event).__name__)
     assert told == [
-        *("running", "TrialStarted", "deploy", "probe", "benchmark", "1/2", "2/2", "stop", "TrialEnded", "finished")
+        *(
+            "Notice",
+            "running",
+            "TrialStarted",
+            "deploy",
+            "probe",
+            "benchmark",
+            "1/2",
+            "2/2",
+            "stop",
+            "TrialEnded",
+            "finished",
+        )
     ]
     assert runner.of(events.TrialEnded)[0].is_best
 

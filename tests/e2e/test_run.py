@@ -133,6 +133,22 @@ def test_ctrl_c_takes_the_engine_down_and_keeps_what_finished(
     assert json.loads((study / "results.json").read_text())["state"] == "stopped"
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_while_it_starts_up_still_ends_with_the_results(
+    start: Callable[..., Started], real_task: Callable[..., Path], tmp_path: Path, number: int
+) -> None:
+    study = tmp_path / "study"
+    running = start("run", real_task(), "--study", study, "--json")
+    running.wait_for("the benchmark starts up")
+    running.process.send_signal(number)
+    code, output = running.finish()
+    assert code == 1
+    assert last_line(output)["state"] == "stopped"
+    assert last_line(output)["trials"] == []
+    assert any("the same command goes on from here" in line for line in running.lines)
+    until_gone(study)
+
+
 def test_a_configuration_that_cannot_start_fails_alone(
     cli: Cli, real_task: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -17,6 +17,8 @@ from autotune_nb.space import SearchSpace
 
 ENGINES = ("llama_cpp", "vllm", "sglang", "command")
 SAMPLERS = ("grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii", "nsgaiii")
+#: Counting the points of a larger space takes longer than it is worth.
+_COUNT_UP_TO = 5000
 _SAMPLER_ALIASES = {"grid_search": "grid", "bayesian": "tpe"}
 #: genai-bench's task kinds, and of them those that load the server with batches rather than with concurrent requests.
 TASK_KINDS = (
@@ -366,15 +368,17 @@ class Task(_Section):
             raise TaskError(f"{problem} of this workload: {known}", field="objective.at")
         return found[0]
 
-    @property
+    @cached_property
     def num_trials(self) -> int | None:
-        """How many trials the budget allows, the baseline counted in; None where only the space's end stops it."""
-        if self.budget.trials is not None:
-            return self.budget.trials
-        if self.strategy.sampler == "grid":
-            allowed = self.space.num_allowed
-            return None if allowed is None else allowed + int(self.budget.baseline)
-        return 20
+        """How many trials budget and space allow, the baseline counted in; None where only the space's end stops it."""
+        grid = self.strategy.sampler == "grid"
+        size = self.space.grid_size
+        there_are = None
+        if grid or (size is not None and size <= _COUNT_UP_TO):
+            points = self.space.num_allowed if grid else self.space.num_points
+            there_are = None if points is None else points + int(self.budget.baseline)
+        wanted = self.budget.trials or (None if grid else 20)
+        return min((n for n in (wanted, there_are) if n is not None), default=None)
 
     @classmethod
     def load(cls, path: str | Path) -> Task:

@@ -129,7 +129,7 @@ def test_num_trials_is_the_budget_or_the_grid_with_the_baseline_or_twenty(make_t
     assert make_task(**grid, strategy="grid").num_trials == 6
     assert make_task(**grid, strategy="grid", budget={"baseline": False}).num_trials == 5
     assert make_task(**grid, strategy="grid", budget={"trials": 3}).num_trials == 3
-    assert make_task(**grid).num_trials == 20
+    assert make_task(parameters={"x": {"low": 0, "high": 10**9}}).num_trials == 20
     assert make_task(parameters={"x": {"low": 0, "high": 10**9}}, strategy="grid").num_trials is None
 
 
@@ -212,3 +212,21 @@ def test_a_placeholder_nobody_fills_is_refused(task_data: dict[str, Any]) -> Non
         Task.parse(task_data)
     task_data["engine"] = {"kind": "command", "command": ["server", "{port}", '{"json": 1}']}
     Task.parse(task_data)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "trials", "baseline", "expected"),
+    [
+        ("grid", None, True, 5),
+        ("grid", 3, True, 3),
+        ("grid", 99, False, 4),
+        ("tpe", 99, True, 5),
+        ("tpe", None, False, 4),
+    ],
+)
+def test_no_more_trials_are_announced_than_the_space_has(
+    task_data: dict[str, Any], sampler: str, trials: int | None, baseline: bool, expected: int
+) -> None:
+    task_data["parameters"] = {"threads": [1, 2], "parallel": [1, 2]}
+    task_data |= {"strategy": sampler, "budget": {"trials": trials, "baseline": baseline}}
+    assert Task.parse(task_data).num_trials == expected

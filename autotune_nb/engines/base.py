@@ -224,12 +224,16 @@ class Engine:
     ) -> list[str]:
         """The whole command line of one configuration. ``args`` are the task's fixed flags, over the engine's own."""
         fixed = {k: v for k, v in {**self.fixed, **(args or {})}.items() if k not in params}
+        start = self.start(program, model, served_name, host, port)
+        return [*start, *self.arguments(fixed), *self.arguments(params, space), *raw_args]
+
+    def start(self, program: Sequence[str], model: str, served_name: str | None, host: str, port: int) -> list[str]:
+        """What every configuration's command line begins with."""
         # "vllm serve" takes the model by position, its module takes --model.
         argv = [*program, model] if program[-1] == "serve" else [*program, self.model_flag, model]
         if self.served_name_flag and served_name:
             argv += [self.served_name_flag, served_name]
-        argv += [self.host_flag, host, self.port_flag, str(port)]
-        return [*argv, *self.arguments(fixed), *self.arguments(params, space), *raw_args]
+        return [*argv, self.host_flag, host, self.port_flag, str(port)]
 
     def gpus(self, params: Mapping[str, Value]) -> int:
         """How many GPUs a configuration's parallel sizes need: their product, at least 1."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autotune_nb.engines.base import Engine
-from autotune_nb.parameters import Bool, Choice, Float, Int, Value
+from autotune_nb.parameters import Bool, Choice, Float, Int
+
+_PLACEHOLDER = re.compile(r"\{[a-z]+\}")
 
 
 @dataclass(frozen=True)
@@ -20,24 +23,9 @@ class CommandEngine(Engine):
     def check(self, name: str, parameter: Choice | Bool | Int | Float, *, field: str) -> None:
         """Any name is a flag here."""
 
-    def argv(
-        self,
-        *,
-        program: Sequence[str],
-        model: str,
-        served_name: str | None,
-        host: str,
-        port: int,
-        params: Mapping[str, Value],
-        space: Mapping[str, Choice | Bool | Int | Float] | None = None,
-        args: Mapping[str, Value] | None = None,
-        raw_args: Sequence[str] = (),
-    ) -> list[str]:
-        filled = [
-            part.replace("{port}", str(port)).replace("{host}", host).replace("{model}", model) for part in program
-        ]
-        fixed = {k: v for k, v in (args or {}).items() if k not in params}
-        return [*filled, *self.arguments(fixed), *self.arguments(params, space), *raw_args]
+    def start(self, program: Sequence[str], model: str, served_name: str | None, host: str, port: int) -> list[str]:
+        filled = {"{port}": str(port), "{host}": host, "{model}": model}
+        return [_PLACEHOLDER.sub(lambda found: filled.get(found.group(), found.group()), part) for part in program]
 
 
 def command_engine(template: str | Sequence[str]) -> CommandEngine:

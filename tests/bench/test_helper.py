@@ -19,7 +19,7 @@ import pytest
 from autotune_nb.bench import GenaiBench
 from autotune_nb.bench._helper import BenchProcess, WarmHelper
 from autotune_nb.bench.genai_bench import QuietTime
-from autotune_nb.errors import MeasurementError, SetupError
+from autotune_nb.errors import FailureKind, MeasurementError, SetupError
 from tests.bench.test_genai_bench import SECRETS, bench_for, request_in
 from tests.stubs import group_alive, in_loop, level_data, level_file, running, text_below, until, until_async
 
@@ -224,9 +224,11 @@ def test_a_helper_killed_while_measuring_fails_that_trial_at_once_and_takes_the_
         await until_async(lambda: package.runs)
         began = time.monotonic()
         os.kill(helper_pid(benchmark), signal.SIGKILL)
-        with pytest.raises(MeasurementError):
+        with pytest.raises(MeasurementError) as caught:
             await taking
         assert time.monotonic() - began < 5
+        # Not the configuration's fault, so the runner tries it again.
+        assert caught.value.failure.kind is FailureKind.INFRASTRUCTURE
         await until_async(lambda: not group_alive(package.runs[0][0]), within_s=3)
         await benchmark.close()
 

@@ -7,37 +7,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.measurement import Level, figure_name
 from autotune_nb.parameters import Parameter, ParameterName, Value, parameter_name
 from autotune_nb.score import PROTOTYPE_OBJECTIVES, Limit, Objective
 from autotune_nb.space import SearchSpace
+from autotune_nb.workload import Section, Workload
 
 ENGINES = ("llama_cpp", "vllm", "sglang", "command")
 SAMPLERS = ("grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii", "nsgaiii")
 #: Counting the points of a larger space takes longer than it is worth.
 _COUNT_UP_TO = 5000
 _SAMPLER_ALIASES = {"grid_search": "grid", "bayesian": "tpe"}
-#: genai-bench's task kinds, and of them those that load the server with batches rather than with concurrent requests.
-TASK_KINDS = (
-    "text-to-text",
-    "text-to-image",
-    "text-to-embeddings",
-    "text-to-rerank",
-    "text-to-speech",
-    "image-text-to-text",
-    "image-to-embeddings",
-)
-BATCH_TASKS = ("text-to-embeddings", "text-to-rerank")
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class RandomWeights(_Section):
+class RandomWeights(Section):
     """A Llama-shaped model of random weights, written on the spot: its text is noise, its speed is real."""
 
     layers: int = Field(12, ge=1, le=200)
@@ -55,7 +41,7 @@ class RandomWeights(_Section):
         return self
 
 
-class Model(_Section):
+class Model(Section):
     """What is served: a path, a hub's name, or random weights."""
 
     id_or_path: str | None = Field(None, min_length=1, description="a file or folder, or a model hub's name")
@@ -74,7 +60,7 @@ class Model(_Section):
 _PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
 
 
-class EngineSpec(_Section):
+class EngineSpec(Section):
     """Which engine serves the model, and what is the same in every trial."""
 
     kind: str = Field(description=f"one of {', '.join(ENGINES)}", json_schema_extra={"enum": list(ENGINES)})
@@ -117,73 +103,7 @@ class EngineSpec(_Section):
         return self
 
 
-class Workload(_Section):
-    """The traffic of every trial: each scenario under each load level."""
-
-    task: str = Field("text-to-text", description="genai-bench's task kind")
-    scenarios: list[str] = Field(min_length=1, description="genai-bench's traffic scenarios, such as D(64,32)")
-    concurrency: list[Annotated[int, Field(ge=1)]] = Field(default=[1], min_length=1)
-    batch_sizes: list[Annotated[int, Field(ge=1)]] = Field(default=[1], min_length=1)
-    seconds_per_level: int = Field(60, ge=1, description="a level ends after so many seconds")
-    requests_per_level: int = Field(100, ge=1, description="or after about so many requests")
-    warmup_requests: int = Field(2, ge=1, le=1000, description="completions sent before the first level")
-    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of each level's first requests to leave out")
-    request_params: dict[str, Value] = Field(default_factory=dict, description="added to every request's body")
-    max_failed_requests: int = Field(0, ge=0)
-    min_completed_requests: int = Field(3, ge=1)
-
-    @field_validator("scenarios")
-    @classmethod
-    def _scenario(cls, values: list[str]) -> list[str]:
-        return [_scenario(value) for value in values]
-
-    @field_validator("task")
-    @classmethod
-    def _kind(cls, task: str) -> str:
-        if task not in TASK_KINDS:
-            raise UnknownNameError("task kind", task, TASK_KINDS)
-        return task
-
-    @field_validator("scenarios", "concurrency", "batch_sizes")
-    @classmethod
-    def _distinct(cls, values: list[Any]) -> list[Any]:
-        if len(set(values)) != len(values):
-            raise ValueError("a value stands there twice")
-        return values
-
-    @property
-    def generates_text(self) -> bool:
-        return self.task.endswith("-to-text")
-
-    @property
-    def levels(self) -> tuple[Level, ...]:
-        """Every load level, in the order the benchmark runs them."""
-        if self.task in BATCH_TASKS:
-            return tuple(Level(s, 1, b) for s in self.scenarios for b in self.batch_sizes)
-        return tuple(Level(s, c) for s in self.scenarios for c in self.concurrency)
-
-
-_SCENARIO = re.compile(
-    r"^(?:[EA]\(\d+\)|[DRU]\(\d+,\d+\)|I\(\d+,\d+(?:,\d+)?\)|[NU]\(\d+,\d+\)/\(\d+,\d+\)|dataset)$", re.ASCII
-)
-
-
-def _scenario(text: str) -> str:
-    """The scenario in genai-bench's own words, since its result files are told apart by them."""
-    squeezed = re.sub(r"\b0+(?=\d)", "", re.sub(r"\s+", "", text))
-    if squeezed.startswith("U(") and "/" in squeezed:
-        # It draws at least one token, and writes a least value of 0 as no least value at all.
-        squeezed = squeezed.replace("(0,", "(1,")
-    squeezed = re.sub(r"^(I\(\d+,\d+),1\)$", r"\1)", squeezed)
-    if not _SCENARIO.match(squeezed):
-        raise ValueError(
-            f"{text!r} is no traffic scenario; write D(input tokens,output tokens), N(mean,sd)/(mean,sd) or "
-            "U(min,max)/(min,max)"
-        )
-    return squeezed
-
-
-class LevelRef(_Section):
+class LevelRef(Section):
     """Names one load level; the scenario may be left out where there is only one."""
 
     concurrency: int = Field(1, ge=1)
@@ -209,7 +129,7 @@ def _objective(value: Any) -> Any:
     )
 
 
-class ObjectiveSpec(_Section):
+class ObjectiveSpec(Section):
     """The figure to make best, read at a named level or at the best level that keeps every limit."""
 
     direction: Literal["minimize", "maximize"]
@@ -228,7 +148,7 @@ class ObjectiveSpec(_Section):
         return figure_name(name)
 
 
-class Strategy(_Section):
+class Strategy(Section):
     """How the next configuration is chosen."""
 
     sampler: str = Field(
@@ -249,7 +169,7 @@ class Strategy(_Section):
         return key
 
 
-class Budget(_Section):
+class Budget(Section):
     """When to stop; whichever comes first."""
 
     trials: int | None = Field(None, ge=1, description="default: the whole grid, or 20 for the other samplers")
@@ -258,7 +178,7 @@ class Budget(_Section):
     baseline: bool = Field(True, description="measure the engine's default configuration first, as trial 0")
 
 
-class Deadlines(_Section):
+class Deadlines(Section):
     """How long each phase of a trial may take, in seconds."""
 
     ready_s: float = Field(600, gt=0, description="from start to healthy")
@@ -267,7 +187,7 @@ class Deadlines(_Section):
     stop_s: float = Field(20, gt=0, description="from asking the engine to stop to killing it")
 
 
-class Deploy(_Section):
+class Deploy(Section):
     """Where trials run."""
 
     kind: Literal["local", "ome"] = "local"
@@ -288,21 +208,21 @@ class Deploy(_Section):
         return self
 
 
-class Benchmark(_Section):
+class Benchmark(Section):
     """Which genai-bench runs, and how."""
 
     executable: str = "genai-bench"
     backend: str | None = Field(None, description="genai-bench's API backend; default: the engine's")
 
 
-def _word(key: str, section: type[_Section]) -> BeforeValidator:
+def _word(key: str, section: type[Section]) -> BeforeValidator:
     """A section that may be given by one word."""
     return BeforeValidator(
         lambda value: {key: value} if isinstance(value, str) else value, json_schema_input_type=section | str
     )
 
 
-class Task(_Section):
+class Task(Section):
     """The whole request. ``Task.load`` reads JSON and YAML, the prototype's files too."""
 
     name: str = Field(min_length=1, max_length=60, pattern=r"^[^\s/\\][^/\\\x00-\x1f]*$")

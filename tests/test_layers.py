@@ -16,7 +16,19 @@ PACKAGE = Path(autotune_nb.__file__).parent
 #: Lowest first. A room may import from the rooms below its own, and from its own.
 ROOMS: tuple[set[str], ...] = (
     {"errors"},
-    {"resources", "parameters", "measurement", "score", "space", "task", "prototype", "task_file", "trial", "events"},
+    {
+        "resources",
+        "parameters",
+        "measurement",
+        "score",
+        "space",
+        "workload",
+        "task",
+        "prototype",
+        "task_file",
+        "trial",
+        "events",
+    },
     {"engines"},
     {"deploy", "bench", "study"},
     {"runner"},

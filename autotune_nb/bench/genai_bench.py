@@ -17,7 +17,8 @@ from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.results import level_of, measurement, read_level
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
 from autotune_nb.measurement import Level, Measurement, Validity
-from autotune_nb.task import BATCH_TASKS, Task
+from autotune_nb.task import Task
+from autotune_nb.workload import BATCH_TASKS
 
 _LOOK_S = 0.1
 _RESULTS = "genai-bench"

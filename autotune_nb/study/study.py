@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import shlex
-import sqlite3
 import warnings
 from collections.abc import Iterator
 from typing import Any
 
 import optuna
-import sqlalchemy.exc
-import sqlalchemy.pool
 from optuna.trial import TrialState as OptunaState
 
-from autotune_nb.errors import Failure, FailureKind, StudyError, StudyMismatchError, StudyNotFoundError
-from autotune_nb.measurement import Level, Measurement
+from autotune_nb.errors import Failure, FailureKind, StudyError, StudyNotFoundError
 from autotune_nb.parameters import Value
 from autotune_nb.score import Score
 from autotune_nb.space import Point, SearchSpace, point_key
+from autotune_nb.study._record import to_record, with_record
 from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
+from autotune_nb.study._storage import open_storage, storage_errors, without_empty_study
 from autotune_nb.study.folder import StudyFolder, redact
 from autotune_nb.task import Task
 from autotune_nb.task_file import task_data
@@ -57,10 +53,10 @@ class Study:
         sampler = base_sampler(task.strategy, task.num_trials)
         about = folder.identity(storage)
         url = folder.storage(storage)
-        about = _without_empty_study(folder, task, url, about)
+        about = without_empty_study(folder, task, url, about)
         name = about.get("optuna_name")
-        with _storage_errors(url):
-            kept = _engine(folder, url)
+        with storage_errors(url):
+            kept = open_storage(folder, url)
             if name is not None and name not in optuna.study.get_all_study_names(kept):
                 raise StudyError(
                     f"the trials of {folder.path} are not in {redact(url) if url else folder.database}: no study "
@@ -93,9 +89,9 @@ class Study:
         about = folder.about() or {}
         if "optuna_name" not in about:
             raise StudyNotFoundError(f"the study in {folder.path} has not begun")
-        with _storage_errors(url):
+        with storage_errors(url):
             try:
-                study = optuna.load_study(storage=_engine(folder, url), study_name=about["optuna_name"])
+                study = optuna.load_study(storage=open_storage(folder, url), study_name=about["optuna_name"])
             except KeyError:
                 where = redact(url) if url else folder.database
                 raise StudyNotFoundError(f"{where} holds no study {about['optuna_name']!r}") from None
@@ -139,7 +135,7 @@ class Study:
 
     def keep_elapsed(self, seconds: float) -> None:
         """Keep how many seconds all runs took together."""
-        with _storage_errors():
+        with storage_errors():
             self._study.set_user_attr(_ELAPSED, round(seconds, 3))
 
     def ask(self) -> Trial | None:
@@ -148,7 +144,7 @@ class Study:
         First come those that an earlier process left unfinished, under their own number, then the baseline, then
         what was enqueued, then the sampler's.
         """
-        with _storage_errors():
+        with storage_errors():
             left = next((t for t in self.trials if t.state is TrialState.INTERRUPTED), None)
             if left is not None:
                 return self._take_up(left)
@@ -177,9 +173,9 @@ class Study:
         if strange:
             failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"no finite number: {', '.join(strange)}")
             trial = trial.with_(state=TrialState.FAILED, score=None, failure=failure)
-        with _storage_errors():
+        with storage_errors():
             ours = optuna.trial.Trial(self._study, self._trial_id(trial.number))
-            ours.set_user_attr(_RECORD, _record(trial))
+            ours.set_user_attr(_RECORD, to_record(trial))
             self._close(ours, trial)
         self._trials[trial.number] = trial
         return trial
@@ -206,7 +202,7 @@ class Study:
     def close(self) -> None:
         """Give the database's connections back; what is in memory can still be read."""
         storage = self._study._storage
-        with _storage_errors():
+        with storage_errors():
             storage.remove_session()
             engine = getattr(getattr(storage, "_backend", storage), "engine", None)
             if engine is not None:
@@ -219,7 +215,7 @@ class Study:
                 self._trials[number] = trial.with_(state=TrialState.INTERRUPTED)
 
     def _load(self) -> None:
-        with _storage_errors():
+        with storage_errors():
             frozen = self._study.get_trials(deepcopy=False)
         for one in frozen:
             self._trials[one.number] = self._thaw(one)
@@ -233,7 +229,7 @@ class Study:
         )
         record = frozen.user_attrs.get(_RECORD)
         if record is not None:
-            return _with_record(trial, record)
+            return with_record(trial, record)
         if frozen.state.is_finished():
             failure = Failure(FailureKind.INTERRUPTED, "ask", "the process ended before the configuration was chosen")
             return trial.with_(state=TrialState.STOPPED, failure=failure)
@@ -245,7 +241,7 @@ class Study:
         Called once by the process that works on the study, before its first ask.
         """
         lines = []
-        with _storage_errors():
+        with storage_errors():
             for frozen in self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING, OptunaState.WAITING)):
                 if frozen.state is OptunaState.WAITING:
                     asked = self._study.ask(self._distributions)
@@ -316,93 +312,9 @@ class Study:
         return int(self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
 
 
-def _without_empty_study(folder: StudyFolder, task: Task, url: str | None, about: dict[str, Any]) -> dict[str, Any]:
-    """Forget the study of another task where it never began a trial: nothing is lost, nothing has to be compared.
-
-    Raises StudyMismatchError where it has trials.
-    """
-    try:
-        folder.require_same(task)
-    except StudyMismatchError:
-        with _storage_errors(url):
-            storage = _engine(folder, url)
-            names = optuna.study.get_all_study_names(storage)
-            if about.get("optuna_name") in names:
-                if optuna.load_study(study_name=about["optuna_name"], storage=storage).get_trials(deepcopy=False):
-                    raise
-                optuna.delete_study(study_name=about["optuna_name"], storage=storage)
-        folder.forget_task()
-        return {name: value for name, value in about.items() if name != "optuna_name"}
-    return about
-
-
 def _numbers(score: Score | None) -> dict[str, float]:
     return {**score.values, **score.limits} if score is not None else {}
 
 
 def _counts(trial: Trial) -> bool:
     return trial.state is not TrialState.STOPPED
-
-
-def _record(trial: Trial) -> dict[str, Any]:
-    data = trial.to_dict()
-    for name in ("number", "params", "values", "limits", "level", "baseline"):
-        data.pop(name)
-    if trial.score is not None:
-        level = trial.score.level
-        data["score"] = {
-            "values": dict(trial.score.values),
-            "limits": dict(trial.score.limits),
-            "level": [level.scenario, level.concurrency, level.batch_size] if level else None,
-        }
-    return data
-
-
-def _with_record(trial: Trial, record: dict[str, Any]) -> Trial:
-    score = record.get("score")
-    return trial.with_(
-        state=TrialState(record["state"]),
-        measurements=tuple(Measurement.from_dict(m) for m in record["measurements"]),
-        score=Score(score["values"], score["limits"], Level(*score["level"]) if score["level"] else None)
-        if score
-        else None,
-        failure=Failure.from_dict(record["failure"]) if record["failure"] else None,
-        seconds=record["seconds"],
-        command=tuple(shlex.split(record["command"] or "")),
-        fingerprint=record["fingerprint"],
-    )
-
-
-def _engine(folder: StudyFolder, url: str | None) -> optuna.storages.BaseStorage:
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-        if url is not None:
-            try:
-                return optuna.storages.get_storage(url)
-            except (ValueError, KeyError) as error:
-                told = f"{redact(url)} is no storage's URL ({type(error).__name__}); write one as sqlite:///file.db or "
-                raise StudyError(f"{told}postgresql://user@host/database") from None
-
-        def connect() -> sqlite3.Connection:
-            return sqlite3.connect(folder.database, timeout=60, check_same_thread=False)
-
-        # By a path, not by a URL: Optuna and SQLAlchemy read ?, % and {} in one.
-        options = {"creator": connect, "poolclass": sqlalchemy.pool.QueuePool}
-        return optuna.storages.get_storage(optuna.storages.RDBStorage("sqlite://", engine_kwargs=options))
-
-
-@contextlib.contextmanager
-def _storage_errors(url: str | None = None) -> Iterator[None]:
-    """Turns what SQLAlchemy and the file system say into StudyError, without a password in it."""
-    try:
-        yield
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
-        cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
-        said = redact(str(getattr(cause, "orig", None) or cause).splitlines()[0])
-        where = f" {redact(url)}" if url else ""
-        raise StudyError(f"the study's storage{where} does not work: {said}") from None
-    except ImportError as error:
-        drivers = {"postgresql": "; pip install 'psycopg[binary]'", "mysql": "; pip install pymysql"}
-        hint = drivers.get((url or "").partition(":")[0], "")
-        raise StudyError(f"the study's storage {redact(url or '')} needs a driver{hint} ({error})") from None

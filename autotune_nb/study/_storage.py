@@ -1,0 +1,73 @@
+"""Where trials are kept: the folder's own SQLite file or any Optuna storage, and what goes wrong with one in words."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import optuna
+import sqlalchemy.exc
+import sqlalchemy.pool
+
+from autotune_nb.errors import StudyError, StudyMismatchError
+from autotune_nb.study.folder import StudyFolder, redact
+from autotune_nb.task import Task
+
+
+def open_storage(folder: StudyFolder, url: str | None) -> optuna.storages.BaseStorage:
+    """The storage of a URL, or the folder's own database without one. Raises StudyError for what is no URL."""
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+        if url is not None:
+            try:
+                return optuna.storages.get_storage(url)
+            except (ValueError, KeyError) as error:
+                told = f"{redact(url)} is no storage's URL ({type(error).__name__}); write one as sqlite:///file.db or "
+                raise StudyError(f"{told}postgresql://user@host/database") from None
+
+        def connect() -> sqlite3.Connection:
+            return sqlite3.connect(folder.database, timeout=60, check_same_thread=False)
+
+        # By a path, not by a URL: Optuna and SQLAlchemy read ?, % and {} in one.
+        options = {"creator": connect, "poolclass": sqlalchemy.pool.QueuePool}
+        return optuna.storages.get_storage(optuna.storages.RDBStorage("sqlite://", engine_kwargs=options))
+
+
+@contextlib.contextmanager
+def storage_errors(url: str | None = None) -> Iterator[None]:
+    """Turns what SQLAlchemy and the file system say into StudyError, without a password in it."""
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
+        cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
+        said = redact(str(getattr(cause, "orig", None) or cause).splitlines()[0])
+        where = f" {redact(url)}" if url else ""
+        raise StudyError(f"the study's storage{where} does not work: {said}") from None
+    except ImportError as error:
+        drivers = {"postgresql": "; pip install 'psycopg[binary]'", "mysql": "; pip install pymysql"}
+        hint = drivers.get((url or "").partition(":")[0], "")
+        raise StudyError(f"the study's storage {redact(url or '')} needs a driver{hint} ({error})") from None
+
+
+def without_empty_study(folder: StudyFolder, task: Task, url: str | None, about: dict[str, Any]) -> dict[str, Any]:
+    """Forget the study of another task where it never began a trial: nothing is lost, nothing has to be compared.
+
+    Raises StudyMismatchError where it has trials.
+    """
+    try:
+        folder.require_same(task)
+    except StudyMismatchError:
+        with storage_errors(url):
+            storage = open_storage(folder, url)
+            names = optuna.study.get_all_study_names(storage)
+            if about.get("optuna_name") in names:
+                if optuna.load_study(study_name=about["optuna_name"], storage=storage).get_trials(deepcopy=False):
+                    raise
+                optuna.delete_study(study_name=about["optuna_name"], storage=storage)
+        folder.forget_task()
+        return {name: value for name, value in about.items() if name != "optuna_name"}
+    return about

@@ -58,7 +58,7 @@ def run(task: Path, study: Path, storage: str | None, trials: int | None, deploy
         signals.ignore()
         results = started.results()
         if error is not None:
-            _say("error: " + " ".join(str(error).split("\n")))
+            _say_error(error)
         if as_json:
             click.echo(json.dumps(results))
         elif error is None or results["trials"]:
@@ -66,9 +66,8 @@ def run(task: Path, study: Path, storage: str | None, trials: int | None, deploy
             _say(f"results: {started.folder / 'results.json'}")
         if results["state"] == "stopped":
             _say("stopped; the same command goes on from here")
-        completed = any(trial["state"] == "complete" for trial in results["trials"])
         wrong = isinstance(error, SetupError | TaskError) and not results["trials"]
-        sys.exit(2 if wrong else 0 if completed else 1)
+        sys.exit(2 if wrong else _exit_code(results))
 
 
 @cli.command()
@@ -85,7 +84,7 @@ def show(study: Path, storage: str | None, as_json: bool) -> None:
         click.echo(json.dumps(results))
     else:
         click.echo(_table(results))
-    sys.exit(0 if any(trial["state"] == "complete" for trial in results["trials"]) else 1)
+    sys.exit(_exit_code(results))
 
 
 @cli.command()
@@ -247,8 +246,18 @@ def _notes() -> Iterator[None]:
 
 
 def _fail(code: int, error: AutotuneError) -> NoReturn:
-    _say("error: " + " ".join(str(error).split("\n")))
+    _say_error(error)
     sys.exit(code)
+
+
+def _exit_code(results: dict[str, Any]) -> int:
+    """0 when at least one trial completed, else 1."""
+    return 0 if any(trial["state"] == "complete" for trial in results["trials"]) else 1
+
+
+def _say_error(error: BaseException) -> None:
+    """In one line, however many the error has."""
+    _say("error: " + " ".join(str(error).split("\n")))
 
 
 def _say(line: str) -> None:

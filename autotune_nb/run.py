@@ -26,6 +26,7 @@ from autotune_nb.report import Report
 from autotune_nb.runner import Runner, RunState
 from autotune_nb.study import Study
 from autotune_nb.table import counts, levels_frame, trials_frame
+from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState, best_trial
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ class Run:
         return self._study.folder.path
 
     @property
-    def task(self) -> Any:
+    def task(self) -> Task:
         """The task that is worked on."""
         return self._task
 

@@ -1,0 +1,32 @@
+"""One stylesheet for every widget: JupyterLab's own colours, so that it is legible in the light and the dark theme."""
+
+from __future__ import annotations
+
+import ipywidgets
+
+#: Falls back on the page's own colours where a front end has no such variables.
+CSS = """
+.at-root { color: var(--jp-ui-font-color1, inherit); font-size: 13px; max-width: 1200px; }
+.at-root h3, .at-root h4 { margin: 8px 0 2px 0; font-size: 14px; font-weight: 600; }
+.at-root table { border-collapse: collapse; width: 100%; }
+.at-root th { text-align: left; font-weight: 600; }
+.at-root th, .at-root td { padding: 2px 8px 2px 0; vertical-align: top; border-bottom: 1px solid
+  var(--jp-border-color2, #8886); overflow-wrap: anywhere; }
+.at-root td.n, .at-root th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
+.at-root tr.best td { font-weight: 600; background: var(--jp-layout-color2, #8882); }
+.at-root pre { background: var(--jp-layout-color2, #8882); color: inherit; padding: 4px 8px; margin: 2px 0;
+  max-height: 9em; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; }
+.at-error { color: var(--jp-error-color1, #d32f2f); overflow-wrap: anywhere; }
+.at-warn { color: var(--jp-warn-color0, #b26a00); }
+.at-ok { color: var(--jp-success-color0, #2e7d32); }
+.at-dim { color: var(--jp-ui-font-color2, inherit); }
+.at-banner { border-left: 4px solid var(--jp-error-color1, #d32f2f); padding: 4px 10px; margin: 4px 0; }
+.at-root progress { width: 100%; height: 10px; }
+.at-root .js-plotly-plot text { fill: var(--jp-ui-font-color1, #777) !important; }
+.at-root .js-plotly-plot .hoverlayer text { fill: #fff !important; }
+"""
+
+
+def stylesheet() -> ipywidgets.HTML:
+    """The stylesheet, as a widget to put among a view's children."""
+    return ipywidgets.HTML(f"<style>{CSS}</style>", layout=ipywidgets.Layout(height="0", margin="0"))

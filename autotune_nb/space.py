@@ -6,7 +6,7 @@ import ast
 import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -14,6 +14,7 @@ from simpleeval import EvalWithCompoundTypes, InvalidExpression
 
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.parameters import Bool, Choice, Float, Int, Value
+from autotune_nb.restriction import Restriction
 
 Point = dict[str, Value]
 _FUNCTIONS = {"min": min, "max": max, "abs": abs}
@@ -34,6 +35,8 @@ _ALLOWED = (
 _MAX_RULE = 2000
 _ENUMERATE_UP_TO = 200_000
 _RANDOM_TRIES = 20_000
+_SHORT_SEARCH = 2000
+_SMALL = 20_000
 
 
 class Rule:
@@ -133,6 +136,8 @@ class SearchSpace:
 
     parameters: Mapping[str, Choice | Bool | Int | Float]
     rules: tuple[Rule, ...] = ()
+    #: What the edits of a study leave of some parameters, by name.
+    restrictions: Mapping[str, Restriction] = field(default_factory=dict)
 
     @classmethod
     def of(cls, parameters: Mapping[str, Choice | Bool | Int | Float], rules: Sequence[str]) -> SearchSpace:
@@ -169,12 +174,18 @@ class SearchSpace:
             if self.broken_rule(point) is None:
                 yield point
 
-    def broken_rule(self, point: Mapping[str, Value]) -> Rule | None:
-        """The first rule the point breaks, or None where it is allowed."""
-        for rule in self.rules:
-            if not rule.allows(point):
-                return rule
-        return None
+    def restricted(self, restrictions: Mapping[str, Restriction]) -> SearchSpace:
+        """The same parameters and rules, of some parameters only the values that are left."""
+        return replace(self, restrictions=dict(restrictions))
+
+    def broken_rule(self, point: Mapping[str, Value]) -> Rule | Restriction | None:
+        """The first rule (or restriction) the point breaks, or None where it is allowed."""
+        return next((rule for rule in self._conditions if not rule.allows(point)), None)
+
+    @cached_property
+    def _conditions(self) -> list[Rule | Restriction]:
+        # The restrictions first: they cost least.
+        return [*self.restrictions.values(), *self.rules]
 
     def canonical(self, point: Mapping[str, Any]) -> Point:
         """The point in the parameters' order, floats on their steps."""
@@ -197,14 +208,34 @@ class SearchSpace:
             if not parameter.contains(point[name]):
                 raise TaskError(f"{point[name]!r} is not in the space", field=f"point.{name}")
         rule = self.broken_rule(point)
+        if isinstance(rule, Restriction):
+            raise TaskError(f"the study's edits left {rule.text}; free it first", field=f"point.{rule.name}")
         if rule is not None:
             raise TaskError(f"breaks the rule {rule.text!r}", field="point")
         return self.canonical(point)
 
+    def _draw(self, rng: random.Random) -> Point:
+        drawn = {**self.parameters, **self.restrictions}
+        return {name: drawn[name].random(rng) for name in self.parameters}
+
+    def projected(self, point: Point, rng: random.Random) -> Point:
+        """The point with every value that is not left any more replaced by one that is."""
+        lost = [name for name, left in self.restrictions.items() if name in point and not left.permits(point[name])]
+        return {name: self.restrictions[name].random(rng) if name in lost else point[name] for name in point}
+
+    def may_have_points(self) -> bool:
+        """Whether a short search finds a point that is allowed."""
+        rng = random.Random(0)
+        return any(self.broken_rule(self._draw(rng)) is None for _ in range(_SHORT_SEARCH)) or self._one_in_small()
+
+    def _one_in_small(self) -> bool:
+        size = self.grid_size
+        return size is not None and size <= _SMALL and next(iter(self.grid()), None) is not None
+
     def random_point(self, rng: random.Random, *, exclude: frozenset[str] | set[str] = frozenset()) -> Point | None:
         """An allowed point whose key is not excluded, or None where none was found."""
         for _ in range(_RANDOM_TRIES):
-            point = {name: parameter.random(rng) for name, parameter in self.parameters.items()}
+            point = self._draw(rng)
             if point_key(point) not in exclude and self.broken_rule(point) is None:
                 return point
         size = self._every.grid_size
@@ -220,14 +251,14 @@ class SearchSpace:
             name: parameter.model_copy(update={"log": False}) if isinstance(parameter, Int) else parameter
             for name, parameter in self.parameters.items()
         }
-        return SearchSpace(plain, self.rules) if plain != self.parameters else self
+        return replace(self, parameters=plain) if plain != self.parameters else self
 
     @cached_property
     def num_allowed(self) -> int | None:
         """How many grid points the rules leave; None where there are too many to count."""
         if self.grid_size is None or self.grid_size > _ENUMERATE_UP_TO:
             return None
-        return sum(1 for _ in self.grid()) if self.rules else self.grid_size
+        return sum(1 for _ in self.grid()) if self.rules or self.restrictions else self.grid_size
 
     @property
     def num_points(self) -> int | None:

@@ -291,14 +291,7 @@ class Task(Section):
     @cached_property
     def num_trials(self) -> int | None:
         """How many trials budget and space allow, the baseline counted in; None where only the space's end stops it."""
-        grid = self.strategy.sampler == "grid"
-        size = self.space.grid_size
-        there_are = None
-        if grid or (size is not None and size <= _COUNT_UP_TO):
-            points = self.space.num_allowed if grid else self.space.num_points
-            there_are = None if points is None else points + int(self.budget.baseline)
-        wanted = self.budget.trials or (None if grid else 20)
-        return min((n for n in (wanted, there_are) if n is not None), default=None)
+        return trials_allowed(self.budget, self.strategy, self.space)
 
     @classmethod
     def load(cls, path: str | Path) -> Task:
@@ -324,3 +317,15 @@ class Task(Section):
         from autotune_nb.task_file import save_task
 
         return save_task(self, path)
+
+
+def trials_allowed(budget: Budget, strategy: Strategy, space: SearchSpace) -> int | None:
+    """How many trials a budget and a space allow, the baseline counted in; None where only the space's end stops it."""
+    grid = strategy.sampler == "grid"
+    size = space.grid_size
+    there_are = None
+    if grid or (size is not None and size <= _COUNT_UP_TO):
+        points = space.num_allowed if grid else space.num_points
+        there_are = None if points is None else points + int(budget.baseline)
+    wanted = budget.trials or (None if grid else 20)
+    return min((n for n in (wanted, there_are) if n is not None), default=None)

@@ -7,8 +7,10 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from autotune_nb.measurement import Measurement
+from autotune_nb.steering import Edit
 from autotune_nb.trial import Trial
 
 _log = logging.getLogger(__name__)
@@ -51,6 +53,14 @@ class PhaseStarted(Event):
 
 
 @dataclass(frozen=True)
+class LogOpened(Event):
+    """A trial's engine writes its log here from now on."""
+
+    number: int
+    log: Path
+
+
+@dataclass(frozen=True)
 class LevelMeasured(Event):
     """A trial's load level landed: the ``index``-th (from 1) of ``count``."""
 
@@ -66,6 +76,14 @@ class TrialEnded(Event):
 
     trial: Trial
     is_best: bool
+
+
+@dataclass(frozen=True)
+class Steered(Event):
+    """An edit counts from now on; ``num_trials`` is how many trials there are to be with it, None where open."""
+
+    edit: Edit
+    num_trials: int | None
 
 
 Listener = Callable[[Event], None]

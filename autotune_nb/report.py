@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import html
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from autotune_nb.plots import Chart, latency_throughput
 from autotune_nb.score import Objective
+from autotune_nb.steering import Edit
 from autotune_nb.table import trials_frame, verdict
 from autotune_nb.trial import Trial
 
@@ -22,6 +24,7 @@ class Report:
     best: Trial | None
     objective: Objective
     command: str | None
+    edits: tuple[Edit, ...] = ()
 
     @property
     def verdict(self) -> str:
@@ -34,7 +37,8 @@ class Report:
 
     def text(self) -> str:
         """For a terminal."""
-        return "\n".join(filter(None, [self.verdict, self.command]))
+        steered = [f"steered {_when(edit.at)}: {edit.text}" for edit in self.edits]
+        return "\n".join(filter(None, [self.verdict, *steered, self.command]))
 
     def to_html(self) -> str:
         """For a page without scripts or network."""
@@ -46,7 +50,14 @@ class Report:
         if any(trial.measurements for trial in self.trials):
             parts.append(self.chart().image_html())
         parts.append(table)
+        if self.edits:
+            told = "".join(f"<li>{_when(edit.at)}: {html.escape(edit.text)}</li>" for edit in self.edits)
+            parts.append(f"<p>Steered while it ran:</p><ul>{told}</ul>")
         return "\n".join(parts)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {"text/html": self.to_html(), "text/plain": self.text()}
+
+
+def _when(at: float) -> str:
+    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import shlex
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -17,17 +17,21 @@ from typing import Any, TypeVar
 from autotune_nb import events
 from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.probe import probe
-from autotune_nb.deploy.base import Deployer, Deployment, DeployRequest, Endpoint
+from autotune_nb.deploy.base import Deployer, DeployRequest, Endpoint
 from autotune_nb.errors import AutotuneError, Failure, FailureKind, SetupError, StudyError, TrialError
 from autotune_nb.measurement import Measurement
 from autotune_nb.score import Score, score
+from autotune_nb.steering import Edit
 from autotune_nb.study import Study, machine_fingerprint
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
+from autotune_nb.waiting import uncancelled, until_died
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 _RETRIES = 1
+#: results.json is written after a trial, but at most so small a share of the time: the database has it all anyway.
+_KEEP_SHARE = 20
 
 
 class RunState(StrEnum):
@@ -61,6 +65,9 @@ class Runner:
         self._going = asyncio.Event()
         self._going.set()
         self._stopping = asyncio.Event()
+        self._news = asyncio.Event()
+        self._asked_to_stop: float | None = None
+        self._kept_at = self._keeping_s = 0.0
         self._working: set[asyncio.Task[None]] = set()
         self._preparing: asyncio.Task[None] | None = None
         self._fingerprint: dict[str, Any] = {}
@@ -86,6 +93,10 @@ class Runner:
                 if not self._stopping.is_set():
                     self._set(RunState.RUNNING if self._going.is_set() else RunState.PAUSED)
                     await self._work()
+                if not self._stopping.is_set():
+                    self._notice(self._spent_budget() or "every configuration was tried")
+            if self._asked_to_stop is not None:
+                self._notice(f"everything is gone, {time.monotonic() - self._asked_to_stop:.1f} s after it was asked")
             self._set(RunState.STOPPED if self._stopping.is_set() else RunState.FINISHED)
         except asyncio.CancelledError:
             self._set(RunState.STOPPED)
@@ -100,6 +111,14 @@ class Runner:
         """Start no more trials and take the running ones down; returns at once."""
         if self.state.ended:
             return
+        if self._asked_to_stop is None:
+            self._asked_to_stop = time.monotonic()
+            running = [str(t.number) for t in self.study.trials if t.state is TrialState.RUNNING]
+            if running:
+                told = f"the engine and the benchmark of trial {running[0]}"
+                if len(running) > 1:
+                    told = f"the engines and benchmarks of trials {', '.join(running)}"
+                self._notice(f"taking down {told}")
         self._stopping.set()
         self._going.set()
         self._set(RunState.STOPPING)
@@ -124,6 +143,15 @@ class Runner:
         self._going.set()
         if self.state is RunState.PAUSED:
             self._set(RunState.RUNNING)
+
+    async def steer(self, edit: Edit) -> None:
+        """Keep an edit; it counts from the next trial on. Raises TaskError where it is wrong by now."""
+        await self._stored(lambda: self.study.steer(edit))
+        self._steered(edit)
+
+    def _steered(self, edit: Edit) -> None:
+        self._news.set()
+        self.bus.publish(events.Steered(edit, self.study.steering.num_trials))
 
     def results(self) -> dict[str, Any]:
         """The study as ``results.json`` has it."""
@@ -161,18 +189,22 @@ class Runner:
         try:
             while True:
                 await self._until_going()
-                if self._stopping.is_set() or self._spent(running=len(self._working)):
+                if self._stopping.is_set():
                     break
-                trial = await self._stored(self.study.ask)
-                if trial is None:
-                    if not self._working:
-                        break
-                    # What still runs may be stopped, and so free its configuration again.
-                    await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
-                else:
+                self._news.clear()
+                for edit in await self._stored(self.study.take_edits):
+                    self._steered(edit)
+                spent = self._spent(running=len(self._working))
+                trial = None if spent else await self._stored(self.study.ask)
+                if trial is not None:
                     self._begin(trial)
-                if len(self._working) >= parallel:
-                    await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
+                    if len(self._working) >= parallel:
+                        await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
+                elif self._working:
+                    # One that runs may be stopped, and so free its configuration; an edit may raise the budget.
+                    await self._until_news()
+                else:
+                    break
                 self._collect()
             while self._working:
                 await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
@@ -193,6 +225,14 @@ class Runner:
         finally:
             going.cancel()
 
+    async def _until_news(self) -> None:
+        """Wait for a trial to end or an edit to come."""
+        news = asyncio.ensure_future(self._news.wait())
+        try:
+            await asyncio.wait((news, *self._working), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            news.cancel()
+
     def _begin(self, trial: Trial) -> None:
         self.trials = self.study.trials
         self.bus.publish(events.TrialStarted(trial))
@@ -207,13 +247,18 @@ class Runner:
                 task.result()
 
     def _spent(self, running: int = 0) -> bool:
-        budget = self._task.budget
-        allowed = self._task.num_trials
+        return self._spent_budget(running) is not None
+
+    def _spent_budget(self, running: int = 0) -> str | None:
+        """Which part of the budget is spent, in words; None while there is some left."""
+        budget, allowed = self.study.steering.budget, self.study.steering.num_trials
         if allowed is not None and self.study.num_finished + running >= allowed:
-            return True
+            return f"the budget of {allowed} trials is spent"
         if budget.minutes is not None and self.elapsed_s >= budget.minutes * 60:
-            return True
-        return budget.patience is not None and self.study.num_since_best >= budget.patience
+            return f"the budget of {budget.minutes:g} minutes is spent"
+        if budget.patience is not None and self.study.num_since_best >= budget.patience:
+            return f"{budget.patience} trials brought nothing better"
+        return None
 
     async def _try(self, trial: Trial) -> None:
         clock = PhaseClock(lambda phase: self.bus.publish(events.PhaseStarted(trial.number, phase)))
@@ -259,14 +304,22 @@ class Runner:
     async def _keep_ended(self, ended: Trial) -> None:
         ended = await self._stored(lambda: self.study.tell(ended))
         await self._stored(lambda: self.study.keep_elapsed(self.elapsed_s))
-        await self._keep()
+        self.trials = self.study.trials
+        if time.monotonic() - self._kept_at >= _KEEP_SHARE * self._keeping_s:
+            await self._keep()
         best = self.study.best
         self.bus.publish(events.TrialEnded(ended, is_best=best is not None and best.number == ended.number))
 
     async def _measure(self, trial: Trial, clock: PhaseClock, attempt: _Attempt) -> None:
         folder = await asyncio.to_thread(self.study.folder.artifacts, trial.number, trial.attempts)
         clock.start("deploy")
-        request = DeployRequest(trial.number, trial.params, folder, clock.start)
+        request = DeployRequest(
+            trial.number,
+            trial.params,
+            folder,
+            on_phase=clock.start,
+            on_log=lambda log: self.bus.publish(events.LogOpened(trial.number, log)),
+        )
         async with self._deployer.deploy(request) as deployment:
             attempt.command = deployment.endpoint.command
             await until_died(self._load(trial, deployment.endpoint, folder, clock, attempt), deployment)
@@ -301,8 +354,11 @@ class Runner:
 
     async def _keep(self) -> None:
         self.trials = self.study.trials
+        began = time.monotonic()
         # In a thread too: with thousands of trials it is megabytes.
         await self._stored(lambda: self.study.folder.write_results(self.results()))
+        self._kept_at = time.monotonic()
+        self._keeping_s = self._kept_at - began
 
     def _set(self, state: RunState) -> None:
         self.state = state
@@ -350,37 +406,3 @@ class PhaseClock:
         if self._phase is not None:
             self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + time.monotonic() - self._since
             self._phase = None
-
-
-async def until_died(work: Coroutine[Any, Any, None], deployment: Deployment) -> None:
-    """Do the work, unless the engine dies first: then its death is what is raised."""
-    working, watching = asyncio.ensure_future(work), asyncio.ensure_future(deployment.died())
-    try:
-        await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
-        if working.done() and not watching.done() and working.exception() is not None:
-            # A server that died shows first as a broken connection; give its end a moment to be seen.
-            await asyncio.wait((watching,), timeout=1.0)
-        if watching.done():
-            watching.result()
-        working.result()
-    finally:
-        for task in (working, watching):
-            task.cancel()
-        await asyncio.gather(working, watching, return_exceptions=True)
-
-
-async def uncancelled(work: Awaitable[T]) -> T:
-    """Wait for the work to its end, also where this task is cancelled meanwhile; the cancellation follows after."""
-    task = asyncio.ensure_future(work)
-    cancelled = False
-    while not task.done():
-        try:
-            await asyncio.shield(task)
-        except asyncio.CancelledError:
-            cancelled = True
-        except BaseException:  # noqa: BLE001 - raised below, by result()
-            break
-    result = task.result()
-    if cancelled:
-        raise asyncio.CancelledError
-    return result

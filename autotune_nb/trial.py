@@ -70,6 +70,7 @@ class Trial:
             "failure": self.failure.to_dict() if self.failure else None,
             "seconds": {phase: round(value, 3) for phase, value in self.seconds.items()},
             "baseline": self.baseline,
+            "attempts": self.attempts,
             "level": str(self.score.level) if self.score and self.score.level else None,
             "command": shlex.join(self.command) if self.command else None,
             "fingerprint": dict(self.fingerprint),

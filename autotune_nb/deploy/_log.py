@@ -17,12 +17,12 @@ _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b
 _BAD = re.compile(r"error|fail|fatal|exception|abort|invalid|unable|cannot|out of memory|terminate called", re.I)
 
 
-def tail(log: Path) -> list[str]:
+def tail(log: Path, read_bytes: int = _READ_BYTES) -> list[str]:
     """The log's last lines, without terminal escapes; empty where there is none."""
     try:
         with log.open("rb") as file:
             file.seek(0, 2)
-            file.seek(max(0, file.tell() - _READ_BYTES))
+            file.seek(max(0, file.tell() - read_bytes))
             text = file.read().decode("utf-8", errors="replace")
     except OSError:
         return []

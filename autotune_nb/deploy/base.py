@@ -25,12 +25,13 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """One trial's deployment: its configuration, where its files go, and whom to tell about its phases."""
+    """One trial's deployment: its configuration, where its files go, whom to tell about its phases and its log."""
 
     trial: int
     params: Mapping[str, Value]
     folder: Path
     on_phase: Callable[[str], None] = lambda _phase: None
+    on_log: Callable[[Path], None] = lambda _log: None
 
 
 class Deployment(Protocol):

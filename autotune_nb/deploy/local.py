@@ -163,6 +163,7 @@ class LocalDeployer:
         port = self._task.deploy.port or free_port(self._task.deploy.host)
         argv = self._argv(request.params, port, self._program)
         log = _new_log(request.folder)
+        request.on_log(log)
         env = {
             **os.environ,
             **self._task.engine.env,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping
 from typing import Any
 
 from autotune_nb.errors import Failure
@@ -11,9 +12,9 @@ from autotune_nb.score import Score
 from autotune_nb.trial import Trial, TrialState
 
 
-def to_record(trial: Trial) -> dict[str, Any]:
-    """Everything of an ended trial that Optuna does not keep itself."""
-    data = trial.to_dict()
+def to_record(trial: Trial, fingerprint: str) -> dict[str, Any]:
+    """Everything of an ended trial that Optuna does not keep itself, its fingerprint by key."""
+    data = {**trial.to_dict(), "fingerprint": fingerprint}
     for name in ("number", "params", "values", "limits", "level", "baseline"):
         data.pop(name)
     if trial.score is not None:
@@ -26,9 +27,29 @@ def to_record(trial: Trial) -> dict[str, Any]:
     return data
 
 
-def with_record(trial: Trial, record: dict[str, Any]) -> Trial:
+def trial_from_results(data: Mapping[str, Any], fingerprints: Mapping[str, Mapping[str, Any]]) -> Trial:
+    """A trial out of ``results.json``, equal to the one in the study's database."""
+    measurements = tuple(Measurement.from_dict(m) for m in data["measurements"])
+    level = next((m.level for m in measurements if str(m.level) == data["level"]), None)
+    return Trial(
+        number=data["number"],
+        params=data["params"],
+        state=TrialState(data["state"]),
+        measurements=measurements,
+        score=Score(data["values"], data["limits"], level) if data["values"] else None,
+        failure=Failure.from_dict(data["failure"]) if data["failure"] else None,
+        seconds=data["seconds"],
+        command=tuple(shlex.split(data["command"] or "")),
+        baseline=data["baseline"],
+        fingerprint=fingerprints.get(data["fingerprint"], {}),
+        attempts=data["attempts"],
+    )
+
+
+def with_record(trial: Trial, record: dict[str, Any], fingerprints: Mapping[str, Mapping[str, Any]]) -> Trial:
     """The trial with what its record holds."""
     score = record.get("score")
+    fingerprint = record["fingerprint"]
     return trial.with_(
         state=TrialState(record["state"]),
         measurements=tuple(Measurement.from_dict(m) for m in record["measurements"]),
@@ -38,5 +59,6 @@ def with_record(trial: Trial, record: dict[str, Any]) -> Trial:
         failure=Failure.from_dict(record["failure"]) if record["failure"] else None,
         seconds=record["seconds"],
         command=tuple(shlex.split(record["command"] or "")),
-        fingerprint=record["fingerprint"],
+        # An earlier version kept it whole in every record.
+        fingerprint=fingerprint if isinstance(fingerprint, dict) else fingerprints.get(fingerprint, {}),
     )

@@ -126,11 +126,13 @@ class AllowedPointsSampler(BaseSampler):
     refused is ever seen in the study.
     """
 
-    def __init__(self, base: BaseSampler, space: SearchSpace, tried: Callable[[], set[str]], seed: int) -> None:
+    def __init__(
+        self, base: BaseSampler, space: Callable[[], SearchSpace], tried: Callable[[], set[str]], seed: int
+    ) -> None:
         self._base = base
         self._space = space
         self._tried = tried
-        self._distributions = distributions(space)
+        self._distributions = distributions(space())
         self._rng = random.Random(seed)
 
     def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
@@ -140,16 +142,17 @@ class AllowedPointsSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         view = _Comparable(study, self._distributions)
-        tried = self._tried()
+        tried, space = self._tried(), self._space()
         for _ in range(_PROPOSALS):
             proposal = self._propose(view, trial)
-            point = decode(self._space, proposal)
-            if point_key(point) not in tried and self._space.broken_rule(point) is None:
-                return encode(self._space, point)
-        found = self._space.random_point(self._rng, exclude=tried)
+            # Optuna's distributions stay as they are; what an edit took out is drawn again.
+            point = space.projected(decode(space, proposal), self._rng)
+            if point_key(point) not in tried and space.broken_rule(point) is None:
+                return encode(space, space.canonical(point))
+        found = space.random_point(self._rng, exclude=tried)
         if found is None:
-            return self._propose(view, trial)
-        return encode(self._space, self._space.canonical(found))
+            return encode(space, space.projected(decode(space, self._propose(view, trial)), self._rng))
+        return encode(space, space.canonical(found))
 
     def _propose(self, view: Any, trial: FrozenTrial) -> dict[str, Any]:
         try:

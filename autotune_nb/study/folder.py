@@ -22,6 +22,7 @@ from autotune_nb.task import Task
 from autotune_nb.task_file import parse_task
 
 _ABOUT, _TASK, _RESULTS, _LOCK, _OWNER = "study.json", "task.json", "results.json", "run.lock", "run.json"
+_LIVE = "live.json"
 #: What may change between two runs of one study: none of it changes what a figure means.
 _MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy")
 _PASSWORD = re.compile(r"(://[^:/@]*):.*@")
@@ -65,7 +66,7 @@ class StudyFolder:
             self._lock.acquire(timeout=_LOCK_S, poll_interval=0.02)
         except filelock.Timeout:
             raise StudyBusyError(
-                f"{self.path} is being worked on by {self._owner()}; look at it with: autotune-nb show {self.path}"
+                f"{self.path} is being worked on by {self.owner()}; look at it with: autotune-nb show {self.path}"
             ) from None
         except OSError as error:
             raise StudyError(f"{self.path} cannot be locked: {error}") from None
@@ -92,7 +93,8 @@ class StudyFolder:
         probe.release()
         return False
 
-    def _owner(self) -> str:
+    def owner(self) -> str:
+        """Who works on it, as far as that is known."""
         owner = None
         with contextlib.suppress(StudyError):
             owner = self.read(_OWNER)
@@ -186,16 +188,55 @@ class StudyFolder:
                 return folder
         raise AssertionError
 
+    def write_live(self, now: dict[str, Any]) -> None:
+        """Say what the running trials do, for whoever looks from another process. Raises StudyError."""
+        self._write(_LIVE, json.dumps(now, ensure_ascii=False))
+
+    def read_live(self) -> dict[str, Any] | None:
+        """What the running trials do; None where no process says so."""
+        with contextlib.suppress(StudyError):
+            return self.read(_LIVE)
+        return None
+
+    def forget_live(self) -> None:
+        """Nothing runs any more."""
+        with contextlib.suppress(OSError):
+            (self.path / _LIVE).unlink(missing_ok=True)
+
+    @property
+    def stamp(self) -> tuple[int, ...]:
+        """Changes whenever the study's own files do."""
+        files = (self.path / _RESULTS, self.database, self.path / _TASK)
+        return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
+
+    @property
+    def results_are_current(self) -> bool:
+        """Whether ``results.json`` has all that the folder's own database has."""
+        try:
+            written = (self.path / _RESULTS).stat().st_mtime_ns
+            return written >= self.database.stat().st_mtime_ns
+        except OSError:
+            return False
+
     def write_results(self, results: dict[str, Any]) -> None:
-        self.write(_RESULTS, results)
+        """Write ``results.json``, a line a trial: indented, thousands of them would take many seconds."""
+        lines = ",\n".join(json.dumps(trial, ensure_ascii=False) for trial in results["trials"])
+        parts = [
+            f"{json.dumps(name)}: " + (f"[\n{lines}\n]" if name == "trials" else json.dumps(value, ensure_ascii=False))
+            for name, value in results.items()
+        ]
+        self._write(_RESULTS, "{" + ",\n".join(parts) + "}\n")
 
     def write(self, name: str, data: dict[str, Any]) -> None:
         """Write JSON in one step. Raises StudyError where the disk does not take it."""
+        self._write(name, json.dumps(data, indent=1, ensure_ascii=False))
+
+    def _write(self, name: str, text: str) -> None:
         try:
             handle, work = tempfile.mkstemp(dir=self.path, prefix=f".{name}-")
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    json.dump(data, file, indent=1, ensure_ascii=False)
+                    file.write(text)
                 Path(work).chmod(0o644)
                 Path(work).replace(self.path / name)
             except BaseException:

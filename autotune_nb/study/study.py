@@ -11,9 +11,16 @@ import optuna
 from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import Failure, FailureKind, StudyError, StudyNotFoundError
-from autotune_nb.parameters import Value
 from autotune_nb.score import Score
 from autotune_nb.space import Point, SearchSpace, point_key
+from autotune_nb.steering import Edit, Steering
+from autotune_nb.study._journal import (
+    fingerprint_key,
+    read_edits,
+    read_fingerprints,
+    write_edit,
+    write_fingerprint,
+)
 from autotune_nb.study._record import to_record, with_record
 from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
 from autotune_nb.study._storage import open_storage, storage_errors, without_empty_study
@@ -22,7 +29,7 @@ from autotune_nb.task import Task
 from autotune_nb.task_file import task_data
 from autotune_nb.trial import Trial, TrialState, best_trial
 
-_RECORD, _ATTEMPTS, _BASELINE, _ELAPSED = "record", "attempts", "baseline", "elapsed_s"
+_RECORD, _ATTEMPTS, _BASELINE, _ELAPSED, _ENQUEUED = "record", "attempts", "baseline", "elapsed_s", "enqueued"
 #: A configuration that was running at the end of so many processes is not tried again.
 MAX_ATTEMPTS = 3
 _SCHEMA = 1
@@ -33,15 +40,18 @@ class Study:
 
     def __init__(self, task: Task, space: SearchSpace, folder: StudyFolder, study: optuna.Study) -> None:
         self.task = task
-        self.space = space
         self.folder = folder
         self.id = str(study.user_attrs["autotune_nb_id"])
         self._study = study
         self._distributions = distributions(space)
         self._trials: dict[int, Trial] = {}
         self._grid: Iterator[Point] | None = None
-        self._queue: list[Point] = []
-        self._load()
+        self._begun: set[str] = set()
+        with storage_errors():
+            #: What people's edits come to; replaced as a whole, so that it may be read from any thread.
+            self.steering = Steering(task, space, read_edits(study))
+            self._fingerprints = read_fingerprints(study)
+        self.reload()
 
     @classmethod
     def open(cls, task: Task, space: SearchSpace, folder: StudyFolder, *, storage: str | None = None) -> Study:
@@ -79,7 +89,7 @@ class Study:
         if name is None:
             folder.write("study.json", {**about, "optuna_name": study.study_name})
         self = cls(task, space, folder, study)
-        study.sampler = AllowedPointsSampler(sampler, space, self._tried, task.strategy.seed)
+        study.sampler = AllowedPointsSampler(sampler, lambda: self.space, self._tried, task.strategy.seed)
         return self
 
     @classmethod
@@ -101,6 +111,16 @@ class Study:
     def label(self) -> str:
         """What marks this study's processes: a copy of its folder marks its own."""
         return self.folder.label(self.id)
+
+    @property
+    def space(self) -> SearchSpace:
+        """The task's space, as far as people's edits leave it."""
+        return self.steering.space
+
+    @property
+    def queue(self) -> list[Point]:
+        """The configurations that were enqueued and wait for their turn."""
+        return [point for id_, point in self.steering.queue if id_ not in self._begun]
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -150,19 +170,37 @@ class Study:
                 return self._take_up(left)
             if self.task.budget.baseline and not any(t.baseline for t in self._trials.values() if _counts(t)):
                 return self._begin(self._study.ask(), baseline=True)
-            point = self._next_fixed()
+            wanted = self._next_enqueued()
+            if wanted is not None:
+                self._begun.add(wanted[0])
+                return self._begin_at(wanted[1], {_ENQUEUED: wanted[0]})
+            point = self._next_of_grid()
             if point is not None:
-                self._study.enqueue_trial(encode(self.space, point))
-                return self._begin(self._study.ask(self._distributions))
+                return self._begin_at(point, {})
             if self.task.strategy.sampler == "grid" or self._all_tried():
                 return None
             return self._begin(self._study.ask(self._distributions))
 
-    def enqueue(self, params: dict[str, Value]) -> Point:
-        """Try this configuration next. Raises TaskError where the space does not allow it."""
-        point = self.space.check(params)
-        self._queue.append(point)
-        return point
+    def steer(self, edit: Edit) -> None:
+        """Keep an edit; it counts from the next ``ask`` on. Raises TaskError where it is wrong, StudyError."""
+        steering = self.steering.with_(edit)
+        with storage_errors():
+            write_edit(self._study, edit)
+        self._steered(steering)
+
+    def take_edits(self) -> list[Edit]:
+        """The edits that other processes have made since; they count from now on."""
+        known = {edit.id for edit in self.steering.edits}
+        with storage_errors():
+            new = [edit for edit in read_edits(self._study) if edit.id not in known]
+        if new:
+            self._steered(Steering(self.task, self.steering.whole, (*self.steering.edits, *new)))
+        return new
+
+    def _steered(self, steering: Steering) -> None:
+        self.steering = steering
+        # What was left out of the grid may be in it again.
+        self._grid = None
 
     def tell(self, trial: Trial) -> Trial:
         """Keep a trial that ended, and return it as it is kept.
@@ -175,7 +213,11 @@ class Study:
             trial = trial.with_(state=TrialState.FAILED, score=None, failure=failure)
         with storage_errors():
             ours = optuna.trial.Trial(self._study, self._trial_id(trial.number))
-            ours.set_user_attr(_RECORD, to_record(trial))
+            key = fingerprint_key(trial.fingerprint)
+            if key and key not in self._fingerprints:
+                write_fingerprint(self._study, trial.fingerprint)
+                self._fingerprints[key] = dict(trial.fingerprint)
+            ours.set_user_attr(_RECORD, to_record(trial, key))
             self._close(ours, trial)
         self._trials[trial.number] = trial
         return trial
@@ -183,11 +225,16 @@ class Study:
     def results(self, *, state: str, elapsed_s: float, command: str | None) -> dict[str, Any]:
         """The whole study, as ``results.json`` and ``--json`` have it."""
         best = self.best
+        # Trials share their fingerprints, each of which is a long text.
+        keys = {id(t.fingerprint): t.fingerprint for t in self._trials.values()}
+        names = {identity: fingerprint_key(one) for identity, one in keys.items()}
         return {
             "study": str(self.folder.path),
             "task": task_data(self.task),
             "state": state,
-            "trials": [trial.to_dict() for trial in self.trials],
+            "trials": [{**t.to_dict(), "fingerprint": names[id(t.fingerprint)]} for t in self.trials],
+            "fingerprints": dict(self._fingerprints),
+            "edits": [edit.to_dict() for edit in self.steering.edits],
             "best": {
                 "number": best.number,
                 "params": dict(best.params),
@@ -214,11 +261,16 @@ class Study:
             if trial.state is TrialState.RUNNING:
                 self._trials[number] = trial.with_(state=TrialState.INTERRUPTED)
 
-    def _load(self) -> None:
+    def reload(self) -> None:
+        """Read the trials that ended, or were begun, since the last time."""
         with storage_errors():
             frozen = self._study.get_trials(deepcopy=False)
         for one in frozen:
-            self._trials[one.number] = self._thaw(one)
+            known = self._trials.get(one.number)
+            if known is None or not (known.state.finished or known.state is TrialState.STOPPED):
+                self._trials[one.number] = self._thaw(one)
+            if _ENQUEUED in one.user_attrs:
+                self._begun.add(one.user_attrs[_ENQUEUED])
 
     def _thaw(self, frozen: optuna.trial.FrozenTrial) -> Trial:
         trial = Trial(
@@ -229,7 +281,10 @@ class Study:
         )
         record = frozen.user_attrs.get(_RECORD)
         if record is not None:
-            return with_record(trial, record)
+            key = record["fingerprint"]
+            if isinstance(key, str) and key and key not in self._fingerprints:
+                self._fingerprints = read_fingerprints(self._study)
+            return with_record(trial, record, self._fingerprints)
         if frozen.state.is_finished():
             failure = Failure(FailureKind.INTERRUPTED, "ask", "the process ended before the configuration was chosen")
             return trial.with_(state=TrialState.STOPPED, failure=failure)
@@ -273,6 +328,10 @@ class Study:
         self._trials[trial.number] = trial
         return trial
 
+    def _begin_at(self, point: Point, attributes: dict[str, Any]) -> Trial:
+        self._study.enqueue_trial(encode(self.space, point), user_attrs=attributes)
+        return self._begin(self._study.ask(self._distributions))
+
     def _begin(self, ours: optuna.trial.Trial, *, baseline: bool = False) -> Trial:
         if baseline:
             ours.set_user_attr(_BASELINE, True)
@@ -290,9 +349,12 @@ class Study:
                 ours.set_constraint(name, violation)
         self._study.tell(ours, trial.score.value)
 
-    def _next_fixed(self) -> Point | None:
-        if self._queue:
-            return self._queue.pop(0)
+    def _next_enqueued(self) -> tuple[str, Point] | None:
+        """The earliest enqueued configuration that has not begun and that later edits still leave."""
+        waiting = ((id_, p) for id_, p in self.steering.queue if id_ not in self._begun)
+        return next(((id_, p) for id_, p in waiting if self.space.broken_rule(p) is None), None)
+
+    def _next_of_grid(self) -> Point | None:
         if self.task.strategy.sampler != "grid":
             return None
         if self._grid is None:
@@ -306,7 +368,16 @@ class Study:
 
     def _all_tried(self) -> bool:
         size = self.space.num_points
-        return size is not None and len(self._tried()) >= size
+        if size is None:
+            return False
+        if not self.space.restrictions:
+            return len(self._tried()) >= size
+        # What was tried before an edit took it out is no part of what is left.
+        left = {point_key(t.params) for t in self._trials.values() if self._among_left(t)}
+        return len(left) >= size
+
+    def _among_left(self, trial: Trial) -> bool:
+        return _counts(trial) and not trial.baseline and self.space.broken_rule(trial.params) is None
 
     def _trial_id(self, number: int) -> int:
         return int(self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))

@@ -204,7 +204,7 @@ def test_a_full_disk_is_one_line_and_leaves_the_old_file_whole(
         if when == "opening":
             patch.setattr(tempfile, "mkstemp", refuse)
         elif when == "writing":
-            patch.setattr(json, "dump", refuse)
+            patch.setattr(os, "fdopen", refuse)
         else:
             patch.setattr(Path, "replace", refuse)
         with pytest.raises(StudyError, match=r"results\.json cannot be written: No space left") as caught:

@@ -25,6 +25,7 @@ from autotune_nb.errors import (
 from autotune_nb.measurement import Level, Measurement
 from autotune_nb.score import Score
 from autotune_nb.space import point_key
+from autotune_nb.steering import enqueue_edit
 from autotune_nb.study import Study, StudyFolder
 from autotune_nb.study.study import MAX_ATTEMPTS
 from autotune_nb.task import Task
@@ -135,11 +136,11 @@ def test_a_study_that_never_began_is_not_found(make_task: Any, tmp_path: Path) -
 
 def test_what_is_enqueued_comes_next_and_only_where_the_space_allows_it(make_task: Any, tmp_path: Path) -> None:
     study = open_study(make_task(rules=["threads <= 1 or batch_size >= 64"], budget={"baseline": False}), tmp_path)
-    study.enqueue({"threads": 2, "batch_size": 77})
+    study.steer(enqueue_edit({"threads": 2, "batch_size": 77}))
     with pytest.raises(TaskError, match="threads <= 1"):
-        study.enqueue({"threads": 2, "batch_size": 33})
+        study.steer(enqueue_edit({"threads": 2, "batch_size": 33}))
     with pytest.raises(TaskError, match="batch_size"):
-        study.enqueue({"threads": 2})
+        study.steer(enqueue_edit({"threads": 2}))
     assert asked(study).params == {"threads": 2, "batch_size": 77}
 
 
@@ -350,8 +351,9 @@ def test_the_results_have_the_shape_that_scripts_read(make_task: Any, tmp_path: 
     study.tell(completed(asked(study), 10, violation=-0.1))
     study.tell(failed(asked(study)))
     results = study.results(state="finished", elapsed_s=1.23456, command="server --port 1")
-    assert set(results) == {"study", "task", "state", "trials", "best", "elapsed_s"}
+    assert set(results) == {"study", "task", "state", "trials", "best", "elapsed_s", "fingerprints", "edits"}
     assert results["elapsed_s"] == 1.235
+    assert results["fingerprints"][results["trials"][0]["fingerprint"]] == {"host": "here", "seed": 0}
     assert Task.parse(results["task"]) == task
     wanted = {"number", "state", "params", "values", "limits", "measurements", "failure", "seconds"}
     assert all(wanted <= set(trial) for trial in results["trials"])

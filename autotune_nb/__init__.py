@@ -31,11 +31,16 @@ if TYPE_CHECKING:
         UnknownNameError,
     )
     from autotune_nb.measurement import Level, Measurement
+    from autotune_nb.opened import OpenedStudy
     from autotune_nb.run import Best, Run
     from autotune_nb.score import Score
-    from autotune_nb.session import open_study, tune
+    from autotune_nb.session import open as open  # noqa: A004
+    from autotune_nb.session import tune
+    from autotune_nb.steering import Edit
     from autotune_nb.task import Task
     from autotune_nb.trial import Trial, TrialState
+    from autotune_nb.widgets.form import TaskForm
+    from autotune_nb.widgets.monitor import Monitor
 
 __version__ = "0.1.0"
 
@@ -43,11 +48,14 @@ __all__ = [
     "AutotuneError",
     "Best",
     "DeployError",
+    "Edit",
     "Failure",
     "FailureKind",
     "Level",
     "Measurement",
     "MeasurementError",
+    "Monitor",
+    "OpenedStudy",
     "Run",
     "RunError",
     "Score",
@@ -58,35 +66,40 @@ __all__ = [
     "StudyNotFoundError",
     "Task",
     "TaskError",
+    "TaskForm",
     "Trial",
     "TrialError",
     "TrialState",
     "UnknownNameError",
     "__version__",
-    "open_study",
     "tune",
 ]
 
 _HOMES = {
     "Best": "run",
     "Run": "run",
+    "Edit": "steering",
+    "Monitor": "widgets.monitor",
+    "OpenedStudy": "opened",
     "Level": "measurement",
     "Measurement": "measurement",
     "Score": "score",
     "Task": "task",
+    "TaskForm": "widgets.form",
     "Trial": "trial",
     "TrialState": "trial",
-    "open_study": "session",
+    "open": "session",
     "tune": "session",
 }
 
 
 def __getattr__(name: str) -> Any:
     # On first use, so that an engine's launcher in this package starts without loading a tuner.
-    if name not in __all__:
+    if name not in __dir__():
         raise AttributeError(f"module 'autotune_nb' has no attribute {name!r}")
     return getattr(import_module(f"autotune_nb.{_HOMES.get(name, 'errors')}"), name)
 
 
 def __dir__() -> list[str]:
-    return __all__
+    # Not in __all__: "import *" would hide Python's own open.
+    return [*__all__, "open"]

@@ -76,10 +76,10 @@ def run(task: Path, study: Path, storage: str | None, trials: int | None, deploy
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
 def show(study: Path, storage: str | None, as_json: bool) -> None:
     """Show a study: finished, interrupted, or running in another process."""
-    from autotune_nb.session import open_study
+    from autotune_nb import session
 
     with _usage_errors():
-        results = open_study(study, storage=storage)
+        results = session.open(study, storage=storage).results()
     if as_json:
         click.echo(json.dumps(results))
     else:
@@ -132,10 +132,10 @@ def demo(study: Path | None, task: Path | None, trials: int | None) -> None:
         parameters["trials"] = str(trials)
     _execute(source / "01_quickstart.ipynb", study / "quickstart.ipynb", parameters, html=True)
     click.echo()
-    from autotune_nb.session import open_study
+    from autotune_nb import session
 
     with _usage_errors():
-        click.echo(_table(open_study(study)))
+        click.echo(_table(session.open(study).results()))
     click.echo(f"\nthe chart and the whole story: {study / 'quickstart.html'}")
 
 

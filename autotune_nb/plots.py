@@ -6,12 +6,13 @@ import base64
 import html
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from autotune_nb.score import Objective
 from autotune_nb.table import params_text
-from autotune_nb.trial import Trial
+from autotune_nb.trial import Trial, TrialState
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go
@@ -73,6 +74,45 @@ def _role(trial: Trial, best: Trial | None) -> Role:
     if trial.baseline:
         return "default"
     return "other" if trial.score is None or trial.score.feasible else "infeasible"
+
+
+def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of (throughput, latency) points those that no other beats in both, by falling throughput."""
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(set(points), key=lambda point: (-point[0], point[1])):
+        if not front or y < front[-1][1]:
+            front.append((x, y))
+    return front
+
+
+@dataclass(frozen=True)
+class History:
+    """The objective's value of each complete trial by number, and the best feasible one so far where it improved."""
+
+    figure: str
+    numbers: tuple[int, ...]
+    values: tuple[float, ...]
+    feasible: tuple[bool, ...]
+    best_numbers: tuple[int, ...]
+    best_values: tuple[float, ...]
+
+
+def history(trials: Sequence[Trial], objective: Objective) -> History:
+    """The study's course; the best so far ends at the last complete trial."""
+    done = sorted((t for t in trials if t.state is TrialState.COMPLETE and t.score), key=lambda t: t.number)
+    best: list[tuple[int, float]] = []
+    rows = []
+    for trial in done:
+        assert trial.score is not None
+        value = trial.score.value
+        rows.append((trial.number, value, trial.score.feasible))
+        if trial.score.feasible and (not best or objective.better(value, best[-1][1])):
+            best.append((trial.number, value))
+    if best and rows[-1][0] > best[-1][0]:
+        best.append((rows[-1][0], best[-1][1]))
+    numbers, values, feasible = zip(*rows, strict=True) if rows else ((), (), ())
+    best_numbers, best_values = zip(*best, strict=True) if best else ((), ())
+    return History(objective.figure, numbers, values, feasible, best_numbers, best_values)
 
 
 @dataclass(frozen=True)

@@ -9,31 +9,29 @@ import contextlib
 import threading
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Generator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from autotune_nb import events
 from autotune_nb.bench.genai_bench import GenaiBench
 from autotune_nb.deploy._process import STUDY_LABEL
 from autotune_nb.deploy.local import LocalDeployer
 from autotune_nb.engines.base import Engine
-from autotune_nb.errors import RunError
-from autotune_nb.parameters import Value
-from autotune_nb.plots import Chart
+from autotune_nb.errors import AutotuneError, RunError, StudyError
+from autotune_nb.handle import Best, StudyHandle
+from autotune_nb.live import LiveTrials, RunningTrial
 from autotune_nb.progress import Ledger, ProgressLines
-from autotune_nb.report import Report
 from autotune_nb.runner import Runner, RunState
+from autotune_nb.steering import Edit, Steering
 from autotune_nb.study import Study
-from autotune_nb.table import counts, levels_frame, trials_frame
 from autotune_nb.task import Task
-from autotune_nb.trial import Trial, TrialState, best_trial
+from autotune_nb.trial import Trial, TrialState
 
-if TYPE_CHECKING:
-    import pandas as pd
+__all__ = ["Best", "LoopThread", "Run", "live_run", "stop_all"]
 
 T = TypeVar("T")
 _EXIT_S = 20.0
+_TELL_S = 0.5
 
 
 class LoopThread:
@@ -76,31 +74,31 @@ def stop_all() -> None:
                 run.stop(wait_s=_EXIT_S)
 
 
-@dataclass(frozen=True)
-class Best:
-    """The best configuration, and how to run it."""
-
-    number: int
-    params: dict[str, Value]
-    values: dict[str, float]
-    command: str
-
-    def __str__(self) -> str:
-        return self.command
-
-
-class Run:
+class Run(StudyHandle):
     """A study being worked on. Made by ``tune``; every method may be called from any thread, none blocks a cell."""
 
-    def __init__(self, study: Study, engine: Engine, *, pump: Callable[[Run], Awaitable[None]] | None = None) -> None:
+    def __init__(
+        self,
+        study: Study,
+        engine: Engine,
+        *,
+        storage: str | None = None,
+        pump: Callable[[Run], Awaitable[None]] | None = None,
+        view: Callable[[StudyHandle], dict[str, Any] | None] = lambda _handle: None,
+    ) -> None:
+        self.storage = storage
         self._study = study
         self._task = study.task
         self._engine = engine
         self._pump = pump
+        self._view = view
+        self._live = LiveTrials(len(self._task.workload.levels))
         self._bus = events.EventBus()
         self._loop = LoopThread.get()
         self._runner: Runner | None = None
+        self._pending: tuple[Edit, ...] = ()
         self._id = uuid.uuid4().hex[:8]
+        self._bus.subscribe(self._live)
         self._ledger = Ledger.from_environment()
         self._begun = threading.Event()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -133,11 +131,18 @@ class Run:
             )
             self._runner = Runner(self._study, deployer, benchmark, self._bus)
             self._begun.set()
-            await self._runner.run()
+            telling = asyncio.ensure_future(self._tell_others())
+            try:
+                await self._runner.run()
+            finally:
+                telling.cancel()
+                await asyncio.gather(telling, return_exceptions=True)
         except BaseException as raised:  # noqa: BLE001 - kept for whoever awaits the run
             error = raised
         finally:
             self._begun.set()
+            self._live.clear()
+            self._study.folder.forget_live()
             with contextlib.suppress(OSError):
                 self._study.folder.release()
             _live.pop(self.folder.resolve(), None)
@@ -149,18 +154,27 @@ class Run:
             else:
                 self._ended.set_exception(error)
 
+    async def _tell_others(self) -> None:
+        """Keep in a file what the running trials do, for whoever looks from another process."""
+        told = -1
+        while True:
+            if self._live.version != told:
+                told = self._live.version
+                now = self._live.to_dict(str(self.state))
+                with contextlib.suppress(StudyError):
+                    await asyncio.to_thread(self._study.folder.write_live, now)
+            await asyncio.sleep(_TELL_S)
+
     def _enter(self, entry: dict[str, Any]) -> None:
         if self._ledger is not None:
             self._ledger.enter({"run": self._id, "study": str(self.folder), **entry})
 
     @property
-    def folder(self) -> Path:
-        """The study's folder."""
+    def path(self) -> Path:
         return self._study.folder.path
 
     @property
     def task(self) -> Task:
-        """The task that is worked on."""
         return self._task
 
     @property
@@ -175,62 +189,64 @@ class Run:
 
     @property
     def error(self) -> BaseException | None:
-        """What ended the run before its time; None while it runs or where nothing did."""
         return self._ended.exception() if self._ended.done() else None
 
     @property
     def history(self) -> tuple[Trial, ...]:
-        """Every trial so far, as it is kept."""
         return self._runner.trials if self._runner is not None else self._study.trials
 
     @property
-    def trials(self) -> pd.DataFrame:
-        """Every trial so far, one row each; see ``table.trials_frame``."""
-        return trials_frame(self.history, self._task.goal)
+    def running(self) -> tuple[RunningTrial, ...]:
+        return self._live.running
 
     @property
-    def levels(self) -> pd.DataFrame:
-        """Every measurement so far, one row a trial and load level."""
-        return levels_frame(self.history)
+    def notices(self) -> tuple[tuple[float, str], ...]:
+        return tuple(self._live.notices)
 
     @property
-    def best(self) -> Best | None:
-        """The best configuration so far that keeps every limit, with its command line; None where there is none."""
-        trial = self._best_trial()
-        if trial is None or trial.score is None:
-            return None
-        command = self._runner.best_command() if self._runner is not None else None
-        return Best(trial.number, dict(trial.params), dict(trial.score.values), command or "")
+    def steering(self) -> Steering:
+        kept, pending = self._study.steering, self._pending
+        if not pending:
+            return kept
+        return Steering(self._task, kept.whole, {e.id: e for e in (*kept.edits, *pending)}.values())
 
-    def _best_trial(self) -> Trial | None:
-        return best_trial(self.history, self._task.goal)
+    @property
+    def version(self) -> int:
+        return self._live.version
+
+    def poll(self) -> None:
+        """News come by themselves."""
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds of this and all earlier runs of the study."""
         return self._runner.elapsed_s if self._runner is not None else 0.0
 
-    def report(self) -> Report:
-        """What was found so far."""
-        best = self.best
-        return Report(self.history, self._best_trial(), self._task.goal, best.command if best else None)
-
-    def chart(self) -> Chart:
-        """Latency against throughput, a curve a trial."""
-        return self.report().chart()
-
-    @property
-    def verdict(self) -> str:
-        """The answer in a sentence or two."""
-        return self.report().verdict
+    def _best_command(self) -> str | None:
+        return self._runner.best_command() if self._runner is not None else None
 
     def results(self) -> dict[str, Any]:
-        """As ``results.json`` has it."""
         assert self._runner is not None
         return self._runner.results()
 
+    def _steer(self, edit: Edit) -> None:
+        runner = self._runner
+        if runner is not None and not self.ended:
+            # It counts for whoever reads from now on; the database may take its time.
+            self._pending = (*self._pending, edit)
+            self._loop.submit(self._keep_edit(runner, edit))
+        else:
+            self._study.steer(edit)
+            self._live.version += 1
+
+    async def _keep_edit(self, runner: Runner, edit: Edit) -> None:
+        try:
+            await runner.steer(edit)
+        except AutotuneError as error:
+            self._bus.publish(events.Notice(f"'{edit.text}' was not kept: {error}"))
+        finally:
+            self._pending = tuple(one for one in self._pending if one.id != edit.id)
+
     def subscribe(self, listener: events.Listener) -> Callable[[], None]:
-        """Be told every event from now on, in the run's thread; what is returned ends it."""
         return self._bus.subscribe(listener)
 
     def progress_lines(self, say: Callable[[str], None]) -> ProgressLines:
@@ -291,11 +307,6 @@ class Run:
             )
         return self
 
-    def __repr__(self) -> str:
-        told = ", ".join(f"{number} {state}" for state, number in counts(self.history).items()) or "no trials yet"
-        return f"<Run {self.folder.name!r}: {self.state}, {told}>"
-
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        if not any(t.state.finished for t in self.history):
-            return {"text/plain": repr(self)}
-        return {"text/plain": f"{self!r}\n{self.report().text()}", "text/html": self.report().to_html()}
+        live = None if self.ended else self._view(self)
+        return live or self.lasting_bundle()

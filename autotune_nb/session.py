@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-import shlex
 import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.deploy.local import LocalDeployer
 from autotune_nb.engines.registry import engine_for, space_for
-from autotune_nb.errors import SetupError, StudyError, StudyNotFoundError
+from autotune_nb.errors import SetupError
+from autotune_nb.handle import StudyHandle
+from autotune_nb.opened import OpenedStudy
 from autotune_nb.run import Run, live_run
 from autotune_nb.study import Study, StudyFolder
 from autotune_nb.task import Task
-from autotune_nb.trial import TrialState
 
 #: Two threads that start a run in one folder at once get the same one.
 _starting = threading.Lock()
@@ -58,7 +56,7 @@ def tune(
         except BaseException:
             folder.release()
             raise
-        return Run(opened, engine, pump=_pump())._start()
+        return Run(opened, engine, storage=storage, pump=_pump(), view=_view)._start()
 
 
 def with_overrides(task: Task, *, trials: int | None = None, deploy: str | None = None) -> Task:
@@ -71,46 +69,36 @@ def with_overrides(task: Task, *, trials: int | None = None, deploy: str | None 
     return Task.parse({**task.model_dump(), **changes}) if changes else task
 
 
-def open_study(study: str | Path, *, storage: str | None = None) -> dict[str, Any]:
-    """A study's results in the shape of ``results.json``, of a finished one or of one that still runs.
+def open(study: str | Path, *, storage: str | None = None) -> Run | OpenedStudy:  # noqa: A001
+    """A study to look at, to steer, and to show: its run where this process works on it, else what is kept of it.
 
     Raises StudyNotFoundError where there is none, StudyError where it cannot be read.
     """
-    folder = StudyFolder(study)
-    if not folder.exists:
-        raise StudyNotFoundError(f"there is no study in {folder.path}")
-    kept = None
-    with contextlib.suppress(StudyError):
-        # Torn, it only lacks what the database has.
-        kept = folder.read("results.json")
-    task = folder.task()
-    engine = engine_for(task)
-    view = Study.view(task, space_for(task, engine), folder, storage=storage)
-    busy = folder.busy
-    state = "running" if busy else "interrupted" if _unfinished(kept) else str(kept["state"]) if kept else "new"
-    best = view.best
-    deployer = LocalDeployer(task, engine, study_id=view.label, folder=folder.path)
-    command = shlex.join(deployer.command(best.params)) if best is not None else None
-    told = kept.get("best") if kept else None
-    if best is not None and told and told["number"] == best.number:
-        # As the run itself told it: this process may stand in another folder, or lack the engine.
-        command = told["command"]
-    results = view.results(state=state, elapsed_s=view.elapsed_s, command=command)
-    for trial in results["trials"]:
-        if busy and trial["state"] == TrialState.INTERRUPTED:
-            trial["state"] = str(TrialState.RUNNING)
-    return results
+    return live_run(StudyFolder(study).path) or OpenedStudy(study, storage=storage, view=_view)
 
 
-def _unfinished(kept: dict[str, Any] | None) -> bool:
-    return bool(kept) and kept is not None and kept["state"] in ("starting", "running", "paused", "stopping")
+def _view(handle: StudyHandle) -> dict[str, Any] | None:
+    """A monitor, where somebody looks; None outside a notebook and in one that is executed headless."""
+    if _kernel_shell() is None:
+        return None
+    from autotune_nb.widgets._live import front_end
+
+    if not front_end():
+        return None
+    from autotune_nb.widgets.monitor import Monitor
+
+    return Monitor(handle)._repr_mimebundle_()
+
+
+def _kernel_shell() -> Any:
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython is not None else None
+    return shell if hasattr(shell, "kernel") else None
 
 
 def _pump() -> Callable[[Run], Awaitable[None]] | None:
     """What shows progress in the cell that awaits a run; None outside a notebook."""
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    if shell is None or not hasattr(shell, "kernel"):
+    if _kernel_shell() is None:
         return None
     from autotune_nb.widgets.progress import pump
 

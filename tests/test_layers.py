@@ -25,15 +25,19 @@ ROOMS: tuple[set[str], ...] = (
         "workload",
         "task",
         "prototype",
+        "task_errors",
         "task_file",
         "trial",
         "events",
+        "restriction",
+        "steering",
+        "waiting",
     },
     {"engines"},
     {"deploy", "bench", "study"},
     {"runner"},
-    {"table", "plots", "report", "progress"},
-    {"run"},
+    {"table", "plots", "report", "progress", "estimate", "live"},
+    {"handle", "run", "opened"},
     {"widgets", "session", "notebook"},
     {"cli"},
 )
@@ -51,7 +55,7 @@ OUTSIDE = {
     "nbconvert": {"notebook.py"},
     "nbformat": {"notebook.py"},
     "papermill": {"notebook.py"},
-    "plotly": {"plots.py"},
+    "plotly": {"plots.py", "widgets/_chart.py"},
     "matplotlib": {"plots.py"},
     "xllamacpp": {"engines/llama_server.py"},
 }
@@ -157,7 +161,7 @@ def test_only_a_script_of_its_own_process_imports_genai_bench() -> None:
     ("code", "absent"),
     [
         (
-            "autotune_nb.tune, autotune_nb.open_study, autotune_nb.Task",
+            "autotune_nb.tune, autotune_nb.open, autotune_nb.Task",
             [
                 "gevent",
                 "IPython",

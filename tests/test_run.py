@@ -15,11 +15,11 @@ from typing import Any
 
 import pytest
 
-from autotune_nb import events
+from autotune_nb import events, session
 from autotune_nb.errors import RunError, SetupError, StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError
 from autotune_nb.run import Run, live_run
 from autotune_nb.runner import RunState
-from autotune_nb.session import open_study, tune, with_overrides
+from autotune_nb.session import tune, with_overrides
 from autotune_nb.study import Study, StudyFolder
 from autotune_nb.task import Task
 from autotune_nb.trial import TrialState
@@ -37,6 +37,11 @@ def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
         run.stop(now=True, wait_s=20)
     assert run is None, "the test left its run going"
     until(world.nothing_left, within_s=3)
+
+
+def opened(folder: Path) -> dict[str, Any]:
+    """What is kept of a study, as its results have it."""
+    return session.open(folder).results()
 
 
 def endless(world: World, **changes: Any) -> Task:
@@ -232,16 +237,16 @@ def test_what_is_not_there_yet_is_said_before_anything_is_made(world: World) -> 
 
 def test_a_study_is_looked_at_while_it_runs_and_after(world: World) -> None:
     with pytest.raises(StudyNotFoundError):
-        open_study(world.folder)
+        opened(world.folder)
     run = tune(endless(world), study=world.folder)
     until(lambda: run.history)
-    seen = open_study(world.folder)
+    seen = opened(world.folder)
     assert seen["state"] == "running"
     assert [trial["state"] for trial in seen["trials"]] == ["running"]
     stopped(run)
-    assert open_study(world.folder)["state"] == "stopped"
+    assert opened(world.folder)["state"] == "stopped"
     done = tune(world.task(trials=1), study=world.folder).wait(WAIT_S)
-    after = open_study(world.folder)
+    after = opened(world.folder)
     assert after["state"] == "finished"
     assert {**after, "elapsed_s": 0} == {**done.results(), "elapsed_s": 0}
     # The study's own port is not asked of the command to paste.
@@ -283,11 +288,11 @@ def test_a_process_killed_in_the_middle_loses_no_finished_trial_and_leaves_nothi
         until(lambda: list((world.folder / "artifacts" / "trial-0001").glob("genai-bench/*.json")))
         process.send_signal(signal.SIGKILL)
     until(lambda: not world.stub.alive)
-    seen = open_study(world.folder)
+    seen = opened(world.folder)
     assert seen["state"] == "interrupted"
     assert [trial["state"] for trial in seen["trials"]] == ["complete", "interrupted"]
     run = tune(task, study=world.folder).wait(WAIT_S)
     assert [trial.state for trial in run.history] == [TrialState.COMPLETE] * 3
-    assert run.history[0].to_dict() == seen["trials"][0]
+    assert run.results()["trials"][0] == seen["trials"][0]
     assert dict(run.history[1].params) == seen["trials"][1]["params"]
     assert [trial.attempts for trial in run.history] == [1, 2, 1]

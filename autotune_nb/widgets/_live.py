@@ -12,5 +12,5 @@ _FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_PID", "VSCODE_CWD")
 
 def front_end() -> bool:
     """Whether this kernel was started by a front end that shows widgets."""
-    shell = get_ipython()  # type: ignore[no-untyped-call]
+    shell = get_ipython()
     return shell is not None and hasattr(shell, "kernel") and any(os.environ.get(name) for name in _FRONT_ENDS)

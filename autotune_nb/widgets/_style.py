@@ -10,8 +10,11 @@ CSS = """
 .at-root h3, .at-root h4 { margin: 8px 0 2px 0; font-size: 14px; font-weight: 600; }
 .at-root table { border-collapse: collapse; width: 100%; }
 .at-root th { text-align: left; font-weight: 600; }
-.at-root th, .at-root td { padding: 2px 8px 2px 0; vertical-align: top; border-bottom: 1px solid
-  var(--jp-border-color2, #8886); overflow-wrap: anywhere; }
+.at-root th, .at-root td { padding: 2px 10px 2px 0; vertical-align: top; border-bottom: 1px solid
+  var(--jp-border-color2, #8886); }
+.at-root .widget-html-content { line-height: 1.45; }
+.at-monitor td:last-child { overflow-wrap: anywhere; width: 40%; }
+.at-monitor-table .widget-html-content { overflow-x: auto; }
 .at-root td.n, .at-root th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .at-root tr.best td { font-weight: 600; background: var(--jp-layout-color2, #8882); }
 .at-root pre { background: var(--jp-layout-color2, #8882); color: inherit; padding: 4px 8px; margin: 2px 0;
@@ -24,6 +27,22 @@ CSS = """
 .at-root progress { width: 100%; height: 10px; }
 .at-root .js-plotly-plot text { fill: var(--jp-ui-font-color1, #777) !important; }
 .at-root .js-plotly-plot .hoverlayer text { fill: #fff !important; }
+.at-form-section { border-top: 1px solid var(--jp-border-color2, #8886); padding: 2px 0 8px 0; overflow: hidden; }
+.at-form-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 350px), 1fr)); gap: 2px 16px;
+  overflow: hidden; }
+.at-form-grid > * { min-width: 0; }
+.at-form-wide { grid-column: 1 / -1; }
+.at-form-parameter { padding: 3px 0; overflow: hidden; }
+.at-form-parameter + .at-form-parameter { border-top: 1px dotted var(--jp-border-color2, #8886); }
+.at-form-button.jupyter-button { flex: none; width: auto; align-self: flex-start; min-width: 32px; padding: 0 10px; }
+.at-form-cells > * { flex: 1 1 0; min-width: 0; }
+.at-form-cells > .widget-checkbox { flex: none; }
+.at-form :is(input, select, textarea, button):focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2);
+  outline-offset: -1px; }
+.at-form .widget-textarea { height: auto; }
+.at-form-help { font-size: 12px; }
+.at-form-mono input, .at-form-code-text textarea { font-family: var(--jp-code-font-family, monospace); }
+.at-form .widget-html, .at-form .widget-html-content { line-height: 18px; height: auto; }
 """
 
 

@@ -49,8 +49,9 @@ def test_a_study_ends_with_a_best_configuration_whose_command_line_serves(
         assert trial["limits"]["ttft_p99_s <= 60"] < 0
         best_level = max(m["output_tokens_per_s"] for m in trial["measurements"])
         assert trial["values"] == {"output_tokens_per_s": best_level}
-        assert trial["fingerprint"]["benchmark_version"]
-        assert trial["fingerprint"]["engine_version"]
+        fingerprint = results["fingerprints"][trial["fingerprint"]]
+        assert fingerprint["benchmark_version"]
+        assert fingerprint["engine_version"]
     # Trial 0 is the engine's default configuration, trial 1 the first point of the grid.
     assert results["trials"][0]["params"] == {}
     assert results["trials"][1]["params"] == {"threads": 1, "parallel": 1, "flash_attn": "on"}

@@ -1,0 +1,254 @@
+"""What can be read of a study and done to it, whether this process works on it, another one does, or nobody."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotune_nb import events
+from autotune_nb.live import RunningTrial
+from autotune_nb.parameters import Value
+from autotune_nb.plots import Chart
+from autotune_nb.report import Report
+from autotune_nb.runner import RunState
+from autotune_nb.space import Point, point_key
+from autotune_nb.steering import (
+    Edit,
+    Steering,
+    ban_edit,
+    budget_edit,
+    enqueue_edit,
+    free_edit,
+    narrow_edit,
+    pin_edit,
+)
+from autotune_nb.table import counts, levels_frame, trials_frame
+from autotune_nb.task import Budget, Task
+from autotune_nb.trial import Trial, best_trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+@dataclass(frozen=True)
+class Best:
+    """The best configuration, and how to run it."""
+
+    number: int
+    params: dict[str, Value]
+    values: dict[str, float]
+    command: str
+
+    def __str__(self) -> str:
+        return self.command
+
+
+class _Unchanged:
+    def __repr__(self) -> str:
+        return "unchanged"
+
+
+UNCHANGED: Any = _Unchanged()
+
+
+class StudyHandle(ABC):
+    """A study to look at and to steer. Every method may be called from any thread; none blocks a cell."""
+
+    #: An Optuna storage's URL, where the study does not live in its folder; with its password, never written down.
+    storage: str | None = None
+
+    @property
+    @abstractmethod
+    def task(self) -> Task:
+        """The task that is worked on."""
+
+    @property
+    @abstractmethod
+    def path(self) -> Path:
+        """The study's folder."""
+
+    @property
+    @abstractmethod
+    def state(self) -> RunState | str:
+        """Where the work on it stands: a ``RunState``, ``interrupted`` where its process was killed, or ``new``."""
+
+    @property
+    @abstractmethod
+    def history(self) -> tuple[Trial, ...]:
+        """Every trial so far, as it is kept."""
+
+    @property
+    @abstractmethod
+    def running(self) -> tuple[RunningTrial, ...]:
+        """The trials that run now: phase, levels measured so far, log."""
+
+    @property
+    @abstractmethod
+    def notices(self) -> tuple[tuple[float, str], ...]:
+        """The latest lines for the person who watches, each with its time (epoch seconds)."""
+
+    @property
+    @abstractmethod
+    def steering(self) -> Steering:
+        """What people's edits come to: the space that is left, the queue, the budget."""
+
+    @property
+    @abstractmethod
+    def elapsed_s(self) -> float:
+        """Seconds of all runs of the study."""
+
+    @property
+    @abstractmethod
+    def error(self) -> BaseException | None:
+        """What ended the work before its time; None while it goes on or where nothing did."""
+
+    @property
+    @abstractmethod
+    def version(self) -> int:
+        """Grows whenever there is something new to show."""
+
+    @abstractmethod
+    def poll(self) -> None:
+        """Look for news where they do not come by themselves. May read files and a database: not for a cell."""
+
+    @abstractmethod
+    def _best_command(self) -> str | None: ...
+
+    @abstractmethod
+    def results(self) -> dict[str, Any]:
+        """As ``results.json`` has it."""
+
+    @abstractmethod
+    def _steer(self, edit: Edit) -> None: ...
+
+    @property
+    def folder(self) -> Path:
+        """The study's folder."""
+        return self.path
+
+    @property
+    def edits(self) -> tuple[Edit, ...]:
+        """Every edit of the study, the earliest first."""
+        return self.steering.edits
+
+    @property
+    def queue(self) -> list[Point]:
+        """The enqueued configurations that were not tried yet."""
+        tried = {point_key(trial.params) for trial in self.history}
+        return [point for _, point in self.steering.queue if point_key(point) not in tried]
+
+    @property
+    def elsewhere(self) -> str | None:
+        """Who works on it, where that is another process; None where nobody else does."""
+        return None
+
+    @property
+    def budget(self) -> Budget:
+        """The budget, as far as edits have changed it."""
+        return self.steering.budget
+
+    @property
+    def num_trials(self) -> int | None:
+        """How many trials there are to be, the baseline counted in; None where only the space's end stops it."""
+        return self.steering.num_trials
+
+    @property
+    def trials(self) -> pd.DataFrame:
+        """Every trial so far, one row each; see ``table.trials_frame``."""
+        return trials_frame(self.history, self.task.goal)
+
+    @property
+    def levels(self) -> pd.DataFrame:
+        """Every measurement so far, one row a trial and load level."""
+        return levels_frame(self.history)
+
+    @property
+    def best(self) -> Best | None:
+        """The best configuration so far that keeps every limit, with its command line; None where there is none."""
+        trial = self.best_trial
+        if trial is None or trial.score is None:
+            return None
+        return Best(trial.number, dict(trial.params), dict(trial.score.values), self._best_command() or "")
+
+    @property
+    def best_trial(self) -> Trial | None:
+        """The best trial so far that keeps every limit."""
+        return best_trial(self.history, self.task.goal)
+
+    def report(self) -> Report:
+        """What was found so far."""
+        best = self.best
+        command = best.command if best else None
+        return Report(self.history, self.best_trial, self.task.goal, command, self.edits)
+
+    def chart(self) -> Chart:
+        """Latency against throughput, a curve a trial."""
+        return self.report().chart()
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a sentence or two."""
+        return self.report().verdict
+
+    def enqueue(self, params: dict[str, Value]) -> Edit:
+        """Try a configuration next; it names every parameter. It counts against the budget of trials.
+
+        Raises TaskError where the space or an edit does not allow it.
+        """
+        return self.steer(enqueue_edit(params))
+
+    def ban(self, parameter: str, *values: Value) -> Edit:
+        """Leave values of a parameter out from now on. Raises TaskError where nothing would be left."""
+        return self.steer(ban_edit(parameter, *values))
+
+    def pin(self, parameter: str, value: Value) -> Edit:
+        """Try only this value of a parameter from now on. Raises TaskError where the space does not have it."""
+        return self.steer(pin_edit(parameter, value))
+
+    def narrow(
+        self,
+        parameter: str,
+        low: float | None = None,
+        high: float | None = None,
+        *,
+        values: Sequence[Value] = (),
+    ) -> Edit:
+        """Try only part of a parameter's range, or only these of its values, from now on. Raises TaskError."""
+        return self.steer(narrow_edit(parameter, low, high, values))
+
+    def free(self, parameter: str) -> Edit:
+        """Take back every edit of a parameter. Raises TaskError for one that is not known."""
+        return self.steer(free_edit(parameter))
+
+    def set_budget(
+        self, *, trials: int | None = UNCHANGED, minutes: float | None = UNCHANGED, patience: int | None = UNCHANGED
+    ) -> Edit:
+        """Change when to stop; None lifts a bound. It holds until the task itself asks for another budget.
+
+        Raises TaskError for what is no budget.
+        """
+        asked = {"trials": trials, "minutes": minutes, "patience": patience}
+        return self.steer(budget_edit(self.task, **{k: v for k, v in asked.items() if v is not UNCHANGED}))
+
+    def steer(self, edit: Edit) -> Edit:
+        """Make an edit an entry of the study; it counts from the next trial on. Raises TaskError, StudyError."""
+        self.steering.with_(edit)
+        self._steer(edit)
+        return edit
+
+    def subscribe(self, listener: events.Listener) -> Callable[[], None]:
+        """Be told every event from now on, in the run's thread; what is returned ends it."""
+        return lambda: None
+
+    def __repr__(self) -> str:
+        told = ", ".join(f"{number} {state}" for state, number in counts(self.history).items()) or "no trials yet"
+        return f"<{type(self).__name__} {self.path.name!r}: {self.state}, {told}>"
+
+    def lasting_bundle(self) -> dict[str, Any]:
+        """What it shows where outputs have to last: text and script-free HTML."""
+        if not any(t.state.finished for t in self.history):
+            return {"text/plain": repr(self)}
+        return {"text/plain": f"{self!r}\n{self.report().text()}", "text/html": self.report().to_html()}

@@ -1,0 +1,187 @@
+"""A study that this process does not work on: finished, interrupted, or worked on by another process."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autotune_nb.deploy.local import LocalDeployer
+from autotune_nb.engines.registry import engine_for, space_for
+from autotune_nb.errors import AutotuneError, StudyError, StudyNotFoundError
+from autotune_nb.handle import StudyHandle
+from autotune_nb.live import RunningTrial
+from autotune_nb.runner import RunState
+from autotune_nb.steering import Edit, Steering
+from autotune_nb.study import Study, StudyFolder, trial_from_results
+from autotune_nb.task import Task
+from autotune_nb.trial import Trial, TrialState
+
+_WORKING = ("starting", "running", "paused", "stopping")
+
+
+class OpenedStudy(StudyHandle):
+    """A study to look at and to steer. What another process does with it is followed by ``poll``."""
+
+    def __init__(
+        self,
+        folder: str | Path,
+        *,
+        storage: str | None = None,
+        view: Callable[[StudyHandle], dict[str, Any] | None] = lambda _handle: None,
+    ) -> None:
+        """Raises StudyNotFoundError where there is none, StudyError where it cannot be read."""
+        self._folder = StudyFolder(folder)
+        if not self._folder.exists:
+            raise StudyNotFoundError(f"there is no study in {self._folder.path}")
+        self.storage = storage
+        self._view = view
+        self._task = self._folder.task()
+        self._engine = engine_for(self._task)
+        self._space = space_for(self._task, self._engine)
+        self._study: Study | None = None
+        self._lock = threading.Lock()
+        self._seen: object = None
+        self._version = 0
+        self._running: tuple[RunningTrial, ...] = ()
+        self._notices: tuple[tuple[float, str], ...] = ()
+        self._kept: dict[str, Any] | None = None
+        self._look()
+
+    @property
+    def task(self) -> Task:
+        return self._task
+
+    @property
+    def path(self) -> Path:
+        return self._folder.path
+
+    @property
+    def state(self) -> RunState | str:
+        return self._state
+
+    @property
+    def history(self) -> tuple[Trial, ...]:
+        return self._trials
+
+    @property
+    def running(self) -> tuple[RunningTrial, ...]:
+        return self._running
+
+    @property
+    def notices(self) -> tuple[tuple[float, str], ...]:
+        return self._notices
+
+    @property
+    def steering(self) -> Steering:
+        return self._steering
+
+    @property
+    def elapsed_s(self) -> float:
+        return self._elapsed_s
+
+    @property
+    def error(self) -> BaseException | None:
+        return None
+
+    @property
+    def version(self) -> int:
+        return self._version
+
+    @property
+    def elsewhere(self) -> str | None:
+        return self._folder.owner() if self._busy else None
+
+    def poll(self) -> None:
+        with self._lock, contextlib.suppress(AutotuneError):
+            self._look()
+
+    def _look(self) -> None:
+        busy = self._folder.busy
+        live = self._folder.read_live() if busy else None
+        seen = (busy, live, self._folder.stamp)
+        if seen == self._seen and not (busy and self._folder.storage(self.storage)):
+            return
+        self._busy = busy
+        self._read(busy)
+        kept_state = str(self._kept["state"]) if self._kept else None
+        if busy:
+            self._state: RunState | str = RunState(live["state"]) if live else RunState.RUNNING
+        else:
+            self._state = "interrupted" if kept_state in _WORKING else RunState(kept_state) if kept_state else "new"
+        self._running = tuple(RunningTrial.from_dict(one) for one in live["running"]) if live else ()
+        if live:
+            self._notices = tuple((at, text) for at, text in live["notices"])
+        self._seen = seen
+        self._version += 1
+
+    def _read(self, busy: bool) -> None:
+        # Torn, it only lacks what the database has.
+        self._kept = None
+        with contextlib.suppress(StudyError):
+            self._kept = self._folder.read("results.json")
+        if self._study is None and self._kept is not None and not busy and self._current(self._kept):
+            prints = self._kept["fingerprints"]
+            self._trials = tuple(trial_from_results(one, prints) for one in self._kept["trials"])
+            edits = [Edit.from_dict(one) for one in self._kept["edits"]]
+            self._steering = Steering(self._task, self._space, edits)
+            self._elapsed_s = float(self._kept["elapsed_s"])
+            return
+        study = self._opened()
+        study.reload()
+        study.take_edits()
+        self._trials = tuple(map(_running, study.trials)) if busy else study.trials
+        self._steering = study.steering
+        self._elapsed_s = study.elapsed_s
+
+    def _current(self, kept: dict[str, Any]) -> bool:
+        """Whether ``results.json`` may stand for the study's own database, which takes far longer to read."""
+        if self._folder.storage(self.storage) is not None or kept["state"] in _WORKING:
+            return False
+        return "fingerprints" in kept and self._folder.results_are_current
+
+    def _opened(self) -> Study:
+        if self._study is None:
+            self._study = Study.view(self._task, self._space, self._folder, storage=self.storage)
+        return self._study
+
+    def _best_command(self) -> str | None:
+        best = self.best_trial
+        if best is None:
+            return None
+        told = self._kept.get("best") if self._kept else None
+        if told and told["number"] == best.number and told.get("command"):
+            # As the run itself told it: this process may stand in another folder, or lack the engine.
+            return str(told["command"])
+        deployer = LocalDeployer(self._task, self._engine, study_id="", folder=self.path)
+        return shlex.join(deployer.command(best.params))
+
+    def results(self) -> dict[str, Any]:
+        state, elapsed_s, command = str(self.state), self.elapsed_s, self._best_command()
+        return self._study_results(state, elapsed_s, command)
+
+    def _study_results(self, state: str, elapsed_s: float, command: str | None) -> dict[str, Any]:
+        if self._study is None and self._kept is not None:
+            return {**self._kept, "study": str(self.path)}
+        results = self._opened().results(state=state, elapsed_s=elapsed_s, command=command)
+        for kept, trial in zip(results["trials"], self._trials, strict=False):
+            kept["state"] = str(trial.state)
+        return results
+
+    def _steer(self, edit: Edit) -> None:
+        with self._lock:
+            study = self._opened()
+            study.steer(edit)
+            self._steering = study.steering
+            self._version += 1
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return self._view(self) or self.lasting_bundle()
+
+
+def _running(trial: Trial) -> Trial:
+    """What an unfinished trial is while some process works on the study."""
+    return trial.with_(state=TrialState.RUNNING) if trial.state is TrialState.INTERRUPTED else trial

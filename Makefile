@@ -4,6 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 # uv installs in seconds what pip resolves in minutes; it comes from the package index like everything else.
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
+# ipykernels other than .venv's own, for the tests in Jupyter: a kernel with such a folder on PYTHONPATH runs that version.
+INSTALL_KERNEL := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(VENV)/kernels
 WORKERS ?= 2
 PYTEST ?=
 
@@ -47,6 +49,8 @@ $(VENV)/.demo: $(BIN)/uv pyproject.toml constraints.txt
 
 $(VENV)/.test: $(BIN)/uv pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[local,lab,test]'
+	$(INSTALL_KERNEL)/6.31 'ipykernel==6.31.*' nest-asyncio
+	$(INSTALL_KERNEL)/7.3 'ipykernel==7.3.*'
 	touch $@ $(VENV)/.demo $(VENV)/.lab
 
 $(VENV)/.lab: $(BIN)/uv pyproject.toml constraints.txt

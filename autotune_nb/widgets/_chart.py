@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import html
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,7 +83,15 @@ class LiveChart:
                     annotation.text = text
                 self.figure.layout.yaxis2.title.text = data.history.figure
         self._sent.update(changed, titles=titles)
+        self._keep_for_reload()
         return sum(_size(values) for values in changed.values()) + 200 * len(changed)
+
+    def _keep_for_reload(self) -> None:
+        """What a page that is loaded again asks for: Plotly keeps it as it was when the figure was last displayed."""
+        values = self.figure._trait_values
+        # Not by assignment, which would send it all.
+        values["_widget_data"] = deepcopy(self.figure._data)
+        values["_widget_layout"] = deepcopy(self.figure._layout)
 
     def _hovered(self, trace: Any, points: Any, _state: Any) -> None:
         numbers = trace.customdata

@@ -1,0 +1,48 @@
+"""One server and one browser for all tests here, a notebook and a page for each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from . import lab as lab_module
+from .lab import Lab, Notebook
+
+# Of the package, not of the session: while Playwright is open its event loop runs in this thread, and asyncio.run fails
+# in every other test; it is closed before those begin.
+
+
+@pytest.fixture(scope="package")
+def context() -> Iterator[Any]:
+    """Debian's Chromium, driven by Playwright; one context, whose cache spares each test the loading of JupyterLab."""
+    sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: test)")
+    if lab_module.find_chromium() is None:
+        pytest.skip("no chromium on the PATH (Debian: apt-get install chromium; .ci/run does it)")
+    with sync_api.sync_playwright() as playwright, lab_module.launch_chromium(playwright) as browser:
+        yield browser.new_context()
+
+
+@pytest.fixture(scope="package")
+def lab(context: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """JupyterLab's server, with a kernel for each version of ipykernel."""
+    pytest.importorskip("jupyterlab", reason="jupyterlab is not installed (extra: lab)")
+    if missing := lab_module.missing_kernels():
+        pytest.skip(f"no ipykernel {' and '.join(missing)} beside this Python's (make test installs them)")
+    started = Lab(tmp_path_factory.mktemp("lab"))
+    try:
+        yield started
+    finally:
+        started.close()
+
+
+@pytest.fixture
+def notebook(lab: Lab, context: Any) -> Iterator[Notebook]:
+    """A notebook to open; its page and its kernel end with the test, and the settings are the usual ones again."""
+    opened = Notebook(lab, context)
+    try:
+        yield opened
+    finally:
+        opened.close()
+        lab.reset_settings()

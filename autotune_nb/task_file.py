@@ -6,31 +6,34 @@ import json
 import re
 import sys
 import warnings
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
-from autotune_nb.errors import TaskError, UnknownNameError, did_you_mean
+from autotune_nb.errors import TaskError, did_you_mean
 from autotune_nb.prototype import from_prototype, is_prototype, prototype_field
 from autotune_nb.resources import shared_folder
 from autotune_nb.task import Task
+from autotune_nb.task_errors import Examined, examine, first_error
 
 
 class PrototypeWarning(UserWarning):
     """Something in a prototype's task file could not be carried over as it was."""
 
 
-class _Loader(yaml.SafeLoader):
+class TaskLoader(yaml.SafeLoader):
     """YAML 1.2's booleans, true and false alone: a flag's ``on`` and ``off`` stay words."""
 
 
-_Loader.yaml_implicit_resolvers = {
+TaskLoader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
     for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver(
+TaskLoader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
 
@@ -53,7 +56,7 @@ def load_task(path: str | Path) -> Task:
 
 def _read(text: str, file: Path) -> dict[str, Any]:
     try:
-        data = json.loads(text) if file.suffix == ".json" else yaml.load(text, _Loader)
+        data = json.loads(text) if file.suffix == ".json" else yaml.load(text, TaskLoader)
     except json.JSONDecodeError as error:
         raise TaskError(f"{file.name} is not JSON: {error}") from None
     except yaml.YAMLError as error:
@@ -72,8 +75,9 @@ def _read(text: str, file: Path) -> dict[str, Any]:
 def parse_task(data: dict[str, Any]) -> Task:
     """A task from plain data, the prototype's layout too. Raises TaskError with the field in its message."""
     if not isinstance(data, dict):
-        raise TaskError(f"a task is an object of fields, not {type(data).__name__}")
-    _require_text(data)
+        raise _no_object(data)
+    for wrong in _text_problems(data):
+        raise wrong
     prototype = is_prototype(data)
     if prototype:
         data, notes = from_prototype(data)
@@ -82,7 +86,7 @@ def parse_task(data: dict[str, Any]) -> Task:
     try:
         return Task.model_validate(data)
     except ValidationError as error:
-        wrong = _first_error(error)
+        wrong = first_error(error)
         raise TaskError(wrong.message, field=prototype_field(wrong.field) if prototype else wrong.field) from None
 
 
@@ -95,22 +99,43 @@ def task_data(task: Task) -> dict[str, Any]:
     return data
 
 
-def _require_text(data: Any, field: str = "") -> None:
-    """Raises TaskError for text that no program, file or database takes: a null byte, half a surrogate pair."""
+def problems(data: dict[str, Any]) -> list[TaskError]:
+    """Everything that is wrong with a task's plain data, each with its field, the error of ``parse_task`` first."""
+    return list(examined(data).problems) if isinstance(data, dict) else [_no_object(data)]
+
+
+def examined(data: dict[str, Any], *, search: bool = True) -> Examined:
+    """All that is wrong with a task's plain data, and the part that is right; see ``task_errors.examine``."""
+    text = list(_text_problems(data))
+    prototype = is_prototype(data)
+    if prototype:
+        data, _ = from_prototype(data)
+    found = examine(data, search=search)
+    rest = [TaskError(p.message, field=prototype_field(p.field)) if prototype else p for p in found.problems]
+    return replace(found, problems=(*text, *(p for p in rest if p.field not in {t.field for t in text})))
+
+
+def _no_object(data: Any) -> TaskError:
+    return TaskError(f"a task is an object of fields, not {type(data).__name__}")
+
+
+def _text_problems(data: Any, field: str = "") -> Iterator[TaskError]:
+    """What no program, file or database takes in a text: a null byte, half a surrogate pair."""
     if isinstance(data, dict):
         for key, value in data.items():
-            _require_text(key, field)
-            _require_text(value, f"{field}.{key}" if field else str(key))
+            yield from _text_problems(key, field)
+            yield from _text_problems(value, f"{field}.{key}" if field else str(key))
     elif isinstance(data, list):
         for index, value in enumerate(data):
-            _require_text(value, f"{field}[{index}]")
+            yield from _text_problems(value, f"{field}[{index}]")
     elif isinstance(data, str) and ("\x00" in data or not data.isprintable()):
         try:
             data.encode("utf-8")
         except UnicodeEncodeError:
-            raise TaskError(f"{data!r} is not valid text", field=field) from None
+            yield TaskError(f"{data!r} is not valid text", field=field)
+            return
         if "\x00" in data and not field.startswith("workload.request_params"):
-            raise TaskError(f"{data!r} holds a null byte", field=field)
+            yield TaskError(f"{data!r} holds a null byte", field=field)
 
 
 def _user_level() -> int:
@@ -134,100 +159,3 @@ def save_task(task: Task, path: str | Path) -> Path:
             text = yaml.safe_dump(data, sort_keys=False)
     file.write_text(text, encoding="utf-8")
     return file
-
-
-def _first_error(error: ValidationError) -> TaskError:
-    """The first thing that is wrong, in the task's own words, with the nearest known field where one is unknown."""
-    details = error.errors(include_url=False)
-    detail = next((d for d in details if d["type"] == "extra_forbidden"), details[0])
-    path = _own_path(detail["loc"])
-    if detail["type"] != "extra_forbidden":
-        # Of the members of a union, the one that got deepest is the one that was meant.
-        inside = [d for d in details if _own_path(d["loc"])[: len(path)] == path]
-        detail = max(inside, key=lambda d: len(_own_path(d["loc"])))
-        path = _own_path(detail["loc"])
-    same = [d for d in details if _own_path(d["loc"]) == path]
-    field = _dotted(path)
-    cause = detail.get("ctx", {}).get("error")
-    if isinstance(cause, TaskError):
-        return TaskError(cause.message, field=cause.field or field)
-    if detail["type"] == "extra_forbidden":
-        known = _fields_at(detail["loc"][:-1])
-        return TaskError(f"unknown field{did_you_mean(str(path[-1]), known)}", field=field)
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "union_tag_invalid":
-        tag = str(detail["ctx"]["tag"])
-        return UnknownNameError("type", tag, ("choice", "bool", "int", "float"), field=f"{field}.type")
-    if detail["type"] == "model_type":
-        section = _models_named(detail["ctx"]["class_name"])
-        fields = ", ".join(list(section.model_fields)[:4]) if section else "its fields"
-        return TaskError(f"is a section with fields such as {fields}, not {detail['input']!r}", field=field)
-    wanted = [d["msg"].removeprefix("Input should be ") for d in same]
-    if len(same) > 1 and not any(d["msg"] == want for d, want in zip(same, wanted, strict=True)):
-        message = f"Input should be {' or '.join(dict.fromkeys(wanted))}"
-    value = detail["input"]
-    plain = cause is None and detail["type"] != "missing" and not isinstance(value, dict | list)
-    shown = f", not {value!r}" if plain else ""
-    others = len({_dotted(_own_path(d["loc"])) for d in details} - {_dotted(path), _dotted(path[:-1])})
-    more = f" (and {others} more)" if others else ""
-    return TaskError(f"{message[0].lower()}{message[1:]}{shown}{more}", field=field)
-
-
-_UNION_TAG = re.compile(r"bool|int|float|choice|str|none|(list|dict|literal)\[.*\]|LevelRef|\[key\]")
-#: Where the keys are the user's own, so that one may look like a tag.
-_OWN_KEYS = (("parameters",), ("engine", "args"), ("engine", "env"), ("workload", "request_params"))
-
-
-def _own_path(loc: tuple[int | str, ...]) -> list[int | str]:
-    """An error's place in the file, without what pydantic adds for the members of a union."""
-    return [
-        part
-        for i, part in enumerate(loc)
-        if loc[:i] in _OWN_KEYS or not (isinstance(part, str) and _UNION_TAG.fullmatch(part))
-    ]
-
-
-def _dotted(path: list[Any]) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
-
-
-def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
-    """The known fields of the section at this place of a task."""
-    model: Any = Task
-    for part in loc:
-        model = _section(model, part)
-        if model is None:
-            return []
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-
-
-def _section(model: Any, part: int | str) -> Any:
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        if part == model.__name__:
-            return model
-        if part not in model.model_fields:
-            return None
-        model = model.model_fields[str(part)].annotation
-        found = _models_in(model)
-        return found[0] if len(found) == 1 else tuple(found) or None
-    if isinstance(model, tuple):
-        tagged = {m.model_fields["type"].default: m for m in model if "type" in m.model_fields}
-        return tagged.get(part, model)
-    return model
-
-
-def _models_named(name: str) -> type[BaseModel] | None:
-    found = [m for f in Task.model_fields.values() for m in _models_in(f.annotation)]
-    return next((model for model in found if model.__name__ == name), None)
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    found: list[type[BaseModel]] = []
-    for argument in getattr(annotation, "__args__", ()):
-        found.extend(_models_in(argument))
-    return found

@@ -37,38 +37,61 @@ def engine_for(task: Task) -> Engine:
 
     Raises TaskError for a flag that the engine does not have, or a value of the wrong type.
     """
+    engine, problems = _examined(task)
+    if engine is None or problems:
+        raise problems[0]
+    return engine
+
+
+def engine_problems(task: Task) -> list[TaskError]:
+    """Everything that ``engine_for`` refuses, each with its field."""
+    return _examined(task)[1]
+
+
+def _examined(task: Task) -> tuple[Engine | None, list[TaskError]]:
     spec = task.engine
-    if spec.command is not None:
-        engine: Engine = command_engine(_words(spec.command, "engine.command"))
-    else:
-        engine = engine_named(spec.kind)
+    problems: list[TaskError] = []
+    try:
+        engine: Engine = (
+            engine_named(spec.kind) if spec.command is None else command_engine(_words(spec.command, "engine.command"))
+        )
+    except TaskError as error:
+        return None, [error]
     if spec.health_path is not None:
         engine = replace(engine, health_path=spec.health_path)
     for name, parameter in task.parameters.items():
-        engine.check(name, parameter, field=f"parameters.{name}")
+        try:
+            engine.check(name, parameter, field=f"parameters.{name}")
+        except TaskError as error:
+            problems.append(error)
     if spec.kind == "command":
-        return engine
+        return engine, problems
     tuned: dict[str, str] = {}
     for name in task.parameters:
         other = tuned.setdefault(_canonical(engine, name), name)
         if other != name:
-            raise TaskError(f"is the same flag as parameters.{other}", field=f"parameters.{name}")
+            problems.append(TaskError(f"is the same flag as parameters.{other}", field=f"parameters.{name}"))
     for name, value in spec.args.items():
-        flag = engine.flag_named(name)
-        if flag is None:
-            raise UnknownNameError(
-                f"{engine.name} flag",
-                name,
-                [flag.name for flag in engine.flags],
-                field=f"engine.args.{name}",
-                hint="to pass it all the same, use engine.raw_args",
-            )
-        if flag.name in tuned:
-            raise TaskError(f"is searched as parameters.{tuned[flag.name]}", field=f"engine.args.{name}")
-        problem = flag.problem(value)
-        if problem and not (isinstance(value, bool) and "on" in flag.values):
-            raise TaskError(f"{flag.flag}: {problem}", field=f"engine.args.{name}")
-    return engine
+        wrong = _argument_problem(engine, name, value, tuned)
+        if wrong is not None:
+            problems.append(wrong)
+    return engine, problems
+
+
+def _argument_problem(engine: Engine, name: str, value: Value, tuned: Mapping[str, str]) -> TaskError | None:
+    field = f"engine.args.{name}"
+    flag = engine.flag_named(name)
+    if flag is None:
+        known = [flag.name for flag in engine.flags]
+        return UnknownNameError(
+            f"{engine.name} flag", name, known, field=field, hint="to pass it all the same, use engine.raw_args"
+        )
+    if flag.name in tuned:
+        return TaskError(f"is searched as parameters.{tuned[flag.name]}", field=field)
+    problem = flag.problem(value)
+    if problem and not (isinstance(value, bool) and "on" in flag.values):
+        return TaskError(f"{flag.flag}: {problem}", field=field)
+    return None
 
 
 def space_for(task: Task, engine: Engine) -> SearchSpace:
@@ -101,6 +124,11 @@ class EngineRule(Rule):
         self._tuned = tuned
         self._fixed = fixed
         self._switches = switches
+
+    @property
+    def tuned(self) -> tuple[str, ...]:
+        """The task's parameters that take part in it."""
+        return tuple(self._tuned[name] for name in self.names if name in self._tuned)
 
     def allows(self, point: Mapping[str, Value]) -> bool:
         values = {n: point.get(self._tuned[n]) if n in self._tuned else self._fixed[n] for n in self.names}

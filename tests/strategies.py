@@ -1,0 +1,77 @@
+"""Whole tasks for property tests."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from hypothesis import strategies as st
+
+from autotune_nb.task import SAMPLERS, Task
+
+#: No program takes a null byte, so no task does.
+_LETTERS = st.characters(codec="utf-8", exclude_characters="\x00")
+_WORDS = st.text(_LETTERS, min_size=1, max_size=12)
+_VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(2**40), 2**40),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.sampled_from(["on", "off", "no", "null", "1", "1.0", "1e3", "2024-01-01", "=", "~", "", "a: b", "- x", "0x1"]),
+    st.text(_LETTERS, max_size=8),
+    st.dictionaries(_WORDS, st.one_of(st.integers(), st.booleans(), _WORDS), max_size=2),
+    st.lists(st.integers(), max_size=2),
+)
+_OPTIONAL_FLAG = st.fixed_dictionaries(
+    {}, optional={"flag": st.just("--x-y"), "style": st.sampled_from(["switch", "json"])}
+)
+_PARAMETERS = st.one_of(
+    st.lists(_VALUES, min_size=1, max_size=4, unique_by=lambda v: json.dumps(v, sort_keys=True)),
+    _OPTIONAL_FLAG.map(lambda extra: {"type": "bool", **extra}),
+    st.tuples(st.integers(1, 9), st.integers(0, 99), st.booleans()).map(
+        lambda t: {"low": t[0], "high": t[0] + t[1], "log": t[2]}
+    ),
+    st.tuples(st.integers(-9, 9), st.integers(0, 99)).map(
+        lambda t: {"type": "float", "low": t[0], "high": t[0] + t[1], "step": 0.25}
+    ),
+    st.tuples(st.floats(0.001, 9), st.floats(0, 9)).map(
+        lambda t: {"type": "float", "low": t[0], "high": t[0] + t[1], "log": True}
+    ),
+)
+_NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True)
+
+
+@st.composite
+def tasks(draw: st.DrawFn) -> Task:
+    parameters = draw(st.dictionaries(_NAMES, _PARAMETERS, min_size=1, max_size=3))
+    fixed = draw(st.dictionaries(_NAMES.filter(lambda name: name not in parameters), _VALUES, max_size=2))
+    data: dict[str, Any] = {
+        "name": draw(st.from_regex(r"[^\s/\\\x00-\x1f][^/\\\x00-\x1f]{0,20}", fullmatch=True)),
+        "description": draw(st.text(_LETTERS, max_size=40)),
+        "model": draw(st.one_of(_WORDS, st.just({"random_weights": {"layers": 2, "seed": 3}}))),
+        "engine": draw(
+            st.sampled_from(["llama_cpp", "vllm", "sglang", "command"]).map(
+                lambda kind: {"kind": kind, "args": fixed} | ({"command": "x {port}"} if kind == "command" else {})
+            )
+        ),
+        "parameters": parameters,
+        "workload": {
+            "scenarios": draw(
+                st.lists(st.sampled_from(["D(1,2)", "N(3,1)/(4,1)", "U(1,9)/(1,5)"]), min_size=1, unique=True)
+            ),
+            "concurrency": draw(st.lists(st.integers(1, 99), min_size=1, max_size=3, unique=True)),
+            "request_params": draw(st.dictionaries(_WORDS, _VALUES, max_size=2)),
+            "warmup_ratio": draw(st.floats(0, 0.99)),
+        },
+        "objective": draw(st.sampled_from(["minimize_latency", "maximize requests_per_s", "minimize ttft_p99"])),
+        "limits": draw(
+            st.lists(st.sampled_from(["ttft <= 0.5", "tpot_p99 < 1e-3", "requests_per_s >= 2"]), unique=True)
+        ),
+        "strategy": {
+            "sampler": draw(st.sampled_from([s for s in SAMPLERS if s != "grid"])),
+            "seed": draw(st.integers()),
+        },
+        "budget": {"trials": draw(st.one_of(st.none(), st.integers(1, 99))), "baseline": draw(st.booleans())},
+        "deploy": {"gpus": draw(st.one_of(st.none(), st.lists(st.integers(0, 7), max_size=2)))},
+    }
+    return Task.parse(data)

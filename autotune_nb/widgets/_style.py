@@ -40,6 +40,7 @@ CSS = """
 .at-form :is(input, select, textarea, button):focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2);
   outline-offset: -1px; }
 .at-form .widget-textarea { height: auto; }
+.at-form-rows { gap: 4px; padding: 4px 0; }
 .at-form-help { font-size: 12px; }
 .at-form-mono input, .at-form-code-text textarea { font-family: var(--jp-code-font-family, monospace); }
 .at-form .widget-html, .at-form .widget-html-content { line-height: 18px; height: auto; }

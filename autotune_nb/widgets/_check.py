@@ -1,0 +1,60 @@
+"""Everything that is wrong with a draft of a task, and what it would take to run it."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from autotune_nb.engines.registry import engine_for, engine_problems, space_for
+from autotune_nb.errors import TaskError
+from autotune_nb.estimate import estimate
+from autotune_nb.task_file import examined
+
+T = TypeVar("T")
+#: What the minutes depend on.
+_TIME = frozenset({"workload", "strategy", "budget", "deploy", "deadlines"})
+
+
+@dataclass(frozen=True)
+class Checked:
+    """``told`` says how large the space is and what it would take, as far as that can be told."""
+
+    problems: tuple[TaskError, ...]
+    told: tuple[str, ...] = ()
+
+
+def patiently(work: Callable[[], T]) -> T:
+    """Do it, and again where CPython mixed up two threads that parse a rule at the same time (a SystemError)."""
+    for _ in range(9):
+        with contextlib.suppress(SystemError):
+            return work()
+    return work()
+
+
+def check(data: dict[str, Any], *, search: bool = True) -> Checked:
+    """Look at a draft, the engine's catalog included.
+
+    ``search`` looks for points that keep the rules, which may take seconds, and so tells how many there are.
+    """
+    return patiently(lambda: _check(data, search))
+
+
+def _check(data: dict[str, Any], search: bool) -> Checked:
+    found = examined(data, search=search)
+    problems = list(found.problems)
+    sound = found.sound
+    if "engine" not in found.failed:
+        known = {error.field for error in problems}
+        problems += [error for error in engine_problems(sound) if error.field not in known]
+    if not search or found.failed & {"parameters", "rules", "engine"}:
+        return Checked(tuple(problems))
+    space = sound.space
+    if not any(error.field.startswith(("parameters", "engine")) for error in problems):
+        try:
+            space = space_for(sound, engine_for(sound))
+        except TaskError as error:
+            return Checked((*problems, error))
+    text = estimate(sound, space).text
+    return Checked(tuple(problems), text[:1] if found.failed & _TIME else text)

@@ -1,0 +1,41 @@
+"""What a form opens with: a task, a task file, or the beginning of a study of an engine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from autotune_nb.engines.registry import engine_named
+from autotune_nb.task import ENGINES, Task
+from autotune_nb.task_file import task_data
+
+_FIRST = 8
+
+
+def opened(task_or_engine: Task | str | Path | None) -> dict[str, Any]:
+    """The plain data to begin with. An engine's name wins over a file's. Raises TaskError."""
+    if isinstance(task_or_engine, Task):
+        return task_data(task_or_engine)
+    if task_or_engine is None:
+        return begun("llama_cpp")
+    engine = str(task_or_engine).lower().replace("-", "_").replace(".", "_")
+    if isinstance(task_or_engine, str) and engine in ENGINES:
+        return begun(engine)
+    return task_data(Task.load(task_or_engine))
+
+
+def begun(engine: str) -> dict[str, Any]:
+    """A study of an engine that lacks nothing but the model; the first flags of its catalog are to be searched."""
+    flags = engine_named(engine).flags if engine != "command" else ()
+    suggested = [(flag.name, suggestion) for flag in flags if (suggestion := flag.suggestion()) is not None]
+    return {
+        "name": f"my-{engine.replace('_', '-')}-study",
+        "model": {},
+        "engine": {"kind": engine},
+        "parameters": {
+            name: {"type": suggestion.type, **suggestion.model_dump(exclude_defaults=True)}
+            for name, suggestion in suggested[:_FIRST]
+        },
+        "workload": {"scenarios": ["D(128,64)"], "concurrency": [1, 4, 8]},
+        "objective": {"direction": "maximize", "figure": "output_tokens_per_s"},
+    }

@@ -1,0 +1,233 @@
+"""Fields: each edits one value of a task, whatever its type, and shows what is wrong with it just below."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Sequence
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+import ipywidgets
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from autotune_nb.errors import TaskError
+from autotune_nb.measurement import FIGURES
+from autotune_nb.task import ENGINES, SAMPLERS, Task
+from autotune_nb.widgets import _text
+from autotune_nb.widgets._look import Look, close, css_name, errors_html
+from autotune_nb.widgets._text import MISSING, Codec
+from autotune_nb.workload import TASK_KINDS
+
+#: Names to choose from where the type is only text; where others are right too, they are offered while one types.
+_CLOSED: dict[str, Sequence[str]] = {
+    "engine.kind": ENGINES,
+    "strategy.sampler": SAMPLERS,
+    "workload.task": TASK_KINDS,
+}
+_OPEN: dict[str, Sequence[str]] = {"objective.figure": FIGURES, "objective.at": ("best",)}
+_CODECS: dict[str, Codec] = {
+    "workload.scenarios": _text.SCENARIOS,
+    "objective.at": _text.LEVEL,
+    "description": _text.LINES,
+}
+_LABELS = {"engine.kind": "engine"}
+#: What an empty field says; short, since a field is.
+_PLACEHOLDERS = {
+    "model.id_or_path": "Qwen/Qwen3-8B, or a path",
+    "model.tokenizer": "the model's own",
+    "model.served_name": "the model's name",
+    "model.namespace": "for OME",
+    "model.random_weights.kv_heads": "half the heads",
+    "engine.executable": "the engine's own",
+    "engine.command": "my-server --listen {host}:{port} --weights {model}",
+    "engine.args": "the same in every trial, as in flag: value, other_flag: value",
+    "engine.raw_args": "such as --verbose",
+    "engine.env": "such as NAME: value",
+    "engine.health_path": "the engine's own",
+    "workload.scenarios": "such as D(512,128): tokens in, tokens out",
+    "workload.concurrency": "such as 1, 4, 8",
+    "workload.request_params": "such as top_k: 1",
+    "objective.at": "best, or concurrency: 8",
+    "strategy.options": "such as multivariate: true",
+    "budget.trials": "20, or the whole grid",
+    "budget.minutes": "no limit",
+    "budget.patience": "no limit",
+    "deadlines.benchmark_s": "as the levels need",
+    "deploy.port": "a free one",
+    "deploy.gpus": "such as 0, 1",
+    "deploy.gpus_per_trial": "as the engine needs",
+    "deploy.runtime": "for OME",
+    "deploy.namespace": "for OME",
+    "benchmark.backend": "the engine's",
+}
+
+
+class Field:
+    """One value, the widget that edits it, and what is wrong with it.
+
+    ``value`` stays the task's own until somebody edits it; MISSING where the default counts. ``unread`` is what cannot
+    be read of the text that stands there.
+    """
+
+    def __init__(
+        self, look: Look, path: str, widget: Any, value: Any, changed: Callable[[], None], codec: Codec | None = None
+    ) -> None:
+        self.path = path
+        self.widget = widget
+        self.value = value
+        self.unread: TaskError | None = None
+        self._look = look
+        self._codec = codec
+        self._changed = changed
+        self._error: Any = None
+        widget.add_class(f"at-field-{css_name(path)}")
+        widget.observe(self._edited, "value")
+        self.box = ipywidgets.VBox([widget], layout=look.full)
+
+    def _edited(self, _change: Any = None) -> None:
+        self.reread()
+        self._look.guarded(self._changed)
+
+    def reread(self) -> None:
+        """Take the value from what the widget shows."""
+        shown = self.widget.value
+        self.unread = None
+        if self._codec is None:
+            self.value = MISSING if shown == "" else shown
+            return
+        try:
+            self.value = self._codec.read(shown)
+        except ValueError as error:
+            self.unread = TaskError(str(error), field=self.path)
+
+    def tell(self, messages: Sequence[str]) -> None:
+        """Show what is wrong, or that nothing is."""
+        text = errors_html(messages)
+        if self._error is None:
+            if not text:
+                return
+            self._error = self._look.note("", f"at-error-{css_name(self.path)}")
+        self._error.value = text
+        children = (self.widget, self._error) if text else (self.widget,)
+        if self.box.children != children:
+            self.box.children = children
+
+    def close(self) -> None:
+        close(self.box)
+        close(self.widget)
+        if self._error is not None:
+            self._error.close()
+
+
+def text_field(
+    look: Look, path: str, value: Any, codec: Codec, changed: Callable[[], None], *, tooltip: str, placeholder: str = ""
+) -> Field:
+    """A field without a label of its own, for a table's row."""
+    widget = ipywidgets.Text(
+        "" if value is MISSING else codec.show(value),
+        placeholder=placeholder,
+        tooltip=tooltip,
+        continuous_update=True,
+        layout=look.full,
+        style=look.bare,
+    )
+    return Field(look, path, widget, value, changed, codec)
+
+
+def task_field(look: Look, path: str, value: Any, changed: Callable[[], None]) -> Field:
+    """The field for a path of the task, as its type says."""
+    info = info_at(path)
+    default = MISSING if info.is_required() else info.get_default(call_default_factory=True)
+    shown = default if value is MISSING else value
+    section, _, name = path.rpartition(".")
+    # Without its section's name a label of a section shared by two would not tell whose it is.
+    label = path if section in ("deadlines", "benchmark") else _LABELS.get(path, name)
+    help_text = info.description or ""
+    closed = _CLOSED.get(path) or _literals(info.annotation)
+    if closed:
+        # An empty one where nothing is chosen yet.
+        options = list(closed) if shown in closed else ["", *closed]
+        widget = ipywidgets.Dropdown(
+            options=options,
+            value=shown if shown in closed else "",
+            description=label,
+            tooltip=help_text or label,
+            layout=look.full,
+            style=look.drop,
+        )
+        return Field(look, path, widget, value, changed)
+    if info.annotation is bool:
+        widget = ipywidgets.Checkbox(
+            bool(shown), description=label, tooltip=help_text or label, layout=look.full, style=look.check
+        )
+        return Field(look, path, widget, value, changed)
+    codec = _CODECS.get(path) or codec_for(info.annotation)
+    text = "" if shown in (MISSING, None) or (shown in ({}, []) and value is MISSING) else codec.show(shown)
+    placeholder = _PLACEHOLDERS.get(path) or (text and f"default: {text}") or help_text
+    common = {
+        "value": text,
+        "placeholder": placeholder,
+        "description": label,
+        "tooltip": help_text or label,
+        "continuous_update": True,
+        "layout": look.full,
+        "style": look.label,
+    }
+    if path in _OPEN:
+        widget = ipywidgets.Combobox(options=list(_OPEN[path]), ensure_option=False, **common)
+    else:
+        widget = ipywidgets.Textarea(rows=2, **common) if codec is _text.LINES else ipywidgets.Text(**common)
+    return Field(look, path, widget, value, changed, codec)
+
+
+def info_at(path: str) -> FieldInfo:
+    """The model's field at a dotted path of a task."""
+    model: type[BaseModel] = Task
+    *sections, last = path.split(".")
+    for name in sections:
+        model = next(t for t in _members(model.model_fields[name].annotation) if _is_section(t))
+    return model.model_fields[last]
+
+
+def task_paths(model: type[BaseModel] = Task, prefix: str = "") -> list[str]:
+    """Every field of a task, sections by their own fields."""
+    paths: list[str] = []
+    for name, info in model.model_fields.items():
+        members = _members(info.annotation)
+        inner = [t for t in members if _is_section(t)]
+        # One that may also be a word, as objective.at, is one field.
+        if len(inner) == 1 and not any(get_origin(t) is Literal for t in members):
+            paths += task_paths(inner[0], f"{prefix}{name}.")
+        else:
+            paths.append(f"{prefix}{name}")
+    return paths
+
+
+def codec_for(annotation: Any) -> Codec:
+    """How values of a type are written in one line."""
+    members = [t for t in _members(annotation) if t is not type(None)]
+    lists = [t for t in members if get_origin(t) is list]
+    if any(get_origin(t) is dict for t in members):
+        return _text.WORD_MAPPING if get_args(members[0])[1] is str else _text.MAPPING
+    if str in members and lists:
+        return _text.COMMAND
+    if lists:
+        return _text.WORD_LIST if get_args(lists[0])[0] is str else _text.ITEMS
+    return _text.WORDS if str in members else _text.NUMBER
+
+
+def _members(annotation: Any) -> list[Any]:
+    if get_origin(annotation) is Annotated:
+        return _members(get_args(annotation)[0])
+    if get_origin(annotation) in (Union, types.UnionType):
+        return [member for argument in get_args(annotation) for member in _members(argument)]
+    return [annotation]
+
+
+def _is_section(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, BaseModel)
+
+
+def _literals(annotation: Any) -> tuple[str, ...]:
+    members = _members(annotation)
+    return get_args(members[0]) if len(members) == 1 and get_origin(members[0]) is Literal else ()

@@ -1,0 +1,54 @@
+"""Which field of a task stands where in the form: the common ones first, the rest behind a button."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+WEIGHTS = "model.random_weights"
+
+
+@dataclass(frozen=True)
+class Section:
+    title: str
+    common: tuple[str, ...]
+    more: tuple[str, ...] = ()
+
+
+def _of(section: str, names: str) -> tuple[str, ...]:
+    return tuple(f"{section}.{name}" for name in names.split())
+
+
+SECTIONS = (
+    Section("Study", ("name", "description")),
+    Section(
+        "Engine and model",
+        (
+            *_of("engine", "kind command args"),
+            *_of("model", "id_or_path tokenizer"),
+            *_of(WEIGHTS, "layers hidden_size feed_forward_size kv_heads context_length seed"),
+        ),
+        (*_of("model", "served_name namespace"), *_of("engine", "executable raw_args env health_path")),
+    ),
+    Section("Parameters", ()),
+    Section("Rules", ()),
+    Section(
+        "Workload",
+        _of("workload", "scenarios concurrency seconds_per_level requests_per_level"),
+        _of(
+            "workload",
+            "task batch_sizes warmup_requests warmup_ratio request_params max_failed_requests min_completed_requests",
+        ),
+    ),
+    Section("Objective and limits", _of("objective", "direction figure at")),
+    Section(
+        "Strategy and budget",
+        (*_of("strategy", "sampler"), *_of("budget", "trials minutes patience baseline")),
+        (*_of("strategy", "seed options"), *_of("deadlines", "ready_s probe_s benchmark_s stop_s")),
+    ),
+    Section(
+        "Where it runs",
+        _of("deploy", "kind parallel gpus gpus_per_trial"),
+        (*_of("deploy", "host port runtime namespace"), *_of("benchmark", "executable backend")),
+    ),
+)
+WIDE = ("description", "engine.command", "engine.args", "workload.scenarios")

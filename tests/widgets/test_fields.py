@@ -1,0 +1,166 @@
+"""Fields as a task's types ask for them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ipywidgets
+import pytest
+
+from autotune_nb.engines.registry import engine_problems
+from autotune_nb.task import ENGINES, SAMPLERS, Task
+from autotune_nb.widgets._check import check, patiently
+from autotune_nb.widgets._draft import begun
+from autotune_nb.widgets._fields import Field, task_field, task_paths
+from autotune_nb.widgets._latest import Latest
+from autotune_nb.widgets._look import Look, css_name, errors_html
+from autotune_nb.widgets._text import MISSING
+
+LOOK = Look()
+
+
+def made(path: str, value: Any = MISSING) -> Field:
+    return task_field(LOOK, path, value, lambda: None)
+
+
+@pytest.mark.parametrize(
+    ("path", "kind"),
+    [
+        ("name", ipywidgets.Text),
+        ("description", ipywidgets.Textarea),
+        ("engine.kind", ipywidgets.Dropdown),
+        ("objective.direction", ipywidgets.Dropdown),
+        ("deploy.kind", ipywidgets.Dropdown),
+        ("objective.figure", ipywidgets.Combobox),
+        ("budget.baseline", ipywidgets.Checkbox),
+        ("budget.trials", ipywidgets.Text),
+    ],
+)
+def test_the_type_decides_the_widget(path: str, kind: type) -> None:
+    assert type(made(path).widget) is kind
+
+
+@pytest.mark.parametrize("path", [path for path in task_paths() if path not in ("parameters", "rules", "limits")])
+def test_every_field_has_a_label_a_tooltip_and_a_name_to_find_it_by(path: str) -> None:
+    widget = made(path).widget
+    assert widget.description
+    assert widget.tooltip
+    assert f"at-field-{css_name(path)}" in widget._dom_classes
+    assert getattr(widget, "continuous_update", True) is True
+
+
+def test_closed_sets_of_names_are_offered() -> None:
+    assert set(made("engine.kind", "vllm").widget.options) == set(ENGINES)
+    assert set(made("strategy.sampler").widget.options) == set(SAMPLERS)
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "shown"),
+    [
+        ("workload.seconds_per_level", MISSING, "60"),
+        ("workload.concurrency", [1, 4], "1, 4"),
+        ("deploy.gpus", [], "[]"),
+        ("deploy.gpus", MISSING, ""),
+        ("engine.args", {"ctx_size": 1}, "ctx_size: 1"),
+        ("engine.env", {"A": "1"}, 'A: "1"'),
+        ("engine.command", ["a", "{port}"], '[a, "{port}"]'),
+        ("model.tokenizer", "", '""'),
+        ("deadlines.ready_s", 60.0, "60"),
+    ],
+)
+def test_the_effective_value_is_shown_and_touching_it_changes_nothing(path: str, value: Any, shown: str) -> None:
+    field = made(path, value)
+    assert field.widget.value == shown
+    assert field.value is value
+    field.reread()
+    assert field.unread is None
+    if value is not MISSING:
+        assert field.value == value
+
+
+def test_what_cannot_be_read_names_its_field_and_keeps_the_value() -> None:
+    field = made("engine.args", {"a": 1})
+    field.widget.value = "a: ["
+    assert field.unread is not None
+    assert field.unread.field == "engine.args"
+    assert field.value == {"a": 1}
+
+
+def test_an_error_is_shown_only_where_there_is_one() -> None:
+    field = made("name", "x")
+    field.tell(())
+    assert field.box.children == (field.widget,)
+    field.tell(["<b>"])
+    assert field.box.children[1].value == errors_html(["<b>"])
+    assert "&lt;b&gt;" in field.box.children[1].value
+    assert "at-error-name" in field.box.children[1]._dom_classes
+    field.tell(())
+    assert field.box.children == (field.widget,)
+
+
+def test_every_problem_of_an_engine_is_told() -> None:
+    task = Task.parse(
+        {
+            **begun("llama_cpp"),
+            "model": "m",
+            "parameters": {"threads": ["two"], "t": [1], "wurst": [1], "numa": [1]},
+            "engine": {"kind": "llama_cpp", "args": {"np": "many", "wurzt": 1}},
+        }
+    )
+    told = [error.field for error in engine_problems(task)]
+    assert told == ["parameters.threads", "parameters.wurst", "parameters.t", "engine.args.np", "engine.args.wurzt"]
+
+
+def test_a_draft_is_checked_as_far_as_it_goes() -> None:
+    draft = begun("llama_cpp")
+    draft["parameters"]["wurst"] = {"type": "bool"}
+    draft["name"] = ""
+    checked = check(draft)
+    assert [error.field for error in checked.problems] == ["name", "model", "parameters.wurst"]
+    assert len(checked.told) == 2
+    draft["budget"] = {"trials": 0}
+    assert len(check(draft).told) == 1
+    assert check(draft, search=False).told == ()
+    assert list(map(str, check(draft, search=False).problems)) == list(map(str, check(draft).problems))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_new_draft_is_valid_but_for_the_model(engine: str) -> None:
+    told = [error.field for error in check(begun(engine)).problems]
+    assert told == (["model", "engine", "parameters"] if engine == "command" else ["model"])
+
+
+def test_only_the_newest_job_counts() -> None:
+    import threading
+
+    latest, done, go = Latest(), [], threading.Event()
+    begun_first = threading.Event()
+
+    def first() -> None:
+        begun_first.set()
+        assert go.wait(10)
+        done.append("first")
+
+    latest.submit(first)
+    assert begun_first.wait(10)
+    for name in ("second", "third"):
+        latest.submit(lambda name=name: done.append(name))  # type: ignore[misc]
+    assert not latest.settled(0)
+    go.set()
+    assert latest.settled(10)
+    assert done == ["first", "third"]
+    latest.submit(lambda: done.append("again"))
+    assert latest.settled(10)
+    assert done[-1] == "again"
+
+
+def test_a_mix_up_of_cpythons_parser_is_overcome() -> None:
+    tries: list[int] = []
+
+    def work() -> str:
+        tries.append(1)
+        if len(tries) < 3:
+            raise SystemError("AST constructor recursion depth mismatch")
+        return "done"
+
+    assert patiently(work) == "done"

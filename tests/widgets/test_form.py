@@ -1,0 +1,534 @@
+"""The task form: every task opens and comes back unchanged, and every error stands next to its field."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import threading
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import autotune_nb as at
+from autotune_nb.errors import SetupError, StudyBusyError, TaskError
+from autotune_nb.task import ENGINES, Task
+from autotune_nb.widgets._fields import task_paths
+from autotune_nb.widgets._plan import SECTIONS
+from autotune_nb.widgets.form import TaskForm
+from tests.strategies import tasks
+from tests.test_prototype import PROTOTYPE
+
+
+def find(form: TaskForm, name: str) -> list[Any]:
+    """The widgets with this CSS class that can be seen now, in the order of the page."""
+
+    def walk(widget: Any) -> Any:
+        if name in getattr(widget, "_dom_classes", ()):
+            yield widget
+        for child in getattr(widget, "children", ()):
+            yield from walk(child)
+
+    return list(walk(form.box))
+
+
+def field(form: TaskForm, path: str) -> Any:
+    (widget,) = find(form, f"at-field-{path}")
+    return widget
+
+
+def errors(form: TaskForm, name: str) -> str:
+    """The text of an error label; empty where none is shown."""
+    assert form._settled(20)
+    return "".join(html.unescape(re.sub("<[^>]*>", "", label.value)) for label in find(form, f"at-error-{name}"))
+
+
+def press(form: TaskForm, name: str, which: int = 0) -> None:
+    find(form, name)[which].click()
+    assert form._starter.settled(20)
+
+
+def same(task: Task, other: Task) -> bool:
+    # Equality alone would let 1 become True.
+    return task == other and task.model_dump_json() == other.model_dump_json()
+
+
+@given(task=tasks())
+@settings(max_examples=25)
+def test_any_task_comes_back_unchanged_untouched_and_with_every_field_touched(task: Task) -> None:
+    form = TaskForm(task)
+    assert same(Task.parse(form._fields.data), task)
+    for one in form._fields.every_field:
+        one.reread()
+        assert one.unread is None
+    assert same(Task.parse(form._fields.data), task)
+
+
+@given(task=tasks())
+@settings(max_examples=25)
+def test_the_code_makes_the_same_task(task: Task) -> None:
+    from autotune_nb.widgets._code import code_of
+
+    names: dict[str, Any] = {}
+    exec(code_of(task), names)
+    assert same(names["task"], task)
+
+
+def test_every_field_of_a_task_is_in_the_form() -> None:
+    there = {path for section in SECTIONS for path in (*section.common, *section.more)}
+    assert there | {"parameters", "rules", "limits"} == set(task_paths())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_new_form_lacks_nothing_but_the_model(engine: str) -> None:
+    form = TaskForm(engine)
+    if engine == "command":
+        assert "needs a command" in errors(form, "engine-command")
+        assert "nothing to tune" in errors(form, "parameters")
+        field(form, "engine-command").value = "serve {port}"
+        find(form, "at-param-name")[0].value = "max_batch"
+        press(form, "at-param-add")
+        field(form, "parameters-max_batch-values").value = "1, 2"
+    assert errors(form, "model-id_or_path") == "give either id_or_path or random_weights"
+    with pytest.raises(TaskError, match=r"^model: "):
+        form.task  # noqa: B018
+    field(form, "model-id_or_path").value = "some/model"
+    assert form.problems == []
+    assert form.task.engine.kind == engine
+    assert errors(form, "model-id_or_path") == ""
+    if engine != "command":
+        assert len(form.task.parameters) == 8
+
+
+def test_it_opens_names_files_and_nothing(tmp_path: Path) -> None:
+    quickstart = Task.load("quickstart")
+    assert TaskForm("quickstart").task == quickstart
+    assert TaskForm(quickstart.save(tmp_path / "t.yaml")).task == quickstart
+    assert TaskForm()._fields.data["engine"] == {"kind": "llama_cpp"}
+    assert TaskForm("llama.cpp")._fields.data["engine"] == {"kind": "llama_cpp"}
+    with pytest.raises(TaskError, match="there is no task file 'nothing'"):
+        TaskForm("nothing")
+
+
+@pytest.mark.parametrize(
+    ("path", "typed", "label", "words"),
+    [
+        ("name", "a/b", "name", "should match"),
+        ("model-random_weights-layers", "many", "model-random_weights-layers", "valid integer"),
+        ("engine-args", "ctx_sise: 1", "engine-args", "ctx_sise: unknown llama_cpp flag 'ctx_sise'; did you mean"),
+        ("engine-args", "ctx_size", "engine-args", "write 'name: value'"),
+        ("workload-concurrency", "1, x", "workload-concurrency", "[1]: input should be a valid integer"),
+        ("workload-concurrency", "1, 1", "workload-concurrency", "a value stands there twice"),
+        ("workload-scenarios", "D(1,2), D(3", "workload-scenarios", "is no traffic scenario"),
+        ("workload-scenarios", "", "workload-scenarios", "field required"),
+        ("objective-figure", "ttft_p98", "objective-figure", "did you mean 'ttft_p99_s'"),
+        ("objective-at", "concurrency: 9", "objective-at", "names no level of this workload"),
+        ("budget-trials", "0", "budget-trials", "greater than or equal to 1"),
+        ("parameters-threads-values", "1, two", "parameters-threads", "--threads: 'two' is no whole number"),
+        ("parameters-threads-values", "[1", "parameters-threads", "values: cannot be read"),
+        ("parameters-threads-values", "", "parameters-threads", "values: field required"),
+        ("parameters-threads", "thread", "parameters-threads", "unknown llama_cpp flag 'thread'; did you mean"),
+        ("rules-0", "ubatch_sise <= 5", "rules-0", "unknown parameter 'ubatch_sise'; did you mean 'ubatch_size'"),
+        ("limits-0", "ttft is low", "limits-0", "is no limit"),
+    ],
+)
+def test_an_error_stands_next_to_its_field(path: str, typed: str, label: str, words: str) -> None:
+    form = TaskForm("quickstart")
+    before = field(form, path).value
+    field(form, path).value = typed
+    assert words in errors(form, label)
+    with pytest.raises(TaskError) as caught:
+        form.task  # noqa: B018
+    assert str(form.problems[0]).split(" (and")[0] == str(caught.value).split(" (and")[0]
+    assert "to put right" in find(form, "at-form-estimate")[0].value
+    field(form, path).value = before
+    assert errors(form, label) == ""
+    assert form.task == Task.load("quickstart")
+
+
+def test_rules_that_leave_nothing_are_named() -> None:
+    form = TaskForm("quickstart")
+    field(form, "rules-0").value = "threads > 5"
+    assert errors(form, "rules") == "no point keeps 'threads > 5': loosen a rule or widen a range"
+    # What is not searched again is still known.
+    field(form, "description").value = "x"
+    assert "no point keeps" in "".join(label.value for label in find(form, "at-error-rules"))
+    field(form, "rules-0").value = "threads > 1"
+    assert errors(form, "rules") == ""
+
+
+def test_the_engines_own_rules_count() -> None:
+    form = TaskForm("quickstart")
+    press(form, "at-rule-remove")
+    field(form, "parameters-ubatch_size-values").value = "4096"
+    assert "no point keeps 'ubatch_size <= batch_size'" in errors(form, "rules")
+
+
+def test_an_error_of_a_field_that_cannot_be_seen_stands_at_the_top() -> None:
+    form = TaskForm("quickstart")
+    form._fields.fields["deploy.port"].widget.value = "0"
+    assert form._settled(20)
+    assert "deploy.port: " in find(form, "at-form-status")[0].value
+    press(form, "at-more-where-it-runs")
+    assert "greater than or equal to 1" in errors(form, "deploy-port")
+    assert find(form, "at-form-status")[0].value == ""
+
+
+def test_an_error_of_a_whole_section_stands_in_it() -> None:
+    form = TaskForm("quickstart")
+    press(form, "at-more-where-it-runs")
+    field(form, "deploy-port").value = "8080"
+    field(form, "deploy-parallel").value = "2"
+    assert "a fixed port serves one trial at a time" in errors(form, "where-it-runs")
+
+
+def test_the_size_and_the_time_follow_what_is_typed() -> None:
+    form = TaskForm("quickstart")
+    assert form._settled(20)
+    told = find(form, "at-form-estimate")[0]
+    assert "864 grid points, the rules leave 576" in told.value
+    assert "at most about 4 min" in told.value
+    field(form, "parameters-threads-values").value = "1"
+    field(form, "budget-trials").value = "20"
+    assert form._settled(20)
+    assert "432 grid points, the rules leave 288" in told.value
+    assert "at most about 7 min" in told.value
+    assert "ready to start" in told.value
+
+
+def test_typing_never_waits_for_the_counting(monkeypatch: pytest.MonkeyPatch) -> None:
+    from autotune_nb.widgets import form as module
+
+    go, real, slow = threading.Event(), module.check, []
+
+    def check(data: dict[str, Any], *, search: bool = True) -> Any:
+        if search:
+            slow.append(data["name"])
+            assert go.wait(20)
+        return real(data, search=search)
+
+    monkeypatch.setattr(module, "check", check)
+    form = TaskForm("quickstart")
+    for name in ("a", "ab", "abc"):
+        field(form, "name").value = name
+    assert not form._settled(0)
+    go.set()
+    assert form._settled(20)
+    # Those in between were dropped.
+    assert slow[-1] == "abc"
+    assert len(slow) <= 2
+    assert "ready to start" in find(form, "at-form-estimate")[0].value
+
+
+def test_a_failure_of_the_check_itself_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    from autotune_nb.widgets import form as module
+
+    real = module.check
+
+    def check(data: dict[str, Any], *, search: bool = True) -> Any:
+        if search:
+            raise KeyError("x")
+        return real(data, search=search)
+
+    monkeypatch.setattr(module, "check", check)
+    form = TaskForm("quickstart")
+    assert form._settled(20)
+    assert "cannot be checked: KeyError" in find(form, "at-form-status")[0].value
+
+
+def test_switching_the_engine_keeps_the_rest_and_marks_what_it_does_not_know() -> None:
+    form = TaskForm("quickstart")
+    field(form, "engine-kind").value = "vllm"
+    assert "unknown vllm flag 'threads'" in errors(form, "parameters-threads")
+    assert "unknown vllm flag 'ctx_size'" in errors(form, "engine-args")
+    assert len(form._fields.parameters.rows) == 8
+    assert "max_num_seqs" in find(form, "at-param-name")[0].options
+    field(form, "engine-kind").value = "llama_cpp"
+    assert form.task == Task.load("quickstart")
+
+
+def test_the_model_is_a_path_or_random_weights() -> None:
+    form = TaskForm("quickstart")
+    assert find(form, "at-field-model-id_or_path") == []
+    field(form, "model-source").value = "path"
+    assert find(form, "at-field-model-random_weights-layers") == []
+    assert "give either" in errors(form, "model-id_or_path")
+    field(form, "model-id_or_path").value = "m.gguf"
+    assert form.task.model.id_or_path == "m.gguf"
+    assert form.task.model.random_weights is None
+    field(form, "model-source").value = "random"
+    assert form.task == Task.load("quickstart")
+
+
+def test_the_levels_are_offered_to_the_objective() -> None:
+    form = TaskForm("quickstart")
+    assert field(form, "objective-at").options == ("best", "concurrency: 1", "concurrency: 4")
+    field(form, "workload-scenarios").value = "D(1,2), D(3,4)"
+    assert 'concurrency: 4, scenario: "D(3,4)"' in field(form, "objective-at").options
+    field(form, "objective-at").value = 'concurrency: 4, scenario: "D(3,4)"'
+    assert str(form.task.goal.level) == "D(3,4) at concurrency 4"
+
+
+def test_an_emptied_field_has_its_default() -> None:
+    form = TaskForm("quickstart")
+    field(form, "workload-seconds_per_level").value = ""
+    field(form, "budget-trials").value = ""
+    assert form.task.workload.seconds_per_level == 60
+    assert form.task.budget.trials is None
+
+
+def test_rules_and_limits_are_added_and_removed() -> None:
+    form = TaskForm("quickstart")
+    press(form, "at-rule-add")
+    assert len(form.task.rules) == 2  # an empty row is no rule
+    field(form, "rules-2").value = "threads <= threads_batch"
+    assert form.task.rules[2] == "threads <= threads_batch"
+    press(form, "at-rule-remove", 0)
+    assert form.task.rules == ["cache_type_v == 'f16' or flash_attn == 'on'", "threads <= threads_batch"]
+    press(form, "at-limit-remove")
+    assert form.task.limits == []
+    press(form, "at-limit-add")
+    field(form, "limits-1").value = "tpot <= 1"
+    assert form.task.limits == ["tpot <= 1"]
+
+
+def test_a_failed_load_leaves_the_form_as_it_was(tmp_path: Path) -> None:
+    form = TaskForm("quickstart")
+    field(form, "name").value = "mine"
+    (tmp_path / "bad.yaml").write_text("nme: <b>x</b>\n")
+    for path, words in (
+        ("", "name a task file first"),
+        (str(tmp_path / "none.yaml"), "there is no task file"),
+        (str(tmp_path / "bad.yaml"), "nme: unknown field; did you mean &#x27;name&#x27;"),
+    ):
+        find(form, "at-form-file")[0].value = path
+        press(form, "at-form-load")
+        assert words in find(form, "at-form-filed")[0].value
+        assert form.task.name == "mine"
+    with pytest.raises(TaskError):
+        form.load(tmp_path / "bad.yaml")
+    assert form.task.name == "mine"
+
+
+def test_it_loads_and_saves_files(tmp_path: Path) -> None:
+    form = TaskForm("vllm")
+    file, told = find(form, "at-form-file")[0], find(form, "at-form-filed")[0]
+    file.value = str(tmp_path / "t.yaml")
+    press(form, "at-form-save")
+    assert "model: give either" in told.value
+    assert not (tmp_path / "t.yaml").exists()
+    field(form, "model-id_or_path").value = "m"
+    press(form, "at-form-save")
+    assert "saved as" in told.value
+    assert Task.load(tmp_path / "t.yaml") == form.task
+    field(form, "model-id_or_path").value = "n"
+    press(form, "at-form-save")  # its own file is written again without a question
+    assert Task.load(tmp_path / "t.yaml").model.id_or_path == "n"
+    other = TaskForm("llama_cpp")
+    find(other, "at-form-file")[0].value = str(tmp_path / "t.yaml")
+    press(other, "at-form-load")
+    assert other.task == form.task
+    assert "is open" in find(other, "at-form-filed")[0].value
+
+
+def test_a_file_that_is_not_the_forms_own_is_written_over_at_the_second_press(tmp_path: Path) -> None:
+    form = TaskForm("quickstart")
+    (tmp_path / "t.json").write_text("precious")
+    find(form, "at-form-file")[0].value = str(tmp_path / "t.json")
+    press(form, "at-form-save")
+    assert "press Save again" in find(form, "at-form-filed")[0].value
+    assert (tmp_path / "t.json").read_text() == "precious"
+    press(form, "at-form-save")
+    assert Task.load(tmp_path / "t.json") == form.task
+
+
+def test_what_the_disk_refuses_is_told(tmp_path: Path) -> None:
+    form = TaskForm("quickstart")
+    find(form, "at-form-file")[0].value = str(tmp_path / "no" / "t.yaml")
+    press(form, "at-form-save")
+    assert "No such file or directory" in find(form, "at-form-filed")[0].value
+
+
+def test_a_prototypes_file_is_opened_and_what_is_lost_is_told(tmp_path: Path) -> None:
+    form = TaskForm("vllm")
+    (tmp_path / "t.json").write_text(json.dumps(PROTOTYPE))
+    find(form, "at-form-file")[0].value = str(tmp_path / "t.json")
+    press(form, "at-form-load")
+    told = find(form, "at-form-filed")[0].value
+    assert "is open; " in told
+    assert "at-ok" in told
+
+
+def test_an_error_nobody_expected_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    form = TaskForm("quickstart")
+    assert form._settled(20)
+
+    def check(data: dict[str, Any], *, search: bool = True) -> Any:
+        raise KeyError("<x>")
+
+    monkeypatch.setattr("autotune_nb.widgets.form.check", check)
+    field(form, "name").value = "y"
+    assert "KeyError: &#x27;&lt;x&gt;&#x27;" in find(form, "at-form-status")[0].value
+
+
+def test_the_code_is_shown_and_follows() -> None:
+    form = TaskForm("quickstart")
+    press(form, "at-form-code")
+    text = find(form, "at-form-code-text")[0]
+    assert text.value == form.code()
+    field(form, "name").value = "other"
+    assert form._settled(20)
+    assert "'name': 'other'" in text.value
+    press(form, "at-form-code")
+    assert find(form, "at-form-code-text") == []
+    field(form, "name").value = ""
+    press(form, "at-form-code")
+    assert "name: " in find(form, "at-form-filed")[0].value
+
+
+class _Monitor:
+    def __init__(self, run: Any) -> None:
+        self.box = ipywidgets.HTML(f"monitor of {run}")
+
+
+@pytest.fixture
+def _monitored(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+    import types
+
+    module = types.ModuleType("autotune_nb.widgets.monitor")
+    module.Monitor = _Monitor  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "autotune_nb.widgets.monitor", module)
+
+
+@pytest.mark.usefixtures("_monitored")
+def test_start_tunes_and_shows_the_monitor(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[tuple[Task, str]] = []
+
+    def tune(task: Task, *, study: str) -> str:
+        started.append((task, study))
+        return "RUN"
+
+    monkeypatch.setattr("autotune_nb.session.tune", tune)
+    form = TaskForm("quickstart")
+    press(form, "at-form-start")
+    assert started == [(form.task, "runs/quickstart")]
+    assert form.run == "RUN"
+    assert form._below.children[0].value == "monitor of RUN"
+    find(form, "at-form-study")[0].value = " elsewhere "
+    press(form, "at-form-start")
+    assert started[1][1] == "elsewhere"
+
+
+@pytest.mark.parametrize(
+    "error", [StudyBusyError("another <process>"), SetupError("no llama-server"), RuntimeError("boom <b>")]
+)
+def test_what_cannot_start_says_why(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def tune(task: Task, *, study: str) -> None:
+        raise error
+
+    monkeypatch.setattr("autotune_nb.session.tune", tune)
+    form = TaskForm("quickstart")
+    press(form, "at-form-start")
+    told = find(form, "at-form-started")[0].value
+    assert str(error).replace("<", "&lt;").replace(">", "&gt;") in told
+    assert form.run is None
+    field(form, "name").value = ""
+    press(form, "at-form-start")
+    assert "name: " in find(form, "at-form-started")[0].value
+
+
+def test_starting_makes_no_cell_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    go = threading.Event()
+
+    def tune(task: Task, *, study: str) -> None:
+        assert go.wait(20)
+        raise SetupError("no engine")
+
+    monkeypatch.setattr("autotune_nb.session.tune", tune)
+    form = TaskForm("quickstart")
+    find(form, "at-form-start")[0].click()
+    assert "starting" in find(form, "at-form-started")[0].value
+    go.set()
+    assert form._settled(20)
+    assert "no engine" in find(form, "at-form-started")[0].value
+
+
+def test_text_is_escaped() -> None:
+    form = TaskForm("quickstart")
+    field(form, "rules-0").value = "<img src=x onerror=alert(1)> > 1"
+    field(form, "objective-figure").value = "<script>"
+    find(form, "at-param-name")[0].value = "<b>"
+    press(form, "at-param-add")
+    press(form, "at-form-start")
+    assert form._settled(20)
+
+    def walk(widget: Any) -> Any:
+        if isinstance(widget, ipywidgets.HTML):
+            yield widget.value
+        for child in getattr(widget, "children", ()):
+            yield from walk(child)
+
+    told = "".join(value for value in walk(form.box) if "<style>" not in value)
+    assert "&lt;script&gt;" in told
+    assert not re.search("<(img|script|b)[ >]", told)
+    assert "<script" not in form._repr_mimebundle_()["text/html"]
+
+
+def test_headless_it_is_the_task_as_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    form = TaskForm("quickstart")
+    bundle = form._repr_mimebundle_()
+    assert bundle.keys() == {"text/plain", "text/html"}
+    assert "name: quickstart" in bundle["text/html"]
+    monkeypatch.setattr("autotune_nb.widgets.form.front_end", lambda: True)
+    bundle = form._repr_mimebundle_()
+    assert bundle["application/vnd.jupyter.widget-view+json"]["model_id"] == form.box.model_id
+    assert bundle["text/plain"].startswith("<TaskForm 'quickstart'>")
+    assert "text/html" not in bundle
+
+
+def test_an_old_form_is_forgotten_when_another_task_is_loaded() -> None:
+    form = TaskForm("quickstart")
+    before = len(ipywidgets.widgets.widget._instances)
+    for _ in range(3):
+        form.load("quickstart")
+    assert form._settled(20)
+    assert len(ipywidgets.widgets.widget._instances) <= before + 20
+
+
+def test_it_is_exported() -> None:
+    assert at.TaskForm is TaskForm
+
+
+_TYPED = st.one_of(
+    st.text(st.characters(codec="utf-8"), max_size=8),
+    st.sampled_from(
+        ["", "0", "-1", "1e400", "nan", "null", "[]", "{}", "[[[", "a: b", "1, 1", "best", "D(1,1)", "x < 1"]
+    ),
+)
+
+
+@given(data=st.data())
+@settings(max_examples=25)
+def test_whatever_is_typed_is_either_a_task_or_told(data: st.DataObject) -> None:
+    form = TaskForm("quickstart")
+    fields = [one for one in form._fields.every_field if hasattr(one.widget, "continuous_update")]
+    for _ in range(data.draw(st.integers(1, 3))):
+        data.draw(st.sampled_from(fields)).widget.value = data.draw(_TYPED)
+    problems = form.problems
+    assert all("\n" not in str(error) for error in problems)
+    try:
+        task = form.task
+    except TaskError as error:
+        assert problems
+        assert str(problems[0]).split(" (and")[0] == str(error).split(" (and")[0]
+        assert form._settled(20)
+        assert "to put right" in find(form, "at-form-estimate")[0].value
+    else:
+        assert problems == []
+        again = TaskForm(task)
+        assert again.task == task

@@ -1,0 +1,272 @@
+"""The monitor in JupyterLab, over real runs of llama.cpp under genai-bench."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from .lab import KERNELS, Lab, Notebook, plot_points, until
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+CURVES = ("earlier trials", "breaks a limit", "other trials", "running", "engine's default", "best")
+
+
+def measured(notebook: Notebook) -> int:
+    """How many measured levels the chart of the page has."""
+    if not notebook.page.locator(".js-plotly-plot").count():
+        return 0
+    drawn = [t for t in plot_points(notebook.page) if t["name"] in CURVES and t["type"] == "scattergl"]
+    return sum(1 for trace in drawn[: len(CURVES)] for x in trace["x"] or [] if x is not None)
+
+
+def engines(lab: Lab) -> list[psutil.Process]:
+    """The inference servers that kernels of this JupyterLab have started."""
+    found = []
+    for process in lab.processes():
+        try:
+            if any("llama_server" in part or "llama-server" in part for part in process.cmdline()):
+                found.append(process)
+        except psutil.Error:
+            continue
+    return found
+
+
+def click(notebook: Notebook, name: str) -> None:
+    notebook.page.locator(f".at-monitor .at-monitor-{name}").first.click()
+
+
+def told(notebook: Notebook, part: str) -> str:
+    """The text of a part of the monitor."""
+    return notebook.page.locator(f".at-monitor-{part}").first.inner_text()
+
+
+def start(task: Path, study: Path) -> str:
+    return f"import autotune_nb as at\nrun = at.tune({str(task)!r}, study={str(study)!r})\nat.Monitor(run)"
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_points_appear_through_a_blocking_cell_a_reload_a_stop_and_a_restart(
+    notebook: Notebook, lab: Lab, real_task: Callable[..., Path], tmp_path: Path, kernel: str
+) -> None:
+    study = tmp_path / "study"
+    release = tmp_path / "release"
+    block = f"import os, time\nprint('blocked')\nwhile not os.path.exists({str(release)!r}):\n    time.sleep(0.1)"
+    notebook.open([start(real_task(), study), block], kernel=kernel)
+    notebook.run(0)
+    notebook.until(lambda: measured(notebook) >= 1, "the first level", timeout_s=90)
+
+    # A blocking cell: what arrives meanwhile is drawn all the same.
+    notebook.run(1, wait=False)
+    notebook.until(lambda: "blocked" in notebook.text(1), "the blocking cell")
+    before = measured(notebook)
+    notebook.until(lambda: measured(notebook) > before, "a level during a blocking cell")
+    release.touch()
+    notebook.wait(1)
+
+    # The page loaded anew in the middle: the same picture, and it goes on.
+    before = measured(notebook)
+    notebook.reload()
+    notebook.until(lambda: measured(notebook) >= before, "the points after a reload")
+    before = measured(notebook)
+    notebook.until(lambda: measured(notebook) > before, "a level after the reload")
+    assert "benchmarking level" in told(notebook, "running") or "deploying" in told(notebook, "running")
+
+    # Stopped: what is taken down is said, and then that it is gone.
+    notebook.until(lambda: engines(lab), "a running engine")
+    click(notebook, "stop")
+    notebook.until(lambda: "everything is gone" in told(notebook, "notices"), "the end of the stop")
+    assert re.search(r"taking down the engine and the benchmark of trial \d+", told(notebook, "notices"))
+    notebook.until(lambda: "stopped" in told(notebook, "progress"), "the state")
+    assert engines(lab) == []
+    complete = [t for t in json.loads((study / "results.json").read_text())["trials"] if t["state"] == "complete"]
+    kept = sum(len(trial["measurements"]) for trial in complete)
+
+    # The kernel restarted: the same view of the same study.
+    notebook.restart_kernel()
+    opened = notebook.add_and_run(f"import autotune_nb as at\nat.open({str(study)!r})")
+    assert notebook.output(opened).locator(".at-monitor").count() == 1
+    plot = notebook.output(opened).locator(".js-plotly-plot")
+    notebook.until(plot.count, "the chart of the opened study")
+    notebook.until(lambda: measured_in(notebook, opened) >= kept, "every kept level")
+    assert "stopped" in notebook.output(opened).locator(".at-monitor-progress").inner_text()
+    assert notebook.errors == []
+
+
+def measured_in(notebook: Notebook, index: int) -> int:
+    """How many levels the chart in one cell's output has."""
+    plot = notebook.output(index).locator(".js-plotly-plot")
+    if not plot.count():
+        return 0
+    drawn: list[list[float | None]] = plot.first.evaluate(
+        "node => (node._fullData ?? []).slice(0, 6).map(t => Array.from(t.x ?? [], x => Number.isFinite(x) ? x : null))"
+    )
+    return sum(1 for xs in drawn for x in xs if x is not None)
+
+
+def test_a_run_as_the_last_line_is_steered_paused_and_resumed_by_hand(
+    notebook: Notebook, real_task: Callable[..., Path], tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    notebook.open([start(real_task(), study).replace("at.Monitor(run)", "run")])
+    notebook.run(0)
+    page = notebook.page
+    page.locator(".at-monitor-steer").get_by_text("Steer", exact=True).click()
+    # By the keyboard alone.
+    page.locator(".at-steer-parameter select").select_option("threads")
+    page.locator(".at-steer-value input").focus()
+    page.keyboard.type("2")
+    page.locator("button.at-steer-ban").focus()
+    page.keyboard.press("Enter")
+    notebook.until(lambda: "ban threads = 2" in told_steer(notebook, "edits"), "the edit in the monitor")
+    page.locator(".at-steer-configuration input").fill("threads: 1, parallel: 4, batch_size: 64")
+    page.locator("button.at-steer-enqueue").press("Enter")
+    page.locator(".at-steer-trials input").fill("4")
+    page.locator("button.at-steer-budget").press("Enter")
+    notebook.until(lambda: "trials 4" in told_steer(notebook, "edits"), "the budget's edit")
+    # What is wrong is said beside it, in words.
+    page.locator(".at-steer-value input").fill("1")
+    page.locator("button.at-steer-ban").press("Enter")
+    notebook.until(lambda: "leaves no value" in told_steer(notebook, "said"), "the refusal")
+
+    page.locator("button.at-monitor-pause").press("Enter")
+    notebook.until(lambda: "paused" in told(notebook, "progress"), "the pause")
+    page.locator("button.at-monitor-resume").press("Enter")
+    notebook.until(lambda: "finished" in told(notebook, "progress"), "the end", timeout_s=120)
+    trials = notebook.value("[dict(t.params) for t in run.history]")
+    assert len(trials) == 4
+    assert {"threads": 1, "parallel": 4, "batch_size": 64} in trials
+    # The one that ran when the value was banned may have it.
+    assert all(params["threads"] == 1 for params in trials[2:])
+    assert notebook.value("[e.kind.value for e in run.edits]") == ["ban", "enqueue", "budget"]
+    assert "the budget of 4 trials is spent" in told(notebook, "notices")
+    assert notebook.errors == []
+
+
+def told_steer(notebook: Notebook, part: str) -> str:
+    return notebook.page.locator(f".at-steer-{part}").first.inner_text()
+
+
+MARKUP = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>"
+
+
+def test_an_engine_that_does_not_start_is_told_with_its_log_and_the_await_raises(
+    notebook: Notebook, real_task: Callable[..., Path], tmp_path: Path
+) -> None:
+    script = tmp_path / "engine.py"
+    script.write_text(f"import sys\nprint('error: {MARKUP}')\nsys.exit(3)\n")
+    engine = {"kind": "command", "command": [sys.executable, str(script), "{port}"]}
+    task = real_task(name="<b>markup</b>", engine=engine, budget={"trials": 2, "baseline": False})
+    notebook.open([start(task, tmp_path / "study"), "await run"])
+    notebook.run(0)
+    notebook.until(lambda: "2 failed" in told(notebook, "progress"), "two failed trials", timeout_s=90)
+    table = told(notebook, "table")
+    assert "exited with code 3" in table or "ended with code 3" in table or "3" in table
+    # As text, not as markup.
+    assert MARKUP in table
+    assert "<b>markup</b>" in told(notebook, "progress")
+    assert notebook.page.evaluate("() => window.pwned") is None
+    notebook.run(1, check=False)
+    assert "RunError" in notebook.text(1)
+    assert "no trial completed" in notebook.text(1)
+
+
+def test_a_study_that_another_process_works_on_is_followed_and_steered(
+    notebook: Notebook, real_task: Callable[..., Path], tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    argv = [sys.executable, "-m", "autotune_nb.cli", "run", str(real_task()), "--study", str(study)]
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as other:
+        try:
+            until(lambda: (study / "live.json").exists(), "the other process's first word", timeout_s=60)
+            notebook.open([f"import autotune_nb as at\nstudy = at.open({str(study)!r})\nstudy"])
+            notebook.run(0)
+            notebook.until(lambda: measured(notebook) >= 1, "a level of the other process", timeout_s=90)
+            before = measured(notebook)
+            notebook.until(lambda: measured(notebook) > before, "the next level")
+            assert f"pid {other.pid}" in told(notebook, "notices")
+            assert notebook.page.locator("button.at-monitor-start").is_disabled()
+            notebook.execute("study.set_budget(trials=1)")
+            assert other.wait(60) == 0
+        finally:
+            other.kill()
+    notebook.until(lambda: "finished" in told(notebook, "progress"), "the end of the other process")
+    assert notebook.errors == []
+
+
+def test_it_is_legible_in_both_themes_at_900_pixels(
+    notebook: Notebook, real_task: Callable[..., Path], tmp_path: Path
+) -> None:
+    notebook.open([start(real_task(budget={"trials": 2}), tmp_path / "study")], width=900, height=1600)
+    notebook.run(0)
+    notebook.until(lambda: "finished" in told(notebook, "progress"), "the end", timeout_s=90)
+    notebook.page.locator(".at-monitor-steer").get_by_text("Steer", exact=True).click()
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        notebook.theme(theme)
+        ratios: dict[str, float] = notebook.page.evaluate(CONTRASTS)
+        assert len(ratios) > 10
+        assert {text: ratio for text, ratio in ratios.items() if ratio < 4.0} == {}
+        wide = notebook.page.evaluate(
+            "() => { const n = document.querySelector('.at-monitor'); return [n.scrollWidth, n.clientWidth]; }"
+        )
+        assert wide[0] <= wide[1] + 1
+        notebook.screenshot(tmp_path / f"{theme}.png")
+
+
+#: The contrast (WCAG 2) of every text of the monitor, and of the charts', against what it stands on.
+CONTRASTS = """() => {
+    const rgb = c => (c.match(/[\\d.]+/g) ?? []).map(Number);
+    const light = ([r, g, b]) => [r, g, b].map(v => v / 255)
+        .map(v => v <= 0.03928 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
+    const ground = node => {
+        for (let n = node; n; n = n.parentElement) {
+            const c = rgb(getComputedStyle(n).backgroundColor);
+            if (c.length === 3 || (c.length === 4 && c[3] > 0.9)) return c;
+        }
+        return [255, 255, 255];
+    };
+    const found = {};
+    const root = document.querySelector('.at-monitor');
+    for (const node of root.querySelectorAll('*')) {
+        const svg = node instanceof SVGElement;
+        if (svg && node.tagName !== 'text') continue;
+        const own = [...node.childNodes].filter(n => n.nodeType === 3).map(n => n.data.trim()).join('');
+        if (!own || node.tagName === 'STYLE' || node.disabled || node.closest('button:disabled')) continue;
+        if (!node.getClientRects().length) continue;
+        const style = getComputedStyle(node);
+        const [a, b] = [light(rgb(svg ? style.fill : style.color)), light(ground(node))];
+        found[`${node.tagName} ${own.slice(0, 40)}`] = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+    }
+    return found;
+}"""
+
+
+def test_a_second_monitor_shows_the_same_and_another_study_may_take_the_charts(
+    notebook: Notebook, real_task: Callable[..., Path], tmp_path: Path
+) -> None:
+    task: Any = real_task(budget={"trials": 1})
+    one, two = tmp_path / "one", tmp_path / "two"
+    notebook.open([start(task, one), "at.Monitor(run)", start(task, two)])
+    notebook.run(0)
+    notebook.until(lambda: "finished" in told(notebook, "progress"), "the end", timeout_s=90)
+    notebook.run(1)
+    notebook.until(lambda: measured_in(notebook, 1) == measured_in(notebook, 0) == 2, "the same in both")
+    notebook.run(2)
+    notebook.until(lambda: measured_in(notebook, 2) >= 1, "a level of the other study", timeout_s=90)
+    assert notebook.output(0).locator(".js-plotly-plot").count() == 0
+    notebook.output(0).get_by_role("button", name="Show the charts here").click()
+    notebook.until(lambda: measured_in(notebook, 0) == 2, "the charts back again")
+    assert (
+        notebook.value(
+            "len([w for w in __import__('ipywidgets').Widget.widgets.values() if type(w).__name__ == 'FigureWidget'])"
+        )
+        == 1
+    )

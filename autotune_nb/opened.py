@@ -174,6 +174,8 @@ class OpenedStudy(StudyHandle):
     def _steer(self, edit: Edit) -> None:
         with self._lock:
             study = self._opened()
+            # What it leaves depends on what others have made of it meanwhile.
+            study.take_edits()
             study.steer(edit)
             self._steering = study.steering
             self._version += 1

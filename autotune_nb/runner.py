@@ -146,8 +146,13 @@ class Runner:
 
     async def steer(self, edit: Edit) -> None:
         """Keep an edit; it counts from the next trial on. Raises TaskError where it is wrong by now."""
+        await self._take_edits()
         await self._stored(lambda: self.study.steer(edit))
         self._steered(edit)
+
+    async def _take_edits(self) -> None:
+        for edit in await self._stored(self.study.take_edits):
+            self._steered(edit)
 
     def _steered(self, edit: Edit) -> None:
         self._news.set()
@@ -168,7 +173,7 @@ class Runner:
         for line in await self._deployer.sweep():
             self._notice(line)
         await self._keep()
-        if self._spent():
+        if self._spent() or await self._stored(lambda: self.study.exhausted):
             return
         for line in _advice(self._task):
             self._notice(line)
@@ -192,8 +197,7 @@ class Runner:
                 if self._stopping.is_set():
                     break
                 self._news.clear()
-                for edit in await self._stored(self.study.take_edits):
-                    self._steered(edit)
+                await self._take_edits()
                 spent = self._spent(running=len(self._working))
                 trial = None if spent else await self._stored(self.study.ask)
                 if trial is not None:
@@ -251,7 +255,7 @@ class Runner:
 
     def _spent_budget(self, running: int = 0) -> str | None:
         """Which part of the budget is spent, in words; None while there is some left."""
-        budget, allowed = self.study.steering.budget, self.study.steering.num_trials
+        budget, allowed = self.study.steering.budget, self.study.steering.wanted
         if allowed is not None and self.study.num_finished + running >= allowed:
             return f"the budget of {allowed} trials is spent"
         if budget.minutes is not None and self.elapsed_s >= budget.minutes * 60:

@@ -55,7 +55,7 @@ OUTSIDE = {
     "nbconvert": {"notebook.py"},
     "nbformat": {"notebook.py"},
     "papermill": {"notebook.py"},
-    "plotly": {"plots.py", "widgets/_chart.py"},
+    "plotly": {"plots.py", "widgets/_chart.py", "widgets/_figure.py"},
     "matplotlib": {"plots.py"},
     "xllamacpp": {"engines/llama_server.py"},
 }

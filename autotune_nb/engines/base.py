@@ -122,7 +122,8 @@ COMMON_PATTERNS = (
         "compare the flags with the engine's --help",
     ),
     LogPattern.of(
-        r"no such file|does not exist|failed to load model|error loading model|could not find|not a valid",
+        # Not a debugger's "libc-start.c: No such file" in the trace of a crash.
+        r"(?<!\.c: )no such file|does not exist|failed to load model|error loading model|could not find|not a valid",
         FailureKind.CONFIGURATION,
         "look at the model's path and the files it names",
     ),

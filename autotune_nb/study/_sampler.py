@@ -141,6 +141,9 @@ class AllowedPointsSampler(BaseSampler):
     def sample_relative(
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
+        if "fixed_params" in trial.system_attrs:
+            # Enqueued: nothing has to be proposed.
+            return {}
         view = _Comparable(study, self._distributions)
         tried, space = self._tried(), self._space()
         for _ in range(_PROPOSALS):
@@ -149,7 +152,7 @@ class AllowedPointsSampler(BaseSampler):
             point = space.projected(decode(space, proposal), self._rng)
             if point_key(point) not in tried and space.broken_rule(point) is None:
                 return encode(space, space.canonical(point))
-        found = space.random_point(self._rng, exclude=tried)
+        found = space.random_point(self._rng, exclude=tried) or space.random_point(self._rng)
         if found is None:
             return encode(space, space.projected(decode(space, self._propose(view, trial)), self._rng))
         return encode(space, space.canonical(found))

@@ -46,7 +46,8 @@ class Study:
         self._distributions = distributions(space)
         self._trials: dict[int, Trial] = {}
         self._grid: Iterator[Point] | None = None
-        self._begun: set[str] = set()
+        #: Which trial tries which enqueued configuration: the edit's id by the trial's number.
+        self._enqueued: dict[int, str] = {}
         with storage_errors():
             #: What people's edits come to; replaced as a whole, so that it may be read from any thread.
             self.steering = Steering(task, space, read_edits(study))
@@ -120,7 +121,27 @@ class Study:
     @property
     def queue(self) -> list[Point]:
         """The configurations that were enqueued and wait for their turn."""
-        return [point for id_, point in self.steering.queue if id_ not in self._begun]
+        begun = self.begun
+        return [point for id_, point in self.steering.queue if id_ not in begun]
+
+    @property
+    def begun(self) -> dict[str, int]:
+        """The enqueued configurations that are being tried or were, as the number of the trial by the edit's id; one
+        whose trial was stopped waits again."""
+        found = tuple(self._enqueued.items())
+        return {id_: number for number, id_ in found if number in self._trials and _counts(self._trials[number])}
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether there is nothing left to ask for, however large the budget."""
+        with storage_errors():
+            if self._next_interrupted() or self._wants_baseline or self._next_enqueued():
+                return False
+            if self.task.strategy.sampler != "grid":
+                return self._all_tried()
+            self._grid = None
+            point, self._grid = self._next_of_grid(), None
+            return point is None
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -165,15 +186,16 @@ class Study:
         what was enqueued, then the sampler's.
         """
         with storage_errors():
-            left = next((t for t in self.trials if t.state is TrialState.INTERRUPTED), None)
+            left = self._next_interrupted()
             if left is not None:
                 return self._take_up(left)
-            if self.task.budget.baseline and not any(t.baseline for t in self._trials.values() if _counts(t)):
+            if self._wants_baseline:
                 return self._begin(self._study.ask(), baseline=True)
             wanted = self._next_enqueued()
             if wanted is not None:
-                self._begun.add(wanted[0])
-                return self._begin_at(wanted[1], {_ENQUEUED: wanted[0]})
+                trial = self._begin_at(wanted[1], {_ENQUEUED: wanted[0]})
+                self._enqueued[trial.number] = wanted[0]
+                return trial
             point = self._next_of_grid()
             if point is not None:
                 return self._begin_at(point, {})
@@ -183,6 +205,7 @@ class Study:
 
     def steer(self, edit: Edit) -> None:
         """Keep an edit; it counts from the next ``ask`` on. Raises TaskError where it is wrong, StudyError."""
+        edit = self.steering.last(edit)
         steering = self.steering.with_(edit)
         with storage_errors():
             write_edit(self._study, edit)
@@ -224,17 +247,22 @@ class Study:
 
     def results(self, *, state: str, elapsed_s: float, command: str | None) -> dict[str, Any]:
         """The whole study, as ``results.json`` and ``--json`` have it."""
-        best = self.best
+        # Another thread may go on with the study meanwhile.
+        trials, begun = self.trials, self.begun
+        best = best_trial(trials, self.task.goal)
         # Trials share their fingerprints, each of which is a long text.
-        keys = {id(t.fingerprint): t.fingerprint for t in self._trials.values()}
-        names = {identity: fingerprint_key(one) for identity, one in keys.items()}
+        prints = {id(t.fingerprint): t.fingerprint for t in trials}
+        names = {identity: fingerprint_key(one) for identity, one in prints.items()}
         return {
             "study": str(self.folder.path),
             "task": task_data(self.task),
             "state": state,
-            "trials": [{**t.to_dict(), "fingerprint": names[id(t.fingerprint)]} for t in self.trials],
-            "fingerprints": dict(self._fingerprints),
-            "edits": [edit.to_dict() for edit in self.steering.edits],
+            "trials": [{**t.to_dict(), "fingerprint": names[id(t.fingerprint)]} for t in trials],
+            "fingerprints": {names[identity]: dict(one) for identity, one in prints.items() if one},
+            "edits": [
+                {**edit.to_dict(), **({"trial": begun[edit.id]} if edit.id in begun else {})}
+                for edit in self.steering.edits
+            ],
             "best": {
                 "number": best.number,
                 "params": dict(best.params),
@@ -270,7 +298,7 @@ class Study:
             if known is None or not (known.state.finished or known.state is TrialState.STOPPED):
                 self._trials[one.number] = self._thaw(one)
             if _ENQUEUED in one.user_attrs:
-                self._begun.add(one.user_attrs[_ENQUEUED])
+                self._enqueued[one.number] = one.user_attrs[_ENQUEUED]
 
     def _thaw(self, frozen: optuna.trial.FrozenTrial) -> Trial:
         trial = Trial(
@@ -317,9 +345,21 @@ class Study:
                     failure = Failure(FailureKind.INTERRUPTED, "benchmark", message)
                     self.tell(trial.with_(state=TrialState.FAILED, failure=failure))
                     lines.append(f"trial {trial.number} is given up: {message}")
-                else:
+                elif self._may_go_on(trial):
                     lines.append(f"trial {trial.number} was interrupted and is tried again")
+                else:
+                    lines.append(f"trial {trial.number} was interrupted and waits: an edit leaves it out")
         return lines
+
+    @property
+    def _wants_baseline(self) -> bool:
+        return self.task.budget.baseline and not any(t.baseline for t in self._trials.values() if _counts(t))
+
+    def _next_interrupted(self) -> Trial | None:
+        return next((t for t in self.trials if t.state is TrialState.INTERRUPTED and self._may_go_on(t)), None)
+
+    def _may_go_on(self, trial: Trial) -> bool:
+        return trial.baseline or self.space.broken_rule(trial.params) is None
 
     def _take_up(self, left: Trial) -> Trial:
         ours = optuna.trial.Trial(self._study, self._trial_id(left.number))
@@ -351,7 +391,8 @@ class Study:
 
     def _next_enqueued(self) -> tuple[str, Point] | None:
         """The earliest enqueued configuration that has not begun and that later edits still leave."""
-        waiting = ((id_, p) for id_, p in self.steering.queue if id_ not in self._begun)
+        begun = self.begun
+        waiting = ((id_, p) for id_, p in self.steering.queue if id_ not in begun)
         return next(((id_, p) for id_, p in waiting if self.space.broken_rule(p) is None), None)
 
     def _next_of_grid(self) -> Point | None:
@@ -367,6 +408,8 @@ class Study:
         return {point_key(t.params) for t in self._trials.values() if _counts(t) and not t.baseline}
 
     def _all_tried(self) -> bool:
+        if not self.steering.any_left:
+            return True
         size = self.space.num_points
         if size is None:
             return False

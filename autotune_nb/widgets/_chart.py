@@ -7,9 +7,13 @@ by every monitor; finished trials beyond the latest ones go without their words 
 from __future__ import annotations
 
 import html
+import sys
+import threading
+import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from importlib import import_module, metadata
 from typing import Any
 
 import numpy as np
@@ -18,6 +22,7 @@ from plotly.subplots import make_subplots
 
 from autotune_nb.plots import COLOURS, Curve, History, pareto_front
 from autotune_nb.table import value_text
+from autotune_nb.widgets._figure import figure_widget
 
 #: So many curves tell their parameters in the tip; earlier ones tell their number, and the monitor shows the rest.
 _TOLD = 60
@@ -44,14 +49,16 @@ class LiveChart:
     _one: LiveChart | None = None
 
     def __init__(self) -> None:
-        self.figure = go.FigureWidget(_empty_figure())
+        _import_figure_widget()
+        self.figure = figure_widget(_empty_figure())
         # As wide as the cell, also after its width changed.
         self.figure._config = {"responsive": True, "displaylogo": False}
         self._by_name = dict(zip(_TRACES, self.figure.data, strict=True))
         self._sent: dict[str, Any] = {}
         self._on_trial: Callable[[int], None] = lambda _number: None
-        #: Whoever the charts show; the one before has to be told when it changes.
+        #: Whoever the charts show; others' data is not shown.
         self.owner: object = None
+        self._showing = threading.Lock()
         for trace in self.figure.data:
             if trace.type == "scattergl":
                 trace.on_hover(self._hovered)
@@ -63,12 +70,22 @@ class LiveChart:
             cls._one = cls()
         return cls._one
 
-    def on_trial(self, call: Callable[[int], None]) -> None:
-        """Call this with a trial's number when the pointer is over it."""
-        self._on_trial = call
+    def take(self, owner: object, on_trial: Callable[[int], None]) -> object:
+        """Show another one's data from now on, and call it with a trial's number when the pointer is over that; whom
+        the charts showed before."""
+        with self._showing:
+            before, self.owner, self._on_trial = self.owner, owner, on_trial
+            return before
 
-    def show(self, data: ChartData) -> int:
-        """Bring the charts up to date; how many bytes that sent, about. 0 where nothing changed."""
+    def show(self, data: ChartData, owner: object) -> int:
+        """Bring the charts up to date; how many bytes that sent, about.
+
+        0 where nothing changed, or where they show somebody else's data.
+        """
+        with self._showing:
+            return self._show(data) if owner is self.owner else 0
+
+    def _show(self, data: ChartData) -> int:
         wanted = _arrays(data)
         changed = {name: values for name, values in wanted.items() if not _equal(self._sent.get(name), values)}
         titles = _titles(data)
@@ -77,7 +94,7 @@ class LiveChart:
             return 0
         with self.figure.batch_update():
             for name, values in changed.items():
-                self._by_name[name].update(values, overwrite=True)
+                self._by_name[name].update({key: _sent(one) for key, one in values.items()}, overwrite=True)
             if new_titles:
                 for annotation, text in zip(self.figure.layout.annotations, titles, strict=True):
                     annotation.text = text
@@ -97,6 +114,25 @@ class LiveChart:
         numbers = trace.customdata
         if points.point_inds and numbers is not None and points.point_inds[0] < len(numbers):
             self._on_trial(int(numbers[points.point_inds[0]]))
+
+
+def _import_figure_widget() -> None:
+    """Import what a FigureWidget needs, without nbformat: beside JupyterLab that would compile 38 grammars (1.7 s).
+
+    Plotly only ever asks for nbformat's version.
+    """
+    if "nbformat" in sys.modules:
+        return
+    told = types.ModuleType("nbformat")
+    try:
+        told.__dict__["__version__"] = metadata.version("nbformat")
+    except metadata.PackageNotFoundError:
+        return
+    sys.modules["nbformat"] = told
+    try:
+        import_module("plotly.io._renderers")
+    finally:
+        del sys.modules["nbformat"]
 
 
 def _empty_figure() -> go.Figure:
@@ -230,6 +266,11 @@ def _lines(curves: Iterable[Curve], *, told: bool = True) -> dict[str, Any]:
 
 def _f32(values: Iterable[float]) -> Any:
     return np.fromiter(values, dtype=np.float32)
+
+
+def _sent(values: Any) -> Any:
+    # An array of nothing reaches the page without its buffer, which breaks the whole message there.
+    return values if len(values) else []
 
 
 def _equal(a: Mapping[str, Any] | None, b: Mapping[str, Any]) -> bool:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 
+from autotune_nb.errors import Failure
 from autotune_nb.handle import StudyHandle
 from autotune_nb.live import RunningTrial
 from autotune_nb.runner import RunState
@@ -183,8 +184,10 @@ def table_html(
         for limit in objective.limits:
             broken = trial.score.limits.get(str(limit)) if trial.score else None
             cells.append("<td></td>" if broken is None else _limit_cell(broken, limit.figure))
-        cells.append(f"<td>{_configuration(trial)}</td>")
+        cells.append(f"<td>{escaped(params_text(trial))}</td>")
         rows.append(f"<tr{mark}>{''.join(cells)}</tr>")
+        if trial.failure is not None:
+            rows.append(f'<tr><td></td><td colspan="{len(heads) - 1}">{_failure(trial.failure)}</td></tr>')
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
 
 
@@ -211,13 +214,10 @@ def _scored(trial: Trial) -> Mapping[str, float]:
     return next((m.figures for m in trial.measurements if m.level == level), {})
 
 
-def _configuration(trial: Trial) -> str:
-    text = escaped(params_text(trial))
-    if trial.failure is None:
-        return text
-    hint = f"<br>try: {escaped(trial.failure.hint)}" if trial.failure.hint else ""
-    said = f"<pre>{escaped(chr(10).join(trial.failure.log_lines))}</pre>" if trial.failure.log_lines else ""
-    return f'{text}<div class="at-error">{escaped(trial.failure)}{hint}</div>{said}'
+def _failure(failure: Failure) -> str:
+    hint = f"<br>try: {escaped(failure.hint)}" if failure.hint else ""
+    said = f"<pre>{escaped(chr(10).join(failure.log_lines))}</pre>" if failure.log_lines else ""
+    return f'<div class="at-error">{escaped(failure)}{hint}</div>{said}'
 
 
 def trial_html(trial: Trial | None, objective: Objective) -> str:

@@ -13,15 +13,17 @@ CSS = """
 .at-root th, .at-root td { padding: 2px 10px 2px 0; vertical-align: top; border-bottom: 1px solid
   var(--jp-border-color2, #8886); }
 .at-root .widget-html-content { line-height: 1.45; }
-.at-monitor td:last-child { overflow-wrap: anywhere; width: 40%; }
+.at-monitor td:last-child { overflow-wrap: anywhere; width: 38%; }
 .at-monitor-table .widget-html-content { overflow-x: auto; }
 .at-root td.n, .at-root th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .at-root tr.best td { font-weight: 600; background: var(--jp-layout-color2, #8882); }
 .at-root pre { background: var(--jp-layout-color2, #8882); color: inherit; padding: 4px 8px; margin: 2px 0;
   max-height: 9em; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; }
-.at-error { color: var(--jp-error-color1, #d32f2f); overflow-wrap: anywhere; }
-.at-warn { color: var(--jp-warn-color0, #b26a00); }
-.at-ok { color: var(--jp-success-color0, #2e7d32); }
+/* Mixed with the text's colour: a theme's own signal colours are too pale on one ground or the other. */
+.at-error { color: color-mix(in srgb, var(--jp-error-color1, #d32f2f) 65%, var(--jp-ui-font-color1, #777));
+  overflow-wrap: anywhere; }
+.at-warn { color: color-mix(in srgb, var(--jp-warn-color1, #f57c00) 50%, var(--jp-ui-font-color1, #777)); }
+.at-ok { color: color-mix(in srgb, var(--jp-success-color1, #388e3c) 50%, var(--jp-ui-font-color1, #777)); }
 .at-dim { color: var(--jp-ui-font-color2, inherit); }
 .at-banner { border-left: 4px solid var(--jp-error-color1, #d32f2f); padding: 4px 10px; margin: 4px 0; }
 .at-root progress { width: 100%; height: 10px; }

@@ -53,6 +53,8 @@ class StudyView:
         self._logs: dict[Path, tuple[int, list[str]]] = {}
         self._number: int | None = None
         self._make_widgets()
+        # Before the first redraw, which would otherwise be without them, and the next one half a second later.
+        self.take_charts()
         self.follow(handle)
         threading.Thread(target=self._pump, name="autotune_nb-monitor", daemon=True).start()
 
@@ -102,7 +104,7 @@ class StudyView:
 
     def _button(self, text: str, icon: str, tip: str, act: Callable[[], None]) -> ipywidgets.Button:
         button = ipywidgets.Button(description=text, icon=icon, tooltip=tip, layout=ipywidgets.Layout(width="auto"))
-        button.add_class(f"at-monitor-{text.lower()}")
+        button.add_class(f"at-monitor-{text.split()[0].lower()}")
 
         def clicked(_button: Any) -> None:
             try:
@@ -129,14 +131,14 @@ class StudyView:
             told = f"The charts need a package: pip install 'autotune_nb[lab]' ({error})"
             self.charts.children = (ipywidgets.HTML(f'<span class="at-warn">{_panels.escaped(told)}</span>'),)
             return
-        before = chart.owner
+        before = chart.take(self, self._point_at)
         if before is self:
             return
         if isinstance(before, StudyView):
             before._give_charts()
-        chart.owner = self
-        chart.on_trial(self._point_at)
         self.charts.children = (chart.figure,)
+        # They show another's data: what was drawn before has to be drawn again.
+        self._drawn = None
         self._wake.set()
 
     def _give_charts(self) -> None:
@@ -212,7 +214,7 @@ class StudyView:
         handle = self.handle
         handle.poll()
         goal = handle.task.goal
-        key = (id(handle), handle.version, self._said, self.order.value, self._page, self.charts.children)
+        key = (id(handle), handle.version, self._said, self.order.value, self._page)
         if key == self._drawn and not self._importances_due():
             # Only a log may have grown.
             sent = self._send({self.running: _panels.running_html(handle.running, self._tails(), goal)})
@@ -237,7 +239,7 @@ class StudyView:
             texts[self.details] = _panels.trial_html(None, goal)
         sent = self._send(texts) + self._send_buttons(pages)
         if LiveChart._one is not None and LiveChart._one.owner is self:
-            sent += LiveChart._one.show(self._chart_data(trials))
+            sent += LiveChart._one.show(self._chart_data(trials), self)
         self.redraws += bool(sent)
         return sent
 

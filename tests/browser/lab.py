@@ -461,6 +461,8 @@ class Notebook:
         """Sets "JupyterLab Dark", "JupyterLab Light" or another installed theme."""
         self.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
         self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
+        # A splash hides the page while the theme loads.
+        self.page.wait_for_function("() => !document.querySelector('#jupyterlab-splash')")
 
     def screenshot(self, path: Path, index: int | None = None) -> Path:
         """A picture of the page, or of one cell."""

@@ -59,6 +59,8 @@ def execute(
                     str(output),
                     parameters=dict(parameters),
                     progress_bar=False,
+                    # What lasts is in the outputs; the state of widgets nobody saw would be hundreds of kilobytes.
+                    store_widget_state=False,
                     kernel_name=_kernel(),
                     # A kernel of one's own on the loopback needs no advice on encryption in the terminal.
                     extra_arguments=["--IPKernelApp.log_level=40"],

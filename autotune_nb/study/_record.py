@@ -39,7 +39,7 @@ def trial_from_results(data: Mapping[str, Any], fingerprints: Mapping[str, Mappi
         score=Score(data["values"], data["limits"], level) if data["values"] else None,
         failure=Failure.from_dict(data["failure"]) if data["failure"] else None,
         seconds=data["seconds"],
-        command=tuple(shlex.split(data["command"] or "")),
+        command=_words(data["command"] or ""),
         baseline=data["baseline"],
         fingerprint=fingerprints.get(data["fingerprint"], {}),
         attempts=data["attempts"],
@@ -58,7 +58,12 @@ def with_record(trial: Trial, record: dict[str, Any], fingerprints: Mapping[str,
         else None,
         failure=Failure.from_dict(record["failure"]) if record["failure"] else None,
         seconds=record["seconds"],
-        command=tuple(shlex.split(record["command"] or "")),
+        command=_words(record["command"] or ""),
         # An earlier version kept it whole in every record.
         fingerprint=fingerprint if isinstance(fingerprint, dict) else fingerprints.get(fingerprint, {}),
     )
+
+
+def _words(command: str) -> tuple[str, ...]:
+    # shlex.join quotes with ' alone; without one a plain split does the same in a tenth of the time.
+    return tuple(shlex.split(command) if "'" in command else command.split())

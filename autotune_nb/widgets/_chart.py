@@ -7,13 +7,10 @@ by every monitor; finished trials beyond the latest ones go without their words 
 from __future__ import annotations
 
 import html
-import sys
 import threading
-import types
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
-from importlib import import_module, metadata
 from typing import Any
 
 import numpy as np
@@ -49,7 +46,6 @@ class LiveChart:
     _one: LiveChart | None = None
 
     def __init__(self) -> None:
-        _import_figure_widget()
         self.figure = figure_widget(_empty_figure())
         # As wide as the cell, also after its width changed.
         self.figure._config = {"responsive": True, "displaylogo": False}
@@ -114,25 +110,6 @@ class LiveChart:
         numbers = trace.customdata
         if points.point_inds and numbers is not None and points.point_inds[0] < len(numbers):
             self._on_trial(int(numbers[points.point_inds[0]]))
-
-
-def _import_figure_widget() -> None:
-    """Import what a FigureWidget needs, without nbformat: beside JupyterLab that would compile 38 grammars (1.7 s).
-
-    Plotly only ever asks for nbformat's version.
-    """
-    if "nbformat" in sys.modules:
-        return
-    told = types.ModuleType("nbformat")
-    try:
-        told.__dict__["__version__"] = metadata.version("nbformat")
-    except metadata.PackageNotFoundError:
-        return
-    sys.modules["nbformat"] = told
-    try:
-        import_module("plotly.io._renderers")
-    finally:
-        del sys.modules["nbformat"]
 
 
 def _empty_figure() -> go.Figure:

@@ -32,6 +32,7 @@ _ROWS = 15
 _LOG_LINES, _LOG_BYTES, _LOG_WIDTH = 4, 4096, 240
 #: Computing the importances takes at most so small a share of the time.
 _SHARE = 20
+_MANY = 500
 
 
 class StudyView:
@@ -42,6 +43,7 @@ class StudyView:
         self.redraws = 0
         self.drawn = threading.Event()
         self._wake = threading.Event()
+        self._asked = threading.Event()
         self._unsubscribe: Callable[[], None] = lambda: None
         self._todo: list[Callable[[], None]] = []
         self._said: str | None = None
@@ -76,7 +78,7 @@ class StudyView:
         self.later = self._button("Next", "chevron-right", "the next page", lambda: self._turn(1))
         self.where = ipywidgets.HTML()
         self.order.observe(lambda _change: self._turn(-self._page), "value")
-        self.steer = SteerPanel(lambda: self.handle, self._wake.set)
+        self.steer = SteerPanel(lambda: self.handle, self._ask)
         steering = ipywidgets.Accordion([self.steer.box], titles=("Steer",), selected_index=None)
         steering.add_class("at-monitor-steer")
         self.charts = ipywidgets.VBox()
@@ -111,7 +113,7 @@ class StudyView:
                 act()
             except AutotuneError as error:
                 self._said = str(error)
-            self._wake.set()
+            self._ask()
 
         button.on_click(clicked)
         return button
@@ -151,7 +153,12 @@ class StudyView:
 
     def _turn(self, by: int) -> None:
         self._page = max(0, self._page + by)
+        self._ask()
+
+    def _ask(self) -> None:
+        """Somebody clicked: that waits for no budget of bytes."""
         self._wake.set()
+        self._asked.set()
 
     def _start(self) -> None:
         # Opening a study may take its time, and so has no place in a click.
@@ -190,9 +197,10 @@ class StudyView:
             except Exception:  # noqa: BLE001 - a study goes on without its picture
                 _log.exception("the monitor could not be drawn")
             self.drawn.set()
-            wait_s = max(_EVERY_S, sent / _BYTES_PER_S) - (time.monotonic() - began)
-            if wait_s > 0:
-                time.sleep(wait_s)
+            least_s = _EVERY_S - (time.monotonic() - began)
+            time.sleep(max(0.0, least_s))
+            self._asked.wait(max(0.0, sent / _BYTES_PER_S - _EVERY_S))
+            self._asked.clear()
             self._wake.wait(self._look_again_s())
             self._wake.clear()
 
@@ -304,6 +312,10 @@ class StudyView:
     def _importance(self, trials: list[Trial]) -> dict[str, float]:
         ended = sum(1 for t in trials if t.state.finished)
         now = time.monotonic()
+        if not self.drawn.is_set() and ended > _MANY:
+            # The picture comes first; these follow in the next one.
+            self._importances_late = True
+            return {}
         self._importances_late = ended != self._importances[0] and now < self._importances_again
         if ended != self._importances[0] and not self._importances_late:
             found = importances(trials, self.handle.steering.whole, self.handle.task.goal)

@@ -59,6 +59,25 @@ def test_the_saved_notebook_holds_what_the_study_found(
     assert out.stat().st_size < 300_000
 
 
+def test_the_tour_runs_headless_and_leaves_outputs_that_last(
+    cli: Cli, real_task: Callable[..., Path], tmp_path: Path
+) -> None:
+    study, out = tmp_path / "study", tmp_path / "tour.ipynb"
+    source = shared_folder("notebooks") / "02_explore.ipynb"
+    task = real_task(strategy="random")
+    done = cli("notebook", source, "-o", out, "-p", "task", str(task), "-p", "study", str(study), "-p", "trials", "2")
+    assert done.returncode == 0, done.stderr
+    saved = nbformat.read(out, as_version=4)
+    assert "widgets" not in saved.metadata
+    told = [o.get("data", {}).get("text/html", "") for o in outputs(out)]
+    # The form as its task, and at the end the study as it was found, its edit among it.
+    assert any("name: e2e" in html for html in told)
+    assert "ban flash_attn = off" in told[-1]
+    assert "data:image/svg+xml" in told[-1]
+    assert not any("widget-view" in mime for o in outputs(out) for mime in o.get("data", {}))
+    assert out.stat().st_size < 300_000
+
+
 def write_notebook(path: Path, *sources: str) -> Path:
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}, "language_info": {"name": "python"}}
     nbformat.write(new_notebook(cells=[new_code_cell(s) for s in sources], metadata=metadata), path)

@@ -1,0 +1,97 @@
+"""The form in JupyterLab: filled in by hand, what is wrong said beside its field, a real run started from it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from .lab import Notebook
+from .test_monitor import click, measured, told
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+FORM = "import autotune_nb as at\nform = at.TaskForm('llama_cpp')\nform"
+
+
+def field(name: str) -> str:
+    return f".at-form .at-field-{name} input"
+
+
+def test_a_form_is_filled_in_and_starts_a_real_run(notebook: Notebook, small_model: Path, tmp_path: Path) -> None:
+    notebook.open([FORM])
+    notebook.run(0)
+    page = notebook.page
+    page.locator(field("name")).fill("by hand")
+    # What is missing is said beside its field, in the task's own words.
+    wrong = page.locator(".at-error-model-id_or_path")
+    notebook.until(lambda: "give either id_or_path or random_weights" in wrong.inner_text(), "what the model lacks")
+    page.locator(field("model-id_or_path")).fill(str(small_model))
+    notebook.until(lambda: not wrong.is_visible() or not wrong.inner_text().strip(), "the model's error gone")
+    scenarios = page.locator(field("workload-scenarios"))
+    scenarios.fill("D(16;8)")
+    wrong = page.locator(".at-error-workload-scenarios")
+    notebook.until(lambda: "D(16;8)" in wrong.inner_text(), "the wrong scenario")
+    scenarios.fill("D(16,8)")
+    page.locator(field("workload-concurrency")).fill("1, 2")
+    page.locator(field("workload-requests_per_level")).fill("4")
+    page.locator(field("workload-seconds_per_level")).fill("20")
+    page.locator(field("budget-trials")).fill("8")
+    notebook.until(
+        lambda: re.search(r"8 trials of 2 levels", page.locator(".at-form-estimate").inner_text()), "the estimate"
+    )
+    page.locator(".at-form-study input").fill(str(tmp_path / "study"))
+    page.locator("button.at-form-start").press("Enter")
+    notebook.until(lambda: measured(notebook) >= 2, "levels of the run", timeout_s=120)
+    click(notebook, "stop")
+    notebook.until(lambda: "everything is gone" in told(notebook, "notices"), "the end of the stop")
+    kept = json.loads((tmp_path / "study" / "results.json").read_text())["task"]
+    assert kept["name"] == "by hand"
+    assert kept["workload"] == {
+        "scenarios": ["D(16,8)"],
+        "concurrency": [1, 2],
+        "seconds_per_level": 20,
+        "requests_per_level": 4,
+    }
+    assert notebook.errors == []
+
+
+def test_parameters_are_added_removed_and_edited_by_keyboard_and_the_code_makes_the_same(
+    notebook: Notebook, real_task: Callable[..., Path]
+) -> None:
+    notebook.open([FORM.replace("'llama_cpp'", repr(str(real_task(rules=["parallel <= threads * 4"]))))])
+    notebook.run(0)
+    page = notebook.page
+    page.locator(".at-param-name input").fill("poll")
+    page.locator("button.at-param-add").press("Enter")
+    notebook.until(lambda: notebook.value("'poll' in form.task.parameters"), "the new parameter")
+    page.locator(".at-field-parameters-poll-type select").select_option("choice")
+    page.locator(".at-field-parameters-threads-values input").fill("1")
+    notebook.until(lambda: notebook.value("form.task.parameters['threads'].values") == [1], "the edited parameter")
+    # A rule that no point keeps is named.
+    page.locator(".at-field-rules-0 input").fill("parallel > 99")
+    notebook.until(lambda: "no point keeps 'parallel > 99'" in page.locator(".at-form").inner_text(), "the broken rule")
+    page.locator(".at-field-rules-0 input").fill("parallel <= 2")
+    page.locator("button.at-form-code").press("Enter")
+    notebook.until(lambda: notebook.value("not form.problems"), "a task without errors")
+    assert notebook.value("(scope := {}, exec(form.code(), scope), scope['task'] == form.task)[2]")
+    assert notebook.errors == []
+
+
+def test_the_form_is_legible_in_both_themes_at_900_pixels(notebook: Notebook, tmp_path: Path) -> None:
+    from .test_monitor import CONTRASTS
+
+    notebook.open([FORM.replace("llama_cpp", "quickstart")], height=2400)
+    notebook.run(0)
+    for theme in ("JupyterLab Light", "JupyterLab Dark"):
+        notebook.theme(theme)
+        ratios: dict[str, float] = notebook.page.evaluate(CONTRASTS.replace(".at-monitor", ".at-form"))
+        assert len(ratios) > 30
+        assert {text: ratio for text, ratio in ratios.items() if ratio < 4.0} == {}
+        wide = notebook.page.evaluate(
+            "() => { const n = document.querySelector('.at-form'); return [n.scrollWidth, n.clientWidth]; }"
+        )
+        assert wide[0] <= wide[1] + 1
+        notebook.screenshot(tmp_path / f"{theme}.png")

@@ -1,4 +1,4 @@
-"""Runs every benchmark, or those named: ``python -m tests.benchmarks [overhead]``."""
+"""Runs every benchmark, or those named: ``python -m tests.benchmarks [overhead lateness stream opening saved]``."""
 
 from __future__ import annotations
 
@@ -6,9 +6,13 @@ import sys
 
 import click
 
+from tests.benchmarks.lateness import lateness
+from tests.benchmarks.opening import opening
 from tests.benchmarks.overhead import overhead
+from tests.benchmarks.saved import saved
+from tests.benchmarks.stream import stream
 
-BENCHMARKS = {"overhead": overhead}
+BENCHMARKS = {"overhead": overhead, "lateness": lateness, "stream": stream, "opening": opening, "saved": saved}
 
 
 def main(names: list[str]) -> int:

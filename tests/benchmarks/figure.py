@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that should be at most its goal."""
+    """A figure that should be at most its goal; a ratio where it has no unit."""
 
     name: str
     value: float
     goal: float
     note: str = ""
+    unit: str = ""
 
     @property
     def reached(self) -> bool:
@@ -20,4 +21,6 @@ class Figure:
 
     def __str__(self) -> str:
         verdict = "reached" if self.reached else "MISSED"
-        return f"{self.name} = {self.value:.3f} (goal: at most {self.goal:.2f}, {verdict}) {self.note}".rstrip()
+        unit = f" {self.unit}" if self.unit else ""
+        told = f"{self.name} = {self.value:.3f}{unit} (goal: at most {self.goal:.2f}{unit}, {verdict})"
+        return f"{told} {self.note}".rstrip()

@@ -1,0 +1,64 @@
+"""How late the kernel's own loop is while eight trials run and a monitor is open."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+
+from tests.benchmarks.figure import Figure
+from tests.benchmarks.kernel import Kernel, size
+from tests.benchmarks.samples import stub_task
+
+_GOAL_MS = 50.0
+_ALONE_S, _SECONDS = 8, 24
+#: Some three trials end and begin in each second.
+_PAUSE_S = 0.8
+_TICKER = """
+import asyncio
+import numpy as np
+async def lateness(seconds):
+    loop = asyncio.get_running_loop()
+    end, late = loop.time() + seconds, []
+    while loop.time() < end:
+        due = loop.time() + 0.01
+        await asyncio.sleep(0.01)
+        late.append(1000 * (loop.time() - due))
+    return late
+"""
+_TUNE = """
+import autotune_nb as at
+run = at.tune({task!r}, study={study!r})
+at.Monitor(run)
+"""
+
+
+def lateness() -> list[Figure]:
+    """The 99th percentile over many seconds, beside the same kernel's with nothing to do."""
+    with tempfile.TemporaryDirectory(prefix="at-bench-") as name, Kernel() as kernel:
+        work = Path(name)
+        # More than can be done in the time; the rest is stopped.
+        task = work / "task.json"
+        task.write_text(stub_task(work, trials=500, pause_s=_PAUSE_S).model_dump_json())
+        kernel.run(_TICKER)
+        kernel.run(f"alone = await lateness({_ALONE_S})")
+        kernel.run(_TUNE.format(task=str(task), study=str(work / "study")))
+        try:
+            kernel.run("while len(run.running) < 8: await asyncio.sleep(0.1)")
+            # The widgets are there by now, and their making is over.
+            kernel.run("await asyncio.sleep(3)")
+            since, count = len(kernel.sent()), kernel.value("len(run.history)")
+            kernel.run(f"busy = await lateness({_SECONDS})")
+            sent, ended = size(kernel.sent(since)), kernel.value("len(run.history)") - count
+            running = kernel.value("len(run.running)")
+            alone, busy, worst = (
+                kernel.value(f"float({text})")
+                for text in ("np.percentile(alone, 99)", "np.percentile(busy, 99)", "max(busy)")
+            )
+        finally:
+            kernel.run("run.stop(now=True, wait_s=30)")
+    assert ended >= 8 and sent and running >= 6, f"{ended} trials ended, {running} ran, {sent} bytes were sent"
+    note = (
+        f"in {_SECONDS} s in which {ended} trials ended and {sent / 1000:.0f} KB were sent; at worst {worst:.1f} ms; "
+        f"{alone:.1f} ms before the run, so {busy / alone:.1f} times as late"
+    )
+    return [Figure("loop_lateness_p99", busy, _GOAL_MS, note, "ms")]

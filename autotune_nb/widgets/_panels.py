@@ -23,6 +23,7 @@ _COLOUR = {RunState.RUNNING: "at-ok", RunState.FAILED: "at-error", RunState.PAUS
 #: Beside the objective's own figure, read at the level that the score was read at.
 _FIGURES = {"ttft_p99_s": "TTFT p99", "tpot_mean_s": "TPOT", "e2e_latency_mean_s": "latency"}
 _NOTICES = 6
+_EVER_S = 365 * 24 * 3600
 
 
 def escaped(text: object) -> str:
@@ -32,7 +33,11 @@ def escaped(text: object) -> str:
 
 def clock(at: float) -> str:
     """A time of day, with its date where that is another day."""
-    then = datetime.fromtimestamp(at).astimezone()
+    try:
+        then = datetime.fromtimestamp(at).astimezone()
+    except (OverflowError, ValueError, OSError):
+        # Beyond what a calendar has.
+        return "?"
     today = datetime.now().astimezone().date()
     return then.strftime("%H:%M:%S" if then.date() == today else "%Y-%m-%d %H:%M")
 
@@ -41,6 +46,8 @@ def duration(seconds: float) -> str:
     """``48 s``, ``12 min``, ``3 h 5 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
+    if not seconds < _EVER_S:
+        return "over a year"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
@@ -98,7 +105,9 @@ def seconds_left(handle: StudyHandle) -> float | None:
     mean_s = sum(sum(t.seconds.values()) for t in ended[-20:]) / len(ended[-20:])
     bounds = []
     if handle.num_trials is not None:
-        bounds.append(max(0, handle.num_trials - len(ended)) * mean_s / handle.task.deploy.parallel)
+        # Somebody may ask for more trials than a float counts.
+        to_go = min(max(0, handle.num_trials - len(ended)), 10**12)
+        bounds.append(to_go * mean_s / handle.task.deploy.parallel)
     if handle.budget.minutes is not None:
         bounds.append(max(0.0, handle.budget.minutes * 60 - handle.elapsed_s))
     return min(bounds, default=None)
@@ -113,17 +122,26 @@ def _time_text(handle: StudyHandle, now: float) -> str:
         return f"{took}; how long it takes is known after the first trial."
     if handle.state is RunState.PAUSED:
         return f"{took}; about {duration(left)} left once it goes on."
-    return f"{took}; about {duration(left)} left, until {clock(now + left)[:5]}."
+    if not left < _EVER_S:
+        return f"{took}; about {duration(left)} left."
+    until = clock(now + left)
+    # Of another day it has no seconds.
+    return f"{took}; about {duration(left)} left, until {until[:5] if len(until) == 8 else until}."
 
 
-def error_html(error: BaseException | str | None) -> str:
+def error_html(error: BaseException | None) -> str:
     """What went wrong, with its cause; empty where nothing did."""
     if error is None:
         return ""
-    told = escaped(error if isinstance(error, str) else f"{error}" or type(error).__name__)
-    cause = error.__cause__ if isinstance(error, BaseException) else None
+    told = escaped(f"{error}" or type(error).__name__)
+    cause = error.__cause__
     why = f"<br>caused by {escaped(type(cause).__name__)}: {escaped(cause)}" if cause is not None else ""
     return f'<div class="at-banner at-error" role="alert"><b>The work ended before its time.</b><br>{told}{why}</div>'
+
+
+def said_html(said: str | None) -> str:
+    """What has to be known beside: why a button did nothing, that the folder is gone."""
+    return f'<div class="at-banner at-error" role="alert">{escaped(said)}</div>' if said else ""
 
 
 def running_html(running: Sequence[RunningTrial], logs: Mapping[int, Sequence[str]], objective: Objective) -> str:
@@ -170,7 +188,7 @@ def table_html(
     best = best_trial(trials, objective)
     doing = {one.trial.number: one.doing for one in running}
     figures = {name: title for name, title in _FIGURES.items() if name != objective.figure}
-    heads = ["trial", "state", objective.figure, *figures.values(), *map(str, objective.limits), "configuration"]
+    heads = ["trial", "state", objective.figure, *figures.values(), *map(str, objective.limits)]
     numeric = 2 + len(figures)
     head = "".join(f'<th{_numeric(2 <= i <= numeric)} scope="col">{escaped(h)}</th>' for i, h in enumerate(heads))
     rows = []
@@ -184,10 +202,10 @@ def table_html(
         for limit in objective.limits:
             broken = trial.score.limits.get(str(limit)) if trial.score else None
             cells.append("<td></td>" if broken is None else _limit_cell(broken, limit.figure))
-        cells.append(f"<td>{escaped(params_text(trial))}</td>")
-        rows.append(f"<tr{mark}>{''.join(cells)}</tr>")
-        if trial.failure is not None:
-            rows.append(f'<tr><td></td><td colspan="{len(heads) - 1}">{_failure(trial.failure)}</td></tr>')
+        failure = _failure(trial.failure) if trial.failure is not None else ""
+        # In a line of its own: eight parameters in a column's width would be eight lines.
+        told = f'<td></td><td colspan="{len(heads) - 1}">{escaped(params_text(trial))}{failure}</td>'
+        rows.append(f"<tr{mark}>{''.join(cells)}</tr><tr{mark}>{told}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from autotune_nb.parameters import Value
 from autotune_nb.plots import Chart
 from autotune_nb.report import Report
 from autotune_nb.runner import RunState
-from autotune_nb.space import Point, point_key
+from autotune_nb.space import Point
 from autotune_nb.steering import (
     Edit,
     Steering,
@@ -114,6 +114,11 @@ class StudyHandle(ABC):
     def poll(self) -> None:
         """Look for news where they do not come by themselves. May read files and a database: not for a cell."""
 
+    @property
+    @abstractmethod
+    def _begun(self) -> Mapping[str, int]:
+        """The trial of each enqueued configuration that has one, by the edit's id."""
+
     @abstractmethod
     def _best_command(self) -> str | None: ...
 
@@ -137,8 +142,8 @@ class StudyHandle(ABC):
     @property
     def queue(self) -> list[Point]:
         """The enqueued configurations that were not tried yet."""
-        tried = {point_key(trial.params) for trial in self.history}
-        return [point for _, point in self.steering.queue if point_key(point) not in tried]
+        begun = self._begun
+        return [point for id_, point in self.steering.queue if id_ not in begun]
 
     @property
     def elsewhere(self) -> str | None:
@@ -235,7 +240,9 @@ class StudyHandle(ABC):
 
     def steer(self, edit: Edit) -> Edit:
         """Make an edit an entry of the study; it counts from the next trial on. Raises TaskError, StudyError."""
-        self.steering.with_(edit)
+        steering = self.steering
+        edit = steering.last(edit)
+        steering.with_(edit)
         self._steer(edit)
         return edit
 

@@ -83,20 +83,21 @@ class LiveTrials:
                 case events.TrialStarted(trial=trial):
                     self._running[trial.number] = RunningTrial(trial, event.at, num_levels=self.num_levels)
                 case events.PhaseStarted(number=number, phase=phase):
-                    measured = () if phase == "deploy" else self._running[number].trial.measurements
-                    self._change(number, phase=phase, phase_since=event.at, measurements=measured)
+                    self._change(number, phase=phase, phase_since=event.at, again=phase == "deploy")
                 case events.LogOpened(number=number, log=log):
                     self._change(number, log=log)
                 case events.LevelMeasured(number=number, measurement=one):
-                    self._change(number, measurements=(*self._running[number].trial.measurements, one))
+                    self._change(number, one)
                 case events.TrialEnded(trial=trial):
                     self._running.pop(trial.number, None)
 
-    def _change(self, number: int, *, measurements: tuple[Measurement, ...] | None = None, **changes: Any) -> None:
-        known = self._running[number]
-        if measurements is not None:
-            changes["trial"] = known.trial.with_(measurements=measurements)
-        self._running[number] = replace(known, **changes)
+    def _change(self, number: int, *measured: Measurement, again: bool = False, **changes: Any) -> None:
+        known = self._running.get(number)
+        if known is None:
+            return
+        before = () if again else known.trial.measurements
+        trial = known.trial.with_(measurements=(*before, *measured))
+        self._running[number] = replace(known, trial=trial, **changes)
 
     @property
     def running(self) -> tuple[RunningTrial, ...]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import shlex
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -101,20 +102,22 @@ class OpenedStudy(StudyHandle):
 
     def _look(self) -> None:
         busy = self._folder.busy
-        live = self._folder.read_live() if busy else None
-        seen = (busy, live, self._folder.stamp)
+        told = self._folder.read_live() if busy else None
+        seen = (busy, told, self._folder.stamp)
         if seen == self._seen and not (busy and self._folder.storage(self.storage)):
             return
         self._busy = busy
         self._read(busy)
-        kept_state = str(self._kept["state"]) if self._kept else None
-        if busy:
-            self._state: RunState | str = RunState(live["state"]) if live else RunState.RUNNING
+        live = _read_live(told)
+        if live is not None:
+            self._state: RunState | str = live.state
+            self._notices = live.notices
+        elif busy:
+            self._state = RunState.RUNNING
         else:
-            self._state = "interrupted" if kept_state in _WORKING else RunState(kept_state) if kept_state else "new"
-        self._running = tuple(RunningTrial.from_dict(one) for one in live["running"]) if live else ()
-        if live:
-            self._notices = tuple((at, text) for at, text in live["notices"])
+            kept = RunState(self._kept["state"]) if self._kept else None
+            self._state = "interrupted" if kept in _WORKING else kept or "new"
+        self._running = live.running if live is not None else ()
         self._seen = seen
         self._version += 1
 
@@ -122,14 +125,12 @@ class OpenedStudy(StudyHandle):
         # Torn, it only lacks what the database has.
         self._kept = None
         with contextlib.suppress(StudyError):
-            self._kept = self._folder.read("results.json")
+            kept = self._folder.read("results.json")
+            self._kept = kept if kept is not None and kept.get("state") in list(RunState) else None
         if self._study is None and self._kept is not None and not busy and self._current(self._kept):
-            prints = self._kept["fingerprints"]
-            self._trials = tuple(trial_from_results(one, prints) for one in self._kept["trials"])
-            edits = [Edit.from_dict(one) for one in self._kept["edits"]]
-            self._steering = Steering(self._task, self._space, edits)
-            self._elapsed_s = float(self._kept["elapsed_s"])
-            return
+            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+                self._read_results(self._kept)
+                return
         study = self._opened()
         study.reload()
         study.take_edits()
@@ -137,16 +138,29 @@ class OpenedStudy(StudyHandle):
         self._steering = study.steering
         self._elapsed_s = study.elapsed_s
 
+    def _read_results(self, kept: dict[str, Any]) -> None:
+        trials = tuple(trial_from_results(one, kept["fingerprints"]) for one in kept["trials"])
+        steering = Steering(self._task, self._space, [Edit.from_dict(one) for one in kept["edits"]])
+        self._elapsed_s = float(kept["elapsed_s"])
+        self._trials, self._steering = trials, steering
+
     def _current(self, kept: dict[str, Any]) -> bool:
         """Whether ``results.json`` may stand for the study's own database, which takes far longer to read."""
         if self._folder.storage(self.storage) is not None or kept["state"] in _WORKING:
             return False
-        return "fingerprints" in kept and self._folder.results_are_current
+        return self._folder.results_are_current
 
     def _opened(self) -> Study:
         if self._study is None:
             self._study = Study.view(self._task, self._space, self._folder, storage=self.storage)
         return self._study
+
+    @property
+    def _begun(self) -> Mapping[str, int]:
+        if self._study is not None:
+            return self._study.begun
+        told = self._kept["edits"] if self._kept else ()
+        return {edit["id"]: edit["trial"] for edit in told if "trial" in edit}
 
     def _best_command(self) -> str | None:
         best = self.best_trial
@@ -182,6 +196,23 @@ class OpenedStudy(StudyHandle):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self._view(self) or self.lasting_bundle()
+
+
+@dataclass(frozen=True)
+class _Live:
+    state: RunState
+    running: tuple[RunningTrial, ...]
+    notices: tuple[tuple[float, str], ...]
+
+
+def _read_live(told: dict[str, Any] | None) -> _Live | None:
+    """What another process tells of its running trials; None where it does not, or in a way of its own."""
+    try:
+        running = tuple(RunningTrial.from_dict(one) for one in told["running"]) if told else ()
+        notices = tuple((float(at), str(text)) for at, text in told["notices"]) if told else ()
+        return _Live(RunState(told["state"]), running, notices) if told else None
+    except (KeyError, TypeError, ValueError):
+        return None
 
 
 def _running(trial: Trial) -> Trial:

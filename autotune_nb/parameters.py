@@ -86,7 +86,12 @@ class Choice(_Parameter):
         return list(self.values)
 
     def contains(self, value: Value) -> bool:
-        return json.dumps(value, sort_keys=True) in {json.dumps(v, sort_keys=True) for v in self.values}
+        try:
+            text = json.dumps(value, sort_keys=True)
+        except (TypeError, ValueError):
+            # What no JSON holds is no value.
+            return False
+        return text in {json.dumps(v, sort_keys=True) for v in self.values}
 
     def random(self, rng: random.Random) -> Value:
         return rng.choice(self.values)

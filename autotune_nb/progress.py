@@ -42,6 +42,9 @@ class ProgressLines:
                 return text
             case events.StateChanged(state="starting" | "stopping" | "paused" | "stopped" as state):
                 return f"the run is {state}"
+            case events.Steered(edit=edit, num_trials=number):
+                self._of = f" of {number}" if number else ""
+                return f"steered: {edit.text}"
             case events.TrialStarted(trial=trial):
                 self._started += 1
                 return f"trial {trial.number} ({self._started}{self._of}): {params_text(trial)}"

@@ -44,21 +44,21 @@ class Restriction:
         if self.only is not None:
             listed = ", ".join(map(value_text, self.only))
             parts.append(f"pinned to {listed}" if len(self.only) == 1 else f"only {listed}")
-        ends = [f"{word} {end:g}" for word, end in (("from", self.low), ("to", self.high)) if end is not None]
-        if ends:
-            parts.append(f"narrowed {' '.join(ends)}")
+        if self.low is not None or self.high is not None:
+            parts.append(f"narrowed {ends_text(self.low, self.high)}")
         if self.banned:
             parts.append(f"without {', '.join(map(value_text, self.banned))}")
         return f"{self.name} {', '.join(parts)}"
 
     def with_banned(self, values: Sequence[Value]) -> Restriction:
-        return replace(self, banned=_distinct((*self.banned, *values)))
+        return replace(self, banned=self._distinct((*self.banned, *values)))
 
     def with_only(self, values: Sequence[Value]) -> Restriction:
         # What is asked for by name is not banned any more.
-        named = {_key(value) for value in values}
+        only = self._distinct(values)
+        named = set(map(_key, only))
         banned = tuple(value for value in self.banned if _key(value) not in named)
-        return replace(self, only=_distinct(values), banned=banned, low=None, high=None)
+        return replace(self, only=only, banned=banned, low=None, high=None)
 
     def with_range(self, low: float | None, high: float | None) -> Restriction:
         kept_low = low if low is not None else self.low
@@ -71,9 +71,9 @@ class Restriction:
 
     def permits(self, value: Value) -> bool:
         """Whether a value of the parameter is left."""
-        if self.only is not None and _key(value) not in self._only_keys:
+        if self.only is not None and self._key_of(value) not in self._only_keys:
             return False
-        if self.banned and _key(value) in self._banned_keys:
+        if self.banned and self._key_of(value) in self._banned_keys:
             return False
         if self.low is None and self.high is None:
             return True
@@ -84,6 +84,22 @@ class Restriction:
     @property
     def any_left(self) -> bool:
         return self._values is None or bool(self._values)
+
+    def grid(self) -> Sequence[Value] | None:
+        """What is left of the parameter's grid, and what was asked for by name, also beside the grid; None where it has
+        no end. Of very many values the banned ones are still among them."""
+        p = self.parameter
+        if isinstance(p, Choice | Bool):
+            return [value for value in p.grid() if self.permits(value)]
+        if self.only is not None:
+            return sorted(value for value in self._values or () if isinstance(value, int | float))
+        narrowed = self._narrowed
+        if narrowed is None:
+            return []
+        every = p.grid() if p.log and p.low < p.high else narrowed.grid()
+        if every is None or len(every) > _LIST_UP_TO:
+            return narrowed.grid() if every is None else every
+        return [value for value in every if self.permits(value)]
 
     def random(self, rng: random.Random) -> Value:
         """One of the values that are left, drawn as the parameter draws."""
@@ -96,6 +112,18 @@ class Restriction:
             if self.permits(value):
                 break
             value = narrowed.random(rng)
+        return value
+
+    def _distinct(self, values: Sequence[Value]) -> tuple[Value, ...]:
+        return tuple({_key(value): value for value in map(self._canonical, values)}.values())
+
+    def _key_of(self, value: Value) -> str:
+        return _key(self._canonical(value))
+
+    def _canonical(self, value: Value) -> Value:
+        # A range's 1 and 1.0 are one number; among a choice's values they are two.
+        if isinstance(self.parameter, Float) and isinstance(value, int | float) and not isinstance(value, bool):
+            return self.parameter.canonical(value)
         return value
 
     @cached_property
@@ -137,6 +165,7 @@ class Restriction:
             last = p.low + math.floor((high - p.low) / p.step) * p.step
             return p.model_copy(update={"low": first, "high": last}) if first <= last else None
         if p.step is not None:
+            high = min(high, p.canonical(p.high))
             base, step = Decimal(repr(p.low)), Decimal(repr(p.step))
             nearest = Decimal("1e-9")
             first_step = math.ceil((Decimal(repr(low)) - base) / step - nearest)
@@ -147,15 +176,22 @@ class Restriction:
 
 def value_text(value: Value) -> str:
     """A value as a task file writes it."""
-    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    try:
+        return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    except (TypeError, ValueError):
+        return repr(value)
 
 
-def _distinct(values: Sequence[Value]) -> tuple[Value, ...]:
-    return tuple({_key(value): value for value in values}.values())
+def ends_text(low: float | None, high: float | None) -> str:
+    """A range's ends in words, with all of their digits."""
+    told = (("from", low), ("to", high))
+    return " ".join(f"{word} {number_text(end)}" for word, end in told if end is not None)
+
+
+def number_text(number: float) -> str:
+    """A number with all of its digits."""
+    return str(number) if isinstance(number, int) else f"{number:.15g}"
 
 
 def _key(value: Value) -> str:
-    # 1 and 1.0 are one number, 1 and true are not one value.
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
     return json.dumps(value, sort_keys=True)

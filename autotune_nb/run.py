@@ -8,7 +8,7 @@ import concurrent.futures
 import contextlib
 import threading
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Generator
+from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -97,10 +97,11 @@ class Run(StudyHandle):
         self._loop = LoopThread.get()
         self._runner: Runner | None = None
         self._pending: tuple[Edit, ...] = ()
+        self._pending_lock = threading.Lock()
         self._id = uuid.uuid4().hex[:8]
         self._bus.subscribe(self._live)
         self._ledger = Ledger.from_environment()
-        self._begun = threading.Event()
+        self._started = threading.Event()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
         # A future that runs cannot be cancelled, so that whoever stops watching does not stop the run.
         self._ended.set_running_or_notify_cancel()
@@ -114,7 +115,7 @@ class Run(StudyHandle):
             lines = self.progress_lines(lambda line: ledger.enter({"line": line}))
             self._bus.subscribe(lines)
         self._loop.submit(self._work())
-        self._begun.wait()
+        self._started.wait()
         return self
 
     async def _work(self) -> None:
@@ -130,7 +131,7 @@ class Run(StudyHandle):
                 labels=labels,
             )
             self._runner = Runner(self._study, deployer, benchmark, self._bus)
-            self._begun.set()
+            self._started.set()
             telling = asyncio.ensure_future(self._tell_others())
             try:
                 await self._runner.run()
@@ -140,7 +141,7 @@ class Run(StudyHandle):
         except BaseException as raised:  # noqa: BLE001 - kept for whoever awaits the run
             error = raised
         finally:
-            self._begun.set()
+            self._started.set()
             self._live.clear()
             self._study.folder.forget_live()
             with contextlib.suppress(OSError):
@@ -221,6 +222,10 @@ class Run(StudyHandle):
     def elapsed_s(self) -> float:
         return self._runner.elapsed_s if self._runner is not None else 0.0
 
+    @property
+    def _begun(self) -> Mapping[str, int]:
+        return self._study.begun
+
     def _best_command(self) -> str | None:
         return self._runner.best_command() if self._runner is not None else None
 
@@ -232,10 +237,13 @@ class Run(StudyHandle):
         runner = self._runner
         if runner is not None and not self.ended:
             # It counts for whoever reads from now on; the database may take its time.
-            self._pending = (*self._pending, edit)
+            with self._pending_lock:
+                self._pending = (*self._pending, edit)
             self._loop.submit(self._keep_edit(runner, edit))
         else:
-            self._study.steer(edit)
+            with self._pending_lock:
+                self._study.take_edits()
+                self._study.steer(edit)
             self._live.version += 1
 
     async def _keep_edit(self, runner: Runner, edit: Edit) -> None:
@@ -244,7 +252,8 @@ class Run(StudyHandle):
         except AutotuneError as error:
             self._bus.publish(events.Notice(f"'{edit.text}' was not kept: {error}"))
         finally:
-            self._pending = tuple(one for one in self._pending if one.id != edit.id)
+            with self._pending_lock:
+                self._pending = tuple(one for one in self._pending if one.id != edit.id)
 
     def subscribe(self, listener: events.Listener) -> Callable[[], None]:
         return self._bus.subscribe(listener)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -36,7 +37,6 @@ _MAX_RULE = 2000
 _ENUMERATE_UP_TO = 200_000
 _RANDOM_TRIES = 20_000
 _SHORT_SEARCH = 2000
-_SMALL = 20_000
 
 
 class Rule:
@@ -153,19 +153,19 @@ class SearchSpace:
     @cached_property
     def grid_size(self) -> int | None:
         """How many points the grid has before the rules; None where a float without a step has no end of values."""
-        size = 1
-        for parameter in self.parameters.values():
-            values = parameter.grid()
-            if values is None:
-                return None
-            size *= len(values)
-        return size
+        sizes = [None if values is None else len(values) for values in self._grid_values.values()]
+        if 0 in sizes:
+            return 0
+        return None if None in sizes else math.prod(size for size in sizes if size is not None)
+
+    @cached_property
+    def _grid_values(self) -> dict[str, Sequence[Value] | None]:
+        return {name: (self.restrictions.get(name) or p).grid() for name, p in self.parameters.items()}
 
     def grid(self) -> Iterator[Point]:
         """Every point the rules leave, the last parameter changing fastest. Raises TaskError if there is no end."""
         values = []
-        for name, parameter in self.parameters.items():
-            grid = parameter.grid()
+        for name, grid in self._grid_values.items():
             if grid is None:
                 raise TaskError("a grid needs a step, or a choice of values", field=f"parameters.{name}.step")
             values.append(grid)
@@ -207,12 +207,13 @@ class SearchSpace:
                 raise TaskError("is missing", field=f"point.{name}")
             if not parameter.contains(point[name]):
                 raise TaskError(f"{point[name]!r} is not in the space", field=f"point.{name}")
+        point = self.canonical(point)
         rule = self.broken_rule(point)
         if isinstance(rule, Restriction):
             raise TaskError(f"the study's edits left {rule.text}; free it first", field=f"point.{rule.name}")
         if rule is not None:
             raise TaskError(f"breaks the rule {rule.text!r}", field="point")
-        return self.canonical(point)
+        return point
 
     def _draw(self, rng: random.Random) -> Point:
         drawn = {**self.parameters, **self.restrictions}
@@ -220,20 +221,29 @@ class SearchSpace:
 
     def projected(self, point: Point, rng: random.Random) -> Point:
         """The point with every value that is not left any more replaced by one that is."""
-        lost = [name for name, left in self.restrictions.items() if name in point and not left.permits(point[name])]
-        return {name: self.restrictions[name].random(rng) if name in lost else point[name] for name in point}
+        left = self.restrictions
+        lost = {n for n in point if n in left and left[n].any_left and not left[n].permits(point[n])}
+        return {name: left[name].random(rng) if name in lost else value for name, value in point.items()}
 
-    def may_have_points(self) -> bool:
-        """Whether a short search finds a point that is allowed."""
+    @property
+    def _some_value_each(self) -> bool:
+        return all(left.any_left for left in self.restrictions.values())
+
+    def may_have_points(self, *, of_grid: bool = False) -> bool:
+        """Whether a search finds a point that is allowed, or one of the grid."""
         rng = random.Random(0)
-        return any(self.broken_rule(self._draw(rng)) is None for _ in range(_SHORT_SEARCH)) or self._one_in_small()
-
-    def _one_in_small(self) -> bool:
-        size = self.grid_size
-        return size is not None and size <= _SMALL and next(iter(self.grid()), None) is not None
+        grid = self if of_grid else self._every
+        small = grid.grid_size is not None and grid.grid_size <= _ENUMERATE_UP_TO
+        if not self._some_value_each or grid.grid_size == 0:
+            return False
+        if not (of_grid and small) and any(self.broken_rule(self._draw(rng)) is None for _ in range(_SHORT_SEARCH)):
+            return True
+        return small and next(grid.grid(), None) is not None
 
     def random_point(self, rng: random.Random, *, exclude: frozenset[str] | set[str] = frozenset()) -> Point | None:
         """An allowed point whose key is not excluded, or None where none was found."""
+        if not self._some_value_each:
+            return None
         for _ in range(_RANDOM_TRIES):
             point = self._draw(rng)
             if point_key(point) not in exclude and self.broken_rule(point) is None:
@@ -251,13 +261,18 @@ class SearchSpace:
             name: parameter.model_copy(update={"log": False}) if isinstance(parameter, Int) else parameter
             for name, parameter in self.parameters.items()
         }
-        return replace(self, parameters=plain) if plain != self.parameters else self
+        if plain == self.parameters:
+            return self
+        left = {name: replace(one, parameter=plain[name]) for name, one in self.restrictions.items()}
+        return replace(self, parameters=plain, restrictions=left)
 
     @cached_property
     def num_allowed(self) -> int | None:
         """How many grid points the rules leave; None where there are too many to count."""
         if self.grid_size is None or self.grid_size > _ENUMERATE_UP_TO:
             return None
+        if self.grid_size == 0:
+            return 0
         return sum(1 for _ in self.grid()) if self.rules or self.restrictions else self.grid_size
 
     @property

@@ -6,20 +6,22 @@ An edit is an entry of the study with its time. Together they make the space tha
 from __future__ import annotations
 
 import math
+import sys
 import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
 
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.parameters import Bool, Choice, Float, Int, Value, parameter_name
-from autotune_nb.restriction import Restriction, value_text
+from autotune_nb.restriction import Restriction, ends_text, number_text, value_text
 from autotune_nb.space import Point, SearchSpace
-from autotune_nb.task import Budget, Task, trials_allowed
+from autotune_nb.task import DEFAULT_TRIALS, Budget, Task, trials_allowed
 
 
 class EditKind(StrEnum):
@@ -71,17 +73,18 @@ class Edit:
                 return f"budget: {', '.join(told)}"
         if self.values:
             return f"narrow {self.parameter} to {listed}"
-        ends = [f"{word} {end:g}" for word, end in (("from", self.low), ("to", self.high)) if end is not None]
-        return f"narrow {self.parameter} {' '.join(ends)}"
+        return f"narrow {self.parameter} {ends_text(self.low, self.high)}"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, without what is not set."""
-        data = {k: v for k, v in asdict(self).items() if v is not None and v != ()}
+        data = {k: list(v) if k == "values" else v for k, v in asdict(self).items() if v is not None and v != ()}
         return {**data, "kind": str(self.kind), "text": self.text}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Edit:
-        known = {k: v for k, v in data.items() if k != "text"}
+        """What ``to_dict`` made; what this version does not know is left out."""
+        names = {one.name for one in fields(cls)}
+        known = {k: v for k, v in data.items() if k in names}
         return cls(**{**known, "kind": EditKind(data["kind"]), "values": tuple(data.get("values", ()))})
 
 
@@ -101,8 +104,12 @@ class Steering:
             restrictions[name] = _restricted(before, edit)
         self.restrictions = {name: one for name, one in restrictions.items() if not one.empty}
         self.space = space.restricted(self.restrictions)
-        self.budget = _budget(task.budget, self.edits)
-        self.num_trials = trials_allowed(self.budget, task.strategy, task.space)
+        changes = _budget_changes(task.budget, self.edits)
+        self.budget = Budget.model_validate({**task.budget.model_dump(), **changes}) if changes else task.budget
+        # Whoever lifts the bound does not ask for the default one.
+        lifted = "trials" in changes and changes["trials"] is None
+        self.wanted = self.budget.trials or (None if lifted or task.strategy.sampler == "grid" else DEFAULT_TRIALS)
+        self.num_trials = trials_allowed(self.budget, task.strategy, task.space, without=self.wanted)
 
     @property
     def queue(self) -> list[tuple[str, Point]]:
@@ -110,12 +117,28 @@ class Steering:
         asked = [e for e in self.edits if e.kind is EditKind.ENQUEUE and e.params is not None]
         return [(edit.id, self.whole.canonical(dict(edit.params or {}))) for edit in asked]
 
+    @cached_property
+    def any_left(self) -> bool:
+        """Whether anything is left to try: edits of two processes, each right by itself, may leave nothing."""
+        return not self.restrictions or self.space.may_have_points(of_grid=self._of_grid)
+
+    @property
+    def _of_grid(self) -> bool:
+        return self.task.strategy.sampler == "grid"
+
+    def last(self, edit: Edit) -> Edit:
+        """The edit with a time after all others: the clock of who made those may be ahead."""
+        known = {one.id: one for one in self.edits}
+        if edit.id in known or not known or edit.at > self.edits[-1].at:
+            return known.get(edit.id, edit)
+        return replace(edit, at=math.nextafter(self.edits[-1].at, math.inf))
+
     def with_(self, edit: Edit) -> Steering:
-        """These edits and one more. Raises TaskError where it is wrong or leaves nothing to try."""
+        """These edits and one more, the last one. Raises TaskError where it is wrong or leaves nothing to try."""
         if edit.id in {known.id for known in self.edits}:
             return self
         self._check(edit)
-        return Steering(self.task, self.whole, (*self.edits, edit))
+        return Steering(self.task, self.whole, (*self.edits, self.last(edit)))
 
     def _check(self, edit: Edit) -> None:
         if edit.kind is EditKind.ENQUEUE:
@@ -141,14 +164,16 @@ class Steering:
         after = _restricted(before, edit)
         if not after.any_left:
             raise TaskError(f"'{edit.text}' leaves no value of it: {range_text(parameter)}, {after.text}", field=name)
+        if self._of_grid and not after.grid():
+            raise TaskError(f"'{edit.text}' leaves no value of its grid; pin it to one instead", field=name)
         left = self.whole.restricted({**self.restrictions, name: after})
-        if not left.may_have_points():
+        if not left.may_have_points(of_grid=self._of_grid):
             raise TaskError(f"'{edit.text}' leaves no configuration that keeps the rules", field=name)
 
 
 def enqueue_edit(params: Mapping[str, Value]) -> Edit:
     """An edit that has a configuration tried next."""
-    return Edit(EditKind.ENQUEUE, params=dict(params))
+    return Edit(EditKind.ENQUEUE, params={parameter_name(name): value for name, value in params.items()})
 
 
 def ban_edit(parameter: str, *values: Value) -> Edit:
@@ -181,7 +206,8 @@ def budget_edit(task: Task, **changes: Any) -> Edit:
 
 def configuration_text(params: Mapping[str, Value]) -> str:
     """A configuration in one line."""
-    return " ".join(f"{name}={value}" for name, value in params.items() if value is not None)
+    text = " ".join(f"{name}={value}" for name, value in params.items() if value is not None)
+    return text or "the engine's default configuration"
 
 
 def range_text(parameter: Choice | Bool | Int | Float) -> str:
@@ -194,7 +220,8 @@ def range_text(parameter: Choice | Bool | Int | Float) -> str:
         case Int(low=low, high=high, step=step):
             return f"it goes from {low} to {high}" + (f" in steps of {step}" if step != 1 else "")
         case Float(low=low, high=high, step=step):
-            return f"it goes from {low:g} to {high:g}" + (f" in steps of {step:g}" if step else "")
+            told = f"it goes from {number_text(low)} to {number_text(high)}"
+            return told + (f" in steps of {number_text(step)}" if step else "")
 
 
 def _restricted(before: Restriction, edit: Edit) -> Restriction:
@@ -212,6 +239,8 @@ def _restricted(before: Restriction, edit: Edit) -> Restriction:
 
 def _check_range(edit: Edit, parameter: Choice | Bool | Int | Float) -> None:
     name = edit.parameter or ""
+    if edit.values and (edit.low is not None or edit.high is not None):
+        raise TaskError("give a range or values, not both", field=name)
     if edit.values:
         return
     if isinstance(parameter, Choice | Bool):
@@ -219,10 +248,12 @@ def _check_range(edit: Edit, parameter: Choice | Bool | Int | Float) -> None:
     if edit.low is None and edit.high is None:
         raise TaskError(f"give low, high or both: {range_text(parameter)}", field=name)
     for end in (edit.low, edit.high):
-        if end is not None and (isinstance(end, bool) or not isinstance(end, int | float) or not math.isfinite(end)):
+        if end is not None and (isinstance(end, bool) or not isinstance(end, int | float)):
             raise TaskError(f"{end!r} is no number", field=name)
+        if end is not None and not abs(end) <= sys.float_info.max:
+            raise TaskError(f"{end!r} is no number that a range may have", field=name)
     if edit.low is not None and edit.high is not None and edit.low > edit.high:
-        raise TaskError(f"low {edit.low:g} is above high {edit.high:g}", field=name)
+        raise TaskError(f"low {number_text(edit.low)} is above high {number_text(edit.high)}", field=name)
 
 
 def _check_budget(now: Budget, changes: Mapping[str, Any]) -> None:
@@ -231,19 +262,23 @@ def _check_budget(now: Budget, changes: Mapping[str, Any]) -> None:
     for name in changes:
         if name not in ("trials", "minutes", "patience"):
             raise UnknownNameError("part of the budget", name, ("trials", "minutes", "patience"), field="budget")
+        if isinstance(changes[name], bool):
+            raise TaskError(f"{changes[name]} is no number", field=f"budget.{name}")
     try:
-        Budget.model_validate({**now.model_dump(), **changes})
+        after = Budget.model_validate({**now.model_dump(), **changes})
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         message = f"{wrong['msg'][0].lower()}{wrong['msg'][1:]}, not {wrong['input']!r}"
         raise TaskError(message, field=f"budget.{wrong['loc'][0]}") from None
+    if after.minutes is not None and math.isinf(after.minutes):
+        raise TaskError("give None for no limit", field="budget.minutes")
 
 
-def _budget(asked: Budget, edits: Sequence[Edit]) -> Budget:
-    """The task's budget under the edits, as long as the task asks for what it asked for when each was made."""
+def _budget_changes(asked: Budget, edits: Sequence[Edit]) -> dict[str, Any]:
+    """What edits change of a budget, as long as the task asks for what it asked for when each was made."""
     changes: dict[str, Any] = {}
     for edit in edits:
         for name, value in (edit.budget or {}).items():
             if (edit.asked or {}).get(name) == getattr(asked, name):
                 changes[name] = value
-    return asked.model_copy(update=changes) if changes else asked
+    return changes

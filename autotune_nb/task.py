@@ -20,6 +20,8 @@ ENGINES = ("llama_cpp", "vllm", "sglang", "command")
 SAMPLERS = ("grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii", "nsgaiii")
 #: Counting the points of a larger space takes longer than it is worth.
 _COUNT_UP_TO = 5000
+#: How many trials there are to be where the budget does not say and the space goes on.
+DEFAULT_TRIALS = 20
 _SAMPLER_ALIASES = {"grid_search": "grid", "bayesian": "tpe"}
 
 
@@ -319,13 +321,18 @@ class Task(Section):
         return save_task(self, path)
 
 
-def trials_allowed(budget: Budget, strategy: Strategy, space: SearchSpace) -> int | None:
-    """How many trials a budget and a space allow, the baseline counted in; None where only the space's end stops it."""
+def trials_allowed(
+    budget: Budget, strategy: Strategy, space: SearchSpace, *, without: int | None = DEFAULT_TRIALS
+) -> int | None:
+    """How many trials a budget and a space allow, the baseline counted in; None where only the space's end stops it.
+
+    ``without`` is how many there are to be where neither the budget says so nor a grid.
+    """
     grid = strategy.sampler == "grid"
     size = space.grid_size
     there_are = None
     if grid or (size is not None and size <= _COUNT_UP_TO):
         points = space.num_allowed if grid else space.num_points
         there_are = None if points is None else points + int(budget.baseline)
-    wanted = budget.trials or (None if grid else 20)
+    wanted = budget.trials or (None if grid else without)
     return min((n for n in (wanted, there_are) if n is not None), default=None)

@@ -17,6 +17,7 @@ import pytest
 
 from autotune_nb import events, session
 from autotune_nb.errors import RunError, SetupError, StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError
+from autotune_nb.opened import OpenedStudy
 from autotune_nb.run import Run, live_run
 from autotune_nb.runner import RunState
 from autotune_nb.session import tune, with_overrides
@@ -296,3 +297,82 @@ def test_a_process_killed_in_the_middle_loses_no_finished_trial_and_leaves_nothi
     assert run.results()["trials"][0] == seen["trials"][0]
     assert dict(run.history[1].params) == seen["trials"][1]["params"]
     assert [trial.attempts for trial in run.history] == [1, 2, 1]
+
+
+# Told to other processes, and steered
+
+
+def test_what_runs_is_told_in_a_file_while_it_runs(world: World) -> None:
+    gate = world.folder.parent / "gate"
+    run = tune(
+        world.task(trials=1, before=f'{world.first_level}; while [ ! -e "{gate}" ]; do sleep 0.02; done'),
+        study=world.folder,
+    )
+    live = until(lambda: [one for one in [StudyFolder(world.folder).read_live()] if one and one["running"]])[0]
+    assert live["state"] == "running"
+    assert live["running"][0]["number"] == 0
+    measured = until(lambda: run.running[0].trial.measurements)
+    assert [m.level.concurrency for m in measured] == [1]
+    run.pause()
+    until(lambda: (StudyFolder(world.folder).read_live() or {}).get("state") == "paused")
+    run.resume()
+    gate.touch()
+    run.wait(WAIT_S)
+    assert run.running == ()
+    assert not (world.folder / "live.json").exists()
+    assert any("budget of 1 trials is spent" in text for _, text in run.notices)
+    assert (run.path, run.storage, run.elsewhere) == (world.folder, None, None)
+
+
+def test_an_edit_made_in_a_listener_or_before_the_first_trial_is_kept(world: World) -> None:
+    run = tune(world.task(trials=2, parameters={"threads": [1, 2, 3, 4]}), study=world.folder)
+    made: list[events.Event] = []
+
+    def steer(event: events.Event) -> None:
+        # In the run's own thread, which must not wait for itself.
+        if isinstance(event, events.TrialEnded) and not made:
+            made.append(event)
+            run.ban("threads", event.trial.params["threads"])
+            run.set_budget(trials=4)
+
+    run.subscribe(steer)
+    run.wait(WAIT_S)
+    assert len(run.history) == 4
+    assert [edit["kind"] for edit in world.results()["edits"]] == ["ban", "budget"]
+    assert run.results()["edits"] == world.results()["edits"]
+
+
+def test_edits_after_the_end_count_for_the_next_run(world: World) -> None:
+    task = world.task(trials=1, parameters={"threads": [1, 2, 3]})
+    run = tune(task, study=world.folder).wait(WAIT_S)
+    first = run.history[0].params["threads"]
+    other, last = [value for value in (1, 2, 3) if value != first]
+    run.enqueue({"threads": last})
+    run.ban("threads", other)
+    run.set_budget(trials=None)
+    before = run.version
+    run.set_budget(trials=9)
+    assert run.version > before
+    again = tune(task, study=world.folder)
+    assert again.edits == run.edits
+    again.wait(WAIT_S)
+    assert [trial.params["threads"] for trial in again.history] == [first, last]
+    assert any("every configuration was tried" in text for _, text in again.notices)
+    # A run that is over steers the one that goes on in the same folder.
+    run.free("threads")
+    assert [t.params["threads"] for t in tune(task, study=world.folder).wait(WAIT_S).history] == [first, last, other]
+
+
+def test_the_run_and_what_is_opened_of_it_agree_at_any_time(world: World) -> None:
+    run = tune(world.task(trials=3, before="sleep 0.1"), study=world.folder)
+    run.enqueue({"threads": 2, "batch_size": 77})
+    while not run.ended:
+        seen = OpenedStudy(world.folder)
+        assert {t.number for t in seen.history} <= {0, 1, 2}
+        assert all(t.state in (TrialState.RUNNING, TrialState.COMPLETE) for t in seen.history), seen.history
+        json.dumps(run.results(), allow_nan=False)
+        json.dumps(seen.results(), allow_nan=False)
+    after = OpenedStudy(world.folder)
+    assert after.history == run.history
+    assert after.edits == run.edits
+    assert {**after.results(), "elapsed_s": 0} == {**run.results(), "elapsed_s": 0}

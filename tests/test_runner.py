@@ -13,8 +13,9 @@ import pytest
 
 from autotune_nb import events
 from autotune_nb.bench import GenaiBench
-from autotune_nb.errors import Failure, FailureKind, SetupError, StudyError
+from autotune_nb.errors import Failure, FailureKind, SetupError, StudyError, TaskError
 from autotune_nb.runner import PhaseClock, Runner, RunState
+from autotune_nb.steering import ban_edit, budget_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
 from autotune_nb.study import Study
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
@@ -293,6 +294,202 @@ def test_stop_at_the_very_beginning_tries_nothing(world: World) -> None:
         assert runner.state is RunState.STOPPED
 
     in_loop(scenario())
+
+
+# Steering
+
+
+def held(world: World) -> tuple[str, Path]:
+    """A line of the benchmark's that waits for a file, and the file."""
+    gate = world.folder.parent / "gate"
+    return f'while [ ! -e "{gate}" ]; do sleep 0.02; done', gate
+
+
+@pytest.mark.parametrize("parallel", [1, 2])
+def test_a_budget_raised_while_the_last_trial_runs_makes_the_run_go_on(world: World, parallel: int) -> None:
+    async def scenario() -> None:
+        line, gate = held(world)
+        task = world.task(trials=1, deploy={"parallel": parallel}, before=line)
+        runner = runner_for(world, task)
+        running = asyncio.ensure_future(runner.run())
+        await until_async(lambda: runner.of(events.TrialStarted))
+        await runner.steer(budget_edit(task, trials=3))
+        if parallel == 2:
+            # It does not wait for the end of a trial.
+            await until_async(lambda: len(runner.of(events.TrialStarted)) == 2)
+        gate.touch()
+        await running
+        assert [trial.state for trial in runner.trials] == [TrialState.COMPLETE] * 3
+        assert [(e.edit.text, e.num_trials) for e in runner.of(events.Steered)] == [("budget: trials 3", 3)]
+        assert runner.notices[-1] == "the budget of 3 trials is spent"
+
+    in_loop(scenario())
+    # The same task has had its budget.
+    assert len(ran(world, world.task(trials=1, deploy={"parallel": parallel})).trials) == 3
+
+
+def test_a_budget_lowered_while_a_trial_runs_ends_the_run_after_it(world: World) -> None:
+    async def scenario() -> None:
+        line, gate = held(world)
+        task = world.task(trials=9, before=line)
+        runner = runner_for(world, task)
+        running = asyncio.ensure_future(runner.run())
+        await until_async(lambda: runner.of(events.TrialStarted))
+        await runner.steer(budget_edit(task, trials=1))
+        gate.touch()
+        await running
+        assert [trial.state for trial in runner.trials] == [TrialState.COMPLETE]
+        assert runner.state is RunState.FINISHED
+
+    in_loop(scenario())
+    # Another budget of the task's own counts again.
+    assert len(ran(world, world.task(trials=2)).trials) == 2
+
+
+def test_a_bound_that_is_lifted_bounds_nothing_any_more(world: World) -> None:
+    task = world.task(trials=1, parameters={"threads": [1, 2, 3]}, budget={"patience": 1})
+    study = open_study(task, world.folder)
+    study.steer(budget_edit(task, trials=None, patience=None))
+    runner = Watched(task, study)
+    in_loop(runner.run())
+    assert len(runner.trials) == 3
+    assert runner.notices[-1] == "every configuration was tried"
+
+
+def test_patience_that_is_set_while_it_runs_ends_it(world: World) -> None:
+    async def scenario() -> None:
+        line, gate = held(world)
+        task = world.task(trials=50, before=line)
+        runner = runner_for(world, task)
+        running = asyncio.ensure_future(runner.run())
+        await until_async(lambda: runner.of(events.TrialStarted))
+        await runner.steer(budget_edit(task, patience=1))
+        gate.touch()
+        await running
+        assert len(runner.trials) == 2
+        assert runner.notices[-1] == "1 trials brought nothing better"
+
+    in_loop(scenario())
+
+
+def test_edits_count_from_the_next_trial_on(world: World) -> None:
+    async def scenario() -> None:
+        line, gate = held(world)
+        parameters = {"threads": [1, 2, 3, 4], "batch_size": {"type": "int", "low": 32, "high": 512, "log": True}}
+        runner = runner_for(world, world.task(trials=6, before=line, parameters=parameters))
+        running = asyncio.ensure_future(runner.run())
+        await until_async(lambda: runner.of(events.TrialStarted))
+        await runner.steer(ban_edit("threads", 1, 2))
+        await runner.steer(narrow_edit("batch_size", 64, 70))
+        await runner.steer(enqueue_edit({"threads": 4, "batch_size": 69}))
+        with pytest.raises(TaskError, match="leaves no value"):
+            await runner.steer(ban_edit("threads", 3, 4))
+        gate.touch()
+        await running
+        rest = [dict(trial.params) for trial in runner.trials[1:]]
+        assert rest[0] == {"threads": 4, "batch_size": 69}
+        assert len(rest) == 5
+        assert all(p["threads"] in (3, 4) and 64 <= p["batch_size"] <= 70 for p in rest)  # type: ignore[operator]
+        assert [e.edit.kind for e in runner.of(events.Steered)] == ["ban", "narrow", "enqueue"]
+        assert [e["kind"] for e in world.results()["edits"]] == ["ban", "narrow", "enqueue"]
+
+    in_loop(scenario())
+
+
+def test_edits_of_another_process_are_taken_before_the_next_trial(world: World) -> None:
+    async def scenario() -> None:
+        line, gate = held(world)
+        task = world.task(trials=1, before=line, parameters={"threads": [1, 2, 3]})
+        runner = runner_for(world, task)
+        running = asyncio.ensure_future(runner.run())
+        await until_async(lambda: runner.of(events.TrialStarted))
+        other = Study.view(task, task.space, runner.study.folder)
+        [first] = other.trials
+        left = next(value for value in (1, 2, 3) if value != first.params["threads"])
+        other.steer(pin_edit("threads", left))
+        other.steer(budget_edit(task, trials=9))
+        # One made here meanwhile counts after them.
+        with pytest.raises(TaskError, match="leaves no value"):
+            await runner.steer(ban_edit("threads", left))
+        gate.touch()
+        await running
+        assert [trial.params["threads"] for trial in runner.trials] == [first.params["threads"], left]
+        assert [e.edit.kind for e in runner.of(events.Steered)] == ["pin", "budget"]
+        assert runner.notices[-1] == "every configuration was tried"
+
+    in_loop(scenario())
+
+
+def test_a_grid_without_a_budget_is_tried_whole_whatever_is_enqueued_beside_it(world: World) -> None:
+    task = world.task(
+        strategy="grid",
+        parameters={"n": {"type": "int", "low": 1, "high": 8, "log": True}},
+        budget={"trials": None, "baseline": False},
+    )
+    study = open_study(task, world.folder)
+    for n in (3, 2, 2):
+        study.steer(enqueue_edit({"n": n}))
+    runner = Watched(task, study)
+    in_loop(runner.run())
+    assert [trial.params["n"] for trial in runner.trials] == [3, 2, 2, 1, 4, 8]
+    assert runner.notices[-1] == "every configuration was tried"
+    # With nothing left to try it does not even look for its benchmark.
+    world.bench.script.unlink()
+    again = runner_for(world, task)
+    in_loop(again.run())
+    assert len(again.trials) == 6
+    # Until an edit asks for more.
+    world.task()
+    study.steer(enqueue_edit({"n": 8}))
+    assert len(ran(world, task).trials) == 7
+
+
+def test_a_run_whose_edits_leave_nothing_together_ends_in_good_order(world: World) -> None:
+    task = world.task(trials=9, parameters={"threads": [1, 2], "x": {"type": "float", "low": 0, "high": 1}})
+    one, other = open_study(task, world.folder), open_study(task, world.folder)
+    one.steer(ban_edit("threads", 1))
+    other.steer(ban_edit("threads", 2))
+    runner = ran(world, task)
+    assert (runner.trials, runner.state) == ((), RunState.FINISHED)
+    one.take_edits()
+    one.steer(free_edit("threads"))
+    assert len(ran(world, task).trials) == 9
+
+
+def test_what_stop_takes_down_is_told_and_when_it_is_gone(world: World) -> None:
+    async def scenario() -> None:
+        runner = runner_for(world, world.task(trials=5, deploy={"parallel": 2}, before="sleep 600"))
+        running = asyncio.ensure_future(runner.run())
+        await until_async(lambda: len([e for e in runner.of(events.PhaseStarted) if e.phase == "benchmark"]) == 2)
+        await runner.stop()
+        await runner.stop()
+        await running
+        told = [text for text in runner.notices if "taking down" in text or "everything is gone" in text]
+        assert told[0] == "taking down the engines and benchmarks of trials 0, 1"
+        assert told[1].startswith("everything is gone, ")
+        assert told[1].endswith(" s after it was asked")
+        assert len(told) == 2
+
+    in_loop(scenario())
+
+
+def test_results_that_take_long_to_write_are_written_less_often_and_whole_at_the_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = runner_for(world, world.task(trials=4))
+    write, written = runner.study.folder.write_results, []
+
+    def slowly(results: dict[str, Any]) -> None:
+        time.sleep(0.3)
+        written.append(len(results["trials"]))
+        write(results)
+
+    monkeypatch.setattr(runner.study.folder, "write_results", slowly)
+    in_loop(runner.run())
+    assert written[0] == 0
+    assert written[-1] == 4
+    assert len(written) < 5
+    assert [trial["state"] for trial in world.results()["trials"]] == ["complete"] * 4
 
 
 # What goes wrong

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.parameters import Bool, Choice, Float, Int
+from autotune_nb.restriction import Restriction
 from autotune_nb.space import Rule, SearchSpace, point_key
 
 _PARAMETERS = st.fixed_dictionaries(
@@ -243,3 +244,85 @@ def test_rules_that_nobody_satisfies_name_the_culprit() -> None:
         SearchSpace.of(parameters, ["a < b", "b < a"])
     with pytest.raises(TaskError, match=r"no point keeps 'x > 2' \(\d+ tried\)"):
         SearchSpace.of({"x": Float(low=0, high=1)}, ["x > 2"])
+
+
+# What edits leave
+
+
+def restricted(space: SearchSpace, **changes: Any) -> SearchSpace:
+    """The space after what each parameter's restriction is turned into."""
+    return space.restricted({n: change(Restriction(n, space.parameters[n])) for n, change in changes.items()})
+
+
+@given(_PARAMETERS, _RULES, st.data())
+@settings(max_examples=40)
+def test_what_is_left_is_counted_and_walked_as_brute_force_does(
+    parameters: dict[str, Any], rules: list[str], data: st.DataObject
+) -> None:
+    whole = SearchSpace(parameters, tuple(Rule(text, list(parameters)) for text in rules))
+    banned = {name: data.draw(st.lists(st.sampled_from(list(p.grid())), max_size=2)) for name, p in parameters.items()}
+    low = data.draw(st.integers(0, 8))
+    space = restricted(
+        whole,
+        a=lambda r: r.with_banned(banned["a"]).with_range(low, None),
+        b=lambda r: r.with_banned(banned["b"]),
+        c=lambda r: r.with_banned(banned["c"]),
+        d=lambda r: r.with_only([True]),
+    )
+    left = [
+        point
+        for point in whole.grid()
+        if point["a"] >= low and point["d"] is True and all(point[n] not in banned[n] for n in ("a", "b", "c"))
+    ]
+    assert list(space.grid()) == left
+    assert space.num_allowed == space.num_points == len(left)
+    assert space.may_have_points() == space.may_have_points(of_grid=True) == bool(left)
+    rng = random.Random(0)
+    seen: set[str] = set()
+    while (point := space.random_point(rng, exclude=seen)) is not None:
+        assert space.broken_rule(point) is None
+        seen.add(point_key(point))
+    assert seen == {point_key(point) for point in left}
+
+
+def test_a_restriction_leaves_the_space_it_is_made_of_as_it_was() -> None:
+    whole = SearchSpace({"n": Int(low=1, high=16, log=True), "x": Float(low=0, high=1)})
+    space = restricted(whole, n=lambda r: r.with_range(3, 9), x=lambda r: r.with_only([0.5, 1]))
+    assert (space.num_points, whole.num_points) == (14, None)
+    assert [p["n"] for p in space.grid()] == [4, 4, 8, 8]
+    assert whole.restrictions == {}
+    assert whole.broken_rule({"n": 1, "x": 0.1}) is None
+
+
+def test_a_value_beside_its_step_is_checked_as_the_one_on_it() -> None:
+    whole = SearchSpace.of({"x": Float(low=0.1, high=0.9, step=0.1)}, ["x <= 0.3"])
+    assert whole.check({"x": 0.1 + 0.2}) == {"x": 0.3}
+    space = restricted(whole, x=lambda r: r.with_only([0.3]))
+    assert space.check({"x": 0.1 + 0.2}) == {"x": 0.3}
+
+
+def test_what_was_left_out_names_what_leaves_it_out() -> None:
+    space = restricted(SearchSpace({"n": Int(low=1, high=9)}), n=lambda r: r.with_banned([3]).with_range(2, None))
+    with pytest.raises(TaskError) as caught:
+        space.check({"n": 3})
+    assert str(caught.value) == "point.n: the study's edits left n narrowed from 2, without 3; free it first"
+    assert space.check({"n": 4}) == {"n": 4}
+
+
+def test_where_nothing_is_left_of_a_parameter_nothing_is_drawn() -> None:
+    space = restricted(
+        SearchSpace({"n": Choice(values=[1, 2]), "x": Float(low=0, high=1)}), n=lambda r: r.with_banned([1, 2])
+    )
+    rng = random.Random(0)
+    assert space.random_point(rng) is None
+    assert not space.may_have_points()
+    assert space.num_points == space.grid_size == 0
+    assert space.projected({"n": 1, "x": 0.5}, rng) == {"n": 1, "x": 0.5}
+
+
+def test_a_projection_draws_only_what_is_lost() -> None:
+    space = restricted(SearchSpace({"n": Int(low=1, high=9), "on": Bool()}), n=lambda r: r.with_range(8, None))
+    rng = random.Random(0)
+    assert space.projected({"n": 9, "on": True}, rng) == {"n": 9, "on": True}
+    assert {space.projected({"n": 1, "on": True}, rng)["n"] for _ in range(30)} == {8, 9}
+    assert all(space.projected({"n": 1, "on": False}, rng)["on"] is False for _ in range(5))

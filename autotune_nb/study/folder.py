@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import itertools
 import json
@@ -70,6 +72,8 @@ class StudyFolder:
             ) from None
         except OSError as error:
             raise StudyError(f"{self.path} cannot be locked: {error}") from None
+        # Of one that was killed.
+        self.forget_live()
         self.write(_OWNER, {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
 
     def release(self) -> None:
@@ -83,8 +87,18 @@ class StudyFolder:
         """Whether some process works on it now."""
         if self._lock.is_locked:
             return True
-        if not (self.path / _LOCK).exists():
+        try:
+            with (self.path / _LOCK).open("rb") as file:
+                # Shared: those who only ask do not take each other for the owner.
+                fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                return False
+        except (FileNotFoundError, NotADirectoryError):
             return False
+        except OSError as error:
+            return error.errno != errno.ENOSYS or self._busy_without_flock()
+
+    def _busy_without_flock(self) -> bool:
+        """``busy`` where the file system knows no such lock, and the lock is a file that is there or not."""
         probe = filelock.FileLock(self.path / _LOCK, thread_local=False)
         try:
             probe.acquire(timeout=0)
@@ -206,15 +220,21 @@ class StudyFolder:
     @property
     def stamp(self) -> tuple[int, ...]:
         """Changes whenever the study's own files do."""
-        files = (self.path / _RESULTS, self.database, self.path / _TASK)
-        return tuple(file.stat().st_mtime_ns if file.exists() else 0 for file in files)
+        found: list[int] = []
+        for file in (self.path / _RESULTS, self.database, self.path / _TASK):
+            with contextlib.suppress(OSError):
+                now = file.stat()
+                # Two writes within one step of the clock are two files.
+                found += (now.st_mtime_ns, now.st_ino, now.st_size)
+        return tuple(found)
 
     @property
     def results_are_current(self) -> bool:
         """Whether ``results.json`` has all that the folder's own database has."""
         try:
             written = (self.path / _RESULTS).stat().st_mtime_ns
-            return written >= self.database.stat().st_mtime_ns
+            # File systems count time in steps of milliseconds: of one step it is not known which came last.
+            return written > self.database.stat().st_mtime_ns
         except OSError:
             return False
 

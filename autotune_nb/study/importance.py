@@ -47,8 +47,10 @@ def importances(trials: Sequence[Trial], space: SearchSpace, objective: Objectiv
         warnings.simplefilter("ignore")
         study.add_trials(frozen)
         try:
-            found = optuna.importance.get_param_importances(study, evaluator=evaluator)
+            found = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
         except (ValueError, RuntimeError):
             # Every trial is among the best where all of them are equal.
             return {}
-    return {name: value for name, value in found.items() if value == value}
+    found = {name: value for name, value in found.items() if value == value}
+    total = sum(found.values())
+    return {name: value / total for name, value in found.items()} if total > 0 else {}

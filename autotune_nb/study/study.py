@@ -212,13 +212,13 @@ class Study:
         self._steered(steering)
 
     def take_edits(self) -> list[Edit]:
-        """The edits that other processes have made since; they count from now on."""
+        """The edits that other processes have made since, the earliest first; they count from now on."""
         known = {edit.id for edit in self.steering.edits}
         with storage_errors():
             new = [edit for edit in read_edits(self._study) if edit.id not in known]
         if new:
             self._steered(Steering(self.task, self.steering.whole, (*self.steering.edits, *new)))
-        return new
+        return [edit for edit in self.steering.edits if edit.id not in known]
 
     def _steered(self, steering: Steering) -> None:
         self.steering = steering

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import json
 import os
 import signal
@@ -19,8 +20,10 @@ import optuna
 import pytest
 
 from autotune_nb.errors import StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError
+from autotune_nb.steering import ban_edit
 from autotune_nb.study import Study, StudyFolder
 from autotune_nb.study.folder import redact
+from autotune_nb.task import Task
 from tests.stubs import open_study, package_env, text_below
 
 OWNER = """
@@ -357,3 +360,114 @@ def test_a_copied_folder_marks_its_own_processes(folder: StudyFolder, tmp_path: 
 )
 def test_no_form_of_a_password_is_kept(url: str) -> None:
     assert "SECRET" not in redact(url)
+
+
+# What others see of it
+
+
+def test_those_who_only_look_never_take_each_other_for_an_owner(folder: StudyFolder) -> None:
+    folder.acquire()
+    folder.release()
+    seen: list[bool] = []
+
+    def look() -> None:
+        own = StudyFolder(folder.path)
+        seen.extend(own.busy for _ in range(300))
+
+    lookers = [threading.Thread(target=look) for _ in range(3)]
+    for looker in lookers:
+        looker.start()
+    for looker in lookers:
+        looker.join()
+    assert len(seen) == 900
+    assert not any(seen)
+
+
+def test_what_runs_is_told_and_forgotten_and_a_torn_note_is_none(folder: StudyFolder) -> None:
+    assert folder.read_live() is None
+    folder.write_live({"state": "running", "running": [], "notices": [[1.0, "ünïcode"]]})
+    assert folder.read_live() == {"state": "running", "running": [], "notices": [[1.0, "ünïcode"]]}
+    for torn in ('{"state": "run', "", "[]", "\x00"):
+        (folder.path / "live.json").write_text(torn)
+        assert folder.read_live() is None
+    folder.forget_live()
+    folder.forget_live()
+    assert folder.read_live() is None
+    assert not (folder.path / "live.json").exists()
+
+
+def test_what_a_killed_process_told_is_forgotten_by_the_next_one(folder: StudyFolder) -> None:
+    folder.write_live({"state": "running", "running": [{"number": 3}], "notices": []})
+    folder.acquire()
+    assert folder.read_live() is None
+    folder.release()
+
+
+def test_the_results_are_current_until_the_database_is_written_again(make_task: Any, folder: StudyFolder) -> None:
+    assert not folder.results_are_current
+    study = open_study(make_task(), folder)
+    assert not folder.results_are_current
+    folder.write_results(study.results(state="finished", elapsed_s=1, command=None))
+    kept = folder.database.stat().st_mtime_ns
+    for since, current in ((1, True), (0, False), (-1, False)):
+        # Of one step of the file system's clock it is not known which came last.
+        os.utime(folder.path / "results.json", ns=(kept + since, kept + since))
+        assert folder.results_are_current is current
+    study.close()
+
+
+def test_every_write_of_the_study_changes_its_stamp(make_task: Any, folder: StudyFolder) -> None:
+    study = open_study(make_task(), folder)
+    stamps = [folder.stamp]
+    for number in range(5):
+        # As fast as it goes: many within one step of the file system's clock.
+        folder.write_results(study.results(state="running", elapsed_s=number, command=None))
+        stamps.append(folder.stamp)
+    folder.forget_task()
+    stamps.append(folder.stamp)
+    assert all(one != other for one, other in itertools.pairwise(stamps))
+    assert folder.stamp == stamps[-1]
+
+
+@pytest.mark.parametrize(
+    "request_params",
+    [
+        {"trials": []},
+        {"x": '"trials": []', "y": [{"trials": []}]},
+        {'"trials": [\n': "\u2028\\"},
+        {"messages": 'a "quoted"\ttab, \x1b[31m and "trials": [\n{"number": 0}\n]'},
+    ],
+)
+@pytest.mark.parametrize("asked", [0, 3])
+def test_the_results_are_whole_json_whatever_the_task_says(
+    make_task: Any, folder: StudyFolder, request_params: dict[str, Any], asked: int
+) -> None:
+    workload = {"scenarios": ["D(16,8)"], "concurrency": [1], "request_params": request_params}
+    task = make_task(workload=workload, description='"trials": []', budget={"baseline": False})
+    study = open_study(task, folder)
+    for _ in range(asked):
+        study.ask()
+    study.steer(ban_edit("threads", 1))
+    results = study.results(state="running", elapsed_s=1.5, command='say "trials": [')
+    folder.write_results(results)
+    assert folder.read("results.json") == results
+    text = (folder.path / "results.json").read_text(encoding="utf-8")
+    # A line a trial, so that thousands of them are written quickly and can be compared.
+    assert sum(line.startswith('{"number": ') for line in text.split("\n")) == asked
+    assert Task.parse(results["task"]) == task
+
+
+def test_a_full_disk_leaves_the_old_results(
+    make_task: Any, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = open_study(make_task(), folder).results(state="running", elapsed_s=1, command=None)
+    folder.write_results(results)
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    with monkeypatch.context() as patch, pytest.raises(StudyError, match="No space left"):
+        patch.setattr(Path, "replace", full)
+        folder.write_results({**results, "state": "finished"})
+    assert folder.read("results.json") == results
+    assert not [file for file in folder.path.iterdir() if file.name.startswith(".results")]

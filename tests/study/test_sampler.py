@@ -10,8 +10,9 @@ import pytest
 
 from autotune_nb.errors import SetupError
 from autotune_nb.space import SearchSpace, point_key
+from autotune_nb.steering import Edit, ban_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
 from autotune_nb.study import Study
-from autotune_nb.study._sampler import distributions, encode
+from autotune_nb.study._sampler import decode, distributions, encode
 from autotune_nb.task import SAMPLERS, Strategy, Task
 from autotune_nb.trial import Trial, TrialState
 from tests.stubs import open_study
@@ -129,3 +130,92 @@ def test_a_samplers_options_reach_it(make_task: Any) -> None:
 
     sampler = base_sampler(Strategy(sampler="nsgaii", options={"population_size": 7}))
     assert sampler._population_size == 7  # type: ignore[attr-defined]
+
+
+# Edits
+
+
+@pytest.mark.parametrize("name", BUILDABLE)
+def test_a_sampler_keeps_to_what_edits_leave_and_goes_on_after_they_are_freed(
+    make_task: Any, tmp_path: Path, name: str
+) -> None:
+    task = make_task(**MIXED, strategy={"sampler": name, "seed": 3}, budget={"baseline": False})
+    study = open_study(task, tmp_path)
+    work(study, 4)
+    for edit in (
+        narrow_edit("a", 2, 5),
+        narrow_edit("g", 0.5, 2.0),
+        ban_edit("b", 5, 8),
+        narrow_edit("c", values=[None, {"k": 1}]),
+        pin_edit("d", False),
+    ):
+        study.steer(edit)
+    # The same, whoever goes on.
+    steered = work(study, 4) + work(open_study(task, tmp_path), 4)
+    for trial in steered:
+        p = dict(trial.params)
+        assert 2 <= p["a"] <= 5
+        assert 0.5 <= p["g"] <= 2.0
+        assert p["b"] not in (5, 8)
+        assert p["c"] in (None, {"k": 1})
+        assert p["d"] is False
+    study = open_study(task, tmp_path)
+    study.steer(enqueue_edit({**dict(steered[0].params), "g": 1.5}))
+    study.steer(pin_edit("g", 3))
+    pinned = work(study, 3)
+    assert {trial.params["g"] for trial in pinned} == {3.0}
+    study.steer(free_edit("g"))
+    after = work(study, 2)
+    assert after[0].params["g"] == 1.5
+    assert_allowed(task, list(open_study(task, tmp_path).trials))
+    for column in ("a", "b", "c", "d", "f"):
+        study.steer(free_edit(column))
+    assert_allowed(task, [*study.trials, *work(study, 2)])
+
+
+def test_edits_do_not_change_what_was_asked_before_them(make_task: Any, tmp_path: Path) -> None:
+    def points(name: str, *edits: Edit) -> list[str]:
+        task = make_task(**MIXED, strategy={"sampler": "tpe", "seed": 1}, budget={"baseline": False})
+        study = open_study(task, tmp_path / name)
+        told = [point_key(t.params) for t in work(study, 3)]
+        for edit in edits:
+            study.steer(edit)
+        return [*told, *(point_key(t.params) for t in work(study, 3))]
+
+    plain, again = points("a"), points("b", ban_edit("c", "x"), free_edit("c"))
+    assert plain == again
+
+
+def test_what_is_enqueued_asks_no_sampler(make_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = make_task(parameters={"threads": [1, 2, 3]}, strategy="random", budget={"baseline": False})
+    study = open_study(task, tmp_path)
+    study.steer(enqueue_edit({"threads": 2}))
+    sampler = study._study.sampler
+
+    def refuse(*_: Any) -> Any:
+        raise AssertionError("it was asked")
+
+    monkeypatch.setattr(sampler, "_propose", refuse)
+    assert asked(study).params == {"threads": 2}
+
+
+def test_the_sampler_still_chooses_what_an_edit_leaves_open(
+    make_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(**{**MIXED, "rules": []}, strategy="tpe", budget={"baseline": False})
+    study = open_study(task, tmp_path)
+    study.steer(pin_edit("g", 2))
+    sampler: Any = study._study.sampler
+    proposed: list[dict[str, Any]] = []
+    propose = sampler._propose
+
+    def kept(*args: Any) -> dict[str, Any]:
+        proposed.append(propose(*args))
+        return proposed[-1]
+
+    monkeypatch.setattr(sampler, "_propose", kept)
+    trials = work(study, 6)
+    # Its first proposal is taken, but for what is pinned.
+    assert len(proposed) == 6
+    for trial, proposal in zip(trials, proposed, strict=True):
+        assert {**decode(task.space, proposal), "g": 2.0} == dict(trial.params)

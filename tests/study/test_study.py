@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any
 
 import optuna
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.engines.registry import engine_for, space_for
@@ -25,12 +28,14 @@ from autotune_nb.errors import (
 from autotune_nb.measurement import Level, Measurement
 from autotune_nb.score import Score
 from autotune_nb.space import point_key
-from autotune_nb.steering import enqueue_edit
-from autotune_nb.study import Study, StudyFolder
+from autotune_nb.steering import Edit, ban_edit, budget_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
+from autotune_nb.study import Study, StudyFolder, trial_from_results
+from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler
 from autotune_nb.study.study import MAX_ATTEMPTS
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
 from tests.stubs import open_study
+from tests.test_steering import GRID, MIXED, Plainly, edits, task_of, value_of
 
 FIGURE = "output_tokens_per_s"
 
@@ -410,3 +415,442 @@ def test_a_sampler_option_that_optuna_does_not_take_names_the_field(make_task: A
     with pytest.raises((TaskError, SetupError), match=r"strategy\.options"):
         open_study(task, tmp_path)
     assert not (tmp_path / "study.json").exists()
+
+
+# Steering
+
+
+class Kept:
+    """A study in memory, reopened as often as a test likes."""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        self._kept = optuna.create_study(direction=task.goal.direction)
+        self._kept.set_user_attr("autotune_nb_id", "kept")
+        self.study = self.open()
+
+    def open(self) -> Study:
+        """As another process sees it."""
+        # Nothing is written: the folder stands for its name.
+        study = Study(self.task, self.task.space, StudyFolder("/nowhere"), self._kept)
+        sampler = base_sampler(self.task.strategy, self.task.num_trials)
+        self._kept.sampler = AllowedPointsSampler(sampler, lambda: study.space, study._tried, self.task.strategy.seed)
+        self.study = study
+        study.settle()
+        return study
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.mark.parametrize("sampler", ["random", "tpe", "grid"])
+@given(data=st.data())
+@settings(max_examples=25)
+def test_whatever_edits_are_accepted_hold_for_every_trial_asked_afterwards(sampler: str, data: st.DataObject) -> None:
+    mixed = GRID if sampler == "grid" else data.draw(st.sampled_from([GRID, MIXED]))
+    kept = Kept(task_of(**mixed, strategy={"sampler": sampler, "seed": data.draw(st.integers(0, 9))}))
+    accepted: list[Edit] = []
+    enqueued: list[Edit] = []
+    space = kept.task.space
+    point = st.fixed_dictionaries({name: value_of(p) for name, p in space.parameters.items()})
+    for _ in range(data.draw(st.integers(3, 10))):
+        study = kept.study
+        step = data.draw(st.sampled_from(["ask", "ask", "edit", "edit", "enqueue", "reopen", "killed"]))
+        if step == "reopen":
+            kept.open()
+        elif step in ("edit", "enqueue"):
+            edit = data.draw(edits(space)) if step == "edit" else enqueue_edit(data.draw(point))
+            before = (study.steering.edits, dict(study._study.user_attrs))
+            # Made here, or by another process.
+            where = data.draw(st.sampled_from([study, Study(kept.task, space, study.folder, study._study)]))
+            try:
+                where.steer(edit)
+            except TaskError:
+                assert (study.steering.edits, dict(study._study.user_attrs)) == before
+                continue
+            assert [e.id for e in study.take_edits()] == ([] if where is study else [edit.id])
+            assert study.steering.edits[-1].id == edit.id
+            (accepted if step == "edit" else enqueued).append(edit)
+        elif step == "killed":
+            killed(study, data.draw(st.integers(0, 6)))
+            kept.open()
+        else:
+            plainly = Plainly(accepted)
+            again = [
+                t for t in study.trials if t.state is TrialState.INTERRUPTED and plainly.allows_all(dict(t.params))
+            ]
+            ready = [e for e in waiting(study, enqueued) if plainly.allows_all(dict(e.params or {}))]
+            tried = {point_key(t.params) for t in study.trials if t.state is not TrialState.STOPPED}
+            trial = study.ask()
+            if trial is None:
+                assert not again
+                assert not ready
+                continue
+            params = dict(trial.params)
+            assert plainly.allows_all(params), params
+            assert space.check(params) == params
+            if again:
+                assert trial.number == again[0].number
+            elif ready:
+                assert params == ready[0].params
+            else:
+                assert point_key(params) not in tried
+            how = data.draw(st.sampled_from(["complete", "complete", "failed", "stopped", "killed"]))
+            if how == "killed":
+                kept.open()
+            elif how == "stopped":
+                study.tell(trial.with_(state=TrialState.STOPPED))
+            else:
+                study.tell(completed(trial, 1.0) if how == "complete" else failed(trial))
+    # Everything that was enqueued is tried in the end, each once.
+    for name in space.parameters:
+        kept.study.steer(free_edit(name))
+    while kept.study.queue or any(t.state is TrialState.INTERRUPTED for t in kept.study.trials):
+        kept.study.tell(completed(asked(kept.study), 1.0))
+    assert waiting(kept.study, enqueued) == []
+    done = [
+        kept.study._enqueued[t.number]
+        for t in kept.study.trials
+        if t.number in kept.study._enqueued and t.state.finished
+    ]
+    assert sorted(done) == sorted(edit.id for edit in enqueued)
+    assert [t.params for t in kept.open().trials] == [t.params for t in kept.study.trials]
+
+
+def waiting(study: Study, enqueued: list[Edit]) -> list[Edit]:
+    """Those whose configuration no trial has or had, unless it was stopped."""
+    stopped = {t.number for t in study.trials if t.state is TrialState.STOPPED}
+    frozen = study._study.get_trials(deepcopy=False)
+    begun = {t.user_attrs.get("enqueued") for t in frozen if t.number not in stopped}
+    left = [edit for edit in enqueued if edit.id not in begun]
+    assert [dict(edit.params or {}) for edit in left] == study.queue
+    return left
+
+
+def killed(study: Study, after: int) -> None:
+    """The process ends in the middle of asking, after so many things were written."""
+    storage = study._study._storage
+    left = after
+
+    def dying(name: str) -> Callable[..., Any]:
+        real = getattr(storage, name)
+
+        def write(*args: Any, **kwargs: Any) -> Any:
+            nonlocal left
+            if left == 0:
+                raise Killed
+            left -= 1
+            return real(*args, **kwargs)
+
+        return write
+
+    writing = ["create_new_trial", "set_trial_param", "set_trial_state_values", "set_trial_user_attr"]
+    with pytest.MonkeyPatch.context() as patch:
+        for name in writing:
+            patch.setattr(storage, name, dying(name))
+        try:
+            study.ask()
+        except Killed:
+            return
+
+
+def rest(study: Study) -> list[dict[str, Any]]:
+    """What it still asks for, until it has nothing left."""
+    points = []
+    while (trial := study.ask()) is not None:
+        points.append(dict(study.tell(completed(trial, 1.0)).params))
+        assert len(points) < 200, "it never ends"
+    assert study.exhausted
+    return points
+
+
+def test_what_is_enqueued_comes_first_each_once_in_its_order_also_after_a_kill(make_task: Any, tmp_path: Path) -> None:
+    task = make_task(budget={"baseline": False})
+    study = open_study(task, tmp_path)
+    points = [{"threads": 1 + n % 2, "batch_size": 64 + n} for n in range(4)]
+    for point in points:
+        study.steer(enqueue_edit(point))
+    assert study.queue == points
+    first = study.tell(completed(asked(study), 1.0))
+    asked(study)
+    # Killed while it tried the second one.
+    again = open_study(task, tmp_path)
+    again.settle()
+    assert again.queue == points[2:]
+    seen = [dict(again.tell(completed(asked(again), 1.0)).params) for _ in range(3)]
+    assert [dict(first.params), *seen] == points
+    assert again.queue == []
+    assert dict(asked(again).params) not in points
+
+
+@pytest.mark.parametrize("written", range(6))
+def test_what_is_enqueued_is_not_lost_where_the_process_ends_in_the_middle_of_asking(
+    written: int, make_task: Any
+) -> None:
+    kept = Kept(make_task(budget={"baseline": False}))
+    points = [{"threads": 1, "batch_size": 77}, {"threads": 2, "batch_size": 78}]
+    for point in points:
+        kept.study.steer(enqueue_edit(point))
+    killed(kept.study, written)
+    study = kept.open()
+    seen = [dict(study.tell(completed(asked(study), 1.0)).params) for _ in range(3)]
+    assert seen[:2] == points
+    assert seen[2] not in points
+
+
+def test_what_is_enqueued_comes_again_where_its_trial_was_stopped(make_task: Any, tmp_path: Path) -> None:
+    task = make_task(budget={"baseline": False})
+    study = open_study(task, tmp_path)
+    study.steer(enqueue_edit({"threads": 2, "batch_size": 77}))
+    study.tell(asked(study).with_(state=TrialState.STOPPED))
+    again = open_study(task, tmp_path)
+    again.settle()
+    assert again.queue == [{"threads": 2, "batch_size": 77}]
+    trial = again.tell(completed(asked(again), 1.0))
+    assert (trial.number, dict(trial.params)) == (1, {"threads": 2, "batch_size": 77})
+    assert again.queue == open_study(task, tmp_path).queue == []
+
+
+def test_what_is_enqueued_is_skipped_while_a_later_edit_forbids_it(make_task: Any, tmp_path: Path) -> None:
+    study = open_study(make_task(budget={"baseline": False}), tmp_path)
+    study.steer(enqueue_edit({"threads": 1, "batch_size": 77}))
+    study.steer(enqueue_edit({"threads": 2, "batch_size": 78}))
+    study.steer(ban_edit("threads", 1))
+    assert dict(asked(study).params) == {"threads": 2, "batch_size": 78}
+    assert asked(study).params["threads"] == 2
+    assert study.queue == [{"threads": 1, "batch_size": 77}]
+    study.steer(free_edit("threads"))
+    assert dict(asked(study).params) == {"threads": 1, "batch_size": 77}
+    assert study.queue == []
+
+
+def test_a_trial_that_was_interrupted_waits_while_an_edit_forbids_it(make_task: Any, tmp_path: Path) -> None:
+    task = make_task(budget={"baseline": False})
+    study = open_study(task, tmp_path)
+    study.steer(enqueue_edit({"threads": 1, "batch_size": 77}))
+    asked(study)
+    again = open_study(task, tmp_path)
+    again.steer(ban_edit("threads", 1))
+    assert again.settle() == ["trial 0 was interrupted and waits: an edit leaves it out"]
+    other = asked(again)
+    assert (other.number, other.params["threads"]) == (1, 2)
+    again.steer(free_edit("threads"))
+    back = asked(again)
+    assert (back.number, dict(back.params), back.attempts) == (0, {"threads": 1, "batch_size": 77}, 2)
+
+
+def test_a_baseline_is_measured_whatever_is_pinned(make_task: Any, tmp_path: Path) -> None:
+    task = make_task()
+    study = open_study(task, tmp_path)
+    study.steer(pin_edit("threads", 2))
+    assert asked(study).baseline
+    again = open_study(task, tmp_path)
+    again.settle()
+    assert asked(again).baseline
+    assert asked(again).params["threads"] == 2
+
+
+@pytest.mark.parametrize("sampler", ["grid", "tpe", "random"])
+def test_a_small_space_with_edits_is_tried_exactly_as_far_as_it_is_left(
+    sampler: str, make_task: Any, tmp_path: Path
+) -> None:
+    parameters = {"threads": [1, 2, 3], "parallel": [1, 2, 4], "on": {"type": "bool"}}
+    task = make_task(parameters=parameters, rules=["threads <= parallel"], strategy=sampler, budget={"baseline": False})
+    study = open_study(task, tmp_path)
+    # Two that are tried before an edit takes them out, and one that stays.
+    for point in ({"threads": 1, "parallel": 1, "on": True}, {"threads": 1, "parallel": 4, "on": False}):
+        study.steer(enqueue_edit(point))
+        study.tell(completed(asked(study), 1.0))
+    study.steer(ban_edit("parallel", 1))
+    study.steer(pin_edit("on", True))
+    wanted = [{"threads": t, "parallel": p, "on": True} for t, p in ((1, 2), (1, 4), (2, 2), (2, 4), (3, 4))]
+    points = rest(study)
+    assert sorted(map(point_key, points)) == sorted(map(point_key, wanted))
+    # Freed, the rest of the space is tried too.
+    study.steer(free_edit("on"))
+    study.steer(free_edit("parallel"))
+    more = rest(study)
+    assert len(more) == 12 - 5 - 2
+    assert len({point_key(t.params) for t in study.trials}) == 12
+
+
+def test_a_grid_with_edits_goes_on_in_its_order(small_grid: Any, tmp_path: Path) -> None:
+    study = open_study(small_grid(), tmp_path)
+    study.tell(completed(asked(study), 1.0))
+    study.steer(enqueue_edit({"threads": 2, "parallel": 4}))
+    study.steer(ban_edit("parallel", 2))
+    assert rest(study) == [{"threads": 2, "parallel": 4}, {"threads": 1, "parallel": 4}]
+    study.steer(free_edit("parallel"))
+    assert rest(study) == [{"threads": 1, "parallel": 2}, {"threads": 2, "parallel": 2}]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random"])
+def test_an_endless_space_that_is_pinned_to_a_few_points_ends(sampler: str, make_task: Any, tmp_path: Path) -> None:
+    parameters = {"threads": [1, 2], "x": {"type": "float", "low": 0, "high": 1}, "n": {"low": 1, "high": 2**40}}
+    study = open_study(make_task(parameters=parameters, strategy=sampler, budget={"baseline": False}), tmp_path)
+    study.tell(completed(asked(study), 1.0))
+    assert not study.exhausted
+    # A whole number, as a person writes it.
+    study.steer(pin_edit("x", 1))
+    study.steer(narrow_edit("n", 5, 6.5))
+    points = rest(study)
+    assert sorted((p["threads"], p["n"]) for p in points) == [(1, 5), (1, 6), (2, 5), (2, 6)]
+    assert {type(p["x"]) for p in points} == {float}
+
+
+@pytest.mark.parametrize("parameters", [{"threads": [1, 2]}, {"threads": [1, 2], "x": {"low": 0.0, "high": 1.0}}])
+@pytest.mark.parametrize("sampler", ["tpe", "grid"])
+def test_edits_of_two_processes_that_leave_nothing_together_end_the_study_in_good_order(
+    parameters: dict[str, Any], sampler: str, make_task: Any, tmp_path: Path
+) -> None:
+    if sampler == "grid" and len(parameters) > 1:
+        parameters = {**parameters, "x": {"low": 0.0, "high": 1.0, "step": 0.5}}
+    task = make_task(parameters=parameters, strategy=sampler, budget={"baseline": False})
+    one, other = open_study(task, tmp_path), open_study(task, tmp_path)
+    one.steer(ban_edit("threads", 1))
+    other.steer(ban_edit("threads", 2))
+    assert len(one.take_edits()) == len(other.take_edits()) == 1
+    assert one.ask() is None
+    assert one.exhausted
+    one.steer(free_edit("threads"))
+    assert not one.exhausted
+    assert one.ask() is not None
+
+
+def test_edits_that_break_a_rule_together_end_an_endless_study(make_task: Any, tmp_path: Path) -> None:
+    parameters = {"a": {"low": 0.0, "high": 1.0}, "b": {"low": 0.0, "high": 1.0}}
+    task = make_task(parameters=parameters, rules=["a <= b"], budget={"baseline": False})
+    one, other = open_study(task, tmp_path), open_study(task, tmp_path)
+    one.steer(narrow_edit("a", 0.8))
+    other.steer(narrow_edit("b", high=0.2))
+    one.take_edits()
+    assert one.ask() is None
+
+
+def test_an_edit_that_is_refused_changes_nothing(make_task: Any, tmp_path: Path) -> None:
+    task = make_task()
+    study = open_study(task, tmp_path)
+    study.steer(ban_edit("threads", 1))
+    before = dict(study._study.user_attrs)
+    for edit in (ban_edit("threads", 2), ban_edit("thread", 1), enqueue_edit({"threads": 1, "batch_size": 64})):
+        with pytest.raises(TaskError):
+            study.steer(edit)
+    assert dict(study._study.user_attrs) == before
+    assert [e.text for e in study.steering.edits] == ["ban threads = 1"]
+
+
+def test_an_edit_that_cannot_be_kept_does_not_count(
+    make_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = open_study(make_task(), tmp_path)
+
+    def full(*_: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch, pytest.raises(StudyError, match="No space left"):
+        patch.setattr(study._study, "set_user_attr", full)
+        study.steer(ban_edit("threads", 1))
+    assert study.steering.edits == ()
+
+
+def test_the_edits_of_every_process_are_kept_and_taken_by_the_others(make_task: Any, tmp_path: Path) -> None:
+    task = make_task(budget={"baseline": False, "trials": 5})
+    one, other = open_study(task, tmp_path), open_study(task, tmp_path)
+    one.steer(ban_edit("threads", 1))
+    assert other.take_edits() == list(one.steering.edits)
+    assert other.take_edits() == []
+    other.steer(budget_edit(task, trials=9))
+    assert [e.text for e in one.take_edits()] == ["budget: trials 9"]
+    assert one.steering.num_trials == 9
+    again = open_study(task, tmp_path)
+    assert again.steering.edits == one.steering.edits == other.steering.edits
+    assert asked(again).params["threads"] == 2
+
+
+def test_a_fingerprint_is_kept_once_however_many_trials_have_it(make_task: Any, tmp_path: Path) -> None:
+    task = make_task(budget={"baseline": False})
+    study = open_study(task, tmp_path)
+    shared = {"host": "here", "cpu": "x" * 500}
+    told = [study.tell(completed(asked(study), 1.0).with_(fingerprint=dict(shared))) for _ in range(3)]
+    told.append(study.tell(completed(asked(study), 1.0).with_(fingerprint={"host": "elsewhere"})))
+    told.append(study.tell(failed(asked(study))))
+    text = json.dumps([dict(study._study.user_attrs), [t.user_attrs for t in study._study.get_trials()]])
+    assert text.count("x" * 500) == 1
+    assert open_study(task, tmp_path).trials == tuple(told)
+    # Another process's is found where its trial is.
+    view = Study.view(task, task.space, StudyFolder(tmp_path))
+    late = study.tell(completed(asked(study), 1.0).with_(fingerprint={"host": "late"}))
+    view.reload()
+    assert view.trials[-1] == late
+
+
+def test_a_record_that_holds_its_fingerprint_itself_is_in_the_results_as_any_other(
+    make_task: Any, tmp_path: Path
+) -> None:
+    task = make_task(budget={"baseline": False})
+    study = open_study(task, tmp_path)
+    trial = study.tell(completed(asked(study), 1.0))
+    # As an earlier version kept it.
+    frozen = study._study.get_trials()[0]
+    storage = study._study._storage
+    record = {**frozen.user_attrs["record"], "fingerprint": {"host": "old"}}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(storage._backend), "check_trial_is_updatable", lambda *_: None)  # type: ignore[attr-defined]
+        storage._backend.set_trial_user_attr(frozen._trial_id, "record", record)  # type: ignore[attr-defined]
+    again = open_study(task, tmp_path)
+    assert again.trials == (trial.with_(fingerprint={"host": "old"}),)
+    results = again.results(state="finished", elapsed_s=1.0, command=None)
+    assert trial_from_results(results["trials"][0], results["fingerprints"]) == again.trials[0]
+
+
+@given(data=st.data())
+@settings(max_examples=30)
+def test_a_trial_out_of_the_results_equals_the_one_that_was_told(data: st.DataObject) -> None:
+    kept = Kept(task_of(**MIXED))
+    study = kept.study
+    number = st.floats(0, 1e6, allow_nan=False)
+    for _ in range(data.draw(st.integers(1, 3))):
+        trial = asked(study)
+        how = data.draw(st.sampled_from(["complete", "failed", "stopped", "running"]))
+        if how == "running":
+            continue
+        levels = [Level("D(16,8)", 1), Level("D(16,8)", 2), Level("D(16,8)", 1, 4)]
+        measured = tuple(
+            Measurement(level, data.draw(number), 9, 8, 1, {FIGURE: data.draw(number)}, ("because",))
+            for level in levels[: data.draw(st.integers(0, 3))]
+        )
+        level = data.draw(st.sampled_from([None, *(m.level for m in measured)]))
+        text = st.text(st.characters(codec="utf-8", exclude_characters="\x00"), max_size=9)
+        trial = trial.with_(
+            measurements=measured,
+            seconds={"deploy": round(data.draw(number), 3)},
+            command=tuple(data.draw(st.lists(text, max_size=3))),
+            fingerprint=data.draw(st.dictionaries(text, st.integers() | text | st.none(), max_size=2)),
+        )
+        if how == "complete":
+            score = Score({FIGURE: data.draw(number)}, {"ttft_p99_s <= 0.5": data.draw(number)}, level)
+            trial = trial.with_(state=TrialState.COMPLETE, score=score)
+        elif how == "failed":
+            failure = Failure(FailureKind.CRASH, "deploy", data.draw(text), (data.draw(text),), data.draw(text))
+            trial = trial.with_(state=TrialState.FAILED, failure=failure)
+        else:
+            trial = trial.with_(state=TrialState.STOPPED)
+        study.tell(trial)
+    study.mark_interrupted()
+    results = json.loads(json.dumps(study.results(state="stopped", elapsed_s=1.0, command=None)))
+    read = tuple(trial_from_results(one, results["fingerprints"]) for one in results["trials"])
+    assert read == study.trials
+    assert kept.open().trials == read
+
+
+def test_the_results_say_which_trial_tries_what_was_enqueued(make_task: Any, tmp_path: Path) -> None:
+    study = open_study(make_task(budget={"baseline": False}), tmp_path)
+    study.steer(enqueue_edit({"threads": 2, "batch_size": 77}))
+    study.steer(enqueue_edit({"threads": 2, "batch_size": 77}))
+    study.steer(ban_edit("threads", 1))
+    study.tell(completed(asked(study), 1.0))
+    told = study.results(state="running", elapsed_s=1.0, command=None)["edits"]
+    assert [edit.get("trial") for edit in told] == [0, None, None]
+    assert [edit["text"] for edit in told] == [edit.text for edit in study.steering.edits]
+    assert [Edit.from_dict(edit) for edit in told] == list(study.steering.edits)

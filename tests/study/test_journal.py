@@ -1,0 +1,103 @@
+"""What a study keeps besides its trials: edits and fingerprints, entries of their own."""
+
+from __future__ import annotations
+
+import multiprocessing
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune_nb.steering import Edit, ban_edit, budget_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
+from autotune_nb.study._journal import (
+    fingerprint_key,
+    read_edits,
+    read_fingerprints,
+    write_edit,
+    write_fingerprint,
+)
+from tests.stubs import open_study
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(), inner, max_size=2),
+    max_leaves=5,
+)
+
+
+@pytest.fixture
+def kept() -> optuna.Study:
+    return optuna.create_study()
+
+
+def test_every_kind_of_an_edit_comes_back_equal(kept: optuna.Study, make_task: Any) -> None:
+    made = [
+        enqueue_edit({"threads": 1, "x": None, "y": {"k": [1, "ü"]}}),
+        ban_edit("threads", 1, None, {"k": 1}),
+        pin_edit("threads", [1, 2]),
+        narrow_edit("batch_size", 0, 0.5),
+        narrow_edit("batch_size", values=["a", False]),
+        free_edit("threads"),
+        budget_edit(make_task(), trials=None, minutes=1.5),
+    ]
+    for edit in made:
+        write_edit(kept, edit)
+    assert {edit.id: edit for edit in read_edits(kept)} == {edit.id: edit for edit in made}
+    # Other entries of the study are none.
+    kept.set_user_attr("task", {"name": "edit:"})
+    assert len(read_edits(kept)) == len(made)
+    assert read_fingerprints(kept) == {}
+
+
+def test_an_edit_that_is_written_twice_is_one(kept: optuna.Study) -> None:
+    edit = ban_edit("threads", 1)
+    write_edit(kept, edit)
+    write_edit(kept, edit)
+    assert read_edits(kept) == [edit]
+
+
+def test_what_a_later_version_adds_to_an_edit_is_left_out(kept: optuna.Study) -> None:
+    edit = ban_edit("threads", 1)
+    kept.set_user_attr(f"edit:{edit.id}", {**edit.to_dict(), "who": "somebody"})
+    assert read_edits(kept) == [edit]
+
+
+@given(st.dictionaries(st.text(), JSON, max_size=3))
+def test_a_fingerprint_is_kept_under_a_key_of_its_own(fingerprint: dict[str, Any]) -> None:
+    kept = optuna.create_study()
+    key = fingerprint_key(fingerprint)
+    assert bool(key) == bool(fingerprint)
+    assert fingerprint_key(dict(reversed(fingerprint.items()))) == key
+    assert fingerprint_key({**fingerprint, "one more": 1}) != key
+    write_fingerprint(kept, fingerprint)
+    write_fingerprint(kept, fingerprint)
+    assert read_fingerprints(kept) == {key: fingerprint}
+
+
+def _ban(folder: str, first: int, go: Any) -> None:
+    study = optuna.load_study(study_name=None, storage=f"sqlite:///{folder}/study.db")
+    go.wait(30)
+    for number in range(first, first + 10):
+        write_edit(study, Edit.from_dict(ban_edit("batch_size", number).to_dict()))
+
+
+def test_processes_that_write_at_once_lose_nothing(make_task: Any, tmp_path: Path) -> None:
+    study = open_study(make_task(), tmp_path)
+    context = multiprocessing.get_context("spawn")
+    go = context.Barrier(3)
+    writers = [context.Process(target=_ban, args=(str(tmp_path), 100 * n, go)) for n in (1, 2, 3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+        assert writer.exitcode == 0
+    wanted = {n + i for n in (100, 200, 300) for i in range(10)}
+    assert {edit.values[0] for edit in read_edits(study._study)} == wanted
+    assert len(study.take_edits()) == 30

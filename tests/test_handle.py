@@ -1,0 +1,195 @@
+"""What a handle answers and refuses, the same whether a run or an opened study stands behind it."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb import events
+from autotune_nb.errors import TaskError, UnknownNameError
+from autotune_nb.handle import UNCHANGED, Best, StudyHandle
+from autotune_nb.opened import OpenedStudy
+from autotune_nb.run import Run, live_run
+from autotune_nb.session import tune
+from autotune_nb.steering import Edit, EditKind
+from autotune_nb.task import Task
+from tests.stubs import World, open_study, until
+
+POINT = {"threads": 2, "batch_size": 77}
+
+
+@pytest.fixture
+def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
+    world = World(tmp_path, task_data)
+    yield world
+    run = live_run(world.folder)
+    if run is not None:
+        run.stop(now=True, wait_s=20)
+    until(world.nothing_left, within_s=5)
+
+
+@pytest.fixture(params=["run", "ended", "opened"])
+def handle(request: pytest.FixtureRequest, world: World) -> StudyHandle:
+    """A study of two parameters: worked on, ended, or only looked at."""
+    task = world.task(trials=1, before="" if request.param == "ended" else "sleep 600")
+    if request.param == "opened":
+        open_study(task, world.folder)
+        return OpenedStudy(world.folder)
+    run = tune(task, study=world.folder)
+    if request.param == "ended":
+        run.wait(60)
+    return run
+
+
+def test_every_edit_is_an_entry_of_the_study(handle: StudyHandle) -> None:
+    made = [
+        handle.enqueue(POINT),
+        handle.ban("batch-size", 64, 65),
+        handle.narrow("batch_size", high=300),
+        handle.pin("threads", 1),
+        handle.free("threads"),
+        handle.narrow("threads", values=[1, 2]),
+        handle.set_budget(trials=9, patience=3),
+        handle.set_budget(patience=None),
+    ]
+    assert [edit.kind for edit in made] == [
+        *(EditKind.ENQUEUE, EditKind.BAN, EditKind.NARROW, EditKind.PIN, EditKind.FREE, EditKind.NARROW),
+        *(EditKind.BUDGET, EditKind.BUDGET),
+    ]
+    # At once, before any database has taken them.
+    assert handle.edits == tuple(made)
+    assert [edit.at for edit in made] == sorted({edit.at for edit in made})
+    assert handle.queue == [POINT]
+    assert (handle.budget.trials, handle.budget.patience, handle.num_trials) == (9, None, 9)
+    assert not handle.steering.space.restrictions["batch_size"].permits(301)
+    # And every other process reads them.
+    until(lambda: OpenedStudy(handle.path).edits == tuple(made))
+    text, page = handle.report().text(), handle.report().to_html()
+    assert all(edit.text in text for edit in made)
+    assert page.count("<li>") == len(made)
+
+
+def test_what_is_wrong_is_refused_at_once_and_leaves_no_entry(handle: StudyHandle) -> None:
+    handle.ban("threads", 1)
+    wrong: list[tuple[Callable[[], Edit], str]] = [
+        (lambda: handle.ban("threads", 2), "threads: 'ban threads = 2' leaves no value of it"),
+        (lambda: handle.pin("threads", 3), "threads: 3 is not in the space"),
+        (lambda: handle.narrow("threads", 1), "threads: has no range"),
+        (lambda: handle.narrow("batch_size", 600), "batch_size: 'narrow batch_size from 600' leaves no value"),
+        (lambda: handle.narrow("batch_size", 64, values=[64]), "batch_size: give a range or values"),
+        (lambda: handle.enqueue({"threads": 1, "batch_size": 64}), "point.threads: the study's edits left"),
+        (lambda: handle.enqueue({"threads": 2}), "point.batch_size: is missing"),
+        (lambda: handle.set_budget(), "budget: give trials, minutes or patience"),
+        (lambda: handle.set_budget(minutes=-1), "budget.minutes: "),
+    ]
+    for call, message in wrong:
+        with pytest.raises(TaskError) as caught:
+            call()
+        assert str(caught.value).startswith(message)
+        assert "\n" not in str(caught.value)
+    for name in (lambda: handle.ban("thread", 1), lambda: handle.free("thread"), lambda: handle.pin("thread", 1)):
+        with pytest.raises(UnknownNameError, match="did you mean 'threads'"):
+            name()
+    assert [edit.text for edit in handle.edits] == ["ban threads = 1"]
+
+
+def test_many_threads_steer_at_once_and_lose_nothing(handle: StudyHandle) -> None:
+    failures: list[BaseException] = []
+    together = threading.Barrier(4)
+
+    def work(first: int) -> None:
+        try:
+            together.wait(10)
+            for number in range(6):
+                handle.ban("batch_size", first + number)
+                assert first + number in {v for e in handle.edits for v in e.values}
+        except BaseException as error:  # noqa: BLE001 - told below
+            failures.append(error)
+
+    workers = [threading.Thread(target=work, args=(100 + 10 * n,)) for n in range(4)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert failures == []
+    assert len(handle.edits) == 24
+    until(lambda: len(OpenedStudy(handle.path).edits) == 24)
+    assert {e.id for e in OpenedStudy(handle.path).edits} == {e.id for e in handle.edits}
+
+
+def test_what_it_says_of_itself_before_anything_is_measured(world: World) -> None:
+    open_study(world.task(trials=5), world.folder)
+    opened: StudyHandle = OpenedStudy(world.folder)
+    assert repr(opened) == "<OpenedStudy 'study': new, no trials yet>"
+    assert opened.best is None
+    assert opened.best_trial is None
+    assert list(opened.trials.index) == []
+    assert opened.lasting_bundle() == {"text/plain": repr(opened)}
+    assert opened.folder == opened.path == world.folder
+    assert opened.verdict == "No trial completed."
+    assert opened.subscribe(lambda _event: None)() is None
+
+
+def test_the_best_is_told_by_its_command() -> None:
+    assert str(Best(3, {"a": 1}, {"x": 2.0}, "server --a 1")) == "server --a 1"
+    assert repr(UNCHANGED) == "unchanged"
+
+
+# A run
+
+
+def test_an_edit_that_turns_out_wrong_by_then_is_told_and_leaves_no_entry(world: World) -> None:
+    task = world.task(trials=1, before="sleep 600")
+    run = tune(task, study=world.folder)
+    told: list[events.Event] = []
+    run.subscribe(told.append)
+    # Another process bans the other value before this one knows of it.
+    OpenedStudy(world.folder).ban("threads", 1)
+    assert run.edits == ()
+    run.ban("threads", 2)
+    until(lambda: any("was not kept" in text for _, text in run.notices))
+    until(lambda: [e.text for e in run.edits] == ["ban threads = 1"])
+    assert [e.edit.text for e in told if isinstance(e, events.Steered)] == ["ban threads = 1"]
+    assert [e.text for e in OpenedStudy(world.folder).edits] == ["ban threads = 1"]
+    run.stop(wait_s=30)
+
+
+def test_a_budget_that_is_set_while_the_last_trial_runs_makes_the_run_go_on(world: World) -> None:
+    gate = world.folder.parent / "gate"
+    task = world.task(trials=1, before=f'while [ ! -e "{gate}" ]; do sleep 0.02; done')
+    run = tune(task, study=world.folder)
+    until(lambda: run.running)
+    run.set_budget(trials=2)
+    assert run.num_trials == 2
+    gate.touch()
+    assert len(run.wait(60).history) == 2
+    assert run.version > 0
+
+
+def test_what_is_enqueued_leaves_the_queue_when_its_trial_begins(world: World) -> None:
+    gate = world.folder.parent / "gate"
+    task = world.task(trials=3, before=f'while [ ! -e "{gate}" ]; do sleep 0.02; done')
+    run: Run = tune(task, study=world.folder)
+    until(lambda: run.running)
+    first = dict(run.running[0].trial.params)
+    # The same once more is a trial of its own.
+    run.enqueue(first)
+    run.enqueue(POINT)
+    assert run.queue == [first, POINT]
+    gate.touch()
+    run.wait(60)
+    assert [dict(trial.params) for trial in run.history] == [first, first, POINT]
+    assert run.queue == []
+    assert OpenedStudy(world.folder).queue == []
+
+
+def test_the_tasks_own_budget_counts_again_once_it_changes(world: World) -> None:
+    task: Task = world.task(trials=1)
+    run = tune(task, study=world.folder).wait(60)
+    run.set_budget(trials=2)
+    assert len(tune(task, study=world.folder).wait(60).history) == 2
+    assert len(tune(task, study=world.folder, trials=3).wait(60).history) == 3

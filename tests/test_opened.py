@@ -1,0 +1,598 @@
+"""A study looked at from outside: finished, cut short, or worked on by another process."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from autotune_nb import session
+from autotune_nb.cli import cli
+from autotune_nb.errors import StudyError, StudyNotFoundError, TaskError, UnknownNameError
+from autotune_nb.opened import OpenedStudy
+from autotune_nb.runner import RunState
+from autotune_nb.session import tune
+from autotune_nb.steering import enqueue_edit, pin_edit
+from autotune_nb.study import Study, StudyFolder
+from autotune_nb.task import Task
+from autotune_nb.trial import Trial, TrialState
+from tests.stubs import World, open_study, package_env, until
+from tests.study.test_study import asked, completed, failed
+
+WAIT_S = 60.0
+
+
+@pytest.fixture
+def task(task_data: dict[str, Any]) -> Task:
+    engine = {"kind": "command", "command": "server {port}"}
+    parameters = {
+        "threads": [1, 2, None, {"k": 1}],
+        "batch_size": {"type": "int", "low": 32, "high": 512, "log": True},
+        "ratio": {"type": "float", "low": 0.1, "high": 0.9, "step": 0.1},
+    }
+    limits = ["ttft_p99_s <= 0.5"]
+    return Task.parse({**task_data, "engine": engine, "model": "m", "parameters": parameters, "limits": limits})
+
+
+def keep(study: Study, state: str = "finished") -> None:
+    """The results, surely later than the database."""
+    study.keep_elapsed(12.5)
+    study.folder.write_results(study.results(state=state, elapsed_s=12.5, command="server --port 1"))
+    latest(study.folder)
+
+
+def latest(folder: StudyFolder) -> None:
+    after = folder.database.stat().st_mtime_ns + 10**6
+    os.utime(folder.path / "results.json", ns=(after, after))
+
+
+@pytest.fixture
+def finished(task: Task, tmp_path: Path) -> Study:
+    """One with every kind of a trial and of an edit."""
+    study = open_study(task, tmp_path / "study")
+    study.tell(completed(asked(study), 10.0, violation=-0.1))
+    study.steer(enqueue_edit({"threads": {"k": 1}, "batch_size": 77, "ratio": 0.7}))
+    study.steer(enqueue_edit({"threads": None, "batch_size": 78, "ratio": 0.3}))
+    study.tell(completed(asked(study), 30.0, violation=-0.2))
+    study.steer(pin_edit("ratio", 0.5))
+    study.tell(failed(asked(study)).with_(fingerprint={"host": "elsewhere"}))
+    study.tell(completed(asked(study), 50.0, violation=0.5).with_(attempts=1))
+    study.tell(asked(study).with_(state=TrialState.STOPPED, seconds={"deploy": 0.125}))
+    asked(study)
+    study.mark_interrupted()
+    keep(study, "stopped")
+    study.close()
+    return study
+
+
+def by_database(study: Study) -> OpenedStudy:
+    """The same, whatever its results say."""
+    os.utime(study.folder.path / "results.json", ns=(0, 0))
+    return OpenedStudy(study.folder.path)
+
+
+def no_database(*_: Any, **__: Any) -> Any:
+    raise AssertionError("the database was read")
+
+
+# Finished
+
+
+def test_the_results_alone_give_the_same_view_as_the_database(
+    finished: Study, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "view", no_database)
+        quick = OpenedStudy(finished.folder.path)
+        told = {
+            "trials": quick.history,
+            "edits": quick.edits,
+            "queue": quick.queue,
+            "state": quick.state,
+            "elapsed": quick.elapsed_s,
+            "best": quick.best,
+            "budget": quick.budget,
+            "left": quick.steering.restrictions,
+            "results": quick.results(),
+            "verdict": quick.verdict,
+        }
+    slow = by_database(finished)
+    assert told == {
+        "trials": slow.history,
+        "edits": slow.edits,
+        "queue": slow.queue,
+        "state": slow.state,
+        "elapsed": slow.elapsed_s,
+        "best": slow.best,
+        "budget": slow.budget,
+        "left": slow.steering.restrictions,
+        "results": slow.results(),
+        "verdict": slow.verdict,
+    }
+    for one, other, kept in zip(quick.history, slow.history, finished.trials, strict=True):
+        for name in Trial.__dataclass_fields__:
+            assert getattr(one, name) == getattr(other, name) == getattr(kept, name), (one.number, name)
+    assert quick.state is RunState.STOPPED
+    states = [trial.state for trial in quick.history]
+    assert states == ["complete", "complete", "failed", "complete", "stopped", "interrupted"]
+    assert quick.history[2].fingerprint == {"host": "elsewhere"}
+    assert quick.best is not None
+    assert (quick.best.number, quick.best.command) == (1, "server --port 1")
+    assert quick.task == task
+    assert (quick.running, quick.error, quick.elsewhere, quick.storage) == ((), None, None, None)
+    assert "4 complete" not in repr(quick)
+    assert "3 complete, 1 failed, 1 stopped, 1 interrupted" in repr(quick)
+
+
+def test_a_queue_is_the_same_whoever_reads_it(finished: Study) -> None:
+    # The first of the two was tried; the second one waits, because an edit leaves it out.
+    waiting = [{"threads": None, "batch_size": 78, "ratio": 0.3}]
+    assert finished.queue == waiting
+    assert OpenedStudy(finished.folder.path).queue == waiting
+    assert by_database(finished).queue == waiting
+
+
+def test_a_configuration_that_is_enqueued_again_waits_though_it_was_tried(finished: Study) -> None:
+    opened = OpenedStudy(finished.folder.path)
+    opened.free("ratio")
+    point = dict(opened.history[1].params)
+    opened.enqueue(point)
+    assert opened.queue[-1] == point
+    assert len(opened.queue) == 2
+
+
+def test_a_database_that_is_newer_than_the_results_is_what_counts(finished: Study, task: Task) -> None:
+    folder = finished.folder
+    kept = (folder.path / "results.json").read_bytes()
+    again = open_study(task, folder)
+    again.settle()
+    more = again.tell(completed(asked(again), 99.0, violation=-1.0))
+    again.close()
+    (folder.path / "results.json").write_bytes(kept)
+    os.utime(folder.path / "results.json", ns=(0, 0))
+    opened = OpenedStudy(folder.path)
+    assert opened.history[-1] == more
+    assert opened.best is not None
+    assert opened.best.number == more.number
+    # The command is this trial's own, not the one that was told of another.
+    assert opened.best.command.startswith("server ")
+    assert "--port 1" not in opened.best.command
+
+
+def test_an_edit_after_the_end_is_seen_by_everybody(finished: Study) -> None:
+    opened, other = OpenedStudy(finished.folder.path), OpenedStudy(finished.folder.path)
+    before = other.version
+    edit = opened.ban("threads", 1)
+    assert opened.edits[-1] == edit
+    other.poll()
+    assert other.edits == opened.edits == OpenedStudy(finished.folder.path).edits
+    assert other.version > before
+    assert other.history == finished.trials
+    seen = other.version
+    other.poll()
+    assert other.version == seen
+
+
+@pytest.mark.parametrize("kept", ["finished", "stopped", "failed"])
+def test_the_state_is_the_one_that_was_kept(finished: Study, kept: str) -> None:
+    keep(finished, kept)
+    assert OpenedStudy(finished.folder.path).state is RunState(kept)
+
+
+@pytest.mark.parametrize("kept", ["starting", "running", "paused", "stopping"])
+def test_one_that_was_at_work_and_is_no_more_was_interrupted(finished: Study, kept: str) -> None:
+    keep(finished, kept)
+    assert OpenedStudy(finished.folder.path).state == "interrupted"
+
+
+def test_one_that_has_not_told_anything_yet_is_new(task: Task, tmp_path: Path) -> None:
+    open_study(task, tmp_path)
+    opened = OpenedStudy(tmp_path)
+    assert (opened.state, opened.history, opened.best, opened.queue) == ("new", (), None, [])
+    assert set(opened._repr_mimebundle_()) == {"text/plain"}
+    assert opened.results()["trials"] == []
+
+
+def test_a_study_elsewhere_never_uses_the_results_of_the_folder(
+    task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = f"sqlite:///{tmp_path / 'team.db'}"
+    study = open_study(task, tmp_path / "study", storage=url)
+    told = study.tell(completed(asked(study), 10.0))
+    # A file that says less, and is newer than anything.
+    results = study.results(state="finished", elapsed_s=1.0, command=None)
+    study.folder.write_results({**results, "trials": []})
+    (tmp_path / "study" / "study.db").touch()
+    latest(study.folder)
+    for storage in (None, url):
+        opened = OpenedStudy(tmp_path / "study", storage=storage)
+        assert opened.history == (told,)
+        assert opened.results()["trials"][0]["number"] == 0
+
+
+def test_it_shows_itself_without_a_notebook(finished: Study) -> None:
+    bundle = OpenedStudy(finished.folder.path)._repr_mimebundle_()
+    assert set(bundle) == {"text/plain", "text/html"}
+    assert "<script" not in bundle["text/html"]
+    assert "pin ratio to 0.5" in bundle["text/html"]
+    assert "pin ratio to 0.5" in bundle["text/plain"]
+    seen: list[object] = []
+    shown = OpenedStudy(finished.folder.path, view=lambda handle: seen.append(handle) or {"x": 1})  # type: ignore[func-returns-value]
+    assert shown._repr_mimebundle_() == {"x": 1}
+    assert seen == [shown]
+
+
+def test_a_moved_folder_is_opened_where_it_is(finished: Study, tmp_path: Path) -> None:
+    finished.folder.path.rename(tmp_path / "moved")
+    opened = session.open(tmp_path / "moved")
+    assert opened.results()["study"] == str(tmp_path / "moved")
+    assert opened.history == finished.trials
+
+
+# What is wrong
+
+
+@pytest.mark.parametrize("where", ["nowhere", "file", "empty"])
+def test_where_there_is_no_study_it_says_so_and_makes_nothing(tmp_path: Path, where: str) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(StudyNotFoundError, match="there is no study in"):
+        OpenedStudy(tmp_path / where)
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "file"]
+    assert not list((tmp_path / "empty").iterdir())
+
+
+@pytest.mark.parametrize("name", ["study.json", "task.json"])
+@pytest.mark.parametrize("text", ["", '{"id": "abc', "[]", "{}", "\x00"])
+def test_a_torn_file_of_the_study_is_one_line(finished: Study, name: str, text: str) -> None:
+    (finished.folder.path / name).write_text(text)
+    with pytest.raises(StudyError, match=name.replace(".", r"\.")) as caught:
+        OpenedStudy(finished.folder.path)
+    assert "\n" not in str(caught.value)
+    result = CliRunner().invoke(cli, ["show", str(finished.folder.path)])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: ")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def _without(name: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda data: {k: v for k, v in data.items() if k != name}
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: None,
+        lambda data: [],
+        lambda data: {},
+        lambda data: {"state": "finished"},
+        lambda data: {**data, "state": "sleeping"},
+        lambda data: {**data, "state": ["finished"]},
+        lambda data: {**data, "trials": {"0": 1}},
+        lambda data: {**data, "trials": [{"number": 0}]},
+        lambda data: {**data, "trials": None},
+        lambda data: {**data, "edits": [{"kind": "dance"}]},
+        lambda data: {**data, "elapsed_s": "long"},
+        *(_without(name) for name in ("fingerprints", "edits", "trials", "elapsed_s", "best", "state")),
+    ],
+)
+def test_results_that_are_damaged_or_of_another_version_are_read_from_the_database(
+    finished: Study, damage: Callable[[dict[str, Any]], Any]
+) -> None:
+    data = json.loads((finished.folder.path / "results.json").read_text())
+    (finished.folder.path / "results.json").write_text(json.dumps(damage(data)))
+    latest(finished.folder)
+    opened = OpenedStudy(finished.folder.path)
+    assert opened.history == finished.trials
+    assert opened.edits == finished.steering.edits
+    assert opened.best is not None
+    assert opened.best.number == 1
+    assert opened.state in (RunState.STOPPED, "new", RunState.FINISHED)
+    assert len(opened.results()["trials"]) == 6
+
+
+@pytest.mark.parametrize("text", ["", '{"state": "finished", "trials": [', "\x00", "nothing"])
+def test_torn_results_are_read_from_the_database(finished: Study, text: str) -> None:
+    (finished.folder.path / "results.json").write_text(text)
+    latest(finished.folder)
+    opened = OpenedStudy(finished.folder.path)
+    assert opened.history == finished.trials
+    assert opened.state == "new"
+
+
+@pytest.mark.parametrize(
+    "live",
+    [
+        '{"state": "run',
+        "[]",
+        "{}",
+        '{"state": "dancing", "running": [], "notices": []}',
+        '{"state": "running", "running": [{"number": 1}], "notices": []}',
+        '{"state": "running", "running": [], "notices": [3]}',
+    ],
+)
+def test_what_another_process_tells_in_a_torn_way_is_left_out(finished: Study, live: str) -> None:
+    finished.folder.acquire()
+    try:
+        (finished.folder.path / "live.json").write_text(live)
+        opened = OpenedStudy(finished.folder.path)
+        assert opened.state is RunState.RUNNING
+        assert opened.running == ()
+        assert len(opened.history) == 6
+        opened.poll()
+    finally:
+        finished.folder.release()
+    opened.poll()
+    assert opened.state is RunState.STOPPED
+
+
+def test_a_folder_that_goes_away_leaves_what_was_seen(finished: Study, tmp_path: Path) -> None:
+    opened = OpenedStudy(finished.folder.path)
+    finished.folder.path.rename(tmp_path / "gone")
+    opened.poll()
+    assert opened.history == finished.trials
+
+
+# Steering
+
+
+def test_what_is_wrong_is_refused_in_one_line_and_nothing_changes(finished: Study) -> None:
+    opened = OpenedStudy(finished.folder.path)
+    before = opened.edits
+    with pytest.raises(UnknownNameError, match="did you mean 'threads'"):
+        opened.ban("thread", 1)
+    with pytest.raises(TaskError, match=r"^batch_size: 1000 is not in the space: it goes from 32 to 512"):
+        opened.pin("batch_size", 1000)
+    with pytest.raises(TaskError, match=r"^point\.ratio: the study's edits left ratio pinned to 0\.5; free it first"):
+        opened.enqueue({"threads": 1, "batch_size": 64, "ratio": 0.1})
+    with pytest.raises(TaskError, match=r"^budget\.trials"):
+        opened.set_budget(trials=0)
+    with pytest.raises(TaskError, match=r"^budget: give trials"):
+        opened.set_budget()
+    assert opened.edits == before == by_database(finished).edits
+
+
+def test_an_edit_is_held_against_what_others_have_made_of_it_meanwhile(finished: Study) -> None:
+    one, other = OpenedStudy(finished.folder.path), OpenedStudy(finished.folder.path)
+    other.ban("batch_size", 40)
+    one.ban("threads", 1, 2, None)
+    with pytest.raises(TaskError, match="leaves no value"):
+        other.ban("threads", {"k": 1})
+    assert len(by_database(finished).edits) == 5
+
+
+def test_two_handles_that_write_edits_at_once_lose_none(finished: Study) -> None:
+    handles = [OpenedStudy(finished.folder.path) for _ in range(3)]
+    made: list[str] = []
+    failures: list[BaseException] = []
+    together = threading.Barrier(3)
+
+    def work(handle: OpenedStudy, value: int) -> None:
+        try:
+            together.wait(10)
+            for number in range(8):
+                edit = handle.ban("batch_size", 100 * value + number)
+                made.append(edit.id)
+        except BaseException as error:  # noqa: BLE001 - told below
+            failures.append(error)
+
+    workers = [threading.Thread(target=work, args=(handle, n + 1)) for n, handle in enumerate(handles)]
+    for worker in workers:
+        worker.start()
+    for worker in workers:
+        worker.join()
+    assert failures == []
+    kept = OpenedStudy(finished.folder.path)
+    assert {edit.id for edit in kept.edits} >= set(made)
+    assert len(set(made)) == 24
+    banned = kept.steering.restrictions["batch_size"].banned
+    assert len(banned) == 24
+    for handle in handles:
+        handle.poll()
+        assert handle.edits == kept.edits
+
+
+# In another process
+
+DRIVER = """
+import json, sys
+from pathlib import Path
+import autotune_nb as at
+task = at.Task.parse(json.loads(Path(sys.argv[1]).read_text()))
+run = at.tune(task, study=sys.argv[2])
+print("started", flush=True)
+for line in sys.stdin:
+    exec(line)
+run.wait(60)
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
+    world = World(tmp_path, task_data)
+    yield world
+    until(world.nothing_left, within_s=5)
+
+
+class Elsewhere:
+    """A process that works on a study and does what it is told."""
+
+    def __init__(self, world: World, task: Task) -> None:
+        file = world.folder.parent / "task.json"
+        file.write_text(json.dumps(task.model_dump(mode="json")))
+        argv = [sys.executable, "-c", DRIVER, str(file), str(world.folder)]
+        self.process = subprocess.Popen(
+            argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=package_env()
+        )
+        assert self.process.stdout is not None
+        assert self.process.stdout.readline() == "started\n"
+
+    def tell(self, line: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{line}\n")
+        self.process.stdin.flush()
+
+    def end(self) -> None:
+        """Let it run to its end."""
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        assert self.process.wait(WAIT_S) == 0
+
+    def __enter__(self) -> Elsewhere:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.process.kill()
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None and not pipe.closed:
+                pipe.close()
+        self.process.wait()
+
+
+def polled(opened: OpenedStudy, condition: Callable[[], Any]) -> Any:
+    """Poll until the condition holds."""
+
+    def so() -> Any:
+        opened.poll()
+        return condition()
+
+    return until(so, within_s=30)
+
+
+def gated(world: World) -> tuple[str, Path]:
+    gate = world.folder.parent / "gate"
+    return f'{world.first_level}; while [ ! -e "{gate}" ]; do sleep 0.02; done', gate
+
+
+def test_a_study_of_another_process_is_followed_paused_steered_and_finished(world: World) -> None:
+    line, gate = gated(world)
+    task = world.task("say:loading_weights", trials=2, before=line, parameters={"threads": [1, 2, 3, 4]})
+    with Elsewhere(world, task) as elsewhere:
+        opened = session.open(world.folder)
+        assert isinstance(opened, OpenedStudy)
+        [running] = polled(opened, lambda: [r for r in opened.running if r.trial.measurements])
+        assert opened.state is RunState.RUNNING
+        assert str(elsewhere.process.pid) in (opened.elsewhere or "")
+        assert running.doing == "benchmarking level 2 of 2"
+        assert [m.level.concurrency for m in running.trial.measurements] == [1]
+        assert running.log is not None
+        assert "loading weights" in running.log.read_text()
+        assert 0 <= time.time() - running.phase_since <= time.time() - running.since < 60
+        assert [t.state for t in opened.history] == [TrialState.RUNNING]
+        assert any("benchmark starts up" in text for _, text in opened.notices)
+        assert opened.results()["trials"][0]["state"] == "running"
+        shown = CliRunner().invoke(cli, ["show", str(world.folder), "--json"])
+        assert json.loads(shown.stdout)["state"] == "running"
+        assert shown.exit_code == 1
+
+        elsewhere.tell("run.pause()")
+        polled(opened, lambda: opened.state is RunState.PAUSED)
+        elsewhere.tell("run.resume()")
+        polled(opened, lambda: opened.state is RunState.RUNNING)
+
+        # Its edits are seen here, those made here count there.
+        elsewhere.tell("run.ban('threads', 1)")
+        polled(opened, lambda: [e.text for e in opened.edits] == ["ban threads = 1"])
+        opened.enqueue({"threads": 4})
+        opened.enqueue({"threads": 3})
+        opened.set_budget(trials=3)
+        assert len(opened.queue) == 2
+        gate.touch()
+        elsewhere.end()
+        polled(opened, lambda: opened.state is RunState.FINISHED)
+        assert [t.params["threads"] for t in opened.history[1:]] == [4, 3]
+        assert [t.state for t in opened.history] == [TrialState.COMPLETE] * 3
+        assert (opened.running, opened.queue, opened.elsewhere) == ((), [], None)
+        assert opened.num_trials == 3
+        again = OpenedStudy(world.folder)
+        assert again.history == opened.history
+        assert [e.text for e in again.edits] == [e.text for e in opened.edits]
+        assert not (world.folder / "live.json").exists()
+
+
+def test_one_that_is_stopped_is_seen_as_stopped(world: World) -> None:
+    task = world.task(trials=5, before=f"{world.first_level}; sleep 600")
+    with Elsewhere(world, task) as elsewhere:
+        opened = OpenedStudy(world.folder)
+        polled(opened, lambda: [r for r in opened.running if r.trial.measurements])
+        elsewhere.tell("run.stop()")
+        elsewhere.end()
+        polled(opened, lambda: opened.state is RunState.STOPPED)
+        assert [t.state for t in opened.history] == [TrialState.STOPPED]
+        assert len(opened.history[0].measurements) == 1
+
+
+def test_one_that_is_killed_is_interrupted_and_its_edits_count_for_the_next(world: World) -> None:
+    line, gate = gated(world)
+    task = world.task(trials=3, before=line, parameters={"threads": [1, 2, 3]})
+    with Elsewhere(world, task) as elsewhere:
+        opened = OpenedStudy(world.folder)
+        polled(opened, lambda: [r for r in opened.running if r.trial.measurements])
+        elsewhere.process.send_signal(signal.SIGKILL)
+        elsewhere.process.wait()
+    until(lambda: not world.stub.alive)
+    polled(opened, lambda: opened.state == "interrupted")
+    assert (opened.running, opened.elsewhere) == ((), None)
+    [left] = opened.history
+    assert left.state is TrialState.INTERRUPTED
+    assert OpenedStudy(world.folder).state == "interrupted"
+    assert "interrupted" in CliRunner().invoke(cli, ["show", str(world.folder)]).stdout
+    # Nobody works on it: the edits wait for the next run.
+    rest = [value for value in (1, 2, 3) if value != left.params["threads"]]
+    opened.ban("threads", left.params["threads"])
+    opened.enqueue({"threads": rest[1]})
+    gate.touch()
+    run = tune(task, study=world.folder).wait(WAIT_S)
+    assert [t.params["threads"] for t in run.history[1:]] == [rest[1], rest[0]]
+    assert run.history[0].state is TrialState.INTERRUPTED
+    assert run.queue == []
+
+
+def test_the_command_line_honours_the_edits_of_the_study(world: World) -> None:
+    task = world.task(trials=1, parameters={"threads": [1, 2, 3, 4]})
+    tune(task, study=world.folder).wait(WAIT_S)
+    opened = session.open(world.folder)
+    assert isinstance(opened, OpenedStudy)
+    first = opened.history[0].params["threads"]
+    rest = [value for value in (1, 2, 3, 4) if value != first]
+    opened.ban("threads", rest[0])
+    opened.enqueue({"threads": rest[2]})
+    opened.set_budget(trials=None)
+    file = world.folder.parent / "task.json"
+    file.write_text(json.dumps(task.model_dump(mode="json")))
+    argv = [sys.executable, "-m", "autotune_nb.cli", "run", str(file), "--study", str(world.folder), "--json"]
+    done = subprocess.run(argv, capture_output=True, text=True, env=package_env(), timeout=120)
+    assert done.returncode == 0, done.stderr
+    results = json.loads(done.stdout)
+    assert [trial["params"]["threads"] for trial in results["trials"]] == [first, rest[2], rest[1]]
+    assert [edit["kind"] for edit in results["edits"]] == ["ban", "enqueue", "budget"]
+    assert "every configuration was tried" in done.stderr
+    opened.poll()
+    assert opened.results()["trials"] == results["trials"]
+    shown = CliRunner().invoke(cli, ["show", str(world.folder), "--json"])
+    assert shown.exit_code == 0
+    assert json.loads(shown.stdout)["trials"] == results["trials"]
+    assert "3 trials" in CliRunner().invoke(cli, ["show", str(world.folder)]).stdout
+
+
+def test_a_run_of_this_process_is_what_is_opened(world: World) -> None:
+    run = tune(world.task(trials=1, before="sleep 0.3"), study=world.folder)
+    assert session.open(world.folder) is run
+    assert session.open(str(world.folder / ".." / world.folder.name)) is run
+    run.wait(WAIT_S)
+    after = session.open(world.folder)
+    assert isinstance(after, OpenedStudy)
+    assert after.history == run.history
+    assert after.results()["trials"] == run.results()["trials"]
+    assert after.best == run.best

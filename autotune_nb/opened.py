@@ -8,7 +8,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune_nb.deploy.local import LocalDeployer
 from autotune_nb.engines.registry import engine_for, space_for
@@ -17,9 +17,12 @@ from autotune_nb.handle import StudyHandle
 from autotune_nb.live import RunningTrial
 from autotune_nb.runner import RunState
 from autotune_nb.steering import Edit, Steering
-from autotune_nb.study import Study, StudyFolder, trial_from_results
+from autotune_nb.study import StudyFolder, trial_from_results
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
+
+if TYPE_CHECKING:
+    from autotune_nb.study import Study
 
 _WORKING = ("starting", "running", "paused", "stopping")
 
@@ -152,6 +155,8 @@ class OpenedStudy(StudyHandle):
 
     def _opened(self) -> Study:
         if self._study is None:
+            from autotune_nb.study import Study
+
             self._study = Study.view(self._task, self._space, self._folder, storage=self.storage)
         return self._study
 

@@ -10,7 +10,7 @@ import threading
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotune_nb import events
 from autotune_nb.bench.genai_bench import GenaiBench
@@ -23,9 +23,11 @@ from autotune_nb.live import LiveTrials, RunningTrial
 from autotune_nb.progress import Ledger, ProgressLines
 from autotune_nb.runner import Runner, RunState
 from autotune_nb.steering import Edit, Steering
-from autotune_nb.study import Study
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
+
+if TYPE_CHECKING:
+    from autotune_nb.study import Study
 
 __all__ = ["Best", "LoopThread", "Run", "live_run", "stop_all"]
 

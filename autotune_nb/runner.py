@@ -12,7 +12,7 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotune_nb import events
 from autotune_nb.bench.base import Benchmark, BenchRequest
@@ -22,10 +22,13 @@ from autotune_nb.errors import AutotuneError, Failure, FailureKind, SetupError, 
 from autotune_nb.measurement import Measurement
 from autotune_nb.score import Score, score
 from autotune_nb.steering import Edit
-from autotune_nb.study import Study, machine_fingerprint
+from autotune_nb.study import machine_fingerprint
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
 from autotune_nb.waiting import uncancelled, until_died
+
+if TYPE_CHECKING:
+    from autotune_nb.study import Study
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)

@@ -13,7 +13,7 @@ from autotune_nb.errors import SetupError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.opened import OpenedStudy
 from autotune_nb.run import Run, live_run
-from autotune_nb.study import Study, StudyFolder
+from autotune_nb.study import StudyFolder
 from autotune_nb.task import Task
 
 #: Two threads that start a run in one folder at once get the same one.
@@ -37,6 +37,8 @@ def tune(
     Raises TaskError for a wrong task, SetupError where it cannot run here, StudyError (StudyBusyError where another
     process has the folder, StudyMismatchError where it holds another task's study, also one that is being worked on).
     """
+    from autotune_nb.study import Study
+
     task = task if isinstance(task, Task) else Task.load(task)
     task = with_overrides(task, trials=trials, deploy=deploy)
     engine = engine_for(task)

@@ -15,6 +15,7 @@ from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import AutotuneError, StudyError, StudyNotFoundError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.live import RunningTrial
+from autotune_nb.run import Run, live_run
 from autotune_nb.runner import RunState
 from autotune_nb.steering import Edit, Steering
 from autotune_nb.study import StudyFolder, trial_from_results
@@ -36,6 +37,7 @@ class OpenedStudy(StudyHandle):
         *,
         storage: str | None = None,
         view: Callable[[StudyHandle], dict[str, Any] | None] = lambda _handle: None,
+        begin: Callable[[OpenedStudy], Run] | None = None,
     ) -> None:
         """Raises StudyNotFoundError where there is none, StudyError where it cannot be read."""
         self._folder = StudyFolder(folder)
@@ -43,6 +45,7 @@ class OpenedStudy(StudyHandle):
             raise StudyNotFoundError(f"there is no study in {self._folder.path}")
         self.storage = storage
         self._view = view
+        self._begin = begin
         self._task = self._folder.task()
         self._engine = engine_for(self._task)
         self._space = space_for(self._task, self._engine)
@@ -98,6 +101,32 @@ class OpenedStudy(StudyHandle):
     @property
     def elsewhere(self) -> str | None:
         return self._folder.owner() if self._busy else None
+
+    def start(self) -> Run:
+        """Go on with the study; its run, at once. Raises StudyBusyError where another process works on it, and what
+        ``tune`` raises."""
+        assert self._begin is not None, "made by at.open"
+        return self._begin(self)
+
+    def stop(self, *, now: bool = False, wait_s: float = 0.0) -> None:
+        """Stop its run, where that is in this process. Raises StudyError where it is not."""
+        self._run().stop(now=now, wait_s=wait_s)
+
+    def pause(self) -> None:
+        """Pause its run, where that is in this process. Raises StudyError where it is not."""
+        self._run().pause()
+
+    def resume(self) -> None:
+        """Go on after ``pause``. Raises StudyError where its run is not in this process."""
+        self._run().resume()
+
+    def _run(self) -> Run:
+        run = live_run(self.path)
+        if run is not None:
+            return run
+        who = self._folder.owner() if self._folder.busy else None
+        told = f"{who} works on it: stop it there" if who else "nobody works on it; start() goes on with it"
+        raise StudyError(f"{self.path}: {told}")
 
     def poll(self) -> None:
         with self._lock, contextlib.suppress(AutotuneError):

@@ -76,7 +76,11 @@ def open(study: str | Path, *, storage: str | None = None) -> Run | OpenedStudy:
 
     Raises StudyNotFoundError where there is none, StudyError where it cannot be read.
     """
-    return live_run(StudyFolder(study).path) or OpenedStudy(study, storage=storage, view=_view)
+    return live_run(StudyFolder(study).path) or OpenedStudy(study, storage=storage, view=_view, begin=_begin)
+
+
+def _begin(opened: OpenedStudy) -> Run:
+    return tune(opened.task, study=opened.path, storage=opened.storage)
 
 
 def _view(handle: StudyHandle) -> dict[str, Any] | None:

@@ -202,9 +202,12 @@ class SearchSpace:
         for name in point:
             if name not in self.parameters:
                 raise UnknownNameError("parameter", name, self.parameters, field="point")
+        missing = [name for name in self.parameters if name not in point]
+        if missing:
+            others = f" (so are {', '.join(missing[1:])})" if missing[1:] else ""
+            told = f"is missing{others}: a configuration names every parameter"
+            raise TaskError(told, field=f"point.{missing[0]}")
         for name, parameter in self.parameters.items():
-            if name not in point:
-                raise TaskError("is missing", field=f"point.{name}")
             if not parameter.contains(point[name]):
                 raise TaskError(f"{point[name]!r} is not in the space", field=f"point.{name}")
         point = self.canonical(point)

@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -35,7 +36,7 @@ class EditKind(StrEnum):
     BUDGET = "budget"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Edit:
     """One change of course, made at ``at`` (seconds since the epoch).
 
@@ -74,6 +75,9 @@ class Edit:
         if self.values:
             return f"narrow {self.parameter} to {listed}"
         return f"narrow {self.parameter} {ends_text(self.low, self.high)}"
+
+    def __repr__(self) -> str:
+        return f"<Edit of {datetime.fromtimestamp(self.at).astimezone():%Y-%m-%d %H:%M:%S}: {self.text}>"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, without what is not set."""

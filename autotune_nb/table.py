@@ -39,6 +39,8 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
     columns += [*limits, "seconds", "baseline", "failure"]
     frame = pd.DataFrame(rows, columns=columns).set_index("number")
     frame[objective.figure] = frame[objective.figure].astype(float)
+    # Not known is not False, and yet the column selects rows.
+    frame["feasible"] = frame["feasible"].astype("boolean")
     for name in column.values():
         # Whole numbers stay whole beside the baseline, which sets no parameter.
         if pd.api.types.is_float_dtype(frame[name]) and _all_whole(trials, name.removeprefix("param:")):

@@ -596,3 +596,22 @@ def test_a_run_of_this_process_is_what_is_opened(world: World) -> None:
     assert after.history == run.history
     assert after.results()["trials"] == run.results()["trials"]
     assert after.best == run.best
+
+
+def test_a_study_is_gone_on_with_and_stopped_by_the_handle_that_opened_it(world: World) -> None:
+    tune(world.task(trials=1), study=world.folder).wait(60)
+    opened = session.open(world.folder)
+    assert isinstance(opened, OpenedStudy)
+    with pytest.raises(StudyError, match=r"nobody works on it; start\(\) goes on with it"):
+        opened.stop()
+    opened.set_budget(trials=2)
+    opened.start().wait(60)
+    opened.poll()
+    assert [trial.state for trial in opened.history] == [TrialState.COMPLETE] * 2
+    opened.set_budget(trials=50)
+    run = opened.start()
+    opened.pause()
+    opened.resume()
+    opened.stop(wait_s=30)
+    assert run.ended
+    assert world.nothing_left()

@@ -45,6 +45,8 @@ def test_the_trials_are_one_row_each_by_number() -> None:
     row = frame.loc[1]
     assert (row["state"], row["threads"], row[RATE], row["level"]) == ("complete", 2, 20.0, str(LEVEL))
     assert (row[str(LIMIT)], bool(row["feasible"]), row["seconds"]) == (0.2, False, 3.3)
+    # In the middle of a run, too, the column selects rows.
+    assert list(frame[frame["feasible"]].index) == [0]
     assert frame.loc[2, "failure"] == "crash in deploy: it died"
     assert frame[RATE].isna().tolist() == [False, False, True]
 

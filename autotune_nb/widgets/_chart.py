@@ -7,6 +7,7 @@ by every monitor; finished trials beyond the latest ones go without their words 
 from __future__ import annotations
 
 import html
+import textwrap
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
@@ -20,9 +21,13 @@ from plotly.subplots import make_subplots
 from autotune_nb.plots import COLOURS, Curve, History, pareto_front
 from autotune_nb.table import value_text
 from autotune_nb.widgets._figure import figure_widget
+from autotune_nb.widgets._panels import escaped
 
 #: So many curves tell their parameters in the tip; earlier ones tell their number, and the monitor shows the rest.
 _TOLD = 60
+_TIP_WIDTH, _TIP_LINES = 60, 12
+#: So many parameters have a bar; more would have no room for their names.
+_SHARES = 12
 _NAN = float("nan")
 _GREY = "#9a9a9a"
 _TRACES = ("earlier", "infeasible", "other", "running", "default", "best", "front", "value", "broken", "sofar", "share")
@@ -44,11 +49,12 @@ class LiveChart:
     """The FigureWidget and what it shows; ``show`` sends only traces that changed, as one message."""
 
     _one: LiveChart | None = None
+    _making = threading.Lock()
 
     def __init__(self) -> None:
         self.figure = figure_widget(_empty_figure())
         # As wide as the cell, also after its width changed.
-        self.figure._config = {"responsive": True, "displaylogo": False}
+        self.figure._config = {"responsive": True, "displaylogo": False, "displayModeBar": "hover"}
         self._by_name = dict(zip(_TRACES, self.figure.data, strict=True))
         self._sent: dict[str, Any] = {}
         self._on_trial: Callable[[int], None] = lambda _number: None
@@ -62,9 +68,10 @@ class LiveChart:
     @classmethod
     def get(cls) -> LiveChart:
         """The session's only one."""
-        if cls._one is None:
-            cls._one = cls()
-        return cls._one
+        with cls._making:
+            if cls._one is None:
+                cls._one = cls()
+            return cls._one
 
     def take(self, owner: object, on_trial: Callable[[int], None]) -> object:
         """Show another one's data from now on, and call it with a trial's number when the pointer is over that; whom
@@ -199,29 +206,29 @@ def _titles(data: ChartData) -> tuple[str, str, str]:
 
 
 def _arrays(data: ChartData) -> dict[str, dict[str, Any]]:
-    latest = sorted((c for c in data.curves if c.role in ("other", "infeasible")), key=lambda c: c.number)
-    earlier, told = latest[:-_TOLD], latest[-_TOLD:]
     running = [c for c in data.curves if c.number in data.running]
-    rest = [c for c in told if c.number not in data.running]
+    ended = [c for c in data.curves if c.number not in data.running]
+    latest = sorted((c for c in ended if c.role in ("other", "infeasible")), key=lambda c: c.number)
+    earlier, rest = latest[:-_TOLD], latest[-_TOLD:]
     points = [p for c in data.curves for p in zip(c.output_tokens_per_s, c.e2e_latency_mean_s, strict=True)]
     front = pareto_front(points)
     h = data.history
     kept = np.asarray(h.feasible, dtype=bool)
     numbers, values = _f32(h.numbers), _f32(h.values)
     # The largest on top.
-    shares = sorted(data.importances.items(), key=lambda item: item[1])
+    shares = sorted(data.importances.items(), key=lambda item: item[1])[-_SHARES:]
     return {
         "earlier": _lines(earlier, told=False),
         "infeasible": _lines([c for c in rest if c.role == "infeasible"]),
         "other": _lines([c for c in rest if c.role == "other"]),
         "running": _lines(running),
-        "default": _lines([c for c in data.curves if c.role == "default" and c.number not in data.running]),
+        "default": _lines([c for c in ended if c.role == "default"]),
         "best": _lines([c for c in data.curves if c.role == "best"]),
         "front": {"x": _f32(x for x, _ in front), "y": _f32(y for _, y in front)},
         "value": {"x": numbers[kept], "y": values[kept], "customdata": numbers[kept]},
         "broken": {"x": numbers[~kept], "y": values[~kept], "customdata": numbers[~kept]},
         "sofar": {"x": _f32(h.best_numbers), "y": _f32(h.best_values)},
-        "share": {"x": [round(share, 4) for _, share in shares], "y": [name for name, _ in shares]},
+        "share": {"x": [round(share, 4) for _, share in shares], "y": _short([name for name, _ in shares])},
     }
 
 
@@ -235,10 +242,24 @@ def _lines(curves: Iterable[Curve], *, told: bool = True) -> dict[str, Any]:
         y += [*c.e2e_latency_mean_s, _NAN]
         numbers += [c.number] * (len(c.levels) + 1)
         if told:
-            label = html.escape(c.label)
-            text += [*(f"trial {c.number}, {level}<br>{label}" for level in c.levels), ""]
+            label = _tip(c.label)
+            text += [*(f"trial {c.number}, {html.escape(level)}<br>{label}" for level in c.levels), ""]
     arrays: dict[str, Any] = {"x": _f32(x), "y": _f32(y), "customdata": _f32(numbers)}
     return {**arrays, "text": text} if told else arrays
+
+
+def _short(names: list[str]) -> list[str]:
+    """Names that leave room for the bars, where they are still different ones."""
+    short = [name if len(name) <= 24 else f"{name[:12]}…{name[-11:]}" for name in names]
+    return short if len(set(short)) == len(names) else names
+
+
+def _tip(label: str) -> str:
+    """A configuration in lines that fit: Plotly breaks none itself, and what is beside the chart cannot be read."""
+    lines = textwrap.wrap(label, _TIP_WIDTH, break_on_hyphens=False)
+    if len(lines) > _TIP_LINES:
+        lines[_TIP_LINES - 1 :] = ["…"]
+    return "<br>".join(escaped(line) for line in lines)
 
 
 def _f32(values: Iterable[float]) -> Any:

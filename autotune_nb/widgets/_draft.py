@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.engines.registry import engine_named
+from autotune_nb.errors import TaskError, did_you_mean
 from autotune_nb.task import ENGINES, Task
 from autotune_nb.task_file import task_data
 
@@ -21,7 +22,12 @@ def opened(task_or_engine: Task | str | Path | None) -> dict[str, Any]:
     engine = str(task_or_engine).lower().replace("-", "_").replace(".", "_")
     if isinstance(task_or_engine, str) and engine in ENGINES:
         return begun(engine)
-    return task_data(Task.load(task_or_engine))
+    try:
+        return task_data(Task.load(task_or_engine))
+    except TaskError as error:
+        if isinstance(task_or_engine, str) and not Path(engine).suffix and "/" not in engine and not error.field:
+            raise TaskError(f"{error}; nor an engine of that name{did_you_mean(engine, ENGINES)}") from None
+        raise
 
 
 def begun(engine: str) -> dict[str, Any]:

@@ -37,7 +37,14 @@ export default () => {
       const mine = view = {gone: false};
       try {
         const remove = plotly.render(context);
-        return () => { mine.gone = true; remove?.(); };
+        // Plotly draws at 700 pixels, and looks again only when the window changes its size.
+        let width = 0;
+        const watch = new ResizeObserver(([seen]) => {
+          const now = Math.round(seen.contentRect.width);
+          if (now && now !== width) { width = now; window.dispatchEvent(new Event("resize")); }
+        });
+        watch.observe(context.el);
+        return () => { mine.gone = true; watch.disconnect(); remove?.(); };
       } finally { view = null; }
     },
   };
@@ -57,6 +64,9 @@ def mended(bundle: str) -> str:
 
 def figure_widget(figure: go.Figure) -> go.FigureWidget:
     """A FigureWidget of a figure. Raises ImportError without anywidget."""
+    if not hasattr(go.FigureWidget, "_esm"):
+        # Plotly's stand-in for it, which says what is missing.
+        return go.FigureWidget(figure)
     # Its instances know what it is by the name of their class.
     kept_apart = type("FigureWidget", (go.FigureWidget,), {"_esm": mended(str(go.FigureWidget._esm))})
     return kept_apart(figure)

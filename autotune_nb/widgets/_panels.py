@@ -6,6 +6,7 @@ Times are times of day, not ages: what did not change is not sent again.
 from __future__ import annotations
 
 import html
+import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -23,12 +24,20 @@ _COLOUR = {RunState.RUNNING: "at-ok", RunState.FAILED: "at-error", RunState.PAUS
 #: Beside the objective's own figure, read at the level that the score was read at.
 _FIGURES = {"ttft_p99_s": "TTFT p99", "tpot_mean_s": "TPOT", "e2e_latency_mean_s": "latency"}
 _NOTICES = 6
+#: Control characters, half characters, and those that turn the direction of what follows.
+_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 _EVER_S = 365 * 24 * 3600
 
 
 def escaped(text: object) -> str:
-    """Text as HTML shows it, without what would be read as markup."""
-    return html.escape(str(text))
+    """Text as HTML shows it, without what would be read as markup, turn the text around it, or break the message."""
+    return html.escape(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text)))
+
+
+def config_text(trial: Trial, width: int = 600) -> str:
+    """A configuration in one line, cut where hundreds of parameters would make a page of it."""
+    text = params_text(trial)
+    return text if len(text) <= width else f"{text[:width]}… (cut; all of it is in .trials)"
 
 
 def clock(at: float) -> str:
@@ -85,7 +94,7 @@ def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
     best = handle.best_trial
     if best is not None and best.score is not None:
         value = value_text(best.score.value, handle.task.goal.figure)
-        parts.append(f"<div>best so far: trial {best.number}, <b>{value}</b>, {escaped(params_text(best))}</div>")
+        parts.append(f"<div>best so far: trial {best.number}, <b>{value}</b>, {escaped(config_text(best))}</div>")
     return "".join(parts)
 
 
@@ -154,7 +163,7 @@ def running_html(running: Sequence[RunningTrial], logs: Mapping[int, Sequence[st
         parts.append(
             f"<div><b>trial {one.trial.number}</b>: {escaped(one.doing)}"
             f' <span class="at-dim">since {clock(one.phase_since or one.since)}</span></div>'
-            f'<div class="at-dim">{escaped(params_text(one.trial))}</div>{levels}{log}'
+            f'<div class="at-dim">{escaped(config_text(one.trial))}</div>{levels}{log}'
         )
     return f"<h4>Running</h4>{''.join(parts)}" if parts else ""
 
@@ -204,7 +213,7 @@ def table_html(
             cells.append("<td></td>" if broken is None else _limit_cell(broken, limit.figure))
         failure = _failure(trial.failure) if trial.failure is not None else ""
         # In a line of its own: eight parameters in a column's width would be eight lines.
-        told = f'<td></td><td colspan="{len(heads) - 1}">{escaped(params_text(trial))}{failure}</td>'
+        told = f'<td></td><td colspan="{len(heads) - 1}">{escaped(config_text(trial))}{failure}</td>'
         rows.append(f"<tr{mark}>{''.join(cells)}</tr><tr{mark}>{told}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
 
@@ -243,7 +252,9 @@ def trial_html(trial: Trial | None, objective: Objective) -> str:
     if trial is None:
         return '<span class="at-dim">Point at a trial to see its parameters here.</span>'
     levels = "; ".join(escaped(level_text(m, objective)) for m in trial.measurements)
-    return f"<b>trial {trial.number}</b> ({escaped(_state_text(trial))}): {escaped(params_text(trial))}<br>{levels}"
+    return (
+        f"<b>trial {trial.number}</b> ({escaped(_state_text(trial))}): {escaped(config_text(trial, 5000))}<br>{levels}"
+    )
 
 
 def edits_html(edits: Sequence[Edit], steering: Steering, waiting: int) -> str:

@@ -13,7 +13,7 @@ from autotune_nb.parameters import Bool, Choice, Value
 from autotune_nb.restriction import value_text
 from autotune_nb.steering import Edit, range_text
 from autotune_nb.widgets._panels import escaped
-from autotune_nb.widgets._text import LIST, MAPPING
+from autotune_nb.widgets._text import LIST, MAPPING, MISSING, show_value
 
 _NO_LIMIT = "none"
 
@@ -24,7 +24,7 @@ class SteerPanel:
     def __init__(self, handle: Callable[[], StudyHandle], edited: Callable[[], None]) -> None:
         self._handle = handle
         self._edited = edited
-        space = handle().task.space.parameters
+        space = self._space = handle().task.space.parameters
         short, wide = ipywidgets.Layout(width="110px"), ipywidgets.Layout(width="260px")
         full = ipywidgets.Layout(width="100%")
         self.parameter = ipywidgets.Dropdown(options=list(space), description="parameter", layout=wide)
@@ -74,6 +74,14 @@ class SteerPanel:
             widget.add_class(f"at-steer-{name}")
         self.box = ipywidgets.VBox([names, ends, queue, budget, self.said, self.edits])
 
+    def follow(self) -> None:
+        """The study may be another one from now on, with parameters of its own."""
+        space = self._handle().task.space.parameters
+        if space != self._space:
+            self._space = space
+            self.parameter.options = list(space)
+            self._show_parameter()
+
     def _button(self, text: str, name: str, act: Callable[[StudyHandle], Edit | None]) -> ipywidgets.Button:
         button = ipywidgets.Button(description=text, layout=ipywidgets.Layout(width="auto"))
         button.add_class(f"at-steer-{name}")
@@ -84,6 +92,8 @@ class SteerPanel:
                 edit = act(self._handle())
             except AutotuneError as error:
                 self._say(str(error), "at-error")
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+                self._say(f"{type(error).__name__}: {error}", "at-error")
             else:
                 if edit is not None:
                     self._say(f"{edit.text}: counts from the next trial on", "at-ok")
@@ -98,7 +108,8 @@ class SteerPanel:
     def _show_parameter(self) -> None:
         parameter = self._handle().task.space.parameters[self.parameter.value]
         values = parameter.grid() if isinstance(parameter, Choice | Bool) else ()
-        self.value.options = [value_text(value) for value in values or ()]
+        # As they are read: a text "1" is not the number.
+        self.value.options = [show_value(value) for value in values or ()]
         self.value.value = ""
         self.about.value = f'<span class="at-dim">{escaped(range_text(parameter))}</span>'
         plain = isinstance(parameter, Choice | Bool)
@@ -109,7 +120,8 @@ class SteerPanel:
         if not text:
             raise TaskError("give a value", field=self.parameter.value)
         parameter = self._handle().task.space.parameters[self.parameter.value]
-        known = {value_text(v): v for v in parameter.grid() or ()} if isinstance(parameter, Choice | Bool) else {}
+        values = (parameter.grid() or ()) if isinstance(parameter, Choice | Bool) else ()
+        known = {value_text(v): v for v in values} | {show_value(v): v for v in values}
         if text in known:
             return [known[text]]
         return list(_read(LIST.read, text, self.parameter.value))
@@ -141,7 +153,13 @@ class SteerPanel:
         self.configuration.value = MAPPING.show(dict(point))
 
     def _enqueue(self, handle: StudyHandle) -> Edit:
-        return handle.enqueue(_read(MAPPING.read, self.configuration.value, "try next"))
+        params = _read(MAPPING.read, self.configuration.value, "try next")
+        if params is MISSING:
+            raise TaskError("write a configuration, such as threads: 2, batch_size: 512", field="try next")
+        for name in params:
+            if not isinstance(name, str):
+                raise TaskError(f"a name is text, not {name!r}; put it in quotes", field="try next")
+        return handle.enqueue(params)
 
     def _budget(self, handle: StudyHandle) -> Edit:
         changes: dict[str, Any] = {}

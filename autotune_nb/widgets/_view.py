@@ -12,12 +12,10 @@ from typing import Any
 import ipywidgets
 
 from autotune_nb.deploy._log import tail
-from autotune_nb.errors import AutotuneError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.plots import history, latency_throughput
-from autotune_nb.run import Run
+from autotune_nb.run import Run, live_run
 from autotune_nb.runner import RunState
-from autotune_nb.study.importance import importances
 from autotune_nb.trial import Trial
 from autotune_nb.widgets import _panels
 from autotune_nb.widgets._chart import ChartData, LiveChart
@@ -33,6 +31,8 @@ _LOG_LINES, _LOG_BYTES, _LOG_WIDTH = 4, 4096, 240
 #: Computing the importances takes at most so small a share of the time.
 _SHARE = 20
 _MANY = 500
+_STOP = "Stop"
+_GONE = "The study's folder is gone; what is shown is what was last read of it. Start begins it anew."
 
 
 class StudyView:
@@ -49,6 +49,7 @@ class StudyView:
         self._said: str | None = None
         self._page = 0
         self._drawn: object = None
+        self._over = False
         self._importances: tuple[int, dict[str, float]] = (-1, {})
         self._importances_again = 0.0
         self._importances_late = False
@@ -71,7 +72,7 @@ class StudyView:
         self.start = self._button("Start", "play", "go on with this study", self._start)
         self.pause = self._button("Pause", "pause", "start no more trials; the running ones go on", self._pause)
         self.resume = self._button("Resume", "forward", "go on after a pause", self._resume)
-        self.stop = self._button("Stop", "stop", "take the running trials down and start no more", self._stop)
+        self.stop = self._button(_STOP, "stop", "take the running trials down and start no more", self._stop)
         self.order = ipywidgets.Dropdown(options=_panels.ORDERS, description="trials")
         self.order.add_class("at-monitor-order")
         self.earlier = self._button("Previous", "chevron-left", "the page before", lambda: self._turn(-1))
@@ -109,10 +110,11 @@ class StudyView:
         button.add_class(f"at-monitor-{text.split()[0].lower()}")
 
         def clicked(_button: Any) -> None:
+            self._said = None
             try:
                 act()
-            except AutotuneError as error:
-                self._said = str(error)
+            except Exception as error:  # noqa: BLE001 - raised in a callback it would be seen by nobody
+                self._said = f"{error}" or type(error).__name__
             self._ask()
 
         button.on_click(clicked)
@@ -122,6 +124,10 @@ class StudyView:
         """Show this study's run from now on."""
         self._unsubscribe()
         self.handle = handle
+        # It may be another study, in a folder that was deleted meanwhile.
+        self._number, self._importances = None, (-1, {})
+        self._logs.clear()
+        self.steer.follow()
         self._unsubscribe = handle.subscribe(lambda _event: self._wake.set())
         self._wake.set()
 
@@ -161,7 +167,8 @@ class StudyView:
         self._asked.set()
 
     def _start(self) -> None:
-        # Opening a study may take its time, and so has no place in a click.
+        # Opening a study may take its time, and so has no place in a click; a second one would be for nothing.
+        self.start.disabled, self._drawn = True, None
         self._todo.append(self._begin)
 
     def _begin(self) -> None:
@@ -169,7 +176,6 @@ class StudyView:
 
         handle = self.handle
         self.follow(tune(handle.task, study=handle.path, storage=handle.storage))
-        self._said = None
 
     def _pause(self) -> None:
         if isinstance(self.handle, Run):
@@ -181,7 +187,8 @@ class StudyView:
 
     def _stop(self) -> None:
         if isinstance(self.handle, Run):
-            self.handle.stop(now=self.handle.state is RunState.STOPPING)
+            # What the button says counts: a double click on Stop kills nothing.
+            self.handle.stop(now=self.stop.description != _STOP)
 
     def _pump(self) -> None:
         while True:
@@ -210,7 +217,10 @@ class StudyView:
             return 0.0
         if self._importances_late:
             return max(0.0, self._importances_again - time.monotonic())
-        return None if isinstance(self.handle, Run) else 2 * _EVERY_S
+        if isinstance(self.handle, Run):
+            # Its last event comes before everything is gone and its error is known.
+            return None if self._over or not self.handle.state.ended else _EVERY_S
+        return 2 * _EVERY_S
 
     def _trials(self) -> list[Trial]:
         """Every trial, the running ones with the levels they have measured."""
@@ -219,10 +229,16 @@ class StudyView:
 
     def _redraw(self) -> int:
         """Send what changed; how many bytes, about."""
+        run = live_run(self.handle.path)
+        if run is not None and run is not self.handle:
+            # Started elsewhere in this process: at first hand it tells more, and can be stopped.
+            self.follow(run)
         handle = self.handle
         handle.poll()
+        gone = not (handle.path / "study.json").exists()
         goal = handle.task.goal
-        key = (id(handle), handle.version, self._said, self.order.value, self._page)
+        self._over = isinstance(handle, Run) and handle.ended
+        key = (handle, handle.version, self._over, gone, self._said, self.order.value, self._page)
         if key == self._drawn and not self._importances_due():
             # Only a log may have grown.
             sent = self._send({self.running: _panels.running_html(handle.running, self._tails(), goal)})
@@ -236,7 +252,7 @@ class StudyView:
         shown = page[self._page * _ROWS :][:_ROWS]
         texts = {
             self.progress: _panels.progress_html(handle),
-            self.errors: _panels.error_html(self._said or handle.error),
+            self.errors: _panels.error_html(handle.error) + _panels.said_html(self._said or (_GONE if gone else None)),
             self.notices: _panels.notices_html(self._notices()),
             self.running: _panels.running_html(running, self._tails(), goal),
             self.table: _panels.table_html(trials, shown, goal, running),
@@ -261,8 +277,9 @@ class StudyView:
         handle = self.handle
         state = handle.state if isinstance(handle, Run) else None
         working = state is not None and not RunState(state).ended
+        over = not isinstance(handle, Run) or handle.ended
         enabled = {
-            self.start: not working and handle.elsewhere is None,
+            self.start: over and handle.elsewhere is None and not self._todo,
             self.pause: state in (RunState.RUNNING, RunState.STARTING),
             self.resume: state is RunState.PAUSED,
             self.stop: working,
@@ -272,7 +289,7 @@ class StudyView:
         changed = {button: able for button, able in enabled.items() if button.disabled is able}
         for button, able in changed.items():
             button.disabled = not able
-        stop = "Kill the engines" if state is RunState.STOPPING else "Stop"
+        stop = "Kill the engines" if state is RunState.STOPPING else _STOP
         if self.stop.description != stop:
             self.stop.description = stop
         return 100 * len(changed)
@@ -281,21 +298,26 @@ class StudyView:
         notices = list(self.handle.notices)
         elsewhere = self.handle.elsewhere
         if elsewhere is not None:
-            told = f"{elsewhere} works on it: it is stopped there, and can be steered from here"
+            told = f"another process, {elsewhere}, works on it: stop it there; steer it from here"
             notices.append((time.time() if not notices else notices[-1][0], told))
         return notices
 
     def _tails(self) -> dict[int, list[str]]:
         tails = {}
         for one in self.handle.running:
-            if one.log is None or not one.log.exists():
+            if one.log is None:
                 continue
-            size = one.log.stat().st_size
+            try:
+                size = one.log.stat().st_size
+            except OSError:
+                continue
             known = self._logs.get(one.log)
             if known is None or known[0] != size:
                 lines = tail(one.log, _LOG_BYTES)[-_LOG_LINES:]
                 known = self._logs[one.log] = (size, [line[:_LOG_WIDTH] for line in lines])
             tails[one.trial.number] = known[1]
+        # Those of ended trials are not read again.
+        self._logs = {one.log: self._logs[one.log] for one in self.handle.running if one.log in self._logs}
         return tails
 
     def _chart_data(self, trials: list[Trial]) -> ChartData:
@@ -318,6 +340,9 @@ class StudyView:
             return {}
         self._importances_late = ended != self._importances[0] and now < self._importances_again
         if ended != self._importances[0] and not self._importances_late:
+            # It needs Optuna, which a finished study's picture does not wait for.
+            from autotune_nb.study.importance import importances
+
             found = importances(trials, self.handle.steering.whole, self.handle.task.goal)
             self._importances = (ended, found)
             self._importances_again = time.monotonic() + _SHARE * (time.monotonic() - now)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.handle import StudyHandle
+from autotune_nb.run import Run, live_run
 from autotune_nb.widgets._live import front_end
 from autotune_nb.widgets._view import StudyView
 
@@ -53,11 +54,17 @@ class Monitor:
             view = _views.get(path)
             if view is None:
                 view = _views[path] = StudyView(self._handle)
-            elif not self._shown and view.handle is not self._handle:
+            elif not self._shown and self._newer(view.handle):
                 view.follow(self._handle)
             self._shown = True
         view.take_charts()
         return view
+
+    def _newer(self, shown: StudyHandle) -> bool:
+        """Whether this monitor's handle knows more than the one that is shown: an ended run may be of long ago."""
+        if isinstance(self._handle, Run) and self._handle.ended:
+            return False
+        return self._handle is not shown and live_run(shown.path) is not shown
 
     def __repr__(self) -> str:
         return f"<Monitor of {self.handle!r}>"

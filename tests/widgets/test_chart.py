@@ -1,0 +1,206 @@
+"""The charts' data, and that only what changed goes to the page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+import pytest
+from plotly import missing_anywidget
+
+from autotune_nb.plots import history, latency_throughput
+from autotune_nb.task import Task
+from autotune_nb.trial import Trial, TrialState, best_trial
+from autotune_nb.widgets import _chart
+from autotune_nb.widgets._chart import ChartData, LiveChart
+from autotune_nb.widgets._figure import figure_widget, mended
+from tests.widgets.stub_handle import LIMIT, NASTY, complete
+
+
+@pytest.fixture
+def task(make_task: Callable[..., Task]) -> Task:
+    return make_task(limits=[LIMIT])
+
+
+@pytest.fixture
+def chart() -> Iterator[LiveChart]:
+    chart = LiveChart()
+    chart.take("owner", lambda _number: None)
+    yield chart
+    chart.figure.close()
+
+
+def data(trials: Sequence[Trial], task: Task, *running: int, **shares: float) -> ChartData:
+    best = best_trial(trials, task.goal)
+    return ChartData(
+        latency_throughput(trials, best), frozenset(running), history(trials, task.goal), shares, task.goal.direction
+    )
+
+
+def drawn(chart: LiveChart) -> dict[str, list[Any]]:
+    """The trial numbers of each trace that has some."""
+    found = {}
+    for name, trace in chart._by_name.items():
+        if trace.customdata is not None and len(trace.customdata):
+            found[name] = list(dict.fromkeys(int(n) for n in trace.customdata))
+    return found
+
+
+def test_every_trial_is_in_the_trace_of_its_role(chart: LiveChart, task: Task) -> None:
+    default = complete(0, 40.0).with_(baseline=True, params={})
+    trials = [default, complete(1, 60.0), complete(2, 90.0), complete(3, 99.0, violation=0.1), complete(4, 5.0)]
+    trials[4] = trials[4].with_(state=TrialState.RUNNING, score=None)
+    assert chart.show(data(trials, task, 4), "owner") > 0
+    assert drawn(chart) == {
+        "default": [0],
+        "other": [1],
+        "best": [2],
+        "infeasible": [3],
+        "running": [4],
+        "value": [0, 1, 2],
+        "broken": [3],
+    }
+    best = chart._by_name["best"]
+    # A curve ends with a gap, so that the next one is not joined to it.
+    np.testing.assert_array_equal(best.x, np.array([45, 90, np.nan]))
+    np.testing.assert_array_equal(best.y, np.array([0.2, 0.4, np.nan], dtype=np.float32))
+    assert list(chart._by_name["sofar"].y) == [40, 60, 90, 90]
+    assert chart.figure.layout.annotations[1].text == "<b>Best so far: 90 tokens/s</b> (higher is better)"
+
+
+def test_a_running_trial_of_low_number_is_drawn_once(chart: LiveChart, task: Task) -> None:
+    trials = [complete(n, 10.0 + n) for n in range(80)]
+    trials[3] = trials[3].with_(state=TrialState.RUNNING, score=None)
+    chart.show(data(trials, task, 3), "owner")
+    traces = [name for name, numbers in drawn(chart).items() if 3 in numbers]
+    assert traces == ["running"]
+
+
+def test_trials_before_the_latest_go_without_words(chart: LiveChart, task: Task) -> None:
+    chart.show(data([complete(n, 10.0) for n in range(100)], task), "owner")
+    found = drawn(chart)
+    # Trial 0 is the best.
+    assert found["earlier"] == list(range(1, 40))
+    assert found["other"] == list(range(40, 100))
+    assert chart._by_name["earlier"].text is None
+    assert len(chart._by_name["other"].text) == 3 * 60
+
+
+def test_only_changed_traces_are_sent(chart: LiveChart, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    trials = [complete(1, 60.0), complete(2, 90.0), complete(3, 5.0).with_(state=TrialState.RUNNING, score=None)]
+    chart.show(data(trials, task, 3), "owner")
+    updated: list[str] = []
+    for name, trace in chart._by_name.items():
+        original = trace.update
+
+        def update(*args: Any, _name: str = name, _real: Any = original, **named: Any) -> Any:
+            updated.append(_name)
+            return _real(*args, **named)
+
+        monkeypatch.setattr(trace, "update", update, raising=False)
+    assert chart.show(data(trials, task, 3), "owner") == 0
+    assert updated == []
+    trials[2] = trials[2].with_(measurements=trials[2].measurements[:1])
+    assert chart.show(data(trials, task, 3), "owner") > 0
+    assert updated == ["running"]
+
+
+def test_who_does_not_own_the_charts_draws_nothing(chart: LiveChart, task: Task) -> None:
+    assert chart.show(data([complete(1, 60.0)], task), "another") == 0
+    assert drawn(chart) == {}
+    assert chart.take("another", lambda _number: None) == "owner"
+    assert chart.show(data([complete(1, 60.0)], task), "owner") == 0
+    assert chart.show(data([complete(1, 60.0)], task), "another") > 0
+
+
+def test_a_page_that_is_loaded_again_gets_the_latest(chart: LiveChart, task: Task) -> None:
+    chart.show(data([complete(1, 60.0)], task), "owner")
+    kept = chart.figure._trait_values["_widget_data"][_chart._TRACES.index("best")]
+    assert len(kept["x"]) == 3
+
+
+def test_without_a_trial_there_is_nothing_to_send(chart: LiveChart, task: Task) -> None:
+    chart.show(data([], task), "owner")
+    assert drawn(chart) == {}
+    assert chart.figure.layout.annotations[2].text == "<b>What matters most: after ten complete trials</b>"
+    assert chart.show(data([], task), "owner") == 0
+
+
+def test_a_tip_tells_the_parameters_in_lines_that_fit() -> None:
+    told = " ".join(f"parameter_{n}=some_value_{n}" for n in range(12))
+    lines = _chart._tip(told).split("<br>")
+    assert " ".join(lines) == told
+    assert max(map(len, lines)) <= 60
+    long = _chart._tip(" ".join(f"parameter_{n}={'v' * 100}" for n in range(300)))
+    assert long.count("<br>") == 11
+    assert long.endswith("…")
+    nasty = _chart._tip(NASTY)
+    assert "<img" not in nasty
+    assert "\u202e" not in nasty
+    assert nasty.encode()
+
+
+def test_the_point_under_the_pointer_names_its_trial(chart: LiveChart, task: Task) -> None:
+    pointed: list[int] = []
+    chart.take("owner", pointed.append)
+    chart.show(data([complete(n, 10.0 + n) for n in range(100)], task), "owner")
+
+    class Points:
+        point_inds = [4]  # noqa: RUF012
+
+    chart._hovered(chart._by_name["earlier"], Points(), None)
+    chart._hovered(chart._by_name["value"], Points(), None)
+    Points.point_inds = [10_000]
+    chart._hovered(chart._by_name["value"], Points(), None)
+    Points.point_inds = []
+    chart._hovered(chart._by_name["value"], Points(), None)
+    # Two levels and a gap a curve.
+    assert pointed == [1, 4]
+
+
+def test_so_many_bars_as_have_room_and_names_that_stay_apart(chart: LiveChart, task: Task) -> None:
+    shares = {f"parameter_{n:03}_{'x' * 40}": n / 1000 for n in range(40)}
+    chart.show(data([], task, **shares), "owner")
+    bars = chart._by_name["share"]
+    assert list(bars.x) == [round(n / 1000, 4) for n in range(28, 40)]
+    assert len(set(bars.y)) == 12
+    assert _chart._short(["b" * 30, "threads"]) == ["bbbbbbbbbbbb…bbbbbbbbbbb", "threads"]
+
+
+def test_there_is_one_for_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LiveChart, "_one", None)
+    one = LiveChart.get()
+    assert LiveChart.get() is one
+    one.figure.close()
+
+
+def test_plotlys_own_bundle_is_mended() -> None:
+    bundle = str(go.FigureWidget._esm)
+    now = mended(bundle)
+    assert now != bundle
+    assert "mine.gone" in now
+    # One default export, which is the mended one.
+    assert now.count("export default") - bundle.count("export default") == 1
+    assert " as default" not in now[now.rfind("export{") :] if "export{" in now else True
+
+
+@pytest.mark.parametrize("bundle", ["", "export default {render() {}}", "export{a as b};", "const x = 1;"])
+def test_an_unknown_bundle_stays_as_it_is(bundle: str) -> None:
+    assert mended(bundle) == bundle
+
+
+@pytest.mark.parametrize("bundle", ["var a,b;export{a as default};", "var a,b;export{b as b,a as default,a as c};"])
+def test_what_else_a_bundle_exports_stays(bundle: str) -> None:
+    now = mended(bundle)
+    assert "const atPlotly = a;" in now
+    assert ("b as b" in now) is ("b as b" in bundle)
+    assert ("a as c" in now) is ("a as c" in bundle)
+    assert "as default" not in now
+
+
+def test_without_anywidget_plotly_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(go, "FigureWidget", missing_anywidget.FigureWidget)
+    with pytest.raises(ImportError, match="anywidget"):
+        figure_widget(go.Figure())

@@ -1,0 +1,243 @@
+"""The monitor's texts: every count, and nothing of what comes in is markup."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.errors import Failure, FailureKind, StudyError
+from autotune_nb.runner import RunState
+from autotune_nb.steering import ban_edit, budget_edit, enqueue_edit
+from autotune_nb.task import Task
+from autotune_nb.trial import Trial, TrialState
+from autotune_nb.widgets import _panels
+from tests.widgets.stub_handle import LIMIT, NASTY, StubHandle, complete, measured, working
+
+MINIMIZE = "minimize ttft_p99_s"
+NOON = datetime(2030, 1, 1, 12).timestamp()
+
+
+@pytest.fixture
+def task(make_task: Callable[..., Task]) -> Task:
+    return make_task(limits=[LIMIT])
+
+
+class _Read(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tags: set[str] = set()
+        self.attributes: set[str] = set()
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.add(tag)
+        self.attributes |= {name for name, _ in attrs}
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+def read(text: str) -> _Read:
+    found = _Read()
+    found.feed(text)
+    return found
+
+
+def failure(**changes: Any) -> Trial:
+    why = Failure(FailureKind.CRASH, "deploy", **{"message": "it ended", **changes})
+    return Trial(7, {"threads": 2}, TrialState.FAILED, failure=why)
+
+
+def every_panel(task: Task, tmp_path: Path) -> dict[str, str]:
+    """Each text with nasty parts wherever something comes in from outside."""
+    trials = (complete(1, 50.0, flag=NASTY), failure(message=NASTY, log_lines=(NASTY,), hint=NASTY))
+    running = working(complete(2, 5.0, flag=NASTY).with_(state=TrialState.RUNNING), phase=NASTY)
+    error = StudyError(NASTY)
+    error.__cause__ = OSError(NASTY)
+    handle = StubHandle(task, tmp_path / "<b>", history=trials, state=NASTY)
+    edits = [enqueue_edit({"flag": NASTY}), ban_edit("flag", NASTY)]
+    goal = task.goal
+    return {
+        "progress": _panels.progress_html(handle),
+        "error": _panels.error_html(error),
+        "said": _panels.said_html(NASTY),
+        "running": _panels.running_html([running], {2: [NASTY]}, goal),
+        "notices": _panels.notices_html([(NOON, NASTY)]),
+        "table": _panels.table_html(trials, trials, goal, [running]),
+        "trial": _panels.trial_html(trials[0], goal),
+        "edits": _panels.edits_html(edits, handle.steering, 1),
+    }
+
+
+def test_nothing_that_comes_in_is_markup_turns_the_text_or_breaks_the_message(task: Task, tmp_path: Path) -> None:
+    for name, text in every_panel(task, tmp_path).items():
+        found = read(text)
+        assert not {"img", "script"} & found.tags, name
+        assert "onerror" not in found.attributes, name
+        assert "<img src=x onerror=alert(1)> &amp; \"'" in found.text, name
+        assert "שלום 🎉" in found.text, name
+        assert "\\u202eleft" in found.text, name
+        assert not re.search("[\x00\x1b\u202e]", text), name
+        # What the kernel sends is UTF-8.
+        assert text.encode(), name
+
+
+@pytest.mark.parametrize(
+    ("seconds", "told"),
+    [(0, "0 s"), (89.4, "89 s"), (120, "2 min"), (3 * 3600 + 300, "3 h 5 min")]
+    + [(value, "over a year") for value in (1e12, 1e308, float("inf"), float("nan"))],
+)
+def test_a_duration_is_short_whatever_it_is(seconds: float, told: str) -> None:
+    assert _panels.duration(seconds) == told
+
+
+@pytest.mark.parametrize("at", [1e20, -1e20, float("inf"), float("nan")])
+def test_a_time_beyond_the_calendar_is_no_error(at: float) -> None:
+    assert _panels.clock(at) == "?"
+
+
+def test_progress_counts_what_there_is(task: Task, tmp_path: Path) -> None:
+    stopped = complete(5, 1.0).with_(state=TrialState.STOPPED, score=None)
+    trials = (complete(1, 50.0), complete(2, 90.0, violation=0.1), failure(), stopped)
+    handle = StubHandle(task, tmp_path, history=trials, running=[working(complete(8, 1.0))], elapsed_s=600.0)
+    text = read(_panels.progress_html(handle, now=NOON)).text
+    for part in (
+        "test running",
+        str(tmp_path),
+        "3 of 20 trials: 2 done (1 break a limit), 1 running, 1 failed, 1 cut short. Budget: 20 trials.",
+        "10 min of work so far; about 2 min left, until ",
+        "best so far: trial 1, 50 tokens/s, threads=1",
+    ):
+        assert part in text
+    assert _panels.seconds_left(handle) == pytest.approx(17 * 20 / 3)
+
+
+def test_without_a_trial_nothing_is_promised(task: Task, tmp_path: Path) -> None:
+    handle = StubHandle(task, tmp_path)
+    assert _panels.seconds_left(handle) is None
+    assert "known after the first trial" in _panels.progress_html(handle)
+    handle.state = RunState.FINISHED
+    assert "0 s of work so far." in _panels.progress_html(handle)
+
+
+def test_the_end_is_told_with_its_day_where_that_is_another(task: Task, tmp_path: Path) -> None:
+    handle = StubHandle(task, tmp_path, history=(complete(1, 50.0),))
+    now = datetime.now()
+    later = now + timedelta(days=2)
+    assert f"left, until {now:%H:}" in _panels.progress_html(handle, now=(now.replace(minute=0)).timestamp())
+    told = _panels.progress_html(handle, now=later.replace(minute=0).timestamp())
+    assert f"left, until {later:%Y-%m-%d %H:}" in told
+    handle.state = RunState.PAUSED
+    assert "left once it goes on." in _panels.progress_html(handle)
+
+
+@pytest.mark.parametrize("change", [{"minutes": 1e308, "trials": None}, {"minutes": 1e12, "trials": None}])
+def test_a_budget_without_measure_is_shown(task: Task, tmp_path: Path, change: dict[str, Any]) -> None:
+    handle = StubHandle(task, tmp_path, history=(complete(1, 50.0),))
+    handle.steer(budget_edit(task, **change))
+    handle.steering.__dict__["num_trials"] = None
+    assert "about over a year left." in _panels.progress_html(handle)
+    handle.steering.__dict__["num_trials"] = 10**400
+    assert "left" in _panels.progress_html(handle)
+
+
+def test_an_error_comes_with_its_cause_and_what_was_said_without(task: Task) -> None:
+    assert _panels.error_html(None) == _panels.said_html(None) == ""
+    error = StudyError("the disk is full")
+    error.__cause__ = OSError("no space")
+    text = read(_panels.error_html(error)).text
+    assert text == "The work ended before its time.the disk is fullcaused by OSError: no space"
+    assert read(_panels.error_html(ValueError())).text.endswith("ValueError")
+    assert read(_panels.said_html("busy")).text == "busy"
+
+
+@pytest.mark.parametrize(
+    ("phase", "levels", "told"),
+    [
+        ("deploy", 0, "deploying"),
+        ("probe", 0, "warming up"),
+        ("benchmark", 0, "benchmarking level 1 of 2"),
+        ("benchmark", 1, "benchmarking level 2 of 2"),
+        ("stop", 2, "taking the engine down"),
+    ],
+)
+def test_a_running_trial_tells_its_phase_its_levels_and_its_log(task: Task, phase: str, levels: int, told: str) -> None:
+    trial = Trial(3, {"threads": 2}, measurements=tuple(measured(n + 1, 10.0) for n in range(levels)))
+    text = read(_panels.running_html([working(trial, phase=phase)], {3: ["one", "two"]}, task.goal)).text
+    assert f"trial 3: {told} since" in text
+    assert "threads=2" in text
+    assert text.count("tokens/s, TTFT p99 250 ms") == levels
+    assert "one\ntwo" in text
+    assert _panels.running_html([], {}, task.goal) == ""
+
+
+def cells(text: str) -> list[list[str]]:
+    """The table's rows."""
+    rows = re.findall(r"<tr.*?</tr>", text)
+    return [[read(cell).text for cell in re.findall(r"<t[hd].*?</t[hd]>", row)] for row in rows]
+
+
+def test_the_table_has_figures_limits_parameters_and_failures(task: Task) -> None:
+    out = Failure(FailureKind.OUT_OF_MEMORY, "deploy", "it ended", ("cuda: out of memory",), "less memory")
+    trials = [
+        complete(1, 50.0),
+        complete(2, 90.0, violation=0.1),
+        Trial(3, {"threads": 3}, TrialState.FAILED, failure=out),
+        Trial(4, {"threads": 4}),
+    ]
+    text = _panels.table_html(trials, trials, task.goal, [working(trials[3], phase="deploy")])
+    head, kept, first, broken, _, failed, told, running, _ = cells(text)
+    assert head == ["trial", "state", "output_tokens_per_s", "TTFT p99", "TPOT", "latency", LIMIT]
+    assert kept == ["1", "complete", "50 tokens/s", "250 ms", "", "400 ms", "✓ kept by 250 ms"]
+    assert broken == ["2", "breaks a limit", "90 tokens/s", "250 ms", "", "400 ms", "✗ broken by 100 ms"]
+    assert failed == ["3", "failed", "", "", "", "", ""]
+    assert running[:2] == ["4", "deploying"]
+    assert first == ["", "threads=1"]
+    for part in ("threads=3", "it ended", "try: less memory", "cuda: out of memory"):
+        assert part in told[1]
+    # Of two complete trials the one that keeps the limit is the best.
+    assert re.findall(r'<tr class="best"><td>(\d)', text) == ["1"]
+    assert _panels.table_html([], [], task.goal) == ""
+
+
+def test_trials_come_in_the_order_asked_for(make_task: Callable[..., Task]) -> None:
+    most, least = make_task(limits=[LIMIT]).goal, make_task(objective=MINIMIZE).goal
+    trials = [complete(1, 50.0), complete(2, 90.0, violation=0.1), failure(), complete(8, 70.0), Trial(9, {})]
+
+    def numbers(order: str, goal: Any) -> list[int]:
+        return [t.number for t in _panels.chosen(trials, order, goal)]
+
+    assert numbers("latest first", most) == [9, 8, 7, 2, 1]
+    assert numbers("best first", most) == [8, 1, 2]
+    assert numbers("best first", least) == [1, 8, 2]
+    assert numbers("failed", most) == [7]
+
+
+def test_hundreds_of_parameters_make_no_page_of_a_row(task: Task) -> None:
+    params: dict[str, Any] = {f"parameter_{n}": "v" * 50 for n in range(300)}
+    trial = complete(1, 50.0, **params)
+    assert len(_panels.table_html([trial], [trial], task.goal)) < 2500
+    assert "all of it is in .trials" in _panels.table_html([trial], [trial], task.goal)
+    assert len(_panels.trial_html(trial, task.goal)) < 6000
+
+
+def test_only_the_latest_notices_are_shown() -> None:
+    text = read(_panels.notices_html([(NOON, f"notice {n};") for n in range(30)])).text
+    assert re.findall(r"notice \d+;", text) == [f"notice {n};" for n in range(24, 30)]
+    assert _panels.notices_html([]) == ""
+
+
+def test_edits_are_listed_with_what_they_come_to(task: Task, tmp_path: Path) -> None:
+    handle = StubHandle(task, tmp_path)
+    assert "Nothing was steered yet" in _panels.edits_html((), handle.steering, 0)
+    handle.pin("threads", 2)
+    handle.narrow("batch_size", 64)
+    text = read(_panels.edits_html(handle.edits, handle.steering, 2)).text
+    for part in ("pin threads to 2", "narrow batch_size", "In force: threads pinned to 2;", "2 enqueued"):
+        assert part in text

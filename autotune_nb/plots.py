@@ -11,7 +11,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from autotune_nb.score import Objective
+from autotune_nb.measurement import Measurement
+from autotune_nb.score import Limit, Objective
 from autotune_nb.table import params_text
 from autotune_nb.trial import Trial, TrialState
 
@@ -42,7 +43,10 @@ _LABELS: dict[Role, str] = {
 
 @dataclass(frozen=True)
 class Curve:
-    """One trial's path through its load levels: throughput in tokens/s against latency in s."""
+    """One trial's path through its load levels: throughput in tokens/s against latency in s.
+
+    ``kept`` says of each level whether it keeps every limit; empty where all do.
+    """
 
     number: int
     label: str
@@ -50,23 +54,37 @@ class Curve:
     output_tokens_per_s: tuple[float, ...]
     e2e_latency_mean_s: tuple[float, ...]
     levels: tuple[str, ...]
+    kept: tuple[bool, ...] = ()
+
+    @property
+    def broken(self) -> tuple[int, ...]:
+        """The places of the levels that break a limit: none of them may win, however good it looks."""
+        return tuple(i for i, kept in enumerate(self.kept) if not kept)
 
 
-def latency_throughput(trials: Sequence[Trial], best: Trial | None) -> list[Curve]:
+def latency_throughput(trials: Sequence[Trial], best: Trial | None, limits: Sequence[Limit] = ()) -> list[Curve]:
     """A curve a trial that has valid levels, the best one last so that it is drawn on top."""
     curves = []
     for trial in trials:
         points = [
-            (m.figures["output_tokens_per_s"], m.figures["e2e_latency_mean_s"], str(m.level))
+            (m.figures["output_tokens_per_s"], m.figures["e2e_latency_mean_s"], *_level(m, limits))
             for m in trial.measurements
             if m.valid and {"output_tokens_per_s", "e2e_latency_mean_s"} <= m.figures.keys()
         ]
         if not points:
             continue
-        x, y, levels = zip(*points, strict=True)
-        curves.append(Curve(trial.number, params_text(trial), _role(trial, best), x, y, levels))
+        x, y, levels, kept = zip(*points, strict=True)
+        curves.append(
+            Curve(trial.number, params_text(trial), _role(trial, best), x, y, levels, () if all(kept) else kept)
+        )
     order: list[Role] = ["infeasible", "other", "default", "best"]
     return sorted(curves, key=lambda curve: order.index(curve.role))
+
+
+def _level(measured: Measurement, limits: Sequence[Limit]) -> tuple[str, bool]:
+    """A level in words, and whether it keeps every limit."""
+    broken = [str(one) for one in limits if one.figure in measured.figures and one.violation(measured) > 0]
+    return f"{measured.level}, breaks {', '.join(broken)}" if broken else str(measured.level), not broken
 
 
 def _role(trial: Trial, best: Trial | None) -> Role:

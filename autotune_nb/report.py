@@ -34,7 +34,7 @@ class Report:
 
     def chart(self) -> Chart:
         """Latency against throughput, a curve a trial."""
-        return Chart(tuple(latency_throughput(self.trials, self.best)))
+        return Chart(tuple(latency_throughput(self.trials, self.best, self.objective.limits)))
 
     def text(self) -> str:
         """For a terminal."""

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from autotune_nb.measurement import Level, Measurement
 from autotune_nb.plots import COLOURS, Chart, history, latency_throughput, pareto_front
-from autotune_nb.score import Objective, Score
+from autotune_nb.score import Limit, Objective, Score
 from autotune_nb.trial import Trial, TrialState
 
 RATE, LATENCY = "output_tokens_per_s", "e2e_latency_mean_s"
@@ -39,6 +39,13 @@ def test_the_data_is_one_curve_a_trial_with_the_best_on_top() -> None:
     assert curves[-1].output_tokens_per_s == (30, 50)
     assert curves[-1].e2e_latency_mean_s == (0.4, 0.8)
     assert curves[-1].levels == ("D(1,2) at concurrency 1", "D(1,2) at concurrency 2")
+
+
+def test_a_level_that_breaks_a_limit_says_so() -> None:
+    (curve,) = latency_throughput([BEST], BEST, [Limit.parse("e2e_latency_mean_s <= 0.5")])
+    assert curve.levels[0] == "D(1,2) at concurrency 1"
+    assert curve.levels[1] == "D(1,2) at concurrency 2, breaks e2e_latency_mean_s <= 0.5"
+    assert curve.broken == (1,)
 
 
 def test_invalid_levels_and_levels_without_the_figures_are_left_out() -> None:

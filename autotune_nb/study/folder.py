@@ -68,8 +68,8 @@ class StudyFolder:
             self._lock.acquire(timeout=_LOCK_S, poll_interval=0.02)
         except filelock.Timeout:
             raise StudyBusyError(
-                f"{self.path} is being worked on by {self.owner()}; look at it with: autotune-nb show {self.path}, in a "
-                "notebook with at.open"
+                f"{self.path} is being worked on by {self.owner()}; look at it with: autotune-nb show {self.path}, in "
+                "a notebook with at.open"
             ) from None
         except OSError as error:
             raise StudyError(f"{self.path} cannot be locked: {error}") from None

@@ -11,7 +11,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -210,8 +210,7 @@ def _arrays(data: ChartData) -> dict[str, dict[str, Any]]:
     ended = [c for c in data.curves if c.number not in data.running]
     latest = sorted((c for c in ended if c.role in ("other", "infeasible")), key=lambda c: c.number)
     earlier, rest = latest[:-_TOLD], latest[-_TOLD:]
-    points = [p for c in data.curves for p in zip(c.output_tokens_per_s, c.e2e_latency_mean_s, strict=True)]
-    front = pareto_front(points)
+    front = pareto_front(p for c in data.curves for p in _kept_points(c))
     h = data.history
     kept = np.asarray(h.feasible, dtype=bool)
     numbers, values = _f32(h.numbers), _f32(h.values)
@@ -219,7 +218,7 @@ def _arrays(data: ChartData) -> dict[str, dict[str, Any]]:
     shares = sorted(data.importances.items(), key=lambda item: item[1])[-_SHARES:]
     return {
         "earlier": _lines(earlier, told=False),
-        "infeasible": _lines([c for c in rest if c.role == "infeasible"]),
+        "infeasible": _lines([*(c for c in rest if c.role == "infeasible"), *_broken_points(rest, data.curves)]),
         "other": _lines([c for c in rest if c.role == "other"]),
         "running": _lines(running),
         "default": _lines([c for c in ended if c.role == "default"]),
@@ -230,6 +229,28 @@ def _arrays(data: ChartData) -> dict[str, dict[str, Any]]:
         "sofar": {"x": _f32(h.best_numbers), "y": _f32(h.best_values)},
         "share": {"x": [round(share, 4) for _, share in shares], "y": _short([name for name, _ in shares])},
     }
+
+
+def _kept_points(curve: Curve) -> list[tuple[float, float]]:
+    points = zip(curve.output_tokens_per_s, curve.e2e_latency_mean_s, strict=True)
+    return [point for i, point in enumerate(points) if i not in curve.broken]
+
+
+def _broken_points(told: Iterable[Curve], every: Iterable[Curve]) -> list[Curve]:
+    """The levels that break a limit, of trials that keep it at another: a mark of its own, not joined to the others."""
+    numbers = {c.number for c in told} | {c.number for c in every if c.role in ("best", "default")}
+    return [
+        replace(
+            c,
+            output_tokens_per_s=(c.output_tokens_per_s[i],),
+            e2e_latency_mean_s=(c.e2e_latency_mean_s[i],),
+            levels=(c.levels[i],),
+            kept=(),
+        )
+        for c in every
+        if c.number in numbers and c.role != "infeasible"
+        for i in c.broken
+    ]
 
 
 def _lines(curves: Iterable[Curve], *, told: bool = True) -> dict[str, Any]:

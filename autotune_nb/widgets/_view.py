@@ -324,7 +324,7 @@ class StudyView:
         handle = self.handle
         goal = handle.task.goal
         return ChartData(
-            latency_throughput(trials, handle.best_trial),
+            latency_throughput(trials, handle.best_trial, goal.limits),
             frozenset(one.trial.number for one in handle.running),
             history(trials, goal),
             self._importance(trials),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ import pytest
 from plotly import missing_anywidget
 
 from autotune_nb.plots import history, latency_throughput
+from autotune_nb.score import Limit
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState, best_trial
 from autotune_nb.widgets import _chart
@@ -68,6 +70,19 @@ def test_every_trial_is_in_the_trace_of_its_role(chart: LiveChart, task: Task) -
     np.testing.assert_array_equal(best.y, np.array([0.2, 0.4, np.nan], dtype=np.float32))
     assert list(chart._by_name["sofar"].y) == [40, 60, 90, 90]
     assert chart.figure.layout.annotations[1].text == "<b>Best so far: 90 tokens/s</b> (higher is better)"
+
+
+def test_a_level_that_breaks_a_limit_is_marked_and_not_on_the_front(chart: LiveChart, task: Task) -> None:
+    trials = [complete(1, 60.0), complete(2, 90.0)]
+    limits = [Limit.parse("e2e_latency_mean_s <= 0.3")]
+    found = data(trials, task)
+    chart.show(replace(found, curves=latency_throughput(trials, trials[1], limits)), "owner")
+    marked = chart._by_name["infeasible"]
+    # Each a point by itself: the second level of both.
+    assert sorted(x for x in marked.x if x == x) == [60, 90]
+    assert len(marked.x) == 4
+    assert all("breaks e2e_latency_mean_s &lt;= 0.3" in text for text in marked.text if text)
+    assert max(chart._by_name["front"].x) < 60
 
 
 def test_a_running_trial_of_low_number_is_drawn_once(chart: LiveChart, task: Task) -> None:

@@ -142,7 +142,7 @@ def test_a_start_that_fails_says_why_and_may_be_pressed_again(
 def test_a_study_that_another_process_has_is_not_started(told: StubHandle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StubHandle, "elsewhere", "pid 1 on moon", raising=False)
     view = StudyView(told)
-    until(lambda: "pid 1 on moon works on it" in view.notices.value)
+    until(lambda: "pid 1 on moon, works on it" in view.notices.value)
     assert buttons(view) == only()
 
 

@@ -76,6 +76,7 @@ class Runner:
         self._fingerprint: dict[str, Any] = {}
         self._began = time.monotonic()
         self._over: float | None = None
+        self._final: RunState | None = None
         self._before_s = study.elapsed_s
 
     @property
@@ -88,6 +89,7 @@ class Runner:
 
         Raises SetupError or StudyError where it cannot go on; by then everything it started is taken down.
         """
+        final = RunState.FAILED
         try:
             self._preparing = asyncio.ensure_future(self._prepare())
             await asyncio.wait((self._preparing,))
@@ -98,21 +100,24 @@ class Runner:
                     await self._work()
                 if not self._stopping.is_set():
                     self._notice(self._spent_budget() or "every configuration was tried")
-            if self._asked_to_stop is not None:
-                self._notice(f"everything is gone, {time.monotonic() - self._asked_to_stop:.1f} s after it was asked")
-            self._set(RunState.STOPPED if self._stopping.is_set() else RunState.FINISHED)
+            final = RunState.STOPPED if self._stopping.is_set() else RunState.FINISHED
         except asyncio.CancelledError:
-            self._set(RunState.STOPPED)
-            raise
-        except BaseException:
-            self._set(RunState.FAILED)
+            final = RunState.STOPPED
             raise
         finally:
-            await self._end()
+            # It is kept before it is said: whoever hears that it is over may end this process.
+            self._final = final
+            try:
+                await self._end()
+            finally:
+                if self._asked_to_stop is not None:
+                    took_s = time.monotonic() - self._asked_to_stop
+                    self._notice(f"everything is gone, {took_s:.1f} s after it was asked")
+                self._set(final)
 
     async def stop(self) -> None:
         """Start no more trials and take the running ones down; returns at once."""
-        if self.state.ended:
+        if self._final is not None:
             return
         if self._asked_to_stop is None:
             self._asked_to_stop = time.monotonic()
@@ -137,7 +142,7 @@ class Runner:
 
     async def pause(self) -> None:
         """Start no more trials until ``resume``; the running ones go on."""
-        if self.state in (RunState.STARTING, RunState.RUNNING):
+        if self.state in (RunState.STARTING, RunState.RUNNING) and self._final is None:
             self._going.clear()
             if self.state is RunState.RUNNING:
                 self._set(RunState.PAUSED)
@@ -163,7 +168,9 @@ class Runner:
 
     def results(self) -> dict[str, Any]:
         """The study as ``results.json`` has it."""
-        return self.study.results(state=str(self.state), elapsed_s=self.elapsed_s, command=self.best_command())
+        return self.study.results(
+            state=str(self._final or self.state), elapsed_s=self.elapsed_s, command=self.best_command()
+        )
 
     def best_command(self) -> str | None:
         """The command line to paste for the best configuration; None where there is none."""

@@ -130,6 +130,26 @@ def test_events_come_in_order(world: World) -> None:
     assert runner.of(events.TrialEnded)[0].is_best
 
 
+@pytest.mark.parametrize("stop", [False, True])
+def test_that_it_is_over_is_kept_before_it_is_said(world: World, stop: bool) -> None:
+    async def scenario() -> None:
+        runner = Watched(world.task(trials=1), open_study(world.task(trials=1), world.folder))
+        kept: list[tuple[str, str]] = []
+
+        def heard(event: events.Event) -> None:
+            if isinstance(event, events.StateChanged) and RunState(event.state).ended:
+                kept.append((event.state, world.results()["state"]))
+            if stop and isinstance(event, events.TrialStarted):
+                asyncio.ensure_future(runner.stop())  # noqa: RUF006
+
+        runner.bus.subscribe(heard)
+        await runner.run()
+        state = "stopped" if stop else "finished"
+        assert kept == [(state, state)]
+
+    in_loop(scenario())
+
+
 def test_patience_ends_it_after_so_many_trials_that_are_no_better(world: World) -> None:
     runner = ran(world, world.task(trials=20, budget={"patience": 2}))
     assert len(runner.trials) == 3

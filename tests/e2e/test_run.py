@@ -20,7 +20,7 @@ from tests.e2e.conftest import Started, study_processes, until_gone
 
 pytestmark = pytest.mark.e2e
 Cli = Callable[..., subprocess.CompletedProcess[str]]
-KEYS = {"study", "task", "state", "trials", "best", "elapsed_s"}
+KEYS = {"study", "task", "state", "trials", "best", "elapsed_s", "fingerprints", "edits"}
 TRIAL_KEYS = {"number", "state", "params", "values", "limits", "measurements", "failure", "seconds"}
 
 

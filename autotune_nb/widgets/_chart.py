@@ -24,7 +24,7 @@ from autotune_nb.widgets._figure import figure_widget
 from autotune_nb.widgets._panels import escaped
 
 #: So many curves tell their parameters in the tip; earlier ones tell their number, and the monitor shows the rest.
-_TOLD = 60
+_TOLD = 40
 _TIP_WIDTH, _TIP_LINES = 60, 12
 #: So many parameters have a bar; more would have no room for their names.
 _SHARES = 12

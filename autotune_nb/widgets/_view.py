@@ -25,7 +25,7 @@ from autotune_nb.widgets._style import stylesheet
 _log = logging.getLogger(__name__)
 _EVERY_S = 0.5
 #: A slow page keeps up with so much; more is sent in fewer, later redraws.
-_BYTES_PER_S = 20_000
+_BYTES_PER_S = 16_000
 _ROWS = 15
 _LOG_LINES, _LOG_BYTES, _LOG_WIDTH = 4, 4096, 240
 #: Computing the importances takes at most so small a share of the time.

@@ -97,10 +97,10 @@ def test_trials_before_the_latest_go_without_words(chart: LiveChart, task: Task)
     chart.show(data([complete(n, 10.0) for n in range(100)], task), "owner")
     found = drawn(chart)
     # Trial 0 is the best.
-    assert found["earlier"] == list(range(1, 40))
-    assert found["other"] == list(range(40, 100))
+    assert found["earlier"] == list(range(1, 60))
+    assert found["other"] == list(range(60, 100))
     assert chart._by_name["earlier"].text is None
-    assert len(chart._by_name["other"].text) == 3 * 60
+    assert len(chart._by_name["other"].text) == 3 * 40
 
 
 def test_only_changed_traces_are_sent(chart: LiveChart, task: Task, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -96,6 +96,9 @@ def test_points_appear_through_a_blocking_cell_a_reload_a_stop_and_a_restart(
     plot = notebook.output(opened).locator(".js-plotly-plot")
     notebook.until(plot.count, "the chart of the opened study")
     notebook.until(lambda: measured_in(notebook, opened) >= kept, "every kept level")
+    # As wide as its cell, also where nothing new makes it draw again.
+    widths = "node => Math.abs(node._fullLayout.width - node.clientWidth)"
+    notebook.until(lambda: plot.first.evaluate(widths) <= 2, "the chart's width")
     assert "stopped" in notebook.output(opened).locator(".at-monitor-progress").inner_text()
     assert notebook.errors == []
 

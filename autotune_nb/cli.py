@@ -17,6 +17,7 @@ import click
 
 from autotune_nb.errors import AutotuneError, RunError, SetupError, StudyError, TaskError
 from autotune_nb.table import value_text
+from autotune_nb.trial import configuration_text
 
 if TYPE_CHECKING:
     from autotune_nb.run import Run
@@ -297,8 +298,7 @@ def _table(results: dict[str, Any]) -> str:
 
 
 def _told(trial: dict[str, Any], top: float) -> str:
-    params = " ".join(f"{name}={value}" for name, value in trial["params"].items() if value is not None)
-    params = params if params and not trial["baseline"] else "the engine's default configuration"
+    params = configuration_text({} if trial["baseline"] else trial["params"])
     for figure, value in trial["values"].items():
         broken = [name for name, violation in trial["limits"].items() if violation > 0]
         note = f"  breaks {', '.join(broken)}" if broken else ""

@@ -25,7 +25,7 @@ from autotune_nb.steering import (
     narrow_edit,
     pin_edit,
 )
-from autotune_nb.table import counts, levels_frame, trials_frame
+from autotune_nb.table import counts_text, levels_frame, trials_frame
 from autotune_nb.task import Budget, Task
 from autotune_nb.trial import Trial, best_trial
 
@@ -251,8 +251,7 @@ class StudyHandle(ABC):
         return lambda: None
 
     def __repr__(self) -> str:
-        told = ", ".join(f"{number} {state}" for state, number in counts(self.history).items()) or "no trials yet"
-        return f"<{type(self).__name__} {self.path.name!r}: {self.state}, {told}>"
+        return f"<{type(self).__name__} {self.path.name!r}: {self.state}, {counts_text(self.history)}>"
 
     def lasting_bundle(self) -> dict[str, Any]:
         """What it shows where outputs have to last: text and script-free HTML."""

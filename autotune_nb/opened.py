@@ -37,7 +37,7 @@ class OpenedStudy(StudyHandle):
         *,
         storage: str | None = None,
         view: Callable[[StudyHandle], dict[str, Any] | None] = lambda _handle: None,
-        begin: Callable[[OpenedStudy], Run] | None = None,
+        begin: Callable[[StudyHandle], Run] | None = None,
     ) -> None:
         """Raises StudyNotFoundError where there is none, StudyError where it cannot be read."""
         self._folder = StudyFolder(folder)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import re
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
 from autotune_nb.plots import Chart, latency_throughput
@@ -38,7 +37,7 @@ class Report:
 
     def text(self) -> str:
         """For a terminal."""
-        steered = [f"steered {_when(edit.at)}: {edit.text}" for edit in self.edits]
+        steered = [f"steered {edit.when}: {edit.text}" for edit in self.edits]
         return "\n".join(filter(None, [self.verdict, *steered, self.command]))
 
     def to_html(self) -> str:
@@ -54,13 +53,9 @@ class Report:
             parts.append(self.chart().image_html())
         parts.append(table)
         if self.edits:
-            told = "".join(f"<li>{_when(edit.at)}: {html.escape(edit.text)}</li>" for edit in self.edits)
+            told = "".join(f"<li>{edit.when}: {html.escape(edit.text)}</li>" for edit in self.edits)
             parts.append(f"<p>Steered while it ran:</p><ul>{told}</ul>")
         return "\n".join(parts)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return {"text/html": self.to_html(), "text/plain": self.text()}
-
-
-def _when(at: float) -> str:
-    return datetime.fromtimestamp(at).astimezone().strftime("%Y-%m-%d %H:%M:%S")

@@ -76,11 +76,12 @@ def open(study: str | Path, *, storage: str | None = None) -> Run | OpenedStudy:
 
     Raises StudyNotFoundError where there is none, StudyError where it cannot be read.
     """
-    return live_run(StudyFolder(study).path) or OpenedStudy(study, storage=storage, view=_view, begin=_begin)
+    return live_run(StudyFolder(study).path) or OpenedStudy(study, storage=storage, view=_view, begin=go_on)
 
 
-def _begin(opened: OpenedStudy) -> Run:
-    return tune(opened.task, study=opened.path, storage=opened.storage)
+def go_on(study: StudyHandle) -> Run:
+    """Work on a study again, as it was begun; raises what ``tune`` raises."""
+    return tune(study.task, study=study.path, storage=study.storage)
 
 
 def _view(handle: StudyHandle) -> dict[str, Any] | None:

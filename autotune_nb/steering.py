@@ -23,6 +23,7 @@ from autotune_nb.parameters import Bool, Choice, Float, Int, Value, parameter_na
 from autotune_nb.restriction import Restriction, ends_text, number_text, value_text
 from autotune_nb.space import Point, SearchSpace
 from autotune_nb.task import DEFAULT_TRIALS, Budget, Task, trials_allowed
+from autotune_nb.trial import configuration_text
 
 
 class EditKind(StrEnum):
@@ -76,8 +77,13 @@ class Edit:
             return f"narrow {self.parameter} to {listed}"
         return f"narrow {self.parameter} {ends_text(self.low, self.high)}"
 
+    @property
+    def when(self) -> str:
+        """When it was made, in local time."""
+        return f"{datetime.fromtimestamp(self.at).astimezone():%Y-%m-%d %H:%M:%S}"
+
     def __repr__(self) -> str:
-        return f"<Edit of {datetime.fromtimestamp(self.at).astimezone():%Y-%m-%d %H:%M:%S}: {self.text}>"
+        return f"<Edit of {self.when}: {self.text}>"
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON, without what is not set."""
@@ -206,12 +212,6 @@ def budget_edit(task: Task, **changes: Any) -> Edit:
     """An edit of the budget; it holds until the task itself asks for another one."""
     asked = {name: getattr(task.budget, name, None) for name in changes}
     return Edit(EditKind.BUDGET, budget=changes, asked=asked)
-
-
-def configuration_text(params: Mapping[str, Value]) -> str:
-    """A configuration in one line."""
-    text = " ".join(f"{name}={value}" for name, value in params.items() if value is not None)
-    return text or "the engine's default configuration"
 
 
 def range_text(parameter: Choice | Bool | Int | Float) -> str:

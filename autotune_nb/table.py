@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune_nb.measurement import Measurement
 from autotune_nb.score import Objective
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.trial import Trial, TrialState, configuration_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,12 +73,14 @@ def counts(trials: Sequence[Trial]) -> dict[str, int]:
     return {state: number for state, number in found.items() if number}
 
 
+def counts_text(trials: Sequence[Trial]) -> str:
+    """How many trials are in each state, in words."""
+    return ", ".join(f"{number} {state}" for state, number in counts(trials).items()) or "no trials yet"
+
+
 def params_text(trial: Trial) -> str:
     """A trial's configuration in one line."""
-    if trial.baseline:
-        return "the engine's default configuration"
-    text = " ".join(f"{name}={value}" for name, value in trial.params.items() if value is not None)
-    return text or "the engine's default configuration"
+    return configuration_text({} if trial.baseline else trial.params)
 
 
 def value_text(value: float, figure: str) -> str:

@@ -87,3 +87,9 @@ def best_trial(trials: Sequence[Trial], objective: Objective) -> Trial | None:
         if best is None or (best.score and objective.better(trial.score.value, best.score.value)):
             best = trial
     return best
+
+
+def configuration_text(params: Mapping[str, Value]) -> str:
+    """A configuration in one line."""
+    text = " ".join(f"{name}={value}" for name, value in params.items() if value is not None)
+    return text or "the engine's default configuration"

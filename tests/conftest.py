@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
+import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.task import RandomWeights
+from tests.stubs import World, until
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 hypothesis.settings.register_profile("here", deadline=None, max_examples=50)
@@ -60,6 +62,48 @@ def make_task(task_data: dict[str, Any]) -> Callable[..., Any]:
         return Task.parse({**task_data, **changes})
 
     return make
+
+
+@pytest.fixture
+def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
+    """Trials over a stub engine, well under a second each; a run that a test leaves is stopped, and nothing stays."""
+    from autotune_nb.run import live_run
+
+    world = World(tmp_path, task_data)
+    yield world
+    run = live_run(world.folder)
+    if run is not None:
+        run.stop(now=True, wait_s=20)
+    until(world.nothing_left, within_s=5)
+
+
+@pytest.fixture
+def real_task(small_model: Path, tmp_path: Path) -> Callable[..., Path]:
+    """Writes a task file for the real llama.cpp server and the real genai-bench, quick enough for a test."""
+
+    def write(**changes: Any) -> Path:
+        task: dict[str, Any] = {
+            "name": "e2e",
+            "model": {"id_or_path": str(small_model), "served_name": "tiny"},
+            "engine": {"kind": "llama_cpp", "args": {"ctx_size": 2048}},
+            "parameters": {"threads": [1, 2], "parallel": [1, 2], "flash_attn": ["on", "off"]},
+            "workload": {
+                "scenarios": ["D(16,8)"],
+                "concurrency": [1, 2],
+                "seconds_per_level": 20,
+                "requests_per_level": 4,
+            },
+            "objective": "maximize output_tokens_per_s",
+            "limits": ["ttft_p99_s <= 60"],
+            "strategy": {"sampler": "grid"},
+            "budget": {"trials": 2},
+            "deadlines": {"ready_s": 60, "stop_s": 5},
+        }
+        file = tmp_path / "task.json"
+        file.write_text(json.dumps({**task, **changes}))
+        return file
+
+    return write
 
 
 @pytest.fixture

@@ -75,3 +75,17 @@ def tasks(draw: st.DrawFn) -> Task:
         "deploy": {"gpus": draw(st.one_of(st.none(), st.lists(st.integers(0, 7), max_size=2)))},
     }
     return Task.parse(data)
+
+
+#: Everything a space may hold, and rules that leave some of its points.
+MIXED_SPACE: dict[str, Any] = {
+    "parameters": {
+        "a": {"type": "int", "low": 1, "high": 64, "log": True},
+        "b": {"type": "int", "low": 2, "high": 19, "step": 3},
+        "f": {"type": "float", "low": 0.1, "high": 0.9, "step": 0.2},
+        "g": {"type": "float", "low": 0.001, "high": 10.0, "log": True},
+        "c": ["x", "y", None, {"k": 1}],
+        "d": {"type": "bool"},
+    },
+    "rules": ["a <= b", "not d or f < 0.6"],
+}

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
 import pytest
 
@@ -13,23 +11,13 @@ from autotune_nb import events
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.handle import UNCHANGED, Best, StudyHandle
 from autotune_nb.opened import OpenedStudy
-from autotune_nb.run import Run, live_run
+from autotune_nb.run import Run
 from autotune_nb.session import tune
 from autotune_nb.steering import Edit, EditKind
 from autotune_nb.task import Task
 from tests.stubs import World, open_study, until
 
 POINT = {"threads": 2, "batch_size": 77}
-
-
-@pytest.fixture
-def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
-    world = World(tmp_path, task_data)
-    yield world
-    run = live_run(world.folder)
-    if run is not None:
-        run.stop(now=True, wait_s=20)
-    until(world.nothing_left, within_s=5)
 
 
 @pytest.fixture(params=["run", "ended", "opened"])

@@ -20,26 +20,15 @@ from autotune_nb.steering import (
     Steering,
     ban_edit,
     budget_edit,
-    configuration_text,
     enqueue_edit,
     free_edit,
     narrow_edit,
     pin_edit,
 )
 from autotune_nb.task import Task
+from autotune_nb.trial import configuration_text
+from tests.strategies import MIXED_SPACE
 
-#: Everything a space may hold, and rules that leave some of its points.
-MIXED: dict[str, Any] = {
-    "parameters": {
-        "a": {"type": "int", "low": 1, "high": 64, "log": True},
-        "b": {"type": "int", "low": 2, "high": 19, "step": 3},
-        "f": {"type": "float", "low": 0.1, "high": 0.9, "step": 0.2},
-        "g": {"type": "float", "low": 0.001, "high": 10.0, "log": True},
-        "c": ["x", "y", None, {"k": 1}],
-        "d": {"type": "bool"},
-    },
-    "rules": ["a <= b", "not d or f < 0.6"],
-}
 #: The same without what a grid cannot have.
 GRID: dict[str, Any] = {
     "parameters": {
@@ -153,7 +142,7 @@ def _text(value: Value) -> str:
 @given(st.data())
 @settings(max_examples=80)
 def test_what_is_accepted_holds_and_what_is_refused_names_its_parameter(data: st.DataObject) -> None:
-    task = task_of(**data.draw(st.sampled_from([MIXED, GRID])))
+    task = task_of(**data.draw(st.sampled_from([MIXED_SPACE, GRID])))
     steering, accepted = Steering(task, task.space), []
     for edit in data.draw(st.lists(edits(task.space), min_size=1, max_size=6)):
         try:
@@ -228,14 +217,14 @@ def test_the_grid_that_is_left_is_the_allowed_rest_in_its_order(data: st.DataObj
 
 @given(st.data())
 def test_edits_survive_json(data: st.DataObject) -> None:
-    space = task_of(**MIXED).space
+    space = task_of(**MIXED_SPACE).space
     point = st.fixed_dictionaries({name: value_of(p) for name, p in space.parameters.items()})
     budgets = st.dictionaries(st.sampled_from(["trials", "minutes", "patience"]), st.none() | st.integers(1, 99))
     edit = data.draw(
         st.one_of(
             edits(space),
             point.map(enqueue_edit),
-            budgets.map(lambda changes: budget_edit(task_of(**MIXED), **changes)),
+            budgets.map(lambda changes: budget_edit(task_of(**MIXED_SPACE), **changes)),
         )
     )
     text = json.dumps(edit.to_dict(), allow_nan=False)

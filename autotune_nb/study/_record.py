@@ -29,17 +29,13 @@ def to_record(trial: Trial, fingerprint: str) -> dict[str, Any]:
 
 def trial_from_results(data: Mapping[str, Any], fingerprints: Mapping[str, Mapping[str, Any]]) -> Trial:
     """A trial out of ``results.json``, equal to the one in the study's database."""
-    measurements = tuple(Measurement.from_dict(m) for m in data["measurements"])
-    level = next((m.level for m in measurements if str(m.level) == data["level"]), None)
+    kept = _common(data)
+    level = next((m.level for m in kept["measurements"] if str(m.level) == data["level"]), None)
     return Trial(
+        **kept,
         number=data["number"],
         params=data["params"],
-        state=TrialState(data["state"]),
-        measurements=measurements,
         score=Score(data["values"], data["limits"], level) if data["values"] else None,
-        failure=Failure.from_dict(data["failure"]) if data["failure"] else None,
-        seconds=data["seconds"],
-        command=_words(data["command"] or ""),
         baseline=data["baseline"],
         fingerprint=fingerprints.get(data["fingerprint"], {}),
         attempts=data["attempts"],
@@ -51,17 +47,24 @@ def with_record(trial: Trial, record: dict[str, Any], fingerprints: Mapping[str,
     score = record.get("score")
     fingerprint = record["fingerprint"]
     return trial.with_(
-        state=TrialState(record["state"]),
-        measurements=tuple(Measurement.from_dict(m) for m in record["measurements"]),
+        **_common(record),
         score=Score(score["values"], score["limits"], Level(*score["level"]) if score["level"] else None)
         if score
         else None,
-        failure=Failure.from_dict(record["failure"]) if record["failure"] else None,
-        seconds=record["seconds"],
-        command=_words(record["command"] or ""),
         # An earlier version kept it whole in every record.
         fingerprint=fingerprint if isinstance(fingerprint, dict) else fingerprints.get(fingerprint, {}),
     )
+
+
+def _common(data: Mapping[str, Any]) -> dict[str, Any]:
+    """What a record and a trial in ``results.json`` hold alike, as a trial's fields."""
+    return {
+        "state": TrialState(data["state"]),
+        "measurements": tuple(Measurement.from_dict(m) for m in data["measurements"]),
+        "failure": Failure.from_dict(data["failure"]) if data["failure"] else None,
+        "seconds": data["seconds"],
+        "command": _words(data["command"] or ""),
+    }
 
 
 def _words(command: str) -> tuple[str, ...]:

@@ -172,10 +172,9 @@ class StudyView:
         self._todo.append(self._begin)
 
     def _begin(self) -> None:
-        from autotune_nb.session import tune
+        from autotune_nb.session import go_on
 
-        handle = self.handle
-        self.follow(tune(handle.task, study=handle.path, storage=handle.storage))
+        self.follow(go_on(self.handle))
 
     def _pause(self) -> None:
         if isinstance(self.handle, Run):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from IPython.display import DisplayHandle
 
-from autotune_nb.table import counts, params_text, value_text
+from autotune_nb.table import counts_text, params_text, value_text
 from autotune_nb.trial import Trial, TrialState
 
 if TYPE_CHECKING:
@@ -56,8 +56,7 @@ def _refresh(handle: DisplayHandle, run: Run, shown: dict[str, str]) -> dict[str
 
 def _bundle(run: Run) -> dict[str, str]:
     trials = run.history
-    told = ", ".join(f"{number} {state}" for state, number in counts(trials).items()) or "no trials yet"
-    title = f"{run.folder.name}: {run.state} ({told})"
+    title = f"{run.folder.name}: {run.state} ({counts_text(trials)})"
     figure = run.task.goal.figure
     rows = [_row(trial, figure) for trial in trials[-_ROWS:]]
     text = "\n".join([title, *("  ".join(row) for row in rows)])

@@ -138,10 +138,10 @@ class Feed(StudyHandle):
         return None
 
     def results(self) -> dict[str, Any]:
-        raise NotImplementedError
+        raise NotImplementedError  # A feed keeps no study, so it has no results.
 
     def _steer(self, edit: Edit) -> None:
-        raise NotImplementedError
+        raise NotImplementedError  # Nothing works on it that could be steered.
 
     def subscribe(self, listener: events.Listener) -> Callable[[], None]:
         return self._bus.subscribe(listener)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -51,29 +50,12 @@ def notebook(lab: Lab, context: Any) -> Iterator[Notebook]:
 
 
 @pytest.fixture
-def real_task(small_model: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Writes a task for the real llama.cpp server and the real genai-bench, two short levels a trial."""
-
-    def write(**changes: Any) -> Path:
-        task: dict[str, Any] = {
-            "name": "browser",
-            "model": {"id_or_path": str(small_model), "served_name": "tiny"},
-            "engine": {"kind": "llama_cpp", "args": {"ctx_size": 2048}},
-            "parameters": {"threads": [1, 2], "parallel": [1, 2, 4], "batch_size": [64, 128, 256, 512]},
-            "workload": {
-                "scenarios": ["D(16,8)"],
-                "concurrency": [1, 2],
-                "seconds_per_level": 20,
-                "requests_per_level": 4,
-            },
-            "objective": "maximize output_tokens_per_s",
-            "limits": ["ttft_p99_s <= 60"],
-            "strategy": {"sampler": "random"},
-            "budget": {"trials": 20},
-            "deadlines": {"ready_s": 60, "stop_s": 5},
-        }
-        file = tmp_path / "task.json"
-        file.write_text(json.dumps({**task, **changes}))
-        return file
-
-    return write
+def real_task(real_task: Callable[..., Path]) -> Callable[..., Path]:
+    """The real task with more to try, so that there is something to watch."""
+    usual: dict[str, Any] = {
+        "name": "browser",
+        "parameters": {"threads": [1, 2], "parallel": [1, 2, 4], "batch_size": [64, 128, 256, 512]},
+        "strategy": {"sampler": "random"},
+        "budget": {"trials": 20},
+    }
+    return lambda **changes: real_task(**{**usual, **changes})

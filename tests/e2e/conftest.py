@@ -10,41 +10,11 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
 
 CLI = [sys.executable, "-m", "autotune_nb.cli"]
-
-
-@pytest.fixture
-def real_task(small_model: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Writes a task file for the real llama.cpp server and the real genai-bench, quick enough for a test."""
-
-    def write(**changes: Any) -> Path:
-        task: dict[str, Any] = {
-            "name": "e2e",
-            "model": {"id_or_path": str(small_model), "served_name": "tiny"},
-            "engine": {"kind": "llama_cpp", "args": {"ctx_size": 2048}},
-            "parameters": {"threads": [1, 2], "parallel": [1, 2], "flash_attn": ["on", "off"]},
-            "workload": {
-                "scenarios": ["D(16,8)"],
-                "concurrency": [1, 2],
-                "seconds_per_level": 20,
-                "requests_per_level": 4,
-            },
-            "objective": "maximize output_tokens_per_s",
-            "limits": ["ttft_p99_s <= 60"],
-            "strategy": {"sampler": "grid"},
-            "budget": {"trials": 2},
-            "deadlines": {"ready_s": 60, "stop_s": 5},
-        }
-        file = tmp_path / "task.json"
-        file.write_text(json.dumps({**task, **changes}))
-        return file
-
-    return write
 
 
 @pytest.fixture

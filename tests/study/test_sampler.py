@@ -15,22 +15,11 @@ from autotune_nb.study import Study
 from autotune_nb.study._sampler import decode, distributions, encode
 from autotune_nb.task import SAMPLERS, Strategy, Task
 from autotune_nb.trial import Trial, TrialState
+from tests.strategies import MIXED_SPACE
 from tests.stubs import open_study
 from tests.study.test_study import asked, completed, failed
 
-#: Everything a space may hold, and rules that leave few of its points.
-MIXED: dict[str, Any] = {
-    "parameters": {
-        "a": {"type": "int", "low": 1, "high": 64, "log": True},
-        "b": {"type": "int", "low": 2, "high": 19, "step": 3},
-        "f": {"type": "float", "low": 0.1, "high": 0.9, "step": 0.2},
-        "g": {"type": "float", "low": 0.001, "high": 10.0, "log": True},
-        "c": ["x", "y", None, {"k": 1}],
-        "d": {"type": "bool"},
-    },
-    "rules": ["a <= b", "not d or f < 0.6"],
-    "limits": ["ttft_p99_s <= 0.5"],
-}
+MIXED: dict[str, Any] = {**MIXED_SPACE, "limits": ["ttft_p99_s <= 0.5"]}
 _NEEDS = {"gp": "torch", "cmaes": "cmaes", "qmc": "scipy"}
 BUILDABLE = [
     name for name in SAMPLERS if name != "grid" and (name not in _NEEDS or importlib.util.find_spec(_NEEDS[name]))

@@ -34,8 +34,9 @@ from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler
 from autotune_nb.study.study import MAX_ATTEMPTS
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
+from tests.strategies import MIXED_SPACE
 from tests.stubs import open_study
-from tests.test_steering import GRID, MIXED, Plainly, edits, task_of, value_of
+from tests.test_steering import GRID, Plainly, edits, task_of, value_of
 
 FIGURE = "output_tokens_per_s"
 
@@ -448,7 +449,7 @@ class Killed(BaseException):
 @given(data=st.data())
 @settings(max_examples=25)
 def test_whatever_edits_are_accepted_hold_for_every_trial_asked_afterwards(sampler: str, data: st.DataObject) -> None:
-    mixed = GRID if sampler == "grid" else data.draw(st.sampled_from([GRID, MIXED]))
+    mixed = GRID if sampler == "grid" else data.draw(st.sampled_from([GRID, MIXED_SPACE]))
     kept = Kept(task_of(**mixed, strategy={"sampler": sampler, "seed": data.draw(st.integers(0, 9))}))
     accepted: list[Edit] = []
     enqueued: list[Edit] = []
@@ -807,7 +808,7 @@ def test_a_record_that_holds_its_fingerprint_itself_is_in_the_results_as_any_oth
 @given(data=st.data())
 @settings(max_examples=30)
 def test_a_trial_out_of_the_results_equals_the_one_that_was_told(data: st.DataObject) -> None:
-    kept = Kept(task_of(**MIXED))
+    kept = Kept(task_of(**MIXED_SPACE))
     study = kept.study
     number = st.floats(0, 1e6, allow_nan=False)
     for _ in range(data.draw(st.integers(1, 3))):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,26 +12,15 @@ import pytest
 
 from autotune_nb import session
 from autotune_nb.errors import StudyNotFoundError
-from autotune_nb.run import live_run
 from autotune_nb.session import tune
 from autotune_nb.task import Task
 from autotune_nb.widgets import _live
 from autotune_nb.widgets._chart import LiveChart
 from autotune_nb.widgets.monitor import Monitor
-from tests.stubs import World, until
+from tests.stubs import World
 from tests.widgets.stub_handle import LIMIT, StubHandle, complete
 
 WAIT_S = 60.0
-
-
-@pytest.fixture
-def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
-    world = World(tmp_path, task_data)
-    yield world
-    run = live_run(world.folder)
-    if run is not None:
-        run.stop(now=True, wait_s=20)
-    until(world.nothing_left, within_s=5)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from plotly import missing_anywidget
 
 from autotune_nb import session
 from autotune_nb.errors import StudyError
-from autotune_nb.run import Run, live_run
+from autotune_nb.run import Run
 from autotune_nb.runner import Runner, RunState
 from autotune_nb.session import tune
 from autotune_nb.task import Task
@@ -26,16 +26,6 @@ from tests.stubs import World, open_study, until
 from tests.widgets.stub_handle import LIMIT, StubHandle, complete, working
 
 WAIT_S = 60.0
-
-
-@pytest.fixture
-def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
-    world = World(tmp_path, task_data)
-    yield world
-    run = live_run(world.folder)
-    if run is not None:
-        run.stop(now=True, wait_s=20)
-    until(world.nothing_left, within_s=5)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@
     │   ├── DeployError         the engine did not come up, or died
     │   └── MeasurementError    the benchmark gave no valid figures
     ├── SetupError              no trial can run here (a binary, a model, a disk)
+    ├── ClusterError            the Kubernetes API refused a request, or did not answer
     └── RunError                a run ended without a result
 """
 
@@ -73,6 +74,25 @@ class SetupError(AutotuneError):
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(f"{field}: {message}" if field else message)
         self.field = field
+
+
+class ClusterError(AutotuneError):
+    """The Kubernetes API refused a request, or did not answer.
+
+    ``status`` is the HTTP status, 0 where no answer came; ``reason`` Kubernetes' own word for it (``AlreadyExists``).
+    """
+
+    def __init__(self, message: str, *, status: int = 0, reason: str = "") -> None:
+        super().__init__(message)
+        self.status = status
+        self.reason = reason
+        #: How long the server asks to wait before the same request is sent again.
+        self.retry_after_s = 0.0
+
+    @property
+    def by_webhook(self) -> bool:
+        """Whether an admission webhook said no: a 403 that is no missing permission."""
+        return "admission webhook" in str(self)
 
 
 class RunError(AutotuneError):

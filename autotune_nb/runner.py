@@ -7,7 +7,7 @@ import contextlib
 import logging
 import shlex
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -310,7 +310,7 @@ class Runner:
             command=attempt.command,
             # As they are kept, so that a reopened study has equal trials.
             seconds={phase: round(value, 3) for phase, value in clock.seconds.items()},
-            fingerprint=self._fingerprint,
+            fingerprint={**self._fingerprint, **attempt.fingerprint},
         )
         # Nothing that happens from here on may lose it.
         await uncancelled(self._keep_ended(ended))
@@ -333,9 +333,11 @@ class Runner:
             folder,
             on_phase=clock.start,
             on_log=lambda log: self.bus.publish(events.LogOpened(trial.number, log)),
+            on_notice=self._notice,
         )
         async with self._deployer.deploy(request) as deployment:
             attempt.command = deployment.endpoint.command
+            attempt.fingerprint = deployment.endpoint.fingerprint
             await until_died(self._load(trial, deployment.endpoint, folder, clock, attempt), deployment)
 
     async def _load(self, trial: Trial, endpoint: Endpoint, folder: Path, clock: PhaseClock, attempt: _Attempt) -> None:
@@ -345,7 +347,15 @@ class Runner:
         clock.start("benchmark")
         attempt.phase = "benchmark"
         count = len(self._task.workload.levels)
-        request = BenchRequest(endpoint.url, endpoint.model, endpoint.tokenizer, folder, endpoint.gpu_count)
+        request = BenchRequest(
+            endpoint.url,
+            endpoint.model,
+            endpoint.tokenizer,
+            folder,
+            endpoint.gpu_count,
+            endpoint.service,
+            on_notice=self._notice,
+        )
         async with aclosing(self._benchmark.measure(request)) as levels:
             async for one in levels:
                 attempt.measurements.append(one)
@@ -354,6 +364,8 @@ class Runner:
 
     async def _end(self) -> None:
         await uncancelled(self._benchmark.close())
+        for line in await uncancelled(self._deployer.close()):
+            self._notice(line)
         self.study.mark_interrupted()
         self._over = time.monotonic()
         with contextlib.suppress(AutotuneError):
@@ -398,6 +410,7 @@ class _Attempt:
 
     measurements: list[Measurement] = field(default_factory=list)
     command: tuple[str, ...] = ()
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
     score: Score | None = None
     phase: str = ""
 

@@ -184,9 +184,16 @@ class Deadlines(Section):
     """How long each phase of a trial may take, in seconds."""
 
     ready_s: float = Field(600, gt=0, description="from start to healthy")
+    pending_s: float = Field(300, gt=0, description="for a free GPU or quota in a cluster")
     probe_s: float = Field(60, gt=0, description="for one completion of the warm-up")
     benchmark_s: float | None = Field(None, gt=0, description="default: what the levels may take, and some")
     stop_s: float = Field(20, gt=0, description="from asking the engine to stop to killing it")
+
+
+_RESULTS = re.compile(
+    r"pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*|(s3|gs|oci)://[^/\s]+(/\S*)?"
+)
+EXECUTORS = ("auto", "benchmark_job", "job", "direct")
 
 
 class Deploy(Section):
@@ -196,25 +203,62 @@ class Deploy(Section):
     host: str = "127.0.0.1"
     port: int | None = Field(None, ge=1, le=65535, description="default: a free one each trial")
     parallel: int = Field(1, ge=1, description="trials at a time")
-    gpus: list[Annotated[int, Field(ge=0)]] | None = Field(
-        None, description="the GPUs trials may hold; default: CUDA_VISIBLE_DEVICES is left alone"
+    gpus: Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)]] | None = Field(
+        None,
+        description="how many GPUs trials may hold together, or which of this machine's; default: any number, and "
+        "CUDA_VISIBLE_DEVICES is left alone",
     )
-    gpus_per_trial: int | None = Field(None, ge=1, description="default: what the engine's parallel sizes need")
+    gpus_per_trial: int | None = Field(None, ge=0, description="default: what the engine's parallel sizes need")
     runtime: str | None = Field(None, description="OME's serving runtime")
-    namespace: str | None = None
+    namespace: str | None = Field(None, description="the Kubernetes namespace; default: the context's")
+    kubeconfig: str | None = Field(None, description="default: $KUBECONFIG, ~/.kube/config, or the pod's own account")
+    context: str | None = Field(None, description="default: the kubeconfig's current one")
+    templates: str | None = Field(None, description="a folder whose templates go before the package's")
+    gpu_resource: str = Field("nvidia.com/gpu", description="what a GPU is called in a pod's resources")
+    resources: dict[str, str | int | float] = Field(
+        default_factory=dict, description="such as cpu and memory, requested and limited for each engine"
+    )
+    clusterbasemodel: dict[str, Any] | None = Field(
+        None, description="the spec of the ClusterBaseModel to make where the model is missing"
+    )
+    clusterservingruntime: dict[str, Any] | None = Field(
+        None, description="the spec of the ClusterServingRuntime to make where the runtime is missing"
+    )
 
     @model_validator(mode="after")
     def _port_for_one(self) -> Deploy:
         if self.port is not None and self.parallel > 1:
             raise ValueError("a fixed port serves one trial at a time; leave out port, or set parallel to 1")
+        if self.kind == "ome" and isinstance(self.gpus, list):
+            raise ValueError("in a cluster, gpus is how many; which ones is the scheduler's")
         return self
 
 
 class Benchmark(Section):
-    """Which genai-bench runs, and how."""
+    """Which genai-bench runs, where, and how."""
 
     executable: str = "genai-bench"
     backend: str | None = Field(None, description="genai-bench's API backend; default: the engine's")
+    executor: Literal["auto", "benchmark_job", "job", "direct"] = Field(
+        "auto", description="in a cluster: an OME BenchmarkJob, a plain Job, or genai-bench beside this program"
+    )
+    results: str | None = Field(
+        None, description="where jobs keep their files: pvc://CLAIM/FOLDER, or a bucket as s3://BUCKET/PREFIX"
+    )
+    results_size: str | None = Field(None, description="make the claim of that size where it is missing, such as 10Gi")
+    image: str | None = Field(None, description="the image with genai-bench; default: the published one")
+    pod: dict[str, Any] = Field(
+        default_factory=dict, description="nodeSelector, tolerations, resources, env, … of the benchmark's pods"
+    )
+
+    @field_validator("results")
+    @classmethod
+    def _somewhere(cls, results: str | None) -> str | None:
+        if results is not None and not _RESULTS.fullmatch(results):
+            raise ValueError(
+                f"{results!r} is no place for results; write pvc://CLAIM/FOLDER, or a bucket as s3://BUCKET/PREFIX"
+            )
+        return results
 
 
 def _word(key: str, section: type[Section]) -> BeforeValidator:

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+from autotune_nb.cluster.service import ClusterService
 from autotune_nb.measurement import Measurement
 
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What to measure: a server, and where its raw files go."""
+    """What to measure: a server, and where its raw files go. ``url`` is reached from here; in a cluster there is
+    ``service`` besides."""
 
     url: str
     model: str
     tokenizer: str
     folder: Path
     gpu_count: int = 0
+    service: ClusterService | None = None
+    on_notice: Callable[[str], None] = lambda _text: None
 
 
 class Benchmark(Protocol):

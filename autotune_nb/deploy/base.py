@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from autotune_nb.cluster.service import ClusterService
 from autotune_nb.parameters import Value
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What a deployment gives: where it is reached and what it serves."""
+    """What a deployment gives: where it is reached from here, what it serves, and what it is in a cluster."""
 
     url: str
     model: str
@@ -21,17 +22,22 @@ class Endpoint:
     command: tuple[str, ...]
     gpu_count: int = 0
     log: Path | None = None
+    service: ClusterService | None = None
+    #: What only this deployment knows of itself, such as an image's digest; added to the study's.
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """One trial's deployment: its configuration, where its files go, whom to tell about its phases and its log."""
+    """One trial's deployment: its configuration, where its files go, whom to tell about its phases, its log and what
+    a person should know."""
 
     trial: int
     params: Mapping[str, Value]
     folder: Path
     on_phase: Callable[[str], None] = lambda _phase: None
     on_log: Callable[[Path], None] = lambda _log: None
+    on_notice: Callable[[str], None] = lambda _text: None
 
 
 class Deployment(Protocol):
@@ -72,3 +78,6 @@ class Deployer(Protocol):
 
     async def fingerprint(self) -> dict[str, Any]:
         """The engine's and the model's identity, for the record."""
+
+    async def close(self) -> list[str]:
+        """End what ``prepare`` started; one line for each thing that is left behind all the same."""

@@ -61,7 +61,8 @@ class LocalDeployer:
         self._program: Sequence[str] = ()
         self._model = task.model.id_or_path or str(folder / "model" / "model.gguf")
         self._tokenizer = task.model.tokenizer or ""
-        self._gpus = GpuSlots(task.deploy.gpus)
+        gpus = task.deploy.gpus
+        self._gpus = GpuSlots(range(gpus) if isinstance(gpus, int) else gpus)
         self._hurry = False
 
     async def prepare(self) -> None:
@@ -113,6 +114,9 @@ class LocalDeployer:
         if self._task.model.random_weights is not None:
             model["random_weights"] = self._task.model.random_weights.model_dump()
         return {"engine": self._engine.name, "engine_version": await self._version(), "model": model}
+
+    async def close(self) -> list[str]:
+        return []
 
     async def _version(self) -> str | None:
         if not self._engine.version_args:
@@ -263,7 +267,8 @@ class LocalDeployer:
         if self._task.deploy.gpus is None:
             return 0
         fixed = {**self._task.engine.args, **params}
-        return self._task.deploy.gpus_per_trial or self._engine.gpus(fixed)
+        given = self._task.deploy.gpus_per_trial
+        return self._engine.gpus(fixed) if given is None else given
 
 
 class GpuSlots:

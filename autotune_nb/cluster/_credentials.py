@@ -1,0 +1,57 @@
+"""Where credentials for a cluster come from."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+
+from kubernetes.aio import config
+from kubernetes.aio.client import Configuration
+
+from autotune_nb.errors import ClusterError
+
+_NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
+
+
+def has_kubeconfig() -> bool:
+    """Whether a kubeconfig lies where it is looked for unasked."""
+    return bool(os.environ.get("KUBECONFIG")) or (Path.home() / ".kube" / "config").is_file()
+
+
+async def credentials(kubeconfig: str | None, context: str | None, *, inside: bool) -> tuple[Configuration, str]:
+    """The client's settings, and the namespace they name (empty where they name none)."""
+    configuration = Configuration()
+    # As many as there are trials at work and watches, each of which holds a connection.
+    configuration.connection_pool_maxsize = 0
+    try:
+        if inside:
+            config.load_incluster_config(client_configuration=configuration)
+            return configuration, await asyncio.to_thread(_own_namespace)
+        file = kubeconfig and os.path.expanduser(kubeconfig)  # noqa: PTH111, ASYNC240
+        if file and not await asyncio.to_thread(os.path.isfile, file):
+            raise ClusterError(f"there is no kubeconfig file {file!r}")
+        file = file or os.environ.get("KUBECONFIG")
+        loader = await config.load_kube_config(
+            config_file=file, context=context, client_configuration=configuration, persist_config=False
+        )
+        named = loader.current_context.get("context", {}) if loader.current_context else {}
+        return configuration, named.get("namespace", "")
+    except ClusterError:
+        raise
+    except Exception as error:  # noqa: BLE001 - a credential plugin may raise anything
+        where = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
+        raise ClusterError(
+            f"no credentials for a cluster in {where}: {told(error)}; name a kubeconfig file and a context"
+        ) from None
+
+
+def _own_namespace() -> str:
+    try:
+        return _NAMESPACE_FILE.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+
+
+def told(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__

@@ -1,0 +1,194 @@
+"""What a study has in a cluster: the connection, the watches, the anchor that owns everything, the lease on it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import uuid
+from collections.abc import Callable
+from datetime import UTC, datetime
+from typing import Any
+
+from autotune_nb.cluster.client import Cluster
+from autotune_nb.cluster.kinds import (
+    BENCHMARK_JOB,
+    CONFIG_MAP,
+    DEPLOYMENT,
+    EVENT,
+    INFERENCE_SERVICE,
+    JOB,
+    LEASE,
+    POD,
+    REPLICA_SET,
+    SERVICE,
+    Object,
+    uid_of,
+)
+from autotune_nb.cluster.names import study_labels, study_name, study_selector, trial_labels, trial_name
+from autotune_nb.cluster.templates import Templates
+from autotune_nb.cluster.watch import Watches
+from autotune_nb.errors import ClusterError, StudyBusyError
+from autotune_nb.task import Task
+
+#: The lease is renewed so often, and has run out after so long: then a reaper may delete the study's objects.
+RENEW_S, LEASE_S = 10.0, 60
+_TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
+
+
+class ClusterSession:
+    """A study's standing in its namespace. ``open``, then ``hold`` before anything is made, ``close`` at the end."""
+
+    cluster: Cluster
+    watches: Watches
+
+    def __init__(self, task: Task, *, study_label: str) -> None:
+        self.task = task
+        self.study_label = study_label
+        self.name = study_name(task.name, study_label)
+        self.templates = Templates(task.deploy.templates)
+        self.notify: Callable[[str], None] = lambda _text: None
+        self._holder = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
+        self._anchor: Object | None = None
+        self._renewing: asyncio.Task[None] | None = None
+        self._opened = False
+
+    async def open(self) -> None:
+        """Connect, once. Raises ClusterError."""
+        if not self._opened:
+            deploy = self.task.deploy
+            self.cluster = await Cluster.connect(
+                kubeconfig=deploy.kubeconfig, context=deploy.context, namespace=deploy.namespace
+            )
+            self.watches = Watches(self.cluster)
+            self._opened = True
+
+    async def follow(self) -> None:
+        """Follow everything a study makes, one watch a kind. Raises ClusterError."""
+        mine = study_selector(self.study_label)
+        of_study = (INFERENCE_SERVICE, DEPLOYMENT, REPLICA_SET, POD, BENCHMARK_JOB, JOB)
+        await asyncio.gather(
+            *(self.watches.follow(kind, selector=mine) for kind in of_study),
+            # A foreign Service carries no label of ours, and an event carries none at all.
+            self.watches.follow(SERVICE),
+            self.watches.follow(EVENT, fields="type!=Normal"),
+        )
+
+    async def hold(self) -> None:
+        """Make the anchor and take the lease. Raises StudyBusyError where another process holds it, ClusterError."""
+        if self._anchor is None:
+            await self._take_lease(await self._make_anchor())
+            self._renewing = asyncio.ensure_future(self._renew())
+
+    @property
+    def owner(self) -> Object:
+        """The owner reference of whatever belongs to the study; deleting the anchor takes it all."""
+        assert self._anchor is not None, "hold comes first"
+        return {
+            "apiVersion": CONFIG_MAP.api_version,
+            "kind": CONFIG_MAP.name,
+            "name": self.name,
+            "uid": uid_of(self._anchor),
+        }
+
+    def trial_metadata(self, trial: int) -> Object:
+        """Name, namespace, labels and owner of what belongs to a trial."""
+        return {
+            "name": trial_name(self.task.name, self.study_label, trial),
+            "namespace": self.cluster.namespace,
+            "labels": trial_labels(self.study_label, trial),
+            "ownerReferences": [self.owner],
+        }
+
+    async def close(self, *, left: bool = False) -> None:
+        """Let go of the lease and, unless something is ``left`` that a reaper is to find, of the anchor."""
+        if not self._opened:
+            return
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.gather(self._renewing, return_exceptions=True)
+        await self.watches.close()
+        if self._anchor is not None and not left:
+            with contextlib.suppress(ClusterError):
+                await self.cluster.delete(CONFIG_MAP, self.name, uid=uid_of(self._anchor), propagation="Background")
+                await self.cluster.delete(LEASE, self.name, propagation="Background")
+        await self.cluster.close()
+        self._opened = False
+
+    async def _make_anchor(self) -> Object:
+        about = {"task": self.task.name, "study": self.study_label, "holder": self._holder}
+        metadata: Object = {"name": self.name, "labels": study_labels(self.study_label)}
+        try:
+            self._anchor = await self.cluster.create(CONFIG_MAP, {"metadata": metadata, "data": about})
+        except ClusterError as error:
+            if error.status != 409:
+                raise
+            # An earlier process of this study made it.
+            self._anchor = await self.cluster.get(CONFIG_MAP, self.name)
+            if self._anchor is None or "deletionTimestamp" in self._anchor["metadata"]:
+                raise ClusterError(f"configmap {self.name} is just being deleted; start again in a moment") from None
+        return self._anchor
+
+    async def _take_lease(self, anchor: Object) -> None:
+        """Take a lease that is free, ran out, or was held by a process of this machine, which holds the folder's lock
+        no more; one of another machine is waited for until it runs out or is seen to be renewed."""
+        body: Object = {
+            "metadata": {
+                "name": self.name,
+                "labels": study_labels(self.study_label),
+                "ownerReferences": [self.owner],
+            },
+            "spec": self._spec({}),
+        }
+        seen = ""
+        while True:
+            found = await self.cluster.get(LEASE, self.name)
+            if found is None:
+                with contextlib.suppress(ClusterError):
+                    await self.cluster.create(LEASE, body)
+                    return
+                await asyncio.sleep(0.2)
+                continue
+            spec = found["spec"]
+            holder, renewed = str(spec.get("holderIdentity", "")), str(spec.get("renewTime", ""))
+            here = holder.split("/")[0] == socket.gethostname()
+            if here or expired(spec):
+                await self.cluster.replace(LEASE, {**found, "spec": self._spec(spec)})
+                return
+            if seen and renewed != seen:
+                raise StudyBusyError(f"{holder} works on this study, and renewed lease {self.name} at {renewed}")
+            if not seen:
+                self.notify(f"lease {self.name} is held by {holder}; waiting whether it is renewed")
+            seen = renewed
+            await asyncio.sleep(2.0)
+
+    async def _renew(self) -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                found = await self.cluster.get(LEASE, self.name)
+                if found is None:
+                    self.notify(f"lease {self.name} was deleted by somebody; a reaper may delete this study's objects")
+                    continue
+                await self.cluster.replace(LEASE, {**found, "spec": self._spec(found["spec"])})
+            except ClusterError as error:
+                self.notify(f"lease {self.name} could not be renewed: {error}")
+
+    def _spec(self, before: Object) -> dict[str, Any]:
+        now = datetime.now(UTC).strftime(_TIME)
+        return {
+            "holderIdentity": self._holder,
+            "leaseDurationSeconds": LEASE_S,
+            "acquireTime": before.get("acquireTime", now) if before.get("holderIdentity") == self._holder else now,
+            "renewTime": now,
+        }
+
+
+def expired(spec: Object) -> bool:
+    """Whether a lease has run out; one that says nothing has."""
+    try:
+        renewed = datetime.fromisoformat(str(spec["renewTime"]).replace("Z", "+00:00"))
+        return (datetime.now(UTC) - renewed).total_seconds() > float(spec["leaseDurationSeconds"])
+    except (KeyError, ValueError, TypeError):
+        return True

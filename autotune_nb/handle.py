@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,12 +35,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Best:
-    """The best configuration, and how to run it."""
+    """The best configuration, and how to run it.
+
+    ``command`` is the engine's command line, ``manifest`` its InferenceService as YAML to apply; None for a study of
+    local processes.
+    """
 
     number: int
     params: dict[str, Value]
     values: dict[str, float]
     command: str
+    manifest: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
         return self.command
@@ -122,6 +127,9 @@ class StudyHandle(ABC):
     @abstractmethod
     def _best_command(self) -> str | None: ...
 
+    def _best_manifest(self) -> str | None:
+        return None
+
     @abstractmethod
     def results(self) -> dict[str, Any]:
         """As ``results.json`` has it."""
@@ -176,7 +184,8 @@ class StudyHandle(ABC):
         trial = self.best_trial
         if trial is None or trial.score is None:
             return None
-        return Best(trial.number, dict(trial.params), dict(trial.score.values), self._best_command() or "")
+        command, manifest = self._best_command() or "", self._best_manifest()
+        return Best(trial.number, dict(trial.params), dict(trial.score.values), command, manifest)
 
     @property
     def best_trial(self) -> Trial | None:

@@ -13,9 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotune_nb import events
-from autotune_nb.bench.genai_bench import GenaiBench
-from autotune_nb.deploy._process import STUDY_LABEL
-from autotune_nb.deploy.local import LocalDeployer
+from autotune_nb.assembly import assemble
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import AutotuneError, RunError, StudyError
 from autotune_nb.handle import Best, StudyHandle
@@ -123,14 +121,12 @@ class Run(StudyHandle):
     async def _work(self) -> None:
         error: BaseException | None = None
         try:
-            labels = {STUDY_LABEL: self._study.label}
-            task, engine, folder = self._task, self._engine, self._study.folder
-            deployer = LocalDeployer(task, engine, study_id=self._study.label, folder=folder.path)
-            benchmark = GenaiBench(
-                task,
-                backend=engine.backend,
-                engine=engine.metrics_engine,
-                labels=labels,
+            deployer, benchmark = assemble(
+                self._task,
+                self._engine,
+                study_label=self._study.label,
+                folder=self._study.folder.path,
+                notify=lambda text: self._bus.publish(events.Notice(text)),
             )
             self._runner = Runner(self._study, deployer, benchmark, self._bus)
             self._started.set()
@@ -230,6 +226,9 @@ class Run(StudyHandle):
 
     def _best_command(self) -> str | None:
         return self._runner.best_command() if self._runner is not None else None
+
+    def _best_manifest(self) -> str | None:
+        return self._runner.best_manifest() if self._runner is not None else None
 
     def results(self) -> dict[str, Any]:
         assert self._runner is not None

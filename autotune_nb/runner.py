@@ -177,6 +177,11 @@ class Runner:
         best = self.study.best
         return None if best is None else shlex.join(self._deployer.command(best.params))
 
+    def best_manifest(self) -> str | None:
+        """The Kubernetes manifest of the best configuration; None where there is none, or no cluster."""
+        best = self.study.best
+        return None if best is None else self._deployer.manifest(best.params)
+
     async def _prepare(self) -> None:
         for line in await self._stored(self.study.settle):
             self._notice(line)

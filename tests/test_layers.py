@@ -35,7 +35,7 @@ ROOMS: tuple[set[str], ...] = (
     },
     {"engines", "cluster"},
     {"deploy", "bench", "study"},
-    {"runner"},
+    {"runner", "assembly"},
     {"table", "plots", "report", "progress", "estimate", "live"},
     {"handle", "run", "opened"},
     {"widgets", "session", "notebook"},

@@ -24,6 +24,7 @@ from autotune_nb.cluster.kinds import (
     REPLICA_SET,
     SERVICE,
     Object,
+    terminating,
     uid_of,
 )
 from autotune_nb.cluster.names import study_labels, study_name, study_selector, trial_labels, trial_name
@@ -78,7 +79,13 @@ class ClusterSession:
     async def hold(self) -> None:
         """Make the anchor and take the lease. Raises StudyBusyError where another process holds it, ClusterError."""
         if self._anchor is None:
-            await self._take_lease(await self._make_anchor())
+            await self._make_anchor()
+            try:
+                await self._take_lease()
+            except BaseException:
+                # It is another's: closing must not take it away.
+                self._anchor = None
+                raise
             self._renewing = asyncio.ensure_future(self._renew())
 
     @property
@@ -116,7 +123,7 @@ class ClusterSession:
         await self.cluster.close()
         self._opened = False
 
-    async def _make_anchor(self) -> Object:
+    async def _make_anchor(self) -> None:
         about = {"task": self.task.name, "study": self.study_label, "holder": self._holder}
         metadata: Object = {"name": self.name, "labels": study_labels(self.study_label)}
         try:
@@ -126,11 +133,11 @@ class ClusterSession:
                 raise
             # An earlier process of this study made it.
             self._anchor = await self.cluster.get(CONFIG_MAP, self.name)
-            if self._anchor is None or "deletionTimestamp" in self._anchor["metadata"]:
+            if self._anchor is None or terminating(self._anchor):
+                self._anchor = None
                 raise ClusterError(f"configmap {self.name} is just being deleted; start again in a moment") from None
-        return self._anchor
 
-    async def _take_lease(self, anchor: Object) -> None:
+    async def _take_lease(self) -> None:
         """Take a lease that is free, ran out, or was held by a process of this machine, which holds the folder's lock
         no more; one of another machine is waited for until it runs out or is seen to be renewed."""
         body: Object = {
@@ -171,6 +178,10 @@ class ClusterSession:
                 if found is None:
                     self.notify(f"lease {self.name} was deleted by somebody; a reaper may delete this study's objects")
                     continue
+                holder = found["spec"].get("holderIdentity")
+                if holder != self._holder:
+                    self.notify(f"lease {self.name} was taken by {holder}: two processes work on this study")
+                    return
                 await self.cluster.replace(LEASE, {**found, "spec": self._spec(found["spec"])})
             except ClusterError as error:
                 self.notify(f"lease {self.name} could not be renewed: {error}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -88,5 +89,24 @@ class _Raw(str):
     """Text that is YAML already."""
 
 
+#: JSON that YAML reads otherwise: floats without a point, characters as two surrogates, and a bare DEL.
+_STRING_OR_FLOAT = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\d.])-?\d+(?=e[+-]\d)')
+_ESCAPE = re.compile(r"\\u(d[89ab]..)\\u(d[c-f]..)|\\.|\x7f")
+
+
 def _as_json(value: Any) -> Any:
-    return value if isinstance(value, jinja2.Undefined | _Raw) else _Raw(json.dumps(value))
+    if isinstance(value, jinja2.Undefined | _Raw):
+        return value
+    return _Raw(_STRING_OR_FLOAT.sub(_for_yaml, json.dumps(value)))
+
+
+def _for_yaml(token: re.Match[str]) -> str:
+    return _ESCAPE.sub(_escape, token[0]) if token[0].startswith('"') else f"{token[0]}.0"
+
+
+def _escape(found: re.Match[str]) -> str:
+    if found[0] == "\x7f":
+        return "\\x7f"
+    if found[1] is None:
+        return found[0]
+    return f"\\U{0x10000 + ((int(found[1], 16) - 0xD800) << 10) + int(found[2], 16) - 0xDC00:08x}"

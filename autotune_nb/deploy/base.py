@@ -70,6 +70,9 @@ class Deployer(Protocol):
     def command(self, params: Mapping[str, Value]) -> list[str]:
         """The command line to paste for one configuration, on the engine's usual port."""
 
+    def manifest(self, params: Mapping[str, Value]) -> str | None:
+        """One configuration as YAML to apply to a cluster; None where it deploys to none."""
+
     def deploy(self, request: DeployRequest) -> AbstractAsyncContextManager[Deployment]:
         """Bring one configuration up until it answers. Raises DeployError."""
 

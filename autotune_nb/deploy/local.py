@@ -109,6 +109,9 @@ class LocalDeployer:
                 program = program_for(self._task, self._engine)
         return self._argv(params, self._task.deploy.port or self._engine.default_port, program)
 
+    def manifest(self, params: Mapping[str, Value]) -> str | None:
+        return None
+
     async def fingerprint(self) -> dict[str, Any]:
         model = await asyncio.to_thread(_model_facts, self._model)
         if self._task.model.random_weights is not None:

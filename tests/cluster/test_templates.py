@@ -1,0 +1,108 @@
+"""Whatever a value is, a manifest says it and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from autotune_nb.cluster.templates import Templates, refuse_templates
+from autotune_nb.errors import SetupError, TaskError
+
+MANIFEST = """\
+metadata:
+  name: {{ name }}
+spec:
+  args: {{ args }}
+  env:
+{% for key, value in env | dictsort %}
+    - {name: {{ key }}, value: {{ value }}}
+{% endfor %}
+"""
+values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    (tmp_path / "m.yaml.j2").write_text(MANIFEST)
+    return tmp_path
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(name=st.text(min_size=1), args=values, env=st.dictionaries(st.text(min_size=1), st.text(), max_size=3))
+@example(name="\x7f\U0001f600\\ud83d", args=[1e16, 1.5e-9, -2e300], env={})
+def test_no_value_breaks_out_of_its_place(own: Path, name: str, args: Any, env: dict[str, str]) -> None:
+    found = Templates(own).object("m.yaml.j2", {"name": name, "args": args, "env": env})
+    assert found["metadata"] == {"name": name}
+    assert found["spec"]["args"] == args
+    assert {one["name"]: one["value"] for one in found["spec"]["env"] or []} == env
+
+
+@pytest.mark.parametrize(
+    "nasty", ["a: b", "- x", "#no", "&a", "*a", "!!python/object:os.system", "'", '"', "\n", "%", "@"]
+)
+def test_what_means_something_in_yaml_means_nothing_in_a_value(own: Path, nasty: str) -> None:
+    found = Templates(own).object("m.yaml.j2", {"name": nasty, "args": [nasty], "env": {nasty: nasty}})
+    assert found == {
+        "metadata": {"name": nasty},
+        "spec": {"args": [nasty], "env": [{"name": nasty, "value": nasty}]},
+    }
+
+
+def test_a_value_that_is_missing_is_named(own: Path) -> None:
+    with pytest.raises(SetupError, match=r"m\.yaml\.j2.*'name' is undefined"):
+        Templates(own).object("m.yaml.j2", {"args": [], "env": {}})
+
+
+def test_a_users_own_folder_goes_first_and_the_packages_is_still_there(own: Path) -> None:
+    (own / "rbac.yaml.j2").write_text("metadata: {name: mine}\n")
+    assert Templates(own).object("rbac.yaml.j2", {}) == {"metadata": {"name": "mine"}}
+    assert "Role" in {one["kind"] for one in Templates(own).objects("reaper.yaml.j2", {"namespace": "n", "image": "i"})}
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("{% if %}", "line 1"),
+        ("a: [", "no YAML"),
+        ("just text", "no Kubernetes object"),
+        ("kind: X\n", "no Kubernetes object"),
+        ("metadata: {}\n---\nmetadata: {}\n", "2 objects"),
+        ("", "0 objects"),
+    ],
+)
+def test_a_template_that_is_wrong_is_named(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "wrong.yaml.j2").write_text(text)
+    with pytest.raises(SetupError, match=told) as caught:
+        Templates(tmp_path).object("wrong.yaml.j2", {})
+    assert "wrong.yaml.j2" in str(caught.value)
+    assert caught.value.field == "deploy.templates"
+
+
+def test_a_folder_and_a_template_that_do_not_exist(tmp_path: Path) -> None:
+    with pytest.raises(SetupError, match="there is no folder"):
+        Templates(tmp_path / "none")
+    with pytest.raises(SetupError, match="there is no template 'none'"):
+        Templates().text("none", {})
+
+
+@given(st.text())
+def test_only_a_go_template_is_refused(text: str) -> None:
+    if "{{" in text:
+        with pytest.raises(TaskError, match="template of its own"):
+            refuse_templates({"a": ["x", text]}, field="engine.env")
+    else:
+        refuse_templates({"a": ["x", text]}, field="engine.env")
+
+
+def test_the_field_of_a_refused_value_is_named() -> None:
+    with pytest.raises(TaskError) as caught:
+        refuse_templates({"MODEL": ["ok", "{{ .Name }}"]}, field="engine.env")
+    assert caught.value.field == "engine.env.MODEL[1]"

@@ -16,7 +16,10 @@ import pytest
 
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.task import RandomWeights
+from tests.kubernetes.fixtures import cluster, kubeconfig, namespace, proxy
 from tests.stubs import World, until
+
+__all__ = ["cluster", "kubeconfig", "namespace", "proxy"]
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 hypothesis.settings.register_profile("here", deadline=None, max_examples=50)

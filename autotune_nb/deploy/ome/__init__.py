@@ -1,0 +1,1 @@
+"""Trials as InferenceServices of OME, on Kubernetes."""

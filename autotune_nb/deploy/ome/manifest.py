@@ -1,0 +1,160 @@
+"""A configuration as OME's InferenceService."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import yaml
+
+from autotune_nb.cluster.kinds import BASE_MODEL, INFERENCE_SERVICE, SERVING_RUNTIME, Kind, Object
+from autotune_nb.cluster.names import slug
+from autotune_nb.cluster.templates import Templates, refuse_templates
+from autotune_nb.deploy.ome.arguments import words
+from autotune_nb.engines.base import Engine
+from autotune_nb.errors import SetupError
+from autotune_nb.parameters import Value
+from autotune_nb.task import Task
+
+TEMPLATE = "inference_service.yaml.j2"
+#: OME's name for the container that serves, and the port it takes where the container names none.
+CONTAINER, PORT = "ome-container", 8080
+
+
+@dataclass(frozen=True)
+class Ground:
+    """What a configuration stands on: the model's kind, the runtime's kind and what it runs."""
+
+    model_kind: Kind | None = None
+    runtime_kind: Kind | None = None
+    runner: Mapping[str, Any] | None = None
+
+
+def gpus_needed(task: Task, engine: Engine, params: Mapping[str, Value]) -> int:
+    """How many GPUs a configuration is given: the task's number, or the product of the engine's parallel sizes."""
+    given = task.deploy.gpus_per_trial
+    return engine.gpus({**task.engine.args, **params}) if given is None else given
+
+
+def inference_service(
+    task: Task,
+    engine: Engine,
+    params: Mapping[str, Value],
+    ground: Ground,
+    templates: Templates,
+    metadata: Object,
+    *,
+    served_name: str | None = None,
+) -> Object:
+    """The InferenceService of one trial. Raises TaskError for a value OME would stumble over, SetupError where a
+    user's template dropped what a trial needs."""
+    values = _values(task, engine, params, ground, metadata, served_name)
+    found = templates.object(TEMPLATE, values)
+    _require(found, "metadata", metadata)
+    _require(found, "kind", INFERENCE_SERVICE.name)
+    runner = ((found.get("spec") or {}).get("engine") or {}).get("runner") or {}
+    for key in ("name", "args", "command"):
+        wanted = values["runner"][key]
+        if wanted is not None and runner.get(key) != wanted:
+            raise _dropped(f"spec.engine.runner.{key}", wanted, runner.get(key))
+    return found
+
+
+def manifest_text(
+    task: Task,
+    engine: Engine,
+    params: Mapping[str, Value],
+    ground: Ground,
+    templates: Templates,
+    *,
+    namespace: str,
+    served_name: str | None = None,
+) -> str:
+    """One configuration as YAML to apply, with nothing of the study in it."""
+    metadata = {"name": slug(task.name, 40) or "tuned", "namespace": namespace}
+    if not metadata["name"][0].isalpha():
+        metadata["name"] = f"m-{metadata['name']}"
+    found = templates.object(TEMPLATE, _values(task, engine, params, ground, metadata, served_name))
+    return yaml.safe_dump(found, sort_keys=False, width=110, allow_unicode=True)
+
+
+def _values(
+    task: Task,
+    engine: Engine,
+    params: Mapping[str, Value],
+    ground: Ground,
+    metadata: Object,
+    served_name: str | None,
+) -> dict[str, Any]:
+    deploy, runner = task.deploy, ground.runner or {}
+    refuse_templates(dict(task.engine.env), field="engine.env")
+    refuse_templates(dict(deploy.resources), field="deploy.resources")
+    said = words(task, engine, params, ground.runner, served_name)
+    gpus = gpus_needed(task, engine, params)
+    resources = {name: _quantity(value) for name, value in deploy.resources.items()}
+    if gpus:
+        resources[deploy.gpu_resource] = str(gpus)
+    namespaced = (BASE_MODEL, SERVING_RUNTIME)
+    return {
+        "metadata": {"labels": None, "ownerReferences": None, **metadata},
+        "model": {
+            "name": task.model.id_or_path,
+            "kind": ground.model_kind.name if ground.model_kind in namespaced and ground.model_kind else None,
+        },
+        "runtime": {
+            "name": deploy.runtime,
+            "kind": ground.runtime_kind.name if ground.runtime_kind in namespaced and ground.runtime_kind else None,
+        }
+        if deploy.runtime
+        else None,
+        "runner": {
+            "name": runner.get("name") or CONTAINER,
+            "command": None if said.command is None else list(said.command),
+            "args": None if said.args is None else list(said.args),
+            "env": [{"name": name, "value": value} for name, value in task.engine.env.items()],
+            "resources": resources,
+            "startup_probe": _startup_probe(task, engine, runner),
+            "readiness_probe": {"periodSeconds": 10, **_handler(engine, runner, "readinessProbe")},
+        },
+    }
+
+
+def _startup_probe(task: Task, engine: Engine, runner: Mapping[str, Any]) -> Object:
+    """Every second, for as long as the engine may take. A delay of 0 would be dropped where OME merges."""
+    seconds = {"initialDelaySeconds": 1, "periodSeconds": 1, "failureThreshold": math.ceil(task.deadlines.ready_s)}
+    return {**seconds, **_handler(engine, runner, "startupProbe")}
+
+
+def _handler(engine: Engine, runner: Mapping[str, Any], probe: str) -> Object:
+    """What a probe asks, where the runtime's own has no handler to stay: one without is invalid."""
+    own = runner.get(probe) or {}
+    if any(handler in own for handler in ("httpGet", "tcpSocket", "exec", "grpc")):
+        return {}
+    ports = runner.get("ports") or ()
+    port = next((int(one["containerPort"]) for one in ports if "containerPort" in one), PORT)
+    return {"httpGet": {"path": engine.health_path, "port": port}, "timeoutSeconds": 5}
+
+
+def _quantity(value: str | float) -> str:
+    return value if isinstance(value, str) else f"{value:g}"
+
+
+def _require(found: Mapping[str, Any], key: str, wanted: Any, path: str = "") -> None:
+    """Raises SetupError where a rendered manifest lacks something of what it has to have."""
+    where = f"{path}.{key}" if path else key
+    have = found.get(key)
+    if isinstance(wanted, Mapping) and isinstance(have, Mapping):
+        for inner, value in wanted.items():
+            _require(have, inner, value, where)
+    elif have != wanted:
+        raise _dropped(where, wanted, have)
+
+
+def _dropped(where: str, wanted: Any, have: Any) -> SetupError:
+    return SetupError(
+        f"{TEMPLATE} of deploy.templates gives {where} = {have!r}, and {wanted!r} is needed; put back what the "
+        "package's template says there",
+        field="deploy.templates",
+    )

@@ -1,0 +1,93 @@
+"""Fixtures over a real cluster, one for all test workers; where there is none the tests that need it are skipped."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import filelock
+import pytest
+
+from tests.kubernetes.handle import TestCluster
+from tests.kubernetes.proxy import FaultProxy
+from tests.stubs import until
+
+REPOSITORY = Path(__file__).parent.parent.parent
+_PROGRAM = REPOSITORY.parent / "shared" / "kubernetes" / "cluster"
+_HOW = (
+    "no test cluster: set AUTOTUNE_NB_TEST_CLUSTER to a program that starts etcd, kube-apiserver and "
+    "kube-controller-manager with OME's CRDs and a node that runs pods as processes, and prints "
+    '{"kubeconfig", "url", "token", "ca", "root", "node"} in a line (see CONTRIBUTING.md)'
+)
+EXTERNAL = os.environ.get("AUTOTUNE_NB_OME_CONTROLLER") == "external"
+#: For tests of what only a misbehaving controller does.
+needs_standin = pytest.mark.skipif(EXTERNAL, reason="needs a controller that misbehaves; OME's real one runs")
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> TestCluster:
+    """The cluster, started by whichever worker needs it first, gone with the session."""
+    program = Path(os.environ.get("AUTOTUNE_NB_TEST_CLUSTER") or _PROGRAM)
+    if not program.is_file():
+        pytest.skip(_HOW)
+    worker = "PYTEST_XDIST_WORKER" in os.environ
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if worker else base) / "cluster"
+    with filelock.FileLock(f"{folder}.lock"):
+        if not (folder / "cluster.json").is_file():
+            _start(program, folder, os.getppid() if worker else os.getpid(), _model(small_model, folder))
+    return TestCluster(**json.loads((folder / "cluster.json").read_text()))
+
+
+def _model(small_model: Path, folder: Path) -> Path:
+    """The model and its tokenizer side by side, as they lie on a node."""
+    model = folder / "model"
+    if not model.is_dir():
+        shutil.copytree(small_model.parent / "tokenizer", model)
+        (model / "model.gguf").hardlink_to(small_model)
+    return model
+
+
+def _start(program: Path, folder: Path, pid: int, model: Path) -> None:
+    log = (folder / "host.log").open("wb")
+    with log:
+        host = subprocess.Popen(
+            [sys.executable, "-m", "tests.kubernetes.host", str(folder), str(pid), str(model)],
+            cwd=REPOSITORY,
+            env={**os.environ, "AUTOTUNE_NB_TEST_CLUSTER": str(program)},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+        )
+    up = folder / "cluster.json"
+    until(lambda: up.is_file() or host.poll() is not None, within_s=120)
+    assert up.is_file(), (folder / "host.log").read_text()
+    # It ends with the session by itself: no worker waits for it, and Python is not to warn that nobody does.
+    host.returncode = 0
+
+
+@pytest.fixture
+def namespace(cluster: TestCluster) -> Iterator[str]:
+    """A namespace of the test's own; nothing waits for its end."""
+    name = cluster.namespace()
+    yield name
+    cluster.delete(f"/api/v1/namespaces/{name}")
+
+
+@pytest.fixture
+def proxy(cluster: TestCluster) -> Iterator[FaultProxy]:
+    """The API server, through a proxy that injects faults."""
+    with FaultProxy(cluster.url, cluster.ca) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def kubeconfig(proxy: FaultProxy, cluster: TestCluster, namespace: str, tmp_path: Path) -> Path:
+    """A kubeconfig with the administrator's rights that goes through the proxy."""
+    return proxy.kubeconfig(tmp_path / "kubeconfig", token=cluster.token, namespace=namespace)

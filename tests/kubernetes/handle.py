@@ -1,0 +1,146 @@
+"""The tests' own hands in the cluster: plain requests, apart from the code under test."""
+
+from __future__ import annotations
+
+import base64
+import json
+import ssl
+import time
+import urllib.error
+import urllib.request
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+Json = dict[str, Any]
+_PLURALS = {"ServingRuntime": "servingruntimes", "Lease": "leases", "ConfigMap": "configmaps"}
+_CLUSTER_WIDE = ("ClusterBaseModel", "ClusterServingRuntime", "ClusterRole", "ClusterRoleBinding", "Namespace", "Node")
+
+
+def path_of(obj: Json, namespace: str | None = None) -> str:
+    """The collection an object belongs to."""
+    group, _, version = obj["apiVersion"].rpartition("/")
+    root = f"/apis/{group}/{version}" if group else f"/api/{version}"
+    space = namespace or obj["metadata"].get("namespace")
+    where = "" if obj["kind"] in _CLUSTER_WIDE else f"/namespaces/{space}"
+    return f"{root}{where}/{obj['kind'].lower()}s"
+
+
+@dataclass(frozen=True)
+class TestCluster:
+    """The running cluster and its administrator's rights."""
+
+    __test__ = False
+
+    kubeconfig: str
+    url: str
+    token: str
+    ca: str
+    root: str
+    node: str
+
+    @cached_property
+    def _tls(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.ca)
+
+    def call(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> tuple[int, Any]:
+        kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        request = urllib.request.Request(
+            self.url + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Authorization": f"Bearer {token or self.token}", "Content-Type": kind},
+        )
+        try:
+            with urllib.request.urlopen(request, context=self._tls, timeout=20) as reply:
+                return reply.status, json.loads(reply.read() or b"{}")
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, json.loads(error.read() or b"{}")
+
+    def get(self, path: str) -> Any:
+        """An object; None where there is none."""
+        status, found = self.call("GET", path)
+        return found if status == 200 else None
+
+    def list(self, plural: str, namespace: str, selector: str = "") -> list[Json]:
+        """Objects of a namespace by their path's last part, such as ``pods`` or ``apis/ome.io/v1beta1/…``."""
+        group, _, name = plural.rpartition("/")
+        root = f"/{group}" if group else "/api/v1"
+        query = f"?labelSelector={selector}" if selector else ""
+        found: list[Json] = self.get(f"{root}/namespaces/{namespace}/{name}{query}")["items"]
+        return found
+
+    def services(self, namespace: str) -> list[Json]:
+        """The InferenceServices of a namespace."""
+        return self.list("apis/ome.io/v1beta1/inferenceservices", namespace)
+
+    def create(self, obj: Json, namespace: str | None = None) -> Json:
+        status, made = self.call("POST", path_of(obj, namespace), obj)
+        assert status in (201, 409), made
+        return made if isinstance(made, dict) else {}
+
+    def delete(self, path: str, **options: Any) -> None:
+        status, told = self.call("DELETE", path, options or None)
+        assert status in (200, 202, 404), told
+
+    def until(self, condition: Callable[[], Any], *, within_s: float = 20.0) -> Any:
+        """Poll until the condition holds; what it gave."""
+        deadline = time.monotonic() + within_s
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f"still not so after {within_s:g} s"
+            time.sleep(0.1)
+        return value
+
+    def namespace(self) -> str:
+        """A new namespace, its default service account made."""
+        name = f"t-{uuid.uuid4().hex[:8]}"
+        self.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        self.until(lambda: self.get(f"/api/v1/namespaces/{name}/serviceaccounts/default"))
+        return name
+
+    def claim(self, namespace: str, name: str) -> Path:
+        """A new claim; the folder that backs it."""
+        spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
+        about = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
+        self.create(about, namespace)
+        return Path(self.node) / "claims" / namespace / name
+
+    def misbehave(self, namespace: str, **how: str) -> None:
+        """Make the stand-in misbehave in a namespace from now on."""
+        path = f"/api/v1/namespaces/{namespace}/configmaps"
+        status, _ = self.call("POST", path, {"metadata": {"name": "ome-standin"}, "data": how})
+        if status == 409:
+            self.call("PATCH", f"{path}/ome-standin", {"data": how})
+
+    def account(self, namespace: str, manifests: str, name: str, file: Path, *, lasts_s: int = 3600) -> Path:
+        """Apply manifests that make a service account, and write a kubeconfig with a token of its own."""
+        for obj in yaml.safe_load_all(manifests):
+            if obj:
+                self.create(obj, namespace)
+        asked = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"expirationSeconds": lasts_s},
+        }
+        status, told = self.call("POST", f"/api/v1/namespaces/{namespace}/serviceaccounts/{name}/token", asked)
+        assert status == 201, told
+        return self.write_kubeconfig(file, told["status"]["token"], namespace)
+
+    def write_kubeconfig(self, file: Path, token: str, namespace: str) -> Path:
+        authority = base64.b64encode(Path(self.ca).read_bytes()).decode()
+        data = {
+            "apiVersion": "v1",
+            "kind": "Config",
+            "current-context": "test",
+            "clusters": [{"name": "test", "cluster": {"server": self.url, "certificate-authority-data": authority}}],
+            "users": [{"name": "user", "user": {"token": token}}],
+            "contexts": [{"name": "test", "context": {"cluster": "test", "user": "user", "namespace": namespace}}],
+        }
+        file.write_text(yaml.safe_dump(data))
+        return file

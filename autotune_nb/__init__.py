@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from autotune_nb.errors import (
         AutotuneError,
+        ClusterError,
         DeployError,
         Failure,
         FailureKind,
@@ -34,8 +35,8 @@ if TYPE_CHECKING:
     from autotune_nb.opened import OpenedStudy
     from autotune_nb.run import Best, Run
     from autotune_nb.score import Score
+    from autotune_nb.session import check, tune, with_overrides
     from autotune_nb.session import open as open  # noqa: A004
-    from autotune_nb.session import tune
     from autotune_nb.steering import Edit
     from autotune_nb.task import Task
     from autotune_nb.trial import Trial, TrialState
@@ -47,6 +48,7 @@ __version__ = "0.1.0"
 __all__ = [
     "AutotuneError",
     "Best",
+    "ClusterError",
     "DeployError",
     "Edit",
     "Failure",
@@ -72,7 +74,9 @@ __all__ = [
     "TrialState",
     "UnknownNameError",
     "__version__",
+    "check",
     "tune",
+    "with_overrides",
 ]
 
 _HOMES = {
@@ -88,8 +92,10 @@ _HOMES = {
     "TaskForm": "widgets.form",
     "Trial": "trial",
     "TrialState": "trial",
+    "check": "session",
     "open": "session",
     "tune": "session",
+    "with_overrides": "session",
 }
 
 

@@ -1,4 +1,4 @@
-"""The command line: run, show, notebook, schema, demo."""
+"""The command line: run, show, notebook, schema, demo; check, cleanup and manifests have files of their own."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ import itertools
 import json
 import signal
 import sys
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotune_nb.errors import AutotuneError, RunError, SetupError, StudyError, TaskError
+from autotune_nb._check_command import check, print_dry_run, where_options
+from autotune_nb._cleanup_command import cleanup
+from autotune_nb._manifests_command import manifests
+from autotune_nb._saying import fail, notes, say, say_error, usage_errors
+from autotune_nb.errors import RunError, SetupError, TaskError
 from autotune_nb.table import value_text
 from autotune_nb.trial import configuration_text
 
@@ -38,9 +39,18 @@ def cli() -> None:
 @click.option("--study", required=True, type=_STUDY, help="The study's folder; one with finished trials goes on.")
 @click.option("--storage", metavar="URL", help="An Optuna storage instead of the folder's SQLite file.")
 @click.option("--trials", type=click.IntRange(min=1), help="How many trials in all, instead of budget.trials.")
-@click.option("--deploy", type=click.Choice(["local", "ome"]), help="Where trials run, instead of deploy.kind.")
+@where_options
+@click.option("--dry-run", is_flag=True, help="Print the manifests of a cluster's first trials and make nothing.")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
-def run(task: Path, study: Path, storage: str | None, trials: int | None, deploy: str | None, as_json: bool) -> None:
+def run(
+    task: Path,
+    study: Path,
+    storage: str | None,
+    trials: int | None,
+    dry_run: bool,
+    as_json: bool,
+    **where: Any,
+) -> None:
     """Tune TASK in the folder STUDY until its budget is spent.
 
     Exits 0 when at least one trial completed, 1 when none did, 2 for a wrong task or usage. Ctrl-C stops: the running
@@ -50,23 +60,25 @@ def run(task: Path, study: Path, storage: str | None, trials: int | None, deploy
         from autotune_nb.session import tune, with_overrides
         from autotune_nb.task import Task
 
-        with _usage_errors(), _notes():
-            asked = with_overrides(Task.load(task), trials=trials, deploy=deploy)
+        with usage_errors(), notes():
+            asked = with_overrides(Task.load(task), trials=trials, **where)
+            if dry_run:
+                sys.exit(print_dry_run(asked))
             started = tune(asked, study=study, storage=storage)
-        started.subscribe(started.progress_lines(_say))
+        started.subscribe(started.progress_lines(say))
         signals.stop(started)
         error = _outcome(started)
         signals.ignore()
         results = started.results()
         if error is not None:
-            _say_error(error)
+            say_error(error)
         if as_json:
             click.echo(json.dumps(results))
         elif error is None or results["trials"]:
             click.echo(started.report().text())
-            _say(f"results: {started.folder / 'results.json'}")
+            say(f"results: {started.folder / 'results.json'}")
         if results["state"] == "stopped":
-            _say("stopped; the same command goes on from here")
+            say("stopped; the same command goes on from here")
         wrong = isinstance(error, SetupError | TaskError) and not results["trials"]
         sys.exit(2 if wrong else _exit_code(results))
 
@@ -79,7 +91,7 @@ def show(study: Path, storage: str | None, as_json: bool) -> None:
     """Show a study: finished, interrupted, or running in another process."""
     from autotune_nb import session
 
-    with _usage_errors():
+    with usage_errors():
         results = session.open(study, storage=storage).results()
     if as_json:
         click.echo(json.dumps(results))
@@ -120,11 +132,11 @@ def demo(study: Path | None, task: Path | None, trials: int | None) -> None:
     """Tune a real llama.cpp server on this machine through the quickstart notebook."""
     from autotune_nb.resources import shared_folder
 
-    with _usage_errors():
+    with usage_errors():
         source = shared_folder("notebooks")
     file = task or source / "tasks" / "quickstart.yaml"
     if not file.is_file():
-        _fail(2, TaskError(f"there is no task file {str(file)!r}"))
+        fail(2, TaskError(f"there is no task file {str(file)!r}"))
     study = study or _next_study(Path("runs"), "quickstart")
     click.echo(f"tuning llama.cpp's server as {file} says; the study is kept in {study}")
     click.echo("the model's weights are random: its text is noise, its speed is real\n")
@@ -135,7 +147,7 @@ def demo(study: Path | None, task: Path | None, trials: int | None) -> None:
     click.echo()
     from autotune_nb import session
 
-    with _usage_errors():
+    with usage_errors():
         click.echo(_table(session.open(study).results()))
     click.echo(f"\nthe chart and the whole story: {study / 'quickstart.html'}")
 
@@ -160,9 +172,9 @@ def _execute(notebook: Path, output: Path, parameters: dict[str, str], *, html: 
         for file in execute(notebook, output, parameters=values, say=click.echo, html=html):
             click.echo(f"wrote {file}")
     except SetupError as error:
-        _fail(2, error)
+        fail(2, error)
     except RunError as error:
-        _fail(1, error)
+        fail(1, error)
 
 
 def _value(text: str) -> Any:
@@ -202,10 +214,10 @@ class _Signals:
 
     def _heard(self, number: int, frame: FrameType | None) -> None:
         if self._run is None:
-            _say("stopped before it began")
+            say("stopped before it began")
             raise SystemExit(1)
         again, self._asked = self._asked, True
-        _say("killing the engines" if again else "stopping: the running trials are taken down (again to kill them)")
+        say("killing the engines" if again else "stopping: the running trials are taken down (again to kill them)")
         self._run.stop(now=again)
 
 
@@ -220,49 +232,9 @@ def _outcome(run: Run) -> BaseException | None:
     return None
 
 
-@contextmanager
-def _usage_errors() -> Iterator[None]:
-    try:
-        yield
-    except (TaskError, SetupError, StudyError) as error:
-        _fail(2, error)
-
-
-@contextmanager
-def _notes() -> Iterator[None]:
-    """What a prototype's task could not carry over, said in lines of its own."""
-    from autotune_nb.task_file import PrototypeWarning
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            yield
-        finally:
-            for warning in caught:
-                if issubclass(warning.category, PrototypeWarning):
-                    _say(f"note: {warning.message}")
-    for warning in caught:
-        if not issubclass(warning.category, PrototypeWarning):
-            warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
-
-
-def _fail(code: int, error: AutotuneError) -> NoReturn:
-    _say_error(error)
-    sys.exit(code)
-
-
 def _exit_code(results: dict[str, Any]) -> int:
     """0 when at least one trial completed, else 1."""
     return 0 if any(trial["state"] == "complete" for trial in results["trials"]) else 1
-
-
-def _say_error(error: BaseException) -> None:
-    """In one line, however many the error has."""
-    _say("error: " + " ".join(str(error).split("\n")))
-
-
-def _say(line: str) -> None:
-    click.echo(line, err=True)
 
 
 def _table(results: dict[str, Any]) -> str:
@@ -305,6 +277,10 @@ def _told(trial: dict[str, Any], top: float) -> str:
         bar = "█" * round(_BAR * value / top) if top else ""
         return f"{value_text(value, figure):>16} {bar:<{_BAR}}  {params}{note}"
     return f"{trial['state']:>16} {'':<{_BAR}}  {params}"
+
+
+for command in (check, cleanup, manifests):
+    cli.add_command(command)
 
 
 def main() -> None:

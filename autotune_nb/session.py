@@ -6,16 +6,44 @@ import sys
 import threading
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from autotune_nb.engines.registry import engine_for, space_for
-from autotune_nb.errors import SetupError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.opened import OpenedStudy
-from autotune_nb.run import Run, live_run
+from autotune_nb.run import LoopThread, Run, live_run
 from autotune_nb.study import StudyFolder
 from autotune_nb.task import Task
 
+if TYPE_CHECKING:
+    from autotune_nb.checks import Checks
+
+
+class Overrides(TypedDict, total=False):
+    """What a notebook or the command line may say instead of the task; None leaves the task's own."""
+
+    trials: int | None
+    deploy: str | None
+    kubeconfig: str | None
+    context: str | None
+    namespace: str | None
+    executor: str | None
+    results: str | None
+    parallel: int | None
+    gpus: int | None
+
+
+_FIELDS = {
+    "trials": ("budget", "trials"),
+    "deploy": ("deploy", "kind"),
+    "kubeconfig": ("deploy", "kubeconfig"),
+    "context": ("deploy", "context"),
+    "namespace": ("deploy", "namespace"),
+    "executor": ("benchmark", "executor"),
+    "results": ("benchmark", "results"),
+    "parallel": ("deploy", "parallel"),
+    "gpus": ("deploy", "gpus"),
+}
 #: Two threads that start a run in one folder at once get the same one.
 _starting = threading.Lock()
 
@@ -25,14 +53,13 @@ def tune(
     *,
     study: str | Path,
     storage: str | None = None,
-    trials: int | None = None,
-    deploy: str | None = None,
+    **overrides: Unpack[Overrides],
 ) -> Run:
     """Work on a study of a task in the folder ``study``; returns at once.
 
     A folder that this process works on already gives its run (nothing starts twice); one that holds finished trials
-    goes on from them. ``storage`` is an Optuna storage's URL instead of the folder's SQLite file, ``trials`` and
-    ``deploy`` stand in for the task's budget.trials and deploy.kind.
+    goes on from them. ``storage`` is an Optuna storage's URL instead of the folder's SQLite file; the ``overrides``
+    stand in for fields of the task.
 
     Raises TaskError for a wrong task, SetupError where it cannot run here, StudyError (StudyBusyError where another
     process has the folder, StudyMismatchError where it holds another task's study, also one that is being worked on).
@@ -40,12 +67,10 @@ def tune(
     from autotune_nb.study import Study
 
     task = task if isinstance(task, Task) else Task.load(task)
-    task = with_overrides(task, trials=trials, deploy=deploy)
+    task = with_overrides(task, **overrides)
     engine = engine_for(task)
     space = space_for(task, engine)
     folder = StudyFolder(study)
-    if task.deploy.kind != "local":
-        raise SetupError("this version runs trials as local processes only; use --deploy local", field="deploy.kind")
     with _starting:
         running = live_run(folder.path)
         if running is not None:
@@ -61,14 +86,26 @@ def tune(
         return Run(opened, engine, storage=storage, pump=_pump(), view=_view)._start()
 
 
-def with_overrides(task: Task, *, trials: int | None = None, deploy: str | None = None) -> Task:
-    """The task with some fields replaced and checked anew."""
-    changes: dict[str, Any] = {}
-    if trials is not None:
-        changes["budget"] = {**task.budget.model_dump(), "trials": trials}
-    if deploy is not None:
-        changes["deploy"] = {**task.deploy.model_dump(), "kind": deploy}
+def with_overrides(task: Task, **overrides: Unpack[Overrides]) -> Task:
+    """The task with some fields replaced and checked anew; what is None stays. Raises TaskError."""
+    changes: dict[str, dict[str, Any]] = {}
+    for name, value in overrides.items():
+        if value is not None:
+            section, field = _FIELDS[name]
+            changes.setdefault(section, getattr(task, section).model_dump())[field] = value
     return Task.parse({**task.model_dump(), **changes}) if changes else task
+
+
+def check(task: Task | str | Path, **overrides: Unpack[Overrides]) -> Checks:
+    """Whether a task will run where it is to run: each answer in a line, and nothing is made.
+
+    In a cluster: reached, OME's version, model, runtime, permissions, quota, the results' place, names. Raises
+    TaskError for a wrong task.
+    """
+    from autotune_nb.checks import check_task
+
+    task = with_overrides(task if isinstance(task, Task) else Task.load(task), **overrides)
+    return LoopThread.get().submit(check_task(task, engine_for(task))).result()
 
 
 def open(study: str | Path, *, storage: str | None = None) -> Run | OpenedStudy:  # noqa: A001

@@ -38,8 +38,8 @@ ROOMS: tuple[set[str], ...] = (
     {"runner", "assembly"},
     {"table", "plots", "report", "progress", "estimate", "live"},
     {"handle", "run", "opened"},
-    {"widgets", "session", "notebook"},
-    {"cli"},
+    {"widgets", "session", "checks", "notebook"},
+    {"cli", "_cleanup_command", "_manifests_command", "_check_command", "_saying"},
 )
 HEIGHT = {name: height for height, room in enumerate(ROOMS) for name in room}
 APART = {"deploy", "bench", "study"}

@@ -73,6 +73,19 @@ class Cluster:
     async def close(self) -> None:
         await self._api.close()
 
+    async def look(self, path: str) -> Object | None:
+        """What the server says under a path of its own, such as ``/version``; None where it has no such path."""
+        try:
+            async with self._answer("GET", path, path) as reply:
+                found = json.loads(await reply.read())
+        except ClusterError as error:
+            if error.status == 404:
+                return None
+            raise
+        except (ValueError, aiohttp.ClientError) as error:
+            raise ClusterError(f"GET {path}: the answer is no JSON: {error}") from None
+        return found if isinstance(found, dict) else None
+
     async def get(self, kind: Kind, name: str, *, namespace: str | None = None) -> Object | None:
         """An object; None where there is none."""
         try:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
+from autotune_nb.cluster.choice import by_benchmark_job
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import (
     BENCHMARK_JOB,
@@ -68,9 +69,12 @@ class ClusterSession:
     async def follow(self) -> None:
         """Follow everything a study makes, one watch a kind. Raises ClusterError."""
         mine = study_selector(self.study_label)
-        of_study = (INFERENCE_SERVICE, DEPLOYMENT, REPLICA_SET, POD, BENCHMARK_JOB, JOB)
+        of_study = (INFERENCE_SERVICE, DEPLOYMENT, REPLICA_SET, BENCHMARK_JOB)
+        # A BenchmarkJob hands its labels on to no Job and no pod.
+        of_jobs = "" if by_benchmark_job(self.task) else mine
         await asyncio.gather(
             *(self.watches.follow(kind, selector=mine) for kind in of_study),
+            *(self.watches.follow(kind, selector=of_jobs) for kind in (JOB, POD)),
             # A foreign Service carries no label of ours, and an event carries none at all.
             self.watches.follow(SERVICE),
             self.watches.follow(EVENT, fields="type!=Normal"),
@@ -100,12 +104,12 @@ class ClusterSession:
         }
 
     def trial_metadata(self, trial: int) -> Object:
-        """Name, namespace, labels and owner of what belongs to a trial."""
+        """Name, namespace, labels and owner of what belongs to a trial; no owner before ``hold``, as in a dry run."""
         return {
             "name": trial_name(self.task.name, self.study_label, trial),
             "namespace": self.cluster.namespace,
             "labels": trial_labels(self.study_label, trial),
-            "ownerReferences": [self.owner],
+            "ownerReferences": [self.owner] if self._anchor is not None else [],
         }
 
     async def close(self, *, left: bool = False) -> None:

@@ -65,6 +65,14 @@ class LocalDeployer:
         self._gpus = GpuSlots(range(gpus) if isinstance(gpus, int) else gpus)
         self._hurry = False
 
+    def look(self) -> None:
+        """Whether program and model are there. Raises SetupError."""
+        program_for(self._task, self._engine)
+        if self._task.model.random_weights is None:
+            model = local_model(self._model, self._engine)
+            if not self._tokenizer:
+                default_tokenizer(model)
+
     async def prepare(self) -> None:
         task = self._task
         self._program = program_for(task, self._engine)

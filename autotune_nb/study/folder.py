@@ -24,6 +24,9 @@ from autotune_nb.task import Task
 from autotune_nb.task_file import parse_task
 
 _ABOUT, _TASK, _RESULTS, _LOCK, _OWNER = "study.json", "task.json", "results.json", "run.lock", "run.json"
+#: The same within a section; the last two where it is not this machine that several trials share.
+_MAY_CHANGE_WITHIN = {"deploy": ("kubeconfig", "context", "templates"), "benchmark": ("results", "results_size")}
+_MAY_CHANGE_IN_A_CLUSTER = ("parallel", "gpus")
 _LIVE = "live.json"
 #: What may change between two runs of one study: none of it changes what a figure means.
 _MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy")
@@ -167,6 +170,10 @@ class StudyFolder:
     def require_same(self, task: Task) -> None:
         """Raises StudyMismatchError where the folder holds a study of another task."""
         kept = self.read(_TASK)
+        if kept is not None:
+            with contextlib.suppress(TaskError):
+                # One kept by an earlier version lacks the fields that came since.
+                kept = parse_task(kept).model_dump(mode="json")
         field = _difference(kept, task.model_dump(mode="json")) if kept is not None else None
         if field is not None:
             raise StudyMismatchError(
@@ -297,12 +304,16 @@ def _now() -> str:
 
 
 def _difference(kept: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """The first field that makes the kept task another one; what a kept task does not know yet has its default."""
     for key in now:
         if key in _MAY_CHANGE or kept.get(key) == now[key]:
             continue
-        if isinstance(now[key], dict) and isinstance(kept.get(key), dict):
-            for inner in sorted({*now[key], *kept[key]}):
-                if now[key].get(inner) != kept[key].get(inner):
-                    return f"{key}.{inner}"
-        return key
+        if not (isinstance(now[key], dict) and isinstance(kept.get(key), dict)):
+            return key
+        may_change: tuple[str, ...] = _MAY_CHANGE_WITHIN.get(key, ())
+        if key == "deploy" and now[key].get("kind") == "ome":
+            may_change += _MAY_CHANGE_IN_A_CLUSTER
+        for inner in sorted({*now[key], *kept[key]}):
+            if inner not in may_change and now[key].get(inner) != kept[key].get(inner):
+                return f"{key}.{inner}"
     return None

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune_nb.bench import BenchRequest, GenaiBench
+from autotune_nb.bench._arguments import minutes_text
 from autotune_nb.bench._helper import bench_environment, find_genai_bench, python_of
 from autotune_nb.bench._warm import _Minutes
-from autotune_nb.bench.genai_bench import minutes_text
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
 from autotune_nb.measurement import Measurement
 from autotune_nb.task import Task

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Protocol
+from collections.abc import Coroutine
+from typing import Any, Protocol
 
 import aiohttp
 import pytest
@@ -28,7 +29,7 @@ class Subject(Protocol):
 
     def request(self) -> DeployRequest: ...
 
-    def left(self) -> list[int]:
+    def left(self) -> list[Any]:
         """What is still there of anything it deployed."""
 
     def kill(self, deployment: Deployment) -> None:
@@ -45,6 +46,19 @@ class _OopsError(Exception):
 async def _status(url: str) -> int:
     async with aiohttp.ClientSession() as session, session.get(url) as reply:
         return reply.status
+
+
+def _run(subject: Subject, work: Coroutine[Any, Any, None]) -> None:
+    """Run a scenario and close the deployers, which may hold connections of its loop."""
+
+    async def scenario() -> None:
+        try:
+            await work
+        finally:
+            for deployer in (subject.deployer, subject.failing, subject.slow_to_stop):
+                await deployer.close()
+
+    in_loop(scenario())
 
 
 class DeployerContract:
@@ -64,7 +78,7 @@ class DeployerContract:
             with pytest.raises(aiohttp.ClientError):
                 await _status(f"{endpoint.url}/v1/models")
 
-        in_loop(scenario())
+        _run(subject, scenario())
 
     def test_it_is_gone_after_the_body_raised(self, subject: Subject) -> None:
         async def scenario() -> None:
@@ -74,7 +88,7 @@ class DeployerContract:
                     raise _OopsError
             assert not subject.left()
 
-        in_loop(scenario())
+        _run(subject, scenario())
 
     @pytest.mark.parametrize("times", [1, 2])
     def test_it_is_gone_after_the_body_was_cancelled(self, subject: Subject, times: int) -> None:
@@ -100,7 +114,7 @@ class DeployerContract:
             # The second request makes it quick, the first one asks nicely.
             assert took < subject.stop_s if times == 2 else took >= subject.stop_s
 
-        in_loop(scenario())
+        _run(subject, scenario())
 
     def test_it_is_gone_when_cancelled_while_it_comes_up(self, subject: Subject) -> None:
         async def scenario() -> None:
@@ -118,7 +132,7 @@ class DeployerContract:
                 assert task.cancelled()
                 assert not subject.left()
 
-        in_loop(scenario())
+        _run(subject, scenario())
 
     def test_hurry_takes_it_down_at_once(self, subject: Subject) -> None:
         async def scenario() -> None:
@@ -129,7 +143,7 @@ class DeployerContract:
             assert time.monotonic() - began < subject.stop_s
             assert not subject.left()
 
-        in_loop(scenario())
+        _run(subject, scenario())
 
     def test_a_failing_configuration_raises_with_kind_and_telling_lines(self, subject: Subject) -> None:
         async def scenario() -> None:
@@ -143,7 +157,7 @@ class DeployerContract:
             assert any(subject.failing_line in line for line in failure.log_lines)
             assert not subject.left()
 
-        in_loop(scenario())
+        _run(subject, scenario())
 
     def test_died_raises_when_the_engine_is_killed_and_not_before(self, subject: Subject) -> None:
         async def scenario() -> None:
@@ -158,7 +172,7 @@ class DeployerContract:
                 assert caught.value.failure.phase == "benchmark"
             assert not subject.left()
 
-        in_loop(scenario())
+        _run(subject, scenario())
 
     def test_died_may_be_watched_and_left_again(self, subject: Subject) -> None:
         async def scenario() -> None:
@@ -172,7 +186,7 @@ class DeployerContract:
                 assert await _status(f"{deployment.endpoint.url}/v1/models") == 200
             assert not subject.left()
 
-        in_loop(scenario())
+        _run(subject, scenario())
 
     def test_sweep_removes_what_an_earlier_process_left(self, subject: Subject) -> None:
         async def scenario() -> None:
@@ -183,4 +197,4 @@ class DeployerContract:
             assert not subject.left()
             assert await subject.deployer.sweep() == []
 
-        in_loop(scenario())
+        _run(subject, scenario())

@@ -1,0 +1,68 @@
+"""genai-bench's arguments for a task, wherever it runs."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from autotune_nb.task import Task
+from autotune_nb.workload import BATCH_TASKS
+
+#: The folder of one run's files, inside the one it is given.
+RESULTS = "genai-bench"
+_SERVED_WITHOUT = "no-key"
+
+
+def arguments(
+    task: Task,
+    *,
+    backend: str,
+    engine: str | None,
+    url: str,
+    model: str,
+    tokenizer: str,
+    gpu_count: int,
+    folder: str,
+    whole_minutes: bool,
+) -> list[str]:
+    """The same for every trial but for the server's address and the folder."""
+    workload = task.workload
+    seconds = workload.seconds_per_level
+    argv = [
+        "benchmark",
+        *("--api-backend", backend),
+        *("--api-base", url),
+        *("--api-key", _SERVED_WITHOUT),
+        *("--api-model-name", model),
+        *("--model-tokenizer", tokenizer),
+        *("--task", workload.task),
+        *("--max-time-per-run", str(math.ceil(seconds / 60)) if whole_minutes else minutes_text(seconds)),
+        *("--max-requests-per-run", str(workload.requests_per_level)),
+    ]
+    for scenario in workload.scenarios:
+        argv += ["--traffic-scenario", scenario]
+    if workload.task in BATCH_TASKS:
+        for size in workload.batch_sizes:
+            argv += ["--batch-size", str(size)]
+    else:
+        for concurrency in workload.concurrency:
+            argv += ["--num-concurrency", str(concurrency)]
+    if workload.warmup_ratio:
+        argv += ["--warmup-ratio", f"{workload.warmup_ratio:g}"]
+    if workload.request_params:
+        argv += ["--additional-request-params", json.dumps(workload.request_params, sort_keys=True)]
+    if engine is not None:
+        argv += ["--server-engine", engine]
+    if gpu_count:
+        argv += ["--server-gpu-count", str(gpu_count)]
+    return [
+        *argv,
+        *("--experiment-base-dir", folder),
+        *("--experiment-folder-name", RESULTS),
+        *("--log-dir", folder),
+    ]
+
+
+def minutes_text(seconds: int) -> str:
+    """Seconds as genai-bench's minutes; times 60 and rounded they are the very same seconds."""
+    return str(seconds // 60) if seconds % 60 == 0 else repr(seconds / 60)

@@ -1,0 +1,60 @@
+"""A pod's log, taken apart again into the files that ``_in_pod.py`` sent and everything else."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import gzip
+import re
+import zlib
+from collections.abc import Iterator
+
+_FRAME = re.compile(r"AUTOTUNE-NB (\S+) (\d+)/(\d+) ([A-Za-z0-9+/=]+)")
+_KEPT_LINES = 400
+
+
+class Frames:
+    """Takes a log in pieces of any size. A log that is read again from its beginning gives no file twice."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._rest = b""
+        self._parts: dict[str, dict[int, str]] = {}
+        self._whole: set[str] = set()
+
+    def again(self) -> None:
+        """The log is read from its beginning once more."""
+        self._rest = b""
+        self._parts.clear()
+        self.lines.clear()
+
+    def feed(self, piece: bytes) -> Iterator[tuple[str, bytes]]:
+        """Each file that has become whole, by its name."""
+        *lines, self._rest = (self._rest + piece).split(b"\n")
+        for raw in lines:
+            line = raw.decode("utf-8", errors="replace").rstrip("\r")
+            frame = _FRAME.fullmatch(line.strip())
+            if frame is None:
+                self.lines.append(line)
+                del self.lines[:-_KEPT_LINES]
+                continue
+            yield from self._take(frame[1], int(frame[2]), int(frame[3]), frame[4])
+
+    def end(self) -> Iterator[tuple[str, bytes]]:
+        """What a last line without its end gives."""
+        if self._rest:
+            yield from self.feed(b"\n")
+
+    def _take(self, name: str, number: int, count: int, part: str) -> Iterator[tuple[str, bytes]]:
+        parts = self._parts.setdefault(name, {})
+        parts[number] = part
+        if name in self._whole or set(parts) != set(range(1, count + 1)):
+            return
+        try:
+            data = gzip.decompress(base64.b64decode("".join(parts[n] for n in range(1, count + 1)), validate=True))
+        except (binascii.Error, OSError, EOFError, zlib.error):
+            # Torn: its level counts as missing.
+            return
+        self._whole.add(name)
+        # A name is a file's, and stays in its folder.
+        yield name.replace("/", "_"), data

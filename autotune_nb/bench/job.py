@@ -1,0 +1,191 @@
+"""genai-bench as a plain Job in the cluster: this tool's own arguments, each level's figures as it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncGenerator
+from pathlib import Path
+from typing import Any
+
+from autotune_nb.bench._arguments import RESULTS, arguments
+from autotune_nb.bench._cluster import IMAGE, Made, PodWatch, failed, follow, in_pod, keep, of_pod
+from autotune_nb.bench._frames import Frames
+from autotune_nb.bench._levels import Levels, deadline_s, late, never_landed
+from autotune_nb.bench.base import BenchRequest
+from autotune_nb.cluster.kinds import JOB, Object
+from autotune_nb.cluster.session import ClusterSession
+from autotune_nb.cluster.trouble import ended, exit_code, has_log
+from autotune_nb.errors import MeasurementError
+from autotune_nb.measurement import Measurement
+from autotune_nb.task import Task
+from autotune_nb.waiting import uncancelled
+
+_SCRIPT = Path(__file__).with_name("_in_pod.py")
+_MOUNT, _WORK = "/autotune-nb-results", "/tmp/autotune-nb"
+
+
+class JobBenchmark:
+    """Measures with one batch/v1 Job a trial."""
+
+    def __init__(self, task: Task, session: ClusterSession, *, backend: str, engine: str | None) -> None:
+        self._task = task
+        self._session = session
+        self._backend = task.benchmark.backend or backend
+        self._engine = engine
+        self._script = ""
+
+    async def prepare(self, tokenizer: str = "") -> None:
+        self._script = await asyncio.to_thread(_SCRIPT.read_text, encoding="utf-8")
+
+    async def fingerprint(self) -> dict[str, Any]:
+        return {"benchmark": "genai-bench", "executor": "job", "benchmark_image": self._task.benchmark.image or IMAGE}
+
+    async def close(self) -> None:
+        pass
+
+    def manifest(self, request: BenchRequest) -> Object:
+        """The Job of one trial."""
+        task, service = self._task, request.service
+        assert service is not None, "deployed in a cluster"
+        extra = task.benchmark.pod
+        tokenizer = task.model.tokenizer or service.model_path or request.tokenizer
+        # A volume of its own: the image's file system may be read-only, and nothing of another run is in it.
+        volumes: list[Object] = [*(extra.get("volumes") or ()), {"name": "work", "emptyDir": {}}]
+        mounts: list[Object] = [*(extra.get("volumeMounts") or ()), {"name": "work", "mountPath": _WORK}]
+        folder = _WORK
+        results = (task.benchmark.results or "").removeprefix("pvc://")
+        if (task.benchmark.results or "").startswith("pvc://"):
+            claim, _, sub = results.partition("/")
+            # A folder for each trial and attempt, as its artifacts have.
+            folder = f"{_MOUNT}/{service.name}-{service.uid[:8]}"
+            volumes.append({"name": "results", "persistentVolumeClaim": {"claimName": claim}})
+            mounts.append({"name": "results", "mountPath": _MOUNT, "subPath": sub})
+        if service.model_path:
+            volumes.append({"name": "model", "hostPath": {"path": service.model_path}})
+            mounts.append({"name": "model", "mountPath": service.model_path, "readOnly": True})
+        argv = arguments(
+            task,
+            backend=self._backend,
+            engine=self._engine,
+            url=service.url,
+            model=request.model,
+            tokenizer=tokenizer,
+            gpu_count=request.gpu_count,
+            folder=folder,
+            whole_minutes=False,
+        )
+        job = {
+            "argv": argv,
+            "folder": f"{folder}/{RESULTS}",
+            "levels": len(task.workload.levels),
+            "seed": task.strategy.seed,
+        }
+        container = in_pod(
+            task.benchmark.image or IMAGE, "genai-bench", self._script, job, {**extra, "volumeMounts": mounts}
+        )
+        if tokenizer == service.model_path:
+            container["env"].append({"name": "HF_HUB_OFFLINE", "value": "1"})
+        pod = {**of_pod(extra), "volumes": volumes}
+        if service.model_path:
+            # Only such nodes have the model, and with it the tokenizer.
+            pod["nodeSelector"] = {**service.node_selector, **(extra.get("nodeSelector") or {})}
+        return self._session.templates.object(
+            "job.yaml.j2",
+            {
+                "metadata": self._session.trial_metadata(service.trial),
+                "deadline_s": round(deadline_s(task) + task.deadlines.pending_s),
+                "pod": pod,
+                "container": container,
+            },
+        )
+
+    async def measure(self, request: BenchRequest) -> AsyncGenerator[Measurement, None]:
+        assert request.service is not None
+        made = Made(self._session, JOB, request.service.trial)
+        frames = Frames()
+        try:
+            await made.make(self.manifest(request))
+            async for one in self._levels(request, made, frames):
+                yield one
+        finally:
+            left = await uncancelled(made.remove())
+            if left:
+                request.on_notice(left)
+            with contextlib.suppress(OSError):
+                (request.folder / "genai-bench.out.log").write_text("\n".join(frames.lines), encoding="utf-8")
+
+    async def _levels(self, request: BenchRequest, made: Made, frames: Frames) -> AsyncGenerator[Measurement, None]:
+        levels, folder = Levels(self._task), request.folder / RESULTS
+        landed: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
+        within_s = deadline_s(self._task)
+        loop = asyncio.get_running_loop()
+        watch = PodWatch(made, self._task.deadlines.pending_s, request.on_notice)
+        await self._until_started(made, watch, within_s)
+        deadline = loop.time() + within_s
+
+        async def read() -> None:
+            async for found in follow(self._session, made, frames):
+                landed.put_nowait(found)
+
+        reading = asyncio.ensure_future(read())
+        try:
+            while levels.missing:
+                over = reading.done()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(0.5 if landed.empty() and not over else 0.01):
+                        name, data = await landed.get()
+                        await asyncio.to_thread(keep, folder, name, data)
+                        one = levels.take(json.loads(data)) if _is_level(data) else None
+                        if one is not None:
+                            yield one
+                        continue
+                if over:
+                    reading.result()
+                    raise self._ended(made, levels, folder, frames, watch)
+                if loop.time() > deadline:
+                    raise late(levels.missing, within_s, frames.lines)
+        finally:
+            reading.cancel()
+            await asyncio.gather(reading, return_exceptions=True)
+
+    async def _until_started(self, made: Made, watch: PodWatch, within_s: float) -> None:
+        """Wait until its pod has a log. Raises MeasurementError where that will not be."""
+        loop = asyncio.get_running_loop()
+        seen = False
+
+        def check() -> str | MeasurementError | None:
+            nonlocal seen
+            if any(has_log(pod) for pod in made.pods()):
+                return "started"
+            seen = seen or made.object() is not None
+            if seen and made.object() is None:
+                return failed(f"Job {made.name} was deleted by somebody")
+            wrong = watch.check(loop.time())
+            return failed(wrong.text, wrong.hint) if wrong is not None else None
+
+        try:
+            found = await self._session.watches.until(check, within_s=within_s + self._task.deadlines.pending_s)
+        except TimeoutError:
+            raise failed(f"Job {made.name} never started a pod", "see the events of that Job") from None
+        if isinstance(found, MeasurementError):
+            raise found
+
+    def _ended(self, made: Made, levels: Levels, folder: Path, frames: Frames, watch: PodWatch) -> MeasurementError:
+        """Why levels are missing though its log is over."""
+        pods = made.pods()
+        wrong = watch.check(asyncio.get_running_loop().time() + 1e9)
+        if wrong is not None:
+            return failed(wrong.text, wrong.hint, frames.lines)
+        if not pods or not any(map(ended, pods)):
+            return failed(f"Job {made.name} or its pod was deleted by somebody", log=frames.lines)
+        return never_landed(levels.missing, exit_code(pods[-1]), folder, frames.lines)
+
+
+def _is_level(data: bytes) -> bool:
+    try:
+        aggregated = json.loads(data)["aggregated_metrics"]
+    except (ValueError, KeyError, TypeError):
+        return False
+    return isinstance(aggregated, dict) and bool(aggregated.get("scenario"))

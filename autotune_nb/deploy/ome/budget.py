@@ -1,0 +1,55 @@
+"""How many GPUs of a cluster trials may hold together."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+from autotune_nb.errors import DeployError, Failure, FailureKind
+
+
+class GpuBudget:
+    """Counts GPUs, not which ones: that is the scheduler's. Given out in the order asked, so that a large trial is not
+    passed by small ones for ever; None means any number."""
+
+    def __init__(self, ceiling: int | None) -> None:
+        self.ceiling = ceiling
+        self.held = 0
+        self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
+
+    def free(self, count: int) -> bool:
+        """Whether so many can be had without waiting."""
+        return self.ceiling is None or (not self._waiting and self.held + count <= self.ceiling)
+
+    async def take(self, count: int) -> None:
+        """Hold so many GPUs, once they are free. Raises DeployError where there will never be that many."""
+        if self.ceiling is not None and count > self.ceiling:
+            message = f"the configuration needs {count} GPUs, and trials may hold {self.ceiling} together"
+            raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", message, hint="see deploy.gpus"))
+        if self.free(count):
+            self.held += count
+            return
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((count, turn))
+        try:
+            await turn
+        except asyncio.CancelledError:
+            if turn.done() and not turn.cancelled():
+                # They were given in the moment of the cancellation.
+                self.give(count)
+            else:
+                self._waiting = deque(one for one in self._waiting if one[1] is not turn)
+                self._serve()
+            raise
+
+    def give(self, count: int) -> None:
+        """Give GPUs back."""
+        self.held -= count
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting and self.ceiling is not None and self.held + self._waiting[0][0] <= self.ceiling:
+            count, turn = self._waiting.popleft()
+            if not turn.done():
+                self.held += count
+                turn.set_result(None)

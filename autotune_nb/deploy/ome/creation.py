@@ -1,0 +1,248 @@
+"""Making a trial's InferenceService: once, under its name, and never beside a twin."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from autotune_nb.cluster.kinds import INFERENCE_SERVICE, SERVICE, Object, labels_of, terminating, uid_of
+from autotune_nb.cluster.names import STUDY_LABEL, TRIAL_LABEL
+from autotune_nb.cluster.session import ClusterSession
+from autotune_nb.deploy.ome.readiness import Controller
+from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind
+from autotune_nb.task import Deadlines
+
+#: A namespace's quota is asked again so often.
+_QUOTA_PAUSE_S = 2.0
+_TOLD_AFTER_S = 4.0
+#: A request under way is answered in that time, or looked for.
+_FINISH_S = 3.0
+_REQUEST = re.compile(r"^[A-Z]+ \S+: (?:\d+: )?")
+
+
+@dataclass
+class Ours:
+    """What a trial has in the cluster: its InferenceService's name, and its uid once it is made."""
+
+    trial: int
+    name: str
+    namespace: str
+    uid: str | None = None
+    #: Whether a request to make it may have had an effect that was never answered.
+    unsure: bool = False
+    #: How often it was asked to stop.
+    cancelled: int = 0
+
+    @property
+    def full_name(self) -> str:
+        """As messages have it, ready to be pasted after ``kubectl delete``."""
+        return f"inferenceservice {self.name} in namespace {self.namespace}"
+
+
+class Creation:
+    """Makes one trial's InferenceService, or adopts the one an earlier attempt made."""
+
+    def __init__(
+        self,
+        session: ClusterSession,
+        ours: Ours,
+        deadlines: Deadlines,
+        controller: Controller,
+        say: Callable[[str], None],
+    ) -> None:
+        self._session = session
+        self._controller = controller
+        self._ours = ours
+        self._deadlines = deadlines
+        self._say = say
+        self._told: set[str] = set()
+        # Waiting for a name or for quota is no time of the engine's.
+        self._until = asyncio.get_running_loop().time() + deadlines.pending_s
+
+    async def make(self, body: Object) -> Object:
+        """The InferenceService, as it is in the cluster. Raises DeployError."""
+        while True:
+            try:
+                await self._free_of_services()
+                return await self._create(body)
+            except ClusterError as error:
+                if error.status == 409 and error.reason == "Conflict" and self._time_left:
+                    # Many at a time count against one quota.
+                    await asyncio.sleep(0.2)
+                elif error.status == 409:
+                    adopted = await self._name_taken(body)
+                    if adopted is not None:
+                        return adopted
+                elif error.status == 403 and "exceeded quota" in str(error):
+                    await self._wait_for_quota(error)
+                else:
+                    raise DeployError(_refused(error, self._ours)) from None
+
+    async def _create(self, body: Object) -> Object:
+        """Ask for it, to the end: a cancellation comes after it is known whether there is something to take down."""
+        ours = self._ours
+        ours.unsure = True
+        creating = asyncio.ensure_future(self._session.cluster.create(INFERENCE_SERVICE, body))
+        late = asyncio.get_running_loop().call_later(_TOLD_AFTER_S, self._tell_slow)
+        before = ours.cancelled
+        try:
+            while not creating.done():
+                asked = ours.cancelled > before
+                try:
+                    done, _ = await asyncio.wait((creating,), timeout=_FINISH_S if asked else None)
+                except asyncio.CancelledError:
+                    ours.cancelled += 1
+                    continue
+                if not done:
+                    creating.cancel()
+                    raise asyncio.CancelledError
+        finally:
+            late.cancel()
+        error = creating.exception()
+        if error is None:
+            ours.uid = uid_of(creating.result())
+        ours.unsure = isinstance(error, ClusterError) and _lost(error)
+        if ours.cancelled > before:
+            raise asyncio.CancelledError
+        return creating.result()
+
+    async def _free_of_services(self) -> None:
+        """A Service of that name that is not OME's blocks it silently: look first."""
+        ours, watches = self._ours, self._session.watches
+        if ours.name in watches.of_trial(INFERENCE_SERVICE, ours.trial):
+            return
+        for name in (ours.name, f"{ours.name}-engine"):
+            there = watches.objects(SERVICE).get(name)
+            if there is None:
+                continue
+            if not terminating(there) and _of_an_inference_service(there, ours.name):
+                if await self._session.cluster.get(INFERENCE_SERVICE, ours.name) is not None:
+                    # What holds the name is seen when it is asked for.
+                    return
+            elif not terminating(there):
+                message = f"there is a service {name} in namespace {ours.namespace} which is not this study's"
+                hint = f"delete service {name}, or give the task another name"
+                raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message, hint=hint))
+            await self._gone(f"service {name}", partial(_there, watches.objects(SERVICE), name, uid_of(there)))
+
+    async def _name_taken(self, body: Object) -> Object | None:
+        """What to do about an object of that name: adopt it, or wait until it is gone (None)."""
+        ours, cluster = self._ours, self._session.cluster
+        try:
+            found = await cluster.get(INFERENCE_SERVICE, ours.name)
+            if found is None:
+                return None
+            wanted, labels = body["metadata"]["labels"], labels_of(found)
+            if any(labels.get(label) != wanted[label] for label in (STUDY_LABEL, TRIAL_LABEL)):
+                message = f"there is an {ours.full_name} which is not this study's"
+                hint = "delete it, or give the task another name"
+                raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message, hint=hint))
+            if not terminating(found):
+                ours.uid = uid_of(found)
+                if includes(found["spec"], body["spec"]):
+                    self._say(f"trial {ours.trial} goes on with {ours.full_name}, which was there")
+                    return found
+                self._say(f"{ours.full_name} is of an earlier attempt and is deleted")
+                await cluster.delete(INFERENCE_SERVICE, ours.name, uid=ours.uid)
+        except ClusterError as error:
+            raise DeployError(_refused(error, ours)) from None
+        uid = uid_of(found)
+        services = self._session.watches.objects(INFERENCE_SERVICE)
+        await self._gone(f"InferenceService {ours.namespace}/{ours.name}", partial(_there, services, ours.name, uid))
+        if ours.uid == uid:
+            ours.uid = None
+        # The watch may not have had it yet.
+        await asyncio.sleep(0.1)
+        return None
+
+    async def _gone(self, what: str, there: Callable[[], bool]) -> None:
+        """Wait until something on its way out is gone, and say so where that takes time."""
+        loop = asyncio.get_running_loop()
+        watches, trial = self._session.watches, self._ours.trial
+        try:
+            try:
+                await watches.until(lambda: None if there() else True, trial=trial, within_s=_TOLD_AFTER_S)
+            except TimeoutError:
+                self._tell_once(what, f"trial {trial} waits for {what}, which is Terminating, to be gone")
+                left_s = max(self._until - loop.time(), 0.0)
+                await watches.until(lambda: None if there() else True, trial=trial, within_s=left_s)
+        except TimeoutError:
+            message = f"{what} was still Terminating after {self._deadlines.pending_s:g} s; its name stays taken"
+            hint = "see whether OME's controller runs; it takes the finalizer away"
+            raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message, hint=hint)) from None
+        except ClusterError as error:
+            raise DeployError(_refused(error, self._ours)) from None
+
+    async def _wait_for_quota(self, error: ClusterError) -> None:
+        told = plain(error)
+        if not self._time_left:
+            message = f"no quota within {self._deadlines.pending_s:g} s: {told}"
+            hint = "raise the quota, lower deploy.parallel, or raise deadlines.pending_s"
+            raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message, hint=hint))
+        self._tell_once("quota", f"trial {self._ours.trial} waits for quota: {told}")
+        await asyncio.sleep(_QUOTA_PAUSE_S)
+
+    @property
+    def _time_left(self) -> bool:
+        return asyncio.get_running_loop().time() < self._until
+
+    def _tell_slow(self) -> None:
+        if self._controller.may_tell("slow", asyncio.get_running_loop().time()):
+            self._say(f"{self._ours.full_name} is not made yet: the API server or OME's webhook does not answer")
+
+    def _tell_once(self, key: str, text: str) -> None:
+        if key not in self._told:
+            self._told.add(key)
+            self._say(text)
+
+
+def _there(objects: Mapping[str, Object], name: str, uid: str) -> bool:
+    """Whether the object of that name is still the one with that uid."""
+    return name in objects and uid_of(objects[name]) == uid
+
+
+def _of_an_inference_service(service: Object, name: str) -> bool:
+    """Whether a Service belongs to an InferenceService of that name, and so goes with it."""
+    owners = service["metadata"].get("ownerReferences") or ()
+    return any(owner.get("kind") == INFERENCE_SERVICE.name and owner.get("name") == name for owner in owners)
+
+
+def includes(found: Any, asked: Any) -> bool:
+    """Whether what was asked for stands in what is there; defaults that were added do not count."""
+    if isinstance(asked, Mapping):
+        return isinstance(found, Mapping) and all(
+            value in (None, {}, []) if key not in found else includes(found[key], value) for key, value in asked.items()
+        )
+    if isinstance(asked, list):
+        return isinstance(found, list) and len(found) == len(asked) and all(map(includes, found, asked))
+    return found == asked or str(found) == str(asked)
+
+
+def plain(error: ClusterError) -> str:
+    """The server's own words."""
+    return _REQUEST.sub("", str(error))
+
+
+def _lost(error: ClusterError) -> bool:
+    """Whether the request may have had its effect all the same."""
+    return (error.status == 0 or error.status >= 500) and "failed calling webhook" not in str(error)
+
+
+def _refused(error: ClusterError, ours: Ours) -> Failure:
+    """What a refusal to make it means."""
+    told, kind, hint = plain(error), FailureKind.INFRASTRUCTURE, ""
+    if "failed calling webhook" in told:
+        hint = "see whether OME's controller runs: its webhook does not answer"
+    elif error.status in (400, 422) or (error.by_webhook and error.status < 500):
+        kind, hint = FailureKind.CONFIGURATION, "see that the model and a runtime for it exist, and the template"
+    elif error.status == 403:
+        hint = "a permission is missing: bind the Role of templates/rbac.yaml.j2; autotune-nb check tells what else"
+    elif error.status == 401:
+        hint = "the credentials have run out; log in again"
+    elif error.status == 404:
+        hint = "see that the namespace and OME's CRDs are there"
+    return Failure(kind, "deploy", f"{ours.full_name} was not made: {told}", hint=hint)

@@ -1,0 +1,279 @@
+"""Trials as InferenceServices of OME: made, watched until they answer, and taken down."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from autotune_nb.cluster import choice
+from autotune_nb.cluster.cleanup import remove_study
+from autotune_nb.cluster.found import things
+from autotune_nb.cluster.kinds import (
+    POD,
+    Object,
+    name_of,
+)
+from autotune_nb.cluster.names import study_selector
+from autotune_nb.cluster.service import ClusterService
+from autotune_nb.cluster.session import ClusterSession
+from autotune_nb.deploy.base import DeployRequest, Endpoint
+from autotune_nb.deploy.ome.arguments import command_line
+from autotune_nb.deploy.ome.budget import GpuBudget
+from autotune_nb.deploy.ome.compare import asked_runner, differences, gpus_of
+from autotune_nb.deploy.ome.creation import Creation, Ours
+from autotune_nb.deploy.ome.engine_log import EngineLog
+from autotune_nb.deploy.ome.ground import find_ground, storage_of, tokenizer_of
+from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service, manifest_text
+from autotune_nb.deploy.ome.reach import argv_of, engine_container, identity, port_of, served_name, url_from_here
+from autotune_nb.deploy.ome.readiness import Controller, NotReadyError, Sight, until_ready
+from autotune_nb.deploy.ome.running import Running, blind
+from autotune_nb.deploy.ome.teardown import GRACE_S, Teardown
+from autotune_nb.engines.base import Engine
+from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind, SetupError, TaskError
+from autotune_nb.parameters import Value
+from autotune_nb.task import Task
+
+#: What could not be taken down has so long at the end of a run to be gone after all.
+_LAST_S = 3.0
+
+
+class OmeDeployer:
+    """Deploys a task's engine as InferenceServices of one namespace."""
+
+    def __init__(self, task: Task, engine: Engine, session: ClusterSession, *, folder: Path) -> None:
+        self._task = task
+        self._engine = engine
+        self._session = session
+        self._folder = folder
+        self._model: Object = {}
+        self._ground = Ground()
+        gpus = task.deploy.gpus
+        self._budget = GpuBudget(gpus if isinstance(gpus, int) else None)
+        self._controller = Controller()
+        self._hurry = False
+        self._left: set[Teardown] = set()
+        self._waiters: set[asyncio.Task[None]] = set()
+
+    async def prepare(self) -> None:
+        session = self._session
+        try:
+            await session.open()
+            await self._preflight()
+            await session.hold()
+            await session.follow()
+            self._ground, self._model = await find_ground(session.cluster, self._task)
+        except ClusterError as error:
+            raise SetupError(f"the cluster refuses what a study needs: {error}") from None
+
+    @property
+    def tokenizer(self) -> str:
+        return self._task.model.tokenizer or tokenizer_of(self._model)
+
+    async def sweep(self) -> list[str]:
+        session, within_s = self._session, self._task.deadlines.stop_s + GRACE_S
+        try:
+            await session.open()
+            found = await things(session.cluster, study_selector(session.study_label))
+            if all(thing.of_study for thing in found):
+                return []
+            # Nobody else may be at work on them.
+            await session.hold()
+            removal = await remove_study(session.cluster, session.study_label, keep_anchor=True, within_s=within_s)
+        except ClusterError as error:
+            raise SetupError(f"what an earlier run may have left cannot be looked at in the cluster: {error}") from None
+        return [*removal.lines, *(f"an earlier run left what could not be removed: {line}" for line in removal.left)]
+
+    def hurry(self) -> None:
+        self._hurry = True
+
+    def command(self, params: Mapping[str, Value]) -> list[str]:
+        path, name = str(storage_of(self._model).get("path") or ""), self._task.model.served_name
+        return command_line(self._task, self._engine, params, self._ground.runner, model_path=path, served_name=name)
+
+    def manifest(self, params: Mapping[str, Value]) -> str | None:
+        session, task = self._session, self._task
+        cluster = getattr(session, "cluster", None)
+        return manifest_text(
+            task,
+            self._engine,
+            params,
+            self._ground,
+            session.templates,
+            namespace=cluster.namespace if cluster is not None else task.deploy.namespace or "default",
+            served_name=task.model.served_name,
+        )
+
+    async def fingerprint(self) -> dict[str, Any]:
+        task = self._task
+        return {
+            "engine": self._engine.name,
+            "model": {"name": task.model.id_or_path, "storage": str(storage_of(self._model).get("storageUri") or "")},
+            "runtime": task.deploy.runtime,
+            "namespace": self._session.cluster.namespace,
+        }
+
+    async def close(self) -> list[str]:
+        if self._waiters:
+            await asyncio.wait(self._waiters, timeout=_LAST_S)
+        for waiter in self._waiters:
+            waiter.cancel()
+        await asyncio.gather(*self._waiters, return_exceptions=True)
+        left = [down.left for down in self._left]
+        await self._session.close(left=bool(left))
+        return left
+
+    @contextlib.asynccontextmanager
+    async def deploy(self, request: DeployRequest) -> AsyncIterator[Running]:
+        session = self._session
+        gpus = gpus_needed(self._task, self._engine, request.params)
+        body = self._body(request)
+        ours = Ours(request.trial, name_of(body), session.cluster.namespace)
+        log = EngineLog(session.cluster, request, self._engine)
+        await self._take_gpus(gpus, request)
+        running: Running | None = None
+        went_well = False
+        try:
+            async with contextlib.AsyncExitStack() as reach:
+                running = await self._bring_up(body, ours, request, log, reach)
+                yield running
+            went_well = True
+        finally:
+            down = await self._take_down(ours, gpus, request, log, running)
+            if went_well and not down.free:
+                hint = "end its pods, or the node they are on; the next start of this study looks for it"
+                raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "stop", down.left, hint=hint))
+
+    async def _take_gpus(self, count: int, request: DeployRequest) -> None:
+        if self._budget.free(count):
+            await self._budget.take(count)
+            return
+        request.on_phase("queue")
+        await self._budget.take(count)
+        request.on_phase("deploy")
+
+    def _body(self, request: DeployRequest) -> Object:
+        session, task = self._session, self._task
+        try:
+            return inference_service(
+                task,
+                self._engine,
+                request.params,
+                self._ground,
+                session.templates,
+                session.trial_metadata(request.trial),
+                served_name=choice.served_name(task),
+            )
+        except TaskError as error:
+            raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", str(error))) from None
+
+    async def _bring_up(
+        self, body: Object, ours: Ours, request: DeployRequest, log: EngineLog, reach: contextlib.AsyncExitStack
+    ) -> Running:
+        session, deadlines, say = self._session, self._task.deadlines, request.on_notice
+        made = await Creation(session, ours, deadlines, self._controller, say).make(body)
+        sight = Sight(session.watches, ours.trial, ours.name, made)
+        try:
+            pod = await until_ready(session.cluster, session.watches, sight, deadlines, self._controller, say)
+        except NotReadyError as error:
+            told = await log.failure(error.standing, phase="deploy", message=error.message, timed_out=error.timed_out)
+            raise DeployError(told) from None
+        except ClusterError as error:
+            raise DeployError(blind(error, "deploy")) from None
+        asked = asked_runner(body)
+        container = engine_container(pod, asked["name"])
+        _require_as_asked(asked, container)
+        name, port = name_of(pod), port_of(container)
+        inside = f"http://{ours.name}.{ours.namespace}.svc.cluster.local:{port}"
+        alive = session.watches.objects(POD)
+        url = await url_from_here(reach, session.cluster, lambda: name if name in alive else None, port, inside)
+        model = choice.served_name(self._task) or await served_name(url, deadlines.ready_s)
+        service = ClusterService(
+            trial=ours.trial,
+            name=ours.name,
+            namespace=ours.namespace,
+            uid=sight.uid,
+            url=inside,
+            model=model,
+            model_path=str(storage_of(self._model).get("path") or ""),
+            node_selector=pod["spec"].get("nodeSelector") or {},
+        )
+        endpoint = Endpoint(
+            url=url,
+            model=model,
+            tokenizer=self.tokenizer,
+            command=argv_of(container),
+            gpu_count=gpus_of(container, self._task.deploy.gpu_resource),
+            log=request.folder / "engine.log",
+            service=service,
+            fingerprint=identity(pod, container),
+        )
+        return Running(endpoint, pod, sight, log, session.watches)
+
+    async def _take_down(
+        self, ours: Ours, gpus: int, request: DeployRequest, log: EngineLog, running: Running | None
+    ) -> Teardown:
+        """Take it down, whoever cancels meanwhile; its GPUs are given back once its pods are gone."""
+        request.on_phase("stop")
+        waiting = False
+
+        def free() -> None:
+            self._budget.give(gpus)
+            if waiting:
+                request.on_notice(f"the pods of {ours.full_name} are gone: its GPUs are free again")
+
+        def at_once() -> bool:
+            return self._hurry or ours.cancelled > 1
+
+        down = Teardown(self._session, ours, self._task.deadlines, at_once=at_once, on_free=free, say=request.on_notice)
+
+        async def stop() -> None:
+            if running is not None and not at_once():
+                await log.fetch(name_of(running.pod), engine_container(running.pod)["name"])
+            await down.run()
+
+        stopping = asyncio.ensure_future(stop())
+        cancelled = False
+        while not stopping.done():
+            try:
+                await asyncio.wait((stopping,))
+            except asyncio.CancelledError:
+                # A second request to stop makes it quick; it never leaves the engine behind.
+                cancelled = True
+                ours.cancelled += 2
+        stopping.result()
+        if not down.gone:
+            waiting = True
+            request.on_notice(down.left)
+            self._left.add(down)
+            self._waiters.add(waiter := asyncio.ensure_future(self._wait_until_gone(down, ours, request)))
+            waiter.add_done_callback(self._waiters.discard)
+        if cancelled:
+            raise asyncio.CancelledError
+        return down
+
+    async def _wait_until_gone(self, down: Teardown, ours: Ours, request: DeployRequest) -> None:
+        """Go on taking down what could not be, and say when it is gone."""
+        await down.until_gone()
+        self._left.discard(down)
+        request.on_notice(f"{ours.full_name} is gone now")
+
+    async def _preflight(self) -> None:
+        """Raises SetupError with every answer that is no good."""
+        from autotune_nb.deploy.ome.preflight import preflight
+
+        answers = await preflight(self._session, self._task, self._engine)
+        bad = [answer.text for answer in answers if not answer.ok]
+        if bad:
+            raise SetupError("; ".join(bad))
+
+
+def _require_as_asked(asked: Mapping[str, Any], container: Mapping[str, Any]) -> None:
+    """Raises DeployError where something between the manifest and the pod has changed it."""
+    changed = differences(asked, container)
+    if changed:
+        message = f"the pod does not run what was asked: {'; '.join(changed)}"
+        hint = "see whether an AcceleratorClass or an admission webhook of the cluster sets it"
+        raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", message, hint=hint))

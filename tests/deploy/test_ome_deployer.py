@@ -1,0 +1,695 @@
+"""Trials as InferenceServices of a real cluster, under everything that may happen to them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+import types
+import uuid
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import psutil
+import pytest
+import yaml
+
+from autotune_nb.cluster.names import trial_labels, trial_name
+from autotune_nb.cluster.session import ClusterSession
+from autotune_nb.deploy import Deployment, DeployRequest
+from autotune_nb.deploy.ome import teardown
+from autotune_nb.deploy.ome.deployer import OmeDeployer
+from autotune_nb.engines.registry import engine_for
+from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
+from autotune_nb.task import Task
+from tests.contracts.deployer import DeployerContract
+from tests.kubernetes.fixtures import needs_standin
+from tests.kubernetes.handle import TestCluster
+from tests.kubernetes.proxy import FaultProxy
+from tests.stubs import deploy_request, in_loop, until, until_async
+
+_OME = "/apis/ome.io/v1beta1"
+_SERVICES = r"/inferenceservices(\?|$)"
+
+
+class _Bare(OmeDeployer):
+    """Without the preflight, which has tests of its own."""
+
+    async def _preflight(self) -> None:
+        pass
+
+
+class Place:
+    """A namespace of the test cluster, deployers over the stub engine in it, and what they told."""
+
+    def __init__(self, cluster: TestCluster, kubeconfig: Path, namespace: str, data: dict[str, Any], folder: Path):
+        self.cluster = cluster
+        self.namespace = namespace
+        self.folder = folder
+        self.study = uuid.uuid4().hex[:12]
+        self.notices: list[str] = []
+        self.phases: list[str] = []
+        self._kubeconfig = kubeconfig
+        self._data = data
+
+    def task(self, *words: str, **changes: Any) -> Task:
+        deploy = {
+            "kind": "ome",
+            "runtime": "stub",
+            "kubeconfig": str(self._kubeconfig),
+            "namespace": self.namespace,
+            "gpus_per_trial": 0,
+            **changes.pop("deploy", {}),
+        }
+        deadlines = {"ready_s": 20, "pending_s": 20, "stop_s": 3, **changes.pop("deadlines", {})}
+        engine = {"kind": "llama_cpp", "raw_args": list(words)}
+        made = {"model": "tiny", "engine": engine, "deploy": deploy, "deadlines": deadlines}
+        return Task.parse({**self._data, **made, **changes})
+
+    def deployer(self, *words: str, **changes: Any) -> _Bare:
+        task = self.task(*words, **changes)
+        session = ClusterSession(task, study_label=self.study)
+        return _Bare(task, engine_for(task), session, folder=self.folder)
+
+    def name(self, trial: int = 0) -> str:
+        return trial_name(self._data["name"], self.study, trial)
+
+    def request(self, trial: int = 0, **params: Any) -> DeployRequest:
+        made = deploy_request(self.folder / uuid.uuid4().hex, trial=trial, params=params)
+        return replace(made, on_notice=self.notices.append, on_phase=self.phases.append)
+
+    def left(self) -> list[str]:
+        """Whatever of InferenceServices and what is made for them is there."""
+        kinds = ("apis/apps/v1/deployments", "apis/apps/v1/replicasets", "pods")
+        there = [*self.cluster.services(self.namespace)]
+        for kind in kinds:
+            there += self.cluster.list(kind, self.namespace)
+        return [obj["metadata"]["name"] for obj in there]
+
+    def path(self, trial: int = 0) -> str:
+        return f"{_OME}/namespaces/{self.namespace}/inferenceservices/{self.name(trial)}"
+
+    def pod_path(self, deployment: Any) -> str:
+        return f"/api/v1/namespaces/{self.namespace}/pods/{deployment.pod['metadata']['name']}"
+
+    def kill(self, deployment: Any) -> None:
+        """Kill the engine's process; its pod's folder is its working directory."""
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error, OSError):
+                if Path(process.cwd()).name == deployment.pod["metadata"]["uid"]:
+                    os.kill(process.pid, signal.SIGKILL)
+
+    def leave_behind(self, trial: int = 7, *words: str) -> None:
+        """An InferenceService as an earlier process of the study would leave it."""
+        found = yaml.safe_load(self.deployer(*words).manifest({}) or "")
+        found["metadata"] = {
+            "name": self.name(trial),
+            "namespace": self.namespace,
+            "labels": trial_labels(self.study, trial),
+        }
+        self.cluster.create(found)
+
+    def told(self, *words: str) -> bool:
+        return any(all(word in notice for word in words) for notice in self.notices)
+
+
+@pytest.fixture
+def place(
+    cluster: TestCluster, kubeconfig: Path, namespace: str, task_data: dict[str, Any], tmp_path: Path
+) -> Iterator[Place]:
+    """It fails the test where an InferenceService, or anything made for one, is left at its end."""
+    place = Place(cluster, kubeconfig, namespace, task_data, tmp_path)
+    yield place
+    until(lambda: not place.left(), within_s=20)
+
+
+@contextlib.asynccontextmanager
+async def prepared(deployer: OmeDeployer) -> AsyncIterator[OmeDeployer]:
+    await deployer.prepare()
+    try:
+        yield deployer
+    finally:
+        await deployer.close()
+
+
+def run(work: Callable[[], Coroutine[Any, Any, Any]], *, within_s: float = 60.0) -> Any:
+    return in_loop(work(), within_s=within_s)
+
+
+async def failure_of(deployer: OmeDeployer, request: DeployRequest) -> Failure:
+    """The failure that deploying raises, or what ends it."""
+    with pytest.raises(DeployError) as caught:
+        async with deployer.deploy(request) as deployment:
+            await asyncio.wait_for(deployment.died(), 30)
+    return caught.value.failure
+
+
+async def gone_wrong(deployer: OmeDeployer, request: DeployRequest, then: Callable[[Any], object]) -> Failure:
+    """The failure that something done to a running engine raises."""
+    with pytest.raises(DeployError) as caught:
+        async with deployer.deploy(request) as deployment:
+            await asyncio.to_thread(then, deployment)
+            await asyncio.wait_for(deployment.died(), 30)
+    return caught.value.failure
+
+
+# The contract of every deployer
+
+
+class OmeSubject:
+    """An OmeDeployer over the stub engine."""
+
+    failing_kind = FailureKind.CONFIGURATION
+    failing_line = "error: unknown argument --turbo"
+    stop_s = 3.0
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self.deployer = place.deployer()
+        self.failing = place.deployer("--say", self.failing_line, "--exit-code", "2")
+        self.slow_to_stop = place.deployer("--stop-s", str(self.stop_s))
+
+    def request(self) -> DeployRequest:
+        return self._place.request()
+
+    def left(self) -> list[Any]:
+        return self._place.left()
+
+    def kill(self, deployment: Deployment) -> None:
+        self._place.kill(deployment)
+
+    def leave_behind(self) -> None:
+        self._place.leave_behind()
+        until(lambda: len(self._place.left()) == 4)
+
+
+class TestOmeDeployer(DeployerContract):
+    @pytest.fixture
+    def subject(self, place: Place) -> OmeSubject:
+        return OmeSubject(place)
+
+
+# A trial as it should be
+
+
+def test_a_trial_takes_few_requests_and_its_endpoint_tells_what_it_is(place: Place) -> None:
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            requests = deployer._session.cluster.requests
+            before = requests.total()
+            async with deployer.deploy(place.request(threads=2)) as deployment:
+                endpoint = deployment.endpoint
+            assert requests.total() - before <= 6
+        assert endpoint.command[-2:] == ("--threads", "2")
+        assert endpoint.model == "tiny"
+        assert endpoint.tokenizer == "test/tiny"
+        assert endpoint.fingerprint["image"] == "engine/test:1"
+        assert endpoint.fingerprint["node"]
+        assert endpoint.service is not None
+        assert endpoint.service.url == f"http://{place.name()}.{place.namespace}.svc.cluster.local:8080"
+        assert endpoint.service.node_selector == {"models.ome.io/clusterbasemodel.tiny": "Ready"}
+        assert endpoint.service.model_path
+        assert place.notices == []
+        assert place.phases == ["stop"]
+
+    run(scenario)
+
+
+def test_llama_cpp_answers_as_an_inference_service(place: Place) -> None:
+    pytest.importorskip("xllamacpp")
+
+    async def scenario() -> None:
+        deployer = place.deployer(deploy={"runtime": "llama-cpp"}, deadlines={"ready_s": 60})
+        async with prepared(deployer), deployer.deploy(place.request(threads=1)) as deployment:
+            body = {"model": deployment.endpoint.model, "prompt": "a", "max_tokens": 4}
+            async with (
+                aiohttp.ClientSession() as http,
+                http.post(f"{deployment.endpoint.url}/v1/completions", json=body) as reply,
+            ):
+                assert reply.status == 200
+                assert (await reply.json())["choices"]
+
+    run(scenario, within_s=90)
+
+
+def test_the_engines_log_is_kept(place: Place) -> None:
+    logs: list[Path] = []
+
+    async def scenario() -> None:
+        async with prepared(place.deployer("--say", "up and about")) as deployer:
+            async with deployer.deploy(replace(place.request(), on_log=logs.append)):
+                pass
+
+    run(scenario)
+    assert logs[0].name == "engine.log"
+    assert "up and about" in logs[0].read_text()
+
+
+def test_the_manifest_and_the_command_are_told_without_a_cluster(place: Place) -> None:
+    deployer = place.deployer()
+    found = yaml.safe_load(deployer.manifest({"threads": 2}) or "")
+    assert found["spec"]["engine"]["runner"]["args"][-2:] == ["--threads", "2"]
+    assert "autotune-nb" not in str(found)
+    assert "--threads 2" in " ".join(deployer.command({"threads": 2}))
+
+
+def test_every_bad_answer_of_the_preflight_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def preflight(*_: Any) -> list[Any]:
+        answers = (True, "the cluster is reached"), (False, "no model 'x'"), (False, "no claim 'y'")
+        return [types.SimpleNamespace(ok=ok, text=text) for ok, text in answers]
+
+    monkeypatch.setitem(
+        sys.modules,
+        "autotune_nb.cluster.preflight",
+        types.SimpleNamespace(preflight=preflight),  # type: ignore[arg-type]
+    )
+
+    async def scenario() -> None:
+        task = place.task()
+        deployer = OmeDeployer(task, engine_for(task), ClusterSession(task, study_label="s"), folder=place.folder)
+        with pytest.raises(SetupError, match="no model 'x'; no claim 'y'"):
+            async with contextlib.aclosing(deployer):  # type: ignore[type-var]
+                await deployer.prepare()
+
+    async def closed() -> None:
+        with contextlib.suppress(AttributeError):
+            await scenario()
+
+    run(closed)
+
+
+# What is wrong, told from where it shows
+
+
+@pytest.mark.parametrize(
+    ("words", "changes", "kind", "telling"),
+    [
+        (("--eat-mb", "600"), {"deploy": {"resources": {"memory": "300Mi"}}}, "out_of_memory", "OOMKilled"),
+        (("--say", "boom: bad shape", "--exit-code", "1"), {}, "crash", "boom: bad shape"),
+        ((), {"deploy": {"runtime": "no-image"}}, "infrastructure", "docker.io/missing/engine:1"),
+        ((), {"deploy": {"runtime": "nowhere"}}, "configuration", "nowhere"),
+        ((), {"model": "nobody"}, "configuration", "nobody"),
+        ((), {"model": "absent"}, "infrastructure", "node affinity/selector"),
+        (("--hang",), {"deadlines": {"ready_s": 2}}, "timeout", "not Ready after 2 s"),
+        (("{{ bad",), {}, "configuration", "{{"),
+    ],
+)
+def test_what_is_wrong_is_told_with_its_reason(
+    place: Place, words: tuple[str, ...], changes: dict[str, Any], kind: str, telling: str
+) -> None:
+    async def scenario() -> None:
+        async with prepared(place.deployer(*words, **changes)) as deployer:
+            began = time.monotonic()
+            failure = await failure_of(deployer, place.request())
+            assert failure.kind == kind
+            assert failure.phase == "deploy"
+            assert telling in " ".join((failure.message, *failure.log_lines))
+            assert time.monotonic() - began < 15
+
+    run(scenario)
+
+
+def test_no_free_gpu_is_told_at_once_and_waited_for_until_its_own_deadline(place: Place) -> None:
+    async def scenario() -> None:
+        deployer = place.deployer(deploy={"gpus_per_trial": 99}, deadlines={"pending_s": 2})
+        async with prepared(deployer):
+            failure = await failure_of(deployer, place.request())
+        assert failure.kind is FailureKind.INFRASTRUCTURE
+        assert "Insufficient nvidia.com/gpu" in failure.message
+        assert "pending_s" in failure.message
+        assert place.told("Insufficient nvidia.com/gpu")
+
+    run(scenario)
+
+
+@pytest.mark.parametrize("counted", ["requests.nvidia.com/gpu", "count/inferenceservices.ome.io"])
+@pytest.mark.parametrize("healed", [True, False])
+def test_an_exceeded_quota_is_waited_for(place: Place, counted: str, healed: bool) -> None:
+    quotas = f"/api/v1/namespaces/{place.namespace}/resourcequotas"
+    place.cluster.call("POST", quotas, {"metadata": {"name": "q"}, "spec": {"hard": {counted: "0"}}})
+    place.cluster.until(lambda: (place.cluster.get(f"{quotas}/q") or {}).get("status", {}).get("hard"))
+
+    async def scenario() -> None:
+        deployer = place.deployer(
+            deploy={"gpus_per_trial": 1}, deadlines={"pending_s": 30 if healed else 2, "ready_s": 30}
+        )
+        async with prepared(deployer):
+            if not healed:
+                failure = await failure_of(deployer, place.request())
+                assert failure.kind is FailureKind.INFRASTRUCTURE
+                assert "exceeded quota" in failure.message
+                return
+            deploying = asyncio.ensure_future(_in_and_out(deployer, place.request()))
+            await until_async(lambda: place.told("waits for quota") or place.told("waiting for quota"))
+            place.cluster.delete(f"{quotas}/q")
+            await deploying
+
+    run(scenario)
+
+
+async def _in_and_out(deployer: OmeDeployer, request: DeployRequest) -> None:
+    async with deployer.deploy(request):
+        pass
+
+
+def test_a_service_of_that_name_stops_it_before_anything_is_made(place: Place) -> None:
+    services = f"/api/v1/namespaces/{place.namespace}/services"
+    place.cluster.call("POST", services, {"metadata": {"name": place.name()}, "spec": {"ports": [{"port": 80}]}})
+
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            failure = await failure_of(deployer, place.request())
+            assert f"service {place.name()}" in failure.message
+            assert deployer._session.cluster.requests["POST", "inferenceservices.ome.io"] == 0
+
+    run(scenario)
+
+
+@needs_standin
+def test_what_changes_the_pod_on_its_way_is_noticed(place: Place) -> None:
+    place.cluster.misbehave(place.namespace, override=json.dumps({"args": ["--threads", "64"]}))
+
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            failure = await failure_of(deployer, place.request(threads=1))
+            assert "--threads 64" in failure.message
+
+    run(scenario)
+
+
+@needs_standin
+def test_a_status_that_never_comes_does_not_hold_a_ready_pod(place: Place) -> None:
+    place.cluster.misbehave(place.namespace, mute="yes")
+
+    async def scenario() -> None:
+        async with prepared(place.deployer(deadlines={"ready_s": 6})) as deployer:
+            failure = await failure_of(deployer, place.request())
+            assert failure.kind is FailureKind.INFRASTRUCTURE
+            assert place.told("does not call", place.name(), "controller")
+
+    run(scenario)
+
+
+# While it is measured
+
+
+def test_a_service_deleted_by_somebody_is_noticed(place: Place) -> None:
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            failure = await gone_wrong(deployer, place.request(), lambda _: place.cluster.delete(place.path()))
+            assert failure.kind is FailureKind.INFRASTRUCTURE
+            assert failure.phase == "benchmark"
+            assert "deleted by somebody" in failure.message
+
+    run(scenario)
+
+
+def test_a_second_pod_is_noticed(place: Place) -> None:
+    change = {"metadata": {"annotations": {"somebody": "was here"}}}
+
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            failure = await gone_wrong(
+                deployer, place.request(), lambda _: place.cluster.call("PATCH", place.path(), change)
+            )
+            assert failure.kind is FailureKind.INFRASTRUCTURE
+            assert "came up beside" in failure.message
+
+    run(scenario)
+
+
+def test_a_kill_for_memory_in_mid_benchmark_is_told_with_the_log_of_the_one_that_died(place: Place) -> None:
+    async def scenario() -> None:
+        async with prepared(place.deployer("--say", "telling line")) as deployer:
+            failure = await gone_wrong(deployer, place.request(), place.kill)
+            assert failure.kind is FailureKind.OUT_OF_MEMORY
+            assert failure.phase == "benchmark"
+            assert "telling line" in failure.log_lines
+
+    run(scenario)
+
+
+# What networks and servers do
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"lose_answer": True},
+        {"take_effect": True, "status": 500},
+        {"status": 429, "headers": {"Retry-After": "1"}},
+        {"status": 500},
+        {"status": 504, "take_effect": True},
+    ],
+)
+def test_a_trial_is_made_once_whatever_becomes_of_the_answer(
+    place: Place, proxy: FaultProxy, fault: dict[str, Any]
+) -> None:
+    injected = proxy.add("POST", _SERVICES, **fault)
+
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer, deployer.deploy(place.request()):
+            assert [one["metadata"]["name"] for one in place.cluster.services(place.namespace)] == [place.name()]
+
+    run(scenario)
+    assert injected.hits == 1
+
+
+@pytest.mark.parametrize("fault", [{"lose_answer": True}, {"take_effect": True, "status": 500}, {"status": 503}])
+def test_a_trial_is_gone_whatever_becomes_of_the_answer(place: Place, proxy: FaultProxy, fault: dict[str, Any]) -> None:
+    proxy.add("DELETE", r"/inferenceservices/", **fault)
+
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            await _in_and_out(deployer, place.request())
+            assert not place.left()
+
+    run(scenario)
+
+
+def test_watches_that_are_cut_off_lose_nothing(place: Place, proxy: FaultProxy) -> None:
+    async def scenario() -> None:
+        async with prepared(place.deployer("--stop-s", "1")) as deployer:
+            deploying = asyncio.ensure_future(gone_wrong(deployer, place.request(), place.kill))
+            while not deploying.done():
+                await asyncio.to_thread(proxy.cut)
+                await asyncio.sleep(0.15)
+            assert (await deploying).phase == "benchmark"
+            assert not place.left()
+
+    run(scenario)
+
+
+def test_a_refused_creation_names_the_permission(place: Place, proxy: FaultProxy) -> None:
+    told = 'inferenceservices.ome.io is forbidden: User "x" cannot create resource "inferenceservices"'
+    proxy.add("POST", _SERVICES, status=403, reason="Forbidden", message=told)
+
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            failure = await failure_of(deployer, place.request())
+            assert failure.kind is FailureKind.INFRASTRUCTURE
+            assert 'cannot create resource "inferenceservices"' in failure.message
+            assert "permission" in failure.hint
+
+    run(scenario)
+
+
+def test_a_webhook_that_does_not_answer_is_told_as_omes_controller(
+    place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.cluster.client.Cluster.patience_s", 1.0)
+    told = 'Internal error occurred: failed calling webhook "inferenceservice.ome-webhook-server.defaulter"'
+    proxy.add("POST", _SERVICES, status=500, message=told, times=100)
+
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            failure = await failure_of(deployer, place.request())
+            assert failure.kind is FailureKind.INFRASTRUCTURE
+            assert "OME's controller" in failure.hint
+
+    run(scenario)
+
+
+def test_two_interrupts_while_it_is_created_leave_nothing(place: Place, proxy: FaultProxy) -> None:
+    """The request is under way, and takes effect after everybody has left."""
+    proxy.add("POST", _SERVICES, delay_s=6)
+
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            creating = asyncio.ensure_future(_in_and_out(deployer, place.request()))
+            await until_async(lambda: ("POST", "inferenceservices.ome.io") in deployer._session.cluster.requests)
+            for _ in range(2):
+                await asyncio.sleep(0.1)
+                creating.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await creating
+
+    run(scenario)
+    until(lambda: proxy.requests["POST", "inferenceservices"] == 1)
+    # It belongs to the study's anchor, which is gone.
+    time.sleep(0)
+    place.cluster.until(lambda: not place.left(), within_s=30)
+
+
+# Names that are taken
+
+
+def test_a_service_of_an_earlier_attempt_is_adopted_where_it_is_the_same(place: Place) -> None:
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            place.leave_behind(0)
+            uid = place.cluster.get(place.path())["metadata"]["uid"]
+            async with deployer.deploy(place.request()) as deployment:
+                assert deployment.endpoint.service is not None
+                assert deployment.endpoint.service.uid == uid
+            assert place.told("goes on with", place.name())
+            assert not place.left()
+
+    run(scenario)
+
+
+def test_a_service_of_another_configuration_is_replaced(place: Place) -> None:
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            place.leave_behind(0, "--stop-s", "1")
+            async with deployer.deploy(place.request()) as deployment:
+                assert "--stop-s" not in deployment.endpoint.command
+                assert len(place.cluster.services(place.namespace)) == 1
+            assert place.told("deleted", place.name())
+
+    run(scenario)
+
+
+def test_a_service_of_somebody_else_is_left_alone(place: Place) -> None:
+    place.leave_behind(0)
+    place.cluster.call("PATCH", place.path(), {"metadata": {"labels": {"autotune-nb/study": "another"}}})
+
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            failure = await failure_of(deployer, place.request())
+            assert "not this study's" in failure.message
+            assert place.cluster.get(place.path()) is not None
+
+    run(scenario)
+    place.cluster.delete(place.path(), propagationPolicy="Foreground")
+
+
+# What will not go
+
+
+@needs_standin
+def test_an_object_that_stays_terminating_is_named_and_holds_no_gpu(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teardown, "_STUCK_S", 1.0)
+
+    async def scenario() -> list[str]:
+        async with prepared(place.deployer(deploy={"gpus": 1, "gpus_per_trial": 1})) as deployer:
+            place.cluster.misbehave(place.namespace, stuck="yes")
+            await _in_and_out(deployer, place.request())
+            assert place.told("stays Terminating", place.name(), place.namespace)
+            # Its GPU is free, its name is not.
+            place.cluster.misbehave(place.namespace, stuck="")
+            await _in_and_out(deployer, place.request(trial=1))
+            place.cluster.misbehave(place.namespace, stuck="yes")
+            place.cluster.call("PATCH", place.path(), {"metadata": {"labels": {"touched": "yes"}}})
+            await _in_and_out(deployer, place.request(trial=2))
+            return await deployer.close()
+
+    (line, *_) = run(scenario)
+    assert "stays Terminating" in line
+    place.cluster.misbehave(place.namespace, stuck="")
+    for trial in (0, 2):
+        place.cluster.call("PATCH", place.path(trial), {"metadata": {"labels": {"touched": "again"}}})
+
+
+def test_a_pod_that_stays_holds_its_gpus_until_it_is_gone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(teardown, "GRACE_S", 0.5)
+
+    async def scenario() -> None:
+        deployer = place.deployer(deploy={"gpus": 1, "gpus_per_trial": 1}, deadlines={"stop_s": 1})
+        async with prepared(deployer):
+            with pytest.raises(DeployError) as caught:
+                async with deployer.deploy(place.request()) as deployment:
+                    pod = place.pod_path(deployment)
+                    place.cluster.call("PATCH", pod, {"metadata": {"finalizers": ["test/held"]}})
+            failure = caught.value.failure
+            assert (failure.kind, failure.phase) == (FailureKind.INFRASTRUCTURE, "stop")
+            assert pod.rsplit("/", 1)[1] in failure.message
+            assert place.name() in failure.message
+            other = asyncio.ensure_future(_in_and_out(deployer, place.request(trial=1)))
+            await until_async(lambda: place.phases[-1] == "queue")
+            assert not place.told("free again")
+            place.cluster.call("PATCH", pod, {"metadata": {"finalizers": None}})
+            await other
+            assert place.told("free again", place.name())
+            await until_async(lambda: place.told("is gone now", place.name()))
+
+    run(scenario)
+
+
+def test_a_deletion_that_is_refused_is_told_and_tried_again(
+    place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teardown, "_AGAIN_S", 0.2)
+    proxy.add("DELETE", r"/inferenceservices/", status=403, message="cannot delete resource")
+
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            failure = await failure_after(deployer, place.request())
+            assert failure.phase == "stop"
+            assert "cannot delete resource" in failure.message
+            await until_async(lambda: place.told("is gone now"))
+            assert await deployer.close() == []
+
+    run(scenario)
+
+
+async def failure_after(deployer: OmeDeployer, request: DeployRequest) -> Failure:
+    with pytest.raises(DeployError) as caught:
+        await _in_and_out(deployer, request)
+    return caught.value.failure
+
+
+# Several at a time
+
+
+def test_no_more_gpus_are_held_than_the_ceiling(place: Place) -> None:
+    most = 0
+
+    async def scenario() -> None:
+        nonlocal most
+        inside = 0
+        deployer = place.deployer(deploy={"gpus": 2, "gpus_per_trial": 1, "parallel": 4})
+        async with prepared(deployer):
+
+            async def one(trial: int) -> None:
+                nonlocal inside, most
+                async with deployer.deploy(place.request(trial)):
+                    inside += 1
+                    most = max(most, len(place.cluster.services(place.namespace)))
+                    await asyncio.sleep(0.1)
+                    inside -= 1
+
+            await asyncio.gather(*(one(trial) for trial in range(4)))
+
+    run(scenario)
+    assert most == 2
+    assert "queue" in place.phases
+
+
+def test_a_trial_that_needs_more_than_the_ceiling_is_told_so(place: Place) -> None:
+    async def scenario() -> None:
+        async with prepared(place.deployer(deploy={"gpus": 2, "gpus_per_trial": 3})) as deployer:
+            failure = await failure_of(deployer, place.request())
+            assert failure.kind is FailureKind.CONFIGURATION
+            assert "deploy.gpus" in failure.hint
+
+    run(scenario)

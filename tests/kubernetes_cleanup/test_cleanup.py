@@ -1,0 +1,194 @@
+"""What a study made is deleted and confirmed gone; what is left is named; who is alive is spared."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import subprocess
+
+import pytest
+
+from autotune_nb.cluster.cleanup import remove_expired, remove_study, take_over
+from autotune_nb.cluster.found import FoundStudy, find_studies
+from autotune_nb.cluster.kinds import INFERENCE_SERVICE, LEASE, name_of
+from autotune_nb.errors import ClusterError, StudyBusyError
+from tests.kubernetes_cleanup.place import Place, lease_spec, leave, there
+from tests.stubs import in_loop
+
+
+def test_a_study_goes_with_its_pods_and_nothing_of_another(place: Place) -> None:
+    async def work() -> None:
+        async with place.connected() as cluster:
+            name = await leave(cluster, "one", trials=2)
+            await leave(cluster, "two")
+            before = await there(cluster, "two")
+            said: list[str] = []
+            removal = await remove_study(cluster, "one", say=said.append)
+            assert removal.left == []
+            assert await there(cluster, "one") == []
+            assert set(before) <= set(await there(cluster, "two"))
+            assert removal.lines == said
+            told = [line.removesuffix(" is gone") for line in said]
+            assert f"ConfigMap {place.namespace}/{name}" == [t for t in told if not t.startswith("Lease")][-1]
+            assert sum(line.startswith("InferenceService ") for line in told) == 2
+            assert sum(line.startswith("Job ") for line in told) == 2
+            again = await remove_study(cluster, "one")
+            assert (again.lines, again.left) == ([], [])
+
+    in_loop(work())
+
+
+def test_a_sweep_before_a_run_keeps_anchor_and_lease(place: Place) -> None:
+    async def work() -> None:
+        async with place.connected() as cluster:
+            name = await leave(cluster, "one")
+            removal = await remove_study(cluster, "one", keep_anchor=True)
+            assert removal.left == []
+            assert await there(cluster) == [f"ConfigMap {name}", f"Lease {name}"]
+
+    in_loop(work())
+
+
+def test_what_stays_terminating_is_named_and_the_anchor_kept_for_the_next_try(place: Place) -> None:
+    async def work() -> None:
+        async with place.connected() as cluster:
+            await leave(cluster, "one", finalizers=["example.com/held"])
+            removal = await remove_study(cluster, "one", within_s=3)
+            (service,), _ = await cluster.list(INFERENCE_SERVICE)
+            since = service["metadata"]["deletionTimestamp"]
+            (left,) = removal.left
+            assert left.startswith(
+                f"InferenceService {place.namespace}/{name_of(service)} (Terminating since {since}, held by its "
+                "finalizers"
+            )
+            assert "example.com/held" in left
+            kinds = {thing.split()[0] for thing in await there(cluster)}
+            assert kinds == {"InferenceService", "ConfigMap", "Lease"}
+            # Somebody mends it.
+            await cluster.patch(INFERENCE_SERVICE, name_of(service), {"metadata": {"finalizers": []}})
+            removal = await remove_study(cluster, "one")
+            assert removal.left == []
+            assert await there(cluster) == []
+
+    in_loop(work())
+
+
+def test_a_delete_that_is_refused_is_told_at_once_with_its_reason(place: Place) -> None:
+    rules = [
+        {"apiGroups": ["ome.io"], "resources": ["inferenceservices", "benchmarkjobs"], "verbs": ["list"]},
+        {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["list", "delete"]},
+        {"apiGroups": [""], "resources": ["pods", "configmaps"], "verbs": ["list", "delete"]},
+        {"apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["list", "delete"]},
+    ]
+
+    async def work() -> None:
+        metadata = {"name": "weak", "namespace": place.namespace}
+        await place.apply(
+            [
+                {"kind": "ServiceAccount", "metadata": metadata},
+                {"kind": "Role", "metadata": metadata, "rules": rules},
+                {
+                    "kind": "RoleBinding",
+                    "metadata": metadata,
+                    "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "weak"},
+                    "subjects": [{"kind": "ServiceAccount", **metadata}],
+                },
+            ]
+        )
+        async with place.connected() as cluster:
+            await leave(cluster, "one")
+        weak = await place.account("weak")
+        async with weak.connected() as cluster:
+            removal = await remove_study(cluster, "one", within_s=40)
+            (left,) = removal.left
+            assert left.startswith(f"InferenceService {place.namespace}/")
+            assert "403" in left and "cannot delete" in left
+            kinds = {line.split()[0] for line in removal.lines}
+            assert kinds == {"Job"}
+
+    in_loop(work())
+
+
+def test_found_studies_say_whose_they_are_and_what_they_hold(place: Place) -> None:
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+
+    async def work() -> None:
+        async with place.connected() as cluster:
+            name = await leave(cluster, "alive", age_s=5, trials=2)
+            await leave(cluster, "late", age_s=100)
+            await leave(cluster, "here", age_s=5, holder=f"{socket.gethostname()}/{gone.pid}/abc", trials=0)
+            await leave(cluster, "mine", age_s=5, holder=f"{socket.gethostname()}/{os.getpid()}/abc", trials=0)
+            await leave(cluster, "bare", age_s=None, anchored=False)
+            found: dict[str, FoundStudy] = {}
+            while not found or found["alive"].gpus < 2:
+                found = {study.label: study for study in await find_studies(cluster)}
+            assert found.keys() == {"alive", "late", "here", "mine", "bare"}
+            alive = found["alive"]
+            assert (alive.name, alive.task, alive.holder, alive.gpus) == (name, "chat", "elsewhere/1/abc", 2)
+            assert alive.counts == {"InferenceService": 2, "Job": 2, "Pod": 2, "ConfigMap": 1, "Lease": 1}
+            assert alive.standing.startswith("held by elsewhere/1/abc, renewed ")
+            assert found["late"].standing.startswith("its lease ran out 4")
+            assert found["here"].standing.endswith("which runs no more")
+            assert found["bare"].standing == "no lease"
+            assert {label for label, study in found.items() if study.held} == {"alive", "mine"}
+            lines = alive.lines()
+            assert "2 GPUs held" in lines[0]
+            # A Job's pod goes with the Job.
+            assert not any(line.strip().startswith("Pod ") for line in lines[1:])
+
+    in_loop(work())
+
+
+def test_only_expired_studies_are_removed_and_a_wrong_clock_costs_nobody_his_study(place: Place) -> None:
+    async def work() -> None:
+        async with place.connected() as cluster:
+            await leave(cluster, "dead")
+            await leave(cluster, "bare", age_s=None, anchored=False)
+            await leave(cluster, "alive", age_s=5)
+            slow = await leave(cluster, "slow-clock")
+            removing = asyncio.ensure_future(remove_expired(cluster, settle_s=3))
+            # Its clock is minutes behind, and it goes on to renew.
+            await asyncio.sleep(1)
+            lease = await cluster.get(LEASE, slow)
+            assert lease is not None
+            await cluster.replace(LEASE, {**lease, "spec": lease_spec("elsewhere/1/abc", 300)})
+            removed = await removing
+            assert removed.keys() == {"dead", "bare"}
+            assert all(one.left == [] for one in removed.values())
+            left = await find_studies(cluster)
+            assert {study.label for study in left} == {"alive", "slow-clock"}
+            assert all(study.counts["InferenceService"] == 1 for study in left)
+
+    in_loop(work())
+
+
+def test_a_lease_renewed_since_the_look_is_not_taken_over(place: Place) -> None:
+    async def work() -> None:
+        async with place.connected() as cluster:
+            name = await leave(cluster, "one", trials=0)
+            (study,) = await find_studies(cluster)
+            lease = await cluster.get(LEASE, name)
+            assert lease is not None
+            await cluster.replace(LEASE, {**lease, "spec": lease_spec("elsewhere/1/abc", 0)})
+            with pytest.raises(StudyBusyError, match=rf"elsewhere/1/abc has just renewed lease {name}"):
+                await take_over(cluster, study)
+            (study,) = await find_studies(cluster)
+            await take_over(cluster, study)
+            (study,) = await find_studies(cluster)
+            assert study.holder.endswith("/cleanup")
+
+    in_loop(work())
+
+
+def test_where_nothing_may_be_listed_the_missing_permission_is_told(place: Place) -> None:
+    async def work() -> None:
+        await place.apply([{"kind": "ServiceAccount", "metadata": {"name": "nobody", "namespace": place.namespace}}])
+        nobody = await place.account("nobody")
+        async with nobody.connected() as cluster:
+            with pytest.raises(ClusterError, match="cannot list") as raised:
+                await find_studies(cluster)
+            assert raised.value.status == 403
+
+    in_loop(work())

@@ -1,0 +1,156 @@
+"""``autotune-nb cleanup``: it lists, asks, deletes, and refuses what somebody works on."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from autotune_nb._cleanup_command import cleanup
+from autotune_nb.study import StudyFolder
+from tests.kubernetes_cleanup.place import Place, leave, there
+from tests.stubs import in_loop
+
+RUN = "from autotune_nb._cleanup_command import cleanup; cleanup(prog_name='cleanup')"
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cleanup, [str(a) for a in arguments])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ([], "name one STUDY, or --all"),
+        (["some", "--all", "-n", "x"], "name one STUDY, or --all"),
+        (["--all"], "name the --namespace"),
+        (["--all", "-n", "x", "--expired", "--force"], "--expired spares"),
+        (["some", "--kubeconfig", "/no/such/file"], "no kubeconfig file '/no/such/file'"),
+    ],
+)
+def test_wrong_usage_is_told_before_the_cluster_is_asked(arguments: list[str], said: str) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+
+
+def test_a_folder_without_a_study_is_no_name_in_the_cluster(tmp_path: Path) -> None:
+    result = call(tmp_path, "--kubeconfig", "/no/such/file")
+    assert result.exit_code == 2
+    assert f"there is no study in {tmp_path}" in result.stderr
+
+
+@pytest.fixture
+def at(place: Place) -> list[str]:
+    return ["--kubeconfig", str(place.kubeconfig), "--namespace", place.namespace]
+
+
+def made(place: Place, *labels: str, **how: Any) -> list[str]:
+    async def work() -> list[str]:
+        async with place.connected() as cluster:
+            return [await leave(cluster, label, **how) for label in labels]
+
+    return in_loop(work())
+
+
+def left(place: Place, label: str | None = None) -> list[str]:
+    async def work() -> list[str]:
+        async with place.connected() as cluster:
+            return await there(cluster, label)
+
+    return in_loop(work())
+
+
+def test_without_a_terminal_it_lists_and_deletes_nothing(place: Place, at: list[str]) -> None:
+    (name,) = made(place, "one")
+    before = left(place)
+    result = call("--all", *at)
+    assert result.exit_code == 2
+    assert f"study {name} (task 'chat', its lease ran out" in result.stdout
+    assert f"  InferenceService {place.namespace}/at-chat-t0000-" in result.stdout
+    assert "add --yes" in result.stderr
+    assert set(before) <= set(left(place))
+
+
+@pytest.mark.parametrize(("answer", "exit_code"), [("n", 1), ("y", 0)])
+def test_at_a_terminal_it_asks(place: Place, at: list[str], answer: str, exit_code: int) -> None:
+    (name,) = made(place, "one")
+    terminal, side = pty.openpty()
+    try:
+        # It waits in the terminal until it is read.
+        os.write(terminal, f"{answer}\n".encode())
+        ended = subprocess.run(
+            [sys.executable, "-c", RUN, name, *at], stdin=side, capture_output=True, text=True, timeout=60, check=False
+        )
+    finally:
+        os.close(terminal)
+        os.close(side)
+    assert ended.returncode == exit_code, ended.stderr
+    assert f"Delete what is left of 1 study in namespace {place.namespace}?" in ended.stdout
+    assert (left(place) == []) is (answer == "y")
+
+
+def test_a_study_somebody_works_on_is_refused_and_named_unless_forced(place: Place, at: list[str]) -> None:
+    (name,) = made(place, "one", age_s=3)
+    result = call(name, *at, "--yes")
+    assert result.exit_code == 2
+    assert f"study {name} is held by elsewhere/1/abc, renewed " in result.stderr
+    assert "--force" in result.stderr
+    assert len(left(place)) >= 4
+    result = call("--all", *at, "--yes", "--json")
+    assert result.exit_code == 1
+    (told,) = json.loads(result.stdout)["studies"]
+    assert told["spared"] and told["held"] and told["holder"] == "elsewhere/1/abc"
+    result = call("one", *at, "--yes", "--force")
+    assert result.exit_code == 0, result.stderr
+    assert f"ConfigMap {place.namespace}/{name} is gone" in result.stdout
+    assert left(place) == []
+
+
+def test_a_study_is_found_by_its_folder(
+    place: Place, at: list[str], tmp_path: Path, make_task: Callable[..., Any]
+) -> None:
+    folder = StudyFolder(tmp_path / "study")
+    folder.create()
+    label = folder.label(folder.identity(None)["id"])
+    deploy = {"kind": "ome", "runtime": "srt", "namespace": place.namespace, "kubeconfig": str(place.kubeconfig)}
+    folder.keep_task(make_task(model="m", engine="sglang", parameters={"tp_size": [1, 2]}, deploy=deploy))
+    made(place, label, "another")
+    # The task tells where it ran.
+    result = call(folder.path, "--yes", "--json")
+    assert result.exit_code == 0, result.stderr
+    answer = json.loads(result.stdout)
+    assert answer["namespace"] == place.namespace
+    (told,) = answer["studies"]
+    assert told["study"] == label
+    assert not told["left"] and not told["spared"]
+    assert any(line.startswith("InferenceService ") for line in told["removed"])
+    assert left(place, label) == []
+    assert left(place, "another") != []
+    again = call(folder.path, "--yes", *at)
+    assert again.exit_code == 0
+    assert f"nothing to delete in namespace {place.namespace}" in again.stdout
+
+
+def test_an_unknown_name_offers_those_there_are(place: Place, at: list[str]) -> None:
+    (name,) = made(place, "one")
+    result = call("something", *at, "--yes")
+    assert result.exit_code == 2
+    assert name in result.stderr
+
+
+def test_what_is_left_is_told_and_makes_it_exit_1(place: Place, at: list[str]) -> None:
+    made(place, "one", finalizers=["example.com/held"])
+    result = call("--all", *at, "--yes", "--within", "2", "--json")
+    assert result.exit_code == 1
+    assert f"still there: InferenceService {place.namespace}/" in result.stderr
+    (told,) = json.loads(result.stdout)["studies"]
+    assert "Terminating since" in told["left"][0]

@@ -1,0 +1,176 @@
+"""``autotune-nb manifests``: what it prints is what a cluster takes, whatever stands in its values."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from autotune_nb._manifests_command import manifests
+from autotune_nb.task import Task
+from tests.kubernetes_cleanup.place import IMAGE, KINDS, Place, as_job, ended
+from tests.stubs import in_loop
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(manifests, [str(a) for a in arguments])
+
+
+def printed(*arguments: str | Path) -> dict[str, dict[str, Any]]:
+    """The objects by kind."""
+    result = call(*arguments)
+    assert result.exit_code == 0, result.stderr
+    objects = list(yaml.safe_load_all(result.stdout))
+    found = {obj["kind"]: obj for obj in objects}
+    assert len(found) == len(objects)
+    return found
+
+
+@pytest.fixture
+def task(task_data: dict[str, Any], tmp_path: Path) -> dict[str, Any]:
+    return {
+        **task_data,
+        "name": "nightly: 8B",
+        "description": 'quotes " and\nlines, {braces} and on: off',
+        "model": "qwen3-8b",
+        "engine": "sglang",
+        "parameters": {"tp_size": [1, 2]},
+        "deploy": {"kind": "ome", "runtime": "srt", "kubeconfig": "~/there", "context": "dev", "namespace": "dev"},
+    }
+
+
+@pytest.fixture
+def file(task: dict[str, Any], tmp_path: Path) -> Path:
+    path = tmp_path / "task.yaml"
+    path.write_text(yaml.safe_dump(task))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["rbac"], "--namespace"),
+        (["rbac", "-n", "Tune_1"], "'Tune_1' is no name in a cluster"),
+        (["rbac", "-n", "x" * 60], "at most 52"),
+        (["reaper", "-n", "tune"], "--image"),
+        (["runner", "-n", "tune", "--image", "i", "--task", "/none.yaml"], "there is no task file '/none.yaml'"),
+        (["claim", "-n", "tune", "--templates", "/no/folder"], "there is no folder '/no/folder'"),
+    ],
+)
+def test_wrong_usage_is_told(arguments: list[str], said: str) -> None:
+    result = call(*arguments)
+    assert result.exit_code == 2
+    assert said in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_the_task_comes_along_as_the_pod_needs_it(file: Path, tmp_path: Path, task: dict[str, Any]) -> None:
+    found = printed("runner", "-n", "tune", "--image", "r/i:1", "--task", file)
+    (tmp_path / "pod.yaml").write_text(found["ConfigMap"]["data"]["task.yaml"])
+    here, there = Task.load(file), Task.load(tmp_path / "pod.yaml")
+    assert there.description == task["description"]
+    assert (there.deploy.kubeconfig, there.deploy.context, there.deploy.namespace) == (None, None, "tune")
+    named = {"kubeconfig": "~/there", "context": "dev", "namespace": "dev"}
+    assert here == there.model_copy(update={"deploy": there.deploy.model_copy(update=named)})
+    cronjob = found["CronJob"]
+    pod = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert [*container["command"], *container["args"]] == [
+        *("autotune-nb", "run", "/task/task.yaml", "--study", "/study/$(JOB_NAME)"),
+        *("--deploy", "ome", "--namespace", "tune", "--json"),
+    ]
+    assert cronjob["metadata"]["name"] == "autotune-nb-nightly-8b"
+    assert pod["terminationGracePeriodSeconds"] > here.deadlines.stop_s
+    assert pod["restartPolicy"] == "Never"
+    assert cronjob["spec"]["concurrencyPolicy"] == "Forbid"
+
+
+def test_templates_of_ones_own_come_along(file: Path, tmp_path: Path, task: dict[str, Any]) -> None:
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "inference_service.yaml.j2").write_text("spec: {{ '{{' }}\n")
+    file.write_text(yaml.safe_dump({**task, "deploy": {**task["deploy"], "templates": str(own)}}))
+    data = printed("runner", "-n", "tune", "--image", "i", "--task", file)["ConfigMap"]["data"]
+    assert data["inference_service.yaml.j2"] == "spec: {{ '{{' }}\n"
+    assert yaml.safe_load(data["task.yaml"])["deploy"]["templates"] == "/task"
+    (own / "inference_service.yaml.j2").unlink()
+    result = call("runner", "-n", "tune", "--image", "i", "--task", file)
+    assert result.exit_code == 2
+    assert "there is no template" in result.stderr
+
+
+def test_a_task_for_this_machine_becomes_one_for_ome(file: Path, task: dict[str, Any]) -> None:
+    file.write_text(yaml.safe_dump({k: v for k, v in task.items() if k != "deploy"}))
+    data = printed("runner", "-n", "tune", "--image", "i", "--task", file, "--study", "long")["ConfigMap"]["data"]
+    assert yaml.safe_load(data["task.yaml"])["deploy"] == {"kind": "ome", "namespace": "tune"}
+
+
+def test_a_value_does_not_break_out_of_the_manifest() -> None:
+    image = 'r/i"\n      hostNetwork: true # {{ x }}'
+    cronjob = printed("reaper", "-n", "tune", "--image", image)["CronJob"]
+    pod = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert pod["containers"][0]["image"] == image
+    assert "hostNetwork" not in pod
+
+
+def test_pods_run_without_root_and_without_more_than_they_need(file: Path) -> None:
+    for arguments in (["reaper"], ["runner", "--task", str(file)]):
+        cronjob = printed(*arguments, "-n", "tune", "--image", "i")["CronJob"]
+        assert cronjob["apiVersion"] == "batch/v1"
+        pod = cronjob["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+        assert pod["securityContext"]["runAsNonRoot"] is True
+        (container,) = pod["containers"]
+        assert container["securityContext"] == {
+            "allowPrivilegeEscalation": False,
+            "readOnlyRootFilesystem": True,
+            "capabilities": {"drop": ["ALL"]},
+        }
+        assert {"requests", "limits"} <= container["resources"].keys()
+
+
+def test_the_api_server_takes_every_object(place: Place, file: Path) -> None:
+    at = ["-n", place.namespace]
+    objects = [
+        *printed("rbac", *at, "--create-models").values(),
+        *printed("reaper", *at, "--image", "r/i:1").values(),
+        *printed("runner", *at, "--image", "r/i:1", "--task", file).values(),
+        *printed("claim", *at, "--storage-class", "fast", "--access-mode", "ReadWriteMany").values(),
+    ]
+
+    async def work() -> None:
+        async with place.connected() as cluster:
+            for obj in objects:
+                # The server of the tests knows no batch/v1 CronJob: what it would make is tried.
+                body = as_job(obj, "due") if obj["kind"] == "CronJob" else obj
+                made = await cluster.create(KINDS[body["kind"]], body, dry_run=True)
+                assert made["metadata"]["name"] == body["metadata"]["name"]
+
+    in_loop(work())
+
+
+def test_a_run_in_a_pod_finds_its_task_and_a_folder_of_its_jobs_own(place: Place, file: Path, tmp_path: Path) -> None:
+    at = ["-n", place.namespace]
+    found = printed("runner", *at, "--image", IMAGE, "--task", file)
+    job = as_job(found["CronJob"], "due-28000000")
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    job["spec"]["template"]["spec"].pop("serviceAccountName")
+    # In the program's place one that tells how it was called; nothing is mounted over /tmp, where it may lie.
+    told = "import sys, pathlib; print(sys.argv[4]); print(pathlib.Path(sys.argv[2]).read_text())"
+    container["command"] = [sys.executable, "-c", told]
+    container["volumeMounts"] = [m for m in container["volumeMounts"] if m["name"] != "tmp"]
+
+    async def work() -> str:
+        await place.apply([found["ConfigMap"], *printed("claim", *at).values(), job])
+        async with place.connected() as cluster:
+            succeeded, log = await ended(cluster, "due-28000000")
+            assert succeeded, log
+            return log
+
+    folder, _, text = in_loop(work()).partition("\n")
+    assert folder.endswith("/due-28000000")
+    (tmp_path / "seen.yaml").write_text(text)
+    assert Task.load(tmp_path / "seen.yaml").deploy.namespace == place.namespace

@@ -1,0 +1,40 @@
+"""The reaper's own pod, under its own Role: what an expired study left goes, a held study stays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autotune_nb.cluster.kinds import JOB
+from autotune_nb.cluster.templates import Templates
+from tests.kubernetes_cleanup.place import IMAGE, PROGRAM, Place, as_job, ended, leave, there
+from tests.stubs import in_loop
+
+
+def test_the_reapers_job_deletes_an_expired_study_and_spares_a_held_one(place: Place) -> None:
+    objects = Templates().objects("reaper.yaml.j2", {"namespace": place.namespace, "image": IMAGE})
+    cronjob: dict[str, Any] = objects.pop()
+    assert cronjob["kind"] == "CronJob"
+
+    async def work() -> None:
+        await place.apply(objects)
+        reaper = await place.account("autotune-nb-reaper")
+        async with place.connected() as cluster:
+            await leave(cluster, "dead", trials=2)
+            # Long enough for the whole test.
+            await leave(cluster, "alive", age_s=-600)
+            alive = await there(cluster, "alive")
+            # The tests' node runs pods as processes: the account's token comes in a file, the program from this
+            # Python's folder, and nothing is mounted over /tmp, where both may lie.
+            job = as_job(cronjob, "reaper-due", {"KUBECONFIG": str(reaper.kubeconfig)})
+            (container,) = job["spec"]["template"]["spec"]["containers"]
+            assert container["command"] == ["autotune-nb"]
+            container |= {"command": [PROGRAM], "volumeMounts": []}
+            await cluster.create(JOB, job)
+            succeeded, log = await ended(cluster, "reaper-due")
+            assert succeeded, log
+            assert await there(cluster, "dead") == []
+            assert set(alive) <= set(await there(cluster, "alive"))
+            assert "held by elsewhere/1/abc" in log
+            assert " is gone" in log
+
+    in_loop(work(), within_s=120)

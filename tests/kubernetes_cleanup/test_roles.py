@@ -1,0 +1,136 @@
+"""The Roles allow what the code asks for, and nothing beside it."""
+
+from __future__ import annotations
+
+from autotune_nb.cluster.client import Cluster
+from autotune_nb.cluster.kinds import ACCESS_REVIEW
+from autotune_nb.cluster.templates import Templates
+from tests.kubernetes_cleanup.place import Place
+from tests.stubs import in_loop
+
+OME, BATCH, APPS, LEASES = "ome.io", "batch", "apps", "coordination.k8s.io"
+#: Group, resource, verbs; what a run asks for in its namespace.
+RUN = [
+    (OME, "inferenceservices", "get list watch create delete"),
+    (OME, "benchmarkjobs", "get list watch create delete"),
+    (OME, "basemodels", "get list"),
+    (OME, "servingruntimes", "get list"),
+    ("", "pods", "get list watch create delete"),
+    ("", "pods/log", "get"),
+    ("", "pods/portforward", "get create"),
+    ("", "events", "list watch"),
+    ("", "services", "get list watch"),
+    ("", "resourcequotas", "list"),
+    ("", "persistentvolumeclaims", "get create"),
+    ("", "configmaps", "get list create delete"),
+    (APPS, "deployments", "list watch"),
+    (APPS, "replicasets", "list watch"),
+    (BATCH, "jobs", "get list watch create delete"),
+    (LEASES, "leases", "get list create update delete"),
+]
+#: What nobody is to be allowed.
+NEVER = [
+    ("", "secrets", "get list watch create update patch delete"),
+    ("", "pods/exec", "get create"),
+    ("", "pods/attach", "get create"),
+    ("", "pods/ephemeralcontainers", "update patch"),
+    ("", "serviceaccounts", "create update patch delete"),
+    ("", "serviceaccounts/token", "create"),
+    ("", "persistentvolumeclaims", "delete deletecollection update patch"),
+    ("", "services", "create update patch delete"),
+    ("", "configmaps", "update patch deletecollection"),
+    ("", "resourcequotas", "create update patch delete"),
+    (OME, "inferenceservices", "update patch deletecollection"),
+    (OME, "basemodels", "create update patch delete"),
+    (OME, "servingruntimes", "create update patch delete"),
+    (APPS, "deployments", "create update patch delete"),
+    (BATCH, "cronjobs", "create update patch delete"),
+    (BATCH, "jobs", "update patch deletecollection"),
+    ("rbac.authorization.k8s.io", "roles", "create update patch delete escalate bind"),
+    ("rbac.authorization.k8s.io", "rolebindings", "create update patch delete"),
+]
+REAP = [
+    (OME, "inferenceservices", "list delete"),
+    (OME, "benchmarkjobs", "list delete"),
+    (BATCH, "jobs", "list delete"),
+    ("", "pods", "list delete"),
+    ("", "configmaps", "list delete"),
+    (LEASES, "leases", "list update delete"),
+]
+
+
+async def allowed(cluster: Cluster, wanted: list[tuple[str, str, str]], namespace: str) -> dict[str, bool]:
+    found = {}
+    for group, resource, verbs in wanted:
+        name, _, sub = resource.partition("/")
+        for verb in verbs.split():
+            asked = {"namespace": namespace, "group": group, "resource": name, "subresource": sub, "verb": verb}
+            answer = await cluster.ask(
+                ACCESS_REVIEW, {"metadata": {}, "spec": {"resourceAttributes": {k: v for k, v in asked.items() if v}}}
+            )
+            found[f"{verb} {resource} in {namespace or 'the cluster'}"] = answer["status"]["allowed"]
+    return found
+
+
+def without(found: dict[str, bool], *, wanted: bool) -> list[str]:
+    return [what for what, allowed in found.items() if allowed is not wanted]
+
+
+def test_a_run_may_do_what_it_does_and_no_more(place: Place, cluster_scoped: list[dict[str, object]]) -> None:
+    objects = Templates().objects("rbac.yaml.j2", {"namespace": place.namespace})
+    cluster_scoped += [obj for obj in objects if obj["kind"].startswith("Cluster")]
+    shared = [(OME, "clusterbasemodels", "get list"), (OME, "clusterservingruntimes", "get list")]
+    never = [
+        (OME, "clusterbasemodels", "create update patch delete"),
+        (OME, "clusterservingruntimes", "create update patch delete"),
+        ("", "nodes", "get list"),
+        ("", "namespaces", "create delete"),
+        (OME, "inferenceservices", "list delete"),
+    ]
+
+    async def work() -> None:
+        await place.apply(objects)
+        runner = await place.account("autotune-nb")
+        async with runner.connected() as cluster:
+            assert without(await allowed(cluster, RUN, place.namespace), wanted=True) == []
+            assert without(await allowed(cluster, shared, ""), wanted=True) == []
+            assert without(await allowed(cluster, NEVER, place.namespace), wanted=False) == []
+            assert without(await allowed(cluster, never, ""), wanted=False) == []
+            assert without(await allowed(cluster, RUN, "default"), wanted=False) == []
+
+    in_loop(work())
+
+
+def test_models_and_runtimes_may_be_made_where_that_is_switched_on(
+    place: Place, cluster_scoped: list[dict[str, object]]
+) -> None:
+    values = {"namespace": place.namespace, "name": "maker", "create_models": True}
+    objects = Templates().objects("rbac.yaml.j2", values)
+    cluster_scoped += [obj for obj in objects if obj["kind"].startswith("Cluster")]
+
+    async def work() -> None:
+        await place.apply(objects)
+        maker = await place.account("maker")
+        async with maker.connected() as cluster:
+            made = [(OME, "clusterbasemodels", "create"), (OME, "clusterservingruntimes", "create")]
+            assert without(await allowed(cluster, made, ""), wanted=True) == []
+            never = [(OME, "clusterbasemodels", "update patch delete")]
+            assert without(await allowed(cluster, never, ""), wanted=False) == []
+
+    in_loop(work())
+
+
+def test_the_reaper_may_list_and_delete_what_studies_make_and_no_more(place: Place) -> None:
+    objects = Templates().objects("reaper.yaml.j2", {"namespace": place.namespace, "image": "r/i:1"})
+
+    async def work() -> None:
+        await place.apply([obj for obj in objects if obj["kind"] != "CronJob"])
+        reaper = await place.account("autotune-nb-reaper")
+        async with reaper.connected() as cluster:
+            assert without(await allowed(cluster, REAP, place.namespace), wanted=True) == []
+            assert without(await allowed(cluster, NEVER, place.namespace), wanted=False) == []
+            more = [(group, resource, "create patch") for group, resource, _ in REAP]
+            assert without(await allowed(cluster, more, place.namespace), wanted=False) == []
+            assert without(await allowed(cluster, REAP, "default"), wanted=False) == []
+
+    in_loop(work())

@@ -5,15 +5,15 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotune_nb.errors import AutotuneError, SetupError, StudyBusyError, StudyNotFoundError, did_you_mean
+from autotune_nb._saying import usage_errors
+from autotune_nb.errors import SetupError, StudyBusyError, StudyNotFoundError, did_you_mean
 
 if TYPE_CHECKING:
     from autotune_nb.cluster.cleanup import Removal
@@ -74,7 +74,7 @@ def cleanup(
     def say(line: str) -> None:
         click.echo(line, err=as_json)
 
-    with _errors():
+    with usage_errors():
         place = _Place(kubeconfig, context, namespace)
         if study is not None:
             place = _place_of(study, place)
@@ -103,15 +103,6 @@ def cleanup(
     if as_json:
         click.echo(json.dumps({"namespace": space, "studies": done}))
     sys.exit(1 if left or (not expired and any(one["spared"] for one in done)) else 0)
-
-
-@contextmanager
-def _errors() -> Iterator[None]:
-    try:
-        yield
-    except AutotuneError as error:
-        click.echo("error: " + " ".join(str(error).split("\n")), err=True)
-        sys.exit(2)
 
 
 def _place_of(study: str, given: _Place) -> _Place:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotune_nb.errors import AutotuneError, SetupError
+from autotune_nb._saying import notes, usage_errors
+from autotune_nb.errors import SetupError
 
 if TYPE_CHECKING:
     from autotune_nb.task import Task
@@ -99,16 +99,9 @@ def runner(
 ) -> None:
     """A CronJob that runs a task in the cluster, every night by default."""
     from autotune_nb.cluster.names import slug
-    from autotune_nb.task_file import PrototypeWarning
 
-    with warnings.catch_warnings(record=True) as notes:
-        warnings.simplefilter("always", PrototypeWarning)
-        try:
-            loaded, files = _task_files(task, namespace)
-        except AutotuneError as error:
-            _refuse(error)
-    for note in notes:
-        click.echo(f"note: {note.message}", err=True)
+    with usage_errors(), notes():
+        loaded, files = _task_files(task, namespace)
     _print(
         "runner_cronjob.yaml.j2",
         templates,
@@ -178,15 +171,8 @@ def _task_files(file: Path, namespace: str) -> tuple[Task, dict[str, str]]:
 def _print(template: str, own: Path | None, **values: Any) -> None:
     from autotune_nb.cluster.templates import Templates
 
-    try:
+    with usage_errors():
         templates = Templates(own)
         # Read once, so that what is printed is YAML.
         templates.objects(template, values)
         click.echo(templates.text(template, values), nl=False)
-    except AutotuneError as error:
-        _refuse(error)
-
-
-def _refuse(error: AutotuneError) -> NoReturn:
-    click.echo("error: " + " ".join(str(error).split("\n")), err=True)
-    raise SystemExit(2)

@@ -11,6 +11,8 @@ from autotune_nb.errors import TaskError, did_you_mean
 from autotune_nb.parameters import parameter_name
 
 _TOP = ("task_name", "description", "model", "base_runtime", "parameters", "optimization", "benchmark", "slo")
+#: Of later prototypes: what they made in their cluster before they began.
+_CLUSTER = ("clusterbasemodel_config", "clusterservingruntime_config", "storage")
 _MODEL = ("name", "id_or_path", "namespace")
 _OPTIMIZATION = ("strategy", "objective", "max_iterations", "timeout_per_iteration")
 _BENCHMARK = (
@@ -23,14 +25,8 @@ _BENCHMARK = (
     "model_name",
     "model_tokenizer",
 )
-#: Top-level keys of later prototypes that only prepared their cluster.
-_DROPPED = (
-    "deployment_mode",
-    "clusterbasemodel_config",
-    "clusterservingruntime_config",
-    "storage",
-    "runtime_image_tag",
-)
+#: Top-level keys of later prototypes that say nothing about a study.
+_DROPPED = ("deployment_mode", "runtime_image_tag")
 _LATENCY = ("p50", "p90", "p99")
 
 _FIELDS = {
@@ -49,6 +45,9 @@ _FIELDS = {
     "model.tokenizer": "benchmark.model_tokenizer",
     "model.served_name": "benchmark.model_name",
     "deploy.runtime": "base_runtime",
+    "deploy.clusterbasemodel": "clusterbasemodel_config.spec",
+    "deploy.clusterservingruntime": "clusterservingruntime_config.spec",
+    "benchmark.results": "storage",
     "deploy.namespace": "model.namespace",
 }
 
@@ -72,7 +71,7 @@ def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     Raises TaskError, naming the prototype's own field, for a field the prototype did not have either.
     """
     notes: list[str] = []
-    for key in sorted(set(data) - set(_TOP), key=str):
+    for key in sorted(set(data) - {*_TOP, *_CLUSTER}, key=str):
         if key not in _DROPPED:
             raise _unknown(key, _TOP)
         notes.append(f"{key} is not carried over")
@@ -105,6 +104,7 @@ def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     }
     if namespace is not None and not local:
         task["model"]["namespace"] = namespace
+    _cluster(data, task, notes, local=local)
     if model.get("name") and model.get("id_or_path") and model["name"] != model["id_or_path"]:
         notes.append("model.name is not carried over: model.id_or_path is what is served")
     if local:
@@ -123,6 +123,34 @@ def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     if benchmark.get("model_name"):
         task["model"]["served_name"] = benchmark["model_name"]
     return task, notes
+
+
+def _cluster(data: dict[str, Any], task: dict[str, Any], notes: list[str], *, local: bool) -> None:
+    """What a later prototype made in its cluster before it began: model, runtime, and where results go."""
+    if local:
+        notes += [f"{key} is not carried over: trials run here" for key in _CLUSTER if key in data]
+        return
+    for key, field in (
+        ("clusterbasemodel_config", "clusterbasemodel"),
+        ("clusterservingruntime_config", "clusterservingruntime"),
+    ):
+        given = data.get(key)
+        spec = given.get("spec") if isinstance(given, dict) else None
+        if isinstance(spec, dict):
+            task["deploy"][field] = spec
+        elif given is not None:
+            notes.append(f"{key} is not carried over: it has no spec; give one as deploy.{field}")
+    storage = data.get("storage")
+    if storage is None:
+        return
+    claim = storage.get("pvc_name") if isinstance(storage, dict) and storage.get("type", "pvc") == "pvc" else None
+    if isinstance(claim, str) and claim:
+        folder = str(storage.get("pvc_subpath") or "results").strip("/")
+        task["benchmark"] = {"results": f"pvc://{claim}/{folder}"}
+        if "mount_path" in storage:
+            notes.append("storage.mount_path is not carried over: only benchmarks' own pods mount the claim")
+    else:
+        notes.append("storage is not carried over: give a claim or a bucket as benchmark.results")
 
 
 def _section(data: dict[str, Any], key: str, known: tuple[str, ...]) -> dict[str, Any]:

@@ -185,7 +185,7 @@ def _in_words(detail: Any, path: list[int | str], details: list[Any]) -> tuple[T
     return TaskError(f"{message[0].lower()}{message[1:]}{shown}", field=field), True
 
 
-_UNION_TAG = re.compile(r"bool|int|float|choice|str|none|(list|dict|literal)\[.*\]|LevelRef|\[key\]")
+_UNION_TAG = re.compile(r"bool|(constrained-)?int|float|choice|str|none|(list|dict|literal)\[.*\]|LevelRef|\[key\]")
 #: Where the keys are the user's own, so that one may look like a tag.
 _OWN_KEYS = (("parameters",), ("engine", "args"), ("engine", "env"), ("workload", "request_params"))
 

@@ -114,7 +114,10 @@ DAY = datetime.date(2024, 1, 1)
         ({"deploy": "k8s"}, "deploy.kind: "),
         ({"deploy": {"port": 8080, "parallel": 2}}, "deploy: a fixed port serves one trial at a time"),
         ({"deploy": {"gpus": [0, -1]}}, "deploy.gpus[1]: "),
-        ({"benchmark": {"executible": "x"}}, "benchmark.executible: unknown field; did you mean 'executable'?"),
+        (
+            {"benchmark": {"executible": "x"}},
+            "benchmark.executible: unknown field; did you mean 'executable' or 'executor'?",
+        ),
     ],
 )
 def test_an_error_is_one_line_that_begins_with_the_field(

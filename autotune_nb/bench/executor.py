@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import AsyncGenerator
 from typing import Any
 
@@ -28,10 +29,14 @@ async def pick(task: Task, session: ClusterSession) -> tuple[str, str]:
     if asked == "benchmark_job" and problem is not None:
         why, field = problem
         raise SetupError(f"{why}; executor job can, and auto picks it", field=field)
+    seconds = task.workload.seconds_per_level
+    whole_s = math.ceil(seconds / 60) * 60
+    minutes = f"; it counts whole minutes: {seconds} s a level become {whole_s} s" if whole_s != seconds else ""
     if asked != "auto":
-        return asked, "it was asked for"
+        return asked, "it was asked for" + (minutes if asked == "benchmark_job" else "")
     if problem is None:
-        return "benchmark_job", f"results go to {task.benchmark.results}, and OME's own job can express the workload"
+        why = f"results go to {task.benchmark.results}, and OME's own job can express the workload"
+        return "benchmark_job", why + minutes
     if await _may_create_jobs(session):
         reason = f"; not a BenchmarkJob: {problem[0]}" if task.benchmark.results else ""
         return "job", f"the load comes from inside the cluster and needs no claim{reason}"

@@ -28,6 +28,7 @@ _OPEN: dict[str, Sequence[str]] = {"objective.figure": FIGURES, "objective.at": 
 _CODECS: dict[str, Codec] = {
     "workload.scenarios": _text.SCENARIOS,
     "objective.at": _text.LEVEL,
+    "deploy.gpus": _text.COUNT_OR_ITEMS,
     "description": _text.LINES,
 }
 _LABELS = {"engine.kind": "engine"}
@@ -54,10 +55,17 @@ _PLACEHOLDERS = {
     "budget.patience": "no limit",
     "deadlines.benchmark_s": "as the levels need",
     "deploy.port": "a free one",
-    "deploy.gpus": "such as 0, 1",
+    "deploy.gpus": "how many, or which: 0, 1",
     "deploy.gpus_per_trial": "as the engine needs",
     "deploy.runtime": "for OME",
-    "deploy.namespace": "for OME",
+    "deploy.namespace": "the context's",
+    "deploy.kubeconfig": "the usual one",
+    "deploy.context": "the current one",
+    "deploy.resources": "cpu: 8, memory: 64Gi",
+    "deploy.templates": "a folder",
+    "benchmark.results": "pvc://CLAIM/FOLDER",
+    "benchmark.results_size": "10Gi, to make the claim",
+    "benchmark.image": "the published one",
     "benchmark.backend": "the engine's",
 }
 

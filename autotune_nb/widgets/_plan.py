@@ -43,12 +43,24 @@ SECTIONS = (
     Section(
         "Strategy and budget",
         (*_of("strategy", "sampler"), *_of("budget", "trials minutes patience baseline")),
-        (*_of("strategy", "seed options"), *_of("deadlines", "ready_s probe_s benchmark_s stop_s")),
+        (*_of("strategy", "seed options"), *_of("deadlines", "ready_s pending_s probe_s benchmark_s stop_s")),
     ),
     Section(
         "Where it runs",
         _of("deploy", "kind parallel gpus gpus_per_trial"),
-        (*_of("deploy", "host port runtime namespace"), *_of("benchmark", "executable backend")),
+        (
+            *_of("deploy", "host port runtime namespace kubeconfig context resources gpu_resource templates"),
+            *_of("deploy", "clusterbasemodel clusterservingruntime"),
+            *_of("benchmark", "executable backend executor results results_size image pod"),
+        ),
     ),
 )
-WIDE = ("description", "engine.command", "engine.args", "workload.scenarios")
+WIDE = (
+    "description",
+    "deploy.clusterbasemodel",
+    "deploy.clusterservingruntime",
+    "benchmark.pod",
+    "engine.command",
+    "engine.args",
+    "workload.scenarios",
+)

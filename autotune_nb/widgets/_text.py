@@ -194,11 +194,22 @@ def _read_level(text: str) -> Any:
     return _read_number(text)
 
 
+_COUNT = re.compile(r"\s*\d+\s*")
+
+
+def _show_count_or_items(value: Any) -> str:
+    if isinstance(value, int):
+        return str(value)
+    return f"[{show_value(value[0])}]" if len(value) == 1 else LIST.show(value) or "[]"
+
+
 WORDS = Codec(_show_words, _read_words)
 NUMBER = Codec(_show_number, _read_number)
 LIST = Codec(lambda value: ", ".join(map(show_value, value)), _read_list)
 #: Of what is itself no list; an empty one is not the same as none.
 ITEMS = Codec(lambda value: LIST.show(value) or "[]", _read_items)
+#: How many, or which: a lone number is how many, so that which one is alone stands in brackets.
+COUNT_OR_ITEMS = Codec(_show_count_or_items, lambda text: (int if _COUNT.fullmatch(text) else _read_items)(text))
 MAPPING = Codec(_pairs, _read_mapping)
 #: Where only words may stand, a bare 1 is one.
 WORD_LIST = Codec(lambda value: LIST.show(value) or "[]", lambda text: _read_items(text, yaml.BaseLoader))

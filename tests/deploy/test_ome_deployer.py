@@ -28,6 +28,7 @@ from autotune_nb.deploy.ome import teardown
 from autotune_nb.deploy.ome.deployer import OmeDeployer
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
+from autotune_nb.resources import shared_folder
 from autotune_nb.task import Task
 from tests.contracts.deployer import DeployerContract
 from tests.kubernetes.fixtures import needs_standin
@@ -244,8 +245,7 @@ def test_the_engines_log_is_kept(place: Place) -> None:
 
     async def scenario() -> None:
         async with prepared(place.deployer("--say", "up and about")) as deployer:
-            async with deployer.deploy(replace(place.request(), on_log=logs.append)):
-                pass
+            await _in_and_out(deployer, replace(place.request(), on_log=logs.append))
 
     run(scenario)
     assert logs[0].name == "engine.log"
@@ -274,15 +274,13 @@ def test_every_bad_answer_of_the_preflight_is_told(place: Place, monkeypatch: py
     async def scenario() -> None:
         task = place.task()
         deployer = OmeDeployer(task, engine_for(task), ClusterSession(task, study_label="s"), folder=place.folder)
-        with pytest.raises(SetupError, match="no model 'x'; no claim 'y'"):
-            async with contextlib.aclosing(deployer):  # type: ignore[type-var]
+        try:
+            with pytest.raises(SetupError, match="no model 'x'; no claim 'y'"):
                 await deployer.prepare()
+        finally:
+            await deployer.close()
 
-    async def closed() -> None:
-        with contextlib.suppress(AttributeError):
-            await scenario()
-
-    run(closed)
+    run(scenario)
 
 
 # What is wrong, told from where it shows
@@ -297,7 +295,6 @@ def test_every_bad_answer_of_the_preflight_is_told(place: Place, monkeypatch: py
         ((), {"deploy": {"runtime": "nowhere"}}, "configuration", "nowhere"),
         ((), {"model": "nobody"}, "configuration", "nobody"),
         ((), {"model": "absent"}, "infrastructure", "node affinity/selector"),
-        (("--hang",), {"deadlines": {"ready_s": 2}}, "timeout", "not Ready after 2 s"),
         (("{{ bad",), {}, "configuration", "{{"),
     ],
 )
@@ -312,6 +309,25 @@ def test_what_is_wrong_is_told_with_its_reason(
             assert failure.phase == "deploy"
             assert telling in " ".join((failure.message, *failure.log_lines))
             assert time.monotonic() - began < 15
+
+    run(scenario)
+
+
+def test_an_engine_that_is_never_ready_is_told_with_its_last_lines(place: Place, tmp_path: Path) -> None:
+    # The test node's probes run ten times as fast: this one is not to be first.
+    template = (shared_folder("templates") / "inference_service.yaml.j2").read_text()
+    patient = template.replace("{{ runner.startup_probe }}", "{failureThreshold: 900, periodSeconds: 1}")
+    (tmp_path / "inference_service.yaml.j2").write_text(patient)
+
+    async def scenario() -> None:
+        deployer = place.deployer(
+            "--say", "loading shard 1", "--hang", deploy={"templates": str(tmp_path)}, deadlines={"ready_s": 3}
+        )
+        async with prepared(deployer):
+            failure = await failure_of(deployer, place.request())
+        assert failure.kind is FailureKind.TIMEOUT
+        assert "not Ready after 3 s" in failure.message
+        assert "loading shard 1" in failure.log_lines
 
     run(scenario)
 
@@ -534,7 +550,6 @@ def test_two_interrupts_while_it_is_created_leave_nothing(place: Place, proxy: F
     run(scenario)
     until(lambda: proxy.requests["POST", "inferenceservices"] == 1)
     # It belongs to the study's anchor, which is gone.
-    time.sleep(0)
     place.cluster.until(lambda: not place.left(), within_s=30)
 
 

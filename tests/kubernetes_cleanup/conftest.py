@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,10 +9,9 @@ from typing import Any
 import pytest
 
 from autotune_nb.cluster.kinds import INFERENCE_SERVICE, name_of
+from tests.kubernetes.handle import TestCluster
 from tests.kubernetes_cleanup.place import KINDS, Place
 from tests.stubs import in_loop
-
-NAMESPACE = KINDS["Namespace"]
 
 
 @pytest.fixture
@@ -23,13 +21,11 @@ def cluster_scoped() -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def place(cluster: Any, tmp_path: Path, cluster_scoped: list[dict[str, Any]]) -> Iterator[Place]:
+def place(
+    cluster: TestCluster, namespace: str, tmp_path: Path, cluster_scoped: list[dict[str, Any]]
+) -> Iterator[Place]:
     """A new namespace, looked at with every permission."""
-    place = Place(Path(cluster.kubeconfig), f"cleanup-{uuid.uuid4().hex[:8]}", tmp_path)
-
-    async def begin() -> None:
-        async with place.connected() as api:
-            await api.create(NAMESPACE, {"metadata": {"name": place.namespace}})
+    place = Place(Path(cluster.kubeconfig), namespace, tmp_path)
 
     async def end() -> None:
         async with place.connected() as api:
@@ -38,8 +34,6 @@ def place(cluster: Any, tmp_path: Path, cluster_scoped: list[dict[str, Any]]) ->
                 await api.patch(INFERENCE_SERVICE, name_of(service), {"metadata": {"finalizers": []}})
             for obj in cluster_scoped:
                 await api.delete(KINDS[obj["kind"]], obj["metadata"]["name"], propagation="Background")
-            await api.delete(NAMESPACE, place.namespace, propagation="Background")
 
-    in_loop(begin())
     yield place
     in_loop(end())

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
-import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -31,7 +29,6 @@ from autotune_nb.cluster.names import STUDY_LABEL, study_labels, study_name, tri
 
 RBAC = "rbac.authorization.k8s.io"
 KINDS = {
-    "Namespace": Kind("Namespace", "namespaces", namespaced=False),
     "ServiceAccount": Kind("ServiceAccount", "serviceaccounts"),
     "Role": Kind("Role", "roles", RBAC),
     "RoleBinding": Kind("RoleBinding", "rolebindings", RBAC),
@@ -41,9 +38,8 @@ KINDS = {
     "PersistentVolumeClaim": Kind("PersistentVolumeClaim", "persistentvolumeclaims"),
     "Job": JOB,
 }
-#: The program as a pod's image has it on its path.
-PROGRAM = shutil.which("autotune-nb", path=str(Path(sys.executable).parent)) or "autotune-nb"
-IMAGE = "example.com/autotune-nb:test"
+#: One that the tests' node knows.
+IMAGE = "autotune-nb/test:1"
 #: Without an engine OME makes nothing of it.
 SERVICE_SPEC: Object = {}
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from autotune_nb.cluster.kinds import JOB
 from autotune_nb.cluster.templates import Templates
-from tests.kubernetes_cleanup.place import IMAGE, PROGRAM, Place, as_job, ended, leave, there
+from tests.kubernetes_cleanup.place import IMAGE, Place, as_job, ended, leave, there
 from tests.stubs import in_loop
 
 
@@ -23,12 +23,12 @@ def test_the_reapers_job_deletes_an_expired_study_and_spares_a_held_one(place: P
             # Long enough for the whole test.
             await leave(cluster, "alive", age_s=-600)
             alive = await there(cluster, "alive")
-            # The tests' node runs pods as processes: the account's token comes in a file, the program from this
-            # Python's folder, and nothing is mounted over /tmp, where both may lie.
+            # The tests' node runs pods as processes: the account's token comes in a file, and nothing is mounted over
+            # /tmp, where that may lie.
             job = as_job(cronjob, "reaper-due", {"KUBECONFIG": str(reaper.kubeconfig)})
             (container,) = job["spec"]["template"]["spec"]["containers"]
             assert container["command"] == ["autotune-nb"]
-            container |= {"command": [PROGRAM], "volumeMounts": []}
+            container["volumeMounts"] = []
             await cluster.create(JOB, job)
             succeeded, log = await ended(cluster, "reaper-due")
             assert succeeded, log

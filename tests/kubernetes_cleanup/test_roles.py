@@ -5,6 +5,7 @@ from __future__ import annotations
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import ACCESS_REVIEW
 from autotune_nb.cluster.templates import Templates
+from autotune_nb.deploy.ome.permissions import missing, needed
 from tests.kubernetes_cleanup.place import Place
 from tests.stubs import in_loop
 
@@ -92,6 +93,8 @@ def test_a_run_may_do_what_it_does_and_no_more(place: Place, cluster_scoped: lis
         await place.apply(objects)
         runner = await place.account("autotune-nb")
         async with runner.connected() as cluster:
+            for executor in ("benchmark_job", "job", "direct"):
+                assert await missing(cluster, needed(executor, inside=False)) == []
             assert without(await allowed(cluster, RUN, place.namespace), wanted=True) == []
             assert without(await allowed(cluster, shared, ""), wanted=True) == []
             assert without(await allowed(cluster, NEVER, place.namespace), wanted=False) == []
@@ -112,6 +115,8 @@ def test_models_and_runtimes_may_be_made_where_that_is_switched_on(
         await place.apply(objects)
         maker = await place.account("maker")
         async with maker.connected() as cluster:
+            creates = ("clusterbasemodels", "clusterservingruntimes")
+            assert await missing(cluster, needed("job", inside=True, creates=creates)) == []
             made = [(OME, "clusterbasemodels", "create"), (OME, "clusterservingruntimes", "create")]
             assert without(await allowed(cluster, made, ""), wanted=True) == []
             never = [(OME, "clusterbasemodels", "update patch delete")]

@@ -27,6 +27,7 @@ from autotune_nb.deploy.ome.creation import Creation, Ours
 from autotune_nb.deploy.ome.engine_log import EngineLog
 from autotune_nb.deploy.ome.ground import find_ground, storage_of, tokenizer_of
 from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service, manifest_text
+from autotune_nb.deploy.ome.provision import provision
 from autotune_nb.deploy.ome.reach import argv_of, engine_container, identity, port_of, served_name, url_from_here
 from autotune_nb.deploy.ome.readiness import Controller, NotReadyError, Sight, until_ready
 from autotune_nb.deploy.ome.running import Running, blind
@@ -63,6 +64,7 @@ class OmeDeployer:
             await session.open()
             await self._preflight()
             await session.hold()
+            await provision(session, self._task)
             await session.follow()
             self._ground, self._model = await find_ground(session.cluster, self._task)
         except ClusterError as error:

@@ -148,7 +148,7 @@ def _require(found: Mapping[str, Any], key: str, wanted: Any, path: str = "") ->
     if isinstance(wanted, Mapping) and isinstance(have, Mapping):
         for inner, value in wanted.items():
             _require(have, inner, value, where)
-    elif have != wanted:
+    elif have != wanted and wanted not in (None, []):
         raise _dropped(where, wanted, have)
 
 

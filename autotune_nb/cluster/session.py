@@ -54,7 +54,8 @@ class ClusterSession:
         self._holder = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._anchor: Object | None = None
         self._renewing: asyncio.Task[None] | None = None
-        self._opened = False
+        self._opened = self._taken = False
+        self._lease_uid: str | None = None
 
     async def open(self) -> None:
         """Connect, once. Raises ClusterError."""
@@ -82,15 +83,24 @@ class ClusterSession:
 
     async def hold(self) -> None:
         """Make the anchor and take the lease. Raises StudyBusyError where another process holds it, ClusterError."""
-        if self._anchor is None:
+        if self._anchor is not None:
+            return
+        for last in (False, True):
             await self._make_anchor()
             try:
                 await self._take_lease()
+                # A clean-up deletes the anchor before the lease: what stands now, stands.
+                found = await self.cluster.get(CONFIG_MAP, self.name)
             except BaseException:
                 # It is another's: closing must not take it away.
                 self._anchor = None
                 raise
-            self._renewing = asyncio.ensure_future(self._renew())
+            if found is not None and not terminating(found) and uid_of(found) == self.owner["uid"]:
+                self._renewing = asyncio.ensure_future(self._renew())
+                return
+            self._anchor = None
+            if last:
+                raise ClusterError(f"configmap {self.name} is being deleted by somebody; start again in a moment")
 
     @property
     def owner(self) -> Object:
@@ -120,10 +130,11 @@ class ClusterSession:
             self._renewing.cancel()
             await asyncio.gather(self._renewing, return_exceptions=True)
         await self.watches.close()
-        if self._anchor is not None and not left:
+        if self._anchor is not None and not left and not self._taken:
             with contextlib.suppress(ClusterError):
                 await self.cluster.delete(CONFIG_MAP, self.name, uid=uid_of(self._anchor), propagation="Background")
-                await self.cluster.delete(LEASE, self.name, propagation="Background")
+                await self.cluster.delete(LEASE, self.name, uid=self._lease_uid, propagation="Background")
+        self._anchor = None
         await self.cluster.close()
         self._opened = False
 
@@ -156,17 +167,26 @@ class ClusterSession:
         while True:
             found = await self.cluster.get(LEASE, self.name)
             if found is None:
-                with contextlib.suppress(ClusterError):
-                    await self.cluster.create(LEASE, body)
+                try:
+                    self._lease_uid = uid_of(await self.cluster.create(LEASE, body))
                     return
-                await asyncio.sleep(0.2)
+                except ClusterError as error:
+                    if error.status != 409:
+                        raise
                 continue
             spec = found["spec"]
             holder, renewed = str(spec.get("holderIdentity", "")), str(spec.get("renewTime", ""))
-            here = holder.split("/")[0] == socket.gethostname()
+            # A process of this machine that held it holds the folder's lock no more; a clean-up has no such lock.
+            here = holder.split("/")[0] == socket.gethostname() and not holder.endswith("/cleanup")
             if here or expired(spec):
-                await self.cluster.replace(LEASE, {**found, "spec": self._spec(spec)})
-                return
+                try:
+                    self._lease_uid = uid_of(await self.cluster.replace(LEASE, {**found, "spec": self._spec(spec)}))
+                    return
+                except ClusterError as error:
+                    if error.status not in (404, 409):
+                        raise
+                # It changed or went meanwhile: look again.
+                continue
             if seen and renewed != seen:
                 raise StudyBusyError(f"{holder} works on this study, and renewed lease {self.name} at {renewed}")
             if not seen:
@@ -185,6 +205,7 @@ class ClusterSession:
                 holder = found["spec"].get("holderIdentity")
                 if holder != self._holder:
                     self.notify(f"lease {self.name} was taken by {holder}: two processes work on this study")
+                    self._taken = True
                     return
                 await self.cluster.replace(LEASE, {**found, "spec": self._spec(found["spec"])})
             except ClusterError as error:

@@ -1,4 +1,4 @@
-"""Runs every benchmark, or those named: ``python -m tests.benchmarks [overhead lateness stream opening saved]``."""
+"""Runs every benchmark, or those named: ``python -m tests.benchmarks [overhead lateness … cluster]``."""
 
 from __future__ import annotations
 
@@ -6,13 +6,21 @@ import sys
 
 import click
 
+from tests.benchmarks.cluster_load import cluster_load
 from tests.benchmarks.lateness import lateness
 from tests.benchmarks.opening import opening
 from tests.benchmarks.overhead import overhead
 from tests.benchmarks.saved import saved
 from tests.benchmarks.stream import stream
 
-BENCHMARKS = {"overhead": overhead, "lateness": lateness, "stream": stream, "opening": opening, "saved": saved}
+BENCHMARKS = {
+    "overhead": overhead,
+    "lateness": lateness,
+    "stream": stream,
+    "opening": opening,
+    "saved": saved,
+    "cluster": cluster_load,
+}
 
 
 def main(names: list[str]) -> int:

@@ -7,9 +7,7 @@ import contextlib
 import json
 import os
 import signal
-import sys
 import time
-import types
 import uuid
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import replace
@@ -26,6 +24,7 @@ from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy import Deployment, DeployRequest
 from autotune_nb.deploy.ome import teardown
 from autotune_nb.deploy.ome.deployer import OmeDeployer
+from autotune_nb.deploy.ome.preflight import Answer
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
 from autotune_nb.resources import shared_folder
@@ -260,22 +259,29 @@ def test_the_manifest_and_the_command_are_told_without_a_cluster(place: Place) -
     assert "--threads 2" in " ".join(deployer.command({"threads": 2}))
 
 
+def test_the_fingerprint_names_the_cluster_and_what_it_runs(place: Place) -> None:
+    async def scenario() -> dict[str, Any]:
+        async with prepared(place.deployer()) as deployer:
+            return await deployer.fingerprint()
+
+    found = run(scenario)
+    assert found["kubernetes"].startswith("v1.")
+    assert "v1beta1" in found["ome"]
+    assert found["model"] == {"name": "tiny", "storage": "hf://test/tiny"}
+    assert (found["runtime"], found["namespace"]) == ("stub", place.namespace)
+
+
 def test_every_bad_answer_of_the_preflight_is_told(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     async def preflight(*_: Any) -> list[Any]:
-        answers = (True, "the cluster is reached"), (False, "no model 'x'"), (False, "no claim 'y'")
-        return [types.SimpleNamespace(ok=ok, text=text) for ok, text in answers]
+        return [Answer(True, "reached"), Answer(False, "no model 'x'", "make it"), Answer(False, "no claim 'y'")]
 
-    monkeypatch.setitem(
-        sys.modules,
-        "autotune_nb.cluster.preflight",
-        types.SimpleNamespace(preflight=preflight),  # type: ignore[arg-type]
-    )
+    monkeypatch.setattr("autotune_nb.deploy.ome.deployer.preflight", preflight)
 
     async def scenario() -> None:
         task = place.task()
         deployer = OmeDeployer(task, engine_for(task), ClusterSession(task, study_label="s"), folder=place.folder)
         try:
-            with pytest.raises(SetupError, match="no model 'x'; no claim 'y'"):
+            with pytest.raises(SetupError, match=r"no model 'x' \(try: make it\); no claim 'y'"):
                 await deployer.prepare()
         finally:
             await deployer.close()

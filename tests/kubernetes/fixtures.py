@@ -18,7 +18,7 @@ from tests.kubernetes.proxy import FaultProxy
 from tests.stubs import until
 
 REPOSITORY = Path(__file__).parent.parent.parent
-_PROGRAM = REPOSITORY.parent / "shared" / "kubernetes" / "cluster"
+PROGRAM = REPOSITORY.parent / "shared" / "kubernetes" / "cluster"
 _HOW = (
     "no test cluster: set AUTOTUNE_NB_TEST_CLUSTER to a program that starts etcd, kube-apiserver and "
     "kube-controller-manager with OME's CRDs and a node that runs pods as processes, and prints "
@@ -32,7 +32,7 @@ needs_standin = pytest.mark.skipif(EXTERNAL, reason="needs a controller that mis
 @pytest.fixture(scope="session")
 def cluster(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> TestCluster:
     """The cluster, started by whichever worker needs it first, gone with the session."""
-    program = Path(os.environ.get("AUTOTUNE_NB_TEST_CLUSTER") or _PROGRAM)
+    program = Path(os.environ.get("AUTOTUNE_NB_TEST_CLUSTER") or PROGRAM)
     if not program.is_file():
         pytest.skip(_HOW)
     worker = "PYTEST_XDIST_WORKER" in os.environ

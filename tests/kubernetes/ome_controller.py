@@ -3,7 +3,7 @@
     python -m tests.kubernetes.ome_controller --kubeconfig FILE [--no-pods] [--ready-after 0.2]
 
 Prints a line when its webhooks answer, and ends when its standard input closes. With ``--no-pods`` a service is Ready
-after a moment without anything being deployed. A ConfigMap ``ome-standin`` in a namespace makes it misbehave there:
+after a moment and its pod is one that no node runs. A ConfigMap ``ome-standin`` makes it misbehave in its namespace:
 ``stuck`` keeps finalizers, ``mute`` writes no status, ``override`` (JSON) changes containers as AcceleratorClasses may.
 """
 
@@ -138,10 +138,24 @@ class Controller:
                 return
         if self.options.no_pods:
             if "status" not in isvc:
-                await asyncio.sleep(self.options.ready_after)
-                await self.api.patch(f"{path}/status", {"status": _status(isvc, True)})
+                await self._pretend(isvc, path)
             return
         await self._deploy(isvc, path)
+
+    async def _pretend(self, isvc: Json, path: str) -> None:
+        """A pod that no node runs, and Ready a moment later."""
+        name, space = isvc["metadata"]["name"], isvc["metadata"]["namespace"]
+        labels = {**(isvc["metadata"].get("labels") or {}), "ome.io/inferenceservice": name}
+        about = {"name": f"{name}-engine", "labels": labels, "ownerReferences": [merge.owner(isvc)]}
+        runner = isvc["spec"]["engine"]["runner"]
+        container = {**{k: runner[k] for k in ("name", "args", "command", "resources") if k in runner}, "image": "none"}
+        spec = {"nodeName": "nowhere", "terminationGracePeriodSeconds": 0, "containers": [container]}
+        pods = f"/api/v1/namespaces/{space}/pods"
+        await self.api.call("POST", pods, {"metadata": about, "spec": spec})
+        await asyncio.sleep(self.options.ready_after)
+        ready = [{"type": "PodScheduled", "status": "True"}, {"type": "Ready", "status": "True"}]
+        await self.api.patch(f"{pods}/{name}-engine/status", {"status": {"phase": "Running", "conditions": ready}})
+        await self.api.patch(f"{path}/status", {"status": _status(isvc, True)})
 
     async def _deploy(self, isvc: Json, path: str) -> None:
         meta, spec = isvc["metadata"], isvc["spec"]

@@ -12,6 +12,7 @@ from autotune_nb.cluster import choice
 from autotune_nb.cluster.cleanup import remove_study
 from autotune_nb.cluster.found import things
 from autotune_nb.cluster.kinds import (
+    OME_GROUP,
     POD,
     Object,
     name_of,
@@ -27,6 +28,7 @@ from autotune_nb.deploy.ome.creation import Creation, Ours
 from autotune_nb.deploy.ome.engine_log import EngineLog
 from autotune_nb.deploy.ome.ground import find_ground, storage_of, tokenizer_of
 from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service, manifest_text
+from autotune_nb.deploy.ome.preflight import preflight
 from autotune_nb.deploy.ome.provision import provision
 from autotune_nb.deploy.ome.reach import argv_of, engine_container, identity, port_of, served_name, url_from_here
 from autotune_nb.deploy.ome.readiness import Controller, NotReadyError, Sight, until_ready
@@ -109,12 +111,21 @@ class OmeDeployer:
         )
 
     async def fingerprint(self) -> dict[str, Any]:
-        task = self._task
+        task, cluster = self._task, self._session.cluster
+        versions: dict[str, Any] = {}
+        for what, path, key in (("kubernetes", "/version", "gitVersion"), ("ome", f"/apis/{OME_GROUP}", "versions")):
+            with contextlib.suppress(ClusterError):
+                versions[what] = (await cluster.look(path) or {}).get(key)
         return {
             "engine": self._engine.name,
-            "model": {"name": task.model.id_or_path, "storage": str(storage_of(self._model).get("storageUri") or "")},
+            "model": {
+                "name": task.model.id_or_path,
+                "storage": str(storage_of(self._model).get("storageUri") or ""),
+            },
             "runtime": task.deploy.runtime,
-            "namespace": self._session.cluster.namespace,
+            "namespace": cluster.namespace,
+            "kubernetes": versions.get("kubernetes"),
+            "ome": [one.get("version") for one in versions.get("ome") or ()],
         }
 
     async def close(self) -> list[str]:
@@ -264,10 +275,8 @@ class OmeDeployer:
 
     async def _preflight(self) -> None:
         """Raises SetupError with every answer that is no good."""
-        from autotune_nb.deploy.ome.preflight import preflight
-
         answers = await preflight(self._session, self._task, self._engine)
-        bad = [answer.text for answer in answers if not answer.ok]
+        bad = [f"{a.text} (try: {a.hint})" if a.hint else a.text for a in answers if not a.ok]
         if bad:
             raise SetupError("; ".join(bad))
 

@@ -39,18 +39,22 @@ class EngineLog:
         if self._of_dead and not dead:
             # What tells why it died is worth more than its successor's first lines.
             return
-        text = None
-        for previous in (True, False) if dead else (False,):
-            try:
-                async with asyncio.timeout(_WITHIN_S):
-                    text = await self._cluster.log(pod, container, tail_lines=_LINES, previous=previous)
-                break
-            except (ClusterError, TimeoutError):
-                # 400: there is no earlier one, or it has not started.
-                continue
+        text = await self._read(pod, container, previous=dead)
+        if text is None and dead:
+            # It has not come back yet, unless it does just now.
+            text = await self._read(pod, container, previous=False)
+            text = await self._read(pod, container, previous=True) or text
         if text is not None:
             self._of_dead = dead
             await asyncio.to_thread(self._write, text)
+
+    async def _read(self, pod: str, container: str, *, previous: bool) -> str | None:
+        """A container's last lines; None where there is no such log."""
+        try:
+            async with asyncio.timeout(_WITHIN_S):
+                return await self._cluster.log(pod, container, tail_lines=_LINES, previous=previous)
+        except (ClusterError, TimeoutError):
+            return None
 
     async def failure(self, standing: Standing, *, phase: str, message: str, timed_out: bool) -> Failure:
         """What a standing and the engine's log say."""

@@ -35,7 +35,7 @@ _READY_S, _HELD_S = 0.2, 6.0
 
 
 def cluster_load() -> list[Figure]:
-    """Requests and CPU a trial, wall time over the ideal, the most held at once, what is left; none without a cluster."""
+    """Requests and CPU a trial, wall time over the ideal, most held at once, what is left. None without a cluster."""
     program = Path(os.environ.get("AUTOTUNE_NB_TEST_CLUSTER") or PROGRAM)
     if not program.is_file():
         return []

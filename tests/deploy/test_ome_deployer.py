@@ -73,10 +73,10 @@ class Place:
         made = {"model": "tiny", "engine": engine, "deploy": deploy, "deadlines": deadlines}
         return Task.parse({**self._data, **made, **changes})
 
-    def deployer(self, *words: str, **changes: Any) -> _Bare:
+    def deployer(self, *words: str, checked: bool = False, **changes: Any) -> OmeDeployer:
         task = self.task(*words, **changes)
         session = ClusterSession(task, study_label=self.study)
-        return _Bare(task, engine_for(task), session, folder=self.folder)
+        return (OmeDeployer if checked else _Bare)(task, engine_for(task), session, folder=self.folder)
 
     def name(self, trial: int = 0) -> str:
         return trial_name(self._data["name"], self.study, trial)
@@ -226,7 +226,7 @@ def test_llama_cpp_answers_as_an_inference_service(place: Place) -> None:
     pytest.importorskip("xllamacpp")
 
     async def scenario() -> None:
-        deployer = place.deployer(deploy={"runtime": "llama-cpp"}, deadlines={"ready_s": 60})
+        deployer = place.deployer(checked=True, deploy={"runtime": "llama-cpp"}, deadlines={"ready_s": 60})
         async with prepared(deployer), deployer.deploy(place.request(threads=1)) as deployment:
             body = {"model": deployment.endpoint.model, "prompt": "a", "max_tokens": 4}
             async with (
@@ -278,8 +278,7 @@ def test_every_bad_answer_of_the_preflight_is_told(place: Place, monkeypatch: py
     monkeypatch.setattr("autotune_nb.deploy.ome.deployer.preflight", preflight)
 
     async def scenario() -> None:
-        task = place.task()
-        deployer = OmeDeployer(task, engine_for(task), ClusterSession(task, study_label="s"), folder=place.folder)
+        deployer = place.deployer(checked=True)
         try:
             with pytest.raises(SetupError, match=r"no model 'x' \(try: make it\); no claim 'y'"):
                 await deployer.prepare()
@@ -683,26 +682,22 @@ async def failure_after(deployer: OmeDeployer, request: DeployRequest) -> Failur
 
 
 def test_no_more_gpus_are_held_than_the_ceiling(place: Place) -> None:
-    most = 0
+    pods: list[int] = []
 
     async def scenario() -> None:
-        nonlocal most
-        inside = 0
         deployer = place.deployer(deploy={"gpus": 2, "gpus_per_trial": 1, "parallel": 4})
         async with prepared(deployer):
 
             async def one(trial: int) -> None:
-                nonlocal inside, most
                 async with deployer.deploy(place.request(trial)):
-                    inside += 1
-                    most = max(most, len(place.cluster.services(place.namespace)))
-                    await asyncio.sleep(0.1)
-                    inside -= 1
+                    pods.append(len(place.cluster.list("pods", place.namespace)))
+                    await asyncio.sleep(0.5)
+                    pods.append(len(place.cluster.list("pods", place.namespace)))
 
             await asyncio.gather(*(one(trial) for trial in range(4)))
 
     run(scenario)
-    assert most == 2
+    assert max(pods) == 2
     assert "queue" in place.phases
 
 

@@ -1,0 +1,417 @@
+"""Which executor measures, and why; and what each of the two in the cluster makes of a trial."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import json
+import re
+from collections.abc import AsyncIterator, Callable
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.bench._cluster import IMAGE
+from autotune_nb.bench.base import Benchmark, BenchRequest
+from autotune_nb.bench.benchmark_job import OmeBenchmark
+from autotune_nb.bench.executor import cluster_benchmark, pick
+from autotune_nb.bench.job import JobBenchmark
+from autotune_nb.cluster.choice import OME_MODEL_NAME, benchmark_job_problem, by_benchmark_job, served_name
+from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD
+from autotune_nb.cluster.service import ClusterService
+from autotune_nb.cluster.session import ClusterSession
+from autotune_nb.deploy import DeployRequest
+from autotune_nb.deploy.ome.deployer import OmeDeployer
+from autotune_nb.engines.registry import engine_for
+from autotune_nb.errors import FailureKind, MeasurementError, SetupError
+from autotune_nb.measurement import Measurement
+from autotune_nb.task import Task
+from tests.kubernetes.fixtures import needs_standin
+from tests.kubernetes.handle import TestCluster
+from tests.stubs import in_loop, level_data, level_file
+
+BASE: dict[str, Any] = {
+    "name": "bench",
+    "model": {"id_or_path": "tiny"},
+    "engine": {"kind": "llama_cpp"},
+    "parameters": {"threads": [1, 2]},
+    "workload": {
+        "scenarios": ["D(16,8)"],
+        "concurrency": [1, 2],
+        "seconds_per_level": 20,
+        "requests_per_level": 4,
+        "min_completed_requests": 2,
+    },
+    "objective": "maximize output_tokens_per_s",
+    "deadlines": {"ready_s": 40, "stop_s": 5, "pending_s": 8},
+    "deploy": {"kind": "ome", "runtime": "stub", "gpus_per_trial": 0},
+}
+IMAGE_HERE = "ghcr.io/sgl-project/genai-bench:test"
+CLAIM = "pvc://results/some/folder"
+
+
+def task_of(*, workload: dict[str, Any] | None = None, deploy: dict[str, Any] | None = None, **benchmark: Any) -> Task:
+    return Task.parse(
+        {
+            **BASE,
+            "workload": {**BASE["workload"], **(workload or {})},
+            "deploy": {**BASE["deploy"], **(deploy or {})},
+            "benchmark": benchmark,
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("how", "field"),
+    [
+        ({}, "benchmark.results"),
+        ({"results": CLAIM, "workload": {"request_params": {"temperature": 0}}}, "workload.request_params"),
+        ({"results": CLAIM, "workload": {"warmup_ratio": 0.2}}, "workload.warmup_ratio"),
+        ({"results": CLAIM, "workload": {"task": "text-to-embeddings", "scenarios": ["E(16)"]}}, "workload.task"),
+        ({"results": CLAIM, "backend": "sglang"}, "benchmark.backend"),
+    ],
+)
+def test_what_a_benchmark_job_cannot_measure_is_told_with_the_field(how: dict[str, Any], field: str) -> None:
+    task = task_of(**how)
+    assert (benchmark_job_problem(task) or ("", ""))[1] == field
+    assert not by_benchmark_job(task)
+    asked = task_of(**how, executor="benchmark_job")
+    with pytest.raises(SetupError) as caught:
+        in_loop(pick(asked, None))  # type: ignore[arg-type]
+    assert caught.value.field == field
+
+
+def test_a_benchmark_job_asks_for_one_name_whatever_the_model_is_called() -> None:
+    assert served_name(task_of(results=CLAIM)) == OME_MODEL_NAME
+    assert served_name(task_of(results=CLAIM, executor="job")) is None
+
+
+@contextlib.asynccontextmanager
+async def opened(task: Task, cluster: TestCluster, namespace: str) -> AsyncIterator[ClusterSession]:
+    deploy = {**task.deploy.model_dump(), "kubeconfig": cluster.kubeconfig, "namespace": namespace}
+    session = ClusterSession(Task.parse({**task.model_dump(), "deploy": deploy}), study_label=f"s-{namespace}")
+    await session.open()
+    try:
+        yield session
+    finally:
+        await session.close()
+
+
+@pytest.mark.parametrize(
+    ("task", "name", "why"),
+    [
+        (task_of(), "job", "from inside the cluster"),
+        (task_of(results=CLAIM), "benchmark_job", "20 s a level become 60 s"),
+        (task_of(results=CLAIM, workload={"warmup_ratio": 0.2}), "job", "not a BenchmarkJob: .*warm-up"),
+        (task_of(executor="direct"), "direct", "asked for"),
+    ],
+)
+def test_auto_picks_and_says_why(task: Task, name: str, why: str, cluster: TestCluster, namespace: str) -> None:
+    async def scenario() -> tuple[str, str]:
+        async with opened(task, cluster, namespace) as session:
+            return await pick(task, session)
+
+    found, told = in_loop(scenario())
+    assert found == name
+    assert re.search(why, told)
+
+
+def test_without_the_right_to_make_jobs_auto_goes_direct(cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
+    account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: poor}\n"
+    file = cluster.account(namespace, account, "poor", tmp_path / "kubeconfig")
+    task = task_of(deploy={"kubeconfig": str(file), "namespace": namespace})
+
+    async def scenario() -> tuple[str, str]:
+        session = ClusterSession(task, study_label="s")
+        await session.open()
+        try:
+            return await pick(task, session)
+        finally:
+            await session.close()
+
+    name, why = in_loop(scenario())
+    assert name == "direct"
+    assert "no Job may be created" in why
+    assert "port-forward" in why
+
+
+SERVICE = ClusterService(
+    3, "at-bench-t0003-x", "tune", "12345678-9", "http://at-bench-t0003-x.tune.svc.cluster.local:8080", "tiny",
+    "/models/tiny", {"models.ome.io/clusterbasemodel.tiny": "Ready"},
+)  # fmt: skip
+
+
+def request_in(folder: Path, service: ClusterService = SERVICE) -> BenchRequest:
+    return BenchRequest("http://127.0.0.1:1", "tiny", "/models/tiny", folder, 2, service)
+
+
+def test_a_job_has_our_own_arguments_the_models_tokenizer_and_the_claim(
+    cluster: TestCluster, namespace: str, tmp_path: Path
+) -> None:
+    pod = {"tolerations": [{"operator": "Exists"}], "resources": {"limits": {"cpu": "2"}}, "env": [{"name": "A"}]}
+    task = task_of(executor="job", results=CLAIM, image="engine/bench:1", pod=pod, workload={"warmup_ratio": 0.5})
+
+    async def scenario() -> dict[str, Any]:
+        async with opened(task, cluster, namespace) as session:
+            benchmark = JobBenchmark(task, session, backend="openai", engine="vLLM")
+            await benchmark.prepare()
+            return benchmark.manifest(request_in(tmp_path))
+
+    found = in_loop(scenario())
+    assert found["spec"]["backoffLimit"] == 0
+    template = found["spec"]["template"]
+    assert template["metadata"]["labels"]["autotune-nb/trial"] == "3"
+    spec = template["spec"]
+    assert spec["restartPolicy"] == "Never"
+    assert spec["tolerations"] == [{"operator": "Exists"}]
+    assert spec["nodeSelector"] == dict(SERVICE.node_selector)
+    (container,) = spec["containers"]
+    assert container["image"] == "engine/bench:1"
+    assert container["resources"] == {"limits": {"cpu": "2"}}
+    assert {"name": "A"} in container["env"]
+    assert {"name": "HF_HUB_OFFLINE", "value": "1"} in container["env"]
+    job = json.loads(container["args"][0])
+    argv = job["argv"]
+    assert argv[argv.index("--api-base") + 1] == SERVICE.url
+    assert argv[argv.index("--model-tokenizer") + 1] == "/models/tiny"
+    assert argv[argv.index("--server-engine") + 1] == "vLLM"
+    assert argv[argv.index("--warmup-ratio") + 1] == "0.5"
+    assert float(argv[argv.index("--max-time-per-run") + 1]) * 60 == pytest.approx(20)
+    assert job["levels"] == 2
+    mounts = {one["name"]: one for one in container["volumeMounts"]}
+    assert mounts["results"]["subPath"] == "some/folder"
+    # A folder of the trial's own: what another left is never read as this one's.
+    assert SERVICE.uid[:8] in job["folder"]
+    assert mounts["model"]["readOnly"] is True
+
+
+def test_the_default_image_is_the_published_one(cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
+    async def scenario() -> dict[str, Any]:
+        async with opened(task_of(), cluster, namespace) as session:
+            benchmark = JobBenchmark(task_of(), session, backend="openai", engine=None)
+            await benchmark.prepare()
+            return benchmark.manifest(request_in(tmp_path))
+
+    assert in_loop(scenario())["spec"]["template"]["spec"]["containers"][0]["image"] == IMAGE
+
+
+def test_a_benchmark_job_says_what_ome_understands(cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
+    task = task_of(results="s3://bucket/prefix", image="x:1", pod={"env": [{"name": "A", "value": "b"}]})
+
+    async def scenario() -> dict[str, Any]:
+        async with opened(task, cluster, namespace) as session:
+            return OmeBenchmark(task, session).manifest(request_in(tmp_path), "t3-abc")
+
+    spec = in_loop(scenario())["spec"]
+    assert spec["endpoint"] == {"inferenceService": {"name": SERVICE.name, "namespace": "tune"}}
+    assert (spec["maxTimePerIteration"], spec["maxRequestsPerIteration"]) == (1, 4)
+    assert (spec["trafficScenarios"], spec["numConcurrency"]) == (["D(16,8)"], [1, 2])
+    # A bucket takes the files straight under the prefix, so each attempt has its own.
+    assert spec["outputLocation"]["storageUri"] == "s3://bucket/prefix/t3-abc"
+    assert spec["podOverride"] == {"image": "x:1", "env": [{"name": "A", "value": "b"}]}
+
+
+class Trial:
+    """One trial's engine in the cluster and its benchmark."""
+
+    def __init__(self, task: Task, cluster: TestCluster, namespace: str, folder: Path) -> None:
+        deploy = {**task.deploy.model_dump(), "kubeconfig": cluster.kubeconfig, "namespace": namespace}
+        self.task = Task.parse({**task.model_dump(), "deploy": deploy})
+        self.cluster, self.namespace, self.folder = cluster, namespace, folder
+        self.notices: list[str] = []
+        self.session = ClusterSession(self.task, study_label=f"s-{namespace}")
+        self.session.notify = self.notices.append
+        self.engine = engine_for(self.task)
+        self.deployer = OmeDeployer(self.task, self.engine, self.session, folder=folder)
+        self.benchmark: Benchmark = cluster_benchmark(self.task, self.engine, self.session)
+
+    async def measured(
+        self, during: Callable[[], Any] | None = None, params: dict[str, Any] | None = None
+    ) -> list[Measurement]:
+        """Every level's measurement; ``during`` is called in a thread once the benchmark has begun."""
+        levels: list[Measurement] = []
+        try:
+            await self.deployer.prepare()
+            await self.benchmark.prepare(self.deployer.tokenizer)
+            async with self.deployer.deploy(DeployRequest(0, params or {}, self.folder)) as running:
+                end = running.endpoint
+                request = BenchRequest(
+                    end.url, end.model, end.tokenizer, self.folder, 0, end.service, on_notice=self.notices.append
+                )
+                disturbing = asyncio.ensure_future(asyncio.to_thread(during)) if during else None
+                try:
+                    async with aclosing(self.benchmark.measure(request)) as measuring:
+                        async for one in measuring:
+                            levels.append(one)
+                finally:
+                    if disturbing is not None:
+                        await disturbing
+                assert not self.made(), "the benchmark's own objects go before the engine does"
+            return levels
+        finally:
+            self.levels = levels
+            await self.benchmark.close()
+            await self.deployer.close()
+
+    def made(self) -> list[str]:
+        """What of a benchmark's is there."""
+        found = [*self.cluster.list("apis/ome.io/v1beta1/benchmarkjobs", self.namespace)]
+        found += self.cluster.list("apis/batch/v1/jobs", self.namespace)
+        pods = self.cluster.list("pods", self.namespace)
+        found += [pod for pod in pods if "ome.io/inferenceservice" not in pod["metadata"].get("labels", {})]
+        return [f"{one['metadata']['name']} ({one.get('kind')})" for one in found]
+
+
+@pytest.fixture
+def trial(cluster: TestCluster, namespace: str, tmp_path: Path) -> Callable[..., Trial]:
+    def make(**how: Any) -> Trial:
+        return Trial(task_of(**{"image": IMAGE_HERE, **how}), cluster, namespace, tmp_path)
+
+    return make
+
+
+@pytest.mark.e2e
+def test_a_job_gives_levels_one_by_one_and_keeps_its_files_on_the_claim(
+    trial: Callable[..., Trial], cluster: TestCluster, namespace: str
+) -> None:
+    claim = cluster.claim(namespace, "results")
+    one = trial(executor="job", results=CLAIM)
+    levels = in_loop(one.measured(), within_s=120)
+    assert [level.level.concurrency for level in levels] == [1, 2]
+    assert all(level.valid for level in levels), levels
+    assert len(list((one.folder / "genai-bench").glob("D*.json"))) == 2
+    assert len(list(claim.glob("some/folder/*/genai-bench/D*.json"))) == 2
+    assert (one.folder / "genai-bench.out.log").read_text()
+    assert any("benchmarks run as job" in text for text in one.notices)
+
+
+@pytest.mark.e2e
+def test_half_the_requests_failing_is_an_invalid_measurement_of_a_benchmark_job(
+    trial: Callable[..., Trial], cluster: TestCluster, namespace: str
+) -> None:
+    cluster.claim(namespace, "results")
+    one = trial(results=CLAIM, deploy={"runtime": "stub"}, workload={"concurrency": [1]})
+    task = Task.parse({**one.task.model_dump(), "engine": {"kind": "llama_cpp", "raw_args": ["--fail-half"]}})
+    half = Trial(task, cluster, namespace, one.folder)
+    (level,) = in_loop(half.measured(), within_s=120)
+    assert not level.valid
+    assert level.num_failed_requests > 0
+    assert any("requests failed" in problem for problem in level.problems)
+
+
+def failing(one: Trial, within_s: float = 60, during: Callable[[], Any] | None = None) -> MeasurementError:
+    with pytest.raises(MeasurementError) as caught:
+        in_loop(one.measured(during), within_s=within_s)
+    assert not one.made()
+    return caught.value
+
+
+@pytest.mark.parametrize("executor", ["job", "benchmark_job"])
+@pytest.mark.parametrize(
+    ("how", "told"),
+    [
+        ({"image": "docker.io/missing/bench:1"}, "ErrImagePull|ImagePullBackOff"),
+        ({"pod": {"nodeSelector": {"no": "such"}}}, "not scheduled.*didn't match"),
+    ],
+)
+def test_a_pod_that_cannot_run_is_told_and_both_objects_go(
+    trial: Callable[..., Trial], cluster: TestCluster, namespace: str, executor: str, how: dict[str, Any], told: str
+) -> None:
+    cluster.claim(namespace, "results")
+    one = trial(executor=executor, results=CLAIM, **how)
+    error = failing(one)
+    assert re.search(told, error.failure.message), error
+    assert error.failure.kind is FailureKind.INFRASTRUCTURE
+    assert error.failure.phase == "benchmark"
+
+
+def delete_job(cluster: TestCluster, namespace: str, plural: str, of: str) -> None:
+    found = cluster.until(lambda: cluster.list("pods", namespace, selector=of) and cluster.list(plural, namespace))
+    group, _, name = plural.rpartition("/")
+    path = f"/{group}/namespaces/{namespace}/{name}/{found[0]['metadata']['name']}"
+    cluster.delete(path, propagationPolicy="Background")
+
+
+@pytest.mark.parametrize(
+    ("executor", "plural"), [("job", "apis/batch/v1/jobs"), ("benchmark_job", "apis/ome.io/v1beta1/benchmarkjobs")]
+)
+def test_one_that_somebody_deletes_is_told(
+    trial: Callable[..., Trial], cluster: TestCluster, namespace: str, executor: str, plural: str
+) -> None:
+    cluster.claim(namespace, "results")
+    one = trial(executor=executor, results=CLAIM)
+    selector = "job-name" if executor == "job" else "benchmark"
+    error = failing(one, during=lambda: delete_job(cluster, namespace, plural, selector))
+    assert "deleted by somebody" in error.failure.message
+
+
+@needs_standin
+@pytest.mark.parametrize(
+    ("files", "told", "whole"),
+    [
+        ([], "gave no figures for .*concurrency 1.*concurrency 2", 0),
+        (["good", "empty"], "gave no figures for .*concurrency 2", 1),
+        (["good", "torn"], "concurrency 2; .* is cut short", 1),
+    ],
+)
+def test_results_that_are_missing_empty_or_cut_short_though_it_completed(
+    trial: Callable[..., Trial],
+    cluster: TestCluster,
+    namespace: str,
+    files: list[str],
+    told: str,
+    whole: int,
+) -> None:
+    """A real BenchmarkJob's real pod ends well at once; what lies on the claim is the test's."""
+    claim = cluster.claim(namespace, "results")
+    one = trial(results=CLAIM, executor="benchmark_job", pod={"env": [{"name": "PATH", "value": "/nothing"}]})
+    text = {number: json.dumps(level_data(concurrency=number)) for number in (1, 2)}
+    contents = {"good": text[1], "empty": "", "torn": text[2][:80]}
+
+    async def scenario() -> list[Measurement]:
+        benchmark = one.benchmark
+        await one.deployer.prepare()
+        await benchmark.prepare("")
+        service = dataclasses.replace(SERVICE, trial=0, name="at-x", namespace=namespace)
+        folder = claim / "some/folder" / f"at-x-{service.uid[:8]}"
+        folder.mkdir(parents=True)
+        for number, kind in enumerate(files, start=1):
+            (folder / level_file(number)).write_text(contents[kind])
+        chosen: Any = benchmark._chosen  # type: ignore[attr-defined]
+
+        async def over(*_: Any) -> int:
+            return 0
+
+        chosen._until_over = over
+        found: list[Measurement] = []
+        service = dataclasses.replace(service, node_selector={}, model_path="")
+        try:
+            async with aclosing(chosen.measure(request_in(one.folder, service))) as levels:
+                async for level in levels:
+                    found.append(level)
+        except MeasurementError as error:
+            assert re.search(told, error.failure.message), error.failure.message
+            return found
+        finally:
+            assert not one.made()
+            await one.deployer.close()
+        raise AssertionError("nothing was missing")
+
+    assert len(in_loop(scenario(), within_s=60)) == whole
+
+
+def test_each_kind_is_watched_once_however_many_trials(trial: Callable[..., Trial]) -> None:
+    one = trial(executor="job")
+
+    async def scenario() -> None:
+        await one.deployer.prepare()
+        try:
+            watched = {kind for kind in (POD, JOB, BENCHMARK_JOB) if one.session.watches.objects(kind) is not None}
+            assert watched == {POD, JOB, BENCHMARK_JOB}
+        finally:
+            await one.deployer.close()
+
+    in_loop(scenario())

@@ -1,0 +1,207 @@
+"""The InferenceService of a configuration: everything it needs, and nothing that breaks out of its place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from autotune_nb.cluster.kinds import BASE_MODEL, CLUSTER_BASE_MODEL, SERVING_RUNTIME
+from autotune_nb.cluster.templates import Templates
+from autotune_nb.deploy.ome.compare import differences, gpus_of, quantity
+from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service, manifest_text
+from autotune_nb.engines.registry import engine_for
+from autotune_nb.errors import SetupError, TaskError
+from autotune_nb.task import Task
+
+HANDLER = {"httpGet": {"path": "/health_generate", "port": 8080}}
+RUNNER = {"name": "ome-container", "command": ["python3"], "startupProbe": HANDLER, "readinessProbe": HANDLER}
+METADATA = {
+    "name": "at-t-t0001-abc",
+    "namespace": "tune",
+    "labels": {"autotune-nb/study": "s", "autotune-nb/trial": "1"},
+    "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "u"}],
+}
+BASE: dict[str, Any] = {
+    "name": "t",
+    "model": "qwen",
+    "engine": {"kind": "sglang"},
+    "parameters": {"tp_size": [1, 2], "dp_size": [1, 2]},
+    "workload": {"scenarios": ["D(16,8)"], "concurrency": [1]},
+    "objective": "maximize output_tokens_per_s",
+    "deadlines": {"ready_s": 90.5},
+    "deploy": {"kind": "ome", "runtime": "srt"},
+}
+
+
+def made(
+    params: dict[str, Any] | None = None, *, ground: Ground | None = None, own: Path | None = None, **changes: Any
+) -> Any:
+    task = Task.parse({**BASE, **changes})
+    ground = ground or Ground(CLUSTER_BASE_MODEL, None, RUNNER)
+    return inference_service(task, engine_for(task), params or {}, ground, Templates(own), METADATA)
+
+
+def test_it_says_what_ome_needs() -> None:
+    found = made({"tp_size": 2})
+    assert found["metadata"] == METADATA
+    spec = found["spec"]
+    assert spec["model"] == {"name": "qwen"}
+    assert spec["runtime"] == {"name": "srt"}
+    engine = spec["engine"]
+    assert (engine["minReplicas"], engine["maxReplicas"]) == (1, 1)
+    runner = engine["runner"]
+    assert runner["name"] == "ome-container"
+    assert runner["args"] == ["--tp-size", "2"]
+    assert "command" not in runner
+    assert runner["resources"] == {"requests": {"nvidia.com/gpu": "2"}, "limits": {"nvidia.com/gpu": "2"}}
+    # The handlers stay the runtime's; a delay of 0 would be dropped in the merge.
+    assert runner["startupProbe"] == {"initialDelaySeconds": 1, "periodSeconds": 1, "failureThreshold": 91}
+    assert runner["readinessProbe"] == {"periodSeconds": 10}
+
+
+def test_a_runtime_without_probes_gets_whole_ones() -> None:
+    runner = {"name": "c", "ports": [{"containerPort": 9000}]}
+    found = made(ground=Ground(CLUSTER_BASE_MODEL, None, runner))["spec"]["engine"]["runner"]
+    assert found["startupProbe"]["httpGet"]["port"] == 9000
+    assert found["readinessProbe"]["httpGet"]["path"].startswith("/health")
+
+
+def test_kinds_of_the_namespace_are_named_and_no_runtime_is_left_out() -> None:
+    spec = made(ground=Ground(BASE_MODEL, SERVING_RUNTIME, RUNNER))["spec"]
+    assert spec["model"]["kind"] == "BaseModel"
+    assert spec["runtime"]["kind"] == "ServingRuntime"
+    assert "runtime" not in made(deploy={"kind": "ome"})["spec"]
+
+
+@pytest.mark.parametrize(
+    ("params", "deploy", "gpus"),
+    [
+        ({}, {}, 1),
+        ({"tp_size": 2}, {}, 2),
+        ({"tp_size": 2, "dp_size": 2}, {}, 4),
+        ({"tp_size": 2}, {"gpus_per_trial": 8}, 8),
+        ({"tp_size": 2}, {"gpus_per_trial": 0}, 0),
+    ],
+)
+def test_gpus_follow_the_parallel_sizes_where_the_task_names_none(
+    params: dict[str, Any], deploy: dict[str, Any], gpus: int
+) -> None:
+    changes = {"deploy": {**BASE["deploy"], **deploy}}
+    task = Task.parse({**BASE, **changes})
+    assert gpus_needed(task, engine_for(task), params) == gpus
+    runner = made(params, **changes)["spec"]["engine"]["runner"]
+    assert gpus_of(runner, "nvidia.com/gpu") == gpus
+    assert ("resources" in runner) is (gpus > 0)
+
+
+def test_resources_and_variables_come_along() -> None:
+    runner = made(
+        engine={"kind": "sglang", "env": {"A": "1: {x}"}},
+        deploy={**BASE["deploy"], "resources": {"cpu": 4, "memory": "8Gi"}, "gpu_resource": "amd.com/gpu"},
+    )["spec"]["engine"]["runner"]
+    assert runner["resources"]["limits"] == {"cpu": "4", "memory": "8Gi", "amd.com/gpu": "1"}
+    assert runner["env"] == [{"name": "A", "value": "1: {x}"}]
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=30))
+def test_no_value_breaks_out_of_the_manifest(text: str) -> None:
+    if "{{" in text or "$(" in text:
+        return
+    found = made(engine={"kind": "sglang", "raw_args": [text], "env": {"A": text}})
+    runner = found["spec"]["engine"]["runner"]
+    assert runner["args"] == [text]
+    assert runner["env"] == [{"name": "A", "value": text}]
+    assert found["metadata"] == METADATA
+
+
+def test_a_template_of_omes_in_a_variable_is_refused() -> None:
+    with pytest.raises(TaskError, match=r"engine\.env\.A"):
+        made(engine={"kind": "sglang", "env": {"A": "{{ .Name }}"}})
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("name: {{ metadata.name }}", "name: mine", r"metadata\.name"),
+        ("labels: {{ metadata.labels }}", "labels: {}", r"metadata\.labels"),
+        ("ownerReferences: {{ metadata.ownerReferences }}", "", r"metadata\.ownerReferences"),
+        ("args: {{ runner.args }}", "", r"spec\.engine\.runner\.args"),
+        ("name: {{ runner.name }}", "", r"spec\.engine\.runner\.name"),
+    ],
+)
+def test_a_users_template_that_drops_what_a_trial_needs_is_refused(
+    tmp_path: Path, old: str, new: str, told: str
+) -> None:
+    own = Path(__file__).parents[2] / "templates" / "inference_service.yaml.j2"
+    text = own.read_text()
+    assert old in text
+    (tmp_path / own.name).write_text(text.replace(old, new))
+    with pytest.raises(SetupError, match=told):
+        made({"tp_size": 2}, own=tmp_path)
+
+
+def test_a_users_template_may_add_to_it(tmp_path: Path) -> None:
+    own = Path(__file__).parents[2] / "templates" / "inference_service.yaml.j2"
+    added = own.read_text().replace("  engine:\n", "  engine:\n    tolerations: [{operator: Exists}]\n")
+    (tmp_path / own.name).write_text(added)
+    assert made(own=tmp_path)["spec"]["engine"]["tolerations"] == [{"operator": "Exists"}]
+
+
+def test_what_is_handed_on_has_nothing_of_the_study() -> None:
+    task = Task.parse({**BASE, "name": "7 Chat, für alle"})
+    text = manifest_text(
+        task, engine_for(task), {"tp_size": 2}, Ground(None, None, RUNNER), Templates(), namespace="prod"
+    )
+    found = yaml.safe_load(text)
+    assert found["metadata"] == {"name": "m-7-chat-f-r-alle", "namespace": "prod"}
+    assert found["spec"]["engine"]["runner"]["args"] == ["--tp-size", "2"]
+    assert "autotune" not in text
+
+
+ASKED = {
+    "name": "c",
+    "args": ["--a", "1"],
+    "env": [{"name": "A", "value": "1"}],
+    "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"nvidia.com/gpu": "2"}},
+}
+
+
+def test_what_ome_adds_is_no_difference() -> None:
+    live = {
+        "name": "c",
+        "command": ["python3"],
+        "args": ["--a", "1"],
+        "env": [{"name": "MODEL_PATH", "value": "/m"}, {"name": "A", "value": "1"}],
+        "resources": {"requests": {"cpu": "1000m", "memory": "1024Mi", "x": "1"}, "limits": {"nvidia.com/gpu": 2}},
+    }
+    assert differences(ASKED, live) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"args": ["--a", "2"]}, "args: --a 1 was asked, --a 2 runs"),
+        ({"args": None}, "args: --a 1 was asked, nothing runs"),
+        ({"env": []}, "env A"),
+        ({"resources": {"limits": {"nvidia.com/gpu": "4"}}}, "limits of nvidia.com/gpu: 2 was asked, 4 is given"),
+        ({"resources": {}}, "requests of cpu: 1 was asked, none is given"),
+    ],
+)  # fmt: skip
+def test_what_was_changed_is_told_with_both_sides(change: dict[str, Any], told: str) -> None:
+    found = differences(ASKED, {**ASKED, **change})
+    assert any(told in line for line in found)
+    assert found
+
+
+@given(st.integers(0, 10**6), st.sampled_from(["", "m", "k", "Ki", "M", "Mi", "G", "Gi"]))
+def test_quantities_are_numbers(count: int, suffix: str) -> None:
+    scale = {"": 1, "m": 0.001, "k": 1e3, "Ki": 2**10, "M": 1e6, "Mi": 2**20, "G": 1e9, "Gi": 2**30}[suffix]
+    assert float(quantity(f"{count}{suffix}")) == pytest.approx(count * scale)
+    with pytest.raises(ValueError, match="no quantity"):
+        quantity(f"x{suffix}")

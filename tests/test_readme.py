@@ -59,11 +59,46 @@ def test_every_sampler_is_named() -> None:
 
 
 def test_the_command_lines_options_exist() -> None:
-    for line in re.findall(r"^\| `autotune-nb (\w+)([^`]*)`", README, re.MULTILINE):
-        command, rest = line
+    for command, rest in re.findall(r"^\| `autotune-nb (\w+)([^`]*)`", README, re.MULTILINE):
+        kinds = re.findall(r"\b(?:rbac|reaper|runner|claim)\b", rest) if command == "manifests" else []
+        for kind in kinds or [None]:
+            shown = CliRunner().invoke(cli, [command, *([kind] if kind else []), "--help"]).stdout
+            for option in re.findall(r"--[a-z-]+", rest):
+                assert option in shown, (command, kind, option)
+
+
+def test_run_and_check_take_where_it_is_to_happen() -> None:
+    (where,) = re.findall(r"^\| `… ([^`]*)`", README, re.MULTILINE)
+    for command in ("run", "check"):
         shown = CliRunner().invoke(cli, [command, "--help"]).stdout
-        for option in re.findall(r"--[a-z-]+", rest):
+        for option in re.findall(r"--[a-z-]+", where):
             assert option in shown, (command, option)
+
+
+def test_the_cluster_by_example_is_a_task() -> None:
+    example = yaml.safe_load(next(text for kind, text in BLOCKS if kind == "yaml" and "kind: ome" in text))
+    rest = {
+        "name": "x",
+        "parameters": {"tp_size": [1, 2], "dp_size": [1, 2]},
+        "workload": {"scenarios": ["D(1,2)"]},
+        "objective": "minimize ttft",
+    }
+    task = Task.parse({**rest, **example})
+    assert (task.deploy.kind, task.deploy.gpus, task.deploy.parallel) == ("ome", 4, 2)
+    # "the product of the engine's parallel sizes (tp_size 2 and dp_size 2: four)"
+    assert engine_for(task).gpus({"tp_size": 2, "dp_size": 2}) == 4
+
+
+def test_the_cluster_commands_are_commands() -> None:
+    shown = next(text for _, text in BLOCKS if "manifests rbac" in text)
+    for line in shown.splitlines():
+        words = line.split("#")[0].split("|")[0].split()
+        assert words[0] == "autotune-nb"
+        command = words[1:3] if words[1] == "manifests" else words[1:2]
+        told = CliRunner().invoke(cli, [*command, "--help"])
+        assert told.exit_code == 0
+        for option in re.findall(r"--[a-z-]+", " ".join(words)):
+            assert option in told.stdout, line
 
 
 def test_the_make_targets_exist() -> None:

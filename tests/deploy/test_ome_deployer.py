@@ -448,11 +448,11 @@ def test_a_second_pod_is_noticed(place: Place) -> None:
 
 def test_a_kill_for_memory_in_mid_benchmark_is_told_with_the_log_of_the_one_that_died(place: Place) -> None:
     async def scenario() -> None:
-        async with prepared(place.deployer("--say", "telling line")) as deployer:
+        async with prepared(place.deployer("--say", "error: telling line")) as deployer:
             failure = await gone_wrong(deployer, place.request(), place.kill)
             assert failure.kind is FailureKind.OUT_OF_MEMORY
             assert failure.phase == "benchmark"
-            assert "telling line" in failure.log_lines
+            assert "error: telling line" in failure.log_lines
 
     run(scenario)
 

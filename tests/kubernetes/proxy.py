@@ -32,6 +32,8 @@ class Fault:
     message: str = "injected"
     reason: str = ""
     headers: dict[str, str] = field(default_factory=dict)
+    #: What to answer instead of a Status.
+    body: dict[str, Any] | None = None
     #: Pass it on, then close the connection without an answer: it took effect and nobody knows.
     lose_answer: bool = False
     #: Pass it on, then answer with ``status`` all the same.
@@ -267,6 +269,7 @@ def _status(fault: Fault) -> web.Response:
         "reason": fault.reason,
         "code": fault.status,
     }
+    body = body if fault.body is None else fault.body
     return web.Response(
         status=fault.status, text=json.dumps(body), content_type="application/json", headers=fault.headers
     )

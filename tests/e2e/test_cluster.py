@@ -1,0 +1,245 @@
+"""The command line against a cluster, under exactly the Role that it prints, with the real engine and genai-bench."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from autotune_nb.resources import shared_folder
+from tests.e2e.conftest import Started
+from tests.kubernetes.handle import TestCluster
+
+pytestmark = pytest.mark.e2e
+Cli = Callable[..., subprocess.CompletedProcess[str]]
+IMAGE = "ghcr.io/sgl-project/genai-bench:test"
+
+
+class Place:
+    """A namespace with an account of the printed Role, and a claim."""
+
+    def __init__(self, cluster: TestCluster, namespace: str, cli: Cli, folder: Path, small_model: Path) -> None:
+        self.cluster, self.namespace, self.folder = cluster, namespace, folder
+        self._tokenizer = small_model.parent / "tokenizer"
+        printed = cli("manifests", "rbac", "--namespace", namespace)
+        assert printed.returncode == 0, printed.stderr
+        self.kubeconfig = cluster.account(namespace, printed.stdout, "autotune-nb", folder / "kubeconfig")
+        self.claim = cluster.claim(namespace, "results")
+        self.where = ["--deploy", "ome", "--kubeconfig", self.kubeconfig, "--namespace", namespace]
+
+    def task(self, **changes: Any) -> Path:
+        task: dict[str, Any] = {
+            "name": "cluster",
+            "model": {"id_or_path": "tiny", "tokenizer": str(self._tokenizer)},
+            "engine": {"kind": "llama_cpp", "args": {"ctx_size": 2048}},
+            "parameters": {"threads": [1, 2], "parallel": [1, 2]},
+            "workload": {
+                "scenarios": ["D(16,8)"],
+                "concurrency": [1, 2],
+                "seconds_per_level": 20,
+                "requests_per_level": 4,
+                "min_completed_requests": 2,
+            },
+            "objective": "maximize output_tokens_per_s",
+            "strategy": {"sampler": "random", "seed": 3},
+            "budget": {"trials": 2},
+            "deadlines": {"ready_s": 60, "stop_s": 5, "pending_s": 20},
+            "deploy": {"runtime": "llama-cpp", "gpus_per_trial": 1},
+            "benchmark": {"image": IMAGE},
+        }
+        file = self.folder / "task.yaml"
+        file.write_text(yaml.safe_dump({**task, **changes}))
+        return file
+
+    def left(self) -> list[str]:
+        """What of any study is there."""
+        found = []
+        for plural in (
+            "apis/ome.io/v1beta1/inferenceservices",
+            "apis/ome.io/v1beta1/benchmarkjobs",
+            "apis/batch/v1/jobs",
+            "apis/apps/v1/deployments",
+            "apis/coordination.k8s.io/v1/leases",
+            "pods",
+        ):
+            found += [f"{plural} {one['metadata']['name']}" for one in self.cluster.list(plural, self.namespace)]
+        anchors = self.cluster.list("configmaps", self.namespace, selector="autotune-nb/study")
+        return found + [f"configmap {one['metadata']['name']}" for one in anchors]
+
+    def until_empty(self, within_s: float = 20) -> None:
+        self.cluster.until(lambda: not self.left() or None, within_s=within_s)
+
+
+@pytest.fixture
+def place(cluster: TestCluster, namespace: str, cli: Cli, tmp_path: Path, small_model: Path) -> Iterator[Place]:
+    place = Place(cluster, namespace, cli, tmp_path, small_model)
+    yield place
+    place.until_empty()
+
+
+@pytest.mark.parametrize(
+    ("executor", "results"), [("job", []), ("direct", []), ("benchmark_job", ["--results", "pvc://results/kept"])]
+)
+def test_a_study_under_each_executor(place: Place, cli: Cli, tmp_path: Path, executor: str, results: list[str]) -> None:
+    study = tmp_path / "study"
+    arguments = [*place.where, "--executor", executor, *results, "--parallel", "2", "--gpus", "2", "--json"]
+    done = cli("run", place.task(), "--study", study, *arguments)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert [trial["state"] for trial in found["trials"]] == ["complete", "complete"], done.stderr
+    for trial in found["trials"]:
+        # What ran, as the live pod has it.
+        assert "autotune_nb.engines.llama_server" in trial["command"]
+        assert len(trial["measurements"]) == 2
+        assert trial["values"]["output_tokens_per_s"] > 1
+        fingerprint = found["fingerprints"][trial["fingerprint"]]
+        assert fingerprint["image"] == "engine/test:1"
+        assert fingerprint["runtime"] == "llama-cpp"
+    tuned = found["trials"][1]
+    assert f"--threads {tuned['params']['threads']}" in tuned["command"]
+    assert f"benchmarks run as {executor}" in done.stderr
+    assert place.left() == []
+    if results:
+        assert list(place.claim.glob("kept/*/D*.json"))
+    shown = cli("show", study)
+    assert "best is trial" in shown.stdout
+
+
+def test_a_prototypes_task_goes_to_the_cluster_without_being_told(place: Place, cli: Cli, tmp_path: Path) -> None:
+    prototype = {
+        "task_name": "p" * 60,
+        "model": {"name": "tiny", "namespace": place.namespace},
+        "base_runtime": "llama-cpp",
+        "parameters": {"threads": {"type": "choice", "values": [1]}},
+        "optimization": {"strategy": "grid_search", "objective": "maximize_throughput", "max_iterations": 1},
+        "benchmark": {
+            "task": "text-to-text",
+            "traffic_scenarios": ["D(16,8)"],
+            "num_concurrency": [1],
+            "max_time_per_iteration": 1,
+            "max_requests_per_iteration": 12,
+        },
+    }
+    file = tmp_path / "prototype.json"
+    file.write_text(json.dumps(prototype))
+    checked = cli("check", file, "--kubeconfig", place.kubeconfig)
+    assert checked.returncode == 0, checked.stdout
+    assert "the largest trial takes 1 GPUs" in checked.stdout
+    done = cli("run", file, "--study", tmp_path / "study", "--kubeconfig", place.kubeconfig, "--json")
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert [trial["state"] for trial in found["trials"]] == ["complete"], done.stderr
+    assert "--threads 1" in found["best"]["command"]
+
+
+def test_a_check_that_fails_and_a_dry_run_make_nothing(place: Place, cli: Cli, tmp_path: Path) -> None:
+    wrong = cli("check", place.task(model="tinny"), *place.where)
+    assert wrong.returncode == 2
+    assert "FAIL  there is no model 'tinny'; did you mean 'tiny'" in wrong.stdout
+    refused = cli("run", place.task(model="tinny"), "--study", tmp_path / "study", *place.where)
+    assert refused.returncode == 2
+    assert "did you mean 'tiny'" in refused.stderr
+    dry = cli("run", place.task(), "--study", tmp_path / "dry", *place.where, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    manifests = list(yaml.safe_load_all(dry.stdout))
+    assert [one["kind"] for one in manifests] == ["InferenceService", "InferenceService", "Job"]
+    assert "the server accepts it" in dry.stdout
+    assert not (tmp_path / "dry").exists()
+    assert place.left() == []
+
+
+def test_killed_with_a_service_ready_it_goes_on_and_nothing_is_left(
+    place: Place, start: Callable[..., Started], cli: Cli, tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    arguments = ["run", place.task(), "--study", study, *place.where, "--executor", "direct", "--json"]
+    first = start(*arguments)
+    first.wait_for("level 1/2")
+    os.killpg(first.process.pid, signal.SIGKILL)
+    first.end()
+    assert place.left(), "something is left for the sweep to find"
+    again = cli(*arguments)
+    assert again.returncode == 0, again.stderr
+    assert "is gone" in again.stderr
+    found = json.loads(again.stdout.splitlines()[-1])
+    assert [trial["state"] for trial in found["trials"]] == ["complete", "complete"]
+    assert place.left() == []
+
+
+def test_killed_and_not_started_again_a_cleanup_removes_it(
+    place: Place, start: Callable[..., Started], cli: Cli, tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    task = place.task(deploy={"runtime": "stub", "gpus_per_trial": 0})
+    first = start("run", task, "--study", study, *place.where, "--executor", "job")
+    place.cluster.until(lambda: place.cluster.services(place.namespace), within_s=60)
+    os.killpg(first.process.pid, signal.SIGKILL)
+    first.end()
+    where = ["--kubeconfig", place.kubeconfig, "--namespace", place.namespace]
+    asked = cli("cleanup", study, *where)
+    assert asked.returncode == 2
+    assert "InferenceService" in asked.stdout
+    assert place.left()
+    done = cli("cleanup", study, *where, "--yes")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert place.left() == []
+
+
+@pytest.mark.parametrize("when", ["creation", "readiness"])
+def test_two_interrupts_leave_nothing(place: Place, start: Callable[..., Started], tmp_path: Path, when: str) -> None:
+    hang = {"kind": "llama_cpp", "raw_args": ["--hang"]}
+    task = place.task(engine=hang, deploy={"runtime": "stub", "gpus_per_trial": 0})
+    run = start("run", task, "--study", tmp_path / "study", *place.where, "--executor", "direct")
+    run.wait_for("trial 0 (1 of 2)")
+    if when == "readiness":
+        place.cluster.until(lambda: place.cluster.services(place.namespace), within_s=30)
+    os.kill(run.process.pid, signal.SIGINT)
+    time.sleep(0.1)
+    os.kill(run.process.pid, signal.SIGINT)
+    code, _ = run.finish(timeout_s=60)
+    assert code == 1
+    assert place.left() == []
+
+
+def test_two_studies_of_one_name_do_not_touch_each_other(
+    place: Place, start: Callable[..., Started], tmp_path: Path
+) -> None:
+    task = place.task(budget={"trials": 1})
+    arguments = [*place.where, "--executor", "direct", "--json"]
+    both = [start("run", task, "--study", tmp_path / name, *arguments) for name in ("one", "two")]
+    for run in both:
+        code, output = run.finish(timeout_s=150)
+        assert code == 0, "\n".join(run.lines)
+        found = json.loads(output.splitlines()[-1])
+        assert [trial["state"] for trial in found["trials"]] == ["complete"]
+
+
+def test_the_notebook_goes_from_the_check_to_a_manifest_that_can_be_applied(
+    place: Place, cli: Cli, tmp_path: Path
+) -> None:
+    study, out = tmp_path / "study", tmp_path / "ome.ipynb"
+    parameters = {
+        "task": place.task(deploy={"kind": "ome", "runtime": "llama-cpp", "gpus_per_trial": 1}),
+        "study": study,
+        "namespace": place.namespace,
+        "kubeconfig": place.kubeconfig,
+        "executor": "direct",
+        "trials": 1,
+    }
+    arguments = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
+    done = cli("notebook", shared_folder("notebooks") / "03_ome.ipynb", "-o", out, *arguments)
+    assert done.returncode == 0, done.stdout + done.stderr
+    text = out.read_text()
+    assert "all 3" in text and "permissions for executor direct" in text
+    manifest = yaml.safe_load((study / "best.yaml").read_text())
+    assert "labels" not in manifest["metadata"]
+    path = f"/apis/ome.io/v1beta1/namespaces/{place.namespace}/inferenceservices"
+    status, told = place.cluster.call("POST", f"{path}?dryRun=All", manifest)
+    assert status == 201, told

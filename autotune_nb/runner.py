@@ -291,6 +291,10 @@ class Runner:
                     await self._measure(trial, clock, attempt)
                     break
                 except TrialError as error:
+                    if error.failure.phase == "stop" and attempt.score is not None:
+                        # What was measured was measured; that something is left is another matter.
+                        self._notice(f"trial {trial.number}: {error.failure}")
+                        break
                     if error.failure.kind is not FailureKind.INFRASTRUCTURE or not left or self._stopping.is_set():
                         raise
                     self._notice(f"trial {trial.number} is tried again: {error.failure}")

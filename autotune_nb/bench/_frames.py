@@ -21,15 +21,20 @@ class Frames:
         self._rest = b""
         self._parts: dict[str, dict[int, str]] = {}
         self._whole: set[str] = set()
+        self._again = False
 
     def again(self) -> None:
         """The log is read from its beginning once more."""
         self._rest = b""
         self._parts.clear()
-        self.lines.clear()
+        self._again = True
 
     def feed(self, piece: bytes) -> Iterator[tuple[str, bytes]]:
         """Each file that has become whole, by its name."""
+        if self._again:
+            # Not before there is something new: a log that is gone by now would take the lines with it.
+            self._again = False
+            self.lines.clear()
         *lines, self._rest = (self._rest + piece).split(b"\n")
         for raw in lines:
             line = raw.decode("utf-8", errors="replace").rstrip("\r")

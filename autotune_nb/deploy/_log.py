@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import signal
 from collections.abc import Sequence
@@ -62,3 +63,12 @@ def _match(lines: Sequence[str], patterns: Sequence[LogPattern]) -> tuple[LogPat
 def _telling(lines: Sequence[str]) -> list[str]:
     bad = [line for line in lines if _BAD.search(line)]
     return bad[-_KEEP_LINES:] if bad else list(lines[-_KEEP_LINES:])
+
+
+def new_log(folder: Path) -> Path:
+    """``engine.log``; an earlier start's is kept under a number, so that its lines are not read as this one's."""
+    log = folder / "engine.log"
+    if log.exists():
+        number = next(n for n in itertools.count(1) if not (folder / f"engine.{n}.log").exists())
+        log.rename(folder / f"engine.{number}.log")
+    return log

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from typing import Any
 
 import aiohttp
 
-from autotune_nb.deploy._log import diagnose, tail
+from autotune_nb.deploy._log import diagnose, new_log, tail
 from autotune_nb.deploy._process import (
     STUDY_LABEL,
     TRIAL_LABEL,
@@ -177,7 +176,7 @@ class LocalDeployer:
     async def _start(self, request: DeployRequest, held: Sequence[int] | None) -> _Running:
         port = self._task.deploy.port or free_port(self._task.deploy.host)
         argv = self._argv(request.params, port, self._program)
-        log = _new_log(request.folder)
+        log = new_log(request.folder)
         request.on_log(log)
         env = {
             **os.environ,
@@ -308,15 +307,6 @@ class GpuSlots:
             self._free = sorted([*self._free, *held])
             async with self._changed:
                 self._changed.notify_all()
-
-
-def _new_log(folder: Path) -> Path:
-    """``engine.log``; an earlier start's is kept under a number, so that its lines are not read as this one's."""
-    log = folder / "engine.log"
-    if log.exists():
-        number = next(n for n in itertools.count(1) if not (folder / f"engine.{n}.log").exists())
-        log.rename(folder / f"engine.{number}.log")
-    return log
 
 
 def _in_url(host: str) -> str:

@@ -54,13 +54,14 @@ def test_it_says_what_ome_needs() -> None:
     assert spec["runtime"] == {"name": "srt"}
     engine = spec["engine"]
     assert (engine["minReplicas"], engine["maxReplicas"]) == (1, 1)
+    assert engine["terminationGracePeriodSeconds"] == 20
     runner = engine["runner"]
     assert runner["name"] == "ome-container"
     assert runner["args"] == ["--tp-size", "2"]
     assert "command" not in runner
     assert runner["resources"] == {"requests": {"nvidia.com/gpu": "2"}, "limits": {"nvidia.com/gpu": "2"}}
     # The handlers stay the runtime's; a delay of 0 would be dropped in the merge.
-    assert runner["startupProbe"] == {"initialDelaySeconds": 1, "periodSeconds": 1, "failureThreshold": 91}
+    assert runner["startupProbe"] == {"initialDelaySeconds": 1, "periodSeconds": 1, "failureThreshold": 151}
     assert runner["readinessProbe"] == {"periodSeconds": 10}
 
 

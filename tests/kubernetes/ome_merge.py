@@ -90,6 +90,8 @@ def deployment(service: Json, runtime: Json, model: Json, override: Json) -> Jso
         "serving-runtime": runtime["metadata"]["name"],
     }
     pod: Json = {"containers": [serving], "nodeSelector": {f"{_MODEL_LABEL}{model_name}": "Ready"}}
+    if "terminationGracePeriodSeconds" in engine:
+        pod["terminationGracePeriodSeconds"] = engine["terminationGracePeriodSeconds"]
     if path:
         pod["volumes"] = [{"name": model_name, "hostPath": {"path": path}}]
         serving.setdefault("volumeMounts", []).append({"name": model_name, "mountPath": path, "readOnly": True})

@@ -9,9 +9,8 @@ from pathlib import Path
 
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import Object, name_of
-from autotune_nb.deploy._log import diagnose
+from autotune_nb.deploy._log import diagnose, new_log
 from autotune_nb.deploy.base import DeployRequest
-from autotune_nb.deploy.local import _new_log as new_log
 from autotune_nb.deploy.ome.diagnose import Standing
 from autotune_nb.deploy.ome.pods import Crash
 from autotune_nb.engines.base import Engine

@@ -21,6 +21,8 @@ from autotune_nb.task import Task
 TEMPLATE = "inference_service.yaml.j2"
 #: OME's name for the container that serves, and the port it takes where the container names none.
 CONTAINER, PORT = "ome-container", 8080
+#: The deadline is the study's own; the probe, which would start the engine again, comes after it.
+_MARGIN_S = 60
 
 
 @dataclass(frozen=True)
@@ -109,6 +111,7 @@ def _values(
         }
         if deploy.runtime
         else None,
+        "stop_s": math.ceil(task.deadlines.stop_s),
         "runner": {
             "name": runner.get("name") or CONTAINER,
             "command": None if said.command is None else list(said.command),
@@ -122,8 +125,9 @@ def _values(
 
 
 def _startup_probe(task: Task, engine: Engine, runner: Mapping[str, Any]) -> Object:
-    """Every second, for as long as the engine may take. A delay of 0 would be dropped where OME merges."""
-    seconds = {"initialDelaySeconds": 1, "periodSeconds": 1, "failureThreshold": math.ceil(task.deadlines.ready_s)}
+    """Every second, for longer than the engine may take. A delay of 0 would be dropped where OME merges."""
+    failures = math.ceil(task.deadlines.ready_s) + _MARGIN_S
+    seconds = {"initialDelaySeconds": 1, "periodSeconds": 1, "failureThreshold": failures}
     return {**seconds, **_handler(engine, runner, "startupProbe")}
 
 

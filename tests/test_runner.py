@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import shlex
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,9 @@ import pytest
 
 from autotune_nb import events
 from autotune_nb.bench import GenaiBench
-from autotune_nb.errors import Failure, FailureKind, SetupError, StudyError, TaskError
+from autotune_nb.deploy import DeployRequest, LocalDeployer
+from autotune_nb.engines.registry import engine_for
+from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError, StudyError, TaskError
 from autotune_nb.runner import PhaseClock, Runner, RunState
 from autotune_nb.steering import ban_edit, budget_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
 from autotune_nb.study import Study
@@ -699,3 +702,24 @@ def test_a_phase_entered_twice_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
     clock.stop()
     assert entered == ["deploy", "stop", "deploy"]
     assert clock.seconds == {"deploy": 5.0, "stop": 2.0}
+
+
+class _Left(LocalDeployer):
+    """Takes its engine down and says that it could not."""
+
+    @contextlib.asynccontextmanager
+    async def deploy(self, request: DeployRequest) -> AsyncIterator[Any]:
+        async with super().deploy(request) as running:
+            yield running
+        raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "stop", "inferenceservice x is still there"))
+
+
+def test_a_trial_that_was_measured_keeps_its_figures_where_its_engine_cannot_be_taken_down(world: World) -> None:
+    task = world.task(trials=1)
+    runner = runner_for(world, task)
+    runner._deployer = _Left(task, engine_for(task), study_id=runner.study.id, folder=world.folder)
+    in_loop(runner.run())
+    (trial,) = runner.trials
+    assert trial.state is TrialState.COMPLETE
+    assert trial.score is not None
+    assert any("inferenceservice x is still there" in text for text in runner.notices)

@@ -12,6 +12,7 @@ import pytest
 
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import TaskError
+from autotune_nb.prototype import from_prototype
 from autotune_nb.task import Task
 from autotune_nb.task_file import PrototypeWarning
 
@@ -245,3 +246,47 @@ def test_an_error_names_the_prototypes_own_field_in_one_line(path: str, value: A
         quietly(changed(path, value))
     assert str(caught.value).startswith(begins)
     assert "\n" not in str(caught.value)
+
+
+def _in_a_cluster(**more: Any) -> tuple[dict[str, Any], list[str]]:
+    return from_prototype(
+        {
+            "task_name": "p",
+            "model": {"name": "qwen3-8b", "namespace": "tune"},
+            "base_runtime": "srt-qwen3-8b",
+            "parameters": {"tp_size": {"type": "choice", "values": [1, 2]}},
+            "optimization": {"strategy": "grid_search", "objective": "maximize_throughput"},
+            "benchmark": {"task": "text-to-text", "traffic_scenarios": ["D(100,100)"], "num_concurrency": [1]},
+            **more,
+        }
+    )
+
+
+def test_a_model_that_is_no_path_goes_to_ome_with_its_runtime_and_gpus() -> None:
+    task = Task.parse(_in_a_cluster()[0])
+    assert (task.deploy.kind, task.deploy.runtime, task.deploy.namespace) == ("ome", "srt-qwen3-8b", "tune")
+    engine = engine_for(task)
+    assert engine.arguments({"tp_size": 2}, task.parameters) == ["--tp-size", "2"]
+    assert engine.gpus({"tp_size": 2}) == 2
+
+
+def test_what_later_prototypes_made_in_their_cluster_is_carried_over() -> None:
+    spec = {"storage": {"path": "/m"}}
+    data, notes = _in_a_cluster(
+        storage={"type": "pvc", "pvc_name": "results", "pvc_subpath": "a/b", "mount_path": "/x"},
+        clusterbasemodel_config={"spec": spec},
+        clusterservingruntime_config={"preset": "sglang"},
+    )
+    task = Task.parse(data)
+    assert task.benchmark.results == "pvc://results/a/b"
+    assert task.deploy.clusterbasemodel == spec
+    assert task.deploy.clusterservingruntime is None
+    told = "\n".join(notes)
+    assert "clusterservingruntime_config is not carried over: it has no spec" in told
+    assert "storage.mount_path is not carried over" in told
+
+
+def test_storage_of_another_kind_is_said_by_name() -> None:
+    data, notes = _in_a_cluster(storage={"type": "oci", "bucket": "b"})
+    assert "benchmark" not in data
+    assert any(note.startswith("storage is not carried over") for note in notes)

@@ -229,11 +229,12 @@ def test_going_on_adds_what_is_missing_and_nothing_where_nothing_is(world: World
     assert len(more.history) == 3
 
 
-def test_what_is_not_there_yet_is_said_before_anything_is_made(world: World) -> None:
-    with pytest.raises(SetupError) as caught:
-        tune(world.task(), study=world.folder, deploy="ome")
-    assert caught.value.field == "deploy.kind"
-    assert not world.folder.exists()
+def test_a_cluster_that_is_not_reached_ends_the_run_in_words_and_leaves_no_trial(world: World, tmp_path: Path) -> None:
+    run = tune(world.task(), study=world.folder, deploy="ome", kubeconfig=str(tmp_path / "none"))
+    with pytest.raises(SetupError, match="there is no kubeconfig file"):
+        run.wait(timeout_s=30)
+    assert run.state is RunState.FAILED
+    assert run.history == ()
 
 
 def test_a_study_is_looked_at_while_it_runs_and_after(world: World) -> None:

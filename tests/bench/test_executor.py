@@ -415,3 +415,20 @@ def test_each_kind_is_watched_once_however_many_trials(trial: Callable[..., Tria
             await one.deployer.close()
 
     in_loop(scenario())
+
+
+def test_files_come_out_of_a_bucket(tmp_path: Path) -> None:
+    """fsspec's own storage in memory stands for a bucket: the address picks the storage."""
+    import fsspec
+
+    from autotune_nb.bench.benchmark_job import _fetch, _filesystem
+
+    storage = fsspec.filesystem("memory")
+    with storage.open("/bucket/prefix/t3-abc/" + level_file(1), "w") as file:
+        file.write(json.dumps(level_data()))
+    storage.pipe_file("/bucket/prefix/t3-abc/plot.png", b"no level")
+    _fetch("memory://bucket/prefix/t3-abc", tmp_path / "into")
+    assert [file.name for file in (tmp_path / "into").iterdir()] == [level_file(1)]
+    with pytest.raises(SetupError, match="cannot be read from here") as caught:
+        _filesystem("gs://bucket/x")
+    assert caught.value.field == "benchmark.results"

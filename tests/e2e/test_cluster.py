@@ -17,6 +17,7 @@ import yaml
 from autotune_nb.resources import shared_folder
 from tests.e2e.conftest import Started
 from tests.kubernetes.handle import TestCluster
+from tests.stubs import FakeBench, level_file
 
 pytestmark = pytest.mark.e2e
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -58,6 +59,14 @@ class Place:
         file = self.folder / "task.yaml"
         file.write_text(yaml.safe_dump({**task, **changes}))
         return file
+
+    def quick(self, *, before: str = "", **changes: Any) -> Path:
+        """A task whose engine is up at once and whose benchmark writes its levels at once, ``before`` first."""
+        bench = FakeBench(self.folder / "fake")
+        executable = bench.write(bench.both(), before=before)
+        deploy = {"kind": "ome", "runtime": "stub", "gpus_per_trial": 1}
+        benchmark = {"executable": executable, "executor": "direct"}
+        return self.task(**{"deploy": deploy, "benchmark": benchmark, **changes})
 
     def left(self) -> list[str]:
         """What of any study is there."""
@@ -159,7 +168,8 @@ def test_killed_with_a_service_ready_it_goes_on_and_nothing_is_left(
     place: Place, start: Callable[..., Started], cli: Cli, tmp_path: Path
 ) -> None:
     study = tmp_path / "study"
-    arguments = ["run", place.task(), "--study", study, *place.where, "--executor", "direct", "--json"]
+    slowly = f'cp "$levels/{level_file(1)}" "$out/"; sleep 2'
+    arguments = ["run", place.quick(before=slowly), "--study", study, *place.where, "--json"]
     first = start(*arguments)
     first.wait_for("level 1/2")
     os.killpg(first.process.pid, signal.SIGKILL)
@@ -177,8 +187,7 @@ def test_killed_and_not_started_again_a_cleanup_removes_it(
     place: Place, start: Callable[..., Started], cli: Cli, tmp_path: Path
 ) -> None:
     study = tmp_path / "study"
-    task = place.task(deploy={"runtime": "stub", "gpus_per_trial": 0})
-    first = start("run", task, "--study", study, *place.where, "--executor", "job")
+    first = start("run", place.quick(before="sleep 60"), "--study", study, *place.where)
     place.cluster.until(lambda: place.cluster.services(place.namespace), within_s=60)
     os.killpg(first.process.pid, signal.SIGKILL)
     first.end()
@@ -194,9 +203,8 @@ def test_killed_and_not_started_again_a_cleanup_removes_it(
 
 @pytest.mark.parametrize("when", ["creation", "readiness"])
 def test_two_interrupts_leave_nothing(place: Place, start: Callable[..., Started], tmp_path: Path, when: str) -> None:
-    hang = {"kind": "llama_cpp", "raw_args": ["--hang"]}
-    task = place.task(engine=hang, deploy={"runtime": "stub", "gpus_per_trial": 0})
-    run = start("run", task, "--study", tmp_path / "study", *place.where, "--executor", "direct")
+    task = place.quick(engine={"kind": "llama_cpp", "raw_args": ["--hang"]})
+    run = start("run", task, "--study", tmp_path / "study", *place.where)
     run.wait_for("trial 0 (1 of 2)")
     if when == "readiness":
         place.cluster.until(lambda: place.cluster.services(place.namespace), within_s=30)
@@ -211,14 +219,14 @@ def test_two_interrupts_leave_nothing(place: Place, start: Callable[..., Started
 def test_two_studies_of_one_name_do_not_touch_each_other(
     place: Place, start: Callable[..., Started], tmp_path: Path
 ) -> None:
-    task = place.task(budget={"trials": 1})
-    arguments = [*place.where, "--executor", "direct", "--json"]
+    task = place.quick(budget={"trials": 2})
+    arguments = [*place.where, "--parallel", "2", "--json"]
     both = [start("run", task, "--study", tmp_path / name, *arguments) for name in ("one", "two")]
     for run in both:
         code, output = run.finish(timeout_s=150)
         assert code == 0, "\n".join(run.lines)
         found = json.loads(output.splitlines()[-1])
-        assert [trial["state"] for trial in found["trials"]] == ["complete"]
+        assert [trial["state"] for trial in found["trials"]] == ["complete", "complete"]
 
 
 def test_the_notebook_goes_from_the_check_to_a_manifest_that_can_be_applied(
@@ -226,11 +234,10 @@ def test_the_notebook_goes_from_the_check_to_a_manifest_that_can_be_applied(
 ) -> None:
     study, out = tmp_path / "study", tmp_path / "ome.ipynb"
     parameters = {
-        "task": place.task(deploy={"kind": "ome", "runtime": "llama-cpp", "gpus_per_trial": 1}),
+        "task": place.quick(),
         "study": study,
         "namespace": place.namespace,
         "kubeconfig": place.kubeconfig,
-        "executor": "direct",
         "trials": 1,
     }
     arguments = [word for name, value in parameters.items() for word in ("-p", name, str(value))]

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -471,3 +471,40 @@ def test_a_full_disk_leaves_the_old_results(
         folder.write_results({**results, "state": "finished"})
     assert folder.read("results.json") == results
     assert not [file for file in folder.path.iterdir() if file.name.startswith(".results")]
+
+
+def test_a_task_kept_before_the_fields_of_a_cluster_came_is_the_same_task(
+    tmp_path: Path, make_task: Callable[..., Any]
+) -> None:
+    task = make_task()
+    folder = StudyFolder(tmp_path / "study")
+    folder.create()
+    old = task.model_dump(mode="json")
+    for section, names in (("deploy", ("kubeconfig", "resources", "templates")), ("benchmark", ("executor", "pod"))):
+        for name in names:
+            del old[section][name]
+    folder.write("task.json", old)
+    folder.require_same(task)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "differs"),
+    [
+        ("ome", {"kubeconfig": "/else", "context": "c", "templates": None, "parallel": 4, "gpus": 8}, None),
+        ("ome", {"namespace": "other"}, "deploy.namespace"),
+        ("local", {"context": "c"}, None),
+        ("local", {"parallel": 4}, "deploy.parallel"),
+    ],
+)
+def test_where_a_study_goes_on_may_change_and_what_it_measures_may_not(
+    tmp_path: Path, make_task: Callable[..., Any], kind: str, change: dict[str, Any], differs: str | None
+) -> None:
+    folder = StudyFolder(tmp_path / "study")
+    folder.create()
+    folder.keep_task(make_task(deploy={"kind": kind}))
+    changed = make_task(deploy={"kind": kind, **change})
+    if differs is None:
+        folder.require_same(changed)
+    else:
+        with pytest.raises(StudyMismatchError, match=differs):
+            folder.require_same(changed)

@@ -27,7 +27,8 @@ def test_a_form_is_filled_in_and_starts_a_real_run(notebook: Notebook, small_mod
     page.locator(field("name")).fill("by hand")
     # What is missing is said beside its field, in the task's own words.
     wrong = page.locator(".at-error-model-id_or_path")
-    notebook.until(lambda: "give either id_or_path or random_weights" in wrong.inner_text(), "what the model lacks")
+    missing = "give either id_or_path or random_weights"
+    notebook.until(lambda: wrong.count() and missing in wrong.inner_text(), "what the model lacks", timeout_s=120)
     page.locator(field("model-id_or_path")).fill(str(small_model))
     notebook.until(lambda: not wrong.is_visible() or not wrong.inner_text().strip(), "the model's error gone")
     scenarios = page.locator(field("workload-scenarios"))

@@ -212,7 +212,8 @@ def test_two_interrupts_leave_nothing(place: Place, start: Callable[..., Started
     time.sleep(0.1)
     os.kill(run.process.pid, signal.SIGINT)
     code, _ = run.finish(timeout_s=60)
-    assert code == 1
+    # The second may come when all is over and the program is on its way out.
+    assert code in (1, -signal.SIGINT)
     assert place.left() == []
 
 

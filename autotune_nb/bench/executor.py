@@ -11,11 +11,10 @@ from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.benchmark_job import OmeBenchmark
 from autotune_nb.bench.genai_bench import GenaiBench
 from autotune_nb.bench.job import JobBenchmark
-from autotune_nb.cluster.choice import benchmark_job_problem
-from autotune_nb.cluster.kinds import ACCESS_REVIEW
+from autotune_nb.cluster.choice import benchmark_job_problem, likely_executor
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.engines.base import Engine
-from autotune_nb.errors import ClusterError, SetupError
+from autotune_nb.errors import SetupError
 from autotune_nb.measurement import Measurement
 from autotune_nb.task import Task
 
@@ -37,20 +36,11 @@ async def pick(task: Task, session: ClusterSession) -> tuple[str, str]:
     if problem is None:
         why = f"results go to {task.benchmark.results}, and OME's own job can express the workload"
         return "benchmark_job", why + minutes
-    if await _may_create_jobs(session):
+    if await likely_executor(task, session.cluster) == "job":
         reason = f"; not a BenchmarkJob: {problem[0]}" if task.benchmark.results else ""
         return "job", f"the load comes from inside the cluster and needs no claim{reason}"
     how = "by the Service's name" if session.cluster.inside else "through a port-forward"
     return "direct", f"no Job may be created in namespace {session.cluster.namespace}; it goes {how}"
-
-
-async def _may_create_jobs(session: ClusterSession) -> bool:
-    asked = {"namespace": session.cluster.namespace, "verb": "create", "group": "batch", "resource": "jobs"}
-    try:
-        answer = await session.cluster.ask(ACCESS_REVIEW, {"spec": {"resourceAttributes": asked}})
-    except ClusterError:
-        return False
-    return bool(answer.get("status", {}).get("allowed"))
 
 
 class ClusterBenchmark:

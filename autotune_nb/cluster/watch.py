@@ -98,8 +98,10 @@ class Watches:
                 left = _TICK_S if deadline is None else min(_TICK_S, deadline - loop.time())
                 if left <= 0:
                     raise TimeoutError
+                # Not wait_for: in Python 3.11 it drops a cancellation that comes as the wait ends.
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(woken.wait(), left)
+                    async with asyncio.timeout(left):
+                        await woken.wait()
         finally:
             self._waiting[key].discard(woken)
 

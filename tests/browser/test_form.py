@@ -39,14 +39,14 @@ def test_a_form_is_filled_in_and_starts_a_real_run(notebook: Notebook, small_mod
     scenarios.fill("D(16,8)")
     page.locator(field("workload-concurrency")).fill("1, 2")
     page.locator(field("workload-requests_per_level")).fill("4")
-    page.locator(field("workload-seconds_per_level")).fill("20")
+    page.locator(field("workload-seconds_per_level")).fill("90")
     page.locator(field("budget-trials")).fill("8")
     notebook.until(
         lambda: re.search(r"8 trials of 2 levels", page.locator(".at-form-estimate").inner_text()), "the estimate"
     )
     page.locator(".at-form-study input").fill(str(tmp_path / "study"))
     page.locator("button.at-form-start").press("Enter")
-    notebook.until(lambda: measured(notebook) >= 2, "levels of the run", timeout_s=120)
+    notebook.until(lambda: measured(notebook) >= 2, "levels of the run", timeout_s=200)
     click(notebook, "stop")
     notebook.until(lambda: "everything is gone" in told(notebook, "notices"), "the end of the stop")
     kept = json.loads((tmp_path / "study" / "results.json").read_text())["task"]
@@ -54,7 +54,7 @@ def test_a_form_is_filled_in_and_starts_a_real_run(notebook: Notebook, small_mod
     assert kept["workload"] == {
         "scenarios": ["D(16,8)"],
         "concurrency": [1, 2],
-        "seconds_per_level": 20,
+        "seconds_per_level": 90,
         "requests_per_level": 4,
     }
     assert notebook.errors == []

@@ -57,7 +57,7 @@ async def pod(cluster: Cluster, name: str) -> None:
     }
     spec = {"terminationGracePeriodSeconds": 0, "containers": [container]}
     await cluster.create(POD, {"metadata": {"name": name}, "spec": spec})
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while True:
         found = await cluster.get(POD, name) or {}
         conditions = (found.get("status") or {}).get("conditions") or []

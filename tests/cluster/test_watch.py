@@ -172,3 +172,21 @@ def test_closing_leaves_no_task_and_no_connection(proxy: FaultProxy, kubeconfig:
         assert asyncio.all_tasks() == before
 
     in_loop(scenario())
+
+
+@pytest.mark.parametrize("turns", range(6))
+def test_a_cancellation_as_something_comes_is_not_lost(turns: int) -> None:
+    async def scenario() -> None:
+        watches = Watches(None)  # type: ignore[arg-type]
+        waiting = asyncio.ensure_future(watches.until(lambda: None, trial=1))
+        await asyncio.sleep(0.01)
+        watches._wake("1")
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        waiting.cancel()
+        done, _ = await asyncio.wait((waiting,), timeout=1)
+        waiting.cancel()
+        assert done, "the cancellation was lost"
+        assert waiting.cancelled()
+
+    in_loop(scenario())

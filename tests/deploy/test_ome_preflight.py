@@ -11,9 +11,11 @@ import pytest
 from click.testing import CliRunner
 
 from autotune_nb.cli import cli
-from autotune_nb.cluster.kinds import CLAIM, CLUSTER_BASE_MODEL, CLUSTER_SERVING_RUNTIME
+from autotune_nb.cluster.found import MADE
+from autotune_nb.cluster.kinds import CLAIM, CLUSTER_BASE_MODEL, CLUSTER_SERVING_RUNTIME, LEASE, Kind
 from autotune_nb.cluster.names import trial_name
 from autotune_nb.cluster.session import ClusterSession
+from autotune_nb.deploy.ome.permissions import needed
 from autotune_nb.deploy.ome.preflight import Answer, largest_trial, preflight
 from autotune_nb.deploy.ome.provision import provision
 from autotune_nb.engines.registry import engine_for
@@ -247,3 +249,28 @@ def test_what_a_task_brings_along_is_made_once_and_kept(cluster: TestCluster, na
     in_loop(scenario(Task.parse({**task.model_dump(), "deploy": other})))
     (line,) = said
     assert f"r-{namespace} is there and differs from deploy.clusterservingruntime" in line
+
+
+def test_a_run_that_may_make_no_jobs_is_asked_for_none(cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
+    printed = CliRunner().invoke(cli, ["manifests", "rbac", "--namespace", namespace]).output
+    less = printed.replace("resources: [jobs], verbs: [get, list, watch, create, delete]",
+                           "resources: [jobs], verbs: [get, list, watch]")  # fmt: skip
+    assert less != printed
+    file = cluster.account(namespace, less, "autotune-nb", tmp_path / "role")
+    task = task_of(deploy={"kubeconfig": str(file), "namespace": namespace})
+
+    async def scenario() -> list[Answer]:
+        session = ClusterSession(task, study_label="s-1")
+        try:
+            await session.open()
+            return await preflight(session, task, engine_for(task))
+        finally:
+            await session.close()
+
+    assert any("permissions for executor direct" in answer.text for answer in in_loop(scenario()) if answer.ok)
+
+
+@pytest.mark.parametrize("kind", [*MADE, LEASE], ids=lambda kind: kind.plural)
+def test_what_a_sweep_lists_is_among_the_rights_asked_about(kind: Kind) -> None:
+    listed = {right.resource for right in needed("direct", inside=True) if right.verb == "list"}
+    assert kind.plural in listed

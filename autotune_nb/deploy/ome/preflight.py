@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotune_nb.cluster.choice import by_benchmark_job
+from autotune_nb.cluster.choice import likely_executor
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import (
     BASE_MODEL,
@@ -53,12 +53,12 @@ class Answer:
 
 
 async def preflight(session: ClusterSession, task: Task, engine: Engine, *, executor: str = "") -> list[Answer]:
-    """Every answer, the first one the cluster's; nothing is made. ``executor`` is the one that was picked.
+    """Every answer, the first one the cluster's; nothing is made.
 
-    Never raises for what it finds; the session is open.
+    ``executor`` is the one that was picked; without it the likely one counts. Never raises for what it finds; the session is open.
     """
     answers: list[Answer] = []
-    async for answer in _answers(session, task, engine, executor or _likely_executor(task)):
+    async for answer in _answers(session, task, engine, executor):
         answers.append(answer)
     return answers
 
@@ -72,6 +72,7 @@ async def _answers(session: ClusterSession, task: Task, engine: Engine, executor
             False, f"the cluster is not reached: {error}", "see the kubeconfig, its context and its credentials"
         )
         return
+    executor = executor or await likely_executor(task, cluster)
     where = "from inside" if cluster.inside else "from outside"
     yield Answer(True, f"cluster {cluster.server} reached {where}, Kubernetes {version}")
     for check in (
@@ -92,12 +93,6 @@ async def _answers(session: ClusterSession, task: Task, engine: Engine, executor
             if error.status != 403:
                 yield Answer(False, f"the cluster did not answer: {error}")
             # What may not be looked at is told where the permissions are.
-
-
-def _likely_executor(task: Task) -> str:
-    if by_benchmark_job(task):
-        return "benchmark_job"
-    return "job" if task.benchmark.executor == "auto" else task.benchmark.executor
 
 
 async def _namespace(cluster: Cluster) -> AsyncIterator[Answer]:

@@ -55,7 +55,8 @@ class Answer:
 async def preflight(session: ClusterSession, task: Task, engine: Engine, *, executor: str = "") -> list[Answer]:
     """Every answer, the first one the cluster's; nothing is made.
 
-    ``executor`` is the one that was picked; without it the likely one counts. Never raises for what it finds; the session is open.
+    ``executor`` is the one that was picked; without it the likely one counts. Never raises for what it
+    finds; the session is open.
     """
     answers: list[Answer] = []
     async for answer in _answers(session, task, engine, executor):

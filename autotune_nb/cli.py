@@ -65,8 +65,9 @@ def run(
             if dry_run:
                 sys.exit(print_dry_run(asked))
             started = tune(asked, study=study, storage=storage)
-        started.subscribe(started.progress_lines(say))
+        # First, since what a subscriber is told may be what somebody answers with a signal.
         signals.stop(started)
+        started.subscribe(started.progress_lines(say))
         error = _outcome(started)
         signals.ignore()
         results = started.results()

@@ -7,6 +7,7 @@ import atexit
 import concurrent.futures
 import contextlib
 import threading
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
 from pathlib import Path
@@ -31,6 +32,7 @@ __all__ = ["Best", "LoopThread", "Run", "live_run", "stop_all"]
 
 T = TypeVar("T")
 _EXIT_S = 20.0
+_SLICE_S = 0.2
 _TELL_S = 0.5
 
 
@@ -287,8 +289,15 @@ class Run(StudyHandle):
     def wait(self, timeout_s: float | None = None) -> Run:
         """Block until it is over, outside a notebook. Raises what ended it, TimeoutError, or RunError where nothing
         completed."""
+        deadline = None if timeout_s is None else time.monotonic() + timeout_s
         try:
-            self._ended.result(timeout_s)
+            # In slices: a signal that comes just before a thread blocks is handled only once it wakes.
+            while not self._ended.done():
+                left_s = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
+                if left_s <= 0:
+                    break
+                concurrent.futures.wait([self._ended], timeout=left_s)
+            self._ended.result(0)
         finally:
             if self._ended.done():
                 self._enter({"event": "awaited"})

@@ -143,7 +143,7 @@ def test_a_signal_while_it_starts_up_still_ends_with_the_results(
     running.wait_for("the benchmark starts up")
     running.process.send_signal(number)
     code, output = running.finish()
-    assert code == 1
+    assert code == 1, running.lines
     assert last_line(output)["state"] == "stopped"
     assert last_line(output)["trials"] == []
     assert any("the same command goes on from here" in line for line in running.lines)

@@ -11,7 +11,7 @@ from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.benchmark_job import OmeBenchmark
 from autotune_nb.bench.genai_bench import GenaiBench
 from autotune_nb.bench.job import JobBenchmark
-from autotune_nb.cluster.choice import benchmark_job_problem, likely_executor
+from autotune_nb.cluster.choice import benchmark_job_problem, chosen_executor
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import SetupError
@@ -31,16 +31,18 @@ async def pick(task: Task, session: ClusterSession) -> tuple[str, str]:
     seconds = task.workload.seconds_per_level
     whole_s = math.ceil(seconds / 60) * 60
     minutes = f"; it counts whole minutes: {seconds} s a level become {whole_s} s" if whole_s != seconds else ""
+    chosen = await chosen_executor(task, session.cluster)
     if asked != "auto":
-        return asked, "it was asked for" + (minutes if asked == "benchmark_job" else "")
-    if problem is None:
+        why = "it was asked for"
+    elif chosen == "benchmark_job":
         why = f"results go to {task.benchmark.results}, and OME's own job can express the workload"
-        return "benchmark_job", why + minutes
-    if await likely_executor(task, session.cluster) == "job":
-        reason = f"; not a BenchmarkJob: {problem[0]}" if task.benchmark.results else ""
-        return "job", f"the load comes from inside the cluster and needs no claim{reason}"
-    how = "by the Service's name" if session.cluster.inside else "through a port-forward"
-    return "direct", f"no Job may be created in namespace {session.cluster.namespace}; it goes {how}"
+    elif chosen == "job":
+        reason = f"; not a BenchmarkJob: {problem[0]}" if problem and task.benchmark.results else ""
+        why = f"the load comes from inside the cluster and needs no claim{reason}"
+    else:
+        how = "by the Service's name" if session.cluster.inside else "through a port-forward"
+        why = f"no Job may be created in namespace {session.cluster.namespace}; it goes {how}"
+    return chosen, why + (minutes if chosen == "benchmark_job" else "")
 
 
 class ClusterBenchmark:

@@ -1,11 +1,10 @@
-"""Whether OME's BenchmarkJob can measure what a task asks for, and what that asks of the engine."""
+"""Which executor measures a task, whether OME's BenchmarkJob can, and what that asks of the engine."""
 
 from __future__ import annotations
 
 import re
 
 from autotune_nb.cluster.client import Cluster
-from autotune_nb.cluster.kinds import ACCESS_REVIEW
 from autotune_nb.errors import ClusterError
 from autotune_nb.task import Task
 
@@ -40,22 +39,16 @@ def by_benchmark_job(task: Task) -> bool:
     return executor == "benchmark_job" or (executor == "auto" and benchmark_job_problem(task) is None)
 
 
-async def likely_executor(task: Task, cluster: Cluster) -> str:
+async def chosen_executor(task: Task, cluster: Cluster) -> str:
     """The executor a task asks for; where the choice is free, the first that it and the account's rights allow."""
     if by_benchmark_job(task):
         return "benchmark_job"
     if task.benchmark.executor != "auto":
         return task.benchmark.executor
-    return "job" if await _may_create_jobs(cluster) else "direct"
-
-
-async def _may_create_jobs(cluster: Cluster) -> bool:
-    asked = {"namespace": cluster.namespace, "verb": "create", "group": "batch", "resource": "jobs"}
     try:
-        answer = await cluster.ask(ACCESS_REVIEW, {"spec": {"resourceAttributes": asked}})
+        return "job" if await cluster.may("create", "jobs", "batch") else "direct"
     except ClusterError:
-        return False
-    return bool(answer.get("status", {}).get("allowed"))
+        return "direct"
 
 
 def served_name(task: Task) -> str | None:

@@ -17,7 +17,7 @@ import aiohttp
 from kubernetes.aio.client import ApiClient
 
 from autotune_nb.cluster._credentials import credentials, has_kubeconfig, told
-from autotune_nb.cluster.kinds import Kind, Object, name_of
+from autotune_nb.cluster.kinds import ACCESS_REVIEW, Kind, Object, name_of
 from autotune_nb.cluster.names import REQUEST_ANNOTATION
 from autotune_nb.errors import ClusterError
 
@@ -124,6 +124,19 @@ class Cluster:
     async def ask(self, kind: Kind, body: Object) -> Object:
         """Put a question that is asked by making an object which is not kept, such as an access review."""
         return await self._json("POST", self._path(kind, None), kind, body={**_head(kind), **body})
+
+    async def may(
+        self, verb: str, resource: str, group: str = "", subresource: str = "", *, everywhere: bool = False
+    ) -> bool:
+        """Whether this account has a right, in the namespace or in the whole cluster. Raises ClusterError where it may
+        not even ask."""
+        asked = {"verb": verb, "group": group, "resource": resource}
+        if subresource:
+            asked["subresource"] = subresource
+        if not everywhere:
+            asked["namespace"] = self.namespace
+        answer = await self.ask(ACCESS_REVIEW, {"spec": {"resourceAttributes": asked}})
+        return bool((answer.get("status") or {}).get("allowed"))
 
     async def patch(self, kind: Kind, name: str, body: Object, *, namespace: str | None = None) -> Object:
         """Merge a part into an object."""

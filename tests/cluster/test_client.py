@@ -70,6 +70,8 @@ def test_a_question_is_answered(kubeconfig: Path, namespace: str) -> None:
             asked = {"namespace": namespace, "verb": "create", "resource": "pods"}
             answer = await cluster.ask(ACCESS_REVIEW, {"spec": {"resourceAttributes": asked}})
             assert answer["status"]["allowed"] is True
+            assert await cluster.may("create", "pods")
+            assert await cluster.may("get", "clusterbasemodels", "ome.io", everywhere=True)
 
     in_loop(scenario())
 

@@ -251,23 +251,16 @@ def test_what_a_task_brings_along_is_made_once_and_kept(cluster: TestCluster, na
     assert f"r-{namespace} is there and differs from deploy.clusterservingruntime" in line
 
 
-def test_a_run_that_may_make_no_jobs_is_asked_for_none(cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
+def test_a_run_that_may_make_no_jobs_is_asked_for_none(
+    answers: Callable[..., list[Answer]], cluster: TestCluster, namespace: str, tmp_path: Path
+) -> None:
     printed = CliRunner().invoke(cli, ["manifests", "rbac", "--namespace", namespace]).output
     less = printed.replace("resources: [jobs], verbs: [get, list, watch, create, delete]",
                            "resources: [jobs], verbs: [get, list, watch]")  # fmt: skip
     assert less != printed
     file = cluster.account(namespace, less, "autotune-nb", tmp_path / "role")
-    task = task_of(deploy={"kubeconfig": str(file), "namespace": namespace})
-
-    async def scenario() -> list[Answer]:
-        session = ClusterSession(task, study_label="s-1")
-        try:
-            await session.open()
-            return await preflight(session, task, engine_for(task))
-        finally:
-            await session.close()
-
-    assert any("permissions for executor direct" in answer.text for answer in in_loop(scenario()) if answer.ok)
+    found = answers(executor="", deploy={"kubeconfig": str(file)})
+    assert any("permissions for executor direct" in answer.text for answer in found if answer.ok)
 
 
 @pytest.mark.parametrize("kind", [*MADE, LEASE], ids=lambda kind: kind.plural)

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from autotune_nb.cluster.client import Cluster
-from autotune_nb.cluster.kinds import ACCESS_REVIEW
 
 _AT_ONCE = 8
 
@@ -65,14 +64,10 @@ async def missing(cluster: Cluster, rights: Iterable[Right]) -> list[Right]:
     room = asyncio.Semaphore(_AT_ONCE)
 
     async def lacks(right: Right) -> bool:
-        asked = {"verb": right.verb, "group": right.group, "resource": right.resource}
-        if right.subresource:
-            asked["subresource"] = right.subresource
-        if not right.everywhere:
-            asked["namespace"] = cluster.namespace
         async with room:
-            answer = await cluster.ask(ACCESS_REVIEW, {"spec": {"resourceAttributes": asked}})
-        return not (answer.get("status") or {}).get("allowed")
+            return not await cluster.may(
+                right.verb, right.resource, right.group, right.subresource, everywhere=right.everywhere
+            )
 
     asked = list(rights)
     lacking = await asyncio.gather(*map(lacks, asked))

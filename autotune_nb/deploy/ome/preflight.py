@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotune_nb.cluster.choice import likely_executor
+from autotune_nb.cluster.choice import chosen_executor
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import (
     BASE_MODEL,
@@ -55,7 +55,7 @@ class Answer:
 async def preflight(session: ClusterSession, task: Task, engine: Engine, *, executor: str = "") -> list[Answer]:
     """Every answer, the first one the cluster's; nothing is made.
 
-    ``executor`` is the one that was picked; without it the likely one counts. Never raises for what it
+    ``executor`` is the one that was picked; without it the task's choice counts. Never raises for what it
     finds; the session is open.
     """
     answers: list[Answer] = []
@@ -73,7 +73,7 @@ async def _answers(session: ClusterSession, task: Task, engine: Engine, executor
             False, f"the cluster is not reached: {error}", "see the kubeconfig, its context and its credentials"
         )
         return
-    executor = executor or await likely_executor(task, cluster)
+    executor = executor or await chosen_executor(task, cluster)
     where = "from inside" if cluster.inside else "from outside"
     yield Answer(True, f"cluster {cluster.server} reached {where}, Kubernetes {version}")
     for check in (

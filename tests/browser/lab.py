@@ -304,11 +304,24 @@ class Notebook:
         self.page.close()
         self._page = None
 
-    def reload(self, *, save: bool = True) -> None:
+    def reload(self, shown: Callable[[], Any], what: str, *, save: bool = True) -> None:
+        """Loads the page again, until it shows what it should.
+
+        JupyterLab asks the kernel for all widgets' states at once and gives up after 4 s: on a busy machine Plotly's
+        5 MB come later, and nothing is shown. A person loads the page once more, and so does this, twice at most.
+        """
         if save:
             self.save()
-        self.page.reload()
-        self._ready()
+        for left in (2, 1, 0):
+            self.page.reload()
+            self._ready()
+            try:
+                self.until(shown, what, timeout_s=PATIENCE_S / 2)
+                return
+            except AssertionError:
+                if not left:
+                    raise
+                self.errors[:] = [error for error in self.errors if "widget model not found" not in error]
 
     def close(self) -> None:
         """Closes the page and ends the kernel."""

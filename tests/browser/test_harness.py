@@ -78,9 +78,8 @@ def test_a_chart_draws_its_points_and_a_threads_update_and_is_there_after_a_relo
     notebook.until(lambda: plot_points(notebook.page)[0]["y"] == [1, 5, 9, 13], "the thread's update")
     notebook.until(lambda: red_pixels(chart.screenshot()) > 1.5 * few, "twice the points in the picture")
 
-    notebook.reload()
     # Plotly shows what the figure was when it was displayed, until the next update.
-    notebook.until(lambda: chart.count() and plot_points(notebook.page)[0]["y"], "the chart again")
+    notebook.reload(lambda: chart.count() and plot_points(notebook.page)[0]["y"], "the chart again")
     notebook.execute("show([1, 2], [3, 4])")
     notebook.until(lambda: plot_points(notebook.page)[0]["y"] == [3, 4], "an update of the chart after the reload")
     assert notebook.errors == []

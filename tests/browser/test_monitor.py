@@ -74,8 +74,7 @@ def test_points_appear_through_a_blocking_cell_a_reload_a_stop_and_a_restart(
 
     # The page loaded anew in the middle: the same picture, and it goes on.
     before = measured(notebook)
-    notebook.reload()
-    notebook.until(lambda: measured(notebook) >= before, "the points after a reload")
+    notebook.reload(lambda: measured(notebook) >= before, "the points after a reload")
     before = measured(notebook)
     notebook.until(lambda: measured(notebook) > before, "a level after the reload")
     notebook.until(lambda: re.search(r"benchmarking level \d of 2", told(notebook, "running")), "the phase of a trial")

@@ -169,7 +169,8 @@ def _space_line(space: SearchSpace, allowed: Count) -> str:
 def _time_line(task: Task, trials: int | None, minutes: float | None, capped: bool) -> str:
     levels = len(task.workload.levels)
     many = "trials without end" if trials is None else f"{trials:,} trial{'s' * (trials != 1)}"
-    each = f"{levels} level{'s' * (levels != 1)} × {task.workload.seconds_per_level:,} s"  # noqa: RUF001
+    ends = f"{task.workload.seconds_per_level:,} s or {task.workload.requests_per_level:,} requests"
+    each = f"{levels} level{'s' * (levels != 1)} × {ends}"  # noqa: RUF001
     beside = f", {task.deploy.parallel} at a time" if task.deploy.parallel > 1 else ""
     if minutes is None:
         return f"{many} of {each}{beside}: give the budget trials or minutes"

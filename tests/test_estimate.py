@@ -88,7 +88,9 @@ def test_the_quickstart_in_words() -> None:
     task = Task.load("quickstart")
     told = estimate(task, space_for(task, engine_for(task)))
     assert (told.grid_size, told.allowed, told.trials) == (864, Count(576), 10)
-    assert str(told) == ("864 grid points, the rules leave 576\n10 trials of 2 levels \u00d7 6 s: at most about 4 min")
+    assert str(told) == (
+        "864 grid points, the rules leave 576\n10 trials of 2 levels \u00d7 30 s or 20 requests: at most about 12 min"
+    )
 
 
 @pytest.mark.parametrize(
@@ -96,23 +98,29 @@ def test_the_quickstart_in_words() -> None:
     [
         (
             {"parameters": {"threads": [1]}, "budget": {"trials": 1}, "workload": {"scenarios": ["D(1,1)"]}},
-            ["1 grid point", "1 trial of 1 level \u00d7 60 s: at most about 1 min"],
+            ["1 grid point", "1 trial of 1 level \u00d7 60 s or 100 requests: at most about 1 min"],
         ),
         (
             {"budget": {"trials": 9, "minutes": 0.1}},
-            ["10 grid points", "9 trials of 2 levels \u00d7 2 s: at most about 1 min, then no more begin"],
+            [
+                "10 grid points",
+                "9 trials of 2 levels \u00d7 2 s or 4 requests: at most about 1 min, then no more begin",
+            ],
         ),
         (
             {"budget": {"trials": 9}, "deploy": {"parallel": 4}},
-            ["10 grid points", "9 trials of 2 levels \u00d7 2 s, 4 at a time: at most about 1 min"],
+            ["10 grid points", "9 trials of 2 levels \u00d7 2 s or 4 requests, 4 at a time: at most about 1 min"],
         ),
         (
             {"parameters": {"x": {"type": "float", "low": 0, "high": 1, "flag": "--x"}}, "budget": {"trials": 400}},
-            ["no end of points: x has no step", "400 trials of 2 levels \u00d7 2 s: at most about 93 min"],
+            [
+                "no end of points: x has no step",
+                "400 trials of 2 levels \u00d7 2 s or 4 requests: at most about 93 min",
+            ],
         ),
         (
             {"workload": {"scenarios": ["D(1,1)"], "seconds_per_level": 3600}, "budget": {"trials": 5}},
-            ["10 grid points", "5 trials of 1 level \u00d7 3,600 s: at most about 5.0 h"],
+            ["10 grid points", "5 trials of 1 level \u00d7 3,600 s or 100 requests: at most about 5.0 h"],
         ),
     ],
 )

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from autotune_nb.opened import OpenedStudy
     from autotune_nb.run import Best, Run
     from autotune_nb.score import Score
-    from autotune_nb.session import check, tune, with_overrides
+    from autotune_nb.session import check, report, tune, with_overrides
     from autotune_nb.session import open as open  # noqa: A004
     from autotune_nb.steering import Edit
     from autotune_nb.task import Task
@@ -75,6 +75,7 @@ __all__ = [
     "UnknownNameError",
     "__version__",
     "check",
+    "report",
     "tune",
     "with_overrides",
 ]
@@ -94,6 +95,7 @@ _HOMES = {
     "TrialState": "trial",
     "check": "session",
     "open": "session",
+    "report": "session",
     "tune": "session",
     "with_overrides": "session",
 }

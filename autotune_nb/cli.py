@@ -1,4 +1,4 @@
-"""The command line: run, show, notebook, schema, demo; check, cleanup and manifests have files of their own."""
+"""The command line: run, show, notebook, schema, demo; the other commands have files of their own."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import click
 from autotune_nb._check_command import check, print_dry_run, where_options
 from autotune_nb._cleanup_command import cleanup
 from autotune_nb._manifests_command import manifests
+from autotune_nb._report_command import report
 from autotune_nb._saying import fail, notes, say, say_error, usage_errors
 from autotune_nb.errors import RunError, SetupError, TaskError
 from autotune_nb.table import value_text
@@ -280,7 +281,7 @@ def _told(trial: dict[str, Any], top: float) -> str:
     return f"{trial['state']:>16} {'':<{_BAR}}  {params}"
 
 
-for command in (check, cleanup, manifests):
+for command in (check, cleanup, manifests, report):
     cli.add_command(command)
 
 

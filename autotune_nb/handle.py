@@ -8,11 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb import events
+from autotune_nb import events, plots
+from autotune_nb.charts import Chart, ChartKind, HistoryChart, ImportanceChart
 from autotune_nb.live import RunningTrial
 from autotune_nb.parameters import Value
-from autotune_nb.plots import Chart
-from autotune_nb.report import Report
 from autotune_nb.runner import RunState
 from autotune_nb.space import Point
 from autotune_nb.steering import (
@@ -25,6 +24,7 @@ from autotune_nb.steering import (
     narrow_edit,
     pin_edit,
 )
+from autotune_nb.study_report import Report
 from autotune_nb.table import counts_text, levels_frame, trials_frame
 from autotune_nb.task import Budget, Task
 from autotune_nb.trial import Trial, best_trial
@@ -192,20 +192,53 @@ class StudyHandle(ABC):
         """The best trial so far that keeps every limit."""
         return best_trial(self.history, self.task.goal)
 
-    def report(self) -> Report:
-        """What was found so far."""
-        best = self.best
-        command = best.command if best else None
-        return Report(self.history, self.best_trial, self.task.goal, command, self.edits)
+    @property
+    def importances(self) -> dict[str, float]:
+        """The share of each parameter in what sets the best trials apart; empty before ten complete trials."""
+        # Optuna takes a second to import.
+        from autotune_nb.study.importance import importances
 
-    def chart(self) -> Chart:
-        """Latency against throughput, a curve a trial."""
-        return self.report().chart()
+        return importances(self.history, self.steering.whole, self.task.goal)
+
+    def report(self) -> Report:
+        """What was found so far: the answer, charts, trials, what was asked and what it ran on."""
+        best = self.best
+        return Report(
+            trials=self.history,
+            best=self.best_trial,
+            objective=self.task.goal,
+            command=best.command if best else None,
+            edits=self.edits,
+            task=self.task,
+            importances=self.importances,
+            name=self.path.name,
+            state=str(self.state),
+            elapsed_s=self.elapsed_s,
+            manifest=best.manifest if best else None,
+        )
+
+    def chart(self, kind: ChartKind = "latency") -> Chart:
+        """Latency against throughput, a curve a trial; the objective's ``history``; each parameter's ``importance``.
+
+        Its ``frame()`` is the data, for a plot of your own. Raises ValueError for another kind.
+        """
+        if kind == "latency":
+            return self._brief().chart()
+        if kind == "history":
+            return HistoryChart(plots.history(self.history, self.task.goal), self.task.goal.direction)
+        if kind == "importance":
+            return ImportanceChart(self.importances)
+        raise ValueError(f"there is no chart {kind!r}; there are latency, history and importance")
 
     @property
     def verdict(self) -> str:
         """The answer in a sentence or two."""
-        return self.report().verdict
+        return self._brief().verdict
+
+    def _brief(self) -> Report:
+        """The report without what takes its time."""
+        best = self.best
+        return Report(self.history, self.best_trial, self.task.goal, best.command if best else None, self.edits)
 
     def enqueue(self, params: dict[str, Value]) -> Edit:
         """Try a configuration next; it names every parameter. It counts against the budget of trials.
@@ -266,4 +299,5 @@ class StudyHandle(ABC):
         """What it shows where outputs have to last: text and script-free HTML."""
         if not any(t.state.finished for t in self.history):
             return {"text/plain": repr(self)}
-        return {"text/plain": f"{self!r}\n{self.report().text()}", "text/html": self.report().to_html()}
+        report = self._brief()
+        return {"text/plain": f"{self!r}\n{report.text()}", "text/html": report.summary_html()}

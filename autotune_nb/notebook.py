@@ -14,6 +14,7 @@ from typing import Any
 
 from autotune_nb.errors import RunError, SetupError
 from autotune_nb.progress import LEDGER_VARIABLE, Ledger
+from autotune_nb.resources import shared_folder
 
 _LOOK_S = 0.3
 
@@ -25,11 +26,13 @@ def execute(
     parameters: Mapping[str, Any],
     say: Callable[[str], None],
     html: bool = False,
+    show_code: bool = True,
 ) -> list[Path]:
     """Run a notebook with papermill into ``output``, and into an HTML file beside it where asked.
 
-    ``say`` gets every line of progress. Returns the files written. Raises RunError where a cell fails, a run in it
-    failed, or a run was left unawaited; the executed notebook is written all the same.
+    ``say`` gets every line of progress; ``show_code`` is about the HTML file. Returns the files written. Raises
+    RunError where a cell fails, a run in it failed, or a run was left unawaited; the executed notebook is written all
+    the same.
     """
     import nbformat
     import papermill
@@ -73,7 +76,7 @@ def execute(
         entries, _ = ledger.read()
     written = [output]
     if html and output.is_file():
-        written.append(_to_html(output))
+        written.append(to_html(output, show_code=show_code))
     problem = problem or _run_problem(entries)
     if problem:
         raise RunError(f"{problem} (the executed notebook is {output})")
@@ -107,12 +110,19 @@ def _kernel() -> str:
     return "autotune_nb"
 
 
-def _to_html(notebook: Path) -> Path:
+def to_html(notebook: Path, *, show_code: bool = True) -> Path:
+    """Write a notebook as a page beside it that needs no scripts and no network. Raises SetupError."""
+    import jinja2
     from nbconvert import HTMLExporter
 
-    body, _ = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True).from_filename(str(notebook))
+    exporter = HTMLExporter(
+        template_name="basic", exclude_input=not show_code, exclude_input_prompt=True, exclude_output_prompt=True
+    )
+    body, _ = exporter.from_filename(str(notebook))
+    page = (shared_folder("templates") / "page.html.j2").read_text(encoding="utf-8")
+    text = jinja2.Environment(autoescape=True).from_string(page).render(title=notebook.stem, body=body)
     target = notebook.with_suffix(".html")
-    target.write_text(body, encoding="utf-8")
+    target.write_text(text, encoding="utf-8")
     return target
 
 

@@ -1,44 +1,17 @@
-"""Charts in two steps: the data first, then the figure, for a notebook (Plotly) or for a file (SVG)."""
+"""What charts show, as data: the monitor, the report and a plot of your own are made of it."""
 
 from __future__ import annotations
 
-import base64
-import html
-import io
-import json
-import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from autotune_nb.measurement import Measurement
 from autotune_nb.score import Limit, Objective
 from autotune_nb.table import params_text
 from autotune_nb.trial import Trial, TrialState
 
-if TYPE_CHECKING:
-    import plotly.graph_objects as go
-
 Role = Literal["best", "default", "other", "infeasible"]
-#: Okabe and Ito's colours, which the colour-blind can tell apart.
-COLOURS: dict[Role, str] = {
-    "best": "#D55E00",
-    "default": "#0072B2",
-    "other": "#999999",
-    "infeasible": "#CCBB44",
-}
-_MARKERS: dict[Role, tuple[str, str]] = {
-    "best": ("star", "*"),
-    "default": ("square", "s"),
-    "other": ("circle", "o"),
-    "infeasible": ("x", "x"),
-}
-_LABELS: dict[Role, str] = {
-    "best": "best",
-    "default": "engine's default",
-    "other": "other trials",
-    "infeasible": "breaks a limit",
-}
 
 
 @dataclass(frozen=True)
@@ -60,6 +33,12 @@ class Curve:
     def broken(self) -> tuple[int, ...]:
         """The places of the levels that break a limit: none of them may win, however good it looks."""
         return tuple(i for i, kept in enumerate(self.kept) if not kept)
+
+
+def kept_points(curve: Curve) -> list[tuple[float, float]]:
+    """The (throughput, latency) points of the levels that keep every limit."""
+    points = zip(curve.output_tokens_per_s, curve.e2e_latency_mean_s, strict=True)
+    return [point for i, point in enumerate(points) if i not in curve.broken]
 
 
 def latency_throughput(trials: Sequence[Trial], best: Trial | None, limits: Sequence[Limit] = ()) -> list[Curve]:
@@ -104,6 +83,11 @@ def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
     return front
 
 
+def front_of(curves: Iterable[Curve]) -> list[tuple[float, float]]:
+    """The Pareto front of every level that keeps its limits; trials that keep none are left out."""
+    return pareto_front(p for curve in curves if curve.role != "infeasible" for p in kept_points(curve))
+
+
 @dataclass(frozen=True)
 class History:
     """The objective's value of each complete trial by number, and the best feasible one so far where it improved."""
@@ -134,91 +118,7 @@ def history(trials: Sequence[Trial], objective: Objective) -> History:
     return History(objective.figure, numbers, values, feasible, best_numbers, best_values)
 
 
-@dataclass(frozen=True)
-class Chart:
-    """A chart that shows itself: interactive in a notebook, a picture wherever scripts do not run."""
-
-    curves: tuple[Curve, ...]
-    title: str = "Further right and lower is better: latency against throughput"
-
-    def figure(self) -> go.Figure:
-        """Plotly's figure, one trace a role, however many trials there are."""
-        import plotly.graph_objects as go
-
-        figure = go.Figure()
-        for role in dict.fromkeys(curve.role for curve in self.curves):
-            x: list[float | None] = []
-            y: list[float | None] = []
-            text: list[str] = []
-            for curve in (c for c in self.curves if c.role == role):
-                x += [*curve.output_tokens_per_s, None]
-                y += [*curve.e2e_latency_mean_s, None]
-                text += [
-                    *(f"trial {curve.number}, {level}<br>{html.escape(curve.label)}" for level in curve.levels),
-                    "",
-                ]
-            figure.add_trace(
-                go.Scatter(
-                    x=x,
-                    y=y,
-                    text=text,
-                    hovertemplate="%{text}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>",
-                    mode="lines+markers",
-                    name=_LABELS[role],
-                    line={"color": COLOURS[role], "width": 3 if role == "best" else 1},
-                    marker={"symbol": _MARKERS[role][0], "size": 11 if role == "best" else 7},
-                )
-            )
-        figure.update_layout(
-            title=self.title,
-            xaxis_title="output tokens a second (all requests)",
-            yaxis_title="mean end-to-end latency, s",
-            template="plotly_white",
-            height=420,
-        )
-        return figure
-
-    def svg(self) -> str:
-        """The chart as SVG, drawn without a browser."""
-        import matplotlib as mpl
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
-
-        figure = Figure(figsize=(8, 4.2), layout="constrained")
-        FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        for role in dict.fromkeys(curve.role for curve in self.curves):
-            # One path a role, its curves kept apart by gaps: a third less than a path a curve.
-            curves = [c for c in self.curves if c.role == role]
-            axes.plot(
-                [x for c in curves for x in (*c.output_tokens_per_s, math.nan)],
-                [y for c in curves for y in (*c.e2e_latency_mean_s, math.nan)],
-                color=COLOURS[role],
-                marker=_MARKERS[role][1],
-                linewidth=2.5 if role == "best" else 1,
-                markersize=10 if role == "best" else 6,
-                label=_LABELS[role],
-            )
-        axes.set_xlabel("output tokens a second (all requests)")
-        axes.set_ylabel("mean end-to-end latency, s")
-        axes.set_title(self.title)
-        axes.grid(alpha=0.3)
-        if self.curves:
-            axes.legend()
-        out = io.StringIO()
-        with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "autotune_nb"}):
-            # Letters as text instead of outlines: a tenth of the size.
-            figure.savefig(out, format="svg", metadata={"Date": None})
-        return out.getvalue()
-
-    def image_html(self) -> str:
-        """The SVG as an ``<img>`` that needs no script and no network."""
-        data = base64.b64encode(self.svg().encode()).decode()
-        return f'<img alt="{html.escape(self.title)}" style="max-width:100%" src="data:image/svg+xml;base64,{data}">'
-
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return {
-            "application/vnd.plotly.v1+json": json.loads(self.figure().to_json()),
-            "text/html": self.image_html(),
-            "text/plain": f"<Chart of {len(self.curves)} trials>",
-        }
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names that leave a chart room for its bars, where they are still different ones."""
+    short = [name if len(name) <= 24 else f"{name[:12]}…{name[-11:]}" for name in names]
+    return short if len(set(short)) == len(names) else list(names)

@@ -17,6 +17,7 @@ from autotune_nb.task import Task
 
 if TYPE_CHECKING:
     from autotune_nb.checks import Checks
+    from autotune_nb.study_report import Report
 
 
 class Overrides(TypedDict, total=False):
@@ -114,6 +115,14 @@ def open(study: str | Path, *, storage: str | None = None) -> Run | OpenedStudy:
     Raises StudyNotFoundError where there is none, StudyError where it cannot be read.
     """
     return live_run(StudyFolder(study).path) or OpenedStudy(study, storage=storage, view=_view, begin=go_on)
+
+
+def report(study: str | Path, *, storage: str | None = None) -> Report:
+    """What a study found, to show and to hand on; of one that is being worked on, what it found so far.
+
+    Raises what ``open`` raises.
+    """
+    return open(study, storage=storage).report()
 
 
 def go_on(study: StudyHandle) -> Run:

@@ -27,6 +27,7 @@ ROOMS: tuple[set[str], ...] = (
         "prototype",
         "task_errors",
         "task_file",
+        "task_code",
         "trial",
         "events",
         "restriction",
@@ -36,10 +37,10 @@ ROOMS: tuple[set[str], ...] = (
     {"engines", "cluster"},
     {"deploy", "bench", "study"},
     {"runner", "assembly"},
-    {"table", "plots", "report", "progress", "estimate", "live"},
+    {"table", "plots", "charts", "comparison", "study_report", "progress", "estimate", "live"},
     {"handle", "run", "opened"},
     {"widgets", "session", "checks", "notebook"},
-    {"cli", "_cleanup_command", "_manifests_command", "_check_command", "_saying"},
+    {"cli", "_cleanup_command", "_manifests_command", "_check_command", "_report_command", "_saying"},
 )
 HEIGHT = {name: height for height, room in enumerate(ROOMS) for name in room}
 APART = {"deploy", "bench", "study"}
@@ -49,15 +50,15 @@ OUTSIDE = {
     "genai_bench": {"bench/_warm.py", "bench/_in_pod.py"},
     "gevent": set(),
     "kubernetes": {"cluster"},
-    "IPython": {"widgets", "notebook.py"},
+    "IPython": {"widgets", "notebook.py", "study_report.py"},
     "ipykernel": {"widgets", "notebook.py"},
     "ipywidgets": {"widgets"},
     "jupyter_client": {"widgets", "notebook.py"},
     "nbconvert": {"notebook.py"},
     "nbformat": {"notebook.py"},
     "papermill": {"notebook.py"},
-    "plotly": {"plots.py", "widgets/_chart.py", "widgets/_figure.py"},
-    "matplotlib": {"plots.py"},
+    "plotly": {"charts.py", "widgets/_chart.py", "widgets/_figure.py"},
+    "matplotlib": {"charts.py"},
     "xllamacpp": {"engines/llama_server.py"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -1,18 +1,15 @@
-"""Charts: the data first, then the figures made of it."""
+"""What charts show, as data."""
 
 from __future__ import annotations
 
-import base64
 import itertools
-import xml.etree.ElementTree as ET
 from typing import Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune_nb.measurement import Level, Measurement
-from autotune_nb.plots import COLOURS, Chart, history, latency_throughput, pareto_front
+from autotune_nb.plots import front_of, history, latency_throughput, pareto_front
 from autotune_nb.score import Limit, Objective, Score
 from autotune_nb.trial import Trial, TrialState
 
@@ -61,46 +58,9 @@ def test_invalid_levels_and_levels_without_the_figures_are_left_out() -> None:
     assert latency_throughput([mixed, trial(6, a=2)], None) == []
 
 
-def test_the_figure_has_one_trace_a_role_and_units_on_its_axes() -> None:
-    pytest.importorskip("plotly")
-    others = [trial(n, (n, 1.0), threads=n) for n in range(4, 30)]
-    figure = Chart(tuple(latency_throughput([DEFAULT, BEST, OTHER, BROKEN, *others], BEST))).figure()
-    assert [trace.name for trace in figure.data] == ["breaks a limit", "other trials", "engine's default", "best"]
-    assert figure.data[-1].x == (30, 50, None)
-    assert figure.data[-1].line.color == COLOURS["best"]
-    assert "tokens a second" in figure.layout.xaxis.title.text
-    assert figure.layout.yaxis.title.text.endswith(", s")
-
-
-def test_the_figures_texts_are_escaped() -> None:
-    pytest.importorskip("plotly")
-    text = Chart(tuple(latency_throughput([BEST], BEST))).figure().data[0].text[0]
-    assert "&lt;b&gt;&amp;x&lt;/b&gt;" in text
-    assert "<b>" not in text
-
-
-def test_the_svg_is_drawn_with_units_on_its_axes_and_every_role_named() -> None:
-    svg = Chart(tuple(latency_throughput([DEFAULT, BEST, OTHER, BROKEN], BEST))).svg()
-    assert ET.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
-    for text in ("output tokens a second", "mean end-to-end latency, s", "best", "breaks a limit", "other trials"):
-        assert f">{text}" in svg
-    assert all(colour.lower() in svg.lower() for colour in COLOURS.values())
-
-
-def test_a_chart_without_trials_still_draws() -> None:
-    pytest.importorskip("plotly")
-    bundle = Chart(())._repr_mimebundle_()
-    assert bundle["text/plain"] == "<Chart of 0 trials>"
-    assert bundle["text/html"].startswith("<img ")
-
-
-def test_the_image_is_escaped_and_needs_neither_script_nor_network() -> None:
-    chart = Chart(tuple(latency_throughput([BEST], BEST)), title='<script>"x"</script>')
-    html = chart.image_html()
-    assert 'alt="&lt;script&gt;&quot;x&quot;&lt;/script&gt;"' in html
-    assert "<script" not in html
-    data = html.split("base64,")[1].split('"')[0]
-    assert ET.fromstring(base64.b64decode(data)).tag.endswith("svg")
+def test_a_level_that_breaks_a_limit_and_a_trial_that_keeps_none_are_not_on_the_front() -> None:
+    curves = latency_throughput([BEST, OTHER, BROKEN], BEST, [Limit.parse("e2e_latency_mean_s <= 0.5")])
+    assert front_of(curves) == [(30, 0.4)]
 
 
 # The front and the course

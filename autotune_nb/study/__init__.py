@@ -4,12 +4,18 @@ from typing import TYPE_CHECKING, Any
 
 from autotune_nb.study._record import trial_from_results
 from autotune_nb.study.fingerprint import machine_fingerprint
-from autotune_nb.study.folder import StudyFolder
+from autotune_nb.study.folder import STORAGE_VARIABLE, StudyFolder
 
 if TYPE_CHECKING:
     from autotune_nb.study.study import Study
 
-__all__ = ["Study", "StudyFolder", "machine_fingerprint", "trial_from_results"]
+__all__ = [
+    "STORAGE_VARIABLE",
+    "Study",
+    "StudyFolder",
+    "machine_fingerprint",
+    "trial_from_results",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -33,6 +33,8 @@ _MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy")
 _PASSWORD = re.compile(r"(://[^:/@]*):.*@")
 _PASSWORD_OPTION = re.compile(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 _REDACTED = "***"
+#: The environment variable that gives a storage's URL with its password, which no file and no notebook keeps.
+STORAGE_VARIABLE = "AUTOTUNE_NB_STORAGE"
 _LOCK_S = 0.3
 
 
@@ -158,8 +160,14 @@ class StudyFolder:
         if given is not None:
             return absolute(given)
         kept: str | None = about["storage"]
+        if kept is not None and _REDACTED in kept and (told := os.environ.get(STORAGE_VARIABLE)):
+            # Only that very storage: the variable may be meant for another study.
+            kept = told if redact(told) == kept else kept
         if kept is not None and _REDACTED in kept:
-            raise StudyError(f"the study is kept in {kept}; its password is not written down: give --storage again")
+            raise StudyError(
+                f"the study is kept in {kept}; its password is not written down: give --storage again, or set "
+                f"{STORAGE_VARIABLE}"
+            )
         return kept
 
     def keep_task(self, task: Task) -> None:

@@ -18,7 +18,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from autotune_nb.plots import COLOURS, Curve, History, pareto_front
+from autotune_nb.charts import COLOURS
+from autotune_nb.plots import Curve, History, kept_points, pareto_front, short_names
 from autotune_nb.table import value_text
 from autotune_nb.widgets._figure import figure_widget
 from autotune_nb.widgets._panels import escaped
@@ -210,7 +211,7 @@ def _arrays(data: ChartData) -> dict[str, dict[str, Any]]:
     ended = [c for c in data.curves if c.number not in data.running]
     latest = sorted((c for c in ended if c.role in ("other", "infeasible")), key=lambda c: c.number)
     earlier, rest = latest[:-_TOLD], latest[-_TOLD:]
-    front = pareto_front(p for c in data.curves for p in _kept_points(c))
+    front = pareto_front(p for c in data.curves for p in kept_points(c))
     h = data.history
     kept = np.asarray(h.feasible, dtype=bool)
     numbers, values = _f32(h.numbers), _f32(h.values)
@@ -227,13 +228,8 @@ def _arrays(data: ChartData) -> dict[str, dict[str, Any]]:
         "value": {"x": numbers[kept], "y": values[kept], "customdata": numbers[kept]},
         "broken": {"x": numbers[~kept], "y": values[~kept], "customdata": numbers[~kept]},
         "sofar": {"x": _f32(h.best_numbers), "y": _f32(h.best_values)},
-        "share": {"x": [round(share, 4) for _, share in shares], "y": _short([name for name, _ in shares])},
+        "share": {"x": [round(share, 4) for _, share in shares], "y": short_names([name for name, _ in shares])},
     }
-
-
-def _kept_points(curve: Curve) -> list[tuple[float, float]]:
-    points = zip(curve.output_tokens_per_s, curve.e2e_latency_mean_s, strict=True)
-    return [point for i, point in enumerate(points) if i not in curve.broken]
 
 
 def _broken_points(told: Iterable[Curve], every: Iterable[Curve]) -> list[Curve]:
@@ -267,12 +263,6 @@ def _lines(curves: Iterable[Curve], *, told: bool = True) -> dict[str, Any]:
             text += [*(f"trial {c.number}, {html.escape(level)}<br>{label}" for level in c.levels), ""]
     arrays: dict[str, Any] = {"x": _f32(x), "y": _f32(y), "customdata": _f32(numbers)}
     return {**arrays, "text": text} if told else arrays
-
-
-def _short(names: list[str]) -> list[str]:
-    """Names that leave room for the bars, where they are still different ones."""
-    short = [name if len(name) <= 24 else f"{name[:12]}…{name[-11:]}" for name in names]
-    return short if len(set(short)) == len(names) else names
 
 
 def _tip(label: str) -> str:

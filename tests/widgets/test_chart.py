@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 import pytest
 from plotly import missing_anywidget
 
-from autotune_nb.plots import history, latency_throughput
+from autotune_nb.plots import history, latency_throughput, short_names
 from autotune_nb.score import Limit
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState, best_trial
@@ -181,7 +181,7 @@ def test_so_many_bars_as_have_room_and_names_that_stay_apart(chart: LiveChart, t
     bars = chart._by_name["share"]
     assert list(bars.x) == [round(n / 1000, 4) for n in range(28, 40)]
     assert len(set(bars.y)) == 12
-    assert _chart._short(["b" * 30, "threads"]) == ["bbbbbbbbbbbb…bbbbbbbbbbb", "threads"]
+    assert short_names(["b" * 30, "threads"]) == ["bbbbbbbbbbbb…bbbbbbbbbbb", "threads"]
 
 
 def test_there_is_one_for_the_session(monkeypatch: pytest.MonkeyPatch) -> None:

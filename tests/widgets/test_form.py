@@ -71,7 +71,7 @@ def test_any_task_comes_back_unchanged_untouched_and_with_every_field_touched(ta
 @given(task=tasks())
 @settings(max_examples=25)
 def test_the_code_makes_the_same_task(task: Task) -> None:
-    from autotune_nb.widgets._code import code_of
+    from autotune_nb.task_code import code_of
 
     names: dict[str, Any] = {}
     exec(code_of(task), names)
@@ -191,12 +191,12 @@ def test_the_size_and_the_time_follow_what_is_typed() -> None:
     assert form._settled(20)
     told = find(form, "at-form-estimate")[0]
     assert "864 grid points, the rules leave 576" in told.value
-    assert "at most about 4 min" in told.value
+    assert "at most about 12 min" in told.value
     field(form, "parameters-threads-values").value = "1"
     field(form, "budget-trials").value = "20"
     assert form._settled(20)
     assert "432 grid points, the rules leave 288" in told.value
-    assert "at most about 7 min" in told.value
+    assert "at most about 23 min" in told.value
     assert "ready to start" in told.value
 
 

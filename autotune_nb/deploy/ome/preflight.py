@@ -36,7 +36,6 @@ from autotune_nb.task import Task
 
 _LOOK_AT_POINTS = 5000
 _MAX_LABEL = 63
-_NAME = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?")
 
 
 @dataclass(frozen=True)

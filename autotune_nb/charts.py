@@ -1,0 +1,395 @@
+"""Charts that show themselves: interactive in a notebook (Plotly), a picture (SVG) wherever scripts do not run.
+
+Each is made of data from ``plots``, which it hands on as a table for a plot of your own.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import json
+import math
+import re
+import warnings
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from autotune_nb.plots import Curve, History, Role, front_of, kept_points, short_names
+from autotune_nb.table import value_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+    from matplotlib.axes import Axes
+
+ChartKind = Literal["latency", "history", "importance"]
+#: Okabe and Ito's colours, which the colour-blind can tell apart; in print the marks and the widths do.
+COLOURS: dict[Role, str] = {
+    "best": "#D55E00",
+    "default": "#0072B2",
+    "other": "#999999",
+    "infeasible": "#CCBB44",
+}
+_FRONT, _SHARE = "#009E73", "#0072B2"
+_MARKERS: dict[Role, tuple[str, str]] = {
+    "best": ("star", "*"),
+    "default": ("square", "s"),
+    "other": ("circle", "o"),
+    "infeasible": ("x", "x"),
+}
+_LABELS: dict[Role, str] = {
+    "best": "best",
+    "default": "engine's default",
+    "other": "other trials",
+    "infeasible": "breaks a limit",
+}
+#: So many curves are drawn, and so many of them tell their parameters; more could not be told apart.
+_MAX_CURVES, _MAX_TOLD = 300, 60
+_MAX_POINTS = 600
+_MAX_BARS = 12
+
+
+@dataclass(frozen=True)
+class Chart(ABC):
+    """A chart; a notebook shows it as it is, ``figure()`` is Plotly's, ``svg()`` a picture, ``frame()`` its data."""
+
+    wide: ClassVar[float] = 8.0
+    high: ClassVar[float] = 4.2
+
+    @property
+    @abstractmethod
+    def title(self) -> str:
+        """What one should see."""
+
+    @abstractmethod
+    def frame(self) -> pd.DataFrame:
+        """What it shows, tidy: one row a mark."""
+
+    @abstractmethod
+    def figure(self) -> go.Figure:
+        """Plotly's figure."""
+
+    @abstractmethod
+    def _draw(self, axes: Axes) -> None: ...
+
+    def svg(self) -> str:
+        """The chart as SVG, drawn without a browser."""
+        import matplotlib as mpl
+        from matplotlib.backends.backend_svg import FigureCanvasSVG
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(self.wide, self.high), layout="constrained")
+        FigureCanvasSVG(figure)
+        axes = figure.add_subplot()
+        self._draw(axes)
+        axes.set_title(self.title, loc="left", fontsize=11, parse_math=False)
+        axes.grid(alpha=0.3)
+        out = io.StringIO()
+        with warnings.catch_warnings(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "autotune_nb"}):
+            # The reader's own fonts draw the letters that matplotlib's lack.
+            warnings.filterwarnings("ignore", message="Glyph .* missing from")
+            # Letters as text instead of outlines: a tenth of the size.
+            figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+        return _smaller(out.getvalue())
+
+    def image_html(self) -> str:
+        """The SVG as an ``<img>`` that needs no script and no network."""
+        data = base64.b64encode(self.svg().encode()).decode()
+        alt = html.escape(self.title)
+        return f'<img alt="{alt}" style="max-width:100%" src="data:image/svg+xml;base64,{data}">'
+
+    def _figure(self, *traces: Any, x: str, y: str) -> go.Figure:
+        import plotly.graph_objects as go
+
+        figure = go.Figure(list(traces))
+        figure.update_layout(
+            title={"text": html.escape(self.title, quote=False), "font": {"size": 16}},
+            xaxis_title=x,
+            yaxis_title=y,
+            template="none",
+            height=420,
+            hovermode="closest",
+        )
+        # Its own few lines instead of Plotly's template, which is seven kilobytes in every saved chart.
+        figure.update_xaxes(gridcolor="#e5e5e5", zerolinecolor="#cccccc", automargin=True)
+        figure.update_yaxes(gridcolor="#e5e5e5", zerolinecolor="#cccccc", automargin=True)
+        return figure
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return {
+            "application/vnd.plotly.v1+json": json.loads(self.figure().to_json()),
+            "text/html": self.image_html(),
+            "text/plain": f"<{type(self).__name__}: {self.title}>",
+        }
+
+
+@dataclass(frozen=True)
+class LatencyChart(Chart):
+    """Latency against throughput: a curve a trial through its load levels, and the Pareto front of all."""
+
+    curves: tuple[Curve, ...]
+    _X: ClassVar[str] = "output tokens a second (all requests)"
+    _Y: ClassVar[str] = "mean end-to-end latency, s"
+
+    @property
+    def title(self) -> str:
+        left_out = len(self.curves) - len(self._drawn)
+        note = f" ({len(self._drawn)} of {len(self.curves)} trials)" if left_out else ""
+        best = next((c for c in self.curves if c.role == "best"), None)
+        told = f", trial {best.number} is the best" if best else ""
+        return f"Further right and lower is better{told}{note}"
+
+    @property
+    def front(self) -> list[tuple[float, float]]:
+        """The (throughput, latency) points that no other beats in both."""
+        return front_of(self.curves)
+
+    @property
+    def _drawn(self) -> Sequence[Curve]:
+        """Those that matter where there are too many: best, default, on the front, then by throughput."""
+        if len(self.curves) <= _MAX_CURVES:
+            return self.curves
+        front = set(self.front)
+        ranked = sorted(self.curves, key=lambda c: _rank(c, front))
+        chosen = {c.number for c in ranked[:_MAX_CURVES]}
+        return [c for c in self.curves if c.number in chosen]
+
+    def frame(self) -> pd.DataFrame:
+        """One row a level: trial, role, level, output_tokens_per_s, e2e_latency_mean_s, whether it keeps every limit
+        and whether it is on the Pareto front."""
+        import pandas as pd
+
+        front = set(self.front)
+        rows = [
+            (c.number, c.role, level, x, y, i not in c.broken, c.role != "infeasible" and (x, y) in front)
+            for c in self.curves
+            for i, (level, x, y) in enumerate(zip(c.levels, c.output_tokens_per_s, c.e2e_latency_mean_s, strict=True))
+        ]
+        names = ["number", "role", "level", "output_tokens_per_s", "e2e_latency_mean_s", "kept", "on_front"]
+        return pd.DataFrame(rows, columns=names)
+
+    def figure(self) -> go.Figure:
+        """Plotly's figure, one trace a role, however many trials there are."""
+        import plotly.graph_objects as go
+
+        front = self.front
+        ranked = sorted(self._drawn, key=lambda c: _rank(c, set(front)))
+        told = {c.number for c in ranked[:_MAX_TOLD]}
+        traces = []
+        for role, curves in self._by_role():
+            x, y = _joined(curves)
+            text: list[str] = []
+            for curve in curves:
+                label = f"<br>{html.escape(curve.label)}" if curve.number in told else ""
+                text += [*(f"trial {curve.number}, {html.escape(level)}{label}" for level in curve.levels), ""]
+            traces.append(
+                go.Scatter(
+                    x=[None if math.isnan(v) else v for v in x],
+                    y=[None if math.isnan(v) else v for v in y],
+                    text=text,
+                    hovertemplate="%{text}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>",
+                    mode="lines+markers",
+                    name=_LABELS[role],
+                    line={"color": COLOURS[role], "width": 3 if role == "best" else 1},
+                    marker={"symbol": _MARKERS[role][0], "size": 11 if role == "best" else 7},
+                )
+            )
+        if len(front) > 1:
+            line = {"color": _FRONT, "width": 2, "dash": "dot"}
+            xs, ys = [x for x, _ in front], [y for _, y in front]
+            traces.append(go.Scatter(x=xs, y=ys, mode="lines", name="Pareto front", line=line, hoverinfo="skip"))
+        return self._figure(*traces, x=self._X, y=self._Y)
+
+    def _draw(self, axes: Axes) -> None:
+        for role, curves in self._by_role():
+            # One path a role, its curves kept apart by gaps: a third less than a path a curve.
+            x, y = _joined(curves)
+            axes.plot(
+                x,
+                y,
+                color=COLOURS[role],
+                marker=_MARKERS[role][1],
+                linewidth=2.5 if role == "best" else 1,
+                markersize=10 if role == "best" else 6,
+                label=_LABELS[role],
+            )
+        front = self.front
+        if len(front) > 1:
+            axes.plot(*zip(*front, strict=True), color=_FRONT, linestyle=":", linewidth=2, label="Pareto front")
+        axes.set_xlabel(self._X)
+        axes.set_ylabel(self._Y)
+        if self.curves:
+            axes.legend()
+
+    def _by_role(self) -> list[tuple[Role, list[Curve]]]:
+        drawn = self._drawn
+        return [(role, [c for c in drawn if c.role == role]) for role in dict.fromkeys(c.role for c in drawn)]
+
+
+@dataclass(frozen=True)
+class HistoryChart(Chart):
+    """The objective's value trial by trial, and the best so far."""
+
+    history: History
+    direction: str = "maximize"
+    high: ClassVar[float] = 3.2
+
+    @property
+    def title(self) -> str:
+        h = self.history
+        better = "higher" if self.direction == "maximize" else "lower"
+        if not h.best_numbers:
+            return f"No trial keeps every limit ({better} is better)" if h.numbers else "No trial completed"
+        found = next(n for n, v in zip(h.best_numbers, h.best_values, strict=True) if v == h.best_values[-1])
+        value = value_text(h.best_values[-1], h.figure)
+        return f"Best so far: {value}, found at trial {found} of {h.numbers[-1]} ({better} is better)"
+
+    def frame(self) -> pd.DataFrame:
+        """One row a complete trial: number, the objective's figure, whether it keeps every limit, the best so far."""
+        import pandas as pd
+
+        h = self.history
+        best, values = dict(zip(h.best_numbers, h.best_values, strict=True)), []
+        now: float | None = None
+        for number in h.numbers:
+            now = best.get(number, now)
+            values.append(now)
+        rows = zip(h.numbers, h.values, h.feasible, values, strict=True)
+        return pd.DataFrame(rows, columns=["number", h.figure, "feasible", "best_so_far"])
+
+    def figure(self) -> go.Figure:
+        import plotly.graph_objects as go
+
+        h, traces = self.history, []
+        for kept, name, role in self._KINDS:
+            x, y = self._points(kept)
+            if x:
+                marker = {"symbol": _MARKERS[role][0], "size": 7, "color": COLOURS[role]}
+                traces.append(go.Scatter(x=x, y=y, mode="markers", name=name, marker=marker))
+        line = {"color": COLOURS["best"], "width": 3, "shape": "hv"}
+        best = {"x": list(h.best_numbers), "y": list(h.best_values)}
+        traces.append(go.Scatter(**best, mode="lines", name="best so far", line=line))
+        return self._figure(*traces, x="trial", y=axis_label(h.figure))
+
+    def _draw(self, axes: Axes) -> None:
+        from matplotlib.ticker import MaxNLocator
+
+        h = self.history
+        for kept, name, role in self._KINDS:
+            x, y = self._points(kept)
+            if x:
+                axes.plot(x, y, linestyle="", marker=_MARKERS[role][1], color=COLOURS[role], label=name)
+        axes.step(
+            h.best_numbers, h.best_values, where="post", color=COLOURS["best"], linewidth=2.5, label="best so far"
+        )
+        axes.set_xlabel("trial")
+        axes.set_ylabel(axis_label(h.figure))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.legend()
+
+    _KINDS: ClassVar[tuple[tuple[bool, str, Role], ...]] = (
+        (True, "a trial", "other"),
+        (False, "breaks a limit", "infeasible"),
+    )
+
+    def _points(self, kept: bool) -> tuple[list[int], list[float]]:
+        """The trials that keep every limit or those that do not; of thousands an even share."""
+        h = self.history
+        points = [(n, v) for n, v, ok in zip(h.numbers, h.values, h.feasible, strict=True) if ok is kept]
+        points = points[:: math.ceil(len(points) / _MAX_POINTS) or 1]
+        return [n for n, _ in points], [float(f"{v:.7g}") for _, v in points]
+
+
+@dataclass(frozen=True)
+class ImportanceChart(Chart):
+    """The share of each parameter in what sets the best trials apart."""
+
+    importances: Mapping[str, float] = field(default_factory=dict)
+    high: ClassVar[float] = 2.8
+
+    @property
+    def title(self) -> str:
+        if not self.importances:
+            return "What matters most is told from ten complete trials on"
+        name, share = max(self.importances.items(), key=lambda item: item[1])
+        return f"{short_names([name])[0]} matters most: {share:.0%} of what sets the best trials apart"
+
+    def frame(self) -> pd.DataFrame:
+        """One row a parameter, the most important first: parameter, share (of 1)."""
+        import pandas as pd
+
+        return pd.DataFrame(self._ranked(None), columns=["parameter", "share"])
+
+    def _ranked(self, most: int | None) -> list[tuple[str, float]]:
+        return sorted(self.importances.items(), key=lambda item: -item[1])[:most]
+
+    def figure(self) -> go.Figure:
+        import plotly.graph_objects as go
+
+        rows = self._ranked(_MAX_BARS)[::-1]
+        bars = {
+            "x": [round(share, 4) for _, share in rows],
+            "y": [html.escape(name) for name in short_names([name for name, _ in rows])],
+        }
+        hover = "%{y}: %{x:.0%}<extra></extra>"
+        bar = go.Bar(**bars, orientation="h", marker={"color": _SHARE}, hovertemplate=hover)
+        figure = self._figure(bar, x="share of the importance (PED-ANOVA)", y="")
+        return figure.update_xaxes(tickformat=".0%").update_yaxes(type="category")
+
+    def _draw(self, axes: Axes) -> None:
+        rows = self._ranked(_MAX_BARS)[::-1]
+        bars = axes.barh(range(len(rows)), [share for _, share in rows], color=_SHARE)
+        axes.bar_label(bars, [f"{share:.0%}" for _, share in rows], padding=3)
+        axes.set_yticks(range(len(rows)), short_names([name for name, _ in rows]))
+        for label in axes.get_yticklabels():
+            label.set_parse_math(False)
+        axes.set_xlabel("share of the importance (PED-ANOVA)")
+        axes.set_xlim(0, 1.05)
+
+
+#: A group of marks, each with its style.
+_MARKS = re.compile(r'(<g[^>]*)>\n((?:<use [^>]*? style="([^"]*)"/>\n)+)</g>')
+
+
+def _styled_once(found: re.Match[str]) -> str:
+    group, marks, style = found.groups()
+    plain = marks.replace(f' style="{style}"', "")
+    return found[0] if "style=" in plain else f'{group} style="{style}">\n{plain}</g>'
+
+
+def _smaller(svg: str) -> str:
+    """The same picture in a third of the bytes: places to a tenth of a point, and nothing said twice."""
+    svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"\s*\n\s*", "\n", svg)
+    # Any sans-serif font draws it, not a list of them beside every word.
+    svg = re.sub(r"font-family: [^;\"]*", "font-family: sans-serif", svg)
+    svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
+    svg = _MARKS.sub(_styled_once, svg)
+    return re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), svg)
+
+
+def axis_label(figure: str) -> str:
+    """A figure's name with its unit in words."""
+    if "tokens_per_s" in figure:
+        return f"{figure}, tokens a second"
+    if figure == "requests_per_s":
+        return f"{figure}, requests a second"
+    return f"{figure}, s" if figure.endswith("_s") else figure
+
+
+def _rank(curve: Curve, front: set[tuple[float, float]]) -> tuple[bool, ...] | tuple[Any, ...]:
+    on_front = curve.role != "infeasible" and not front.isdisjoint(kept_points(curve))
+    return (curve.role not in ("best", "default"), not on_front, -max(curve.output_tokens_per_s))
+
+
+def _joined(curves: Iterable[Curve]) -> tuple[list[float], list[float]]:
+    """The curves one after the other, kept apart by NaN, to seven digits."""
+    x: list[float] = []
+    y: list[float] = []
+    for curve in curves:
+        x += [*(float(f"{v:.7g}") for v in curve.output_tokens_per_s), math.nan]
+        y += [*(float(f"{v:.7g}") for v in curve.e2e_latency_mean_s), math.nan]
+    return x, y

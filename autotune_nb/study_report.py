@@ -1,0 +1,208 @@
+"""What a study found, as something a notebook shows and a file keeps."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from autotune_nb.charts import Chart, HistoryChart, ImportanceChart, LatencyChart
+from autotune_nb.comparison import compare
+from autotune_nb.errors import Failure
+from autotune_nb.plots import history, latency_throughput
+from autotune_nb.resources import shared_folder
+from autotune_nb.score import Objective
+from autotune_nb.steering import Edit
+from autotune_nb.table import counts_text, trials_frame, verdict
+from autotune_nb.task import Task
+from autotune_nb.trial import Trial
+
+#: Of more trials the best are shown; all of them are in the study's export.
+_MAX_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Report:
+    """The answer first, then the command line, charts, trials, what was asked and what it ran on.
+
+    A notebook shows it in parts, with interactive charts; ``to_html()`` is all of it as script-free HTML, ``text()`` is
+    for a terminal. ``task`` None leaves out what was asked and how to do it again.
+    """
+
+    trials: tuple[Trial, ...]
+    best: Trial | None
+    objective: Objective
+    command: str | None
+    edits: tuple[Edit, ...] = ()
+    task: Task | None = None
+    importances: Mapping[str, float] = field(default_factory=dict)
+    name: str = ""
+    state: str = ""
+    elapsed_s: float = 0.0
+    manifest: str | None = field(default=None, repr=False)
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a sentence or two."""
+        return verdict(self.trials, self.best, self.objective)
+
+    def chart(self) -> LatencyChart:
+        """Latency against throughput, a curve a trial, and the Pareto front."""
+        return LatencyChart(tuple(latency_throughput(self.trials, self.best, self.objective.limits)))
+
+    def charts(self) -> tuple[Chart, ...]:
+        """Every chart that there is something to show in: curves, the objective's history, importances."""
+        if not any(trial.measurements for trial in self.trials):
+            return ()
+        course = HistoryChart(history(self.trials, self.objective), self.objective.direction)
+        shares = (ImportanceChart(self.importances),) if self.importances else ()
+        return (self.chart(), *((course,) if course.history.numbers else ()), *shares)
+
+    def text(self) -> str:
+        """For a terminal."""
+        steered = [f"steered {edit.when}: {edit.text}" for edit in self.edits]
+        return "\n".join(filter(None, [self.verdict, *steered, self.command]))
+
+    def to_html(self) -> str:
+        """All of it, for a page without scripts or network."""
+        images = [chart.image_html() for chart in self.charts()]
+        return "\n".join([self._answer, *images, self._story])
+
+    def summary_html(self) -> str:
+        """The answer, the curves and the trials, for a page without scripts or network."""
+        measured = any(trial.measurements for trial in self.trials)
+        return self._render("summary", image=self.chart().image_html() if measured else "")
+
+    @cached_property
+    def _answer(self) -> str:
+        return self._render("answer")
+
+    @cached_property
+    def _story(self) -> str:
+        return self._render("story")
+
+    def _render(self, part: str, **more: Any) -> str:
+        import jinja2
+
+        loader = jinja2.FileSystemLoader(shared_folder("templates"))
+        environment = jinja2.Environment(
+            loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        template = environment.get_template("report.html.j2")
+        return template.render(part=part, report=self, **self._context(), **more).strip()
+
+    def _context(self) -> dict[str, Any]:
+        shown = _most(self.trials, self.objective, _MAX_ROWS)
+        return {
+            "comparison": compare(self.trials, self.best, self.objective),
+            "counts": counts_text(self.trials),
+            "minutes": f"{self.elapsed_s / 60:,.1f}",
+            "failures": _failures(self.trials),
+            "table": lambda: _table(shown, self.objective),
+            "num_shown": len(shown),
+            "set_ups": _set_ups(self.trials),
+            "task_text": _task_text(self.task),
+            "again": _again(self.task, self.name),
+        }
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        bundle: dict[str, Any] = {"text/html": self.to_html(), "text/plain": _one_line(self.verdict)}
+        for chart in self.charts()[:1]:
+            bundle["application/vnd.plotly.v1+json"] = json.loads(chart.figure().to_json())
+        return bundle
+
+    def _ipython_display_(self) -> None:
+        # In parts: a front end shows one form of an output, and beside Plotly's it would leave the tables out.
+        from IPython.display import publish_display_data as show
+
+        show({"text/html": self._answer, "text/plain": _one_line(self.verdict)})
+        for chart in self.charts():
+            show(chart._repr_mimebundle_())
+        told = f"{self.name}: {counts_text(self.trials)}"
+        show({"text/html": self._story, "text/plain": _one_line(told)})
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _most(trials: Sequence[Trial], objective: Objective, most: int) -> list[Trial]:
+    """All trials or, of very many, the default and the best ones, by number."""
+    if len(trials) <= most:
+        return list(trials)
+    sign = -1 if objective.direction == "maximize" else 1
+
+    def rank(trial: Trial) -> tuple[bool, bool, float]:
+        return (not trial.baseline, not trial.feasible, sign * trial.score.value if trial.score else float("inf"))
+
+    return sorted(sorted(trials, key=rank)[:most], key=lambda trial: trial.number)
+
+
+def _table(trials: Sequence[Trial], objective: Objective) -> str:
+    frame = trials_frame(trials, objective)
+    # A column that says the same everywhere says nothing; failures have a list of their own.
+    frame = frame.drop(columns=["failure", *(["baseline"] if not frame["baseline"].any() else [])])
+    # Not known is an empty cell.
+    frame["feasible"] = frame["feasible"].astype(object).where(frame["feasible"].notna(), "")
+    table = frame.to_html(na_rep="", border=0, float_format=lambda value: f"{value:.4g}")
+    # Without pandas' indentation, more than half of what a table of hundreds of rows takes.
+    return re.sub(r"\n\s*(?=<)", "", table)
+
+
+def _failures(trials: Sequence[Trial]) -> list[tuple[str, Failure]]:
+    """Each reason once, with the trials that failed for it, the most frequent first."""
+    found: dict[tuple[str, str, str], list[Trial]] = {}
+    for trial in trials:
+        if trial.failure is not None:
+            failure = trial.failure
+            found.setdefault((failure.kind, failure.phase, failure.message), []).append(trial)
+    ranked = sorted(found.values(), key=lambda same: -len(same))
+    return [(_numbers(same), same[0].failure) for same in ranked if same[0].failure is not None]
+
+
+def _numbers(trials: Sequence[Trial]) -> str:
+    shown = ", ".join(str(trial.number) for trial in trials[:8])
+    more = f" and {len(trials) - 8:,} more" if len(trials) > 8 else ""
+    return f"{'trial' if len(trials) == 1 else 'trials'} {shown}{more}"
+
+
+def _set_ups(trials: Sequence[Trial]) -> list[tuple[str, list[tuple[str, str]]]]:
+    """What it was measured on, each once, with its trials where there are several."""
+    kept = {id(t.fingerprint): t.fingerprint for t in trials if t.fingerprint}
+    found: dict[str, list[int]] = {}
+    for identity, print_ in kept.items():
+        found.setdefault(json.dumps(print_, sort_keys=True, default=str), []).append(identity)
+    told = []
+    for text, identities in found.items():
+        own = [t for t in trials if id(t.fingerprint) in identities]
+        told.append((_numbers(own) if len(found) > 1 else "", list(_flat(json.loads(text)))))
+    return told
+
+
+def _flat(data: Any, name: str = "") -> list[tuple[str, str]]:
+    if isinstance(data, dict):
+        return [row for key, value in data.items() for row in _flat(value, f"{name}.{key}" if name else str(key))]
+    if isinstance(data, list) and not any(isinstance(one, dict | list) for one in data):
+        return [(name, ", ".join(map(str, data)))] if data else []
+    return [(name, data if isinstance(data, str) else json.dumps(data, ensure_ascii=False))] if data is not None else []
+
+
+def _task_text(task: Task | None) -> str:
+    import yaml
+
+    from autotune_nb.task_file import task_data
+
+    return "" if task is None else yaml.safe_dump(task_data(task), sort_keys=False, allow_unicode=True)
+
+
+def _again(task: Task | None, name: str) -> str:
+    """The cell that does it again."""
+    from autotune_nb.task_code import code_of
+
+    if task is None:
+        return ""
+    study = f"runs/{name or task.name}-again"
+    return f"{code_of(task)}\nrun = at.tune(task, study={study!r})\nawait run\nrun.report()\n"

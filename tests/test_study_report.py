@@ -1,0 +1,179 @@
+"""The report: the answer first, and every edit with its time."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.measurement import Level, Measurement
+from autotune_nb.score import Objective, Score
+from autotune_nb.steering import Edit, EditKind, ban_edit, enqueue_edit, pin_edit
+from autotune_nb.study_report import Report
+from autotune_nb.task import Task
+from autotune_nb.trial import Trial, TrialState
+
+GOAL = Objective("output_tokens_per_s", "maximize")
+FIGURES = {"output_tokens_per_s": 50.0, "e2e_latency_mean_s": 0.5}
+
+
+def trial(number: int, value: float) -> Trial:
+    measured = Measurement(Level("D(1,2)"), 1.0, 9, 9, 0, {**FIGURES, "output_tokens_per_s": value})
+    score = Score({"output_tokens_per_s": value}, {}, Level("D(1,2)"))
+    return Trial(number, {"threads": number, "name": "<b>x</b>"}, TrialState.COMPLETE, (measured,), score)
+
+
+TRIALS = (trial(0, 10.0), trial(1, 30.0))
+AT = datetime(2026, 3, 4, 5, 6, 7).astimezone().timestamp()
+EDITS: tuple[Edit, ...] = (
+    replace(ban_edit("threads", 3), at=AT),
+    replace(enqueue_edit({"threads": 1, "name": "<script>alert(1)</script>"}), at=AT + 60),
+    replace(pin_edit("threads", 2), at=AT + 3600),
+    Edit(EditKind.BUDGET, budget={"trials": None}, at=AT + 7200),
+)
+
+
+def test_every_edit_stands_with_its_time_in_the_text_and_on_the_page() -> None:
+    report = Report(TRIALS, TRIALS[1], GOAL, "server --threads 1", EDITS)
+    steered = [line for line in report.text().splitlines() if line.startswith("steered ")]
+    assert steered == [
+        "steered 2026-03-04 05:06:07: ban threads = 3",
+        "steered 2026-03-04 05:07:07: try next threads=1 name=<script>alert(1)</script>",
+        "steered 2026-03-04 06:06:07: pin threads to 2",
+        "steered 2026-03-04 07:06:07: budget: trials no limit",
+    ]
+    page = report.to_html()
+    items = re.findall(r"<li>(.*?)</li>", page)
+    assert len(items) == 4
+    assert items[0] == "2026-03-04 05:06:07: ban threads = 3"
+    assert "&lt;script&gt;" in items[1]
+    assert "<script" not in page
+
+
+def test_without_edits_nothing_is_said_of_them() -> None:
+    report = Report(TRIALS, TRIALS[1], GOAL, "server --threads 1")
+    assert "teered" not in report.text()
+    assert "<ul>" not in report.to_html()
+
+
+def test_the_answer_comes_first_and_the_command_can_be_pasted() -> None:
+    report = Report(TRIALS, TRIALS[1], GOAL, "server --name 'a & b' <x>", EDITS)
+    text = report.text()
+    assert text.splitlines()[0] == report.verdict
+    assert report.verdict.startswith("Best is trial 1 with 30 tokens/s")
+    assert text.splitlines()[-1] == "server --name 'a & b' <x>"
+    page = report.to_html()
+    assert page.index("Best is trial 1") < page.index("&lt;x&gt;") < page.index("<img ") < page.index("<table")
+    assert "<b>x</b>" not in page
+    bundle = report._repr_mimebundle_()
+    assert bundle["text/html"] == page
+    assert bundle["text/plain"] == report.verdict
+    assert bundle["application/vnd.plotly.v1+json"]["data"]
+
+
+def test_a_study_without_a_trial_has_a_report_too() -> None:
+    report = Report((), None, GOAL, None, EDITS[:1])
+    assert report.text().splitlines() == ["No trial completed.", "steered 2026-03-04 05:06:07: ban threads = 3"]
+    assert "<img " not in report.to_html()
+    assert "No trial completed" in report.to_html()
+
+
+def test_a_long_study_is_shown_in_part() -> None:
+    many = tuple(trial(n, float(n + 1)) for n in range(300))
+    page = Report(many, many[-1], GOAL, None).to_html()
+    assert page.count("<tr") < 210
+    # The best of them.
+    assert "<th>299</th>" in page
+    assert "<th>99</th>" not in page
+    assert "The best 200 of 300 are shown" in page
+
+
+def measured(number: int, value: float, *, baseline: bool = False) -> Trial:
+    level = Level("D(1,2)", 4)
+    figures = {**FIGURES, "output_tokens_per_s": value, "ttft_mean_s": 0.2, "ttft_stddev_s": 0.05, "ttft_p99_s": 1.25}
+    score = Score({"output_tokens_per_s": value}, {}, level)
+    params = {} if baseline else {"threads": number}
+    seen = Measurement(level, 1.0, 9, 9, 0, figures)
+    print_ = {"engine": "llama_cpp", "gpus": [], "packages": {"genai-bench": "0.0.5"}, "seed": 7}
+    return Trial(number, params, TrialState.COMPLETE, (seen,), score, baseline=baseline, fingerprint=print_)
+
+
+def test_the_best_stands_beside_the_default_with_the_spread_of_each_figure() -> None:
+    trials = (measured(0, 10.0, baseline=True), measured(1, 15.0))
+    page = Report(trials, trials[1], GOAL, None).to_html()
+    cells = [re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
+    assert ["output_tokens_per_s", "output tokens", "10 tokens/s", "15 tokens/s", "1.50 times"] in cells
+    spread = "200 ms \u00b1 50 ms (p99 1.25 s)"
+    assert ["ttft_mean_s", "time to first token", spread, spread, "1.00 times"] in cells
+    assert page.index("output_tokens_per_s</td>") < page.index("<img ")
+
+
+def test_failures_stand_once_with_their_trials_log_and_what_to_try() -> None:
+    failure = Failure(FailureKind.OUT_OF_MEMORY, "deploy", "it ended <here>", ("CUDA & OOM",), "a smaller batch")
+    failed = tuple(Trial(n, {"threads": n}, TrialState.FAILED, failure=failure) for n in range(2, 14))
+    page = Report((*TRIALS, *failed), TRIALS[1], GOAL, None).to_html()
+    assert page.count("it ended &lt;here&gt;") == 1
+    assert "trials 2, 3, 4, 5, 6, 7, 8, 9 and 4 more: <strong>out of memory</strong> in deploy" in page
+    assert "CUDA &amp; OOM" in page
+    assert "Try: a smaller batch" in page
+
+
+def test_all_failed_is_an_answer_too() -> None:
+    failure = Failure(FailureKind.CRASH, "deploy", "it crashed")
+    report = Report((Trial(0, {}, TrialState.FAILED, failure=failure),), None, GOAL, None)
+    assert report._repr_mimebundle_()["text/plain"] == "No trial completed. Trial 0: crash in deploy: it crashed."
+    assert "it crashed" in report.to_html()
+    assert report.charts() == ()
+
+
+def test_it_says_what_it_ran_on_once_for_trials_alike() -> None:
+    trials = (measured(0, 10.0, baseline=True), measured(1, 15.0))
+    page = Report(trials, trials[1], GOAL, None).to_html()
+    assert page.count("<th>packages.genai-bench</th><td>0.0.5</td>") == 1
+    other = trials[1].with_(number=2, fingerprint={"engine": "vllm", "image": "sha256:ab"})
+    page = Report((*trials, other), trials[1], GOAL, None).to_html()
+    assert "<p>trials 0, 1</p>" in page
+    assert "<p>trial 2</p>" in page
+    assert "<th>image</th><td>sha256:ab</td>" in page
+
+
+def test_what_was_asked_and_the_cell_that_does_it_again(make_task: Callable[..., Task]) -> None:
+    task = make_task(name="größe 🚀 <b>", limits=["ttft_p99_s <= 0.5"])
+    page = Report(TRIALS, TRIALS[1], GOAL, None, task=task, name="mine").to_html()
+    assert "größe 🚀 &lt;b&gt;" in page
+    code = html.unescape(page.rpartition("<pre>")[2].partition("</pre>")[0])
+    assert "at.tune(task, study='runs/mine-again')" in code
+    names: dict[str, Any] = {}
+    exec(code.partition("\nrun = ")[0], names)
+    assert names["task"] == task
+
+
+def test_a_manifest_is_there_to_apply() -> None:
+    page = Report(TRIALS, TRIALS[1], GOAL, None, manifest="kind: InferenceService").to_html()
+    assert "kind: InferenceService" in page
+
+
+def test_the_short_form_of_a_runs_own_output_has_answer_curves_and_trials() -> None:
+    page = Report(TRIALS, TRIALS[1], GOAL, "server --threads 1", EDITS).summary_html()
+    assert page.index("Best is trial 1") < page.index("server --threads 1") < page.index("<img ") < page.index("<table")
+    assert "Do it again" not in page
+
+
+def test_a_notebook_shows_it_in_parts_each_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr("IPython.display.publish_display_data", shown.append)
+    trials = (measured(0, 10.0, baseline=True), measured(1, 15.0))
+    Report(trials, trials[1], GOAL, "server")._ipython_display_()
+    assert [sorted(bundle) for bundle in shown] == [
+        ["text/html", "text/plain"],
+        *[["application/vnd.plotly.v1+json", "text/html", "text/plain"]] * 2,
+        ["text/html", "text/plain"],
+    ]
+    assert all("\n" not in bundle["text/plain"] for bundle in shown)
+    assert "1.50 times" in shown[0]["text/html"]

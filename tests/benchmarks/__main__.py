@@ -10,6 +10,7 @@ from tests.benchmarks.cluster_load import cluster_load
 from tests.benchmarks.lateness import lateness
 from tests.benchmarks.opening import opening
 from tests.benchmarks.overhead import overhead
+from tests.benchmarks.reporting import reporting
 from tests.benchmarks.saved import saved
 from tests.benchmarks.stream import stream
 
@@ -19,6 +20,7 @@ BENCHMARKS = {
     "stream": stream,
     "opening": opening,
     "saved": saved,
+    "reporting": reporting,
     "cluster": cluster_load,
 }
 

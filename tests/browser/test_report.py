@@ -1,0 +1,104 @@
+"""The report where it is read: untrusted in JupyterLab, in a viewer without scripts, as a page opened offline."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from click.testing import CliRunner
+from nbconvert import HTMLExporter
+
+import autotune_nb as at
+from autotune_nb.cli import cli
+from tests.stubs import World
+
+from .lab import PATIENCE_S, Notebook
+
+pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+
+
+@pytest.fixture
+def report(world: World, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
+    """A study's report as an executed notebook, its page beside it, and what the study found."""
+    done = at.tune(world.task(trials=3, budget={"baseline": True}), study=world.folder)
+    done.wait()
+    out = tmp_path / "report.ipynb"
+    told = CliRunner().invoke(cli, ["report", str(world.folder), "-o", str(out), "--html"])
+    assert told.exit_code == 0, told.output
+    return out, done.results()
+
+
+def figures(page: Any) -> list[str]:
+    """What of the answer's figures and headings a page shows."""
+    body = page.locator("body").inner_text()
+    wanted = ("Best is trial", "tokens/s", "output_tokens_per_s", "Trials", "What was asked", "What it ran on")
+    return [word for word in (*wanted, "genai-bench", "Do it again") if word not in body]
+
+
+def drawn(page: Any) -> list[tuple[str, int]]:
+    """Every picture's alternative text and natural width: 0 where it could not be drawn."""
+    told: list[tuple[str, int]] = page.evaluate(
+        "() => [...document.images].filter(i => i.alt).map(i => [i.alt, i.complete ? i.naturalWidth : 0])"
+    )
+    return told
+
+
+@pytest.fixture
+def bare(context: Any) -> Iterator[Any]:
+    """A browser without network and without scripts."""
+    made = context.browser.new_context(offline=True, java_script_enabled=False)
+    # Playwright's own look at the page goes on without the page's scripts.
+    yield made
+    made.close()
+
+
+def test_untrusted_in_jupyterlab_charts_are_interactive_and_tables_are_there(
+    notebook: Notebook, report: tuple[Path, dict[str, Any]]
+) -> None:
+    file, results = report
+    notebook.open(file, "python-7.4")
+    page = notebook.page
+    # Nobody has run or trusted it; what is fetched from elsewhere would fail here.
+    page.context.route(lambda url: "127.0.0.1" not in url, lambda route: route.abort())
+    notebook.until(lambda: page.locator(".js-plotly-plot").count() == 2, "the charts")
+    shown: list[list[float]] = page.locator(".js-plotly-plot").first.evaluate(
+        "node => node.data.map(t => Array.from(t.x ?? [], x => Number.isFinite(x) ? x : null))"
+    )
+    measured = {round(m["output_tokens_per_s"], 3) for t in results["trials"] for m in t["measurements"]}
+    assert measured <= {round(x, 3) for trace in shown for x in trace if x is not None}
+    text = page.locator(".jp-Notebook").inner_text()
+    assert "Best is trial" in text
+    assert "Do it again" in text
+    assert page.locator(".jp-RenderedHTML table").count() >= 2
+    trusted = "() => window.jupyterapp.shell.currentWidget.content.widgets.map(w => !!w.model.trusted)"
+    assert not any(page.evaluate(trusted)[1:-1])
+
+
+@pytest.mark.parametrize("form", ["page", "nbconvert"])
+def test_without_scripts_and_network_the_page_and_a_viewers_rendering_show_the_figures(
+    bare: Any, report: tuple[Path, dict[str, Any]], tmp_path: Path, form: str
+) -> None:
+    file, results = report
+    page_file = file.with_suffix(".html")
+    if form == "nbconvert":
+        # As GitHub and nbviewer do it: nbconvert's own rendering, of which no script runs.
+        body, _ = HTMLExporter(template_name="classic").from_notebook_node(nbformat.read(file, as_version=4))
+        page_file = tmp_path / "viewer.html"
+        page_file.write_text(body)
+    page = bare.new_page()
+    page.goto(page_file.as_uri(), wait_until="domcontentloaded", timeout=PATIENCE_S * 1000)
+    page.screenshot(path=tmp_path / "shot.png", full_page=True)
+    assert figures(page) == []
+    pictures = drawn(page)
+    assert [alt.split(",")[0].split(":")[0] for alt, _ in pictures] == [
+        "Further right and lower is better",
+        "Best so far",
+    ]
+    assert all(width > 100 for _, width in pictures)
+    best = results["best"]
+    assert f"Best is trial {best['number']}" in page.locator("body").inner_text()
+    assert json.dumps(results["task"]["name"]).strip('"') in page.locator("body").inner_text()

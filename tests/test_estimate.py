@@ -89,7 +89,7 @@ def test_the_quickstart_in_words() -> None:
     told = estimate(task, space_for(task, engine_for(task)))
     assert (told.grid_size, told.allowed, told.trials) == (864, Count(576), 10)
     assert str(told) == (
-        "864 grid points, the rules leave 576\n10 trials of 2 levels \u00d7 30 s or 20 requests: at most about 12 min"
+        "864 grid points, the rules leave 576\n10 trials of 2 levels \u00d7 10 s or 200 requests: at most about 5 min"
     )
 
 

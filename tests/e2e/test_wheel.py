@@ -9,6 +9,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 UV = [sys.executable, "-m", "uv"]
@@ -31,11 +32,19 @@ def test_an_installed_wheel_runs_the_demo_in_an_empty_folder(tmp_path: Path, env
     install = [*UV, "pip", "install", "--quiet", "--python", python, "--constraint", ROOT / "constraints.txt"]
     subprocess.run([*install, f"{wheel}[local]"], check=True)
 
+    # Other tests share this machine: a level ends by its requests, and waiting breaks no limit.
+    shipped = next(venv.glob("lib/python*/site-packages/autotune_nb/_share/notebooks/tasks/quickstart.yaml"))
+    patient = yaml.safe_load(shipped.read_text())
+    patient["workload"] |= {"seconds_per_level": 90, "requests_per_level": 12}
+    patient["limits"] = ["ttft_p99_s <= 60"]
+    task = tmp_path / "patient.json"
+    task.write_text(json.dumps(patient))
+
     empty = tmp_path / "empty"
     empty.mkdir()
     own = {**environment, "PATH": "/usr/bin:/bin", "VIRTUAL_ENV": ""}
     done = subprocess.run(
-        [venv / "bin" / "autotune-nb", "demo", "--trials", "2"],
+        [venv / "bin" / "autotune-nb", "demo", "--task", task, "--trials", "2"],
         cwd=empty,
         env=own,
         capture_output=True,
@@ -45,8 +54,7 @@ def test_an_installed_wheel_runs_the_demo_in_an_empty_folder(tmp_path: Path, env
     assert done.returncode == 0, done.stdout + done.stderr
     results = json.loads((empty / "runs" / "quickstart" / "results.json").read_text())
     assert [t["state"] for t in results["trials"]] == ["complete", "complete"]
-    # Beside other tests the time to the first token may break the limit, and then none is the best.
-    assert results["best"] is None or results["best"]["command"] in done.stdout
+    assert results["best"]["command"] in done.stdout
     assert (empty / "runs" / "quickstart" / "quickstart.ipynb").is_file()
     assert "data:image/svg+xml" in (empty / "runs" / "quickstart" / "quickstart.html").read_text()
     assert sorted(p.name for p in empty.iterdir()) == ["runs"]

@@ -191,12 +191,12 @@ def test_the_size_and_the_time_follow_what_is_typed() -> None:
     assert form._settled(20)
     told = find(form, "at-form-estimate")[0]
     assert "864 grid points, the rules leave 576" in told.value
-    assert "at most about 12 min" in told.value
+    assert "at most about 5 min" in told.value
     field(form, "parameters-threads-values").value = "1"
     field(form, "budget-trials").value = "20"
     assert form._settled(20)
     assert "432 grid points, the rules leave 288" in told.value
-    assert "at most about 23 min" in told.value
+    assert "at most about 10 min" in told.value
     assert "ready to start" in told.value
 
 

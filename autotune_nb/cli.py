@@ -14,9 +14,11 @@ import click
 
 from autotune_nb._check_command import check, print_dry_run, where_options
 from autotune_nb._cleanup_command import cleanup
+from autotune_nb._export_command import export_command, import_command
 from autotune_nb._manifests_command import manifests
 from autotune_nb._report_command import report
 from autotune_nb._saying import fail, notes, say, say_error, usage_errors
+from autotune_nb._share_command import share
 from autotune_nb.errors import RunError, SetupError, TaskError
 from autotune_nb.table import value_text
 from autotune_nb.trial import configuration_text
@@ -281,7 +283,7 @@ def _told(trial: dict[str, Any], top: float) -> str:
     return f"{trial['state']:>16} {'':<{_BAR}}  {params}"
 
 
-for command in (check, cleanup, manifests, report):
+for command in (check, cleanup, manifests, report, share, export_command, import_command):
     cli.add_command(command)
 
 

@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb import events, plots
+from autotune_nb.assembly import deployer_for
 from autotune_nb.charts import Chart, ChartKind, HistoryChart, ImportanceChart
+from autotune_nb.deploy import Deployer
+from autotune_nb.engines.registry import engine_for
 from autotune_nb.live import RunningTrial
 from autotune_nb.parameters import Value
 from autotune_nb.runner import RunState
@@ -129,6 +132,18 @@ class StudyHandle(ABC):
 
     def _best_manifest(self) -> str | None:
         return None
+
+    def command(self, params: Mapping[str, Value]) -> list[str]:
+        """The command line to paste for one configuration, on the engine's usual port."""
+        return self._deployer().command(params)
+
+    def manifest(self, params: Mapping[str, Value]) -> str | None:
+        """One configuration's InferenceService as YAML to apply; None for a study of local processes."""
+        return self._deployer().manifest(params)
+
+    def _deployer(self) -> Deployer:
+        # To ask only: it starts nothing.
+        return deployer_for(self.task, engine_for(self.task), study_label="", folder=self.path)
 
     @abstractmethod
     def results(self) -> dict[str, Any]:

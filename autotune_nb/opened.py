@@ -10,8 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb.assembly import deployer_for
-from autotune_nb.deploy import Deployer
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import AutotuneError, StudyError, StudyNotFoundError
 from autotune_nb.handle import StudyHandle
@@ -205,14 +203,11 @@ class OpenedStudy(StudyHandle):
         if told and told["number"] == best.number and told.get("command"):
             # As the run itself told it: this process may stand in another folder, or lack the engine.
             return str(told["command"])
-        return shlex.join(self._deployer().command(best.params))
+        return shlex.join(self.command(best.params))
 
     def _best_manifest(self) -> str | None:
         best = self.best_trial
-        return self._deployer().manifest(best.params) if best is not None else None
-
-    def _deployer(self) -> Deployer:
-        return deployer_for(self._task, self._engine, study_label="", folder=self.path)
+        return self.manifest(best.params) if best is not None else None
 
     def results(self) -> dict[str, Any]:
         state, elapsed_s, command = str(self.state), self.elapsed_s, self._best_command()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import optuna
@@ -244,6 +244,29 @@ class Study:
             self._close(ours, trial)
         self._trials[trial.number] = trial
         return trial
+
+    def add(self, trials: Sequence[Trial]) -> None:
+        """Keep trials that were measured elsewhere, in a study that has none yet; they are numbered from 0."""
+        with storage_errors():
+            for key, one in {fingerprint_key(t.fingerprint): t.fingerprint for t in trials if t.fingerprint}.items():
+                write_fingerprint(self._study, one)
+                self._fingerprints[key] = dict(one)
+            self._study.add_trials([self._frozen(trial) for trial in trials])
+        self._trials.update((trial.number, trial) for trial in trials)
+
+    def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
+        complete = trial.state is TrialState.COMPLETE and trial.score is not None
+        record = {_RECORD: to_record(trial, fingerprint_key(trial.fingerprint))}
+        limits = trial.score.limits if complete and trial.score else {}
+        return optuna.trial.create_trial(
+            state=OptunaState.COMPLETE if complete else OptunaState.FAIL,
+            value=trial.score.value if complete and trial.score else None,
+            params=encode(self.space, dict(trial.params)),
+            distributions={name: self._distributions[name] for name in trial.params},
+            user_attrs={**record, **({_BASELINE: True} if trial.baseline else {})},
+            # As Trial.set_constraint keeps them.
+            system_attrs={f"constraints:{name}": violation for name, violation in limits.items()},
+        )
 
     def results(self, *, state: str, elapsed_s: float, command: str | None) -> dict[str, Any]:
         """The whole study, as ``results.json`` and ``--json`` have it."""

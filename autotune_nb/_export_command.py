@@ -1,0 +1,81 @@
+"""The command line's ``export`` and ``import``: a study's results out, and results of elsewhere in."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from autotune_nb._saying import notes, say, usage_errors
+from autotune_nb.errors import SetupError
+
+if TYPE_CHECKING:
+    from autotune_nb.exporting import Form
+
+_FORMS = ("command", "env", "isvc", "yaml", "csv", "parquet")
+_STUDY = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command("export")
+@click.argument("study", type=_STUDY)
+@click.option(
+    "--as",
+    "form",
+    required=True,
+    type=click.Choice(_FORMS),
+    help="The engine's command line, its environment file, the InferenceService to apply, the task, or every level.",
+)
+@click.option("--trial", type=click.IntRange(min=0), metavar="N", help="This one instead of the best, or of all.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file instead of stdout.")
+@click.option("--storage", metavar="URL", help="The study's storage, where its password was not written down.")
+@click.option("--force", is_flag=True, help="Write over what is there.")
+def export_command(
+    study: Path, form: Form, trial: int | None, output: Path | None, storage: str | None, force: bool
+) -> None:
+    """Print what to run, to apply, to ask again, or every measurement of STUDY."""
+    from autotune_nb import session
+    from autotune_nb.exporting import export
+
+    with usage_errors():
+        if form == "parquet" and output is None:
+            raise SetupError("parquet is no text; name a file with -o")
+        if output is not None and output.exists() and not force:
+            raise SetupError(f"{output} is there already; --force writes over it, or choose another -o")
+        content = export(session.open(study, storage=storage), form, trial=trial)
+        if output is None:
+            click.echo(content, nl=False)
+            return
+        try:
+            output.parent.mkdir(parents=True, exist_ok=True)
+            output.write_bytes(content.encode() if isinstance(content, str) else content)
+        except OSError as error:
+            raise SetupError(f"{output} cannot be written: {error.strerror or error}") from None
+    say(f"wrote {output}")
+
+
+@click.command("import")
+@click.argument("source", metavar="FILE_OR_FOLDER", type=click.Path(path_type=Path))
+@click.option("--study", required=True, type=_STUDY, help="The new study's folder.")
+@click.option("--task", type=click.Path(path_type=Path), help="What they are results of; the study can then go on.")
+@click.option("--objective", metavar="TEXT", help="Without --task; default: maximize output_tokens_per_s.")
+@click.option("--limit", "limits", multiple=True, metavar="TEXT", help="Without --task: ttft_p99_s <= 0.5; repeatable.")
+@click.option("--scenario", default="dataset", show_default=True, help="Of levels that are a bare concurrency.")
+def import_command(
+    source: Path, study: Path, task: Path | None, objective: str | None, limits: tuple[str, ...], scenario: str
+) -> None:
+    """Make a study of results: a CSV or parquet file as export writes it, or genai-bench's result folders.
+
+    Exits 0 when at least one trial is complete, 1 when none is, 2 where they cannot be read.
+    """
+    from autotune_nb.recorded import import_results
+
+    with usage_errors(), notes():
+        done = import_results(source, study, task=task, objective=objective, limits=limits, scenario=scenario)
+    for note in done.notes:
+        say(f"note: {note}")
+    failed = len(done.trials) - done.num_complete
+    click.echo(f"{study}: {done.num_complete} trials complete, {failed} failed")
+    click.echo(f"look at it with: autotune-nb show {study}, or autotune-nb report {study} -o report.ipynb")
+    sys.exit(0 if done.num_complete else 1)

@@ -1,0 +1,140 @@
+"""What a study hands on: a command line, an environment file, a manifest, the task, every measurement."""
+
+from __future__ import annotations
+
+import io
+import shlex
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+from autotune_nb.engines.registry import engine_for
+from autotune_nb.errors import SetupError, StudyError
+from autotune_nb.handle import StudyHandle
+from autotune_nb.long_table import long_table
+from autotune_nb.parameters import Value
+from autotune_nb.task import Task
+from autotune_nb.task_file import task_data
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from autotune_nb.trial import Trial
+
+Form = Literal["command", "env", "isvc", "yaml", "csv", "parquet"]
+FORMS: tuple[Form, ...] = get_args(Form)
+
+
+def export(study: StudyHandle, form: Form, *, trial: int | None = None) -> str | bytes:
+    """A study in one of FORMS: text, or bytes for parquet.
+
+    ``command``, ``env``, ``isvc`` are about the best configuration, or about ``trial``; ``yaml`` is the task, with
+    ``trial`` the one that measures that configuration alone; ``csv`` and ``parquet`` are the measurements in long form,
+    with ``trial`` of that one alone. Raises StudyError where there is none such, SetupError where parquet's library is
+    missing.
+    """
+    if form == "yaml":
+        return _yaml(study.task if trial is None else _fixed(study, _trial(study, trial)))
+    if form in ("csv", "parquet"):
+        frame = measurements(study, trial=trial)
+        return frame.to_csv(index=False, lineterminator="\n") if form == "csv" else _parquet(frame)
+    chosen = _best(study) if trial is None else _trial(study, trial)
+    best = study.best if trial is None else None
+    command = best.command if best else shlex.join(study.command(chosen.params))
+    if form == "command":
+        return f"{command}\n"
+    if form == "env":
+        return _env(study.task, chosen.params, command)
+    manifest = best.manifest if best else study.manifest(chosen.params)
+    if manifest is None:
+        raise StudyError(
+            f"the study in {study.path} ran as local processes and has no InferenceService; ask for --as command, or "
+            "tune with deploy.kind: ome (--deploy ome)"
+        )
+    return manifest
+
+
+def measurements(study: StudyHandle, *, trial: int | None = None) -> pd.DataFrame:
+    """Every finished trial in long form; see ``long_table``. Raises StudyError where there is none."""
+    trials = study.history if trial is None else (_trial(study, trial),)
+    if not any(one.state.finished for one in trials):
+        raise StudyError(f"no trial of the study in {study.path} is finished yet, so there is nothing to export")
+    engine, fixed = engine_for(study.task), study.task.deploy.gpus_per_trial
+
+    def gpus(one: Trial) -> int:
+        if fixed is not None:
+            return fixed
+        if study.task.deploy.kind == "local" and one.fingerprint.get("gpus") == []:
+            return 0
+        return engine.gpus({**study.task.engine.args, **one.params})
+
+    return long_table(trials, gpus)
+
+
+def _trial(study: StudyHandle, number: int) -> Trial:
+    found = next((one for one in study.history if one.number == number), None)
+    if found is None:
+        known = f"it has trials 0 to {study.history[-1].number}" if study.history else "it has none"
+        raise StudyError(f"the study in {study.path} has no trial {number}; {known}")
+    return found
+
+
+def _best(study: StudyHandle) -> Trial:
+    best = study.best_trial
+    if best is None:
+        raise StudyError(f"{study.path}: {study.verdict} Name a trial with --trial N")
+    return best
+
+
+def _fixed(study: StudyHandle, trial: Trial) -> Task:
+    """The task that measures one configuration alone: its parameters have one value each."""
+    data = study.task.model_dump()
+    given = {
+        name: {"type": "choice", "values": [trial.params[name]], "flag": parameter.flag, "style": parameter.style}
+        for name, parameter in study.task.parameters.items()
+        if name in trial.params
+    }
+    budget = {**data["budget"], "trials": 1, "baseline": trial.baseline}
+    # The rules were kept, and may name what is not there.
+    return Task.parse({**data, "parameters": given, "rules": [], "budget": budget, "strategy": {"sampler": "grid"}})
+
+
+def _yaml(task: Task) -> str:
+    import yaml
+
+    text: str = yaml.safe_dump(task_data(task), sort_keys=False, allow_unicode=True)
+    return text
+
+
+def _env(task: Task, params: Mapping[str, Value], command: str) -> str:
+    """``NAME='value'`` a line, for a shell's ``set -a; . FILE``: the engine's variables, then MODEL (what is served),
+    ENGINE_COMMAND (the whole command line) and one ``PARAM_NAME`` a parameter. A secret is named, never told."""
+    rows = {name: _referred(value) for name, value in task.engine.env.items()}
+    rows["MODEL"] = shlex.quote(task.model.id_or_path or task.model.served_name or "random weights")
+    rows["ENGINE_COMMAND"] = shlex.quote(command)
+    for name, value in params.items():
+        if value is not None:
+            text = value if isinstance(value, str) else _json(value)
+            rows[f"PARAM_{''.join(c if c.isalnum() else '_' for c in name).upper()}"] = shlex.quote(text)
+    return "".join(f"{name}={value}\n" for name, value in rows.items())
+
+
+def _referred(value: Any) -> str:
+    if isinstance(value, str):
+        return shlex.quote(value)
+    name = getattr(value, "from_env", None)
+    return f'"${{{name}}}"' if name else "''  # of a Kubernetes Secret"
+
+
+def _json(value: Value) -> str:
+    import json
+
+    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    out = io.BytesIO()
+    try:
+        frame.to_parquet(out, index=False)
+    except ImportError:
+        raise SetupError("parquet needs pyarrow: pip install 'autotune_nb[parquet]', or ask for --as csv") from None
+    return out.getvalue()

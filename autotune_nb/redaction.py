@@ -1,0 +1,298 @@
+"""Secrets taken out of text and of JSON values, whatever they are wrapped in.
+
+A text is looked at as it stands and as it reads (``text_layers``): without ANSI codes and tags, with HTML's entities,
+percent codes and backslashes decoded; and what is base64 in it is decoded. What is found is replaced where it stands,
+so that tags, codes and everything else remain. What a secret looks like is in ``secret_library``.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from autotune_nb.secret_library import rules, secret_key
+from autotune_nb.secret_rules import ENVIRONMENT, HOME, Finding, is_written_out, looks_random, merged
+from autotune_nb.text_layers import layers
+
+_LABEL = re.compile(r"\[redacted: [A-Za-z][A-Za-z' ]{1,50}(?: \(base64\))?\]")
+_ROUNDS = 40
+_DEPTH = 4
+_DATA_URI = re.compile(
+    r"data:(?P<mime>[\w.+-]+/[\w.+-]+)(?P<rest>(?:;[\w.=+-]+)*?);base64,(?P<payload>[A-Za-z0-9+/=_-]*)"
+)
+_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{20,}={0,2}")
+_PICTURES = re.compile(r"image/(?:png|jpeg|gif|webp|avif|x-icon|bmp)|font/.*|application/(?:x-)?font.*")
+_TEXTS = re.compile(r"text/.*|.*[/+](?:xml|json|yaml|javascript|ecmascript)")
+#: Words and figures too short for any rule, as the points of charts are named; Artifactory's keys are the shortest.
+_SHORT = re.compile(r"(?!.*A[KP])[\w .,()+*]{0,18}")
+#: A key whose end is missing: nobody knows where it stops, so it cannot be taken out.
+_OPEN_KEY = re.compile(
+    r"-{4,5} ?BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)? ?-{4,5}[^A-Za-z0-9+/=]*.{0,200}?[A-Za-z0-9+/=]{24}"
+    r"|PuTTY-User-Key-File-\d:.{0,400}?Private-Lines",
+    re.DOTALL,
+)
+_NAMES = re.compile(r"TOKEN(?!S|IZ)|KEY(?!BOARD|RING|MAP)|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+_NO_HOMES = ("/", "/tmp", "/nonexistent", "/var/empty", "/home", "/Users")
+
+
+@dataclass(frozen=True)
+class Redacted:
+    """A text without its secrets, how many of which kind were taken out, and what could not be."""
+
+    text: str
+    found: tuple[tuple[str, int], ...] = ()
+    unclean: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class RedactedData:
+    """The same for a JSON value."""
+
+    data: Any
+    found: tuple[tuple[str, int], ...] = ()
+    unclean: tuple[str, ...] = ()
+
+
+def redact(text: str) -> Redacted:
+    """A text without secrets, as this process's environment knows them."""
+    return Redactor().redact(text)
+
+
+def redact_data(data: Any) -> RedactedData:
+    """A JSON value without secrets in its strings, its keys, and under keys that name a secret."""
+    return Redactor().redact_data(data)
+
+
+class Redactor:
+    """Takes secrets out; keeps what the environment tells, so that many texts are cleaned by the same measure."""
+
+    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+        environment = os.environ if environment is None else environment
+        values = {value for name, value in environment.items() if _NAMES.search(name) and _is_secret_value(value)}
+        forms = {form for value in values for form in (value, value.strip())}
+        self._values = sorted(forms, key=lambda value: (-len(value), value))
+        self._encoded = tuple(sorted({core for value in values for core in _base64_cores(value)}))
+        self._forms = (*self._values, *self._encoded)
+        home = environment.get("HOME", "").rstrip("/\\")
+        self._home = None
+        if len(home) > 3 and home not in _NO_HOMES:
+            self._home = re.compile(rf"(?<![\w.~-]){re.escape(home)}(?![\w-]|\.\w)")
+        self._known: dict[str, Redacted] = {}
+
+    def redact(self, text: str) -> Redacted:
+        """The text without secrets; the same text again where it has none."""
+        if len(text) < 5 or (_SHORT.fullmatch(text) and not any(form in text for form in self._forms)):
+            return Redacted(text)
+        if text not in self._known:
+            counts: Counter[str] = Counter()
+            unclean: list[str] = []
+            clean = self._redact(text, counts, unclean, _DEPTH)
+            self._known[text] = Redacted(clean, tuple(sorted(counts.items())), tuple(dict.fromkeys(unclean)))
+        return self._known[text]
+
+    def redact_data(self, data: Any) -> RedactedData:
+        """The value without secrets: in strings and keys, and all of what a key that names a secret holds."""
+        counts: Counter[str] = Counter()
+        unclean: list[str] = []
+        clean = self._walk(data, None, counts, unclean)
+        return RedactedData(clean, tuple(sorted(counts.items())), tuple(dict.fromkeys(unclean)))
+
+    def in_bytes(self, content: bytes) -> tuple[str, ...]:
+        """The kinds of secrets that stand readable in what is no text, such as a picture's notes."""
+        kinds: set[str] = set()
+        for run in re.findall(rb"[\x20-\x7e\t\r\n]{12,}", content):
+            kinds.update(kind for kind, _ in self.redact(run.decode("ascii")).found)
+        return tuple(sorted(kinds.union(self.values_in(content))))
+
+    def values_in(self, content: bytes) -> tuple[str, ...]:
+        """Whether the environment's secrets stand in a file, as they are or in base64."""
+        return (ENVIRONMENT,) if any(form.encode(errors="replace") in content for form in self._forms) else ()
+
+    def _redact(self, text: str, counts: Counter[str], unclean: list[str], depth: int) -> str:
+        parts, last = [], 0
+        for uri in _DATA_URI.finditer(text):
+            parts += [
+                self._plain(text[last : uri.start()], counts, unclean, depth),
+                self._uri(uri, counts, unclean, depth),
+            ]
+            last = uri.end()
+        return "".join([*parts, self._plain(text[last:], counts, unclean, depth)])
+
+    def _uri(self, uri: re.Match[str], counts: Counter[str], unclean: list[str], depth: int) -> str:
+        """A data: URI with what it holds cleaned; a picture is left as it is."""
+        mime, payload = uri["mime"].lower(), uri["payload"]
+        content = _from_base64(payload)
+        if content is None or (not _PICTURES.fullmatch(mime) and not _TEXTS.fullmatch(mime)) or depth == 0:
+            unclean.append(f"a data: URI of {mime} that cannot be looked into")
+            return uri.group()
+        if _PICTURES.fullmatch(mime):
+            unclean += [f"a picture with a secret in it ({kind})" for kind in self.in_bytes(content)]
+            return uri.group()
+        try:
+            inner = content.decode()
+        except UnicodeDecodeError:
+            unclean.append(f"a data: URI of {mime} that is no text")
+            return uri.group()
+        clean = self._redact(inner, counts, unclean, depth - 1)
+        if clean == inner:
+            return uri.group()
+        return f"data:{uri['mime']}{uri['rest']};base64,{base64.b64encode(clean.encode()).decode()}"
+
+    def _plain(self, text: str, counts: Counter[str], unclean: list[str], depth: int) -> str:
+        for _ in range(_ROUNDS):
+            again = self._round(text, counts)
+            if again is None:
+                break
+            text = again
+        else:
+            unclean.append("a text in which ever more secrets are found")
+        marked = "PRIVATE KEY" in text or "PuTTY" in text
+        if marked and any(_OPEN_KEY.search(layer.text) for layer in layers(text)):
+            unclean.append("a private key whose end is missing")
+        return _BASE64.sub(lambda run: self._base64(run.group(), counts, unclean, depth), text) if depth else text
+
+    def _round(self, text: str, counts: Counter[str]) -> str | None:
+        """The text without what its first telling layer shows; None where none shows anything."""
+        for layer in layers(text):
+            edits = []
+            for finding in self._find(layer.text):
+                pieces = layer.pieces(finding.start, finding.end)
+                label = "~" if finding.kind == HOME else f"[redacted: {finding.kind}]"
+                edits += [(start, end, "" if at else label) for at, (start, end) in enumerate(pieces)]
+                counts[finding.kind] += 1
+            if edits:
+                done, last = [], 0
+                for start, end, label in sorted(edits):
+                    # Two findings may share one escape; it goes with the first.
+                    if start >= last:
+                        done += [text[last:start], label]
+                        last = end
+                return "".join([*done, text[last:]])
+        return None
+
+    def _find(self, text: str) -> list[Finding]:
+        """What is secret in it, without what is redacted already."""
+        lowered = text.lower()
+        found: list[Finding] = []
+        for rule in rules():
+            # Spelled out: charts are tens of thousands of short texts, and nearly all end here.
+            for hint in rule.hints:
+                if hint in lowered:
+                    found += rule.find(text)
+                    break
+        for value in self._values:
+            if value in text:
+                found += [Finding(at.start(), at.end(), ENVIRONMENT) for at in re.finditer(re.escape(value), text)]
+        for core in self._encoded:
+            if core in text:
+                around = re.compile(rf"[A-Za-z0-9+/_-]*{re.escape(core)}[A-Za-z0-9+/_=-]*")
+                found += [Finding(at.start(), at.end(), ENVIRONMENT) for at in around.finditer(text)]
+        if self._home is not None:
+            found += [Finding(at.start(), at.end(), HOME) for at in self._home.finditer(text)]
+        if not found:
+            return []
+        labels = [label.span() for label in _LABEL.finditer(text)] if "[redacted: " in text else []
+        return [part for one in merged(found) for part in _without(one, labels, text)]
+
+    def _base64(self, run: str, counts: Counter[str], unclean: list[str], depth: int) -> str:
+        """What is base64 of a text with secrets goes as a whole."""
+        content = _from_base64(run)
+        try:
+            inner = "" if content is None else content.decode()
+        except UnicodeDecodeError:
+            return run
+        if not inner or "\x00" in inner:
+            return run
+        within: Counter[str] = Counter()
+        stuck: list[str] = []
+        self._redact(inner, within, stuck, depth - 1)
+        unclean += stuck
+        if not within:
+            return run
+        counts.update(within)
+        kind = next((kind for kind in within if kind != HOME), HOME)
+        return f"[redacted: {kind} (base64)]"
+
+    def _walk(self, data: Any, key: str | None, counts: Counter[str], unclean: list[str]) -> Any:
+        if isinstance(data, str):
+            return self._string(data, key, counts, unclean)
+        if isinstance(data, list):
+            return [self._walk(item, key, counts, unclean) for item in data]
+        if not isinstance(data, dict):
+            return data
+        # A container's env, and a Secret of Kubernetes: the key beside it tells what a value is.
+        named = data.get("name") if isinstance(data.get("name"), str) and "value" in data else None
+        clean: dict[Any, Any] = {}
+        for name, value in data.items():
+            told = self._string(name, None, counts, unclean) if isinstance(name, str) else name
+            while told in clean:
+                told = f"{told} again"
+            context = name if isinstance(name, str) and secret_key(name) else key
+            if name == "value" and named is not None:
+                context = named
+            if name in ("data", "stringData") and data.get("kind") == "Secret":
+                context = "secret"
+            clean[told] = self._walk(value, context, counts, unclean)
+        return clean
+
+    def _string(self, text: str, key: str | None, counts: Counter[str], unclean: list[str]) -> str:
+        told = self.redact(text)
+        counts.update(dict(told.found))
+        unclean += told.unclean
+        kind = secret_key(key) if key else None
+        if kind is None or _LABEL.search(told.text) or not is_written_out(text):
+            return told.text
+        if kind[1] and not (len(text) >= 16 and looks_random(text)):
+            return told.text
+        counts[kind[0]] += 1
+        return f"[redacted: {kind[0]}]"
+
+
+def _without(finding: Finding, labels: list[tuple[int, int]], text: str) -> Iterator[Finding]:
+    """The parts of a finding beside what is redacted already; scraps of punctuation are nothing."""
+    inside = [(start, end) for start, end in labels if start < finding.end and end > finding.start]
+    if not inside:
+        yield finding
+        return
+    edges = [finding.start, *(edge for label in inside for edge in label), finding.end]
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        if sum(letter.isalnum() for letter in text[start:end]) >= 4 and end > start:
+            yield Finding(start, end, finding.kind)
+
+
+def _is_secret_value(value: str) -> bool:
+    value = value.strip()
+    return (
+        len(value) >= 8
+        and not value.startswith(("/", "~", "./"))
+        and not (Path(value).exists() if len(value) < 200 else False)
+        # A word of one case is no secret, unless it is as long as a passphrase.
+        and not (value.isalpha() and (value.islower() or value.isupper()) and len(value) < 12)
+    )
+
+
+def _base64_cores(value: str) -> Iterator[str]:
+    """What a value's base64 has in common wherever in a longer text the value stands."""
+    for shift in range(3):
+        coded = base64.b64encode(b"\0" * shift + value.encode(errors="replace"))
+        core = coded[(0, 2, 3)[shift] : len(coded) - (4 if coded.endswith(b"=") else 0)].decode()
+        if len(core) >= 8:
+            yield core
+            yield core.translate(str.maketrans("+/", "-_"))
+
+
+def _from_base64(text: str) -> bytes | None:
+    plain = text.rstrip("=").translate(str.maketrans("-_", "+/"))
+    if len(plain) % 4 == 1:
+        return None
+    try:
+        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None

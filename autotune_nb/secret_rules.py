@@ -1,0 +1,241 @@
+"""How a rule finds secrets, when a value is one, and the rules that detect-secrets lacks, each with its reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+KEYWORD = "password or key"
+PRIVATE_KEY = "private key"
+HOME = "home folder"
+ENVIRONMENT = "environment variable's value"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """From where to where in a text something secret stands."""
+
+    start: int
+    end: int
+    kind: str
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One expression; worth a try only where one of the hints stands in the lowered text."""
+
+    kind: str
+    pattern: re.Pattern[str]
+    hints: tuple[str, ...]
+    group: int = 0
+    #: What goes on after the match and belongs to it: a library's rule may stop at the length tokens once had.
+    tail: re.Pattern[str] | None = None
+    keep: Callable[[re.Match[str], str], bool] | None = None
+
+    def find(self, text: str) -> Iterator[Finding]:
+        for match in self.pattern.finditer(text):
+            start, end = match.span(self.group)
+            if start < 0 or (self.keep is not None and not self.keep(match, match.group(self.group))):
+                continue
+            if self.tail is not None and (more := self.tail.match(text, end)):
+                end = more.end()
+            yield Finding(start, end, self.kind)
+
+
+def looks_random(value: str) -> bool:
+    """Letters and digits without a gap, as tokens have; words, names and paths have not."""
+    return (
+        not re.search(r"\s", value)
+        and any(letter.isalpha() for letter in value)
+        and (any(letter.isdigit() for letter in value) or (value != value.lower() and value != value.upper()))
+    )
+
+
+def is_written_out(value: str) -> bool:
+    """Whether a value is a secret itself: no reference to one, no place for one, nothing switched off."""
+    value = value.strip()
+    return (
+        len(value) >= 4
+        and any(letter.isalnum() for letter in value)
+        and value.lower() not in ("none", "null", "true", "false", "empty", "changeme", "default")
+        # A variable's or a template's name, a path, a call: where the secret is, not what it is.
+        and not re.match(r"[$<{%~]|\.{0,2}/|os\.|env\b|getenv|f?['\"]?\{", value)
+        and not re.fullmatch(r"[A-Z]+(?:_[A-Z]+)+|[\w.]+\(.*", value, re.DOTALL)
+        and len(value.split()) <= 5
+    )
+
+
+#: Names that speak of a secret and hold none: password_file, secretName, TOKEN_URL.
+NOT_THE_SECRET = re.compile(
+    r"(?:(?:^|[_-])(?i:name|ref|reference|env|file|path|kind|type|id|field|url|uri|label|var|class|provider|store|"
+    r"manager|header|version|hint|len|length|policy|rules?|count)|(?<=[a-z])(?:Name|Ref|Env|File|Path|Type|Id|Url))$"
+)
+
+
+_SECRET_NAME = r"(?:TOKEN(?!S|IZ)|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY|AUTH_?KEY)"
+SECRET_VARIABLE = re.compile(rf"[A-Z0-9_]*{_SECRET_NAME}[A-Z0-9_]*")
+_VALUE = r"[^\s\"'<>&;,()\[\]{}|\\]"
+
+
+def _assigned(match: re.Match[str], value: str) -> bool:
+    named = not NOT_THE_SECRET.search(match.group(1))
+    # Without quotes, a bare word may be another variable.
+    return named and is_written_out(value) and (match.group(2) != "" or looks_random(value))
+
+
+def _with_digit(_: re.Match[str], value: str) -> bool:
+    return any(letter.isdigit() for letter in value)
+
+
+def _filled(_: re.Match[str], value: str) -> bool:
+    return is_written_out(value)
+
+
+def _random(_: re.Match[str], value: str) -> bool:
+    return is_written_out(value) and looks_random(value)
+
+
+def own_rules() -> Iterator[Rule]:
+    """The rules that detect-secrets lacks."""
+    # Tokens that those who serve models have; detect-secrets 1.5 knows OpenAI's alone, and those by an old mark.
+    for kind, expression, hint in (
+        ("Hugging Face token", r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}", "_"),
+        ("NVIDIA key", r"nvapi-[A-Za-z0-9_-]{20,}", "nvapi-"),
+        ("OpenAI or like key", r"(?<![A-Za-z0-9_-])(?:sk|pk)-[A-Za-z0-9_-]{20,}", "k-"),
+        ("Groq key", r"\bgsk_[A-Za-z0-9]{20,}", "gsk_"),
+        ("GitHub token", r"github_pat_[A-Za-z0-9_]{22,}", "github_pat_"),
+        ("npm token", r"\bnpm_[A-Za-z0-9]{36,}", "npm_"),
+        ("Docker token", r"\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}", "dckr_"),
+        ("Slack token", r"\bxapp-\d-[A-Za-z0-9-]{20,}", "xapp-"),
+        ("Google key", r"(?<![A-Za-z0-9_-])(?:AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,})", "a"),
+    ):
+        yield Rule(kind, re.compile(expression), (hint,), keep=_with_digit)
+    # What its private key rule finds the header of.
+    yield Rule(
+        PRIVATE_KEY,
+        re.compile(
+            r"-{4,5} ?BEGIN ([A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?) ?-{4,5}(?:(?!-{4,5} ?BEGIN ).)*?"
+            r"-{4,5} ?END \1 ?-{4,5}",
+            re.DOTALL,
+        ),
+        ("private key",),
+    )
+    yield Rule(PRIVATE_KEY, re.compile(r"PuTTY-User-Key-File-\d:.*?Private-MAC: *\w+", re.DOTALL), ("putty-user",))
+    # A kubeconfig, as YAML, as JSON or as the repr of a dict.
+    yield Rule(
+        "kubeconfig content",
+        re.compile(
+            r"\b(?:client-key-data|client-certificate-data|certificate-authority-data|id-token|access-token|"
+            r"refresh-token|client-secret)[\"']?\s*[:=]\s*[|>]?-?\s*[\"']?([A-Za-z0-9+/=_.-]{6,})"
+        ),
+        ("-data", "-token", "-secret"),
+        group=1,
+        keep=_random,
+    )
+    # Headers.
+    yield Rule(
+        "authorization header",
+        re.compile(
+            r"\bauthorization[\"']?\s*[:=,]\s*[\"']?(?:bearer|basic|token)\s+([A-Za-z0-9._~+/=:-]{4,})", re.IGNORECASE
+        ),
+        ("authorization",),
+        group=1,
+        keep=_filled,
+    )
+    yield Rule(
+        "bearer token",
+        re.compile(r"\bbearer\s+([A-Za-z0-9._~+/=-]{12,})", re.IGNORECASE),
+        ("bearer",),
+        group=1,
+        keep=_random,
+    )
+    yield Rule(
+        "key in a header",
+        re.compile(
+            rf"\b(?:[\w-]*api-key|x-auth-token|private-token)[\"']?\s*[:=]\s*[\"']?({_VALUE}{{6,}})", re.IGNORECASE
+        ),
+        ("api-key", "x-auth-token", "private-token"),
+        group=1,
+        keep=_filled,
+    )
+    # Flags of a command line.
+    yield Rule(
+        "key in a command line",
+        re.compile(
+            rf"(?<![\w-])--?(?:[\w]+-)*(?:api-key|token|password|secret|secret-key)(?:\s+|=|[\"'],\s*)[\"']?"
+            rf"({_VALUE}{{8,}})"
+        ),
+        ("-api-key", "-token", "-password", "-secret"),
+        group=1,
+        keep=_random,
+    )
+    # Signed URLs: the URL stays, what signs it goes. A semicolon ends the &amp; of HTML.
+    yield Rule(
+        "signature in a URL",
+        re.compile(
+            r"[?&;](?:X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-(?:Signature|Credential)|sig|signature|"
+            r"[\w-]*token|api[_-]?key|password|secret|AWSAccessKeyId|GoogleAccessId)=([^&\s\"'<>#\\]+)",
+            re.IGNORECASE,
+        ),
+        ("=",),
+        group=1,
+        keep=lambda _, value: any(letter.isalnum() for letter in value) and value[0] not in "{$<",
+    )
+    # A user's token in a kubeconfig; after the URLs, whose parameters may be called so.
+    yield Rule(
+        "token",
+        re.compile(r"(?<![A-Za-z0-9-])token[\"']?\s*[:=]\s*[\"']?([A-Za-z0-9+/=_.~-]{16,})", re.IGNORECASE),
+        ("token",),
+        group=1,
+        keep=_random,
+    )
+    # Variables of the environment by name: KeywordDetector knows no TOKEN.
+    yield Rule(
+        KEYWORD,
+        re.compile(
+            rf"(?<![A-Za-z0-9_])({SECRET_VARIABLE.pattern})[\"']?\]?\s*(?:[=:]\s*|,\s*(?=[\"']))([\"']?)({_VALUE}{{6,}})"
+        ),
+        ("token", "secret", "passw", "credential", "key"),
+        group=3,
+        keep=_assigned,
+    )
+    # The same in a container's env, a name and a value beside it.
+    yield Rule(
+        KEYWORD,
+        re.compile(
+            rf"name[\"']?\s*:\s*[\"']?({SECRET_VARIABLE.pattern})([\"']?),?\s*[\"']?value[\"']?\s*:\s*[\"']?"
+            rf"({_VALUE}{{4,}})"
+        ),
+        ("value",),
+        group=3,
+        keep=lambda match, value: is_written_out(value) and not NOT_THE_SECRET.search(match.group(1)),
+    )
+    # Home folders, whoever's; /rootfs and /homepage are none.
+    name = r"[^/\\\s\"'`<>:;,()\[\]{}|&$*?!#%=]+"
+    before = r"(?<![\w.~-])"
+    yield Rule(
+        HOME, re.compile(rf"{before}/(?:home|Users)/{name}|{before}/root(?![\w-]|\.\w)"), ("/home", "/users", "/root")
+    )
+    yield Rule(
+        HOME,
+        re.compile(
+            rf"(?<![A-Za-z])[A-Za-z]:(?:\\+|/)Users(?:\\+|/)(?:[^\\/:*?\"<>|\r\n]{{1,60}}(?=[\\/])|{name})",
+            re.IGNORECASE,
+        ),
+        (":\\users", ":\\\\users", ":/users"),
+    )
+
+
+def merged(findings: Iterable[Finding]) -> list[Finding]:
+    """Those that overlap made one, of the kind of the rule that comes first."""
+    union: list[tuple[int, int, int, str]] = []
+    ranked = ((one.start, one.end, rank, one.kind) for rank, one in enumerate(findings) if one.end > one.start)
+    for start, end, rank, kind in sorted(ranked):
+        if union and start < union[-1][1]:
+            last = union[-1]
+            best = min((last[2], last[3]), (rank, kind))
+            union[-1] = (last[0], max(last[1], end), *best)
+        else:
+            union.append((start, end, rank, kind))
+    return [Finding(start, end, kind) for start, end, _, kind in union]

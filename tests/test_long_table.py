@@ -1,0 +1,166 @@
+"""Long form: every trial as rows of texts and numbers, and back again, whatever the parameters hold."""
+
+from __future__ import annotations
+
+import io
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from autotune_nb.errors import Failure, FailureKind, StudyError
+from autotune_nb.long_table import cell, long_table, read_long_table, value_of
+from autotune_nb.measurement import FIGURES, Level, Measurement
+from autotune_nb.trial import Trial, TrialState
+
+_TEXTS = st.one_of(
+    st.text(max_size=12),
+    st.sampled_from(
+        ["1", "true", "null", "NaN", "on", "=1+1", "-5", " x ", "a,b", 'say "x"', "größe 🚀", "עברית", "a\nb"]
+    ),
+).filter(lambda text: "\x00" not in text and all(not 0xD800 <= ord(c) < 0xE000 for c in text))
+_NUMBERS = st.one_of(st.integers(-(10**12), 10**12), st.floats(allow_nan=False, allow_infinity=False))
+_PLAIN = st.one_of(st.none(), st.booleans(), _NUMBERS, _TEXTS)
+_VALUES = st.one_of(_PLAIN, st.lists(_PLAIN, max_size=3), st.dictionaries(_TEXTS, _PLAIN, max_size=3))
+_FIGURE_VALUES = st.floats(0, 1e9, allow_nan=False)
+_MEASUREMENTS = st.dictionaries(st.sampled_from(FIGURES[:6]), _FIGURE_VALUES, min_size=1).flatmap(
+    lambda figures: st.builds(
+        lambda scenario, load, batch, seconds, done: Measurement(
+            Level(scenario, 1, load) if batch and load > 1 else Level(scenario, load), seconds, done, done, 0, figures
+        ),
+        st.sampled_from(["D(16,8)", "N(480,240)/(300,150)", "dataset"]),
+        st.integers(1, 512),
+        st.booleans(),
+        st.floats(0.1, 600),
+        st.integers(1, 10**6),
+    )
+)
+
+
+@st.composite
+def trials(draw: st.DrawFn) -> list[Trial]:
+    names = draw(st.lists(st.sampled_from("abcde"), unique=True, min_size=1))
+    found = []
+    for number in range(draw(st.integers(1, 4))):
+        params = draw(st.fixed_dictionaries(dict.fromkeys(names, _VALUES)))
+        levels = draw(st.lists(_MEASUREMENTS, min_size=1, max_size=3, unique_by=lambda m: m.level))
+        failed = draw(st.booleans())
+        failure = Failure(FailureKind.OUT_OF_MEMORY, "deploy", draw(_TEXTS.filter(str.strip))) if failed else None
+        state = TrialState.FAILED if failed else TrialState.COMPLETE
+        kept = tuple(levels) if not failed or draw(st.booleans()) else ()
+        found.append(Trial(number, params, state, kept, failure=failure, seconds={"deploy": 1.5}, baseline=not params))
+    return found
+
+
+def through_csv(frame: pd.DataFrame) -> pd.DataFrame:
+    text = frame.to_csv(index=False, lineterminator="\n")
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+
+
+@settings(max_examples=25)
+@given(trials())
+def test_what_is_written_is_read_back(before: list[Trial]) -> None:
+    after = read_long_table(through_csv(long_table(before, lambda _trial: 2)), source="x.csv")
+    assert len(after) == len(before)
+    for one, other in zip(before, after, strict=True):
+        assert (other.number, other.state, other.baseline) == (one.number, one.state, one.baseline)
+        # 1, 1.0 and True are equal in Python, and different flags.
+        assert json.dumps(dict(other.params), sort_keys=True) == json.dumps(dict(one.params), sort_keys=True)
+        assert other.measurements == one.measurements
+        assert str(other.failure) == str(one.failure)
+        assert other.seconds["deploy"] == 1.5
+
+
+@given(_VALUES)
+def test_a_cell_is_unambiguous(value: Any) -> None:
+    assert json.dumps(value_of(cell(value)), sort_keys=True) == json.dumps(value, sort_keys=True)
+    assert cell(value) != ""
+
+
+def test_plain_values_are_plain_cells() -> None:
+    assert [cell(value) for value in (512, 0.5, True, "f16", "on", "1", None, {"factor": 2})] == [
+        *("512", "0.5", "true", "f16", "on", '"1"', "null", '{"factor": 2}')
+    ]
+
+
+def test_the_columns_and_their_order() -> None:
+    figures = {"ttft_p99_s": 0.5, "output_tokens_per_s": 9.0}
+    level = Measurement(Level("D(1,2)", 4), 6.1, 9, 9, 0, figures)
+    done = Trial(0, {"threads": 2, "mode": "on"}, TrialState.COMPLETE, (level,), seconds={"deploy": 3.25})
+    failure = Failure(FailureKind.CRASH, "deploy", "it, crashed")
+    failed = Trial(1, {"threads": 4, "mode": None}, TrialState.FAILED, failure=failure)
+    running = Trial(2, {"threads": 1, "mode": "on"}, TrialState.RUNNING)
+    frame = long_table([done, failed, running], lambda trial: int(trial.params["threads"]))  # type: ignore[arg-type]
+    lines = frame.to_csv(index=False, lineterminator="\n").splitlines()
+    assert lines == [
+        "config_id,status,reason,param:threads,param:mode,level,gpus,startup_s,duration_s,ttft_p99_s,output_tokens_per_s,"
+        "num_requests,num_completed_requests,num_failed_requests",
+        '0,complete,,2,on,"D(1,2) at concurrency 4",2,3.25,6.1,0.5,9.0,9,9,0',
+        '1,failed,"crash in deploy: it, crashed",4,null,,4,,,,,,,',
+    ]
+
+
+def table(text: str) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
+
+
+def test_a_table_of_somebody_else_with_the_least_columns() -> None:
+    told = table(
+        "config_id,status,level,param:tp,output_tokens_per_s\nA,complete,8,2,100\nA,complete,16,2,150\nB,complete,8,4,90\n"
+    )
+    first, second = read_long_table(told, source="x.csv", scenario="D(100,10)")
+    assert first.params == {"tp": 2}
+    assert [m.level for m in first.measurements] == [Level("D(100,10)", 8), Level("D(100,10)", 16)]
+    assert (second.number, second.measurements[0].figures) == (1, {"output_tokens_per_s": 90.0})
+
+
+HEAD = "config_id,status,reason,level,output_tokens_per_s"
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("a,b\n1,2\n", "x.csv has no column config_id, status, level; its columns are a, b"),
+        ("config_id,status,level,ttft_p99_ms\n", "column 'ttft_p99_ms' is not in seconds; expected is ttft_p99_s"),
+        ("config_id,status,level,ttft_ms\n", "expected is ttft_mean_s, which is ttft_ms times 0.001"),
+        ("config_id,status,level,duration_ms\n", "expected is duration_s"),
+        (f"{HEAD},output_token_per_s\n", "nobody knows the column 'output_token_per_s'; did you mean"),
+        ("config_id,status,level\n1,complete,8\n", "has no column of a figure"),
+        (f"{HEAD}\n1,done,,8,5\n", "row 2: status is 'done'; expected is complete or failed"),
+        (f"{HEAD}\n1,complete,,fast,5\n", "row 2: level is 'fast'; expected is one like 'D(512,128) at concurrency 8'"),
+        (f"{HEAD}\n1,complete,,8,5 tok/s\n", "row 2: output_tokens_per_s is '5 tok/s'; expected is a number without"),
+        (f"{HEAD}\n1,complete,,8,-5\n", "row 2: not finite or negative: output_tokens_per_s"),
+        (f"{HEAD}\n1,complete,,8,nan\n", "row 2: not finite or negative: output_tokens_per_s"),
+        (f"{HEAD}\n1,complete,,8,5\n1,complete,,8,6\n", "configuration 1 has dataset at concurrency 8 twice"),
+        (f"{HEAD}\n1,complete,,,5\n", "configuration 1 is complete and has no level"),
+        (f"{HEAD}\n,complete,,8,5\n", "row 2: config_id is empty"),
+        (f"{HEAD},param:a\n1,complete,,8,5,1\n1,complete,,9,5,2\n", "has param:a = '2' here and '1' in row 2"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_row_and_what_was_expected(text: str, told: str) -> None:
+    with pytest.raises(StudyError) as error:
+        read_long_table(table(text), source="x.csv")
+    assert told in str(error.value)
+    assert str(error.value).startswith("x.csv")
+
+
+def test_parquet_keeps_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    mixed = [
+        Trial(
+            n,
+            {"a": value, "b": "x"},
+            TrialState.COMPLETE,
+            (Measurement(Level("D(1,2)"), 1.0, 3, 3, 0, {"ttft_p99_s": 1.0}),),
+        )
+        for n, value in enumerate([1, "one", True, None, [1, 2]])
+    ]
+    long_table(mixed, lambda _trial: 1).to_parquet(tmp_path / "x.parquet", index=False)
+    back = read_long_table(pd.read_parquet(tmp_path / "x.parquet"), source="x.parquet")
+    assert [repr(t.params) for t in back] == [repr(dict(t.params)) for t in mixed]
+    assert not math.isnan(back[0].measurements[0].figures["ttft_p99_s"])

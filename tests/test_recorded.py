@@ -1,0 +1,208 @@
+"""``autotune-nb import``: what was measured elsewhere becomes a study that is shown, reported and gone on with."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import autotune_nb as at
+from autotune_nb.cli import cli
+from autotune_nb.recorded import import_results
+from autotune_nb.study import Study
+from tests.benchmarks.kept import write_study
+from tests.stubs import World, level_data, level_file
+
+CSV = (
+    """config_id,status,reason,param:threads,param:mode,level,gpus,startup_s,duration_s,output_tokens_per_s,ttft_p99_s
+0,complete,,,,D(16;8) at concurrency 1,1,2.5,6,10,0.1
+0,complete,,,,D(16;8) at concurrency 4,1,2.5,6,30,0.4
+1,complete,,2,größe 🚀,D(16;8) at concurrency 1,1,2.5,6,20,0.1
+1,complete,,2,größe 🚀,D(16;8) at concurrency 4,1,2.5,6,60,0.9
+2,failed,out of memory in deploy: it ended,4,<b>ערב</b>,,1,,,,
+""".replace("D(16;8)", '"D(16,8)')
+    .replace(" at concurrency 1,", ' at concurrency 1",')
+    .replace(" at concurrency 4,", ' at concurrency 4",')
+)
+
+
+def run_import(source: Path, study: Path, *arguments: object) -> Result:
+    return CliRunner().invoke(cli, ["import", str(source), "--study", str(study), *map(str, arguments)])
+
+
+def show(study: Path) -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(CliRunner().invoke(cli, ["show", str(study), "--json"]).stdout)
+    return shown
+
+
+def test_a_file_becomes_a_study_that_is_shown_reported_and_exported_the_same(tmp_path: Path) -> None:
+    source, study = tmp_path / "größe.csv", tmp_path / "study"
+    source.write_text(CSV)
+    told = run_import(source, study, "--limit", "ttft_p99_s <= 0.5")
+    assert told.exit_code == 0, told.output
+    assert told.stdout.splitlines()[0] == f"{study}: 2 trials complete, 1 failed"
+    shown = show(study)
+    assert [t["state"] for t in shown["trials"]] == ["complete", "complete", "failed"]
+    assert [t["baseline"] for t in shown["trials"]] == [True, False, False]
+    # The other level breaks the limit.
+    assert shown["best"]["number"] == 0
+    assert shown["task"]["name"] == "größe"
+    assert shown["trials"][2]["failure"]["kind"] == "out_of_memory"
+    report = at.report(study)
+    assert report.verdict.startswith("Best is trial 0 with 30 tokens/s")
+    assert "&lt;b&gt;ערב&lt;/b&gt;" in report.to_html()
+    again = CliRunner().invoke(cli, ["export", str(study), "--as", "csv"]).stdout
+    other = tmp_path / "other"
+    (tmp_path / "again.csv").write_text(again)
+    assert run_import(tmp_path / "again.csv", other, "--limit", "ttft_p99_s <= 0.5").exit_code == 0
+    assert CliRunner().invoke(cli, ["export", str(other), "--as", "csv"]).stdout == again
+    # The database has it, and not only its summary.
+    (study / "results.json").unlink()
+    assert at.open(study).history == at.open(other).history
+
+
+def test_an_exported_study_comes_back_equal_and_goes_on_under_its_task(world: World, tmp_path: Path) -> None:
+    task = world.task(trials=2, budget={"baseline": True})
+    run = at.tune(task, study=world.folder).wait()
+    source, study, file = tmp_path / "levels.csv", tmp_path / "back", tmp_path / "task.json"
+    source.write_text(CliRunner().invoke(cli, ["export", str(world.folder), "--as", "csv"]).stdout)
+    file.write_text(task.model_dump_json())
+    told = run_import(source, study, "--task", file)
+    assert told.exit_code == 0, told.output
+    for ours, theirs in zip(at.open(study).history, run.history, strict=True):
+        assert (ours.params, ours.score, ours.measurements) == (theirs.params, theirs.score, theirs.measurements)
+    more = at.tune(at.with_overrides(task, trials=4), study=study).wait()
+    assert [t.number for t in more.history] == [0, 1, 2, 3]
+    assert len({json.dumps(dict(t.params)) for t in more.history}) == 4
+
+
+def experiment(folder: Path, *levels: int, speed: float = 50.0, **metadata: Any) -> Path:
+    folder.mkdir(parents=True)
+    about = {"task": "text-to-text", "model": "acme/8b", "traffic_scenario": ["D(16,8)"], "num_concurrency": [1, 2]}
+    (folder / "experiment_metadata.json").write_text(json.dumps({**about, **metadata}))
+    for level in levels:
+        data = level_data(concurrency=level, tokens_per_s=speed * level)
+        (folder / level_file(level)).write_text(json.dumps(data))
+    return folder
+
+
+def test_folders_of_genai_bench_are_configurations(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    experiment(runs / "a", 1, 2)
+    experiment(runs / "b 🚀", 1, 2, speed=70.0)
+    told = run_import(runs, tmp_path / "study")
+    assert told.exit_code == 0, told.output
+    assert told.stderr == ""
+    shown = show(tmp_path / "study")
+    assert [t["params"] for t in shown["trials"]] == [{"folder": "a"}, {"folder": "b 🚀"}]
+    assert shown["best"]["params"] == {"folder": "b 🚀"}
+    assert shown["task"]["model"] == {"id_or_path": "acme/8b"}
+    assert shown["task"]["workload"]["concurrency"] == [1, 2]
+    one = run_import(runs / "a", tmp_path / "one")
+    assert one.stdout.startswith(f"{tmp_path / 'one'}: 1 trials complete, 0 failed")
+
+
+def test_a_folder_cut_short_gives_what_is_whole_and_says_the_rest(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    cut = experiment(runs / "cut", 1, 2)
+    text = (cut / level_file(2)).read_text()
+    (cut / level_file(2)).write_text(text[: len(text) // 2])
+    none = experiment(runs / "none", 1)
+    (none / level_file(1)).write_text("{")
+    told = run_import(runs, tmp_path / "study")
+    assert told.exit_code == 0
+    assert told.stderr.splitlines()[:2] == [
+        f"note: cut: {level_file(2)} is cut short and left out",
+        "note: cut: 1 of 2 levels are there",
+    ]
+    states = [(t["state"], len(t["measurements"])) for t in show(tmp_path / "study")["trials"]]
+    assert states == [("complete", 1), ("failed", 0)]
+    assert "cut short" in show(tmp_path / "study")["trials"][1]["failure"]["message"]
+
+
+def test_a_trial_without_the_objectives_figure_is_kept_as_failed(tmp_path: Path) -> None:
+    source = tmp_path / "x.csv"
+    source.write_text("config_id,status,level,output_tokens_per_s,ttft_p99_s\nA,complete,1,5,\nB,complete,1,6,0.5\n")
+    done = import_results(source, tmp_path / "study", objective="minimize ttft_p99_s")
+    assert [str(t.state) for t in done.trials] == ["failed", "complete"]
+    assert done.notes == ("trial 0 is kept as failed: the measurement of dataset at concurrency 1 has no ttft_p99_s",)
+    none = run_import(source, tmp_path / "none", "--objective", "minimize tpot_mean_s")
+    assert none.exit_code == 1
+    assert at.report(tmp_path / "none").verdict.startswith("No trial completed")
+
+
+def test_what_cannot_be_imported_is_said_and_nothing_is_written(tmp_path: Path, world: World) -> None:
+    source, study = tmp_path / "x.csv", tmp_path / "study"
+    for text, told in (
+        ("", "x.csv cannot be read as .csv: No columns"),
+        ("config_id,status,level,ttft_p99_ms\n", "expected is ttft_p99_s"),
+        ("config_id,status,level,ttft_p99_s\n", "holds no results"),
+        (CSV.replace("complete,,2", "complete,,2,7", 1), "cannot be read as .csv: "),
+    ):
+        source.write_text(text)
+        done = run_import(source, study)
+        assert done.exit_code == 2
+        assert told in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert not study.exists()
+    source.write_text(CSV)
+    done = run_import(tmp_path / "missing.csv", study)
+    assert "there is no file or folder" in done.stderr
+    (tmp_path / "empty").mkdir()
+    assert "holds no results of genai-bench" in run_import(tmp_path / "empty", study).stderr
+    file = tmp_path / "task.json"
+    file.write_text(world.task().model_dump_json())
+    done = run_import(source, study, "--task", file)
+    assert done.exit_code == 2
+    assert "configuration 1 of x.csv is not in the task's space" in done.stderr
+    assert "leave out --objective" in run_import(source, study, "--task", file, "--objective", "minimize ttft").stderr
+    assert not study.exists()
+
+
+@pytest.mark.parametrize("there", [False, True])
+def test_an_import_that_is_cut_short_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    source, study = tmp_path / "x.csv", tmp_path / "study"
+    source.write_text(CSV)
+    if there:
+        study.mkdir()
+        (study / "mine.txt").write_text("mine")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Study, "keep_elapsed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        import_results(source, study)
+    assert [file.name for file in study.glob("*")] == (["mine.txt"] if there else [])
+    monkeypatch.undo()
+    assert import_results(source, study).num_complete == 2
+
+
+def test_a_study_that_is_there_is_left_alone(tmp_path: Path) -> None:
+    source, study = tmp_path / "x.csv", tmp_path / "study"
+    source.write_text(CSV)
+    assert run_import(source, study).exit_code == 0
+    before = (study / "results.json").read_bytes()
+    done = run_import(source, study)
+    assert done.exit_code == 2
+    assert "holds a study already; choose another --study" in done.stderr
+    assert (study / "results.json").read_bytes() == before
+
+
+def test_hundreds_of_trials_go_out_and_in(tmp_path: Path) -> None:
+    write_study(tmp_path / "many", 400)
+    out = tmp_path / "many.csv"
+    told = CliRunner().invoke(cli, ["export", str(tmp_path / "many"), "--as", "csv", "-o", str(out)])
+    assert told.exit_code == 0, told.output
+    done = import_results(out, tmp_path / "back", limits=["ttft_p99_s <= 0.2", "tpot_mean_s <= 0.09"])
+    before = at.open(tmp_path / "many")
+    assert [t.state for t in done.trials] == [t.state for t in before.history]
+    best, other = at.open(tmp_path / "back").best_trial, before.best_trial
+    assert best is not None
+    assert other is not None
+    assert (best.number, best.params, best.score) == (other.number, other.params, other.score)

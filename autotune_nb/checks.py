@@ -27,7 +27,9 @@ from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import space_for
 from autotune_nb.errors import AutotuneError, ClusterError, SetupError
 from autotune_nb.parameters import Value
+from autotune_nb.scrubbing import know
 from autotune_nb.task import Task
+from autotune_nb.task_secrets import referred
 
 #: Stands for a study that is not there yet.
 _LABEL = "check-00000000"
@@ -64,6 +66,10 @@ def _row(answer: Answer) -> str:
 
 async def check_task(task: Task, engine: Engine) -> Checks:
     """Every answer for a task; never raises for what it finds."""
+    try:
+        know(referred(task))
+    except SetupError as error:
+        return Checks((Answer(False, str(error)),))
     if task.deploy.kind == "local":
         return Checks((await _local(task, engine),))
     session = ClusterSession(task, study_label=_LABEL)

@@ -5,13 +5,14 @@ from __future__ import annotations
 import io
 import shlex
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Literal, get_args
 
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError, StudyError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.long_table import long_table
 from autotune_nb.parameters import Value
+from autotune_nb.secret_reference import command_text, secret_of, variable_of
 from autotune_nb.task import Task
 from autotune_nb.task_file import task_data
 
@@ -39,7 +40,7 @@ def export(study: StudyHandle, form: Form, *, trial: int | None = None) -> str |
         return frame.to_csv(index=False, lineterminator="\n") if form == "csv" else _parquet(frame)
     chosen = _best(study) if trial is None else _trial(study, trial)
     best = study.best if trial is None else None
-    command = best.command if best else shlex.join(study.command(chosen.params))
+    command = best.command if best else command_text(study.command(chosen.params))
     if form == "command":
         return f"{command}\n"
     if form == "env":
@@ -118,11 +119,11 @@ def _env(task: Task, params: Mapping[str, Value], command: str) -> str:
     return "".join(f"{name}={value}\n" for name, value in rows.items())
 
 
-def _referred(value: Any) -> str:
-    if isinstance(value, str):
-        return shlex.quote(value)
-    name = getattr(value, "from_env", None)
-    return f'"${{{name}}}"' if name else "''  # of a Kubernetes Secret"
+def _referred(value: str) -> str:
+    if variable_of(value):
+        return f'"{value}"'
+    secret = secret_of(value)
+    return f"''  # {secret[1]} of the Secret {secret[0]}" if secret else shlex.quote(value)
 
 
 def _json(value: Value) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shlex
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from autotune_nb.handle import StudyHandle
 from autotune_nb.live import RunningTrial
 from autotune_nb.run import Run, live_run
 from autotune_nb.runner import RunState
+from autotune_nb.secret_reference import command_text
 from autotune_nb.steering import Edit, Steering
 from autotune_nb.study import StudyFolder, trial_from_results
 from autotune_nb.task import Task
@@ -203,7 +203,7 @@ class OpenedStudy(StudyHandle):
         if told and told["number"] == best.number and told.get("command"):
             # As the run itself told it: this process may stand in another folder, or lack the engine.
             return str(told["command"])
-        return shlex.join(self.command(best.params))
+        return command_text(self.command(best.params))
 
     def _best_manifest(self) -> str | None:
         best = self.best_trial

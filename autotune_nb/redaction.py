@@ -14,11 +14,10 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from autotune_nb.secret_library import rules, secret_key
-from autotune_nb.secret_rules import ENVIRONMENT, HOME, Finding, is_written_out, looks_random, merged
+from autotune_nb.secret_rules import ENVIRONMENT, HOME, Finding, is_written_out, looks_random, merged, secret_values
 from autotune_nb.text_layers import layers
 
 _LABEL = re.compile(r"\[redacted: [A-Za-z][A-Za-z' ]{1,50}(?: \(base64\))?\]")
@@ -38,7 +37,6 @@ _OPEN_KEY = re.compile(
     r"|PuTTY-User-Key-File-\d:.{0,400}?Private-Lines",
     re.DOTALL,
 )
-_NAMES = re.compile(r"TOKEN(?!S|IZ)|KEY(?!BOARD|RING|MAP)|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 _NO_HOMES = ("/", "/tmp", "/nonexistent", "/var/empty", "/home", "/Users")
 
 
@@ -75,7 +73,7 @@ class Redactor:
 
     def __init__(self, environment: Mapping[str, str] | None = None) -> None:
         environment = os.environ if environment is None else environment
-        values = {value for name, value in environment.items() if _NAMES.search(name) and _is_secret_value(value)}
+        values = secret_values(environment)
         forms = {form for value in values for form in (value, value.strip())}
         self._values = sorted(forms, key=lambda value: (-len(value), value))
         self._encoded = tuple(sorted({core for value in values for core in _base64_cores(value)}))
@@ -265,17 +263,6 @@ def _without(finding: Finding, labels: list[tuple[int, int]], text: str) -> Iter
     for start, end in zip(edges[::2], edges[1::2], strict=True):
         if sum(letter.isalnum() for letter in text[start:end]) >= 4 and end > start:
             yield Finding(start, end, finding.kind)
-
-
-def _is_secret_value(value: str) -> bool:
-    value = value.strip()
-    return (
-        len(value) >= 8
-        and not value.startswith(("/", "~", "./"))
-        and not (Path(value).exists() if len(value) < 200 else False)
-        # A word of one case is no secret, unless it is as long as a passphrase.
-        and not (value.isalpha() and (value.islower() or value.isupper()) and len(value) < 12)
-    )
 
 
 def _base64_cores(value: str) -> Iterator[str]:

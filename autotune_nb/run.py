@@ -21,6 +21,7 @@ from autotune_nb.handle import Best, StudyHandle
 from autotune_nb.live import LiveTrials, RunningTrial
 from autotune_nb.progress import Ledger, ProgressLines
 from autotune_nb.runner import Runner, RunState
+from autotune_nb.scrubbing import scrub, scrub_error
 from autotune_nb.steering import Edit, Steering
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
@@ -128,7 +129,7 @@ class Run(StudyHandle):
                 self._engine,
                 study_label=self._study.label,
                 folder=self._study.folder.path,
-                notify=lambda text: self._bus.publish(events.Notice(text)),
+                notify=lambda text: self._bus.publish(events.Notice(scrub(text))),
             )
             self._runner = Runner(self._study, deployer, benchmark, self._bus)
             self._started.set()
@@ -139,7 +140,7 @@ class Run(StudyHandle):
                 telling.cancel()
                 await asyncio.gather(telling, return_exceptions=True)
         except BaseException as raised:  # noqa: BLE001 - kept for whoever awaits the run
-            error = raised
+            error = scrub_error(raised)
         finally:
             self._started.set()
             self._live.clear()

@@ -5,22 +5,23 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shlex
 import time
-from collections.abc import Callable, Mapping
+import traceback
+from collections.abc import Callable
 from contextlib import aclosing
-from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotune_nb import events
+from autotune_nb.attempt import Attempt, PhaseClock, scrub_all, scrubbed
 from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.probe import probe
 from autotune_nb.deploy.base import Deployer, DeployRequest, Endpoint
 from autotune_nb.errors import AutotuneError, Failure, FailureKind, SetupError, StudyError, TrialError
-from autotune_nb.measurement import Measurement
-from autotune_nb.score import Score, score
+from autotune_nb.score import score
+from autotune_nb.scrubbing import scrub
+from autotune_nb.secret_reference import bearer, command_text
 from autotune_nb.steering import Edit
 from autotune_nb.study import machine_fingerprint
 from autotune_nb.task import Task
@@ -175,7 +176,7 @@ class Runner:
     def best_command(self) -> str | None:
         """The command line to paste for the best configuration; None where there is none."""
         best = self.study.best
-        return None if best is None else shlex.join(self._deployer.command(best.params))
+        return None if best is None else command_text(self._deployer.command(best.params))
 
     def best_manifest(self) -> str | None:
         """The Kubernetes manifest of the best configuration; None where there is none, or no cluster."""
@@ -183,6 +184,9 @@ class Runner:
         return None if best is None else self._deployer.manifest(best.params)
 
     async def _prepare(self) -> None:
+        # What a process that was killed could not do itself.
+        left = [self.study.folder.trial_folder(t.number) for t in self.study.trials if not t.state.finished]
+        await asyncio.to_thread(scrub_all, left)
         for line in await self._stored(self.study.settle):
             self._notice(line)
         for line in await self._deployer.sweep():
@@ -281,12 +285,14 @@ class Runner:
 
     async def _try(self, trial: Trial) -> None:
         clock = PhaseClock(lambda phase: self.bus.publish(events.PhaseStarted(trial.number, phase)))
-        attempt = _Attempt()
+        attempt = Attempt()
+        tried: list[Attempt] = []
         try:
             if self._stopping.is_set():
                 raise asyncio.CancelledError
             for left in reversed(range(_RETRIES + 1)):
-                attempt = _Attempt()
+                attempt = Attempt()
+                tried.append(attempt)
                 try:
                     await self._measure(trial, clock, attempt)
                     break
@@ -300,7 +306,7 @@ class Runner:
                     self._notice(f"trial {trial.number} is tried again: {error.failure}")
             ended = trial.with_(state=TrialState.COMPLETE, score=attempt.score)
         except TrialError as error:
-            ended = trial.with_(state=TrialState.FAILED, failure=error.failure)
+            ended = trial.with_(state=TrialState.FAILED, failure=scrubbed(error.failure))
         except asyncio.CancelledError:
             ended = trial.with_(state=TrialState.STOPPED)
         except (StudyError, SetupError):
@@ -309,8 +315,8 @@ class Runner:
             clock.stop()
             raise StudyError(f"trial {trial.number} could not keep its files: {error}") from error
         except Exception as error:  # noqa: BLE001 - whatever it was, the other trials go on
-            _log.exception("trial %s failed in a way nobody foresaw", trial.number)
-            message = f"unforeseen {type(error).__name__}: {str(error)[:300]}"
+            _log.error("trial %s failed in a way nobody foresaw\n%s", trial.number, scrub(traceback.format_exc()))
+            message = scrub(f"unforeseen {type(error).__name__}: {str(error)[:300]}")
             failure = Failure(FailureKind.INFRASTRUCTURE, attempt.phase or "deploy", message)
             ended = trial.with_(state=TrialState.FAILED, failure=failure)
         clock.stop()
@@ -322,6 +328,7 @@ class Runner:
             fingerprint={**self._fingerprint, **attempt.fingerprint},
         )
         # Nothing that happens from here on may lose it.
+        await uncancelled(asyncio.to_thread(scrub_all, [one.folder for one in tried if one.folder]))
         await uncancelled(self._keep_ended(ended))
 
     async def _keep_ended(self, ended: Trial) -> None:
@@ -333,8 +340,9 @@ class Runner:
         best = self.study.best
         self.bus.publish(events.TrialEnded(ended, is_best=best is not None and best.number == ended.number))
 
-    async def _measure(self, trial: Trial, clock: PhaseClock, attempt: _Attempt) -> None:
+    async def _measure(self, trial: Trial, clock: PhaseClock, attempt: Attempt) -> None:
         folder = await asyncio.to_thread(self.study.folder.artifacts, trial.number, trial.attempts)
+        attempt.folder = folder
         clock.start("deploy")
         request = DeployRequest(
             trial.number,
@@ -349,10 +357,16 @@ class Runner:
             attempt.fingerprint = deployment.endpoint.fingerprint
             await until_died(self._load(trial, deployment.endpoint, folder, clock, attempt), deployment)
 
-    async def _load(self, trial: Trial, endpoint: Endpoint, folder: Path, clock: PhaseClock, attempt: _Attempt) -> None:
+    async def _load(self, trial: Trial, endpoint: Endpoint, folder: Path, clock: PhaseClock, attempt: Attempt) -> None:
         clock.start("probe")
         attempt.phase = "probe"
-        await probe(endpoint.url, endpoint.model, self._task.workload, timeout_s=self._task.deadlines.probe_s)
+        await probe(
+            endpoint.url,
+            endpoint.model,
+            self._task.workload,
+            timeout_s=self._task.deadlines.probe_s,
+            headers=bearer(self._task.benchmark.api_key),
+        )
         clock.start("benchmark")
         attempt.phase = "benchmark"
         count = len(self._task.workload.levels)
@@ -400,7 +414,7 @@ class Runner:
         self.bus.publish(events.StateChanged(str(state)))
 
     def _notice(self, text: str) -> None:
-        self.bus.publish(events.Notice(text))
+        self.bus.publish(events.Notice(scrub(text)))
 
 
 def _advice(task: Task) -> list[str]:
@@ -411,34 +425,3 @@ def _advice(task: Task) -> list[str]:
             "load; objective.at names another"
         ]
     return []
-
-
-@dataclass
-class _Attempt:
-    """What one attempt at a trial has given so far; kept also where it fails."""
-
-    measurements: list[Measurement] = field(default_factory=list)
-    command: tuple[str, ...] = ()
-    fingerprint: Mapping[str, Any] = field(default_factory=dict)
-    score: Score | None = None
-    phase: str = ""
-
-
-class PhaseClock:
-    """Wall time by phase; a phase entered twice adds up."""
-
-    def __init__(self, on_phase: Callable[[str], None]) -> None:
-        self.seconds: dict[str, float] = {}
-        self._on_phase = on_phase
-        self._phase: str | None = None
-        self._since = 0.0
-
-    def start(self, phase: str) -> None:
-        self.stop()
-        self._phase, self._since = phase, time.monotonic()
-        self._on_phase(phase)
-
-    def stop(self) -> None:
-        if self._phase is not None:
-            self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + time.monotonic() - self._since
-            self._phase = None

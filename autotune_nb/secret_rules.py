@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 KEYWORD = "password or key"
 PRIVATE_KEY = "private key"
 HOME = "home folder"
+#: Variables that hold secrets, by their names.
+_NAMES = re.compile(r"TOKEN(?!S|IZ)|KEY(?!BOARD|RING|MAP)|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 ENVIRONMENT = "environment variable's value"
 
 
@@ -239,3 +242,19 @@ def merged(findings: Iterable[Finding]) -> list[Finding]:
         else:
             union.append((start, end, rank, kind))
     return [Finding(start, end, kind) for start, end, _, kind in union]
+
+
+def secret_values(environment: Mapping[str, str]) -> set[str]:
+    """The values of an environment's variables whose names say secret, as far as they could be one."""
+    return {value for name, value in environment.items() if _NAMES.search(name) and _is_secret_value(value)}
+
+
+def _is_secret_value(value: str) -> bool:
+    value = value.strip()
+    return (
+        len(value) >= 8
+        and not value.startswith(("/", "~", "./"))
+        and not (Path(value).exists() if len(value) < 200 else False)
+        # A word of one case is no secret, unless it is as long as a passphrase.
+        and not (value.isalpha() and (value.islower() or value.isupper()) and len(value) < 12)
+    )

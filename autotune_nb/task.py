@@ -72,7 +72,10 @@ class EngineSpec(Section):
     )
     args: dict[ParameterName, Value] = Field(default_factory=dict, description="flags of every trial, by name")
     raw_args: list[str] = Field(default_factory=list, description="arguments of every trial, passed as they are")
-    env: dict[str, str] = Field(default_factory=dict, description="environment variables; never a secret's value")
+    env: dict[str, str] = Field(
+        default_factory=dict,
+        description="environment variables; a secret by its name: ${VARIABLE}, or in a cluster secret://NAME/KEY",
+    )
     health_path: str | None = Field(None, pattern="^/", description="the path that answers 200 once it can serve")
 
     @field_validator("kind")
@@ -246,6 +249,9 @@ class Benchmark(Section):
         None, description="where jobs keep their files: pvc://CLAIM/FOLDER, or a bucket as s3://BUCKET/PREFIX"
     )
     results_size: str | None = Field(None, description="make the claim of that size where it is missing, such as 10Gi")
+    api_key: str | None = Field(
+        None, description="what requests carry, by its name: ${VARIABLE}", pattern=r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$"
+    )
     image: str | None = Field(None, description="the image with genai-bench; default: the published one")
     pod: dict[str, Any] = Field(
         default_factory=dict, description="nodeSelector, tolerations, resources, env, … of the benchmark's pods"

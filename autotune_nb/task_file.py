@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from pydantic import ValidationError
 from autotune_nb.errors import TaskError, did_you_mean
 from autotune_nb.prototype import from_prototype, is_prototype, prototype_field
 from autotune_nb.resources import shared_folder
+from autotune_nb.secret_reference import plain_secrets
 from autotune_nb.task import Task
 from autotune_nb.task_errors import Examined, examine, first_error
 
@@ -76,7 +78,7 @@ def parse_task(data: dict[str, Any]) -> Task:
     """A task from plain data, the prototype's layout too. Raises TaskError with the field in its message."""
     if not isinstance(data, dict):
         raise _no_object(data)
-    for wrong in _text_problems(data):
+    for wrong in chain(_text_problems(data), plain_secrets(data)):
         raise wrong
     prototype = is_prototype(data)
     if prototype:
@@ -106,7 +108,7 @@ def problems(data: dict[str, Any]) -> list[TaskError]:
 
 def examined(data: dict[str, Any], *, search: bool = True) -> Examined:
     """All that is wrong with a task's plain data, and the part that is right; see ``task_errors.examine``."""
-    text = list(_text_problems(data))
+    text = [*_text_problems(data), *plain_secrets(data)]
     prototype = is_prototype(data)
     if prototype:
         data, _ = from_prototype(data)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
@@ -12,6 +11,7 @@ from autotune_nb.errors import Failure
 from autotune_nb.measurement import Measurement
 from autotune_nb.parameters import Value
 from autotune_nb.score import Objective, Score
+from autotune_nb.secret_reference import command_text
 
 
 class TrialState(StrEnum):
@@ -72,7 +72,7 @@ class Trial:
             "baseline": self.baseline,
             "attempts": self.attempts,
             "level": str(self.score.level) if self.score and self.score.level else None,
-            "command": shlex.join(self.command) if self.command else None,
+            "command": command_text(self.command) if self.command else None,
             "fingerprint": dict(self.fingerprint),
         }
 

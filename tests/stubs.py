@@ -79,6 +79,10 @@ def serve(peer):
             if line.lower().startswith(b"content-length:"):
                 while len(body) < int(line.split(b":")[1]):
                     body += peer.recv(65536)
+        for name in settings("key:"):
+            if f"Authorization: Bearer {os.environ[name]}".encode() not in head:
+                peer.sendall(reply(401, b"who are you?"))
+                return
         if data.startswith(b"POST"):
             posts += 1
             for limit in settings("dies-after:"):

@@ -11,6 +11,7 @@ from typing import Any
 from autotune_nb.bench.results import level_of, measurement, read_level
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
 from autotune_nb.measurement import Level, Measurement, Validity
+from autotune_nb.scrubbing import scrub
 from autotune_nb.task import Task
 
 #: A level's end takes genai-bench a second of waiting and one of counting; starting up cold takes it far longer.
@@ -98,7 +99,7 @@ def never_landed(missing: list[Level], code: int | None, folder: Path, log: Sequ
 def log_lines(log: Path) -> list[str]:
     """A log file's lines; none where there is none."""
     try:
-        return log.read_text(encoding="utf-8", errors="replace").splitlines()
+        return scrub(log.read_text(encoding="utf-8", errors="replace")).splitlines()
     except OSError:
         return []
 

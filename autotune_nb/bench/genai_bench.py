@@ -17,6 +17,7 @@ from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.results import read_level
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
 from autotune_nb.measurement import Measurement
+from autotune_nb.secret_reference import resolved
 from autotune_nb.task import Task
 
 _LOOK_S = 0.1
@@ -103,17 +104,22 @@ class GenaiBench:
         seed = self._task.strategy.seed
         if self._python is None:
             try:
-                return await run_cold([self._executable, *argv], log=log, env=self._labels)
+                return await run_cold([self._executable, *argv], log=log, env={**self._labels, **self._key()})
             except OSError as error:
                 told = f"{self._executable!r} cannot be started: {error.strerror or error}"
                 raise SetupError(told, field="benchmark.executable") from None
         try:
             assert self._helper is not None
-            return await self._helper.run(argv, log=log, env={}, seed=seed)
+            return await self._helper.run(argv, log=log, env=self._key(), seed=seed)
         except ConnectionError as error:
             raise MeasurementError(
                 Failure(FailureKind.INFRASTRUCTURE, "benchmark", f"genai-bench did not start: {error}")
             ) from None
+
+    def _key(self) -> dict[str, str]:
+        """The key by the variable that overrides the argument, which every process here can read."""
+        key = self._task.benchmark.api_key
+        return {"MODEL_API_KEY": resolved(key, field="benchmark.api_key")} if key else {}
 
     async def _levels(self, process: BenchProcess, folder: Path, log: Path) -> AsyncGenerator[Measurement, None]:
         """Every expected level's measurement as its file is whole; then the rest of the run is not waited for."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Mapping
 from typing import Any
 
 import aiohttp
@@ -14,7 +15,9 @@ from autotune_nb.workload import Workload
 _WORDS = "the tuning of a server is the search for settings that serve its readers well and "
 
 
-async def probe(url: str, model: str, workload: Workload, *, timeout_s: float) -> None:
+async def probe(
+    url: str, model: str, workload: Workload, *, timeout_s: float, headers: Mapping[str, str] | None = None
+) -> None:
     """Send ``workload.warmup_requests`` completions, shaped like the first scenario, one after the other.
 
     Raises MeasurementError where one is refused, takes over ``timeout_s`` seconds, or is no completion.
@@ -30,7 +33,8 @@ async def probe(url: str, model: str, workload: Workload, *, timeout_s: float) -
         "stream": False,
     }
     text = (_WORDS * (tokens_in // 8 + 1))[: tokens_in * 4]
-    async with aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s)) as session:
+    timeout = aiohttp.ClientTimeout(total=timeout_s)
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
         for number in range(workload.warmup_requests):
             # A different beginning each time, so that no prefix cache answers for the engine.
             message = {"role": "user", "content": f"{number}: {text}"}

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from autotune_nb.engines.base import COMMON_PATTERNS, Engine, LogPattern
 from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.scrubbing import scrub
 
 _READ_BYTES = 256_000
 _KEEP_LINES = 8
@@ -27,7 +28,7 @@ def tail(log: Path, read_bytes: int = _READ_BYTES) -> list[str]:
             text = file.read().decode("utf-8", errors="replace")
     except OSError:
         return []
-    return [line for raw in text.splitlines() if (line := _ESCAPES.sub("", raw).rstrip())]
+    return [line for raw in scrub(text).splitlines() if (line := _ESCAPES.sub("", raw).rstrip())]
 
 
 def diagnose(log: Path, engine: Engine, *, phase: str, exit_code: int | None, message: str) -> Failure:

@@ -27,6 +27,7 @@ from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.engines.registry import program_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
 from autotune_nb.parameters import Value
+from autotune_nb.secret_reference import bearer, resolved, resolved_words
 from autotune_nb.task import Task
 
 _PORT_TRIES = 3
@@ -178,15 +179,18 @@ class LocalDeployer:
         argv = self._argv(request.params, port, self._program)
         log = new_log(request.folder)
         request.on_log(log)
+        given = self._task.engine.env
         env = {
             **os.environ,
-            **self._task.engine.env,
+            **{name: resolved(value, field=f"engine.env.{name}") for name, value in given.items()},
             STUDY_LABEL: self._study_id,
             TRIAL_LABEL: str(request.trial),
         }
         if held is not None:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in held)
-        process = await GuardedProcess.start(argv, env=env, log=log, grace_s=self._task.deadlines.stop_s)
+        # What is kept and said of it goes without the secrets' values.
+        started = resolved_words(argv, field="engine.args")
+        process = await GuardedProcess.start(started, env=env, log=log, grace_s=self._task.deadlines.stop_s)
         endpoint = Endpoint(
             url=f"http://{_in_url(self._task.deploy.host)}:{port}",
             model=self._served_name(),
@@ -205,7 +209,8 @@ class LocalDeployer:
         assert log is not None
         pause = _FIRST_POLL_S
         try:
-            async with asyncio.timeout(deadline_s), aiohttp.ClientSession() as session:
+            headers = bearer(self._task.benchmark.api_key)
+            async with asyncio.timeout(deadline_s), aiohttp.ClientSession(headers=headers) as session:
                 while True:
                     code = running.process.exit_code
                     if code is not None:

@@ -125,6 +125,7 @@ LLAMA_CPP = Engine(
             values=("none", "layer", "row"),
             aliases=("sm",),
         ),
+        Flag("api_key", "str", "what requests must carry, by its name: ${VARIABLE}"),
         Flag("tensor_split", "str", "share of the model on each GPU, such as 3,1", aliases=("ts",)),
         Flag(
             "n_cpu_moe",

@@ -7,6 +7,7 @@ llama-server does.
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import threading
@@ -28,6 +29,7 @@ def parser() -> argparse.ArgumentParser:
     p.add_argument("-a", "--alias")
     p.add_argument("--host", default="127.0.0.1")
     p.add_argument("--port", type=int, default=8080)
+    p.add_argument("--api-key", default=os.environ.get("LLAMA_API_KEY"))
     for spellings in (
         ("-t", "--threads"),
         ("-tb", "--threads-batch"),
@@ -75,6 +77,8 @@ def common_params(options: argparse.Namespace, x: Any) -> Any:
     params.model.path = options.model
     params.hostnames = [options.host]
     params.port = options.port
+    if options.api_key:
+        params.api_keys = options.api_key.split(",")
     if options.alias:
         params.model_alias = {options.alias}
     plain = {

@@ -163,6 +163,7 @@ SGLANG = Engine(
         Flag("speculative_eagle_topk", "int", "draft branches", low=1, high=16, minimum=1),
         Flag("speculative_num_draft_tokens", "int", "draft tokens", low=2, high=64, minimum=1),
         Flag("context_length", "int", "longest sequence", minimum=1),
+        Flag("api_key", "str", "what requests must carry, by its name: ${VARIABLE}"),
         Flag("quantization", "str", "quantization method"),
         Flag("load_format", "str", "how weights are loaded", default="auto"),
         Flag("trust_remote_code", "bool", "run the model's own code", style="switch"),

@@ -152,6 +152,7 @@ VLLM = Engine(
         ),
         Flag("attention_backend", "str", "attention kernels"),
         Flag("moe_backend", "str", "mixture-of-experts kernels"),
+        Flag("api_key", "str", "what requests must carry, by its name: ${VARIABLE}"),
         Flag("quantization", "str", "quantization method", aliases=("q",)),
         Flag("speculative_config", "json", "speculative decoding", style="json"),
         Flag("compilation_config", "json", "compilation", style="json"),

@@ -68,5 +68,5 @@ def _common(data: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _words(command: str) -> tuple[str, ...]:
-    # shlex.join quotes with ' alone; without one a plain split does the same in a tenth of the time.
-    return tuple(shlex.split(command) if "'" in command else command.split())
+    # Without a quote a plain split does the same in a tenth of the time.
+    return tuple(shlex.split(command) if "'" in command or '"' in command else command.split())

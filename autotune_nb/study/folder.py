@@ -20,6 +20,7 @@ from typing import Any
 import filelock
 
 from autotune_nb.errors import StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError, TaskError
+from autotune_nb.scrubbing import scrub
 from autotune_nb.task import Task
 from autotune_nb.task_file import parse_task
 
@@ -210,13 +211,17 @@ class StudyFolder:
 
     def artifacts(self, trial: int, attempt: int) -> Path:
         """A new folder for one trial's raw files and logs: what an earlier try left is never read as this one's."""
-        trial_folder = self.path / "artifacts" / f"trial-{trial:04d}"
+        trial_folder = self.trial_folder(trial)
         for number in itertools.count(attempt):
             folder = trial_folder if number <= 1 else trial_folder / f"attempt-{number}"
             with contextlib.suppress(FileExistsError):
                 folder.mkdir(parents=True)
                 return folder
         raise AssertionError
+
+    def trial_folder(self, trial: int) -> Path:
+        """Where a trial's raw files and logs are, whether there are any or not."""
+        return self.path / "artifacts" / f"trial-{trial:04d}"
 
     def write_live(self, now: dict[str, Any]) -> None:
         """Say what the running trials do, for whoever looks from another process. Raises StudyError."""
@@ -272,7 +277,7 @@ class StudyFolder:
             handle, work = tempfile.mkstemp(dir=self.path, prefix=f".{name}-")
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(text)
+                    file.write(scrub(text))
                 Path(work).chmod(0o644)
                 Path(work).replace(self.path / name)
             except BaseException:

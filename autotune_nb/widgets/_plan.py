@@ -51,7 +51,7 @@ SECTIONS = (
         (
             *_of("deploy", "host port runtime namespace kubeconfig context resources gpu_resource templates"),
             *_of("deploy", "clusterbasemodel clusterservingruntime"),
-            *_of("benchmark", "executable backend executor results results_size image pod"),
+            *_of("benchmark", "executable backend executor results results_size api_key image pod"),
         ),
     ),
 )

@@ -12,6 +12,7 @@ from autotune_nb.cluster.templates import refuse_templates
 from autotune_nb.engines.base import Engine, Flag
 from autotune_nb.errors import SetupError
 from autotune_nb.parameters import Value
+from autotune_nb.secret_reference import variable_of
 from autotune_nb.task import Task
 
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})
@@ -55,7 +56,7 @@ def words(
             args=task.engine.args,
             raw_args=task.engine.raw_args,
         )
-        return Words(tuple(_literal(word) for word in argv), ())
+        return Words(tuple(map(_for_pod, argv)), ())
     ours = _ours(task, engine, params, served_name)
     command, args = _of_runtime(runner)
     touched = _touched(task, engine, params, served_name)
@@ -91,7 +92,14 @@ def _ours(task: Task, engine: Engine, params: Mapping[str, Value], served_name: 
     arguments = [*engine.arguments(fixed), *engine.arguments(params, task.parameters), *task.engine.raw_args]
     if served_name and engine.served_name_flag:
         arguments = [engine.served_name_flag, served_name, *arguments]
-    return [_literal(word) for word in arguments]
+    return list(map(_for_pod, arguments))
+
+
+def _for_pod(word: str) -> str:
+    """A word as the pod takes it: a variable of engine.env is filled in by Kubernetes."""
+    flag, equals, value = word.rpartition("=")
+    name = variable_of(value)
+    return f"{flag}{equals}$({name})" if name else _literal(word)
 
 
 def _literal(word: str) -> str:

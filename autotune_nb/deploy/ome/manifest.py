@@ -16,6 +16,7 @@ from autotune_nb.deploy.ome.arguments import words
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import SetupError
 from autotune_nb.parameters import Value
+from autotune_nb.secret_reference import secret_of
 from autotune_nb.task import Task
 
 TEMPLATE = "inference_service.yaml.j2"
@@ -116,12 +117,19 @@ def _values(
             "name": runner.get("name") or CONTAINER,
             "command": None if said.command is None else list(said.command),
             "args": None if said.args is None else list(said.args),
-            "env": [{"name": name, "value": value} for name, value in task.engine.env.items()],
+            "env": [_variable(name, value) for name, value in task.engine.env.items()],
             "resources": resources,
             "startup_probe": _startup_probe(task, engine, runner),
             "readiness_probe": {"periodSeconds": 10, **_handler(engine, runner, "readinessProbe")},
         },
     }
+
+
+def _variable(name: str, value: str) -> Object:
+    secret = secret_of(value)
+    if secret is None:
+        return {"name": name, "value": value}
+    return {"name": name, "valueFrom": {"secretKeyRef": {"name": secret[0], "key": secret[1]}}}
 
 
 def _startup_probe(task: Task, engine: Engine, runner: Mapping[str, Any]) -> Object:

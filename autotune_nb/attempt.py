@@ -1,0 +1,57 @@
+"""What one attempt at a trial has given so far, how long its phases took, and what may be kept of it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from autotune_nb.errors import Failure
+from autotune_nb.measurement import Measurement
+from autotune_nb.score import Score
+from autotune_nb.scrubbing import scrub, scrub_files
+
+
+@dataclass
+class Attempt:
+    """What one attempt at a trial has given so far; kept also where it fails."""
+
+    measurements: list[Measurement] = field(default_factory=list)
+    command: tuple[str, ...] = ()
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    score: Score | None = None
+    phase: str = ""
+    folder: Path | None = None
+
+
+class PhaseClock:
+    """Wall time by phase; a phase entered twice adds up."""
+
+    def __init__(self, on_phase: Callable[[str], None]) -> None:
+        self.seconds: dict[str, float] = {}
+        self._on_phase = on_phase
+        self._phase: str | None = None
+        self._since = 0.0
+
+    def start(self, phase: str) -> None:
+        self.stop()
+        self._phase, self._since = phase, time.monotonic()
+        self._on_phase(phase)
+
+    def stop(self) -> None:
+        if self._phase is not None:
+            self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + time.monotonic() - self._since
+            self._phase = None
+
+
+def scrub_all(folders: Iterable[Path]) -> None:
+    """Take known secrets out of every file below the folders."""
+    for folder in folders:
+        scrub_files(folder)
+
+
+def scrubbed(failure: Failure) -> Failure:
+    """The failure without known secrets in its words."""
+    return replace(failure, message=scrub(failure.message), log_lines=tuple(map(scrub, failure.log_lines)))

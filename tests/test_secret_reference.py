@@ -1,0 +1,165 @@
+"""A task names secrets; one that stands there itself is refused, and never repeated."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from autotune_nb.engines.registry import engine_for
+from autotune_nb.errors import SetupError, TaskError
+from autotune_nb.secret_reference import command_text, resolved, resolved_words, secret_of, variable_of
+from autotune_nb.task import Task
+from autotune_nb.task_file import parse_task, problems, save_task
+from autotune_nb.task_secrets import referred
+
+CANARY = "canary" + "0f3a9c7b1d5e"
+HUB = "hf_" + "aB3dE5" * 6
+
+
+def with_(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
+    *inner, last = path.split(".")
+    found = data
+    for key in inner:
+        if isinstance(found.get(key), str):
+            found[key] = {"kind" if key == "engine" else "id_or_path": found[key]}
+        found = found.setdefault(key, {})
+    found[last] = value
+    return data
+
+
+PLAIN = [
+    ("engine.env", {"HF_TOKEN": CANARY}),
+    ("engine.env", {"OPENAI_API_KEY": CANARY}),
+    ("engine.env", {"MY_PASSWORD": CANARY}),
+    ("engine.env", {"WHATEVER": HUB}),
+    ("engine.args", {"api_key": CANARY}),
+    ("engine.args", {"api-key": CANARY}),
+    ("engine.args", {"hf_token": 12345678}),
+    ("engine.raw_args", ["--api-key", CANARY]),
+    ("engine.raw_args", [f"--api-key={CANARY}"]),
+    ("engine.raw_args", ["--header", f"Bearer {HUB}"]),
+    ("engine.command", f"server --port {{port}} --api-key {CANARY}"),
+    ("benchmark.api_key", CANARY),
+    ("benchmark.pod", {"env": [{"name": "HF_TOKEN", "value": CANARY}]}),
+    ("parameters.api_key", {"values": [CANARY, "EMPTY"]}),
+    ("workload.request_params", {"password": CANARY}),
+    ("description", f"runs with {HUB}"),
+]
+
+
+@pytest.mark.parametrize(("path", "value"), PLAIN, ids=[f"{path}-{i}" for i, (path, _) in enumerate(PLAIN)])
+def test_a_secrets_own_value_is_refused_and_not_repeated(task_data: dict[str, Any], path: str, value: Any) -> None:
+    data = with_(task_data, path, value)
+    with pytest.raises(TaskError) as error:
+        parse_task(data)
+    assert error.value.field.startswith(path)
+    assert "${VARIABLE}" in str(error.value)
+    told = [str(error.value), *(str(one) for one in problems(data))]
+    assert not any(CANARY in text or HUB in text or "12345678" in text for text in told)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        ("engine.env", {"HF_TOKEN": "${HF_TOKEN}", "HF_HUB_TOKEN": "secret://tune/hf.token", "LD_PRELOAD": "/x/y.so"}),
+        ("engine.env", {"GOOGLE_APPLICATION_CREDENTIALS": "/etc/key.json", "TOKENIZERS_PARALLELISM": "false"}),
+        ("engine.env", {"VLLM_CONFIGURE_LOGGING": "0", "NCCL_DEBUG_SUBSYS": "INIT,ENV", "CACHE_KEY": "v1"}),
+        ("engine.args", {"api_key": "${ENGINE_KEY}", "ctx_size": 2048}),
+        ("engine.args", {"api_key": "EMPTY"}),
+        ("engine.args", {"ssl_key_file": "/etc/x.pem"}),
+        ("engine.raw_args", ["--api-key", "${KEY}", "--api-key=${KEY}", "--verbose", "--chat-template", "chatml-long"]),
+        ("benchmark.api_key", "${KEY}"),
+        ("workload.request_params", {"stop_token": "<|endoftext|>", "max_tokens": 123456, "min_tokens": 4096000}),
+        ("description", "the key to tokens and secrets: measure them"),
+    ],
+)
+def test_names_and_what_only_sounds_like_a_secret_are_taken(
+    task_data: dict[str, Any], tmp_path: Path, path: str, value: Any
+) -> None:
+    if path == "engine.args" and "api_key" not in value:
+        value = {}
+    task = parse_task(with_(task_data, path, value))
+    for file in (tmp_path / "t.yaml", tmp_path / "t.json"):
+        assert Task.load(save_task(task, file)) == task
+    assert parse_task(json.loads(task.model_dump_json())) == task
+
+
+def test_the_tasks_that_come_with_it_hold_none() -> None:
+    for name in ("quickstart", "ome"):
+        assert Task.load(name).name
+
+
+def test_references(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINE_KEY", CANARY)
+    assert variable_of("${ENGINE_KEY}") == "ENGINE_KEY"
+    assert [variable_of(value) for value in ("$ENGINE_KEY", "x${A}", "${}", 5, None)] == [None] * 5
+    assert secret_of("secret://tune-keys/hf") == ("tune-keys", "hf")
+    assert [secret_of(value) for value in ("secret://x", "secret:///y", "x", 5)] == [None] * 4
+    assert resolved_words(["a", "${ENGINE_KEY}", "--k=${ENGINE_KEY}", "a=b"], field="x") == [
+        *("a", CANARY, f"--k={CANARY}", "a=b")
+    ]
+    monkeypatch.delenv("ENGINE_KEY")
+    with pytest.raises(SetupError, match=r"engine\.env\.X: the environment variable ENGINE_KEY is not set; export it"):
+        resolved("${ENGINE_KEY}", field="engine.env.X")
+    with pytest.raises(SetupError, match="the Secret a is in a cluster"):
+        resolved("secret://a/b", field="x")
+
+
+def test_a_pasted_command_line_fills_the_variable_in() -> None:
+    words = ["printf", "%s|", "it's", "${KEY}", "--api-key=${KEY}", "a b", "$KEY"]
+    text = command_text(words)
+    told = subprocess.run(
+        ["sh", "-c", text], env={"KEY": "x y", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True
+    )
+    assert told.stdout == "it's|x y|--api-key=x y|a b|$KEY|"
+    assert shlex.split(text) == words
+
+
+def test_what_cannot_be_had_is_said_before_anything_starts(
+    make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = make_task(engine={"kind": "llama_cpp", "env": {"HF_TOKEN": "${NOT_THERE}"}})
+    with pytest.raises(SetupError, match=r"engine.env.HF_TOKEN: the environment variable NOT_THERE is not set"):
+        referred(task)
+    monkeypatch.setenv("NOT_THERE", CANARY)
+    assert referred(task) == [CANARY]
+
+
+OME: dict[str, Any] = {"deploy": {"kind": "ome", "namespace": "x", "runtime": "y"}, "model": "m"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"engine": {"kind": "vllm", "env": {"HF_TOKEN": "${HOME}"}}}, "would stand in the InferenceService"),
+        ({"engine": {"kind": "vllm", "args": {"api_key": "${HOME}"}}}, r"takes \$\{NAME\} of a NAME in engine.env"),
+        ({"benchmark": {"api_key": "${HOME}"}, "engine": "vllm"}, "only the executor direct sends a key"),
+    ],
+)
+def test_in_a_cluster_no_value_is_written_into_an_object(task_data: dict[str, Any], changes: Any, told: str) -> None:
+    task = Task.parse({**task_data, **OME, "parameters": {"max_num_seqs": [8]}, **changes})
+    with pytest.raises(SetupError, match=told):
+        referred(task)
+
+
+def test_in_a_cluster_the_pod_takes_it_from_the_secret(task_data: dict[str, Any]) -> None:
+    from autotune_nb.assembly import deployer_for
+
+    env = {"KEY": "secret://tune-keys/engine", "MODE": "fast"}
+    engine = {"kind": "vllm", "env": env, "args": {"api_key": "${KEY}"}}
+    task = Task.parse({**task_data, **OME, "parameters": {"max_num_seqs": [8]}, "engine": engine})
+    assert referred(task) == []
+    text = deployer_for(task, engine_for(task), study_label="", folder=Path()).manifest({"max_num_seqs": 8})
+    runner = yaml.safe_load(str(text))["spec"]["engine"]["runner"]
+    assert runner["env"] == [
+        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "tune-keys", "key": "engine"}}},
+        {"name": "MODE", "value": "fast"},
+    ]
+    assert "$(KEY)" in runner["args"]

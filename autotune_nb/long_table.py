@@ -100,7 +100,10 @@ def read_long_table(frame: pd.DataFrame, *, source: str, scenario: str = "datase
     Cells are texts or numbers. Raises StudyError for missing columns, columns in another unit or without a name here,
     and cells that are not what their column says. Scores are not read: they depend on the objective.
     """
-    _check_columns(list(map(str, frame.columns)), source)
+    columns = list(map(str, frame.columns))
+    # Where every configuration failed at its start there is no figure to have.
+    measured = "status" not in columns or "complete" in set(frame["status"])
+    _check_columns(columns, source, measured=measured)
     rows = [
         {str(name): _clean(value) for name, value in row.items()}
         for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
@@ -119,7 +122,7 @@ def _clean(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _check_columns(columns: list[str], source: str) -> None:
+def _check_columns(columns: list[str], source: str, *, measured: bool) -> None:
     missing = [name for name in ("config_id", "status", "level") if name not in columns]
     if missing:
         raise StudyError(
@@ -141,7 +144,7 @@ def _check_columns(columns: list[str], source: str) -> None:
         raise StudyError(
             f"{source}: nobody knows the column {name!r}{did_you_mean(name, known)}; parameters are param:NAME"
         )
-    if not known & set(columns) & set(FIGURES):
+    if measured and not set(columns) & set(FIGURES):
         raise StudyError(f"{source} has no column of a figure, such as output_tokens_per_s or ttft_p99_s")
 
 

@@ -162,6 +162,18 @@ def test_what_cannot_be_imported_is_said_and_nothing_is_written(tmp_path: Path, 
     assert not study.exists()
 
 
+def test_a_study_whose_trials_all_failed_at_their_start_goes_out_and_in(world: World, tmp_path: Path) -> None:
+    with pytest.raises(at.RunError):
+        at.tune(world.task("exit:3"), study=world.folder).wait()
+    source = tmp_path / "failed.csv"
+    source.write_text(CliRunner().invoke(cli, ["export", str(world.folder), "--as", "csv"]).stdout)
+    told = run_import(source, tmp_path / "back")
+    assert told.exit_code == 1
+    assert told.stdout.startswith(f"{tmp_path / 'back'}: 0 trials complete, 2 failed")
+    failures = [str(t.failure) for t in at.open(tmp_path / "back").history]
+    assert failures == [str(t.failure) for t in at.open(world.folder).history]
+
+
 @pytest.mark.parametrize("there", [False, True])
 def test_an_import_that_is_cut_short_leaves_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import optuna
@@ -12,7 +12,7 @@ from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import Failure, FailureKind, StudyError, StudyNotFoundError
 from autotune_nb.score import Score
-from autotune_nb.space import Point, SearchSpace, point_key
+from autotune_nb.space import Point, SearchSpace
 from autotune_nb.steering import Edit, Steering
 from autotune_nb.study._journal import (
     fingerprint_key,
@@ -21,6 +21,7 @@ from autotune_nb.study._journal import (
     write_edit,
     write_fingerprint,
 )
+from autotune_nb.study._order import Order
 from autotune_nb.study._record import to_record, with_record
 from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
 from autotune_nb.study._storage import open_storage, storage_errors, without_empty_study
@@ -45,9 +46,8 @@ class Study:
         self._study = study
         self._distributions = distributions(space)
         self._trials: dict[int, Trial] = {}
-        self._grid: Iterator[Point] | None = None
-        #: Which trial tries which enqueued configuration: the edit's id by the trial's number.
         self._enqueued: dict[int, str] = {}
+        self._order = Order(task, self._trials, self._enqueued, lambda: self.steering)
         with storage_errors():
             #: What people's edits come to; replaced as a whole, so that it may be read from any thread.
             self.steering = Steering(task, space, read_edits(study))
@@ -90,7 +90,7 @@ class Study:
         if name is None:
             folder.write("study.json", {**about, "optuna_name": study.study_name})
         self = cls(task, space, folder, study)
-        study.sampler = AllowedPointsSampler(sampler, lambda: self.space, self._tried, task.strategy.seed)
+        study.sampler = AllowedPointsSampler(sampler, lambda: self.space, self._order.tried, task.strategy.seed)
         return self
 
     @classmethod
@@ -126,22 +126,13 @@ class Study:
 
     @property
     def begun(self) -> dict[str, int]:
-        """The enqueued configurations that are being tried or were, as the number of the trial by the edit's id; one
-        whose trial was stopped waits again."""
-        found = tuple(self._enqueued.items())
-        return {id_: number for number, id_ in found if number in self._trials and _counts(self._trials[number])}
+        """The enqueued configurations that are being tried or were, as the number of the trial by the edit's id."""
+        return self._order.begun
 
     @property
     def exhausted(self) -> bool:
         """Whether there is nothing left to ask for, however large the budget."""
-        with storage_errors():
-            if self._next_interrupted() or self._wants_baseline or self._next_enqueued():
-                return False
-            if self.task.strategy.sampler != "grid":
-                return self._all_tried()
-            self._grid = None
-            point, self._grid = self._next_of_grid(), None
-            return point is None
+        return self._order.exhausted
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -186,20 +177,20 @@ class Study:
         what was enqueued, then the sampler's.
         """
         with storage_errors():
-            left = self._next_interrupted()
+            left = self._order.interrupted()
             if left is not None:
                 return self._take_up(left)
-            if self._wants_baseline:
+            if self._order.wants_baseline:
                 return self._begin(self._study.ask(), baseline=True)
-            wanted = self._next_enqueued()
+            wanted = self._order.enqueued()
             if wanted is not None:
                 trial = self._begin_at(wanted[1], {_ENQUEUED: wanted[0]})
                 self._enqueued[trial.number] = wanted[0]
                 return trial
-            point = self._next_of_grid()
+            point = self._order.of_grid()
             if point is not None:
                 return self._begin_at(point, {})
-            if self.task.strategy.sampler == "grid" or self._all_tried():
+            if self.task.strategy.sampler == "grid" or self._order.all_tried():
                 return None
             return self._begin(self._study.ask(self._distributions))
 
@@ -222,8 +213,7 @@ class Study:
 
     def _steered(self, steering: Steering) -> None:
         self.steering = steering
-        # What was left out of the grid may be in it again.
-        self._grid = None
+        self._order.restart_grid()
 
     def tell(self, trial: Trial) -> Trial:
         """Keep a trial that ended, and return it as it is kept.
@@ -368,21 +358,11 @@ class Study:
                     failure = Failure(FailureKind.INTERRUPTED, "benchmark", message)
                     self.tell(trial.with_(state=TrialState.FAILED, failure=failure))
                     lines.append(f"trial {trial.number} is given up: {message}")
-                elif self._may_go_on(trial):
+                elif self._order.may_go_on(trial):
                     lines.append(f"trial {trial.number} was interrupted and is tried again")
                 else:
                     lines.append(f"trial {trial.number} was interrupted and waits: an edit leaves it out")
         return lines
-
-    @property
-    def _wants_baseline(self) -> bool:
-        return self.task.budget.baseline and not any(t.baseline for t in self._trials.values() if _counts(t))
-
-    def _next_interrupted(self) -> Trial | None:
-        return next((t for t in self.trials if t.state is TrialState.INTERRUPTED and self._may_go_on(t)), None)
-
-    def _may_go_on(self, trial: Trial) -> bool:
-        return trial.baseline or self.space.broken_rule(trial.params) is None
 
     def _take_up(self, left: Trial) -> Trial:
         ours = optuna.trial.Trial(self._study, self._trial_id(left.number))
@@ -412,46 +392,9 @@ class Study:
                 ours.set_constraint(name, violation)
         self._study.tell(ours, trial.score.value)
 
-    def _next_enqueued(self) -> tuple[str, Point] | None:
-        """The earliest enqueued configuration that has not begun and that later edits still leave."""
-        begun = self.begun
-        waiting = ((id_, p) for id_, p in self.steering.queue if id_ not in begun)
-        return next(((id_, p) for id_, p in waiting if self.space.broken_rule(p) is None), None)
-
-    def _next_of_grid(self) -> Point | None:
-        if self.task.strategy.sampler != "grid":
-            return None
-        if self._grid is None:
-            self._grid = self.space.grid()
-        tried = self._tried()
-        return next((p for p in self._grid if point_key(self.space.canonical(p)) not in tried), None)
-
-    def _tried(self) -> set[str]:
-        """The keys of every configuration that is running or has finished; a stopped one may come again."""
-        return {point_key(t.params) for t in self._trials.values() if _counts(t) and not t.baseline}
-
-    def _all_tried(self) -> bool:
-        if not self.steering.any_left:
-            return True
-        size = self.space.num_points
-        if size is None:
-            return False
-        if not self.space.restrictions:
-            return len(self._tried()) >= size
-        # What was tried before an edit took it out is no part of what is left.
-        left = {point_key(t.params) for t in self._trials.values() if self._among_left(t)}
-        return len(left) >= size
-
-    def _among_left(self, trial: Trial) -> bool:
-        return _counts(trial) and not trial.baseline and self.space.broken_rule(trial.params) is None
-
     def _trial_id(self, number: int) -> int:
         return int(self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
 
 
 def _numbers(score: Score | None) -> dict[str, float]:
     return {**score.values, **score.limits} if score is not None else {}
-
-
-def _counts(trial: Trial) -> bool:
-    return trial.state is not TrialState.STOPPED

@@ -435,7 +435,9 @@ class Kept:
         # Nothing is written: the folder stands for its name.
         study = Study(self.task, self.task.space, StudyFolder("/nowhere"), self._kept)
         sampler = base_sampler(self.task.strategy, self.task.num_trials)
-        self._kept.sampler = AllowedPointsSampler(sampler, lambda: study.space, study._tried, self.task.strategy.seed)
+        self._kept.sampler = AllowedPointsSampler(
+            sampler, lambda: study.space, study._order.tried, self.task.strategy.seed
+        )
         self.study = study
         study.settle()
         return study

@@ -19,6 +19,9 @@ def usage_errors() -> Iterator[None]:
         yield
     except (TaskError, SetupError, StudyError, ClusterError) as error:
         fail(2, error)
+    except OSError as error:
+        # A name that is too long, a disk that is gone.
+        fail(2, SetupError(f"{error.filename or 'a file'}: {error.strerror or error}"))
 
 
 @contextmanager

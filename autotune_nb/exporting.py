@@ -12,7 +12,7 @@ from autotune_nb.errors import SetupError, StudyError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.long_table import long_table
 from autotune_nb.parameters import Value
-from autotune_nb.secret_reference import command_text, secret_of, variable_of
+from autotune_nb.secret_reference import command_text, secret_of, variables_in
 from autotune_nb.task import Task
 from autotune_nb.task_file import task_data
 
@@ -120,8 +120,8 @@ def _env(task: Task, params: Mapping[str, Value], command: str) -> str:
 
 
 def _referred(value: str) -> str:
-    if variable_of(value):
-        return f'"{value}"'
+    if variables_in(value):
+        return command_text([value])
     secret = secret_of(value)
     return f"''  # {secret[1]} of the Secret {secret[0]}" if secret else shlex.quote(value)
 

@@ -162,6 +162,8 @@ class OpenedStudy(StudyHandle):
             with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
                 self._read_results(self._kept)
                 return
+            # Damaged: the database has the rest.
+            self._kept = {"state": self._kept["state"], "edits": (), "best": None}
         study = self._opened()
         study.reload()
         study.take_edits()
@@ -172,6 +174,10 @@ class OpenedStudy(StudyHandle):
     def _read_results(self, kept: dict[str, Any]) -> None:
         trials = tuple(trial_from_results(one, kept["fingerprints"]) for one in kept["trials"])
         steering = Steering(self._task, self._space, [Edit.from_dict(one) for one in kept["edits"]])
+        best = kept["best"]
+        sound = isinstance(kept["elapsed_s"], int | float) and (best is None or isinstance(best["number"], int))
+        if not sound or any(not _is_sound(trial) for trial in trials):
+            raise ValueError("results.json is damaged")
         self._elapsed_s = float(kept["elapsed_s"])
         self._trials, self._steering = trials, steering
 
@@ -232,6 +238,11 @@ class OpenedStudy(StudyHandle):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self._view(self) or self.lasting_bundle()
+
+
+def _is_sound(trial: Trial) -> bool:
+    numbers = (*trial.seconds.values(), *(trial.score.values.values() if trial.score else ()))
+    return isinstance(trial.params, dict) and all(isinstance(number, int | float) for number in numbers)
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,8 @@ def _of_folder(number: int, name: str, folder: Path, metadata: dict[str, Any], f
         by_level[level_of(data)] = measurement(data, validity, generates_text=text)
     if torn:
         found.notes.append(f"{name}: {', '.join(torn)} is cut short and left out")
-    expected = len(metadata.get("traffic_scenario") or ()) * len(metadata.get("num_concurrency") or ())
+    asked = [metadata.get(name) for name in ("traffic_scenario", "num_concurrency")]
+    expected = math.prod(len(one) if isinstance(one, list) else 0 for one in asked)
     if by_level and len(by_level) < expected:
         found.notes.append(f"{name}: {len(by_level)} of {expected} levels are there")
     measured = tuple(by_level.values())

@@ -59,7 +59,8 @@ class Model(Section):
         return self
 
 
-_PLACEHOLDER = re.compile(r"\{([A-Za-z_]+)\}")
+#: Not a reference to the environment, ${NAME}.
+_PLACEHOLDER = re.compile(r"(?<!\$)\{([A-Za-z_]+)\}")
 
 
 class EngineSpec(Section):

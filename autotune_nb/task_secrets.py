@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from autotune_nb.errors import SetupError
-from autotune_nb.secret_reference import resolved, secret_of, variable_of
+from autotune_nb.secret_reference import resolved, secret_of, variable, variables_in
 from autotune_nb.task import Task
 
 
@@ -20,21 +20,25 @@ def referred(task: Task) -> list[str]:
     if task.deploy.kind == "ome":
         _require_secrets(task)
         return [resolved(key, field="benchmark.api_key")] if key else []
-    return [resolved(value, field=field) for field, value in _places(task)]
+    found = []
+    for field, value in _places(task):
+        if secret_of(value):
+            # It raises, and says why.
+            resolved(value, field=field)
+        found += [variable(name, field=field) for name in variables_in(value)]
+    return found
 
 
-def _places(task: Task) -> Iterator[tuple[str, str]]:
+def _places(task: Task) -> Iterator[tuple[str, Any]]:
     spec = task.engine
-    named: list[tuple[str, Any]] = [
-        *((f"engine.env.{name}", value) for name, value in spec.env.items()),
-        *((f"engine.args.{name}", value) for name, value in spec.args.items()),
-        *((f"engine.raw_args[{i}]", word.rpartition("=")[2]) for i, word in enumerate(spec.raw_args)),
-        *(("engine.command", word) for word in _command_words(task)),
-        ("benchmark.api_key", task.benchmark.api_key),
-    ]
-    for field, value in named:
-        if variable_of(value) or secret_of(value):
-            yield field, value
+    yield from ((f"engine.env.{name}", value) for name, value in spec.env.items())
+    yield from ((f"engine.args.{name}", value) for name, value in spec.args.items())
+    yield from ((f"engine.raw_args[{i}]", word) for i, word in enumerate(spec.raw_args))
+    yield from (("engine.command", word) for word in _command_words(task))
+    yield from (
+        (f"parameters.{name}", one.grid() or ()) for name, one in task.parameters.items() if one.type == "choice"
+    )
+    yield "benchmark.api_key", task.benchmark.api_key
 
 
 def _command_words(task: Task) -> list[str]:
@@ -43,15 +47,17 @@ def _command_words(task: Task) -> list[str]:
 
 
 def _require_secrets(task: Task) -> None:
+    env = task.engine.env
     for field, value in _places(task):
-        name = variable_of(value)
-        if field.startswith("engine.env.") and name is not None:
+        names = variables_in(value)
+        if field.startswith("engine.env.") and names:
             raise SetupError(
-                f"in a cluster the value of ${{{name}}} would stand in the InferenceService; keep it in a Secret and "
-                "write secret://NAME/KEY",
+                f"in a cluster the value of ${{{names[0]}}} would stand in the InferenceService; keep it in a Secret "
+                "and write secret://NAME/KEY",
                 field=field,
             )
-        if not field.startswith(("engine.env.", "benchmark.")) and (name is None or name not in task.engine.env):
+        elsewhere = not field.startswith(("engine.env.", "benchmark."))
+        if elsewhere and (secret_of(value) or any(name not in env for name in names)):
             raise SetupError(
                 "in a cluster an argument takes ${NAME} of a NAME in engine.env, which is a secret://NAME/KEY there",
                 field=field,

@@ -94,6 +94,14 @@ def test_what_is_there_is_not_written_over_unless_told_so(run: at.Run, tmp_path:
     assert file.read_text() != "mine"
 
 
+def test_a_file_that_cannot_be_is_said_in_a_line(run: at.Run, tmp_path: Path) -> None:
+    for output in (tmp_path / ("x" * 300), Path("/proc/none/x.csv")):
+        told = run_export(run.folder, "csv", "-o", output)
+        assert told.exit_code == 2
+        assert told.stderr.startswith("error: ")
+        assert told.stderr.count("\n") == 1
+
+
 def test_a_local_study_has_nothing_to_apply_and_says_what_has(run: at.Run) -> None:
     told = run_export(run.folder, "isvc")
     assert told.exit_code == 2

@@ -33,6 +33,7 @@ ROOMS: tuple[set[str], ...] = (
         "text_layers",
         "redaction",
         "secret_reference",
+        "plain_secrets",
         "scrubbing",
         "task_secrets",
         "trial",

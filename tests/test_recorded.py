@@ -123,6 +123,17 @@ def test_a_folder_cut_short_gives_what_is_whole_and_says_the_rest(tmp_path: Path
     assert "cut short" in show(tmp_path / "study")["trials"][1]["failure"]["message"]
 
 
+@pytest.mark.parametrize("strange", [{"scenario": ["D(16,8)"]}, {"scenario": None}, {"num_concurrency": "8"}])
+def test_a_level_that_is_none_of_genai_benchs_counts_as_cut_short(tmp_path: Path, strange: Any) -> None:
+    folder = experiment(tmp_path / "run", 1, num_concurrency=7)
+    data = level_data(concurrency=2)
+    data["aggregated_metrics"].update(strange)
+    (folder / level_file(2)).write_text(json.dumps(data))
+    told = run_import(folder, tmp_path / "study")
+    assert told.exit_code == 0, told.output
+    assert told.stderr == f"note: run: {level_file(2)} is cut short and left out\n"
+
+
 def test_a_trial_without_the_objectives_figure_is_kept_as_failed(tmp_path: Path) -> None:
     source = tmp_path / "x.csv"
     source.write_text("config_id,status,level,output_tokens_per_s,ttft_p99_s\nA,complete,1,5,\nB,complete,1,6,0.5\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +82,40 @@ def test_a_study_whose_trials_all_failed_and_one_without_trials_are_reported(wor
     assert found_empty.report().trials
     results.write_text(json.dumps(empty))
     assert at.report(world.folder)._repr_mimebundle_()["text/plain"] == "No trial completed."
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"best": [1]},
+        {"best": {"x": 1}},
+        {"elapsed_s": "long"},
+        {"trials": None},
+        {"edits": None},
+        {"fingerprints": [1]},
+    ],
+)
+def test_a_damaged_summary_is_read_from_the_database(study: Path, damage: dict[str, Any]) -> None:
+    file = study / "results.json"
+    whole = at.report(study)
+    text = json.loads(file.read_text())
+    file.write_text(json.dumps({**text, **damage}))
+    assert at.report(study).verdict == whole.verdict
+    assert CliRunner().invoke(cli, ["show", str(study)]).exit_code == 0
+    text["trials"][1]["params"], text["trials"][0]["seconds"] = [1], {"deploy": None}
+    file.write_text(json.dumps(text))
+    assert at.report(study).verdict == whole.verdict
+
+
+def test_a_damaged_database_is_said_in_a_line(study: Path, tmp_path: Path) -> None:
+    (study / "results.json").unlink()
+    with sqlite3.connect(study / "study.db") as connection:
+        connection.execute("""update trial_user_attributes set value_json = '{"a": 1}'""")
+    connection.close()
+    told = report(study, "-o", tmp_path / "out.ipynb")
+    assert told.exit_code == 2
+    assert "study.db is damaged: KeyError" in told.stderr
+    assert told.stderr.count("\n") == 1
 
 
 def test_the_same_live_and_afterwards(world: World) -> None:

@@ -51,6 +51,18 @@ PLAIN = [
     ("parameters.api_key", {"values": [CANARY, "EMPTY"]}),
     ("workload.request_params", {"password": CANARY}),
     ("description", f"runs with {HUB}"),
+    ("engine.env", {"DB_PASS": CANARY}),
+    ("engine.env", {"HF_TOKEN_V2": CANARY}),
+    ("engine.env", {"API_KEYS": f"/{CANARY}"}),
+    ("engine.env", {"HTTPS_PROXY": f"http://user:{CANARY}@proxy:3128"}),
+    ("engine.env", {"STORAGE": f"AccountName=x;AccountKey={'aB3d' * 22}=="}),
+    ("engine.env", f"HF_TOKEN={CANARY}"),
+    ("engine.args", {"admin_token": CANARY}),
+    ("engine.args", {"apiKey": CANARY}),
+    ("engine.args", {"extra": {"api_keys": [CANARY]}}),
+    ("engine.args", {"config": json.dumps({"password": CANARY})}),
+    ("engine.raw_args", [f"Authorization: Bearer {CANARY}"]),
+    ("engine.raw_args", [f"HF_TOKEN={CANARY}"]),
 ]
 
 
@@ -78,13 +90,25 @@ def test_a_secrets_own_value_is_refused_and_not_repeated(task_data: dict[str, An
         ("benchmark.api_key", "${KEY}"),
         ("workload.request_params", {"stop_token": "<|endoftext|>", "max_tokens": 123456, "min_tokens": 4096000}),
         ("description", "the key to tokens and secrets: measure them"),
+        ("description", "compare --api-key handling and --token streaming behind password protected pages"),
+        ("engine.env", {"MAX_TOKEN": "1000000", "MONKEY": "banana-split", "CACHE_SORT_KEY": "timestamp"}),
+        ("engine.env", {"VLLM_MM_HASHER_KEY": "sha256-of-all", "HF_HUB_DISABLE_IMPLICIT_TOKEN": "1"}),
+        ("engine.env", {"GOOGLE_APPLICATION_CREDENTIALS": "creds/sa.json", "SSL_PRIVATE_KEY": "../certs/server.key"}),
+        ("engine.env", {"HTTPS_PROXY": "http://user:${PROXY_PASSWORD}@proxy:3128", "HF_TOKEN": "changeme"}),
+        (
+            "engine.raw_args",
+            ["--api-key", "--verbose", "--token", "--threads-batch", "4", "--api-key-file", "keys.txt"],
+        ),
+        ("engine.command", 'server --port {port} --model sk-something-long-model-name --api-key "${KEY}"'),
+        ("model.id_or_path", "hf_internal_testing/tiny-random-LlamaForCausalLM"),
+        ("workload.request_params", {"token": "<|im_end|>", "key": "abcdefgh1234"}),
     ],
 )
 def test_names_and_what_only_sounds_like_a_secret_are_taken(
     task_data: dict[str, Any], tmp_path: Path, path: str, value: Any
 ) -> None:
-    if path == "engine.args" and "api_key" not in value:
-        value = {}
+    if path == "engine.command":
+        task_data["engine"] = {"kind": "command"}
     task = parse_task(with_(task_data, path, value))
     for file in (tmp_path / "t.yaml", tmp_path / "t.json"):
         assert Task.load(save_task(task, file)) == task
@@ -105,6 +129,8 @@ def test_references(monkeypatch: pytest.MonkeyPatch) -> None:
     assert resolved_words(["a", "${ENGINE_KEY}", "--k=${ENGINE_KEY}", "a=b"], field="x") == [
         *("a", CANARY, f"--k={CANARY}", "a=b")
     ]
+    inside = ['["${ENGINE_KEY}", "b"]', "--h=Bearer ${ENGINE_KEY}", "pre${ENGINE_KEY}"]
+    assert resolved_words(inside, field="x") == [f'["{CANARY}", "b"]', f"--h=Bearer {CANARY}", f"pre{CANARY}"]
     monkeypatch.delenv("ENGINE_KEY")
     with pytest.raises(SetupError, match=r"engine\.env\.X: the environment variable ENGINE_KEY is not set; export it"):
         resolved("${ENGINE_KEY}", field="engine.env.X")
@@ -113,12 +139,12 @@ def test_references(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_pasted_command_line_fills_the_variable_in() -> None:
-    words = ["printf", "%s|", "it's", "${KEY}", "--api-key=${KEY}", "a b", "$KEY"]
+    words = ["printf", "%s|", "it's", "${KEY}", "--api-key=${KEY}", "a b", "$KEY", '["${KEY}", `x`, $KEY]']
     text = command_text(words)
     told = subprocess.run(
         ["sh", "-c", text], env={"KEY": "x y", "PATH": "/usr/bin:/bin"}, capture_output=True, text=True
     )
-    assert told.stdout == "it's|x y|--api-key=x y|a b|$KEY|"
+    assert told.stdout == 'it\'s|x y|--api-key=x y|a b|$KEY|["x y", `x`, $KEY]|'
     assert shlex.split(text) == words
 
 

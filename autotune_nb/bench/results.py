@@ -32,7 +32,7 @@ def read_level(file: Path) -> dict[str, Any] | None:
     except (OSError, ValueError, RecursionError):
         return None
     aggregated = data.get("aggregated_metrics") if isinstance(data, dict) else None
-    if not isinstance(aggregated, dict) or not aggregated.get("scenario"):
+    if not isinstance(aggregated, dict) or not (isinstance(aggregated.get("scenario"), str) and aggregated["scenario"]):
         return None
     # An older genai-bench has no iteration_type and no batch_size.
     load = "batch_size" if aggregated.get("iteration_type") == "batch_size" else "num_concurrency"

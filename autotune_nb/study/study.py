@@ -106,7 +106,11 @@ class Study:
             except KeyError:
                 where = redact(url) if url else folder.database
                 raise StudyNotFoundError(f"{where} holds no study {about['optuna_name']!r}") from None
-        return cls(task, space, folder, study)
+        try:
+            return cls(task, space, folder, study)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            where = redact(url) if url else folder.database
+            raise StudyError(f"{where} is damaged: {type(error).__name__} {error}") from None
 
     @property
     def label(self) -> str:

@@ -12,7 +12,7 @@ from autotune_nb.cluster.templates import refuse_templates
 from autotune_nb.engines.base import Engine, Flag
 from autotune_nb.errors import SetupError
 from autotune_nb.parameters import Value
-from autotune_nb.secret_reference import variable_of
+from autotune_nb.secret_reference import in_a_pod
 from autotune_nb.task import Task
 
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})
@@ -97,9 +97,7 @@ def _ours(task: Task, engine: Engine, params: Mapping[str, Value], served_name: 
 
 def _for_pod(word: str) -> str:
     """A word as the pod takes it: a variable of engine.env is filled in by Kubernetes."""
-    flag, equals, value = word.rpartition("=")
-    name = variable_of(value)
-    return f"{flag}{equals}$({name})" if name else _literal(word)
+    return in_a_pod(_literal(word))
 
 
 def _literal(word: str) -> str:

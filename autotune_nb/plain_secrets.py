@@ -1,0 +1,120 @@
+"""A secret's own value in a task's plain data: found by what it is called and by how it looks, and never repeated."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from autotune_nb.errors import TaskError
+from autotune_nb.secret_reference import secret_of, variables_in
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_ALWAYS = {"secret", "password", "passwd", "passphrase", "apikey", "accesskey", "credential", "authorization", "auth"}
+_KEYS = {"api", "access", "secret", "private", "auth", "admin", "engine", "account", "master", "service", "signing"}
+#: A tokenizer's tokens and numbers of tokens.
+_NO_TOKENS = {
+    *("max", "min", "num", "stop", "eos", "bos", "pad", "unk", "mask", "sep", "cls", "start", "end", "special", "id"),
+    *("no", "new", "per", "image", "implicit", "disable"),
+}
+_STAND_INS = {"", "empty", "none", "null", "dummy", "no-key", "nokey", "not-needed", "changeme", "true", "false"}
+_FILE = re.compile(
+    r"(\.{0,2}/|~/)?[\w.-]+(/[\w.-]+)+|[\w-]+\.(pem|key|crt|cert|json|txt|p12|pfx|env|yaml)|(/|~/)[\w-]+\.\w+"
+)
+_IN_A_URL = re.compile(r"://[^/\s:@]*:(?!\$)[^/\s@]{3,}@")
+_IN_A_POD = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
+_ENGINE = ("engine.env", "engine.args", "engine.raw_args", "engine.command")
+_LEAST, _LOOKED_AT = 6, 12
+_HINT = "name where it is: ${VARIABLE} of the environment, or in a cluster secret://NAME/KEY (engine.env)"
+
+
+def plain_secrets(data: Any, field: str = "", *, name: str = "") -> Iterator[TaskError]:
+    """An error for each secret that stands in a task's plain data as it is. No error repeats it."""
+    if isinstance(data, dict):
+        # As Kubernetes writes a variable.
+        own = data["name"] if "value" in data and isinstance(data.get("name"), str) else ""
+        for key, value in data.items():
+            # What a parameter is called says what its values are.
+            meant = (own or name) if key in ("value", "values") else str(key)
+            yield from plain_secrets(value, f"{field}.{key}" if field else str(key), name=meant)
+    elif isinstance(data, list):
+        for index, value in enumerate(data):
+            before = data[index - 1] if index and isinstance(data[index - 1], str) else ""
+            meant = before if before.startswith("-") and "=" not in before else name
+            yield from plain_secrets(value, f"{field}[{index}]", name=meant)
+    elif isinstance(data, str | int | float) and not isinstance(data, bool) and _found(data, field, name):
+        yield TaskError(f"this is a secret's own value, which would be written down; {_HINT}", field=field)
+
+
+def _found(value: str | float, field: str, name: str) -> bool:
+    text = str(value).strip()
+    if secret_of(text):
+        return False
+    if _is_secret(name, text):
+        return True
+    if not isinstance(value, str):
+        return False
+    if field.startswith(_ENGINE) and any(_is_secret(flag, told) for flag, told in _assignments(text)):
+        return True
+    # No reference holds the secret that it names.
+    return len(text) >= _LOOKED_AT and _looks_like_one(text)
+
+
+def _looks_like_one(text: str) -> bool:
+    if _IN_A_URL.search(text):
+        return True
+    # On first need: it compiles some forty expressions.
+    from autotune_nb.redaction import Redactor
+
+    global _redactor
+    _redactor = _redactor or Redactor({})
+    told = _redactor.redact(text)
+    return bool(told.unclean) or any("home" not in kind for kind, _ in told.found)
+
+
+_redactor: Any = None
+
+
+def _assignments(text: str) -> Iterator[tuple[str, str]]:
+    """Every ``NAME=VALUE``, ``--flag VALUE`` and ``Header: VALUE`` in a command line or a word of one."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = text.split()
+    for word in words:
+        flag, equals, value = word.partition("=")
+        if equals:
+            yield flag, value
+        header, colon, value = word.partition(":")
+        if colon and " " not in header:
+            yield header, value.strip()
+    for flag, value in pairwise(words):
+        if flag.startswith("-") or flag.endswith(":"):
+            yield flag, value
+
+
+def _is_secret(name: str, text: str) -> bool:
+    if not name or len(text) < _LEAST or not _names_secret(name):
+        return False
+    told = re.sub(r"^(Bearer|Basic) ", "", text)
+    if told.lower() in _STAND_INS or told.startswith("-") or variables_in(told):
+        return False
+    return not (_FILE.fullmatch(told) or _IN_A_POD.fullmatch(told) or re.fullmatch(r"<\|.*\|>", told))
+
+
+def _names_secret(name: str) -> bool:
+    """Whether what is called so is a secret: its last word says so, and the ones before it do not say otherwise."""
+    words = [word.lower() for word in _WORDS.findall(name)]
+    while len(words) > 1 and words[-1] in ("v", "id", "value", "env"):
+        words.pop()
+    if not words:
+        return False
+    last, before = words[-1], words[-2] if len(words) > 1 else ""
+    singular = last.removesuffix("s")
+    if last in ("pass", "pwd") or singular in _ALWAYS:
+        return True
+    if singular == "token":
+        return before not in _NO_TOKENS and (last == "token" or before in ("api", "auth", "access", "hf"))
+    return singular == "key" and before in _KEYS

@@ -44,7 +44,7 @@ def long_table(trials: Sequence[Trial], gpus: Callable[[Trial], int]) -> pd.Data
         common: dict[str, Any] = {
             "config_id": trial.number,
             "status": "complete" if trial.state is TrialState.COMPLETE else "failed",
-            "reason": str(trial.failure) if trial.failure else "",
+            "reason": re.sub(r"\r\n?", "\n", str(trial.failure)) if trial.failure else "",
             **{f"{_PARAM}{name}": cell(value) for name, value in trial.params.items()},
             "gpus": gpus(trial),
             "startup_s": trial.seconds.get("deploy"),

@@ -310,9 +310,11 @@ class Runner:
         except asyncio.CancelledError:
             ended = trial.with_(state=TrialState.STOPPED)
         except (StudyError, SetupError):
+            await uncancelled(asyncio.to_thread(scrub_all, [one.folder for one in tried if one.folder]))
             raise
         except OSError as error:
             clock.stop()
+            await uncancelled(asyncio.to_thread(scrub_all, [one.folder for one in tried if one.folder]))
             raise StudyError(f"trial {trial.number} could not keep its files: {error}") from error
         except Exception as error:  # noqa: BLE001 - whatever it was, the other trials go on
             _log.error("trial %s failed in a way nobody foresaw\n%s", trial.number, scrub(traceback.format_exc()))

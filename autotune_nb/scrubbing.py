@@ -12,13 +12,14 @@ import re
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from autotune_nb.errors import AutotuneError
 from autotune_nb.secret_rules import secret_values
 
 REDACTED = "***"
 _LARGEST_BYTES = 200_000_000
+_LEAST = 8
 _lock = threading.Lock()
 _told: set[str] = set()
 _pattern: re.Pattern[str] | None = None
@@ -30,8 +31,8 @@ def know(values: Iterable[str] = ()) -> None:
     """From now on these are scrubbed, and what the environment holds by now."""
     global _pattern
     with _lock:
-        _told.update(value for value in values if value)
-        known = _told | secret_values(os.environ)
+        _told.update(values)
+        known = {value for value in _told | secret_values(os.environ) if _tells_one(value)}
         # As they stand, and as JSON writes them.
         forms = {form for value in known for form in (value, value.strip(), json.dumps(value)[1:-1])}
         longest_first = sorted(forms, key=lambda form: (-len(form), form))
@@ -44,6 +45,20 @@ def scrub(text: str) -> str:
         know()
     assert _pattern is not None
     return _pattern.sub(REDACTED, text)
+
+
+def scrub_data(data: Any) -> Any:
+    """A JSON value without any known secret in its texts; its shape and its numbers stay."""
+    if isinstance(data, str):
+        return scrub(data)
+    if isinstance(data, dict):
+        return {key: scrub_data(value) for key, value in data.items()}
+    return [scrub_data(value) for value in data] if isinstance(data, list | tuple) else data
+
+
+def _tells_one(value: str) -> bool:
+    """Whether a value stands for nothing else: a short word or a number is found in any file."""
+    return len(value.strip()) >= _LEAST and not re.fullmatch(r"[-+.\deE]*", value.strip())
 
 
 def scrub_error(error: E) -> E:

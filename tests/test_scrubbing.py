@@ -58,6 +58,25 @@ def test_what_is_known_goes_and_everything_else_stays(canaries: dict[str, str], 
     assert clean.stat().st_mtime_ns == before
 
 
+def test_what_stands_for_other_things_too_breaks_no_file(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODE", "1")
+    monkeypatch.setenv("TOKEN_TTL", "20000000")
+    monkeypatch.setenv("MODEL_KEY", "stub-model-7b")
+    task = world.task(trials=1, strategy={"sampler": "random", "seed": 20000000}, model="stub-model-7b")
+    engine = {**task.engine.model_dump(), "env": {"MODE": "${MODE}"}}
+    task = Task.parse({**task.model_dump(), "engine": engine})
+    try:
+        first = at.tune(task, study=world.folder).wait()
+        assert at.open(world.folder).task == task
+        assert first.history[0].state is at.TrialState.COMPLETE
+        # The same task goes on in the same folder.
+        assert len(at.tune(at.with_overrides(task, trials=2), study=world.folder).wait().history) == 2
+        json.loads((world.folder / "results.json").read_text())
+    finally:
+        monkeypatch.setattr(scrubbing, "_told", set())
+        monkeypatch.setattr(scrubbing, "_pattern", None)
+
+
 LEAK = (
     'mkdir -p "$out"; env > "$base/genai_bench.log"; echo "--api-key $MODEL_API_KEY" >> "$base/genai_bench.log"; '
     'printf \'{"cmd": "genai-bench --api-key %s"}\' "$MODEL_API_KEY" > "$out/experiment_metadata.json"; '

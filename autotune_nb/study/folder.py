@@ -20,7 +20,7 @@ from typing import Any
 import filelock
 
 from autotune_nb.errors import StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError, TaskError
-from autotune_nb.scrubbing import scrub
+from autotune_nb.scrubbing import scrub_data
 from autotune_nb.task import Task
 from autotune_nb.task_file import parse_task
 
@@ -225,7 +225,7 @@ class StudyFolder:
 
     def write_live(self, now: dict[str, Any]) -> None:
         """Say what the running trials do, for whoever looks from another process. Raises StudyError."""
-        self._write(_LIVE, json.dumps(now, ensure_ascii=False))
+        self._write(_LIVE, json.dumps(scrub_data(now), ensure_ascii=False))
 
     def read_live(self) -> dict[str, Any] | None:
         """What the running trials do; None where no process says so."""
@@ -261,6 +261,8 @@ class StudyFolder:
 
     def write_results(self, results: dict[str, Any]) -> None:
         """Write ``results.json``, a line a trial: indented, thousands of them would take many seconds."""
+        # The task is as it was asked: it was looked at when it was read, and is compared with the next one.
+        results = {name: value if name == "task" else scrub_data(value) for name, value in results.items()}
         lines = ",\n".join(json.dumps(trial, ensure_ascii=False) for trial in results["trials"])
         parts = [
             f"{json.dumps(name)}: " + (f"[\n{lines}\n]" if name == "trials" else json.dumps(value, ensure_ascii=False))
@@ -277,7 +279,7 @@ class StudyFolder:
             handle, work = tempfile.mkstemp(dir=self.path, prefix=f".{name}-")
             try:
                 with os.fdopen(handle, "w", encoding="utf-8") as file:
-                    file.write(scrub(text))
+                    file.write(text)
                 Path(work).chmod(0o644)
                 Path(work).replace(self.path / name)
             except BaseException:

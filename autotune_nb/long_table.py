@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb.errors import Failure, FailureKind, StudyError, did_you_mean
@@ -27,6 +28,9 @@ _FIRST = ("config_id", "status", "reason")
 _OWN = ("level", "gpus", "startup_s", "duration_s")
 _COUNTS = ("num_requests", "num_completed_requests", "num_failed_requests")
 _PARAM = "param:"
+_KNOWN = (*_FIRST, *_OWN, *_COUNTS, *FIGURES)
+#: A column's name that is so like one of ours is taken for a slip of the pen.
+_ALMOST = 0.85
 _LEVEL = re.compile(r"^(?:(?P<scenario>.+) at )?(?:concurrency |(?P<batch>batch ))?(?P<load>\d+)$")
 _REASON = re.compile(rf"^({'|'.join(kind.replace('_', ' ') for kind in FailureKind)}) in ([^:]+): (.*)$", re.DOTALL)
 #: Spellings of units that no column here has, and the factor to ours.
@@ -73,12 +77,16 @@ def cell(value: Value) -> str:
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def value_of(text: str) -> Value:
-    """The value that a cell stands for."""
+def value_of(told: Any) -> Value:
+    """The value that a cell stands for: a text as ``cell`` writes it, or what a typed column of parquet holds."""
+    if not isinstance(told, str):
+        # numpy's own types, and arrays, as Python's.
+        plain: Value = told.tolist() if hasattr(told, "tolist") else told
+        return plain
     try:
-        value: Value = json.loads(text)
-    except ValueError:
-        return text
+        value: Value = json.loads(told)
+    except (ValueError, RecursionError):
+        return told
     return value
 
 
@@ -97,13 +105,16 @@ def read_long_table(frame: pd.DataFrame, *, source: str, scenario: str = "datase
     """The trials of a long table, numbered as they come.
 
     A level that is a bare number is a concurrency of ``scenario``; without any ``param:`` column the config_id is one.
-    Cells are texts or numbers. Raises StudyError for missing columns, columns in another unit or without a name here,
-    and cells that are not what their column says. Scores are not read: they depend on the objective.
+    Cells are texts or numbers; columns that ``unknown_columns`` names are left out. Raises StudyError for missing
+    columns, columns in another unit or almost with a name of ours, and cells that are not what their column says.
+    Scores are not read: they depend on the objective.
     """
     columns = list(map(str, frame.columns))
     # Where every configuration failed at its start there is no figure to have.
     measured = "status" not in columns or "complete" in set(frame["status"])
     _check_columns(columns, source, measured=measured)
+    # A column of whole numbers with a gap has become one of floats.
+    frame = frame.convert_dtypes() if frame.isna().to_numpy().any() else frame
     rows = [
         {str(name): _clean(value) for name, value in row.items()}
         for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
@@ -114,6 +125,11 @@ def read_long_table(frame: pd.DataFrame, *, source: str, scenario: str = "datase
             raise StudyError(f"{source}, row {index + 2}: config_id is empty; every row names its configuration")
         grouped.setdefault(str(row["config_id"]), []).append((index + 2, row))
     return [_trial(number, own, source, scenario) for number, own in enumerate(grouped.values())]
+
+
+def unknown_columns(columns: Sequence[str]) -> list[str]:
+    """The columns that are neither a parameter's, nor a figure's, nor another one of the long form."""
+    return [name for name in columns if name not in _KNOWN and not (name.startswith(_PARAM) and name != _PARAM)]
 
 
 def _clean(value: Any) -> Any:
@@ -130,10 +146,7 @@ def _check_columns(columns: list[str], source: str, *, measured: bool) -> None:
             f"configuration and level is expected: {', '.join((*_FIRST, 'param:NAME', *_OWN))}, then figures such as "
             "ttft_p99_s"
         )
-    known = {*_FIRST, *_OWN, *_COUNTS, *FIGURES}
-    for name in columns:
-        if name in known or (name.startswith(_PARAM) and len(name) > len(_PARAM)):
-            continue
+    for name in unknown_columns(columns):
         for suffix, (unit, factor) in _UNITS.items():
             stem = name.removesuffix(suffix)
             ours = next((f for f in (f"{stem}_s", f"{stem}_mean_s") if f in FIGURES or f in _OWN), None)
@@ -141,9 +154,10 @@ def _check_columns(columns: list[str], source: str, *, measured: bool) -> None:
                 raise StudyError(
                     f"{source}: column {name!r} is not in {unit}; expected is {ours}, which is {name} times {factor:g}"
                 )
-        raise StudyError(
-            f"{source}: nobody knows the column {name!r}{did_you_mean(name, known)}; parameters are param:NAME"
-        )
+        if get_close_matches(name, _KNOWN, n=1, cutoff=_ALMOST):
+            raise StudyError(
+                f"{source}: nobody knows the column {name!r}{did_you_mean(name, _KNOWN)}; parameters are param:NAME"
+            )
     if measured and not set(columns) & set(FIGURES):
         raise StudyError(f"{source} has no column of a figure, such as output_tokens_per_s or ttft_p99_s")
 
@@ -162,7 +176,7 @@ def _trial(number: int, rows: list[tuple[int, dict[str, Any]]], source: str, sce
     status = str(first["status"])
     if status not in ("complete", "failed"):
         raise StudyError(f"{where}: status is {status!r}; expected is complete or failed")
-    params = {name.removeprefix(_PARAM): value_of(str(first[name])) for name in told if first[name] is not None}
+    params = {name.removeprefix(_PARAM): value_of(first[name]) for name in told if first[name] is not None}
     if not told:
         params = {"config_id": str(first["config_id"])}
     measurements = tuple(
@@ -176,7 +190,7 @@ def _trial(number: int, rows: list[tuple[int, dict[str, Any]]], source: str, sce
         )
     if status == "complete" and not measurements:
         raise StudyError(f"{where}: configuration {first['config_id']} is complete and has no level")
-    startup_s = _number(first, "startup_s", where)
+    startup_s = _seconds(first, "startup_s", where)
     benchmark_s = round(sum(m.duration_s for m in measurements), 3)
     return Trial(
         number,
@@ -202,13 +216,13 @@ def _failure(reason: Any) -> Failure:
 
 def _measurement(row: Mapping[str, Any], where: str, scenario: str) -> Measurement:
     figures = {name: value for name in FIGURES if name in row and (value := _number(row, name, where)) is not None}
-    counts = {name: _number(row, name, where) for name in _COUNTS}
-    completed = int(counts["num_completed_requests"] or 0)
-    failed = int(counts["num_failed_requests"] or 0)
+    total, succeeded, failed_ones = (_count(row, name, where) for name in _COUNTS)
+    failed = failed_ones or 0
+    completed = succeeded if succeeded is not None else max((total or 0) - failed, 0)
     measured = Measurement(
         level=_level(row["level"], where, scenario),
-        duration_s=_number(row, "duration_s", where) or 0.0,
-        num_requests=int(counts["num_requests"] or completed + failed),
+        duration_s=_seconds(row, "duration_s", where) or 0.0,
+        num_requests=total if total is not None else completed + failed,
         num_completed_requests=completed,
         num_failed_requests=failed,
         figures=figures,
@@ -223,7 +237,7 @@ def _measurement(row: Mapping[str, Any], where: str, scenario: str) -> Measureme
 
 
 def _level(told: Any, where: str, scenario: str) -> Level:
-    text = str(int(told)) if isinstance(told, float) and told == int(told) else str(told)
+    text = str(int(told)) if isinstance(told, float) and told.is_integer() else str(told)
     found = _LEVEL.match(text.strip())
     if found is None:
         raise StudyError(
@@ -232,6 +246,20 @@ def _level(told: Any, where: str, scenario: str) -> Level:
     load = int(found["load"])
     name = found["scenario"] or scenario
     return Level(name, 1, load) if found["batch"] else Level(name, load)
+
+
+def _seconds(row: Mapping[str, Any], name: str, where: str) -> float | None:
+    value = _number(row, name, where)
+    if value is not None and not 0 <= value < math.inf:
+        raise StudyError(f"{where}: {name} is {row[name]!r}; expected are seconds, 0 or more")
+    return value
+
+
+def _count(row: Mapping[str, Any], name: str, where: str) -> int | None:
+    value = _number(row, name, where)
+    if value is not None and not (0 <= value < math.inf and value == int(value)):
+        raise StudyError(f"{where}: {name} is {row[name]!r}; expected is a whole number, 0 or more")
+    return None if value is None else int(value)
 
 
 def _number(row: Mapping[str, Any], name: str, where: str) -> float | None:

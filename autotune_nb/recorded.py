@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from autotune_nb.bench.results import level_of, measurement, read_level
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, StudyError, TaskError
-from autotune_nb.long_table import read_long_table
+from autotune_nb.long_table import read_long_table, unknown_columns
 from autotune_nb.measurement import Level, Measurement, Validity
 from autotune_nb.parameters import parameter_name
 from autotune_nb.runner import RunState
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _LEVEL_FILE = re.compile(r"_time_\d+s\.json$")
 _MAX_CHOICES = 50
+_PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst", ".tar")
 _METADATA = "experiment_metadata.json"
 #: What the configuration of a result folder is called.
 _FOLDER = "folder"
@@ -101,7 +102,9 @@ def _read(source: Path, scenario: str) -> _Found:
     if not source.exists():
         raise StudyError(f"there is no file or folder {str(source)!r}")
     frame = _frame(source)
-    found = _Found(read_long_table(frame, source=source.name, scenario=scenario), [])
+    unknown = unknown_columns(list(map(str, frame.columns)))
+    notes = [f"nothing here is called {', '.join(unknown)}: left out"] if unknown else []
+    found = _Found(read_long_table(frame, source=source.name, scenario=scenario), notes)
     gpus = set(frame["gpus"].dropna()) if "gpus" in frame.columns else set()
     if len(gpus) == 1 and str(gpu := next(iter(gpus))).removesuffix(".0").isdigit():
         found.gpus = int(float(gpu))
@@ -111,6 +114,8 @@ def _read(source: Path, scenario: str) -> _Found:
 def _frame(source: Path) -> pd.DataFrame:
     import pandas as pd
 
+    if source.suffix in _PACKED:
+        raise StudyError(f"{source} is compressed; unpack it and import what is in it")
     try:
         if source.suffix in (".parquet", ".pq"):
             return pd.read_parquet(source)

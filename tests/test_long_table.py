@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune_nb.errors import Failure, FailureKind, StudyError
-from autotune_nb.long_table import cell, long_table, read_long_table, value_of
+from autotune_nb.long_table import cell, long_table, read_long_table, unknown_columns, value_of
 from autotune_nb.measurement import FIGURES, Level, Measurement
 from autotune_nb.trial import Trial, TrialState
 
@@ -147,6 +147,65 @@ def test_what_is_wrong_is_said_with_its_row_and_what_was_expected(text: str, tol
         read_long_table(table(text), source="x.csv")
     assert told in str(error.value)
     assert str(error.value).startswith("x.csv")
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("duration_s", "-3", "duration_s is '-3'; expected are seconds, 0 or more"),
+        ("startup_s", "inf", "startup_s is 'inf'; expected are seconds, 0 or more"),
+        ("num_requests", "2.5", "num_requests is '2.5'; expected is a whole number, 0 or more"),
+        ("num_failed_requests", "-1", "expected is a whole number, 0 or more"),
+    ],
+)
+def test_durations_and_counts_are_what_they_can_be(name: str, value: str, told: str) -> None:
+    with pytest.raises(StudyError) as error:
+        read_long_table(table(f"{HEAD},{name}\n1,complete,,8,5,{value}\n"), source="x.csv")
+    assert told in str(error.value)
+
+
+def test_a_column_of_somebody_elses_is_left_out_and_can_be_named() -> None:
+    told = table(f"{HEAD},arrival_requests_per_s,num_requests\n1,complete,,8,5,4.5,400\n")
+    (trial,) = read_long_table(told, source="x.csv")
+    (measured,) = trial.measurements
+    assert measured.figures == {"output_tokens_per_s": 5.0}
+    assert (measured.num_requests, measured.num_completed_requests, measured.num_failed_requests) == (400, 400, 0)
+    assert unknown_columns(list(told.columns)) == ["arrival_requests_per_s"]
+
+
+_CELLS = st.one_of(st.text(max_size=8), st.sampled_from(["1e999", "nan", "-0", "[" * 3000, "٣", "8\x00", "1_0", "²"]))
+
+
+@given(st.lists(st.lists(_CELLS, min_size=6, max_size=6), min_size=1, max_size=3))
+def test_whatever_the_cells_hold_it_is_trials_or_one_clear_error(rows: list[list[str]]) -> None:
+    names = ["reason", "level", "param:a", "duration_s", "num_requests", "output_tokens_per_s"]
+    frame = pd.DataFrame(rows, columns=names)
+    frame.insert(0, "config_id", "1")
+    frame.insert(1, "status", "complete")
+    try:
+        assert len(read_long_table(frame, source="x.csv")) == 1
+    except StudyError as error:
+        assert str(error).startswith("x.csv, row ")
+
+
+def test_typed_columns_give_values_of_their_types(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    frame = pd.DataFrame(
+        {
+            "config_id": [1, 2],
+            "status": "complete",
+            "level": [8, 8],
+            "output_tokens_per_s": [5.0, 6.0],
+            "param:overlap": [True, False],
+            "param:threads": [2, None],
+            "param:ratio": [0.5, 1.0],
+            "param:split": [[1, 2], [3, 4]],
+        }
+    )
+    frame.to_parquet(tmp_path / "x.parquet", index=False)
+    first, second = read_long_table(pd.read_parquet(tmp_path / "x.parquet"), source="x.parquet")
+    assert repr(first.params) == "{'overlap': True, 'threads': 2, 'ratio': 0.5, 'split': [1, 2]}"
+    assert repr(second.params) == "{'overlap': False, 'ratio': 1.0, 'split': [3, 4]}"
 
 
 def test_parquet_keeps_the_same(tmp_path: Path) -> None:

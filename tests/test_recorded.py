@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from pathlib import Path
 from typing import Any
@@ -145,6 +146,14 @@ def test_a_trial_without_the_objectives_figure_is_kept_as_failed(tmp_path: Path)
     assert at.report(tmp_path / "none").verdict.startswith("No trial completed")
 
 
+def test_a_column_that_nobody_knows_is_left_out_and_told(tmp_path: Path) -> None:
+    source = tmp_path / "x.csv"
+    source.write_text("config_id,status,level,arrival_requests_per_s,output_tokens_per_s\nA,complete,1,4.5,5\n")
+    told = run_import(source, tmp_path / "study")
+    assert told.exit_code == 0, told.output
+    assert told.stderr == "note: nothing here is called arrival_requests_per_s: left out\n"
+
+
 def test_what_cannot_be_imported_is_said_and_nothing_is_written(tmp_path: Path, world: World) -> None:
     source, study = tmp_path / "x.csv", tmp_path / "study"
     for text, told in (
@@ -159,6 +168,9 @@ def test_what_cannot_be_imported_is_said_and_nothing_is_written(tmp_path: Path, 
         assert told in done.stderr
         assert done.stderr.count("\n") == 1
         assert not study.exists()
+    packed = tmp_path / "x.csv.gz"
+    packed.write_bytes(gzip.compress(CSV.encode()))
+    assert run_import(packed, study).stderr == f"error: {packed} is compressed; unpack it and import what is in it\n"
     source.write_text(CSV)
     done = run_import(tmp_path / "missing.csv", study)
     assert "there is no file or folder" in done.stderr

@@ -21,6 +21,7 @@ from tests.kubernetes.handle import TestCluster
 
 HERE = Path(__file__).parent
 REPOSITORY = HERE.parent.parent
+_TINY = "/apis/ome.io/v1beta1/clusterbasemodels/tiny"
 MODELS = ("tiny", "absent")
 #: Images the node knows; any other is missing.
 IMAGES = [
@@ -28,6 +29,7 @@ IMAGES = [
     {"image": "engine/*"},
     {"image": "autotune-nb/*"},
 ]
+_MODEL_LABEL = "models.ome.io/clusterbasemodel."
 _SLOW_PROBE = {"httpGet": {"path": "/health", "port": 8080}, "timeoutSeconds": 5}
 
 
@@ -93,13 +95,27 @@ def models(folder: str) -> list[dict[str, Any]]:
     return made
 
 
+def play_model_agent(handle: TestCluster) -> None:
+    """Say which models a node has where OME's controller reads it: in a ConfigMap a node, as OME's own agent does."""
+    handle.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ome"}})
+    for node in handle.get("/api/v1/nodes")["items"]:
+        names = [name for name in MODELS if f"{_MODEL_LABEL}{name}" in node["metadata"].get("labels", {})]
+        about = {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {"name": node["metadata"]["name"], "labels": {"models.ome/basemodel-status": "true"}},
+            "data": {f"clusterbasemodel.{name}": json.dumps({"name": name, "status": "Ready"}) for name in names},
+        }
+        handle.create(about, "ome")
+
+
 def main(folder: Path, pid: int, model: str) -> None:
     images = folder / "images.yaml"
     images.write_text(yaml.safe_dump(IMAGES))
     environment = {**os.environ, "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "HF_HUB_OFFLINE": "1"}
     environment["PYTHONPATH"] = str(REPOSITORY)
     options = ["--gpus", "8", "--hurry", "0.1", "--images", str(images)]
-    options += ["--label", "models.ome.io/clusterbasemodel.tiny=Ready"]
+    options += ["--label", f"{_MODEL_LABEL}tiny=Ready"]
     program = os.environ["AUTOTUNE_NB_TEST_CLUSTER"]
     parts = []
     try:
@@ -110,7 +126,8 @@ def main(folder: Path, pid: int, model: str) -> None:
         parts.append(cluster)
         assert cluster.stdout is not None
         told = json.loads(cluster.stdout.readline())
-        if os.environ.get("AUTOTUNE_NB_OME_CONTROLLER") != "external":
+        external = os.environ.get("AUTOTUNE_NB_OME_CONTROLLER") == "external"
+        if not external:
             standin = subprocess.Popen(
                 [sys.executable, "-m", "tests.kubernetes.ome_controller", "--kubeconfig", told["kubeconfig"]],
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=REPOSITORY,
@@ -122,6 +139,9 @@ def main(folder: Path, pid: int, model: str) -> None:
         handle = TestCluster(**told)
         for obj in (*models(model), *runtimes()):
             handle.create(obj)
+        if external:
+            play_model_agent(handle)
+            handle.until(lambda: (handle.get(_TINY).get("status") or {}).get("state") == "Ready", within_s=60)
         ready = folder / "cluster.json.new"
         ready.write_text(json.dumps(told))
         ready.rename(folder / "cluster.json")

@@ -434,7 +434,7 @@ def test_a_killed_guard_leaves_nothing_behind(task_data: dict[str, Any], stub: S
 
 
 HOLDER = """
-import asyncio, sys, json
+import asyncio, sys, json, signal
 from pathlib import Path
 from autotune_nb.deploy import LocalDeployer, DeployRequest
 from autotune_nb.engines.registry import engine_for
@@ -449,6 +449,8 @@ async def main():
         print("up", flush=True)
         await asyncio.sleep(600)
 
+# A shell's background jobs ignore it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 asyncio.run(main())
 """
 

@@ -15,6 +15,7 @@ from autotune_nb.scrubbing import scrub
 _READ_BYTES = 256_000
 _KEEP_LINES = 8
 _MAX_CHARS = 400
+_NOTHING_SAID = "it died before it said anything: start its command line by hand"
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]")
 _BAD = re.compile(r"error|fail|fatal|exception|abort|invalid|unable|cannot|out of memory|terminate called", re.I)
 
@@ -38,7 +39,7 @@ def diagnose(log: Path, engine: Engine, *, phase: str, exit_code: int | None, me
     """
     lines = tail(log)
     match = _match(lines, (*engine.patterns, *COMMON_PATTERNS))
-    kind, hint, telling = FailureKind.CRASH, "", _telling(lines)
+    kind, hint, telling = FailureKind.CRASH, _where(log) if lines else _NOTHING_SAID, _telling(lines)
     if exit_code is None:
         kind, hint = FailureKind.TIMEOUT, "raise deadlines.ready_s if the engine is only slow"
     elif exit_code == -signal.SIGKILL:
@@ -51,6 +52,10 @@ def diagnose(log: Path, engine: Engine, *, phase: str, exit_code: int | None, me
         kind, hint = pattern.kind, pattern.hint or hint
         telling = [line, *(other for other in telling if other != line)]
     return Failure(kind, phase, message, tuple(line[:_MAX_CHARS] for line in telling[:_KEEP_LINES]), hint)
+
+
+def _where(log: Path) -> str:
+    return f"read its whole log, {log.parent.name}/{log.name} in the study's artifacts"
 
 
 def _match(lines: Sequence[str], patterns: Sequence[LogPattern]) -> tuple[LogPattern, str] | None:

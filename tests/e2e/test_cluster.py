@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -164,6 +165,48 @@ def test_a_check_that_fails_and_a_dry_run_make_nothing(place: Place, cli: Cli, t
     assert place.left() == []
 
 
+def test_a_study_goes_on_through_trials_that_fail_in_every_way(place: Place, cli: Cli, tmp_path: Path) -> None:
+    """Crashing, out of memory, without a free GPU, restarted in mid-benchmark: OME's status is silent of all four."""
+    ask = "import sys, urllib.request as u; u.urlopen(sys.argv[1] + '/v1/chat/completions', b'{}', 5).read()"
+    # One request more than the readiness took; then as long as a node takes to start it again.
+    asks = f'{sys.executable} -c "{ask}" "$url" 2>/dev/null || sleep 2'
+    task = place.quick(
+        before=asks,
+        engine={"kind": "sglang"},
+        parameters={
+            "fault": {"type": "choice", "values": ["none", "crash", "memory", "restart"], "flag": "--fault"},
+            "tp_size": [1, 16],
+        },
+        rules=["tp_size == 1 or fault == 'none'"],
+        strategy={"sampler": "grid"},
+        budget={"trials": 6, "baseline": True},
+        deadlines={"ready_s": 60, "stop_s": 5, "pending_s": 3},
+        deploy={"kind": "ome", "runtime": "stub", "resources": {"memory": "200Mi"}},
+    )
+    study = tmp_path / "study"
+    done = cli("run", task, "--study", study, *place.where, "--parallel", "3", "--json")
+    assert done.returncode == 0, done.stderr
+    trials = json.loads(done.stdout.splitlines()[-1])["trials"]
+    ends = {(t["params"].get("fault", "none"), t["params"].get("tp_size", 1)): t for t in trials if t["params"]}
+    failures = {key: t["failure"] for key, t in ends.items()}
+    assert failures.pop(("none", 1)) is None
+    kinds = {key: failure["kind"] for key, failure in failures.items()}
+    assert kinds == {
+        ("crash", 1): "crash",
+        ("memory", 1): "out_of_memory",
+        ("restart", 1): "crash",
+        ("none", 16): "infrastructure",
+    }
+    assert "RuntimeError: the weights are not what the config says" in str(failures["crash", 1])
+    assert "Insufficient nvidia.com/gpu" in failures["none", 16]["message"]
+    assert {key for key, failure in failures.items() if not failure["hint"]} == set()
+    # What was measured before, between and after them is kept.
+    assert [len(t["measurements"]) for t in trials if t["state"] == "complete"] == [2, 2]
+    assert place.left() == []
+    shown = json.loads(cli("show", study, "--json").stdout.splitlines()[-1])
+    assert [t["state"] for t in shown["trials"]] == [t["state"] for t in trials]
+
+
 def test_killed_with_a_service_ready_it_goes_on_and_nothing_is_left(
     place: Place, start: Callable[..., Started], cli: Cli, tmp_path: Path
 ) -> None:
@@ -171,15 +214,20 @@ def test_killed_with_a_service_ready_it_goes_on_and_nothing_is_left(
     slowly = f'cp "$levels/{level_file(1)}" "$out/"; sleep 2'
     arguments = ["run", place.quick(before=slowly), "--study", study, *place.where, "--json"]
     first = start(*arguments)
-    first.wait_for("level 1/2")
+    first.wait_for("trial 1   level 1/2")
     os.killpg(first.process.pid, signal.SIGKILL)
     first.end()
     assert place.left(), "something is left for the sweep to find"
+    kept = json.loads((study / "results.json").read_text())["trials"][0]
+    assert kept["state"] == "complete"
     again = cli(*arguments)
     assert again.returncode == 0, again.stderr
     assert "is gone" in again.stderr
     found = json.loads(again.stdout.splitlines()[-1])
     assert [trial["state"] for trial in found["trials"]] == ["complete", "complete"]
+    # What had finished is as it was, and was not measured again.
+    assert found["trials"][0] == kept
+    assert "trial 0   level" not in again.stderr
     assert place.left() == []
 
 

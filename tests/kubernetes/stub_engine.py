@@ -1,7 +1,7 @@
 """An engine that is up at once, for tests of deployment: answers health, models and completions; words do the rest.
 
 stub_engine.py [--port 8080] [--exit-code N] [--say TEXT] [--hang] [--ignore-term] [--stop-s S] [--eat-mb MB]
-               [--fail-half] [--die-after N] [anything else is taken without a word]
+               [--fail-half] [--die-after N] [--fault none|crash|memory|restart] [anything else is taken without a word]
 """
 
 import argparse
@@ -24,7 +24,15 @@ parser.add_argument("--stop-s", type=float, default=0.0)
 parser.add_argument("--eat-mb", type=int, default=0)
 parser.add_argument("--fail-half", action="store_true")
 parser.add_argument("--die-after", type=int, default=0)
+parser.add_argument("--fault", choices=["none", "crash", "memory", "restart"])
 options, _ = parser.parse_known_args()
+# As one parameter of a study, so that its trials end in several ways.
+if options.fault == "crash":
+    options.exit_code, options.say = 3, ["RuntimeError: the weights are not what the config says"]
+elif options.fault == "memory":
+    options.eat_mb = 400
+elif options.fault == "restart":
+    options.die_after = 1
 posts = 0
 
 

@@ -19,8 +19,9 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 
 
-def test_the_task_by_example_is_a_task() -> None:
-    task = Task.parse(yaml.safe_load(next(text for kind, text in BLOCKS if kind == "yaml" and "Qwen" in text)))
+def test_the_tasks_by_example_are_tasks() -> None:
+    laptop, task = (Task.parse(yaml.safe_load(text)) for kind, text in BLOCKS if kind == "yaml" and "name:" in text[:5])
+    assert space_for(laptop, engine_for(laptop)).grid_size == 24
     assert (space_for(task, engine_for(task)).num_points or 0) > 1000
     assert task.num_trials == 30
 

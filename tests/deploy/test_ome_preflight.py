@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -15,8 +16,9 @@ from autotune_nb.cluster.found import MADE
 from autotune_nb.cluster.kinds import CLAIM, CLUSTER_BASE_MODEL, CLUSTER_SERVING_RUNTIME, LEASE, Kind
 from autotune_nb.cluster.names import trial_name
 from autotune_nb.cluster.session import ClusterSession
+from autotune_nb.deploy.ome.largest import largest_trial
 from autotune_nb.deploy.ome.permissions import needed
-from autotune_nb.deploy.ome.preflight import Answer, largest_trial, preflight
+from autotune_nb.deploy.ome.preflight import Answer, preflight
 from autotune_nb.deploy.ome.provision import provision
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError
@@ -195,15 +197,46 @@ def test_a_check_shows_itself_in_a_notebook() -> None:
     assert found.to_dict()["ok"] is False
 
 
-def test_the_largest_trial_of_a_space_without_an_end_is_that_of_its_bounds() -> None:
-    wide = {
-        "tp_size": {"type": "int", "low": 1, "high": 8},
-        "mem_fraction_static": {"type": "float", "low": 0.7, "high": 0.9},
-    }
-    task = Task.parse({**BASE, "rules": [], "parameters": wide})
-    assert largest_trial(task, engine_for(task)) == (8, {"tp_size": 8})
+_EIGHT = {"type": "int", "low": 1, "high": 8}
+_FLOAT = {"type": "float", "low": 0.7, "high": 0.9}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "rules", "gpus"),
+    [
+        ({"tp_size": _EIGHT}, [], 8),
+        # A float has no end of points, and 8 * 8 * 512 are many: what the rules say of the sizes holds all the same.
+        ({"tp_size": _EIGHT, "dp_size": _EIGHT, "mem_fraction_static": _FLOAT}, ["tp_size * dp_size <= 8"], 8),
+        (
+            {"tp_size": _EIGHT, "dp_size": _EIGHT, "max_running_requests": {"type": "int", "low": 1, "high": 512}},
+            ["tp_size * dp_size <= 6"],
+            6,
+        ),
+        # The engine's own: tp_size % attn_dp_size == 0, and attn_dp_size == 1 or dp_size == 1.
+        ({"tp_size": [1, 3, 8], "attn_dp_size": [3], "mem_fraction_static": _FLOAT}, [], 3),
+        # Through another parameter, and what a sampler draws between the powers of two.
+        (
+            {"tp_size": {**_EIGHT, "log": True}, "max_running_requests": [10, 20], "mem_fraction_static": _FLOAT},
+            ["tp_size * max_running_requests <= 60"],
+            6,
+        ),
+        # Whether it holds hangs on the float: then the sizes count.
+        ({"tp_size": _EIGHT, "mem_fraction_static": _FLOAT}, ["tp_size * mem_fraction_static <= 2"], 8),
+        ({"tp_size": {"type": "int", "low": 1, "high": 10**9}, "mem_fraction_static": _FLOAT}, [], 10**9),
+    ],
+)
+def test_the_largest_trial_is_that_of_the_sizes_that_rules_leave(
+    parameters: dict[str, Any], rules: list[str], gpus: int
+) -> None:
+    task = Task.parse({**BASE, "rules": rules, "parameters": parameters})
+    found, why = largest_trial(task, engine_for(task))
+    assert found == gpus
+    assert math.prod(why[name] for name in ("tp_size", "dp_size") if name in why) == gpus
+
+
+def test_a_fixed_number_of_gpus_is_that_of_every_trial() -> None:
     fixed = task_of(deploy={"gpus_per_trial": 3})
-    assert largest_trial(fixed, engine_for(fixed))[0] == 3
+    assert largest_trial(fixed, engine_for(fixed)) == (3, {})
 
 
 def test_what_a_task_brings_along_is_made_once_and_kept(cluster: TestCluster, namespace: str) -> None:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from autotune_nb.cluster.choice import chosen_executor
 from autotune_nb.cluster.client import Cluster
@@ -27,14 +26,12 @@ from autotune_nb.cluster.names import MAX_NAME, trial_name
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.cluster.templates import refuse_templates
 from autotune_nb.deploy.ome.compare import quantity
-from autotune_nb.deploy.ome.manifest import gpus_needed
+from autotune_nb.deploy.ome.largest import largest_trial
 from autotune_nb.deploy.ome.permissions import missing, needed
 from autotune_nb.engines.base import Engine
-from autotune_nb.engines.registry import space_for
 from autotune_nb.errors import ClusterError, TaskError, did_you_mean
 from autotune_nb.task import Task
 
-_LOOK_AT_POINTS = 5000
 _MAX_LABEL = 63
 
 
@@ -214,35 +211,6 @@ async def _find(cluster: Cluster, kinds: Iterable[Kind], name: str) -> tuple[Kin
             if error.status not in (403, 404):
                 raise
     return None, None, known
-
-
-def largest_trial(task: Task, engine: Engine) -> tuple[int, Mapping[str, Any]]:
-    """The most GPUs a trial of the space takes, and the parameters that make it so."""
-    space = space_for(task, engine)
-    sizes = [
-        name
-        for name in task.parameters
-        if (flag := engine.flag_named(name)) is not None and flag.name in engine.parallel_sizes
-    ]
-    best: tuple[int, Mapping[str, Any]] = (gpus_needed(task, engine, {}), {})
-    if not sizes:
-        return best
-    if space.grid_size is not None and space.grid_size <= _LOOK_AT_POINTS:
-        points: Iterable[Mapping[str, Any]] = space.grid()
-    else:
-        points = [{name: _largest(task.parameters[name]) for name in sizes}]
-    for point in points:
-        count = gpus_needed(task, engine, point)
-        if count > best[0]:
-            best = (count, {name: point[name] for name in sizes})
-    return best
-
-
-def _largest(parameter: Any) -> Any:
-    values = getattr(parameter, "values", None)
-    if values is not None:
-        return max((value for value in values if isinstance(value, int)), default=1)
-    return int(getattr(parameter, "high", 1))
 
 
 async def _quota(cluster: Cluster, task: Task, engine: Engine) -> AsyncIterator[Answer]:

@@ -1,0 +1,102 @@
+"""The trial of a task's space that takes the most GPUs."""
+
+from __future__ import annotations
+
+import heapq
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import islice
+
+from autotune_nb.deploy.ome.manifest import gpus_needed
+from autotune_nb.engines.base import Engine
+from autotune_nb.engines.registry import EngineRule, space_for
+from autotune_nb.parameters import Bool, Choice, Float, Int, Value
+from autotune_nb.space import Rule, SearchSpace
+from autotune_nb.task import Task
+
+_LOOK_AT_POINTS = 5000
+Parameter = Choice | Bool | Int | Float
+
+
+def largest_trial(task: Task, engine: Engine) -> tuple[int, Mapping[str, Value]]:
+    """The most GPUs a trial of the space takes, and the parallel sizes that make it so.
+
+    A rule counts where it names parallel sizes alone, and where what else it names leaves few enough points to look at:
+    a trial never takes more than is told, and less only where a rule hangs on a range without a step.
+    """
+    without = gpus_needed(task, engine, {})
+    space = space_for(task, engine)
+    whole = SearchSpace({name: _whole(parameter) for name, parameter in space.parameters.items()}, space.rules)
+    sizes = [name for name in whole.parameters if _is_size(engine, name) and _count(whole, name) < math.inf]
+    if not sizes or task.deploy.gpus_per_trial is not None:
+        return without, {}
+    looked_at = SearchSpace({name: whole.parameters[name] for name in _bound(whole, sizes)}, space.rules)
+    best: tuple[int, Mapping[str, Value]] = (without, {})
+    for point in islice(_falling(looked_at, sizes), _LOOK_AT_POINTS):
+        # Where all of so many points break a rule, the last of them is a bound: those that follow take no more.
+        best = (gpus_needed(task, engine, point), {name: point[name] for name in sizes})
+        if looked_at.broken_rule(point) is None:
+            break
+    return best if best[0] > without else (without, {})
+
+
+def _whole(parameter: Parameter) -> Parameter:
+    # Of a logarithmic range a sampler may draw any whole number, not those of its grid alone.
+    return parameter.model_copy(update={"log": False}) if isinstance(parameter, Int) else parameter
+
+
+def _is_size(engine: Engine, name: str) -> bool:
+    flag = engine.flag_named(name)
+    return flag is not None and flag.name in engine.parallel_sizes
+
+
+def _bound(space: SearchSpace, sizes: Sequence[str]) -> list[str]:
+    """The sizes, and the parameters that rules bind to them as long as they leave few points."""
+    names = list(sizes)
+    while True:
+        count = math.prod(_count(space, name) for name in names)
+        more = (other for rule in space.rules if set(names) & set(_tuned(rule)) for other in _tuned(rule))
+        fits = (name for name in more if name not in names and count * _count(space, name) <= _LOOK_AT_POINTS)
+        found = next(fits, None)
+        if found is None:
+            return names
+        names.append(found)
+
+
+def _tuned(rule: Rule) -> Sequence[str]:
+    return rule.tuned if isinstance(rule, EngineRule) else rule.names
+
+
+def _count(space: SearchSpace, name: str) -> float:
+    """How many values a parameter has; infinite for a range without a step."""
+    grid = space.parameters[name].grid()
+    return math.inf if grid is None else len(grid)
+
+
+def _falling(space: SearchSpace, sizes: Sequence[str]) -> Iterator[dict[str, Value]]:
+    """Every point of a grid without its rules, the one with the largest product of sizes first."""
+    axes = [_largest_first(parameter.grid() or ()) for parameter in space.parameters.values()]
+    is_size = [name in sizes for name in space.parameters]
+
+    def product(at: tuple[int, ...]) -> int:
+        return math.prod(_gpus(axis[i]) for axis, i, size in zip(axes, at, is_size, strict=True) if size)
+
+    first = (0,) * len(axes)
+    heap, seen = [(-product(first), first)], {first}
+    while heap:
+        _, at = heapq.heappop(heap)
+        yield {name: axis[i] for name, axis, i in zip(space.parameters, axes, at, strict=True)}
+        for place, i in enumerate(at):
+            after = (*at[:place], i + 1, *at[place + 1 :])
+            if i + 1 < len(axes[place]) and after not in seen:
+                seen.add(after)
+                heapq.heappush(heap, (-product(after), after))
+
+
+def _largest_first(values: Sequence[Value]) -> Sequence[Value]:
+    # A range may be of billions.
+    return values[::-1] if isinstance(values, range) else sorted(values, key=_gpus, reverse=True)
+
+
+def _gpus(value: Value) -> int:
+    return max(1, value) if isinstance(value, int) else 1

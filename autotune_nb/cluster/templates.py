@@ -12,6 +12,7 @@ import jinja2
 import yaml
 
 from autotune_nb.cluster.kinds import Object
+from autotune_nb.cluster.required import require_kept
 from autotune_nb.errors import SetupError, TaskError
 from autotune_nb.resources import shared_folder
 
@@ -64,10 +65,13 @@ class Templates:
         return found
 
     def object(self, template: str, values: Mapping[str, Any]) -> Object:
-        """The manifest's one object. Raises SetupError where there are none or several."""
+        """The manifest's one object. Raises SetupError where there are none or several, and where a user's template
+        dropped what a trial's object needs."""
         found = self.objects(template, values)
         if len(found) != 1:
             raise SetupError(f"{template} gives {len(found)} objects, one is wanted", field="deploy.templates")
+        file = self._environment.get_template(template).filename or template
+        require_kept(template, found[0], values, file=file)
         return found[0]
 
 

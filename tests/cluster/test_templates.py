@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from autotune_nb.cluster.templates import Templates, refuse_templates
 from autotune_nb.errors import SetupError, TaskError
+from autotune_nb.resources import shared_folder
 
 MANIFEST = """\
 metadata:
@@ -91,6 +93,76 @@ def test_a_folder_and_a_template_that_do_not_exist(tmp_path: Path) -> None:
         Templates(tmp_path / "none")
     with pytest.raises(SetupError, match="there is no template 'none'"):
         Templates().text("none", {})
+
+
+METADATA = {
+    "name": "at-t-t0001-abc",
+    "namespace": "tune",
+    "labels": {"autotune-nb/study": "s", "autotune-nb/trial": "1"},
+    "ownerReferences": [{"apiVersion": "v1", "kind": "ConfigMap", "name": "a", "uid": "u"}],
+}
+CONTAINER = {"name": "genai-bench", "image": "i", "command": ["python3"], "args": ["{}"]}
+POD = {"metadata": METADATA, "deadline_s": 9, "pod": {}, "container": CONTAINER}
+RUNNER = {"name": "c", "command": ["x"], "args": ["--a"], "env": [], "resources": {}, "startup_probe": {},
+          "readiness_probe": {}}  # fmt: skip
+#: What each template of a trial is rendered with.
+VALUES: dict[str, dict[str, Any]] = {
+    "job.yaml.j2": POD,
+    "reader_pod.yaml.j2": POD,
+    "inference_service.yaml.j2": {
+        "metadata": METADATA, "model": {"name": "m", "kind": None}, "runtime": None, "stop_s": 1, "runner": RUNNER,
+    },
+    "benchmark_job.yaml.j2": {
+        "metadata": METADATA, "service": {"name": "at-t-t0001-abc", "namespace": "tune"}, "task": "text-to-text",
+        "scenarios": ["D(1,1)"], "concurrency": [1], "minutes": 1, "requests": 1, "results": "pvc://c/x",
+        "folder": "f", "override": {},
+    },
+}  # fmt: skip
+OWNERS = re.compile(r"{% if metadata.ownerReferences %}\n.*\n{% endif %}\n")
+#: What a user may have changed in a copy of a template, and what is missing then.
+DROPPED = [
+    *((name, r"name: {{ metadata.name }}", "name: mine", "gives 'mine' for metadata.name") for name in VALUES),
+    *((name, r" +namespace: {{ metadata.namespace }}\n", "", "gives nothing for metadata.namespace")
+      for name in VALUES),
+    *((name, r"labels: {{ metadata.labels }}", "labels: {mine: x}", "for metadata.labels.autotune-nb/study")
+      for name in VALUES),
+    *((name, OWNERS.pattern, "", "gives nothing for metadata.ownerReferences") for name in VALUES),
+    *((name, r"kind: (InferenceService|BenchmarkJob|Job|Pod)", "kind: Deployment", "gives 'Deployment' for kind")
+      for name in VALUES),
+    ("job.yaml.j2", r" +metadata:\n +labels: {{ metadata.labels }}\n    spec", "    spec",
+     "gives nothing for spec.template.metadata.labels.autotune-nb/study"),
+    ("job.yaml.j2", r"{{ container }}", "{name: x}",
+     r"gives \['x'\] for spec.template.spec.containers, and a container 'genai-bench' is needed"),
+    ("reader_pod.yaml.j2", r"- {{ container }}", "- {name: genai-bench, image: i}",
+     r"gives nothing for spec.containers\[genai-bench\].command"),
+    ("reader_pod.yaml.j2", r"- {{ container }}", "", "gives nothing for spec.containers"),
+    ("inference_service.yaml.j2", r"args: {{ runner.args }}", "", "gives nothing for spec.engine.runner.args"),
+    ("benchmark_job.yaml.j2", r"{{ folder }}", "mine", "gives 'mine' for spec.resultFolderName"),
+    ("benchmark_job.yaml.j2", r"{{ results }}", "s3://mine", "gives 's3://mine' for spec.outputLocation.storageUri"),
+    ("benchmark_job.yaml.j2", r"name: {{ service.name }}", "name: x", "for spec.endpoint.inferenceService.name"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("template", "old", "new", "told"), DROPPED)
+def test_a_users_template_that_drops_what_a_trial_needs_is_refused(
+    tmp_path: Path, template: str, old: str, new: str, told: str
+) -> None:
+    whole = (shared_folder("templates") / template).read_text()
+    text = re.sub(old, lambda _: new, whole, count=1)
+    assert text != whole
+    (tmp_path / template).write_text(text)
+    with pytest.raises(SetupError, match=told) as caught:
+        Templates(tmp_path).object(template, VALUES[template])
+    assert str(tmp_path / template) in str(caught.value)
+    assert "put back what the package's template says there" in str(caught.value)
+
+
+@pytest.mark.parametrize("template", VALUES)
+def test_a_users_template_may_add_to_what_a_trial_needs(tmp_path: Path, template: str) -> None:
+    whole = (shared_folder("templates") / template).read_text()
+    (tmp_path / template).write_text(whole.replace("metadata:\n", "metadata:\n  annotations: {team: a}\n", 1))
+    found = Templates(tmp_path).object(template, VALUES[template])
+    assert found["metadata"] == {**METADATA, "annotations": {"team": "a"}}
 
 
 @given(st.text())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autotune_nb.cluster.kinds import BASE_MODEL, CLUSTER_BASE_MODEL, SERVING_RUNTIME
+from autotune_nb.cluster.quantity import quantity
 from autotune_nb.cluster.templates import Templates
-from autotune_nb.deploy.ome.compare import differences, gpus_of, quantity
+from autotune_nb.deploy.ome.compare import differences, gpus_of
 from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service, manifest_text
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError, TaskError
@@ -109,6 +111,33 @@ def test_resources_and_variables_come_along() -> None:
     assert runner["env"] == [{"name": "A", "value": "1: {x}"}]
 
 
+@pytest.mark.parametrize(
+    ("amount", "written"),
+    [
+        (8589934592, "8589934592"),
+        (1234567.5, "1234567.5"),
+        (0.1, "0.1"),
+        (1e-7, "0.0000001"),
+        (2.0, "2"),
+        ("1Ei", "1Ei"),
+    ],
+)
+def test_an_amount_is_written_in_full(amount: Any, written: str) -> None:
+    deploy = {**BASE["deploy"], "resources": {"memory": amount}}
+    assert made(deploy=deploy)["spec"]["engine"]["runner"]["resources"]["limits"]["memory"] == written
+
+
+def test_the_model_is_called_as_whoever_benchmarks_it_asks_for_it() -> None:
+    """A trial's engine and the one that is handed on; a BenchmarkJob asks for a name of OME's."""
+    for changes, name in (({}, "mine"), ({"benchmark": {"executor": "benchmark_job"}}, "vllm-model")):
+        task = Task.parse({**BASE, "model": {"id_or_path": "qwen", "served_name": "mine"}, **changes})
+        ground, engine = Ground(CLUSTER_BASE_MODEL, None, RUNNER), engine_for(task)
+        trial = inference_service(task, engine, {}, ground, Templates(), METADATA)
+        assert trial["spec"]["engine"]["runner"]["args"] == ["--served-model-name", name]
+        handed_on = yaml.safe_load(manifest_text(task, engine, {}, ground, Templates(), namespace="n"))
+        assert handed_on["spec"]["engine"]["runner"]["args"] == ["--served-model-name", "mine"]
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=30))
 def test_no_value_breaks_out_of_the_manifest(text: str) -> None:
@@ -165,12 +194,17 @@ def test_what_is_handed_on_has_nothing_of_the_study() -> None:
     assert "autotune" not in text
 
 
-ASKED = {
+ASKED: dict[str, Any] = {
     "name": "c",
     "args": ["--a", "1"],
-    "env": [{"name": "A", "value": "1"}],
+    "env": [
+        {"name": "A", "value": "1"},
+        {"name": "EMPTY", "value": ""},
+        {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token"}}},
+    ],
     "resources": {"requests": {"cpu": "1", "memory": "1Gi"}, "limits": {"nvidia.com/gpu": "2"}},
 }
+OTHER = {"secretKeyRef": {"name": "hub", "key": "other"}}
 
 
 def test_what_ome_adds_is_no_difference() -> None:
@@ -178,7 +212,12 @@ def test_what_ome_adds_is_no_difference() -> None:
         "name": "c",
         "command": ["python3"],
         "args": ["--a", "1"],
-        "env": [{"name": "MODEL_PATH", "value": "/m"}, {"name": "A", "value": "1"}],
+        "env": [
+            {"name": "MODEL_PATH", "value": "/m"},
+            {"name": "EMPTY"},
+            {"name": "A", "value": "1"},
+            {"name": "TOKEN", "valueFrom": {"secretKeyRef": {"name": "hub", "key": "token", "optional": False}}},
+        ],
         "resources": {"requests": {"cpu": "1000m", "memory": "1024Mi", "x": "1"}, "limits": {"nvidia.com/gpu": 2}},
     }
     assert differences(ASKED, live) == []
@@ -190,6 +229,9 @@ def test_what_ome_adds_is_no_difference() -> None:
         ({"args": ["--a", "2"]}, "args: --a 1 was asked, --a 2 runs"),
         ({"args": None}, "args: --a 1 was asked, nothing runs"),
         ({"env": []}, "env A"),
+        ({"env": [*ASKED["env"][:2], {"name": "TOKEN", "value": "x"}]}, "env TOKEN: has another value"),
+        ({"env": [*ASKED["env"][:2], {"name": "TOKEN", "valueFrom": OTHER}]}, "env TOKEN: has another value"),
+        ({"env": [{"name": "A", "value": "1", "valueFrom": OTHER}, *ASKED["env"][1:]]}, "env A: has another value"),
         ({"resources": {"limits": {"nvidia.com/gpu": "4"}}}, "limits of nvidia.com/gpu: 2 was asked, 4 is given"),
         ({"resources": {}}, "requests of cpu: 1 was asked, none is given"),
     ],
@@ -200,9 +242,19 @@ def test_what_was_changed_is_told_with_both_sides(change: dict[str, Any], told: 
     assert found
 
 
-@given(st.integers(0, 10**6), st.sampled_from(["", "m", "k", "Ki", "M", "Mi", "G", "Gi"]))
+SCALES = {"n": "1e-9", "u": "1e-6", "m": "1e-3", "": "1", "k": "1e3", "M": "1e6", "G": "1e9", "T": "1e12", "P": "1e15"}
+SCALES |= {"E": "1e18", "e3": "1e3", **{f"{one}i": str(2 ** (10 * n)) for n, one in enumerate("KMGTPE", start=1)}}
+
+
+@given(st.integers(0, 10**6), st.sampled_from(sorted(SCALES)))
 def test_quantities_are_numbers(count: int, suffix: str) -> None:
-    scale = {"": 1, "m": 0.001, "k": 1e3, "Ki": 2**10, "M": 1e6, "Mi": 2**20, "G": 1e9, "Gi": 2**30}[suffix]
-    assert float(quantity(f"{count}{suffix}")) == pytest.approx(count * scale)
-    with pytest.raises(ValueError, match="no quantity"):
+    assert quantity(f"{count}{suffix}") == count * Decimal(SCALES[suffix])
+    with pytest.raises(ValueError, match="no quantity; write one such as"):
         quantity(f"x{suffix}")
+
+
+def test_a_quantity_is_what_is_written() -> None:
+    assert quantity(0.1) == quantity("100m") == quantity(" 0.1 ")
+    for wrong in ("nan", "inf", "", "1 Gi x", "ki", "1Q"):
+        with pytest.raises(ValueError, match="no quantity"):
+            quantity(wrong)

@@ -4,26 +4,10 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from autotune_nb.cluster.kinds import Object
-
-_SUFFIXES = {
-    "n": Decimal("1e-9"),
-    "u": Decimal("1e-6"),
-    "m": Decimal("1e-3"),
-    "k": Decimal(10) ** 3,
-    "M": Decimal(10) ** 6,
-    "G": Decimal(10) ** 9,
-    "T": Decimal(10) ** 12,
-    "P": Decimal(10) ** 15,
-    "Ki": Decimal(2) ** 10,
-    "Mi": Decimal(2) ** 20,
-    "Gi": Decimal(2) ** 30,
-    "Ti": Decimal(2) ** 40,
-    "Pi": Decimal(2) ** 50,
-}
+from autotune_nb.cluster.quantity import quantity
 
 
 def differences(asked: Mapping[str, Any], container: Mapping[str, Any]) -> list[str]:
@@ -36,9 +20,9 @@ def differences(asked: Mapping[str, Any], container: Mapping[str, Any]) -> list[
         wanted = asked.get(key)
         if wanted is not None and list(container.get(key) or ()) != list(wanted):
             found.append(f"{key}: {_line(wanted)} was asked, {_line(container.get(key) or ())} runs")
-    have = {one["name"]: one.get("value") for one in container.get("env") or ()}
+    have = {one["name"]: one for one in container.get("env") or ()}
     for one in asked.get("env") or ():
-        if have.get(one["name"]) != one.get("value"):
+        if not _same_variable(one, have.get(one["name"])):
             # A value may be a secret's neighbour: the name says enough.
             found.append(f"env {one['name']}: has another value than was asked, or none")
     for bound in ("requests", "limits"):
@@ -55,27 +39,25 @@ def gpus_of(container: Mapping[str, Any], resource: str) -> int:
     return int(quantity(((container.get("resources") or {}).get("limits") or {}).get(resource, 0)))
 
 
-def quantity(text: Any) -> Decimal:
-    """A Kubernetes quantity as a number. Raises ValueError for anything else."""
-    word = str(text).strip()
-    for suffix in sorted(_SUFFIXES, key=len, reverse=True):
-        if word.endswith(suffix):
-            return _number(word.removesuffix(suffix)) * _SUFFIXES[suffix]
-    return _number(word)
-
-
-def _number(text: str) -> Decimal:
-    try:
-        return Decimal(text)
-    except InvalidOperation:
-        raise ValueError(f"{text!r} is no quantity") from None
-
-
 def _equal(one: Any, other: Any) -> bool:
     try:
         return other is not None and quantity(one) == quantity(other)
     except ValueError:
         return str(one) == str(other)
+
+
+def _same_variable(asked: Mapping[str, Any], given: Mapping[str, Any] | None) -> bool:
+    """Whether a variable has the value asked for, or takes it from where it was to."""
+    if given is None or (asked.get("value") or "") != (given.get("value") or ""):
+        return False
+    return _within(asked.get("valueFrom"), given.get("valueFrom"))
+
+
+def _within(asked: Any, given: Any) -> bool:
+    """Whether what was asked stands in what is given: a server fills in defaults, such as a fieldRef's apiVersion."""
+    if isinstance(asked, Mapping):
+        return isinstance(given, Mapping) and all(_within(value, given.get(key)) for key, value in asked.items())
+    return bool(asked == given)
 
 
 def _line(words: Sequence[str]) -> str:

@@ -107,7 +107,6 @@ class OmeDeployer:
             self._ground,
             session.templates,
             namespace=cluster.namespace if cluster is not None else task.deploy.namespace or "default",
-            served_name=task.model.served_name,
         )
 
     async def fingerprint(self) -> dict[str, Any]:
@@ -177,7 +176,6 @@ class OmeDeployer:
                 self._ground,
                 session.templates,
                 session.trial_metadata(request.trial),
-                served_name=choice.served_name(task),
             )
         except TaskError as error:
             raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", str(error))) from None

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import yaml
 
-from autotune_nb.cluster.kinds import BASE_MODEL, INFERENCE_SERVICE, SERVING_RUNTIME, Kind, Object
+from autotune_nb.cluster.choice import served_name
+from autotune_nb.cluster.kinds import BASE_MODEL, SERVING_RUNTIME, Kind, Object
 from autotune_nb.cluster.names import slug
 from autotune_nb.cluster.templates import Templates, refuse_templates
 from autotune_nb.deploy.ome.arguments import words
 from autotune_nb.engines.base import Engine
-from autotune_nb.errors import SetupError
 from autotune_nb.parameters import Value
 from autotune_nb.secret_reference import secret_of
 from autotune_nb.task import Task
@@ -42,27 +43,13 @@ def gpus_needed(task: Task, engine: Engine, params: Mapping[str, Value]) -> int:
 
 
 def inference_service(
-    task: Task,
-    engine: Engine,
-    params: Mapping[str, Value],
-    ground: Ground,
-    templates: Templates,
-    metadata: Object,
-    *,
-    served_name: str | None = None,
+    task: Task, engine: Engine, params: Mapping[str, Value], ground: Ground, templates: Templates, metadata: Object
 ) -> Object:
-    """The InferenceService of one trial. Raises TaskError for a value OME would stumble over, SetupError where a
-    user's template dropped what a trial needs."""
-    values = _values(task, engine, params, ground, metadata, served_name)
-    found = templates.object(TEMPLATE, values)
-    _require(found, "metadata", metadata)
-    _require(found, "kind", INFERENCE_SERVICE.name)
-    runner = ((found.get("spec") or {}).get("engine") or {}).get("runner") or {}
-    for key in ("name", "args", "command"):
-        wanted = values["runner"][key]
-        if wanted is not None and runner.get(key) != wanted:
-            raise _dropped(f"spec.engine.runner.{key}", wanted, runner.get(key))
-    return found
+    """The InferenceService of one trial, as a run makes it and a dry run shows it.
+
+    Raises TaskError for a value OME would stumble over, SetupError where a user's template dropped what a trial needs.
+    """
+    return templates.object(TEMPLATE, _values(task, engine, params, ground, metadata, served_name(task)))
 
 
 def manifest_text(
@@ -73,28 +60,22 @@ def manifest_text(
     templates: Templates,
     *,
     namespace: str,
-    served_name: str | None = None,
 ) -> str:
-    """One configuration as YAML to apply, with nothing of the study in it."""
+    """One configuration as YAML to apply, with nothing of the study in it: the model is called as the task says."""
     metadata = {"name": slug(task.name, 40) or "tuned", "namespace": namespace}
     if not metadata["name"][0].isalpha():
         metadata["name"] = f"m-{metadata['name']}"
-    found = templates.object(TEMPLATE, _values(task, engine, params, ground, metadata, served_name))
+    found = templates.object(TEMPLATE, _values(task, engine, params, ground, metadata, task.model.served_name))
     return yaml.safe_dump(found, sort_keys=False, width=110, allow_unicode=True)
 
 
 def _values(
-    task: Task,
-    engine: Engine,
-    params: Mapping[str, Value],
-    ground: Ground,
-    metadata: Object,
-    served_name: str | None,
+    task: Task, engine: Engine, params: Mapping[str, Value], ground: Ground, metadata: Object, served_as: str | None
 ) -> dict[str, Any]:
     deploy, runner = task.deploy, ground.runner or {}
     refuse_templates(dict(task.engine.env), field="engine.env")
     refuse_templates(dict(deploy.resources), field="deploy.resources")
-    said = words(task, engine, params, ground.runner, served_name)
+    said = words(task, engine, params, ground.runner, served_as)
     gpus = gpus_needed(task, engine, params)
     resources = {name: _quantity(value) for name, value in deploy.resources.items()}
     if gpus:
@@ -150,23 +131,5 @@ def _handler(engine: Engine, runner: Mapping[str, Any], probe: str) -> Object:
 
 
 def _quantity(value: str | float) -> str:
-    return value if isinstance(value, str) else f"{value:g}"
-
-
-def _require(found: Mapping[str, Any], key: str, wanted: Any, path: str = "") -> None:
-    """Raises SetupError where a rendered manifest lacks something of what it has to have."""
-    where = f"{path}.{key}" if path else key
-    have = found.get(key)
-    if isinstance(wanted, Mapping) and isinstance(have, Mapping):
-        for inner, value in wanted.items():
-            _require(have, inner, value, where)
-    elif have != wanted and wanted not in (None, []):
-        raise _dropped(where, wanted, have)
-
-
-def _dropped(where: str, wanted: Any, have: Any) -> SetupError:
-    return SetupError(
-        f"{TEMPLATE} of deploy.templates gives {where} = {have!r}, and {wanted!r} is needed; put back what the "
-        "package's template says there",
-        field="deploy.templates",
-    )
+    # In full: what a %g leaves of 8589934592 is another amount.
+    return value if isinstance(value, str) else f"{Decimal(repr(value)).normalize():f}"

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import ast
+from collections.abc import Iterator
+from itertools import combinations, product
+from pathlib import Path
+from typing import Any
+
+import autotune_nb
+from autotune_nb.cluster import kinds
 from autotune_nb.cluster.client import Cluster
-from autotune_nb.cluster.kinds import ACCESS_REVIEW
+from autotune_nb.cluster.kinds import ACCESS_REVIEW, CLAIM, CLUSTER_BASE_MODEL, CLUSTER_SERVING_RUNTIME
 from autotune_nb.cluster.templates import Templates
-from autotune_nb.deploy.ome.permissions import missing, needed
+from autotune_nb.deploy.ome.permissions import Right, missing, needed
 from tests.kubernetes_cleanup.place import Place
 from tests.stubs import in_loop
 
+EXECUTORS = ("benchmark_job", "job", "direct")
 OME, BATCH, APPS, LEASES = "ome.io", "batch", "apps", "coordination.k8s.io"
 #: Group, resource, verbs; what a run asks for in its namespace.
 RUN = [
@@ -22,7 +31,7 @@ RUN = [
     ("", "events", "list watch"),
     ("", "services", "get list watch"),
     ("", "resourcequotas", "list"),
-    ("", "persistentvolumeclaims", "get create"),
+    ("", "persistentvolumeclaims", "get list create"),
     ("", "configmaps", "get list create delete"),
     (APPS, "deployments", "list watch"),
     (APPS, "replicasets", "list watch"),
@@ -77,6 +86,75 @@ def without(found: dict[str, bool], *, wanted: bool) -> list[str]:
     return [what for what, allowed in found.items() if allowed is not wanted]
 
 
+def granted(right: Right, objects: list[dict[str, Any]]) -> bool:
+    """Whether the printed rules of the place a right belongs to allow it."""
+    kind = "ClusterRole" if right.everywhere else "Role"
+    resource = f"{right.resource}/{right.subresource}" if right.subresource else right.resource
+    return any(
+        right.group in rule["apiGroups"] and resource in rule["resources"] and right.verb in rule["verbs"]
+        for obj in objects
+        if obj["kind"] == kind
+        for rule in obj["rules"]
+    )
+
+
+def every_need() -> Iterator[tuple[list[Right], bool]]:
+    """What is asked for with each executor and option, and whether the task brings a model or a runtime along."""
+    brought = (CLAIM.plural, CLUSTER_BASE_MODEL.plural, CLUSTER_SERVING_RUNTIME.plural)
+    for executor, inside, claim, count in product(EXECUTORS, (True, False), (True, False), range(4)):
+        for creates in combinations(brought, count):
+            yield needed(executor, inside=inside, claim=claim, creates=creates), bool(set(creates) & set(brought[1:]))
+
+
+def test_the_role_grants_what_any_run_needs() -> None:
+    values = {"namespace": "n"}
+    plain = Templates().objects("rbac.yaml.j2", values)
+    makes = Templates().objects("rbac.yaml.j2", {**values, "create_models": True})
+    for rights, models in every_need():
+        lacking = [right.text for right in rights if not granted(right, makes if models else plain)]
+        assert lacking == []
+    assert not granted(Right("patch", "pods"), makes)
+
+
+#: What a call comes to at the API server. A creation whose answer got lost is looked for.
+VERBS = {
+    "get": "get",
+    "list": "list",
+    "create": "create get",
+    "delete": "delete",
+    "replace": "update",
+    "patch": "patch",
+    "follow": "list watch",
+    "Made": "create get delete",
+    "_make": "create get",
+}
+#: What a run does without where it may not: names to propose.
+OPTIONAL = {("list", "persistentvolumeclaims")}
+
+
+def used() -> set[tuple[str, str]]:
+    """Verb and resource of every request in the package's code that names its kind."""
+    found = set()
+    for file in Path(autotune_nb.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if not isinstance(node, ast.Call):
+                continue
+            call = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+            named = [getattr(kinds, arg.id, None) for arg in node.args if isinstance(arg, ast.Name)]
+            for kind in named:
+                if isinstance(kind, kinds.Kind):
+                    found |= {(verb, kind.plural) for verb in VERBS.get(call, "").split()}
+    return found
+
+
+def test_what_the_code_asks_of_the_server_is_among_the_needs() -> None:
+    asked = {(right.verb, right.resource) for rights, _ in every_need() for right in rights}
+    there = used()
+    assert {("create", "inferenceservices"), ("watch", "events"), ("get", "jobs"), ("update", "leases"),
+            ("list", "resourcequotas"), ("create", "persistentvolumeclaims")} <= there  # fmt: skip
+    assert there - OPTIONAL <= asked
+
+
 def test_a_run_may_do_what_it_does_and_no_more(place: Place, cluster_scoped: list[dict[str, object]]) -> None:
     objects = Templates().objects("rbac.yaml.j2", {"namespace": place.namespace})
     cluster_scoped += [obj for obj in objects if obj["kind"].startswith("Cluster")]
@@ -93,8 +171,9 @@ def test_a_run_may_do_what_it_does_and_no_more(place: Place, cluster_scoped: lis
         await place.apply(objects)
         runner = await place.account("autotune-nb")
         async with runner.connected() as cluster:
-            for executor in ("benchmark_job", "job", "direct"):
-                assert await missing(cluster, needed(executor, inside=False)) == []
+            for executor in EXECUTORS:
+                rights = needed(executor, inside=False, claim=True, creates=["persistentvolumeclaims"])
+                assert await missing(cluster, rights) == []
             assert without(await allowed(cluster, RUN, place.namespace), wanted=True) == []
             assert without(await allowed(cluster, shared, ""), wanted=True) == []
             assert without(await allowed(cluster, NEVER, place.namespace), wanted=False) == []

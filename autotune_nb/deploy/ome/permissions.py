@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from autotune_nb.cluster.client import Cluster
+from autotune_nb.cluster.kinds import CLAIM, CLUSTER_BASE_MODEL, CLUSTER_SERVING_RUNTIME
+from autotune_nb.task import Task
 
 _AT_ONCE = 8
 
@@ -22,17 +24,25 @@ class Right:
     everywhere: bool = False
 
     @property
-    def text(self) -> str:
+    def name(self) -> str:
+        """What it is a right on: ``jobs.batch``, ``pods/log``."""
         name = f"{self.resource}.{self.group}" if self.group else self.resource
-        return f"{self.verb} {name}" + (f"/{self.subresource}" if self.subresource else "")
+        return name + (f"/{self.subresource}" if self.subresource else "")
+
+    @property
+    def text(self) -> str:
+        return f"{self.verb} {self.name}"
 
 
 def _rights(group: str, resource: str, verbs: str, subresource: str = "", *, everywhere: bool = False) -> list[Right]:
     return [Right(verb, resource, group, subresource, everywhere) for verb in verbs.split()]
 
 
-def needed(executor: str, *, inside: bool, creates: Iterable[str] = ()) -> list[Right]:
-    """What a study with this executor asks of the API server. ``creates`` are kinds of OME's the task brings along."""
+def needed(executor: str, *, inside: bool, claim: bool = False, creates: Iterable[str] = ()) -> list[Right]:
+    """What a study with this executor asks of the API server.
+
+    ``claim``: results go to one. ``creates``: plurals of the kinds that the task brings along.
+    """
     rights = [
         *_rights("ome.io", "inferenceservices", "get list watch create delete"),
         *_rights("", "pods", "get list watch delete"),
@@ -40,6 +50,7 @@ def needed(executor: str, *, inside: bool, creates: Iterable[str] = ()) -> list[
         *_rights("", "events", "list watch"),
         *_rights("", "services", "list watch"),
         *_rights("", "configmaps", "get list create delete"),
+        *_rights("", "resourcequotas", "list"),
         *_rights("apps", "deployments", "list watch"),
         *_rights("apps", "replicasets", "list watch"),
         *_rights("batch", "jobs", "list watch"),
@@ -51,12 +62,35 @@ def needed(executor: str, *, inside: bool, creates: Iterable[str] = ()) -> list[
     if not inside:
         rights += _rights("", "pods", "get create", "portforward")
     if executor == "benchmark_job":
-        rights += [*_rights("ome.io", "benchmarkjobs", "get create delete"), *_rights("", "pods", "create")]
+        rights += _rights("ome.io", "benchmarkjobs", "get create delete")
+    if executor == "benchmark_job" and claim:
+        # The pod that reads the results back.
+        rights += _rights("", "pods", "create")
     if executor == "job":
         rights += _rights("batch", "jobs", "get create delete")
+    if claim:
+        rights += _rights("", CLAIM.plural, "get")
     for resource in creates:
-        rights += _rights("ome.io", resource, "create", everywhere=True)
+        if resource == CLAIM.plural:
+            rights += _rights("", resource, "create")
+        else:
+            rights += _rights("ome.io", resource, "create", everywhere=True)
     return rights
+
+
+def needed_by(task: Task, executor: str, *, inside: bool) -> list[Right]:
+    """What a study of this task asks of the API server."""
+    deploy, benchmark = task.deploy, task.benchmark
+    claim = (benchmark.results or "").startswith("pvc://")
+    brought = (
+        (CLUSTER_BASE_MODEL, deploy.clusterbasemodel),
+        (CLUSTER_SERVING_RUNTIME, deploy.clusterservingruntime),
+        (CLAIM, benchmark.results_size if claim else None),
+    )
+    creates = [kind.plural for kind, spec in brought if spec is not None]
+    # Beside this process a claim is of no use, and left alone unless it is to be made.
+    used = claim and (executor != "direct" or CLAIM.plural in creates)
+    return needed(executor, inside=inside, claim=used, creates=creates)
 
 
 async def missing(cluster: Cluster, rights: Iterable[Right]) -> list[Right]:

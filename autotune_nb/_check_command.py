@@ -15,6 +15,7 @@ from autotune_nb._saying import notes, usage_errors
 if TYPE_CHECKING:
     from autotune_nb.task import Task
 
+_STUDY = click.Path(file_okay=False, path_type=Path)
 _EXECUTORS = ("auto", "benchmark_job", "job", "direct")
 
 
@@ -36,10 +37,11 @@ def where_options(command: Callable[..., None]) -> Callable[..., None]:
 
 @click.command()
 @click.argument("task", type=click.Path(path_type=Path))
+@click.option("--study", type=_STUDY, help="The study's folder, where it is there: its names are looked at too.")
 @where_options
 @click.option("--dry-run", is_flag=True, help="Print the manifests too, as the server accepts or refuses them.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
-def check(task: Path, dry_run: bool, as_json: bool, **where: Any) -> None:
+def check(task: Path, study: Path | None, dry_run: bool, as_json: bool, **where: Any) -> None:
     """Say whether TASK will run where it is to run, a line for each answer; nothing is made.
 
     Exits 0 where all is well, 2 where something is missing.
@@ -49,26 +51,29 @@ def check(task: Path, dry_run: bool, as_json: bool, **where: Any) -> None:
 
     with usage_errors(), notes():
         asked = session.with_overrides(Task.load(task), **where)
-        found = session.check(asked)
+        found = session.check(asked, study=study)
     click.echo(json.dumps(found.to_dict()) if as_json else str(found))
     code = 0 if found.ok else 2
     if dry_run and found.answers[0].ok:
-        code = max(code, print_dry_run(asked))
+        code = max(code, print_dry_run(asked, study))
     sys.exit(code)
 
 
-def print_dry_run(task: Task) -> int:
+def print_dry_run(task: Task, study: Path | None) -> int:
     """Print what the first trials would make; 0 where the server accepts all of it."""
     import asyncio
 
-    from autotune_nb.checks import dry_run
+    from autotune_nb.checks import dry_run, label_of
     from autotune_nb.engines.registry import engine_for
     from autotune_nb.errors import SetupError
 
     with usage_errors():
         if task.deploy.kind != "ome":
             raise SetupError("a dry run is of a cluster's manifests; use --deploy ome", field="deploy.kind")
-        rendered = asyncio.run(dry_run(task, engine_for(task)))
+        label = label_of(study)
+        rendered = asyncio.run(dry_run(task, engine_for(task), label=label))
+    if label is None:
+        click.echo("names and labels are not a study's: it gets its own when it begins", err=True)
     for one in rendered:
         click.echo(str(one), nl=False)
     return 2 if any(one.refused for one in rendered) else 0

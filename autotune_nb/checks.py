@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import yaml
@@ -16,22 +16,26 @@ from autotune_nb.bench.benchmark_job import OmeBenchmark
 from autotune_nb.bench.executor import pick
 from autotune_nb.bench.genai_bench import GenaiBench
 from autotune_nb.bench.job import JobBenchmark
+from autotune_nb.cluster.choice import served_name
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, INFERENCE_SERVICE, JOB, Kind, Object
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.local import LocalDeployer
-from autotune_nb.deploy.ome.ground import find_ground, storage_of
-from autotune_nb.deploy.ome.manifest import inference_service
-from autotune_nb.deploy.ome.preflight import Answer, preflight
+from autotune_nb.deploy.ome.answer import Answer
+from autotune_nb.deploy.ome.ground import find_ground, storage_of, tokenizer_of
+from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service
+from autotune_nb.deploy.ome.preflight import preflight
+from autotune_nb.deploy.ome.reach import port_of
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import space_for
-from autotune_nb.errors import AutotuneError, ClusterError, SetupError
+from autotune_nb.errors import ClusterError, SetupError, StudyError
 from autotune_nb.parameters import Value
 from autotune_nb.scrubbing import know
+from autotune_nb.study import StudyFolder
 from autotune_nb.task import Task
 from autotune_nb.task_secrets import referred
 
-#: Stands for a study that is not there yet.
+#: Stands for a study that is not there yet, and gets its own label when it begins.
 _LABEL = "check-00000000"
 
 
@@ -64,31 +68,45 @@ def _row(answer: Answer) -> str:
     return f"<tr>{cell}{'✓' if answer.ok else '✗'}</td>{cell}{html.escape(answer.text)}{hint}</td></tr>"
 
 
-async def check_task(task: Task, engine: Engine) -> Checks:
-    """Every answer for a task; never raises for what it finds."""
+def label_of(study: str | Path | None) -> str | None:
+    """What marks the objects of the study in a folder; None where there is none yet. Raises StudyError."""
+    folder = StudyFolder(study) if study is not None else None
+    about = folder.about() if folder is not None else None
+    return folder.label(about["id"]) if folder is not None and about is not None else None
+
+
+async def check_task(task: Task, engine: Engine, *, study: str | Path | None = None) -> Checks:
+    """Every answer for a task, and for its study's folder where one is named; never raises for what it finds."""
     try:
         know(referred(task))
-    except SetupError as error:
+        label = label_of(study)
+        if study is not None:
+            StudyFolder(study).require_same(task)
+    except (SetupError, StudyError) as error:
         return Checks((Answer(False, str(error)),))
     if task.deploy.kind == "local":
         return Checks((await _local(task, engine),))
-    session = ClusterSession(task, study_label=_LABEL)
+    try:
+        session = ClusterSession(task, study_label=label or _LABEL)
+    except SetupError as error:
+        return Checks((Answer(False, str(error)),))
     try:
         await session.open()
-        answers = []
-        try:
-            executor, why = await pick(task, session)
-            answers = [Answer(True, f"benchmarks run as {executor}: {why}")]
-        except SetupError as error:
-            executor = task.benchmark.executor
-            answers = [Answer(False, str(error))]
-        found = await preflight(session, task, engine, executor=executor)
+        found = await preflight(session, task, engine, named=label is not None)
         # Where the cluster is not reached, nothing else is known.
-        return Checks((*found, *answers) if found[0].ok else tuple(found))
+        return Checks((*found, await _executor(task, session)) if found[0].ok else tuple(found))
     except ClusterError as error:
         return Checks((Answer(False, f"the cluster is not reached: {error}", "name a kubeconfig file and a context"),))
     finally:
         await session.close()
+
+
+async def _executor(task: Task, session: ClusterSession) -> Answer:
+    try:
+        executor, why = await pick(task, session)
+    except SetupError as error:
+        return Answer(False, str(error))
+    return Answer(True, f"benchmarks run as {executor}: {why}")
 
 
 async def _local(task: Task, engine: Engine) -> Answer:
@@ -117,35 +135,23 @@ class Rendered:
         return f"---\n# the server {'refuses it: ' + self.refused if self.refused else 'accepts it'}\n{text}"
 
 
-async def dry_run(task: Task, engine: Engine) -> list[Rendered]:
+async def dry_run(task: Task, engine: Engine, *, label: str | None = None) -> list[Rendered]:
     """The objects of the first trials, validated by the server (dryRun=All); nothing is made.
 
-    Raises ClusterError where it cannot be reached, SetupError and TaskError where they cannot be rendered.
+    ``label`` is that of a study that is there; without it names and labels are of none. Raises ClusterError where the
+    cluster cannot be reached, SetupError and TaskError where the objects cannot be rendered.
     """
-    session = ClusterSession(task, study_label=_LABEL)
+    session = ClusterSession(task, study_label=label or _LABEL)
     try:
         await session.open()
-        cluster = session.cluster
         executor, _ = await pick(task, session)
-        ground, model = await find_ground(cluster, task)
-        points: list[dict[str, Value]] = [{}] if task.budget.baseline else []
-        with contextlib.suppress(AutotuneError, StopIteration):
-            points.append(dict(next(iter(space_for(task, engine).grid()))))
+        ground, model = await find_ground(session.cluster, task)
+        points = _first_points(task, engine)
         rendered = []
         for trial, point in enumerate(points):
-            metadata = session.trial_metadata(trial)
-            body = inference_service(task, engine, point, ground, session.templates, metadata)
+            body = inference_service(task, engine, point, ground, session.templates, session.trial_metadata(trial))
             rendered.append(await _validated(session, INFERENCE_SERVICE, body))
-        service = ClusterService(
-            0,
-            session.trial_metadata(0)["name"],
-            cluster.namespace,
-            "0" * 8,
-            f"http://{session.trial_metadata(0)['name']}.{cluster.namespace}.svc.cluster.local:8080",
-            task.model.served_name or task.model.id_or_path or "",
-            str(storage_of(model).get("path") or ""),
-        )
-        request = BenchRequest(service.url, service.model, "", Path(), service=service)
+        request = _request(task, engine, session, points[0] if points else {}, ground, model)
         for kind, body in await _benchmark(task, engine, session, executor, request):
             rendered.append(await _validated(session, kind, body))
         return rendered
@@ -153,11 +159,44 @@ async def dry_run(task: Task, engine: Engine) -> list[Rendered]:
         await session.close()
 
 
+def _first_points(task: Task, engine: Engine) -> list[dict[str, Value]]:
+    """The baseline, where it is measured, and a point of the space: of a grid the first."""
+    points: list[dict[str, Value]] = [{}] if task.budget.baseline else []
+    space = space_for(task, engine)
+    # A range without a step has no first point; any other shows the same.
+    first = space.random_point(Random(task.strategy.seed)) if space.grid_size is None else next(space.grid(), None)
+    return [*points, *([dict(first)] if first is not None else [])]
+
+
+def _request(
+    task: Task, engine: Engine, session: ClusterSession, point: dict[str, Value], ground: Ground, model: Object
+) -> BenchRequest:
+    """What the first trial's benchmark would be told; what only a live engine tells is left open."""
+    metadata = session.trial_metadata(0)
+    name, namespace = metadata["name"], metadata["namespace"]
+    service = ClusterService(
+        0,
+        name,
+        namespace,
+        # In the place of the object's own.
+        "0" * 8,
+        f"http://{name}.{namespace}.svc.cluster.local:{port_of(ground.runner or {})}",
+        # Where nothing is asked for, the engine says how it calls its model.
+        served_name(task) or task.model.id_or_path or "",
+        str(storage_of(model).get("path") or ""),
+    )
+    tokenizer = task.model.tokenizer or tokenizer_of(model)
+    gpus = gpus_needed(task, engine, point)
+    return BenchRequest(service.url, service.model, tokenizer, Path(), gpus, service)
+
+
 async def _benchmark(
     task: Task, engine: Engine, session: ClusterSession, executor: str, request: BenchRequest
 ) -> Sequence[tuple[Kind, Object]]:
-    if executor == "benchmark_job":
-        return [(BENCHMARK_JOB, OmeBenchmark(task, session).manifest(request, "trial-folder"))]
+    service = request.service
+    if executor == "benchmark_job" and service is not None:
+        folder = f"{service.name}-{service.uid}"
+        return [(BENCHMARK_JOB, OmeBenchmark(task, session).manifest(request, folder))]
     if executor == "job":
         job = JobBenchmark(task, session, backend=engine.backend, engine=engine.metrics_engine)
         await job.prepare()

@@ -66,7 +66,7 @@ def run(
         with usage_errors(), notes():
             asked = with_overrides(Task.load(task), trials=trials, **where)
             if dry_run:
-                sys.exit(print_dry_run(asked))
+                sys.exit(print_dry_run(asked, study))
             started = tune(asked, study=study, storage=storage)
         # First, since what a subscriber is told may be what somebody answers with a signal.
         signals.stop(started)

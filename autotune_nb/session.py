@@ -100,16 +100,17 @@ def with_overrides(task: Task, **overrides: Unpack[Overrides]) -> Task:
     return Task.parse({**task.model_dump(), **changes}) if changes else task
 
 
-def check(task: Task | str | Path, **overrides: Unpack[Overrides]) -> Checks:
+def check(task: Task | str | Path, *, study: str | Path | None = None, **overrides: Unpack[Overrides]) -> Checks:
     """Whether a task will run where it is to run: each answer in a line, and nothing is made.
 
-    In a cluster: reached, OME's version, model, runtime, permissions, quota, the results' place, names. Raises
-    TaskError for a wrong task.
+    In a cluster: reached, OME's version, model, runtime, permissions, quota, the results' place, names. ``study`` is
+    the folder of a study that is to go on: then it has to be of this task, and its trials' names are looked at too.
+    Raises TaskError for a wrong task.
     """
     from autotune_nb.checks import check_task
 
     task = with_overrides(task if isinstance(task, Task) else Task.load(task), **overrides)
-    return LoopThread.get().submit(check_task(task, engine_for(task))).result()
+    return LoopThread.get().submit(check_task(task, engine_for(task), study=study)).result()
 
 
 def open(study: str | Path, *, storage: str | None = None) -> Run | OpenedStudy:  # noqa: A001

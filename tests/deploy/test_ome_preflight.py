@@ -2,31 +2,52 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
+import fsspec
 import pytest
+import yaml
 from click.testing import CliRunner
+from fsspec.registry import _registry
 
+from autotune_nb.checks import dry_run
 from autotune_nb.cli import cli
 from autotune_nb.cluster.found import MADE
-from autotune_nb.cluster.kinds import CLAIM, CLUSTER_BASE_MODEL, CLUSTER_SERVING_RUNTIME, LEASE, Kind
-from autotune_nb.cluster.names import trial_name
+from autotune_nb.cluster.kinds import (
+    CLAIM,
+    CLUSTER_BASE_MODEL,
+    CLUSTER_SERVING_RUNTIME,
+    INFERENCE_SERVICE,
+    JOB,
+    LEASE,
+    Kind,
+)
+from autotune_nb.cluster.names import STUDY_LABEL, trial_name
 from autotune_nb.cluster.session import ClusterSession
+from autotune_nb.deploy.ome import results_place
+from autotune_nb.deploy.ome.answer import Answer
+from autotune_nb.deploy.ome.deployer import OmeDeployer
+from autotune_nb.deploy.ome.ground import find_ground
 from autotune_nb.deploy.ome.largest import largest_trial
-from autotune_nb.deploy.ome.permissions import needed
-from autotune_nb.deploy.ome.preflight import Answer, preflight
+from autotune_nb.deploy.ome.permissions import needed, needed_by
+from autotune_nb.deploy.ome.preflight import preflight
 from autotune_nb.deploy.ome.provision import provision
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError
 from autotune_nb.session import check, with_overrides
+from autotune_nb.study import StudyFolder
 from autotune_nb.task import Task
+from tests.kubernetes.fixtures import EXTERNAL
 from tests.kubernetes.handle import TestCluster
+from tests.kubernetes.host import BROUGHT
 from tests.kubernetes.proxy import FaultProxy
-from tests.stubs import in_loop
+from tests.stubs import deploy_request, in_loop
 
 BASE: dict[str, Any] = {
     "name": "chat",
@@ -93,7 +114,16 @@ def test_all_is_well_where_it_is(answers: Callable[..., list[Answer]], cluster: 
         ({"benchmark": {"results": "pvc://resultz/x"}}, "no claim 'resultz'.*manifests claim"),
         ({"deploy": {"gpus": 2}}, r"takes 4 GPUs \(tp_size=.*deploy.gpus allows 2"),
         ({"engine": {"env": {"A": "{{ .Name }}"}}}, "has '{{' in"),
-        ({"benchmark": {"results": "gs://bucket/x"}}, "cannot be read from here"),
+        (
+            {"executor": "benchmark_job", "benchmark": {"results": "gs://bucket/x"}},
+            "gs://bucket/x cannot be read from here: .*try: install the package it names",
+        ),
+        ({"executor": "benchmark_job"}, "a BenchmarkJob needs a place for its files"),
+        ({"model": {"id_or_path": "m" * 64}}, "^FAIL  model name 'm+' has 64 characters, and a label holds 63"),
+        ({"deploy": {"runtime": "r" * 64}}, "^FAIL  runtime name 'r+' has 64 characters, and a label holds 63"),
+        ({"model": {"id_or_path": "Qwen/Qwen3-8B"}}, "'Qwen/Qwen3-8B' is no model's name in a cluster: those have low"),
+        ({"deploy": {"runtime": "stub_1"}}, "'stub_1' is no runtime's name in a cluster"),
+        ({"deploy": {"resources": {"cpu": "many"}}}, "deploy.resources: 'many' is no quantity; write one such as"),
     ],
 )
 def test_each_thing_that_is_wrong_is_told_in_a_line(
@@ -111,17 +141,87 @@ def test_a_quota_below_the_largest_trial(
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, "spec": {"hard": hard}}
     cluster.create(quota, namespace)
     (line,) = bad(answers())
-    assert "quota small allows 2" in line
+    numbers = "the largest trial takes 4 GPUs (tp_size=4, dp_size=1): 4 of nvidia.com/gpu, and quota small allows 2"
+    assert f"{numbers} (requests.nvidia.com/gpu)" in line
+    assert "within 1 quota" in str(answers(deploy={"gpus_per_trial": 2}))
 
 
 def test_a_service_of_somebody_elses_with_a_trials_name(
     answers: Callable[..., list[Answer]], cluster: TestCluster, namespace: str
 ) -> None:
     name = trial_name("chat", "s-1", 3)
+    assert "no Service of somebody else's has a trial's name" in str(answers())
     spec = {"ports": [{"port": 80}]}
     cluster.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}, namespace)
     (line,) = bad(answers())
     assert f"service {name} is somebody else's" in line
+
+
+def test_a_check_knows_the_names_of_a_study_that_is_there(cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
+    where = {"kubeconfig": cluster.kubeconfig, "namespace": namespace, "gpus_per_trial": 1}
+    task = task_of(deploy=where, budget={"trials": 3})
+    (tmp_path / "task.json").write_text(task.model_dump_json())
+    folder = StudyFolder(tmp_path / "study")
+    # No study, no names: nothing is said to have been looked at.
+    before = str(check(task, study=folder.path))
+    assert "with an end that the study gets when it begins" in before
+    assert "looked at when the study begins" in before
+    assert not folder.path.exists()
+    folder.create()
+    folder.keep_task(task)
+    label = folder.label(folder.identity(None)["id"])
+    name = trial_name("chat", label, 2)
+    spec = {"ports": [{"port": 80}]}
+    cluster.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}, namespace)
+    (line,) = [str(answer) for answer in check(task, study=folder.path).answers if not answer.ok]
+    assert f"service {name} is somebody else's" in line
+    told = CliRunner().invoke(cli, ["check", str(tmp_path / "task.json"), "--study", str(folder.path), "--dry-run"])
+    assert told.exit_code == 2, told.output
+    assert line in told.output
+    # The manifests are those of that study.
+    manifests = [one for one in yaml.safe_load_all(told.stdout.partition("---")[2]) if one]
+    assert [one["metadata"]["name"] for one in manifests if one["kind"] == "InferenceService"] == [
+        trial_name("chat", label, trial) for trial in (0, 1)
+    ]
+    assert all(one["metadata"]["labels"][STUDY_LABEL] == label for one in manifests)
+    other = check(task_of(deploy=where, model={"id_or_path": "absent"}), study=folder.path)
+    assert "model.id_or_path differs from the task of the study" in str(other)
+
+
+def test_a_dry_run_shows_what_a_run_would_make(cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
+    """Each executor's, that which asks the engine for OME's name of the model too."""
+    cluster.claim(namespace, "results")
+    for executor in ("job", "benchmark_job"):
+        task = with_overrides(
+            task_of(model={"served_name": "mine"}),
+            kubeconfig=cluster.kubeconfig, namespace=namespace, executor=executor, results="pvc://results/x",
+        )  # fmt: skip
+        engine = engine_for(task)
+
+        async def as_made(task: Task = task) -> list[Any]:
+            session = ClusterSession(task, study_label="s-1")
+            deployer = OmeDeployer(task, engine_for(task), session, folder=tmp_path)
+            await session.open()
+            try:
+                deployer._ground, deployer._model = await find_ground(session.cluster, task)
+                first = {"tp_size": 1, "dp_size": 1, "schedule_policy": "fcfs"}
+                requests = [deploy_request(tmp_path, trial=n, params=p) for n, p in enumerate(({}, first))]
+                return [deployer._body(request) for request in requests]
+            finally:
+                await session.close()
+
+        shown = in_loop(dry_run(task, engine, label="s-1"))
+        assert not [one.refused for one in shown if one.refused]
+        assert [one.body for one in shown if one.kind is INFERENCE_SERVICE] == in_loop(as_made())
+        args = shown[0].body["spec"]["engine"]["runner"]["args"]
+        name = "vllm-model" if executor == "benchmark_job" else "mine"
+        assert args[args.index("--served-model-name") + 1] == name
+        if executor == "job":
+            (job,) = (one.body for one in shown if one.kind is JOB)
+            asked = json.loads(job["spec"]["template"]["spec"]["containers"][0]["args"][0])["argv"]
+            assert asked[asked.index("--api-model-name") + 1] == "mine"
+            # The port is the runtime's.
+            assert asked[asked.index("--api-base") + 1].endswith(".svc.cluster.local:8080")
 
 
 def test_a_namespace_that_is_not_there(answers: Callable[..., list[Answer]]) -> None:
@@ -141,6 +241,7 @@ def test_a_cluster_that_is_not_reached_is_the_only_answer(
     [
         ({"status": 404}, "OME is not installed"),
         ({"versions": ["v1"]}, "OME serves v1 of ome.io, and this version needs v1beta1"),
+        ({"versions": []}, "OME serves no version of ome.io"),
     ],
 )
 def test_another_version_of_ome(
@@ -150,6 +251,49 @@ def test_another_version_of_ome(
     status = group.get("status", 200)
     proxy.add("GET", r"^/apis/ome\.io$", status=status, body=body if status == 200 else None, times=9)
     assert any(told in line for line in bad(answers()))
+
+
+def test_a_newer_version_of_ome_beside_ours_is_told_and_well(
+    answers: Callable[..., list[Answer]], proxy: FaultProxy
+) -> None:
+    body = {"versions": [{"version": one} for one in ("v2", "v1beta1", "v1")]}
+    proxy.add("GET", r"^/apis/ome\.io$", status=200, body=body)
+    found = answers()
+    assert not bad(found)
+    assert "ok    OME's CRDs serve ome.io/v1beta1, beside v2, v1" in map(str, found)
+
+
+def test_what_may_not_be_looked_at_is_said_in_its_place(
+    answers: Callable[..., list[Answer]], cluster: TestCluster, namespace: str, tmp_path: Path
+) -> None:
+    printed = CliRunner().invoke(cli, ["manifests", "rbac", "--namespace", namespace]).output
+    for resource in ("resourcequotas", "persistentvolumeclaims"):
+        printed = re.sub(rf".*resources: \[{resource}\].*\n", "", printed)
+    printed = printed.replace("[clusterbasemodels, clusterservingruntimes,", "[clusterservingruntimes,")
+    file = cluster.account(namespace, printed, "autotune-nb", tmp_path / "less")
+    found = answers(deploy={"kubeconfig": str(file)}, benchmark={"results": "pvc://results/x", "results_size": "1Gi"})
+    missing, *unseen = bad(found)
+    for right in ("list resourcequotas", "get persistentvolumeclaims", "create persistentvolumeclaims",
+                  "get clusterbasemodels.ome.io"):  # fmt: skip
+        assert right in missing
+    whats = ("the model", "quotas", "the place for results")
+    assert len(unseen) == len(whats)
+    for line, what in zip(unseen, whats, strict=True):
+        assert f"{what} could not be looked at: " in line
+        assert "manifests rbac" in line
+    assert f"namespace {namespace}; whether it is there this account may not ask" in str(found)
+
+
+def test_questions_are_asked_at_once_and_answered_in_order(
+    answers: Callable[..., list[Answer]], proxy: FaultProxy
+) -> None:
+    in_order = [answer.text for answer in answers()]
+    for path in (r"^/api/v1/namespaces/[^/]+$", r"^/apis/ome\.io$", "/resourcequotas", "/clusterservingruntimes/"):
+        proxy.add("GET", path, delay_s=1.0)
+    began = time.monotonic()
+    assert [answer.text for answer in answers()] == in_order
+    # One after the other they take as many seconds as there are delays.
+    assert time.monotonic() - began < 4
 
 
 def test_every_missing_right_is_named_and_a_missing_delete_refuses(
@@ -282,6 +426,165 @@ def test_what_a_task_brings_along_is_made_once_and_kept(cluster: TestCluster, na
     in_loop(scenario(Task.parse({**task.model_dump(), "deploy": other})))
     (line,) = said
     assert f"r-{namespace} is there and differs from deploy.clusterservingruntime" in line
+
+
+def test_a_task_that_brings_its_model_and_its_runtime_along_has_its_trials_on_them(
+    cluster: TestCluster, namespace: str, tmp_path: Path, cluster_wide: Callable[[Kind, str], None]
+) -> None:
+    model, runtime = BROUGHT, f"r-{namespace}"
+    cluster_wide(CLUSTER_BASE_MODEL, model)
+    cluster_wide(CLUSTER_SERVING_RUNTIME, runtime)
+    tiny = cluster.get(CLUSTER_BASE_MODEL.path("", "tiny"))["spec"]
+    stub = cluster.get(CLUSTER_SERVING_RUNTIME.path("", "stub"))["spec"]
+    if EXTERNAL:
+        tell_of(cluster, model)
+    task = task_of(
+        model={"id_or_path": model},
+        deadlines={"ready_s": 30, "pending_s": 30, "stop_s": 3},
+        deploy={
+            "kubeconfig": cluster.kubeconfig,
+            "namespace": namespace,
+            "runtime": runtime,
+            "gpus_per_trial": 0,
+            "clusterbasemodel": tiny,
+            "clusterservingruntime": stub,
+        },
+        benchmark={"executor": "job", "results": "pvc://made/x", "results_size": "1Gi"},
+    )
+    said: list[str] = []
+    asked: set[tuple[str, str]] = set()
+
+    async def scenario() -> None:
+        session = ClusterSession(task, study_label="s-1")
+        session.notify = said.append
+        deployer = OmeDeployer(task, engine_for(task), session, folder=tmp_path)
+        await deployer.prepare()
+        try:
+            async with deployer.deploy(deploy_request(tmp_path / "trial", params={"tp_size": 1})) as deployment:
+                # It answers, on the model's path and with the runtime's own command.
+                assert deployment.endpoint.service is not None
+                assert deployment.endpoint.service.model_path == tiny["storage"]["path"]
+                assert {"--tp-size", "1"} <= set(deployment.endpoint.command)
+                assert deployment.endpoint.fingerprint["image"] == "engine/test:1"
+        finally:
+            assert await deployer.close() == []
+        asked.update(session.cluster.requests)
+
+    in_loop(scenario())
+    assert [line for line in said if "was made, and stays" in line] == [
+        f"ClusterBaseModel {model} was made, and stays",
+        f"ClusterServingRuntime {runtime} was made, and stays",
+        "PersistentVolumeClaim made was made, and stays",
+    ]
+    # Whatever it asked of the server was a need, but for what anybody may ask and what it does without.
+    needs = {(right.verb, right.name) for right in needed_by(task, "job", inside=False)}
+    verbs = {"GET": ("get", "list"), "POST": ("create",), "PUT": ("update",), "DELETE": ("delete",),
+             "WATCH": ("watch",), "CONNECT": ("get", "create")}  # fmt: skip
+    free = (
+        "selfsubjectaccessreviews.authorization.k8s.io",
+        "namespaces",
+        "basemodels.ome.io",
+        "servingruntimes.ome.io",
+    )
+    assert [
+        (verb, resource)
+        for verb, resource in asked
+        if not resource.startswith("/")
+        and resource not in free
+        and not any((one, resource.replace("portforward", "pods/portforward")) in needs for one in verbs[verb])
+    ] == []
+    assert {("WATCH", "deployments.apps"), ("CONNECT", "portforward"), ("POST", "persistentvolumeclaims")} <= asked
+    assert cluster.get(CLUSTER_BASE_MODEL.path("", model))["status"]["state"] == "Ready"
+
+
+def tell_of(cluster: TestCluster, model: str) -> None:
+    """What OME's model agent does once a node has a model's weights."""
+    (node,) = cluster.get("/api/v1/nodes")["items"]
+    data = {f"clusterbasemodel.{model}": json.dumps({"name": model, "status": "Ready"})}
+    path = f"/api/v1/namespaces/ome/configmaps/{node['metadata']['name']}"
+    assert cluster.call("PATCH", path, {"data": data})[0] == 200
+
+
+@pytest.fixture
+def cluster_wide(cluster: TestCluster) -> Iterator[Callable[[Kind, str], None]]:
+    """Objects of the whole cluster that go with the test."""
+    made: list[str] = []
+    yield lambda kind, name: made.append(kind.path("", name))
+    for path in made:
+        cluster.delete(path)
+
+
+class _Bucket(fsspec.AbstractFileSystem):
+    """Stands for a storage whose package is installed: it lists what it is told to, or raises."""
+
+    protocol = "gs"
+    there: ClassVar[dict[str, Exception | None]] = {}
+    waits_s = 0.0
+
+    def ls(self, path: str, detail: bool = True, **_: Any) -> list[str]:
+        assert not detail
+        time.sleep(self.waits_s)
+        found = self.there.get(path, FileNotFoundError(path))
+        if found is not None:
+            raise found
+        return []
+
+
+@pytest.mark.parametrize(
+    ("there", "told"),
+    [
+        ({"bucket/x": None}, "ok    results go to gs://bucket/x, which can be read from here"),
+        # A prefix nobody has written to yet; also for who may list prefixes alone.
+        ({"bucket": None}, "ok    results go to gs://bucket/x"),
+        ({"bucket": PermissionError("no")}, "ok    results go to gs://bucket/x"),
+        ({}, "FAIL  there is no bucket gs://bucket (try: make it, or name another in benchmark.results)"),
+        (
+            {"bucket/x": PermissionError("Forbidden")},
+            "cannot be read from here: PermissionError: Forbidden (try: results",
+        ),
+        ({"bucket/x": OSError("no\nroute")}, "FAIL  gs://bucket/x cannot be read from here: OSError: no route (try: "),
+    ],
+)
+def test_a_bucket_is_really_reached(
+    answers: Callable[..., list[Answer]],
+    monkeypatch: pytest.MonkeyPatch,
+    there: dict[str, Exception | None],
+    told: str,
+) -> None:
+    monkeypatch.setitem(_registry, "gs", _Bucket)
+    monkeypatch.setattr(_Bucket, "there", there)
+    found = answers(executor="benchmark_job", benchmark={"results": "gs://bucket/x"})
+    (line,) = [str(answer) for answer in found if "gs://" in answer.text]
+    assert told in line
+    assert not [other for other in bad(found) if other != line]
+
+
+def test_a_bucket_that_does_not_answer_holds_nothing_up(
+    answers: Callable[..., list[Answer]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(_registry, "gs", _Bucket)
+    monkeypatch.setattr(_Bucket, "waits_s", 2.0)
+    monkeypatch.setattr(results_place, "ANSWER_S", 0.1)
+    began = time.monotonic()
+    (line,) = bad(answers(executor="benchmark_job", benchmark={"results": "gs://bucket/x"}))
+    assert "gs://bucket/x cannot be read from here: no answer within 0.1 s" in line
+    assert time.monotonic() - began < 2.0
+
+
+@pytest.mark.parametrize(
+    ("executor", "results", "told"),
+    [
+        ("job", "gs://bucket/x", "gs://bucket/x is not used: executor job brings its files back through its pod's log"),
+        ("direct", "gs://bucket/x", "gs://bucket/x is not used: executor direct keeps its files in the study's folder"),
+        ("direct", "pvc://claim/x", "pvc://claim/x is not used: executor direct keeps its files in the study's folder"),
+    ],
+)
+def test_a_place_that_an_executor_does_not_use_is_said_to_be_unused(
+    answers: Callable[..., list[Answer]], executor: str, results: str, told: str
+) -> None:
+    found = answers(executor=executor, benchmark={"results": results})
+    assert not bad(found)
+    assert told in [answer.text for answer in found]
 
 
 def test_a_run_that_may_make_no_jobs_is_asked_for_none(

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
 
 from autotune_nb.cluster.choice import chosen_executor
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import (
     BASE_MODEL,
-    CLAIM,
     CLUSTER_BASE_MODEL,
     CLUSTER_SERVING_RUNTIME,
     OME_GROUP,
@@ -23,11 +23,13 @@ from autotune_nb.cluster.kinds import (
     name_of,
 )
 from autotune_nb.cluster.names import MAX_NAME, trial_name
+from autotune_nb.cluster.quantity import quantity
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.cluster.templates import refuse_templates
-from autotune_nb.deploy.ome.compare import quantity
+from autotune_nb.deploy.ome.answer import Answer
 from autotune_nb.deploy.ome.largest import largest_trial
-from autotune_nb.deploy.ome.permissions import missing, needed
+from autotune_nb.deploy.ome.permissions import missing, needed_by
+from autotune_nb.deploy.ome.results_place import results_answers
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import ClusterError, TaskError, did_you_mean
 from autotune_nb.task import Task
@@ -35,61 +37,55 @@ from autotune_nb.task import Task
 _MAX_LABEL = 63
 
 
-@dataclass(frozen=True)
-class Answer:
-    """One line: whether it is well, what was found, and what to do where it is not."""
-
-    ok: bool
-    text: str
-    hint: str = ""
-
-    def __str__(self) -> str:
-        mark = "ok  " if self.ok else "FAIL"
-        return f"{mark}  {self.text}" + (f" (try: {self.hint})" if self.hint and not self.ok else "")
-
-
-async def preflight(session: ClusterSession, task: Task, engine: Engine, *, executor: str = "") -> list[Answer]:
+async def preflight(
+    session: ClusterSession, task: Task, engine: Engine, *, executor: str = "", named: bool = True
+) -> list[Answer]:
     """Every answer, the first one the cluster's; nothing is made.
 
-    ``executor`` is the one that was picked; without it the task's choice counts. Never raises for what it
-    finds; the session is open.
+    ``executor`` is the one that was picked; without it the task's choice counts. Without ``named`` the session stands
+    for a study that is not there yet, and nothing is said of its trials' names. Never raises for what it finds; the
+    session is open.
     """
-    answers: list[Answer] = []
-    async for answer in _answers(session, task, engine, executor):
-        answers.append(answer)
-    return answers
-
-
-async def _answers(session: ClusterSession, task: Task, engine: Engine, executor: str) -> AsyncIterator[Answer]:
     cluster = session.cluster
     try:
         version = (await cluster.look("/version") or {}).get("gitVersion", "of unknown version")
     except ClusterError as error:
-        yield Answer(
-            False, f"the cluster is not reached: {error}", "see the kubeconfig, its context and its credentials"
-        )
-        return
+        hint = "see the kubeconfig, its context and its credentials"
+        return [Answer(False, f"the cluster is not reached: {error}", hint)]
     executor = executor or await chosen_executor(task, cluster)
     where = "from inside" if cluster.inside else "from outside"
-    yield Answer(True, f"cluster {cluster.server} reached {where}, Kubernetes {version}")
-    for check in (
-        _namespace(cluster),
-        _ome(cluster, executor),
-        _permissions(cluster, task, executor),
-        _model(cluster, task),
-        _runtime(cluster, task),
-        _quota(cluster, task, engine),
-        _results(cluster, task, executor),
-        _names(task, session),
-        _services(cluster, task, session),
-    ):
-        try:
-            async for answer in check:
-                yield answer
-        except ClusterError as error:
-            if error.status != 403:
-                yield Answer(False, f"the cluster did not answer: {error}")
-            # What may not be looked at is told where the permissions are.
+    # Asked at once, told in this order.
+    found = await asyncio.gather(
+        _told("the namespace", _namespace(cluster), cluster),
+        _told("OME's version", _ome(cluster, executor), cluster),
+        _told("permissions", _permissions(cluster, task, executor), cluster),
+        _told("the model", _model(cluster, task), cluster),
+        _told("the runtime", _runtime(cluster, task), cluster),
+        _told("quotas", _quota(cluster, task, engine), cluster),
+        _told("the place for results", results_answers(cluster, task, executor), cluster),
+        _told("names", _names(task, session, named), cluster),
+        _told("services of somebody else's", _services(cluster, task, session, named), cluster),
+    )
+    reached = Answer(True, f"cluster {cluster.server} reached {where}, Kubernetes {version}")
+    return [reached, *(answer for answers in found for answer in answers)]
+
+
+async def _told(what: str, asked: AsyncIterator[Answer], cluster: Cluster) -> list[Answer]:
+    """The answers to one question; where the cluster refuses to tell, that is the answer."""
+    answers: list[Answer] = []
+    try:
+        async for answer in asked:
+            answers.append(answer)
+    except ClusterError as error:
+        if error.status == 403:
+            answers.append(Answer(False, f"{what} could not be looked at: {error}", _role_hint(cluster)))
+        else:
+            answers.append(Answer(False, f"the cluster did not answer about {what}: {error}"))
+    return answers
+
+
+def _role_hint(cluster: Cluster) -> str:
+    return f"autotune-nb manifests rbac --namespace {cluster.namespace} | kubectl apply -f -, and use its account"
 
 
 async def _namespace(cluster: Cluster) -> AsyncIterator[Answer]:
@@ -100,7 +96,7 @@ async def _namespace(cluster: Cluster) -> AsyncIterator[Answer]:
         if error.status != 403:
             raise
         # A namespace's own account may not look at it.
-        yield Answer(True, f"namespace {cluster.namespace}")
+        yield Answer(True, f"namespace {cluster.namespace}; whether it is there this account may not ask")
         return
     if found is None:
         hint = "name another with --namespace, or make it: kubectl create namespace " + cluster.namespace
@@ -134,20 +130,11 @@ async def _ome(cluster: Cluster, executor: str) -> AsyncIterator[Answer]:
 
 
 async def _permissions(cluster: Cluster, task: Task, executor: str) -> AsyncIterator[Answer]:
-    creates = [
-        plural
-        for plural, spec in (
-            ("clusterbasemodels", task.deploy.clusterbasemodel),
-            ("clusterservingruntimes", task.deploy.clusterservingruntime),
-        )
-        if spec is not None
-    ]
-    rights = needed(executor, inside=cluster.inside, creates=creates)
+    rights = needed_by(task, executor, inside=cluster.inside)
     lacking = await missing(cluster, rights)
     if lacking:
         told = ", ".join(right.text for right in lacking)
-        hint = f"autotune-nb manifests rbac --namespace {cluster.namespace} | kubectl apply -f -, and use its account"
-        yield Answer(False, f"missing permissions in namespace {cluster.namespace}: {told}", hint)
+        yield Answer(False, f"missing permissions in namespace {cluster.namespace}: {told}", _role_hint(cluster))
     else:
         yield Answer(True, f"all {len(rights)} permissions for executor {executor}")
 
@@ -158,6 +145,9 @@ async def _model(cluster: Cluster, task: Task) -> AsyncIterator[Answer]:
         yield Answer(
             False, "a model of random weights is written here, not on the cluster's nodes", "name a model of OME's"
         )
+        return
+    if wrong := _wrong_name("model", name):
+        yield wrong
         return
     kind, found, known = await _find(cluster, (CLUSTER_BASE_MODEL, BASE_MODEL), name)
     if found is None and task.deploy.clusterbasemodel is not None:
@@ -184,6 +174,9 @@ async def _runtime(cluster: Cluster, task: Task) -> AsyncIterator[Answer]:
     if name is None:
         yield Answer(True, "no runtime is named: OME chooses one that fits the model")
         return
+    if wrong := _wrong_name("runtime", name):
+        yield wrong
+        return
     kind, found, known = await _find(cluster, (CLUSTER_SERVING_RUNTIME, SERVING_RUNTIME), name)
     if found is None and task.deploy.clusterservingruntime is not None:
         yield Answer(True, f"runtime {name} will be made from deploy.clusterservingruntime")
@@ -203,18 +196,36 @@ async def _find(cluster: Cluster, kinds: Iterable[Kind], name: str) -> tuple[Kin
     for kind in kinds:
         try:
             found = await cluster.get(kind, name)
-            if found is not None:
-                return kind, found, []
-            known += [name_of(one) for one in (await cluster.list(kind))[0]]
         except ClusterError as error:
             # The namespace's own kinds need not be readable where the cluster's are used.
-            if error.status not in (403, 404):
-                raise
+            if error.status == 403 and kind.namespaced:
+                continue
+            raise
+        if found is not None:
+            return kind, found, []
+        # Names to propose are no answer.
+        with contextlib.suppress(ClusterError):
+            known += [name_of(one) for one in (await cluster.list(kind))[0]]
     return None, None, known
 
 
+def _wrong_name(what: str, name: str) -> Answer | None:
+    """Why a name cannot be one of OME's; None where it can."""
+    hint = f"the name that OME knows the {what} by"
+    if len(name) > _MAX_LABEL:
+        return Answer(False, f"{what} name {name!r} has {len(name)} characters, and a label holds {_MAX_LABEL}", hint)
+    if not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", name):
+        allowed = "lower case letters, digits, dashes and dots, with a letter or a digit at both ends"
+        return Answer(False, f"{name!r} is no {what}'s name in a cluster: those have {allowed}", hint)
+    return None
+
+
 async def _quota(cluster: Cluster, task: Task, engine: Engine) -> AsyncIterator[Answer]:
-    gpus, why = largest_trial(task, engine)
+    try:
+        gpus, why = largest_trial(task, engine)
+    except TaskError as error:
+        yield Answer(False, f"the largest trial is not known: {error}")
+        return
     told = f"the largest trial takes {gpus} GPUs" + (
         f" ({', '.join(f'{name}={value}' for name, value in why.items())})" if why else ""
     )
@@ -222,67 +233,44 @@ async def _quota(cluster: Cluster, task: Task, engine: Engine) -> AsyncIterator[
     if isinstance(ceiling, int) and gpus > ceiling:
         yield Answer(False, f"{told}, and deploy.gpus allows {ceiling}", "raise --gpus, or leave the sizes out")
         return
-    asked = {**task.deploy.resources, **({task.deploy.gpu_resource: gpus} if gpus else {})}
+    try:
+        amounts = {name: (amount, quantity(amount)) for name, amount in task.deploy.resources.items()}
+    except ValueError as error:
+        yield Answer(False, f"deploy.resources: {error}")
+        return
+    if gpus:
+        amounts[task.deploy.gpu_resource] = (gpus, quantity(gpus))
     quotas, _ = await cluster.list(QUOTA)
     for quota in quotas:
         hard = (quota.get("status") or {}).get("hard") or (quota.get("spec") or {}).get("hard") or {}
-        for name, amount in asked.items():
+        for name, (amount, asked) in amounts.items():
             for key in (f"requests.{name}", f"limits.{name}", name):
-                if key in hard and quantity(amount) > quantity(hard[key]):
+                if key in hard and asked > quantity(hard[key]):
                     text = f"{told}: {amount} of {name}, and quota {name_of(quota)} allows {hard[key]} ({key})"
                     yield Answer(False, text, "raise the quota, or leave the large sizes out")
                     return
     yield Answer(True, told + (f", within {len(quotas)} quota{'s' if len(quotas) > 1 else ''}" if quotas else ""))
 
 
-async def _results(cluster: Cluster, task: Task, executor: str) -> AsyncIterator[Answer]:
-    results = task.benchmark.results
-    if results is None:
-        if executor == "benchmark_job":
-            yield Answer(False, "a BenchmarkJob needs a place for its files", "--results pvc://CLAIM/FOLDER")
-        return
-    if not results.startswith("pvc://"):
-        import fsspec
-
-        try:
-            fsspec.get_filesystem_class(results.split("://")[0])
-            yield Answer(True, f"results go to {results}")
-        except (ImportError, ValueError) as error:
-            yield Answer(False, f"{results} cannot be read from here: {error}", "install the package it names")
-        return
-    claim = results.removeprefix("pvc://").split("/")[0]
-    found = await cluster.get(CLAIM, claim)
-    if found is not None:
-        phase = (found.get("status") or {}).get("phase", "Pending")
-        lost = phase == "Lost"
-        yield Answer(not lost, f"claim {claim} ({phase})", "its volume is gone: name another claim" if lost else "")
-    elif task.benchmark.results_size is not None:
-        yield Answer(True, f"claim {claim} of {task.benchmark.results_size} will be made")
-    else:
-        known = [name_of(one) for one in (await cluster.list(CLAIM))[0]]
-        hint = f"autotune-nb manifests claim --namespace {cluster.namespace} --name {claim} | kubectl apply -f -"
-        yield Answer(False, f"there is no claim {claim!r}{did_you_mean(claim, known)}", hint)
-
-
-async def _names(task: Task, session: ClusterSession) -> AsyncIterator[Answer]:
+async def _names(task: Task, session: ClusterSession, named: bool) -> AsyncIterator[Answer]:
     name = trial_name(task.name, session.study_label, task.num_trials or 0)
     if len(name) > MAX_NAME:
         yield Answer(False, f"name {name} has {len(name)} characters, {MAX_NAME} are safe", "a shorter task name")
-    for what, value in (("model", task.model.id_or_path), ("runtime", task.deploy.runtime)):
-        if value is not None and (
-            len(value) > _MAX_LABEL or not re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", value)
-        ):
-            yield Answer(False, f"{value!r} is no {what}'s name in a cluster", "the name that OME knows it by")
     try:
         refuse_templates(
             task.model_dump(mode="json", include={"engine", "parameters", "deploy", "model"}), field="task"
         )
-        yield Answer(True, f"objects are called {name}")
+        like = name if named else f"{name.rpartition('-')[0]}-…, with an end that the study gets when it begins"
+        yield Answer(True, f"objects are called {like}")
     except TaskError as error:
         yield Answer(False, str(error), "take the braces out")
 
 
-async def _services(cluster: Cluster, task: Task, session: ClusterSession) -> AsyncIterator[Answer]:
+async def _services(cluster: Cluster, task: Task, session: ClusterSession, named: bool) -> AsyncIterator[Answer]:
+    if not named:
+        told = "whether somebody else's Service has a trial's name is looked at when the study begins"
+        yield Answer(True, f"{told}, and here with --study for one that is there")
+        return
     count = task.num_trials or 1000
     ours = {trial_name(task.name, session.study_label, trial) for trial in range(min(count, 5000) + 1)}
     there, _ = await cluster.list(SERVICE)
@@ -295,3 +283,5 @@ async def _services(cluster: Cluster, task: Task, session: ClusterSession) -> As
     if foreign:
         told = f"service {foreign[0]} is somebody else's and has a trial's name: OME would fall silent"
         yield Answer(False, told, f"delete service {foreign[0]}, or rename the task")
+    else:
+        yield Answer(True, "no Service of somebody else's has a trial's name")

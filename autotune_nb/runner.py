@@ -202,7 +202,8 @@ class Runner:
         await self._benchmark.prepare(self._deployer.tokenizer)
         machine = await asyncio.to_thread(machine_fingerprint)
         self._fingerprint = {
-            **machine,
+            # In a cluster the engine runs elsewhere, and each deployment tells where.
+            **(machine if self._task.deploy.kind == "local" else {"driver": machine}),
             **await self._deployer.fingerprint(),
             **await self._benchmark.fingerprint(),
             "seed": self._task.strategy.seed,

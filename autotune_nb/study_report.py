@@ -15,8 +15,9 @@ from autotune_nb.errors import Failure
 from autotune_nb.plots import history, latency_throughput
 from autotune_nb.resources import shared_folder
 from autotune_nb.score import Objective
+from autotune_nb.set_up import set_up
 from autotune_nb.steering import Edit
-from autotune_nb.table import counts_text, trials_frame, verdict
+from autotune_nb.table import counts_text, numbers_text, trials_frame, verdict
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial
 
@@ -103,7 +104,7 @@ class Report:
             "failures": _failures(self.trials),
             "table": lambda: _table(shown, self.objective),
             "num_shown": len(shown),
-            "set_ups": _set_ups(self.trials),
+            "set_up": set_up(self.trials),
             "task_text": _task_text(self.task),
             "again": _again(self.task, self.name),
         }
@@ -161,34 +162,7 @@ def _failures(trials: Sequence[Trial]) -> list[tuple[str, Failure]]:
             failure = trial.failure
             found.setdefault((failure.kind, failure.phase, failure.message), []).append(trial)
     ranked = sorted(found.values(), key=lambda same: -len(same))
-    return [(_numbers(same), same[0].failure) for same in ranked if same[0].failure is not None]
-
-
-def _numbers(trials: Sequence[Trial]) -> str:
-    shown = ", ".join(str(trial.number) for trial in trials[:8])
-    more = f" and {len(trials) - 8:,} more" if len(trials) > 8 else ""
-    return f"{'trial' if len(trials) == 1 else 'trials'} {shown}{more}"
-
-
-def _set_ups(trials: Sequence[Trial]) -> list[tuple[str, list[tuple[str, str]]]]:
-    """What it was measured on, each once, with its trials where there are several."""
-    kept = {id(t.fingerprint): t.fingerprint for t in trials if t.fingerprint}
-    found: dict[str, list[int]] = {}
-    for identity, print_ in kept.items():
-        found.setdefault(json.dumps(print_, sort_keys=True, default=str), []).append(identity)
-    told = []
-    for text, identities in found.items():
-        own = [t for t in trials if id(t.fingerprint) in identities]
-        told.append((_numbers(own) if len(found) > 1 else "", list(_flat(json.loads(text)))))
-    return told
-
-
-def _flat(data: Any, name: str = "") -> list[tuple[str, str]]:
-    if isinstance(data, dict):
-        return [row for key, value in data.items() for row in _flat(value, f"{name}.{key}" if name else str(key))]
-    if isinstance(data, list) and not any(isinstance(one, dict | list) for one in data):
-        return [(name, ", ".join(map(str, data)))] if data else []
-    return [(name, data if isinstance(data, str) else json.dumps(data, ensure_ascii=False))] if data is not None else []
+    return [(numbers_text(same), same[0].failure) for same in ranked if same[0].failure is not None]
 
 
 def _task_text(task: Task | None) -> str:

@@ -83,6 +83,13 @@ def params_text(trial: Trial) -> str:
     return configuration_text({} if trial.baseline else trial.params)
 
 
+def numbers_text(trials: Sequence[Trial], most: int = 8) -> str:
+    """Which trials, in words."""
+    shown = ", ".join(str(trial.number) for trial in trials[:most])
+    more = f" and {len(trials) - most:,} more" if len(trials) > most else ""
+    return f"{'trial' if len(trials) == 1 else 'trials'} {shown}{more}"
+
+
 def value_text(value: float, figure: str) -> str:
     """A figure with its unit, to four digits: times in ms below a second."""
     if figure.endswith("tokens_per_s") or "tokens_per_s_" in figure:

@@ -45,7 +45,7 @@ ROOMS: tuple[set[str], ...] = (
     {"engines", "cluster"},
     {"deploy", "bench", "study"},
     {"runner", "attempt", "assembly"},
-    {"table", "plots", "charts", "comparison", "study_report", "long_table", "progress", "estimate", "live"},
+    {"table", "plots", "charts", "comparison", "set_up", "study_report", "long_table", "progress", "estimate", "live"},
     {"handle", "run", "opened"},
     {"widgets", "session", "checks", "notebook", "exporting", "recorded", "cleaning", "share"},
     {

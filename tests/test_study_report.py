@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -18,6 +19,7 @@ from autotune_nb.steering import Edit, EditKind, ban_edit, enqueue_edit, pin_edi
 from autotune_nb.study_report import Report
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
+from tests.benchmarks.samples import IMAGE_ID, Samples, sample_task
 
 GOAL = Objective("output_tokens_per_s", "maximize")
 FIGURES = {"output_tokens_per_s": 50.0, "e2e_latency_mean_s": 0.5}
@@ -132,15 +134,51 @@ def test_all_failed_is_an_answer_too() -> None:
     assert report.charts() == ()
 
 
-def test_it_says_what_it_ran_on_once_for_trials_alike() -> None:
+def table_of(page: str, heading: str) -> list[list[str]]:
+    """The cells of the only table below a heading, row by row."""
+    part = page.partition(f"<h3>{heading}</h3>")[2].partition("<h3>")[0]
+    assert part.count("<table") == 1
+    return [re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>(.*?)</tr>", part, re.DOTALL)]
+
+
+def test_it_says_what_it_ran_on_once_and_whatever_differs_with_its_trials() -> None:
     trials = (measured(0, 10.0, baseline=True), measured(1, 15.0))
-    page = Report(trials, trials[1], GOAL, None).to_html()
-    assert page.count("<th>packages.genai-bench</th><td>0.0.5</td>") == 1
-    other = trials[1].with_(number=2, fingerprint={"engine": "vllm", "image": "sha256:ab"})
-    page = Report((*trials, other), trials[1], GOAL, None).to_html()
-    assert "<p>trials 0, 1</p>" in page
-    assert "<p>trial 2</p>" in page
-    assert "<th>image</th><td>sha256:ab</td>" in page
+    rows = dict(table_of(Report(trials, trials[1], GOAL, None).to_html(), "What it ran on"))
+    assert rows == {
+        "engine": "llama_cpp",
+        # That there was none is an answer.
+        "gpus": "no GPU (nvidia-smi lists none)",
+        "packages.genai-bench": "0.0.5",
+        "seed": "7",
+    }
+    other = trials[1].with_(number=2, fingerprint={"engine": "vllm", "image": "sha256:ab", "gpus": ["H100"]})
+    rows = dict(table_of(Report((*trials, other), trials[1], GOAL, None).to_html(), "What it ran on"))
+    assert rows["engine"] == "llama_cpp (trials 0, 1)<br>vllm (trial 2)"
+    assert rows["image"] == "sha256:ab (trial 2)"
+    assert rows["gpus"] == "no GPU (nvidia-smi lists none) (trials 0, 1)<br>H100 (trial 2)"
+    unknown = trials[1].with_(fingerprint={"engine": "vllm"})
+    assert ["gpus", "not known"] in table_of(Report((unknown,), unknown, GOAL, None).to_html(), "What it ran on")
+
+
+def test_a_study_in_a_cluster_says_its_set_up_once_with_the_nodes_in_a_row() -> None:
+    samples = Samples(sample_task(200))
+    begun = [samples.begun(number) for number in range(200)]
+    trials = tuple(samples.ended(trial, samples.measurements(dict(trial.params))) for trial in begun)
+    assert len({json.dumps(dict(t.fingerprint), sort_keys=True) for t in trials}) > 4
+    report = Report(trials, trials[1], samples.task.goal, "server")
+    rows = dict(table_of(report.to_html(), "What it ran on"))
+    assert rows["image_id"] == IMAGE_ID
+    assert rows["seed"] == "7"
+    assert len(rows["node"].split("<br>")) == 4
+    assert re.search(r"trials \d+(, \d+){3} and \d+ more", rows["node"])
+    assert rows["gpus"] == "2 x nvidia.com/gpu (nvidia.com/gpu.product: H100)"
+    # The laptop that drove it is told as that, and nothing of it as the engine's.
+    assert rows["driver.host"]
+    assert not {"cpu", "host", "memory_bytes"} & set(rows)
+    assert rows["driver.gpus"]
+    assert isinstance(trials[0].fingerprint["driver"]["gpus"], list)
+    assert list(rows).index("node") < list(rows).index("driver.host")
+    assert len(report._story) < 120_000
 
 
 def test_what_was_asked_and_the_cell_that_does_it_again(make_task: Callable[..., Task]) -> None:

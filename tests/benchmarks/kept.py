@@ -11,7 +11,7 @@ from optuna.distributions import distribution_to_json
 
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.study import Study, StudyFolder
-from autotune_nb.study._journal import fingerprint_key
+from autotune_nb.study._journal import fingerprint_key, write_fingerprint
 from autotune_nb.study._record import to_record
 from autotune_nb.study._sampler import distributions, encode
 from autotune_nb.trial import Trial, TrialState
@@ -31,8 +31,9 @@ def write_study(path: Path, trials: int) -> None:
     study = Study.open(task, space, folder)
     asked = study.ask()
     assert asked is not None
-    # The first goes the usual way, and keeps the fingerprint that all have.
     study.tell(ended[0].with_(params=asked.params))
+    for one in {id(t.fingerprint): t.fingerprint for t in ended}.values():
+        write_fingerprint(study._study, one)
     study.keep_elapsed(trials * 231.0)
     study.close()
     _insert(folder.database, study, ended[1:])
@@ -49,7 +50,7 @@ def _insert(database: Path, study: Study, trials: Sequence[Trial]) -> None:
     """Add ended trials to Optuna's tables, all at once: through Optuna it takes nine milliseconds a trial."""
     spread = distributions(study.space)
     told = {name: distribution_to_json(one) for name, one in spread.items()}
-    key = fingerprint_key(trials[0].fingerprint)
+    keys = {id(t.fingerprint): fingerprint_key(t.fingerprint) for t in trials}
     rows: dict[str, list[tuple[object, ...]]] = {}
     for trial in trials:
         id_ = trial.number + 1
@@ -63,7 +64,7 @@ def _insert(database: Path, study: Study, trials: Sequence[Trial]) -> None:
             for name, value in encode(study.space, dict(trial.params)).items()
         )
         rows.setdefault("trial_user_attributes (trial_id, key, value_json)", []).append(
-            (id_, "record", json.dumps(to_record(trial, key)))
+            (id_, "record", json.dumps(to_record(trial, keys[id(trial.fingerprint)])))
         )
         if trial.score is not None:
             rows.setdefault("trial_values (trial_id, objective, value, value_type)", []).append(

@@ -40,6 +40,24 @@ DATA: dict[str, Any] = {
     "objective": "maximize output_tokens_per_s",
     "limits": ["ttft_p99_s <= 0.2", "tpot_mean_s <= 0.09"],
 }
+IMAGE_ID = "registry.example/vllm@sha256:" + "5f" * 32
+_CLUSTER: dict[str, Any] = {
+    "engine": "vllm",
+    "model": {"name": "acme/eight-billion", "storage": "hf://acme/eight-billion"},
+    "runtime": "vllm-eight-billion",
+    "namespace": "tune",
+    "kubernetes": "v1.34.1",
+    "ome": ["v1beta1"],
+    "benchmark": "genai-bench",
+    "executor": "job",
+    "benchmark_image": "registry.example/genai-bench:0.0.5",
+}
+_POD: dict[str, Any] = {
+    "image": "registry.example/vllm:0.23.0",
+    "image_id": IMAGE_ID,
+    "gpus": ["2 x nvidia.com/gpu (nvidia.com/gpu.product: H100)"],
+    "resources": {"cpu": "16", "memory": "128Gi"},
+}
 #: A crash as an engine tells it.
 _FAILURE = Failure(
     FailureKind.OUT_OF_MEMORY,
@@ -79,7 +97,9 @@ class Samples:
     def __init__(self, task: Task) -> None:
         self.task = task
         self._random = random.Random(7)
-        self._fingerprint = {**machine_fingerprint(), "engine": "vllm", "engine_version": "0.23.0", "seed": 7}
+        # As in a cluster: what all have in common, and what each pod tells of itself.
+        common = {"driver": machine_fingerprint(), **_CLUSTER, "seed": 7}
+        self._failed, self._pods = common, [{**common, **_POD, "node": f"gpu-node-{n}"} for n in range(4)]
 
     def params(self) -> dict[str, Any]:
         dice = self._random
@@ -124,10 +144,11 @@ class Samples:
         trial = trial.with_(
             seconds={"deploy": 41.31, "probe": 0.42, "benchmark": 187.002, "stop": 2.114},
             command=("vllm", "serve", "acme/eight-billion", "--port", "8000", *flags),
-            fingerprint=self._fingerprint,
+            fingerprint=self._pods[trial.number * 7 // 5 % len(self._pods)],
         )
         if crashes(trial.number):
-            return trial.with_(state=TrialState.FAILED, failure=_FAILURE)
+            # It never got as far as a pod that was ready.
+            return trial.with_(state=TrialState.FAILED, failure=_FAILURE, fingerprint=self._failed)
         scored = score(measurements, self.task.goal)
         return trial.with_(state=TrialState.COMPLETE, measurements=measurements, score=scored)
 

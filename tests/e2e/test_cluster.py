@@ -113,6 +113,12 @@ def test_a_study_under_each_executor(place: Place, cli: Cli, tmp_path: Path, exe
         fingerprint = found["fingerprints"][trial["fingerprint"]]
         assert fingerprint["image"] == "engine/test:1"
         assert fingerprint["runtime"] == "llama-cpp"
+        # The engine's node and GPUs, and apart from them the machine that drove it.
+        assert fingerprint["node"]
+        assert fingerprint["gpus"] == ["1 x nvidia.com/gpu"]
+        assert fingerprint["driver"]["cpu"]
+        assert "cpu" not in fingerprint
+        assert fingerprint["seed"] == 3
     tuned = found["trials"][1]
     assert f"--threads {tuned['params']['threads']}" in tuned["command"]
     assert f"benchmarks run as {executor}" in done.stderr

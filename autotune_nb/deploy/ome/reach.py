@@ -15,6 +15,7 @@ from autotune_nb.cluster.kinds import Object
 from autotune_nb.deploy.ome.manifest import CONTAINER, PORT
 from autotune_nb.errors import DeployError, Failure, FailureKind
 
+_REQUIRED = "requiredDuringSchedulingIgnoredDuringExecution"
 #: An engine that is Ready tells its models' names within that time.
 _ANSWER_S = 30.0
 
@@ -36,14 +37,35 @@ def argv_of(container: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def identity(pod: Object, container: Mapping[str, Any]) -> dict[str, Any]:
-    """What a deployment alone knows of itself."""
+    """What a deployment alone knows of where it runs: image and digest, node, GPUs and other resources it was given."""
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    given = (container.get("resources") or {}).get("limits") or {}
+    kind = _gpu_kind(pod["spec"])
     return {
         "image": container.get("image", ""),
         "image_id": next((one.get("imageID", "") for one in statuses if one["name"] == container["name"]), ""),
         "node": pod["spec"].get("nodeName", ""),
-        "args": list(argv_of(container)),
+        "gpus": [f"{count} x {name}{kind}" for name, count in given.items() if _is_device(name) and str(count) != "0"],
+        "resources": {name: str(amount) for name, amount in given.items() if not _is_device(name)},
     }
+
+
+def _is_device(resource: str) -> bool:
+    """Whether a resource is an extended one, as GPUs are: those have a domain before their name."""
+    return "/" in resource and not resource.startswith("hugepages")
+
+
+def _gpu_kind(spec: Mapping[str, Any]) -> str:
+    """The kind of GPU that a pod asked for, as a node's labels, which no Role of a namespace may read, have it."""
+    asked = dict(spec.get("nodeSelector") or {})
+    affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(_REQUIRED) or {}
+    terms = affinity.get("nodeSelectorTerms") or ()
+    # Of several terms any one may have been met.
+    for one in (terms[0].get("matchExpressions") or ()) if len(terms) == 1 else ():
+        if one.get("operator") == "In":
+            asked[one["key"]] = " or ".join(one["values"])
+    told = [f"{key}: {value}" for key, value in asked.items() if any(word in key for word in ("gpu", "accelerator"))]
+    return f" ({', '.join(told)})" if told else ""
 
 
 async def url_from_here(

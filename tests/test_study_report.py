@@ -14,7 +14,7 @@ import pytest
 
 from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.measurement import Level, Measurement
-from autotune_nb.score import Objective, Score
+from autotune_nb.score import Limit, Objective, Score
 from autotune_nb.steering import Edit, EditKind, ban_edit, enqueue_edit, pin_edit
 from autotune_nb.study_report import Report
 from autotune_nb.task import Task
@@ -71,7 +71,8 @@ def test_the_answer_comes_first_and_the_command_can_be_pasted() -> None:
     assert report.verdict.startswith("Best is trial 1 with 30 tokens/s")
     assert text.splitlines()[-1] == "server --name 'a & b' <x>"
     page = report.to_html()
-    assert page.index("Best is trial 1") < page.index("&lt;x&gt;") < page.index("<img ") < page.index("<table")
+    places = ("Best is trial 1", "<table", "&lt;x&gt;", "<img ", "<h3>Trials")
+    assert sorted(places, key=page.index) == list(places)
     assert "<b>x</b>" not in page
     bundle = report._repr_mimebundle_()
     assert bundle["text/html"] == page
@@ -96,24 +97,68 @@ def test_a_long_study_is_shown_in_part() -> None:
     assert "The best 200 of 300 are shown" in page
 
 
-def measured(number: int, value: float, *, baseline: bool = False) -> Trial:
+SPREADS = {
+    "ttft_mean_s": 0.2,
+    "ttft_stddev_s": 0.05,
+    "ttft_p95_s": 0.8,
+    "ttft_p99_s": 1.25,
+    "ttft_max_s": 1.5,
+    "request_output_tokens_per_s_mean": 6.5,
+    "request_output_tokens_per_s_stddev": 0.5,
+    "request_output_tokens_per_s_p99": 8.0,
+}
+
+
+def measured(number: int, value: float, *, baseline: bool = False, violation: float = 0.0) -> Trial:
     level = Level("D(1,2)", 4)
-    figures = {**FIGURES, "output_tokens_per_s": value, "ttft_mean_s": 0.2, "ttft_stddev_s": 0.05, "ttft_p99_s": 1.25}
-    score = Score({"output_tokens_per_s": value}, {}, level)
+    figures = {**FIGURES, **SPREADS, "output_tokens_per_s": value}
+    score = Score({"output_tokens_per_s": value}, {"ttft_p99_s <= 1.25": violation}, level)
     params = {} if baseline else {"threads": number}
     seen = Measurement(level, 1.0, 9, 9, 0, figures)
     print_ = {"engine": "llama_cpp", "gpus": [], "packages": {"genai-bench": "0.0.5"}, "seed": 7}
     return Trial(number, params, TrialState.COMPLETE, (seen,), score, baseline=baseline, fingerprint=print_)
 
 
+def cells(page: str) -> list[list[str]]:
+    rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
+    return [re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in rows]
+
+
 def test_the_best_stands_beside_the_default_with_the_spread_of_each_figure() -> None:
     trials = (measured(0, 10.0, baseline=True), measured(1, 15.0))
-    page = Report(trials, trials[1], GOAL, None).to_html()
-    cells = [re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)]
-    assert ["output_tokens_per_s", "output tokens", "10 tokens/s", "15 tokens/s", "1.50 times"] in cells
-    spread = "200 ms \u00b1 50 ms (p99 1.25 s)"
-    assert ["ttft_mean_s", "time to first token", spread, spread, "1.00 times"] in cells
+    goal = replace(GOAL, limits=(Limit.parse("ttft_p99_s <= 1.25"), Limit.parse("ttft_mean_s <= 1")))
+    page = Report(trials, trials[1], goal, None).to_html()
+    told = cells(page)
+    assert told[0] == [
+        *("figure", "", "engine's default<br>D(1,2) at concurrency 4".replace("'", "&#39;")),
+        *("trial 1<br>D(1,2) at concurrency 4", "best against default"),
+    ]
+    # One number for the whole level: no spread is made up for it.
+    once = ["10 tokens/s, measured once", "15 tokens/s, measured once"]
+    assert told[1] == ["output_tokens_per_s", "output tokens", *once, "1.50 times"]
+    assert told[2] == ["ttft_p99_s", "time to first token, p99", *["1.25 s (p95 800 ms, max 1.5 s)"] * 2, "1.00 times"]
+    assert ["ttft_mean_s", "time to first token", *["200 ms ± 50 ms (p99 1.25 s)"] * 2, "1.00 times"] in told
+    speed = ["request_output_tokens_per_s_mean", "output tokens of one request"]
+    assert [*speed, *["6.5 tokens/s ± 0.5 tokens/s (p99 8 tokens/s)"] * 2, "1.00 times"] in told
     assert page.index("output_tokens_per_s</td>") < page.index("<img ")
+
+
+def test_a_configuration_that_was_measured_again_says_what_it_was_then() -> None:
+    again = measured(1, 14.5).with_(number=2)
+    trials = (measured(0, 10.0, baseline=True), measured(1, 15.0), again)
+    told = cells(Report(trials, trials[1], GOAL, None).to_html())
+    assert told[1][2:4] == ["10 tokens/s, measured once", "15 tokens/s; again: 14.5 tokens/s in trial 2"]
+
+
+@pytest.mark.parametrize("best", [None, 0, 1])
+def test_one_stands_alone_where_there_is_nothing_to_compare_it_with(best: int | None) -> None:
+    """No trial keeps the limits; the default is the best; the default was not measured."""
+    trials = (measured(0, 10.0, baseline=best != 1, violation=0.1 if best is None else 0), measured(1, 15.0))
+    chosen = None if best is None else trials[best]
+    told = cells(Report(trials, chosen, GOAL, None).to_html())
+    whose = "trial 1" if best == 1 else "engine&#39;s default"
+    assert told[0] == ["figure", "", f"{whose}<br>D(1,2) at concurrency 4"]
+    assert told[1] == ["output_tokens_per_s", "output tokens", f"{15 if best == 1 else 10} tokens/s, measured once"]
 
 
 def test_failures_stand_once_with_their_trials_log_and_what_to_try() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import aiohttp
@@ -59,7 +59,7 @@ def _gpu_kind(spec: Mapping[str, Any]) -> str:
     """The kind of GPU that a pod asked for, as a node's labels, which no Role of a namespace may read, have it."""
     asked = dict(spec.get("nodeSelector") or {})
     affinity = ((spec.get("affinity") or {}).get("nodeAffinity") or {}).get(_REQUIRED) or {}
-    terms = affinity.get("nodeSelectorTerms") or ()
+    terms: Sequence[Mapping[str, Any]] = affinity.get("nodeSelectorTerms") or []
     # Of several terms any one may have been met.
     for one in (terms[0].get("matchExpressions") or ()) if len(terms) == 1 else ():
         if one.get("operator") == "In":

@@ -7,12 +7,14 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, get_args
 
+from autotune_nb.elsewhere import measured_elsewhere
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError, StudyError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.long_table import long_table
 from autotune_nb.parameters import Value
 from autotune_nb.secret_reference import command_text, secret_of, variables_in
+from autotune_nb.table import params_text
 from autotune_nb.task import Task
 from autotune_nb.task_file import task_data
 
@@ -39,6 +41,11 @@ def export(study: StudyHandle, form: Form, *, trial: int | None = None) -> str |
         frame = measurements(study, trial=trial)
         return frame.to_csv(index=False, lineterminator="\n") if form == "csv" else _parquet(frame)
     chosen = _best(study) if trial is None else _trial(study, trial)
+    if measured_elsewhere(study.task):
+        raise StudyError(
+            f"the study in {study.path} was measured elsewhere, so how its engine is started is not known here; trial "
+            f"{chosen.number} had {params_text(chosen)}; ask for --as csv"
+        )
     best = study.best if trial is None else None
     command = best.command if best else command_text(study.command(chosen.params))
     if form == "command":

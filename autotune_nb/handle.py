@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from autotune_nb.assembly import deployer_for
 from autotune_nb.charts import Chart, ChartKind, HistoryChart, ImportanceChart
 from autotune_nb.deploy import Deployer
 from autotune_nb.engines.registry import engine_for
+from autotune_nb.errors import StudyError
 from autotune_nb.live import RunningTrial
 from autotune_nb.parameters import Value
 from autotune_nb.runner import RunState
@@ -27,6 +29,7 @@ from autotune_nb.steering import (
     narrow_edit,
     pin_edit,
 )
+from autotune_nb.study import StudyFolder
 from autotune_nb.study_report import Report
 from autotune_nb.table import counts_text, levels_frame, trials_frame
 from autotune_nb.task import Budget, Task
@@ -40,8 +43,8 @@ if TYPE_CHECKING:
 class Best:
     """The best configuration, and how to run it.
 
-    ``command`` is the engine's command line, ``manifest`` its InferenceService as YAML to apply; None for a study of
-    local processes.
+    ``command`` is the engine's command line (empty where it was measured elsewhere), ``manifest`` its InferenceService
+    as YAML to apply; None for a study of local processes.
     """
 
     number: int
@@ -230,6 +233,7 @@ class StudyHandle(ABC):
             state=str(self.state),
             elapsed_s=self.elapsed_s,
             manifest=best.manifest if best else None,
+            storage=self._kept_in(),
         )
 
     def chart(self, kind: ChartKind = "latency") -> Chart:
@@ -244,6 +248,13 @@ class StudyHandle(ABC):
         if kind == "importance":
             return ImportanceChart(self.importances)
         raise ValueError(f"there is no chart {kind!r}; there are latency, history and importance")
+
+    def _kept_in(self) -> str | None:
+        """The URL of the storage that keeps it, without a password; None for its own folder."""
+        with contextlib.suppress(StudyError):
+            about = StudyFolder(self.path).about()
+            return about["storage"] if about is not None else None
+        return None
 
     @property
     def verdict(self) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from autotune_nb.elsewhere import measured_elsewhere
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import AutotuneError, StudyError, StudyNotFoundError
 from autotune_nb.handle import StudyHandle
@@ -203,7 +204,7 @@ class OpenedStudy(StudyHandle):
 
     def _best_command(self) -> str | None:
         best = self.best_trial
-        if best is None:
+        if best is None or measured_elsewhere(self._task):
             return None
         told = self._kept.get("best") if self._kept else None
         if told and told["number"] == best.number and told.get("command"):

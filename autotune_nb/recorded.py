@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb.bench.results import level_of, measurement, read_level
+from autotune_nb.elsewhere import IMPORTED
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, StudyError, TaskError
 from autotune_nb.long_table import read_long_table, unknown_columns
@@ -202,7 +203,7 @@ def _made_task(source: Path, found: _Found, objective: str, limits: Sequence[str
             "name": name,
             "description": f"imported from {source.name}",
             "model": found.model,
-            "engine": {"kind": "command", "command": "imported --port {port}"},
+            "engine": {"kind": "command", "command": IMPORTED},
             "parameters": parameters,
             "workload": {
                 "task": BATCH_TASKS[0] if by_batch else found.kind,

@@ -9,11 +9,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from autotune_nb.again import again
 from autotune_nb.charts import Chart, HistoryChart, ImportanceChart, LatencyChart
 from autotune_nb.comparison import compare
+from autotune_nb.elsewhere import measured_elsewhere
 from autotune_nb.errors import Failure
 from autotune_nb.plots import history, latency_throughput
 from autotune_nb.resources import shared_folder
+from autotune_nb.restriction import value_text
 from autotune_nb.score import Objective
 from autotune_nb.set_up import set_up
 from autotune_nb.steering import Edit
@@ -30,7 +33,8 @@ class Report:
     """The answer first, then the command line, charts, trials, what was asked and what it ran on.
 
     A notebook shows it in parts, with interactive charts; ``to_html()`` is all of it as script-free HTML, ``text()`` is
-    for a terminal. ``task`` None leaves out what was asked and how to do it again.
+    for a terminal. ``task`` None leaves out what was asked and how to do it again. ``storage`` is the URL of what keeps
+    the study instead of its folder, without a password.
     """
 
     trials: tuple[Trial, ...]
@@ -44,6 +48,7 @@ class Report:
     state: str = ""
     elapsed_s: float = 0.0
     manifest: str | None = field(default=None, repr=False)
+    storage: str | None = None
 
     @property
     def verdict(self) -> str:
@@ -97,6 +102,7 @@ class Report:
 
     def _context(self) -> dict[str, Any]:
         shown = _most(self.trials, self.objective, _MAX_ROWS)
+        elsewhere = self.task is not None and measured_elsewhere(self.task)
         return {
             "comparison": compare(self.trials, self.best, self.objective),
             "counts": counts_text(self.trials),
@@ -106,7 +112,9 @@ class Report:
             "num_shown": len(shown),
             "set_up": set_up(self.trials),
             "task_text": _task_text(self.task),
-            "again": _again(self.task, self.name),
+            "elsewhere": elsewhere,
+            "best_params": [(k, value_text(v)) for k, v in self.best.params.items()] if elsewhere and self.best else [],
+            "again": "" if elsewhere else again(self.task, self.name, self.edits, self.storage),
         }
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
@@ -171,13 +179,3 @@ def _task_text(task: Task | None) -> str:
     from autotune_nb.task_file import task_data
 
     return "" if task is None else yaml.safe_dump(task_data(task), sort_keys=False, allow_unicode=True)
-
-
-def _again(task: Task | None, name: str) -> str:
-    """The cell that does it again."""
-    from autotune_nb.task_code import code_of
-
-    if task is None:
-        return ""
-    study = f"runs/{name or task.name}-again"
-    return f"{code_of(task)}\nrun = at.tune(task, study={study!r})\nawait run\nrun.report()\n"

@@ -18,6 +18,7 @@ ROOMS: tuple[set[str], ...] = (
     {"errors"},
     {
         "resources",
+        "elsewhere",
         "parameters",
         "measurement",
         "score",
@@ -45,7 +46,19 @@ ROOMS: tuple[set[str], ...] = (
     {"engines", "cluster"},
     {"deploy", "bench", "study"},
     {"runner", "attempt", "assembly"},
-    {"table", "plots", "charts", "comparison", "set_up", "study_report", "long_table", "progress", "estimate", "live"},
+    {
+        "table",
+        "again",
+        "plots",
+        "charts",
+        "comparison",
+        "set_up",
+        "study_report",
+        "long_table",
+        "progress",
+        "estimate",
+        "live",
+    },
     {"handle", "run", "opened"},
     {"widgets", "session", "checks", "notebook", "exporting", "recorded", "cleaning", "share"},
     {

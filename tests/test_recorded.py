@@ -54,12 +54,31 @@ def test_a_file_becomes_a_study_that_is_shown_reported_and_exported_the_same(tmp
     assert shown["trials"][2]["failure"]["kind"] == "out_of_memory"
     report = at.report(study)
     assert report.verdict.startswith("Best is trial 0 with 30 tokens/s")
-    assert "&lt;b&gt;ערב&lt;/b&gt;" in report.to_html()
+    page = report.to_html()
+    assert "&lt;b&gt;ערב&lt;/b&gt;" in page
+    # Nobody knows how it was started, so nothing is said that would start something else.
+    assert "imported --port 8000" not in page + report.text()
+    assert "It was measured elsewhere (imported from größe.csv)" in page
+    assert "Do it again" not in page
+    assert "None is set: the engine's default configuration." in page
+    assert "imported --port" not in CliRunner().invoke(cli, ["show", str(study)]).stdout
+    for form in ("command", "env"):
+        for trial, told in ((), "the engine's default configuration"), (("--trial", "1"), "threads=2 mode=größe 🚀"):
+            done = CliRunner().invoke(cli, ["export", str(study), "--as", form, *trial])
+            assert done.exit_code == 2
+            assert "was measured elsewhere" in done.stderr
+            assert told in done.stderr
+            assert done.stderr.count("\n") == 1
     again = CliRunner().invoke(cli, ["export", str(study), "--as", "csv"]).stdout
     other = tmp_path / "other"
     (tmp_path / "again.csv").write_text(again)
     assert run_import(tmp_path / "again.csv", other, "--limit", "ttft_p99_s <= 0.5").exit_code == 0
     assert CliRunner().invoke(cli, ["export", str(other), "--as", "csv"]).stdout == again
+    # Without the limit a configuration with parameters is the best.
+    assert run_import(source, tmp_path / "free").exit_code == 0
+    page = at.report(tmp_path / "free").to_html()
+    assert '<th dir="auto">threads</th><td dir="auto">2</td>' in page
+    assert '<th dir="auto">mode</th><td dir="auto">größe 🚀</td>' in page
     # The database has it, and not only its summary.
     (study / "results.json").unlink()
     assert at.open(study).history == at.open(other).history

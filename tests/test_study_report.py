@@ -12,10 +12,11 @@ from typing import Any
 
 import pytest
 
+import autotune_nb as at
 from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.measurement import Level, Measurement
 from autotune_nb.score import Limit, Objective, Score
-from autotune_nb.steering import Edit, EditKind, ban_edit, enqueue_edit, pin_edit
+from autotune_nb.steering import Edit, EditKind, ban_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
 from autotune_nb.study_report import Report
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
@@ -230,11 +231,63 @@ def test_what_was_asked_and_the_cell_that_does_it_again(make_task: Callable[...,
     task = make_task(name="größe 🚀 <b>", limits=["ttft_p99_s <= 0.5"])
     page = Report(TRIALS, TRIALS[1], GOAL, None, task=task, name="mine").to_html()
     assert "größe 🚀 &lt;b&gt;" in page
-    code = html.unescape(page.rpartition("<pre>")[2].partition("</pre>")[0])
+    code = again_cell(page)
     assert "at.tune(task, study='runs/mine-again')" in code
     names: dict[str, Any] = {}
     exec(code.partition("\nrun = ")[0], names)
     assert names["task"] == task
+
+
+class Recorder:
+    """Stands for a run; keeps what is asked of it as edits."""
+
+    def __init__(self) -> None:
+        self.edits: list[Edit] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        makers: dict[str, Callable[..., Edit]] = {
+            "ban": ban_edit,
+            "pin": pin_edit,
+            "free": free_edit,
+            "narrow": lambda parameter, low=None, high=None, values=(): narrow_edit(parameter, low, high, values),
+            "enqueue": enqueue_edit,
+            "set_budget": lambda **changes: Edit(EditKind.BUDGET, budget=changes),
+        }
+        return lambda *args, **named: self.edits.append(makers[name](*args, **named))
+
+
+def again_cell(page: str) -> str:
+    return html.unescape(page.rpartition("<pre>")[2].partition("</pre>")[0])
+
+
+def test_the_cell_that_does_it_again_steers_as_it_was_steered_and_names_the_storage(
+    make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+    made = Recorder()
+    monkeypatch.setattr(at, "tune", lambda task, **named: asked.update(named, task=task) or made)
+    edits = (
+        *EDITS,
+        replace(narrow_edit("threads", 2), at=AT),
+        replace(narrow_edit("mode", values=("größe '🚀'", None)), at=AT),
+        replace(free_edit("threads"), at=AT),
+        replace(enqueue_edit({"threads": 1.5, "on": True, "rope": {"a": [1]}, "off": None}), at=AT),
+    )
+    task = make_task()
+
+    def run(storage: str | None) -> None:
+        page = Report(TRIALS, TRIALS[1], GOAL, None, edits, task=task, name="mine", storage=storage).to_html()
+        exec(again_cell(page).partition("await run")[0], {})
+
+    run(None)
+    assert asked == {"task": task, "study": "runs/mine-again"}
+    plain = [(e.kind, e.parameter, e.values, e.low, e.high, e.params, e.budget) for e in edits]
+    assert [(e.kind, e.parameter, e.values, e.low, e.high, e.params, e.budget) for e in made.edits] == plain
+    run("postgresql://me@db/x")
+    assert asked["storage"] == "postgresql://me@db/x"
+    monkeypatch.setenv("AUTOTUNE_NB_STORAGE", "postgresql://me:secret@db/x")
+    run("postgresql://me:***@db/x")
+    assert asked["storage"] == "postgresql://me:secret@db/x"
 
 
 def test_a_manifest_is_there_to_apply() -> None:

@@ -33,7 +33,8 @@ _LIVE = "live.json"
 _MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy")
 _PASSWORD = re.compile(r"(://[^:/@]*):.*@")
 _PASSWORD_OPTION = re.compile(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
-_REDACTED = "***"
+#: Stands in the place of a password.
+REDACTED = "***"
 #: The environment variable that gives a storage's URL with its password, which no file and no notebook keeps.
 STORAGE_VARIABLE = "AUTOTUNE_NB_STORAGE"
 _LOCK_S = 0.3
@@ -161,10 +162,10 @@ class StudyFolder:
         if given is not None:
             return absolute(given)
         kept: str | None = about["storage"]
-        if kept is not None and _REDACTED in kept and (told := os.environ.get(STORAGE_VARIABLE)):
+        if kept is not None and REDACTED in kept and (told := os.environ.get(STORAGE_VARIABLE)):
             # Only that very storage: the variable may be meant for another study.
             kept = told if redact(told) == kept else kept
-        if kept is not None and _REDACTED in kept:
+        if kept is not None and REDACTED in kept:
             raise StudyError(
                 f"the study is kept in {kept}; its password is not written down: give --storage again, or set "
                 f"{STORAGE_VARIABLE}"
@@ -311,7 +312,7 @@ def absolute(url: str) -> str:
 
 def redact(url: str) -> str:
     """A URL without its password."""
-    return _PASSWORD_OPTION.sub(rf"\1{_REDACTED}", _PASSWORD.sub(rf"\1:{_REDACTED}@", url))
+    return _PASSWORD_OPTION.sub(rf"\1{REDACTED}", _PASSWORD.sub(rf"\1:{REDACTED}@", url))
 
 
 def _now() -> str:

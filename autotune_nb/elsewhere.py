@@ -1,0 +1,13 @@
+"""Results that something else measured: their task is made of them, and its engine is only a name."""
+
+from __future__ import annotations
+
+from autotune_nb.task import Task
+
+#: The engine's command line in such a task, which demands one; nothing can be started with it.
+IMPORTED = "imported --port {port}"
+
+
+def measured_elsewhere(task: Task) -> bool:
+    """Whether a study's task says nothing of how its engine was started."""
+    return task.engine.command == IMPORTED

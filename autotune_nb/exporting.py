@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, get_args
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
     from autotune_nb.trial import Trial
 
 Form = Literal["command", "env", "isvc", "yaml", "csv", "parquet"]
+_ENV_HEADER = (
+    "# For a shell (set -a; . FILE; set +a) or docker compose's env_file; docker run --env-file takes quotes literally."
+)
+#: What no variable's name may have.
+_NO_NAME = re.compile(r"[^A-Za-z0-9_]")
+#: What means something between double quotes.
+_NOT_IN_DOUBLE = re.compile(r'["\\$`!\n]')
 FORMS: tuple[Form, ...] = get_args(Form)
 
 
@@ -88,6 +96,8 @@ def _trial(study: StudyHandle, number: int) -> Trial:
 
 def _best(study: StudyHandle) -> Trial:
     best = study.best_trial
+    if best is None and not any(one.state.finished for one in study.history):
+        raise StudyError(f"no trial of the study in {study.path} is finished yet, so there is none to export")
     if best is None:
         raise StudyError(f"{study.path}: {study.verdict} Name a trial with --trial N")
     return best
@@ -114,23 +124,31 @@ def _yaml(task: Task) -> str:
 
 
 def _env(task: Task, params: Mapping[str, Value], command: str) -> str:
-    """``NAME='value'`` a line, for a shell's ``set -a; . FILE``: the engine's variables, then MODEL (what is served),
-    ENGINE_COMMAND (the whole command line) and one ``PARAM_NAME`` a parameter. A secret is named, never told."""
-    rows = {name: _referred(value) for name, value in task.engine.env.items()}
-    rows["MODEL"] = shlex.quote(task.model.id_or_path or task.model.served_name or "random weights")
-    rows["ENGINE_COMMAND"] = shlex.quote(command)
-    for name, value in params.items():
-        if value is not None:
-            text = value if isinstance(value, str) else _json(value)
-            rows[f"PARAM_{''.join(c if c.isalnum() else '_' for c in name).upper()}"] = shlex.quote(text)
-    return "".join(f"{name}={value}\n" for name, value in rows.items())
+    """``NAME=value`` a line, for a shell's ``set -a; . FILE`` and an ``env_file`` of docker compose: the engine's
+    variables, then MODEL (what is served), ENGINE_COMMAND (the whole command line) and one ``PARAM_NAME`` a parameter.
+    A secret is named, never told."""
+    lines = [_ENV_HEADER]
+    for name, value in task.engine.env.items():
+        secret = secret_of(value)
+        if secret:
+            # Not set to nothing: whoever has exported it keeps it.
+            lines.append(f"# {name} is {secret[1]} of the Secret {secret[0]}: set it yourself")
+        else:
+            lines.append(f"{name}={command_text([value]) if variables_in(value) else _env_value(value)}")
+    rows = {"MODEL": task.model.id_or_path or task.model.served_name or "random weights", "ENGINE_COMMAND": command}
+    for name, param in params.items():
+        if param is not None:
+            rows[f"PARAM_{_NO_NAME.sub('_', name).upper()}"] = param if isinstance(param, str) else _json(param)
+    return "".join(f"{line}\n" for line in [*lines, *(f"{name}={_env_value(text)}" for name, text in rows.items())])
 
 
-def _referred(value: str) -> str:
-    if variables_in(value):
-        return command_text([value])
-    secret = secret_of(value)
-    return f"''  # {secret[1]} of the Secret {secret[0]}" if secret else shlex.quote(value)
+def _env_value(text: str) -> str:
+    """A value that a shell and docker compose read alike, as far as one spelling means the same to both: bare, else in
+    single quotes, else in double ones."""
+    bare = shlex.quote(text)
+    if "'" not in text or _NOT_IN_DOUBLE.search(text):
+        return bare
+    return f'"{text}"'
 
 
 def _json(value: Value) -> str:

@@ -16,7 +16,7 @@ import autotune_nb as at
 from autotune_nb.cli import cli
 from autotune_nb.exporting import FORMS, export
 from autotune_nb.task import Task
-from tests.stubs import World
+from tests.stubs import World, open_study
 
 
 def run_export(study: Path, form: str, *arguments: object) -> Result:
@@ -51,6 +51,37 @@ def test_an_environment_file_is_one_to_a_shell(run: at.Run, tmp_path: Path) -> N
     lines = subprocess.run(argv, capture_output=True, text=True, check=True, env=env).stdout.splitlines()
     assert lines[:4] == ["it's", "1", "stub", run.best.command]
     assert lines[4] == str(run.best.params.get("threads", ""))
+    # Docker compose reads it alike: bare values, single quotes without an escape, double ones around what needs none.
+    text = (tmp_path / "sub" / "engine.env").read_text()
+    assert '\nMODE="it\'s"\nPLAIN=1\nMODEL=stub\n' in text
+    assert f"\nENGINE_COMMAND='{run.best.command}'\n" in text
+    assert text.startswith("# For a shell (set -a; . FILE; set +a) or docker compose's env_file; docker run --env-file")
+
+
+def test_an_environment_file_names_secrets_and_holds_none(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TUNE_KEY", "canary-value")
+    env = {"KEY": "${TUNE_KEY}", "URL": "http://${TUNE_KEY}@x/a b", "HF": "secret://tune-keys/hf", "ODD": "a'b\"$x`"}
+    task = world.task(trials=1)
+    task = Task.parse({**task.model_dump(), "engine": {**task.engine.model_dump(), "env": {"KEY": env["KEY"]}}})
+    done = at.tune(task, study=world.folder).wait()
+    # A Secret is a cluster's, and this study ran here.
+    handle = at.open(done.folder)
+    told = Task.parse({**task.model_dump(), "engine": {**task.engine.model_dump(), "env": env}})
+    handle._task = told  # type: ignore[attr-defined,union-attr]
+    text = str(export(handle, "env"))
+    assert "canary" not in text
+    assert "\n# HF is hf of the Secret tune-keys: set it yourself\n" in text
+    file = tmp_path / "engine.env"
+    file.write_text(text)
+    shell = 'set -a; . "$1"; printf "%s\\n" "$KEY" "$URL" "$HF" "$ODD" "$PARAM_THREADS"'
+    own = {"PATH": os.environ["PATH"], "TUNE_KEY": "told", "HF": "kept"}
+    argv = ["sh", "-c", shell, "sh", str(file)]
+    lines = subprocess.run(argv, capture_output=True, text=True, check=True, env=own).stdout.splitlines()
+    best = done.best
+    assert best is not None
+    assert lines == ["told", "http://told@x/a b", "kept", env["ODD"], str(best.params["threads"])]
 
 
 def test_the_task_is_the_same_again_and_of_a_trial_the_one_that_measures_it(run: at.Run) -> None:
@@ -139,3 +170,18 @@ def test_no_study_no_such_trial_and_nothing_finished_are_said(form: str, world: 
     else:
         assert told.exit_code == 0
         assert form == "yaml" or "failed" in told.stdout
+
+
+def test_a_study_in_which_nothing_is_finished_has_its_task_and_nothing_else_to_export(world: World) -> None:
+    open_study(world.task(), world.folder).close()
+    for form in FORMS:
+        told = run_export(world.folder, form, "-o", world.folder / f"out.{form}")
+        if form == "yaml":
+            assert told.exit_code == 0, told.stderr
+            continue
+        assert told.exit_code == 2
+        # No trial can be named where there is none.
+        assert told.stderr.startswith(f"error: no trial of the study in {world.folder} is finished yet, so there is no")
+        assert told.stderr.count("\n") == 1
+        assert not (world.folder / f"out.{form}").exists()
+    assert "has no trial 0; it has none" in run_export(world.folder, "command", "--trial", 0).stderr

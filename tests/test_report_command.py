@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 import sqlite3
@@ -15,7 +16,7 @@ from click.testing import CliRunner, Result
 import autotune_nb as at
 from autotune_nb.cli import cli
 from autotune_nb.errors import StudyNotFoundError
-from tests.stubs import World
+from tests.stubs import World, open_study
 
 
 def report(*arguments: object) -> Result:
@@ -69,19 +70,28 @@ def test_no_study_there_is_said_before_anything_is_written(tmp_path: Path) -> No
         at.report(tmp_path / "none")
 
 
-def test_a_study_whose_trials_all_failed_and_one_without_trials_are_reported(world: World) -> None:
+def test_a_study_whose_trials_all_failed_and_one_without_trials_are_reported(world: World, tmp_path: Path) -> None:
     failing = at.tune(world.task("exit:3"), study=world.folder)
     with pytest.raises(at.RunError):
         failing.wait()
     found = at.report(world.folder)
     assert found.verdict.startswith("No trial completed. Trial ")
     assert "Failures" in found.to_html()
-    results = world.folder / "results.json"
-    empty = {**json.loads(results.read_text()), "trials": [], "best": None}
-    found_empty = at.open(world.folder)
-    assert found_empty.report().trials
-    results.write_text(json.dumps(empty))
-    assert at.report(world.folder)._repr_mimebundle_()["text/plain"] == "No trial completed."
+    told = report(world.folder, "-o", tmp_path / "failed.ipynb", "--html")
+    assert told.exit_code == 0, told.output
+    page = (tmp_path / "failed.html").read_text()
+    assert page.index("No trial completed. Trial 1: ") < page.index("Failures") < page.index("What it ran on")
+    assert found.trials[1].failure is not None
+    assert page.count(html.escape(found.trials[1].failure.message)) >= 2
+    assert "<img " not in page
+    empty = world.folder.with_name("empty")
+    open_study(world.task(), empty).close()
+    assert at.report(empty)._repr_mimebundle_()["text/plain"] == "No trial completed."
+    told = report(empty, "-o", tmp_path / "empty.ipynb", "--html")
+    assert told.exit_code == 0, told.output
+    page = (tmp_path / "empty.html").read_text()
+    assert page.index("No trial completed.") < page.index("no trials yet") < page.index("What was asked")
+    assert "<img " not in page
 
 
 @pytest.mark.parametrize(

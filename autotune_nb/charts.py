@@ -17,8 +17,21 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from autotune_nb.plots import Curve, History, Role, front_of, kept_points, short_names
-from autotune_nb.table import value_text
+from autotune_nb.plots import (
+    LATENCY_AXIS,
+    SHARE_AXIS,
+    THROUGHPUT_AXIS,
+    Curve,
+    History,
+    Role,
+    axis_label,
+    front_of,
+    history_title,
+    importance_title,
+    kept_points,
+    latency_title,
+    short_names,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,21 +39,22 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ChartKind = Literal["latency", "history", "importance"]
-#: Okabe and Ito's colours, which the colour-blind can tell apart; in print the marks and the widths do.
+#: Okabe and Ito's colours and their grey, which the colour-blind can tell apart; in print the marks and the widths do.
 COLOURS: dict[Role, str] = {
     "best": "#D55E00",
     "default": "#0072B2",
     "other": "#999999",
-    "infeasible": "#CCBB44",
+    "infeasible": "#CC79A7",
 }
-_FRONT, _SHARE = "#009E73", "#0072B2"
-_MARKERS: dict[Role, tuple[str, str]] = {
+FRONT, RUNNING, SHARE = "#009E73", "#E69F00", "#0072B2"
+#: Each role's mark, as Plotly and as matplotlib call it.
+MARKERS: dict[Role, tuple[str, str]] = {
     "best": ("star", "*"),
     "default": ("square", "s"),
     "other": ("circle", "o"),
     "infeasible": ("x", "x"),
 }
-_LABELS: dict[Role, str] = {
+LABELS: dict[Role, str] = {
     "best": "best",
     "default": "engine's default",
     "other": "other trials",
@@ -131,16 +145,12 @@ class LatencyChart(Chart):
     """Latency against throughput: a curve a trial through its load levels, and the Pareto front of all."""
 
     curves: tuple[Curve, ...]
-    _X: ClassVar[str] = "output tokens a second (all requests)"
-    _Y: ClassVar[str] = "mean end-to-end latency, s"
 
     @property
     def title(self) -> str:
         left_out = len(self.curves) - len(self._drawn)
         note = f" ({len(self._drawn)} of {len(self.curves)} trials)" if left_out else ""
-        best = next((c for c in self.curves if c.role == "best"), None)
-        told = f", trial {best.number} is the best" if best else ""
-        return f"Further right and lower is better{told}{note}"
+        return f"{latency_title(self.curves)}{note}"
 
     @property
     def front(self) -> list[tuple[float, float]]:
@@ -192,16 +202,16 @@ class LatencyChart(Chart):
                     text=text,
                     hovertemplate="%{text}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>",
                     mode="lines+markers",
-                    name=_LABELS[role],
+                    name=LABELS[role],
                     line={"color": COLOURS[role], "width": 3 if role == "best" else 1},
-                    marker={"symbol": _MARKERS[role][0], "size": 11 if role == "best" else 7},
+                    marker={"symbol": MARKERS[role][0], "size": 11 if role == "best" else 7},
                 )
             )
         if len(front) > 1:
-            line = {"color": _FRONT, "width": 2, "dash": "dot"}
+            line = {"color": FRONT, "width": 2, "dash": "dot"}
             xs, ys = [x for x, _ in front], [y for _, y in front]
             traces.append(go.Scatter(x=xs, y=ys, mode="lines", name="Pareto front", line=line, hoverinfo="skip"))
-        return self._figure(*traces, x=self._X, y=self._Y)
+        return self._figure(*traces, x=THROUGHPUT_AXIS, y=LATENCY_AXIS)
 
     def _draw(self, axes: Axes) -> None:
         for role, curves in self._by_role():
@@ -211,16 +221,16 @@ class LatencyChart(Chart):
                 x,
                 y,
                 color=COLOURS[role],
-                marker=_MARKERS[role][1],
+                marker=MARKERS[role][1],
                 linewidth=2.5 if role == "best" else 1,
                 markersize=10 if role == "best" else 6,
-                label=_LABELS[role],
+                label=LABELS[role],
             )
         front = self.front
         if len(front) > 1:
-            axes.plot(*zip(*front, strict=True), color=_FRONT, linestyle=":", linewidth=2, label="Pareto front")
-        axes.set_xlabel(self._X)
-        axes.set_ylabel(self._Y)
+            axes.plot(*zip(*front, strict=True), color=FRONT, linestyle=":", linewidth=2, label="Pareto front")
+        axes.set_xlabel(THROUGHPUT_AXIS)
+        axes.set_ylabel(LATENCY_AXIS)
         if self.curves:
             axes.legend()
 
@@ -239,13 +249,7 @@ class HistoryChart(Chart):
 
     @property
     def title(self) -> str:
-        h = self.history
-        better = "higher" if self.direction == "maximize" else "lower"
-        if not h.best_numbers:
-            return f"No trial keeps every limit ({better} is better)" if h.numbers else "No trial completed"
-        found = next(n for n, v in zip(h.best_numbers, h.best_values, strict=True) if v == h.best_values[-1])
-        value = value_text(h.best_values[-1], h.figure)
-        return f"Best so far: {value}, found at trial {found} of {h.numbers[-1]} ({better} is better)"
+        return history_title(self.history, self.direction)
 
     def frame(self) -> pd.DataFrame:
         """One row a complete trial: number, the objective's figure, whether it keeps every limit, the best so far."""
@@ -267,7 +271,7 @@ class HistoryChart(Chart):
         for kept, name, role in self._KINDS:
             x, y = self._points(kept)
             if x:
-                marker = {"symbol": _MARKERS[role][0], "size": 7, "color": COLOURS[role]}
+                marker = {"symbol": MARKERS[role][0], "size": 7, "color": COLOURS[role]}
                 traces.append(go.Scatter(x=x, y=y, mode="markers", name=name, marker=marker))
         line = {"color": COLOURS["best"], "width": 3, "shape": "hv"}
         best = {"x": list(h.best_numbers), "y": list(h.best_values)}
@@ -281,7 +285,7 @@ class HistoryChart(Chart):
         for kept, name, role in self._KINDS:
             x, y = self._points(kept)
             if x:
-                axes.plot(x, y, linestyle="", marker=_MARKERS[role][1], color=COLOURS[role], label=name)
+                axes.plot(x, y, linestyle="", marker=MARKERS[role][1], color=COLOURS[role], label=name)
         axes.step(
             h.best_numbers, h.best_values, where="post", color=COLOURS["best"], linewidth=2.5, label="best so far"
         )
@@ -312,10 +316,7 @@ class ImportanceChart(Chart):
 
     @property
     def title(self) -> str:
-        if not self.importances:
-            return "What matters most is told from ten complete trials on"
-        name, share = max(self.importances.items(), key=lambda item: item[1])
-        return f"{short_names([name])[0]} matters most: {share:.0%} of what sets the best trials apart"
+        return importance_title(self.importances)
 
     def frame(self) -> pd.DataFrame:
         """One row a parameter, the most important first: parameter, share (of 1)."""
@@ -335,18 +336,18 @@ class ImportanceChart(Chart):
             "y": [html.escape(name) for name in short_names([name for name, _ in rows])],
         }
         hover = "%{y}: %{x:.0%}<extra></extra>"
-        bar = go.Bar(**bars, orientation="h", marker={"color": _SHARE}, hovertemplate=hover)
-        figure = self._figure(bar, x="share of the importance (PED-ANOVA)", y="")
+        bar = go.Bar(**bars, orientation="h", marker={"color": SHARE}, hovertemplate=hover)
+        figure = self._figure(bar, x=SHARE_AXIS, y="")
         return figure.update_xaxes(tickformat=".0%").update_yaxes(type="category")
 
     def _draw(self, axes: Axes) -> None:
         rows = self._ranked(_MAX_BARS)[::-1]
-        bars = axes.barh(range(len(rows)), [share for _, share in rows], color=_SHARE)
+        bars = axes.barh(range(len(rows)), [share for _, share in rows], color=SHARE)
         axes.bar_label(bars, [f"{share:.0%}" for _, share in rows], padding=3)
         axes.set_yticks(range(len(rows)), short_names([name for name, _ in rows]))
         for label in axes.get_yticklabels():
             label.set_parse_math(False)
-        axes.set_xlabel("share of the importance (PED-ANOVA)")
+        axes.set_xlabel(SHARE_AXIS)
         axes.set_xlim(0, 1.05)
 
 
@@ -369,15 +370,6 @@ def _smaller(svg: str) -> str:
     svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
     svg = _MARKS.sub(_styled_once, svg)
     return re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), svg)
-
-
-def axis_label(figure: str) -> str:
-    """A figure's name with its unit in words."""
-    if "tokens_per_s" in figure:
-        return f"{figure}, tokens a second"
-    if figure == "requests_per_s":
-        return f"{figure}, requests a second"
-    return f"{figure}, s" if figure.endswith("_s") else figure
 
 
 def _rank(curve: Curve, front: set[tuple[float, float]]) -> tuple[bool, ...] | tuple[Any, ...]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from autotune_nb.measurement import Measurement
 from autotune_nb.score import Limit, Objective
-from autotune_nb.table import params_text
+from autotune_nb.table import params_text, value_text
 from autotune_nb.trial import Trial, TrialState
 
+#: What the axes of the curves and of the shares say.
+THROUGHPUT_AXIS, LATENCY_AXIS = "output tokens a second (all requests)", "mean end-to-end latency, s"
+SHARE_AXIS = "share of the importance (PED-ANOVA)"
 Role = Literal["best", "default", "other", "infeasible"]
 
 
@@ -116,6 +119,41 @@ def history(trials: Sequence[Trial], objective: Objective) -> History:
     numbers, values, feasible = zip(*rows, strict=True) if rows else ((), (), ())
     best_numbers, best_values = zip(*best, strict=True) if best else ((), ())
     return History(objective.figure, numbers, values, feasible, best_numbers, best_values)
+
+
+def latency_title(curves: Iterable[Curve]) -> str:
+    """What one should see in the curves."""
+    best = next((c for c in curves if c.role == "best"), None)
+    return "Further right and lower is better" + (f", trial {best.number} is the best" if best else "")
+
+
+def history_title(history: History, direction: str, *, brief: bool = False) -> str:
+    """What one should see in a study's course; ``brief`` leaves out where the best one was found."""
+    better = "higher" if direction == "maximize" else "lower"
+    if not history.best_numbers:
+        return f"No trial keeps every limit ({better} is better)" if history.numbers else "No trial completed"
+    value = history.best_values[-1]
+    found = next(n for n, v in zip(history.best_numbers, history.best_values, strict=True) if v == value)
+    where = "" if brief else f", found at trial {found} of {history.numbers[-1]}"
+    return f"Best so far: {value_text(value, history.figure)}{where} ({better} is better)"
+
+
+def importance_title(importances: Mapping[str, float], *, brief: bool = False) -> str:
+    """What one should see in the shares of the parameters."""
+    if not importances:
+        return "What matters most is told from ten complete trials on"
+    name, share = max(importances.items(), key=lambda item: item[1])
+    short = short_names([name])[0]
+    return f"{short} matters most: {share:.0%}" + ("" if brief else " of what sets the best trials apart")
+
+
+def axis_label(figure: str) -> str:
+    """A figure's name with its unit in words."""
+    if "tokens_per_s" in figure:
+        return f"{figure}, tokens a second"
+    if figure == "requests_per_s":
+        return f"{figure}, requests a second"
+    return f"{figure}, s" if figure.endswith("_s") else figure
 
 
 def short_names(names: Sequence[str]) -> list[str]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import base64
 import json
+import re
 import xml.etree.ElementTree as ET
 from typing import Any
 
 import pytest
 
-from autotune_nb.charts import COLOURS, Chart, HistoryChart, ImportanceChart, LatencyChart
+from autotune_nb.charts import COLOURS, FRONT, RUNNING, SHARE, Chart, HistoryChart, ImportanceChart, LatencyChart
 from autotune_nb.measurement import Level, Measurement
 from autotune_nb.plots import History, history, latency_throughput
 from autotune_nb.score import Objective, Score
@@ -128,6 +129,43 @@ def test_roles_differ_in_more_than_their_colour() -> None:
     traces = [trace for trace in figure.data if trace.name != "Pareto front"]
     assert len({trace.marker.symbol for trace in traces}) == len(traces) == 4
     assert len({trace.line.color for trace in figure.data}) == 5
+
+
+OKABE_ITO = {"#E69F00", "#56B4E9", "#009E73", "#F0E442", "#0072B2", "#D55E00", "#CC79A7", "#999999", "#000000"}
+
+
+def test_the_colours_are_those_that_the_colour_blind_can_tell_apart() -> None:
+    colours = [*COLOURS.values(), FRONT, RUNNING]
+    assert len(set(colours)) == len(colours)
+    assert {*colours, SHARE} <= OKABE_ITO
+
+
+def test_the_picture_tells_roles_apart_without_colour_and_can_be_read_in_print() -> None:
+    svg = ALL[0].svg()
+    shapes = {
+        role: re.findall(rf'<path id="[^"]*" d="([^"]*)" style="[^"]*stroke: {colour.lower()}', svg)
+        for role, colour in COLOURS.items()
+    }
+    assert [len(found) for found in shapes.values()] == [1, 1, 1, 1]
+    assert len({found[0] for found in shapes.values()}) == 4
+    # The front is the only line with dashes; every line has a width that a printer draws.
+    lines = re.findall(r'style="fill: none; ([^"]*)"', svg)
+    assert {style for style in lines if "dasharray" in style} == {s for s in lines if FRONT.lower() in s}
+    assert any("dasharray" in style for style in lines)
+    for chart in ALL:
+        picture = chart.svg()
+        sizes = [float(size) for size in re.findall(r"font-size: ([\d.]+)px", picture)]
+        width = float(re.findall(r'viewBox="0 0 ([\d.]+)', picture)[0])
+        # Points on a page of 16 cm, which is what is left of A4 between margins.
+        assert min(sizes) / width * 16 / 2.54 * 72 >= 7.5
+
+
+@pytest.mark.parametrize("figure", ["output_tokens_per_s", "ttft_p99_s", "requests_per_s"])
+def test_the_courses_axis_has_the_unit_of_the_objective(figure: str) -> None:
+    unit = {"output_tokens_per_s": "tokens a second", "ttft_p99_s": "s", "requests_per_s": "requests a second"}[figure]
+    shown = HistoryChart(History(figure, (0, 1), (2.0, 3.0), (True, True), (0, 1), (2.0, 3.0)))
+    assert shown.figure().layout.yaxis.title.text == f"{figure}, {unit}"
+    assert f">{figure}, {unit}<" in shown.svg()
 
 
 def test_the_front_is_drawn_and_named() -> None:

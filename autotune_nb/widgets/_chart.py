@@ -18,9 +18,21 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from autotune_nb.charts import COLOURS
-from autotune_nb.plots import Curve, History, kept_points, pareto_front, short_names
-from autotune_nb.table import value_text
+from autotune_nb.charts import COLOURS, FRONT, LABELS, MARKERS, RUNNING, SHARE
+from autotune_nb.plots import (
+    LATENCY_AXIS,
+    SHARE_AXIS,
+    THROUGHPUT_AXIS,
+    Curve,
+    History,
+    Role,
+    axis_label,
+    front_of,
+    history_title,
+    importance_title,
+    latency_title,
+    short_names,
+)
 from autotune_nb.widgets._figure import figure_widget
 from autotune_nb.widgets._panels import escaped
 
@@ -30,7 +42,8 @@ _TIP_WIDTH, _TIP_LINES = 60, 12
 #: So many parameters have a bar; more would have no room for their names.
 _SHARES = 12
 _NAN = float("nan")
-_GREY = "#9a9a9a"
+#: The marks of the course.
+_VALUES: tuple[tuple[str, Role], ...] = (("value", "other"), (LABELS["infeasible"], "infeasible"))
 _TRACES = ("earlier", "infeasible", "other", "running", "default", "best", "front", "value", "broken", "sofar", "share")
 _HOVER = "%{text}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>"
 
@@ -102,7 +115,8 @@ class LiveChart:
             if new_titles:
                 for annotation, text in zip(self.figure.layout.annotations, titles, strict=True):
                     annotation.text = text
-                self.figure.layout.yaxis2.title.text = data.history.figure
+                # In two lines: it is no higher than that.
+                self.figure.layout.yaxis2.title.text = axis_label(data.history.figure).replace(", ", ",<br>")
         self._sent.update(changed, titles=titles)
         self._keep_for_reload()
         return sum(_size(values) for values in changed.values()) + 200 * len(changed)
@@ -131,12 +145,12 @@ def _empty_figure() -> go.Figure:
         subplot_titles=(" ", " ", " "),
     )
     curves = [
-        ("earlier trials", _GREY, "circle", 1, 4),
-        ("breaks a limit", "#B58900", "x", 1, 7),
-        ("other trials", "#6F9FC8", "circle", 1, 6),
-        ("running", "#CC79A7", "diamond", 2, 9),
-        ("engine's default", COLOURS["default"], "square", 2, 9),
-        ("best", COLOURS["best"], "star", 3, 13),
+        ("earlier trials", *_style("other"), 1, 4),
+        (LABELS["infeasible"], *_style("infeasible"), 1, 7),
+        (LABELS["other"], *_style("other"), 1, 6),
+        ("running", RUNNING, "diamond", 2, 9),
+        (LABELS["default"], *_style("default"), 2, 9),
+        (LABELS["best"], *_style("best"), 3, 13),
     ]
     for name, colour, symbol, width, size in curves:
         hover = "trial %{customdata}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>" if size == 4 else _HOVER
@@ -151,12 +165,13 @@ def _empty_figure() -> go.Figure:
             hovertemplate=hover,
         )
         figure.add_trace(trace, row=1, col=1)
-    front = {"color": "#009E73", "width": 2, "dash": "dot"}
+    front = {"color": FRONT, "width": 2, "dash": "dot"}
     figure.add_trace(
         go.Scattergl(x=[], y=[], mode="lines", name="Pareto front", line=front, hoverinfo="skip"), row=1, col=1
     )
     told = "trial %{customdata}: %{y:.4g}<extra></extra>"
-    for name, colour, symbol in (("value", "#6F9FC8", "circle"), ("breaks a limit", "#B58900", "x")):
+    for name, role in _VALUES:
+        colour, symbol = _style(role)
         marker = {"symbol": symbol, "size": 6, "color": colour}
         trace = go.Scattergl(x=[], y=[], customdata=[], mode="markers", name=name, marker=marker, hovertemplate=told)
         figure.add_trace(trace.update(showlegend=False), row=2, col=1)
@@ -164,7 +179,7 @@ def _empty_figure() -> go.Figure:
     figure.add_trace(
         go.Scattergl(x=[], y=[], mode="lines", name="best", line=line, showlegend=False, hoverinfo="skip"), row=2, col=1
     )
-    share = go.Bar(x=[], y=[], orientation="h", marker={"color": COLOURS["default"]}, showlegend=False)
+    share = go.Bar(x=[], y=[], orientation="h", marker={"color": SHARE}, showlegend=False)
     figure.add_trace(share.update(hovertemplate="%{y}: %{x:.0%}<extra></extra>"), row=2, col=2)
     axes = {"gridcolor": "rgba(128,128,128,0.25)", "zerolinecolor": "rgba(128,128,128,0.4)", "automargin": True}
     figure.update_xaxes(**axes)
@@ -182,10 +197,10 @@ def _empty_figure() -> go.Figure:
         hoverlabel={"bgcolor": "#222222", "font": {"color": "#ffffff"}, "align": "left"},
         # A redraw keeps what the person has zoomed into.
         uirevision="kept",
-        xaxis={"title": {"text": "output tokens a second, all requests"}, "rangemode": "tozero"},
-        yaxis={"title": {"text": "mean end-to-end latency, s"}, "rangemode": "tozero"},
+        xaxis={"title": {"text": THROUGHPUT_AXIS}, "rangemode": "tozero"},
+        yaxis={"title": {"text": LATENCY_AXIS}, "rangemode": "tozero"},
         xaxis2={"title": {"text": "trial"}},
-        xaxis3={"title": {"text": "share of the importance"}, "tickformat": ".0%", "range": [0, 1]},
+        xaxis3={"title": {"text": SHARE_AXIS}, "tickformat": ".0%", "range": [0, 1]},
         yaxis3={"type": "category"},
     )
     for annotation in figure.layout.annotations:
@@ -196,14 +211,18 @@ def _empty_figure() -> go.Figure:
     return figure
 
 
+def _style(role: Role) -> tuple[str, str]:
+    return COLOURS[role], MARKERS[role][0]
+
+
 def _titles(data: ChartData) -> tuple[str, str, str]:
-    history = data.history
-    told = ""
-    if history.best_values:
-        told = f": {value_text(history.best_values[-1], history.figure)}"
-    higher = "higher" if data.direction == "maximize" else "lower"
-    matter = "What matters most" if data.importances else "What matters most: after ten complete trials"
-    return ("<b>Right and low is better</b>", f"<b>Best so far{told}</b> ({higher} is better)", f"<b>{matter}</b>")
+    told = (
+        latency_title(data.curves),
+        history_title(data.history, data.direction, brief=True),
+        importance_title(data.importances, brief=True),
+    )
+    curves, course, shares = (f"<b>{escaped(one)}</b>" for one in told)
+    return curves, course, shares
 
 
 def _arrays(data: ChartData) -> dict[str, dict[str, Any]]:
@@ -211,7 +230,8 @@ def _arrays(data: ChartData) -> dict[str, dict[str, Any]]:
     ended = [c for c in data.curves if c.number not in data.running]
     latest = sorted((c for c in ended if c.role in ("other", "infeasible")), key=lambda c: c.number)
     earlier, rest = latest[:-_TOLD], latest[-_TOLD:]
-    front = pareto_front(p for c in data.curves for p in kept_points(c))
+    # As the report has it, which knows the trials that have ended.
+    front = front_of(ended)
     h = data.history
     kept = np.asarray(h.feasible, dtype=bool)
     numbers, values = _f32(h.numbers), _f32(h.values)

@@ -11,8 +11,10 @@ import plotly.graph_objects as go
 import pytest
 from plotly import missing_anywidget
 
+from autotune_nb.charts import LatencyChart
 from autotune_nb.plots import history, latency_throughput, short_names
 from autotune_nb.score import Limit
+from autotune_nb.study_report import Report
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState, best_trial
 from autotune_nb.widgets import _chart
@@ -69,7 +71,7 @@ def test_every_trial_is_in_the_trace_of_its_role(chart: LiveChart, task: Task) -
     np.testing.assert_array_equal(best.x, np.array([45, 90, np.nan]))
     np.testing.assert_array_equal(best.y, np.array([0.2, 0.4, np.nan], dtype=np.float32))
     assert list(chart._by_name["sofar"].y) == [40, 60, 90, 90]
-    assert chart.figure.layout.annotations[1].text == "<b>Best so far: 90 tokens/s</b> (higher is better)"
+    assert chart.figure.layout.annotations[1].text == "<b>Best so far: 90 tokens/s (higher is better)</b>"
 
 
 def test_a_level_that_breaks_a_limit_is_marked_and_not_on_the_front(chart: LiveChart, task: Task) -> None:
@@ -83,6 +85,36 @@ def test_a_level_that_breaks_a_limit_is_marked_and_not_on_the_front(chart: LiveC
     assert len(marked.x) == 4
     assert all("breaks e2e_latency_mean_s &lt;= 0.3" in text for text in marked.text if text)
     assert max(chart._by_name["front"].x) < 60
+
+
+def test_the_monitor_and_the_report_have_the_same_front_titles_colours_and_axes(chart: LiveChart, task: Task) -> None:
+    default = complete(0, 40.0).with_(baseline=True, params={})
+    # The fastest breaks the limit as a whole, and the next one still runs.
+    trials = [default, complete(1, 60.0), complete(2, 90.0), complete(3, 99.0, violation=0.1), complete(4, 95.0)]
+    running = [*trials[:4], trials[4].with_(state=TrialState.RUNNING, score=None)]
+    shares = {"threads": 0.7, "batch_size": 0.3}
+    chart.show(data(running, task, 4, **shares), "owner")
+    # A report's trials have no measurement while they run.
+    told = [*trials[:4], running[4].with_(measurements=())]
+    report = Report(tuple(told), best_trial(told, task.goal), task.goal, None, importances=shares)
+    curves, course, importance = report.charts()
+    assert isinstance(curves, LatencyChart)
+    front = chart._by_name["front"]
+    np.testing.assert_allclose(list(zip(front.x, front.y, strict=True)), curves.front, rtol=1e-6)
+    assert max(front.x) == 90
+    layout = chart.figure.layout
+    assert layout.annotations[0].text == f"<b>{curves.title}</b>"
+    assert layout.annotations[1].text == "<b>Best so far: 90 tokens/s (higher is better)</b>"
+    assert layout.annotations[2].text == "<b>threads matters most: 70%</b>"
+    assert importance.title.startswith("threads matters most: 70%")
+    for axes, figure in ((("xaxis", "yaxis"), curves.figure()), (("xaxis2", "yaxis2"), course.figure())):
+        ours = [layout[name].title.text.replace("<br>", " ") for name in axes]
+        assert ours == [figure.layout.xaxis.title.text, figure.layout.yaxis.title.text]
+    assert layout.xaxis3.title.text == importance.figure().layout.xaxis.title.text
+    theirs = {t.name: (t.line.color, t.marker.symbol) for t in curves.figure().data if t.mode == "lines+markers"}
+    lines = [t for t in chart.figure.data if t.type == "scattergl" and t.mode == "lines+markers"]
+    drawn_as = {t.name: (t.line.color, t.marker.symbol) for t in lines}
+    assert theirs.items() <= drawn_as.items()
 
 
 def test_a_running_trial_of_low_number_is_drawn_once(chart: LiveChart, task: Task) -> None:
@@ -139,7 +171,8 @@ def test_a_page_that_is_loaded_again_gets_the_latest(chart: LiveChart, task: Tas
 def test_without_a_trial_there_is_nothing_to_send(chart: LiveChart, task: Task) -> None:
     chart.show(data([], task), "owner")
     assert drawn(chart) == {}
-    assert chart.figure.layout.annotations[2].text == "<b>What matters most: after ten complete trials</b>"
+    told = "<b>What matters most is told from ten complete trials on</b>"
+    assert chart.figure.layout.annotations[2].text == told
     assert chart.show(data([], task), "owner") == 0
 
 

@@ -155,8 +155,10 @@ def _table(trials: Sequence[Trial], objective: Objective) -> str:
     # A column that says the same everywhere says nothing; failures have a list of their own.
     frame = frame.drop(columns=["failure", *(["baseline"] if not frame["baseline"].any() else [])])
     # Not known is an empty cell.
-    for name in frame.columns[frame.dtypes.isin(["Int64", "boolean"])]:
+    for name in [name for name, kind in frame.dtypes.items() if str(kind) in ("Int64", "boolean")]:
         frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
+    # Over the numbers, instead of in a row of its own below the headings.
+    frame = frame.rename_axis(index=None, columns="number")
     table = frame.to_html(na_rep="", border=0, float_format=lambda value: f"{value:.4g}")
     # Without pandas' indentation, more than half of what a table of hundreds of rows takes.
     return re.sub(r"\n\s*(?=<)", "", table)

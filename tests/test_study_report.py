@@ -172,6 +172,18 @@ def test_failures_stand_once_with_their_trials_log_and_what_to_try() -> None:
     assert "Try: a smaller batch" in page
 
 
+def test_what_is_not_known_of_a_trial_is_an_empty_cell() -> None:
+    failed = Trial(2, {"threads": 2}, TrialState.FAILED, failure=Failure(FailureKind.CRASH, "deploy", "it crashed"))
+    baseline = trial(3, 5.0).with_(params={}, baseline=True)
+    page = Report((*TRIALS, failed, baseline), TRIALS[1], GOAL, None).to_html()
+    assert "NA" not in page.partition("<h3>Trials")[2].partition("<h3>Failures")[0]
+    rows = {row[0]: row[1:] for row in table_of(page, "Trials")}
+    # One row of headings, the trial's number among them.
+    assert list(rows) == ["number", "0", "1", "2", "3"]
+    assert rows["2"][:4] == ["failed", "", "", "2"]
+    assert rows["3"][:4] == ["complete", "5", "True", ""]
+
+
 def test_all_failed_is_an_answer_too() -> None:
     failure = Failure(FailureKind.CRASH, "deploy", "it crashed")
     report = Report((Trial(0, {}, TrialState.FAILED, failure=failure),), None, GOAL, None)
@@ -184,7 +196,7 @@ def table_of(page: str, heading: str) -> list[list[str]]:
     """The cells of the only table below a heading, row by row."""
     part = page.partition(f"<h3>{heading}</h3>")[2].partition("<h3>")[0]
     assert part.count("<table") == 1
-    return [re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in re.findall(r"<tr>(.*?)</tr>", part, re.DOTALL)]
+    return [re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", part, re.DOTALL)]
 
 
 def test_it_says_what_it_ran_on_once_and_whatever_differs_with_its_trials() -> None:

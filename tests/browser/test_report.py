@@ -14,9 +14,12 @@ from nbconvert import HTMLExporter
 
 import autotune_nb as at
 from autotune_nb.cli import cli
+from autotune_nb.notebook import to_html
+from autotune_nb.study_report import Report
+from tests.benchmarks.samples import Samples, sample_task
 from tests.stubs import World
 
-from .lab import PATIENCE_S, Notebook
+from .lab import PATIENCE_S, Lab, Notebook
 
 pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
 
@@ -56,14 +59,30 @@ def bare(context: Any) -> Iterator[Any]:
     made.close()
 
 
+@pytest.fixture
+def elsewhere(lab: Lab, context: Any) -> Iterator[list[str]]:
+    """What the browser asks of any other place than the server, all of it refused, from before a page opens."""
+    asked: list[str] = []
+
+    def refuse(route: Any) -> None:
+        asked.append(route.request.url)
+        route.abort()
+
+    def is_elsewhere(url: str) -> bool:
+        return not url.startswith((lab.url, "data:", "blob:"))
+
+    context.route(is_elsewhere, refuse)
+    yield asked
+    context.unroute(is_elsewhere, refuse)
+
+
 def test_untrusted_in_jupyterlab_charts_are_interactive_and_tables_are_there(
-    notebook: Notebook, report: tuple[Path, dict[str, Any]]
+    notebook: Notebook, report: tuple[Path, dict[str, Any]], elsewhere: list[str]
 ) -> None:
     file, results = report
+    # Nobody has run or trusted it.
     notebook.open(file, "python-7.4")
     page = notebook.page
-    # Nobody has run or trusted it; what is fetched from elsewhere would fail here.
-    page.context.route(lambda url: "127.0.0.1" not in url, lambda route: route.abort())
     notebook.until(lambda: page.locator(".js-plotly-plot").count() == 2, "the charts")
     shown: list[list[float]] = page.locator(".js-plotly-plot").first.evaluate(
         "node => node.data.map(t => Array.from(t.x ?? [], x => Number.isFinite(x) ? x : null))"
@@ -76,6 +95,9 @@ def test_untrusted_in_jupyterlab_charts_are_interactive_and_tables_are_there(
     assert page.locator(".jp-RenderedHTML table").count() >= 2
     trusted = "() => window.jupyterapp.shell.currentWidget.content.widgets.map(w => !!w.model.trusted)"
     assert not any(page.evaluate(trusted)[1:-1])
+    # Nothing was asked of anywhere else, and it would have been refused.
+    page.evaluate("fetch('https://elsewhere.invalid/x').catch(() => null)")
+    assert elsewhere == ["https://elsewhere.invalid/x"]
 
 
 @pytest.mark.parametrize("form", ["page", "nbconvert"])
@@ -102,3 +124,29 @@ def test_without_scripts_and_network_the_page_and_a_viewers_rendering_show_the_f
     best = results["best"]
     assert f"Best is trial {best['number']}" in page.locator("body").inner_text()
     assert json.dumps(results["task"]["name"]).strip('"') in page.locator("body").inner_text()
+
+
+def test_a_wide_table_is_not_cut_on_paper(bare: Any, tmp_path: Path) -> None:
+    samples = Samples(sample_task(12))
+    begun = [samples.begun(number) for number in range(12)]
+    trials = [samples.ended(trial, samples.measurements(dict(trial.params))) for trial in begun]
+    # Nothing in it has a place to break.
+    wide = [
+        t.with_(params={**t.params, **{f"a_parameter_of_a_long_name_{n}": "x" * 40 for n in range(4)}}) for t in trials
+    ]
+    shown = Report(tuple(wide), wide[0], samples.task.goal, None).to_html()
+    output = nbformat.v4.new_output("display_data", {"text/html": shown})
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("report", outputs=[output])])
+    nbformat.write(notebook, tmp_path / "wide.ipynb")
+    page = bare.new_page()
+    # A4 between margins of a centimetre.
+    page.set_viewport_size({"width": 718, "height": 1000})
+    page.goto(to_html(tmp_path / "wide.ipynb").as_uri(), wait_until="domcontentloaded", timeout=PATIENCE_S * 1000)
+    widths = (
+        "() => [...document.querySelectorAll('table, pre')].map(e => [e.scrollWidth, e.clientWidth, e.offsetWidth])"
+    )
+    # On a screen it scrolls.
+    assert any(scroll > client for scroll, client, _ in page.evaluate(widths))
+    page.emulate_media(media="print")
+    assert all(max(scroll, offset) <= 718 for scroll, _, offset in page.evaluate(widths))
+    assert page.evaluate("() => document.documentElement.scrollWidth") <= 718

@@ -9,14 +9,15 @@ import os
 import random
 import uuid
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any
 from urllib.parse import urlencode
 
 import aiohttp
-from kubernetes.aio.client import ApiClient
+from kubernetes.aio.client import ApiClient, Configuration
 
 from autotune_nb.cluster._credentials import credentials, has_kubeconfig, told
+from autotune_nb.cluster._renewal import Renewal
 from autotune_nb.cluster.kinds import ACCESS_REVIEW, Kind, Object, name_of
 from autotune_nb.cluster.names import REQUEST_ANNOTATION
 from autotune_nb.errors import ClusterError
@@ -32,6 +33,8 @@ class Cluster:
     #: How long a request is repeated for, and how long one answer may take, in seconds.
     patience_s = 30.0
     timeout_s = 20.0
+    #: How long credentials that ran out are waited for.
+    renewal_s = 60.0
 
     def __init__(
         self, api: ApiClient, *, namespace: str, inside: bool, kubeconfig: str | None, context: str | None
@@ -42,9 +45,13 @@ class Cluster:
         #: How often each verb was asked of each kind.
         self.requests: Counter[tuple[str, str]] = Counter()
         self._api = api
-        self._kubeconfig = kubeconfig
-        self._context = context
-        self._renewing = asyncio.Lock()
+
+        async def fresh() -> Configuration:
+            return (await credentials(kubeconfig, context, inside=inside))[0]
+
+        #: Told what a person should know of the connection.
+        self.say: Callable[[str], None] = lambda _text: None
+        self._renewal = Renewal(api, fresh, patience_s=self.renewal_s, say=lambda text: self.say(text))
 
     @classmethod
     async def connect(
@@ -69,6 +76,10 @@ class Cluster:
     @property
     def server(self) -> str:
         return str(self._api.configuration.host)
+
+    def hurry(self) -> None:
+        """Wait for no credentials any more."""
+        self._renewal.patience_s = 0.0
 
     async def close(self) -> None:
         await self._api.close()
@@ -229,10 +240,11 @@ class Cluster:
                     f"{url}?{urlencode(query)}", headers=headers, protocols=protocols, heartbeat=20.0
                 )
             except aiohttp.WSServerHandshakeError as error:
+                refused = ClusterError(f"{path}: {error.status} {error.message}", status=error.status)
                 if error.status == 401 and not last:
-                    await self._renew(headers.get("authorization"))
+                    await self._renewal.after(headers.get("authorization"), refused, first=True, wait=False)
                     continue
-                raise ClusterError(f"{path}: {error.status} {error.message}", status=error.status) from None
+                raise refused from None
             except (aiohttp.ClientError, OSError) as error:
                 raise ClusterError(f"{self.server} did not answer: {told(error)}") from None
             async with socket:
@@ -299,7 +311,8 @@ class Cluster:
     ) -> aiohttp.ClientResponse:
         """One request, with new credentials where the old ones ran out. Raises ClusterError for anything but a 2xx."""
         limit = aiohttp.ClientTimeout(total=self.timeout_s if timeout_s == -1 else timeout_s, sock_connect=10)
-        for last in (False, True):
+        first = True
+        while True:
             self.requests[verb or method, resource] += 1
             _, url, sent, data, _ = await self._api.param_serialize(
                 method,
@@ -312,6 +325,8 @@ class Cluster:
             try:
                 answer = await self._api.call_api(method, url, sent, data, _request_timeout=limit)
                 reply: aiohttp.ClientResponse = answer.response
+                if reply.status != 401:
+                    self._renewal.accepted()
                 if reply.status < 300:
                     return reply
                 text = await reply.text(errors="replace")
@@ -319,20 +334,11 @@ class Cluster:
                 raise ClusterError(f"{method} {path}: no answer from {self.server} within {limit.total} s") from None
             except (aiohttp.ClientError, OSError) as error:
                 raise ClusterError(f"{method} {path}: {self.server} did not answer: {told(error)}") from None
-            if reply.status != 401 or last:
-                raise _refused(method, path, reply, text)
-            await self._renew(sent.get("authorization"))
-        raise AssertionError
-
-    async def _renew(self, used: str | None) -> None:
-        """Read the credentials anew, unless another request has done so since ``used`` was sent."""
-        async with self._renewing:
-            _, _, now, _, _ = await self._api.param_serialize("GET", "/", auth_settings=["BearerToken"])
-            if now.get("authorization") != used:
-                return
-            fresh, _ = await credentials(self._kubeconfig, self._context, inside=self.inside)
-            kept = self._api.configuration
-            kept.api_key, kept.refresh_api_key_hook = fresh.api_key, fresh.refresh_api_key_hook
+            refused = _refused(method, path, reply, text)
+            if reply.status != 401:
+                raise refused
+            await self._renewal.after(sent.get("authorization"), refused, first=first)
+            first = False
 
     def _session(self) -> aiohttp.ClientSession:
         rest = self._api.rest_client

@@ -64,8 +64,14 @@ class ClusterSession:
             self.cluster = await Cluster.connect(
                 kubeconfig=deploy.kubeconfig, context=deploy.context, namespace=deploy.namespace
             )
-            self.watches = Watches(self.cluster)
+            self.cluster.say = lambda text: self.notify(text)
+            self.watches = Watches(self.cluster, lambda text: self.notify(text))
             self._opened = True
+
+    def hurry(self) -> None:
+        """Wait for no credentials any more. Callable from any thread."""
+        if self._opened:
+            self.cluster.hurry()
 
     async def follow(self) -> None:
         """Follow everything a study makes, one watch a kind. Raises ClusterError."""
@@ -195,6 +201,7 @@ class ClusterSession:
             await asyncio.sleep(2.0)
 
     async def _renew(self) -> None:
+        told = False
         while True:
             await asyncio.sleep(RENEW_S)
             try:
@@ -208,8 +215,11 @@ class ClusterSession:
                     self._taken = True
                     return
                 await self.cluster.replace(LEASE, {**found, "spec": self._spec(found["spec"])})
+                told = False
             except ClusterError as error:
-                self.notify(f"lease {self.name} could not be renewed: {error}")
+                if not told:
+                    self.notify(f"lease {self.name} could not be renewed, and is tried again: {error}")
+                told = True
 
     def _spec(self, before: Object) -> dict[str, Any]:
         now = datetime.now(UTC).strftime(_TIME)

@@ -25,6 +25,8 @@ _LONGEST_PAUSE_S = 5.0
 #: Conditions on the clock are looked at so often where nothing changes.
 _TICK_S = 0.5
 _EVENTS_KEPT = 20
+#: Answers that mean: not with these rights, or not here.
+_REFUSALS = frozenset({401, 403, 404})
 
 
 @dataclass
@@ -36,13 +38,21 @@ class _Kept:
     objects: dict[str, Object] = field(default_factory=dict)
     listed: asyncio.Event = field(default_factory=asyncio.Event)
     refused: ClusterError | None = None
+    refused_at: float = float("-inf")
 
 
 class Watches:
-    """Follows kinds of objects and wakes whoever waits for a change."""
+    """Follows kinds of objects and wakes whoever waits for a change.
 
-    def __init__(self, cluster: Cluster) -> None:
+    A watch that is refused in mid-run is asked for again until it is allowed; ``say`` is told once. Whoever waits
+    meanwhile fails after ``patience_s``: an API server that starts up refuses for a moment what it allows.
+    """
+
+    patience_s = 10.0
+
+    def __init__(self, cluster: Cluster, say: Callable[[str], None] = lambda _text: None) -> None:
         self._cluster = cluster
+        self._say = say
         self._kept: dict[Kind, _Kept] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._by_trial: defaultdict[tuple[Kind, str], dict[str, Object]] = defaultdict(dict)
@@ -78,8 +88,7 @@ class Watches:
         """Wait until ``check`` gives something, and give that. It is called after each change of the trial's objects
         (of any object, where no trial is named), of an event, and from time to time.
 
-        Raises TimeoutError after ``within_s``, ClusterError where a watch is refused for good, and what ``check``
-        raises.
+        Raises TimeoutError after ``within_s``, ClusterError where a watch stays refused, and what ``check`` raises.
         """
         loop = asyncio.get_running_loop()
         deadline = None if within_s is None else loop.time() + within_s
@@ -93,7 +102,7 @@ class Watches:
                 if value is not None:
                     return value
                 for kept in self._kept.values():
-                    if kept.refused is not None:
+                    if kept.refused is not None and loop.time() - kept.refused_at >= self.patience_s:
                         raise kept.refused
                 left = _TICK_S if deadline is None else min(_TICK_S, deadline - loop.time())
                 if left <= 0:
@@ -129,12 +138,13 @@ class Watches:
                 version = "" if error.status == 410 else version
             except ClusterError as error:
                 version = "" if error.status == 410 else version
-                if error.status in (401, 403, 404):
-                    kept.refused = error
-                    kept.listed.set()
-                    self._wake(None)
-                    return
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError, KeyError):
+                if error.status in _REFUSALS:
+                    self._refused(kind, kept, error)
+                    if not kept.listed.is_set():
+                        kept.listed.set()
+                        self._wake(None)
+                        return
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError):
                 # Cut off, or a line cut short: what was taken so far stands.
                 pass
             await asyncio.sleep(pause)
@@ -142,13 +152,41 @@ class Watches:
 
     async def _changes(self, watch: Watch, kind: Kind, kept: _Kept, version: str) -> AsyncIterator[dict[str, Any]]:
         async def opened(**_: Any) -> aiohttp.ClientResponse:
-            return await self._cluster.stream(
+            reply = await self._cluster.stream(
                 kind, version, selector=kept.selector, fields=kept.fields, timeout_s=_WATCH_S
             )
+            self._allowed(kept)
+            return reply
 
         # With a time of its own the library ends where the server does, and leaves the resuming to us.
-        async for change in watch.stream(opened, timeout_seconds=_WATCH_S):
+        stream = watch.stream(opened, timeout_seconds=_WATCH_S)
+        while True:
+            try:
+                change = await anext(stream)
+            except StopAsyncIteration:
+                return
+            except (ApiException, ClusterError, aiohttp.ClientError, OSError, ValueError, LookupError):
+                raise
+            except Exception as error:  # noqa: BLE001 - what the library raises of a line that is no event
+                raise ValueError(str(error)) from None
             yield change
+
+    def _refused(self, kind: Kind, kept: _Kept, error: ClusterError) -> None:
+        if kept.refused is None and kept.listed.is_set():
+            kept.refused_at = asyncio.get_running_loop().time()
+            # Of credentials that ran out the client has told; and one line does for all kinds.
+            if error.status != 401 and not any(one.refused for one in self._kept.values()):
+                self._say(
+                    f"{kind.resource} may not be watched any more ({error}): trials fail until they may; "
+                    "autotune-nb check tells which permission is missing"
+                )
+        kept.refused = error
+
+    def _allowed(self, kept: _Kept) -> None:
+        if kept.refused is not None:
+            was, kept.refused, kept.refused_at = kept.refused, None, float("-inf")
+            if was.status != 401 and not any(one.refused for one in self._kept.values()):
+                self._say("everything may be watched again")
 
     def _replace(self, kind: Kind, kept: _Kept, found: Iterable[Object]) -> None:
         fresh = {name_of(obj): obj for obj in found}

@@ -16,7 +16,7 @@ from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import ACCESS_REVIEW, CONFIG_MAP, INFERENCE_SERVICE, POD, name_of, uid_of
 from autotune_nb.errors import ClusterError
 from tests.kubernetes.proxy import FaultProxy
-from tests.stubs import in_loop
+from tests.stubs import in_loop, until_async
 
 
 @contextlib.asynccontextmanager
@@ -77,7 +77,13 @@ def test_a_question_is_answered(kubeconfig: Path, namespace: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "lost", [{"lose_answer": True}, {"take_effect": True, "status": 500}, {"take_effect": True, "status": 504}]
+    "lost",
+    [
+        {"lose_answer": True},
+        {"take_effect": True, "status": 500},
+        {"take_effect": True, "status": 504},
+        {"late_s": 3},
+    ],
 )
 def test_a_create_whose_answer_got_lost_is_looked_up_and_not_repeated(
     proxy: FaultProxy, kubeconfig: Path, lost: dict[str, Any]
@@ -86,6 +92,7 @@ def test_a_create_whose_answer_got_lost_is_looked_up_and_not_repeated(
 
     async def scenario() -> None:
         async with connected(kubeconfig) as cluster:
+            cluster.timeout_s = 1.0 if "late_s" in lost else cluster.timeout_s
             made = await cluster.create(CONFIG_MAP, config_map("once", a="1"))
             assert fault.hits == 1
             assert made["data"] == {"a": "1"}
@@ -190,6 +197,39 @@ def test_credentials_that_ran_out_are_read_anew(
             await client.create(CONFIG_MAP, config_map("renewed"))
 
     in_loop(scenario())
+
+
+def test_credentials_that_worked_are_waited_for_and_that_is_told_once(
+    proxy: FaultProxy, cluster: Any, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.cluster._renewal._PAUSE_S", 0.2)
+    file = proxy.kubeconfig(tmp_path / "kubeconfig", token="first", namespace=namespace)
+    proxy.token = ("first", cluster.token)
+    said: list[str] = []
+
+    async def scenario() -> None:
+        async with connected(file) as client:
+            client.say = said.append
+            await client.list(CONFIG_MAP)
+            proxy.token = ("second", cluster.token)
+            asking = [asyncio.ensure_future(client.list(CONFIG_MAP)) for _ in range(5)]
+            await until_async(lambda: said)
+            # It is just being written.
+            file.write_text("")
+            await asyncio.sleep(0.5)
+            assert not any(one.done() for one in asking)
+            proxy.kubeconfig(file, token="second", namespace=namespace)
+            await asyncio.gather(*asking)
+            assert len(said) == 2
+            proxy.token = ("third", cluster.token)
+            client.hurry()
+            with pytest.raises(ClusterError) as caught:
+                await client.list(CONFIG_MAP)
+            assert caught.value.status == 401
+
+    in_loop(scenario())
+    assert "log in again" in said[0]
+    assert said[1] == "the cluster accepts the credentials again"
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from autotune_nb.cluster.names import study_selector, trial_labels
 from autotune_nb.cluster.watch import Watches
 from autotune_nb.errors import ClusterError
 from tests.kubernetes.proxy import FaultProxy
-from tests.stubs import in_loop
+from tests.stubs import in_loop, until_async
 
 STUDY = "s1"
 
@@ -101,18 +101,48 @@ def test_a_line_cut_in_the_middle_loses_nothing(proxy: FaultProxy, kubeconfig: P
     in_loop(scenario())
 
 
-def test_after_410_it_lists_again_and_sees_what_went_meanwhile(proxy: FaultProxy, kubeconfig: Path) -> None:
+_TOO_OLD = {"reason": "Expired", "message": "too old resource version"}
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"status": 410, **_TOO_OLD},
+        # As the API server says it of a watch that it has let in.
+        {"status": 200, "body": {"type": "ERROR", "object": {"kind": "Status", "code": 410, **_TOO_OLD}}},
+    ],
+)
+def test_after_410_it_lists_again_and_sees_what_went_meanwhile(
+    proxy: FaultProxy, kubeconfig: Path, fault: dict[str, Any]
+) -> None:
     async def scenario() -> None:
         async with watching(kubeconfig) as (cluster, watches):
             await cluster.create(CONFIG_MAP, of_trial("goes", 1))
             await watches.follow(CONFIG_MAP, selector=study_selector(STUDY))
             with proxy.down():
                 pass
-            proxy.add("WATCH", "/configmaps", status=410, reason="Expired", message="too old resource version")
+            proxy.add("WATCH", "/configmaps", **fault)
             await cluster.delete(CONFIG_MAP, "goes")
             await cluster.create(CONFIG_MAP, of_trial("comes", 2))
             await watches.until(lambda: set(watches.objects(CONFIG_MAP)) == {"comes"} or None, within_s=10)
             assert not watches.of_trial(CONFIG_MAP, 1)
+            assert cluster.requests["GET", "configmaps"] == 2
+
+    in_loop(scenario())
+
+
+@pytest.mark.parametrize(
+    "line", ['{"type": "ADDED", "object": {"meta', '{"no": "event"}', '{"type": "BOOKMARK"}', "[]"]
+)
+def test_a_line_that_is_no_event_ends_no_watch(proxy: FaultProxy, kubeconfig: Path, line: str) -> None:
+    fault = proxy.add("WATCH", "/configmaps", status=200, text=line)
+
+    async def scenario() -> None:
+        async with watching(kubeconfig) as (cluster, watches):
+            await watches.follow(CONFIG_MAP, selector=study_selector(STUDY))
+            await cluster.create(CONFIG_MAP, of_trial("whole", 1))
+            await watches.until(lambda: watches.of_trial(CONFIG_MAP, 1) or None, trial=1, within_s=10)
+            assert fault.hits == 1
 
     in_loop(scenario())
 
@@ -128,6 +158,37 @@ def test_a_watch_that_is_not_allowed_is_an_error_for_whoever_waits(proxy: FaultP
                 await watches.until(lambda: None, within_s=5)
 
     in_loop(scenario())
+
+
+def test_a_watch_that_is_refused_in_mid_run_comes_back_and_is_told_once(proxy: FaultProxy, kubeconfig: Path) -> None:
+    said: list[str] = []
+
+    async def scenario() -> None:
+        async with watching(kubeconfig) as (cluster, watches):
+            watches._say = said.append
+            watches.patience_s = 1.5
+            await watches.follow(CONFIG_MAP, selector=study_selector(STUDY))
+            await watches.follow(POD)
+            refused = proxy.add("WATCH", ".*", status=403, reason="Forbidden", message="no watching", times=10**9)
+            await asyncio.to_thread(proxy.cut)
+            await until_async(lambda: watches._kept[CONFIG_MAP].refused and watches._kept[POD].refused)
+            # An API server that starts up refuses for a moment.
+            with pytest.raises(TimeoutError):
+                await watches.until(lambda: None, within_s=0.1)
+            with pytest.raises(ClusterError, match="no watching"):
+                await watches.until(lambda: None, within_s=5)
+            await cluster.create(CONFIG_MAP, of_trial("unseen", 1))
+            proxy.faults.remove(refused)
+            await until_async(lambda: "unseen" in watches.objects(CONFIG_MAP))
+            await until_async(lambda: len(said) == 2)
+            with pytest.raises(TimeoutError):
+                await watches.until(lambda: None, within_s=0.1)
+
+    in_loop(scenario())
+    assert "may not be watched any more" in said[0]
+    assert "no watching" in said[0]
+    assert "autotune-nb check" in said[0]
+    assert said[1] == "everything may be watched again"
 
 
 def test_waiting_ends_in_time_and_passes_on_what_the_check_raises(kubeconfig: Path) -> None:

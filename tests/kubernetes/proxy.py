@@ -34,17 +34,23 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     #: What to answer instead of a Status.
     body: dict[str, Any] | None = None
+    text: str | None = None
     #: Pass it on, then close the connection without an answer: it took effect and nobody knows.
     lose_answer: bool = False
     #: Pass it on, then answer with ``status`` all the same.
     take_effect: bool = False
     #: Close the connection once so many bytes of the answer have gone through.
     cut_after: int | None = None
+    #: Pass it on only after so long, whether or not its client still waits.
     delay_s: float = 0.0
+    #: Pass it on at once, and its answer back only after so long.
+    late_s: float = 0.0
     after: int = 0
     times: int = 1
     #: How often it happened.
     hits: int = 0
+    #: What the server answered to those that were passed on.
+    answers: list[int] = field(default_factory=list)
 
     def takes(self, method: str, path: str) -> bool:
         if method != self.method or not re.search(self.path, path) or self.hits >= self.times:
@@ -63,6 +69,8 @@ class FaultProxy:
         self.faults: list[Fault] = []
         self.requests: Counter[tuple[str, str]] = Counter()
         self.url = ""
+        #: Where set, the one token that is accepted here, and the one that the server is shown for it.
+        self.token: tuple[str, str] | None = None
         self._upstream = url.rstrip("/")
         self._tls = ssl.create_default_context(cafile=str(ca))
         self._loop = asyncio.new_event_loop()
@@ -162,6 +170,8 @@ class FaultProxy:
         watch = request.query.get("watch") in ("1", "true", "True")
         self.requests["WATCH" if watch else request.method, _resource(request.path)] += 1
         fault = self._fault("WATCH" if watch else request.method, request.path_qs)
+        # It is here in whole, like in any network: that its client leaves takes nothing back.
+        body = await request.read()
         if fault is not None:
             if fault.method == "*":
                 return _dropped(request)
@@ -170,15 +180,24 @@ class FaultProxy:
             if fault.status and not fault.take_effect:
                 return _status(fault)
         headers = {k: v for k, v in request.headers.items() if k.lower() not in _HOP}
+        if self.token is not None:
+            accepted, shown = self.token
+            if headers.get("Authorization") != f"Bearer {accepted}":
+                return _status(Fault("", "", status=401, reason="Unauthorized", message="Unauthorized"))
+            headers["Authorization"] = f"Bearer {shown}"
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._socket(request, session, headers)
         async with session.request(
             request.method,
             self._upstream + request.raw_path,
             headers=headers,
-            data=await request.read(),
+            data=body,
             timeout=aiohttp.ClientTimeout(total=None),
         ) as answer:
+            if fault is not None:
+                fault.answers.append(answer.status)
+            if fault is not None and fault.late_s:
+                await asyncio.sleep(fault.late_s)
             if fault is not None and fault.lose_answer:
                 await answer.read()
                 return _dropped(request)
@@ -270,9 +289,8 @@ def _status(fault: Fault) -> web.Response:
         "code": fault.status,
     }
     body = body if fault.body is None else fault.body
-    return web.Response(
-        status=fault.status, text=json.dumps(body), content_type="application/json", headers=fault.headers
-    )
+    text = json.dumps(body) if fault.text is None else fault.text
+    return web.Response(status=fault.status, text=text, content_type="application/json", headers=fault.headers)
 
 
 def _resource(path: str) -> str:

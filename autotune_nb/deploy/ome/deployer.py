@@ -92,6 +92,7 @@ class OmeDeployer:
 
     def hurry(self) -> None:
         self._hurry = True
+        self._session.hurry()
 
     def command(self, params: Mapping[str, Value]) -> list[str]:
         path, name = str(storage_of(self._model).get("path") or ""), self._task.model.served_name

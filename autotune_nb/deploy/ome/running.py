@@ -40,5 +40,8 @@ class Running:
 
 
 def blind(error: ClusterError, phase: str) -> Failure:
-    """The watches are refused for good: nothing can be said of any trial."""
-    return Failure(FailureKind.INFRASTRUCTURE, phase, f"the cluster tells nothing any more: {plain(error)}")
+    """The watches stay refused: nothing can be said of any trial."""
+    hint = "the credentials have run out; log in again" if error.status == 401 else ""
+    hint = hint or "a permission is missing; autotune-nb check tells which"
+    message = f"the cluster tells nothing any more: {plain(error)}"
+    return Failure(FailureKind.INFRASTRUCTURE, phase, message, hint=hint)

@@ -34,6 +34,8 @@ _REFUSED_S = 0.5
 _SEEN_S = 2.0
 #: Deleting what could not be deleted is tried again so often.
 _AGAIN_S = 20.0
+#: Where nothing can be watched, it is asked for so often.
+_ASK_S = 1.0
 _POD_LABEL = "ome.io/inferenceservice"
 
 
@@ -82,7 +84,10 @@ class Teardown:
         except TimeoutError:
             return
         except ClusterError as error:
-            self._refusal = plain(error)
+            self._refusal = self._refusal or plain(error)
+            # What may not be watched may still be asked for.
+            with contextlib.suppress(ClusterError):
+                await self._ask_until_gone(deadline)
         finally:
             for task in self._forcing:
                 task.cancel()
@@ -90,10 +95,14 @@ class Teardown:
     async def until_gone(self) -> None:
         """Go on, for as long as it takes."""
         while not self.gone:
-            with contextlib.suppress(TimeoutError, ClusterError):
+            try:
                 await self._session.watches.until(
                     lambda: self._looks_gone() or None, trial=self._ours.trial, within_s=_AGAIN_S
                 )
+            except TimeoutError:
+                pass
+            except ClusterError:
+                await asyncio.sleep(_AGAIN_S)
             await self.run()
 
     @property
@@ -120,6 +129,21 @@ class Teardown:
         except ClusterError as error:
             return plain(error)
         return ""
+
+    async def _ask_until_gone(self, deadline: float) -> None:
+        """Ask again and again whether it and its pods are there, where nothing can be watched."""
+        cluster, ours = self._session.cluster, self._ours
+        selector = f"{STUDY_LABEL}={self._session.study_label},{TRIAL_LABEL}={ours.trial}"
+        while True:
+            found = await cluster.get(INFERENCE_SERVICE, ours.name)
+            pods, _ = await cluster.list(POD, selector=selector)
+            held = [pod for pod in pods if self._holds(pod)]
+            if not held and (found is None or uid_of(found) != ours.uid):
+                self._is_gone()
+                return
+            if asyncio.get_running_loop().time() >= deadline:
+                return
+            await asyncio.sleep(_ASK_S)
 
     async def _look_for_it(self) -> None:
         """Find what a request may have made whose answer never came; it may still be under way."""
@@ -193,7 +217,10 @@ class Teardown:
 
     def _pods(self) -> list[Object]:
         """The engine's pods that hold GPUs; the benchmark's pods have the same trial and none of them."""
-        return [pod for pod in self._made(POD) if not ended(pod) and (_replicated(pod) or self._labelled(pod))]
+        return [pod for pod in self._made(POD) if self._holds(pod)]
+
+    def _holds(self, pod: Object) -> bool:
+        return not ended(pod) and (_replicated(pod) or self._labelled(pod))
 
     def _labelled(self, pod: Object) -> bool:
         return labels_of(pod).get(_POD_LABEL) == self._ours.name

@@ -20,7 +20,6 @@ from autotune_nb.bench.benchmark_job import OmeBenchmark
 from autotune_nb.bench.executor import cluster_benchmark, pick
 from autotune_nb.bench.job import JobBenchmark
 from autotune_nb.cluster.choice import OME_MODEL_NAME, benchmark_job_problem, by_benchmark_job, served_name
-from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy import DeployRequest
@@ -401,20 +400,6 @@ def test_results_that_are_missing_empty_or_cut_short_though_it_completed(
         raise AssertionError("nothing was missing")
 
     assert len(in_loop(scenario(), within_s=60)) == whole
-
-
-def test_each_kind_is_watched_once_however_many_trials(trial: Callable[..., Trial]) -> None:
-    one = trial(executor="job")
-
-    async def scenario() -> None:
-        await one.deployer.prepare()
-        try:
-            watched = {kind for kind in (POD, JOB, BENCHMARK_JOB) if one.session.watches.objects(kind) is not None}
-            assert watched == {POD, JOB, BENCHMARK_JOB}
-        finally:
-            await one.deployer.close()
-
-    in_loop(scenario())
 
 
 def test_files_come_out_of_a_bucket(tmp_path: Path) -> None:

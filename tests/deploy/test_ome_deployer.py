@@ -19,6 +19,7 @@ import psutil
 import pytest
 import yaml
 
+from autotune_nb.cluster.kinds import POD
 from autotune_nb.cluster.names import trial_labels, trial_name
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy import Deployment, DeployRequest
@@ -56,14 +57,14 @@ class Place:
         self.study = uuid.uuid4().hex[:12]
         self.notices: list[str] = []
         self.phases: list[str] = []
-        self._kubeconfig = kubeconfig
+        self.kubeconfig = kubeconfig
         self._data = data
 
     def task(self, *words: str, **changes: Any) -> Task:
         deploy = {
             "kind": "ome",
             "runtime": "stub",
-            "kubeconfig": str(self._kubeconfig),
+            "kubeconfig": str(self.kubeconfig),
             "namespace": self.namespace,
             "gpus_per_trial": 0,
             **changes.pop("deploy", {}),
@@ -421,6 +422,26 @@ def test_a_status_that_never_comes_does_not_hold_a_ready_pod(place: Place) -> No
 # While it is measured
 
 
+def test_deleting_the_studys_anchor_takes_everything_of_it(place: Place) -> None:
+    def there() -> list[str]:
+        kinds = ("apis/coordination.k8s.io/v1/leases", "services")
+        made = [one["metadata"]["name"] for kind in kinds for one in place.cluster.list(kind, place.namespace)]
+        anchors = place.cluster.list("configmaps", place.namespace, selector=f"autotune-nb/study={place.study}")
+        return [*place.left(), *made, *(one["metadata"]["name"] for one in anchors)]
+
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            anchor = f"/api/v1/namespaces/{place.namespace}/configmaps/{deployer._session.name}"
+            with pytest.raises(DeployError, match="deleted by somebody"):
+                async with deployer.deploy(place.request()) as deployment:
+                    assert len(there()) == 8
+                    place.cluster.delete(anchor, propagationPolicy="Background")
+                    await asyncio.to_thread(until, lambda: not there())
+                    await asyncio.wait_for(deployment.died(), 10)
+
+    run(scenario)
+
+
 def test_a_service_deleted_by_somebody_is_noticed(place: Place) -> None:
     async def scenario() -> None:
         async with prepared(place.deployer()) as deployer:
@@ -468,11 +489,15 @@ def test_a_kill_for_memory_in_mid_benchmark_is_told_with_the_log_of_the_one_that
         {"status": 429, "headers": {"Retry-After": "1"}},
         {"status": 500},
         {"status": 504, "take_effect": True},
+        {"late_s": 3},
     ],
 )
 def test_a_trial_is_made_once_whatever_becomes_of_the_answer(
-    place: Place, proxy: FaultProxy, fault: dict[str, Any]
+    place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, fault: dict[str, Any]
 ) -> None:
+    if "late_s" in fault:
+        # It took effect, and its answer comes when nobody waits for it any more.
+        monkeypatch.setattr("autotune_nb.cluster.client.Cluster.timeout_s", 1.5)
     injected = proxy.add("POST", _SERVICES, **fault)
 
     async def scenario() -> None:
@@ -503,6 +528,90 @@ def test_watches_that_are_cut_off_lose_nothing(place: Place, proxy: FaultProxy) 
                 await asyncio.to_thread(proxy.cut)
                 await asyncio.sleep(0.15)
             assert (await deploying).phase == "benchmark"
+            assert not place.left()
+
+    run(scenario)
+
+
+def test_credentials_that_are_renewed_while_trials_run_cost_none_of_them(
+    place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.cluster._renewal._PAUSE_S", 0.2)
+    proxy.token = ("first", place.cluster.token)
+    proxy.kubeconfig(place.kubeconfig, token="first", namespace=place.namespace)
+
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            deployer._session.notify = place.notices.append
+            async with deployer.deploy(place.request()) as deployment:
+                died = asyncio.ensure_future(deployment.died())
+                proxy.token = ("second", place.cluster.token)
+                await asyncio.to_thread(proxy.cut)
+                waiting = asyncio.ensure_future(_in_and_out(deployer, place.request(trial=1)))
+                await until_async(lambda: place.told("refuses the credentials", "log in again"))
+                proxy.kubeconfig(place.kubeconfig, token="second", namespace=place.namespace)
+                await waiting
+                assert not died.done()
+                place.kill(deployment)
+                with pytest.raises(DeployError, match="exit code"):
+                    await died
+        assert [bool(place.told(*words)) for words in (("refuses the",), ("accepts the",))] == [True, True]
+        assert len(place.notices) == 2
+        assert not place.left()
+
+    run(scenario)
+
+
+def test_watches_that_stay_refused_fail_the_trial_that_waits_and_leave_nothing(
+    place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.cluster.watch.Watches.patience_s", 1.0)
+
+    async def scenario() -> None:
+        async with prepared(place.deployer("--hang")) as deployer:
+            deployer._session.notify = place.notices.append
+            waiting = asyncio.ensure_future(failure_of(deployer, place.request()))
+            await until_async(lambda: deployer._session.watches.of_trial(POD, 0))
+            refused = proxy.add("WATCH", ".*", status=403, message="no watching", times=10**9)
+            await asyncio.to_thread(proxy.cut)
+            failure = await waiting
+            assert (failure.kind, failure.phase) == (FailureKind.INFRASTRUCTURE, "deploy")
+            assert "no watching" in failure.message
+            assert "autotune-nb check" in failure.hint
+            assert not place.left()
+            assert sum("may not be watched" in notice for notice in place.notices) == 1
+            proxy.faults.remove(refused)
+            # The ones that come later are not lost with it.
+            await until_async(lambda: place.told("may be watched again"))
+            gone = await failure_of(deployer, place.request(trial=1, exit_code=4))
+            assert "exit code 4" in gone.message
+
+    run(scenario)
+
+
+def test_credentials_that_come_too_late_cost_the_trial_that_waits_and_what_it_left_goes_then(
+    place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.cluster._renewal._PAUSE_S", 0.2)
+    monkeypatch.setattr("autotune_nb.cluster.client.Cluster.renewal_s", 0.5)
+    monkeypatch.setattr("autotune_nb.cluster.watch.Watches.patience_s", 0.5)
+    monkeypatch.setattr(teardown, "_AGAIN_S", 0.2)
+    proxy.token = ("first", place.cluster.token)
+    proxy.kubeconfig(place.kubeconfig, token="first", namespace=place.namespace)
+
+    async def scenario() -> None:
+        async with prepared(place.deployer("--hang")) as deployer:
+            waiting = asyncio.ensure_future(failure_of(deployer, place.request()))
+            await until_async(lambda: deployer._session.watches.of_trial(POD, 0))
+            proxy.token = ("second", place.cluster.token)
+            await asyncio.to_thread(proxy.cut)
+            failure = await waiting
+            assert (failure.kind, failure.phase) == (FailureKind.INFRASTRUCTURE, "deploy")
+            assert "Unauthorized" in failure.message
+            assert "log in again" in failure.hint
+            assert place.told("could not be taken down", place.name(), "Unauthorized")
+            proxy.kubeconfig(place.kubeconfig, token="second", namespace=place.namespace)
+            await until_async(lambda: place.told("is gone now", place.name()))
             assert not place.left()
 
     run(scenario)
@@ -540,7 +649,7 @@ def test_a_webhook_that_does_not_answer_is_told_as_omes_controller(
 
 def test_two_interrupts_while_it_is_created_leave_nothing(place: Place, proxy: FaultProxy) -> None:
     """The request is under way, and takes effect after everybody has left."""
-    proxy.add("POST", _SERVICES, delay_s=6)
+    late = proxy.add("POST", _SERVICES, delay_s=6)
 
     async def scenario() -> None:
         async with prepared(place.deployer()) as deployer:
@@ -553,7 +662,8 @@ def test_two_interrupts_while_it_is_created_leave_nothing(place: Place, proxy: F
                 await creating
 
     run(scenario)
-    until(lambda: proxy.requests["POST", "inferenceservices"] == 1)
+    until(lambda: late.answers)
+    assert late.answers == [201]
     # It belongs to the study's anchor, which is gone.
     place.cluster.until(lambda: not place.left(), within_s=30)
 
@@ -679,6 +789,18 @@ async def failure_after(deployer: OmeDeployer, request: DeployRequest) -> Failur
 
 
 # Several at a time
+
+
+def test_each_kind_is_watched_once_however_many_trials(place: Place, proxy: FaultProxy) -> None:
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            for trials in (range(2), range(2, 4)):
+                await asyncio.gather(*(_in_and_out(deployer, place.request(trial)) for trial in trials))
+
+    run(scenario)
+    kinds = ("inferenceservices", "deployments", "replicasets", "pods", "services", "events", "jobs", "benchmarkjobs")
+    for verb in ("WATCH", "GET"):
+        assert {kind: proxy.requests[verb, kind] for kind in kinds} == dict.fromkeys(kinds, 1)
 
 
 def test_no_more_gpus_are_held_than_the_ceiling(place: Place) -> None:

@@ -19,6 +19,10 @@ _PIECE = 65536
 _OPEN_S, _PAUSE_S = 5.0, 0.2
 
 
+class _PodError(ClusterError):
+    """What the pod's end says of a connection, such as that nobody listens on that port: the forward itself holds."""
+
+
 class PortForward:
     """Listens on a free port of 127.0.0.1; each connection there gets a web socket of its own.
 
@@ -36,13 +40,21 @@ class PortForward:
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
         self.local_port = 0
-        #: Connections that were cut while in use, and what was wrong with the latest one.
+        #: Connections that were cut, or could not be had, while a client waited; and the latest trouble of any kind.
         self.drops = 0
         self.last_error: str | None = None
+        self._drop = asyncio.Event()
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.local_port}"
+
+    async def dropped(self, before: int) -> str:
+        """Wait until there are more drops than ``before``; what was wrong with the latest."""
+        while self.drops <= before:
+            self._drop.clear()
+            await self._drop.wait()
+        return self.last_error or "no reason is known"
 
     async def __aenter__(self) -> PortForward:
         # A burst of a hundred connections at once is what load generators do.
@@ -65,7 +77,11 @@ class PortForward:
         try:
             await self._carry(reader, writer)
         except (ClusterError, aiohttp.ClientError, OSError) as error:
-            self._dropped(str(error) or type(error).__name__)
+            self.last_error = str(error) or type(error).__name__
+            waited_for = not (reader.at_eof() or writer.transport.is_closing())
+            if waited_for and not isinstance(error, _PodError):
+                self.drops += 1
+                self._drop.set()
         except asyncio.CancelledError:
             # Closing: nobody waits for this task's end but __aexit__.
             pass
@@ -136,13 +152,9 @@ class PortForward:
                 if not data:
                     continue
             if channel == _ERROR:
-                raise ClusterError(data.decode(errors="replace"))
+                raise _PodError(data.decode(errors="replace"))
             if channel == _DATA:
                 writer.write(data)
                 await writer.drain()
         if socket.close_code not in (None, 1000, 1005) or socket.exception() is not None:
             raise ClusterError(f"the port-forward was cut off (code {socket.close_code})")
-
-    def _dropped(self, why: str) -> None:
-        self.drops += 1
-        self.last_error = why

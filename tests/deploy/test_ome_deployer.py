@@ -3,162 +3,30 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
-import os
-import signal
 import time
-import uuid
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import psutil
 import pytest
 import yaml
 
 from autotune_nb.cluster.kinds import POD
-from autotune_nb.cluster.names import trial_labels, trial_name
-from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy import Deployment, DeployRequest
 from autotune_nb.deploy.ome import teardown
 from autotune_nb.deploy.ome.deployer import OmeDeployer
 from autotune_nb.deploy.ome.preflight import Answer
-from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
 from autotune_nb.resources import shared_folder
-from autotune_nb.task import Task
 from tests.contracts.deployer import DeployerContract
+from tests.deploy.ome_place import Place, failure_of, gone_wrong, in_and_out, prepared, run
 from tests.kubernetes.fixtures import needs_standin
-from tests.kubernetes.handle import TestCluster
 from tests.kubernetes.proxy import FaultProxy
-from tests.stubs import deploy_request, in_loop, until, until_async
+from tests.stubs import until, until_async
 
-_OME = "/apis/ome.io/v1beta1"
 _SERVICES = r"/inferenceservices(\?|$)"
-
-
-class _Bare(OmeDeployer):
-    """Without the preflight, which has tests of its own."""
-
-    async def _preflight(self) -> None:
-        pass
-
-
-class Place:
-    """A namespace of the test cluster, deployers over the stub engine in it, and what they told."""
-
-    def __init__(self, cluster: TestCluster, kubeconfig: Path, namespace: str, data: dict[str, Any], folder: Path):
-        self.cluster = cluster
-        self.namespace = namespace
-        self.folder = folder
-        self.study = uuid.uuid4().hex[:12]
-        self.notices: list[str] = []
-        self.phases: list[str] = []
-        self.kubeconfig = kubeconfig
-        self._data = data
-
-    def task(self, *words: str, **changes: Any) -> Task:
-        deploy = {
-            "kind": "ome",
-            "runtime": "stub",
-            "kubeconfig": str(self.kubeconfig),
-            "namespace": self.namespace,
-            "gpus_per_trial": 0,
-            **changes.pop("deploy", {}),
-        }
-        deadlines = {"ready_s": 20, "pending_s": 20, "stop_s": 3, **changes.pop("deadlines", {})}
-        engine = {"kind": "llama_cpp", "raw_args": list(words)}
-        made = {"model": "tiny", "engine": engine, "deploy": deploy, "deadlines": deadlines}
-        return Task.parse({**self._data, **made, **changes})
-
-    def deployer(self, *words: str, checked: bool = False, **changes: Any) -> OmeDeployer:
-        task = self.task(*words, **changes)
-        session = ClusterSession(task, study_label=self.study)
-        return (OmeDeployer if checked else _Bare)(task, engine_for(task), session, folder=self.folder)
-
-    def name(self, trial: int = 0) -> str:
-        return trial_name(self._data["name"], self.study, trial)
-
-    def request(self, trial: int = 0, **params: Any) -> DeployRequest:
-        made = deploy_request(self.folder / uuid.uuid4().hex, trial=trial, params=params)
-        return replace(made, on_notice=self.notices.append, on_phase=self.phases.append)
-
-    def left(self) -> list[str]:
-        """Whatever of InferenceServices and what is made for them is there."""
-        kinds = ("apis/apps/v1/deployments", "apis/apps/v1/replicasets", "pods")
-        there = [*self.cluster.services(self.namespace)]
-        for kind in kinds:
-            there += self.cluster.list(kind, self.namespace)
-        return [obj["metadata"]["name"] for obj in there]
-
-    def path(self, trial: int = 0) -> str:
-        return f"{_OME}/namespaces/{self.namespace}/inferenceservices/{self.name(trial)}"
-
-    def pod_path(self, deployment: Any) -> str:
-        return f"/api/v1/namespaces/{self.namespace}/pods/{deployment.pod['metadata']['name']}"
-
-    def kill(self, deployment: Any) -> None:
-        """Kill the engine's process; its pod's folder is its working directory."""
-        for process in psutil.process_iter():
-            with contextlib.suppress(psutil.Error, OSError):
-                if Path(process.cwd()).name == deployment.pod["metadata"]["uid"]:
-                    os.kill(process.pid, signal.SIGKILL)
-
-    def leave_behind(self, trial: int = 7, *words: str) -> None:
-        """An InferenceService as an earlier process of the study would leave it."""
-        found = yaml.safe_load(self.deployer(*words).manifest({}) or "")
-        found["metadata"] = {
-            "name": self.name(trial),
-            "namespace": self.namespace,
-            "labels": trial_labels(self.study, trial),
-        }
-        self.cluster.create(found)
-
-    def told(self, *words: str) -> bool:
-        return any(all(word in notice for word in words) for notice in self.notices)
-
-
-@pytest.fixture
-def place(
-    cluster: TestCluster, kubeconfig: Path, namespace: str, task_data: dict[str, Any], tmp_path: Path
-) -> Iterator[Place]:
-    """It fails the test where an InferenceService, or anything made for one, is left at its end."""
-    place = Place(cluster, kubeconfig, namespace, task_data, tmp_path)
-    yield place
-    until(lambda: not place.left(), within_s=20)
-
-
-@contextlib.asynccontextmanager
-async def prepared(deployer: OmeDeployer) -> AsyncIterator[OmeDeployer]:
-    await deployer.prepare()
-    try:
-        yield deployer
-    finally:
-        await deployer.close()
-
-
-def run(work: Callable[[], Coroutine[Any, Any, Any]], *, within_s: float = 60.0) -> Any:
-    return in_loop(work(), within_s=within_s)
-
-
-async def failure_of(deployer: OmeDeployer, request: DeployRequest) -> Failure:
-    """The failure that deploying raises, or what ends it."""
-    with pytest.raises(DeployError) as caught:
-        async with deployer.deploy(request) as deployment:
-            await asyncio.wait_for(deployment.died(), 30)
-    return caught.value.failure
-
-
-async def gone_wrong(deployer: OmeDeployer, request: DeployRequest, then: Callable[[Any], object]) -> Failure:
-    """The failure that something done to a running engine raises."""
-    with pytest.raises(DeployError) as caught:
-        async with deployer.deploy(request) as deployment:
-            await asyncio.to_thread(then, deployment)
-            await asyncio.wait_for(deployment.died(), 30)
-    return caught.value.failure
 
 
 # The contract of every deployer
@@ -245,7 +113,7 @@ def test_the_engines_log_is_kept(place: Place) -> None:
 
     async def scenario() -> None:
         async with prepared(place.deployer("--say", "up and about")) as deployer:
-            await _in_and_out(deployer, replace(place.request(), on_log=logs.append))
+            await in_and_out(deployer, replace(place.request(), on_log=logs.append))
 
     run(scenario)
     assert logs[0].name == "engine.log"
@@ -368,17 +236,12 @@ def test_an_exceeded_quota_is_waited_for(place: Place, counted: str, healed: boo
                 assert failure.kind is FailureKind.INFRASTRUCTURE
                 assert "exceeded quota" in failure.message
                 return
-            deploying = asyncio.ensure_future(_in_and_out(deployer, place.request()))
+            deploying = asyncio.ensure_future(in_and_out(deployer, place.request()))
             await until_async(lambda: place.told("waits for quota") or place.told("waiting for quota"))
             place.cluster.delete(f"{quotas}/q")
             await deploying
 
     run(scenario)
-
-
-async def _in_and_out(deployer: OmeDeployer, request: DeployRequest) -> None:
-    async with deployer.deploy(request):
-        pass
 
 
 def test_a_service_of_that_name_stops_it_before_anything_is_made(place: Place) -> None:
@@ -514,7 +377,7 @@ def test_a_trial_is_gone_whatever_becomes_of_the_answer(place: Place, proxy: Fau
 
     async def scenario() -> None:
         async with prepared(place.deployer()) as deployer:
-            await _in_and_out(deployer, place.request())
+            await in_and_out(deployer, place.request())
             assert not place.left()
 
     run(scenario)
@@ -547,7 +410,7 @@ def test_credentials_that_are_renewed_while_trials_run_cost_none_of_them(
                 died = asyncio.ensure_future(deployment.died())
                 proxy.token = ("second", place.cluster.token)
                 await asyncio.to_thread(proxy.cut)
-                waiting = asyncio.ensure_future(_in_and_out(deployer, place.request(trial=1)))
+                waiting = asyncio.ensure_future(in_and_out(deployer, place.request(trial=1)))
                 await until_async(lambda: place.told("refuses the credentials", "log in again"))
                 proxy.kubeconfig(place.kubeconfig, token="second", namespace=place.namespace)
                 await waiting
@@ -653,7 +516,7 @@ def test_two_interrupts_while_it_is_created_leave_nothing(place: Place, proxy: F
 
     async def scenario() -> None:
         async with prepared(place.deployer()) as deployer:
-            creating = asyncio.ensure_future(_in_and_out(deployer, place.request()))
+            creating = asyncio.ensure_future(in_and_out(deployer, place.request()))
             await until_async(lambda: ("POST", "inferenceservices.ome.io") in deployer._session.cluster.requests)
             for _ in range(2):
                 await asyncio.sleep(0.1)
@@ -723,14 +586,14 @@ def test_an_object_that_stays_terminating_is_named_and_holds_no_gpu(
     async def scenario() -> list[str]:
         async with prepared(place.deployer(deploy={"gpus": 1, "gpus_per_trial": 1})) as deployer:
             place.cluster.misbehave(place.namespace, stuck="yes")
-            await _in_and_out(deployer, place.request())
+            await in_and_out(deployer, place.request())
             assert place.told("stays Terminating", place.name(), place.namespace)
             # Its GPU is free, its name is not.
             place.cluster.misbehave(place.namespace, stuck="")
-            await _in_and_out(deployer, place.request(trial=1))
+            await in_and_out(deployer, place.request(trial=1))
             place.cluster.misbehave(place.namespace, stuck="yes")
             place.cluster.call("PATCH", place.path(), {"metadata": {"labels": {"touched": "yes"}}})
-            await _in_and_out(deployer, place.request(trial=2))
+            await in_and_out(deployer, place.request(trial=2))
             return await deployer.close()
 
     (line, *_) = run(scenario)
@@ -754,7 +617,7 @@ def test_a_pod_that_stays_holds_its_gpus_until_it_is_gone(place: Place, monkeypa
             assert (failure.kind, failure.phase) == (FailureKind.INFRASTRUCTURE, "stop")
             assert pod.rsplit("/", 1)[1] in failure.message
             assert place.name() in failure.message
-            other = asyncio.ensure_future(_in_and_out(deployer, place.request(trial=1)))
+            other = asyncio.ensure_future(in_and_out(deployer, place.request(trial=1)))
             await until_async(lambda: place.phases[-1] == "queue")
             assert not place.told("free again")
             place.cluster.call("PATCH", pod, {"metadata": {"finalizers": None}})
@@ -784,7 +647,7 @@ def test_a_deletion_that_is_refused_is_told_and_tried_again(
 
 async def failure_after(deployer: OmeDeployer, request: DeployRequest) -> Failure:
     with pytest.raises(DeployError) as caught:
-        await _in_and_out(deployer, request)
+        await in_and_out(deployer, request)
     return caught.value.failure
 
 
@@ -795,7 +658,7 @@ def test_each_kind_is_watched_once_however_many_trials(place: Place, proxy: Faul
     async def scenario() -> None:
         async with prepared(place.deployer()) as deployer:
             for trials in (range(2), range(2, 4)):
-                await asyncio.gather(*(_in_and_out(deployer, place.request(trial)) for trial in trials))
+                await asyncio.gather(*(in_and_out(deployer, place.request(trial)) for trial in trials))
 
     run(scenario)
     kinds = ("inferenceservices", "deployments", "replicasets", "pods", "services", "events", "jobs", "benchmarkjobs")

@@ -152,6 +152,7 @@ class OmeDeployer:
             async with contextlib.AsyncExitStack() as reach:
                 running = await self._bring_up(body, ours, request, log, reach)
                 yield running
+                running.require_unbroken()
             went_well = True
         finally:
             down = await self._take_down(ours, gpus, request, log, running)
@@ -200,7 +201,9 @@ class OmeDeployer:
         name, port = name_of(pod), port_of(container)
         inside = f"http://{ours.name}.{ours.namespace}.svc.cluster.local:{port}"
         alive = session.watches.objects(POD)
-        url = await url_from_here(reach, session.cluster, lambda: name if name in alive else None, port, inside)
+        url, forward = await url_from_here(
+            reach, session.cluster, lambda: name if name in alive else None, port, inside
+        )
         model = choice.served_name(self._task) or await served_name(url, deadlines.ready_s)
         service = ClusterService(
             trial=ours.trial,
@@ -222,7 +225,7 @@ class OmeDeployer:
             service=service,
             fingerprint=identity(pod, container),
         )
-        return Running(endpoint, pod, sight, log, session.watches)
+        return Running(endpoint, pod, sight, log, session.watches, forward)
 
     async def _take_down(
         self, ours: Ours, gpus: int, request: DeployRequest, log: EngineLog, running: Running | None

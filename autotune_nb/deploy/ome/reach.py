@@ -70,12 +70,12 @@ def _gpu_kind(spec: Mapping[str, Any]) -> str:
 
 async def url_from_here(
     stack: contextlib.AsyncExitStack, cluster: Cluster, pod: Callable[[], str | None], port: int, inside: str
-) -> str:
+) -> tuple[str, PortForward | None]:
     """The Service's URL inside the cluster; elsewhere that of a port-forward, which is open as long as the stack."""
     if cluster.inside:
-        return inside
+        return inside, None
     forward = await stack.enter_async_context(PortForward(cluster, pod, port))
-    return forward.url
+    return forward.url, forward
 
 
 async def served_name(url: str, within_s: float) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
+from typing import Any
 
-from autotune_nb.cluster.kinds import Object, uid_of
+from autotune_nb.cluster.forward import PortForward
+from autotune_nb.cluster.kinds import Object, name_of, uid_of
 from autotune_nb.cluster.watch import Watches
 from autotune_nb.deploy.base import Endpoint
 from autotune_nb.deploy.ome.creation import plain
@@ -14,29 +17,64 @@ from autotune_nb.deploy.ome.pods import restarts_of
 from autotune_nb.deploy.ome.readiness import Sight
 from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind
 
+#: What becomes of an engine shows in its pod after so long, and a broken connection to it at once.
+_SHOWN_S = 0.6
+
 
 @dataclass
 class Running:
-    """An InferenceService that is Ready, and its pod as it was by then."""
+    """An InferenceService that is Ready, its pod as it was by then, and the port-forward to it, where there is one."""
 
     endpoint: Endpoint
     pod: Object
     sight: Sight
     log: EngineLog
     watches: Watches
+    forward: PortForward | None = None
+    #: Drops while it was coming up are no matter.
+    _drops: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._drops = self.forward.drops if self.forward is not None else 0
 
     async def died(self) -> None:
+        losing = asyncio.ensure_future(self._lost())
+        waiting: list[asyncio.Future[Any]] = [losing]
+        if self.forward is not None:
+            waiting.append(asyncio.ensure_future(self.forward.dropped(self._drops)))
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+            if not losing.done():
+                await asyncio.wait((losing,), timeout=_SHOWN_S)
+            if not losing.done():
+                self.require_unbroken()
+            standing = losing.result()
+        except ClusterError as error:
+            raise DeployError(blind(error, "benchmark")) from None
+        finally:
+            for one in waiting:
+                one.cancel()
+            await asyncio.gather(*waiting, return_exceptions=True)
+        message = f"{standing.text} while it was being measured"
+        raise DeployError(await self.log.failure(standing, phase="benchmark", message=message, timed_out=False))
+
+    def require_unbroken(self) -> None:
+        """Raises DeployError where the port-forward dropped while it was used: those requests say nothing of the
+        engine."""
+        if self.forward is None or self.forward.drops == self._drops:
+            return
+        why = self.forward.last_error
+        message = f"the port-forward to pod {name_of(self.pod)} dropped while it was being measured: {why}"
+        hint = "look at the network up to the API server, or measure inside the cluster (benchmark.executor: job)"
+        raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "benchmark", message, hint=hint))
+
+    async def _lost(self) -> Standing:
         restarts = restarts_of(self.pod)
 
         def check() -> Standing | None:
             return lost(self.sight.look(), uid_of(self.pod), restarts)
 
-        try:
-            standing: Standing = await self.watches.until(check, trial=self.sight.trial)
-        except ClusterError as error:
-            raise DeployError(blind(error, "benchmark")) from None
-        message = f"{standing.text} while it was being measured"
-        raise DeployError(await self.log.failure(standing, phase="benchmark", message=message, timed_out=False))
+        return await self.watches.until(check, trial=self.sight.trial)
 
 
 def blind(error: ClusterError, phase: str) -> Failure:

@@ -28,6 +28,7 @@ class Removal:
 
     lines: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    there: list[Thing] = field(default_factory=list)
 
 
 async def remove_study(
@@ -140,6 +141,7 @@ class _Removing:
             await self._delete(t for t in there if not t.derived and uid_of(t.object) not in self._refused)
             await asyncio.sleep(min(pause, max(deadline - loop.time(), 0)))
             pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+        self.removal.there = there
         self.removal.left = [f"{t.name} ({self._why(t)})" for t in there]
 
     def _on_their_way(self, there: list[Thing]) -> bool:

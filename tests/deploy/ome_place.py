@@ -96,9 +96,9 @@ class Place:
                 if Path(process.cwd()).name == deployment.pod["metadata"]["uid"]:
                     os.kill(process.pid, signal.SIGKILL)
 
-    def leave_behind(self, trial: int = 7, *words: str) -> None:
+    def leave_behind(self, trial: int = 7, *words: str, **changes: Any) -> None:
         """An InferenceService as an earlier process of the study would leave it."""
-        found = yaml.safe_load(self.deployer(*words).manifest({}) or "")
+        found = yaml.safe_load(self.deployer(*words, **changes).manifest({}) or "")
         found["metadata"] = {
             "name": self.name(trial),
             "namespace": self.namespace,

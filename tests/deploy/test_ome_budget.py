@@ -77,6 +77,21 @@ def test_gpus_given_in_the_moment_of_a_cancellation_come_back() -> None:
     in_loop(scenario(), within_s=5)
 
 
+def test_what_somebody_else_holds_already_is_waited_for() -> None:
+    async def scenario() -> None:
+        budget = GpuBudget(2)
+        # More than there may be together, such as after a lower ceiling.
+        budget.hold(3)
+        waiting = asyncio.ensure_future(budget.take(1))
+        await _settle()
+        assert not waiting.done()
+        budget.give(3)
+        await waiting
+        assert budget.held == 1
+
+    in_loop(scenario(), within_s=5)
+
+
 def test_more_than_there_will_ever_be_is_refused() -> None:
     async def scenario() -> None:
         with pytest.raises(DeployError, match="needs 3 GPUs"):

@@ -628,6 +628,36 @@ def test_a_pod_that_stays_holds_its_gpus_until_it_is_gone(place: Place, monkeypa
     run(scenario)
 
 
+def test_the_gpus_of_what_an_earlier_run_left_count_until_its_pods_are_gone(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.deploy.ome.deployer.GRACE_S", 0.5)
+    deploy = {"gpus": 2, "gpus_per_trial": 2}
+    place.leave_behind(7, deploy=deploy)
+    (pod,) = place.cluster.until(
+        lambda: [one for one in place.cluster.list("pods", place.namespace) if one["spec"].get("nodeName")]
+    )
+    path = f"/api/v1/namespaces/{place.namespace}/pods/{pod['metadata']['name']}"
+    place.cluster.call("PATCH", path, {"metadata": {"finalizers": ["test/held"]}})
+
+    async def scenario() -> None:
+        deployer = place.deployer(deploy=deploy, deadlines={"stop_s": 1})
+        deployer._session.notify = place.notices.append
+        told = [line for line in await deployer.sweep() if pod["metadata"]["name"] in line]
+        assert any("its 2 GPUs count until it is gone" in line for line in told)
+        async with prepared(deployer):
+            first = asyncio.ensure_future(in_and_out(deployer, place.request()))
+            await until_async(lambda: place.phases == ["queue"])
+            # As long as it is there, it is told at the end of a run.
+            assert any(pod["metadata"]["name"] in line for line in deployer._earlier.left)
+            place.cluster.call("PATCH", path, {"metadata": {"finalizers": None}})
+            await first
+        assert place.told(pod["metadata"]["name"], "2 GPUs are free again")
+        assert deployer._earlier.left == []
+
+    run(scenario)
+
+
 def test_a_deletion_that_is_refused_is_told_and_tried_again(
     place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -21,6 +21,10 @@ class GpuBudget:
         """Whether so many can be had without waiting."""
         return self.ceiling is None or (not self._waiting and self.held + count <= self.ceiling)
 
+    def hold(self, count: int) -> None:
+        """Count GPUs that something else holds already, however many there are."""
+        self.held += count
+
     async def take(self, count: int) -> None:
         """Hold so many GPUs, once they are free. Raises DeployError where there will never be that many."""
         if self.ceiling is not None and count > self.ceiling:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from autotune_nb.deploy.ome.arguments import command_line
 from autotune_nb.deploy.ome.budget import GpuBudget
 from autotune_nb.deploy.ome.compare import asked_runner, differences, gpus_of
 from autotune_nb.deploy.ome.creation import Creation, Ours
+from autotune_nb.deploy.ome.earlier import Earlier
 from autotune_nb.deploy.ome.engine_log import EngineLog
 from autotune_nb.deploy.ome.ground import find_ground, storage_of, tokenizer_of
 from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service, manifest_text
@@ -55,6 +56,7 @@ class OmeDeployer:
         self._ground = Ground()
         gpus = task.deploy.gpus
         self._budget = GpuBudget(gpus if isinstance(gpus, int) else None)
+        self._earlier = Earlier(self._budget, task.deploy.gpu_resource)
         self._controller = Controller()
         self._hurry = False
         self._left: set[Teardown] = set()
@@ -68,6 +70,7 @@ class OmeDeployer:
             await session.hold()
             await provision(session, self._task)
             await session.follow()
+            self._wait(self._earlier.until_gone(session.watches, session.notify))
             self._ground, self._model = await find_ground(session.cluster, self._task)
         except ClusterError as error:
             raise SetupError(f"the cluster refuses what a study needs: {error}") from None
@@ -88,7 +91,7 @@ class OmeDeployer:
             removal = await remove_study(session.cluster, session.study_label, keep_anchor=True, within_s=within_s)
         except ClusterError as error:
             raise SetupError(f"what an earlier run may have left cannot be looked at in the cluster: {error}") from None
-        return [*removal.lines, *(f"an earlier run left what could not be removed: {line}" for line in removal.left)]
+        return [*removal.lines, *self._earlier.count(removal)]
 
     def hurry(self) -> None:
         self._hurry = True
@@ -134,7 +137,7 @@ class OmeDeployer:
         for waiter in self._waiters:
             waiter.cancel()
         await asyncio.gather(*self._waiters, return_exceptions=True)
-        left = [down.left for down in self._left]
+        left = [*(down.left for down in self._left), *self._earlier.left]
         await self._session.close(left=bool(left))
         return left
 
@@ -263,11 +266,15 @@ class OmeDeployer:
             waiting = True
             request.on_notice(down.left)
             self._left.add(down)
-            self._waiters.add(waiter := asyncio.ensure_future(self._wait_until_gone(down, ours, request)))
-            waiter.add_done_callback(self._waiters.discard)
+            self._wait(self._wait_until_gone(down, ours, request))
         if cancelled:
             raise asyncio.CancelledError
         return down
+
+    def _wait(self, work: Coroutine[Any, Any, None]) -> None:
+        """Wait for something to be gone, beside the trials."""
+        self._waiters.add(waiter := asyncio.ensure_future(work))
+        waiter.add_done_callback(self._waiters.discard)
 
     async def _wait_until_gone(self, down: Teardown, ours: Ours, request: DeployRequest) -> None:
         """Go on taking down what could not be, and say when it is gone."""

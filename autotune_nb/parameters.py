@@ -52,7 +52,7 @@ ParameterName = Annotated[
 
 
 class _Parameter(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     flag: str | None = Field(
         None,

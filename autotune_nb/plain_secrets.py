@@ -9,21 +9,17 @@ from itertools import pairwise
 from typing import Any
 
 from autotune_nb.errors import TaskError
-from autotune_nb.secret_reference import secret_of, variables_in
+from autotune_nb.secret_names import says_secret
+from autotune_nb.secret_reference import secret_of, without_variables
 
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_ALWAYS = {"secret", "password", "passwd", "passphrase", "apikey", "accesskey", "credential", "authorization", "auth"}
-_KEYS = {"api", "access", "secret", "private", "auth", "admin", "engine", "account", "master", "service", "signing"}
-#: A tokenizer's tokens and numbers of tokens.
-_NO_TOKENS = {
-    *("max", "min", "num", "stop", "eos", "bos", "pad", "unk", "mask", "sep", "cls", "start", "end", "special", "id"),
-    *("no", "new", "per", "image", "implicit", "disable"),
-}
-_STAND_INS = {"", "empty", "none", "null", "dummy", "no-key", "nokey", "not-needed", "changeme", "true", "false"}
+STAND_INS = {"", "empty", "none", "null", "dummy", "no-key", "nokey", "not-needed", "changeme", "true", "false"}
 _FILE = re.compile(
     r"(\.{0,2}/|~/)?[\w.-]+(/[\w.-]+)+|[\w-]+\.(pem|key|crt|cert|json|txt|p12|pfx|env|yaml)|(/|~/)[\w-]+\.\w+"
 )
-_IN_A_URL = re.compile(r"://[^/\s:@]*:(?!\$)[^/\s@]{3,}@")
+_IN_A_URL = re.compile(r"://[^/\s:@]*:([^/\s@]{3,})@")
+_SCHEME = re.compile(r"^(?:Bearer|Basic|Token|ApiKey|Api-Key|Digest) +", re.IGNORECASE)
+#: Beside a reference so much in one piece may be part of the secret; the rest of a URL is none.
+_BESIDE = re.compile(r"[^\s\"'`,;:=&|()\[\]{}<>]{6,}")
 _IN_A_POD = re.compile(r"\$\([A-Za-z_][A-Za-z0-9_]*\)")
 _ENGINE = ("engine.env", "engine.args", "engine.raw_args", "engine.command")
 _LEAST, _LOOKED_AT = 6, 12
@@ -59,11 +55,12 @@ def _found(value: str | float, field: str, name: str) -> bool:
     if field.startswith(_ENGINE) and any(_is_secret(flag, told) for flag, told in _assignments(text)):
         return True
     # No reference holds the secret that it names.
-    return len(text) >= _LOOKED_AT and _looks_like_one(text)
+    return len(text) >= _LOOKED_AT and looks_like_one(text)
 
 
-def _looks_like_one(text: str) -> bool:
-    if _IN_A_URL.search(text):
+def looks_like_one(text: str) -> bool:
+    """Whether a text has the shape of a secret, whatever it is called."""
+    if any(len(without_variables(found)) >= 3 for found in _IN_A_URL.findall(text)):
         return True
     # On first need: it compiles some forty expressions.
     from autotune_nb.redaction import Redactor
@@ -96,25 +93,13 @@ def _assignments(text: str) -> Iterator[tuple[str, str]]:
 
 
 def _is_secret(name: str, text: str) -> bool:
-    if not name or len(text) < _LEAST or not _names_secret(name):
+    if not name or len(text) < _LEAST or not says_secret(name):
         return False
-    told = re.sub(r"^(Bearer|Basic) ", "", text)
-    if told.lower() in _STAND_INS or told.startswith("-") or variables_in(told):
+    told = _SCHEME.sub("", text)
+    if told.lower() in STAND_INS or told.startswith("-"):
         return False
+    beside = without_variables(told)
+    if beside != told:
+        # Of a URL only the password, which is looked at by itself.
+        return "://" not in told and _BESIDE.search(beside) is not None
     return not (_FILE.fullmatch(told) or _IN_A_POD.fullmatch(told) or re.fullmatch(r"<\|.*\|>", told))
-
-
-def _names_secret(name: str) -> bool:
-    """Whether what is called so is a secret: its last word says so, and the ones before it do not say otherwise."""
-    words = [word.lower() for word in _WORDS.findall(name)]
-    while len(words) > 1 and words[-1] in ("v", "id", "value", "env"):
-        words.pop()
-    if not words:
-        return False
-    last, before = words[-1], words[-2] if len(words) > 1 else ""
-    singular = last.removesuffix("s")
-    if last in ("pass", "pwd") or singular in _ALWAYS:
-        return True
-    if singular == "token":
-        return before not in _NO_TOKENS and (last == "token" or before in ("api", "auth", "access", "hf"))
-    return singular == "key" and before in _KEYS

@@ -30,6 +30,11 @@ def variables_in(value: Any) -> list[str]:
     return _VARIABLE.findall(value) if isinstance(value, str) else []
 
 
+def without_variables(text: str) -> str:
+    """What stands in a text beside its references to variables, in one piece."""
+    return _VARIABLE.sub("", text)
+
+
 def secret_of(value: Any) -> tuple[str, str] | None:
     """The Kubernetes Secret and its key that a value stands for; None for any other value."""
     found = _SECRET.fullmatch(value) if isinstance(value, str) else None

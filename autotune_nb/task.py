@@ -5,13 +5,23 @@ from __future__ import annotations
 import re
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
+from autotune_nb.discreet import discreet, discreet_text
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.measurement import Level, figure_name
 from autotune_nb.parameters import Parameter, ParameterName, Value, parameter_name
+from autotune_nb.plain_secrets import plain_secrets
 from autotune_nb.score import PROTOTYPE_OBJECTIVES, Limit, Objective
 from autotune_nb.space import SearchSpace
 from autotune_nb.workload import Section, Workload
@@ -275,6 +285,10 @@ def _word(key: str, section: type[Section]) -> BeforeValidator:
     )
 
 
+#: The context of a validation whose data was looked at for secrets already, and whose errors are told discreetly.
+LOOKED_AT = {"looked at": True}
+
+
 class Task(Section):
     """The whole request. ``Task.load`` reads JSON and YAML, the prototype's files too."""
 
@@ -295,6 +309,26 @@ class Task(Section):
     deploy: Annotated[Deploy, _word("kind", Deploy)] = Deploy()
     benchmark: Benchmark = Benchmark()
 
+    @model_validator(mode="wrap")
+    @classmethod
+    def _no_plain_secret(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
+        """However a task is made, it holds no secret's own value, and no error repeats one."""
+        if info.context is LOOKED_AT:
+            return handler(data)
+        wrong = None
+        try:
+            task = handler(data)
+            wrong = next(plain_secrets(task.model_dump(exclude_defaults=True)), None)
+        except ValidationError as error:
+            from autotune_nb.task_errors import first_error
+
+            if discreet_text(str(error), data) == str(error):
+                raise
+            wrong = discreet(first_error(error), data)
+        if wrong is not None:
+            raise wrong
+        return task
+
     @field_validator("parameters", mode="before")
     @classmethod
     def _named_once(cls, parameters: Any) -> Any:
@@ -307,6 +341,14 @@ class Task(Section):
 
     @model_validator(mode="after")
     def _consistent(self) -> Task:
+        try:
+            self._require_consistent()
+            return self
+        except TaskError as error:
+            wrong = discreet(error, self.model_dump(exclude_defaults=True))
+        raise wrong
+
+    def _require_consistent(self) -> None:
         self.goal  # noqa: B018
         self.space  # noqa: B018
         both = sorted(set(self.parameters) & set(self.engine.args))
@@ -314,7 +356,6 @@ class Task(Section):
             raise TaskError(f"{both[0]!r} is fixed here and searched in parameters", field=f"engine.args.{both[0]}")
         if self.strategy.sampler == "grid" and self.space.grid_size is None:
             next(self.space.grid())
-        return self
 
     @cached_property
     def space(self) -> SearchSpace:

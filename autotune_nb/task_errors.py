@@ -14,7 +14,7 @@ from autotune_nb.errors import TaskError, UnknownNameError, did_you_mean
 from autotune_nb.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.score import Limit
 from autotune_nb.space import Rule, SearchSpace
-from autotune_nb.task import Task
+from autotune_nb.task import LOOKED_AT, Task
 
 
 class _Fields(Task):
@@ -56,11 +56,11 @@ def examine(data: dict[str, Any], *, search: bool = True) -> Examined:
     found: list[TaskError] = []
     failed: frozenset[str] = frozenset()
     try:
-        sound: Task = _Fields.model_validate(data)
+        sound: Task = _Fields.model_validate(data, context=LOOKED_AT)
     except ValidationError as error:
         found = every_error(error)
         failed = frozenset(_top(e.field) for e in found)
-        sound = _Fields.model_validate(_right_part(data, failed))
+        sound = _Fields.model_validate(_right_part(data, failed), context=LOOKED_AT)
     found += _between(data, sound, failed, search)
     return Examined(tuple(found), sound, frozenset(_top(e.field) for e in found))
 

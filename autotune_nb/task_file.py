@@ -15,11 +15,12 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
+from autotune_nb.discreet import discreet, discreet_text
 from autotune_nb.errors import TaskError, did_you_mean
 from autotune_nb.plain_secrets import plain_secrets
 from autotune_nb.prototype import from_prototype, is_prototype, prototype_field
 from autotune_nb.resources import shared_folder
-from autotune_nb.task import Task
+from autotune_nb.task import LOOKED_AT, Task
 from autotune_nb.task_errors import Examined, examine, first_error
 
 
@@ -64,29 +65,57 @@ def _read(text: str, file: Path) -> dict[str, Any]:
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         at = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
-        problem = " ".join(str(getattr(error, "problem", None) or error).split())
-        raise TaskError(f"{file.name} is not YAML{at}: {problem}") from None
+        problem = " ".join(_unquoted(getattr(error, "problem", None) or error).split())
+        hint = _YAML_HINTS.get(problem, "")
+        raise TaskError(f"{file.name} is not YAML{at}: {problem}{hint}") from None
     except (ValueError, RecursionError) as error:
         # A date such as 2024-13-45, or lists in lists without end.
-        raise TaskError(f"{file.name} cannot be read: {error}") from None
+        raise TaskError(f"{file.name} cannot be read: {_unquoted(error)}") from None
+    except (KeyError, AttributeError):
+        raise TaskError(
+            f"{file.name} cannot be read: what stands after a !! is no such value; leave out the !!"
+        ) from None
     if not isinstance(data, dict):
         raise TaskError(f"{file.name} holds {type(data).__name__}, not a task's fields")
     return data
+
+
+#: What a text without quotes is taken for.
+_YAML_HINTS = {
+    "found undefined alias": "; a text that begins with * needs quotes",
+    "could not determine a constructor for the tag": "; a text that begins with ! needs quotes",
+}
+
+
+def _unquoted(error: object) -> str:
+    """What a parser says without the words of the file that it quotes: one may be a secret."""
+    quoted = r"(?:: )?(?:'[^']*'|\"[^\"]*\")"
+    kept = re.sub(quoted, lambda found: found[0] if "'<" in found[0] or len(found[0]) <= 3 else "", str(error))
+    return kept.strip()
 
 
 def parse_task(data: dict[str, Any]) -> Task:
     """A task from plain data, the prototype's layout too. Raises TaskError with the field in its message."""
     if not isinstance(data, dict):
         raise _no_object(data)
+    try:
+        return _parsed(data)
+    except TaskError as error:
+        wrong = discreet(error, data)
+    # Not within the handler: what an error comes from is kept with it, and holds the data.
+    raise wrong
+
+
+def _parsed(data: dict[str, Any]) -> Task:
     for wrong in chain(_text_problems(data), plain_secrets(data)):
         raise wrong
-    prototype = is_prototype(data)
+    given, prototype = data, is_prototype(data)
     if prototype:
         data, notes = from_prototype(data)
         for note in notes:
-            warnings.warn(note, PrototypeWarning, stacklevel=_user_level())
+            warnings.warn(discreet_text(note, given), PrototypeWarning, stacklevel=_user_level())
     try:
-        return Task.model_validate(data)
+        return Task.model_validate(data, context=LOOKED_AT)
     except ValidationError as error:
         wrong = first_error(error)
         raise TaskError(wrong.message, field=prototype_field(wrong.field) if prototype else wrong.field) from None
@@ -109,12 +138,16 @@ def problems(data: dict[str, Any]) -> list[TaskError]:
 def examined(data: dict[str, Any], *, search: bool = True) -> Examined:
     """All that is wrong with a task's plain data, and the part that is right; see ``task_errors.examine``."""
     text = [*_text_problems(data), *plain_secrets(data)]
-    prototype = is_prototype(data)
+    given, prototype = data, is_prototype(data)
     if prototype:
-        data, _ = from_prototype(data)
+        try:
+            data, _ = from_prototype(data)
+        except TaskError as error:
+            return replace(examine({}, search=False), problems=tuple(discreet(one, given) for one in (*text, error)))
     found = examine(data, search=search)
     rest = [TaskError(p.message, field=prototype_field(p.field)) if prototype else p for p in found.problems]
-    return replace(found, problems=(*text, *(p for p in rest if p.field not in {t.field for t in text})))
+    told = (*text, *(p for p in rest if p.field not in {t.field for t in text}))
+    return replace(found, problems=tuple(discreet(one, given) for one in told))
 
 
 def _no_object(data: Any) -> TaskError:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from autotune_nb.errors import SetupError
+from autotune_nb.plain_secrets import plain_secrets
 from autotune_nb.secret_reference import resolved, secret_of, variable, variables_in
 from autotune_nb.task import Task
 
@@ -16,6 +17,9 @@ def referred(task: Task) -> list[str]:
     Raises SetupError, before anything is started, where one is not set, or where it would have to be written into a
     cluster's objects.
     """
+    # A copy with changes was looked at by nobody.
+    for wrong in plain_secrets(task.model_dump(exclude_defaults=True)):
+        raise wrong
     key = task.benchmark.api_key
     if task.deploy.kind == "ome":
         _require_secrets(task)

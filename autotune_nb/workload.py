@@ -27,7 +27,7 @@ BATCH_TASKS = ("text-to-embeddings", "text-to-rerank")
 class Section(BaseModel):
     """A part of a task: frozen, and no field that nobody knows."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Workload(Section):

@@ -7,11 +7,13 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from autotune_nb.secret_names import says_secret
 from autotune_nb.task import SAMPLERS, Task
 
 #: No program takes a null byte, so no task does.
 _LETTERS = st.characters(codec="utf-8", exclude_characters="\x00")
-_WORDS = st.text(_LETTERS, min_size=1, max_size=12)
+#: A secret's own value is refused, which the values here may well be taken for.
+_WORDS = st.text(_LETTERS, min_size=1, max_size=12).filter(lambda name: not says_secret(name))
 _VALUES = st.one_of(
     st.none(),
     st.booleans(),
@@ -38,7 +40,7 @@ _PARAMETERS = st.one_of(
         lambda t: {"type": "float", "low": t[0], "high": t[0] + t[1], "log": True}
     ),
 )
-_NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True)
+_NAMES = st.from_regex(r"[A-Za-z_][A-Za-z0-9_]{0,9}", fullmatch=True).filter(lambda name: not says_secret(name))
 
 
 @st.composite

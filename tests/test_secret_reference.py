@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import json
+import re
 import shlex
 import subprocess
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from pydantic import ValidationError
 
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError, TaskError
 from autotune_nb.secret_reference import command_text, resolved, resolved_words, secret_of, variable_of
-from autotune_nb.task import Task
+from autotune_nb.task import EngineSpec, Task
 from autotune_nb.task_file import parse_task, problems, save_task
 from autotune_nb.task_secrets import referred
 
@@ -63,6 +66,15 @@ PLAIN = [
     ("engine.args", {"config": json.dumps({"password": CANARY})}),
     ("engine.raw_args", [f"Authorization: Bearer {CANARY}"]),
     ("engine.raw_args", [f"HF_TOKEN={CANARY}"]),
+    # Beside a reference too.
+    ("engine.env", {"HF_TOKEN": f"${{A}}{CANARY}"}),
+    ("engine.env", {"DB_PASS": f"{CANARY}${{A}}"}),
+    ("engine.raw_args", [f"--api-key=${{A}}{CANARY}"]),
+    ("engine.env", {"DATABASE": f"postgresql://u:${{PW}}{CANARY}@host/db"}),
+    ("engine.env", {"DATABASE": f"postgresql://u:{CANARY}${{PW}}@host/db"}),
+    ("benchmark.api_key", f"Bearer ${{A}} {CANARY}"),
+    ("engine.env", {"AUTH_HEADER": f"Bearer {CANARY}"}),
+    ("engine.env", {"dbpassword": CANARY}),
 ]
 
 
@@ -86,6 +98,9 @@ def test_a_secrets_own_value_is_refused_and_not_repeated(task_data: dict[str, An
         ("engine.args", {"api_key": "${ENGINE_KEY}", "ctx_size": 2048}),
         ("engine.args", {"api_key": "EMPTY"}),
         ("engine.args", {"ssl_key_file": "/etc/x.pem"}),
+        ("engine.env", {"DATABASE_URL": "postgresql://u:${PW}@host/db", "AUTH_HEADER": "Bearer ${TOKEN}"}),
+        ("engine.env", {"DB_PASSWORD": "postgresql://user:${PW}@host:5432/database", "BASIC_AUTH": "${USER}:${PW}"}),
+        ("engine.args", {"api_key": ["${A}", "${B}"], "password": '["${A}", "${B}"]', "token": "v1-${A}"}),
         ("engine.raw_args", ["--api-key", "${KEY}", "--api-key=${KEY}", "--verbose", "--chat-template", "chatml-long"]),
         ("benchmark.api_key", "${KEY}"),
         ("workload.request_params", {"stop_token": "<|endoftext|>", "max_tokens": 123456, "min_tokens": 4096000}),
@@ -113,6 +128,93 @@ def test_names_and_what_only_sounds_like_a_secret_are_taken(
     for file in (tmp_path / "t.yaml", tmp_path / "t.json"):
         assert Task.load(save_task(task, file)) == task
     assert parse_task(json.loads(task.model_dump_json())) == task
+
+
+def told_of(data: dict[str, Any]) -> list[str]:
+    """What every way to make a task says of wrong data."""
+    told = [str(one) for one in problems(data)]
+    for make in (parse_task, lambda given: Task(**given), Task.model_validate):
+        with pytest.raises((TaskError, ValidationError)) as error:
+            make(data)
+        told += [str(error.value), "".join(traceback.format_exception(error.value))]
+    return told
+
+
+def changed(**changes: Any) -> dict[str, Any]:
+    return {"engine": {"kind": "llama_cpp", **changes}}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        changed(env=CANARY),
+        changed(env=[CANARY]),
+        changed(env={f"{CANARY}=": "x"}),
+        changed(args=CANARY),
+        changed(raw_args=CANARY),
+        changed(command=f"serve {CANARY}"),
+        changed(kind="command", command=f"{{port}} {{{CANARY[:6]}}} {CANARY}"),
+        changed(**{CANARY: 1}),
+        {"engine": CANARY},
+        {"engine": [CANARY]},
+        {"benchmark": CANARY},
+        {"benchmark": [CANARY]},
+        {"benchmark": {"api_key": {"a": CANARY}}},
+        {"benchmark": {"api_key": [CANARY]}},
+        {"benchmark": {"results": CANARY}},
+        {CANARY: 1},
+        {HUB: 1},
+        {"rules": [CANARY]},
+        {"limits": [CANARY]},
+        {"workload": CANARY},
+        {"parameters": {"x": {"type": CANARY}}},
+        {"parameters": {f"{CANARY} x": [1]}},
+        {"strategy": f"tpe-{CANARY}"},
+        {"objective": CANARY},
+        {"task_name": CANARY, "base_runtime": 5, CANARY: 5},
+        {"name": 5, **changed(env={"HF_TOKEN": CANARY})},
+    ],
+    ids=str,
+)
+def test_no_error_repeats_what_may_be_a_secret(task_data: dict[str, Any], change: dict[str, Any]) -> None:
+    told = told_of({**task_data, **change})
+    assert [text for text in told if CANARY in text or HUB in text] == []
+
+
+def test_an_error_still_shows_what_is_no_secret(task_data: dict[str, Any]) -> None:
+    for change, shown in (
+        ({"engine": "vlm"}, "'vlm'; did you mean 'vllm'"),
+        ({"objective": "maximize output_token_per_s"}, "'output_token_per_s'"),
+        ({"rules": ["ctx_size_v2 > tensor_parallel_size"]}, "'ctx_size_v2"),
+        ({"parameters": {"speculative_ngram_v2": {"low": 5, "high": 2}}}, "parameters.speculative_ngram_v2: low 5"),
+        ({"budget": {"trials": "manyfold"}}, "not 'manyfold'"),
+        ({"workload": {**task_data["workload"], "max_failed_request": 1}}, "workload.max_failed_request: unknown"),
+    ):
+        with pytest.raises(TaskError, match=re.escape(shown)):
+            parse_task({**task_data, **change})
+
+
+@pytest.mark.parametrize("text", ["a: *{}", "a: !{} x", "a: &{0} 1\nb: &{0} 2", "a: !!int {}", "a: !!bool {}", "- {}"])
+def test_no_error_about_a_file_repeats_it(tmp_path: Path, text: str) -> None:
+    (tmp_path / "t.yaml").write_text(text.format(CANARY))
+    with pytest.raises(TaskError) as error:
+        Task.load(tmp_path / "t.yaml")
+    assert CANARY not in str(error.value)
+
+
+def test_however_a_task_is_made_it_holds_no_secret(task_data: dict[str, Any]) -> None:
+    data = {**task_data, **changed(env={"HF_TOKEN": CANARY})}
+    engine = EngineSpec.model_validate(data["engine"])
+    for make in (
+        lambda: Task(**data),
+        lambda: Task.model_validate(data),
+        lambda: Task.model_validate_json(json.dumps(data)),
+        lambda: Task(**{**data, "engine": engine}),
+        lambda: referred(Task(**task_data).model_copy(update={"engine": engine})),
+    ):
+        with pytest.raises((ValidationError, TaskError), match="a secret's own value") as error:
+            make()
+        assert CANARY not in str(error.value) + repr(error.value)
 
 
 def test_the_tasks_that_come_with_it_hold_none() -> None:

@@ -1,0 +1,43 @@
+"""Whether a name says that what it names is a secret: one answer for tasks, for notebooks and for the environment."""
+
+from __future__ import annotations
+
+import re
+
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_ALWAYS = {"secret", "password", "passwd", "passphrase", "apikey", "accesskey", "credential", "authorization", "auth"}
+_ALWAYS |= {"contraseña", "contrasena", "bearer"}
+#: What they are written together with, as in dbpassword.
+_ENDINGS = ("password", "passwd", "passphrase", "secret", "apikey", "accesskey", "authkey", "privatekey", "authtoken")
+_KEYS = {"api", "access", "secret", "private", "priv", "auth", "admin", "engine", "account", "master", "service"}
+_KEYS |= {"signing", "storage", "encryption", "db", "database", "client", "shared", "hf", "model"}
+#: A tokenizer's tokens and numbers of tokens.
+_NO_TOKENS = {
+    *("max", "min", "num", "stop", "eos", "bos", "pad", "unk", "mask", "sep", "cls", "start", "end", "special", "id"),
+    *("no", "new", "per", "image", "implicit", "disable"),
+}
+#: What may follow the word that tells.
+_AFTER = {"v", "id", "value", "prod", "dev", "staging", "main", "backup", "old", "primary", "secondary"}
+#: Of an environment's variables also those of which it is only likely: their values are looked at as well.
+_LIKELY = re.compile(r"TOKEN(?!S|IZ)|KEY(?!BOARD|RING|MAP)|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
+
+
+def says_secret(name: str) -> bool:
+    """Whether what is called so is a secret: its last word says so, and the ones before it do not say otherwise."""
+    words = [word.lower() for word in _WORDS.findall(name)]
+    while len(words) > 1 and (words[-1] in _AFTER or (words[-1] == "header" and words[-2] in _ALWAYS)):
+        words.pop()
+    if not words:
+        return False
+    last, before = words[-1], words[-2] if len(words) > 1 else ""
+    singular = last.removesuffix("s")
+    if last in ("pass", "pwd") or singular in _ALWAYS or singular.endswith(_ENDINGS):
+        return True
+    if singular == "token":
+        return before not in _NO_TOKENS and (last == "token" or before in ("api", "auth", "access", "hf"))
+    return singular == "key" and before in _KEYS
+
+
+def may_hold_secret(variable: str) -> bool:
+    """Whether an environment's variable of this name may well hold a secret, so that its value is worth a look."""
+    return says_secret(variable) or _LIKELY.search(variable) is not None

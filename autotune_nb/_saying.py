@@ -11,6 +11,7 @@ from typing import NoReturn
 import click
 
 from autotune_nb.errors import AutotuneError, ClusterError, SetupError, StudyError, TaskError
+from autotune_nb.scrubbing import scrub
 
 
 @contextmanager
@@ -49,7 +50,7 @@ def fail(code: int, error: AutotuneError) -> NoReturn:
 
 def say_error(error: BaseException) -> None:
     """In one line, however many the error has."""
-    say("error: " + " ".join(str(error).split("\n")))
+    say("error: " + " ".join(scrub(str(error)).split("\n")))
 
 
 def say(line: str) -> None:

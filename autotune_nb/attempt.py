@@ -1,17 +1,15 @@
-"""What one attempt at a trial has given so far, how long its phases took, and what may be kept of it."""
+"""What one attempt at a trial has given so far, and how long its phases took."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.errors import Failure
 from autotune_nb.measurement import Measurement
 from autotune_nb.score import Score
-from autotune_nb.scrubbing import scrub, scrub_files
 
 
 @dataclass
@@ -44,14 +42,3 @@ class PhaseClock:
         if self._phase is not None:
             self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + time.monotonic() - self._since
             self._phase = None
-
-
-def scrub_all(folders: Iterable[Path]) -> None:
-    """Take known secrets out of every file below the folders."""
-    for folder in folders:
-        scrub_files(folder)
-
-
-def scrubbed(failure: Failure) -> Failure:
-    """The failure without known secrets in its words."""
-    return replace(failure, message=scrub(failure.message), log_lines=tuple(map(scrub, failure.log_lines)))

@@ -30,10 +30,9 @@ from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import space_for
 from autotune_nb.errors import ClusterError, SetupError, StudyError
 from autotune_nb.parameters import Value
-from autotune_nb.scrubbing import know
 from autotune_nb.study import StudyFolder
 from autotune_nb.task import Task
-from autotune_nb.task_secrets import referred
+from autotune_nb.task_secrets import know_secrets
 
 #: Stands for a study that is not there yet, and gets its own label when it begins.
 _LABEL = "check-00000000"
@@ -78,7 +77,7 @@ def label_of(study: str | Path | None) -> str | None:
 async def check_task(task: Task, engine: Engine, *, study: str | Path | None = None) -> Checks:
     """Every answer for a task, and for its study's folder where one is named; never raises for what it finds."""
     try:
-        know(referred(task))
+        know_secrets(task)
         label = label_of(study)
         if study is not None:
             StudyFolder(study).require_same(task)

@@ -17,7 +17,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune_nb.secret_library import rules, secret_key
-from autotune_nb.secret_rules import ENVIRONMENT, HOME, Finding, is_written_out, looks_random, merged, secret_values
+from autotune_nb.secret_rules import (
+    ENVIRONMENT,
+    HOME,
+    Finding,
+    base64_cores,
+    is_written_out,
+    looks_random,
+    merged,
+    secret_values,
+)
 from autotune_nb.text_layers import layers
 
 _LABEL = re.compile(r"\[redacted: [A-Za-z][A-Za-z' ]{1,50}(?: \(base64\))?\]")
@@ -71,16 +80,17 @@ def redact_data(data: Any) -> RedactedData:
 class Redactor:
     """Takes secrets out; keeps what the environment tells, so that many texts are cleaned by the same measure."""
 
-    def __init__(self, environment: Mapping[str, str] | None = None) -> None:
+    def __init__(self, environment: Mapping[str, str] | None = None, *, homes: bool = True) -> None:
+        self._homes = homes
         environment = os.environ if environment is None else environment
         values = secret_values(environment)
         forms = {form for value in values for form in (value, value.strip())}
         self._values = sorted(forms, key=lambda value: (-len(value), value))
-        self._encoded = tuple(sorted({core for value in values for core in _base64_cores(value)}))
+        self._encoded = tuple(sorted({core for value in values for core in base64_cores(value)}))
         self._forms = (*self._values, *self._encoded)
         home = environment.get("HOME", "").rstrip("/\\")
         self._home = None
-        if len(home) > 3 and home not in _NO_HOMES:
+        if homes and len(home) > 3 and home not in _NO_HOMES:
             self._home = re.compile(rf"(?<![\w.~-]){re.escape(home)}(?![\w-]|\.\w)")
         self._known: dict[str, Redacted] = {}
 
@@ -180,6 +190,8 @@ class Redactor:
         lowered = text.lower()
         found: list[Finding] = []
         for rule in rules():
+            if rule.kind == HOME and not self._homes:
+                continue
             # Spelled out: charts are tens of thousands of short texts, and nearly all end here.
             for hint in rule.hints:
                 if hint in lowered:
@@ -263,16 +275,6 @@ def _without(finding: Finding, labels: list[tuple[int, int]], text: str) -> Iter
     for start, end in zip(edges[::2], edges[1::2], strict=True):
         if sum(letter.isalnum() for letter in text[start:end]) >= 4 and end > start:
             yield Finding(start, end, finding.kind)
-
-
-def _base64_cores(value: str) -> Iterator[str]:
-    """What a value's base64 has in common wherever in a longer text the value stands."""
-    for shift in range(3):
-        coded = base64.b64encode(b"\0" * shift + value.encode(errors="replace"))
-        core = coded[(0, 2, 3)[shift] : len(coded) - (4 if coded.endswith(b"=") else 0)].decode()
-        if len(core) >= 8:
-            yield core
-            yield core.translate(str.maketrans("+/", "-_"))
 
 
 def _from_base64(text: str) -> bytes | None:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotune_nb import events
-from autotune_nb.attempt import Attempt, PhaseClock, scrub_all, scrubbed
+from autotune_nb.attempt import Attempt, PhaseClock
 from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.probe import probe
 from autotune_nb.deploy.base import Deployer, DeployRequest, Endpoint
 from autotune_nb.errors import AutotuneError, Failure, FailureKind, SetupError, StudyError, TrialError
+from autotune_nb.file_scrubbing import scrub_all
 from autotune_nb.score import score
-from autotune_nb.scrubbing import scrub
+from autotune_nb.scrubbing import scrub, scrub_failure
 from autotune_nb.secret_reference import bearer, command_text
 from autotune_nb.steering import Edit
 from autotune_nb.study import machine_fingerprint
@@ -186,7 +187,7 @@ class Runner:
     async def _prepare(self) -> None:
         # What a process that was killed could not do itself.
         left = [self.study.folder.trial_folder(t.number) for t in self.study.trials if not t.state.finished]
-        await asyncio.to_thread(scrub_all, left)
+        await self._scrub(left)
         for line in await self._stored(self.study.settle):
             self._notice(line)
         for line in await self._deployer.sweep():
@@ -307,15 +308,15 @@ class Runner:
                     self._notice(f"trial {trial.number} is tried again: {error.failure}")
             ended = trial.with_(state=TrialState.COMPLETE, score=attempt.score)
         except TrialError as error:
-            ended = trial.with_(state=TrialState.FAILED, failure=scrubbed(error.failure))
+            ended = trial.with_(state=TrialState.FAILED, failure=scrub_failure(error.failure))
         except asyncio.CancelledError:
             ended = trial.with_(state=TrialState.STOPPED)
         except (StudyError, SetupError):
-            await uncancelled(asyncio.to_thread(scrub_all, [one.folder for one in tried if one.folder]))
+            await self._scrub([one.folder for one in tried if one.folder])
             raise
         except OSError as error:
             clock.stop()
-            await uncancelled(asyncio.to_thread(scrub_all, [one.folder for one in tried if one.folder]))
+            await self._scrub([one.folder for one in tried if one.folder])
             raise StudyError(f"trial {trial.number} could not keep its files: {error}") from error
         except Exception as error:  # noqa: BLE001 - whatever it was, the other trials go on
             _log.error("trial %s failed in a way nobody foresaw\n%s", trial.number, scrub(traceback.format_exc()))
@@ -331,8 +332,12 @@ class Runner:
             fingerprint={**self._fingerprint, **attempt.fingerprint},
         )
         # Nothing that happens from here on may lose it.
-        await uncancelled(asyncio.to_thread(scrub_all, [one.folder for one in tried if one.folder]))
+        await self._scrub([one.folder for one in tried if one.folder])
         await uncancelled(self._keep_ended(ended))
+
+    async def _scrub(self, folders: list[Path]) -> None:
+        for line in await uncancelled(asyncio.to_thread(scrub_all, folders)):
+            self._notice(line)
 
     async def _keep_ended(self, ended: Trial) -> None:
         ended = await self._stored(lambda: self.study.tell(ended))

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import unquote
+
+from autotune_nb.secret_names import may_hold_secret
 
 KEYWORD = "password or key"
 PRIVATE_KEY = "private key"
 HOME = "home folder"
-#: Variables that hold secrets, by their names.
-_NAMES = re.compile(r"TOKEN(?!S|IZ)|KEY(?!BOARD|RING|MAP)|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 ENVIRONMENT = "environment variable's value"
 
 
@@ -245,8 +248,40 @@ def merged(findings: Iterable[Finding]) -> list[Finding]:
 
 
 def secret_values(environment: Mapping[str, str]) -> set[str]:
-    """The values of an environment's variables whose names say secret, as far as they could be one."""
-    return {value for name, value in environment.items() if _NAMES.search(name) and _is_secret_value(value)}
+    """The secrets in an environment: what variables hold whose names say so, and the passwords in the URLs of any."""
+    found: set[str] = set()
+    for name, value in environment.items():
+        if may_hold_secret(name):
+            found |= {value, *_within_header(value)}
+        if "://" in value:
+            told = _URL_PASSWORD.findall(value)
+            # With what is around it where it is too short to tell by itself.
+            found.update(told, map(unquote, told), (f":{password}@" for password in told))
+    return {value for value in found if _is_secret_value(value)}
+
+
+_URL_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
+_HEADER = re.compile(r"(?:[\w-]+: *)?(?:Bearer|Basic|Token|ApiKey|Api-Key) +(\S+)", re.IGNORECASE)
+
+
+def _within_header(value: str) -> Iterator[str]:
+    """What a header's value says besides its scheme, and of Basic the password."""
+    header = _HEADER.fullmatch(value.strip())
+    if header is None:
+        return
+    yield header[1]
+    with contextlib.suppress(ValueError):
+        yield base64.b64decode(header[1] + "=" * (-len(header[1]) % 4), validate=True).decode().partition(":")[2]
+
+
+def base64_cores(value: str) -> Iterator[str]:
+    """What a value's base64 has in common wherever in a longer text the value stands."""
+    for shift in range(3):
+        coded = base64.b64encode(b"\0" * shift + value.encode(errors="replace"))
+        core = coded[(0, 2, 3)[shift] : len(coded) - (4 if coded.endswith(b"=") else 0)].decode()
+        if len(core) >= 8:
+            yield core
+            yield core.translate(str.maketrans("+/", "-_"))
 
 
 def _is_secret_value(value: str) -> bool:

@@ -12,10 +12,9 @@ from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.handle import StudyHandle
 from autotune_nb.opened import OpenedStudy
 from autotune_nb.run import LoopThread, Run, live_run
-from autotune_nb.scrubbing import know
 from autotune_nb.study import StudyFolder
 from autotune_nb.task import Task
-from autotune_nb.task_secrets import referred
+from autotune_nb.task_secrets import know_secrets
 
 if TYPE_CHECKING:
     from autotune_nb.checks import Checks
@@ -71,7 +70,7 @@ def tune(
 
     task = task if isinstance(task, Task) else Task.load(task)
     task = with_overrides(task, **overrides)
-    know(referred(task))
+    know_secrets(task)
     engine = engine_for(task)
     space = space_for(task, engine)
     folder = StudyFolder(study)

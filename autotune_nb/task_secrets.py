@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 from typing import Any
 
 from autotune_nb.errors import SetupError
-from autotune_nb.plain_secrets import plain_secrets
+from autotune_nb.plain_secrets import STAND_INS, plain_secrets
+from autotune_nb.scrubbing import LEAST, know, tells_one
+from autotune_nb.secret_names import says_secret
 from autotune_nb.secret_reference import resolved, secret_of, variable, variables_in
 from autotune_nb.task import Task
+
+#: A shorter value stands in any text.
+_SHORTEST = 4
 
 
 def referred(task: Task) -> list[str]:
@@ -31,6 +37,40 @@ def referred(task: Task) -> list[str]:
             resolved(value, field=field)
         found += [variable(name, field=field) for name in variables_in(value)]
     return found
+
+
+def know_secrets(task: Task) -> None:
+    """From now on what the task refers to is scrubbed. Raises as ``referred``, and SetupError where a secret is too
+    short to be told from other words."""
+    here = task.deploy.kind != "ome"
+    know(referred(task), short=_short(task) if here else (), named=() if here else _named(task), shapes=not here)
+
+
+def _short(task: Task) -> Iterator[str]:
+    """The secrets that are short or numbers; what is referred to by no secret's name may be any setting."""
+    for field, value in _places(task):
+        for name in variables_in(value):
+            told = variable(name, field=field).strip()
+            secret = field == "benchmark.api_key" or says_secret(name) or says_secret(field.rpartition(".")[2])
+            if not secret or tells_one(told) or told.lower() in STAND_INS:
+                continue
+            if len(told) < _SHORTEST:
+                raise SetupError(
+                    f"the value of {name} has {len(told)} characters, too few to be kept out of logs; take a secret "
+                    f"of at least {_SHORTEST} (better {LEAST}), or write it as it is where it is none",
+                    field=field,
+                )
+            yield told
+
+
+def _named(task: Task) -> Iterator[str]:
+    """What an engine in a cluster calls the secrets that only it sees."""
+    env = {name for name, value in task.engine.env.items() if secret_of(value)}
+    yield from env
+    yield from (name for name, value in task.engine.args.items() if env & set(variables_in(value)))
+    for before, word in pairwise(("", *task.engine.raw_args)):
+        if env & set(variables_in(word)):
+            yield (word.partition("=")[0] if "=" in word else before).lstrip("-") or "api_key"
 
 
 def _places(task: Task) -> Iterator[tuple[str, Any]]:

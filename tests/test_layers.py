@@ -38,6 +38,7 @@ ROOMS: tuple[set[str], ...] = (
         "plain_secrets",
         "discreet",
         "scrubbing",
+        "file_scrubbing",
         "task_secrets",
         "trial",
         "events",

@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import base64
+import html
 import json
 import logging
 import subprocess
 import sys
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
 import autotune_nb as at
-from autotune_nb import events, scrubbing
+from autotune_nb import events, file_scrubbing, scrubbing
 from autotune_nb.errors import RunError
-from autotune_nb.scrubbing import know, scrub, scrub_error, scrub_files
+from autotune_nb.file_scrubbing import scrub_files
+from autotune_nb.scrubbing import know, scrub, scrub_error
 from autotune_nb.task import Task
-from tests.stubs import World, package_env, text_below, until
+from autotune_nb.task_secrets import know_secrets
+from tests.stubs import World, open_study, package_env, text_below, until
 
 CANARIES = {
     name: f"{kind}-canary-{number}7f2e9a\"'\\x"
@@ -26,13 +32,19 @@ CANARIES = {
 
 
 @pytest.fixture
-def canaries(monkeypatch: pytest.MonkeyPatch) -> Any:
+def canaries(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
     for name, value in CANARIES.items():
         monkeypatch.setenv(name, value)
-    yield CANARIES
-    # Of this process, as long as it lives; other tests have no such values.
-    monkeypatch.setattr(scrubbing, "_told", set())
-    monkeypatch.setattr(scrubbing, "_pattern", None)
+    return CANARIES
+
+
+@pytest.fixture(autouse=True)
+def nothing_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is known is known as long as the process lives; other tests have no such values."""
+    for name in ("_told", "_short", "_named"):
+        monkeypatch.setattr(scrubbing, name, set())
+    monkeypatch.setattr(scrubbing, "_shapes", False)
+    monkeypatch.setattr(scrubbing, "_known", None)
 
 
 def found_in(text: str | bytes) -> list[str]:
@@ -65,16 +77,157 @@ def test_what_stands_for_other_things_too_breaks_no_file(world: World, monkeypat
     task = world.task(trials=1, strategy={"sampler": "random", "seed": 20000000}, model="stub-model-7b")
     engine = {**task.engine.model_dump(), "env": {"MODE": "${MODE}"}}
     task = Task.parse({**task.model_dump(), "engine": engine})
+    first = at.tune(task, study=world.folder).wait()
+    assert at.open(world.folder).task == task
+    assert first.history[0].state is at.TrialState.COMPLETE
+    # The same task goes on in the same folder.
+    assert len(at.tune(at.with_overrides(task, trials=2), study=world.folder).wait().history) == 2
+    json.loads((world.folder / "results.json").read_text())
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "secret"),
+    [
+        ("DB_PASS", "wholly-odd-words-7", "wholly-odd-words-7"),
+        ("DATABASE_URL", "postgresql://me:wholly%2Dodd-7@host/db", "wholly%2Dodd-7"),
+        ("DATABASE_URL", "postgresql://me:wholly%2Dodd-7@host/db", "wholly-odd-7"),
+        ("DATABASE_URL", "postgresql://me:hunter2@host/db", ":hunter2@"),
+        ("AUTH_HEADER", "Authorization: Bearer wholly-odd-7", "wholly-odd-7"),
+        ("AUTH_HEADER", "Basic " + base64.b64encode(b"me:wholly-odd-7").decode(), "wholly-odd-7"),
+        ("APIKEYS", "wholly-odd-7", "wholly-odd-7"),
+    ],
+)
+def test_the_environments_secrets_are_known(
+    name: str, value: str, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    know()
+    for written in (secret, html.escape(secret), quote(secret, safe=""), json.dumps(secret)):
+        assert secret not in scrub(f"before {written} after")
+    for text in ("me", "user:", "a longer user's name:"):
+        coded = base64.b64encode(f"{text}{secret}".encode()).decode()
+        told = scrub(f"Authorization: Basic {coded}")
+        assert "***" in told and coded[-12:] not in told
+    assert scrub("postgresql host/db user me PASS, COMPASS=north") == "postgresql host/db user me PASS, COMPASS=north"
+
+
+def test_an_error_is_scrubbed_with_all_that_it_carries(canaries: dict[str, str]) -> None:
+    know()
+    secret = canaries["GITHUB_TOKEN"]
+    failure = at.Failure(at.FailureKind.CRASH, "deploy", f"m {secret}", (f"l {secret}",), f"h {secret}")
     try:
-        first = at.tune(task, study=world.folder).wait()
-        assert at.open(world.folder).task == task
-        assert first.history[0].state is at.TrialState.COMPLETE
-        # The same task goes on in the same folder.
-        assert len(at.tune(at.with_overrides(task, trials=2), study=world.folder).wait().history) == 2
-        json.loads((world.folder / "results.json").read_text())
-    finally:
-        monkeypatch.setattr(scrubbing, "_told", set())
-        monkeypatch.setattr(scrubbing, "_pattern", None)
+        try:
+            try:
+                raise OSError(2, f"no {secret}", f"/x/{secret}")
+            except OSError as error:
+                raise KeyError({"a": [secret.encode()]}) from error
+        except KeyError:
+            raise at.DeployError(failure)  # noqa: B904
+    except at.DeployError as error:
+        error.add_note(f"note {secret}")
+        group = ExceptionGroup("several", [error, at.TaskError(f"t {secret}", field=secret)])
+    told = scrub_error(group)
+    one, two = told.exceptions
+    assert isinstance(one, at.DeployError) and isinstance(two, at.TaskError)
+    assert one.failure == at.Failure(at.FailureKind.CRASH, "deploy", "m ***", ("l ***",), "h ***")
+    assert (two.message, two.field) == ("t ***", "***")
+    text = "".join(traceback.format_exception(told))
+    assert "no ***: '/x/***'" in text and "note ***" in text
+    assert found_in(text + repr(vars(one)) + repr(one.__context__.__cause__)) == []  # type: ignore[union-attr]
+
+
+def test_what_is_kept_of_a_trial_is_scrubbed_once_and_for_all(world: World, canaries: dict[str, str]) -> None:
+    secret = canaries["GITHUB_TOKEN"]
+    study = open_study(world.task(), world.folder)
+    trial = study.ask()
+    assert trial is not None
+    failure = at.Failure(at.FailureKind.CRASH, "deploy", secret, (secret,), f"try {secret}")
+    command, fingerprint = ("serve", f"--key={secret}", "${KEY}"), {"args": [secret], "gpus": 1, secret: "x"}
+    ended = trial.with_(state=at.TrialState.FAILED, failure=failure, command=command, fingerprint=fingerprint)
+    kept = study.tell(ended)
+    assert kept.command == ("serve", "--key=***", "${KEY}")
+    assert kept.fingerprint == {"args": ["***"], "gpus": 1, "***": "x"}
+    assert kept.failure is not None and kept.failure.hint == "try ***"
+    study.close()
+    assert not any(found_in(content) for content in text_below(world.folder).values())
+
+
+def test_a_short_secret_goes_from_texts_and_breaks_no_data(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINE_KEY", "8192")
+    said = 'echo "key 8192, 81920 18192 8192.5" > "$base/genai_bench.log"; '
+    said += 'printf \'{"cmd": "run --api-key 8192 x", "tokens": 8192}\' > "$out/experiment_metadata.json"'
+    task = world.task("key:ENGINE_KEY", "env:ENGINE_KEY", before=said, trials=1, description="of 8192 tokens")
+    benchmark = {**task.benchmark.model_dump(), "api_key": "${ENGINE_KEY}"}
+    task = Task.parse({**task.model_dump(), "benchmark": benchmark})
+    run = at.tune(task, study=world.folder).wait()
+    assert run.history[0].state is at.TrialState.COMPLETE
+    files = {file.name: content.decode(errors="replace") for file, content in text_below(world.folder).items()}
+    assert files["genai_bench.log"] == "key ***, 81920 18192 8192.5\n"
+    assert json.loads(files["experiment_metadata.json"]) == {"cmd": "run --api-key *** x", "tokens": 8192}
+    assert "ENGINE_KEY=***" in files["engine.log"]
+    assert at.open(world.folder).task == task
+    monkeypatch.setenv("ENGINE_KEY", "819")
+    with pytest.raises(at.SetupError, match=r"benchmark.api_key: the value of ENGINE_KEY has 3 characters, too few"):
+        at.tune(task, study=world.folder)
+
+
+def test_a_large_file_is_scrubbed_in_pieces(
+    canaries: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_scrubbing, "_BLOCK_BYTES", 64)
+    secret = canaries["AWS_SECRET_ACCESS_KEY"]
+    know(short=["four"])
+    coded = base64.b64encode(f"me:{secret}".encode()).decode()
+    for number in range(140):
+        content = f"{'x' * number} {secret} y \n{secret}{secret} four {coded}\n" + "four\r\n" * 30
+        (tmp_path / f"{number}.log").write_bytes(content.encode() + b"\xff")
+        (tmp_path / f"{number}.bin").write_bytes(content.encode() + b"\xff")
+    assert scrub_files(tmp_path) == []
+    for number in range(140):
+        clean = f"{'x' * number} *** y \n****** four ***\n" + "four\r\n" * 30
+        assert (tmp_path / f"{number}.bin").read_bytes().replace(b"bW***", b"***") == clean.encode() + b"\xff"
+        told = (tmp_path / f"{number}.log").read_bytes().replace(b"bW***", b"***")
+        assert told == clean.replace("four", "***").encode() + b"\xff"
+    assert {file.suffix for file in tmp_path.iterdir()} == {".log", ".bin"}
+
+
+def test_a_file_that_cannot_be_searched_is_said(
+    world: World, canaries: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heard: list[str] = []
+    replacing = file_scrubbing._replacing
+
+    def full(file: Path) -> Any:
+        if file.name == "genai_bench.log":
+            raise OSError(28, "No space left on device")
+        return replacing(file)
+
+    monkeypatch.setattr(file_scrubbing, "_replacing", full)
+    run = at.tune(leaking(world, trials=1), study=world.folder)
+    run.subscribe(lambda event: heard.append(event.text) if isinstance(event, events.Notice) else None)
+    run.wait()
+    told = [line for line in heard + [text for _, text in run.notices] if "not searched" in line]
+    assert "genai_bench.log was not searched for secrets: No space left on device" in told[0]
+
+
+def test_in_a_cluster_names_and_looks_tell_what_only_a_pod_knows(make_task: Callable[..., Task]) -> None:
+    env = {"VLLM_API_KEY": "secret://tune-keys/engine", "MODE": "fast"}
+    engine = {"kind": "vllm", "env": env, "args": {"api_key": "${VLLM_API_KEY}"}}
+    deploy = {"kind": "ome", "namespace": "x", "runtime": "y"}
+    know_secrets(make_task(engine=engine, deploy=deploy, parameters={"max_num_seqs": [8]}, model="m"))
+    hub = "hf_" + "aB3d" * 8
+    for text, clean in (
+        ("VLLM_API_KEY=only-the-pod", "VLLM_API_KEY=***"),
+        ("env: {'VLLM_API_KEY': 'only-the-pod', 'MODE': 'fast'}", "env: {'VLLM_API_KEY': '***', 'MODE': 'fast'}"),
+        ("vllm serve --api-key only-the-pod --port 80", "vllm serve --api-key *** --port 80"),
+        ("['--api-key', 'only-the-pod']", "['--api-key', '***']"),
+        ("Namespace(api_key=['only-the-pod'], port=80)", "Namespace(api_key=['***'], port=80)"),
+        ("api_key='only-the-pod'", "api_key='***'"),
+        ("--api-key $(VLLM_API_KEY) api_key=None", "--api-key $(VLLM_API_KEY) api_key=None"),
+        (f"token {hub} of /root/.cache", "token [redacted: Hugging Face token] of /root/.cache"),
+        ("200 tokens/s, sha256:" + "0f" * 32, "200 tokens/s, sha256:" + "0f" * 32),
+    ):
+        assert scrub(text) == clean
 
 
 LEAK = (

@@ -9,6 +9,7 @@ from typing import Any
 from autotune_nb.errors import Failure
 from autotune_nb.measurement import Level, Measurement
 from autotune_nb.score import Score
+from autotune_nb.scrubbing import scrub_data, scrub_failure
 from autotune_nb.trial import Trial, TrialState
 
 
@@ -25,6 +26,15 @@ def to_record(trial: Trial, fingerprint: str) -> dict[str, Any]:
             "level": [level.scenario, level.concurrency, level.batch_size] if level else None,
         }
     return data
+
+
+def without_secrets(trial: Trial) -> Trial:
+    """The trial as it may be kept: no known secret in its failure, its command line and its fingerprint."""
+    return trial.with_(
+        failure=scrub_failure(trial.failure) if trial.failure else None,
+        command=tuple(scrub_data(trial.command)),
+        fingerprint=scrub_data(trial.fingerprint),
+    )
 
 
 def trial_from_results(data: Mapping[str, Any], fingerprints: Mapping[str, Mapping[str, Any]]) -> Trial:

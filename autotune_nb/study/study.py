@@ -22,7 +22,7 @@ from autotune_nb.study._journal import (
     write_fingerprint,
 )
 from autotune_nb.study._order import Order
-from autotune_nb.study._record import to_record, with_record
+from autotune_nb.study._record import to_record, with_record, without_secrets
 from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
 from autotune_nb.study._storage import open_storage, storage_errors, without_empty_study
 from autotune_nb.study.folder import StudyFolder, redact
@@ -228,6 +228,7 @@ class Study:
         if strange:
             failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"no finite number: {', '.join(strange)}")
             trial = trial.with_(state=TrialState.FAILED, score=None, failure=failure)
+        trial = without_secrets(trial)
         with storage_errors():
             ours = optuna.trial.Trial(self._study, self._trial_id(trial.number))
             key = fingerprint_key(trial.fingerprint)
@@ -241,6 +242,7 @@ class Study:
 
     def add(self, trials: Sequence[Trial]) -> None:
         """Keep trials that were measured elsewhere, in a study that has none yet; they are numbered from 0."""
+        trials = [without_secrets(trial) for trial in trials]
         with storage_errors():
             for key, one in {fingerprint_key(t.fingerprint): t.fingerprint for t in trials if t.fingerprint}.items():
                 write_fingerprint(self._study, one)

@@ -63,7 +63,7 @@ async def _bucket(uri: str) -> Answer:
     bucket = "/".join(uri.split("/")[:3])
     try:
         await _within(lambda: _list(uri), ANSWER_S)
-    except (ImportError, ValueError) as error:
+    except ImportError as error:
         return Answer(False, f"{uri} cannot be read from here: {error}", "install the package it names")
     except TimeoutError:
         hint = "see whether this machine reaches its endpoint"

@@ -23,6 +23,10 @@ class Attempt:
     phase: str = ""
     folder: Path | None = None
 
+    def identify(self, told: Mapping[str, Any]) -> None:
+        """Add to what is known of where it ran."""
+        self.fingerprint = {**self.fingerprint, **told}
+
 
 class PhaseClock:
     """Wall time by phase; a phase entered twice adds up."""

@@ -25,6 +25,7 @@ from autotune_nb.plots import (
     History,
     Role,
     axis_label,
+    broken_levels,
     front_of,
     history_title,
     importance_title,
@@ -61,7 +62,7 @@ LABELS: dict[Role, str] = {
     "infeasible": "breaks a limit",
 }
 #: So many curves are drawn, and so many of them tell their parameters; more could not be told apart.
-_MAX_CURVES, _MAX_TOLD = 300, 60
+_MAX_CURVES, _MAX_TOLD = 300, 40
 _MAX_POINTS = 600
 _MAX_BARS = 12
 
@@ -207,6 +208,12 @@ class LatencyChart(Chart):
                     marker={"symbol": MARKERS[role][0], "size": 11 if role == "best" else 7},
                 )
             )
+        x, y, named = self._broken()
+        if x:
+            # The tip is that of the curve below.
+            mark = {"symbol": MARKERS["infeasible"][0], "size": 7, "color": COLOURS["infeasible"]}
+            about = {"name": LABELS["infeasible"], "showlegend": named, "hoverinfo": "skip"}
+            traces.append(go.Scatter(x=x, y=y, mode="markers", marker=mark, **about))
         if len(front) > 1:
             line = {"color": FRONT, "width": 2, "dash": "dot"}
             xs, ys = [x for x, _ in front], [y for _, y in front]
@@ -226,6 +233,10 @@ class LatencyChart(Chart):
                 markersize=10 if role == "best" else 6,
                 label=LABELS[role],
             )
+        x, y, named = self._broken()
+        if x:
+            label = LABELS["infeasible"] if named else None
+            axes.plot(x, y, linestyle="", marker=MARKERS["infeasible"][1], color=COLOURS["infeasible"], label=label)
         front = self.front
         if len(front) > 1:
             axes.plot(*zip(*front, strict=True), color=FRONT, linestyle=":", linewidth=2, label="Pareto front")
@@ -237,6 +248,12 @@ class LatencyChart(Chart):
     def _by_role(self) -> list[tuple[Role, list[Curve]]]:
         drawn = self._drawn
         return [(role, [c for c in drawn if c.role == role]) for role in dict.fromkeys(c.role for c in drawn)]
+
+    def _broken(self) -> tuple[list[float], list[float], bool]:
+        """The levels that break a limit, of trials that keep it at another, as x and y; whether the legend names them:
+        whole trials that keep none have the same mark."""
+        x, y = _joined(broken_levels(self._drawn))
+        return x[::2], y[::2], all(c.role != "infeasible" for c in self._drawn)
 
 
 @dataclass(frozen=True)
@@ -369,6 +386,9 @@ def _smaller(svg: str) -> str:
     svg = re.sub(r"font-family: [^;\"]*", "font-family: sans-serif", svg)
     svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
     svg = _MARKS.sub(_styled_once, svg)
+    # A mark's name stands wherever it is drawn, hundreds of times.
+    for number, name in enumerate(dict.fromkeys(re.findall(r'<path id="(m[0-9a-f]{10})"', svg))):
+        svg = svg.replace(f'id="{name}"', f'id="m{number}"').replace(f'"#{name}"', f'"#m{number}"')
     return re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), svg)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from autotune_nb.measurement import Measurement
@@ -42,6 +42,23 @@ def kept_points(curve: Curve) -> list[tuple[float, float]]:
     """The (throughput, latency) points of the levels that keep every limit."""
     points = zip(curve.output_tokens_per_s, curve.e2e_latency_mean_s, strict=True)
     return [point for i, point in enumerate(points) if i not in curve.broken]
+
+
+def broken_levels(curves: Iterable[Curve]) -> list[Curve]:
+    """The levels that break a limit, of trials that keep it at another: each by itself, not joined to the others."""
+    return [
+        replace(
+            curve,
+            role="infeasible",
+            output_tokens_per_s=(curve.output_tokens_per_s[i],),
+            e2e_latency_mean_s=(curve.e2e_latency_mean_s[i],),
+            levels=(curve.levels[i],),
+            kept=(),
+        )
+        for curve in curves
+        if curve.role != "infeasible"
+        for i in curve.broken
+    ]
 
 
 def latency_throughput(trials: Sequence[Trial], best: Trial | None, limits: Sequence[Limit] = ()) -> list[Curve]:

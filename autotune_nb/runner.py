@@ -362,7 +362,7 @@ class Runner:
         )
         async with self._deployer.deploy(request) as deployment:
             attempt.command = deployment.endpoint.command
-            attempt.fingerprint = deployment.endpoint.fingerprint
+            attempt.identify(deployment.endpoint.fingerprint)
             await until_died(self._load(trial, deployment.endpoint, folder, clock, attempt), deployment)
 
     async def _load(self, trial: Trial, endpoint: Endpoint, folder: Path, clock: PhaseClock, attempt: Attempt) -> None:
@@ -386,6 +386,7 @@ class Runner:
             endpoint.gpu_count,
             endpoint.service,
             on_notice=self._notice,
+            on_identity=attempt.identify,
         )
         async with aclosing(self._benchmark.measure(request)) as levels:
             async for one in levels:

@@ -77,4 +77,7 @@ def _flat(data: Any, name: str = "") -> list[tuple[str, str]]:
         return [row for key, value in data.items() for row in _flat(value, f"{name}.{key}" if name else str(key))]
     if isinstance(data, list) and not any(isinstance(one, dict | list) for one in data):
         return [(name, ", ".join(map(str, data)))] if data else []
-    return [(name, data if isinstance(data, str) else json.dumps(data, ensure_ascii=False))] if data is not None else []
+    # Nothing is said of what is not known.
+    if data is None or data == "":
+        return []
+    return [(name, data if isinstance(data, str) else json.dumps(data, ensure_ascii=False))]

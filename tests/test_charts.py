@@ -13,7 +13,7 @@ import pytest
 from autotune_nb.charts import COLOURS, FRONT, RUNNING, SHARE, Chart, HistoryChart, ImportanceChart, LatencyChart
 from autotune_nb.measurement import Level, Measurement
 from autotune_nb.plots import History, history, latency_throughput
-from autotune_nb.score import Objective, Score
+from autotune_nb.score import Limit, Objective, Score
 from autotune_nb.trial import Trial, TrialState
 
 RATE, LATENCY = "output_tokens_per_s", "e2e_latency_mean_s"
@@ -63,6 +63,20 @@ def test_the_svg_is_drawn_with_units_on_its_axes_and_every_role_named() -> None:
     for text in ("output tokens a second", "mean end-to-end latency, s", "best", "breaks a limit", "other trials"):
         assert f">{text}" in svg, text
     assert all(colour.lower() in svg.lower() for colour in COLOURS.values())
+
+
+def test_a_level_that_breaks_a_limit_is_marked_in_the_figure_and_in_the_picture() -> None:
+    """Otherwise points better than the front's would seem to be forgotten."""
+    curves = latency_throughput([DEFAULT, BEST, OTHER], BEST, [Limit.parse("e2e_latency_mean_s <= 0.6")])
+    chart = LatencyChart(tuple(curves))
+    broken = next(trace for trace in chart.figure().data if trace.name == "breaks a limit")
+    # On top of its curve, and joined to none.
+    assert chart.figure().data.index(broken) > [t.name for t in chart.figure().data].index("best")
+    assert (broken.x, broken.y) == ((5, 20, 50), (0.7, 0.9, 0.8))
+    assert ">breaks a limit" in chart.svg()
+    marks = re.findall(rf'<path id="([^"]*)"[^>]*style="[^"]*stroke: {COLOURS["infeasible"].lower()}', chart.svg())
+    # Three and the legend's.
+    assert chart.svg().count(f'<use xlink:href="#{marks[0]}"') == 4
 
 
 def test_a_chart_without_trials_still_draws() -> None:

@@ -226,6 +226,7 @@ def test_a_study_in_a_cluster_says_its_set_up_once_with_the_nodes_in_a_row() -> 
     report = Report(trials, trials[1], samples.task.goal, "server")
     rows = dict(table_of(report.to_html(), "What it ran on"))
     assert rows["image_id"] == IMAGE_ID
+    assert rows["benchmark_image_id"].startswith("registry.example/genai-bench@sha256:")
     assert rows["seed"] == "7"
     assert len(rows["node"].split("<br>")) == 4
     assert re.search(r"trials \d+(, \d+){3} and \d+ more", rows["node"])

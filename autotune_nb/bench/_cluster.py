@@ -193,6 +193,16 @@ def container_of(pod: Object) -> str:
     return next((name for name in names if name in ("genai-bench", "reader", own)), names[0])
 
 
+def image_of(pod: Object) -> dict[str, str]:
+    """The image that a benchmark ran as and its digest, which is empty where the node does not tell."""
+    name = container_of(pod)
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    return {
+        "benchmark_image": next(str(one.get("image", "")) for one in pod["spec"]["containers"] if one["name"] == name),
+        "benchmark_image_id": next((str(one.get("imageID", "")) for one in statuses if one["name"] == name), ""),
+    }
+
+
 def keep(folder: Path, name: str, data: bytes) -> None:
     """Write a file that came from a pod."""
     folder.mkdir(parents=True, exist_ok=True)

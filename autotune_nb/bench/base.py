@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -23,6 +23,8 @@ class BenchRequest:
     gpu_count: int = 0
     service: ClusterService | None = None
     on_notice: Callable[[str], None] = lambda _text: None
+    #: Told what only the trial's own benchmark knows of itself, such as its image's digest.
+    on_identity: Callable[[Mapping[str, Any]], None] = lambda _told: None
 
 
 class Benchmark(Protocol):

@@ -10,7 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.bench._arguments import RESULTS
-from autotune_nb.bench._cluster import IMAGE, Made, PodWatch, container_of, failed, follow, in_pod, keep, of_pod
+from autotune_nb.bench._cluster import (
+    IMAGE,
+    Made,
+    PodWatch,
+    container_of,
+    failed,
+    follow,
+    image_of,
+    in_pod,
+    keep,
+    of_pod,
+)
 from autotune_nb.bench._frames import Frames
 from autotune_nb.bench._levels import Levels, deadline_s, late, never_landed
 from autotune_nb.bench.base import BenchRequest
@@ -135,6 +146,7 @@ class OmeBenchmark:
         found = await self._session.watches.until(check)
         pods = [pod for pod in made.pods() if has_log(pod)]
         if pods:
+            request.on_identity(image_of(pods[-1]))
             with contextlib.suppress(ClusterError):
                 text = await self._session.cluster.log(name_of(pods[-1]), container_of(pods[-1]), tail_lines=400)
                 log += text.splitlines()

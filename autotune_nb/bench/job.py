@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.bench._arguments import RESULTS, arguments
-from autotune_nb.bench._cluster import IMAGE, Made, PodWatch, failed, follow, in_pod, keep, of_pod
+from autotune_nb.bench._cluster import IMAGE, Made, PodWatch, failed, follow, image_of, in_pod, keep, of_pod
 from autotune_nb.bench._frames import Frames
 from autotune_nb.bench._levels import Levels, deadline_s, late, never_landed
 from autotune_nb.bench.base import BenchRequest
@@ -123,6 +123,8 @@ class JobBenchmark:
         loop = asyncio.get_running_loop()
         watch = PodWatch(made, self._task.deadlines.pending_s, request.on_notice)
         await self._until_started(made, watch, within_s)
+        for pod in made.pods():
+            request.on_identity(image_of(pod))
         deadline = loop.time() + within_s
 
         async def read() -> None:

@@ -11,7 +11,7 @@ import textwrap
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from autotune_nb.plots import (
     History,
     Role,
     axis_label,
+    broken_levels,
     front_of,
     history_title,
     importance_title,
@@ -239,7 +240,7 @@ def _arrays(data: ChartData) -> dict[str, dict[str, Any]]:
     shares = sorted(data.importances.items(), key=lambda item: item[1])[-_SHARES:]
     return {
         "earlier": _lines(earlier, told=False),
-        "infeasible": _lines([*(c for c in rest if c.role == "infeasible"), *_broken_points(rest, data.curves)]),
+        "infeasible": _lines([*(c for c in rest if c.role == "infeasible"), *_broken_of(rest, data.curves)]),
         "other": _lines([c for c in rest if c.role == "other"]),
         "running": _lines(running),
         "default": _lines([c for c in ended if c.role == "default"]),
@@ -252,21 +253,10 @@ def _arrays(data: ChartData) -> dict[str, dict[str, Any]]:
     }
 
 
-def _broken_points(told: Iterable[Curve], every: Iterable[Curve]) -> list[Curve]:
-    """The levels that break a limit, of trials that keep it at another: a mark of its own, not joined to the others."""
+def _broken_of(told: Iterable[Curve], every: Iterable[Curve]) -> list[Curve]:
+    """The levels that break a limit, of the latest trials and those that stand out."""
     numbers = {c.number for c in told} | {c.number for c in every if c.role in ("best", "default")}
-    return [
-        replace(
-            c,
-            output_tokens_per_s=(c.output_tokens_per_s[i],),
-            e2e_latency_mean_s=(c.e2e_latency_mean_s[i],),
-            levels=(c.levels[i],),
-            kept=(),
-        )
-        for c in every
-        if c.number in numbers and c.role != "infeasible"
-        for i in c.broken
-    ]
+    return broken_levels(c for c in every if c.number in numbers)
 
 
 def _lines(curves: Iterable[Curve], *, told: bool = True) -> dict[str, Any]:

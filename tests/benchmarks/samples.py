@@ -53,6 +53,7 @@ _CLUSTER: dict[str, Any] = {
     "benchmark_image": "registry.example/genai-bench:0.0.5",
 }
 _POD: dict[str, Any] = {
+    "benchmark_image_id": "registry.example/genai-bench@sha256:" + "6a" * 32,
     "image": "registry.example/vllm:0.23.0",
     "image_id": IMAGE_ID,
     "gpus": ["2 x nvidia.com/gpu (nvidia.com/gpu.product: H100)"],

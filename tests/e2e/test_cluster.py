@@ -119,6 +119,12 @@ def test_a_study_under_each_executor(place: Place, cli: Cli, tmp_path: Path, exe
         assert fingerprint["driver"]["cpu"]
         assert "cpu" not in fingerprint
         assert fingerprint["seed"] == 3
+        if executor == "direct":
+            assert fingerprint["benchmark_version"]
+        else:
+            # As the benchmark's own pod has them; this node tells no digest.
+            assert fingerprint["benchmark_image"] == IMAGE
+            assert fingerprint["benchmark_image_id"] == ""
     tuned = found["trials"][1]
     assert f"--threads {tuned['params']['threads']}" in tuned["command"]
     assert f"benchmarks run as {executor}" in done.stderr

@@ -211,7 +211,7 @@ class LatencyChart(Chart):
         x, y, named = self._broken()
         if x:
             # The tip is that of the curve below.
-            mark = {"symbol": MARKERS["infeasible"][0], "size": 7, "color": COLOURS["infeasible"]}
+            mark = {"symbol": MARKERS["infeasible"][0], "size": 9, "color": COLOURS["infeasible"]}
             about = {"name": LABELS["infeasible"], "showlegend": named, "hoverinfo": "skip"}
             traces.append(go.Scatter(x=x, y=y, mode="markers", marker=mark, **about))
         if len(front) > 1:
@@ -236,7 +236,9 @@ class LatencyChart(Chart):
         x, y, named = self._broken()
         if x:
             label = LABELS["infeasible"] if named else None
-            axes.plot(x, y, linestyle="", marker=MARKERS["infeasible"][1], color=COLOURS["infeasible"], label=label)
+            # Larger than the mark that it stands on.
+            marker, colour = MARKERS["infeasible"][1], COLOURS["infeasible"]
+            axes.plot(x, y, linestyle="", marker=marker, color=colour, markersize=9, markeredgewidth=1.5, label=label)
         front = self.front
         if len(front) > 1:
             axes.plot(*zip(*front, strict=True), color=FRONT, linestyle=":", linewidth=2, label="Pareto front")

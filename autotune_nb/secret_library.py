@@ -15,12 +15,12 @@ import importlib
 import re
 from collections.abc import Callable
 
+from autotune_nb.secret_names import says_secret
 from autotune_nb.secret_rules import (
     HOME,
     KEYWORD,
     NOT_THE_SECRET,
     PRIVATE_KEY,
-    SECRET_VARIABLE,
     Rule,
     is_written_out,
     looks_random,
@@ -122,15 +122,12 @@ def _config_keep(match: re.Match[str], value: str) -> bool:
 @functools.lru_cache(maxsize=4096)
 def secret_key(name: str) -> tuple[str, bool] | None:
     """The kind of what a key of this name holds, and whether its value must look random besides; None where plain."""
-    keyword = importlib.import_module("detect_secrets.plugins.keyword")
     if re.fullmatch(
         r"(?:client-key|client-certificate|certificate-authority)-data|(?:id|access|refresh)-token|client-secret", name
     ):
         return "kubeconfig content", False
-    if NOT_THE_SECRET.search(name):
+    if not says_secret(name):
         return None
     if re.fullmatch(r"(?:.*[_-])?token", name, re.IGNORECASE):
         return "token", name != name.upper()
-    if SECRET_VARIABLE.fullmatch(name) or re.search("|".join(keyword.DENYLIST), name.replace("-", "_"), re.IGNORECASE):
-        return KEYWORD, False
-    return None
+    return KEYWORD, False

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from itertools import pairwise
 
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
+_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+")
 _ALWAYS = {"secret", "password", "passwd", "passphrase", "apikey", "accesskey", "credential", "authorization", "auth"}
 _ALWAYS |= {"contraseña", "contrasena", "bearer"}
 #: What they are written together with, as in dbpassword.
-_ENDINGS = ("password", "passwd", "passphrase", "secret", "apikey", "accesskey", "authkey", "privatekey", "authtoken")
+_ENDINGS = (
+    *("password", "passwd", "passphrase", "secret", "apikey", "accesskey", "authkey", "privatekey"),
+    *("authtoken", "dbpass", "keypass", "pwd"),
+)
 _KEYS = {"api", "access", "secret", "private", "priv", "auth", "admin", "engine", "account", "master", "service"}
 _KEYS |= {"signing", "storage", "encryption", "db", "database", "client", "shared", "hf", "model"}
 #: A tokenizer's tokens and numbers of tokens.
@@ -18,6 +22,29 @@ _NO_TOKENS = {
 }
 #: What may follow the word that tells.
 _AFTER = {"v", "id", "value", "prod", "dev", "staging", "main", "backup", "old", "primary", "secondary"}
+#: Wherever they stand these tell, unless the last word speaks of something about the secret.
+_ANYWHERE = {"secret", "password", "passwd", "passphrase", "apikey", "accesskey"}
+_PAIRS = {(kind, "key") for kind in ("api", "access", "secret", "private", "auth")}
+_ABOUT = {
+    *(
+        "name",
+        "ref",
+        "reference",
+        "file",
+        "path",
+        "dir",
+        "kind",
+        "type",
+        "field",
+        "url",
+        "uri",
+        "label",
+        "var",
+        "class",
+    ),
+    *("provider", "store", "manager", "header", "version", "hint", "len", "length", "policy", "rule", "rules", "count"),
+    *("env", "mode", "format", "size", "ttl", "timeout", "enabled", "required", "prompt", "encoding"),
+}
 #: Of an environment's variables also those of which it is only likely: their values are looked at as well.
 _LIKELY = re.compile(r"TOKEN(?!S|IZ)|KEY(?!BOARD|RING|MAP)|SECRET|PASSWORD|PASSWD|CREDENTIAL", re.IGNORECASE)
 
@@ -35,7 +62,11 @@ def says_secret(name: str) -> bool:
         return True
     if singular == "token":
         return before not in _NO_TOKENS and (last == "token" or before in ("api", "auth", "access", "hf"))
-    return singular == "key" and before in _KEYS
+    if singular == "key":
+        return before in _KEYS
+    pairs = pairwise(words)
+    told = any(word in _ANYWHERE for word in words) or any(pair in _PAIRS for pair in pairs)
+    return told and last not in _ABOUT
 
 
 def may_hold_secret(variable: str) -> bool:

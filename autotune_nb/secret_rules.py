@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import unquote
 
-from autotune_nb.secret_names import may_hold_secret
+from autotune_nb.secret_names import may_hold_secret, says_secret
 
 KEYWORD = "password or key"
 PRIVATE_KEY = "private key"
@@ -79,15 +79,35 @@ NOT_THE_SECRET = re.compile(
 )
 
 
-_SECRET_NAME = r"(?:TOKEN(?!S|IZ)|SECRET|PASSWORD|PASSWD|CREDENTIAL|API_?KEY|ACCESS_?KEY|AUTH_?KEY)"
-SECRET_VARIABLE = re.compile(rf"[A-Z0-9_]*{_SECRET_NAME}[A-Z0-9_]*")
+#: Names that may be a secret's; whether they are says ``says_secret``.
+_VARIABLE = r"[A-Z0-9_]*(?:TOKEN|SECRET|PASS|PWD|CREDENTIAL|KEY|AUTH|BEARER)[A-Z0-9_]*"
+_VARIABLE_HINTS = ("token", "secret", "pass", "pwd", "credential", "key", "auth", "bearer")
 _VALUE = r"[^\s\"'<>&;,()\[\]{}|\\]"
 
 
 def _assigned(match: re.Match[str], value: str) -> bool:
-    named = not NOT_THE_SECRET.search(match.group(1))
-    # Without quotes, a bare word may be another variable.
-    return named and is_written_out(value) and (match.group(2) != "" or looks_random(value))
+    if not says_secret(match[1]) or not is_written_out(value):
+        return False
+    if match[3] or looks_random(value):
+        return True
+    # Without quotes, a bare word may be another variable, a call, or prose.
+    after = match.string[match.end() :][:1]
+    if says_secret(value) or after in ("(", "["):
+        return False
+    alone = match[2] == "=" or (match[2].startswith(":") and len(value) >= 8 and after in ("", "\n", "\r"))
+    return alone and value.lower() not in _NOTHING
+
+
+#: What prose says of a secret.
+_NOTHING = {"required", "optional", "missing", "needed", "redacted", "hidden", "secret", "password", "your-token"}
+
+
+def _typed(match: re.Match[str], value: str) -> bool:
+    """A word after a flag is its value where nothing but another flag, or the end, comes after it."""
+    if not is_written_out(value):
+        return False
+    ends = re.match(r"\s*(?:$|[\n\r\"'|&\\)\]]|--?[A-Za-z])", match.string[match.end() : match.end() + 200])
+    return looks_random(value) or (ends is not None and value.lower() not in _NOTHING)
 
 
 def _with_digit(_: re.Match[str], value: str) -> bool:
@@ -174,20 +194,27 @@ def own_rules() -> Iterator[Rule]:
         ),
         ("-api-key", "-token", "-password", "-secret"),
         group=1,
-        keep=_random,
+        keep=_typed,
     )
     # Signed URLs: the URL stays, what signs it goes. A semicolon ends the &amp; of HTML.
     yield Rule(
         "signature in a URL",
         re.compile(
-            r"[?&;](?:X-Amz-(?:Signature|Credential|Security-Token)|X-Goog-(?:Signature|Credential)|sig|signature|"
-            r"[\w-]*token|api[_-]?key|password|secret|AWSAccessKeyId|GoogleAccessId)=([^&\s\"'<>#\\]+)",
+            r"[?&;](?:x-[a-z]+-(?:signature|credential|security-token)|q-(?:signature|ak)|sig|sign|signature|"
+            r"[\w-]*token|api[_-]?key|password|secret|[a-z]*AccessKeyId|GoogleAccessId|Key-Pair-Id)=([^&\s\"'<>#\\]+)",
             re.IGNORECASE,
         ),
         ("=",),
         group=1,
         keep=lambda _, value: any(letter.isalnum() for letter in value) and value[0] not in "{$<",
     )
+    for expression, hint in (
+        # CloudFront's, which says for what it is signed; Oracle's, in the path; that of a signed request's header.
+        (r"[?&;]Policy=([A-Za-z0-9_~-]{20,})", "policy="),
+        (r"/p/([A-Za-z0-9_-]{16,})/n/", "/p/"),
+        (r"\bSignature=([0-9a-f]{32,})", "signature="),
+    ):
+        yield Rule("signature in a URL", re.compile(expression), (hint,), group=1)
     # A user's token in a kubeconfig; after the URLs, whose parameters may be called so.
     yield Rule(
         "token",
@@ -199,29 +226,33 @@ def own_rules() -> Iterator[Rule]:
     # Variables of the environment by name: KeywordDetector knows no TOKEN.
     yield Rule(
         KEYWORD,
-        re.compile(
-            rf"(?<![A-Za-z0-9_])({SECRET_VARIABLE.pattern})[\"']?\]?\s*(?:[=:]\s*|,\s*(?=[\"']))([\"']?)({_VALUE}{{6,}})"
-        ),
-        ("token", "secret", "passw", "credential", "key"),
-        group=3,
+        re.compile(rf"(?<![A-Za-z0-9_])({_VARIABLE})[\"']?\]?(\s*[=:]\s*|\s*,\s*(?=[\"']))([\"']?)({_VALUE}{{6,}})"),
+        _VARIABLE_HINTS,
+        group=4,
         keep=_assigned,
     )
     # The same in a container's env, a name and a value beside it.
     yield Rule(
         KEYWORD,
         re.compile(
-            rf"name[\"']?\s*:\s*[\"']?({SECRET_VARIABLE.pattern})([\"']?),?\s*[\"']?value[\"']?\s*:\s*[\"']?"
+            rf"name[\"']?\s*:\s*[\"']?({_VARIABLE})([\"']?),?\s*[\"']?value[\"']?\s*:\s*[\"']?"
             rf"({_VALUE}{{4,}})"
         ),
         ("value",),
         group=3,
-        keep=lambda match, value: is_written_out(value) and not NOT_THE_SECRET.search(match.group(1)),
+        keep=lambda match, value: is_written_out(value) and says_secret(match.group(1)),
     )
     # Home folders, whoever's; /rootfs and /homepage are none.
     name = r"[^/\\\s\"'`<>:;,()\[\]{}|&$*?!#%=]+"
     before = r"(?<![\w.~-])"
     yield Rule(
-        HOME, re.compile(rf"{before}/(?:home|Users)/{name}|{before}/root(?![\w-]|\.\w)"), ("/home", "/users", "/root")
+        HOME,
+        re.compile(
+            # On shared disks, and Windows' as WSL and Cygwin have them.
+            rf"{before}(?:/(?:home\d*|Users)|/(?:export|mnt|nfs|net|srv|var|gpfs|lustre|scratch|vol\d*|private|shared|afs)"
+            rf"/(?:home\d*|[Uu]sers)|(?:/mnt|/cygdrive)?/[a-z]/Users)/{name}|{before}/root(?![\w-]|\.\w)"
+        ),
+        ("/home", "/users", "/root"),
     )
     yield Rule(
         HOME,

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autotune_nb.plain_secrets import plain_secrets
 from autotune_nb.redaction import Redactor, redact, redact_data
 
 ROOT = Path(__file__).parent.parent
@@ -59,6 +60,24 @@ INSIDE = [
     ("- name: HF_TOKEN\n  value: {}", "abcdefgh", "password or key"),
     ("    client-key-data: {}", "TFMwdExTMUNSVWRKVGlC", "kubeconfig content"),
     ('{{"certificate-authority-data": "{}"}}', "TFMwdExTMUNSVWRKVGlC", "kubeconfig content"),
+    ("https://objectstorage.x.example/p/{}/n/ns/b/bucket/o/file", "aB3d" * 8, "signature in a URL"),
+    ("https://x.oss.example/o?OSSAccessKeyId={}&Expires=1", "LTAI5tCanary1234", "signature in a URL"),
+    ("https://x.oss.example/o?x-oss-date=1&x-oss-signature={}", "abcdef0123", "signature in a URL"),
+    ("https://x.oss.example/o?x-oss-credential={}&x=1", "LTAI5t%2F2026%2Foss", "signature in a URL"),
+    ("https://b.cos.example/o?q-sign-algorithm=sha1&q-signature={}", "abcdef0123", "signature in a URL"),
+    ("https://b.cos.example/o?q-sign-algorithm=sha1&q-ak={}", "AKIDcanary123", "signature in a URL"),
+    ("https://d.cdn.example/x?Policy={}&a=b", "eyJTdGF0ZW1lbnQiOlt7_~", "signature in a URL"),
+    ("https://d.cdn.example/x?a=b&Key-Pair-Id={}", "K2JCJMDEHXQW5F", "signature in a URL"),
+    ("TC3-HMAC-SHA256 SignedHeaders=host, Signature={}", "0123abcd" * 8, "signature in a URL"),
+    ("ENGINE_KEY={}", "canary-0f3a9c", "password or key"),
+    ("export DB_PASS='{}'", "canary-0f3a9c", "password or key"),
+    ("AUTH_HEADER: {}", "canary-0f3a9c", "password or key"),
+    ("SECRET_KEY_BASE={}", "canary-0f3a9c", "password or key"),
+    ("server --api-key {}", "correcthorsebattery", "key in a command line"),
+    ("server --api-key {} --port 80", "correcthorsebattery", "key in a command line"),
+    ("server --password '{}' 80", "correcthorsebattery", "key in a command line"),
+    ("env:\n  HF_TOKEN: {}\n  A: b", "correcthorsebattery", "password or key"),
+    ("docker run -e HF_TOKEN={} image", "correcthorsebattery", "password or key"),
     ("{{'token': '{}'}}", "abcd1234efgh5678ijkl", "token"),
     ("    id-token: {}", "abcd1234efgh5678ijkl", "kubeconfig content"),
 ]
@@ -130,6 +149,12 @@ def test_codes_and_tags_within_a_secret_stay() -> None:
         ("file:///home/ada/x", "file://~/x"),
         ("%2Fhome%2Fada%2Fx", "~%2Fx"),
         ("/srv/people/ada/runs", "~/runs"),
+        ("/export/home/ada/x", "~/x"),
+        ("/mnt/home/ada", "~"),
+        ("/home2/ada/x", "~/x"),
+        ("/gpfs/users/ada/x", "~/x"),
+        ("C:\\Users\\ada", "~"),
+        ("/mnt/c/Users/ada/x", "~/x"),
     ],
 )
 def test_home_folders_become_a_tilde_and_the_rest_of_the_path_stays(text: str, clean: str) -> None:
@@ -139,6 +164,10 @@ def test_home_folders_become_a_tilde_and_the_rest_of_the_path_stays(text: str, c
 
 
 PLAIN = [
+    "HF_TOKEN: required; HF_TOKEN: is what a gated model needs\nHF_TOKEN = load_token",
+    "f(API_KEY=my_api_key, KEY=read_key(), API_KEY=read_key())",
+    "compare --api-key handling and --token streaming; GET /users/login, /p/short/n/, ?policy=default&sign=$SIGN",
+    "MAX_TOKENS=4096abc CACHE_KEY=sha256of TOKENIZER=llama3x PASSWORD_POLICY=strict9 MONKEY=banana7",
     "/rootfs /homepage /data/home/x https://example.org/home/x /home/ /srv/people/adam root/x",
     "sha256:" + "0123456789abcdef" * 4,
     "git 6cc637cdeadbeef0123456789abcdef012345678",
@@ -213,6 +242,22 @@ def test_json_goes_by_its_keys_too() -> None:
     }
     assert redact_data(told.data).data == told.data
     assert redact_data(told.data).found == ()
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        *((name, True) for name in ("api_key", "DB_PASS", "AUTH_HEADER", "hf-token", "secretKeyBase", "dbpassword")),
+        *((name, True) for name in ("ENGINE_KEY", "HF_TOKEN_2", "apiKey", "client_secret", "OPENAI_API_KEY_PROD")),
+        *((name, True) for name in ("contraseña", "AUTHORIZATION", "api-keys")),
+        *((name, False) for name in ("max_tokens", "stop_token", "token_budget", "password_file", "secretName")),
+        *((name, False) for name in ("cache_key", "COMPASS", "author", "api_key_env", "tokenizer", "monkey", "key")),
+    ],
+)
+def test_the_tasks_check_and_share_have_one_notion_of_a_secrets_name(name: str, secret: bool) -> None:
+    value = "canary0f3a9c7b1d5e"
+    assert bool(list(plain_secrets({"engine": {"env": {name: value}}}))) is secret
+    assert (redact_data({name: value}).data != {name: value}) is secret
 
 
 PIECES = st.sampled_from(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
@@ -25,10 +25,9 @@ _PIECE = re.compile(r"[A-Za-z0-9]{6,}")
 
 def discreet(error: TaskError, data: Any) -> TaskError:
     """The error without what may be a secret in the data that it is about; the same one where it repeats none."""
-    message, field = (
-        _without(error.message, data),
-        _without(error.field, data, unknown="unknown field" in error.message),
-    )
+    message = discreet_text(error.message, data)
+    # A path is made of keys.
+    field = _hide(error.field, _in_keys(data, error.field, likely="unknown field" in error.message))
     # What it came from holds all of the data.
     error.__cause__ = error.__context__ = None
     if message == error.message and field == error.field:
@@ -37,36 +36,41 @@ def discreet(error: TaskError, data: Any) -> TaskError:
 
 
 def discreet_text(text: str, data: Any) -> str:
-    """A text about the data in the same way."""
-    return _without(text, data)
+    """A sentence about the data in the same way."""
+    likely = "did you mean" not in text
+    return _hide(text, (*_in_keys(data, text, likely), *_in_values(data, "", text, likely)))
 
 
-def _without(text: str, data: Any, *, unknown: bool | None = None) -> str:
-    """``unknown`` says of a field's path whether nobody knows the field; None where it is a sentence."""
-    likely = "did you mean" not in text if unknown is None else unknown
-    for hidden in sorted(set(_hidden(data, "", text, likely)), key=len, reverse=True):
-        text = text.replace(hidden, _HIDDEN)
+def _hide(text: str, hidden: Iterable[str]) -> str:
+    for one in sorted(set(hidden), key=len, reverse=True):
+        text = text.replace(one, f"'{_HIDDEN}'" if one.startswith(("'", '"')) else _HIDDEN)
     return text
 
 
-def _hidden(data: Any, field: str, text: str, likely: bool, name: str = "") -> Iterator[str]:
-    """What of the data stands in the text and may be a secret."""
+def _in_keys(data: Any, text: str, likely: bool) -> Iterator[str]:
     if isinstance(data, dict):
         for key, value in data.items():
             yield from _words(str(key), text, likely)
-            yield from _hidden(value, f"{field}.{key}" if field else str(key), text, likely, str(key))
+            yield from _in_keys(value, text, likely)
+    elif isinstance(data, list | tuple):
+        for value in data:
+            yield from _in_keys(value, text, likely)
+
+
+def _in_values(data: Any, field: str, text: str, likely: bool, name: str = "") -> Iterator[str]:
+    """What of the values stands in the text and may be a secret."""
+    if isinstance(data, dict):
+        for key, value in data.items():
+            yield from _in_values(value, f"{field}.{key}" if field else str(key), text, likely, str(key))
     elif isinstance(data, list | tuple):
         for index, value in enumerate(data):
-            yield from _hidden(value, f"{field}[{index}]", text, likely, name)
+            yield from _in_values(value, f"{field}[{index}]", text, likely, name)
     elif isinstance(data, str | int | float) and not isinstance(data, bool):
-        for form in (str(data), repr(data)[1:-1] if isinstance(data, str) else ""):
-            if len(form) < _LEAST or form not in text:
-                continue
-            if (
-                (_PLACES.fullmatch(field) or says_secret(name))
-                and form.lower() not in STAND_INS
-                and not variable_of(form)
-            ) or (len(form) >= _LIKELY_AT and looks_like_one(form)):
+        # Quoted, since the sentence may be made of the same words.
+        form = repr(data)
+        if len(str(data)) >= _LEAST and form in text and str(data).lower() not in STAND_INS and not variable_of(data):
+            placed = _PLACES.fullmatch(field) or says_secret(name)
+            if placed or (isinstance(data, str) and len(data) >= _LIKELY_AT and looks_like_one(data)):
                 yield form
         yield from _words(str(data), text, likely)
 

@@ -187,6 +187,7 @@ def test_an_error_still_shows_what_is_no_secret(task_data: dict[str, Any]) -> No
         ({"objective": "maximize output_token_per_s"}, "'output_token_per_s'"),
         ({"rules": ["ctx_size_v2 > tensor_parallel_size"]}, "'ctx_size_v2"),
         ({"parameters": {"speculative_ngram_v2": {"low": 5, "high": 2}}}, "parameters.speculative_ngram_v2: low 5"),
+        (changed(env={"A": 1, "B": "string", "C": "engine"}), "engine.env.A: input should be a valid string, not 1"),
         ({"budget": {"trials": "manyfold"}}, "not 'manyfold'"),
         ({"workload": {**task_data["workload"], "max_failed_request": 1}}, "workload.max_failed_request: unknown"),
     ):
@@ -291,3 +292,12 @@ def test_in_a_cluster_the_pod_takes_it_from_the_secret(task_data: dict[str, Any]
         {"name": "MODE", "value": "fast"},
     ]
     assert "$(KEY)" in runner["args"]
+
+
+def test_what_an_engine_refuses_is_not_repeated_where_it_may_be_a_secret(make_task: Callable[..., Task]) -> None:
+    for args in ({"ctx_size": CANARY}, {CANARY: 1}, {"ctx_size": "plainword"}):
+        task = make_task(engine={"kind": "llama_cpp", "args": args})
+        with pytest.raises(TaskError) as error:
+            engine_for(task)
+        assert CANARY not in str(error.value) and "plainword" not in str(error.value)
+        assert "***" in str(error.value)

@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
+from autotune_nb.discreet import discreet
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.command import command_engine
 from autotune_nb.engines.llama_cpp import LLAMA_CPP, llama_program
@@ -39,13 +40,14 @@ def engine_for(task: Task) -> Engine:
     """
     engine, problems = _examined(task)
     if engine is None or problems:
-        raise problems[0]
+        raise discreet(problems[0], task.model_dump(exclude_defaults=True))
     return engine
 
 
 def engine_problems(task: Task) -> list[TaskError]:
     """Everything that ``engine_for`` refuses, each with its field."""
-    return _examined(task)[1]
+    data = task.model_dump(exclude_defaults=True)
+    return [discreet(problem, data) for problem in _examined(task)[1]]
 
 
 def _examined(task: Task) -> tuple[Engine | None, list[TaskError]]:

@@ -15,6 +15,7 @@ from autotune_nb.deploy.ome.diagnose import Standing
 from autotune_nb.deploy.ome.pods import Crash
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import ClusterError, Failure, FailureKind
+from autotune_nb.scrubbing import scrub
 
 _LINES, _MAX_BYTES = 2000, 2_000_000
 #: A log is worth waiting for, but not for long: a node that is gone answers nothing.
@@ -82,6 +83,8 @@ class EngineLog:
             self._request.folder.mkdir(parents=True, exist_ok=True)
             self.path = new_log(self._request.folder)
         assert self.path is not None
+        # Nobody here knows a Secret's value: what follows its name and what looks like one goes at once.
+        text = scrub(text)
         self.path.write_bytes(text.encode("utf-8", errors="replace")[-_MAX_BYTES:])
         if first:
             self._request.on_log(self.path)

@@ -9,9 +9,10 @@ import pytest
 
 from autotune_nb.deploy.ome.diagnose import Seen, Standing, lost, stand
 from autotune_nb.deploy.ome.pods import restarts_of
-from autotune_nb.deploy.ome.readiness import Patience
+from autotune_nb.deploy.ome.readiness import Controller, Patience
 from autotune_nb.errors import FailureKind
 from autotune_nb.task import Deadlines
+from tests.stubs import in_loop, until_async
 
 Object = dict[str, Any]
 NAME = "at-chat-t0007-a1b2c3d4"
@@ -207,6 +208,24 @@ def test_silence_is_told_after_four_seconds_and_fails_after_thirty() -> None:
     assert "controller" in told
     assert not again
     assert failed.startswith("FAILED")
+
+
+def test_silence_is_said_of_all_trials_it_befalls_in_one_line() -> None:
+    said: list[str] = []
+
+    async def scenario() -> None:
+        controller = Controller()
+        for trial in range(40):
+            controller.tell("silent", trial, f"nothing of {trial}", said.append)
+        controller.tell("slow", 7, "not made yet", said.append)
+        await until_async(lambda: len(said) == 2)
+        # Nobody is left out for having come later.
+        controller.tell("silent", 41, "nothing of 41", said.append)
+        await until_async(lambda: len(said) == 3)
+
+    in_loop(scenario())
+    assert said[0] == f"trial 0: nothing of 0 (the same of trials {', '.join(map(str, range(1, 40)))})"
+    assert said[1:] == ["trial 7: not made yet", "trial 41: nothing of 41"]
 
 
 def test_waiting_for_room_is_told_at_once_and_has_a_deadline_of_its_own() -> None:

@@ -191,8 +191,8 @@ class Creation:
         return asyncio.get_running_loop().time() < self._until
 
     def _tell_slow(self) -> None:
-        if self._controller.may_tell("slow", asyncio.get_running_loop().time()):
-            self._say(f"{self._ours.full_name} is not made yet: the API server or OME's webhook does not answer")
+        text = f"{self._ours.full_name} is not made yet: the API server or OME's webhook does not answer"
+        self._controller.tell("slow", self._ours.trial, text, self._say)
 
     def _tell_once(self, key: str, text: str) -> None:
         if key not in self._told:

@@ -22,7 +22,7 @@ from autotune_nb.deploy.ome.pods import (
 from autotune_nb.errors import FailureKind
 
 #: A refusal of OME's may heal, since a model may just be getting ready; a status and a pod usually follow in under 2 s.
-_REFUSED_S, _SILENT_S, _QUIET_S = 4.0, 30.0, 4.0
+_REFUSED_S, _SILENT_S, _QUIET_S = 3.5, 30.0, 3.5
 #: Warnings that every healthy start-up has.
 _USUAL = frozenset({"UpdateFailed", "InternalError"})
 _ROOM = re.compile(r"Insufficient |Too many pods|unbound immediate PersistentVolumeClaims", re.I)

@@ -23,8 +23,10 @@ from autotune_nb.deploy.ome.pods import owners
 from autotune_nb.errors import ClusterError
 from autotune_nb.task import Deadlines
 
-#: A controller that works through many trials may take so long for one; its silence is spoken of so often.
-_BUSY_S, _AGAIN_S = 150.0, 60.0
+#: A controller that works through many trials may take so long for one.
+_BUSY_S = 150.0
+#: What many trials wait for is said in one line for all that come to wait in that time.
+_TOGETHER_S = 0.5
 
 
 class NotReadyError(Exception):
@@ -46,18 +48,24 @@ class Verdict:
 
 
 class Controller:
-    """Signs of life of OME's controller over all trials of a run, and what was said of its silence."""
+    """Signs of life of OME's controller over all trials of a run, and what is said of its silence: one line for all
+    the trials that it keeps waiting, which names each of them."""
 
     def __init__(self) -> None:
         self.alive_at = float("-inf")
-        self._told: dict[str, float] = {}
+        self._to_tell: dict[str, dict[int, str]] = {}
 
-    def may_tell(self, what: str, now: float) -> bool:
-        """Whether it is time to say that; many trials wait for the same controller."""
-        if now - self._told.get(what, float("-inf")) < _AGAIN_S:
-            return False
-        self._told[what] = now
-        return True
+    def tell(self, what: str, trial: int, text: str, say: Callable[[str], None]) -> None:
+        """Say that of a trial, in a moment and together with others that wait for the same."""
+        waiting = self._to_tell.setdefault(what, {})
+        if not waiting:
+            asyncio.get_running_loop().call_later(_TOGETHER_S, self._say, what, say)
+        waiting[trial] = text
+
+    def _say(self, what: str, say: Callable[[str], None]) -> None:
+        (trial, text), *others = self._to_tell.pop(what).items()
+        same = ", ".join(str(other) for other, _ in others)
+        say(f"trial {trial}: {text}" + (f" (the same of trials {same})" if same else ""))
 
 
 class Patience:
@@ -97,8 +105,6 @@ class Patience:
         if standing.tell_after_s is None or lasted_s < standing.tell_after_s or self._state in self._told:
             return Verdict()
         self._told.add(self._state)
-        if standing.on_controller and not self._controller.may_tell(self._state, now):
-            return Verdict()
         return Verdict(notice=text + (f"; {standing.hint}" if standing.hint else ""))
 
     def _patience_s(self, standing: Standing, now: float) -> float:
@@ -178,7 +184,9 @@ async def until_ready(
     def check() -> Standing | NotReadyError | None:
         standing = stand(sight.look())
         verdict = patience.verdict(standing, loop.time())
-        if verdict.notice:
+        if verdict.notice and standing.on_controller:
+            controller.tell(standing.state, sight.trial, verdict.notice, say)
+        elif verdict.notice:
             say(f"trial {sight.trial}: {verdict.notice}")
         return standing if standing.ready else verdict.failed
 

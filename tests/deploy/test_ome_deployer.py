@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -158,33 +157,6 @@ def test_every_bad_answer_of_the_preflight_is_told(place: Place, monkeypatch: py
 
 
 # What is wrong, told from where it shows
-
-
-@pytest.mark.parametrize(
-    ("words", "changes", "kind", "telling"),
-    [
-        (("--eat-mb", "600"), {"deploy": {"resources": {"memory": "300Mi"}}}, "out_of_memory", "OOMKilled"),
-        (("--say", "boom: bad shape", "--exit-code", "1"), {}, "crash", "boom: bad shape"),
-        ((), {"deploy": {"runtime": "no-image"}}, "infrastructure", "docker.io/missing/engine:1"),
-        ((), {"deploy": {"runtime": "nowhere"}}, "configuration", "nowhere"),
-        ((), {"model": "nobody"}, "configuration", "nobody"),
-        ((), {"model": "absent"}, "infrastructure", "node affinity/selector"),
-        (("{{ bad",), {}, "configuration", "{{"),
-    ],
-)
-def test_what_is_wrong_is_told_with_its_reason(
-    place: Place, words: tuple[str, ...], changes: dict[str, Any], kind: str, telling: str
-) -> None:
-    async def scenario() -> None:
-        async with prepared(place.deployer(*words, **changes)) as deployer:
-            began = time.monotonic()
-            failure = await failure_of(deployer, place.request())
-            assert failure.kind == kind
-            assert failure.phase == "deploy"
-            assert telling in " ".join((failure.message, *failure.log_lines))
-            assert time.monotonic() - began < 15
-
-    run(scenario)
 
 
 def test_an_engine_that_is_never_ready_is_told_with_its_last_lines(place: Place, tmp_path: Path) -> None:

@@ -93,7 +93,7 @@ def deployment(service: Json, runtime: Json, model: Json, override: Json) -> Jso
     if "terminationGracePeriodSeconds" in engine:
         pod["terminationGracePeriodSeconds"] = engine["terminationGracePeriodSeconds"]
     if path:
-        pod["volumes"] = [{"name": model_name, "hostPath": {"path": path}}]
+        pod["volumes"] = [*(engine.get("volumes") or []), {"name": model_name, "hostPath": {"path": path}}]
         serving.setdefault("volumeMounts", []).append({"name": model_name, "mountPath": path, "readOnly": True})
     annotations = {
         k: v for k, v in (service["metadata"].get("annotations") or {}).items() if not k.startswith("kubectl.")

@@ -96,6 +96,17 @@ class Place:
                 if Path(process.cwd()).name == deployment.pod["metadata"]["uid"]:
                     os.kill(process.pid, signal.SIGKILL)
 
+    def hold_back(self, trial: int) -> None:
+        """Let a trial's InferenceService stay Terminating, as if nobody took OME's finalizer away."""
+        kept = self.cluster.get(self.path(trial))["metadata"].get("finalizers") or []
+        status, told = self.cluster.call(
+            "PATCH", self.path(trial), {"metadata": {"finalizers": [*kept, "test.example.com/held"]}}
+        )
+        assert status == 200, told
+
+    def let_go(self, trial: int) -> None:
+        self.cluster.call("PATCH", self.path(trial), {"metadata": {"finalizers": None}})
+
     def leave_behind(self, trial: int = 7, *words: str, **changes: Any) -> None:
         """An InferenceService as an earlier process of the study would leave it."""
         found = yaml.safe_load(self.deployer(*words, **changes).manifest({}) or "")

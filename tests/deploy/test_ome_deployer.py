@@ -549,7 +549,6 @@ def test_a_service_of_somebody_else_is_left_alone(place: Place) -> None:
 # What will not go
 
 
-@needs_standin
 def test_an_object_that_stays_terminating_is_named_and_holds_no_gpu(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -557,22 +556,22 @@ def test_an_object_that_stays_terminating_is_named_and_holds_no_gpu(
 
     async def scenario() -> list[str]:
         async with prepared(place.deployer(deploy={"gpus": 1, "gpus_per_trial": 1})) as deployer:
-            place.cluster.misbehave(place.namespace, stuck="yes")
-            await in_and_out(deployer, place.request())
+            async with deployer.deploy(place.request()):
+                place.hold_back(0)
             assert place.told("stays Terminating", place.name(), place.namespace)
             # Its GPU is free, its name is not.
-            place.cluster.misbehave(place.namespace, stuck="")
             await in_and_out(deployer, place.request(trial=1))
-            place.cluster.misbehave(place.namespace, stuck="yes")
-            place.cluster.call("PATCH", place.path(), {"metadata": {"labels": {"touched": "yes"}}})
-            await in_and_out(deployer, place.request(trial=2))
+            assert [one["metadata"]["name"] for one in place.cluster.services(place.namespace)] == [place.name()]
+            async with deployer.deploy(place.request(trial=2)):
+                place.hold_back(2)
             return await deployer.close()
 
-    (line, *_) = run(scenario)
-    assert "stays Terminating" in line
-    place.cluster.misbehave(place.namespace, stuck="")
+    lines = run(scenario)
+    assert len(lines) == 2
+    assert all("stays Terminating" in line for line in lines)
     for trial in (0, 2):
-        place.cluster.call("PATCH", place.path(trial), {"metadata": {"labels": {"touched": "again"}}})
+        assert any(place.name(trial) in line for line in lines)
+        place.let_go(trial)
 
 
 def test_a_pod_that_stays_holds_its_gpus_until_it_is_gone(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:

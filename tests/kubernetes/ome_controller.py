@@ -4,7 +4,7 @@
 
 Prints a line when its webhooks answer, and ends when its standard input closes. With ``--no-pods`` a service is Ready
 after a moment and its pod is one that no node runs. A ConfigMap ``ome-standin`` makes it misbehave in its namespace:
-``stuck`` keeps finalizers, ``mute`` writes no status, ``override`` (JSON) changes containers as AcceleratorClasses may.
+``mute`` writes no status, ``override`` (JSON) changes containers as AcceleratorClasses may.
 """
 
 from __future__ import annotations
@@ -265,7 +265,7 @@ class Controller:
 
     async def _let_go(self, obj: Json, path: str, finalizer: str) -> None:
         finalizers = obj["metadata"].get("finalizers") or []
-        if finalizer in finalizers and not self.misbehaves(obj, "stuck"):
+        if finalizer in finalizers:
             rest = [one for one in finalizers if one != finalizer]
             version = obj["metadata"]["resourceVersion"]
             await self.api.patch(path, {"metadata": {"finalizers": rest, "resourceVersion": version}})

@@ -40,8 +40,12 @@ KINDS = {
 }
 #: One that the tests' node knows.
 IMAGE = "autotune-nb/test:1"
-#: Without an engine OME makes nothing of it.
-SERVICE_SPEC: Object = {}
+#: OME lets it in and, since there is no such runtime, makes nothing of it.
+SERVICE_SPEC: Object = {
+    "model": {"name": "tiny"},
+    "runtime": {"name": "nowhere"},
+    "engine": {"minReplicas": 1, "maxReplicas": 1, "runner": {"name": "ome-container"}},
+}
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import aiohttp
 
+from autotune_nb.cluster._answers import Answers
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.errors import ClusterError
 
@@ -40,7 +41,8 @@ class PortForward:
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
         self.local_port = 0
-        #: Connections that were cut, or could not be had, while a client waited; and the latest trouble of any kind.
+        #: How often one was cut, or could not be had, while its client waited for an answer; and the latest trouble of
+        #: any kind. A pod that closes one that is idle may look like a cut.
         self.drops = 0
         self.last_error: str | None = None
         self._drop = asyncio.Event()
@@ -74,12 +76,15 @@ class PortForward:
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
+        answers = Answers()
         try:
-            await self._carry(reader, writer)
+            await self._carry(reader, writer, answers)
         except (ClusterError, aiohttp.ClientError, OSError) as error:
             self.last_error = str(error) or type(error).__name__
-            waited_for = not (reader.at_eof() or writer.transport.is_closing())
-            if waited_for and not isinstance(error, _PodError):
+            gone = reader.at_eof() or writer.transport.is_closing()
+            # One that could not be opened has taken nothing from its client yet.
+            waiting = answers.waiting or not answers.opened
+            if waiting and not gone and not isinstance(error, _PodError):
                 self.drops += 1
                 self._drop.set()
         except asyncio.CancelledError:
@@ -91,11 +96,12 @@ class PortForward:
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: Answers) -> None:
         async with contextlib.AsyncExitStack() as stack:
             socket = await self._opened(stack)
-            up = asyncio.ensure_future(self._up(reader, socket))
-            down = asyncio.ensure_future(self._down(socket, writer))
+            answers.opened = True
+            up = asyncio.ensure_future(self._up(reader, socket, answers))
+            down = asyncio.ensure_future(self._down(socket, writer, answers))
             try:
                 # The client may have said all it has to say and still be listening: only the pod's end ends it.
                 await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
@@ -133,12 +139,18 @@ class PortForward:
                     raise
                 await asyncio.sleep(_PAUSE_S)
 
-    async def _up(self, reader: asyncio.StreamReader, socket: aiohttp.ClientWebSocketResponse) -> None:
-        with contextlib.suppress(ConnectionError):
+    async def _up(
+        self, reader: asyncio.StreamReader, socket: aiohttp.ClientWebSocketResponse, answers: Answers
+    ) -> None:
+        # What is wrong with the web socket is seen, and said, on the way down.
+        with contextlib.suppress(ConnectionError, aiohttp.ClientError):
             while data := await reader.read(_PIECE):
+                answers.sent()
                 await socket.send_bytes(bytes((_DATA,)) + data)
 
-    async def _down(self, socket: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter) -> None:
+    async def _down(
+        self, socket: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter, answers: Answers
+    ) -> None:
         # Each channel begins with the port's number in two bytes.
         greeted: set[int] = set()
         async for message in socket:
@@ -154,6 +166,7 @@ class PortForward:
             if channel == _ERROR:
                 raise _PodError(data.decode(errors="replace"))
             if channel == _DATA:
+                answers.came(data)
                 writer.write(data)
                 await writer.drain()
         if socket.close_code not in (None, 1000, 1005) or socket.exception() is not None:

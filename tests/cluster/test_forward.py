@@ -42,7 +42,7 @@ app = web.Application(client_max_size=2**26)
 app.router.add_get("/", hello)
 app.router.add_post("/echo", echo)
 app.router.add_get("/stream", stream)
-web.run_app(app, host="0.0.0.0", port=8080, print=None)
+web.run_app(app, host="0.0.0.0", port=8080, print=None, keepalive_timeout=0.5)
 """
 
 
@@ -131,6 +131,19 @@ def test_after_a_drop_the_next_connection_opens_anew(proxy: FaultProxy, kubeconf
             assert await text(http, forward.url) == "hello"
             await until_async(lambda: forward.drops == 1)
             assert forward.last_error
+
+    in_loop(scenario())
+
+
+def test_a_connection_that_the_server_closes_when_it_is_idle_is_no_drop(kubeconfig: Path) -> None:
+    async def scenario() -> None:
+        async with forwarded(kubeconfig) as (_, forward, _), aiohttp.ClientSession() as http:
+            assert await text(http, forward.url) == "hello"
+            async with http.get(f"{forward.url}/stream?n=2&every=0") as reply:
+                await reply.read()
+            assert len(forward._open) == 1
+            await until_async(lambda: not forward._open)
+            assert forward.drops == 0
 
     in_loop(scenario())
 

@@ -36,7 +36,7 @@ from autotune_nb.deploy.ome.readiness import Controller, NotReadyError, Sight, u
 from autotune_nb.deploy.ome.running import Running, blind
 from autotune_nb.deploy.ome.teardown import GRACE_S, Teardown
 from autotune_nb.engines.base import Engine
-from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind, SetupError, TaskError
+from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind, MeasurementError, SetupError, TaskError
 from autotune_nb.parameters import Value
 from autotune_nb.task import Task
 
@@ -154,8 +154,12 @@ class OmeDeployer:
         try:
             async with contextlib.AsyncExitStack() as reach:
                 running = await self._bring_up(body, ours, request, log, reach)
-                yield running
-                running.require_unbroken()
+                try:
+                    yield running
+                except MeasurementError:
+                    await running.require_unbroken()
+                    raise
+                await running.require_unbroken()
             went_well = True
         finally:
             down = await self._take_down(ours, gpus, request, log, running)

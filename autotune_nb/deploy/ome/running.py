@@ -17,8 +17,8 @@ from autotune_nb.deploy.ome.pods import restarts_of
 from autotune_nb.deploy.ome.readiness import Sight
 from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind
 
-#: What becomes of an engine shows in its pod after so long, and a broken connection to it at once.
-_SHOWN_S = 0.6
+#: What becomes of an engine shows in its pod after so long at most, and a broken connection to it at once.
+_SHOWN_S = 3.0
 
 
 @dataclass
@@ -47,7 +47,7 @@ class Running:
             if not losing.done():
                 await asyncio.wait((losing,), timeout=_SHOWN_S)
             if not losing.done():
-                self.require_unbroken()
+                raise DeployError(self._dropped())
             standing = losing.result()
         except ClusterError as error:
             raise DeployError(blind(error, "benchmark")) from None
@@ -58,15 +58,17 @@ class Running:
         message = f"{standing.text} while it was being measured"
         raise DeployError(await self.log.failure(standing, phase="benchmark", message=message, timed_out=False))
 
-    def require_unbroken(self) -> None:
-        """Raises DeployError where the port-forward dropped while it was used: those requests say nothing of the
-        engine."""
-        if self.forward is None or self.forward.drops == self._drops:
-            return
-        why = self.forward.last_error
+    async def require_unbroken(self) -> None:
+        """Raises DeployError where the port-forward dropped with a request under way: that says nothing of the engine,
+        unless it died."""
+        if self.forward is not None and self.forward.drops > self._drops:
+            await self.died()
+
+    def _dropped(self) -> Failure:
+        why = self.forward.last_error if self.forward is not None else None
         message = f"the port-forward to pod {name_of(self.pod)} dropped while it was being measured: {why}"
         hint = "look at the network up to the API server, or measure inside the cluster (benchmark.executor: job)"
-        raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "benchmark", message, hint=hint))
+        return Failure(FailureKind.INFRASTRUCTURE, "benchmark", message, hint=hint)
 
     async def _lost(self) -> Standing:
         restarts = restarts_of(self.pod)

@@ -102,6 +102,8 @@ def failure_of(benchmark: GenaiBench, folder: Path) -> Failure:
 class FakeSubject:
     """GenaiBench over scripts that stand in for genai-bench."""
 
+    stepwise = True
+
     def __init__(self, folder: Path, make_task: Any) -> None:
         self._folder = folder
         self._gate = folder / "gate"

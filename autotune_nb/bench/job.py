@@ -24,6 +24,8 @@ from autotune_nb.waiting import uncancelled
 
 _SCRIPT = Path(__file__).with_name("_in_pod.py")
 _MOUNT, _WORK = "/autotune-nb-results", "/tmp/autotune-nb"
+#: Whether time is up is looked at so often.
+_LOOK_S = 0.5
 
 
 class JobBenchmark:
@@ -135,14 +137,14 @@ class JobBenchmark:
         try:
             while levels.missing:
                 over = reading.done()
-                with contextlib.suppress(TimeoutError):
-                    async with asyncio.timeout(0.5 if landed.empty() and not over else 0.01):
-                        name, data = await landed.get()
-                        await asyncio.to_thread(keep, folder, name, data)
-                        one = levels.take(json.loads(data)) if _is_level(data) else None
-                        if one is not None:
-                            yield one
-                        continue
+                found = await _next(landed, 0.0 if over else _LOOK_S)
+                if found is not None:
+                    name, data = found
+                    await asyncio.to_thread(keep, folder, name, data)
+                    one = levels.take(json.loads(data)) if _is_level(data) else None
+                    if one is not None:
+                        yield one
+                    continue
                 if over:
                     reading.result()
                     raise self._ended(made, levels, folder, frames, watch)
@@ -183,6 +185,15 @@ class JobBenchmark:
         if not pods or not any(map(ended, pods)):
             return failed(f"Job {made.name} or its pod was deleted by somebody", log=frames.lines)
         return never_landed(levels.missing, exit_code(pods[-1]), folder, frames.lines)
+
+
+async def _next(landed: asyncio.Queue[tuple[str, bytes]], within_s: float) -> tuple[str, bytes] | None:
+    """The next file, where one comes in time."""
+    if landed.empty():
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(within_s):
+                return await landed.get()
+    return None if landed.empty() else landed.get_nowait()
 
 
 def _is_level(data: bytes) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import json
 import re
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from autotune_nb.bench import _cluster
 from autotune_nb.bench._cluster import IMAGE
 from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.benchmark_job import OmeBenchmark
@@ -27,40 +27,11 @@ from autotune_nb.deploy.ome.deployer import OmeDeployer
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import FailureKind, MeasurementError, SetupError
 from autotune_nb.measurement import Measurement
+from autotune_nb.recorded import import_results
 from autotune_nb.task import Task
-from tests.kubernetes.fixtures import needs_standin
+from tests.bench.in_cluster import CLAIM, IMAGE_HERE, Executor, Ground, task_of
 from tests.kubernetes.handle import TestCluster
 from tests.stubs import in_loop, level_data, level_file
-
-BASE: dict[str, Any] = {
-    "name": "bench",
-    "model": {"id_or_path": "tiny"},
-    "engine": {"kind": "llama_cpp"},
-    "parameters": {"threads": [1, 2]},
-    "workload": {
-        "scenarios": ["D(16,8)"],
-        "concurrency": [1, 2],
-        "seconds_per_level": 20,
-        "requests_per_level": 4,
-        "min_completed_requests": 2,
-    },
-    "objective": "maximize output_tokens_per_s",
-    "deadlines": {"ready_s": 40, "stop_s": 5, "pending_s": 8},
-    "deploy": {"kind": "ome", "runtime": "stub", "gpus_per_trial": 0},
-}
-IMAGE_HERE = "ghcr.io/sgl-project/genai-bench:test"
-CLAIM = "pvc://results/some/folder"
-
-
-def task_of(*, workload: dict[str, Any] | None = None, deploy: dict[str, Any] | None = None, **benchmark: Any) -> Task:
-    return Task.parse(
-        {
-            **BASE,
-            "workload": {**BASE["workload"], **(workload or {})},
-            "deploy": {**BASE["deploy"], **(deploy or {})},
-            "benchmark": benchmark,
-        }
-    )
 
 
 @pytest.mark.parametrize(
@@ -282,7 +253,12 @@ def test_a_job_gives_levels_one_by_one_and_keeps_its_files_on_the_claim(
     assert [level.level.concurrency for level in levels] == [1, 2]
     assert all(level.valid for level in levels), levels
     assert len(list((one.folder / "genai-bench").glob("D*.json"))) == 2
-    assert len(list(claim.glob("some/folder/*/genai-bench/D*.json"))) == 2
+    (kept,) = claim.glob("some/folder/*/genai-bench")
+    assert len(list(kept.glob("D*.json"))) == 2
+    # A folder that genai-bench itself wrote is imported with the same figures.
+    imported = import_results(kept, one.folder / "imported")
+    assert [trial.measurements for trial in imported.trials] == [tuple(levels)]
+    assert imported.notes == ()
     assert (one.folder / "genai-bench.out.log").read_text()
     assert any("benchmarks run as job" in text for text in one.notices)
 
@@ -317,8 +293,16 @@ def failing(one: Trial, within_s: float = 60, during: Callable[[], Any] | None =
     ],
 )
 def test_a_pod_that_cannot_run_is_told_and_both_objects_go(
-    trial: Callable[..., Trial], cluster: TestCluster, namespace: str, executor: str, how: dict[str, Any], told: str
+    trial: Callable[..., Trial],
+    cluster: TestCluster,
+    namespace: str,
+    monkeypatch: pytest.MonkeyPatch,
+    executor: str,
+    how: dict[str, Any],
+    told: str,
 ) -> None:
+    # What it shows at once stays so; waiting for that the full time shows no more.
+    monkeypatch.setattr(_cluster, "_TROUBLE_S", 1.0)
     cluster.claim(namespace, "results")
     one = trial(executor=executor, results=CLAIM, **how)
     error = failing(one)
@@ -327,27 +311,6 @@ def test_a_pod_that_cannot_run_is_told_and_both_objects_go(
     assert error.failure.phase == "benchmark"
 
 
-def delete_job(cluster: TestCluster, namespace: str, plural: str, of: str) -> None:
-    found = cluster.until(lambda: cluster.list("pods", namespace, selector=of) and cluster.list(plural, namespace))
-    group, _, name = plural.rpartition("/")
-    path = f"/{group}/namespaces/{namespace}/{name}/{found[0]['metadata']['name']}"
-    cluster.delete(path, propagationPolicy="Background")
-
-
-@pytest.mark.parametrize(
-    ("executor", "plural"), [("job", "apis/batch/v1/jobs"), ("benchmark_job", "apis/ome.io/v1beta1/benchmarkjobs")]
-)
-def test_one_that_somebody_deletes_is_told(
-    trial: Callable[..., Trial], cluster: TestCluster, namespace: str, executor: str, plural: str
-) -> None:
-    cluster.claim(namespace, "results")
-    one = trial(executor=executor, results=CLAIM)
-    selector = "job-name" if executor == "job" else "benchmark"
-    error = failing(one, during=lambda: delete_job(cluster, namespace, plural, selector))
-    assert "deleted by somebody" in error.failure.message
-
-
-@needs_standin
 @pytest.mark.parametrize(
     ("files", "told", "whole"),
     [
@@ -357,49 +320,20 @@ def test_one_that_somebody_deletes_is_told(
     ],
 )
 def test_results_that_are_missing_empty_or_cut_short_though_it_completed(
-    trial: Callable[..., Trial],
-    cluster: TestCluster,
-    namespace: str,
-    files: list[str],
-    told: str,
-    whole: int,
+    ground: Ground, tmp_path: Path, files: list[str], told: str, whole: int
 ) -> None:
-    """A real BenchmarkJob's real pod ends well at once; what lies on the claim is the test's."""
-    claim = cluster.claim(namespace, "results")
-    one = trial(results=CLAIM, executor="benchmark_job", pod={"env": [{"name": "PATH", "value": "/nothing"}]})
+    """A BenchmarkJob is Completed: the genai-bench of its pod ended well, whatever it left on the claim."""
     text = {number: json.dumps(level_data(concurrency=number)) for number in (1, 2)}
     contents = {"good": text[1], "empty": "", "torn": text[2][:80]}
-
-    async def scenario() -> list[Measurement]:
-        benchmark = one.benchmark
-        await one.deployer.prepare()
-        await benchmark.prepare("")
-        service = dataclasses.replace(SERVICE, trial=0, name="at-x", namespace=namespace)
-        folder = claim / "some/folder" / f"at-x-{service.uid[:8]}"
-        folder.mkdir(parents=True)
-        for number, kind in enumerate(files, start=1):
-            (folder / level_file(number)).write_text(contents[kind])
-        chosen: Any = benchmark._chosen  # type: ignore[attr-defined]
-
-        async def over(*_: Any) -> int:
-            return 0
-
-        chosen._until_over = over
-        found: list[Measurement] = []
-        service = dataclasses.replace(service, node_selector={}, model_path="")
-        try:
-            async with aclosing(chosen.measure(request_in(one.folder, service))) as levels:
-                async for level in levels:
-                    found.append(level)
-        except MeasurementError as error:
-            assert re.search(told, error.failure.message), error.failure.message
-            return found
-        finally:
-            assert not one.made()
-            await one.deployer.close()
-        raise AssertionError("nothing was missing")
-
-    assert len(in_loop(scenario(), within_s=60)) == whole
+    levels = {level_file(number): contents[kind] for number, kind in enumerate(files, start=1)}
+    one = Executor(ground, "benchmark_job", tmp_path).writes(levels, after="exit 0")
+    found: list[Measurement] = []
+    with pytest.raises(MeasurementError, match=told) as caught:
+        in_loop(one.measured(found))
+    assert len(found) == whole
+    assert caught.value.failure.kind is FailureKind.MEASUREMENT
+    assert "ended with code 0" in caught.value.failure.message
+    assert not ground.made()
 
 
 def test_files_come_out_of_a_bucket(tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
@@ -11,17 +10,15 @@ from typing import Any
 
 from autotune_nb.cluster.kinds import INFERENCE_SERVICE, SERVICE, Object, labels_of, terminating, uid_of
 from autotune_nb.cluster.names import STUDY_LABEL, TRIAL_LABEL
+from autotune_nb.cluster.refusal import QUOTA_PAUSE_S, advice, lost, no_quota, over_quota, plain, waits_for_quota
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.ome.readiness import Controller
 from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind
 from autotune_nb.task import Deadlines
 
-#: A namespace's quota is asked again so often.
-_QUOTA_PAUSE_S = 2.0
 _TOLD_AFTER_S = 4.0
 #: A request under way is answered in that time, or looked for.
 _FINISH_S = 3.0
-_REQUEST = re.compile(r"^[A-Z]+ \S+: (?:\d+: )?")
 
 
 @dataclass
@@ -77,7 +74,7 @@ class Creation:
                     adopted = await self._name_taken(body)
                     if adopted is not None:
                         return adopted
-                elif error.status == 403 and "exceeded quota" in str(error):
+                elif over_quota(error):
                     await self._wait_for_quota(error)
                 else:
                     raise DeployError(_refused(error, self._ours)) from None
@@ -105,7 +102,7 @@ class Creation:
         error = creating.exception()
         if error is None:
             ours.uid = uid_of(creating.result())
-        ours.unsure = isinstance(error, ClusterError) and _lost(error)
+        ours.unsure = isinstance(error, ClusterError) and lost(error)
         if ours.cancelled > before:
             raise asyncio.CancelledError
         return creating.result()
@@ -178,13 +175,11 @@ class Creation:
             raise DeployError(_refused(error, self._ours)) from None
 
     async def _wait_for_quota(self, error: ClusterError) -> None:
-        told = plain(error)
         if not self._time_left:
-            message = f"no quota within {self._deadlines.pending_s:g} s: {told}"
-            hint = "raise the quota, lower deploy.parallel, or raise deadlines.pending_s"
+            message, hint = no_quota(self._deadlines.pending_s, error)
             raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message, hint=hint))
-        self._tell_once("quota", f"trial {self._ours.trial} waits for quota: {told}")
-        await asyncio.sleep(_QUOTA_PAUSE_S)
+        self._tell_once("quota", waits_for_quota(f"trial {self._ours.trial}", error))
+        await asyncio.sleep(QUOTA_PAUSE_S)
 
     @property
     def _time_left(self) -> bool:
@@ -222,27 +217,10 @@ def includes(found: Any, asked: Any) -> bool:
     return found == asked or str(found) == str(asked)
 
 
-def plain(error: ClusterError) -> str:
-    """The server's own words."""
-    return _REQUEST.sub("", str(error))
-
-
-def _lost(error: ClusterError) -> bool:
-    """Whether the request may have had its effect all the same."""
-    return (error.status == 0 or error.status >= 500) and "failed calling webhook" not in str(error)
-
-
 def _refused(error: ClusterError, ours: Ours) -> Failure:
     """What a refusal to make it means."""
-    told, kind, hint = plain(error), FailureKind.INFRASTRUCTURE, ""
-    if "failed calling webhook" in told:
-        hint = "see whether OME's controller runs: its webhook does not answer"
-    elif error.status in (400, 422) or (error.by_webhook and error.status < 500):
+    told, kind, hint = plain(error), FailureKind.INFRASTRUCTURE, advice(error)
+    by_ome = error.by_webhook and error.status < 500
+    if "failed calling webhook" not in told and (error.status in (400, 422) or by_ome):
         kind, hint = FailureKind.CONFIGURATION, "see that the model and a runtime for it exist, and the template"
-    elif error.status == 403:
-        hint = "a permission is missing: bind the Role of templates/rbac.yaml.j2; autotune-nb check tells what else"
-    elif error.status == 401:
-        hint = "the credentials have run out; log in again"
-    elif error.status == 404:
-        hint = "see that the namespace and OME's CRDs are there"
     return Failure(kind, "deploy", f"{ours.full_name} was not made: {told}", hint=hint)

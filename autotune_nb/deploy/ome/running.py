@@ -8,9 +8,9 @@ from typing import Any
 
 from autotune_nb.cluster.forward import PortForward
 from autotune_nb.cluster.kinds import Object, name_of, uid_of
+from autotune_nb.cluster.refusal import plain
 from autotune_nb.cluster.watch import Watches
 from autotune_nb.deploy.base import Endpoint
-from autotune_nb.deploy.ome.creation import plain
 from autotune_nb.deploy.ome.diagnose import Standing, lost
 from autotune_nb.deploy.ome.engine_log import EngineLog
 from autotune_nb.deploy.ome.pods import restarts_of

@@ -19,8 +19,9 @@ from autotune_nb.cluster.kinds import (
     uid_of,
 )
 from autotune_nb.cluster.names import STUDY_LABEL, TRIAL_LABEL
+from autotune_nb.cluster.refusal import plain
 from autotune_nb.cluster.session import ClusterSession
-from autotune_nb.deploy.ome.creation import Ours, plain
+from autotune_nb.deploy.ome.creation import Ours
 from autotune_nb.deploy.ome.pods import ended, owners
 from autotune_nb.errors import ClusterError
 from autotune_nb.task import Deadlines

@@ -1,30 +1,28 @@
-"""What the two executors in the cluster share: objects made once and confirmed gone, pods followed, files taken in."""
+"""What the two executors in the cluster share: containers that run a script of ours, pods followed, files taken in."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
 from autotune_nb.bench._frames import Frames
-from autotune_nb.bench._levels import telling
-from autotune_nb.cluster.kinds import JOB, POD, Kind, Object, labels_of, name_of, terminating, uid_of
+from autotune_nb.bench._made import Made
+from autotune_nb.cluster.kinds import Object, labels_of, name_of, terminating
 from autotune_nb.cluster.session import ClusterSession
-from autotune_nb.cluster.trouble import Trouble, ended, has_log, trouble
-from autotune_nb.errors import ClusterError, Failure, FailureKind, MeasurementError
-from autotune_nb.waiting import uncancelled
+from autotune_nb.cluster.trouble import Trouble, ended, has_log, refused, trouble
+from autotune_nb.errors import ClusterError
 
 #: The image that genai-bench's own project publishes.
 IMAGE = "ghcr.io/sgl-project/genai-bench:0.0.5"
 #: What of benchmark.pod belongs to the container; the rest to the pod.
 _OF_CONTAINER = ("env", "envFrom", "resources", "volumeMounts", "securityContext", "imagePullPolicy")
-_GONE_S, _TROUBLE_S = 40.0, 4.0
-_AGAIN_S = 1.0
+_TROUBLE_S, _AGAIN_S = 4.0, 1.0
 
 
 def in_pod(image: str, name: str, script: str, job: Mapping[str, Any], extra: Mapping[str, Any]) -> Object:
@@ -52,111 +50,50 @@ def of_pod(extra: Mapping[str, Any]) -> Object:
     return {key: value for key, value in extra.items() if key not in (*_OF_CONTAINER, "image")}
 
 
-def failed(message: str, hint: str = "", log: list[str] | None = None) -> MeasurementError:
-    """A benchmark that the cluster kept from happening."""
-    return MeasurementError(Failure(FailureKind.INFRASTRUCTURE, "benchmark", message, telling(log or []), hint))
-
-
-class Made:
-    """One object made for a trial, and its end."""
-
-    def __init__(self, session: ClusterSession, kind: Kind, trial: int) -> None:
-        self.kind, self.trial = kind, trial
-        self.name, self.uid = "", ""
-        self._session = session
-
-    async def make(self, body: Object) -> None:
-        """Make it, in the place of one an earlier attempt left. Raises MeasurementError."""
-        self.name = name_of(body)
-        cluster = self._session.cluster
-        for last in (False, True):
-            # To the end: a cancellation comes once it is known whether there is something to take down.
-            creating = asyncio.ensure_future(cluster.create(self.kind, body))
-            try:
-                made = await uncancelled(creating)
-                self.uid = uid_of(made)
-                return
-            except asyncio.CancelledError:
-                if creating.done() and not creating.cancelled() and creating.exception() is None:
-                    self.uid = uid_of(creating.result())
-                raise
-            except ClusterError as error:
-                if error.status != 409 or last:
-                    raise failed(f"{self.kind.name} {self.name} could not be made: {error}") from None
-            found = await cluster.get(self.kind, self.name)
-            if found is not None:
-                self.uid = uid_of(found)
-                left = await self.remove()
-                if left:
-                    raise failed(f"{left}; its name stays taken")
-
-    async def remove(self) -> str:
-        """Delete it and wait until it and what it made are gone; what is left, in words."""
-        if not self.uid:
-            return ""
-        try:
-            await self._session.cluster.delete(self.kind, self.name, uid=self.uid)
-            await self._session.watches.until(lambda: self._gone() or None, trial=self.trial, within_s=_GONE_S)
-        except TimeoutError:
-            return f"{self.kind.name} {self.name} stays Terminating"
-        except ClusterError as error:
-            return f"{self.kind.name} {self.name} could not be deleted: {error}"
-        return ""
-
-    def object(self) -> Object | None:
-        """As the watch has it; None before it has, and once it is gone."""
-        found = self._session.watches.of_trial(self.kind, self.trial).get(self.name)
-        return found if found is not None and uid_of(found) == self.uid else None
-
-    def pods(self) -> list[Object]:
-        """The pods that belong to it, by way of a Job of its name."""
-        watches = self._session.watches
-        owners = {self.uid, *(uid_of(job) for job in watches.objects(JOB).values() if self._owns(job))}
-        return [
-            pod
-            for pod in watches.objects(POD).values()
-            if owners & {str(one.get("uid")) for one in pod["metadata"].get("ownerReferences") or ()}
-            or uid_of(pod) == self.uid
-        ]
-
-    def _owns(self, obj: Object) -> bool:
-        return self.uid in {str(one.get("uid")) for one in obj["metadata"].get("ownerReferences") or ()}
-
-    def _gone(self) -> bool:
-        watches = self._session.watches
-        jobs = [job for job in watches.objects(JOB).values() if self._owns(job)]
-        there = watches.objects(self.kind).get(self.name)
-        return not jobs and not self.pods() and not (there is not None and uid_of(there) == self.uid)
-
-
 class PodWatch:
-    """Tells a pod's trouble once, and for how long it may last."""
+    """Tells once what keeps a benchmark's pod from its work, and for how long that may last."""
 
-    def __init__(self, made: Made, pending_s: float, say: Callable[[str], None]) -> None:
-        self._made, self._pending_s, self._say = made, pending_s, say
+    def __init__(self, made: Made, pending_s: float) -> None:
+        self._made, self._pending_s = made, pending_s
         self._since: float | None = None
         self._told = ""
 
+    def wrong(self) -> Trouble | None:
+        """What is wrong now, whether or not it may pass."""
+        pods = self._made.pods()
+        if not pods:
+            return refused(self._made.warnings())
+        return next((found for pod in pods if (found := trouble(pod)) is not None), None)
+
     def check(self, now: float) -> Trouble | None:
         """What is wrong for good by now; None where nothing is, or it may pass."""
-        wrong = next((found for pod in self._made.pods() if (found := trouble(pod)) is not None), None)
+        wrong = self.wrong()
         if wrong is None:
             self._since = None
             return None
         self._since = now if self._since is None else self._since
-        if wrong.may_pass and wrong.text != self._told:
-            self._told = wrong.text
-            self._say(f"trial {self._made.trial}'s benchmark waits: {wrong.text}")
+        # The server's own words differ from one attempt to the next.
+        what = wrong.text.split(": ")[0]
+        if wrong.may_pass and what != self._told:
+            self._told = what
+            self._made.say(f"{self._made.who}: {wrong.text}; {wrong.hint}")
         # A registry may fail once: what cannot start now may a moment later.
-        lasts_s = self._pending_s if wrong.may_pass else _TROUBLE_S
-        return wrong if now - self._since >= lasts_s else None
+        if now - self._since < (self._pending_s if wrong.may_pass else _TROUBLE_S):
+            return None
+        passed = f"; deadlines.pending_s ({self._pending_s:g} s) has passed" if wrong.may_pass else ""
+        return replace(wrong, text=wrong.text + passed)
+
+    @property
+    def waits(self) -> bool:
+        """Whether something was wrong when that was last checked."""
+        return self._since is not None
 
 
 async def follow(session: ClusterSession, made: Made, frames: Frames) -> AsyncIterator[tuple[str, bytes]]:
     """The files in the log of its pod, as they come, until the pod ends; a log that breaks off is read again."""
     while True:
         pods = [pod for pod in made.pods() if has_log(pod) and not terminating(pod)]
-        if not pods:
+        if not pods or made.taken_away():
             return
         pod, over = pods[-1], ended(pods[-1])
         frames.again()

@@ -64,6 +64,11 @@ def deadline_s(task: Task) -> float:
     )
 
 
+def failed(message: str, hint: str = "", log: Sequence[str] = ()) -> MeasurementError:
+    """The cluster, and not the configuration, kept a benchmark from happening."""
+    return MeasurementError(Failure(FailureKind.INFRASTRUCTURE, "benchmark", message, telling(log), hint))
+
+
 def late(missing: list[Level], within_s: float, log: Sequence[str]) -> MeasurementError:
     """Nothing came of these levels in time."""
     return MeasurementError(

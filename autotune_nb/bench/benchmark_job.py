@@ -10,35 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.bench._arguments import RESULTS
-from autotune_nb.bench._cluster import (
-    IMAGE,
-    Made,
-    PodWatch,
-    container_of,
-    failed,
-    follow,
-    image_of,
-    in_pod,
-    keep,
-    of_pod,
-)
-from autotune_nb.bench._frames import Frames
-from autotune_nb.bench._levels import Levels, deadline_s, late, never_landed
+from autotune_nb.bench._claim import ClaimReader
+from autotune_nb.bench._cluster import PodWatch, container_of, image_of
+from autotune_nb.bench._levels import Levels, deadline_s, failed, late, never_landed
+from autotune_nb.bench._made import Made, Removals
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.results import read_level
-from autotune_nb.cluster.kinds import BENCHMARK_JOB, POD, Object, name_of
+from autotune_nb.cluster.kinds import BENCHMARK_JOB, Object, name_of
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.cluster.trouble import ended, exit_code, has_log
 from autotune_nb.errors import ClusterError, MeasurementError, SetupError
 from autotune_nb.measurement import Measurement
 from autotune_nb.task import Task
-from autotune_nb.waiting import uncancelled
 
 _SCRIPT = Path(__file__).with_name("_in_pod.py")
-_MOUNT = "/autotune-nb-results"
-_READ_S = 60.0
-#: Pending with a Ready service means that OME makes no Job, and says nothing of why.
-_PENDING_S = 20.0
+#: A pod is seen to have ended so soon after its BenchmarkJob has.
+_SEEN_S = 4.0
+#: OME looks again only after 60 s at an InferenceService that it takes, by a view out of date maybe, for not Ready.
+_SILENT_S, _QUIET_S = 90.0, 4.0
 
 
 class OmeBenchmark:
@@ -48,6 +37,7 @@ class OmeBenchmark:
         self._task = task
         self._session = session
         self._script = ""
+        self._removals = Removals(session)
 
     async def prepare(self, tokenizer: str = "") -> None:
         self._script = await asyncio.to_thread(_SCRIPT.read_text, encoding="utf-8")
@@ -59,7 +49,7 @@ class OmeBenchmark:
         return {"benchmark": "genai-bench", "executor": "benchmark_job", "benchmark_image": image or "OME's own"}
 
     async def close(self) -> None:
-        pass
+        await self._removals.close()
 
     @property
     def _results(self) -> str:
@@ -91,17 +81,18 @@ class OmeBenchmark:
     async def measure(self, request: BenchRequest) -> AsyncGenerator[Measurement, None]:
         service = request.service
         assert service is not None
-        made = Made(self._session, BENCHMARK_JOB, service.trial)
+        made = Made(self._session, BENCHMARK_JOB, service.trial, request.on_notice)
         folder = f"{service.name}-{service.uid[:8]}"
         log: list[str] = []
         try:
             await made.make(self.manifest(request, folder))
             code = await self._until_over(made, request, log)
             read = await self._read_back(request, folder)
+            again = made.taken_away(pods=False)
+            if again:
+                raise failed(f"{again} while its results were read", log=log)
         finally:
-            left = await uncancelled(made.remove())
-            if left:
-                request.on_notice(left)
+            await self._removals.remove(made)
             with contextlib.suppress(OSError):
                 (request.folder / "genai-bench.out.log").write_text("\n".join(log), encoding="utf-8")
         levels = Levels(self._task)
@@ -115,33 +106,37 @@ class OmeBenchmark:
 
     async def _until_over(self, made: Made, request: BenchRequest, log: list[str]) -> int:
         """Wait for the state Completed or Failed; genai-bench's exit code. Raises MeasurementError."""
-        loop = asyncio.get_running_loop()
-        within_s = deadline_s(self._task)
-        watch = PodWatch(made, self._task.deadlines.pending_s, request.on_notice)
-        began, pending_since, seen = loop.time(), loop.time(), False
+        loop, pending_s = asyncio.get_running_loop(), self._task.deadlines.pending_s
+        within_s, began = deadline_s(self._task), loop.time()
+        watch, silence = PodWatch(made, pending_s), Silence(made, began)
+        failed_at: float | None = None
 
         def check() -> str | MeasurementError | None:
-            nonlocal pending_since, seen
-            found = made.object()
-            seen = seen or found is not None
-            if seen and found is None:
-                return failed(f"BenchmarkJob {made.name} was deleted by somebody")
-            status = (found or {}).get("status") or {}
+            nonlocal failed_at
+            now, status = loop.time(), (made.object() or {}).get("status") or {}
             state = status.get("state")
-            if state in ("Completed", "Failed"):
+            # A pod may go once all is done; another Job would write into the same folder.
+            gone = made.taken_away(pods=state != "Completed")
+            if gone:
+                return failed(gone)
+            if state == "Completed":
                 return str(state)
-            now = loop.time()
-            wrong = watch.check(now)
+            over = any(map(ended, made.pods()))
+            if state == "Failed":
+                failed_at = failed_at or now
+                if not over and now - failed_at < _SEEN_S:
+                    # Its pod says more, and is about to be seen to have ended.
+                    return None
+            wrong = watch.wrong() if state == "Failed" else watch.check(now)
             if wrong is not None:
                 return failed(wrong.text, wrong.hint)
-            if state == "Running" or made.pods():
-                pending_since = now
-            if now - pending_since > _PENDING_S:
-                told = f"OME has made no Job of BenchmarkJob {made.name} (state {state or 'none'})"
-                return failed(told, "see that the claim exists and what OME's controller logs of that name")
-            if now - began > within_s + self._task.deadlines.pending_s:
-                return late(list(self._task.workload.levels), within_s, log)
-            return None
+            if state == "Failed":
+                return "Failed" if over else failed(f"{made.full_name} failed: {status.get('failureMessage')}")
+            if now - began > within_s + pending_s:
+                if any(map(has_log, made.pods())):
+                    return late(list(self._task.workload.levels), within_s, log)
+                return failed(f"the pod of {made.full_name} never started", "see the events of that pod")
+            return silence.check(now, str(state or "none"), broken=watch.waits)
 
         found = await self._session.watches.until(check)
         pods = [pod for pod in made.pods() if has_log(pod)]
@@ -157,9 +152,11 @@ class OmeBenchmark:
 
     async def _read_back(self, request: BenchRequest, folder: str) -> Path:
         """The files it left, in the trial's own folder."""
-        into = request.folder / RESULTS
+        into, service = request.folder / RESULTS, request.service
+        assert service is not None
         if self._results.startswith("pvc://"):
-            await self._read_claim(request, folder, into)
+            reader = ClaimReader(self._task, self._session, self._script, self._removals)
+            await reader.read(folder, into, service, request.on_notice)
         else:
             try:
                 await asyncio.to_thread(_fetch, f"{self._results}/{folder}", into)
@@ -167,68 +164,29 @@ class OmeBenchmark:
                 raise failed(f"{self._results}/{folder} could not be read: {error}") from None
         return into
 
-    async def _read_claim(self, request: BenchRequest, folder: str, into: Path) -> None:
-        task, service = self._task, request.service
-        assert service is not None
-        claim, _, sub = self._results.removeprefix("pvc://").partition("/")
-        extra = {key: value for key, value in task.benchmark.pod.items() if key not in ("env", "envFrom", "resources")}
-        mounts = [*(extra.get("volumeMounts") or ()), {"name": "results", "mountPath": _MOUNT, "subPath": sub}]
-        volumes = [*(extra.get("volumes") or ())]
-        volumes.append({"name": "results", "persistentVolumeClaim": {"claimName": claim}})
-        container = in_pod(
-            task.benchmark.image or IMAGE,
-            "reader",
-            self._script,
-            {"read": f"{_MOUNT}/{folder}"},
-            {**extra, "volumeMounts": mounts},
-        )
-        metadata = self._session.trial_metadata(service.trial)
-        pod = {**of_pod(extra), "volumes": volumes}
-        if service.node_selector:
-            # A claim that one node alone may mount is on the node the benchmark ran on.
-            pod["nodeSelector"] = {**service.node_selector, **(extra.get("nodeSelector") or {})}
-        body = self._session.templates.object(
-            "reader_pod.yaml.j2",
-            {
-                "metadata": {**metadata, "name": f"{metadata['name']}-r"},
-                "deadline_s": round(_READ_S + task.deadlines.pending_s),
-                "pod": pod,
-                "container": container,
-            },
-        )
-        reader, frames = Made(self._session, POD, service.trial), Frames()
-        try:
-            await reader.make(body)
-            await self._until_read(reader, request)
-            async for name, data in follow(self._session, reader, frames):
-                await asyncio.to_thread(keep, into, name, data)
-        finally:
-            left = await uncancelled(reader.remove())
-            if left:
-                request.on_notice(left)
 
-    async def _until_read(self, reader: Made, request: BenchRequest) -> None:
-        loop = asyncio.get_running_loop()
-        watch = PodWatch(reader, self._task.deadlines.pending_s, request.on_notice)
-        seen = False
+class Silence:
+    """How long OME may make no Job of a BenchmarkJob. It says nothing of why: of a claim that is missing, say."""
 
-        def check() -> str | MeasurementError | None:
-            nonlocal seen
-            pods = reader.pods()
-            if any(map(ended, pods)):
-                return "read"
-            seen = seen or bool(pods)
-            if seen and not pods:
-                return failed(f"pod {reader.name}, which reads the results, was deleted by somebody")
-            wrong = watch.check(loop.time())
-            return failed(f"the results could not be read: {wrong.text}", wrong.hint) if wrong is not None else None
+    def __init__(self, made: Made, began: float) -> None:
+        self._made, self._since, self._told = made, began, False
 
-        try:
-            found = await self._session.watches.until(check, within_s=_READ_S + self._task.deadlines.pending_s)
-        except TimeoutError:
-            raise failed(f"pod {reader.name} did not read the results within {_READ_S:g} s") from None
-        if isinstance(found, MeasurementError):
-            raise found
+    def check(self, now: float, state: str, *, broken: bool) -> MeasurementError | None:
+        """The failure, once it has lasted too long; told before. A silence that is ``broken`` begins anew."""
+        made = self._made
+        if broken or state == "Running" or made.jobs():
+            self._since = now
+            return None
+        lasted_s = now - self._since
+        warnings = [" ".join(str(event.get("message", "")).split()) for event in made.warnings()]
+        told = f"OME has made no Job of {made.full_name} (state {state})" + (f": {warnings[-1]}" if warnings else "")
+        if lasted_s > _SILENT_S:
+            hint = "see that the claim exists and what OME's controller logs of that name"
+            return failed(f"{told} for {lasted_s:.0f} s", hint)
+        if lasted_s > _QUIET_S and not self._told:
+            self._told = True
+            made.say(f"{made.who}: {told}; it may look again only after a minute")
+        return None
 
 
 def _filesystem(uri: str) -> Any:

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.bench._arguments import RESULTS, arguments
-from autotune_nb.bench._cluster import IMAGE, Made, PodWatch, failed, follow, image_of, in_pod, keep, of_pod
+from autotune_nb.bench._cluster import IMAGE, PodWatch, follow, image_of, in_pod, keep, of_pod
 from autotune_nb.bench._frames import Frames
-from autotune_nb.bench._levels import Levels, deadline_s, late, never_landed
+from autotune_nb.bench._levels import Levels, deadline_s, failed, late, never_landed
+from autotune_nb.bench._made import Made, Removals
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.cluster.kinds import JOB, Object
 from autotune_nb.cluster.session import ClusterSession
@@ -20,7 +21,6 @@ from autotune_nb.cluster.trouble import ended, exit_code, has_log
 from autotune_nb.errors import MeasurementError
 from autotune_nb.measurement import Measurement
 from autotune_nb.task import Task
-from autotune_nb.waiting import uncancelled
 
 _SCRIPT = Path(__file__).with_name("_in_pod.py")
 _MOUNT, _WORK = "/autotune-nb-results", "/tmp/autotune-nb"
@@ -37,6 +37,7 @@ class JobBenchmark:
         self._backend = task.benchmark.backend or backend
         self._engine = engine
         self._script = ""
+        self._removals = Removals(session)
 
     async def prepare(self, tokenizer: str = "") -> None:
         self._script = await asyncio.to_thread(_SCRIPT.read_text, encoding="utf-8")
@@ -45,7 +46,7 @@ class JobBenchmark:
         return {"benchmark": "genai-bench", "executor": "job", "benchmark_image": self._task.benchmark.image or IMAGE}
 
     async def close(self) -> None:
-        pass
+        await self._removals.close()
 
     def manifest(self, request: BenchRequest) -> Object:
         """The Job of one trial."""
@@ -97,7 +98,8 @@ class JobBenchmark:
             "job.yaml.j2",
             {
                 "metadata": self._session.trial_metadata(service.trial),
-                "deadline_s": round(deadline_s(task) + task.deadlines.pending_s),
+                # Longer than all that is waited for here: until its pod runs, and then for the levels.
+                "deadline_s": round(2 * deadline_s(task) + task.deadlines.pending_s),
                 "pod": pod,
                 "container": container,
             },
@@ -105,16 +107,14 @@ class JobBenchmark:
 
     async def measure(self, request: BenchRequest) -> AsyncGenerator[Measurement, None]:
         assert request.service is not None
-        made = Made(self._session, JOB, request.service.trial)
+        made = Made(self._session, JOB, request.service.trial, request.on_notice)
         frames = Frames()
         try:
             await made.make(self.manifest(request))
             async for one in self._levels(request, made, frames):
                 yield one
         finally:
-            left = await uncancelled(made.remove())
-            if left:
-                request.on_notice(left)
+            await self._removals.remove(made)
             with contextlib.suppress(OSError):
                 (request.folder / "genai-bench.out.log").write_text("\n".join(frames.lines), encoding="utf-8")
 
@@ -123,7 +123,7 @@ class JobBenchmark:
         landed: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
         within_s = deadline_s(self._task)
         loop = asyncio.get_running_loop()
-        watch = PodWatch(made, self._task.deadlines.pending_s, request.on_notice)
+        watch = PodWatch(made, self._task.deadlines.pending_s)
         await self._until_started(made, watch, within_s)
         for pod in made.pods():
             request.on_identity(image_of(pod))
@@ -157,33 +157,32 @@ class JobBenchmark:
     async def _until_started(self, made: Made, watch: PodWatch, within_s: float) -> None:
         """Wait until its pod has a log. Raises MeasurementError where that will not be."""
         loop = asyncio.get_running_loop()
-        seen = False
 
         def check() -> str | MeasurementError | None:
-            nonlocal seen
+            gone = made.taken_away()
+            if gone:
+                return failed(gone)
             if any(has_log(pod) for pod in made.pods()):
                 return "started"
-            seen = seen or made.object() is not None
-            if seen and made.object() is None:
-                return failed(f"Job {made.name} was deleted by somebody")
             wrong = watch.check(loop.time())
             return failed(wrong.text, wrong.hint) if wrong is not None else None
 
         try:
             found = await self._session.watches.until(check, within_s=within_s + self._task.deadlines.pending_s)
         except TimeoutError:
-            raise failed(f"Job {made.name} never started a pod", "see the events of that Job") from None
+            raise failed(f"{made.full_name} never started a pod", "see the events of that Job") from None
         if isinstance(found, MeasurementError):
             raise found
 
     def _ended(self, made: Made, levels: Levels, folder: Path, frames: Frames, watch: PodWatch) -> MeasurementError:
         """Why levels are missing though its log is over."""
-        pods = made.pods()
-        wrong = watch.check(asyncio.get_running_loop().time() + 1e9)
+        gone, wrong, pods = made.taken_away(), watch.wrong(), [pod for pod in made.pods() if ended(pod)]
+        if gone:
+            return failed(gone, log=frames.lines)
         if wrong is not None:
             return failed(wrong.text, wrong.hint, frames.lines)
-        if not pods or not any(map(ended, pods)):
-            return failed(f"Job {made.name} or its pod was deleted by somebody", log=frames.lines)
+        if not pods:
+            return failed(f"the log of {made.full_name} broke off", log=frames.lines)
         return never_landed(levels.missing, exit_code(pods[-1]), folder, frames.lines)
 
 

@@ -1,14 +1,17 @@
-"""What keeps a short-lived pod, a benchmark's or a reader's, from doing its work."""
+"""What keeps a short-lived pod, a benchmark's or a reader's, from doing its work, or from being made at all."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autotune_nb.cluster.kinds import Object, name_of, terminating
-from autotune_nb.errors import FailureKind
+from autotune_nb.cluster.refusal import QUOTA
 
-_NO_ROOM = re.compile(r"Insufficient |Too many pods", re.IGNORECASE)
+#: What may pass: others end, and a claim that was just made gets its volume.
+_NO_ROOM = re.compile(r"Insufficient |Too many pods|unbound immediate PersistentVolumeClaims", re.IGNORECASE)
+_PASSING = re.compile(r"failed calling webhook|internal error|timed? ?out|too many requests|try again", re.IGNORECASE)
 _CANNOT_START = (
     "ErrImagePull",
     "ImagePullBackOff",
@@ -23,12 +26,25 @@ _CANNOT_START = (
 
 @dataclass(frozen=True)
 class Trouble:
-    """Why a pod does not run, or ended. With ``may_pass`` it is worth waiting for."""
+    """Why there is no pod, or why it does not run or ended: never for what is measured. With ``may_pass`` it is worth
+    waiting for."""
 
     text: str
     hint: str = ""
-    kind: FailureKind = FailureKind.INFRASTRUCTURE
     may_pass: bool = False
+
+
+def refused(warnings: Sequence[Object]) -> Trouble | None:
+    """Why nothing is made of a Job or for it, as the warnings about it say, the newest last."""
+    for event in reversed(warnings):
+        told = " ".join(str(event.get("message", "")).split())
+        if QUOTA in told:
+            return Trouble(f"waiting for quota: {told}", "raise the quota, or wait for others", may_pass=True)
+        if event.get("reason") == "FailedCreate":
+            passing = bool(_PASSING.search(told))
+            what = "no pod could be made yet" if passing else "no pod may be made"
+            return Trouble(f"{what}: {told}", "ask who keeps the namespace's limits", may_pass=passing)
+    return None
 
 
 def trouble(pod: Object) -> Trouble | None:

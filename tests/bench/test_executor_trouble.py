@@ -1,0 +1,393 @@
+"""What keeps a benchmark in the cluster from happening: told as what it is, and nothing of it is left."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.bench import _cluster, _made, benchmark_job, job
+from autotune_nb.bench._claim import ClaimReader
+from autotune_nb.bench._made import Made, Removals
+from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD, Kind, Object
+from autotune_nb.cluster.trouble import refused, trouble
+from autotune_nb.errors import Failure, FailureKind, MeasurementError
+from tests.bench.in_cluster import Executor, Ground
+from tests.kubernetes.fixtures import needs_standin
+from tests.kubernetes.proxy import FaultProxy
+from tests.stubs import in_loop, level_data, level_file, until_async
+
+_JOBS, _BENCHMARK_JOBS = "apis/batch/v1/jobs", "apis/ome.io/v1beta1/benchmarkjobs"
+_FOREVER = "sleep 600"
+
+
+@pytest.fixture
+def through_proxy(ground: Ground, proxy: FaultProxy, tmp_path: Path) -> Path:
+    return proxy.kubeconfig(tmp_path / "kubeconfig", token=ground.cluster.token, namespace=ground.namespace)
+
+
+def failure_of(one: Executor, disturb: Callable[[], Any] | None = None) -> Failure:
+    with pytest.raises(MeasurementError) as caught:
+        in_loop(one.measured() if disturb is None else one.disturbed(disturb))
+    assert not one.ground.made()
+    return caught.value.failure
+
+
+# Taken away
+
+
+@pytest.mark.parametrize(
+    ("executor", "plural", "told"),
+    [
+        ("job", _JOBS, "^Job .* was deleted by somebody"),
+        ("job", "pods", "^Pod .* was deleted by somebody"),
+        ("benchmark_job", _BENCHMARK_JOBS, "^BenchmarkJob .* was deleted by somebody"),
+        # OME runs the benchmark again, into the same folder.
+        ("benchmark_job", _JOBS, "^Job .* was deleted by somebody"),
+        ("benchmark_job", "pods", "^Pod .* was deleted by somebody"),
+    ],
+)
+def test_what_somebody_deletes_is_told(ground: Ground, tmp_path: Path, executor: str, plural: str, told: str) -> None:
+    one = Executor(ground, executor, tmp_path).writes({}, before=_FOREVER)
+
+    def delete() -> None:
+        (name,) = {name for name in names(ground, plural) if name.startswith(one.name)}
+        ground.cluster.delete(ground.path(plural, name), propagationPolicy="Background")
+
+    failure = failure_of(one, delete)
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert failure.phase == "benchmark"
+    assert re.search(told, failure.message), failure.message
+
+
+def names(ground: Ground, plural: str) -> set[str]:
+    return {str(one["metadata"]["name"]) for one in ground.cluster.list(plural, ground.namespace)}
+
+
+def test_a_job_that_is_run_again_while_its_results_are_read_is_told(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one = Executor(ground, "benchmark_job", tmp_path)
+    one.writes(one.fake.both())
+    read = ClaimReader.read
+
+    async def read_and_delete(self: ClaimReader, *how: Any) -> None:
+        await read(self, *how)
+        (before,) = ground.cluster.list(_JOBS, ground.namespace)
+        ground.cluster.delete(ground.path(_JOBS, one.name), propagationPolicy="Background")
+        jobs = one.session.watches.objects(JOB)
+        await until_async(lambda: [j for j in jobs.values() if j["metadata"]["uid"] != before["metadata"]["uid"]])
+
+    monkeypatch.setattr(ClaimReader, "read", read_and_delete)
+    failure = failure_of(one)
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert "was deleted by somebody while its results were read" in failure.message
+
+
+def test_a_benchmark_that_runs_out_of_memory_is_not_the_configurations_fault(ground: Ground, tmp_path: Path) -> None:
+    pod = {"resources": {"limits": {"memory": "60Mi"}, "requests": {"memory": "10Mi"}}}
+    one = Executor(ground, "benchmark_job", tmp_path, pod=pod)
+    one.writes({}, before="python3 -S -c 'hoard = b\"1\" * (200 << 20); import time; time.sleep(60)'")
+    failure = failure_of(one)
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert "ran out of memory" in failure.message
+
+
+# Quota
+
+
+@pytest.fixture
+def quota(ground: Ground) -> Iterator[Callable[[str], Callable[[], None]]]:
+    """Sets a quota, and gives what takes it away again."""
+    path = ground.path("resourcequotas", "q")
+
+    def lift() -> None:
+        ground.cluster.delete(path)
+
+    def limit(counted: str) -> Callable[[], None]:
+        spec = {"metadata": {"name": "q"}, "spec": {"hard": {counted: "0"}}}
+        ground.cluster.call("POST", ground.path("resourcequotas"), spec)
+        ground.cluster.until(lambda: (ground.cluster.get(path) or {}).get("status", {}).get("hard"))
+        return lift
+
+    yield limit
+    lift()
+
+
+@pytest.mark.parametrize("executor", ["job", "benchmark_job"])
+@pytest.mark.parametrize("counted", ["own", "pods"])
+def test_an_exceeded_quota_is_waited_for_and_told_once(
+    ground: Ground, tmp_path: Path, quota: Any, executor: str, counted: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_made, "QUOTA_PAUSE_S", 0.3)
+    own = "count/jobs.batch" if executor == "job" else "count/benchmarkjobs.ome.io"
+    quota(own if counted == "own" else "pods")
+    failure = failure_of(Executor(ground, executor, tmp_path, deadlines={"pending_s": 1}).writes({}))
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert "exceeded quota: q" in failure.message
+    assert "1 s" in failure.message
+    assert "quota" in failure.hint
+
+
+def test_a_benchmark_goes_on_once_there_is_quota(
+    ground: Ground, tmp_path: Path, quota: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_made, "QUOTA_PAUSE_S", 0.3)
+    one = Executor(ground, "job", tmp_path)
+    one.writes(one.fake.both())
+    lift = quota("count/jobs.batch")
+
+    async def scenario() -> None:
+        measuring = asyncio.ensure_future(one.measured())
+        await until_async(lambda: one.notices)
+        await asyncio.sleep(0.7)
+        await asyncio.to_thread(lift)
+        assert len(await measuring) == 2
+        (told,) = one.notices
+        assert told.startswith("trial 0's benchmark waits for quota: ")
+
+    in_loop(scenario())
+
+
+# Requests whose answers get lost, and deletions that come to nothing
+
+
+@contextlib.asynccontextmanager
+async def prepared(one: Executor) -> AsyncIterator[Executor]:
+    await one.prepare()
+    try:
+        yield one
+    finally:
+        await one.close()
+
+
+def manifest(one: Executor, kind: Kind) -> Object:
+    """What the executors make of that kind."""
+    if kind is POD:
+        return ClaimReader(one.task, one.session, "", Removals(one.session))._manifest("folder", one.service)
+    if isinstance(one.inner, benchmark_job.OmeBenchmark):
+        return one.inner.manifest(one.request(), "folder")
+    return one.inner.manifest(one.request())
+
+
+@pytest.mark.parametrize(("kind", "executor"), [(JOB, "job"), (BENCHMARK_JOB, "benchmark_job"), (POD, "benchmark_job")])
+def test_what_may_have_been_made_is_looked_for_at_its_removal(
+    ground: Ground, tmp_path: Path, through_proxy: Path, proxy: FaultProxy, kind: Kind, executor: str
+) -> None:
+    one = Executor(ground, executor, tmp_path, kubeconfig=through_proxy).writes({}, before=_FOREVER)
+
+    async def scenario() -> None:
+        async with prepared(one):
+            body = manifest(one, kind)
+            name = body["metadata"]["name"]
+            proxy.add("POST", rf"/{kind.plural}(\?|$)", lose_answer=True)
+            looks = proxy.add("GET", rf"/{kind.plural}/{name}", status=500, times=10**6)
+            one.session.cluster.patience_s = 0.3
+            made, removals = Made(one.session, kind, 0, one.notices.append), Removals(one.session)
+            with pytest.raises(
+                MeasurementError, match=f"{name} in namespace {ground.namespace} was not made"
+            ) as caught:
+                await made.make(body)
+            assert caught.value.failure.kind is FailureKind.INFRASTRUCTURE
+            assert name in ground.made()
+            await removals.remove(made)
+            assert f"{name} in namespace {ground.namespace} may have been made" in one.notices[-1]
+            looks.times = 0
+            await removals.close()
+            assert one.notices[-1] == f"{kind.name.lower()} {name} in namespace {ground.namespace} is gone now"
+            assert not ground.made()
+
+    in_loop(scenario())
+
+
+def test_a_creation_that_is_never_answered_is_left_soon_when_the_trial_is_stopped_and_looked_for(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_made, "_FINISH_S", 0.2)
+    one = Executor(ground, "job", tmp_path).writes({}, before=_FOREVER)
+
+    async def scenario() -> None:
+        async with prepared(one):
+            create = one.session.cluster.create
+
+            async def never_answered(*what: Any) -> Object:
+                await create(*what)
+                return await asyncio.get_running_loop().create_future()
+
+            monkeypatch.setattr(one.session.cluster, "create", never_answered)
+            made = Made(one.session, JOB, 0, one.notices.append)
+            making = asyncio.ensure_future(made.make(manifest(one, JOB)))
+            await until_async(ground.made)
+            making.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                async with asyncio.timeout(5):
+                    await making
+            assert await made.remove() == ""
+            assert not ground.made()
+
+    in_loop(scenario())
+
+
+def test_a_refused_deletion_is_told_by_name_and_tried_again_at_the_end(
+    ground: Ground, tmp_path: Path, through_proxy: Path, proxy: FaultProxy
+) -> None:
+    proxy.add("DELETE", "/jobs/", status=403, message="no, by order of the administrator")
+    one = Executor(ground, "job", tmp_path, kubeconfig=through_proxy)
+    one.writes(one.fake.both())
+    assert len(in_loop(one.measured())) == 2
+    what = f"job {one.name} in namespace {ground.namespace}"
+    refused, gone = one.notices
+    assert refused == f"{what} could not be deleted: no, by order of the administrator"
+    assert gone == f"{what} is gone now"
+    assert not ground.made()
+
+
+@needs_standin
+def test_a_stuck_deletion_is_told_by_name_and_waited_for_again_at_the_end(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_made, "_GONE_S", 0.5)
+    one = Executor(ground, "benchmark_job", tmp_path)
+    one.writes(one.fake.both())
+    ground.cluster.misbehave(ground.namespace, stuck="yes")
+
+    async def scenario() -> None:
+        measuring = asyncio.ensure_future(one.measured())
+        await until_async(lambda: one.notices)
+        ground.cluster.misbehave(ground.namespace, stuck="")
+        touched = {"metadata": {"labels": {"touched": "yes"}}}
+        ground.cluster.call("PATCH", ground.path(_BENCHMARK_JOBS, one.name), touched)
+        assert len(await measuring) == 2
+
+    in_loop(scenario())
+    what = f"benchmarkjob {one.name} in namespace {ground.namespace}"
+    stuck, gone = one.notices
+    assert stuck == f"{what} stays Terminating; see whether OME's controller runs, it takes the finalizer away"
+    assert gone == f"{what} is gone now"
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_a_job_of_that_name_gives_way_only_where_it_is_of_this_study(
+    ground: Ground, tmp_path: Path, ours: bool
+) -> None:
+    one = Executor(ground, "job", tmp_path)
+    one.writes(one.fake.both())
+
+    async def scenario() -> list[Any]:
+        async with prepared(one):
+            left = manifest(one, JOB)
+            left["spec"]["template"]["spec"]["containers"][0]["command"] = ["sleep", "600"]
+            left["metadata"]["labels"] |= {} if ours else {"autotune-nb/study": "another"}
+            ground.cluster.create({"apiVersion": "batch/v1", "kind": "Job", **left})
+            return [level async for level in one.measure(one.request())]
+
+    if ours:
+        assert len(in_loop(scenario())) == 2
+    else:
+        with pytest.raises(MeasurementError, match=f"there is a job {one.name} .* which is not this study's"):
+            in_loop(scenario())
+        ground.cluster.delete(ground.path(_JOBS, one.name), propagationPolicy="Foreground")
+    ground.cluster.until(lambda: not ground.made())
+
+
+# What may pass
+
+
+def test_ome_may_take_longer_than_its_own_minute_to_make_a_job_and_that_is_told_soon(
+    ground: Ground, tmp_path: Path
+) -> None:
+    one = Executor(ground, "benchmark_job", tmp_path)
+
+    async def scenario() -> None:
+        async with prepared(one):
+            made = Made(one.session, BENCHMARK_JOB, 0, one.notices.append)
+            made.name = one.name
+            silence = benchmark_job.Silence(made, 100.0)
+
+            def fails(after_s: float) -> MeasurementError | None:
+                return silence.check(100.0 + after_s, "Pending", broken=False)
+
+            assert fails(2.0) is None
+            assert not one.notices
+            assert fails(5.0) is None
+            assert fails(75.0) is None
+            (told,) = one.notices
+            assert f"OME has made no Job of benchmarkjob {one.name} in namespace {ground.namespace}" in told
+            failure = fails(91.0)
+            assert failure is not None
+            assert failure.failure.kind is FailureKind.INFRASTRUCTURE
+            assert "state Pending" in failure.failure.message
+
+    in_loop(scenario())
+
+
+def test_a_benchmark_job_of_a_service_that_is_not_there_is_told_and_fails(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(benchmark_job, "_QUIET_S", 0.3)
+    monkeypatch.setattr(benchmark_job, "_SILENT_S", 1.0)
+    one = Executor(ground, "benchmark_job", tmp_path)
+    service = replace(one.service, name="missing")
+    monkeypatch.setattr(Executor, "service", property(lambda _self: service))
+    failure = failure_of(one)
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert "OME has made no Job" in failure.message
+    assert any("OME has made no Job" in told for told in one.notices)
+
+
+def event(message: str, reason: str = "FailedCreate") -> Object:
+    return {"reason": reason, "message": message}
+
+
+@pytest.mark.parametrize(
+    ("events", "told", "may_pass"),
+    [
+        ([event('Error creating: pods "x-1" is forbidden: exceeded quota: q')], "waiting for quota: Error", True),
+        ([event("jobs is forbidden: exceeded quota: q", "InternalError")], "waiting for quota: jobs", True),
+        ([event('failed calling webhook "x": timeout')], "no pod could be made yet: ", True),
+        ([event("violates PodSecurity")], "no pod may be made: violates PodSecurity", False),
+        # The newest counts.
+        ([event("exceeded quota: q"), event("violates PodSecurity")], "no pod may be made: ", False),
+    ],
+)
+def test_why_a_job_has_no_pod(events: list[Object], told: str, may_pass: bool) -> None:
+    found = refused(events)
+    assert found is not None
+    assert found.text.startswith(told)
+    assert found.may_pass is may_pass
+    assert refused([event("it was made", "SuccessfulCreate")]) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "may_pass"),
+    [
+        ("0/3 nodes are available: 3 Insufficient cpu.", True),
+        ("pod has unbound immediate PersistentVolumeClaims", True),
+        ("0/3 nodes are available: 3 node(s) didn't match node selector.", False),
+    ],
+)
+def test_a_pod_that_waits_for_room_or_for_its_claims_volume_may_still_run(message: str, may_pass: bool) -> None:
+    condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
+    found = trouble({"metadata": {"name": "p"}, "status": {"conditions": [condition]}})
+    assert found is not None
+    assert found.may_pass is may_pass
+
+
+def test_no_level_is_lost_where_keeping_its_file_takes_a_while(
+    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def keep(folder: Path, name: str, data: bytes) -> None:
+        time.sleep(0.7)
+        _cluster.keep(folder, name, data)
+
+    monkeypatch.setattr(job, "keep", keep)
+    one = Executor(ground, "job", tmp_path)
+    one.writes({level_file(n): level_data(concurrency=n) for n in (1, 2)})
+    assert [level.level.concurrency for level in in_loop(one.measured())] == [1, 2]

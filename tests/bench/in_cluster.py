@@ -92,7 +92,7 @@ class Ground:
             }
         )
         self.uid = str(made["metadata"]["uid"])
-        cluster.until(self._ready)
+        cluster.until(self._ready, within_s=60)
 
     def _ready(self) -> bool:
         (service,) = self.cluster.services(self.namespace)

@@ -129,7 +129,10 @@ def test_an_exceeded_quota_is_waited_for_and_told_once(
     monkeypatch.setattr(_made, "QUOTA_PAUSE_S", 0.3)
     own = "count/jobs.batch" if executor == "job" else "count/benchmarkjobs.ome.io"
     quota(own if counted == "own" else "pods")
-    failure = failure_of(Executor(ground, executor, tmp_path, deadlines={"pending_s": 1}).writes({}))
+    one = Executor(ground, executor, tmp_path, deadlines={"pending_s": 1}).writes({})
+    failure = failure_of(one)
+    (told,) = one.notices
+    assert "exceeded quota: q" in told
     assert failure.kind is FailureKind.INFRASTRUCTURE
     assert "exceeded quota: q" in failure.message
     assert "1 s" in failure.message

@@ -42,7 +42,7 @@ app = web.Application(client_max_size=2**26)
 app.router.add_get("/", hello)
 app.router.add_post("/echo", echo)
 app.router.add_get("/stream", stream)
-web.run_app(app, host="0.0.0.0", port=8080, print=None, keepalive_timeout=0.5)
+web.run_app(app, host="0.0.0.0", port=8080, print=None)
 """
 
 
@@ -135,14 +135,17 @@ def test_after_a_drop_the_next_connection_opens_anew(proxy: FaultProxy, kubeconf
     in_loop(scenario())
 
 
-def test_a_connection_that_the_server_closes_when_it_is_idle_is_no_drop(kubeconfig: Path) -> None:
+def test_a_connection_that_is_cut_while_it_is_idle_is_no_drop(proxy: FaultProxy, kubeconfig: Path) -> None:
+    """A server that closes an idle one may look like that."""
+
     async def scenario() -> None:
         async with forwarded(kubeconfig) as (_, forward, _), aiohttp.ClientSession() as http:
             assert await text(http, forward.url) == "hello"
-            async with http.get(f"{forward.url}/stream?n=2&every=0") as reply:
-                await reply.read()
+            assert await text(http, f"{forward.url}/stream?n=2&every=0") == "data: 0\n\ndata: 1\n\n"
             assert len(forward._open) == 1
+            await asyncio.to_thread(proxy.cut)
             await until_async(lambda: not forward._open)
+            assert "cut off" in (forward.last_error or "")
             assert forward.drops == 0
 
     in_loop(scenario())

@@ -224,7 +224,7 @@ def test_in_a_cluster_names_and_looks_tell_what_only_a_pod_knows(make_task: Call
         ("Namespace(api_key=['only-the-pod'], port=80)", "Namespace(api_key=['***'], port=80)"),
         ("api_key='only-the-pod'", "api_key='***'"),
         ("--api-key $(VLLM_API_KEY) api_key=None", "--api-key $(VLLM_API_KEY) api_key=None"),
-        (f"token {hub} of /root/.cache", "token [redacted: Hugging Face token] of /root/.cache"),
+        (f"token {hub} of /var/cache", "token [redacted: Hugging Face token] of /var/cache"),
         ("200 tokens/s, sha256:" + "0f" * 32, "200 tokens/s, sha256:" + "0f" * 32),
     ):
         assert scrub(text) == clean

@@ -20,7 +20,6 @@ from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD, Kind, Object
 from autotune_nb.cluster.trouble import refused, trouble
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
 from tests.bench.in_cluster import Executor, Ground
-from tests.kubernetes.fixtures import needs_standin
 from tests.kubernetes.proxy import FaultProxy
 from tests.stubs import in_loop, level_data, level_file, until_async
 
@@ -252,21 +251,28 @@ def test_a_refused_deletion_is_told_by_name_and_tried_again_at_the_end(
     assert not ground.made()
 
 
-@needs_standin
 def test_a_stuck_deletion_is_told_by_name_and_waited_for_again_at_the_end(
     ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_made, "_GONE_S", 0.5)
     one = Executor(ground, "benchmark_job", tmp_path)
     one.writes(one.fake.both())
-    ground.cluster.misbehave(ground.namespace, stuck="yes")
 
     async def scenario() -> None:
+        path = ground.path(_BENCHMARK_JOBS, one.name)
+
+        def finalizers() -> list[str]:
+            return ((ground.cluster.get(path) or {}).get("metadata") or {}).get("finalizers") or []
+
+        def hold(kept: list[str] | None) -> None:
+            ground.cluster.call("PATCH", path, {"metadata": {"finalizers": kept}})
+
         measuring = asyncio.ensure_future(one.measured())
+        # As if nobody took OME's own away.
+        own = await until_async(finalizers)
+        hold([*own, "test.example.com/held"])
         await until_async(lambda: one.notices)
-        ground.cluster.misbehave(ground.namespace, stuck="")
-        touched = {"metadata": {"labels": {"touched": "yes"}}}
-        ground.cluster.call("PATCH", ground.path(_BENCHMARK_JOBS, one.name), touched)
+        hold(None)
         assert len(await measuring) == 2
 
     in_loop(scenario())

@@ -47,7 +47,7 @@ def test_the_accounts_token_and_namespace_are_used_and_services_are_reached_by_n
             assert (await connected.list(POD))[0] == []
             async with contextlib.AsyncExitStack() as stack:
                 url = "http://at-x.tune.svc.cluster.local:8080"
-                assert await url_from_here(stack, connected, lambda: "pod", 8080, url) == url
+                assert await url_from_here(stack, connected, lambda: "pod", 8080, url) == (url, None)
         finally:
             await connected.close()
 

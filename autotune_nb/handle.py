@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from autotune_nb import events, plots
 from autotune_nb.assembly import deployer_for
-from autotune_nb.charts import Chart, ChartKind, HistoryChart, ImportanceChart
+from autotune_nb.charts import ChartKind, HistoryChart, ImportanceChart
 from autotune_nb.deploy import Deployer
+from autotune_nb.drawing import Chart
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import StudyError
 from autotune_nb.live import RunningTrial

@@ -10,8 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from autotune_nb.again import again
-from autotune_nb.charts import Chart, HistoryChart, ImportanceChart, LatencyChart
+from autotune_nb.charts import HistoryChart, ImportanceChart, LatencyChart
 from autotune_nb.comparison import compare
+from autotune_nb.drawing import Chart
 from autotune_nb.elsewhere import measured_elsewhere
 from autotune_nb.errors import Failure
 from autotune_nb.plots import history, latency_throughput

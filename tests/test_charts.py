@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from autotune_nb.charts import COLOURS, FRONT, RUNNING, SHARE, Chart, HistoryChart, ImportanceChart, LatencyChart
+from autotune_nb.charts import HistoryChart, ImportanceChart, LatencyChart
+from autotune_nb.drawing import COLOURS, FRONT, RUNNING, SHARE, Chart
 from autotune_nb.measurement import Level, Measurement
 from autotune_nb.plots import History, history, latency_throughput
 from autotune_nb.score import Limit, Objective, Score

@@ -53,6 +53,7 @@ ROOMS: tuple[set[str], ...] = (
         "table",
         "again",
         "plots",
+        "drawing",
         "charts",
         "comparison",
         "set_up",
@@ -90,8 +91,8 @@ OUTSIDE = {
     "nbconvert": {"notebook.py"},
     "nbformat": {"notebook.py", "share.py"},
     "papermill": {"notebook.py"},
-    "plotly": {"charts.py", "widgets/_chart.py", "widgets/_figure.py"},
-    "matplotlib": {"charts.py"},
+    "plotly": {"charts.py", "drawing.py", "widgets/_chart.py", "widgets/_figure.py"},
+    "matplotlib": {"charts.py", "drawing.py"},
     "xllamacpp": {"engines/llama_server.py"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

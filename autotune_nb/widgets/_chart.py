@@ -18,7 +18,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from autotune_nb.charts import COLOURS, FRONT, LABELS, MARKERS, RUNNING, SHARE
+from autotune_nb.drawing import COLOURS, FRONT, LABELS, MARKERS, RUNNING, SHARE
 from autotune_nb.plots import (
     LATENCY_AXIS,
     SHARE_AXIS,

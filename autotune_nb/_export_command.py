@@ -76,6 +76,8 @@ def import_command(
     for note in done.notes:
         say(f"note: {note}")
     failed = len(done.trials) - done.num_complete
-    click.echo(f"{study}: {done.num_complete} trials complete, {failed} failed")
+    click.echo(f"{study}: {done.num_complete} trial{'s' * (done.num_complete != 1)} complete, {failed} failed")
+    if task is None and not limits:
+        click.echo("no limit is known, so that any trial may be the best; --limit or --task names what has to be kept")
     click.echo(f"look at it with: autotune-nb show {study}, or autotune-nb report {study} -o report.ipynb")
     sys.exit(0 if done.num_complete else 1)

@@ -95,7 +95,7 @@ async def check_task(task: Task, engine: Engine, *, study: str | Path | None = N
         # Where the cluster is not reached, nothing else is known.
         return Checks((*found, await _executor(task, session)) if found[0].ok else tuple(found))
     except ClusterError as error:
-        return Checks((Answer(False, f"the cluster is not reached: {error}", "name a kubeconfig file and a context"),))
+        return Checks((Answer(False, f"the cluster is not reached: {error}"),))
     finally:
         await session.close()
 

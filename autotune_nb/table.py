@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb.measurement import Measurement
-from autotune_nb.score import Objective
+from autotune_nb.score import Objective, Score
 from autotune_nb.trial import Trial, TrialState, configuration_text
 
 if TYPE_CHECKING:
@@ -122,15 +122,34 @@ def level_text(measured: Measurement, objective: Objective | None = None) -> str
     return f"{measured.level}: {', '.join(parts)}{note}"
 
 
+def _at_another_level(best: Score, default: Trial, objective: Objective) -> str:
+    """Where the default was best, and what it had where the best one is; empty where that is the same level."""
+    assert default.score is not None
+    if default.score.level is None or best.level is None or default.score.level == best.level:
+        return ""
+    there = [
+        m.figures[objective.figure]
+        for m in default.measurements
+        if m.level == best.level and objective.figure in m.figures
+    ]
+    same = f"; under {best.level} it has {value_text(there[0], objective.figure)}" if there else ""
+    return f", its best, under {default.score.level}{same}"
+
+
 def _nothing_better(trials: Sequence[Trial]) -> str:
     others = [trial for trial in trials if not trial.baseline]
     complete = sum(1 for trial in others if trial.state is TrialState.COMPLETE)
     failed = sum(1 for trial in others if trial.state is TrialState.FAILED)
     if complete:
-        return f"Nothing tried beats it ({complete} others completed{f', {failed} failed' if failed else ''})."
+        lost = f", {failed} failed" if failed else ""
+        return f"Nothing tried beats it ({_others(complete)} completed{lost})."
     return (
-        f"It is the only one that could be measured: {failed} others failed." if failed else "Nothing else was tried."
+        f"It is the only one that could be measured: {_others(failed)} failed." if failed else "Nothing else was tried."
     )
+
+
+def _others(count: int) -> str:
+    return f"{count} other{'s' * (count != 1)}"
 
 
 def verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> str:
@@ -152,4 +171,5 @@ def verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -
     against = value_text(default.score.value, objective.figure)
     broken = "" if default.feasible else ", which breaks a limit"
     times = f"{value / default.score.value:.2f} times" if default.score.value else "against 0:"
-    return f"{text}: {params_text(best)}. That is {times} the engine's default ({against}{broken})."
+    elsewhere = _at_another_level(best.score, default, objective)
+    return f"{text}: {params_text(best)}. That is {times} the engine's default ({against}{elsewhere}{broken})."

@@ -132,11 +132,15 @@ def _texts(value: Any) -> list[tuple[int, str]]:
 
 
 def first_error(error: ValidationError) -> TaskError:
-    """The first thing that is wrong, and how many more are."""
+    """The first thing that is wrong, and where more is."""
     details = error.errors(include_url=False)
     path, told, plain = next(_told(details))
-    others = len({_dotted(_own_path(d["loc"])) for d in details} - {_dotted(path), _dotted(path[:-1])})
-    return TaskError(f"{told.message} (and {others} more)", field=told.field) if plain and others else told
+    others = dict.fromkeys(_dotted(_own_path(d["loc"])) for d in details)
+    named = [field for field in others if field not in (_dotted(path), _dotted(path[:-1]))]
+    if not plain or not named:
+        return told
+    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+    return TaskError(f"{told.message} (also wrong: {', '.join(named[:3])}{more})", field=told.field)
 
 
 def every_error(error: ValidationError) -> list[TaskError]:

@@ -45,6 +45,7 @@ def test_a_file_becomes_a_study_that_is_shown_reported_and_exported_the_same(tmp
     told = run_import(source, study, "--limit", "ttft_p99_s <= 0.5")
     assert told.exit_code == 0, told.output
     assert told.stdout.splitlines()[0] == f"{study}: 2 trials complete, 1 failed"
+    assert "no limit is known" not in told.stdout
     shown = show(study)
     assert [t["state"] for t in shown["trials"]] == ["complete", "complete", "failed"]
     assert [t["baseline"] for t in shown["trials"]] == [True, False, False]
@@ -122,7 +123,7 @@ def test_folders_of_genai_bench_are_configurations(tmp_path: Path) -> None:
     assert shown["task"]["model"] == {"id_or_path": "acme/8b"}
     assert shown["task"]["workload"]["concurrency"] == [1, 2]
     one = run_import(runs / "a", tmp_path / "one")
-    assert one.stdout.startswith(f"{tmp_path / 'one'}: 1 trials complete, 0 failed")
+    assert one.stdout.startswith(f"{tmp_path / 'one'}: 1 trial complete, 0 failed")
 
 
 def test_a_folder_cut_short_gives_what_is_whole_and_says_the_rest(tmp_path: Path) -> None:
@@ -171,6 +172,7 @@ def test_a_column_that_nobody_knows_is_left_out_and_told(tmp_path: Path) -> None
     told = run_import(source, tmp_path / "study")
     assert told.exit_code == 0, told.output
     assert told.stderr == "note: nothing here is called arrival_requests_per_s: left out\n"
+    assert "no limit is known, so that any trial may be the best; --limit or --task" in told.stdout
 
 
 def test_what_cannot_be_imported_is_said_and_nothing_is_written(tmp_path: Path, world: World) -> None:

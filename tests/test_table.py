@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -130,6 +131,19 @@ def test_the_verdict_sets_the_best_against_the_engines_default() -> None:
     )
 
 
+def test_the_verdict_says_where_the_default_was_best_under_another_level() -> None:
+    other = Level("D(1,2)", 1)
+    default, best = complete(0, 10), complete(1, 25, threads=2)
+    easy = replace(default.measurements[0], level=other)
+    there = replace(default.measurements[0], figures={**default.measurements[0].figures, RATE: 16.0})
+    assert default.score is not None
+    default = default.with_(measurements=(easy, there), score=replace(default.score, level=other))
+    assert verdict([default, best], best, objective()).endswith(
+        "That is 2.50 times the engine's default (10 tokens/s, its best, under D(1,2) at concurrency 1; under D(1,2) "
+        "at concurrency 4 it has 16 tokens/s)."
+    )
+
+
 def test_the_verdict_says_where_the_default_breaks_a_limit_or_is_best_or_unknown() -> None:
     broken, best = complete(0, 50, 0.3), complete(1, 25, threads=2)
     assert "(50 tokens/s, which breaks a limit)" in verdict([broken, best], best, objective("maximize", LIMIT))
@@ -158,4 +172,4 @@ def test_a_default_that_was_never_challenged_is_not_called_unbeaten() -> None:
     default = complete(0, 99)
     alone = verdict([default], default, objective())
     assert alone.endswith("Nothing else was tried.")
-    assert "1 others failed" in verdict([default, FAILED], default, objective())
+    assert "1 other failed" in verdict([default, FAILED], default, objective())

@@ -31,7 +31,14 @@ async def credentials(kubeconfig: str | None, context: str | None, *, inside: bo
         file = kubeconfig and os.path.expanduser(kubeconfig)  # noqa: PTH111, ASYNC240
         if file and not await asyncio.to_thread(os.path.isfile, file):
             raise ClusterError(f"there is no kubeconfig file {file!r}")
+        if not file and not has_kubeconfig():
+            raise ClusterError(
+                "there is no ~/.kube/config and KUBECONFIG is not set; name a kubeconfig file: --kubeconfig FILE, or "
+                "deploy.kubeconfig"
+            )
         file = file or os.environ.get("KUBECONFIG")
+        if file and not await asyncio.to_thread(_any_file, file):
+            raise ClusterError(f"there is no kubeconfig file {file!r} (KUBECONFIG)")
         loader = await config.load_kube_config(
             config_file=file, context=context, client_configuration=configuration, persist_config=False
         )
@@ -44,6 +51,11 @@ async def credentials(kubeconfig: str | None, context: str | None, *, inside: bo
         raise ClusterError(
             f"no credentials for a cluster in {where}: {told(error)}; name a kubeconfig file and a context"
         ) from None
+
+
+def _any_file(paths: str) -> bool:
+    """Whether there is any of the files of a list such as $KUBECONFIG."""
+    return any(Path(path).is_file() for path in paths.split(os.pathsep) if path)
 
 
 def _own_namespace() -> str:

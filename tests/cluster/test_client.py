@@ -273,6 +273,9 @@ def test_no_kubeconfig_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         in_loop(Cluster.connect())
     with pytest.raises(ClusterError, match="there is no kubeconfig file"):
         in_loop(Cluster.connect(kubeconfig=str(tmp_path / "none")))
+    monkeypatch.setenv("KUBECONFIG", f"{tmp_path / 'one'}:{tmp_path / 'two'}")
+    with pytest.raises(ClusterError, match=r"there is no kubeconfig file .*one:.*two' \(KUBECONFIG\)"):
+        in_loop(Cluster.connect())
 
 
 def test_a_kind_the_cluster_does_not_have(kubeconfig: Path, proxy: FaultProxy) -> None:

@@ -525,7 +525,7 @@ def test_whatever_is_typed_is_either_a_task_or_told(data: st.DataObject) -> None
         task = form.task
     except TaskError as error:
         assert problems
-        assert str(problems[0]).split(" (and")[0] == str(error).split(" (and")[0]
+        assert str(problems[0]).split(" (also")[0] == str(error).split(" (also")[0]
         assert form._settled(20)
         assert "to put right" in find(form, "at-form-estimate")[0].value
     else:

@@ -90,7 +90,7 @@ class OmeDeployer:
             await session.hold()
             removal = await remove_study(session.cluster, session.study_label, keep_anchor=True, within_s=within_s)
         except ClusterError as error:
-            raise SetupError(f"what an earlier run may have left cannot be looked at in the cluster: {error}") from None
+            raise SetupError(f"the cluster cannot be asked what an earlier run left: {error}") from None
         return [*removal.lines, *self._earlier.count(removal)]
 
     def hurry(self) -> None:

@@ -17,7 +17,7 @@ from autotune_nb.parameters import Value
 from autotune_nb.secret_reference import command_text, secret_of, variables_in
 from autotune_nb.table import params_text
 from autotune_nb.task import Task
-from autotune_nb.task_file import task_data
+from autotune_nb.task_file import task_yaml
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ def export(study: StudyHandle, form: Form, *, trial: int | None = None) -> str |
     missing.
     """
     if form == "yaml":
-        return _yaml(study.task if trial is None else _fixed(study, _trial(study, trial)))
+        return task_yaml(study.task if trial is None else _fixed(study, _trial(study, trial)))
     if form in ("csv", "parquet"):
         frame = measurements(study, trial=trial)
         return frame.to_csv(index=False, lineterminator="\n") if form == "csv" else _parquet(frame)
@@ -114,13 +114,6 @@ def _fixed(study: StudyHandle, trial: Trial) -> Task:
     budget = {**data["budget"], "trials": 1, "baseline": trial.baseline}
     # The rules were kept, and may name what is not there.
     return Task.parse({**data, "parameters": given, "rules": [], "budget": budget, "strategy": {"sampler": "grid"}})
-
-
-def _yaml(task: Task) -> str:
-    import yaml
-
-    text: str = yaml.safe_dump(task_data(task), sort_keys=False, allow_unicode=True)
-    return text
 
 
 def _env(task: Task, params: Mapping[str, Value], command: str) -> str:

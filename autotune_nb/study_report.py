@@ -23,6 +23,7 @@ from autotune_nb.set_up import set_up
 from autotune_nb.steering import Edit
 from autotune_nb.table import counts_text, numbers_text, trials_frame, verdict
 from autotune_nb.task import Task
+from autotune_nb.task_file import task_yaml
 from autotune_nb.trial import Trial
 
 #: Of more trials the best are shown; all of them are in the study's export.
@@ -112,7 +113,7 @@ class Report:
             "table": lambda: _table(shown, self.objective),
             "num_shown": len(shown),
             "set_up": set_up(self.trials),
-            "task_text": _task_text(self.task),
+            "task_text": "" if self.task is None else task_yaml(self.task),
             "elsewhere": elsewhere,
             "best_params": [(k, value_text(v)) for k, v in self.best.params.items()] if elsewhere and self.best else [],
             "again": "" if elsewhere else again(self.task, self.name, self.edits, self.storage),
@@ -174,11 +175,3 @@ def _failures(trials: Sequence[Trial]) -> list[tuple[str, Failure]]:
             found.setdefault((failure.kind, failure.phase, failure.message), []).append(trial)
     ranked = sorted(found.values(), key=lambda same: -len(same))
     return [(numbers_text(same), same[0].failure) for same in ranked if same[0].failure is not None]
-
-
-def _task_text(task: Task | None) -> str:
-    import yaml
-
-    from autotune_nb.task_file import task_data
-
-    return "" if task is None else yaml.safe_dump(task_data(task), sort_keys=False, allow_unicode=True)

@@ -8,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -181,16 +182,20 @@ def _user_level() -> int:
     return level
 
 
+def task_yaml(task: Task) -> str:
+    """A task as YAML, what belongs together in a line; ``load_task`` gives it back unchanged."""
+    write = partial(yaml.safe_dump, task_data(task), sort_keys=False, default_flow_style=None, width=110)
+    text: str = write(allow_unicode=True)
+    # Line ends to YAML, which it writes unescaped and reads as spaces.
+    return write() if set(text) & set("\x85\u2028\u2029") else text
+
+
 def save_task(task: Task, path: str | Path) -> Path:
     """Write a task so that ``load_task`` gives it back unchanged."""
     file = Path(path).expanduser()
-    data = task_data(task)
     if file.suffix == ".json":
-        text = json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        text = json.dumps(task_data(task), indent=2, ensure_ascii=False) + "\n"
     else:
-        text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-        if set(text) & set("\x85\u2028\u2029"):
-            # Line ends to YAML, which it writes unescaped and reads as spaces.
-            text = yaml.safe_dump(data, sort_keys=False)
+        text = task_yaml(task)
     file.write_text(text, encoding="utf-8")
     return file

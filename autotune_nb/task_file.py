@@ -6,7 +6,7 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -184,8 +184,10 @@ def _user_level() -> int:
 
 def task_yaml(task: Task) -> str:
     """A task as YAML, what belongs together in a line; ``load_task`` gives it back unchanged."""
-    write = partial(yaml.safe_dump, task_data(task), sort_keys=False, default_flow_style=None, width=110)
-    text: str = write(allow_unicode=True)
+    write: Callable[..., str] = partial(
+        yaml.safe_dump, task_data(task), sort_keys=False, default_flow_style=None, width=110
+    )
+    text = write(allow_unicode=True)
     # Line ends to YAML, which it writes unescaped and reads as spaces.
     return write() if set(text) & set("\x85\u2028\u2029") else text
 

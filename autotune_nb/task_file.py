@@ -6,9 +6,8 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -184,12 +183,12 @@ def _user_level() -> int:
 
 def task_yaml(task: Task) -> str:
     """A task as YAML, what belongs together in a line; ``load_task`` gives it back unchanged."""
-    write: Callable[..., str] = partial(
-        yaml.safe_dump, task_data(task), sort_keys=False, default_flow_style=None, width=110
-    )
-    text = write(allow_unicode=True)
-    # Line ends to YAML, which it writes unescaped and reads as spaces.
-    return write() if set(text) & set("\x85\u2028\u2029") else text
+    data = task_data(task)
+    text: str = yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+    if set(text) & set("\x85\u2028\u2029"):
+        # Line ends to YAML, which it writes unescaped and reads as spaces.
+        text = yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=110)
+    return text
 
 
 def save_task(task: Task, path: str | Path) -> Path:

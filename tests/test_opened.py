@@ -265,6 +265,34 @@ def test_a_torn_file_of_the_study_is_one_line(finished: Study, name: str, text: 
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+@pytest.mark.parametrize("kept", ["stopped", "running", "damaged"])
+def test_a_lost_database_is_said_and_none_is_made_for_it(finished: Study, kept: str) -> None:
+    folder = finished.folder
+    data = json.loads((folder.path / "results.json").read_text())
+    folder.database.unlink()
+    (folder.path / "results.json").write_text(json.dumps({**data, "state": kept}))
+    before = sorted(file.name for file in folder.path.iterdir())
+    shown = CliRunner().invoke(cli, ["show", str(folder.path), "--json"])
+    if kept == "stopped":
+        # Its results tell all that it came to.
+        assert json.loads(shown.stdout)["trials"] == data["trials"]
+        with pytest.raises(StudyError, match=r"study\.db is missing"):
+            OpenedStudy(folder.path).ban("threads", 1)
+    else:
+        assert (shown.exit_code, shown.stderr.count("\n")) == (2, 1)
+        assert "study.db is missing" in shown.stderr
+    assert sorted(file.name for file in folder.path.iterdir()) == before
+
+
+def test_a_lost_database_of_a_storage_is_said_and_none_is_made_for_it(task: Task, tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'other.db'}"
+    open_study(task, tmp_path / "study", storage=url).close()
+    (tmp_path / "other.db").unlink()
+    with pytest.raises(StudyError, match=r"other\.db is missing"):
+        OpenedStudy(tmp_path / "study")
+    assert not (tmp_path / "other.db").exists()
+
+
 def _without(name: str) -> Callable[[dict[str, Any]], Any]:
     return lambda data: {k: v for k, v in data.items() if k != name}
 

@@ -13,8 +13,10 @@ import sqlalchemy.exc
 import sqlalchemy.pool
 
 from autotune_nb.errors import StudyError, StudyMismatchError
-from autotune_nb.study.folder import StudyFolder, redact
+from autotune_nb.study.folder import StudyFolder, redact, sqlite_file
 from autotune_nb.task import Task
+
+_LOST = "put it back, name the storage they are in with --storage, or choose another folder"
 
 
 def open_storage(folder: StudyFolder, url: str | None) -> optuna.storages.BaseStorage:
@@ -35,6 +37,17 @@ def open_storage(folder: StudyFolder, url: str | None) -> optuna.storages.BaseSt
         # By a path, not by a URL: Optuna and SQLAlchemy read ?, % and {} in one.
         options = {"creator": connect, "poolclass": sqlalchemy.pool.QueuePool}
         return optuna.storages.get_storage(optuna.storages.RDBStorage("sqlite://", engine_kwargs=options))
+
+
+def require_database(folder: StudyFolder, url: str | None) -> None:
+    """Raises StudyError where the SQLite file that is to hold a study is not there or empty: to open it makes one."""
+    file = folder.database if url is None else sqlite_file(url)
+    with contextlib.suppress(OSError):
+        if file is None or file.stat().st_size:
+            return
+        raise StudyError(f"{file} is empty; the trials of {folder.path} were in it: {_LOST}")
+    if file is not None and not file.exists():
+        raise StudyError(f"{file} is missing; the trials of {folder.path} were in it: {_LOST}")
 
 
 @contextlib.contextmanager

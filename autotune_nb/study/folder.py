@@ -252,9 +252,11 @@ class StudyFolder:
 
     @property
     def results_are_current(self) -> bool:
-        """Whether ``results.json`` has all that the folder's own database has."""
+        """Whether ``results.json`` has all that the folder's own database has, which may be lost."""
         try:
             written = (self.path / _RESULTS).stat().st_mtime_ns
+            if not self.database.exists():
+                return True
             # File systems count time in steps of milliseconds: of one step it is not known which came last.
             return written > self.database.stat().st_mtime_ns
         except OSError:
@@ -304,10 +306,15 @@ class StudyFolder:
 
 def absolute(url: str) -> str:
     """A SQLite file's URL that means the same file from every folder; any other URL as it is."""
+    scheme, _, file = url.partition(":///")
+    return url if sqlite_file(url) is None or file.startswith("/") else f"{scheme}:///{Path(file).absolute()}"
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file that a SQLite URL names; None for any other URL."""
     scheme, separator, file = url.partition(":///")
-    if not separator or not scheme.startswith("sqlite") or not file or file.startswith(("/", ":memory:")):
-        return url
-    return f"{scheme}:///{Path(file).absolute()}"
+    named = separator and scheme.startswith("sqlite") and file and not file.startswith((":memory:", "file:", "?"))
+    return Path(file.partition("?")[0]) if named else None
 
 
 def redact(url: str) -> str:

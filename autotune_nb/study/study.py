@@ -24,7 +24,7 @@ from autotune_nb.study._journal import (
 from autotune_nb.study._order import Order
 from autotune_nb.study._record import to_record, with_record, without_secrets
 from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
-from autotune_nb.study._storage import open_storage, storage_errors, without_empty_study
+from autotune_nb.study._storage import open_storage, require_database, storage_errors, without_empty_study
 from autotune_nb.study.folder import StudyFolder, redact
 from autotune_nb.task import Task
 from autotune_nb.task_file import task_data
@@ -64,6 +64,8 @@ class Study:
         sampler = base_sampler(task.strategy, task.num_trials)
         about = folder.identity(storage)
         url = folder.storage(storage)
+        if "optuna_name" in about:
+            require_database(folder, url)
         about = without_empty_study(folder, task, url, about)
         name = about.get("optuna_name")
         with storage_errors(url):
@@ -100,6 +102,7 @@ class Study:
         about = folder.about() or {}
         if "optuna_name" not in about:
             raise StudyNotFoundError(f"the study in {folder.path} has not begun")
+        require_database(folder, url)
         with storage_errors(url):
             try:
                 study = optuna.load_study(storage=open_storage(folder, url), study_name=about["optuna_name"])

@@ -330,8 +330,16 @@ def test_a_folders_database_lies_in_it_whatever_its_name(make_task: Any, tmp_pat
 def test_a_study_that_is_gone_from_its_storage_is_not_begun_anew(make_task: Any, folder: StudyFolder) -> None:
     open_study(make_task(), folder).ask()
     (folder.path / "study.db").unlink()
-    with pytest.raises(StudyError, match="no study"):
+    with pytest.raises(StudyError, match=r"study\.db is missing"):
         open_study(make_task(), folder)
+    # Another task begins none in its place either.
+    with pytest.raises(StudyError, match=r"study\.db is missing"):
+        open_study(make_task(model="other"), folder)
+    assert not folder.database.exists()
+    folder.database.touch()
+    with pytest.raises(StudyError, match=r"study\.db is empty"):
+        open_study(make_task(), folder)
+    assert folder.database.stat().st_size == 0
 
 
 def test_a_relative_database_means_the_same_file_from_everywhere(

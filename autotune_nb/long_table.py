@@ -13,6 +13,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from decimal import Decimal
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -78,16 +79,36 @@ def cell(value: Value) -> str:
 
 
 def value_of(told: Any) -> Value:
-    """The value that a cell stands for: a text as ``cell`` writes it, or what a typed column of parquet holds."""
+    """The value that a cell stands for: a text as ``cell`` writes it, or what a typed column of parquet holds.
+
+    Raises TypeError, with the type's name, for what a typed column holds and no parameter can be.
+    """
     if not isinstance(told, str):
-        # numpy's own types, and arrays, as Python's.
-        plain: Value = told.tolist() if hasattr(told, "tolist") else told
-        return plain
+        return _plain(told)
     try:
         value: Value = json.loads(told)
     except (ValueError, RecursionError):
         return told
     return value
+
+
+def _plain(told: Any) -> Value:
+    """numpy's own types, arrays and decimals as Python's."""
+    if hasattr(told, "dtype") and told.dtype.kind in "mM":
+        # As a list they would be bare numbers of nanoseconds.
+        raise TypeError(told.dtype.name.partition("[")[0])
+    if hasattr(told, "tolist"):
+        told = told.tolist()
+    if isinstance(told, list | tuple):
+        return [_plain(item) for item in told]
+    if isinstance(told, dict):
+        return {str(name): _plain(item) for name, item in told.items()}
+    if isinstance(told, Decimal):
+        exponent = told.as_tuple().exponent
+        return int(told) if isinstance(exponent, int) and exponent >= 0 else float(told)
+    if told is None or isinstance(told, str | int | float):
+        return told
+    raise TypeError(type(told).__name__)
 
 
 def _is_plain(text: str) -> bool:
@@ -110,14 +131,17 @@ def read_long_table(frame: pd.DataFrame, *, source: str, scenario: str = "datase
     Scores are not read: they depend on the objective.
     """
     columns = list(map(str, frame.columns))
+    twice = next((name for name in columns if columns.count(name) > 1), None)
+    if twice is not None:
+        raise StudyError(f"{source} has the column {twice!r} twice; name each once, a parameter as param:NAME")
     # Where every configuration failed at its start there is no figure to have.
-    measured = "status" not in columns or "complete" in set(frame["status"])
+    measured = "status" not in columns or "complete" in set(frame["status"].map(str))
     _check_columns(columns, source, measured=measured)
     # A column of whole numbers with a gap has become one of floats.
     frame = frame.convert_dtypes() if frame.isna().to_numpy().any() else frame
     rows = [
-        {str(name): _clean(value) for name, value in row.items()}
-        for row in frame.astype(object).where(frame.notna(), None).to_dict("records")
+        {str(name): _clean(value, str(name), f"{source}, row {index + 2}") for name, value in row.items()}
+        for index, row in enumerate(frame.astype(object).where(frame.notna(), None).to_dict("records"))
     ]
     grouped: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     for index, row in enumerate(rows):
@@ -132,9 +156,17 @@ def unknown_columns(columns: Sequence[str]) -> list[str]:
     return [name for name in columns if name not in _KNOWN and not (name.startswith(_PARAM) and name != _PARAM)]
 
 
-def _clean(value: Any) -> Any:
+def _clean(value: Any, name: str, where: str) -> Any:
     if isinstance(value, str):
         return value if value.strip() else None
+    if name.startswith(_PARAM):
+        try:
+            value = _plain(value)
+        except TypeError as error:
+            raise StudyError(
+                f"{where}: {name} holds a {error}, {value!r}; expected is a text, a number, true or false, or a list "
+                "of such"
+            ) from None
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
@@ -244,6 +276,8 @@ def _level(told: Any, where: str, scenario: str) -> Level:
             f"{where}: level is {text!r}; expected is one like 'D(512,128) at concurrency 8', or the concurrency alone"
         )
     load = int(found["load"])
+    if load < 1:
+        raise StudyError(f"{where}: level is {text!r}; expected is a load of 1 or more")
     name = found["scenario"] or scenario
     return Level(name, 1, load) if found["batch"] else Level(name, load)
 

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _LEVEL_FILE = re.compile(r"_time_\d+s\.json$")
+_FIELDS = re.compile(r"Expected (?P<header>\d+) fields in line (?P<line>\d+), saw (?P<fields>\d+)")
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _MAX_CHOICES = 50
 _PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst", ".tar")
 _METADATA = "experiment_metadata.json"
@@ -106,9 +108,9 @@ def _read(source: Path, scenario: str) -> _Found:
     unknown = unknown_columns(list(map(str, frame.columns)))
     notes = [f"nothing here is called {', '.join(unknown)}: left out"] if unknown else []
     found = _Found(read_long_table(frame, source=source.name, scenario=scenario), notes)
-    gpus = set(frame["gpus"].dropna()) if "gpus" in frame.columns else set()
-    if len(gpus) == 1 and str(gpu := next(iter(gpus))).removesuffix(".0").isdigit():
-        found.gpus = int(float(gpu))
+    gpus = set(frame["gpus"].dropna().map(str)) if "gpus" in frame.columns else set()
+    if len(gpus) == 1 and (gpu := next(iter(gpus)).removesuffix(".0")).isdecimal():
+        found.gpus = int(gpu)
     return found
 
 
@@ -120,13 +122,35 @@ def _frame(source: Path) -> pd.DataFrame:
     try:
         if source.suffix in (".parquet", ".pq"):
             return pd.read_parquet(source)
-        # Every cell as it stands there: pandas would read "on", "1" and "NA" as something else.
-        return pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig")
+        return _csv(source)
     except ImportError:
         raise SetupError("parquet needs pyarrow: pip install 'autotune_nb[parquet]', or import a CSV") from None
     except (OSError, ValueError) as error:
         told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        found = _FIELDS.search(told)
+        if found:
+            told = (
+                f"line {found['line']} has {found['fields']} fields and the header {found['header']}; a text with a "
+                "comma in it stands in quotes"
+            )
         raise StudyError(f"{source} cannot be read as {source.suffix or 'CSV'}: {told}") from None
+
+
+def _csv(source: Path) -> pd.DataFrame:
+    """Every cell as it stands there: pandas would read "on", "1" and "NA" as something else."""
+    import pandas as pd
+
+    with source.open(encoding="utf-8-sig", errors="replace") as file:
+        head = file.readline()
+    other = next((name for sign, name in _SEPARATORS.items() if sign in head), None)
+    if other is not None and "," not in head:
+        raise StudyError(f"{source} has {other} between its columns; expected are commas: save it as such a CSV")
+    # With a header of its own, pandas would rename a column that is there twice and shift a row that is too long.
+    whole = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig", header=None)
+    frame = whole.iloc[1:].reset_index(drop=True)
+    names = whole.iloc[0].fillna("").tolist()
+    frame.columns = pd.Index([name or f"Unnamed: {number}" for number, name in enumerate(names)])
+    return frame
 
 
 def _read_folders(source: Path) -> _Found:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import io
 import json
 import math
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
@@ -133,6 +136,7 @@ HEAD = "config_id,status,reason,level,output_tokens_per_s"
         ("config_id,status,level\n1,complete,8\n", "has no column of a figure"),
         (f"{HEAD}\n1,done,,8,5\n", "row 2: status is 'done'; expected is complete or failed"),
         (f"{HEAD}\n1,complete,,fast,5\n", "row 2: level is 'fast'; expected is one like 'D(512,128) at concurrency 8'"),
+        (f"{HEAD}\n1,complete,,0,5\n", "row 2: level is '0'; expected is a load of 1 or more"),
         (f"{HEAD}\n1,complete,,8,5 tok/s\n", "row 2: output_tokens_per_s is '5 tok/s'; expected is a number without"),
         (f"{HEAD}\n1,complete,,8,-5\n", "row 2: not finite or negative: output_tokens_per_s"),
         (f"{HEAD}\n1,complete,,8,nan\n", "row 2: not finite or negative: output_tokens_per_s"),
@@ -206,6 +210,48 @@ def test_typed_columns_give_values_of_their_types(tmp_path: Path) -> None:
     first, second = read_long_table(pd.read_parquet(tmp_path / "x.parquet"), source="x.parquet")
     assert repr(first.params) == "{'overlap': True, 'threads': 2, 'ratio': 0.5, 'split': [1, 2]}"
     assert repr(second.params) == "{'overlap': False, 'ratio': 1.0, 'split': [3, 4]}"
+
+
+TYPED = {"config_id": [1, 1], "status": "complete", "level": [8, 9], "output_tokens_per_s": [5.0, 6.0]}
+
+
+def test_decimals_are_numbers_and_lists_hold_for_every_level_of_a_configuration(tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    params = {"whole": [Decimal(512)] * 2, "part": [Decimal("0.50")] * 2, "split": [[Decimal(1)], [Decimal(1)]]}
+    frame = pd.DataFrame({**TYPED, **{f"param:{name}": values for name, values in params.items()}})
+    frame.to_parquet(tmp_path / "x.parquet", index=False)
+    (trial,) = read_long_table(pd.read_parquet(tmp_path / "x.parquet"), source="x.parquet")
+    assert repr(trial.params) == "{'whole': 512, 'part': 0.5, 'split': [1]}"
+
+
+@pytest.mark.parametrize(
+    ("value", "named"),
+    [
+        (pd.Timestamp("2026-01-02"), "Timestamp"),
+        (pd.Timedelta("2s"), "Timedelta"),
+        (date(2026, 1, 2), "date"),
+        (b"on", "bytes"),
+        ([b"on"], "bytes"),
+        ([datetime(2026, 1, 2)], "datetime64"),
+    ],
+)
+def test_a_parameter_of_a_type_that_no_flag_has_names_column_and_type(value: Any, named: str, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow")
+    pd.DataFrame({**TYPED, "param:a": [value, value]}).to_parquet(tmp_path / "x.parquet", index=False)
+    with pytest.raises(StudyError) as error:
+        read_long_table(pd.read_parquet(tmp_path / "x.parquet"), source="x.parquet")
+    assert str(error.value).startswith(f"x.parquet, row 2: param:a holds a {named}")
+    assert "expected is a text, a number, true or false, or a list of such" in str(error.value)
+
+
+@pytest.mark.parametrize("column", ["config_id", "status", "reason", "level", "gpus", "duration_s", "num_requests"])
+def test_a_list_where_a_text_or_a_number_is_expected_is_one_clear_error(column: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({**TYPED, "gpus": 1, "reason": "", column: [np.array([1]), np.array([1])]})
+    if column in ("config_id", "reason", "gpus"):
+        assert len(read_long_table(frame, source="x.parquet")) == 1
+        return
+    with pytest.raises(StudyError, match=rf"^x\.parquet, row 2: {column} is .*\[1\].*; expected is"):
+        read_long_table(frame, source="x.parquet")
 
 
 def test_parquet_keeps_the_same(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb.bench.results import level_of, measurement, read_level
+from autotune_nb.bench.results import level_of, measurement, read_level, why_no_level
 from autotune_nb.elsewhere import IMPORTED
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, StudyError, TaskError
@@ -174,18 +174,17 @@ def _read_folders(source: Path) -> _Found:
 
 def _of_folder(number: int, name: str, folder: Path, metadata: dict[str, Any], found: _Found) -> Trial:
     by_level: dict[Level, Measurement] = {}
-    torn: list[str] = []
+    torn: dict[str, str] = {}
     validity, text = Validity(), found.kind.endswith("-to-text")
     for file in sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
         data = read_level(file)
         if data is None:
-            torn += [file.name] if _LEVEL_FILE.search(file.name) else []
+            torn |= {file.name: why_no_level(file)} if _LEVEL_FILE.search(file.name) else {}
             continue
         if level_of(data) in by_level:
             found.notes.append(f"{name}: there are two results of {level_of(data)}; the newer one is taken")
         by_level[level_of(data)] = measurement(data, validity, generates_text=text)
-    if torn:
-        found.notes.append(f"{name}: {', '.join(torn)} is cut short and left out")
+    found.notes += [f"{name}: {file} is left out: {why}" for file, why in torn.items()]
     asked = [metadata.get(name) for name in ("traffic_scenario", "num_concurrency")]
     expected = math.prod(len(one) if isinstance(one, list) else 0 for one in asked)
     if by_level and len(by_level) < expected:
@@ -194,7 +193,8 @@ def _of_folder(number: int, name: str, folder: Path, metadata: dict[str, Any], f
     trial = Trial(number, {_FOLDER: name}, TrialState.COMPLETE, measured)
     if measured:
         return trial.with_(seconds={"benchmark": round(sum(m.duration_s for m in measured), 3)})
-    why = f"every level's file is cut short ({', '.join(torn)})" if torn else "no level has a result"
+    told = "; ".join(f"{file}: {why}" for file, why in torn.items())
+    why = f"no level's file can be read ({told})" if torn else "no level has a result"
     return trial.with_(
         state=TrialState.FAILED, failure=Failure(FailureKind.MEASUREMENT, "benchmark", f"genai-bench's folder: {why}")
     )

@@ -136,7 +136,7 @@ def test_a_folder_cut_short_gives_what_is_whole_and_says_the_rest(tmp_path: Path
     told = run_import(runs, tmp_path / "study")
     assert told.exit_code == 0
     assert told.stderr.splitlines()[:2] == [
-        f"note: cut: {level_file(2)} is cut short and left out",
+        f"note: cut: {level_file(2)} is left out: it is cut short",
         "note: cut: 1 of 2 levels are there",
     ]
     states = [(t["state"], len(t["measurements"])) for t in show(tmp_path / "study")["trials"]]
@@ -144,15 +144,40 @@ def test_a_folder_cut_short_gives_what_is_whole_and_says_the_rest(tmp_path: Path
     assert "cut short" in show(tmp_path / "study")["trials"][1]["failure"]["message"]
 
 
-@pytest.mark.parametrize("strange", [{"scenario": ["D(16,8)"]}, {"scenario": None}, {"num_concurrency": "8"}])
-def test_a_level_that_is_none_of_genai_benchs_counts_as_cut_short(tmp_path: Path, strange: Any) -> None:
+@pytest.mark.parametrize(
+    ("strange", "told"),
+    [
+        ({"scenario": ["D(16,8)"]}, "scenario is ['D(16,8)']; expected is a text"),
+        ({"scenario": None}, "scenario is None; expected is a text"),
+        ({"num_concurrency": "eight"}, "num_concurrency is 'eight'; expected is a whole number, 1 or more"),
+        ({"num_concurrency": 0}, "num_concurrency is 0; expected is a whole number, 1 or more"),
+        ({"num_concurrency": True}, "num_concurrency is True; expected is a whole number, 1 or more"),
+        ({"stats": [1]}, "stats is [1]; expected is an object"),
+        ({"stats": {"ttft": 5}}, "stats.ttft is 5; expected is an object"),
+        ({"num_completed_requests": "many"}, "num_completed_requests is 'many'; expected is a number, 0 or more"),
+        ({"num_error_requests": [0]}, "num_error_requests is [0]; expected is a number, 0 or more"),
+        ({"run_duration": "long"}, "run_duration is 'long'; expected is a number, 0 or more"),
+        ({"error_codes_frequency": [500]}, "error_codes_frequency is [500]; expected is an object"),
+    ],
+)
+def test_a_level_with_a_field_of_another_type_is_left_out_and_the_field_is_named(
+    tmp_path: Path, strange: Any, told: str
+) -> None:
     folder = experiment(tmp_path / "run", 1, num_concurrency=7)
     data = level_data(concurrency=2)
     data["aggregated_metrics"].update(strange)
     (folder / level_file(2)).write_text(json.dumps(data))
-    told = run_import(folder, tmp_path / "study")
-    assert told.exit_code == 0, told.output
-    assert told.stderr == f"note: run: {level_file(2)} is cut short and left out\n"
+    done = run_import(folder, tmp_path / "study")
+    assert done.exit_code == 0, done.output
+    assert done.stderr == f"note: run: {level_file(2)} is left out: aggregated_metrics.{told}\n"
+
+
+def test_a_folder_whose_only_level_is_of_another_type_fails_for_that(tmp_path: Path) -> None:
+    folder = experiment(tmp_path / "run", num_concurrency=7)
+    (folder / level_file(1)).write_text('{"aggregated_metrics": 5}')
+    done = import_results(folder, tmp_path / "study")
+    assert done.trials[0].failure is not None
+    assert "aggregated_metrics is 5; expected is an object" in done.trials[0].failure.message
 
 
 def test_a_trial_without_the_objectives_figure_is_kept_as_failed(tmp_path: Path) -> None:
@@ -181,7 +206,12 @@ def test_what_cannot_be_imported_is_said_and_nothing_is_written(tmp_path: Path, 
         ("", "x.csv cannot be read as .csv: No columns"),
         ("config_id,status,level,ttft_p99_ms\n", "expected is ttft_p99_s"),
         ("config_id,status,level,ttft_p99_s\n", "holds no results"),
-        (CSV.replace("complete,,2", "complete,,2,7", 1), "cannot be read as .csv: "),
+        (CSV.replace("complete,,2", "complete,,2,7", 1), "line 4 has 12 fields and the header 11"),
+        ("config_id,status,level\n1,complete,8,9\n", "line 2 has 4 fields and the header 3"),
+        ("config_id,status,level,param:x,param:x\n", "x.csv has the column 'param:x' twice"),
+        ("config_id,status,level,ttft_p99_s,\n1,complete,0,0.5,\n", "x.csv, row 2: level is '0'"),
+        ("config_id;status;level;ttft_p99_s\n1;complete;8;0,5\n", "x.csv has semicolons between its columns"),
+        ("config_id\tstatus\tlevel\tttft_p99_s\n1\tcomplete\t8\t0.5\n", "x.csv has tabs between its columns"),
     ):
         source.write_text(text)
         done = run_import(source, study)

@@ -230,6 +230,12 @@ BAD = {
     "old": (json.dumps({"nbformat": 3, "nbformat_minor": 0, "worksheets": []}), "format 3, expected 4; convert a copy"),
     "invalid": (json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"x": GITHUB}]}), "no valid"),
     "cells": (json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [GITHUB]}), "no valid notebook"),
+    "text": (json.dumps({"nbformat": "4", "nbformat_minor": 5, "metadata": {}, "cells": []}), "'nbformat' is '4', a str"),
+    "float": (json.dumps({"nbformat": 4.0, "nbformat_minor": 5, "metadata": {}, "cells": []}), "'nbformat' is 4.0, a fl"),
+    "true": (json.dumps({"nbformat": True, "nbformat_minor": 5, "metadata": {}, "cells": []}), "'nbformat' is True"),
+    "list of it": (json.dumps({"nbformat": [GITHUB], "cells": []}), "'nbformat' is a list, expected is the whole number 4"),
+    "minor": (json.dumps({"nbformat": 4, "nbformat_minor": "5", "metadata": {}, "cells": []}), "no valid notebook"),
+    "no minor": (json.dumps({"nbformat": 4, "metadata": {}, "cells": []}), "no valid notebook"),
     "deep": ("[" * 100_000, "nested too deeply"),
 }
 

@@ -11,6 +11,8 @@ from typing import Any
 
 from autotune_nb.measurement import STATISTICS, Level, Measurement, Validity
 
+#: A value that is wrong is quoted so far.
+_SHOWN = 60
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
 _RATES = {
     "output_tokens_per_s": "mean_output_throughput_tokens_per_s",
@@ -27,16 +29,67 @@ _COUNTS = {
 
 def read_level(file: Path) -> dict[str, Any] | None:
     """A level's file as genai-bench wrote it; None while it is not whole, or where it is no level's file."""
+    data = _json_object(file)
+    return data if data is not None and _wrong_field(data) is None else None
+
+
+def why_no_level(file: Path) -> str:
+    """Why ``read_level`` gives none of a file: it is cut short, or which field is not what it is to be."""
+    data = _json_object(file)
+    return (_wrong_field(data) if data is not None else None) or "it is cut short"
+
+
+def _json_object(file: Path) -> dict[str, Any] | None:
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):
         return None
-    aggregated = data.get("aggregated_metrics") if isinstance(data, dict) else None
-    if not isinstance(aggregated, dict) or not (isinstance(aggregated.get("scenario"), str) and aggregated["scenario"]):
-        return None
+    return data if isinstance(data, dict) else None
+
+
+def _wrong_field(data: Mapping[str, Any]) -> str | None:
+    """The first field that no level can be read from, its value and what was expected; None where there is none."""
+    aggregated = data.get("aggregated_metrics")
+    if not isinstance(aggregated, dict):
+        return f"aggregated_metrics is {_shown(aggregated)}; expected is an object"
     # An older genai-bench has no iteration_type and no batch_size.
     load = "batch_size" if aggregated.get("iteration_type") == "batch_size" else "num_concurrency"
-    return data if isinstance(aggregated.get(load), int) else None
+    expected = {
+        "scenario": ("a text", _is_text),
+        load: ("a whole number, 1 or more", _is_load),
+        **dict.fromkeys(("stats", "error_codes_frequency"), ("an object", _is_object)),
+        **dict.fromkeys(
+            ("num_completed_requests", "num_error_requests", "run_duration"), ("a number, 0 or more", _is_amount)
+        ),
+    }
+    for name, (kind, fits) in expected.items():
+        if not fits(aggregated.get(name)):
+            return f"aggregated_metrics.{name} is {_shown(aggregated.get(name))}; expected is {kind}"
+    for name, statistics in (aggregated.get("stats") or {}).items():
+        if not _is_object(statistics):
+            return f"aggregated_metrics.stats.{name} is {_shown(statistics)}; expected is an object"
+    return None
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and value != ""
+
+
+def _is_load(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _is_object(value: Any) -> bool:
+    return value is None or isinstance(value, dict)
+
+
+def _is_amount(value: Any) -> bool:
+    return value is None or (isinstance(value, int | float) and 0 <= value < math.inf)
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 def level_of(data: Mapping[str, Any]) -> Level:

@@ -137,7 +137,11 @@ def _read(notebook: Path) -> dict[str, Any]:
     if not isinstance(data, dict):
         raise SetupError(f"{shown} is no notebook: expected a JSON object with cells, saw a {type(data).__name__}")
     major = data.get("nbformat")
-    if isinstance(major, int) and major != 4:
+    if major is not None and type(major) is not int:
+        raise SetupError(
+            f"{shown} is no notebook: its 'nbformat' is a {type(major).__name__}, expected is the whole number 4"
+        )
+    if major is not None and major != 4:
         raise SetupError(
             f"{shown} is a notebook of format {major}, expected 4; convert a copy first: jupyter nbconvert --to "
             f"notebook --output NEW.ipynb {notebook}"
@@ -148,7 +152,7 @@ def _read(notebook: Path) -> dict[str, Any]:
         nb = nbformat.v4.rwbase.strip_transient(nbformat.v4.rwbase.rejoin_lines(nbformat.from_dict(data)))
         _name_cells(nb)
         nbformat.validate(nb)
-    except (ValueError, AttributeError, KeyError, TypeError, nbformat.ValidationError) as error:
+    except (ValueError, AttributeError, KeyError, TypeError, AssertionError, nbformat.ValidationError) as error:
         # Its message quotes the notebook; where it stands is enough.
         path = ".".join(str(part) for part in getattr(error, "absolute_path", ()) or ())
         where = f" at {path}" if path else ""

@@ -221,6 +221,10 @@ def test_what_cannot_be_cleaned_is_refused_by_its_cell(output: dict[str, Any], t
     assert [file.name for file in tmp_path.iterdir()] == ["in.ipynb"]
 
 
+def headed(major: Any, minor: Any = 5) -> str:
+    return json.dumps({"nbformat": major, "nbformat_minor": minor, "metadata": {}, "cells": []})
+
+
 BAD = {
     "torn": ('{"nbformat": 4, "cells": [', "its JSON breaks off or is wrong at line 1"),
     "binary": (b"\xff\xfe\x00", "it is not UTF-8 text"),
@@ -230,12 +234,21 @@ BAD = {
     "old": (json.dumps({"nbformat": 3, "nbformat_minor": 0, "worksheets": []}), "format 3, expected 4; convert a copy"),
     "invalid": (json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"x": GITHUB}]}), "no valid"),
     "cells": (json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [GITHUB]}), "no valid notebook"),
-    "text": (json.dumps({"nbformat": "4", "nbformat_minor": 5, "metadata": {}, "cells": []}), "'nbformat' is a str, expected is the whole number 4"),
-    "float": (json.dumps({"nbformat": 4.0, "nbformat_minor": 5, "metadata": {}, "cells": []}), "'nbformat' is a float"),
-    "true": (json.dumps({"nbformat": True, "nbformat_minor": 5, "metadata": {}, "cells": []}), "'nbformat' is a bool"),
-    "list of it": (json.dumps({"nbformat": [GITHUB], "cells": []}), "'nbformat' is a list, expected is the whole number 4"),
-    "minor": (json.dumps({"nbformat": 4, "nbformat_minor": "5", "metadata": {}, "cells": []}), "no valid notebook"),
-    "float minor": (json.dumps({"nbformat": 4, "nbformat_minor": 5.0, "metadata": {}, "cells": []}), "no valid notebook"),
+    "text": (
+        json.dumps({"nbformat": "4", "nbformat_minor": 5, "metadata": {}, "cells": []}),
+        "'nbformat' is a str, expected is the whole number 4",
+    ),
+    "float": (headed(4.0), "'nbformat' is a float"),
+    "true": (headed(True), "'nbformat' is a bool"),
+    "list of it": (
+        json.dumps({"nbformat": [GITHUB], "cells": []}),
+        "'nbformat' is a list, expected is the whole number 4",
+    ),
+    "minor": (headed(4, "5"), "no valid notebook"),
+    "float minor": (
+        json.dumps({"nbformat": 4, "nbformat_minor": 5.0, "metadata": {}, "cells": []}),
+        "no valid notebook",
+    ),
     "no minor": (json.dumps({"nbformat": 4, "metadata": {}, "cells": []}), "no valid notebook"),
     "deep": ("[" * 100_000, "nested too deeply"),
 }

@@ -66,6 +66,22 @@ def with_record(trial: Trial, record: dict[str, Any], fingerprints: Mapping[str,
     )
 
 
+def require_sound(trial: Trial) -> None:
+    """Raises TypeError for a trial that holds something else where numbers are expected."""
+    score = trial.score
+    told: list[tuple[str, Any]] = [("seconds", trial.seconds)]
+    if score is not None:
+        told += [("score", score.values), ("limits", score.limits)]
+    for one in trial.measurements:
+        counts = (one.duration_s, one.num_requests, one.num_completed_requests, one.num_failed_requests)
+        told += [("figures", one.figures), ("counts", dict(enumerate(counts)))]
+    for name, numbers in told:
+        if not (isinstance(numbers, Mapping) and all(isinstance(value, int | float) for value in numbers.values())):
+            raise TypeError(f"trial {trial.number}: its {name} are no numbers")
+    if score is not None and not score.values:
+        raise TypeError(f"trial {trial.number}: its score is empty")
+
+
 def _common(data: Mapping[str, Any]) -> dict[str, Any]:
     """What a record and a trial in ``results.json`` hold alike, as a trial's fields."""
     return {

@@ -12,7 +12,7 @@ import optuna
 import sqlalchemy.exc
 import sqlalchemy.pool
 
-from autotune_nb.errors import StudyError, StudyMismatchError
+from autotune_nb.errors import AutotuneError, StudyError, StudyMismatchError
 from autotune_nb.study.folder import StudyFolder, redact, sqlite_file
 from autotune_nb.task import Task
 
@@ -64,6 +64,18 @@ def storage_errors(url: str | None = None) -> Iterator[None]:
         drivers = {"postgresql": "; pip install 'psycopg[binary]'", "mysql": "; pip install pymysql"}
         hint = drivers.get((url or "").partition(":")[0], "")
         raise StudyError(f"the study's storage {redact(url or '')} needs a driver{hint} ({error})") from None
+
+
+@contextlib.contextmanager
+def damage_errors(where: object) -> Iterator[None]:
+    """Turns what reading something else than what was written comes to into StudyError."""
+    try:
+        yield
+    except AutotuneError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        told = " ".join(str(error).split())
+        raise StudyError(f"{where} is damaged: {type(error).__name__} {told}") from None
 
 
 def without_empty_study(folder: StudyFolder, task: Task, url: str | None, about: dict[str, Any]) -> dict[str, Any]:

@@ -22,9 +22,15 @@ from autotune_nb.study._journal import (
     write_fingerprint,
 )
 from autotune_nb.study._order import Order
-from autotune_nb.study._record import to_record, with_record, without_secrets
+from autotune_nb.study._record import require_sound, to_record, with_record, without_secrets
 from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
-from autotune_nb.study._storage import open_storage, require_database, storage_errors, without_empty_study
+from autotune_nb.study._storage import (
+    damage_errors,
+    open_storage,
+    require_database,
+    storage_errors,
+    without_empty_study,
+)
 from autotune_nb.study.folder import StudyFolder, redact
 from autotune_nb.task import Task
 from autotune_nb.task_file import task_data
@@ -39,16 +45,21 @@ _SCHEMA = 1
 class Study:
     """One task's trials. Not thread-safe: one caller at a time, from any thread."""
 
-    def __init__(self, task: Task, space: SearchSpace, folder: StudyFolder, study: optuna.Study) -> None:
+    def __init__(
+        self, task: Task, space: SearchSpace, folder: StudyFolder, study: optuna.Study, url: str | None = None
+    ) -> None:
+        """Raises StudyError where the storage holds something else than what was written."""
         self.task = task
         self.folder = folder
-        self.id = str(study.user_attrs["autotune_nb_id"])
+        self._where = redact(url) if url else folder.database
         self._study = study
         self._distributions = distributions(space)
         self._trials: dict[int, Trial] = {}
         self._enqueued: dict[int, str] = {}
         self._order = Order(task, self._trials, self._enqueued, lambda: self.steering)
-        with storage_errors():
+        with damage_errors(self._where), storage_errors():
+            self.id = str(study.user_attrs["autotune_nb_id"])
+            _elapsed_s(study)
             #: What people's edits come to; replaced as a whole, so that it may be read from any thread.
             self.steering = Steering(task, space, read_edits(study))
             self._fingerprints = read_fingerprints(study)
@@ -68,7 +79,7 @@ class Study:
             require_database(folder, url)
         about = without_empty_study(folder, task, url, about)
         name = about.get("optuna_name")
-        with storage_errors(url):
+        with damage_errors(redact(url) if url else folder.database), storage_errors(url):
             kept = open_storage(folder, url)
             if name is not None and name not in optuna.study.get_all_study_names(kept):
                 raise StudyError(
@@ -91,7 +102,7 @@ class Study:
                     study.set_metric_names([task.goal.figure])
         if name is None:
             folder.write("study.json", {**about, "optuna_name": study.study_name})
-        self = cls(task, space, folder, study)
+        self = cls(task, space, folder, study, url)
         study.sampler = AllowedPointsSampler(sampler, lambda: self.space, self._order.tried, task.strategy.seed)
         return self
 
@@ -109,11 +120,7 @@ class Study:
             except KeyError:
                 where = redact(url) if url else folder.database
                 raise StudyNotFoundError(f"{where} holds no study {about['optuna_name']!r}") from None
-        try:
-            return cls(task, space, folder, study)
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            where = redact(url) if url else folder.database
-            raise StudyError(f"{where} is damaged: {type(error).__name__} {error}") from None
+        return cls(task, space, folder, study, url)
 
     @property
     def label(self) -> str:
@@ -170,7 +177,8 @@ class Study:
     @property
     def elapsed_s(self) -> float:
         """Seconds that earlier runs of this study took."""
-        return float(self._study.user_attrs.get(_ELAPSED, 0.0))
+        with damage_errors(self._where):
+            return _elapsed_s(self._study)
 
     def keep_elapsed(self, seconds: float) -> None:
         """Keep how many seconds all runs took together."""
@@ -313,14 +321,13 @@ class Study:
 
     def reload(self) -> None:
         """Read the trials that ended, or were begun, since the last time."""
-        with storage_errors():
-            frozen = self._study.get_trials(deepcopy=False)
-        for one in frozen:
-            known = self._trials.get(one.number)
-            if known is None or not (known.state.finished or known.state is TrialState.STOPPED):
-                self._trials[one.number] = self._thaw(one)
-            if _ENQUEUED in one.user_attrs:
-                self._enqueued[one.number] = one.user_attrs[_ENQUEUED]
+        with damage_errors(self._where), storage_errors():
+            for one in self._study.get_trials(deepcopy=False):
+                known = self._trials.get(one.number)
+                if known is None or not (known.state.finished or known.state is TrialState.STOPPED):
+                    self._trials[one.number] = self._thaw(one)
+                if _ENQUEUED in one.user_attrs:
+                    self._enqueued[one.number] = one.user_attrs[_ENQUEUED]
 
     def _thaw(self, frozen: optuna.trial.FrozenTrial) -> Trial:
         trial = Trial(
@@ -334,7 +341,9 @@ class Study:
             key = record["fingerprint"]
             if isinstance(key, str) and key and key not in self._fingerprints:
                 self._fingerprints = read_fingerprints(self._study)
-            return with_record(trial, record, self._fingerprints)
+            trial = with_record(trial, record, self._fingerprints)
+            require_sound(trial)
+            return trial
         if frozen.state.is_finished():
             failure = Failure(FailureKind.INTERRUPTED, "ask", "the process ended before the configuration was chosen")
             return trial.with_(state=TrialState.STOPPED, failure=failure)
@@ -403,6 +412,13 @@ class Study:
 
     def _trial_id(self, number: int) -> int:
         return int(self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
+
+
+def _elapsed_s(study: optuna.Study) -> float:
+    elapsed_s = study.user_attrs.get(_ELAPSED, 0.0)
+    if not (isinstance(elapsed_s, int | float) and 0 <= elapsed_s < math.inf):
+        raise ValueError(f"{_ELAPSED} is {elapsed_s!r}; expected are seconds")
+    return float(elapsed_s)
 
 
 def _numbers(score: Score | None) -> dict[str, float]:

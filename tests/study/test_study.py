@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import math
+import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from optuna.trial import TrialState as OptunaState
 
+import autotune_nb as at
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import (
     Failure,
@@ -409,6 +412,43 @@ def test_a_database_that_is_none_is_one_line(make_task: Any, tmp_path: Path) -> 
     with pytest.raises(StudyError) as caught:
         open_study(make_task(), tmp_path)
     assert "\n" not in str(caught.value)
+
+
+RECORD = "UPDATE trial_user_attributes SET value_json = CASE key WHEN 'record' THEN {} ELSE value_json END"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "UPDATE study_user_attributes SET value_json = '[1]' WHERE key = 'elapsed_s'",
+        "UPDATE study_user_attributes SET value_json = '-1' WHERE key = 'elapsed_s'",
+        "UPDATE study_user_attributes SET value_json = '{' WHERE key = 'elapsed_s'",
+        "UPDATE trial_params SET param_value = 1e9",
+        "UPDATE trial_params SET distribution_json = '{}'",
+        RECORD.format("'5'"),
+        RECORD.format("json_set(value_json, '$.seconds', 'long')"),
+        RECORD.format("json_set(value_json, '$.seconds.deploy', 'x')"),
+        RECORD.format("json_set(value_json, '$.measurements', 5)"),
+        RECORD.format("json_set(value_json, '$.score.values', 'x')"),
+        "UPDATE trial_user_attributes SET value_json = '[1]' WHERE key = 'attempts'",
+    ],
+)
+def test_a_database_that_was_edited_is_said_to_be_damaged(make_task: Any, tmp_path: Path, damage: str) -> None:
+    study = open_study(make_task(parameters={"threads": [1, 2, 4]}, budget={"baseline": False}), tmp_path)
+    trial = asked(study)
+    study._study._storage.set_trial_user_attr(study._trial_id(0), "attempts", 1)
+    study.tell(completed(trial, 10.0))
+    study.keep_elapsed(3.0)
+    study.close()
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database:
+        assert database.execute(damage).rowcount >= 1
+        database.commit()
+    (tmp_path / "results.json").unlink(missing_ok=True)
+    with pytest.raises(StudyError, match=r"study\.db is damaged") as caught:
+        at.report(tmp_path).to_html()
+    assert "\n" not in str(caught.value)
+    with pytest.raises(StudyError, match=r"study\.db is damaged"):
+        open_study(study.task, tmp_path)
 
 
 def test_a_sampler_option_that_optuna_does_not_take_names_the_field(make_task: Any, tmp_path: Path) -> None:

@@ -15,9 +15,9 @@ from autotune_nb.charts import ChartKind, HistoryChart, ImportanceChart
 from autotune_nb.deploy import Deployer
 from autotune_nb.drawing import Chart
 from autotune_nb.engines.registry import engine_for
-from autotune_nb.errors import StudyError
+from autotune_nb.errors import StudyError, TaskError, UnknownNameError
 from autotune_nb.live import RunningTrial
-from autotune_nb.parameters import Value
+from autotune_nb.parameters import Value, parameter_name
 from autotune_nb.runner import RunState
 from autotune_nb.space import Point
 from autotune_nb.steering import (
@@ -138,12 +138,29 @@ class StudyHandle(ABC):
         return None
 
     def command(self, params: Mapping[str, Value]) -> list[str]:
-        """The command line to paste for one configuration, on the engine's usual port."""
-        return self._deployer().command(params)
+        """The command line to paste for one configuration, on the engine's usual port.
+
+        Raises TaskError for a parameter that the study does not have.
+        """
+        return self._deployer().command(self._named(params))
 
     def manifest(self, params: Mapping[str, Value]) -> str | None:
         """One configuration's InferenceService as YAML to apply; None for a study of local processes."""
-        return self._deployer().manifest(params)
+        return self._deployer().manifest(self._named(params))
+
+    def _named(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        """The configuration by the names of the space; what it leaves out is not set."""
+        if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+            raise TaskError(
+                f"is {params!r}; expected is a mapping of names of parameters to values, as best.params is one",
+                field="point",
+            )
+        known = self.steering.whole.parameters
+        named = {parameter_name(name): value for name, value in params.items()}
+        for name in named:
+            if name not in known:
+                raise UnknownNameError("parameter", name, known, field="point")
+        return named
 
     def _deployer(self) -> Deployer:
         # To ask only: it starts nothing.

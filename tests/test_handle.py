@@ -85,6 +85,19 @@ def test_what_is_wrong_is_refused_at_once_and_leaves_no_entry(handle: StudyHandl
     assert [edit.text for edit in handle.edits] == ["ban threads = 1"]
 
 
+def test_a_command_is_told_of_a_configuration_of_the_space_only(world: World) -> None:
+    open_study(world.task(trials=1), world.folder)
+    handle = OpenedStudy(world.folder)
+    assert handle.command(POINT) == handle.command({"threads": 2, "batch-size": 77})
+    assert len(handle.command({})) < len(handle.command({"threads": 2})) < len(handle.command(POINT))
+    for told in (handle.command, handle.manifest):
+        with pytest.raises(UnknownNameError, match="'thread'; did you mean 'threads'"):
+            told({"thread": 1})
+        for wrong in (None, ["threads"], {1: 2}):
+            with pytest.raises(TaskError, match=r"point: .*expected is a mapping of names of parameters to values"):
+                told(wrong)  # type: ignore[arg-type]
+
+
 def test_many_threads_steer_at_once_and_lose_nothing(handle: StudyHandle) -> None:
     failures: list[BaseException] = []
     together = threading.Barrier(4)

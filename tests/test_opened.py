@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -250,6 +251,31 @@ def test_where_there_is_no_study_it_says_so_and_makes_nothing(tmp_path: Path, wh
         OpenedStudy(tmp_path / where)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["empty", "file"]
     assert not list((tmp_path / "empty").iterdir())
+
+
+@pytest.mark.parametrize(
+    ("path", "told"),
+    [
+        ("~no-such-user/x", "'~no-such-user/x' names no folder: "),
+        ("stu\0dy", r"'stu\\x00dy' names no folder: "),
+        ("x" * 5000, "cannot be read: File name too long"),
+    ],
+)
+def test_a_path_that_no_folder_can_have_is_one_line(path: str, told: str) -> None:
+    with pytest.raises(StudyError, match=told) as caught:
+        session.open(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_may_not_be_read_is_one_line(finished: Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(file: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))
+
+    # Whoever is root may read every folder.
+    monkeypatch.setattr(Path, "is_file", refused)
+    with pytest.raises(StudyError, match="cannot be read: Permission denied") as caught:
+        session.open(finished.folder.path)
+    assert str(finished.folder.path) in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["study.json", "task.json"])

@@ -44,12 +44,22 @@ class StudyFolder:
     """The files of one study. Every write is atomic: a torn file never takes a whole one's place."""
 
     def __init__(self, path: str | Path) -> None:
-        self.path = Path(path).expanduser().absolute()
+        """Raises StudyError for what no folder can be called."""
+        try:
+            self.path = Path(path).expanduser().absolute()
+        except RuntimeError as error:
+            raise StudyError(f"{str(path)!r} names no folder: {error}") from None
+        if "\0" in str(self.path):
+            raise StudyError(f"{str(path)!r} names no folder: a zero byte is in it")
         self._lock = filelock.FileLock(self.path / _LOCK, thread_local=False)
 
     @property
     def exists(self) -> bool:
-        return (self.path / _ABOUT).is_file()
+        """Whether it holds a study. Raises StudyError where it cannot be looked at."""
+        try:
+            return (self.path / _ABOUT).is_file()
+        except OSError as error:
+            raise StudyError(f"{self.path} cannot be read: {error.strerror or error}") from None
 
     @property
     def database(self) -> Path:

@@ -11,12 +11,12 @@ from typing import Any
 from autotune_nb.errors import TaskError
 from autotune_nb.secret_names import says_secret
 from autotune_nb.secret_reference import secret_of, without_variables
+from autotune_nb.url_secrets import URL_PASSWORD
 
 STAND_INS = {"", "empty", "none", "null", "dummy", "no-key", "nokey", "not-needed", "changeme", "true", "false"}
 _FILE = re.compile(
     r"(\.{0,2}/|~/)?[\w.-]+(/[\w.-]+)+|[\w-]+\.(pem|key|crt|cert|json|txt|p12|pfx|env|yaml)|(/|~/)[\w-]+\.\w+"
 )
-_IN_A_URL = re.compile(r"://[^/\s:@]*:([^/\s@]{3,})@")
 _SCHEME = re.compile(r"^(?:Bearer|Basic|Token|ApiKey|Api-Key|Digest) +", re.IGNORECASE)
 #: Beside a reference so much in one piece may be part of the secret; the rest of a URL is none.
 _BESIDE = re.compile(r"[^\s\"'`,;:=&|()\[\]{}<>]{6,}")
@@ -60,7 +60,7 @@ def _found(value: str | float, field: str, name: str) -> bool:
 
 def looks_like_one(text: str) -> bool:
     """Whether a text has the shape of a secret, whatever it is called."""
-    if any(len(without_variables(found)) >= 3 for found in _IN_A_URL.findall(text)):
+    if any(len(without_variables(found)) >= 3 for found in URL_PASSWORD.findall(text)):
         return True
     # On first need: it compiles some forty expressions.
     from autotune_nb.redaction import Redactor

@@ -5,7 +5,8 @@ on files, line by line, through settings of the whole process, may ask the provi
 what a group caught (of a GitHub token ``ghp`` alone) where a redaction needs to know from where to where.
 
 Not used: its high entropy plugins, which take git hashes, image digests, cell ids and the arrays of charts for secrets,
-and its IP addresses, which are no secrets. Its private key rule knows headers alone; here a key is all of its block.
+its IP addresses, which are no secrets, and its passwords in URLs, which may hold no @ (``url_secrets``). Its private
+key rule knows headers alone; here a key is all of its block.
 """
 
 from __future__ import annotations
@@ -65,7 +66,6 @@ _PLUGINS: tuple[tuple[str, str, str, tuple[str, ...], bool, Callable[[re.Match[s
     ("ibm_cloud_iam", "IbmCloudIamDetector", "IBM Cloud key", ("ibm", "iam", "cloud"), True, None),
     ("ibm_cos_hmac", "IbmCosHmacDetector", "IBM Cloud key", ("secret",), True, None),
     ("softlayer", "SoftlayerDetector", "SoftLayer key", ("softlayer", "sl"), True, None),
-    ("basic_auth", "BasicAuthDetector", "password in a URL", ("://",), True, lambda _, value: is_written_out(value)),
 )
 
 

@@ -8,9 +8,9 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote
 
 from autotune_nb.secret_names import may_hold_secret, says_secret
+from autotune_nb.url_secrets import URL_PASSWORD, URL_TOKEN, is_token, url_secrets
 
 KEYWORD = "password or key"
 PRIVATE_KEY = "private key"
@@ -196,6 +196,9 @@ def own_rules() -> Iterator[Rule]:
         group=1,
         keep=_typed,
     )
+    # URLs: detect-secrets' rule ends at the first @ and asks for a user.
+    yield Rule("password in a URL", URL_PASSWORD, ("://",), group=1, keep=_filled)
+    yield Rule("token in a URL", URL_TOKEN, ("://",), group=1, keep=lambda _, user: is_token(user))
     # Signed URLs: the URL stays, what signs it goes. A semicolon ends the &amp; of HTML.
     yield Rule(
         "signature in a URL",
@@ -285,13 +288,10 @@ def secret_values(environment: Mapping[str, str]) -> set[str]:
         if may_hold_secret(name):
             found |= {value, *_within_header(value)}
         if "://" in value:
-            told = _URL_PASSWORD.findall(value)
-            # With what is around it where it is too short to tell by itself.
-            found.update(told, map(unquote, told), (f":{password}@" for password in told))
+            found.update(url_secrets(value))
     return {value for value in found if _is_secret_value(value)}
 
 
-_URL_PASSWORD = re.compile(r"://[^/\s:@]*:([^/\s@]+)@")
 _HEADER = re.compile(r"(?:[\w-]+: *)?(?:Bearer|Basic|Token|ApiKey|Api-Key) +(\S+)", re.IGNORECASE)
 
 

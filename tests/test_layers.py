@@ -30,6 +30,7 @@ ROOMS: tuple[set[str], ...] = (
         "task_file",
         "task_code",
         "secret_names",
+        "url_secrets",
         "secret_rules",
         "secret_library",
         "text_layers",

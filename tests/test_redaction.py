@@ -44,6 +44,10 @@ CANARIES = {
 }
 INSIDE = [
     ("https://me:{}@host/db", "pa55word1", "password in a URL"),
+    ("postgresql://u:{}@h/x", "p@ssw0rdX9", "password in a URL"),
+    ("postgresql://u:{}@h/x?a=b", "ab/SECRET", "password in a URL"),
+    ("redis://:{}@host", "s3cretPw77", "password in a URL"),
+    ("https://{}@host/x", "aB3dE5fG7hJ9kL1mN3", "token in a URL"),
     ("https://b.s3.example/x?X-Amz-Signature={}&X-Amz-Date=2026", "abcdef0123", "signature in a URL"),
     ("https://b.example/x?a=b&X-Goog-Signature={}", "abcdef0123", "signature in a URL"),
     ("https://a.blob.example/x?sv=2024&sig={}", "aB3%2Fd%3D", "signature in a URL"),
@@ -179,6 +183,8 @@ PLAIN = [
     "password=None; api_key = os.environ['OPENAI_API_KEY']; token = get_token(); secret_name = 'my-secret-name-1'",
     'api_key_env = "OPENAI_API_KEY"; {"secretName": "model-access-1"}; password_file: /etc/x1',
     "postgresql://me:***@host/db?password=***",
+    "http://127.0.0.1:8000/v1/@scope/x ssh://git@host:22/x https://jane.doe.of.house1@host http://$HOST:$PORT/x@y",
+    "docker://host:5000/image@sha256:" + "0123456789abcdef" * 4,
     "scikit sk-learn-contrib-something risk-assessment-of-many-things-2026",
     "basic authentication, bearer tokens in headers, a token: something-of-the-kind",
     "begins with -----BEGIN " + "PRIVATE KEY-----, as such files do",

@@ -73,6 +73,11 @@ PLAIN = [
     ("engine.env", {"DATABASE": f"postgresql://u:${{PW}}{CANARY}@host/db"}),
     ("engine.env", {"DATABASE": f"postgresql://u:{CANARY}${{PW}}@host/db"}),
     ("benchmark.api_key", f"Bearer ${{A}} {CANARY}"),
+    *(
+        ("engine.env", {"DB_URL": url})
+        for url in (f"postgresql://u:p@{CANARY}@h/x", f"redis://u:ab/{CANARY}@h", f"redis://:{CANARY}@host")
+    ),
+    ("engine.env", {"INDEX": f"https://{CANARY}@host/simple"}),
     ("engine.env", {"AUTH_HEADER": f"Bearer {CANARY}"}),
     ("engine.env", {"dbpassword": CANARY}),
 ]

@@ -20,6 +20,7 @@ from autotune_nb.secret_library import rules, secret_key
 from autotune_nb.secret_rules import (
     ENVIRONMENT,
     HOME,
+    PRIVATE_KEY,
     Finding,
     base64_cores,
     is_written_out,
@@ -36,6 +37,11 @@ _DATA_URI = re.compile(
     r"data:(?P<mime>[\w.+-]+/[\w.+-]+)(?P<rest>(?:;[\w.=+-]+)*?);base64,(?P<payload>[A-Za-z0-9+/=_-]*)"
 )
 _BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{20,}={0,2}")
+#: Wrapped, as base64 and folded YAML write it: whole lines, the last one shorter; in a repr their ends are written out.
+_END = r"[ \t]*(?:\r?\n|(?:\\r)?\\n)[ \t]*"
+_BASE64_LINES = re.compile(
+    rf"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{{20,}}{_END})+[A-Za-z0-9+/_-]+={{0,2}}(?={_END}|[ \t]*[\"'<]|\s*$)"
+)
 _PICTURES = re.compile(r"image/(?:png|jpeg|gif|webp|avif|x-icon|bmp)|font/.*|application/(?:x-)?font.*")
 _TEXTS = re.compile(r"text/.*|.*[/+](?:xml|json|yaml|javascript|ecmascript)")
 #: Words and figures too short for any rule, as the points of charts are named; Artifactory's keys are the shortest.
@@ -154,6 +160,8 @@ class Redactor:
         return f"data:{uri['mime']}{uri['rest']};base64,{base64.b64encode(clean.encode()).decode()}"
 
     def _plain(self, text: str, counts: Counter[str], unclean: list[str], depth: int) -> str:
+        # Before anything else: what goes out of one line would tear the others apart.
+        text = _BASE64_LINES.sub(lambda run: self._base64_lines(run.group(), counts), text) if depth else text
         for _ in range(_ROUNDS):
             again = self._round(text, counts)
             if again is None:
@@ -229,6 +237,18 @@ class Redactor:
         counts.update(within)
         kind = next((kind for kind in within if kind != HOME), HOME)
         return f"[redacted: {kind} (base64)]"
+
+    def _base64_lines(self, run: str, counts: Counter[str]) -> str:
+        """Lines of base64 of something with secrets in it go as a whole, whatever word stands above or below them."""
+        one = re.sub(_END, "", run).rstrip("=")
+        for shift in range(4):
+            part = one[shift:]
+            content = _from_base64(part[: len(part) // 4 * 4 + (len(part) % 4 if len(part) % 4 > 1 else 0)]) or b""
+            open_key = _OPEN_KEY.search(content.decode("ascii", "replace"))
+            if kinds := [kind for kind in self.in_bytes(content) if kind != HOME] + [PRIVATE_KEY] * bool(open_key):
+                counts[kinds[0]] += 1
+                return f"[redacted: {kinds[0]} (base64)]"
+        return run
 
     def _walk(self, data: Any, key: str | None, counts: Counter[str], unclean: list[str]) -> Any:
         if isinstance(data, str):

@@ -157,6 +157,8 @@ def own_rules() -> Iterator[Rule]:
         ),
         ("-data", "-token", "-secret"),
         group=1,
+        # Folded YAML goes on below.
+        tail=re.compile(r"(?:[ \t]*\r?\n[ \t]+[A-Za-z0-9+/]+={0,2}(?=[ \t]*(?:\r?\n|$)))+"),
         keep=_random,
     )
     # Headers.

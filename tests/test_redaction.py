@@ -135,6 +135,41 @@ def test_the_environments_secrets_go_however_they_are_written(written: str) -> N
     assert told.text.startswith("before ") and told.text.endswith(" after")
 
 
+def wrapped(content: bytes, width: int, before: str = "") -> str:
+    coded = base64.b64encode(content).decode()
+    return ("\n" + before).join(coded[at : at + width] for at in range(0, len(coded), width))
+
+
+CONFIG = (
+    "apiVersion: v1\nkind: Config\nclusters: []\nusers:\n- name: ada\n  user:\n    token: " + "abcd1234efgh" * 3 + "\n"
+)
+
+
+@pytest.mark.parametrize(
+    "content", [KEY + "\n", CONFIG, "x" * 50 + VALUE + "x" * 50, KEY[:200]], ids=["key", "config", "value", "torn"]
+)
+@pytest.mark.parametrize(
+    "around", ["client-key-data: >-\n      {}\nusers: []", "$ base64 file\n{}\ndone here", "{}", "x='{}'"]
+)
+def test_base64_over_several_lines_is_looked_at_as_one(content: str, around: str) -> None:
+    for width in (64, 76):
+        lines = wrapped(content.encode(), width, "      " if "data" in around else "")
+        for written in (lines, lines.replace("\n", "\\n")):
+            told = REDACTOR.redact(around.format(written))
+            assert told.text.count("[redacted: ") == 1, told.text
+            assert not any(line.strip() in told.text for line in lines.splitlines())
+            assert told.text.startswith(around.partition("{}")[0]) or "data" in around
+            assert told.text.endswith(around.partition("{}")[2])
+
+
+def test_folded_certificates_go_whole_and_other_lines_of_base64_stay() -> None:
+    lines = wrapped(b"-----BEGIN CERTIFICATE-----" + b"MIIB" * 60, 64, "      ")
+    told = REDACTOR.redact(f"client-certificate-data: >-\n      {lines}\n    name: x")
+    assert told.text == "client-certificate-data: >-\n      [redacted: kubeconfig content]\n    name: x"
+    plain = wrapped(bytes(range(256)) * 4, 76) + "\n" + wrapped(b"nothing to see here, move on " * 20, 64)
+    assert REDACTOR.redact(plain).text == plain
+
+
 def test_codes_and_tags_within_a_secret_stay() -> None:
     told = REDACTOR.redact(
         f"<b>{GITHUB[:9]}</b><i>{GITHUB[9:]}</i> \x1b[31m{HUGGING_FACE[:9]}\x1b[0m{HUGGING_FACE[9:]}"
@@ -318,7 +353,20 @@ def test_many_threads_at_once() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["` password ", "aws key ", "//x ", "A" * 9, "token ", '"x" ', "&lt;<b>", "%41\\n", "key: a"]
+    "text",
+    [
+        "A" * 30 + "\n",
+        "http://a:b",
+        "` password ",
+        "aws key ",
+        "//x ",
+        "A" * 9,
+        "token ",
+        '"x" ',
+        "&lt;<b>",
+        "%41\\n",
+        "key: a",
+    ],
 )
 def test_no_text_makes_it_slow(text: str) -> None:
     start = time.monotonic()

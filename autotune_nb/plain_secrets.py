@@ -52,6 +52,9 @@ def _found(value: str | float, field: str, name: str) -> bool:
         return True
     if not isinstance(value, str):
         return False
+    # The flag is the word before; any other name that says something is looked at above.
+    if name in ("-u", "-U", "--user", "--proxy-user") and looks_like_one(f"{name} {text}"):
+        return True
     if field.startswith(_ENGINE) and any(_is_secret(flag, told) for flag, told in _assignments(text)):
         return True
     # No reference holds the secret that it names.

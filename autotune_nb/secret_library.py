@@ -17,6 +17,7 @@ import re
 from collections.abc import Callable
 
 from autotune_nb.secret_names import says_secret
+from autotune_nb.secret_places import place_rules
 from autotune_nb.secret_rules import (
     HOME,
     KEYWORD,
@@ -111,7 +112,7 @@ def rules() -> tuple[Rule, ...]:
     # Without quotes its expressions take prose; a line that is nothing but a setting is none.
     config = re.compile(_CONFIG_LINE.format(names="|".join(keyword.DENYLIST)), re.IGNORECASE | re.MULTILINE)
     found.append(Rule(KEYWORD, config, words, 1, keep=lambda match, value: _config_keep(match, value)))
-    return (*found, *(rule for rule in own if rule.kind == HOME))
+    return (*found, *place_rules(), *(rule for rule in own if rule.kind == HOME))
 
 
 def _config_keep(match: re.Match[str], value: str) -> bool:

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+")
 _ALWAYS = {"secret", "password", "passwd", "passphrase", "apikey", "accesskey", "credential", "authorization", "auth"}
-_ALWAYS |= {"contraseña", "contrasena", "bearer"}
+_ALWAYS |= {"contraseña", "contrasena", "bearer", "cookie"}
 #: What they are written together with, as in dbpassword.
 _ENDINGS = (
     *("password", "passwd", "passphrase", "secret", "apikey", "accesskey", "authkey", "privatekey"),
@@ -20,6 +20,8 @@ _NO_TOKENS = {
     *("max", "min", "num", "stop", "eos", "bos", "pad", "unk", "mask", "sep", "cls", "start", "end", "special", "id"),
     *("no", "new", "per", "image", "implicit", "disable"),
 }
+#: Before "pat" these speak of a pattern or a patch, and everything else of a personal access token.
+_NO_PATS = {"", "file", "path", "glob", "re", "regex", "name", "include", "exclude", "ignore", "match", "url", "key"}
 #: What may follow the word that tells.
 _AFTER = {"v", "id", "value", "prod", "dev", "staging", "main", "backup", "old", "primary", "secondary"}
 #: Wherever they stand these tell, unless the last word speaks of something about the secret.
@@ -58,7 +60,9 @@ def says_secret(name: str) -> bool:
         return False
     last, before = words[-1], words[-2] if len(words) > 1 else ""
     singular = last.removesuffix("s")
-    if last in ("pass", "pwd") or singular in _ALWAYS or singular.endswith(_ENDINGS):
+    if last == "pat":
+        return before not in _NO_PATS
+    if last in ("pass", "pwd", "pw") or singular in _ALWAYS or singular.endswith(_ENDINGS):
         return True
     if singular == "token":
         return before not in _NO_TOKENS and (last == "token" or before in ("api", "auth", "access", "hf"))

@@ -80,8 +80,8 @@ NOT_THE_SECRET = re.compile(
 
 
 #: Names that may be a secret's; whether they are says ``says_secret``.
-_VARIABLE = r"[A-Z0-9_]*(?:TOKEN|SECRET|PASS|PWD|CREDENTIAL|KEY|AUTH|BEARER)[A-Z0-9_]*"
-_VARIABLE_HINTS = ("token", "secret", "pass", "pwd", "credential", "key", "auth", "bearer")
+_VARIABLE = r"[A-Z0-9_]*(?:TOKEN|SECRET|PASS|PWD|CREDENTIAL|KEY|AUTH|BEARER|PW|COOKIE|_PAT(?!H|T))[A-Z0-9_]*"
+_VARIABLE_HINTS = ("token", "secret", "pass", "pwd", "credential", "key", "auth", "bearer", "pw", "cookie", "_pat")
 _VALUE = r"[^\s\"'<>&;,()\[\]{}|\\]"
 
 

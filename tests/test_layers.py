@@ -31,6 +31,7 @@ ROOMS: tuple[set[str], ...] = (
         "task_code",
         "secret_names",
         "url_secrets",
+        "secret_places",
         "secret_rules",
         "secret_library",
         "text_layers",

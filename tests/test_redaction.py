@@ -48,6 +48,19 @@ INSIDE = [
     ("postgresql://u:{}@h/x?a=b", "ab/SECRET", "password in a URL"),
     ("redis://:{}@host", "s3cretPw77", "password in a URL"),
     ("https://{}@host/x", "aB3dE5fG7hJ9kL1mN3", "token in a URL"),
+    ('{{"auths": {{"ghcr.io": {{"auth": "{}"}}}}}}', "YWRhOmh1bnRlcjIyMjI=", "password or key"),
+    ("machine h login ada password {}", "correcthorse", "password or key"),
+    ("machine h\n  login ada\n  password {}\n", "correcthorse", "password or key"),
+    ("login ada\npassword {}\n", "hunter2222", "password or key"),
+    ("curl -s -u ada:{} https://host/x", "correcthorse", "password in a command line"),
+    ("wget --user bob:{}", "hunter2222", "password in a command line"),
+    ("['--user', 'bob:{}']", "hunter2222", "password in a command line"),
+    ("<tr><th>password</th><td>{}</td></tr>", "correcthorse", "password or key"),
+    ('<input type="text" name="password" value="{}">', "correcthorse", "password or key"),
+    ("<input value={} name=api_key>", "correcthorse", "password or key"),
+    ('pw="{}"', "correcthorse", "password or key"),
+    ("export GITHUB_PAT={}", "hunter2222", "password or key"),
+    ("SESSION_COOKIE='{}'", "hunter2222", "password or key"),
     ("https://b.s3.example/x?X-Amz-Signature={}&X-Amz-Date=2026", "abcdef0123", "signature in a URL"),
     ("https://b.example/x?a=b&X-Goog-Signature={}", "abcdef0123", "signature in a URL"),
     ("https://a.blob.example/x?sv=2024&sig={}", "aB3%2Fd%3D", "signature in a URL"),
@@ -220,6 +233,9 @@ PLAIN = [
     "postgresql://me:***@host/db?password=***",
     "http://127.0.0.1:8000/v1/@scope/x ssh://git@host:22/x https://jane.doe.of.house1@host http://$HOST:$PORT/x@y",
     "docker://host:5000/image@sha256:" + "0123456789abcdef" * 4,
+    "docker run -u 1000:1000 --user appuser:appgroup x; password protection;",
+    "login with password protection, cookie: no",
+    'auth="oauth", FILE_PAT="x1y2z3w4", "pattern": "abc1defg2", LD_LIBRARY_PATH=lib64x1 <th>password</th><td>None</td>',
     "scikit sk-learn-contrib-something risk-assessment-of-many-things-2026",
     "basic authentication, bearer tokens in headers, a token: something-of-the-kind",
     "begins with -----BEGIN " + "PRIVATE KEY-----, as such files do",
@@ -288,11 +304,37 @@ def test_json_goes_by_its_keys_too() -> None:
 @pytest.mark.parametrize(
     ("name", "secret"),
     [
-        *((name, True) for name in ("api_key", "DB_PASS", "AUTH_HEADER", "hf-token", "secretKeyBase", "dbpassword")),
+        *(
+            (name, True)
+            for name in (
+                "api_key",
+                "DB_PASS",
+                "GITHUB_PAT",
+                "SESSION_COOKIE",
+                "pw",
+                "AUTH_HEADER",
+                "hf-token",
+                "secretKeyBase",
+                "dbpassword",
+            )
+        ),
         *((name, True) for name in ("ENGINE_KEY", "HF_TOKEN_2", "apiKey", "client_secret", "OPENAI_API_KEY_PROD")),
         *((name, True) for name in ("contraseña", "AUTHORIZATION", "api-keys")),
         *((name, False) for name in ("max_tokens", "stop_token", "token_budget", "password_file", "secretName")),
-        *((name, False) for name in ("cache_key", "COMPASS", "author", "api_key_env", "tokenizer", "monkey", "key")),
+        *(
+            (name, False)
+            for name in (
+                "cache_key",
+                "COMPASS",
+                "file_pat",
+                "path",
+                "author",
+                "api_key_env",
+                "tokenizer",
+                "monkey",
+                "key",
+            )
+        ),
     ],
 )
 def test_the_tasks_check_and_share_have_one_notion_of_a_secrets_name(name: str, secret: bool) -> None:

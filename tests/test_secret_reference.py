@@ -77,6 +77,12 @@ PLAIN = [
         ("engine.env", {"DB_URL": url})
         for url in (f"postgresql://u:p@{CANARY}@h/x", f"redis://u:ab/{CANARY}@h", f"redis://:{CANARY}@host")
     ),
+    ("engine.raw_args", ["--user", f"bob:{CANARY}"]),
+    ("engine.raw_args", [f"curl -u bob:{CANARY} host"]),
+    ("engine.command", f"sh -c 'curl --user bob:{CANARY} host; serve {{port}}'"),
+    ("engine.env", {"GITHUB_PAT": CANARY}),
+    ("engine.env", {"SESSION_COOKIE": CANARY}),
+    ("engine.args", {"pw": CANARY}),
     ("engine.env", {"INDEX": f"https://{CANARY}@host/simple"}),
     ("engine.env", {"AUTH_HEADER": f"Bearer {CANARY}"}),
     ("engine.env", {"dbpassword": CANARY}),

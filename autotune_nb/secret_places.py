@@ -1,0 +1,65 @@
+"""Rules for places that tell a secret by what is around it: login files, flags with a user, tables, forms."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from autotune_nb.secret_names import says_secret
+from autotune_nb.secret_rules import KEYWORD, Rule, is_written_out, looks_random
+
+_VALUE = r"[^\s\"'<>&;,()\[\]{}|\\]"
+_USER = (
+    r"(?<![\w-])(?:--(?:proxy-)?user(?:\s+|=|[\"'],\s*)|-[uU](?:\s*|[\"'],\s*))[\"']?[^\s:\"'<>]{1,80}:"
+    rf"(?P<secret>{_VALUE}{{4,}})"
+)
+_BESIDE = (
+    r"(?i)<t[hd]\b[^<>]*>\s*(?P<name>[\w .-]{2,60}?):?\s*</t[hd]>\s*<td\b[^<>]*>\s*(?P<secret>[^<>\s][^<>]{3,200}?)\s*<"
+)
+_NAME, _FILLED = r"\bname\s*=\s*[\"']?(?P<name>[\w.-]{2,60})", r"\bvalue\s*=\s*[\"']?(?P<secret>[^\"'<>\s]{4,})"
+
+
+def _keep(match: re.Match[str], value: str) -> bool:
+    return is_written_out(value) and not value.isdigit() and says_secret(match.groupdict().get("name") or "password")
+
+
+def _random(match: re.Match[str], value: str) -> bool:
+    return _keep(match, value) and looks_random(value) and any(letter.isdigit() for letter in value)
+
+
+def _quoted(match: re.Match[str], value: str) -> bool:
+    return _keep(match, value) if match["name"].lower().endswith("pw") else _random(match, value)
+
+
+def _in_cell(match: re.Match[str], value: str) -> bool:
+    # A tokenizer's table has words there.
+    return _random(match, value) if match["name"].lower().endswith("token") else _keep(match, value)
+
+
+def place_rules() -> Iterator[Rule]:
+    """The rules, each with its secret in a group of that name."""
+    for kind, expression, hints, keep in (
+        # A .netrc, in one line or several; a line alone must look random, since prose has the word too.
+        (
+            KEYWORD,
+            r"\b(?:machine\s+\S+|default)\s+(?:(?:login|account)\s+\S+\s+)*password\s+(?P<secret>\S{4,})",
+            ("password",),
+            _keep,
+        ),
+        (KEYWORD, r"(?m)^[ \t]*password[ \t]+(?P<secret>\S{6,})[ \t]*$", ("password",), _random),
+        # Of curl any; others' may be a user and a group.
+        ("password in a command line", rf"\bcurl\b[^\n]{{0,300}}?\s{_USER}", ("curl",), _keep),
+        ("password in a command line", _USER, ("-u", "user"), _random),
+        # What detect-secrets has no word for: docker's auth, pw, a cookie.
+        (
+            KEYWORD,
+            rf"(?i)(?<![\w-])(?P<name>[\w-]{{0,60}}(?:auth|pw|pat|cookie))[\"']?\s*[:=]\s*[\"'](?P<secret>{_VALUE}{{6,}})",
+            ("auth", "pw", "pat", "cookie"),
+            _quoted,
+        ),
+        (KEYWORD, _BESIDE, ("<td",), _in_cell),
+        (KEYWORD, rf"(?i)<input\b[^<>]{{0,400}}?{_NAME}[^<>]{{0,400}}?{_FILLED}", ("<input",), _keep),
+        (KEYWORD, rf"(?i)<input\b[^<>]{{0,400}}?{_FILLED}[^<>]{{0,400}}?{_NAME}", ("<input",), _keep),
+    ):
+        pattern = re.compile(expression)
+        yield Rule(kind, pattern, hints, pattern.groupindex["secret"], keep=keep)

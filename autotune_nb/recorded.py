@@ -7,7 +7,7 @@ import math
 import re
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,11 @@ from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupErro
 from autotune_nb.long_table import read_long_table, unknown_columns
 from autotune_nb.measurement import Level, Measurement, Validity
 from autotune_nb.parameters import parameter_name
+from autotune_nb.plain_secrets import looks_like_one
+from autotune_nb.redaction import Redactor
 from autotune_nb.runner import RunState
 from autotune_nb.score import score
+from autotune_nb.scrubbing import LEAST, know, scrub, scrub_failure
 from autotune_nb.space import SearchSpace
 from autotune_nb.study import StudyFolder
 from autotune_nb.task import Task
@@ -76,8 +79,8 @@ def import_results(
     is there, with ``objective`` (default: maximize output_tokens_per_s) and ``limits``. A trial that lacks the
     objective's figure is kept as failed. Nothing is written before everything is read.
 
-    Raises StudyError where the source cannot be read or the folder holds a study already, TaskError where the task and
-    the results do not go together.
+    Raises StudyError where the source cannot be read or a parameter is a secret's own value, or where the folder holds
+    a study already, TaskError where the task and the results do not go together.
     """
     source, folder = Path(source).expanduser(), StudyFolder(study)
     if folder.exists:
@@ -85,6 +88,9 @@ def import_results(
     found = _read(source, scenario)
     if not found.trials:
         raise StudyError(f"{source} holds no results")
+    know()
+    _require_no_secret(found, source)
+    found.trials = [trial.with_(failure=_cleaned(trial.failure)) for trial in found.trials]
     if task is None:
         task = _made_task(source, found, objective or "maximize output_tokens_per_s", limits)
     elif objective or limits:
@@ -97,6 +103,32 @@ def import_results(
     notes = [f"trial {t.number} is kept as failed: {t.failure.message}" for t in lacking[:5] if t.failure]
     notes += [f"and {len(lacking) - 5} more"] if len(lacking) > 5 else []
     return Imported(folder.path, tuple(trials), (*found.notes, *notes))
+
+
+def _require_no_secret(found: _Found, source: Path) -> None:
+    """Raises StudyError, which repeats nothing of it, where what would be written down as data holds a secret."""
+    places = {found.model: "the model"}
+    for trial in found.trials:
+        for name, value in trial.params.items():
+            places.setdefault(name, f"the name of a parameter of configuration {trial.number}")
+            places.setdefault(json.dumps(value, ensure_ascii=False), f"configuration {trial.number}'s {name}")
+        for measured in trial.measurements:
+            places.setdefault(str(measured.level), f"a level of configuration {trial.number}")
+    # A name that is one itself comes before what it names.
+    for text, place in places.items():
+        if len(text) >= LEAST and (scrub(text) != text or looks_like_one(text)):
+            raise StudyError(
+                f"{source.name}: {place} is a secret's own value (one of this environment's, or it looks like a key), "
+                "which would be written down; take it out of the source, or unset the variable if it is no secret"
+            )
+
+
+def _cleaned(failure: Failure | None) -> Failure | None:
+    """A reason is anybody's text: neither a known secret nor what looks like one stays in it."""
+    if failure is None:
+        return None
+    clean = scrub_failure(failure)
+    return replace(clean, message=Redactor({}, homes=False).redact(clean.message).text)
 
 
 def _read(source: Path, scenario: str) -> _Found:

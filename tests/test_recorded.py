@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 import autotune_nb as at
+from autotune_nb import scrubbing
 from autotune_nb.cli import cli
 from autotune_nb.recorded import import_results
 from autotune_nb.study import Study
@@ -234,6 +235,31 @@ def test_what_cannot_be_imported_is_said_and_nothing_is_written(tmp_path: Path, 
     assert "configuration 1 of x.csv is not in the task's space" in done.stderr
     assert "leave out --objective" in run_import(source, study, "--task", file, "--objective", "minimize ttft").stderr
     assert not study.exists()
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_no_secret_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: bool) -> None:
+    # Put together here, so that no scanner takes this file for a leak.
+    secret = "wholly-odd-canary-7" if known else "hf_" + "aB3dE5" * 6
+    for name in ("_told", "_short", "_named"):
+        monkeypatch.setattr(scrubbing, name, set())
+    monkeypatch.setattr(scrubbing, "_known", None)
+    if known:
+        monkeypatch.setenv("HF_TOKEN", secret)
+    source, study = tmp_path / "x.csv", tmp_path / "study"
+    for there, place in (("größe 🚀", "configuration 1's mode"), ("param:mode", "the name of a parameter")):
+        source.write_text(CSV.replace(there, f"param:{secret}" if there.startswith("param") else secret))
+        done = run_import(source, study)
+        assert done.exit_code == 2
+        assert f"x.csv: {place}" in done.stderr and "is a secret's own value" in done.stderr
+        assert secret not in done.output
+        assert not study.exists()
+    source.write_text(CSV.replace("it ended", f"it ended: no such token {secret}"))
+    done = run_import(source, study)
+    assert done.exit_code == 0, done.output
+    assert secret not in done.output
+    assert "it ended: no such token " in str(at.open(study).history[2].failure)
+    assert [file.name for file in study.rglob("*") if file.is_file() and secret.encode() in file.read_bytes()] == []
 
 
 def test_a_study_whose_trials_all_failed_at_their_start_goes_out_and_in(world: World, tmp_path: Path) -> None:

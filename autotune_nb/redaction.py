@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from autotune_nb.secret_columns import secret_cells
 from autotune_nb.secret_library import rules, secret_key
 from autotune_nb.secret_rules import (
     ENVIRONMENT,
@@ -205,6 +206,7 @@ class Redactor:
                 if hint in lowered:
                     found += rule.find(text)
                     break
+        found += secret_cells(text)
         for value in self._values:
             if value in text:
                 found += [Finding(at.start(), at.end(), ENVIRONMENT) for at in re.finditer(re.escape(value), text)]

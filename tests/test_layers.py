@@ -32,6 +32,7 @@ ROOMS: tuple[set[str], ...] = (
         "secret_names",
         "url_secrets",
         "secret_places",
+        "secret_columns",
         "secret_rules",
         "secret_library",
         "text_layers",

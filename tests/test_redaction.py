@@ -148,6 +148,31 @@ def test_the_environments_secrets_go_however_they_are_written(written: str) -> N
     assert told.text.startswith("before ") and told.text.endswith(" after")
 
 
+def test_a_tables_column_of_secrets_goes_and_the_others_stay() -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame(
+        {"host": ["a1b2c3", "long-name-7"], "api_key": ["cAnary0f3a", "x9-other-77"], "size": [7, 12345]}
+    )
+    named = frame.rename_axis("row")
+    for written in (
+        named.to_html(),
+        named.to_string(),
+        frame.to_html(),
+        frame.to_string(),
+        frame.to_string(index=False),
+        frame.to_html(index=False),
+    ):
+        told = REDACTOR.redact(written)
+        clean = written
+        for secret in frame["api_key"]:
+            clean = clean.replace(secret, "[redacted: password or key]")
+        assert told.text == clean
+    plain = pd.DataFrame({"token_budget": ["x1y2z3w4"], "output_tokens": [12], "token": ["None"], "key": ["a1b2c3"]})
+    for written in (plain.to_html(), plain.to_string()):
+        assert REDACTOR.redact(written).text == written
+
+
 def wrapped(content: bytes, width: int, before: str = "") -> str:
     coded = base64.b64encode(content).decode()
     return ("\n" + before).join(coded[at : at + width] for at in range(0, len(coded), width))
@@ -236,6 +261,7 @@ PLAIN = [
     "docker run -u 1000:1000 --user appuser:appgroup x; password protection;",
     "login with password protection, cookie: no",
     'auth="oauth", FILE_PAT="x1y2z3w4", "pattern": "abc1defg2", LD_LIBRARY_PATH=lib64x1 <th>password</th><td>None</td>',
+    "def f():\n    return token\n    return load4xy\n    password\n    camelCase7\n\nthe  token\nor8  this9",
     "scikit sk-learn-contrib-something risk-assessment-of-many-things-2026",
     "basic authentication, bearer tokens in headers, a token: something-of-the-kind",
     "begins with -----BEGIN " + "PRIVATE KEY-----, as such files do",
@@ -399,6 +425,13 @@ def test_many_threads_at_once() -> None:
     [
         "A" * 30 + "\n",
         "http://a:b",
+        "<table>",
+        "<table><tr><th>key</th>",
+        "<td>a ",
+        "<input name=a ",
+        "curl -u a ",
+        "machine a password ",
+        "key  pw\n",
         "` password ",
         "aws key ",
         "//x ",

@@ -53,7 +53,7 @@ def _found(value: str | float, field: str, name: str) -> bool:
     if not isinstance(value, str):
         return False
     # The flag is the word before; any other name that says something is looked at above.
-    if name in ("-u", "-U", "--user", "--proxy-user") and looks_like_one(f"{name} {text}"):
+    if name in ("-u", "-U", "--user", "--proxy-user") and looks_like_one(f"--user {text}"):
         return True
     if field.startswith(_ENGINE) and any(_is_secret(flag, told) for flag, told in _assignments(text)):
         return True

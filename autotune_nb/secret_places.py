@@ -9,12 +9,12 @@ from autotune_nb.secret_names import says_secret
 from autotune_nb.secret_rules import KEYWORD, Rule, is_written_out, looks_random
 
 _VALUE = r"[^\s\"'<>&;,()\[\]{}|\\]"
-_USER = (
-    r"(?<![\w-])(?:--(?:proxy-)?user(?:\s+|=|[\"'],\s*)|-[uU](?:\s*|[\"'],\s*))[\"']?[^\s:\"'<>]{1,80}:"
-    rf"(?P<secret>{_VALUE}{{4,}})"
-)
+_AFTER_FLAG = rf"[\"']?[^\s:\"'<>]{{1,80}}:(?P<secret>{_VALUE}{{4,}})"
+_USER = rf"(?<![\w-])--(?:proxy-)?user(?:\s+|=|[\"'],\s*){_AFTER_FLAG}"
+_CURL_USER = rf"\bcurl\b[^\n]{{0,300}}?\s(?:--(?:proxy-)?user(?:\s+|=)|-[a-zA-Z]*[uU]\s*){_AFTER_FLAG}"
 _BESIDE = (
-    r"(?i)<t[hd]\b[^<>]*>\s*(?P<name>[\w .-]{2,60}?):?\s*</t[hd]>\s*<td\b[^<>]*>\s*(?P<secret>[^<>\s][^<>]{3,200}?)\s*<"
+    r"(?i)<t[hd]\b[^<>]*>\s*(?P<name>[\w .-]{2,60}?):?\s*</t[hd]>\s*"
+    r"<td\b[^<>]*>\s*(?:<\w+>\s*)?(?P<secret>[^<>\s][^<>]{3,200}?)\s*<"
 )
 _NAME, _FILLED = r"\bname\s*=\s*[\"']?(?P<name>[\w.-]{2,60})", r"\bvalue\s*=\s*[\"']?(?P<secret>[^\"'<>\s]{4,})"
 
@@ -48,8 +48,8 @@ def place_rules() -> Iterator[Rule]:
         ),
         (KEYWORD, r"(?m)^[ \t]*password[ \t]+(?P<secret>\S{6,})[ \t]*$", ("password",), _random),
         # Of curl any; others' may be a user and a group.
-        ("password in a command line", rf"\bcurl\b[^\n]{{0,300}}?\s{_USER}", ("curl",), _keep),
-        ("password in a command line", _USER, ("-u", "user"), _random),
+        ("password in a command line", _CURL_USER, ("curl",), _keep),
+        ("password in a command line", _USER, ("user",), _random),
         # What detect-secrets has no word for: docker's auth, pw, a cookie.
         (
             KEYWORD,

@@ -255,7 +255,7 @@ def own_rules() -> Iterator[Rule]:
         re.compile(
             # On shared disks, and Windows' as WSL and Cygwin have them.
             rf"{before}(?:/(?:home\d*|Users)|/(?:export|mnt|nfs|net|srv|var|gpfs|lustre|scratch|vol\d*|private|shared|afs)"
-            rf"/(?:home\d*|[Uu]sers)|(?:/mnt|/cygdrive)?/[a-z]/Users)/{name}|{before}/root(?![\w-]|\.\w)"
+            rf"(?:/[\w.-]+)?/(?:home\d*|[Uu]sers)|(?:/mnt|/cygdrive)?/[a-z]/Users)/{name}|{before}/root(?![\w-]|\.\w)"
         ),
         ("/home", "/users", "/root"),
     )

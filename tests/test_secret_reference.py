@@ -77,6 +77,7 @@ PLAIN = [
         ("engine.env", {"DB_URL": url})
         for url in (f"postgresql://u:p@{CANARY}@h/x", f"redis://u:ab/{CANARY}@h", f"redis://:{CANARY}@host")
     ),
+    ("engine.raw_args", ["-u", f"bob:{CANARY}"]),
     ("engine.raw_args", ["--user", f"bob:{CANARY}"]),
     ("engine.raw_args", [f"curl -u bob:{CANARY} host"]),
     ("engine.command", f"sh -c 'curl --user bob:{CANARY} host; serve {{port}}'"),

@@ -85,7 +85,11 @@ def import_results(
     source, folder = Path(source).expanduser(), StudyFolder(study)
     if folder.exists:
         raise StudyError(f"{folder.path} holds a study already; choose another --study for what is imported")
-    found = _read(source, scenario)
+    try:
+        found = _read(source, scenario)
+    except StudyError as error:
+        # It shows the cell that is wrong.
+        raise StudyError(Redactor({}, homes=False).redact(str(error)).text) from None
     if not found.trials:
         raise StudyError(f"{source} holds no results")
     know()

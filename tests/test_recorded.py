@@ -254,6 +254,8 @@ def test_no_secret_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         assert f"x.csv: {place}" in done.stderr and "is a secret's own value" in done.stderr
         assert secret not in done.output
         assert not study.exists()
+    source.write_text(CSV.replace("failed", secret))
+    assert "row 6: status is" in (done := run_import(source, study)).stderr and secret not in done.output
     source.write_text(CSV.replace("it ended", f"it ended: no such token {secret}"))
     done = run_import(source, study)
     assert done.exit_code == 0, done.output

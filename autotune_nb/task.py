@@ -207,7 +207,6 @@ class Deadlines(Section):
 _RESULTS = re.compile(
     r"pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9_.-]+(/[A-Za-z0-9_.-]+)*|(s3|gs|oci)://[^/\s]+(/\S*)?"
 )
-EXECUTORS = ("auto", "benchmark_job", "job", "direct")
 
 
 class Deploy(Section):

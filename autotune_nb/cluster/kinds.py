@@ -60,7 +60,6 @@ DEPLOYMENT = Kind("Deployment", "deployments", "apps")
 REPLICA_SET = Kind("ReplicaSet", "replicasets", "apps")
 JOB = Kind("Job", "jobs", "batch")
 LEASE = Kind("Lease", "leases", "coordination.k8s.io")
-CRD = Kind("CustomResourceDefinition", "customresourcedefinitions", "apiextensions.k8s.io", namespaced=False)
 ACCESS_REVIEW = Kind("SelfSubjectAccessReview", "selfsubjectaccessreviews", "authorization.k8s.io", namespaced=False)
 
 

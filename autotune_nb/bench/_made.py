@@ -6,37 +6,26 @@ import asyncio
 from collections.abc import Callable
 
 from autotune_nb.bench._levels import failed
-from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD, Kind, Object, labels_of, name_of, terminating, uid_of
-from autotune_nb.cluster.names import STUDY_LABEL, TRIAL_LABEL
-from autotune_nb.cluster.refusal import QUOTA_PAUSE_S, advice, lost, no_quota, over_quota, plain, waits_for_quota
+from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD, Kind, Object, name_of, terminating, uid_of
+from autotune_nb.cluster.owned import Owned
+from autotune_nb.cluster.refusal import advice, no_quota, over_quota, plain
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.errors import ClusterError
 from autotune_nb.waiting import uncancelled
 
 #: A deletion is waited for so long in a trial, and so long once more at the end of a run.
 _GONE_S, _LAST_S = 40.0, 3.0
-#: A request under way is answered in that time once a trial is asked to stop, or looked for.
-_FINISH_S = 3.0
-_LOOK_S = (0.0, 0.5, 1.5)
 _PAUSE_S = 0.2
 
 
-class Made:
+class Made(Owned):
     """One object made for a trial, and its end."""
 
     def __init__(self, session: ClusterSession, kind: Kind, trial: int, say: Callable[[str], None]) -> None:
-        self.kind, self.trial, self.say = kind, trial, say
-        self.name, self.uid = "", ""
-        self._session = session
-        #: Whether a request to make it may have had an effect that was never answered.
-        self._unsure = False
+        super().__init__(session, kind, trial)
+        self.say = say
         #: What was seen of it and of what was made for it, by uid, in the order of who made whom.
         self._seen: dict[str, tuple[Kind, str]] = {}
-
-    @property
-    def full_name(self) -> str:
-        """As messages have it, ready to be pasted after ``kubectl delete``."""
-        return f"{self.kind.name.lower()} {self.name} in namespace {self._session.cluster.namespace}"
 
     @property
     def who(self) -> str:
@@ -44,53 +33,19 @@ class Made:
 
     async def make(self, body: Object) -> None:
         """Make it, in the place of one an earlier attempt left. Waits for quota. Raises MeasurementError."""
-        self.name = name_of(body)
         pending_s = self._session.task.deadlines.pending_s
-        loop = asyncio.get_running_loop()
-        until, told, cleared = loop.time() + pending_s, False, False
+        until, cleared = asyncio.get_running_loop().time() + pending_s, False
         while True:
             try:
-                await self._create(body)
+                await self.create(body, until=until, say=self.say, who=self.who)
                 return
             except ClusterError as error:
-                late = loop.time() >= until
-                if error.status == 409 and error.reason == "Conflict" and not late:
-                    # Many at a time count against one quota.
-                    await asyncio.sleep(_PAUSE_S)
-                elif error.status == 409 and not cleared:
-                    cleared = True
-                    await self._clear_the_name()
-                elif over_quota(error) and late:
+                if over_quota(error):
                     raise failed(*no_quota(pending_s, error)) from None
-                elif over_quota(error):
-                    if not told:
-                        self.say(waits_for_quota(self.who, error))
-                    told = True
-                    await asyncio.sleep(QUOTA_PAUSE_S)
-                else:
+                if error.status != 409 or error.reason == "Conflict" or cleared:
                     raise failed(f"{self.full_name} was not made: {plain(error)}", advice(error)) from None
-
-    async def _create(self, body: Object) -> None:
-        """Ask for it, to the end: a cancellation comes once it is known whether there is something to take down."""
-        self._unsure = True
-        creating = asyncio.ensure_future(self._session.cluster.create(self.kind, body))
-        asked = False
-        while not creating.done():
-            try:
-                done, _ = await asyncio.wait((creating,), timeout=_FINISH_S if asked else None)
-            except asyncio.CancelledError:
-                asked = True
-                continue
-            if not done:
-                creating.cancel()
-                raise asyncio.CancelledError
-        error = creating.exception()
-        if error is None:
-            self.uid = uid_of(creating.result())
-        self._unsure = isinstance(error, ClusterError) and lost(error)
-        if asked:
-            raise asyncio.CancelledError
-        creating.result()
+                cleared = True
+                await self._clear_the_name()
 
     async def _clear_the_name(self) -> None:
         """Take away what an earlier attempt left under this name. Raises MeasurementError where it is another's."""
@@ -100,7 +55,7 @@ class Made:
             raise failed(f"{self.full_name} is there and could not be read: {plain(error)}", advice(error)) from None
         if found is None:
             return
-        if not self._is_ours(found):
+        if not self.is_mine(found):
             hint = "delete it, or give the task another name"
             raise failed(f"there is a {self.full_name} which is not this study's", hint)
         self.uid = uid_of(found)
@@ -110,11 +65,10 @@ class Made:
 
     async def remove(self, within_s: float | None = None) -> str:
         """Delete it and wait until it and what it made are gone; what is left, in words. May be asked again."""
-        cluster, what = self._session.cluster, "could not be deleted"
+        cluster = self._session.cluster
         try:
-            if not self.uid and self._unsure:
-                what = "may have been made, and could not be looked for"
-                await self._look_for_it()
+            what = "may have been made, and could not be looked for"
+            await self.settle()
             if not self.uid:
                 return ""
             what = "could not be deleted"
@@ -131,20 +85,6 @@ class Made:
         # Whatever comes by this name next is another.
         self._seen.clear()
         return ""
-
-    async def _look_for_it(self) -> None:
-        """Find what a request may have made whose answer never came; it may still be under way."""
-        for pause_s in _LOOK_S:
-            await asyncio.sleep(pause_s)
-            found = await self._session.cluster.get(self.kind, self.name)
-            if found is not None and self._is_ours(found):
-                self.uid = uid_of(found)
-                break
-        self._unsure = False
-
-    def _is_ours(self, found: Object) -> bool:
-        labels = labels_of(found)
-        return (labels.get(STUDY_LABEL), labels.get(TRIAL_LABEL)) == (self._session.study_label, str(self.trial))
 
     async def _until_the_server_says_so(self) -> None:
         """Where the watch never had it, since it was made just before."""

@@ -16,6 +16,7 @@ import pytest
 from autotune_nb.bench import _cluster, _made, benchmark_job, job
 from autotune_nb.bench._claim import ClaimReader
 from autotune_nb.bench._made import Made, Removals
+from autotune_nb.cluster import owned
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD, Kind, Object
 from autotune_nb.cluster.trouble import refused, trouble
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
@@ -125,7 +126,7 @@ def quota(ground: Ground) -> Iterator[Callable[[str], Callable[[], None]]]:
 def test_an_exceeded_quota_is_waited_for_and_told_once(
     ground: Ground, tmp_path: Path, quota: Any, executor: str, counted: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_made, "QUOTA_PAUSE_S", 0.3)
+    monkeypatch.setattr(owned, "QUOTA_PAUSE_S", 0.3)
     own = "count/jobs.batch" if executor == "job" else "count/benchmarkjobs.ome.io"
     quota(own if counted == "own" else "pods")
     one = Executor(ground, executor, tmp_path, deadlines={"pending_s": 1}).writes({})
@@ -141,7 +142,7 @@ def test_an_exceeded_quota_is_waited_for_and_told_once(
 def test_a_benchmark_goes_on_once_there_is_quota(
     ground: Ground, tmp_path: Path, quota: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_made, "QUOTA_PAUSE_S", 0.3)
+    monkeypatch.setattr(owned, "QUOTA_PAUSE_S", 0.3)
     one = Executor(ground, "job", tmp_path)
     one.writes(one.fake.both())
     lift = quota("count/jobs.batch")
@@ -212,7 +213,7 @@ def test_what_may_have_been_made_is_looked_for_at_its_removal(
 def test_a_creation_that_is_never_answered_is_left_soon_when_the_trial_is_stopped_and_looked_for(
     ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_made, "_FINISH_S", 0.2)
+    monkeypatch.setattr(owned, "_FINISH_S", 0.2)
     one = Executor(ground, "job", tmp_path).writes({}, before=_FOREVER)
 
     async def scenario() -> None:

@@ -4,40 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from autotune_nb.cluster.kinds import INFERENCE_SERVICE, SERVICE, Object, labels_of, terminating, uid_of
-from autotune_nb.cluster.names import STUDY_LABEL, TRIAL_LABEL
-from autotune_nb.cluster.refusal import QUOTA_PAUSE_S, advice, lost, no_quota, over_quota, plain, waits_for_quota
+from autotune_nb.cluster.kinds import INFERENCE_SERVICE, SERVICE, Object, terminating, uid_of
+from autotune_nb.cluster.owned import Owned
+from autotune_nb.cluster.refusal import advice, no_quota, over_quota, plain
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.ome.readiness import Controller
 from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind
 from autotune_nb.task import Deadlines
 
+#: Waiting for something on its way out is told after so long.
 _TOLD_AFTER_S = 4.0
-#: A request under way is answered in that time, or looked for.
-_FINISH_S = 3.0
-
-
-@dataclass
-class Ours:
-    """What a trial has in the cluster: its InferenceService's name, and its uid once it is made."""
-
-    trial: int
-    name: str
-    namespace: str
-    uid: str | None = None
-    #: Whether a request to make it may have had an effect that was never answered.
-    unsure: bool = False
-    #: How often it was asked to stop.
-    cancelled: int = 0
-
-    @property
-    def full_name(self) -> str:
-        """As messages have it, ready to be pasted after ``kubectl delete``."""
-        return f"inferenceservice {self.name} in namespace {self.namespace}"
 
 
 class Creation:
@@ -46,7 +25,7 @@ class Creation:
     def __init__(
         self,
         session: ClusterSession,
-        ours: Ours,
+        ours: Owned,
         deadlines: Deadlines,
         controller: Controller,
         say: Callable[[str], None],
@@ -62,50 +41,17 @@ class Creation:
 
     async def make(self, body: Object) -> Object:
         """The InferenceService, as it is in the cluster. Raises DeployError."""
+        ours, who = self._ours, f"trial {self._ours.trial}"
         while True:
             try:
                 await self._free_of_services()
-                return await self._create(body)
+                return await ours.create(body, until=self._until, say=self._say, who=who, on_slow=self._tell_slow)
             except ClusterError as error:
-                if error.status == 409 and error.reason == "Conflict" and self._time_left:
-                    # Many at a time count against one quota.
-                    await asyncio.sleep(0.2)
-                elif error.status == 409:
-                    adopted = await self._name_taken(body)
-                    if adopted is not None:
-                        return adopted
-                elif over_quota(error):
-                    await self._wait_for_quota(error)
-                else:
-                    raise DeployError(_refused(error, self._ours)) from None
-
-    async def _create(self, body: Object) -> Object:
-        """Ask for it, to the end: a cancellation comes after it is known whether there is something to take down."""
-        ours = self._ours
-        ours.unsure = True
-        creating = asyncio.ensure_future(self._session.cluster.create(INFERENCE_SERVICE, body))
-        late = asyncio.get_running_loop().call_later(_TOLD_AFTER_S, self._tell_slow)
-        before = ours.cancelled
-        try:
-            while not creating.done():
-                asked = ours.cancelled > before
-                try:
-                    done, _ = await asyncio.wait((creating,), timeout=_FINISH_S if asked else None)
-                except asyncio.CancelledError:
-                    ours.cancelled += 1
-                    continue
-                if not done:
-                    creating.cancel()
-                    raise asyncio.CancelledError
-        finally:
-            late.cancel()
-        error = creating.exception()
-        if error is None:
-            ours.uid = uid_of(creating.result())
-        ours.unsure = isinstance(error, ClusterError) and lost(error)
-        if ours.cancelled > before:
-            raise asyncio.CancelledError
-        return creating.result()
+                if error.status != 409 or error.reason == "Conflict":
+                    raise DeployError(self._refused(error)) from None
+                adopted = await self._name_taken(body)
+                if adopted is not None:
+                    return adopted
 
     async def _free_of_services(self) -> None:
         """A Service of that name that is not OME's blocks it silently: look first."""
@@ -133,8 +79,7 @@ class Creation:
             found = await cluster.get(INFERENCE_SERVICE, ours.name)
             if found is None:
                 return None
-            wanted, labels = body["metadata"]["labels"], labels_of(found)
-            if any(labels.get(label) != wanted[label] for label in (STUDY_LABEL, TRIAL_LABEL)):
+            if not ours.is_mine(found):
                 message = f"there is an {ours.full_name} which is not this study's"
                 hint = "delete it, or give the task another name"
                 raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message, hint=hint))
@@ -146,12 +91,12 @@ class Creation:
                 self._say(f"{ours.full_name} is of an earlier attempt and is deleted")
                 await cluster.delete(INFERENCE_SERVICE, ours.name, uid=ours.uid)
         except ClusterError as error:
-            raise DeployError(_refused(error, ours)) from None
+            raise DeployError(self._refused(error)) from None
         uid = uid_of(found)
         services = self._session.watches.objects(INFERENCE_SERVICE)
         await self._gone(f"InferenceService {ours.namespace}/{ours.name}", partial(_there, services, ours.name, uid))
         if ours.uid == uid:
-            ours.uid = None
+            ours.uid = ""
         # The watch may not have had it yet.
         await asyncio.sleep(0.1)
         return None
@@ -172,18 +117,18 @@ class Creation:
             hint = "see whether OME's controller runs; it takes the finalizer away"
             raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message, hint=hint)) from None
         except ClusterError as error:
-            raise DeployError(_refused(error, self._ours)) from None
+            raise DeployError(self._refused(error)) from None
 
-    async def _wait_for_quota(self, error: ClusterError) -> None:
-        if not self._time_left:
-            message, hint = no_quota(self._deadlines.pending_s, error)
-            raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message, hint=hint))
-        self._tell_once("quota", waits_for_quota(f"trial {self._ours.trial}", error))
-        await asyncio.sleep(QUOTA_PAUSE_S)
-
-    @property
-    def _time_left(self) -> bool:
-        return asyncio.get_running_loop().time() < self._until
+    def _refused(self, error: ClusterError) -> Failure:
+        """What a refusal to make it means."""
+        told, kind, hint = plain(error), FailureKind.INFRASTRUCTURE, advice(error)
+        by_ome = error.by_webhook and error.status < 500
+        if over_quota(error):
+            told, hint = no_quota(self._deadlines.pending_s, error)
+            return Failure(kind, "deploy", told, hint=hint)
+        if "failed calling webhook" not in told and (error.status in (400, 422) or by_ome):
+            kind, hint = FailureKind.CONFIGURATION, "see that the model and a runtime for it exist, and the template"
+        return Failure(kind, "deploy", f"{self._ours.full_name} was not made: {told}", hint=hint)
 
     def _tell_slow(self) -> None:
         text = f"{self._ours.full_name} is not made yet: the API server or OME's webhook does not answer"
@@ -215,12 +160,3 @@ def includes(found: Any, asked: Any) -> bool:
     if isinstance(asked, list):
         return isinstance(found, list) and len(found) == len(asked) and all(map(includes, found, asked))
     return found == asked or str(found) == str(asked)
-
-
-def _refused(error: ClusterError, ours: Ours) -> Failure:
-    """What a refusal to make it means."""
-    told, kind, hint = plain(error), FailureKind.INFRASTRUCTURE, advice(error)
-    by_ome = error.by_webhook and error.status < 500
-    if "failed calling webhook" not in told and (error.status in (400, 422) or by_ome):
-        kind, hint = FailureKind.CONFIGURATION, "see that the model and a runtime for it exist, and the template"
-    return Failure(kind, "deploy", f"{ours.full_name} was not made: {told}", hint=hint)

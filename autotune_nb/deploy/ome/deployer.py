@@ -11,20 +11,16 @@ from typing import Any
 from autotune_nb.cluster import choice
 from autotune_nb.cluster.cleanup import remove_study
 from autotune_nb.cluster.found import things
-from autotune_nb.cluster.kinds import (
-    OME_GROUP,
-    POD,
-    Object,
-    name_of,
-)
+from autotune_nb.cluster.kinds import INFERENCE_SERVICE, OME_GROUP, POD, Object, name_of
 from autotune_nb.cluster.names import study_selector
+from autotune_nb.cluster.owned import Owned
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.base import DeployRequest, Endpoint
 from autotune_nb.deploy.ome.arguments import command_line
 from autotune_nb.deploy.ome.budget import GpuBudget
 from autotune_nb.deploy.ome.compare import asked_runner, differences, gpus_of
-from autotune_nb.deploy.ome.creation import Creation, Ours
+from autotune_nb.deploy.ome.creation import Creation
 from autotune_nb.deploy.ome.earlier import Earlier
 from autotune_nb.deploy.ome.engine_log import EngineLog
 from autotune_nb.deploy.ome.ground import find_ground, storage_of, tokenizer_of
@@ -146,7 +142,7 @@ class OmeDeployer:
         session = self._session
         gpus = gpus_needed(self._task, self._engine, request.params)
         body = self._body(request)
-        ours = Ours(request.trial, name_of(body), session.cluster.namespace)
+        ours = Owned(session, INFERENCE_SERVICE, request.trial, name_of(body))
         log = EngineLog(session.cluster, request, self._engine)
         await self._take_gpus(gpus, request)
         running: Running | None = None
@@ -190,7 +186,7 @@ class OmeDeployer:
             raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", str(error))) from None
 
     async def _bring_up(
-        self, body: Object, ours: Ours, request: DeployRequest, log: EngineLog, reach: contextlib.AsyncExitStack
+        self, body: Object, ours: Owned, request: DeployRequest, log: EngineLog, reach: contextlib.AsyncExitStack
     ) -> Running:
         session, deadlines, say = self._session, self._task.deadlines, request.on_notice
         made = await Creation(session, ours, deadlines, self._controller, say).make(body)
@@ -235,7 +231,7 @@ class OmeDeployer:
         return Running(endpoint, pod, sight, log, session.watches, forward)
 
     async def _take_down(
-        self, ours: Ours, gpus: int, request: DeployRequest, log: EngineLog, running: Running | None
+        self, ours: Owned, gpus: int, request: DeployRequest, log: EngineLog, running: Running | None
     ) -> Teardown:
         """Take it down, whoever cancels meanwhile; its GPUs are given back once its pods are gone."""
         request.on_phase("stop")
@@ -280,7 +276,7 @@ class OmeDeployer:
         self._waiters.add(waiter := asyncio.ensure_future(work))
         waiter.add_done_callback(self._waiters.discard)
 
-    async def _wait_until_gone(self, down: Teardown, ours: Ours, request: DeployRequest) -> None:
+    async def _wait_until_gone(self, down: Teardown, ours: Owned, request: DeployRequest) -> None:
         """Go on taking down what could not be, and say when it is gone."""
         await down.until_gone()
         self._left.discard(down)

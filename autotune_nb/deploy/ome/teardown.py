@@ -19,9 +19,9 @@ from autotune_nb.cluster.kinds import (
     uid_of,
 )
 from autotune_nb.cluster.names import STUDY_LABEL, TRIAL_LABEL
+from autotune_nb.cluster.owned import Owned
 from autotune_nb.cluster.refusal import plain
 from autotune_nb.cluster.session import ClusterSession
-from autotune_nb.deploy.ome.creation import Ours
 from autotune_nb.deploy.ome.pods import ended, owners
 from autotune_nb.errors import ClusterError
 from autotune_nb.task import Deadlines
@@ -46,7 +46,7 @@ class Teardown:
     def __init__(
         self,
         session: ClusterSession,
-        ours: Ours,
+        ours: Owned,
         deadlines: Deadlines,
         *,
         at_once: Callable[[], bool],
@@ -68,7 +68,7 @@ class Teardown:
     async def run(self) -> None:
         """Delete it and wait, for a bounded time, until its pods and then it are ``gone``. May be asked again."""
         self._refusal = await self._delete()
-        if self._ours.uid is None:
+        if not self._ours.uid:
             if not self._refusal:
                 self._is_gone()
             return
@@ -123,9 +123,8 @@ class Teardown:
         """Ask for its deletion; why that was refused."""
         ours, cluster = self._ours, self._session.cluster
         try:
-            if ours.uid is None and ours.unsure:
-                await self._look_for_it()
-            if ours.uid is not None:
+            await ours.settle()
+            if ours.uid:
                 await cluster.delete(INFERENCE_SERVICE, ours.name, uid=ours.uid)
         except ClusterError as error:
             return plain(error)
@@ -145,19 +144,6 @@ class Teardown:
             if asyncio.get_running_loop().time() >= deadline:
                 return
             await asyncio.sleep(_ASK_S)
-
-    async def _look_for_it(self) -> None:
-        """Find what a request may have made whose answer never came; it may still be under way."""
-        ours = self._ours
-        for pause_s in (0.0, 0.5, 1.5):
-            await asyncio.sleep(pause_s)
-            found = await self._session.cluster.get(INFERENCE_SERVICE, ours.name)
-            labels = {} if found is None else labels_of(found)
-            mine = (labels.get(STUDY_LABEL), labels.get(TRIAL_LABEL)) == (self._session.study_label, str(ours.trial))
-            if found is not None and mine:
-                ours.uid = uid_of(found)
-                break
-        ours.unsure = False
 
     def _check(self) -> Callable[[], str | None]:
         """What has come of the deletion: ``gone``; ``stuck``, with its pods gone; ``unseen`` where the watch never had

@@ -4,37 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
-import traceback
 from collections.abc import Callable
-from contextlib import aclosing
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotune_nb import events
-from autotune_nb.attempt import Attempt, PhaseClock
-from autotune_nb.bench.base import Benchmark, BenchRequest
-from autotune_nb.bench.probe import probe
-from autotune_nb.deploy.base import Deployer, DeployRequest, Endpoint
-from autotune_nb.errors import AutotuneError, Failure, FailureKind, SetupError, StudyError, TrialError
+from autotune_nb.bench.base import Benchmark
+from autotune_nb.deploy.base import Deployer
+from autotune_nb.errors import AutotuneError, SetupError, StudyError
 from autotune_nb.file_scrubbing import scrub_all
-from autotune_nb.score import score
-from autotune_nb.scrubbing import scrub, scrub_failure
-from autotune_nb.secret_reference import bearer, command_text
+from autotune_nb.scrubbing import scrub
+from autotune_nb.secret_reference import command_text
 from autotune_nb.steering import Edit
 from autotune_nb.study import machine_fingerprint
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
-from autotune_nb.waiting import uncancelled, until_died
+from autotune_nb.trial_work import TrialWork
+from autotune_nb.waiting import uncancelled
 
 if TYPE_CHECKING:
     from autotune_nb.study import Study
 
 T = TypeVar("T")
-_log = logging.getLogger(__name__)
-_RETRIES = 1
 #: results.json is written after a trial, but at most so small a share of the time: the database has it all anyway.
 _KEEP_SHARE = 20
 
@@ -187,7 +179,8 @@ class Runner:
     async def _prepare(self) -> None:
         # What a process that was killed could not do itself.
         left = [self.study.folder.trial_folder(t.number) for t in self.study.trials if not t.state.finished]
-        await self._scrub(left)
+        for line in await uncancelled(asyncio.to_thread(scrub_all, left)):
+            self._notice(line)
         for line in await self._stored(self.study.settle):
             self._notice(line)
         for line in await self._deployer.sweep():
@@ -286,60 +279,26 @@ class Runner:
         return None
 
     async def _try(self, trial: Trial) -> None:
-        clock = PhaseClock(lambda phase: self.bus.publish(events.PhaseStarted(trial.number, phase)))
-        attempt = Attempt()
-        tried: list[Attempt] = []
-        try:
-            if self._stopping.is_set():
-                raise asyncio.CancelledError
-            for left in reversed(range(_RETRIES + 1)):
-                attempt = Attempt()
-                tried.append(attempt)
-                try:
-                    await self._measure(trial, clock, attempt)
-                    break
-                except TrialError as error:
-                    if error.failure.phase == "stop" and attempt.score is not None:
-                        # What was measured was measured; that something is left is another matter.
-                        self._notice(f"trial {trial.number}: {error.failure}")
-                        break
-                    if error.failure.kind is not FailureKind.INFRASTRUCTURE or not left or self._stopping.is_set():
-                        raise
-                    self._notice(f"trial {trial.number} is tried again: {error.failure}")
-            ended = trial.with_(state=TrialState.COMPLETE, score=attempt.score)
-        except TrialError as error:
-            ended = trial.with_(state=TrialState.FAILED, failure=scrub_failure(error.failure))
-        except asyncio.CancelledError:
-            ended = trial.with_(state=TrialState.STOPPED)
-        except (StudyError, SetupError):
-            await self._scrub([one.folder for one in tried if one.folder])
-            raise
-        except OSError as error:
-            clock.stop()
-            await self._scrub([one.folder for one in tried if one.folder])
-            raise StudyError(f"trial {trial.number} could not keep its files: {error}") from error
-        except Exception as error:  # noqa: BLE001 - whatever it was, the other trials go on
-            _log.error("trial %s failed in a way nobody foresaw\n%s", trial.number, scrub(traceback.format_exc()))
-            message = scrub(f"unforeseen {type(error).__name__}: {str(error)[:300]}")
-            failure = Failure(FailureKind.INFRASTRUCTURE, attempt.phase or "deploy", message)
-            ended = trial.with_(state=TrialState.FAILED, failure=failure)
-        clock.stop()
-        ended = ended.with_(
-            measurements=tuple(attempt.measurements),
-            command=attempt.command,
-            # As they are kept, so that a reopened study has equal trials.
-            seconds={phase: round(value, 3) for phase, value in clock.seconds.items()},
-            fingerprint={**self._fingerprint, **attempt.fingerprint},
+        """Work on a trial and keep it, however it ended."""
+        work = TrialWork(
+            trial,
+            self.study,
+            self._deployer,
+            self._benchmark,
+            fingerprint=self._fingerprint,
+            publish=self.bus.publish,
+            stopping=self._stopping.is_set,
         )
+        try:
+            ended = await work.run()
+        except (StudyError, SetupError):
+            await uncancelled(work.clean())
+            raise
         # Nothing that happens from here on may lose it.
-        await self._scrub([one.folder for one in tried if one.folder])
-        await uncancelled(self._keep_ended(ended))
+        await uncancelled(self._keep_ended(work, ended))
 
-    async def _scrub(self, folders: list[Path]) -> None:
-        for line in await uncancelled(asyncio.to_thread(scrub_all, folders)):
-            self._notice(line)
-
-    async def _keep_ended(self, ended: Trial) -> None:
+    async def _keep_ended(self, work: TrialWork, ended: Trial) -> None:
+        await work.clean()
         ended = await self._stored(lambda: self.study.tell(ended))
         await self._stored(lambda: self.study.keep_elapsed(self.elapsed_s))
         self.trials = self.study.trials
@@ -347,52 +306,6 @@ class Runner:
             await self._keep()
         best = self.study.best
         self.bus.publish(events.TrialEnded(ended, is_best=best is not None and best.number == ended.number))
-
-    async def _measure(self, trial: Trial, clock: PhaseClock, attempt: Attempt) -> None:
-        folder = await asyncio.to_thread(self.study.folder.artifacts, trial.number, trial.attempts)
-        attempt.folder = folder
-        clock.start("deploy")
-        request = DeployRequest(
-            trial.number,
-            trial.params,
-            folder,
-            on_phase=clock.start,
-            on_log=lambda log: self.bus.publish(events.LogOpened(trial.number, log)),
-            on_notice=self._notice,
-        )
-        async with self._deployer.deploy(request) as deployment:
-            attempt.command = deployment.endpoint.command
-            attempt.identify(deployment.endpoint.fingerprint)
-            await until_died(self._load(trial, deployment.endpoint, folder, clock, attempt), deployment)
-
-    async def _load(self, trial: Trial, endpoint: Endpoint, folder: Path, clock: PhaseClock, attempt: Attempt) -> None:
-        clock.start("probe")
-        attempt.phase = "probe"
-        await probe(
-            endpoint.url,
-            endpoint.model,
-            self._task.workload,
-            timeout_s=self._task.deadlines.probe_s,
-            headers=bearer(self._task.benchmark.api_key),
-        )
-        clock.start("benchmark")
-        attempt.phase = "benchmark"
-        count = len(self._task.workload.levels)
-        request = BenchRequest(
-            endpoint.url,
-            endpoint.model,
-            endpoint.tokenizer,
-            folder,
-            endpoint.gpu_count,
-            endpoint.service,
-            on_notice=self._notice,
-            on_identity=attempt.identify,
-        )
-        async with aclosing(self._benchmark.measure(request)) as levels:
-            async for one in levels:
-                attempt.measurements.append(one)
-                self.bus.publish(events.LevelMeasured(trial.number, one, len(attempt.measurements), count))
-        attempt.score = score(attempt.measurements, self._task.goal)
 
     async def _end(self) -> None:
         await uncancelled(self._benchmark.close())

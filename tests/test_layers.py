@@ -51,7 +51,7 @@ ROOMS: tuple[set[str], ...] = (
     },
     {"engines", "cluster"},
     {"deploy", "bench", "study"},
-    {"runner", "attempt", "assembly"},
+    {"runner", "trial_work", "attempt", "assembly"},
     {
         "table",
         "again",

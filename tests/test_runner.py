@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import shlex
+import threading
 import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -13,11 +14,12 @@ from typing import Any
 import pytest
 
 from autotune_nb import events
+from autotune_nb.attempt import PhaseClock
 from autotune_nb.bench import GenaiBench
 from autotune_nb.deploy import DeployRequest, LocalDeployer
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError, StudyError, TaskError
-from autotune_nb.runner import PhaseClock, Runner, RunState
+from autotune_nb.runner import Runner, RunState
 from autotune_nb.steering import ban_edit, budget_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
 from autotune_nb.study import Study
 from autotune_nb.task import Task
@@ -283,6 +285,33 @@ def test_stop_takes_the_running_trial_down_and_keeps_it_as_stopped(world: World)
     # The next run tries it again under a new number, and is not held up by it.
     again = ran(world, world.task(trials=1))
     assert [one.state for one in again.trials] == [TrialState.STOPPED, TrialState.COMPLETE]
+
+
+def test_a_trial_that_was_measured_is_kept_where_stop_comes_while_its_files_are_cleaned(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleaning, go_on = threading.Event(), threading.Event()
+
+    def slowly(folders: list[Path]) -> list[str]:
+        if folders:
+            cleaning.set()
+            assert go_on.wait(10)
+        return []
+
+    monkeypatch.setattr("autotune_nb.trial_work.scrub_all", slowly)
+
+    async def scenario() -> None:
+        runner = runner_for(world, world.task(trials=2))
+        running = asyncio.ensure_future(runner.run())
+        await until_async(cleaning.is_set)
+        await runner.stop()
+        await asyncio.sleep(0.05)
+        go_on.set()
+        await running
+        assert runner.state is RunState.STOPPED
+        assert [trial.state for trial in runner.trials] == [TrialState.COMPLETE]
+
+    in_loop(scenario())
 
 
 def test_a_second_stop_kills_an_engine_that_does_not_listen(world: World) -> None:

@@ -57,7 +57,7 @@ class Renewal:
             self._since = now
             self.say(
                 f"the cluster refuses the credentials it accepted before ({error}): log in again, or renew the token; "
-                f"they are read anew for {self.patience_s:g} s before trials fail"
+                f"they are read anew for {self.patience_s:g} s before what needs them fails"
             )
         if now - self._since >= self.patience_s:
             raise error

@@ -44,6 +44,8 @@ class Cluster:
         self.inside = inside
         #: How often each verb was asked of each kind.
         self.requests: Counter[tuple[str, str]] = Counter()
+        #: What kept the last request from being answered at all; None where it was, if only by a refusal.
+        self.trouble: ClusterError | None = None
         self._api = api
 
         async def fresh() -> Configuration:
@@ -297,7 +299,17 @@ class Cluster:
         finally:
             reply.release()
 
-    async def _send(
+    async def _send(self, method: str, path: str, resource: str, **how: Any) -> aiohttp.ClientResponse:
+        """One request, with new credentials where the old ones ran out. Raises ClusterError for anything but a 2xx."""
+        try:
+            reply = await self._sent(method, path, resource, **how)
+        except ClusterError as error:
+            self.trouble = error if error.status in (0, 401) else None
+            raise
+        self.trouble = None
+        return reply
+
+    async def _sent(
         self,
         method: str,
         path: str,
@@ -309,7 +321,6 @@ class Cluster:
         timeout_s: float | None = -1,
         verb: str | None = None,
     ) -> aiohttp.ClientResponse:
-        """One request, with new credentials where the old ones ran out. Raises ClusterError for anything but a 2xx."""
         limit = aiohttp.ClientTimeout(total=self.timeout_s if timeout_s == -1 else timeout_s, sock_connect=10)
         first = True
         while True:

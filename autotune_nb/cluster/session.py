@@ -36,6 +36,8 @@ from autotune_nb.task import Task
 
 #: The lease is renewed so often, and has run out after so long: then a reaper may delete the study's objects.
 RENEW_S, LEASE_S = 10.0, 60
+#: A cluster that did not answer is asked again so often.
+_ASK_S = 2.0
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
@@ -72,6 +74,24 @@ class ClusterSession:
         """Wait for no credentials any more. Callable from any thread."""
         if self._opened:
             self.cluster.hurry()
+
+    async def answers(self, *, within_s: float, say: Callable[[str], None]) -> None:
+        """Wait until the cluster answers, where it last did not or refused the credentials. Raises ClusterError."""
+        if self.cluster.trouble is None:
+            return
+        say(f"waiting up to {within_s:g} s for the cluster: {self.cluster.trouble}")
+        until = asyncio.get_running_loop().time() + within_s
+        while True:
+            try:
+                await self.cluster.look("/version")
+            except ClusterError as error:
+                if self.cluster.trouble is not None:
+                    if asyncio.get_running_loop().time() >= until:
+                        raise error
+                    await asyncio.sleep(_ASK_S)
+                    continue
+            say("the cluster answers again")
+            return
 
     async def follow(self) -> None:
         """Follow everything a study makes, one watch a kind. Raises ClusterError."""

@@ -368,35 +368,6 @@ def test_watches_that_are_cut_off_lose_nothing(place: Place, proxy: FaultProxy) 
     run(scenario)
 
 
-def test_credentials_that_are_renewed_while_trials_run_cost_none_of_them(
-    place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("autotune_nb.cluster._renewal._PAUSE_S", 0.2)
-    proxy.token = ("first", place.cluster.token)
-    proxy.kubeconfig(place.kubeconfig, token="first", namespace=place.namespace)
-
-    async def scenario() -> None:
-        async with prepared(place.deployer()) as deployer:
-            deployer._session.notify = place.notices.append
-            async with deployer.deploy(place.request()) as deployment:
-                died = asyncio.ensure_future(deployment.died())
-                proxy.token = ("second", place.cluster.token)
-                await asyncio.to_thread(proxy.cut)
-                waiting = asyncio.ensure_future(in_and_out(deployer, place.request(trial=1)))
-                await until_async(lambda: place.told("refuses the credentials", "log in again"))
-                proxy.kubeconfig(place.kubeconfig, token="second", namespace=place.namespace)
-                await waiting
-                assert not died.done()
-                place.kill(deployment)
-                with pytest.raises(DeployError, match="exit code"):
-                    await died
-        assert [bool(place.told(*words)) for words in (("refuses the",), ("accepts the",))] == [True, True]
-        assert len(place.notices) == 2
-        assert not place.left()
-
-    run(scenario)
-
-
 def test_watches_that_stay_refused_fail_the_trial_that_waits_and_leave_nothing(
     place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -420,34 +391,6 @@ def test_watches_that_stay_refused_fail_the_trial_that_waits_and_leave_nothing(
             await until_async(lambda: place.told("may be watched again"))
             gone = await failure_of(deployer, place.request(trial=1, exit_code=4))
             assert "exit code 4" in gone.message
-
-    run(scenario)
-
-
-def test_credentials_that_come_too_late_cost_the_trial_that_waits_and_what_it_left_goes_then(
-    place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("autotune_nb.cluster._renewal._PAUSE_S", 0.2)
-    monkeypatch.setattr("autotune_nb.cluster.client.Cluster.renewal_s", 0.5)
-    monkeypatch.setattr("autotune_nb.cluster.watch.Watches.patience_s", 0.5)
-    monkeypatch.setattr(teardown, "_AGAIN_S", 0.2)
-    proxy.token = ("first", place.cluster.token)
-    proxy.kubeconfig(place.kubeconfig, token="first", namespace=place.namespace)
-
-    async def scenario() -> None:
-        async with prepared(place.deployer("--hang")) as deployer:
-            waiting = asyncio.ensure_future(failure_of(deployer, place.request()))
-            await until_async(lambda: deployer._session.watches.of_trial(POD, 0))
-            proxy.token = ("second", place.cluster.token)
-            await asyncio.to_thread(proxy.cut)
-            failure = await waiting
-            assert (failure.kind, failure.phase) == (FailureKind.INFRASTRUCTURE, "deploy")
-            assert "Unauthorized" in failure.message
-            assert "log in again" in failure.hint
-            assert place.told("could not be taken down", place.name(), "Unauthorized")
-            proxy.kubeconfig(place.kubeconfig, token="second", namespace=place.namespace)
-            await until_async(lambda: place.told("is gone now", place.name()))
-            assert not place.left()
 
     run(scenario)
 

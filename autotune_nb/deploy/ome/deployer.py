@@ -144,6 +144,8 @@ class OmeDeployer:
         body = self._body(request)
         ours = Owned(session, INFERENCE_SERVICE, request.trial, name_of(body))
         log = EngineLog(session.cluster, request, self._engine)
+        await self._require_cluster(request)
+        await self._let_go_of_the_last(request)
         await self._take_gpus(gpus, request)
         running: Running | None = None
         went_well = False
@@ -162,6 +164,28 @@ class OmeDeployer:
             if went_well and not down.free:
                 hint = "end its pods, or the node they are on; the next start of this study looks for it"
                 raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "stop", down.left, hint=hint))
+
+    async def _require_cluster(self, request: DeployRequest) -> None:
+        """Raises SetupError where the cluster stays away: trying would only spend the trial, and all that follow."""
+        pending_s, trial = self._task.deadlines.pending_s, request.trial
+        if self._session.cluster.trouble is None:
+            return
+        request.on_phase("queue")
+        try:
+            await self._session.answers(within_s=pending_s, say=request.on_notice)
+        except ClusterError as error:
+            raise SetupError(
+                f"trial {trial} was not begun: the cluster did not answer, or refused the credentials, for "
+                f"{pending_s:g} s ({error}); start the study again once it does, it goes on with trial {trial}"
+            ) from None
+        request.on_phase("deploy")
+
+    async def _let_go_of_the_last(self, request: DeployRequest) -> None:
+        """What this trial's last attempt could not delete is no service to adopt: it is on its way out."""
+        for down in [down for down in self._left if down.trial == request.trial]:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self._task.deadlines.pending_s):
+                    await down.accepted.wait()
 
     async def _take_gpus(self, count: int, request: DeployRequest) -> None:
         if self._budget.free(count):

@@ -54,6 +54,9 @@ class Teardown:
         say: Callable[[str], None],
     ) -> None:
         self.free = self.gone = False
+        self.trial = ours.trial
+        #: Set once its deletion was accepted, so that nobody takes it for one to go on with.
+        self.accepted = asyncio.Event()
         self._session = session
         self._ours = ours
         self._within_s = deadlines.stop_s + GRACE_S
@@ -68,6 +71,8 @@ class Teardown:
     async def run(self) -> None:
         """Delete it and wait, for a bounded time, until its pods and then it are ``gone``. May be asked again."""
         self._refusal = await self._delete()
+        if not self._refusal:
+            self.accepted.set()
         if not self._ours.uid:
             if not self._refusal:
                 self._is_gone()

@@ -1,0 +1,168 @@
+"""A cluster that stays away or refuses the credentials while trials run: waited for, and no trial is spent on it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from autotune_nb import events
+from autotune_nb.assembly import assemble
+from autotune_nb.cluster.kinds import POD
+from autotune_nb.deploy.ome import teardown
+from autotune_nb.engines.registry import engine_for
+from autotune_nb.errors import DeployError, FailureKind, SetupError
+from autotune_nb.runner import Runner
+from autotune_nb.trial import TrialState
+from tests.deploy.ome_place import Place, failure_of, in_and_out, prepared, run
+from tests.kubernetes.proxy import FaultProxy
+from tests.stubs import FakeBench, open_study, until, until_async
+
+
+@pytest.fixture
+def impatient(place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Credentials that are waited for shortly; what is called with a token lets the kubeconfig have it."""
+    monkeypatch.setattr("autotune_nb.cluster._renewal._PAUSE_S", 0.1)
+    monkeypatch.setattr("autotune_nb.cluster.client.Cluster.renewal_s", 0.3)
+    monkeypatch.setattr("autotune_nb.cluster.watch.Watches.patience_s", 0.3)
+    monkeypatch.setattr("autotune_nb.cluster.session._ASK_S", 0.1)
+    proxy.token = ("first", place.cluster.token)
+
+    def log_in(token: str) -> None:
+        proxy.kubeconfig(place.kubeconfig, token=token, namespace=place.namespace)
+
+    log_in("first")
+    return log_in
+
+
+def test_credentials_that_are_renewed_while_trials_run_cost_none_of_them(
+    place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.cluster._renewal._PAUSE_S", 0.2)
+    proxy.token = ("first", place.cluster.token)
+    proxy.kubeconfig(place.kubeconfig, token="first", namespace=place.namespace)
+
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            deployer._session.notify = place.notices.append
+            async with deployer.deploy(place.request()) as deployment:
+                died = asyncio.ensure_future(deployment.died())
+                proxy.token = ("second", place.cluster.token)
+                await asyncio.to_thread(proxy.cut)
+                waiting = asyncio.ensure_future(in_and_out(deployer, place.request(trial=1)))
+                await until_async(lambda: place.told("refuses the credentials", "log in again"))
+                proxy.kubeconfig(place.kubeconfig, token="second", namespace=place.namespace)
+                await waiting
+                assert not died.done()
+                place.kill(deployment)
+                with pytest.raises(DeployError, match="exit code"):
+                    await died
+        assert [bool(place.told(*words)) for words in (("refuses the",), ("accepts the",))] == [True, True]
+        assert len(place.notices) == 2
+        assert not place.left()
+
+    run(scenario)
+
+
+def test_credentials_that_come_too_late_cost_the_trial_that_waits_and_what_it_left_goes_then(
+    place: Place, proxy: FaultProxy, impatient: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teardown, "_AGAIN_S", 0.2)
+
+    async def scenario() -> None:
+        async with prepared(place.deployer("--hang")) as deployer:
+            waiting = asyncio.ensure_future(failure_of(deployer, place.request()))
+            await until_async(lambda: deployer._session.watches.of_trial(POD, 0))
+            proxy.token = ("second", place.cluster.token)
+            await asyncio.to_thread(proxy.cut)
+            failure = await waiting
+            assert (failure.kind, failure.phase) == (FailureKind.INFRASTRUCTURE, "deploy")
+            assert "Unauthorized" in failure.message
+            assert "log in again" in failure.hint
+            assert place.told("could not be taken down", place.name(), "Unauthorized")
+            impatient("second")
+            await until_async(lambda: place.told("is gone now", place.name()))
+            assert not place.left()
+
+    run(scenario)
+
+
+def test_a_trial_begins_once_the_cluster_accepts_the_credentials_again_and_what_it_left_is_gone(
+    place: Place, proxy: FaultProxy, impatient: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teardown, "_AGAIN_S", 0.5)
+
+    async def scenario() -> None:
+        async with prepared(place.deployer()) as deployer:
+            with pytest.raises(DeployError, match="could not be taken down"):
+                async with deployer.deploy(place.request()):
+                    proxy.token = ("second", place.cluster.token)
+                    await asyncio.to_thread(proxy.cut)
+            again = asyncio.ensure_future(in_and_out(deployer, place.request()))
+            await until_async(lambda: place.told("waiting up to 20 s for the cluster", "Unauthorized"))
+            impatient("second")
+            await again
+            assert place.told("the cluster answers again")
+            assert not place.told("goes on with")
+            assert place.phases == ["stop", "queue", "deploy", "stop"]
+            assert not place.left()
+
+    run(scenario)
+
+
+def test_a_cluster_that_stays_away_ends_the_run_and_spends_no_trial(place: Place, proxy: FaultProxy) -> None:
+    async def scenario() -> None:
+        async with prepared(place.deployer(deadlines={"pending_s": 0.5})) as deployer:
+            deployer._session.cluster.patience_s = 0.2
+            with proxy.down():
+                await failure_of(deployer, place.request())
+                with pytest.raises(SetupError, match="trial 1 was not begun: the cluster did not answer") as caught:
+                    await in_and_out(deployer, place.request(trial=1))
+                assert "start the study again" in str(caught.value)
+                assert place.told("waiting up to 0.5 s for the cluster: ")
+            await in_and_out(deployer, place.request(trial=1))
+            assert not place.left()
+
+    run(scenario)
+
+
+def test_a_run_whose_credentials_run_out_for_good_keeps_what_it_has_and_goes_on_when_it_is_started_again(
+    place: Place, proxy: FaultProxy, impatient: Callable[[str], None], tmp_path: Path
+) -> None:
+    bench, begun, go_on = FakeBench(tmp_path / "fake"), tmp_path / "begun", tmp_path / "go-on"
+    second = f"case \"$out\" in */trial-0001/*) touch '{begun}'; while [ ! -e '{go_on}' ]; do sleep 0.1; done;; esac"
+    task = place.task(
+        benchmark={"executable": bench.write(bench.both(), before=second), "executor": "direct"},
+        budget={"baseline": False, "trials": 3},
+        deadlines={"pending_s": 1},
+        strategy="random",
+    )
+    notices: list[str] = []
+
+    def runner() -> Runner:
+        bus = events.EventBus()
+        bus.subscribe(lambda event: notices.append(event.text) if isinstance(event, events.Notice) else None)
+        study, engine = open_study(task, tmp_path / "study"), engine_for(task)
+        parts = assemble(task, engine, study_label=place.study, folder=study.folder.path, notify=notices.append)
+        return Runner(study, *parts, bus)
+
+    async def scenario() -> None:
+        first = runner()
+        running = asyncio.ensure_future(first.run())
+        await asyncio.to_thread(until, begun.exists)
+        proxy.token = ("second", place.cluster.token)
+        await asyncio.to_thread(proxy.cut)
+        go_on.touch()
+        with pytest.raises(SetupError, match=r"trial 2 was not begun: .*Unauthorized.*goes on with trial 2"):
+            await running
+        assert [trial.state for trial in first.trials] == [*[TrialState.COMPLETE] * 2, TrialState.INTERRUPTED]
+        assert any("could not be taken down" in notice for notice in notices)
+        impatient("second")
+        again = runner()
+        await again.run()
+        assert [trial.state for trial in again.trials] == [TrialState.COMPLETE] * 3
+        assert not place.left()
+
+    run(scenario, within_s=90)

@@ -237,6 +237,16 @@ def level_file(concurrency: int) -> str:
     return f"D16_8_text-to-text_num_concurrency_{concurrency}_time_2s.json"
 
 
+#: A load that the real genai-bench is through with soon, on a busy machine too.
+IN_CLUSTER_LOAD: dict[str, Any] = {
+    "scenarios": ["D(16,8)"],
+    "concurrency": [1, 2],
+    "seconds_per_level": 20,
+    "requests_per_level": 4,
+    "min_completed_requests": 2,
+}
+
+
 class FakeBench:
     """A benchmark's executable that copies level files; a shell script, so nothing of it can be imported."""
 

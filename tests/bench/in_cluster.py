@@ -19,7 +19,7 @@ from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.measurement import Measurement
 from autotune_nb.task import Task
 from tests.kubernetes.handle import TestCluster
-from tests.stubs import FakeBench, running
+from tests.stubs import IN_CLUSTER_LOAD, FakeBench, running
 
 IMAGE_HERE = "ghcr.io/sgl-project/genai-bench:test"
 CLAIM = "pvc://results/some/folder"
@@ -28,13 +28,7 @@ BASE: dict[str, Any] = {
     "model": {"id_or_path": "tiny"},
     "engine": {"kind": "llama_cpp"},
     "parameters": {"threads": [1, 2]},
-    "workload": {
-        "scenarios": ["D(16,8)"],
-        "concurrency": [1, 2],
-        "seconds_per_level": 20,
-        "requests_per_level": 4,
-        "min_completed_requests": 2,
-    },
+    "workload": IN_CLUSTER_LOAD,
     "objective": "maximize output_tokens_per_s",
     "deadlines": {"ready_s": 40, "stop_s": 5, "pending_s": 8},
     "deploy": {"kind": "ome", "runtime": "stub", "gpus_per_trial": 0},

@@ -18,7 +18,7 @@ import yaml
 from autotune_nb.resources import shared_folder
 from tests.e2e.conftest import Started
 from tests.kubernetes.handle import TestCluster
-from tests.stubs import FakeBench, level_file
+from tests.stubs import IN_CLUSTER_LOAD, FakeBench, level_file
 
 pytestmark = pytest.mark.e2e
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -43,13 +43,7 @@ class Place:
             "model": {"id_or_path": "tiny", "tokenizer": str(self._tokenizer)},
             "engine": {"kind": "llama_cpp", "args": {"ctx_size": 2048}},
             "parameters": {"threads": [1, 2], "parallel": [1, 2]},
-            "workload": {
-                "scenarios": ["D(16,8)"],
-                "concurrency": [1, 2],
-                "seconds_per_level": 20,
-                "requests_per_level": 4,
-                "min_completed_requests": 2,
-            },
+            "workload": IN_CLUSTER_LOAD,
             "objective": "maximize output_tokens_per_s",
             "strategy": {"sampler": "random", "seed": 3},
             "budget": {"trials": 2},

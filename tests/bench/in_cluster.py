@@ -73,7 +73,7 @@ class Ground:
         self.namespace = cluster.namespace()
         self.claim = cluster.claim(self.namespace, "results")
         probes = {
-            "startupProbe": {"initialDelaySeconds": 1, "periodSeconds": 1, "failureThreshold": 90},
+            "startupProbe": {"initialDelaySeconds": 1, "periodSeconds": 1, "failureThreshold": 500},
             "readinessProbe": {"periodSeconds": 10},
         }
         engine = {"minReplicas": 1, "maxReplicas": 1, "runner": {"name": "ome-container", **probes}}

@@ -48,7 +48,9 @@ web.run_app(app, host="0.0.0.0", port=8080, print=None)
 
 async def pod(cluster: Cluster, name: str) -> None:
     """A pod with a small server, until it is Ready."""
-    probe = {"httpGet": {"path": "/", "port": 8080}, "periodSeconds": 1, "initialDelaySeconds": 1}
+    # The cluster's seconds are tenths, and a busy machine takes its time to start Python.
+    seconds = {"periodSeconds": 1, "initialDelaySeconds": 1, "failureThreshold": 500}
+    probe = {"httpGet": {"path": "/", "port": 8080}, **seconds}
     container = {
         "name": "server",
         "image": "engine/test:1",

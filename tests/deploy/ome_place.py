@@ -58,7 +58,8 @@ class Place:
             "gpus_per_trial": 0,
             **changes.pop("deploy", {}),
         }
-        deadlines = {"ready_s": 20, "pending_s": 20, "stop_s": 3, **changes.pop("deadlines", {})}
+        # The cluster's seconds are tenths: its startup probe allows six of ours, on a busy machine too.
+        deadlines = {"ready_s": 60, "pending_s": 20, "stop_s": 3, **changes.pop("deadlines", {})}
         engine = {"kind": "llama_cpp", "raw_args": list(words)}
         made = {"model": "tiny", "engine": engine, "deploy": deploy, "deadlines": deadlines}
         return Task.parse({**self._data, **made, **changes})

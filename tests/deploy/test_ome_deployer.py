@@ -94,7 +94,7 @@ def test_llama_cpp_answers_as_an_inference_service(place: Place) -> None:
     pytest.importorskip("xllamacpp")
 
     async def scenario() -> None:
-        deployer = place.deployer(checked=True, deploy={"runtime": "llama-cpp"}, deadlines={"ready_s": 60})
+        deployer = place.deployer(checked=True, deploy={"runtime": "llama-cpp"}, deadlines={"ready_s": 120})
         async with prepared(deployer), deployer.deploy(place.request(threads=1)) as deployment:
             body = {"model": deployment.endpoint.model, "prompt": "a", "max_tokens": 4}
             async with (

@@ -47,7 +47,7 @@ class Place:
             "objective": "maximize output_tokens_per_s",
             "strategy": {"sampler": "random", "seed": 3},
             "budget": {"trials": 2},
-            "deadlines": {"ready_s": 60, "stop_s": 5, "pending_s": 20},
+            "deadlines": {"ready_s": 120, "stop_s": 5, "pending_s": 20},
             "deploy": {"runtime": "llama-cpp", "gpus_per_trial": 1},
             "benchmark": {"image": IMAGE},
         }

@@ -33,7 +33,8 @@ from autotune_nb.steering import (
 from autotune_nb.study import StudyFolder
 from autotune_nb.study_report import Report
 from autotune_nb.table import counts_text, levels_frame, trials_frame
-from autotune_nb.task import Budget, Task
+from autotune_nb.task import Task
+from autotune_nb.task_sections import Budget
 from autotune_nb.trial import Trial, best_trial
 
 if TYPE_CHECKING:

@@ -22,7 +22,8 @@ from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.parameters import Bool, Choice, Float, Int, Value, parameter_name
 from autotune_nb.restriction import Restriction, ends_text, number_text, value_text
 from autotune_nb.space import Point, SearchSpace
-from autotune_nb.task import DEFAULT_TRIALS, Budget, Task, trials_allowed
+from autotune_nb.task import DEFAULT_TRIALS, Task, trials_allowed
+from autotune_nb.task_sections import Budget
 from autotune_nb.trial import configuration_text
 
 

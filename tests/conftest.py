@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 
 from autotune_nb.engines.random_model import write_random_model
-from autotune_nb.task import RandomWeights
+from autotune_nb.task_sections import RandomWeights
 from tests.kubernetes.fixtures import cluster, kubeconfig, namespace, proxy
 from tests.stubs import World, until
 

@@ -8,7 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from autotune_nb.secret_names import says_secret
-from autotune_nb.task import SAMPLERS, Task
+from autotune_nb.task import Task
+from autotune_nb.task_sections import SAMPLERS
 
 #: No program takes a null byte, so no task does.
 _LETTERS = st.characters(codec="utf-8", exclude_characters="\x00")

@@ -14,7 +14,8 @@ from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.estimate import Count, count, estimate
 from autotune_nb.parameters import Bool, Choice, Float, Int
 from autotune_nb.space import Rule, SearchSpace
-from autotune_nb.task import SAMPLERS, Task
+from autotune_nb.task import Task
+from autotune_nb.task_sections import SAMPLERS
 
 _SPACES = st.fixed_dictionaries(
     {

@@ -24,6 +24,7 @@ ROOMS: tuple[set[str], ...] = (
         "score",
         "space",
         "workload",
+        "task_sections",
         "task",
         "prototype",
         "task_errors",

@@ -13,7 +13,8 @@ import autotune_nb
 from autotune_nb.cli import cli
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.measurement import FIGURES
-from autotune_nb.task import SAMPLERS, Task
+from autotune_nb.task import Task
+from autotune_nb.task_sections import SAMPLERS
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)

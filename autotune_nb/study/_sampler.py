@@ -17,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState
 from autotune_nb.errors import SetupError, TaskError
 from autotune_nb.parameters import Bool, Choice, Float, Int
 from autotune_nb.space import Point, SearchSpace, point_key
-from autotune_nb.task import Strategy
+from autotune_nb.task_sections import Strategy
 
 _CLASSES = {
     "random": "RandomSampler",

@@ -12,7 +12,8 @@ from pydantic.fields import FieldInfo
 
 from autotune_nb.errors import TaskError
 from autotune_nb.measurement import FIGURES
-from autotune_nb.task import ENGINES, SAMPLERS, Task
+from autotune_nb.task import Task
+from autotune_nb.task_sections import ENGINES, SAMPLERS
 from autotune_nb.widgets import _text
 from autotune_nb.widgets._look import Look, close, css_name, errors_html
 from autotune_nb.widgets._text import MISSING, Codec

@@ -17,7 +17,7 @@ from typing import Any
 
 from autotune_nb.bench._helper import find_genai_bench
 from autotune_nb.engines.random_model import write_random_model
-from autotune_nb.task import RandomWeights
+from autotune_nb.task_sections import RandomWeights
 from tests.benchmarks.figure import Figure
 
 GOAL = 0.60

@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 
 import autotune_nb as at
 from autotune_nb.errors import SetupError, StudyBusyError, TaskError
-from autotune_nb.task import ENGINES, Task
+from autotune_nb.task import Task
+from autotune_nb.task_sections import ENGINES
 from autotune_nb.widgets._fields import task_paths
 from autotune_nb.widgets._plan import SECTIONS
 from autotune_nb.widgets.form import TaskForm

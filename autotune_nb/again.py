@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autotune_nb.steering import Edit, EditKind
-from autotune_nb.study.folder import REDACTED, STORAGE_VARIABLE
+from autotune_nb.study.storage_url import REDACTED, STORAGE_VARIABLE
 from autotune_nb.task import Task
 from autotune_nb.task_code import code_of
 

@@ -13,7 +13,8 @@ import sqlalchemy.exc
 import sqlalchemy.pool
 
 from autotune_nb.errors import AutotuneError, StudyError, StudyMismatchError
-from autotune_nb.study.folder import StudyFolder, redact, sqlite_file
+from autotune_nb.study.folder import StudyFolder
+from autotune_nb.study.storage_url import redact, sqlite_file
 from autotune_nb.task import Task
 
 _LOST = "put it back, name the storage they are in with --storage, or choose another folder"

@@ -9,7 +9,6 @@ import hashlib
 import itertools
 import json
 import os
-import re
 import socket
 import tempfile
 import uuid
@@ -21,22 +20,18 @@ import filelock
 
 from autotune_nb.errors import StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError, TaskError
 from autotune_nb.scrubbing import scrub_data
+from autotune_nb.study.storage_url import REDACTED, STORAGE_VARIABLE, absolute, redact
 from autotune_nb.task import Task
 from autotune_nb.task_file import parse_task
 
-_ABOUT, _TASK, _RESULTS, _LOCK, _OWNER = "study.json", "task.json", "results.json", "run.lock", "run.json"
-#: The same within a section; the last two where it is not this machine that several trials share.
-_MAY_CHANGE_WITHIN = {"deploy": ("kubeconfig", "context", "templates"), "benchmark": ("results", "results_size")}
-_MAY_CHANGE_IN_A_CLUSTER = ("parallel", "gpus")
-_LIVE = "live.json"
+_ABOUT, _TASK, _RESULTS = "study.json", "task.json", "results.json"
+_LOCK, _OWNER, _LIVE = "run.lock", "run.json", "live.json"
 #: What may change between two runs of one study: none of it changes what a figure means.
 _MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy")
-_PASSWORD = re.compile(r"(://[^:/@]*):.*@")
-_PASSWORD_OPTION = re.compile(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
-#: Stands in the place of a password.
-REDACTED = "***"
-#: The environment variable that gives a storage's URL with its password, which no file and no notebook keeps.
-STORAGE_VARIABLE = "AUTOTUNE_NB_STORAGE"
+#: The same within a section.
+_MAY_CHANGE_WITHIN = {"deploy": ("kubeconfig", "context", "templates"), "benchmark": ("results", "results_size")}
+#: The same of ``deploy`` where it is not this machine that several trials share.
+_MAY_CHANGE_IN_A_CLUSTER = ("parallel", "gpus")
 _LOCK_S = 0.3
 
 
@@ -312,24 +307,6 @@ class StudyFolder:
         if not isinstance(data, dict):
             raise StudyError(f"{self.path / name} holds no object")
         return data
-
-
-def absolute(url: str) -> str:
-    """A SQLite file's URL that means the same file from every folder; any other URL as it is."""
-    scheme, _, file = url.partition(":///")
-    return url if sqlite_file(url) is None or file.startswith("/") else f"{scheme}:///{Path(file).absolute()}"
-
-
-def sqlite_file(url: str) -> Path | None:
-    """The file that a SQLite URL names; None for any other URL."""
-    scheme, separator, file = url.partition(":///")
-    named = separator and scheme.startswith("sqlite") and file and not file.startswith((":memory:", "file:", "?"))
-    return Path(file.partition("?")[0]) if named else None
-
-
-def redact(url: str) -> str:
-    """A URL without its password."""
-    return _PASSWORD_OPTION.sub(rf"\1{REDACTED}", _PASSWORD.sub(rf"\1:{REDACTED}@", url))
 
 
 def _now() -> str:

@@ -31,7 +31,8 @@ from autotune_nb.study._storage import (
     storage_errors,
     without_empty_study,
 )
-from autotune_nb.study.folder import StudyFolder, redact
+from autotune_nb.study.folder import StudyFolder
+from autotune_nb.study.storage_url import redact
 from autotune_nb.task import Task
 from autotune_nb.task_file import task_data
 from autotune_nb.trial import Trial, TrialState, best_trial

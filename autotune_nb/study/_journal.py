@@ -1,17 +1,17 @@
-"""What a study keeps besides its trials: the edits of people, each with its time, and what figures were measured on."""
+"""What a study keeps besides its trials: people's edits, what figures were measured on, how long its runs took."""
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import optuna
 
 from autotune_nb.steering import Edit
+from autotune_nb.study.fingerprint import fingerprint_key
 
-_EDIT, _FINGERPRINT = "edit:", "fingerprint:"
+_EDIT, _FINGERPRINT, _ELAPSED = "edit:", "fingerprint:", "elapsed_s"
 
 
 def read_edits(study: optuna.Study) -> list[Edit]:
@@ -34,8 +34,14 @@ def write_fingerprint(study: optuna.Study, fingerprint: Mapping[str, Any]) -> No
     study.set_user_attr(_FINGERPRINT + fingerprint_key(fingerprint), dict(fingerprint))
 
 
-def fingerprint_key(fingerprint: Mapping[str, Any]) -> str:
-    """Equal for equal fingerprints; empty for none."""
-    if not fingerprint:
-        return ""
-    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True, default=str).encode()).hexdigest()[:12]
+def read_elapsed(study: optuna.Study) -> float:
+    """Seconds that all runs of the study took together. Raises ValueError for what are none."""
+    elapsed_s = study.user_attrs.get(_ELAPSED, 0.0)
+    if not (isinstance(elapsed_s, int | float) and 0 <= elapsed_s < math.inf):
+        raise ValueError(f"{_ELAPSED} is {elapsed_s!r}; expected are seconds")
+    return float(elapsed_s)
+
+
+def write_elapsed(study: optuna.Study, seconds: float) -> None:
+    """Keep how many seconds all runs took together."""
+    study.set_user_attr(_ELAPSED, round(seconds, 3))

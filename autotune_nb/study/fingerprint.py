@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import platform
 import shutil
 import socket
 import subprocess
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
 import psutil
 
 _PACKAGES = ("autotune_nb", "optuna", "genai-bench", "xllamacpp", "vllm", "sglang", "transformers")
+
+
+def fingerprint_key(fingerprint: Mapping[str, Any]) -> str:
+    """Equal for equal fingerprints; empty for none."""
+    if not fingerprint:
+        return ""
+    return hashlib.sha256(json.dumps(fingerprint, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def machine_fingerprint() -> dict[str, Any]:

@@ -15,10 +15,11 @@ from autotune_nb.score import Score
 from autotune_nb.space import Point, SearchSpace
 from autotune_nb.steering import Edit, Steering
 from autotune_nb.study._journal import (
-    fingerprint_key,
     read_edits,
+    read_elapsed,
     read_fingerprints,
     write_edit,
+    write_elapsed,
     write_fingerprint,
 )
 from autotune_nb.study._order import Order
@@ -31,13 +32,14 @@ from autotune_nb.study._storage import (
     storage_errors,
     without_empty_study,
 )
+from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.storage_url import redact
 from autotune_nb.task import Task
 from autotune_nb.task_file import task_data
 from autotune_nb.trial import Trial, TrialState, best_trial
 
-_RECORD, _ATTEMPTS, _BASELINE, _ELAPSED, _ENQUEUED = "record", "attempts", "baseline", "elapsed_s", "enqueued"
+_RECORD, _ATTEMPTS, _BASELINE, _ENQUEUED = "record", "attempts", "baseline", "enqueued"
 #: A configuration that was running at the end of so many processes is not tried again.
 MAX_ATTEMPTS = 3
 _SCHEMA = 1
@@ -60,7 +62,7 @@ class Study:
         self._order = Order(task, self._trials, self._enqueued, lambda: self.steering)
         with damage_errors(self._where), storage_errors():
             self.id = str(study.user_attrs["autotune_nb_id"])
-            _elapsed_s(study)
+            read_elapsed(study)
             #: What people's edits come to; replaced as a whole, so that it may be read from any thread.
             self.steering = Steering(task, space, read_edits(study))
             self._fingerprints = read_fingerprints(study)
@@ -179,12 +181,12 @@ class Study:
     def elapsed_s(self) -> float:
         """Seconds that earlier runs of this study took."""
         with damage_errors(self._where):
-            return _elapsed_s(self._study)
+            return read_elapsed(self._study)
 
     def keep_elapsed(self, seconds: float) -> None:
         """Keep how many seconds all runs took together."""
         with storage_errors():
-            self._study.set_user_attr(_ELAPSED, round(seconds, 3))
+            write_elapsed(self._study, seconds)
 
     def ask(self) -> Trial | None:
         """The next configuration to try, on record as running; None once there is none left.
@@ -413,13 +415,6 @@ class Study:
 
     def _trial_id(self, number: int) -> int:
         return int(self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
-
-
-def _elapsed_s(study: optuna.Study) -> float:
-    elapsed_s = study.user_attrs.get(_ELAPSED, 0.0)
-    if not (isinstance(elapsed_s, int | float) and 0 <= elapsed_s < math.inf):
-        raise ValueError(f"{_ELAPSED} is {elapsed_s!r}; expected are seconds")
-    return float(elapsed_s)
 
 
 def _numbers(score: Score | None) -> dict[str, float]:

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from autotune_nb.steering import Edit, ban_edit, budget_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
 from autotune_nb.study._journal import (
-    fingerprint_key,
     read_edits,
     read_fingerprints,
     write_edit,
     write_fingerprint,
 )
+from autotune_nb.study.fingerprint import fingerprint_key
 from tests.stubs import open_study
 
 JSON = st.recursive(

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb.study._record import trial_from_results
+from autotune_nb.study._results import trial_from_results
 from autotune_nb.study.fingerprint import machine_fingerprint
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.storage_url import STORAGE_VARIABLE

@@ -37,27 +37,12 @@ def without_secrets(trial: Trial) -> Trial:
     )
 
 
-def trial_from_results(data: Mapping[str, Any], fingerprints: Mapping[str, Mapping[str, Any]]) -> Trial:
-    """A trial out of ``results.json``, equal to the one in the study's database."""
-    kept = _common(data)
-    level = next((m.level for m in kept["measurements"] if str(m.level) == data["level"]), None)
-    return Trial(
-        **kept,
-        number=data["number"],
-        params=data["params"],
-        score=Score(data["values"], data["limits"], level) if data["values"] else None,
-        baseline=data["baseline"],
-        fingerprint=fingerprints.get(data["fingerprint"], {}),
-        attempts=data["attempts"],
-    )
-
-
 def with_record(trial: Trial, record: dict[str, Any], fingerprints: Mapping[str, Mapping[str, Any]]) -> Trial:
     """The trial with what its record holds."""
     score = record.get("score")
     fingerprint = record["fingerprint"]
     return trial.with_(
-        **_common(record),
+        **common_fields(record),
         score=Score(score["values"], score["limits"], Level(*score["level"]) if score["level"] else None)
         if score
         else None,
@@ -82,7 +67,7 @@ def require_sound(trial: Trial) -> None:
         raise TypeError(f"trial {trial.number}: its score is empty")
 
 
-def _common(data: Mapping[str, Any]) -> dict[str, Any]:
+def common_fields(data: Mapping[str, Any]) -> dict[str, Any]:
     """What a record and a trial in ``results.json`` hold alike, as a trial's fields."""
     return {
         "state": TrialState(data["state"]),

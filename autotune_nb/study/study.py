@@ -24,6 +24,7 @@ from autotune_nb.study._journal import (
 )
 from autotune_nb.study._order import Order
 from autotune_nb.study._record import require_sound, to_record, with_record, without_secrets
+from autotune_nb.study._results import to_results
 from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
 from autotune_nb.study._storage import (
     damage_errors,
@@ -36,7 +37,6 @@ from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.storage_url import redact
 from autotune_nb.task import Task
-from autotune_nb.task_file import task_data
 from autotune_nb.trial import Trial, TrialState, best_trial
 
 _RECORD, _ATTEMPTS, _BASELINE, _ENQUEUED = "record", "attempts", "baseline", "enqueued"
@@ -280,32 +280,16 @@ class Study:
 
     def results(self, *, state: str, elapsed_s: float, command: str | None) -> dict[str, Any]:
         """The whole study, as ``results.json`` and ``--json`` have it."""
-        # Another thread may go on with the study meanwhile.
-        trials, begun = self.trials, self.begun
-        best = best_trial(trials, self.task.goal)
-        # Trials share their fingerprints, each of which is a long text.
-        prints = {id(t.fingerprint): t.fingerprint for t in trials}
-        names = {identity: fingerprint_key(one) for identity, one in prints.items()}
-        return {
-            "study": str(self.folder.path),
-            "task": task_data(self.task),
-            "state": state,
-            "trials": [{**t.to_dict(), "fingerprint": names[id(t.fingerprint)]} for t in trials],
-            "fingerprints": {names[identity]: dict(one) for identity, one in prints.items() if one},
-            "edits": [
-                {**edit.to_dict(), **({"trial": begun[edit.id]} if edit.id in begun else {})}
-                for edit in self.steering.edits
-            ],
-            "best": {
-                "number": best.number,
-                "params": dict(best.params),
-                "values": dict(best.score.values) if best.score else {},
-                "command": command,
-            }
-            if best is not None
-            else None,
-            "elapsed_s": round(elapsed_s, 3),
-        }
+        return to_results(
+            self.folder.path,
+            self.task,
+            self.trials,
+            self.begun,
+            self.steering.edits,
+            state=state,
+            elapsed_s=elapsed_s,
+            command=command,
+        )
 
     def close(self) -> None:
         """Give the database's connections back; what is in memory can still be read."""

@@ -6,16 +6,14 @@ import contextlib
 import sqlite3
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import optuna
 import sqlalchemy.exc
 import sqlalchemy.pool
 
-from autotune_nb.errors import AutotuneError, StudyError, StudyMismatchError
+from autotune_nb.errors import AutotuneError, StudyError
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.storage_url import redact, sqlite_file
-from autotune_nb.task import Task
 
 _LOST = "put it back, name the storage they are in with --storage, or choose another folder"
 
@@ -38,6 +36,11 @@ def open_storage(folder: StudyFolder, url: str | None) -> optuna.storages.BaseSt
         # By a path, not by a URL: Optuna and SQLAlchemy read ?, % and {} in one.
         options = {"creator": connect, "poolclass": sqlalchemy.pool.QueuePool}
         return optuna.storages.get_storage(optuna.storages.RDBStorage("sqlite://", engine_kwargs=options))
+
+
+def location(folder: StudyFolder, url: str | None) -> str:
+    """Where the trials are kept, without a password."""
+    return redact(url) if url else str(folder.database)
 
 
 def require_database(folder: StudyFolder, url: str | None) -> None:
@@ -77,23 +80,3 @@ def damage_errors(where: object) -> Iterator[None]:
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         told = " ".join(str(error).split())
         raise StudyError(f"{where} is damaged: {type(error).__name__} {told}") from None
-
-
-def without_empty_study(folder: StudyFolder, task: Task, url: str | None, about: dict[str, Any]) -> dict[str, Any]:
-    """Forget the study of another task where it never began a trial: nothing is lost, nothing has to be compared.
-
-    Raises StudyMismatchError where it has trials.
-    """
-    try:
-        folder.require_same(task)
-    except StudyMismatchError:
-        with storage_errors(url):
-            storage = open_storage(folder, url)
-            names = optuna.study.get_all_study_names(storage)
-            if about.get("optuna_name") in names:
-                if optuna.load_study(study_name=about["optuna_name"], storage=storage).get_trials(deepcopy=False):
-                    raise
-                optuna.delete_study(study_name=about["optuna_name"], storage=storage)
-        folder.forget_task()
-        return {name: value for name, value in about.items() if name != "optuna_name"}
-    return about

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState as OptunaState
 
-from autotune_nb.errors import Failure, FailureKind, StudyError, StudyNotFoundError
+from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.score import Score
 from autotune_nb.space import Point, SearchSpace
 from autotune_nb.steering import Edit, Steering
@@ -22,27 +21,20 @@ from autotune_nb.study._journal import (
     write_elapsed,
     write_fingerprint,
 )
+from autotune_nb.study._opening import find, find_or_begin
 from autotune_nb.study._order import Order
 from autotune_nb.study._record import require_sound, to_record, with_record, without_secrets
 from autotune_nb.study._results import to_results
 from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
-from autotune_nb.study._storage import (
-    damage_errors,
-    open_storage,
-    require_database,
-    storage_errors,
-    without_empty_study,
-)
+from autotune_nb.study._storage import damage_errors, location, storage_errors
 from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.study.folder import StudyFolder
-from autotune_nb.study.storage_url import redact
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState, best_trial
 
 _RECORD, _ATTEMPTS, _BASELINE, _ENQUEUED = "record", "attempts", "baseline", "enqueued"
 #: A configuration that was running at the end of so many processes is not tried again.
 MAX_ATTEMPTS = 3
-_SCHEMA = 1
 
 
 class Study:
@@ -54,7 +46,7 @@ class Study:
         """Raises StudyError where the storage holds something else than what was written."""
         self.task = task
         self.folder = folder
-        self._where = redact(url) if url else folder.database
+        self._where = location(folder, url)
         self._study = study
         self._distributions = distributions(space)
         self._trials: dict[int, Trial] = {}
@@ -76,35 +68,7 @@ class Study:
         reached.
         """
         sampler = base_sampler(task.strategy, task.num_trials)
-        about = folder.identity(storage)
-        url = folder.storage(storage)
-        if "optuna_name" in about:
-            require_database(folder, url)
-        about = without_empty_study(folder, task, url, about)
-        name = about.get("optuna_name")
-        with damage_errors(redact(url) if url else folder.database), storage_errors(url):
-            kept = open_storage(folder, url)
-            if name is not None and name not in optuna.study.get_all_study_names(kept):
-                raise StudyError(
-                    f"the trials of {folder.path} are not in {redact(url) if url else folder.database}: no study "
-                    f"{name!r}. Name the storage it began in, or choose another folder; results.json is left as it is"
-                )
-            folder.keep_task(task)
-            study = optuna.create_study(
-                storage=kept,
-                study_name=name or f"{task.name}-{about['id']}",
-                direction=task.goal.direction,
-                load_if_exists=True,
-            )
-            if "autotune_nb_id" not in study.user_attrs:
-                study.set_user_attr("autotune_nb_id", about["id"])
-                study.set_user_attr("autotune_nb_schema", _SCHEMA)
-                study.set_user_attr("task", task.model_dump(mode="json"))
-                with warnings.catch_warnings():
-                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                    study.set_metric_names([task.goal.figure])
-        if name is None:
-            folder.write("study.json", {**about, "optuna_name": study.study_name})
+        study, url = find_or_begin(task, folder, storage)
         self = cls(task, space, folder, study, url)
         study.sampler = AllowedPointsSampler(sampler, lambda: self.space, self._order.tried, task.strategy.seed)
         return self
@@ -112,17 +76,7 @@ class Study:
     @classmethod
     def view(cls, task: Task, space: SearchSpace, folder: StudyFolder, *, storage: str | None = None) -> Study:
         """Look at a study without working on it. Raises StudyNotFoundError or StudyError."""
-        url = folder.storage(storage)
-        about = folder.about() or {}
-        if "optuna_name" not in about:
-            raise StudyNotFoundError(f"the study in {folder.path} has not begun")
-        require_database(folder, url)
-        with storage_errors(url):
-            try:
-                study = optuna.load_study(storage=open_storage(folder, url), study_name=about["optuna_name"])
-            except KeyError:
-                where = redact(url) if url else folder.database
-                raise StudyNotFoundError(f"{where} holds no study {about['optuna_name']!r}") from None
+        study, url = find(folder, storage)
         return cls(task, space, folder, study, url)
 
     @property

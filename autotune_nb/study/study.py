@@ -13,6 +13,7 @@ from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.score import Score
 from autotune_nb.space import Point, SearchSpace
 from autotune_nb.steering import Edit, Steering
+from autotune_nb.study._frozen import ATTEMPTS, BASELINE, ENQUEUED, RECORD, fingerprint_of, freeze, thaw
 from autotune_nb.study._journal import (
     read_edits,
     read_elapsed,
@@ -23,7 +24,7 @@ from autotune_nb.study._journal import (
 )
 from autotune_nb.study._opening import find, find_or_begin
 from autotune_nb.study._order import Order
-from autotune_nb.study._record import require_sound, to_record, with_record, without_secrets
+from autotune_nb.study._record import to_record, without_secrets
 from autotune_nb.study._results import to_results
 from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
 from autotune_nb.study._storage import damage_errors, location, storage_errors
@@ -32,7 +33,6 @@ from autotune_nb.study.folder import StudyFolder
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState, best_trial
 
-_RECORD, _ATTEMPTS, _BASELINE, _ENQUEUED = "record", "attempts", "baseline", "enqueued"
 #: A configuration that was running at the end of so many processes is not tried again.
 MAX_ATTEMPTS = 3
 
@@ -156,7 +156,7 @@ class Study:
                 return self._begin(self._study.ask(), baseline=True)
             wanted = self._order.enqueued()
             if wanted is not None:
-                trial = self._begin_at(wanted[1], {_ENQUEUED: wanted[0]})
+                trial = self._begin_at(wanted[1], {ENQUEUED: wanted[0]})
                 self._enqueued[trial.number] = wanted[0]
                 return trial
             point = self._order.of_grid()
@@ -199,11 +199,7 @@ class Study:
         trial = without_secrets(trial)
         with storage_errors():
             ours = optuna.trial.Trial(self._study, self._trial_id(trial.number))
-            key = fingerprint_key(trial.fingerprint)
-            if key and key not in self._fingerprints:
-                write_fingerprint(self._study, trial.fingerprint)
-                self._fingerprints[key] = dict(trial.fingerprint)
-            ours.set_user_attr(_RECORD, to_record(trial, key))
+            ours.set_user_attr(RECORD, to_record(trial, self._keep_fingerprint(trial)))
             self._close(ours, trial)
         self._trials[trial.number] = trial
         return trial
@@ -212,25 +208,19 @@ class Study:
         """Keep trials that were measured elsewhere, in a study that has none yet; they are numbered from 0."""
         trials = [without_secrets(trial) for trial in trials]
         with storage_errors():
-            for key, one in {fingerprint_key(t.fingerprint): t.fingerprint for t in trials if t.fingerprint}.items():
-                write_fingerprint(self._study, one)
-                self._fingerprints[key] = dict(one)
-            self._study.add_trials([self._frozen(trial) for trial in trials])
+            keys = [self._keep_fingerprint(trial) for trial in trials]
+            self._study.add_trials(
+                [freeze(t, key, self.space, self._distributions) for t, key in zip(trials, keys, strict=True)]
+            )
         self._trials.update((trial.number, trial) for trial in trials)
 
-    def _frozen(self, trial: Trial) -> optuna.trial.FrozenTrial:
-        complete = trial.state is TrialState.COMPLETE and trial.score is not None
-        record = {_RECORD: to_record(trial, fingerprint_key(trial.fingerprint))}
-        limits = trial.score.limits if complete and trial.score else {}
-        return optuna.trial.create_trial(
-            state=OptunaState.COMPLETE if complete else OptunaState.FAIL,
-            value=trial.score.value if complete and trial.score else None,
-            params=encode(self.space, dict(trial.params)),
-            distributions={name: self._distributions[name] for name in trial.params},
-            user_attrs={**record, **({_BASELINE: True} if trial.baseline else {})},
-            # As Trial.set_constraint keeps them.
-            system_attrs={f"constraints:{name}": violation for name, violation in limits.items()},
-        )
+    def _keep_fingerprint(self, trial: Trial) -> str:
+        """Its fingerprint's key; the fingerprint itself is kept once."""
+        key = fingerprint_key(trial.fingerprint)
+        if key and key not in self._fingerprints:
+            write_fingerprint(self._study, trial.fingerprint)
+            self._fingerprints[key] = dict(trial.fingerprint)
+        return key
 
     def results(self, *, state: str, elapsed_s: float, command: str | None) -> dict[str, Any]:
         """The whole study, as ``results.json`` and ``--json`` have it."""
@@ -267,28 +257,14 @@ class Study:
                 known = self._trials.get(one.number)
                 if known is None or not (known.state.finished or known.state is TrialState.STOPPED):
                     self._trials[one.number] = self._thaw(one)
-                if _ENQUEUED in one.user_attrs:
-                    self._enqueued[one.number] = one.user_attrs[_ENQUEUED]
+                if ENQUEUED in one.user_attrs:
+                    self._enqueued[one.number] = one.user_attrs[ENQUEUED]
 
     def _thaw(self, frozen: optuna.trial.FrozenTrial) -> Trial:
-        trial = Trial(
-            number=frozen.number,
-            params=decode(self.space, frozen.params),
-            baseline=bool(frozen.user_attrs.get(_BASELINE, False)),
-            attempts=int(frozen.user_attrs.get(_ATTEMPTS, 1)),
-        )
-        record = frozen.user_attrs.get(_RECORD)
-        if record is not None:
-            key = record["fingerprint"]
-            if isinstance(key, str) and key and key not in self._fingerprints:
-                self._fingerprints = read_fingerprints(self._study)
-            trial = with_record(trial, record, self._fingerprints)
-            require_sound(trial)
-            return trial
-        if frozen.state.is_finished():
-            failure = Failure(FailureKind.INTERRUPTED, "ask", "the process ended before the configuration was chosen")
-            return trial.with_(state=TrialState.STOPPED, failure=failure)
-        return trial.with_(state=TrialState.INTERRUPTED)
+        key = fingerprint_of(frozen)
+        if key is not None and key not in self._fingerprints:
+            self._fingerprints = read_fingerprints(self._study)
+        return thaw(frozen, self.space, self._fingerprints)
 
     def settle(self) -> list[str]:
         """Bring what an earlier process left between two steps to its end; one line for each.
@@ -305,7 +281,7 @@ class Study:
                     continue
                 trial = self._trials[frozen.number]
                 ours = optuna.trial.Trial(self._study, frozen._trial_id)
-                if _RECORD in frozen.user_attrs:
+                if RECORD in frozen.user_attrs:
                     self._close(ours, trial)
                     lines.append(f"trial {trial.number} had ended and is kept")
                 elif not trial.baseline and set(frozen.params) != set(self._distributions):
@@ -325,7 +301,7 @@ class Study:
 
     def _take_up(self, left: Trial) -> Trial:
         ours = optuna.trial.Trial(self._study, self._trial_id(left.number))
-        ours.set_user_attr(_ATTEMPTS, left.attempts + 1)
+        ours.set_user_attr(ATTEMPTS, left.attempts + 1)
         trial = Trial(left.number, left.params, baseline=left.baseline, attempts=left.attempts + 1)
         self._trials[trial.number] = trial
         return trial
@@ -336,7 +312,7 @@ class Study:
 
     def _begin(self, ours: optuna.trial.Trial, *, baseline: bool = False) -> Trial:
         if baseline:
-            ours.set_user_attr(_BASELINE, True)
+            ours.set_user_attr(BASELINE, True)
         trial = Trial(ours.number, decode(self.space, ours.params), baseline=baseline)
         self._trials[trial.number] = trial
         return trial

@@ -28,7 +28,7 @@ from autotune_nb.study import Study, StudyFolder
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
 from tests.stubs import World, open_study, package_env, until
-from tests.study.test_study import asked, completed, failed
+from tests.study.test_study import asked, completed, failed, queue_of
 
 WAIT_S = 60.0
 
@@ -138,7 +138,7 @@ def test_the_results_alone_give_the_same_view_as_the_database(
 def test_a_queue_is_the_same_whoever_reads_it(finished: Study) -> None:
     # The first of the two was tried; the second one waits, because an edit leaves it out.
     waiting = [{"threads": None, "batch_size": 78, "ratio": 0.3}]
-    assert finished.queue == waiting
+    assert queue_of(finished) == waiting
     assert OpenedStudy(finished.folder.path).queue == waiting
     assert by_database(finished).queue == waiting
 

@@ -90,12 +90,6 @@ class Study:
         return self.steering.space
 
     @property
-    def queue(self) -> list[Point]:
-        """The configurations that were enqueued and wait for their turn."""
-        begun = self.begun
-        return [point for id_, point in self.steering.queue if id_ not in begun]
-
-    @property
     def begun(self) -> dict[str, int]:
         """The enqueued configurations that are being tried or were, as the number of the trial by the edit's id."""
         return self._order.begun
@@ -114,11 +108,6 @@ class Study:
     def best(self) -> Trial | None:
         """The best trial that keeps every limit; None where there is none."""
         return best_trial(self.trials, self.task.goal)
-
-    @property
-    def baseline(self) -> Trial | None:
-        """The trial of the engine's default configuration, if it was measured."""
-        return next((t for t in self.trials if t.baseline and t.state is TrialState.COMPLETE), None)
 
     @property
     def num_finished(self) -> int:

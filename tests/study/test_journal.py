@@ -96,7 +96,7 @@ def test_processes_that_write_at_once_lose_nothing(make_task: Any, tmp_path: Pat
     for writer in writers:
         writer.start()
     for writer in writers:
-        writer.join(60)
+        writer.join(180)
         assert writer.exitcode == 0
     wanted = {n + i for n in (100, 200, 300) for i in range(10)}
     assert {edit.values[0] for edit in read_edits(study._study)} == wanted

@@ -12,7 +12,7 @@ from autotune_nb.engines.registry import EngineRule
 from autotune_nb.errors import TaskError
 from autotune_nb.parameters import Int, Value
 from autotune_nb.space import Rule, SearchSpace
-from autotune_nb.task import Task
+from autotune_nb.task import DEFAULT_TRIALS, Task
 
 #: Of parameters that rules tie together: up to so many looks at a rule and so many combinations all are counted, of
 #: more a share is drawn. It bounds the time, whatever the task.
@@ -71,7 +71,7 @@ def _trials(task: Task, space: SearchSpace, allowed: Count) -> int | None:
     """As ``Task.num_trials``, with the engine's own rules and without its patience."""
     grid = task.strategy.sampler == "grid"
     points = allowed if grid else count(_every(space))
-    wanted = task.budget.trials or (None if grid else 20)
+    wanted = task.budget.trials or (None if grid else DEFAULT_TRIALS)
     if points.number is None or not (points.exact or grid):
         return wanted
     there_are = points.number + int(task.budget.baseline)

@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +26,6 @@ from autotune_nb.trial import TrialState
 from tests.stubs import World, in_loop, package_env, text_below, until
 
 WAIT_S = 60.0
-
-
-@pytest.fixture
-def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
-    world = World(tmp_path, task_data)
-    yield world
-    run = live_run(world.folder)
-    if run is not None:
-        run.stop(now=True, wait_s=20)
-    assert run is None, "the test left its run going"
-    until(world.nothing_left, within_s=3)
 
 
 def opened(folder: Path) -> dict[str, Any]:

@@ -3,71 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import shlex
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from autotune_nb import events
-from autotune_nb.attempt import PhaseClock
-from autotune_nb.bench import GenaiBench
-from autotune_nb.deploy import DeployRequest, LocalDeployer
-from autotune_nb.engines.registry import engine_for
-from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError, StudyError, TaskError
-from autotune_nb.runner import Runner, RunState
+from autotune_nb.errors import SetupError, StudyError, TaskError
+from autotune_nb.runner import RunState
 from autotune_nb.steering import ban_edit, budget_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
 from autotune_nb.study import Study
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
-from tests.stubs import World, deployer_for, in_loop, level_data, level_file, open_study, until, until_async
-
-
-@pytest.fixture
-def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
-    world = World(tmp_path, task_data)
-    yield world
-    until(world.nothing_left, within_s=3)
-
-
-class Watched(Runner):
-    """A runner whose events are kept."""
-
-    def __init__(self, task: Task, study: Study) -> None:
-        bus = events.EventBus()
-        self.seen: list[events.Event] = []
-        bus.subscribe(self.seen.append)
-        deployer = deployer_for(task, study.folder.path, study_id=study.id)
-        benchmark = GenaiBench(task, backend="vllm", engine=None, labels={})
-        super().__init__(study, deployer, benchmark, bus)
-
-    def of(self, kind: type[Any]) -> list[Any]:
-        return [event for event in self.seen if isinstance(event, kind)]
-
-    @property
-    def notices(self) -> list[str]:
-        return [event.text for event in self.of(events.Notice)]
-
-
-def runner_for(world: World, task: Task) -> Watched:
-    return Watched(task, open_study(task, world.folder))
-
-
-def ran(world: World, task: Task) -> Watched:
-    """Run to the end."""
-    runner = runner_for(world, task)
-    in_loop(runner.run())
-    return runner
-
-
-def failure(trial: Trial) -> Failure:
-    assert trial.failure is not None
-    return trial.failure
-
+from tests.runs import Watched, ran, runner_for
+from tests.stubs import World, in_loop, open_study, until_async
 
 # To the end
 
@@ -547,78 +499,11 @@ def test_results_that_take_long_to_write_are_written_less_often_and_whole_at_the
 # What goes wrong
 
 
-def test_an_engine_that_dies_under_load_is_a_crash_and_the_study_goes_on(world: World, tmp_path: Path) -> None:
-    once = f'if [ ! -e "{tmp_path}/once" ]; then touch "{tmp_path}/once"; {world.first_level}; sleep 0.4; '
-    task = world.task(trials=2, before=f"{once} {world.kill_engine}; sleep 600; fi")
-    runner = ran(world, task)
-    died, fine = runner.trials
-    assert died.state is TrialState.FAILED
-    assert failure(died).kind is FailureKind.CRASH
-    assert "signal 11" in failure(died).message
-    assert died.seconds["benchmark"] > 0
-    assert fine.state is TrialState.COMPLETE
-    # What was measured before is kept, here and in the study.
-    assert [m.level.concurrency for m in died.measurements] == [1]
-    assert open_study(task, world.folder).trials[0] == died
-
-
-def test_a_failed_deployment_fails_its_trial_only(world: World) -> None:
-    runner = ran(world, world.task("say:error:_invalid_value", "exit:1", trials=2))
-    assert [failure(trial).kind for trial in runner.trials] == [FailureKind.CONFIGURATION] * 2
-    assert runner.state is RunState.FINISHED
-    assert world.results()["best"] is None
-
-
-def test_a_server_that_gives_no_completion_fails_in_the_probe(world: World) -> None:
-    runner = ran(world, world.task("probe-html", trials=1))
-    assert failure(runner.trials[0]).phase == "probe"
-    assert runner.trials[0].measurements == ()
-    assert runner.trials[0].command
-
-
-def test_an_invalid_measurement_fails_the_trial_and_is_kept(world: World) -> None:
-    task = world.task(trials=1, levels=world.bench.both(failed=5))
-    runner = ran(world, task)
-    [trial] = runner.trials
-    assert trial.state is TrialState.FAILED
-    assert "requests failed" in failure(trial).message
-    assert [m.valid for m in trial.measurements] == [False, False]
-
-
 def test_a_trial_that_breaks_a_limit_is_complete_and_never_best(world: World) -> None:
     runner = ran(world, world.task(trials=1, limits=["ttft_p99_s <= 0.01"]))
     assert runner.trials[0].state is TrialState.COMPLETE
     assert runner.study.best is None
     assert not runner.of(events.TrialEnded)[0].is_best
-
-
-def engine_that_finds_its_port_taken(world: World, times: int) -> dict[str, Any]:
-    started = world.stub.script.parent / "started"
-    line = (
-        f'echo x >> "{started}"; '
-        f'if [ $(wc -l < "{started}") -le {times} ]; then echo Address already in use; exit 1; fi; '
-        f"exec {shlex.join(world.stub.argv('PORT'))}"
-    ).replace("PORT", "{port}")
-    return {"kind": "command", "command": ["sh", "-c", line]}
-
-
-def test_a_failure_of_the_surroundings_is_tried_once_more(world: World) -> None:
-    task = world.task(trials=1)
-    # Three starts find a port each taken, the fourth belongs to the second try.
-    task = Task.parse({**task.model_dump(), "engine": engine_that_finds_its_port_taken(world, 3)})
-    runner = ran(world, task)
-    assert runner.trials[0].state is TrialState.COMPLETE
-    assert len([line for line in runner.notices if "trial 0 is tried again" in line]) == 1
-    assert (world.folder / "artifacts" / "trial-0000" / "engine.log").is_file()
-    assert (world.folder / "artifacts" / "trial-0000" / "attempt-2" / "genai-bench").is_dir()
-
-
-def test_a_failure_of_the_surroundings_that_stays_fails_the_trial(world: World) -> None:
-    task = world.task(trials=1)
-    task = Task.parse({**task.model_dump(), "engine": engine_that_finds_its_port_taken(world, 99)})
-    runner = ran(world, task)
-    assert failure(runner.trials[0]).kind is FailureKind.INFRASTRUCTURE
-    assert len((world.stub.script.parent / "started").read_text().split()) == 6
 
 
 def test_what_cannot_be_kept_ends_the_run_with_every_engine_taken_down(
@@ -635,18 +520,6 @@ def test_what_cannot_be_kept_ends_the_run_with_every_engine_taken_down(
     assert world.results()["state"] == "failed"
 
 
-def test_artifacts_that_cannot_be_written_end_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = runner_for(world, world.task())
-
-    def full(*_: Any) -> Path:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(runner.study.folder, "artifacts", full)
-    with pytest.raises(StudyError, match="No space left"):
-        in_loop(runner.run())
-    assert runner.state is RunState.FAILED
-
-
 def test_a_setup_that_is_missing_ends_the_run_before_any_trial(world: World) -> None:
     task = Task.parse({**world.task().model_dump(), "benchmark": {"executable": "no-such-bench"}})
     runner = runner_for(world, task)
@@ -655,26 +528,6 @@ def test_a_setup_that_is_missing_ends_the_run_before_any_trial(world: World) -> 
     assert runner.state is RunState.FAILED
     assert runner.trials == ()
     assert world.results()["state"] == "failed"
-
-
-@pytest.mark.parametrize(
-    "strange",
-    [
-        {"stats": {"ttft": [3]}},
-        {"stats": [1]},
-        {"num_completed_requests": "x"},
-        {"run_duration": "abc"},
-    ],
-)
-def test_results_in_a_shape_nobody_foresaw_fail_their_trial_and_not_the_study(
-    world: World, strange: dict[str, Any]
-) -> None:
-    data = level_data()
-    data["aggregated_metrics"].update(strange)
-    runner = ran(world, world.task(levels={level_file(1): data, level_file(2): level_data(concurrency=2)}))
-    assert runner.state is RunState.FINISHED
-    assert [trial.state for trial in runner.trials] == [TrialState.FAILED] * 2
-    assert failure(runner.trials[0]).phase == "benchmark"
 
 
 def test_a_run_that_fails_leaves_no_trial_on_record_as_running(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -718,37 +571,3 @@ def test_what_is_no_finite_score_is_told_as_the_failure_that_is_kept(
 
 
 # Its parts
-
-
-def test_a_phase_entered_twice_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    entered: list[str] = []
-    now = iter([0.0, 1.0, 1.0, 3.0, 3.0, 7.0])
-    monkeypatch.setattr(time, "monotonic", lambda: next(now))
-    clock = PhaseClock(entered.append)
-    for phase in ("deploy", "stop", "deploy"):
-        clock.start(phase)
-    clock.stop()
-    clock.stop()
-    assert entered == ["deploy", "stop", "deploy"]
-    assert clock.seconds == {"deploy": 5.0, "stop": 2.0}
-
-
-class _Left(LocalDeployer):
-    """Takes its engine down and says that it could not."""
-
-    @contextlib.asynccontextmanager
-    async def deploy(self, request: DeployRequest) -> AsyncIterator[Any]:
-        async with super().deploy(request) as running:
-            yield running
-        raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "stop", "inferenceservice x is still there"))
-
-
-def test_a_trial_that_was_measured_keeps_its_figures_where_its_engine_cannot_be_taken_down(world: World) -> None:
-    task = world.task(trials=1)
-    runner = runner_for(world, task)
-    runner._deployer = _Left(task, engine_for(task), study_id=runner.study.id, folder=world.folder)
-    in_loop(runner.run())
-    (trial,) = runner.trials
-    assert trial.state is TrialState.COMPLETE
-    assert trial.score is not None
-    assert any("inferenceservice x is still there" in text for text in runner.notices)

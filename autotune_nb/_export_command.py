@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autotune_nb._saying import notes, say, usage_errors
+from autotune_nb._saying import counting, ended_by_signals, notes, say, usage_errors
 from autotune_nb.errors import SetupError
 
 if TYPE_CHECKING:
@@ -67,12 +67,19 @@ def import_command(
 ) -> None:
     """Make a study of results: a CSV or parquet file as export writes it, or genai-bench's result folders.
 
-    Exits 0 when at least one trial is complete, 1 when none is, 2 where they cannot be read.
+    Exits 0 when at least one trial is complete, 1 when none is, 2 where they cannot be read. Thousands of trials take
+    a minute or two; stopped by Ctrl-C, it leaves nothing behind.
     """
     from autotune_nb.recorded import import_results
 
-    with usage_errors(), notes():
-        done = import_results(source, study, task=task, objective=objective, limits=limits, scenario=scenario)
+    try:
+        with ended_by_signals(), usage_errors(), notes(), counting("keeping") as progress:
+            done = import_results(
+                source, study, task=task, objective=objective, limits=limits, scenario=scenario, progress=progress
+            )
+    except KeyboardInterrupt:
+        say(f"stopped: nothing of it is kept in {study}")
+        sys.exit(1)
     for note in done.notes:
         say(f"note: {note}")
     failed = len(done.trials) - done.num_complete

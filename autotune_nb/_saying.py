@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from types import FrameType
 from typing import NoReturn
 
 import click
 
 from autotune_nb.errors import AutotuneError, ClusterError, SetupError, StudyError, TaskError
 from autotune_nb.scrubbing import scrub
+
+#: What is over within two or three seconds needs no word of progress.
+_MANY = 200
 
 
 @contextmanager
@@ -41,6 +46,40 @@ def notes() -> Iterator[None]:
     for warning in caught:
         if not issubclass(warning.category, PrototypeWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
+
+
+@contextmanager
+def counting(doing: str) -> Iterator[Callable[[int, int], None]]:
+    """For a long work: call it with how many are done, and of how many. A bar on a terminal, else one line; nothing
+    where there are few."""
+    with ExitStack() as open_bar:
+        bar = None
+
+        def tell(done: int, total: int) -> None:
+            nonlocal bar
+            if total < _MANY:
+                return
+            if bar is None:
+                label = f"{doing} {total:,} trials"
+                bar = open_bar.enter_context(click.progressbar(length=total, label=label, file=sys.stderr))
+            bar.update(done - bar.pos)
+
+        yield tell
+
+
+@contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """SIGTERM and SIGHUP end what is within as Ctrl-C does: it can clean up."""
+
+    def heard(number: int, frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, heard) for number in (signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def fail(code: int, error: AutotuneError) -> NoReturn:

@@ -6,7 +6,7 @@ import json
 import math
 import re
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +40,8 @@ _PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst", ".tar")
 _METADATA = "experiment_metadata.json"
 #: What the configuration of a result folder is called.
 _FOLDER = "folder"
+#: So many trials are kept between two words of progress: Optuna keeps each in a transaction of its own.
+_AT_ONCE = 25
 
 
 @dataclass(frozen=True)
@@ -72,12 +74,14 @@ def import_results(
     objective: str | None = None,
     limits: Sequence[str] = (),
     scenario: str = "dataset",
+    progress: Callable[[int, int], None] = lambda _kept, _all: None,
 ) -> Imported:
     """Make a study of results: a CSV or parquet file in long form, a result folder of genai-bench, or a folder of such.
 
     ``task`` is what they are results of, and the study then goes on with ``tune``; without one a task is made of what
     is there, with ``objective`` (default: maximize output_tokens_per_s) and ``limits``. A trial that lacks the
-    objective's figure is kept as failed. Nothing is written before everything is read.
+    objective's figure is kept as failed. Nothing is written before everything is read; ``progress`` is then told how
+    many trials are kept, and of how many. One that is cut short leaves nothing.
 
     Raises StudyError where the source cannot be read or a parameter is a secret's own value, or where the folder holds
     a study already, TaskError where the task and the results do not go together.
@@ -102,7 +106,7 @@ def import_results(
     task = task if isinstance(task, Task) else Task.load(task)
     space = space_for(task, engine_for(task))
     trials = [_scored(_placed(trial, space, source), task) for trial in found.trials]
-    _write(folder, task, space, trials)
+    _write(folder, task, space, trials, progress)
     lacking = [t for t, before in zip(trials, found.trials, strict=True) if t.state is not before.state]
     notes = [f"trial {t.number} is kept as failed: {t.failure.message}" for t in lacking[:5] if t.failure]
     notes += [f"and {len(lacking) - 5} more"] if len(lacking) > 5 else []
@@ -315,7 +319,13 @@ def _scored(trial: Trial, task: Task) -> Trial:
     return trial.with_(score=scored)
 
 
-def _write(folder: StudyFolder, task: Task, space: SearchSpace, trials: Sequence[Trial]) -> None:
+def _write(
+    folder: StudyFolder,
+    task: Task,
+    space: SearchSpace,
+    trials: Sequence[Trial],
+    progress: Callable[[int, int], None],
+) -> None:
     from autotune_nb.study import Study
 
     before = set(folder.path.glob("*")) if folder.path.exists() else None
@@ -324,7 +334,10 @@ def _write(folder: StudyFolder, task: Task, space: SearchSpace, trials: Sequence
     whole = False
     try:
         study = Study.open(task, space, folder)
-        study.add(trials)
+        for start in range(0, len(trials), _AT_ONCE):
+            progress(start, len(trials))
+            study.add(trials[start : start + _AT_ONCE])
+        progress(len(trials), len(trials))
         elapsed_s = round(sum(sum(trial.seconds.values()) for trial in trials), 3)
         study.keep_elapsed(elapsed_s)
         study.close()

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
+import signal
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +18,7 @@ from autotune_nb import scrubbing
 from autotune_nb.cli import cli
 from autotune_nb.recorded import import_results
 from autotune_nb.study import Study
+from autotune_nb.trial import Trial
 from tests.benchmarks.kept import write_study
 from tests.stubs import World, level_data, level_file
 
@@ -33,6 +37,15 @@ CSV = (
 
 def run_import(source: Path, study: Path, *arguments: object) -> Result:
     return CliRunner().invoke(cli, ["import", str(source), "--study", str(study), *map(str, arguments)])
+
+
+def many(file: Path, trials: int) -> Path:
+    """A file of so many configurations."""
+    rows = [f"{i},complete,{i},concurrency 1,5,{i + 1},0.1" for i in range(trials)]
+    file.write_text(
+        "config_id,status,param:threads,level,duration_s,output_tokens_per_s,ttft_p99_s\n" + "\n".join(rows)
+    )
+    return file
 
 
 def show(study: Path) -> dict[str, Any]:
@@ -295,6 +308,37 @@ def test_an_import_that_is_cut_short_leaves_nothing(
     assert [file.name for file in study.glob("*")] == (["mine.txt"] if there else [])
     monkeypatch.undo()
     assert import_results(source, study).num_complete == 2
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_in_the_middle_leaves_nothing_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    source, study = many(tmp_path / "x.csv", 60), tmp_path / "study"
+    add = Study.add
+
+    def and_then(self: Study, trials: Sequence[Trial]) -> None:
+        add(self, trials)
+        os.kill(os.getpid(), number)
+
+    monkeypatch.setattr(Study, "add", and_then)
+    before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
+    told = run_import(source, study)
+    assert (told.exit_code, told.stdout) == (1, "")
+    assert told.stderr == f"stopped: nothing of it is kept in {study}\n"
+    assert not study.exists()
+    assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
+
+
+def test_a_long_import_says_that_it_goes_on(tmp_path: Path) -> None:
+    source, told = many(tmp_path / "x.csv", 60), []
+    import_results(source, tmp_path / "study", progress=lambda *counts: told.append(counts))
+    assert told == [(0, 60), (25, 60), (50, 60), (60, 60)]
+    # No terminal: a line that is renewed would be hundreds of lines in a log.
+    done = run_import(many(tmp_path / "y.csv", 200), tmp_path / "many")
+    assert (done.exit_code, done.stderr) == (0, "keeping 200 trials\n")
+    assert [t.number for t in at.open(tmp_path / "many").history] == list(range(200))
+    assert run_import(source, tmp_path / "few").stderr == ""
 
 
 def test_a_study_that_is_there_is_left_alone(tmp_path: Path) -> None:

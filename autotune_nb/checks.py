@@ -26,9 +26,10 @@ from autotune_nb.deploy.ome.ground import find_ground, storage_of, tokenizer_of
 from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service
 from autotune_nb.deploy.ome.preflight import preflight
 from autotune_nb.deploy.ome.reach import port_of
+from autotune_nb.elsewhere import require_engine
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import space_for
-from autotune_nb.errors import ClusterError, SetupError, StudyError
+from autotune_nb.errors import ClusterError, SetupError, StudyError, TaskError
 from autotune_nb.parameters import Value
 from autotune_nb.study import StudyFolder
 from autotune_nb.task import Task
@@ -77,11 +78,12 @@ def label_of(study: str | Path | None) -> str | None:
 async def check_task(task: Task, engine: Engine, *, study: str | Path | None = None) -> Checks:
     """Every answer for a task, and for its study's folder where one is named; never raises for what it finds."""
     try:
+        require_engine(task)
         know_secrets(task)
         label = label_of(study)
         if study is not None:
             StudyFolder(study).require_same(task)
-    except (SetupError, StudyError) as error:
+    except (TaskError, SetupError, StudyError) as error:
         return Checks((Answer(False, str(error)),))
     if task.deploy.kind == "local":
         return Checks((await _local(task, engine),))

@@ -270,7 +270,8 @@ def _table(results: dict[str, Any]) -> str:
         times = f"{value / base:.2f} times the engine's default"
         against = f", {times} ({value_text(base, figure)})"
     told = f"best is trial {best['number']} with {value_text(value, figure)} ({figure}, under {level}){against}"
-    return "\n".join([*lines, told, "", best["command"] or ""])
+    command = best["command"] or "its command line is not known: it was measured elsewhere and imported"
+    return "\n".join([*lines, told, "", command])
 
 
 def _told(trial: dict[str, Any], top: float) -> str:

@@ -40,20 +40,17 @@ def export(study: StudyHandle, form: Form, *, trial: int | None = None) -> str |
 
     ``command``, ``env``, ``isvc`` are about the best configuration, or about ``trial``; ``yaml`` is the task, with
     ``trial`` the one that measures that configuration alone; ``csv`` and ``parquet`` are the measurements in long form,
-    with ``trial`` of that one alone. Raises StudyError where there is none such, SetupError where parquet's library is
-    missing.
+    with ``trial`` of that one alone. Raises StudyError where there is none such, and for a study that was measured
+    elsewhere, which has measurements alone; SetupError where parquet's library is missing.
     """
-    if form == "yaml":
-        return task_yaml(study.task if trial is None else _fixed(study, _trial(study, trial)))
     if form in ("csv", "parquet"):
         frame = measurements(study, trial=trial)
         return frame.to_csv(index=False, lineterminator="\n") if form == "csv" else _parquet(frame)
-    chosen = _best(study) if trial is None else _trial(study, trial)
     if measured_elsewhere(study.task):
-        raise StudyError(
-            f"the study in {study.path} was measured elsewhere, so how its engine is started is not known here; trial "
-            f"{chosen.number} had {params_text(chosen)}; ask for --as csv"
-        )
+        raise _nothing_to_start(study, form, trial)
+    if form == "yaml":
+        return task_yaml(study.task if trial is None else _fixed(study, _trial(study, trial)))
+    chosen = _best(study) if trial is None else _trial(study, trial)
     best = study.best if trial is None else None
     command = best.command if best else command_text(study.command(chosen.params))
     if form == "command":
@@ -101,6 +98,17 @@ def _best(study: StudyHandle) -> Trial:
     if best is None:
         raise StudyError(f"{study.path}: {study.verdict} Name a trial with --trial N")
     return best
+
+
+def _nothing_to_start(study: StudyHandle, form: Form, number: int | None) -> StudyError:
+    """Why a study that was measured elsewhere has no task and no way to start its engine, and what it has."""
+    chosen = study.best_trial if number is None else _trial(study, number)
+    had = f"; trial {chosen.number} had {params_text(chosen)}" if chosen is not None and form != "yaml" else ""
+    lacks = "has no task" if form == "yaml" else "does not know how its engine is started"
+    return StudyError(
+        f"the study in {study.path} was measured elsewhere and imported, so it {lacks}{had}. Ask for --as csv or "
+        "parquet, or import the results with --task, the task they are results of"
+    )
 
 
 def _fixed(study: StudyHandle, trial: Trial) -> Task:

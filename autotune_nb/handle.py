@@ -14,6 +14,7 @@ from autotune_nb.assembly import deployer_for
 from autotune_nb.charts import ChartKind, HistoryChart, ImportanceChart
 from autotune_nb.deploy import Deployer
 from autotune_nb.drawing import Chart
+from autotune_nb.elsewhere import require_engine
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import StudyError, TaskError, UnknownNameError
 from autotune_nb.live import RunningTrial
@@ -141,7 +142,7 @@ class StudyHandle(ABC):
     def command(self, params: Mapping[str, Value]) -> list[str]:
         """The command line to paste for one configuration, on the engine's usual port.
 
-        Raises TaskError for a parameter that the study does not have.
+        Raises TaskError for a parameter that the study does not have, or where it was measured elsewhere.
         """
         return self._deployer().command(self._named(params))
 
@@ -164,6 +165,7 @@ class StudyHandle(ABC):
         return named
 
     def _deployer(self) -> Deployer:
+        require_engine(self.task)
         # To ask only: it starts nothing.
         return deployer_for(self.task, engine_for(self.task), study_label="", folder=self.path)
 

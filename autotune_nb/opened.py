@@ -214,7 +214,7 @@ class OpenedStudy(StudyHandle):
 
     def _best_manifest(self) -> str | None:
         best = self.best_trial
-        return self.manifest(best.params) if best is not None else None
+        return self.manifest(best.params) if best is not None and not measured_elsewhere(self._task) else None
 
     def results(self) -> dict[str, Any]:
         state, elapsed_s, command = str(self.state), self.elapsed_s, self._best_command()

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from autotune_nb.elsewhere import require_engine
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.handle import StudyHandle
 from autotune_nb.opened import OpenedStudy
@@ -70,6 +71,7 @@ def tune(
 
     task = task if isinstance(task, Task) else Task.load(task)
     task = with_overrides(task, **overrides)
+    require_engine(task)
     know_secrets(task)
     engine = engine_for(task)
     space = space_for(task, engine)

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 import autotune_nb as at
 from autotune_nb import scrubbing
 from autotune_nb.cli import cli
+from autotune_nb.opened import OpenedStudy
 from autotune_nb.recorded import import_results
 from autotune_nb.study import Study
 from autotune_nb.trial import Trial
@@ -76,13 +77,15 @@ def test_a_file_becomes_a_study_that_is_shown_reported_and_exported_the_same(tmp
     assert "It was measured elsewhere (imported from größe.csv)" in page
     assert "Do it again" not in page
     assert "None is set: the engine's default configuration." in page
-    assert "imported --port" not in CliRunner().invoke(cli, ["show", str(study)]).stdout
-    for form in ("command", "env"):
+    printed = CliRunner().invoke(cli, ["show", str(study)]).stdout
+    assert printed.endswith("\n\nits command line is not known: it was measured elsewhere and imported\n")
+    for form in ("command", "env", "isvc", "yaml"):
         for trial, told in ((), "the engine's default configuration"), (("--trial", "1"), "threads=2 mode=größe 🚀"):
             done = CliRunner().invoke(cli, ["export", str(study), "--as", form, *trial])
-            assert done.exit_code == 2
-            assert "was measured elsewhere" in done.stderr
-            assert told in done.stderr
+            assert (done.exit_code, done.stdout) == (2, "")
+            assert "was measured elsewhere and imported" in done.stderr
+            assert "has no task. Ask" in done.stderr if form == "yaml" else told in done.stderr
+            assert "--as csv or parquet" in done.stderr
             assert done.stderr.count("\n") == 1
     again = CliRunner().invoke(cli, ["export", str(study), "--as", "csv"]).stdout
     other = tmp_path / "other"
@@ -97,6 +100,36 @@ def test_a_file_becomes_a_study_that_is_shown_reported_and_exported_the_same(tmp
     # The database has it, and not only its summary.
     (study / "results.json").unlink()
     assert at.open(study).history == at.open(other).history
+
+
+def test_nothing_is_started_with_a_task_that_was_made_of_results(tmp_path: Path) -> None:
+    source, study, file = tmp_path / "x.csv", tmp_path / "study", tmp_path / "made.json"
+    source.write_text(CSV)
+    # So tight that none is the best: whichever trial is named, there is no command line either.
+    assert run_import(source, study, "--limit", "ttft_p99_s <= 0.01").exit_code == 0
+    told = CliRunner().invoke(cli, ["export", str(study), "--as", "command"]).stderr
+    assert "was measured elsewhere" in told
+    assert "--trial" not in told
+    opened = at.open(study)
+    assert isinstance(opened, OpenedStudy)
+    before = (study / "results.json").read_bytes()
+    tries = (opened.start, lambda: opened.command({"threads": 2}), lambda: opened.manifest({"threads": 2}))
+    for start in tries:
+        with pytest.raises(
+            at.TaskError, match=r"engine\.command: 'imported --port \{port\}' is only a name: .* --task"
+        ):
+            start()
+    file.write_text(opened.task.model_dump_json())
+    done = CliRunner().invoke(cli, ["run", str(file), "--study", str(study)])
+    assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert "this task was made of imported results" in done.stderr
+    assert (study / "results.json").read_bytes() == before
+    checked = CliRunner().invoke(cli, ["check", str(file)])
+    assert checked.exit_code == 2
+    assert "this task was made of imported results" in checked.stdout
+    best = at.open(import_results(source, tmp_path / "free").folder).best
+    assert best is not None
+    assert (best.command, best.manifest) == ("", None)
 
 
 def test_an_exported_study_comes_back_equal_and_goes_on_under_its_task(world: World, tmp_path: Path) -> None:

@@ -7,12 +7,12 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune_nb.again import again
 from autotune_nb.charts import HistoryChart, ImportanceChart, LatencyChart
 from autotune_nb.comparison import compare
-from autotune_nb.drawing import Chart
+from autotune_nb.drawing import LABELS, Chart
 from autotune_nb.elsewhere import measured_elsewhere
 from autotune_nb.errors import Failure
 from autotune_nb.plots import history, latency_throughput
@@ -25,6 +25,9 @@ from autotune_nb.table import counts_text, numbers_text, trials_frame, verdict
 from autotune_nb.task import Task
 from autotune_nb.task_file import task_yaml
 from autotune_nb.trial import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 #: Of more trials the best are shown; all of them are in the study's export.
 _MAX_ROWS = 200
@@ -156,14 +159,26 @@ def _table(trials: Sequence[Trial], objective: Objective) -> str:
     frame = trials_frame(trials, objective)
     # A column that says the same everywhere says nothing; failures have a list of their own.
     frame = frame.drop(columns=["failure", *(["baseline"] if not frame["baseline"].any() else [])])
-    # Not known is an empty cell.
-    for name in [name for name, kind in frame.dtypes.items() if str(kind) in ("Int64", "boolean")]:
+    _tell_defaults(frame, trials)
+    # Not known is an empty cell, where pandas would write None or <NA>.
+    for name in [name for name, kind in frame.dtypes.items() if str(kind) in ("object", "Int64", "boolean")]:
         frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
     # Over the numbers, instead of in a row of its own below the headings.
     frame = frame.rename_axis(index=None, columns="number")
     table = frame.to_html(na_rep="", border=0, float_format=lambda value: f"{value:.4g}")
     # Without pandas' indentation, more than half of what a table of hundreds of rows takes.
     return re.sub(r"\n\s*(?=<)", "", table)
+
+
+def _tell_defaults(frame: pd.DataFrame, trials: Sequence[Trial]) -> None:
+    """Say of each parameter that a trial leaves to the engine that it does: an empty cell would be one not known."""
+    for name in {name for trial in trials for name in trial.params}:
+        # One that was cut off before it had parameters has left none to the engine.
+        left = [t.number for t in trials if t.params.get(name) is None and (t.baseline or name in t.params)]
+        if left:
+            column = f"param:{name}" if f"param:{name}" in frame.columns else name
+            frame[column] = frame[column].astype(object)
+            frame.loc[left, column] = LABELS["default"]
 
 
 def _failures(trials: Sequence[Trial]) -> list[tuple[str, Failure]]:

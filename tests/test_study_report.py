@@ -181,7 +181,22 @@ def test_what_is_not_known_of_a_trial_is_an_empty_cell() -> None:
     # One row of headings, the trial's number among them.
     assert list(rows) == ["number", "0", "1", "2", "3"]
     assert rows["2"][:4] == ["failed", "", "", "2"]
-    assert rows["3"][:4] == ["complete", "5", "True", ""]
+    # The default's parameters are known: the engine's own.
+    assert rows["3"][:5] == ["complete", "5", "True", "engine's default", "engine's default"]
+
+
+def test_a_parameter_that_is_left_to_the_engine_says_so_and_one_that_was_never_chosen_does_not() -> None:
+    left_out = trial(2, 20.0).with_(params={"threads": None, "name": "a"})
+    level = trial(3, 20.0).with_(params={"threads": 0.123456, "name": "b", "level": None})
+    stopped = Trial(4, {}, TrialState.STOPPED)
+    trials = (*TRIALS, left_out, level, stopped, trial(5, 5.0).with_(params={}, baseline=True))
+    rows = {row[0]: row[1:] for row in table_of(Report(trials, TRIALS[1], GOAL, None).to_html(), "Trials")}
+    assert rows["number"][3:7] == ["threads", "name", "param:level", "level"]
+    assert rows["0"][3:5] == ["0", "&lt;b&gt;x&lt;/b&gt;"]
+    assert rows["2"][3:5] == ["engine's default", "a"]
+    assert rows["3"][3:6] == ["0.1235", "b", "engine's default"]
+    assert rows["4"][3:6] == ["", "", ""]
+    assert rows["5"][3:7] == [*["engine's default"] * 3, "D(1,2) at concurrency 1"]
 
 
 def test_all_failed_is_an_answer_too() -> None:

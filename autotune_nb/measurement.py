@@ -12,6 +12,12 @@ from autotune_nb.errors import UnknownNameError
 STATISTICS = ("mean", "min", "max", "stddev", "p25", "p50", "p75", "p90", "p95", "p99")
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
 _RATES = ("output_tokens_per_s", "input_tokens_per_s", "total_tokens_per_s", "requests_per_s")
+#: What tells the problem of too few requests from the others, and what to try.
+_AT_LEAST = "completed, at least"
+_TOO_SLOW = (
+    "give the level more time (workload.seconds_per_level), lower the concurrency, or ask for fewer tokens; see what "
+    "else keeps the machine busy"
+)
 _SHORT = {name: f"{name}_mean_s" for name in _TIMES}
 
 #: Every figure a measurement may carry. Times are in seconds, rates per second over the level's whole duration.
@@ -72,6 +78,13 @@ class Measurement:
     def valid(self) -> bool:
         return not self.problems
 
+    @property
+    def hint(self) -> str:
+        """What to try where it is invalid; empty where that is not known."""
+        # Where requests failed, more of them would fail.
+        few = not self.num_failed_requests and any(_AT_LEAST in problem for problem in self.problems)
+        return _TOO_SLOW if few else ""
+
     def to_dict(self) -> dict[str, Any]:
         """Flat, for JSON: the level, the counts, then every figure under its own name."""
         return {
@@ -130,9 +143,7 @@ class Validity:
             )
         if completed < self.min_completed_requests:
             found.append(
-                f"only {completed} request{'s' * (completed != 1)} completed, at least "
-                f"{self.min_completed_requests} are needed: "
-                "give the level more seconds or requests"
+                f"only {completed} request{'s' * (completed != 1)} {_AT_LEAST} {self.min_completed_requests} are needed"
             )
         if unusable:
             more = f" and {len(unusable) - 3} more figures" if len(unusable) > 4 else ""

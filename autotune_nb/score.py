@@ -108,6 +108,7 @@ def score(measurements: Sequence[Measurement], objective: Objective) -> Score:
                     FailureKind.MEASUREMENT,
                     "benchmark",
                     f"the measurement of {measurement.level} is invalid: {'; '.join(measurement.problems)}",
+                    hint=measurement.hint,
                 )
             )
     candidates = [m for m in measurements if objective.level is None or m.level == objective.level]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune_nb.errors import MeasurementError, TaskError
-from autotune_nb.measurement import Level, Measurement
+from autotune_nb.measurement import Level, Measurement, Validity
 from autotune_nb.score import Direction, Limit, Objective, score
 
 FAST = Limit("ttft_mean_s", "<=", 0.5)
@@ -101,6 +103,18 @@ def test_an_invalid_measurement_is_never_scored() -> None:
     levels = [measured(1, 10), measured(4, 99, problems=("2 requests failed",))]
     with pytest.raises(MeasurementError, match=r"D\(1,2\) at concurrency 4 is invalid: 2 requests failed"):
         score(levels, Objective(RATE, "maximize"))
+
+
+def test_what_to_try_is_said_where_too_few_requests_completed_and_none_failed() -> None:
+    few = Validity().problems(completed=2, failed=0, figures={})
+    with pytest.raises(MeasurementError) as caught:
+        score([replace(measured(4, 99), problems=few)], Objective(RATE, "maximize"))
+    for way in ("workload.seconds_per_level", "lower the concurrency", "what else keeps the machine busy"):
+        assert way in caught.value.failure.hint
+    failed = Validity().problems(completed=2, failed=9, figures={})
+    with pytest.raises(MeasurementError) as caught:
+        score([replace(measured(4, 99), problems=failed, num_failed_requests=9)], Objective(RATE, "maximize"))
+    assert caught.value.failure.hint == ""
 
 
 def test_a_missing_level_or_figure_is_said() -> None:

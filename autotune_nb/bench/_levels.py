@@ -5,8 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from autotune_nb.bench.results import level_of, measurement, read_level
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
@@ -29,6 +32,7 @@ class Levels:
         self.expected = list(workload.levels)
         self.landed: set[Level] = set()
         self._generates_text = workload.generates_text
+        self._engine_is_here = task.deploy.kind == "local"
         self._validity = Validity(
             max_failed_requests=workload.max_failed_requests,
             min_completed_requests=min(workload.min_completed_requests, workload.requests_per_level),
@@ -40,7 +44,10 @@ class Levels:
         if level not in self.expected or level in self.landed:
             return None
         self.landed.add(level)
-        return measurement(data, self._validity, generates_text=self._generates_text)
+        one = measurement(data, self._validity, generates_text=self._generates_text)
+        if self._engine_is_here and one.num_completed_requests < self._validity.min_completed_requests:
+            one = replace(one, problems=(*one.problems, _load()))
+        return one
 
     @property
     def missing(self) -> list[Level]:
@@ -96,7 +103,8 @@ def never_landed(missing: list[Level], code: int | None, folder: Path, log: Sequ
             "benchmark",
             f"genai-bench {ending} figures for {_names(missing)}{reason}",
             telling(log),
-            "give the level more seconds or fewer tokens; if the server answered no request, engine.log says why",
+            "give the level more seconds or fewer tokens, and see what else keeps the machine busy; if the server "
+            "answered no request, engine.log says why",
         )
     )
 
@@ -114,6 +122,12 @@ def telling(log: Sequence[str]) -> tuple[str, ...]:
     lines = [line for line in log if not _OF_REPORTS.search(line)]
     found = [line for line in lines if _TELLING.search(line)]
     return tuple(line[:300] for line in (found or lines)[-6:])
+
+
+def _load() -> str:
+    """How busy this machine was in the last minute."""
+    cpus = psutil.cpu_count() or 1
+    return f"this machine's load was {psutil.getloadavg()[0]:.0f} on {cpus} CPU{'s' * (cpus != 1)}"
 
 
 def _names(levels: list[Level]) -> str:

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from autotune_nb.bench import BenchRequest, GenaiBench
 from autotune_nb.bench._arguments import minutes_text
 from autotune_nb.bench._helper import bench_environment, find_genai_bench, python_of
+from autotune_nb.bench._levels import Levels
 from autotune_nb.bench._warm import _Minutes
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
 from autotune_nb.measurement import Measurement
@@ -260,6 +261,27 @@ def test_a_figure_that_is_no_number_makes_the_level_invalid(faked: Any, tmp_path
         measured(faked({level_file(1): text, level_file(2): level_data(concurrency=2)}), request_in(tmp_path))
     )
     assert [one.valid for one in sorted(got, key=lambda one: one.level.concurrency)] == [False, True]
+
+
+def test_a_level_of_too_few_requests_names_the_load_of_the_machine_that_the_engine_is_on(
+    make_task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("psutil.getloadavg", lambda: (8.7, 1.0, 1.0))
+    monkeypatch.setattr("psutil.cpu_count", lambda: 2)
+    few, enough = level_data(completed=2), level_data(concurrency=2)
+    levels = Levels(make_task())
+    taken = levels.take(few)
+    assert taken is not None
+    assert taken.problems == (
+        "only 2 requests completed, at least 3 are needed",
+        "this machine's load was 9 on 2 CPUs",
+    )
+    other = levels.take(enough)
+    assert other is not None
+    assert other.problems == ()
+    away = Levels(make_task(deploy={"kind": "ome"})).take(few)
+    assert away is not None
+    assert len(away.problems) == 1
 
 
 def test_a_level_nobody_asked_for_is_left_out(faked: Any, fake: FakeBench, tmp_path: Path) -> None:

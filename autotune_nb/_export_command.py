@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from autotune_nb._saying import counting, ended_by_signals, notes, say, usage_errors
+from autotune_nb._saying import counting, ended_by_signals, notes, say, say_lost, usage_errors
 from autotune_nb.errors import SetupError
 
 if TYPE_CHECKING:
@@ -43,7 +43,9 @@ def export_command(
             raise SetupError("parquet is no text; name a file with -o")
         if output is not None and output.exists() and not force:
             raise SetupError(f"{output} is there already; --force writes over it, or choose another -o")
-        content = export(session.open(study, storage=storage), form, trial=trial)
+        opened = session.open(study, storage=storage)
+        content = export(opened, form, trial=trial)
+        say_lost(opened)
         if output is None:
             click.echo(content, nl=False)
             return

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from autotune_nb._saying import fail, usage_errors
+from autotune_nb._saying import fail, say_lost, usage_errors
 from autotune_nb.errors import RunError, SetupError
 
 
@@ -31,7 +31,7 @@ def report(study: Path, output: Path, html: bool, storage: str | None, force: bo
 
     with usage_errors():
         # Here, since an error in a notebook's cell is a page long.
-        session.open(study, storage=storage)
+        opened = session.open(study, storage=storage)
         for file in (output, *((output.with_suffix(".html"),) if html else ())):
             if file.exists() and not force:
                 raise SetupError(f"{file} is there already; --force writes over it, or choose another -o")
@@ -45,5 +45,6 @@ def report(study: Path, output: Path, html: bool, storage: str | None, force: bo
             )
         except RunError as error:
             fail(1, error)
+    say_lost(opened)
     for file in written:
         click.echo(f"wrote {file}")

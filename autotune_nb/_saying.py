@@ -8,12 +8,15 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from autotune_nb.errors import AutotuneError, ClusterError, SetupError, StudyError, TaskError
 from autotune_nb.scrubbing import scrub
+
+if TYPE_CHECKING:
+    from autotune_nb.handle import StudyHandle
 
 #: What is over within two or three seconds needs no word of progress.
 _MANY = 200
@@ -90,6 +93,12 @@ def fail(code: int, error: AutotuneError) -> NoReturn:
 def say_error(error: BaseException) -> None:
     """In one line, however many the error has."""
     say("error: " + " ".join(scrub(str(error)).split("\n")))
+
+
+def say_lost(study: StudyHandle) -> None:
+    """Say beside what is shown of a study that its database is gone."""
+    if study.lost:
+        say(f"note: {study.lost}")
 
 
 def say(line: str) -> None:

@@ -31,7 +31,7 @@ from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import space_for
 from autotune_nb.errors import ClusterError, SetupError, StudyError, TaskError
 from autotune_nb.parameters import Value
-from autotune_nb.study import StudyFolder
+from autotune_nb.study import StudyFolder, require_database
 from autotune_nb.task import Task
 from autotune_nb.task_secrets import know_secrets
 
@@ -82,7 +82,10 @@ async def check_task(task: Task, engine: Engine, *, study: str | Path | None = N
         know_secrets(task)
         label = label_of(study)
         if study is not None:
-            StudyFolder(study).require_same(task)
+            folder = StudyFolder(study)
+            folder.require_same(task)
+            # As it is written down: a file's URL has no password.
+            require_database(folder, (folder.about() or {}).get("storage"))
     except (TaskError, SetupError, StudyError) as error:
         return Checks((Answer(False, str(error)),))
     if task.deploy.kind == "local":

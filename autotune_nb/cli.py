@@ -17,7 +17,7 @@ from autotune_nb._cleanup_command import cleanup
 from autotune_nb._export_command import export_command, import_command
 from autotune_nb._manifests_command import manifests
 from autotune_nb._report_command import report
-from autotune_nb._saying import fail, notes, say, say_error, usage_errors
+from autotune_nb._saying import fail, notes, say, say_error, say_lost, usage_errors
 from autotune_nb._share_command import share
 from autotune_nb.errors import RunError, SetupError, TaskError
 from autotune_nb.table import value_text
@@ -96,11 +96,13 @@ def show(study: Path, storage: str | None, as_json: bool) -> None:
     from autotune_nb import session
 
     with usage_errors():
-        results = session.open(study, storage=storage).results()
+        opened = session.open(study, storage=storage)
+        results = opened.results()
     if as_json:
         click.echo(json.dumps(results))
     else:
         click.echo(_table(results))
+    say_lost(opened)
     sys.exit(_exit_code(results))
 
 

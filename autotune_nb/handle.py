@@ -198,6 +198,11 @@ class StudyHandle(ABC):
         return None
 
     @property
+    def lost(self) -> str:
+        """Why it can only be looked at: what holds its trials is gone, and ``results.json`` is shown; else empty."""
+        return ""
+
+    @property
     def budget(self) -> Budget:
         """The budget, as far as edits have changed it."""
         return self.steering.budget
@@ -347,4 +352,5 @@ class StudyHandle(ABC):
         if not any(t.state.finished for t in self.history):
             return {"text/plain": repr(self)}
         report = self._brief()
-        return {"text/plain": f"{self!r}\n{report.text()}", "text/html": report.summary_html()}
+        told = "\n".join(filter(None, [repr(self), self.lost, report.text()]))
+        return {"text/plain": told, "text/html": report.summary_html()}

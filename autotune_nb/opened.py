@@ -18,7 +18,7 @@ from autotune_nb.run import Run, live_run
 from autotune_nb.runner import RunState
 from autotune_nb.secret_reference import command_text
 from autotune_nb.steering import Edit, Steering
-from autotune_nb.study import StudyFolder, trial_from_results
+from autotune_nb.study import StudyFolder, lost_database, trial_from_results
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState
 
@@ -56,6 +56,7 @@ class OpenedStudy(StudyHandle):
         self._running: tuple[RunningTrial, ...] = ()
         self._notices: tuple[tuple[float, str], ...] = ()
         self._kept: dict[str, Any] | None = None
+        self._lost = ""
         self._look()
 
     @property
@@ -81,6 +82,10 @@ class OpenedStudy(StudyHandle):
     @property
     def notices(self) -> tuple[tuple[float, str], ...]:
         return self._notices
+
+    @property
+    def lost(self) -> str:
+        return self._lost
 
     @property
     def steering(self) -> Steering:
@@ -159,12 +164,18 @@ class OpenedStudy(StudyHandle):
         with contextlib.suppress(StudyError):
             kept = self._folder.read("results.json")
             self._kept = kept if kept is not None and kept.get("state") in list(RunState) else None
-        if self._study is None and self._kept is not None and not busy and self._current(self._kept):
-            with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
-                self._read_results(self._kept)
-                return
-            # Damaged: the database has the rest.
-            self._kept = {"state": self._kept["state"], "edits": (), "best": None}
+        self._lost = ""
+        if self._study is None and self._kept is not None and not busy:
+            lost = lost_database(self._folder, self._folder.storage(self.storage))
+            if lost or self._current(self._kept):
+                with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
+                    self._read_results(self._kept)
+                    self._lost = (
+                        f"{lost}. What is shown is what results.json has; no run goes on with it" if lost else ""
+                    )
+                    return
+                # Damaged: the database has the rest.
+                self._kept = {"state": self._kept["state"], "edits": (), "best": None}
         study = self._opened()
         study.reload()
         study.take_edits()
@@ -173,7 +184,8 @@ class OpenedStudy(StudyHandle):
         self._elapsed_s = study.elapsed_s
 
     def _read_results(self, kept: dict[str, Any]) -> None:
-        trials = tuple(trial_from_results(one, kept["fingerprints"]) for one in kept["trials"])
+        # Nobody works on it, whatever was at work when they were written.
+        trials = tuple(_ended(trial_from_results(one, kept["fingerprints"])) for one in kept["trials"])
         steering = Steering(self._task, self._space, [Edit.from_dict(one) for one in kept["edits"]])
         best = kept["best"]
         sound = isinstance(kept["elapsed_s"], int | float) and (best is None or isinstance(best["number"], int))
@@ -222,8 +234,10 @@ class OpenedStudy(StudyHandle):
 
     def _study_results(self, state: str, elapsed_s: float, command: str | None) -> dict[str, Any]:
         if self._study is None and self._kept is not None:
-            return {**self._kept, "study": str(self.path)}
-        results = self._opened().results(state=state, elapsed_s=elapsed_s, command=command)
+            trials = [dict(one) for one in self._kept["trials"]]
+            results = {**self._kept, "study": str(self.path), "state": state, "trials": trials}
+        else:
+            results = self._opened().results(state=state, elapsed_s=elapsed_s, command=command)
         for kept, trial in zip(results["trials"], self._trials, strict=False):
             kept["state"] = str(trial.state)
         return results
@@ -261,6 +275,11 @@ def _read_live(told: dict[str, Any] | None) -> _Live | None:
         return _Live(RunState(told["state"]), running, notices) if told else None
     except (KeyError, TypeError, ValueError):
         return None
+
+
+def _ended(trial: Trial) -> Trial:
+    """What a trial that was running is once nobody works on the study."""
+    return trial.with_(state=TrialState.INTERRUPTED) if trial.state is TrialState.RUNNING else trial
 
 
 def _running(trial: Trial) -> Trial:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 
 from autotune_nb import session
 from autotune_nb.cli import cli
@@ -292,31 +292,99 @@ def test_a_torn_file_of_the_study_is_one_line(finished: Study, name: str, text: 
 
 
 @pytest.mark.parametrize("kept", ["stopped", "running", "damaged"])
-def test_a_lost_database_is_said_and_none_is_made_for_it(finished: Study, kept: str) -> None:
+@pytest.mark.parametrize("emptied", [False, True])
+def test_a_lost_database_is_said_and_none_is_made_for_it(finished: Study, kept: str, emptied: bool) -> None:
     folder = finished.folder
     data = json.loads((folder.path / "results.json").read_text())
     folder.database.unlink()
+    if emptied:
+        folder.database.touch()
+    data["trials"][0]["state"] = "running" if kept == "running" else data["trials"][0]["state"]
     (folder.path / "results.json").write_text(json.dumps({**data, "state": kept}))
     before = sorted(file.name for file in folder.path.iterdir())
+    gone = f"{folder.database} is {'empty' if emptied else 'missing'}; the trials of {folder.path} were in it"
     shown = CliRunner().invoke(cli, ["show", str(folder.path), "--json"])
-    if kept == "stopped":
-        # Its results tell all that it came to.
-        assert json.loads(shown.stdout)["trials"] == data["trials"]
-        with pytest.raises(StudyError, match=r"study\.db is missing"):
-            OpenedStudy(folder.path).ban("threads", 1)
+    if kept == "damaged":
+        assert (shown.exit_code, shown.stdout) == (2, "")
+        assert shown.stderr.startswith(
+            f"error: {gone}: put it back, or make another study of what results.json still has"
+        )
     else:
-        assert (shown.exit_code, shown.stderr.count("\n")) == (2, 1)
-        assert "study.db is missing" in shown.stderr
+        # Its results tell all that it came to.
+        told = json.loads(shown.stdout)
+        assert [t["number"] for t in told["trials"]] == [t["number"] for t in data["trials"]]
+        assert shown.stderr == f"note: {gone}. What is shown is what results.json has; no run goes on with it\n"
+        opened = OpenedStudy(folder.path)
+        assert f"note: {opened.lost}\n" == shown.stderr
+        assert opened.lost in opened.lasting_bundle()["text/plain"]
+        with pytest.raises(StudyError, match=rf"study\.db is {'empty' if emptied else 'missing'}"):
+            opened.ban("threads", 1)
+    if kept == "stopped":
+        assert told["trials"] == data["trials"]
+    if kept == "running":
+        assert (told["state"], told["trials"][0]["state"]) == ("interrupted", "interrupted")
+        assert (opened.state, opened.history[0].state) == ("interrupted", TrialState.INTERRUPTED)
     assert sorted(file.name for file in folder.path.iterdir()) == before
 
 
-def test_a_lost_database_of_a_storage_is_said_and_none_is_made_for_it(task: Task, tmp_path: Path) -> None:
+def test_a_database_that_is_there_is_not_called_lost(finished: Study) -> None:
+    assert OpenedStudy(finished.folder.path).lost == by_database(finished).lost == ""
+
+
+@pytest.mark.parametrize("kept", [False, True])
+def test_a_lost_database_of_a_storage_is_said_and_none_is_made_for_it(task: Task, tmp_path: Path, kept: bool) -> None:
     url = f"sqlite:///{tmp_path / 'other.db'}"
-    open_study(task, tmp_path / "study", storage=url).close()
+    study = open_study(task, tmp_path / "study", storage=url)
+    told = study.tell(completed(asked(study), 10.0))
+    if kept:
+        study.folder.write_results(study.results(state="finished", elapsed_s=1.0, command=None))
+    study.close()
     (tmp_path / "other.db").unlink()
-    with pytest.raises(StudyError, match=r"other\.db is missing"):
-        OpenedStudy(tmp_path / "study")
+    if kept:
+        opened = OpenedStudy(tmp_path / "study")
+        assert opened.history == (told,)
+        assert opened.lost.startswith(f"{tmp_path / 'other.db'} is missing; ")
+    else:
+        with pytest.raises(StudyError, match=r"other\.db is missing; .*: put it back, or choose another folder$"):
+            OpenedStudy(tmp_path / "study")
     assert not (tmp_path / "other.db").exists()
+
+
+def test_what_a_study_without_its_database_still_has_is_handed_on_and_gone_on_with(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = tune(world.task(trials=2, budget={"baseline": True}), study=world.folder).wait()
+    assert before.best is not None
+    results = (world.folder / "results.json").read_bytes()
+    (world.folder / "study.db").unlink()
+    task = tmp_path / "task.json"
+    task.write_text(world.task(trials=3, budget={"baseline": True}).model_dump_json())
+
+    def call(*arguments: object) -> Result:
+        return CliRunner().invoke(cli, [str(argument) for argument in arguments])
+
+    note = f"note: {world.folder / 'study.db'} is missing; "
+    shown = call("show", world.folder)
+    assert (shown.exit_code, shown.stderr.startswith(note)) == (0, True)
+    assert before.best.command in shown.stdout
+    told = call("export", world.folder, "--as", "command")
+    assert (told.stdout, told.stderr.startswith(note)) == (before.best.command + "\n", True)
+    checked = call("check", task, "--study", world.folder)
+    gone_on = call("run", task, "--study", world.folder)
+    for refused, where in (checked, checked.stdout), (gone_on, gone_on.stderr):
+        assert refused.exit_code == 2
+        assert "study.db is missing" in where
+        # The very commands that it says.
+        assert f"autotune-nb export {world.folder} --as csv -o levels.csv, then autotune-nb import levels.csv" in where
+    assert call("export", world.folder, "--as", "csv", "-o", "levels.csv").exit_code == 0
+    assert call("import", "levels.csv", "--study", "again", "--task", task).exit_code == 0
+    assert call("run", task, "--study", "again").exit_code == 0
+    again = OpenedStudy(tmp_path / "again")
+    assert [t.params for t in again.history[:2]] == [t.params for t in before.history]
+    assert [t.number for t in again.history] == [0, 1, 2]
+    assert (world.folder / "results.json").read_bytes() == results
+    assert not (world.folder / "study.db").exists()
 
 
 def _without(name: str) -> Callable[[dict[str, Any]], Any]:

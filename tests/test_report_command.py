@@ -48,6 +48,15 @@ def test_it_writes_an_executed_notebook_and_a_page_without_scripts(study: Path, 
     assert f"run = at.tune(task, study={'runs/study-again'!r})" in page.replace("&#39;", "'")
 
 
+def test_a_study_whose_database_is_lost_is_reported_from_its_results_and_told(study: Path, tmp_path: Path) -> None:
+    (study / "study.db").unlink()
+    done = report(study, "-o", tmp_path / "out.ipynb", "--html")
+    assert done.exit_code == 0, done.output
+    assert done.stderr.startswith(f"note: {study / 'study.db'} is missing; ")
+    assert "Best is trial" in (tmp_path / "out.html").read_text()
+    assert not (study / "study.db").exists()
+
+
 def test_what_is_there_is_not_written_over_unless_told_so(study: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.ipynb"
     page = out.with_suffix(".html")

@@ -8,7 +8,8 @@ from typing import Any
 import optuna
 
 from autotune_nb.errors import StudyError, StudyMismatchError, StudyNotFoundError
-from autotune_nb.study._storage import damage_errors, location, open_storage, require_database, storage_errors
+from autotune_nb.study._lost import require_database
+from autotune_nb.study._storage import damage_errors, location, open_storage, storage_errors
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.task import Task
 

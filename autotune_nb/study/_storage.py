@@ -13,9 +13,7 @@ import sqlalchemy.pool
 
 from autotune_nb.errors import AutotuneError, StudyError
 from autotune_nb.study.folder import StudyFolder
-from autotune_nb.study.storage_url import redact, sqlite_file
-
-_LOST = "put it back, name the storage they are in with --storage, or choose another folder"
+from autotune_nb.study.storage_url import redact
 
 
 def open_storage(folder: StudyFolder, url: str | None) -> optuna.storages.BaseStorage:
@@ -41,17 +39,6 @@ def open_storage(folder: StudyFolder, url: str | None) -> optuna.storages.BaseSt
 def location(folder: StudyFolder, url: str | None) -> str:
     """Where the trials are kept, without a password."""
     return redact(url) if url else str(folder.database)
-
-
-def require_database(folder: StudyFolder, url: str | None) -> None:
-    """Raises StudyError where the SQLite file that is to hold a study is not there or empty: to open it makes one."""
-    file = folder.database if url is None else sqlite_file(url)
-    with contextlib.suppress(OSError):
-        if file is None or file.stat().st_size:
-            return
-        raise StudyError(f"{file} is empty; the trials of {folder.path} were in it: {_LOST}")
-    if file is not None and not file.exists():
-        raise StudyError(f"{file} is missing; the trials of {folder.path} were in it: {_LOST}")
 
 
 @contextlib.contextmanager

@@ -251,7 +251,8 @@ class StudyView:
         shown = page[self._page * _ROWS :][:_ROWS]
         texts = {
             self.progress: _panels.progress_html(handle),
-            self.errors: _panels.error_html(handle.error) + _panels.said_html(self._said or (_GONE if gone else None)),
+            self.errors: _panels.error_html(handle.error)
+            + _panels.said_html(self._said or (_GONE if gone else handle.lost)),
             self.notices: _panels.notices_html(self._notices()),
             self.running: _panels.running_html(running, self._tails(), goal),
             self.table: _panels.table_html(trials, shown, goal, running),

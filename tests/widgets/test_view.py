@@ -182,13 +182,15 @@ def test_a_run_that_begins_elsewhere_in_the_process_is_taken_over(world: World) 
     run.stop(now=True, wait_s=WAIT_S)
 
 
-def test_a_folder_that_is_gone_is_said(make_task: Callable[..., Task], tmp_path: Path) -> None:
+def test_a_database_and_a_folder_that_are_gone_are_said(make_task: Callable[..., Task], tmp_path: Path) -> None:
     study = open_study(make_task(engine={"kind": "command", "command": "server {port}"}, model="m"), tmp_path / "study")
     study.folder.write_results(study.results(state="finished", elapsed_s=1.0, command=None))
     study.close()
     view = StudyView(session.open(tmp_path / "study"))
     assert view.drawn.wait(WAIT_S)
     assert view.errors.value == ""
+    study.folder.database.unlink()
+    until(lambda: "study.db is missing; the trials of" in view.errors.value)
     shutil.rmtree(tmp_path / "study")
     until(lambda: "folder is gone" in view.errors.value)
     assert "test" in view.progress.value

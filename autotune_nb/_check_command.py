@@ -35,14 +35,16 @@ def where_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command()
+@click.command(short_help="Say whether a task will run where it is to run.")
 @click.argument("task", type=click.Path(path_type=Path))
-@click.option("--study", type=_STUDY, help="The study's folder, where it is there: its names are looked at too.")
+@click.option("--study", type=_STUDY, help="The study that is to go on: whether it can is looked at too.")
 @where_options
 @click.option("--dry-run", is_flag=True, help="Print the manifests too, as the server accepts or refuses them.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
 def check(task: Path, study: Path | None, dry_run: bool, as_json: bool, **where: Any) -> None:
     """Say whether TASK will run where it is to run, a line for each answer; nothing is made.
+
+    TASK is a task file, or the name of one that comes with the package, such as quickstart.
 
     Exits 0 where all is well, 2 where something is missing.
     """

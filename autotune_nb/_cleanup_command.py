@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autotune_nb._saying import usage_errors
-from autotune_nb.errors import SetupError, StudyBusyError, StudyNotFoundError, did_you_mean
+from autotune_nb.errors import SetupError, StudyBusyError, StudyError, StudyNotFoundError, did_you_mean
 
 if TYPE_CHECKING:
     from autotune_nb.cluster.cleanup import Removal
@@ -36,7 +36,7 @@ class _Place:
         return await Cluster.connect(kubeconfig=self.kubeconfig, context=self.context, namespace=self.namespace)
 
 
-@click.command()
+@click.command(short_help="Delete what a study left in a cluster.")
 @click.argument("study", required=False)
 @click.option("--all", "everything", is_flag=True, help="Every study of the namespace; names --namespace too.")
 @click.option("--namespace", "-n", metavar="NS", help="Default: that of the folder's task, else the context's.")
@@ -116,6 +116,11 @@ def _place_of(study: str, given: _Place) -> _Place:
         return given
     about = folder.about() or {}
     deploy = folder.task().deploy
+    if deploy.kind == "local":
+        raise StudyError(
+            f"the study in {folder.path} ran as local processes: nothing of it is in a cluster. What a killed run of "
+            "it left on this machine, its next run takes down"
+        )
     return _Place(
         given.kubeconfig or deploy.kubeconfig,
         given.context or deploy.context,

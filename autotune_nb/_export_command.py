@@ -18,23 +18,34 @@ _FORMS = ("command", "env", "isvc", "yaml", "csv", "parquet")
 _STUDY = click.Path(file_okay=False, path_type=Path)
 
 
-@click.command("export")
+@click.command("export", short_help="Print a study's command line, task, manifest or measurements.")
 @click.argument("study", type=_STUDY)
 @click.option(
     "--as",
     "form",
     required=True,
     type=click.Choice(_FORMS),
-    help="The engine's command line, its environment file, the InferenceService to apply, the task, or every level.",
+    help="What to print; see above.",
 )
-@click.option("--trial", type=click.IntRange(min=0), metavar="N", help="This one instead of the best, or of all.")
+@click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Of this trial instead of the best, or of all.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="A file instead of stdout.")
 @click.option("--storage", metavar="URL", help="The study's storage, where its password was not written down.")
 @click.option("--force", is_flag=True, help="Write over what is there.")
 def export_command(
     study: Path, form: Form, trial: int | None, output: Path | None, storage: str | None, force: bool
 ) -> None:
-    """Print what to run, to apply, to ask again, or every measurement of STUDY."""
+    """Print what to run, to apply, to ask again, or every measurement of STUDY.
+
+    \b
+    command   the best configuration's command line
+    env       the same as variables, for a shell or docker compose
+    isvc      the same as the InferenceService to apply, of a study in a cluster
+    yaml      the task
+    csv       every measurement, one row per configuration and level
+    parquet   the same as parquet, with -o
+
+    Exits 2, with nothing written, where the study has no such thing.
+    """
     from autotune_nb import session
     from autotune_nb.exporting import export
 
@@ -53,17 +64,20 @@ def export_command(
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_bytes(content.encode() if isinstance(content, str) else content)
         except OSError as error:
-            raise SetupError(f"{output} cannot be written: {error.strerror or error}") from None
+            where = f"{error.filename}: " if error.filename not in (None, str(output)) else ""
+            raise SetupError(f"{output} cannot be written: {where}{error.strerror or error}") from None
     say(f"wrote {output}")
 
 
-@click.command("import")
+@click.command("import", short_help="Make a study of a CSV or parquet file, or of genai-bench's folders.")
 @click.argument("source", metavar="FILE_OR_FOLDER", type=click.Path(path_type=Path))
 @click.option("--study", required=True, type=_STUDY, help="The new study's folder.")
-@click.option("--task", type=click.Path(path_type=Path), help="What they are results of; the study can then go on.")
-@click.option("--objective", metavar="TEXT", help="Without --task; default: maximize output_tokens_per_s.")
-@click.option("--limit", "limits", multiple=True, metavar="TEXT", help="Without --task: ttft_p99_s <= 0.5; repeatable.")
-@click.option("--scenario", default="dataset", show_default=True, help="Of levels that are a bare concurrency.")
+@click.option("--task", type=click.Path(path_type=Path), help="The task file they are results of; it can then go on.")
+@click.option("--objective", metavar="TEXT", help="Without --task. Default: maximize output_tokens_per_s.")
+@click.option(
+    "--limit", "limits", multiple=True, metavar="TEXT", help="Without --task, such as 'ttft_p99_s <= 0.5'; repeatable."
+)
+@click.option("--scenario", default="dataset", show_default=True, help="The scenario of levels that are a bare number.")
 def import_command(
     source: Path, study: Path, task: Path | None, objective: str | None, limits: tuple[str, ...], scenario: str
 ) -> None:

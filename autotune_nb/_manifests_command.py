@@ -49,7 +49,7 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 _IMAGE = click.option("--image", required=True, help="The image that the Containerfile builds, where you keep it.")
 
 
-@click.group()
+@click.group(short_help="Print manifests for runs in a cluster.")
 def manifests() -> None:
     """Print manifests for runs in a cluster: autotune-nb manifests rbac -n tune | kubectl apply -f -"""
 

@@ -9,7 +9,7 @@ import click
 from autotune_nb._saying import usage_errors
 
 
-@click.command()
+@click.command(short_help="Copy a notebook without secrets and home folders.")
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option(
     "--output", "-o", required=True, type=click.Path(path_type=Path), metavar="OUT", help="The copy; never NOTEBOOK."

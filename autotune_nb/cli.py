@@ -19,15 +19,12 @@ from autotune_nb._manifests_command import manifests
 from autotune_nb._report_command import report
 from autotune_nb._saying import fail, notes, say, say_error, say_lost, usage_errors
 from autotune_nb._share_command import share
+from autotune_nb._study_table import study_table
 from autotune_nb.errors import RunError, SetupError, TaskError
-from autotune_nb.table import value_text
-from autotune_nb.trial import configuration_text
 
 if TYPE_CHECKING:
     from autotune_nb.run import Run
 
-#: Width of the longest bar, in characters.
-_BAR = 20
 _STUDY = click.Path(file_okay=False, path_type=Path)
 
 
@@ -55,6 +52,8 @@ def run(
     **where: Any,
 ) -> None:
     """Tune TASK in the folder STUDY until its budget is spent.
+
+    TASK is a task file, or the name of one that comes with the package, such as quickstart.
 
     Exits 0 when at least one trial completed, 1 when none did, 2 for a wrong task or usage. Ctrl-C stops: the running
     trials are taken down and the next run goes on from here; a second Ctrl-C kills the engines at once.
@@ -87,12 +86,15 @@ def run(
         sys.exit(2 if wrong else _exit_code(results))
 
 
-@cli.command()
+@cli.command(short_help="Show a study, finished or not.")
 @click.argument("study", type=_STUDY)
 @click.option("--storage", metavar="URL", help="The study's storage, where its password was not written down.")
 @click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
 def show(study: Path, storage: str | None, as_json: bool) -> None:
-    """Show a study: finished, interrupted, or running in another process."""
+    """Show a study: finished, interrupted, or running in another process.
+
+    Exits 0 when at least one trial completed, else 1; 2 where there is no study.
+    """
     from autotune_nb import session
 
     with usage_errors():
@@ -101,7 +103,7 @@ def show(study: Path, storage: str | None, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(results))
     else:
-        click.echo(_table(results))
+        click.echo(study_table(results))
     say_lost(opened)
     sys.exit(_exit_code(results))
 
@@ -109,14 +111,17 @@ def show(study: Path, storage: str | None, as_json: bool) -> None:
 @cli.command()
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The executed one."
+    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The executed notebook."
 )
-@click.option("-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter; may be repeated.")
+@click.option(
+    "-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter of it; may be repeated."
+)
 @click.option("--html", is_flag=True, help="Write an HTML file beside it.")
 def notebook(notebook: Path, output: Path, parameters: tuple[tuple[str, str], ...], html: bool) -> None:
     """Execute NOTEBOOK with papermill.
 
-    Fails if a cell fails, a run in it failed, or a run was left unawaited.
+    Exits 1 if a cell fails, a run in it failed, or a run was left unawaited; the executed notebook is written all the
+    same.
     """
     _execute(notebook, output, dict(parameters), html=html)
 
@@ -130,7 +135,7 @@ def schema() -> None:
     click.echo(json.dumps({**dialect, **Task.model_json_schema()}, indent=2))
 
 
-@cli.command()
+@cli.command(short_help="Tune a real llama.cpp server on this machine.")
 @click.option("--study", type=_STUDY, help="The study's folder; default: the next free one, as runs/quickstart.")
 @click.option("--task", type=click.Path(path_type=Path), help="Another task than the quickstart's.")
 @click.option("--trials", type=click.IntRange(min=1), help="How many trials in all.")
@@ -154,7 +159,7 @@ def demo(study: Path | None, task: Path | None, trials: int | None) -> None:
     from autotune_nb import session
 
     with usage_errors():
-        click.echo(_table(session.open(study).results()))
+        click.echo(study_table(session.open(study).results()))
     click.echo(f"\nthe chart and the whole story: {study / 'quickstart.html'}")
 
 
@@ -241,49 +246,6 @@ def _outcome(run: Run) -> BaseException | None:
 def _exit_code(results: dict[str, Any]) -> int:
     """0 when at least one trial completed, else 1."""
     return 0 if any(trial["state"] == "complete" for trial in results["trials"]) else 1
-
-
-def _table(results: dict[str, Any]) -> str:
-    """A study in the terminal: a line and a bar a trial, the best against the default, the command line."""
-    trials, best = results["trials"], results["best"]
-    lines = [f"{results['study']}: {results['state']}, {len(trials)} trials, {results['elapsed_s']:.0f} s", ""]
-    top = max((value for trial in trials for value in trial["values"].values()), default=0.0)
-    for trial in trials:
-        mark = "*" if best is not None and trial["number"] == best["number"] else " "
-        lines.append(f"{mark}{trial['number']:>4}  {_told(trial, top)}")
-        failure = trial["failure"]
-        if failure:
-            lines += [f"{'':>7}{failure['kind'].replace('_', ' ')} in {failure['phase']}: {failure['message']}"]
-            lines += [f"{'':>7}| {line}" for line in failure["log_lines"][:2]]
-            lines += [f"{'':>7}try: {failure['hint']}"] if failure["hint"] else []
-    lines.append("")
-    if best is None:
-        complete = sum(1 for trial in trials if trial["state"] == "complete")
-        nothing = f"none of the {complete} complete trials keeps every limit" if complete else "no trial has completed"
-        return "\n".join([*lines, f"no best configuration: {nothing}"])
-    figure, value = next(iter(best["values"].items()))
-    level = next(trial["level"] for trial in trials if trial["number"] == best["number"])
-    default = next((t for t in trials if t["baseline"] and t["state"] == "complete"), None)
-    against = ""
-    if default is not None and default["number"] == best["number"]:
-        against = ": the engine's default configuration"
-    elif default is not None and default["values"][figure]:
-        base = default["values"][figure]
-        times = f"{value / base:.2f} times the engine's default"
-        against = f", {times} ({value_text(base, figure)})"
-    told = f"best is trial {best['number']} with {value_text(value, figure)} ({figure}, under {level}){against}"
-    command = best["command"] or "its command line is not known: it was measured elsewhere and imported"
-    return "\n".join([*lines, told, "", command])
-
-
-def _told(trial: dict[str, Any], top: float) -> str:
-    params = configuration_text({} if trial["baseline"] else trial["params"])
-    for figure, value in trial["values"].items():
-        broken = [name for name, violation in trial["limits"].items() if violation > 0]
-        note = f"  breaks {', '.join(broken)}" if broken else ""
-        bar = "█" * round(_BAR * value / top) if top else ""
-        return f"{value_text(value, figure):>16} {bar:<{_BAR}}  {params}{note}"
-    return f"{trial['state']:>16} {'':<{_BAR}}  {params}"
 
 
 for command in (check, cleanup, manifests, report, share, export_command, import_command):

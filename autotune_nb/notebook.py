@@ -46,8 +46,8 @@ def execute(
     except (ValueError, AttributeError, KeyError, nbformat.validator.ValidationError, OSError) as error:
         told = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
         raise SetupError(f"{str(notebook)!r} is no notebook: {told}") from None
-    if html and output.suffix == ".html":
-        raise SetupError(f"{output} is to be the notebook; name it .ipynb, its HTML file goes beside it")
+    if output.suffix.lower() in (".html", ".htm"):
+        raise SetupError(f"{output} is to be the notebook; name it .ipynb, and --html writes a page beside it")
     if parameters and not any("parameters" in cell.metadata.get("tags", []) for cell in source.cells):
         say(f"note: {notebook} has no cell tagged 'parameters'; it may overwrite {', '.join(parameters)}")
     _prepare(output)
@@ -89,7 +89,8 @@ def _prepare(output: Path) -> None:
         with tempfile.TemporaryFile(dir=output.parent):
             pass
     except OSError as error:
-        raise SetupError(f"{output} cannot be written: {error.strerror or error}") from None
+        where = f"{error.filename}: " if error.filename not in (None, str(output)) else ""
+        raise SetupError(f"{output} cannot be written: {where}{error.strerror or error}") from None
 
 
 def _kernel() -> str:

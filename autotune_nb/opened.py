@@ -42,7 +42,7 @@ class OpenedStudy(StudyHandle):
         """Raises StudyNotFoundError where there is none, StudyError where it cannot be read."""
         self._folder = StudyFolder(folder)
         if not self._folder.exists:
-            raise StudyNotFoundError(f"there is no study in {self._folder.path}")
+            raise StudyNotFoundError(_no_study(self._folder.path))
         self.storage = storage
         self._view = view
         self._begin = begin
@@ -253,6 +253,16 @@ class OpenedStudy(StudyHandle):
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         return self._view(self) or self.lasting_bundle()
+
+
+def _no_study(path: Path) -> str:
+    """That there is no study, and where some are: the folder that holds them is easily taken for one."""
+    told = f"there is no study in {path}"
+    if not path.exists():
+        return f"{told}: there is no such folder"
+    below = sorted(file.parent.name for file in path.glob("*/study.json"))
+    more = f" and {len(below) - 3} more" if len(below) > 3 else ""
+    return f"{told}; below it there {'are' if below[1:] else 'is'} {', '.join(below[:3])}{more}" if below else told
 
 
 def _is_sound(trial: Trial) -> bool:

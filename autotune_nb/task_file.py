@@ -53,7 +53,8 @@ def load_task(path: str | Path) -> Task:
         hint = did_you_mean(file.stem, shipped) if "/" not in str(path) else ""
         raise TaskError(f"there is no task file {str(path)!r}{hint}") from None
     except (OSError, ValueError) as error:
-        raise TaskError(f"the task file {str(file)!r} cannot be read: {error}") from None
+        told = getattr(error, "strerror", None) or error
+        raise TaskError(f"the task file {str(file)!r} cannot be read: {told}") from None
     return parse_task(_read(text, file))
 
 

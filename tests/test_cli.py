@@ -13,7 +13,11 @@ import yaml
 from click.testing import CliRunner, Result
 
 from autotune_nb.cli import _next_study, cli
+from autotune_nb.errors import RunError
 from autotune_nb.resources import shared_folder
+from autotune_nb.session import tune
+from autotune_nb.task import Task
+from tests.stubs import World, open_study
 
 
 def call(*arguments: str | Path) -> Result:
@@ -123,10 +127,53 @@ def test_the_schema_refuses_what_the_task_refuses(task_data: dict[str, Any], bad
 
 
 def test_every_command_explains_itself() -> None:
-    for command in ("run", "show", "notebook", "schema", "demo"):
+    for command in cli.commands:
         result = call(command, "--help")
         assert result.exit_code == 0
         assert result.stdout.startswith("Usage:")
+    # In the list of them each has a line, none of which is cut short.
+    told = call("--help").stdout.partition("Commands:")[2]
+    assert len(told.strip().splitlines()) == len(cli.commands)
+    assert "..." not in told
+
+
+def test_where_there_is_no_study_those_below_are_named(make_task: Callable[..., Task], tmp_path: Path) -> None:
+    assert call("show", tmp_path / "runs").stderr == (
+        f"error: there is no study in {tmp_path / 'runs'}: there is no such folder\n"
+    )
+    (tmp_path / "runs").mkdir()
+    assert call("show", tmp_path / "runs").stderr == f"error: there is no study in {tmp_path / 'runs'}\n"
+    task = make_task(engine={"kind": "command", "command": "server {port}"}, model="m")
+    for number in range(1, 6):
+        open_study(task, tmp_path / "runs" / f"s{number}").close()
+        told = call("show", tmp_path / "runs").stderr
+        assert (f"below it there {'is' if number == 1 else 'are'} s1" in told, "\n" in told.strip()) == (True, False)
+    assert told.endswith("below it there are s1, s2, s3 and 2 more\n")
+    shown = call("show", tmp_path / "runs" / "s1")
+    assert shown.exit_code == 1
+    assert shown.stdout.splitlines() == [
+        f"{tmp_path / 'runs' / 's1'}: new, 0 trials, 0 s",
+        "",
+        f"nothing was tried yet; autotune-nb run TASK --study {tmp_path / 'runs' / 's1'} begins",
+    ]
+
+
+def test_a_failure_is_told_once_and_then_by_its_first_trial(world: World) -> None:
+    run = tune(world.task("exit:3", trials=3), study=world.folder)
+    with pytest.raises(RunError):
+        run.wait()
+    shown = call("show", world.folder).stdout
+    told = "crash in deploy: the engine ended with exit code 3 before it was healthy"
+    assert shown.count(told) == shown.count("try: ") == 1
+    assert shown.index(told) < shown.index("crash in deploy, as trial 0") < shown.rindex("crash in deploy, as trial 0")
+
+
+def test_a_local_study_has_left_nothing_in_a_cluster(make_task: Callable[..., Task], tmp_path: Path) -> None:
+    task = make_task(engine={"kind": "command", "command": "server {port}"}, model="m")
+    open_study(task, tmp_path / "study").close()
+    told = call("cleanup", tmp_path / "study")
+    assert told.exit_code == 2
+    assert "ran as local processes: nothing of it is in a cluster" in told.stderr
 
 
 def test_the_demo_takes_the_next_folder_once_a_study_is_finished(tmp_path: Path) -> None:

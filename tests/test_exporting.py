@@ -131,6 +131,10 @@ def test_a_file_that_cannot_be_is_said_in_a_line(run: at.Run, tmp_path: Path) ->
         assert told.exit_code == 2
         assert told.stderr.startswith("error: ")
         assert told.stderr.count("\n") == 1
+    (tmp_path / "file").touch()
+    told = run_export(run.folder, "csv", "-o", tmp_path / "file" / "x.csv")
+    # Not the one that was asked for is there already.
+    assert told.stderr == f"error: {tmp_path / 'file' / 'x.csv'} cannot be written: {tmp_path / 'file'}: File exists\n"
 
 
 def test_a_local_study_has_nothing_to_apply_and_says_what_has(run: at.Run) -> None:

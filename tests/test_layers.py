@@ -77,6 +77,7 @@ ROOMS: tuple[set[str], ...] = (
         "_report_command",
         "_export_command",
         "_share_command",
+        "_study_table",
         "_saying",
     },
 )

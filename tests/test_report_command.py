@@ -70,6 +70,17 @@ def test_what_is_there_is_not_written_over_unless_told_so(study: Path, tmp_path:
     assert page.read_text() != "mine"
 
 
+@pytest.mark.parametrize("page", [(), ("--html",)])
+def test_a_notebook_is_not_named_as_a_page(study: Path, tmp_path: Path, page: tuple[str, ...]) -> None:
+    told = report(study, "-o", tmp_path / "out.html", *page)
+    assert told.exit_code == 2
+    assert "out.html is to be the notebook; name it .ipynb, and --html writes a page beside it" in told.stderr
+    assert list(tmp_path.glob("out.*")) == []
+    (tmp_path / "file").touch()
+    told = report(study, "-o", tmp_path / "file" / "out.ipynb")
+    assert told.stderr.endswith(f"out.ipynb cannot be written: {tmp_path / 'file'}: File exists\n")
+
+
 def test_no_study_there_is_said_before_anything_is_written(tmp_path: Path) -> None:
     told = report(tmp_path / "none", "-o", tmp_path / "out.ipynb")
     assert told.exit_code == 2

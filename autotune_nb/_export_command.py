@@ -69,7 +69,7 @@ def export_command(
     say(f"wrote {output}")
 
 
-@click.command("import", short_help="Make a study of a CSV or parquet file, or of genai-bench's folders.")
+@click.command("import", short_help="Make a study of a CSV, parquet or genai-bench's folders.")
 @click.argument("source", metavar="FILE_OR_FOLDER", type=click.Path(path_type=Path))
 @click.option("--study", required=True, type=_STUDY, help="The new study's folder.")
 @click.option("--task", type=click.Path(path_type=Path), help="The task file they are results of; it can then go on.")

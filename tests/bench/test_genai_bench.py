@@ -316,6 +316,7 @@ def test_one_that_exits_1_tells_its_code_and_its_last_words(faked: Any, tmp_path
     assert "code 1" in failure.message
     assert "D(16,8) at concurrency 1, D(16,8) at concurrency 2" in failure.message
     assert failure.log_lines == ("ValueError: the tokenizer is no tokenizer",)
+    assert "see what else keeps the machine busy" in failure.hint
 
 
 def test_a_truncated_file_is_named(faked: Any, tmp_path: Path) -> None:

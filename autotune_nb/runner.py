@@ -271,7 +271,7 @@ class Runner:
         """Which part of the budget is spent, in words; None while there is some left."""
         budget, allowed = self.study.steering.budget, self.study.steering.wanted
         if allowed is not None and self.study.num_finished + running >= allowed:
-            return f"the budget of {allowed} trials is spent"
+            return f"the budget of {allowed} trial{'s' * (allowed != 1)} is spent"
         if budget.minutes is not None and self.elapsed_s >= budget.minutes * 60:
             return f"the budget of {budget.minutes:g} minutes is spent"
         if budget.patience is not None and self.study.num_since_best >= budget.patience:

@@ -309,7 +309,7 @@ def test_what_runs_is_told_in_a_file_while_it_runs(world: World) -> None:
     run.wait(WAIT_S)
     assert run.running == ()
     assert not (world.folder / "live.json").exists()
-    assert any("budget of 1 trials is spent" in text for _, text in run.notices)
+    assert any("budget of 1 trial is spent" in text for _, text in run.notices)
     assert (run.path, run.storage, run.elsewhere) == (world.folder, None, None)
 
 

@@ -194,7 +194,7 @@ class Study:
         return trial
 
     def add(self, trials: Sequence[Trial]) -> None:
-        """Keep trials that were measured elsewhere, in a study that has none yet; they are numbered from 0."""
+        """Keep trials that were measured elsewhere; they are numbered on from those that are there."""
         trials = [without_secrets(trial) for trial in trials]
         with storage_errors():
             keys = [self._keep_fingerprint(trial) for trial in trials]

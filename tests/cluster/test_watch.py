@@ -169,6 +169,7 @@ def test_a_watch_that_is_refused_in_mid_run_comes_back_and_is_told_once(proxy: F
             watches.patience_s = 1.5
             await watches.follow(CONFIG_MAP, selector=study_selector(STUDY))
             await watches.follow(POD)
+            await until_async(lambda: proxy.num_open == 2)
             refused = proxy.add("WATCH", ".*", status=403, reason="Forbidden", message="no watching", times=10**9)
             await asyncio.to_thread(proxy.cut)
             await until_async(lambda: watches._kept[CONFIG_MAP].refused and watches._kept[POD].refused)

@@ -97,6 +97,11 @@ class FaultProxy:
         self.faults.append(fault)
         return fault
 
+    @property
+    def num_open(self) -> int:
+        """How many streams and web sockets are open: what is only being asked for is not, and is not cut."""
+        return len(self._open)
+
     def cut(self) -> int:
         """Close every stream and web socket that is open now; how many."""
         done = threading.Event()

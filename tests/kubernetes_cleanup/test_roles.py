@@ -125,6 +125,7 @@ VERBS = {
     "replace": "update",
     "patch": "patch",
     "follow": "list watch",
+    "Owned": "create get",
     "Made": "create get delete",
     "_make": "create get",
 }

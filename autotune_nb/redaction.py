@@ -8,25 +8,23 @@ so that tags, codes and everything else remain. What a secret looks like is in `
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotune_nb.secret_columns import secret_cells
-from autotune_nb.secret_library import rules, secret_key
-from autotune_nb.secret_rules import (
-    ENVIRONMENT,
-    HOME,
-    PRIVATE_KEY,
-    Finding,
+from autotune_nb.encoded_text import BASE64, BASE64_LINES, DATA_URI, END, OPEN_KEY, PICTURES, TEXTS, from_base64
+from autotune_nb.secret_columns import secret_cells, secret_columns
+from autotune_nb.secret_library import rules
+from autotune_nb.secret_rules import ENVIRONMENT, HOME, PRIVATE_KEY, Finding, merged, without
+from autotune_nb.secret_values import (
     base64_cores,
+    is_secret_value,
+    is_telling,
     is_written_out,
-    looks_random,
-    merged,
+    secret_key,
     secret_values,
 )
 from autotune_nb.text_layers import layers
@@ -34,25 +32,8 @@ from autotune_nb.text_layers import layers
 _LABEL = re.compile(r"\[redacted: [A-Za-z][A-Za-z' ]{1,50}(?: \(base64\))?\]")
 _ROUNDS = 40
 _DEPTH = 4
-_DATA_URI = re.compile(
-    r"data:(?P<mime>[\w.+-]+/[\w.+-]+)(?P<rest>(?:;[\w.=+-]+)*?);base64,(?P<payload>[A-Za-z0-9+/=_-]*)"
-)
-_BASE64 = re.compile(r"(?<![A-Za-z0-9+/_-])[A-Za-z0-9+/_-]{20,}={0,2}")
-#: Wrapped, as base64 and folded YAML write it: whole lines, the last one shorter; in a repr their ends are written out.
-_END = r"[ \t]*(?:\r?\n|(?:\\r)?\\n)[ \t]*"
-_BASE64_LINES = re.compile(
-    rf"(?<![A-Za-z0-9+/_-])(?:[A-Za-z0-9+/_-]{{20,}}{_END})+[A-Za-z0-9+/_-]+={{0,2}}(?={_END}|[ \t]*[\"'<]|\s*$)"
-)
-_PICTURES = re.compile(r"image/(?:png|jpeg|gif|webp|avif|x-icon|bmp)|font/.*|application/(?:x-)?font.*")
-_TEXTS = re.compile(r"text/.*|.*[/+](?:xml|json|yaml|javascript|ecmascript)")
 #: Words and figures too short for any rule, as the points of charts are named; Artifactory's keys are the shortest.
-_SHORT = re.compile(r"(?!.*A[KP])[\w .,()+*]{0,18}")
-#: A key whose end is missing: nobody knows where it stops, so it cannot be taken out.
-_OPEN_KEY = re.compile(
-    r"-{4,5} ?BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)? ?-{4,5}[^A-Za-z0-9+/=]*.{0,200}?[A-Za-z0-9+/=]{24}"
-    r"|PuTTY-User-Key-File-\d:.{0,400}?Private-Lines",
-    re.DOTALL,
-)
+_SHORT = re.compile(r"(?!.*(?:A[KP]|(?i:pass|pw|secret|key|token|kennwort|пароль|密)))[\w .,()+*]{0,18}")
 _NO_HOMES = ("/", "/tmp", "/nonexistent", "/var/empty", "/home", "/Users")
 
 
@@ -100,10 +81,13 @@ class Redactor:
         if homes and len(home) > 3 and home not in _NO_HOMES:
             self._home = re.compile(rf"(?<![\w.~-]){re.escape(home)}(?![\w-]|\.\w)")
         self._known: dict[str, Redacted] = {}
+        #: What was found, and of what kind it is.
+        self._found: dict[str, str] = {}
+        self._learned: re.Pattern[str] | None = None
 
     def redact(self, text: str) -> Redacted:
         """The text without secrets; the same text again where it has none."""
-        if len(text) < 5 or (_SHORT.fullmatch(text) and not any(form in text for form in self._forms)):
+        if len(text) < 5 or (_SHORT.fullmatch(text) and not self._is_known(text)):
             return Redacted(text)
         if text not in self._known:
             counts: Counter[str] = Counter()
@@ -111,6 +95,18 @@ class Redactor:
             clean = self._redact(text, counts, unclean, _DEPTH)
             self._known[text] = Redacted(clean, tuple(sorted(counts.items())), tuple(dict.fromkeys(unclean)))
         return self._known[text]
+
+    def _is_known(self, text: str) -> bool:
+        return any(form in text for form in self._forms) or bool(self._learned and self._learned.search(text))
+
+    def learn(self) -> None:
+        """From now on what was found so far is found wherever it stands, without the place that told it."""
+        certain = [value for value in self._found if is_telling(value)]
+        if certain:
+            longest_first = sorted(certain, key=lambda value: (-len(value), value))
+            self._learned = re.compile(rf"(?<![A-Za-z0-9])(?:{'|'.join(map(re.escape, longest_first))})(?![A-Za-z0-9])")
+            pattern = self._learned
+            self._known = {text: told for text, told in self._known.items() if not pattern.search(text)}
 
     def redact_data(self, data: Any) -> RedactedData:
         """The value without secrets: in strings and keys, and all of what a key that names a secret holds."""
@@ -132,7 +128,7 @@ class Redactor:
 
     def _redact(self, text: str, counts: Counter[str], unclean: list[str], depth: int) -> str:
         parts, last = [], 0
-        for uri in _DATA_URI.finditer(text):
+        for uri in DATA_URI.finditer(text):
             parts += [
                 self._plain(text[last : uri.start()], counts, unclean, depth),
                 self._uri(uri, counts, unclean, depth),
@@ -143,11 +139,11 @@ class Redactor:
     def _uri(self, uri: re.Match[str], counts: Counter[str], unclean: list[str], depth: int) -> str:
         """A data: URI with what it holds cleaned; a picture is left as it is."""
         mime, payload = uri["mime"].lower(), uri["payload"]
-        content = _from_base64(payload)
-        if content is None or (not _PICTURES.fullmatch(mime) and not _TEXTS.fullmatch(mime)) or depth == 0:
+        content = from_base64(payload)
+        if content is None or (not PICTURES.fullmatch(mime) and not TEXTS.fullmatch(mime)) or depth == 0:
             unclean.append(f"a data: URI of {mime} that cannot be looked into")
             return uri.group()
-        if _PICTURES.fullmatch(mime):
+        if PICTURES.fullmatch(mime):
             unclean += [f"a picture with a secret in it ({kind})" for kind in self.in_bytes(content)]
             return uri.group()
         try:
@@ -162,7 +158,7 @@ class Redactor:
 
     def _plain(self, text: str, counts: Counter[str], unclean: list[str], depth: int) -> str:
         # Before anything else: what goes out of one line would tear the others apart.
-        text = _BASE64_LINES.sub(lambda run: self._base64_lines(run.group(), counts), text) if depth else text
+        text = BASE64_LINES.sub(lambda run: self._base64_lines(run.group(), counts), text) if depth else text
         for _ in range(_ROUNDS):
             again = self._round(text, counts)
             if again is None:
@@ -171,9 +167,9 @@ class Redactor:
         else:
             unclean.append("a text in which ever more secrets are found")
         marked = "PRIVATE KEY" in text or "PuTTY" in text
-        if marked and any(_OPEN_KEY.search(layer.text) for layer in layers(text)):
+        if marked and any(OPEN_KEY.search(layer.text) for layer in layers(text)):
             unclean.append("a private key whose end is missing")
-        return _BASE64.sub(lambda run: self._base64(run.group(), counts, unclean, depth), text) if depth else text
+        return BASE64.sub(lambda run: self._base64(run.group(), counts, unclean, depth), text) if depth else text
 
     def _round(self, text: str, counts: Counter[str]) -> str | None:
         """The text without what its first telling layer shows; None where none shows anything."""
@@ -184,6 +180,8 @@ class Redactor:
                 label = "~" if finding.kind == HOME else f"[redacted: {finding.kind}]"
                 edits += [(start, end, "" if at else label) for at, (start, end) in enumerate(pieces)]
                 counts[finding.kind] += 1
+                if finding.kind != HOME:
+                    self._found.setdefault(layer.text[finding.start : finding.end], finding.kind)
             if edits:
                 done, last = [], 0
                 for start, end, label in sorted(edits):
@@ -214,16 +212,18 @@ class Redactor:
             if core in text:
                 around = re.compile(rf"[A-Za-z0-9+/_-]*{re.escape(core)}[A-Za-z0-9+/_=-]*")
                 found += [Finding(at.start(), at.end(), ENVIRONMENT) for at in around.finditer(text)]
+        if self._learned is not None:
+            found += [Finding(*at.span(), self._found[at[0]]) for at in self._learned.finditer(text)]
         if self._home is not None:
             found += [Finding(at.start(), at.end(), HOME) for at in self._home.finditer(text)]
         if not found:
             return []
         labels = [label.span() for label in _LABEL.finditer(text)] if "[redacted: " in text else []
-        return [part for one in merged(found) for part in _without(one, labels, text)]
+        return [part for one in merged(found) for part in without(one, labels, text)]
 
     def _base64(self, run: str, counts: Counter[str], unclean: list[str], depth: int) -> str:
         """What is base64 of a text with secrets goes as a whole."""
-        content = _from_base64(run)
+        content = from_base64(run)
         try:
             inner = "" if content is None else content.decode()
         except UnicodeDecodeError:
@@ -242,11 +242,11 @@ class Redactor:
 
     def _base64_lines(self, run: str, counts: Counter[str]) -> str:
         """Lines of base64 of something with secrets in it go as a whole, whatever word stands above or below them."""
-        one = re.sub(_END, "", run).rstrip("=")
+        one = re.sub(END, "", run).rstrip("=")
         for shift in range(4):
             part = one[shift:]
-            content = _from_base64(part[: len(part) // 4 * 4 + (len(part) % 4 if len(part) % 4 > 1 else 0)]) or b""
-            open_key = _OPEN_KEY.search(content.decode("ascii", "replace"))
+            content = from_base64(part[: len(part) // 4 * 4 + (len(part) % 4 if len(part) % 4 > 1 else 0)]) or b""
+            open_key = OPEN_KEY.search(content.decode("ascii", "replace"))
             if kinds := [kind for kind in self.in_bytes(content) if kind != HOME] + [PRIVATE_KEY] * bool(open_key):
                 counts[kinds[0]] += 1
                 return f"[redacted: {kinds[0]} (base64)]"
@@ -261,6 +261,7 @@ class Redactor:
             return data
         # A container's env, and a Secret of Kubernetes: the key beside it tells what a value is.
         named = data.get("name") if isinstance(data.get("name"), str) and "value" in data else None
+        columns = secret_columns(data)
         clean: dict[Any, Any] = {}
         for name, value in data.items():
             told = self._string(name, None, counts, unclean) if isinstance(name, str) else name
@@ -269,9 +270,15 @@ class Redactor:
             context = name if isinstance(name, str) and secret_key(name) else key
             if name == "value" and named is not None:
                 context = named
-            if name in ("data", "stringData") and data.get("kind") == "Secret":
+            if name in ("data", "stringData", "string_data") and data.get("kind") == "Secret":
                 context = "secret"
-            clean[told] = self._walk(value, context, counts, unclean)
+            if columns and name == "data":
+                clean[told] = [
+                    [self._walk(cell, columns.get(at, context), counts, unclean) for at, cell in enumerate(row)]
+                    for row in value
+                ]
+            else:
+                clean[told] = self._walk(value, context, counts, unclean)
         return clean
 
     def _string(self, text: str, key: str | None, counts: Counter[str], unclean: list[str]) -> str:
@@ -281,29 +288,8 @@ class Redactor:
         kind = secret_key(key) if key else None
         if kind is None or _LABEL.search(told.text) or not is_written_out(text):
             return told.text
-        if kind[1] and not (len(text) >= 16 and looks_random(text)):
+        if kind[1] and not is_secret_value(text, key or ""):
             return told.text
         counts[kind[0]] += 1
+        self._found.setdefault(text, kind[0])
         return f"[redacted: {kind[0]}]"
-
-
-def _without(finding: Finding, labels: list[tuple[int, int]], text: str) -> Iterator[Finding]:
-    """The parts of a finding beside what is redacted already; scraps of punctuation are nothing."""
-    inside = [(start, end) for start, end in labels if start < finding.end and end > finding.start]
-    if not inside:
-        yield finding
-        return
-    edges = [finding.start, *(edge for label in inside for edge in label), finding.end]
-    for start, end in zip(edges[::2], edges[1::2], strict=True):
-        if sum(letter.isalnum() for letter in text[start:end]) >= 4 and end > start:
-            yield Finding(start, end, finding.kind)
-
-
-def _from_base64(text: str) -> bytes | None:
-    plain = text.rstrip("=").translate(str.maketrans("-_", "+/"))
-    if len(plain) % 4 == 1:
-        return None
-    try:
-        return base64.b64decode(plain + "=" * (-len(plain) % 4), validate=True)
-    except (binascii.Error, ValueError):
-        return None

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from autotune_nb.errors import Failure
-from autotune_nb.secret_rules import base64_cores, is_written_out, secret_values
+from autotune_nb.secret_values import base64_cores, is_written_out, secret_values
 
 REDACTED = "***"
 LEAST = 8

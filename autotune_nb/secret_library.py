@@ -16,18 +16,9 @@ import importlib
 import re
 from collections.abc import Callable
 
-from autotune_nb.secret_names import says_secret
 from autotune_nb.secret_places import place_rules
-from autotune_nb.secret_rules import (
-    HOME,
-    KEYWORD,
-    NOT_THE_SECRET,
-    PRIVATE_KEY,
-    Rule,
-    is_written_out,
-    looks_random,
-    own_rules,
-)
+from autotune_nb.secret_rules import HOME, NOT_THE_SECRET, PRIVATE_KEY, Rule, own_rules
+from autotune_nb.secret_values import KEYWORD, is_written_out, looks_random
 
 _TAIL = re.compile(r"[A-Za-z0-9_-]+")
 _JWT_TAIL = re.compile(r"[A-Za-z0-9_.+/=-]+")
@@ -78,7 +69,10 @@ def _keyword_keep(match: re.Match[str], value: str) -> bool:
     return is_written_out(value) and not NOT_THE_SECRET.search(text[match.start() : end])
 
 
-_CONFIG_LINE = r"^[ \t]*(?:-[ \t]+|export[ \t]+)?[\w.-]*(?:{names})[\w-]*[ \t]*[:=][ \t]*([^\s\"'<>&,;]{{6,}})[ \t]*$"
+_CONFIG_LINE = (
+    r"^[ \t]*(?:-[ \t]+|export[ \t]+)?[\w.-]{{0,60}}?(?:{names})[\w-]{{0,60}}"
+    r"[ \t]*[:=][ \t]*([^\s\"'<>&,;]{{6,}})[ \t]*$"
+)
 
 
 @functools.cache
@@ -97,6 +91,9 @@ def rules() -> tuple[Rule, ...]:
                 return valid(value)
 
         for pattern in detector.denylist:
+            if module == "jwt":
+                # Tried once a word: it reads on to the word's end each time.
+                pattern = re.compile(r"(?<![A-Za-z0-9])" + pattern.pattern, pattern.flags)
             group = 1 if inner and pattern.groups else 0
             found.append(Rule(kind, pattern, hints, group, None if group else tail, keep))
     found += [rule for rule in own if rule.kind not in (PRIVATE_KEY, HOME)]
@@ -108,7 +105,7 @@ def rules() -> tuple[Rule, ...]:
         lines = re.compile(bounded.replace(r"[^\v", r"[^\v\n\r"), pattern.flags)
         # The one that looks back from a comparison would try every quote of a text that compares nothing.
         hints = ("==", "!=") if pattern is keyword.PRECEDED_BY_EQUAL_COMPARISON_SIGNS_QUOTES_REQUIRED_REGEX else words
-        found.append(Rule(KEYWORD, lines, hints, group, keep=_keyword_keep))
+        found.append(Rule(KEYWORD, lines, hints, group, keep=_keyword_keep, quoted=True))
     # Without quotes its expressions take prose; a line that is nothing but a setting is none.
     config = re.compile(_CONFIG_LINE.format(names="|".join(keyword.DENYLIST)), re.IGNORECASE | re.MULTILINE)
     found.append(Rule(KEYWORD, config, words, 1, keep=lambda match, value: _config_keep(match, value)))
@@ -117,18 +114,9 @@ def rules() -> tuple[Rule, ...]:
 
 def _config_keep(match: re.Match[str], value: str) -> bool:
     name = re.split(r"[:=]", match.group(0), maxsplit=1)[0].strip()
-    return looks_random(value) and is_written_out(value) and not NOT_THE_SECRET.search(name)
-
-
-@functools.lru_cache(maxsize=4096)
-def secret_key(name: str) -> tuple[str, bool] | None:
-    """The kind of what a key of this name holds, and whether its value must look random besides; None where plain."""
-    if re.fullmatch(
-        r"(?:client-key|client-certificate|certificate-authority)-data|(?:id|access|refresh)-token|client-secret", name
-    ):
-        return "kubeconfig content", False
-    if not says_secret(name):
-        return None
-    if re.fullmatch(r"(?:.*[_-])?token", name, re.IGNORECASE):
-        return "token", name != name.upper()
-    return KEYWORD, False
+    return (
+        looks_random(value)
+        and is_written_out(value)
+        and not value.endswith(("[", "("))
+        and not NOT_THE_SECRET.search(name)
+    )

@@ -7,12 +7,32 @@ from itertools import pairwise
 
 _WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^\W\d_A-Z]+")
 _ALWAYS = {"secret", "password", "passwd", "passphrase", "apikey", "accesskey", "credential", "authorization", "auth"}
-_ALWAYS |= {"contraseña", "contrasena", "bearer", "cookie"}
+_ALWAYS |= {"contraseña", "contrasena", "bearer", "cookie", "passcode", "passwort", "kennwort", "cred"}
 #: What they are written together with, as in dbpassword.
 _ENDINGS = (
     *("password", "passwd", "passphrase", "secret", "apikey", "accesskey", "authkey", "privatekey"),
     *("authtoken", "dbpass", "keypass", "pwd"),
 )
+#: Before "token" these tell it from a tokenizer's.
+_SIGNS_IN = {
+    *("api", "auth", "access", "refresh", "session", "bearer", "personal", "login", "secret", "service", "account"),
+    *("user", "admin", "hf", "hub", "huggingface", "face", "github", "gitlab", "git", "slack", "wandb", "jupyter"),
+    *(
+        "registry",
+        "docker",
+        "npm",
+        "pypi",
+        "client",
+        "csrf",
+        "xsrf",
+        "security",
+        "deploy",
+        "vault",
+        "aws",
+        "bot",
+        "sas",
+    ),
+}
 _KEYS = {"api", "access", "secret", "private", "priv", "auth", "admin", "engine", "account", "master", "service"}
 _KEYS |= {"signing", "storage", "encryption", "db", "database", "client", "shared", "hf", "model"}
 #: A tokenizer's tokens and numbers of tokens.
@@ -76,3 +96,9 @@ def says_secret(name: str) -> bool:
 def may_hold_secret(variable: str) -> bool:
     """Whether an environment's variable of this name may well hold a secret, so that its value is worth a look."""
     return says_secret(variable) or _LIKELY.search(variable) is not None
+
+
+def tells_token(name: str) -> bool:
+    """Whether a token's name says that one signs in with it: hf_token, and not draft_token."""
+    words = [word.lower() for word in _WORDS.findall(name)]
+    return any(word in _SIGNS_IN for word in words[:-1])

@@ -6,15 +6,20 @@ import re
 from collections.abc import Iterator
 
 from autotune_nb.secret_names import says_secret
-from autotune_nb.secret_rules import KEYWORD, Rule, is_written_out, looks_random
+from autotune_nb.secret_rules import Rule
+from autotune_nb.secret_values import KEYWORD, is_filled_in, is_written_out, looks_random
 
 _VALUE = r"[^\s\"'<>&;,()\[\]{}|\\]"
 _AFTER_FLAG = rf"[\"']?[^\s:\"'<>]{{1,80}}:(?P<secret>{_VALUE}{{4,}})"
 _USER = rf"(?<![\w-])--(?:proxy-)?user(?:\s+|=|[\"'],\s*){_AFTER_FLAG}"
 _CURL_USER = rf"\bcurl\b[^\n]{{0,300}}?\s(?:--(?:proxy-)?user(?:\s+|=)|-[a-zA-Z]*[uU]\s*){_AFTER_FLAG}"
 _BESIDE = (
-    r"(?i)<t[hd]\b[^<>]*>\s*(?P<name>[\w .-]{2,60}?):?\s*</t[hd]>\s*"
-    r"<td\b[^<>]*>\s*(?:<\w+>\s*)?(?P<secret>[^<>\s][^<>]{3,200}?)\s*<"
+    r"(?i)<(?:dt|text)\b[^<>]*>\s*(?P<name>[\w .-]{2,60}?):?\s*</(?:dt|text)>\s*"
+    r"<(?:dd|text)\b[^<>]*>\s*(?:<\w+>\s*)?(?P<secret>[^<>\s][^<>]{3,200}?)\s*<"
+)
+_ELEMENT = (
+    r"(?i)<(?P<name>[\w:.-]{0,40}(?:pass|pw|token|secret|key|credential)[\w:.-]{0,40})(?:\s[^<>]{0,200})?>\s*"
+    r"(?P<secret>[^<>\s][^<>]{2,200}?)\s*</"
 )
 _NAME, _FILLED = r"\bname\s*=\s*[\"']?(?P<name>[\w.-]{2,60})", r"\bvalue\s*=\s*[\"']?(?P<secret>[^\"'<>\s]{4,})"
 
@@ -27,8 +32,8 @@ def _random(match: re.Match[str], value: str) -> bool:
     return _keep(match, value) and looks_random(value) and any(letter.isdigit() for letter in value)
 
 
-def _quoted(match: re.Match[str], value: str) -> bool:
-    return _keep(match, value) if match["name"].lower().endswith("pw") else _random(match, value)
+def _filled(_: re.Match[str], value: str) -> bool:
+    return is_filled_in(value)
 
 
 def _in_cell(match: re.Match[str], value: str) -> bool:
@@ -50,14 +55,49 @@ def place_rules() -> Iterator[Rule]:
         # Of curl any; others' may be a user and a group.
         ("password in a command line", _CURL_USER, ("curl",), _keep),
         ("password in a command line", _USER, ("user",), _random),
-        # What detect-secrets has no word for: docker's auth, pw, a cookie.
+        # What stands beside its name in a page, and between tags that are called so.
+        (KEYWORD, _BESIDE, ("<dt", "<text"), _in_cell),
+        (KEYWORD, _ELEMENT, ("pass", "pw", "token", "secret", "key", "credential"), _in_cell),
         (
             KEYWORD,
-            rf"(?i)(?<![\w-])(?P<name>[\w-]{{0,60}}(?:auth|pw|pat|cookie))[\"']?\s*[:=]\s*[\"'](?P<secret>{_VALUE}{{6,}})",
-            ("auth", "pw", "pat", "cookie"),
-            _quoted,
+            rf"(?i)<input\b[^<>]{{0,400}}?type\s*=\s*[\"']?password[^<>]{{0,400}}?{_FILLED}",
+            ("<input",),
+            _filled,
         ),
-        (KEYWORD, _BESIDE, ("<td",), _in_cell),
+        (
+            KEYWORD,
+            rf"(?i)<input\b[^<>]{{0,400}}?{_FILLED}[^<>]{{0,400}}?type\s*=\s*[\"']?password",
+            ("<input",),
+            _filled,
+        ),
+        (KEYWORD, r"\bPassword\(value=[\"'](?P<secret>[^\"'\n]{1,200})", ("password(",), _filled),
+        # A .pgpass; a log's places in files look nearly like it.
+        (
+            KEYWORD,
+            r"(?m)^(?![^:\n]*\.(?:py|c|cc|cpp|h|rs|go|js|ts|java)\b)[\w.*-]+:(?:\*|\d{4,5}):[\w*-]+:[\w*.@-]+:"
+            r"(?P<secret>[^\s:]{3,200})[ \t]*$",
+            (":",),
+            _filled,
+        ),
+        (KEYWORD, r"(?i)\bcredentials?:\s+[\w.@-]+\s*[/:]\s*(?P<secret>\S{4,100})", ("credential",), _keep),
+        (
+            KEYWORD,
+            r"(?m)^[ \t]*[\w.]+,\s*(?P<name>[\w.]+)\s*=\s*[\"'][^\"'\n]*[\"'],\s*[\"'](?P<secret>[^\"'\n]{1,200})",
+            ("pass", "pw", "token", "secret", "key"),
+            _keep,
+        ),
+        (
+            KEYWORD,
+            r"(?i)\bcookie:\s*(?:\w+=[^;\s]*;\s*)*?\w*(?:sess|auth|token|sid)\w*=(?P<secret>[^;\s\"']{4,})",
+            ("cookie",),
+            _filled,
+        ),
+        (
+            KEYWORD,
+            r"(?i)\bsecret access key \[[^\]\n]*\]:\s*(?P<secret>\S{4,})",
+            ("access key",),
+            _filled,
+        ),
         (KEYWORD, rf"(?i)<input\b[^<>]{{0,400}}?{_NAME}[^<>]{{0,400}}?{_FILLED}", ("<input",), _keep),
         (KEYWORD, rf"(?i)<input\b[^<>]{{0,400}}?{_FILLED}[^<>]{{0,400}}?{_NAME}", ("<input",), _keep),
     ):

@@ -1,18 +1,17 @@
-"""How a rule finds secrets, when a value is one, and the rules that detect-secrets lacks, each with its reason."""
+"""How a rule finds secrets, and the rules that detect-secrets lacks, each with its reason."""
 
 from __future__ import annotations
 
-import base64
-import contextlib
+import bisect
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
-from autotune_nb.secret_names import may_hold_secret, says_secret
-from autotune_nb.url_secrets import URL_PASSWORD, URL_TOKEN, is_token, url_secrets
+from autotune_nb.secret_hints import quoted_near
+from autotune_nb.secret_names import says_secret
+from autotune_nb.secret_values import KEYWORD, NOTHING, is_written_out, looks_random
+from autotune_nb.url_secrets import URL_PASSWORD, URL_TOKEN, is_token
 
-KEYWORD = "password or key"
 PRIVATE_KEY = "private key"
 HOME = "home folder"
 ENVIRONMENT = "environment variable's value"
@@ -38,38 +37,21 @@ class Rule:
     #: What goes on after the match and belongs to it: a library's rule may stop at the length tokens once had.
     tail: re.Pattern[str] | None = None
     keep: Callable[[re.Match[str], str], bool] | None = None
+    #: Whether it finds only what stands in quotes, in the line of a secret's name.
+    quoted: bool = False
 
     def find(self, text: str) -> Iterator[Finding]:
-        for match in self.pattern.finditer(text):
+        for part in quoted_near(text) if self.quoted else ((0, len(text)),):
+            yield from self._find(text, *part)
+
+    def _find(self, text: str, at: int, stop: int) -> Iterator[Finding]:
+        for match in self.pattern.finditer(text, at, stop):
             start, end = match.span(self.group)
             if start < 0 or (self.keep is not None and not self.keep(match, match.group(self.group))):
                 continue
             if self.tail is not None and (more := self.tail.match(text, end)):
                 end = more.end()
             yield Finding(start, end, self.kind)
-
-
-def looks_random(value: str) -> bool:
-    """Letters and digits without a gap, as tokens have; words, names and paths have not."""
-    return (
-        not re.search(r"\s", value)
-        and any(letter.isalpha() for letter in value)
-        and (any(letter.isdigit() for letter in value) or (value != value.lower() and value != value.upper()))
-    )
-
-
-def is_written_out(value: str) -> bool:
-    """Whether a value is a secret itself: no reference to one, no place for one, nothing switched off."""
-    value = value.strip()
-    return (
-        len(value) >= 4
-        and any(letter.isalnum() for letter in value)
-        and value.lower() not in ("none", "null", "true", "false", "empty", "changeme", "default")
-        # A variable's or a template's name, a path, a call: where the secret is, not what it is.
-        and not re.match(r"[$<{%~]|\.{0,2}/|os\.|env\b|getenv|f?['\"]?\{", value)
-        and not re.fullmatch(r"[A-Z]+(?:_[A-Z]+)+|[\w.]+\(.*", value, re.DOTALL)
-        and len(value.split()) <= 5
-    )
 
 
 #: Names that speak of a secret and hold none: password_file, secretName, TOKEN_URL.
@@ -80,7 +62,7 @@ NOT_THE_SECRET = re.compile(
 
 
 #: Names that may be a secret's; whether they are says ``says_secret``.
-_VARIABLE = r"[A-Z0-9_]*(?:TOKEN|SECRET|PASS|PWD|CREDENTIAL|KEY|AUTH|BEARER|PW|COOKIE|_PAT(?!H|T))[A-Z0-9_]*"
+_VARIABLE = r"[A-Z0-9_]{0,60}?(?:TOKEN|SECRET|PASS|PWD|CREDENTIAL|KEY|AUTH|BEARER|PW|COOKIE|_PAT(?!H|T))[A-Z0-9_]{0,60}"
 _VARIABLE_HINTS = ("token", "secret", "pass", "pwd", "credential", "key", "auth", "bearer", "pw", "cookie", "_pat")
 _VALUE = r"[^\s\"'<>&;,()\[\]{}|\\]"
 
@@ -95,19 +77,15 @@ def _assigned(match: re.Match[str], value: str) -> bool:
     if says_secret(value) or after in ("(", "["):
         return False
     alone = match[2] == "=" or (match[2].startswith(":") and len(value) >= 8 and after in ("", "\n", "\r"))
-    return alone and value.lower() not in _NOTHING
-
-
-#: What prose says of a secret.
-_NOTHING = {"required", "optional", "missing", "needed", "redacted", "hidden", "secret", "password", "your-token"}
+    return alone and value.lower() not in NOTHING
 
 
 def _typed(match: re.Match[str], value: str) -> bool:
     """A word after a flag is its value where nothing but another flag, or the end, comes after it."""
-    if not is_written_out(value):
+    if not is_written_out(value) or value.startswith("-"):
         return False
     ends = re.match(r"\s*(?:$|[\n\r\"'|&\\)\]]|--?[A-Za-z])", match.string[match.end() : match.end() + 200])
-    return looks_random(value) or (ends is not None and value.lower() not in _NOTHING)
+    return looks_random(value) or (ends is not None and value.lower() not in NOTHING)
 
 
 def _with_digit(_: re.Match[str], value: str) -> bool:
@@ -118,15 +96,17 @@ def _filled(_: re.Match[str], value: str) -> bool:
     return is_written_out(value)
 
 
-def _random(_: re.Match[str], value: str) -> bool:
-    return is_written_out(value) and looks_random(value)
+def _random(match: re.Match[str], value: str) -> bool:
+    # A call, and what is looked up, is where the secret is.
+    return is_written_out(value) and looks_random(value) and match.string[match.end() :][:1] not in ("(", "[")
 
 
 def own_rules() -> Iterator[Rule]:
     """The rules that detect-secrets lacks."""
     # Tokens that those who serve models have; detect-secrets 1.5 knows OpenAI's alone, and those by an old mark.
     for kind, expression, hint in (
-        ("Hugging Face token", r"\b(?:hf|api_org)_[A-Za-z0-9]{20,}", "_"),
+        ("Hugging Face token", r"\bhf_[A-Za-z0-9]{20,}", "hf_"),
+        ("Hugging Face token", r"\bapi_org_[A-Za-z0-9]{20,}", "api_org_"),
         ("NVIDIA key", r"nvapi-[A-Za-z0-9_-]{20,}", "nvapi-"),
         ("OpenAI or like key", r"(?<![A-Za-z0-9_-])(?:sk|pk)-[A-Za-z0-9_-]{20,}", "k-"),
         ("Groq key", r"\bgsk_[A-Za-z0-9]{20,}", "gsk_"),
@@ -134,7 +114,8 @@ def own_rules() -> Iterator[Rule]:
         ("npm token", r"\bnpm_[A-Za-z0-9]{36,}", "npm_"),
         ("Docker token", r"\bdckr_(?:pat|oat)_[A-Za-z0-9_-]{20,}", "dckr_"),
         ("Slack token", r"\bxapp-\d-[A-Za-z0-9-]{20,}", "xapp-"),
-        ("Google key", r"(?<![A-Za-z0-9_-])(?:AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,})", "a"),
+        ("Google key", r"(?<![A-Za-z0-9_-])AIza[A-Za-z0-9_-]{35}", "aiza"),
+        ("Google key", r"(?<![A-Za-z0-9_-])ya29\.[A-Za-z0-9_-]{20,}", "ya29."),
     ):
         yield Rule(kind, re.compile(expression), (hint,), keep=_with_digit)
     # What its private key rule finds the header of.
@@ -192,7 +173,7 @@ def own_rules() -> Iterator[Rule]:
         "key in a command line",
         re.compile(
             rf"(?<![\w-])--?(?:[\w]+-)*(?:api-key|token|password|secret|secret-key)(?:\s+|=|[\"'],\s*)[\"']?"
-            rf"({_VALUE}{{8,}})"
+            rf"({_VALUE}{{6,}})"
         ),
         ("-api-key", "-token", "-password", "-secret"),
         group=1,
@@ -231,7 +212,7 @@ def own_rules() -> Iterator[Rule]:
     # Variables of the environment by name: KeywordDetector knows no TOKEN.
     yield Rule(
         KEYWORD,
-        re.compile(rf"(?<![A-Za-z0-9_])({_VARIABLE})[\"']?\]?(\s*[=:]\s*|\s*,\s*(?=[\"']))([\"']?)({_VALUE}{{6,}})"),
+        re.compile(rf"(?<![A-Za-z0-9_])({_VARIABLE})[\"']?\]?(\s*[=:]\s*)([\"']?)({_VALUE}{{6,}})"),
         _VARIABLE_HINTS,
         group=4,
         keep=_assigned,
@@ -283,46 +264,14 @@ def merged(findings: Iterable[Finding]) -> list[Finding]:
     return [Finding(start, end, kind) for start, end, _, kind in union]
 
 
-def secret_values(environment: Mapping[str, str]) -> set[str]:
-    """The secrets in an environment: what variables hold whose names say so, and the passwords in the URLs of any."""
-    found: set[str] = set()
-    for name, value in environment.items():
-        if may_hold_secret(name):
-            found |= {value, *_within_header(value)}
-        if "://" in value:
-            found.update(url_secrets(value))
-    return {value for value in found if _is_secret_value(value)}
-
-
-_HEADER = re.compile(r"(?:[\w-]+: *)?(?:Bearer|Basic|Token|ApiKey|Api-Key) +(\S+)", re.IGNORECASE)
-
-
-def _within_header(value: str) -> Iterator[str]:
-    """What a header's value says besides its scheme, and of Basic the password."""
-    header = _HEADER.fullmatch(value.strip())
-    if header is None:
+def without(finding: Finding, labels: list[tuple[int, int]], text: str) -> Iterator[Finding]:
+    """The parts of a finding beside what is redacted already; scraps of punctuation are nothing."""
+    first = bisect.bisect_right(labels, finding.start, key=lambda label: label[1])
+    inside = labels[first : bisect.bisect_left(labels, finding.end, key=lambda label: label[0])]
+    if not inside:
+        yield finding
         return
-    yield header[1]
-    with contextlib.suppress(ValueError):
-        yield base64.b64decode(header[1] + "=" * (-len(header[1]) % 4), validate=True).decode().partition(":")[2]
-
-
-def base64_cores(value: str) -> Iterator[str]:
-    """What a value's base64 has in common wherever in a longer text the value stands."""
-    for shift in range(3):
-        coded = base64.b64encode(b"\0" * shift + value.encode(errors="replace"))
-        core = coded[(0, 2, 3)[shift] : len(coded) - (4 if coded.endswith(b"=") else 0)].decode()
-        if len(core) >= 8:
-            yield core
-            yield core.translate(str.maketrans("+/", "-_"))
-
-
-def _is_secret_value(value: str) -> bool:
-    value = value.strip()
-    return (
-        len(value) >= 8
-        and not value.startswith(("/", "~", "./"))
-        and not (Path(value).exists() if len(value) < 200 else False)
-        # A word of one case is no secret, unless it is as long as a passphrase.
-        and not (value.isalpha() and (value.islower() or value.isupper()) and len(value) < 12)
-    )
+    edges = [finding.start, *(edge for label in inside for edge in label), finding.end]
+    for start, end in zip(edges[::2], edges[1::2], strict=True):
+        if sum(letter.isalnum() for letter in text[start:end]) >= 4 and end > start:
+            yield Finding(start, end, finding.kind)

@@ -38,6 +38,8 @@ ROOMS: tuple[set[str], ...] = (
         "secret_library",
         "secret_values",
         "secret_hints",
+        "secret_literals",
+        "literals",
         "text_layers",
         "encoded_text",
         "redaction",

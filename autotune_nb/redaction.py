@@ -17,6 +17,7 @@ from typing import Any
 
 from autotune_nb.encoded_text import BASE64, BASE64_LINES, DATA_URI, END, OPEN_KEY, PICTURES, TEXTS, from_base64
 from autotune_nb.secret_columns import secret_cells, secret_columns
+from autotune_nb.secret_labels import labelled_secrets
 from autotune_nb.secret_library import rules
 from autotune_nb.secret_literals import literal_secrets
 from autotune_nb.secret_rules import ENVIRONMENT, HOME, PRIVATE_KEY, Finding, merged, without
@@ -207,6 +208,7 @@ class Redactor:
                     break
         found += secret_cells(text)
         found += literal_secrets(text)
+        found += labelled_secrets(text)
         for value in self._values:
             if value in text:
                 found += [Finding(at.start(), at.end(), ENVIRONMENT) for at in re.finditer(re.escape(value), text)]

@@ -39,6 +39,7 @@ ROOMS: tuple[set[str], ...] = (
         "secret_values",
         "secret_hints",
         "secret_literals",
+        "secret_labels",
         "literals",
         "text_layers",
         "encoded_text",

@@ -20,6 +20,7 @@ from autotune_nb.secret_columns import secret_cells, secret_columns
 from autotune_nb.secret_labels import labelled_secrets
 from autotune_nb.secret_library import rules
 from autotune_nb.secret_literals import literal_secrets
+from autotune_nb.secret_manifests import manifest_secrets
 from autotune_nb.secret_rules import ENVIRONMENT, HOME, PRIVATE_KEY, Finding, merged, without
 from autotune_nb.secret_values import (
     base64_cores,
@@ -209,6 +210,7 @@ class Redactor:
         found += secret_cells(text)
         found += literal_secrets(text)
         found += labelled_secrets(text)
+        found += manifest_secrets(text)
         for value in self._values:
             if value in text:
                 found += [Finding(at.start(), at.end(), ENVIRONMENT) for at in re.finditer(re.escape(value), text)]

@@ -16,6 +16,7 @@ import importlib
 import re
 from collections.abc import Callable
 
+from autotune_nb.secret_commands import command_rules
 from autotune_nb.secret_places import place_rules
 from autotune_nb.secret_rules import HOME, NOT_THE_SECRET, PRIVATE_KEY, Rule, own_rules
 from autotune_nb.secret_values import KEYWORD, is_written_out, looks_random
@@ -109,7 +110,7 @@ def rules() -> tuple[Rule, ...]:
     # Without quotes its expressions take prose; a line that is nothing but a setting is none.
     config = re.compile(_CONFIG_LINE.format(names="|".join(keyword.DENYLIST)), re.IGNORECASE | re.MULTILINE)
     found.append(Rule(KEYWORD, config, words, 1, keep=lambda match, value: _config_keep(match, value)))
-    return (*found, *place_rules(), *(rule for rule in own if rule.kind == HOME))
+    return (*found, *place_rules(), *command_rules(), *(rule for rule in own if rule.kind == HOME))
 
 
 def _config_keep(match: re.Match[str], value: str) -> bool:

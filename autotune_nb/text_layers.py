@@ -8,9 +8,11 @@ from __future__ import annotations
 import bisect
 import html
 import re
+import unicodedata
 from collections.abc import Callable, Iterator
 
 _BLOCKS = re.compile(r"</?(?:span|b|i|a|em|code|font|mark|u|s|strong|wbr|tspan|tt|kbd|var|small|big|sub|sup)\b", re.I)
+_NESTED = 4
 _ESCAPES = {"n": "\n", "r": "\r", "t": "\t", "b": "\b", "f": "\f"}
 _ANSI = re.compile(r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|\x1b[@-Z^_]")
 
@@ -69,17 +71,28 @@ class Layer:
 def layers(text: str) -> Iterator[Layer]:
     layer = Layer(text)
     yield layer
-    # Twice: JSON in JSON, a URL in a URL.
-    for hint, pattern, decode in (*_DECODERS, *_DECODERS, _TAGS):
-        if hint in layer.text:
-            deeper = layer.decoded(pattern, decode)
-            if deeper is not layer:
-                layer = deeper
-                yield layer
+    # JSON in JSON in JSON, a URL in a URL.
+    for _ in range(_NESTED):
+        before = layer
+        for hint, pattern, decode in _DECODERS:
+            if hint in layer.text:
+                deeper = layer.decoded(pattern, decode)
+                if deeper is not layer:
+                    layer = deeper
+                    yield layer
+        if layer is before:
+            break
+    for pattern, decode in (*(() if layer.text.isascii() else _UNSEEN), *((_TAGS,) if "<" in layer.text else ())):
+        deeper = layer.decoded(pattern, decode)
+        if deeper is not layer:
+            layer = deeper
+            yield layer
 
 
 def _unescape(match: re.Match[str]) -> str:
     code = match.group(1)
+    if code is None:
+        return ""
     if len(code) > 1:
         number = int(code[1:], 16)
         return "" if 0xD800 <= number < 0xE000 else chr(number)
@@ -98,11 +111,22 @@ _DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], str]], ..
         lambda match: html.unescape(match.group()),
     ),
     ("%", re.compile(r"%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f])+"), _unquote),
-    ("\\", re.compile(r"\\([\"'\\/nrtbf]|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2})"), _unescape),
+    # The quotes around JSON in JSON would pair with those within.
+    (
+        "\\",
+        re.compile(
+            r"\\([\"'\\/nrtbf]|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2})|\"(?=[{\[]\s*\\+\")|(?<=[}\]])\"(?=[,}\]\s]|\Z)"
+        ),
+        _unescape,
+    ),
+)
+#: What nobody sees between two letters, and letters as wide as those of Chinese.
+_UNSEEN: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
+    (re.compile("[\u00ad\u034f\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]+"), lambda _: ""),
+    (re.compile("[\uff01-\uff5e]+"), lambda match: unicodedata.normalize("NFKC", match.group())),
 )
 #: A tag within a word leaves it one word; others part cells, lines and paragraphs.
 _TAGS = (
-    "<",
     re.compile(r"</?[A-Za-z!][^<>]{0,2000}>"),
     lambda match: "" if _BLOCKS.match(match.group()) else "\n",
 )

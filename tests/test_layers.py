@@ -40,6 +40,8 @@ ROOMS: tuple[set[str], ...] = (
         "secret_hints",
         "secret_literals",
         "secret_labels",
+        "secret_commands",
+        "secret_manifests",
         "literals",
         "text_layers",
         "encoded_text",

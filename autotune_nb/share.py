@@ -73,7 +73,8 @@ def share(notebook: Path, output: Path, *, html: bool = False, force: bool = Fal
     """
     targets = _targets(notebook, output, html=html, force=force)
     nb = _read(notebook)
-    cleaning = Cleaning(Redactor())
+    redactor = Redactor()
+    cleaning = Cleaning(redactor)
     clean = cleaning.notebook(nb)
     if cleaning.stuck:
         raise SetupError(
@@ -81,7 +82,7 @@ def share(notebook: Path, output: Path, *, html: bool = False, force: bool = Fal
             "or take that out of the cells, and share again"
         )
     content = _serialized(clean, notebook)
-    _look_again(content, notebook)
+    _look_again(content, notebook, redactor)
     _write(content, targets)
     return Shared(
         output=output,
@@ -188,12 +189,13 @@ def _serialized(clean: dict[str, Any], notebook: Path) -> bytes:
     return (text.rstrip("\n") + "\n").encode("utf-8", "replace")
 
 
-def _look_again(content: bytes, notebook: Path) -> None:
+def _look_again(content: bytes, notebook: Path, redactor: Redactor) -> None:
     """Search what is to be written once more, as whoever gets it would. Raises SetupError where a secret is found."""
     nbformat = _nbformat()
     whole = nbformat.v4.rwbase.rejoin_lines(nbformat.from_dict(json.loads(content)))
-    told = Redactor().redact_data(_without_pictures(whole))
-    left = [*(kind for kind, _ in told.found), *told.unclean, *Redactor().values_in(content)]
+    # The same one: what it left alone it would leave alone again, and need not look at twice.
+    told = redactor.redact_data(_without_pictures(whole))
+    left = [*(kind for kind, _ in told.found), *told.unclean, *redactor.values_in(content)]
     if left:
         raise SetupError(
             f"{str(notebook)!r} cannot be cleaned, nothing was written: {_listed(left)} found even after cleaning; "

@@ -324,6 +324,35 @@ def test_the_command_says_what_went_and_from_where(tmp_path: Path) -> None:
     assert CliRunner().invoke(command, [str(source)]).exit_code == 2
 
 
+def test_what_one_cell_tells_to_be_a_secret_goes_from_all(tmp_path: Path) -> None:
+    source = notebook(
+        tmp_path / "in.ipynb",
+        code("print(x)", stream("correcthorse7 and batterystaple\n")),
+        code("x = connect(user='ada', password='correcthorse7')", data(text__html="<p>correcthorse7</p>")),
+        code("pw = 'batterystaple'\nshort_pw = 'ada4'", stream("ada4")),
+        papermill={"parameters": {"db_password": "otherhorse77"}},
+        note="otherhorse77",
+    )
+    shared = share(source, tmp_path / "out.ipynb", html=True)
+    for file in ("out.ipynb", "out.html"):
+        content = (tmp_path / file).read_text()
+        assert not any(secret in content for secret in ("correcthorse", "batterystaple", "otherhorse"))
+    # What is as short as this stands for other things too.
+    assert "ada4" in json.loads((tmp_path / "out.ipynb").read_text())["cells"][2]["outputs"][0]["text"][0]
+    assert sum(one.count for one in shared.removed) == 8
+    again = share(tmp_path / "out.ipynb", tmp_path / "again.ipynb")
+    assert again.removed == ()
+
+
+@pytest.mark.serial
+@pytest.mark.parametrize("line", ["a", "(", "=", "password", "token: ", "x,pw\n", "auth=('a',", "[{(", "eyJ"])
+def test_a_megabyte_of_anything_comes_to_an_end(line: str, tmp_path: Path) -> None:
+    source = notebook(tmp_path / "in.ipynb", code("x", stream(line * (1_000_000 // len(line)))))
+    start = time.monotonic()
+    share(source, tmp_path / "out.ipynb")
+    assert time.monotonic() - start < 40
+
+
 @pytest.mark.serial
 def test_a_megabyte_takes_a_moment(tmp_path: Path) -> None:
     row = "<tr><td>17</td><td>output_tokens_per_s</td><td>140.4 &amp; more</td><td>/models/llama.gguf</td></tr>\n"

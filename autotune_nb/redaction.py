@@ -231,10 +231,9 @@ class Redactor:
         """What is base64 of a text with secrets goes as a whole."""
         content = from_base64(run)
         try:
-            inner = "" if content is None else content.decode()
+            # Of UTF-16 every second byte is none of a letter.
+            inner = "" if content is None else content.decode().replace("\x00", "")
         except UnicodeDecodeError:
-            return run
-        if not inner or "\x00" in inner:
             return run
         within: Counter[str] = Counter()
         stuck: list[str] = []
@@ -266,7 +265,7 @@ class Redactor:
         if not isinstance(data, dict):
             return data
         # A container's env, and a Secret of Kubernetes: the key beside it tells what a value is.
-        named = data.get("name") if isinstance(data.get("name"), str) and "value" in data else None
+        named = data.get("name", data.get("key")) if "value" in data else None
         columns = secret_columns(data)
         clean: dict[Any, Any] = {}
         for name, value in data.items():
@@ -274,7 +273,7 @@ class Redactor:
             while told in clean:
                 told = f"{told} again"
             context = name if isinstance(name, str) and secret_key(name) else key
-            if name == "value" and named is not None:
+            if name == "value" and isinstance(named, str):
                 context = named
             if name in ("data", "stringData", "string_data") and data.get("kind") == "Secret":
                 context = "secret"

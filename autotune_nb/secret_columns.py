@@ -204,7 +204,7 @@ def _headers(line: str) -> list[tuple[int, int, str]]:
 def _aligned(at: int, line: str, under: list[tuple[int, int, str]], indented: bool) -> Iterator[Finding]:
     """What stands below a header, as its place in the line says."""
     # Beside an index whatever stands below the header; elsewhere its edge is what tells.
-    table = indented and not line[:1].isspace()
+    table = indented and not line[:1].isspace() and "  " in line.strip()
     for word in list(_WORD.finditer(line))[int(indented) :]:
         start, end = word.span()
         for left, right, name in under:

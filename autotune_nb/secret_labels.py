@@ -28,21 +28,23 @@ _NAME, _NAME_AFTER = re.compile(r"[\w.-]*"), re.compile(r"[\w-]*")
 _MARK = r"[\"'`*_\])]{0,3}"
 _ABOUT = r"(?:[ \t]+(?:for|of|on|to|in|at|from)[ \t]+[\w@.-]{1,30}(?:[ \t][\w@.-]{1,30}){0,2}?)?"
 _SIGN = re.compile(
-    rf"{_MARK}{_ABOUT}{_MARK}[^\S\n]{{0,4}}(?P<sign>:=|=>|={{1,2}}|->|[:\uff1a\uff1d\u2192\u2013\u2014])[*_]{{0,2}}[^\S\n]{{0,4}}[*_]{{0,2}}"
+    rf"{_MARK}{_ABOUT}{_MARK}[^\S\n]{{0,4}}(?P<sign>:=|=>|={{1,2}}|->|[:\uff1a\uff1d\u2192\u2013\u2014])[*_]{{0,2}}[^\S\n]{{0,4}}"
+    # A block of YAML begins in the next line.
+    r"(?:[|>][+-]?[ \t]*\r?\n[ \t]+)?[*_]{0,2}"
 )
 _VERB = re.compile(
     rf"{_MARK}{_ABOUT}{_MARK}(?P<sign>(?:[^\S\n]+(?:is|was|ist|est|es|equals))(?:[ ]now|[ ]still)?|['\u2019]s):?"
     r"\s+[*_]{0,2}"
 )
 _USER = re.compile(r"(?i)\b(?:user(?:name)?|login|account)\b\W{1,3}[\w@.-]+\W{1,4}(?:and\W{1,2})?(?:with\W)?\Z")
-_BLANK = re.compile(r"(?P<sign>[ \t]+)")
+_BLANK = re.compile(r"(?P<sign>[ \t]+)[*_]{0,2}")
 _QUOTED = re.compile(
     r"([\"'`\u201c\u2018\u201e\u00ab])([^\"'`\u201c\u201d\u2018\u2019\u00ab\u00bb\n]{2,100})[\"'`\u201d\u2019\u201c\u00bb]"
 )
 _BARE = re.compile(r"[^\s\"'`<>\[\]{}\\|()\u201c\u201d]{4,200}")
 #: Another setting in the same line.
 _NEXT = re.compile(r"[,;&](?=[\w.-]*[=:])")
-_ENDS = re.compile(r"[.,;:!?*_]*+(?:\s*(?:\Z|\n|[\"'`<|)\]}]|#|--)|[.,;!?]\s|\s+(?:and|but|or|\()|\s+[\w.-]+[=:])")
+_ENDS = re.compile(r"[.,;!?]\s|\s+(?:and|but|or|\()|\s+[\w.-]+[=:]|[.,;:!?*_]*+\s*(?:\Z|\n|[\"'`<|)\]}]|#|--)")
 _TYPE = re.compile(
     r"(?:[A-Z]\w*(?:Str|Type|Field|Ref|Reference|Path|Config|Settings|Secret|Credentials?|Token|Key|Provider)|[a-z]+(?:_[a-z]+)+|[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)+)"
 )
@@ -116,8 +118,11 @@ def _value(text: str, at: int, label: _Label, start: int) -> tuple[int, int] | N
         sign = _BLANK.match(text, at)
         if sign is None:
             return None
-    quoted = _QUOTED.match(text, sign.end(), sign.end() + 210)
     said = not re.fullmatch(r"\W+", sign["sign"]) or not sign["sign"].strip()
+    # In prose this is nearly always the verb.
+    if label.name.lower() == "pass" and (said or re.match(r"\W*\w", text[at : sign.start("sign")])):
+        return None
+    quoted = _QUOTED.match(text, sign.end(), sign.end() + 210)
     if quoted is not None:
         value = quoted[2]
         if said or sign["sign"] not in ("=", ":", ":=", "==", "=>"):

@@ -59,7 +59,7 @@ def literal_secrets(text: str) -> Iterator[Finding]:
 
 def _within(group: Group, name: str | None) -> Iterator[Finding]:
     """What of a group is secret; ``name`` is what says so of all that is in it."""
-    columns, manifest, beside = _columns(group), _is_manifest(group), group.at("name")
+    columns, manifest, beside = _columns(group), _is_manifest(group), group.at("name", "key")
     if (placed := _placed(group)) is not None:
         yield Finding(placed.start, placed.end, KEYWORD)
     for item in group.items:

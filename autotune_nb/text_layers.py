@@ -107,7 +107,7 @@ _DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], str]], ..
     ("\x1b", _ANSI, lambda _: ""),
     (
         "&",
-        re.compile(r"&(?:[A-Za-z]{2,8}|#\d{1,7}|#[xX][0-9A-Fa-f]{1,6});"),
+        re.compile(r"&(?:[A-Za-z]{2,8};|#\d{1,12};?|#[xX][0-9A-Fa-f]{1,10};?)"),
         lambda match: html.unescape(match.group()),
     ),
     ("%", re.compile(r"%[0-7][0-9A-Fa-f]|(?:%[89A-Fa-f][0-9A-Fa-f])+"), _unquote),
@@ -123,7 +123,7 @@ _DECODERS: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], str]], ..
 #: What nobody sees between two letters, and letters as wide as those of Chinese.
 _UNSEEN: tuple[tuple[re.Pattern[str], Callable[[re.Match[str]], str]], ...] = (
     (re.compile("[\u00ad\u034f\u200b-\u200f\u202a-\u202e\u2060-\u2064\ufeff]+"), lambda _: ""),
-    (re.compile("[\uff01-\uff5e]+"), lambda match: unicodedata.normalize("NFKC", match.group())),
+    (re.compile("[\uff01-\uff5e\U0001d400-\U0001d7ff]+"), lambda match: unicodedata.normalize("NFKC", match.group())),
 )
 #: A tag within a word leaves it one word; others part cells, lines and paragraphs.
 _TAGS = (

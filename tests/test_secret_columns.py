@@ -90,6 +90,7 @@ def test_as_data_too() -> None:
         "try:\n    x()\nexcept KeyError:\n    pass\nexcept OSError as error:\n    pass",
         "$ pwd\n/work/x1\npwd\nauth2=None",
         "names: user, password\nothers: a1, b2",
+        "   token  logprob\n0  hello     -0.1\n%env CUDA_VISIBLE_DEVICES=0",
     ],
 )
 def test_code_is_no_table(code: str) -> None:

@@ -14,6 +14,7 @@ ANY = [
     "password: {}", "pw = {}", "Password = {}", "My password is {}.", "the password is: {}", "**password**: {}",
     "*Password:* {}", "`password`: `{}`", "- password: {}", "| password | {} |", "Passwort: {}", "password -> {}",
     "user: ada, password: {}", "Username: ada\nPassword: {}\n", "pass: {}", "password was {}", "password:{}",
+    "password: >-\n  {}\n",
     "the root password is {} (do not share)", "the password for the database is {}", "password for ada: {}",
     "<b>Password:</b> {}", "<p>Password: <code>{}</code></p>", "password is `{}`", "# the password is {}",
     "print('password is {}')", "mot de passe : {}", "contraseña: {}", "host=h user=ada password={} dbname=x",
@@ -22,7 +23,8 @@ ANY = [
 WITH_DIGITS = [
     "the api key is {}", "API key: {}", "client secret: {}", "the HF token is {}", "access token: {}",
     "my password's {}",
-    "user ada / password {}", "credentials: ada / {}", "the secret is {}", "Config(user=ada, password={}, host=h)",
+    "user ada / password {}", "Login with user ada and password **{}**",
+    "credentials: ada / {}", "the secret is {}", "Config(user=ada, password={}, host=h)",
 ]  # fmt: skip
 
 
@@ -55,6 +57,7 @@ token = 1234567
 next_token = logits.argmax()
 tokenizer: llama3x8b
 the key is 'abc123def'
+Additional arguments to pass to the tokenizer's `decode` method
 the password is required
 The password is wrong.
 the password is stored hashed, and the secret is mounted as a volume

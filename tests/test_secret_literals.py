@@ -39,6 +39,7 @@ CODE = [
     "df = pd.DataFrame([['ada', '{}']], columns=['user', 'password'])",
     "environ({{'HF_TOKEN': '{}', 'PATH': '/usr/bin'}})",
     "[{{'value': '{}', 'name': 'HF_TOKEN'}}]",
+    '{{"key": "password", "value": "{}"}}',
     "<span>auth</span><span>=</span>(<span>&#39;ada&#39;</span>, <span>&#39;{}&#39;</span>)",
     "\x1b[32mauth\x1b[39m=(\x1b[33m'ada'\x1b[39m, \x1b[33m'{}'\x1b[39m)",
 ]
@@ -100,7 +101,11 @@ def test_json_in_json_in_json_and_what_nobody_sees() -> None:
     ):
         told = REDACTOR.redact(str(text)).text
         assert GONE in told and "ter2" not in told
-    assert "hunter2" not in REDACTOR.redact("".join(f"&#{ord(letter)};" for letter in "password: hunter2")).text
+    for form in ("&#{};", "&#{}", "&#{:08d};", "&#x{:x};"):
+        written = "password: " + "".join(form.format(ord(letter)) for letter in "hunter2")
+        assert REDACTOR.redact(written).text.rstrip(";") == f"password: {GONE}"
+    wide = base64.b64encode("password: hunter2".encode("utf-16-le")).decode()
+    assert wide not in REDACTOR.redact(wide).text
 
 
 def test_a_service_account_and_a_registrys_login() -> None:

@@ -84,7 +84,8 @@ def _in_text(text: str) -> Iterator[Finding]:
     lines: list[_Line] = []
     between = None
     under: list[tuple[int, int, str]] = []
-    indented, typed = False, None
+    indented = filled = False
+    typed = None
     at = 0
     for line in text.split("\n"):
         start, at = at, at + len(line) + 1
@@ -101,9 +102,9 @@ def _in_text(text: str) -> Iterator[Finding]:
         named = stands_in(text, start, at)
         if named and (headers := _headers(line)):
             # Under a header that is moved in stands an index first, as pandas has it.
-            under, indented = headers, line[:1].isspace()
+            under, indented, filled = headers, line[:1].isspace(), line.endswith("  ")
         elif under:
-            yield from _aligned(start, line, under, indented)
+            yield from _aligned(start, line, under, indented, filled)
         if not named:
             continue
         if footer := _FOOTER.match(line):
@@ -195,16 +196,16 @@ def _headers(line: str) -> list[tuple[int, int, str]]:
     if re.search(r"[:=,;(){}\"'<>]|[^\s|│] [^\s|│]", line) or line.strip() == "pass":
         return []
     words = list(_WORD.finditer(line))
-    # A word alone in its line is one of a column only beside an index.
-    if len(words) == 1 and not line[:1].isspace():
+    # A word alone in its line is one of a column only beside an index, or where it is an index's own, filled up.
+    if len(words) == 1 and not line[:1].isspace() and not line.endswith("  "):
         return []
     return [(*word.span(), word[0]) for word in words if says_secret(word[0])]
 
 
-def _aligned(at: int, line: str, under: list[tuple[int, int, str]], indented: bool) -> Iterator[Finding]:
+def _aligned(at: int, line: str, under: list[tuple[int, int, str]], indented: bool, filled: bool) -> Iterator[Finding]:
     """What stands below a header, as its place in the line says."""
     # Beside an index whatever stands below the header; elsewhere its edge is what tells.
-    table = indented and not line[:1].isspace() and "  " in line.strip()
+    table = (indented or filled) and not line[:1].isspace() and "  " in line.strip()
     for word in list(_WORD.finditer(line))[int(indented) :]:
         start, end = word.span()
         for left, right, name in under:

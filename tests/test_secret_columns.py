@@ -38,6 +38,7 @@ FORMS: dict[str, Callable[[pd.DataFrame], str]] = {
     "markdown": markdown,
     "repr": repr,
     "by user": lambda t: repr(t.set_index("user")),
+    "by the secret": lambda t: repr(t.set_index(t.columns[1])),
     "series": lambda t: repr(t.iloc[:, 1]),
     "row": lambda t: repr(t.iloc[0]) + "\n\n" + repr(t.iloc[1]),
     "html": lambda t: str(t.to_html()),

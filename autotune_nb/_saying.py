@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 from autotune_nb.errors import AutotuneError, ClusterError, SetupError, StudyError, TaskError
-from autotune_nb.scrubbing import scrub
+from autotune_nb.secrets.scrubbing import scrub
 
 if TYPE_CHECKING:
     from autotune_nb.handle import StudyHandle

@@ -14,7 +14,7 @@ from autotune_nb.errors import SetupError, StudyError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.long_table import long_table
 from autotune_nb.parameters import Value
-from autotune_nb.secret_reference import command_text, secret_of, variables_in
+from autotune_nb.secrets.reference import command_text, secret_of, variables_in
 from autotune_nb.table import params_text
 from autotune_nb.task import Task
 from autotune_nb.task_file import task_yaml

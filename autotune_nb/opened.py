@@ -16,7 +16,7 @@ from autotune_nb.handle import StudyHandle
 from autotune_nb.live import RunningTrial
 from autotune_nb.run import Run, live_run
 from autotune_nb.runner import RunState
-from autotune_nb.secret_reference import command_text
+from autotune_nb.secrets.reference import command_text
 from autotune_nb.steering import Edit, Steering
 from autotune_nb.study import StudyFolder, lost_database, trial_from_results
 from autotune_nb.task import Task

@@ -18,11 +18,11 @@ from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupErro
 from autotune_nb.long_table import read_long_table, unknown_columns
 from autotune_nb.measurement import Level, Measurement, Validity
 from autotune_nb.parameters import parameter_name
-from autotune_nb.plain_secrets import looks_like_one
-from autotune_nb.redaction import Redactor
 from autotune_nb.runner import RunState
 from autotune_nb.score import score
-from autotune_nb.scrubbing import LEAST, know, scrub, scrub_failure
+from autotune_nb.secrets.plain import looks_like_one
+from autotune_nb.secrets.redaction import Redactor
+from autotune_nb.secrets.scrubbing import LEAST, know, scrub, scrub_failure
 from autotune_nb.space import SearchSpace
 from autotune_nb.study import StudyFolder
 from autotune_nb.task import Task

@@ -21,7 +21,7 @@ from autotune_nb.handle import Best, StudyHandle
 from autotune_nb.live import LiveTrials, RunningTrial
 from autotune_nb.progress import Ledger, ProgressLines
 from autotune_nb.runner import Runner, RunState
-from autotune_nb.scrubbing import scrub, scrub_error
+from autotune_nb.secrets.scrubbing import scrub, scrub_error
 from autotune_nb.steering import Edit, Steering
 from autotune_nb.task import Task
 from autotune_nb.trial import Trial, TrialState

@@ -13,9 +13,9 @@ from autotune_nb import events
 from autotune_nb.bench.base import Benchmark
 from autotune_nb.deploy.base import Deployer
 from autotune_nb.errors import AutotuneError, SetupError, StudyError
-from autotune_nb.file_scrubbing import scrub_all
-from autotune_nb.scrubbing import scrub
-from autotune_nb.secret_reference import command_text
+from autotune_nb.secrets.file_scrubbing import scrub_all
+from autotune_nb.secrets.reference import command_text
+from autotune_nb.secrets.scrubbing import scrub
 from autotune_nb.steering import Edit
 from autotune_nb.study import machine_fingerprint
 from autotune_nb.task import Task

@@ -18,7 +18,7 @@ from typing import Any
 
 from autotune_nb.cleaning import Cleaning, is_picture
 from autotune_nb.errors import SetupError
-from autotune_nb.redaction import Redactor
+from autotune_nb.secrets.redaction import Redactor
 
 _SHOWN_PLACES = 6
 

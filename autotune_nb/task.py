@@ -16,12 +16,12 @@ from pydantic import (
     model_validator,
 )
 
-from autotune_nb.discreet import discreet, discreet_text
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.measurement import Level
 from autotune_nb.parameters import Parameter, ParameterName, parameter_name
-from autotune_nb.plain_secrets import plain_secrets
 from autotune_nb.score import PROTOTYPE_OBJECTIVES, Limit, Objective
+from autotune_nb.secrets.discreet import discreet, discreet_text
+from autotune_nb.secrets.plain import plain_secrets
 from autotune_nb.space import SearchSpace
 from autotune_nb.task_sections import (
     Benchmark,

@@ -15,11 +15,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from autotune_nb.discreet import discreet, discreet_text
 from autotune_nb.errors import TaskError, did_you_mean
-from autotune_nb.plain_secrets import plain_secrets
 from autotune_nb.prototype import from_prototype, is_prototype, prototype_field
 from autotune_nb.resources import shared_folder
+from autotune_nb.secrets.discreet import discreet, discreet_text
+from autotune_nb.secrets.plain import plain_secrets
 from autotune_nb.task import LOOKED_AT, Task
 from autotune_nb.task_errors import Examined, examine, first_error
 

@@ -7,10 +7,10 @@ from itertools import pairwise
 from typing import Any
 
 from autotune_nb.errors import SetupError
-from autotune_nb.plain_secrets import STAND_INS, plain_secrets
-from autotune_nb.scrubbing import LEAST, know, tells_one
-from autotune_nb.secret_names import says_secret
-from autotune_nb.secret_reference import resolved, secret_of, variable, variables_in
+from autotune_nb.secrets.names import says_secret
+from autotune_nb.secrets.plain import STAND_INS, plain_secrets
+from autotune_nb.secrets.reference import resolved, secret_of, variable, variables_in
+from autotune_nb.secrets.scrubbing import LEAST, know, tells_one
 from autotune_nb.task import Task
 
 #: A shorter value stands in any text.

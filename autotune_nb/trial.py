@@ -11,7 +11,7 @@ from autotune_nb.errors import Failure
 from autotune_nb.measurement import Measurement
 from autotune_nb.parameters import Value
 from autotune_nb.score import Objective, Score
-from autotune_nb.secret_reference import command_text
+from autotune_nb.secrets.reference import command_text
 
 
 class TrialState(StrEnum):

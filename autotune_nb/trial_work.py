@@ -15,10 +15,10 @@ from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.probe import probe
 from autotune_nb.deploy.base import Deployer, DeployRequest, Endpoint
 from autotune_nb.errors import Failure, FailureKind, SetupError, StudyError, TrialError
-from autotune_nb.file_scrubbing import scrub_all
 from autotune_nb.score import score
-from autotune_nb.scrubbing import scrub, scrub_failure
-from autotune_nb.secret_reference import bearer
+from autotune_nb.secrets.file_scrubbing import scrub_all
+from autotune_nb.secrets.reference import bearer
+from autotune_nb.secrets.scrubbing import scrub, scrub_failure
 from autotune_nb.trial import Trial, TrialState
 from autotune_nb.waiting import until_died
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from autotune_nb.secret_names import says_secret
+from autotune_nb.secrets.names import says_secret
 from autotune_nb.task import Task
 from autotune_nb.task_sections import SAMPLERS
 

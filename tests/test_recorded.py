@@ -14,10 +14,10 @@ import pytest
 from click.testing import CliRunner, Result
 
 import autotune_nb as at
-from autotune_nb import scrubbing
 from autotune_nb.cli import cli
 from autotune_nb.opened import OpenedStudy
 from autotune_nb.recorded import import_results
+from autotune_nb.secrets import scrubbing
 from autotune_nb.study import Study
 from autotune_nb.trial import Trial
 from tests.benchmarks.kept import write_study

@@ -14,7 +14,7 @@ import psutil
 from autotune_nb.bench.results import level_of, measurement, read_level
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
 from autotune_nb.measurement import Level, Measurement, Validity
-from autotune_nb.scrubbing import scrub
+from autotune_nb.secrets.scrubbing import scrub
 from autotune_nb.task import Task
 
 #: A level's end takes genai-bench a second of waiting and one of counting; starting up cold takes it far longer.

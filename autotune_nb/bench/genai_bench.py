@@ -17,7 +17,7 @@ from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.results import read_level
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
 from autotune_nb.measurement import Measurement
-from autotune_nb.secret_reference import resolved
+from autotune_nb.secrets.reference import resolved
 from autotune_nb.task import Task
 
 _LOOK_S = 0.1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from autotune_nb.engines.base import COMMON_PATTERNS, Engine, LogPattern
 from autotune_nb.errors import Failure, FailureKind
-from autotune_nb.scrubbing import scrub
+from autotune_nb.secrets.scrubbing import scrub
 
 _READ_BYTES = 256_000
 _KEEP_LINES = 8

@@ -27,7 +27,7 @@ from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.engines.registry import program_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
 from autotune_nb.parameters import Value
-from autotune_nb.secret_reference import bearer, resolved, resolved_words
+from autotune_nb.secrets.reference import bearer, resolved, resolved_words
 from autotune_nb.task import Task
 
 _PORT_TRIES = 3

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from pathlib import Path
 
-from autotune_nb.discreet import discreet
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.command import command_engine
 from autotune_nb.engines.llama_cpp import LLAMA_CPP, llama_program
@@ -19,6 +18,7 @@ from autotune_nb.engines.sglang import SGLANG
 from autotune_nb.engines.vllm import VLLM
 from autotune_nb.errors import SetupError, TaskError, UnknownNameError
 from autotune_nb.parameters import Value
+from autotune_nb.secrets.discreet import discreet
 from autotune_nb.space import Rule, SearchSpace
 from autotune_nb.task import Task
 

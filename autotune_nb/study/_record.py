@@ -9,7 +9,7 @@ from typing import Any
 from autotune_nb.errors import Failure
 from autotune_nb.measurement import Level, Measurement
 from autotune_nb.score import Score
-from autotune_nb.scrubbing import scrub_data, scrub_failure
+from autotune_nb.secrets.scrubbing import scrub_data, scrub_failure
 from autotune_nb.trial import Trial, TrialState
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import filelock
 
 from autotune_nb.errors import StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError, TaskError
-from autotune_nb.scrubbing import scrub_data
+from autotune_nb.secrets.scrubbing import scrub_data
 from autotune_nb.study.storage_url import REDACTED, STORAGE_VARIABLE, absolute, redact
 from autotune_nb.task import Task
 from autotune_nb.task_file import parse_task

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from autotune_nb import scrubbing
 from autotune_nb.cli import cli as command_line
+from autotune_nb.secrets import scrubbing
 from autotune_nb.task import Task
 from tests.e2e.conftest import CLI
 from tests.stubs import World, text_below

@@ -12,7 +12,7 @@ from autotune_nb.cluster.templates import refuse_templates
 from autotune_nb.engines.base import Engine, Flag
 from autotune_nb.errors import SetupError
 from autotune_nb.parameters import Value
-from autotune_nb.secret_reference import in_a_pod
+from autotune_nb.secrets.reference import in_a_pod
 from autotune_nb.task import Task
 
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})

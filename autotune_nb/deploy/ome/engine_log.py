@@ -15,7 +15,7 @@ from autotune_nb.deploy.ome.diagnose import Standing
 from autotune_nb.deploy.ome.pods import Crash
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import ClusterError, Failure, FailureKind
-from autotune_nb.scrubbing import scrub
+from autotune_nb.secrets.scrubbing import scrub
 
 _LINES, _MAX_BYTES = 2000, 2_000_000
 #: A log is worth waiting for, but not for long: a node that is gone answers nothing.

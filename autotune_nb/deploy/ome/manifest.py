@@ -17,7 +17,7 @@ from autotune_nb.cluster.templates import Templates, refuse_templates
 from autotune_nb.deploy.ome.arguments import words
 from autotune_nb.engines.base import Engine
 from autotune_nb.parameters import Value
-from autotune_nb.secret_reference import secret_of
+from autotune_nb.secrets.reference import secret_of
 from autotune_nb.task import Task
 
 TEMPLATE = "inference_service.yaml.j2"

@@ -9,9 +9,9 @@ from itertools import pairwise
 from typing import Any
 
 from autotune_nb.errors import TaskError
-from autotune_nb.secret_names import says_secret
-from autotune_nb.secret_reference import secret_of, without_variables
-from autotune_nb.url_secrets import URL_PASSWORD
+from autotune_nb.secrets.names import says_secret
+from autotune_nb.secrets.reference import secret_of, without_variables
+from autotune_nb.secrets.urls import URL_PASSWORD
 
 STAND_INS = {"", "empty", "none", "null", "dummy", "no-key", "nokey", "not-needed", "changeme", "true", "false"}
 _FILE = re.compile(
@@ -66,7 +66,7 @@ def looks_like_one(text: str) -> bool:
     if any(len(without_variables(found)) >= 3 for found in URL_PASSWORD.findall(text)):
         return True
     # On first need: it compiles some forty expressions.
-    from autotune_nb.redaction import Redactor
+    from autotune_nb.secrets.redaction import Redactor
 
     global _redactor
     _redactor = _redactor or Redactor({})

@@ -1,6 +1,6 @@
 """Secrets of Kubernetes in YAML: all that stands below ``data`` and ``stringData`` of a Secret, whatever it is called.
 
-In JSON and in code they are literals (``secret_literals``). Below a container's env the name may follow the value.
+In JSON and in code they are literals (``literals``). Below a container's env the name may follow the value.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import bisect
 import re
 from collections.abc import Iterator
 
-from autotune_nb.secret_names import says_secret
-from autotune_nb.secret_rules import Finding
-from autotune_nb.secret_values import KEYWORD, is_written_out
+from autotune_nb.secrets.names import says_secret
+from autotune_nb.secrets.rules import Finding
+from autotune_nb.secrets.values import KEYWORD, is_written_out
 
 _KIND = re.compile(r"(?m)^[ \t-]*kind:[ \t]*[\"']?(\w+)[\"']?[ \t]*\r?$")
 _DATA = re.compile(r"(?m)^(?P<indent>[ \t]*(?:- +)*)(?:data|stringData):[ \t]*\r?\n")

@@ -14,8 +14,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune_nb.plain_secrets import plain_secrets
-from autotune_nb.redaction import Redactor, redact, redact_data
+from autotune_nb.secrets.plain import plain_secrets
+from autotune_nb.secrets.redaction import Redactor, redact, redact_data
 
 ROOT = Path(__file__).parent.parent
 # Put together here, so that no scanner takes this file for a leak.

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from autotune_nb.secret_names import says_secret
-from autotune_nb.secret_rules import Rule
-from autotune_nb.secret_values import NOTHING, is_filled_in, is_secret_value
+from autotune_nb.secrets.names import says_secret
+from autotune_nb.secrets.rules import Rule
+from autotune_nb.secrets.values import NOTHING, is_filled_in, is_secret_value
 
 KIND = "password in a command line"
 #: A word of a shell, in quotes or not.

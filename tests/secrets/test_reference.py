@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError, TaskError
-from autotune_nb.secret_reference import command_text, resolved, resolved_words, secret_of, variable_of
+from autotune_nb.secrets.reference import command_text, resolved, resolved_words, secret_of, variable_of
 from autotune_nb.task import Task
 from autotune_nb.task_file import parse_task, problems, save_task
 from autotune_nb.task_secrets import referred

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from urllib.parse import quote
 
 from autotune_nb.errors import Failure
-from autotune_nb.secret_values import base64_cores, is_written_out, secret_values
+from autotune_nb.secrets.values import base64_cores, is_written_out, secret_values
 
 REDACTED = "***"
 LEAST = 8
@@ -128,7 +128,7 @@ def only_in_text(text: str, now: Known) -> str:
         text = now.names.sub(_without_value, text)
     if now.shapes and len(text) >= LEAST:
         # On first need, and a new one each time, since it keeps what it has seen.
-        from autotune_nb.redaction import Redactor
+        from autotune_nb.secrets.redaction import Redactor
 
         text = Redactor({}, homes=False).redact(text).text
     return text

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pandas as pd
 import pytest
 
-from autotune_nb.redaction import Redactor, redact_data
+from autotune_nb.secrets.redaction import Redactor, redact_data
 
 REDACTOR = Redactor({})
 
@@ -89,7 +89,7 @@ def test_as_data_too() -> None:
         "def connect(\n    user,\n    password,\n    host,\n    port,\n): ...",
         "from a import (\n    user, password,\n    host, port,\n)",
         "try:\n    x()\nexcept KeyError:\n    pass\nexcept OSError as error:\n    pass",
-        "$ pwd\n/work/x1\npwd\nauth2=None",
+        "$ pwd\n/srv/x1\npwd\nauth2=None",
         "names: user, password\nothers: a1, b2",
         "   token  logprob\n0  hello     -0.1\n%env CUDA_VISIBLE_DEVICES=0",
     ],

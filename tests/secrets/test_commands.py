@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autotune_nb.redaction import Redactor
+from autotune_nb.secrets.redaction import Redactor
 
 REDACTOR = Redactor({})
 LINES = [
@@ -51,7 +51,7 @@ def test_what_may_be_a_word_of_a_sentence_takes_digits(line: str) -> None:
 @pytest.mark.parametrize(
     "line",
     [
-        "docker run -p 8080:80 -e MODEL=llama3 image", "mkdir -p /work/x1", "ssh -p 2222 host1", "echo hello | cat",
+        "docker run -p 8080:80 -e MODEL=llama3 image", "mkdir -p /srv/x1", "ssh -p 2222 host1", "echo hello | cat",
         "zip -r a1.zip b", "mysql -u ada -p db1", "curl -o out1 http://h", "git config user.name ada1", "tar -k x1",
         "app.py:1234:name:other:message1", "docker login", "wandb login --relogin", "openssl version -a",
         "echo $TOKEN | docker login --password-stdin", "sshpass -p $PW ssh h", "docker login -p ${{PW}}",

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from autotune_nb.scrubbing import REDACTED, Known, known, only_in_text
+from autotune_nb.secrets.scrubbing import REDACTED, Known, known, only_in_text
 
 _BLOCK_BYTES = 8_000_000
 #: What people read. Elsewhere a short word or a number may be data.

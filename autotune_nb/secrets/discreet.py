@@ -8,10 +8,10 @@ from itertools import pairwise
 from typing import Any
 
 from autotune_nb.errors import TaskError
-from autotune_nb.plain_secrets import STAND_INS, looks_like_one
-from autotune_nb.secret_names import says_secret
-from autotune_nb.secret_reference import variable_of
-from autotune_nb.secret_values import looks_random
+from autotune_nb.secrets.names import says_secret
+from autotune_nb.secrets.plain import STAND_INS, looks_like_one
+from autotune_nb.secrets.reference import variable_of
+from autotune_nb.secrets.values import looks_random
 
 _HIDDEN = "***"
 #: Where any text may be a secret, whatever it looks like.

@@ -17,10 +17,11 @@ from urllib.parse import quote
 import pytest
 
 import autotune_nb as at
-from autotune_nb import events, file_scrubbing, scrubbing
+from autotune_nb import events
 from autotune_nb.errors import RunError
-from autotune_nb.file_scrubbing import scrub_files
-from autotune_nb.scrubbing import know, scrub, scrub_error
+from autotune_nb.secrets import file_scrubbing, scrubbing
+from autotune_nb.secrets.file_scrubbing import scrub_files
+from autotune_nb.secrets.scrubbing import know, scrub, scrub_error
 from autotune_nb.task import Task
 from autotune_nb.task_secrets import know_secrets
 from tests.stubs import World, open_study, package_env, text_below, until

@@ -2,7 +2,7 @@
 
 A text is looked at as it stands and as it reads (``text_layers``): without ANSI codes and tags, with HTML's entities,
 percent codes and backslashes decoded; and what is base64 in it is decoded. What is found is replaced where it stands,
-so that tags, codes and everything else remain. What a secret looks like is in ``secret_library``.
+so that tags, codes and everything else remain. What a secret looks like is in ``library``.
 """
 
 from __future__ import annotations
@@ -15,14 +15,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from autotune_nb.encoded_text import BASE64, BASE64_LINES, DATA_URI, END, OPEN_KEY, PICTURES, TEXTS, from_base64
-from autotune_nb.secret_columns import secret_cells, secret_columns
-from autotune_nb.secret_labels import labelled_secrets
-from autotune_nb.secret_library import rules
-from autotune_nb.secret_literals import literal_secrets
-from autotune_nb.secret_manifests import manifest_secrets
-from autotune_nb.secret_rules import ENVIRONMENT, HOME, PRIVATE_KEY, Finding, merged, without
-from autotune_nb.secret_values import (
+from autotune_nb.secrets.columns import secret_cells, secret_columns
+from autotune_nb.secrets.encoded_text import BASE64, BASE64_LINES, DATA_URI, END, OPEN_KEY, PICTURES, TEXTS, from_base64
+from autotune_nb.secrets.labels import labelled_secrets
+from autotune_nb.secrets.library import rules
+from autotune_nb.secrets.literals import literal_secrets
+from autotune_nb.secrets.manifests import manifest_secrets
+from autotune_nb.secrets.rules import ENVIRONMENT, HOME, PRIVATE_KEY, Finding, merged, without
+from autotune_nb.secrets.text_layers import layers
+from autotune_nb.secrets.values import (
     base64_cores,
     is_secret_value,
     is_telling,
@@ -30,7 +31,6 @@ from autotune_nb.secret_values import (
     secret_key,
     secret_values,
 )
-from autotune_nb.text_layers import layers
 
 _LABEL = re.compile(r"\[redacted: [A-Za-z][A-Za-z' ]{1,50}(?: \(base64\))?\]")
 _ROUNDS = 40

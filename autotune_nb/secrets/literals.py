@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from autotune_nb.literals import Group, Text, literals
-from autotune_nb.secret_hints import may_be_named
-from autotune_nb.secret_names import says_secret
-from autotune_nb.secret_rules import Finding
-from autotune_nb.secret_values import KEYWORD, has_digits, is_filled_in, is_secret_value
+from autotune_nb.secrets._literal_text import Group, Text, literals
+from autotune_nb.secrets.hints import may_be_named
+from autotune_nb.secrets.names import says_secret
+from autotune_nb.secrets.rules import Finding
+from autotune_nb.secrets.values import KEYWORD, has_digits, is_filled_in, is_secret_value
 
 #: A user and a password: ``auth=("ada", "…")``, ``HTTPBasicAuth("ada", "…")``, ``smtp.login("ada", "…")``.
 _PAIR = re.compile(r"(?i)(?:.*[_.-])?(?:auth|creds?|credentials)")

@@ -1,11 +1,11 @@
-"""What a secret looks like: detect-secrets' rules, with the few that it lacks (``secret_rules``).
+"""What a secret looks like: detect-secrets' rules, with the few that it lacks (``rules``).
 
 The expressions of detect-secrets' provider plugins and of its KeywordDetector are used, not its scanner: that one works
 on files, line by line, through settings of the whole process, may ask the provider whether a token is valid, and yields
 what a group caught (of a GitHub token ``ghp`` alone) where a redaction needs to know from where to where.
 
 Not used: its high entropy plugins, which take git hashes, image digests, cell ids and the arrays of charts for secrets,
-its IP addresses, which are no secrets, and its passwords in URLs, which may hold no @ (``url_secrets``). Its private
+its IP addresses, which are no secrets, and its passwords in URLs, which may hold no @ (``urls``). Its private
 key rule knows headers alone; here a key is all of its block.
 """
 
@@ -16,10 +16,10 @@ import importlib
 import re
 from collections.abc import Callable
 
-from autotune_nb.secret_commands import command_rules
-from autotune_nb.secret_places import place_rules
-from autotune_nb.secret_rules import HOME, NOT_THE_SECRET, PRIVATE_KEY, Rule, own_rules
-from autotune_nb.secret_values import KEYWORD, is_written_out, looks_random
+from autotune_nb.secrets.commands import command_rules
+from autotune_nb.secrets.places import place_rules
+from autotune_nb.secrets.rules import HOME, NOT_THE_SECRET, PRIVATE_KEY, Rule, own_rules
+from autotune_nb.secrets.values import KEYWORD, is_written_out, looks_random
 
 _TAIL = re.compile(r"[A-Za-z0-9_-]+")
 _JWT_TAIL = re.compile(r"[A-Za-z0-9_.+/=-]+")

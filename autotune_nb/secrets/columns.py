@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any, NamedTuple
 
-from autotune_nb.secret_hints import may_be_named, stands_in
-from autotune_nb.secret_names import says_secret
-from autotune_nb.secret_rules import Finding
-from autotune_nb.secret_values import KEYWORD, has_digits, is_secret_value, looks_random
+from autotune_nb.secrets.hints import may_be_named, stands_in
+from autotune_nb.secrets.names import says_secret
+from autotune_nb.secrets.rules import Finding
+from autotune_nb.secrets.values import KEYWORD, has_digits, is_secret_value, looks_random
 
 _TABLE = re.compile(r"<table\b(?:(?!<table\b).)*?</table>", re.IGNORECASE | re.DOTALL)
 _ROW = re.compile(r"<tr\b[^<>]*>((?:(?!<tr\b).)*?)</tr>", re.IGNORECASE | re.DOTALL)

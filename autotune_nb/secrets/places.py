@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from autotune_nb.secret_names import says_secret
-from autotune_nb.secret_rules import Rule
-from autotune_nb.secret_values import KEYWORD, is_filled_in, is_written_out, looks_random
+from autotune_nb.secrets.names import says_secret
+from autotune_nb.secrets.rules import Rule
+from autotune_nb.secrets.values import KEYWORD, is_filled_in, is_written_out, looks_random
 
 _VALUE = r"[^\s\"'<>&;,()\[\]{}|\\]"
 _AFTER_FLAG = rf"[\"']?[^\s:\"'<>]{{1,80}}:(?P<secret>{_VALUE}{{4,}})"

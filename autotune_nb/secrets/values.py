@@ -10,8 +10,8 @@ from collections.abc import Iterator, Mapping
 from itertools import pairwise
 from pathlib import Path
 
-from autotune_nb.secret_names import may_hold_secret, says_secret, tells_token
-from autotune_nb.url_secrets import url_secrets
+from autotune_nb.secrets.names import may_hold_secret, says_secret, tells_token
+from autotune_nb.secrets.urls import url_secrets
 
 KEYWORD = "password or key"
 #: What prose, a schema and a form say where a secret would stand.

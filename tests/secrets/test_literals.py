@@ -8,7 +8,7 @@ import pprint
 
 import pytest
 
-from autotune_nb.redaction import Redactor, redact_data
+from autotune_nb.secrets.redaction import Redactor, redact_data
 
 REDACTOR = Redactor({})
 GONE = "[redacted: password or key]"

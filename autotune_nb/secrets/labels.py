@@ -11,10 +11,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from autotune_nb.secret_hints import named_at
-from autotune_nb.secret_names import says_secret, tells_token
-from autotune_nb.secret_rules import Finding
-from autotune_nb.secret_values import KEYWORD, NOTHING, has_digits, is_filled_in, is_mixed, is_written_out
+from autotune_nb.secrets.hints import named_at
+from autotune_nb.secrets.names import says_secret, tells_token
+from autotune_nb.secrets.rules import Finding
+from autotune_nb.secrets.values import KEYWORD, NOTHING, has_digits, is_filled_in, is_mixed, is_written_out
 
 _HEAD = re.compile(
     r"""(?:pass(?:word|wd|phrase|code|wort)|kennwort|contrase[ñn]a|mot\ de\ passe|пароль|密码|密碼|パスワード

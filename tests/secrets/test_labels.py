@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune_nb.redaction import Redactor
+from autotune_nb.secrets.redaction import Redactor
 
 REDACTOR = Redactor({})
 #: With digits anything behind a label is one; a password may be a word as well.
@@ -92,7 +92,7 @@ df = df.drop(columns=["password", "token"])
 df.rename(columns={"pw": "password"})
 curl -H "Content-Type: application/json" http://h
 docker run -p 8080:8080 -e MODEL=llama image
-ssh -p 2222 host; mkdir -p /work/x
+ssh -p 2222 host; mkdir -p /srv/x
 kubectl create secret generic x --from-literal=key=$KEY
 password-stdin, secret sharing, key frames, passing tests
 bypass = True

@@ -7,10 +7,10 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from autotune_nb.secret_hints import quoted_near
-from autotune_nb.secret_names import says_secret
-from autotune_nb.secret_values import KEYWORD, NOTHING, is_written_out, looks_random
-from autotune_nb.url_secrets import URL_PASSWORD, URL_TOKEN, is_token
+from autotune_nb.secrets.hints import quoted_near
+from autotune_nb.secrets.names import says_secret
+from autotune_nb.secrets.urls import URL_PASSWORD, URL_TOKEN, is_token
+from autotune_nb.secrets.values import KEYWORD, NOTHING, is_written_out, looks_random
 
 PRIVATE_KEY = "private key"
 HOME = "home folder"

@@ -20,8 +20,8 @@ from autotune_nb.errors import SetupError
 from autotune_nb.score import Objective
 from autotune_nb.share import share
 from autotune_nb.study_report import Report
+from tests.secrets.test_redaction import AWS, CANARIES, GITHUB, HUGGING_FACE, KEY, VALUE
 from tests.test_plots import BEST, BROKEN, DEFAULT, OTHER
-from tests.test_redaction import AWS, CANARIES, GITHUB, HUGGING_FACE, KEY, VALUE
 
 NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
 SECRETS = [*CANARIES.values(), VALUE, "hunter2222", "TFMwdExTMUNSVWRKVGlC", "/home/ada"]

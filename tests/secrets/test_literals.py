@@ -45,11 +45,17 @@ CODE = [
 ]
 
 
-@pytest.mark.parametrize("secret", ["hunter2", "correcthorse", "two words"])
-@pytest.mark.parametrize("code", CODE)
+#: What is set in an environment may be a sentence.
+IN_THEIR_PLACES = [
+    (code, secret)
+    for code in CODE
+    for secret in ("hunter2", "correcthorse", "two words")
+    if not ("setenv" in code and " " in secret)
+]
+
+
+@pytest.mark.parametrize(("code", "secret"), IN_THEIR_PLACES)
 def test_a_string_in_a_secrets_place_goes_and_the_rest_stays(code: str, secret: str) -> None:
-    if "setenv" in code and " " in secret:
-        pytest.skip("a sentence")
     told = REDACTOR.redact(code.format(secret))
     assert secret not in told.text
     assert told.text.replace("[redacted: token]", GONE) == code.format(GONE)

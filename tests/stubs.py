@@ -237,6 +237,17 @@ def level_file(concurrency: int) -> str:
     return f"D16_8_text-to-text_num_concurrency_{concurrency}_time_2s.json"
 
 
+def require_linear(work: Callable[[int], object], size: int) -> None:
+    """Fail where four times the size takes far more than four times the CPU time; sixteen times is quadratic."""
+    took = []
+    for times in (1, 4):
+        began = time.process_time()
+        work(times * size)
+        took.append(time.process_time() - began)
+    small, large = took
+    assert large < 9 * small + 0.2, f"{small:.2f} s for {size}, {large:.2f} s for {4 * size}"
+
+
 #: A load that the real genai-bench is through with soon, on a busy machine too.
 IN_CLUSTER_LOAD: dict[str, Any] = {
     "scenarios": ["D(16,8)"],

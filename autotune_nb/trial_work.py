@@ -76,8 +76,15 @@ class TrialWork:
     async def clean(self) -> None:
         """Take the values of secrets out of the trial's files."""
         folders = [attempt.folder for attempt in self._attempts if attempt.folder]
-        for line in await asyncio.to_thread(scrub_all, folders):
-            self._notice(line)
+        try:
+            for line in await asyncio.to_thread(scrub_all, folders):
+                self._notice(line)
+        except Exception as error:  # noqa: BLE001 - whatever it was, what was measured is kept
+            _log.error("the files of trial %s\n%s", self._trial.number, scrub(traceback.format_exc()))
+            told = (
+                f"trial {self._trial.number}'s files could not be searched for secrets: {type(error).__name__}: {error}"
+            )
+            self._notice(told)
 
     async def _ended(self) -> Trial:
         trial = self._trial
@@ -88,7 +95,9 @@ class TrialWork:
         except TrialError as error:
             return trial.with_(state=TrialState.FAILED, failure=scrub_failure(error.failure))
         except asyncio.CancelledError:
-            return trial.with_(state=TrialState.STOPPED)
+            measured = self._attempts[-1].score if self._attempts else None
+            # Where its engine was only on its way down, the figures stand.
+            return trial.with_(state=TrialState.COMPLETE if measured else TrialState.STOPPED, score=measured)
         except (StudyError, SetupError, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - whatever it was, the other trials go on

@@ -266,6 +266,23 @@ def test_a_trial_that_was_measured_is_kept_where_stop_comes_while_its_files_are_
     in_loop(scenario())
 
 
+@pytest.mark.parametrize("now", [False, True])
+def test_a_trial_that_was_measured_is_kept_where_stop_comes_while_its_engine_goes_down(world: World, now: bool) -> None:
+    async def scenario() -> None:
+        runner = runner_for(world, world.task("stubborn", trials=3))
+        running = asyncio.ensure_future(runner.run())
+        await until_async(lambda: any(event.phase == "stop" for event in runner.of(events.PhaseStarted)))
+        await (runner.stop_now() if now else runner.stop())
+        await running
+        assert runner.state is RunState.STOPPED
+        (trial,) = runner.trials
+        assert trial.state is TrialState.COMPLETE
+        assert len(trial.measurements) == 2
+        assert runner.study.best == trial
+
+    in_loop(scenario())
+
+
 def test_a_second_stop_kills_an_engine_that_does_not_listen(world: World) -> None:
     task = world.task("stubborn", trials=5, before="sleep 600", deadlines={"ready_s": 20, "stop_s": 60})
 

@@ -138,3 +138,14 @@ def test_a_trial_that_was_measured_keeps_its_figures_where_its_engine_cannot_be_
     assert trial.state is TrialState.COMPLETE
     assert trial.score is not None
     assert any("inferenceservice x is still there" in text for text in runner.notices)
+
+
+def test_files_that_cannot_be_searched_for_secrets_cost_no_trial(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(folders: list[Path]) -> list[str]:
+        raise RuntimeError("no way in")
+
+    runner = runner_for(world, world.task(trials=1))
+    monkeypatch.setattr("autotune_nb.trial_work.scrub_all", broken)
+    in_loop(runner.run())
+    assert [trial.state for trial in runner.trials] == [TrialState.COMPLETE]
+    assert "trial 0's files could not be searched for secrets: RuntimeError: no way in" in runner.notices

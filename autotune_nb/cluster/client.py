@@ -27,6 +27,10 @@ _MERGE = "application/merge-patch+json"
 _AGAIN = frozenset({429, 500, 502, 503, 504})
 
 
+#: Those that no API server gives that is there: no answer, credentials it does not take, a proxy's before it.
+_AWAY = frozenset({0, 401, 502, 503, 504})
+
+
 class Cluster:
     """A cluster's API server, reached through ``kubernetes.aio``. Made by ``connect``; of one event loop."""
 
@@ -304,7 +308,7 @@ class Cluster:
         try:
             reply = await self._sent(method, path, resource, **how)
         except ClusterError as error:
-            self.trouble = error if error.status in (0, 401) else None
+            self.trouble = error if error.status in _AWAY else None
             raise
         self.trouble = None
         return reply

@@ -149,7 +149,10 @@ def _pair_of_cells(at: int, line: str, sign: str) -> Iterator[Finding]:
         return
     cells = _cells(line, sign)
     names = [line[start:end].strip(_AROUND) for start, end in cells]
-    if len(names) > 3 and says_secret(names[1]) and not any(map(says_secret, names[2:])):
+    if len(names) <= 3 or not says_secret(names[1]) or any(map(says_secret, names[2:])):
+        return
+    # A Secret's name may stand over columns, and words beside it be their headers.
+    if "secret" not in names[1].lower() or not any(map(str.isalpha, names[2:])):
         yield from _in_cells(at, line, cells, [(column, names[1]) for column in range(2, len(cells))])
 
 

@@ -14,7 +14,16 @@ from typing import NamedTuple
 from autotune_nb.secrets.hints import named_at
 from autotune_nb.secrets.names import says_secret, tells_token
 from autotune_nb.secrets.rules import Finding
-from autotune_nb.secrets.values import KEYWORD, NOTHING, has_digits, is_filled_in, is_mixed, is_written_out
+from autotune_nb.secrets.values import (
+    KEYWORD,
+    NOTHING,
+    has_digits,
+    is_filled_in,
+    is_mixed,
+    is_written_out,
+    looks_like_a_key,
+    names_a_key,
+)
 
 _HEAD = re.compile(
     r"""(?:pass(?:word|wd|phrase|code|wort)|kennwort|contrase[ñn]a|mot\ de\ passe|пароль|密码|密碼|パスワード
@@ -148,6 +157,8 @@ def _value(text: str, at: int, label: _Label, start: int) -> tuple[int, int] | N
 def _fits(value: str, label: _Label) -> bool:
     if label.token:
         return len(value) >= 10 and is_mixed(value)
+    if names_a_key(label.name):
+        return looks_like_a_key(value)
     return label.word or (has_digits(value) and not _CODED.match(value))
 
 

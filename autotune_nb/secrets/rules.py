@@ -96,6 +96,11 @@ def _filled(_: re.Match[str], value: str) -> bool:
     return is_written_out(value)
 
 
+def _of_letters(_: re.Match[str], value: str) -> bool:
+    """No name of a function, which has words between underscores, and none of one case alone."""
+    return value != value.lower() or any(letter.isdigit() for letter in value)
+
+
 def _random(match: re.Match[str], value: str) -> bool:
     # A call, and what is looked up, is where the secret is.
     return is_written_out(value) and looks_random(value) and match.string[match.end() :][:1] not in ("(", "[")
@@ -117,7 +122,9 @@ def own_rules() -> Iterator[Rule]:
         ("Google key", r"(?<![A-Za-z0-9_-])AIza[A-Za-z0-9_-]{35}", "aiza"),
         ("Google key", r"(?<![A-Za-z0-9_-])ya29\.[A-Za-z0-9_-]{20,}", "ya29."),
     ):
-        yield Rule(kind, re.compile(expression), (hint,), keep=_with_digit)
+        # Hugging Face's have letters alone, and so has one in some thousands of the others' no digit.
+        letters = kind == "Hugging Face token"
+        yield Rule(kind, re.compile(expression), (hint,), keep=_of_letters if letters else _with_digit)
     # What its private key rule finds the header of.
     yield Rule(
         PRIVATE_KEY,
@@ -168,11 +175,11 @@ def own_rules() -> Iterator[Rule]:
         group=1,
         keep=_filled,
     )
-    # Flags of a command line.
+    # Flags of a command line; in a list of words each is in quotes, and an option's own settings are not.
     yield Rule(
         "key in a command line",
         re.compile(
-            rf"(?<![\w-])--?(?:[\w]+-)*(?:api-key|token|password|secret|secret-key)(?:\s+|=|[\"'],\s*)[\"']?"
+            rf"(?<![\w-])--?(?:[\w]+-)*(?:api-key|token|password|secret|secret-key)(?:(?:\s+|=)[\"']?|[\"'],\s*[\"'])"
             rf"({_VALUE}{{6,}})"
         ),
         ("-api-key", "-token", "-password", "-secret"),

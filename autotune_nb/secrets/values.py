@@ -14,6 +14,12 @@ from autotune_nb.secrets.names import may_hold_secret, says_secret, tells_token
 from autotune_nb.secrets.urls import url_secrets
 
 KEYWORD = "password or key"
+#: What servers that want some key are given, and what stands for one's own.
+_STAND_INS = {
+    *("not-needed", "not-required", "unused", "no-key", "no-key-required", "sk-no-key-required", "dummy", "changeme"),
+    *("ollama", "lm-studio", "vllm", "sglang", "your-api-key", "your_api_key", "your-token", "your_token", "your-key"),
+    *("your_password", "your-password", "your-hf-token", "none", "null", "true", "false", "empty", "default"),
+}
 #: What prose, a schema and a form say where a secret would stand.
 NOTHING = {
     *("required", "optional", "missing", "needed", "redacted", "hidden", "secret", "password", "your-token"),
@@ -21,6 +27,10 @@ NOTHING = {
     *("string", "integer", "boolean", "bytes", "object", "number", "secretstr", "varchar", "keyword", "category"),
     *("username", "user", "username:", "api_key", "apikey", "passwd", "text", "optional[str]", "basic", "bearer"),
 }
+
+
+#: In capitals it is an environment's variable, which holds one.
+_ENTRY = re.compile(r"(?:.*[a-z_-])?(?:model|db|database|storage|client|shared|engine|service|account)[_-]?[kK]eys?")
 
 
 def looks_random(value: str) -> bool:
@@ -38,9 +48,9 @@ def is_written_out(value: str) -> bool:
     return (
         len(value) >= 4
         and any(letter.isalnum() for letter in value)
-        and value.lower() not in ("none", "null", "true", "false", "empty", "changeme", "default")
+        and value.lower() not in _STAND_INS
         # A variable's or a template's name, a path, a call: where the secret is, not what it is.
-        and not re.match(r"(?:(?:Bearer|Basic|Token) +)?[$<{%~]|\.{0,2}/|os\.|env\b|getenv|f?['\"]?\{", value)
+        and not re.match(r"(?:(?:Bearer|Basic|Token) +)?[$<{%~]|secret://|\.{0,2}/|os\.|env\b|getenv|f?['\"]?\{", value)
         and not re.fullmatch(r"_?[A-Z]+(?:_[A-Z]+)+|[\w.]+\(.*", value, re.DOTALL)
         and len(value.split()) <= 5
     )
@@ -102,7 +112,17 @@ def is_secret_value(value: str, name: str) -> bool:
     # What is used for signing in may be called so, too: auth="oauth".
     if re.search(r"(?i)(?:auth|pat|cookie|creds?|credentials?|authorization|bearer)$", name):
         return has_digits(value) and looks_random(value)
-    return True
+    return not names_a_key(name) or looks_like_a_key(value)
+
+
+def names_a_key(name: str) -> bool:
+    """Whether a name may as well be that of a column or of an entry: ``model_key``, ``db_key``."""
+    return _ENTRY.fullmatch(name) is not None
+
+
+def looks_like_a_key(value: str) -> bool:
+    """A key of random letters and digits, and no name of a model or a file."""
+    return is_mixed(value) and "/" not in value
 
 
 def secret_values(environment: Mapping[str, str]) -> set[str]:

@@ -128,6 +128,70 @@ def test_a_cluster_that_stays_away_ends_the_run_and_spends_no_trial(place: Place
     run(scenario)
 
 
+def test_a_proxy_that_finds_no_server_is_a_cluster_that_stays_away(place: Place, proxy: FaultProxy) -> None:
+    async def scenario() -> None:
+        async with prepared(place.deployer(deadlines={"pending_s": 0.5})) as deployer:
+            deployer._session.cluster.patience_s = 0.2
+            methods = ("GET", "POST", "DELETE", "WATCH")
+            away = [proxy.add(one, ".*", status=503, message="upstream unavailable", times=10**9) for one in methods]
+            await asyncio.to_thread(proxy.cut)
+            await failure_of(deployer, place.request())
+            with pytest.raises(SetupError, match=r"trial 1 was not begun: .*upstream unavailable"):
+                await in_and_out(deployer, place.request(trial=1))
+            for fault in away:
+                fault.times = 0
+            await in_and_out(deployer, place.request(trial=1))
+            assert not place.left()
+
+    run(scenario)
+
+
+def test_a_trial_that_waits_for_gpus_which_nobody_can_free_ends_the_run_too(
+    place: Place, proxy: FaultProxy, impatient: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teardown, "_AGAIN_S", 0.5)
+    monkeypatch.setattr("autotune_nb.deploy.ome.deployer._LOOK_S", 0.2)
+
+    async def scenario() -> None:
+        deployer = place.deployer(deploy={"gpus": 1, "gpus_per_trial": 1}, deadlines={"pending_s": 1})
+        async with prepared(deployer):
+            with pytest.raises(DeployError, match="could not be taken down"):
+                async with deployer.deploy(place.request()):
+                    waiting = asyncio.ensure_future(in_and_out(deployer, place.request(trial=1)))
+                    await until_async(lambda: "queue" in place.phases)
+                    proxy.token = ("second", place.cluster.token)
+                    await asyncio.to_thread(proxy.cut)
+            with pytest.raises(SetupError, match="trial 1 was not begun"):
+                await waiting
+            assert deployer._budget.held == 1
+            impatient("second")
+            await until_async(lambda: deployer._budget.held == 0)
+            await in_and_out(deployer, place.request(trial=1))
+            assert deployer._budget.held == 0
+            assert not place.left()
+
+    run(scenario)
+
+
+def test_what_may_not_be_deleted_is_not_adopted_by_the_next_attempt(
+    place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(teardown, "_AGAIN_S", 0.5)
+    refused = proxy.add("DELETE", "/inferenceservices/", status=403, message="no deleting", times=10**9)
+
+    async def scenario() -> None:
+        async with prepared(place.deployer(deadlines={"pending_s": 1})) as deployer:
+            for _ in range(2):
+                with pytest.raises(DeployError, match=r"could not be taken down .*no deleting"):
+                    await in_and_out(deployer, place.request())
+            assert not place.told("goes on with")
+            proxy.faults.remove(refused)
+            await in_and_out(deployer, place.request())
+            assert not place.left()
+
+    run(scenario)
+
+
 def test_a_run_whose_credentials_run_out_for_good_keeps_what_it_has_and_goes_on_when_it_is_started_again(
     place: Place, proxy: FaultProxy, impatient: Callable[[str], None], tmp_path: Path
 ) -> None:

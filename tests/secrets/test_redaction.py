@@ -273,6 +273,31 @@ PLAIN = [
 ]
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        'model_key = "Qwen/Qwen3-8B"',
+        "model_key=Qwen/Qwen3-8B",
+        '{"model_key": "Qwen/Qwen3-8B"}',
+        "engine_key: llama.cpp",
+        'OpenAI(base_url="x", api_key="not-needed")',
+        'OpenAI(base_url="x", api_key="sk-no-key-required")',
+        'api_key="ollama"',
+        '"api_key": "secret://tune-keys/api"',
+        'p.add_argument("--password", required=True)',
+        'p.add_argument("--api-key", default=None, metavar="KEY")',
+        '@click.option("--token", envvar="HF_TOKEN")',
+        "| secret | namespace |\n|---|---|\n",
+    ],
+)
+def test_names_stand_ins_and_options_are_no_secrets(text: str) -> None:
+    assert REDACTOR.redact(text).text == text
+
+
+def test_a_token_of_letters_alone_is_one() -> None:
+    assert REDACTOR.redact(f"the key {'hf_' + 'abcdeFghij' * 3 + 'abcd'} works").found == (("Hugging Face token", 1),)
+
+
 @pytest.mark.parametrize("text", PLAIN)
 def test_what_is_no_secret_stays(text: str) -> None:
     assert REDACTOR.redact(text).text == text

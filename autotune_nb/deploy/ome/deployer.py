@@ -38,6 +38,8 @@ from autotune_nb.task import Task
 
 #: What could not be taken down has so long at the end of a run to be gone after all.
 _LAST_S = 3.0
+#: Whether the cluster answers is looked at so often while GPUs are waited for.
+_LOOK_S = 2.0
 
 
 class OmeDeployer:
@@ -183,17 +185,36 @@ class OmeDeployer:
     async def _let_go_of_the_last(self, request: DeployRequest) -> None:
         """What this trial's last attempt could not delete is no service to adopt: it is on its way out."""
         for down in [down for down in self._left if down.trial == request.trial]:
-            with contextlib.suppress(TimeoutError):
+            try:
                 async with asyncio.timeout(self._task.deadlines.pending_s):
                     await down.accepted.wait()
+            except TimeoutError:
+                raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", down.left)) from None
 
     async def _take_gpus(self, count: int, request: DeployRequest) -> None:
         if self._budget.free(count):
             await self._budget.take(count)
             return
         request.on_phase("queue")
-        await self._budget.take(count)
+        taking = asyncio.ensure_future(self._budget.take(count))
+        try:
+            while not taking.done():
+                await asyncio.wait((taking,), timeout=_LOOK_S)
+                # What holds them may not be able to let go.
+                if not taking.done():
+                    await self._require_cluster(request)
+            taking.result()
+        except BaseException:
+            await self._give_back(taking, count)
+            raise
         request.on_phase("deploy")
+
+    async def _give_back(self, taking: asyncio.Task[None], count: int) -> None:
+        """No GPU is held for a trial that does not begin, also where it was given in that moment."""
+        if taking.cancel():
+            await asyncio.gather(taking, return_exceptions=True)
+        elif taking.exception() is None:
+            self._budget.give(count)
 
     def _body(self, request: DeployRequest) -> Object:
         session, task = self._session, self._task

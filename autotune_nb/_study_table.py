@@ -44,6 +44,8 @@ def _answer(trials: list[dict[str, Any]], best: dict[str, Any]) -> str:
         base = default["values"][figure]
         times = f"{value / base:.2f} times the engine's default"
         against = f", {times} ({value_text(base, figure)})"
+    elif any(t["baseline"] and t["state"] == "failed" for t in trials):
+        against = "; the engine's default failed, so there is nothing to compare it with"
     return f"best is trial {best['number']} with {value_text(value, figure)} ({figure}, under {level}){against}"
 
 

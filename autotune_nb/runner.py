@@ -93,7 +93,7 @@ class Runner:
                     self._set(RunState.RUNNING if self._going.is_set() else RunState.PAUSED)
                     await self._work()
                 if not self._stopping.is_set():
-                    self._notice(self._spent_budget() or "every configuration was tried")
+                    self._notice(self._why_over())
             final = RunState.STOPPED if self._stopping.is_set() else RunState.FINISHED
         except asyncio.CancelledError:
             final = RunState.STOPPED
@@ -266,6 +266,14 @@ class Runner:
 
     def _spent(self, running: int = 0) -> bool:
         return self._spent_budget(running) is not None
+
+    def _why_over(self) -> str:
+        spent, begun = self._spent_budget(), self.study.begun
+        waiting = sum(1 for edit, _ in self.study.steering.queue if edit not in begun)
+        if spent is None or not waiting:
+            return spent or "every configuration was tried"
+        still = "configurations still wait" if waiting > 1 else "configuration still waits"
+        return f"{spent}; {waiting} enqueued {still}: raise the budget, with set_budget or --trials"
 
     def _spent_budget(self, running: int = 0) -> str | None:
         """Which part of the budget is spent, in words; None while there is some left."""

@@ -167,7 +167,9 @@ def verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -
     if best.baseline:
         return f"{text}: the engine's default configuration. {_nothing_better(trials)}"
     if default is None or default.score is None or default.state is not TrialState.COMPLETE:
-        return f"{text}: {params_text(best)}."
+        lost = any(t.baseline and t.state is TrialState.FAILED for t in trials)
+        alone = " The engine's default failed, so there is nothing to compare it with." if lost else ""
+        return f"{text}: {params_text(best)}.{alone}"
     against = value_text(default.score.value, objective.figure)
     broken = "" if default.feasible else ", which breaks a limit"
     times = f"{value / default.score.value:.2f} times" if default.score.value else "against 0:"

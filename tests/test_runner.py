@@ -465,6 +465,17 @@ def test_a_grid_without_a_budget_is_tried_whole_whatever_is_enqueued_beside_it(w
     assert len(ran(world, task).trials) == 7
 
 
+def test_what_was_enqueued_and_finds_no_budget_is_told(world: World) -> None:
+    task = world.task(trials=1)
+    first = ran(world, task)
+    open_study(task, world.folder).steer(enqueue_edit(dict(first.trials[0].params)))
+    again = runner_for(world, task)
+    in_loop(again.run())
+    told = "the budget of 1 trial is spent; 1 enqueued configuration still waits: raise the budget, with set_budget or"
+    assert again.notices[-1] == f"{told} --trials"
+    assert len(again.trials) == 1
+
+
 def test_a_run_whose_edits_leave_nothing_together_ends_in_good_order(world: World) -> None:
     task = world.task(trials=9, parameters={"threads": [1, 2], "x": {"type": "float", "low": 0, "high": 1}})
     one, other = open_study(task, world.folder), open_study(task, world.folder)

@@ -149,6 +149,10 @@ def test_the_verdict_says_where_the_default_breaks_a_limit_or_is_best_or_unknown
     assert "(50 tokens/s, which breaks a limit)" in verdict([broken, best], best, objective("maximize", LIMIT))
     assert "against 0:" in verdict([complete(0, 0), best], best, objective())
     assert verdict([best], best, objective()).endswith("threads=2.")
+    failed = FAILED.with_(baseline=True)
+    assert verdict([failed, best], best, objective()).endswith(
+        "threads=2. The engine's default failed, so there is nothing to compare it with."
+    )
     default = complete(0, 99)
     assert "Nothing tried beats it" in verdict([default, best], default, objective())
 

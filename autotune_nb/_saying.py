@@ -72,12 +72,12 @@ def counting(doing: str) -> Iterator[Callable[[int, int], None]]:
 
 @contextmanager
 def ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end what is within as Ctrl-C does: it can clean up."""
+    """SIGTERM and SIGHUP end what is within as Ctrl-C does, which does so in a shell's background jobs too."""
 
     def heard(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, heard) for number in (signal.SIGTERM, signal.SIGHUP)}
+    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:

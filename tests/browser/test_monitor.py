@@ -76,7 +76,7 @@ def test_points_appear_through_a_blocking_cell_a_reload_a_stop_and_a_restart(
     before = measured(notebook)
     notebook.reload(lambda: measured(notebook) >= before, "the points after a reload")
     before = measured(notebook)
-    notebook.until(lambda: measured(notebook) > before, "a level after the reload")
+    notebook.until(lambda: measured(notebook) > before, "a level after the reload", timeout_s=90)
     notebook.until(lambda: re.search(r"benchmarking level \d of 2", told(notebook, "running")), "the phase of a trial")
 
     # Stopped: what is taken down is said, and then that it is gone.

@@ -350,7 +350,7 @@ def test_a_large_output_of_anything_comes_to_an_end(line: str, tmp_path: Path) -
         source = notebook(tmp_path / f"{size}.ipynb", code("x", stream(line * (size // len(line)))))
         share(source, tmp_path / f"{size}-out.ipynb")
 
-    require_linear(shared, 100_000)
+    require_linear(shared, 50_000)
 
 
 def test_a_notebook_of_many_rows_comes_to_an_end(tmp_path: Path) -> None:

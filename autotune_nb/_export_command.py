@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from autotune_nb._saying import counting, ended_by_signals, notes, say, say_lost, usage_errors
-from autotune_nb.errors import SetupError
+from autotune_nb.errors import SetupError, not_written
 
 if TYPE_CHECKING:
     from autotune_nb.exporting import Form
@@ -42,7 +42,7 @@ def export_command(
     isvc      the same as the InferenceService to apply, of a study in a cluster
     yaml      the task
     csv       every measurement, one row per configuration and level
-    parquet   the same as parquet, with -o
+    parquet   the same as a parquet file; needs -o
 
     Exits 2, with nothing written, where the study has no such thing.
     """
@@ -64,8 +64,7 @@ def export_command(
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_bytes(content.encode() if isinstance(content, str) else content)
         except OSError as error:
-            where = f"{error.filename}: " if error.filename not in (None, str(output)) else ""
-            raise SetupError(f"{output} cannot be written: {where}{error.strerror or error}") from None
+            raise not_written(output, error) from None
     say(f"wrote {output}")
 
 

@@ -23,6 +23,7 @@ import difflib
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
+from pathlib import Path
 from typing import Any
 
 
@@ -161,6 +162,12 @@ class DeployError(TrialError):
 
 class MeasurementError(TrialError):
     """The benchmark gave no valid figures."""
+
+
+def not_written(output: Path, error: OSError) -> SetupError:
+    """What to raise where an output cannot be written; names the file in the way where that is another."""
+    where = f"{error.filename}: " if error.filename not in (None, str(output)) else ""
+    return SetupError(f"{output} cannot be written: {where}{error.strerror or error}")
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -189,8 +189,7 @@ class StudyHandle(ABC):
     @property
     def queue(self) -> list[Point]:
         """The enqueued configurations that were not tried yet."""
-        begun = self._begun
-        return [point for id_, point in self.steering.queue if id_ not in begun]
+        return [point for _, point in self.steering.waiting(self._begun)]
 
     @property
     def elsewhere(self) -> str | None:

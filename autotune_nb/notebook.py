@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.errors import RunError, SetupError
+from autotune_nb.errors import RunError, SetupError, not_written
 from autotune_nb.progress import LEDGER_VARIABLE, Ledger
 from autotune_nb.resources import shared_folder
 
@@ -89,8 +89,7 @@ def _prepare(output: Path) -> None:
         with tempfile.TemporaryFile(dir=output.parent):
             pass
     except OSError as error:
-        where = f"{error.filename}: " if error.filename not in (None, str(output)) else ""
-        raise SetupError(f"{output} cannot be written: {where}{error.strerror or error}") from None
+        raise not_written(output, error) from None
 
 
 def _kernel() -> str:

@@ -268,8 +268,7 @@ class Runner:
         return self._spent_budget(running) is not None
 
     def _why_over(self) -> str:
-        spent, begun = self._spent_budget(), self.study.begun
-        waiting = sum(1 for edit, _ in self.study.steering.queue if edit not in begun)
+        spent, waiting = self._spent_budget(), len(self.study.steering.waiting(self.study.begun))
         if spent is None or not waiting:
             return spent or "every configuration was tried"
         still = "configurations still wait" if waiting > 1 else "configuration still waits"

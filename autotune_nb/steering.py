@@ -9,7 +9,7 @@ import math
 import sys
 import time
 import uuid
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from datetime import datetime
 from enum import StrEnum
@@ -127,6 +127,10 @@ class Steering:
         """Every configuration that was enqueued, under its edit's id, the earliest first."""
         asked = [e for e in self.edits if e.kind is EditKind.ENQUEUE and e.params is not None]
         return [(edit.id, self.whole.canonical(dict(edit.params or {}))) for edit in asked]
+
+    def waiting(self, begun: Container[str]) -> list[tuple[str, Point]]:
+        """Those of the queue whose edits' ids are not among the ``begun``."""
+        return [(id_, point) for id_, point in self.queue if id_ not in begun]
 
     @cached_property
     def any_left(self) -> bool:

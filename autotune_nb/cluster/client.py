@@ -25,8 +25,6 @@ from autotune_nb.errors import ClusterError
 _MERGE = "application/merge-patch+json"
 #: Answers after which the same request may do: too many requests, and a server that is not up to it now.
 _AGAIN = frozenset({429, 500, 502, 503, 504})
-
-
 #: Those that no API server gives that is there: no answer, credentials it does not take, a proxy's before it.
 _AWAY = frozenset({0, 401, 502, 503, 504})
 

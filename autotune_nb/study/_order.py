@@ -62,9 +62,8 @@ class Order:
 
     def enqueued(self) -> tuple[str, Point] | None:
         """The earliest enqueued configuration that has not begun and that later edits still leave, with its edit."""
-        begun, space = self.begun, self._space
-        waiting = ((id_, p) for id_, p in self._steering().queue if id_ not in begun)
-        return next(((id_, p) for id_, p in waiting if space.broken_rule(p) is None), None)
+        space, waiting = self._space, self._steering().waiting(self.begun)
+        return next(((id_, point) for id_, point in waiting if space.broken_rule(point) is None), None)
 
     def of_grid(self) -> Point | None:
         """The next point of the grid; None for the other samplers and at its end."""

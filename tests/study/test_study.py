@@ -72,8 +72,7 @@ def asked(study: Study) -> Trial:
 
 def queue_of(study: Study) -> list[Point]:
     """The enqueued configurations that were not tried yet, as a handle has them."""
-    begun = study.begun
-    return [point for id_, point in study.steering.queue if id_ not in begun]
+    return [point for _, point in study.steering.waiting(study.begun)]
 
 
 @pytest.fixture

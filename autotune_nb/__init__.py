@@ -31,15 +31,15 @@ if TYPE_CHECKING:
         TrialError,
         UnknownNameError,
     )
-    from autotune_nb.measurement import Level, Measurement
     from autotune_nb.opened import OpenedStudy
     from autotune_nb.run import Best, Run
-    from autotune_nb.score import Score
     from autotune_nb.session import check, report, tune, with_overrides
     from autotune_nb.session import open as open  # noqa: A004
-    from autotune_nb.steering import Edit
-    from autotune_nb.task import Task
-    from autotune_nb.trial import Trial, TrialState
+    from autotune_nb.study.steering import Edit
+    from autotune_nb.task.task import Task
+    from autotune_nb.trial.measurement import Level, Measurement
+    from autotune_nb.trial.score import Score
+    from autotune_nb.trial.trial import Trial, TrialState
     from autotune_nb.widgets.form import TaskForm
     from autotune_nb.widgets.monitor import Monitor
 
@@ -83,16 +83,16 @@ __all__ = [
 _HOMES = {
     "Best": "run",
     "Run": "run",
-    "Edit": "steering",
+    "Edit": "study.steering",
     "Monitor": "widgets.monitor",
     "OpenedStudy": "opened",
-    "Level": "measurement",
-    "Measurement": "measurement",
-    "Score": "score",
-    "Task": "task",
+    "Level": "trial.measurement",
+    "Measurement": "trial.measurement",
+    "Score": "trial.score",
+    "Task": "task.task",
     "TaskForm": "widgets.form",
-    "Trial": "trial",
-    "TrialState": "trial",
+    "Trial": "trial.trial",
+    "TrialState": "trial.trial",
     "check": "session",
     "open": "session",
     "report": "session",

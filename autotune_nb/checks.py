@@ -26,14 +26,14 @@ from autotune_nb.deploy.ome.ground import find_ground, storage_of, tokenizer_of
 from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service
 from autotune_nb.deploy.ome.preflight import preflight
 from autotune_nb.deploy.ome.reach import port_of
-from autotune_nb.elsewhere import require_engine
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import space_for
 from autotune_nb.errors import ClusterError, SetupError, StudyError, TaskError
-from autotune_nb.parameters import Value
 from autotune_nb.study import StudyFolder, require_database
-from autotune_nb.task import Task
-from autotune_nb.task_secrets import know_secrets
+from autotune_nb.task.elsewhere import require_engine
+from autotune_nb.task.parameters import Value
+from autotune_nb.task.secret_names import know_secrets
+from autotune_nb.task.task import Task
 
 #: Stands for a study that is not there yet, and gets its own label when it begins.
 _LABEL = "check-00000000"

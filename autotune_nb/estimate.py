@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 from autotune_nb.engines.registry import EngineRule
 from autotune_nb.errors import TaskError
-from autotune_nb.parameters import Int, Value
-from autotune_nb.space import Rule, SearchSpace
-from autotune_nb.task import DEFAULT_TRIALS, Task
+from autotune_nb.task.parameters import Int, Value
+from autotune_nb.task.space import Rule, SearchSpace
+from autotune_nb.task.task import DEFAULT_TRIALS, Task
 
 #: Of parameters that rules tie together: up to so many looks at a rule and so many combinations all are counted, of
 #: more a share is drawn. It bounds the time, whatever the task.

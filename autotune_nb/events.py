@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from autotune_nb.measurement import Measurement
-from autotune_nb.steering import Edit
-from autotune_nb.trial import Trial
+from autotune_nb.study.steering import Edit
+from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.trial import Trial
 
 _log = logging.getLogger(__name__)
 

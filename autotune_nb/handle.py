@@ -9,19 +9,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb import events, plots
-from autotune_nb.assembly import deployer_for
-from autotune_nb.charts import ChartKind, HistoryChart, ImportanceChart
+from autotune_nb import events
 from autotune_nb.deploy import Deployer
-from autotune_nb.drawing import Chart
-from autotune_nb.elsewhere import require_engine
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import StudyError, TaskError, UnknownNameError
-from autotune_nb.live import RunningTrial
-from autotune_nb.parameters import Value, parameter_name
-from autotune_nb.runner import RunState
-from autotune_nb.space import Point
-from autotune_nb.steering import (
+from autotune_nb.report import plots
+from autotune_nb.report.charts import ChartKind, HistoryChart, ImportanceChart
+from autotune_nb.report.drawing import Chart
+from autotune_nb.report.study_report import Report
+from autotune_nb.results.table import counts_text, levels_frame, trials_frame
+from autotune_nb.runner.assembly import deployer_for
+from autotune_nb.runner.live import RunningTrial
+from autotune_nb.runner.runner import RunState
+from autotune_nb.study import StudyFolder
+from autotune_nb.study.steering import (
     Edit,
     Steering,
     ban_edit,
@@ -31,12 +32,12 @@ from autotune_nb.steering import (
     narrow_edit,
     pin_edit,
 )
-from autotune_nb.study import StudyFolder
-from autotune_nb.study_report import Report
-from autotune_nb.table import counts_text, levels_frame, trials_frame
-from autotune_nb.task import Task
-from autotune_nb.task_sections import Budget
-from autotune_nb.trial import Trial, best_trial
+from autotune_nb.task.elsewhere import require_engine
+from autotune_nb.task.parameters import Value, parameter_name
+from autotune_nb.task.sections import Budget
+from autotune_nb.task.space import Point
+from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import Trial, best_trial
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb.elsewhere import measured_elsewhere
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import AutotuneError, StudyError, StudyNotFoundError
 from autotune_nb.handle import StudyHandle
-from autotune_nb.live import RunningTrial
 from autotune_nb.run import Run, live_run
-from autotune_nb.runner import RunState
+from autotune_nb.runner.live import RunningTrial
+from autotune_nb.runner.runner import RunState
 from autotune_nb.secrets.reference import command_text
-from autotune_nb.steering import Edit, Steering
 from autotune_nb.study import StudyFolder, lost_database, trial_from_results
-from autotune_nb.task import Task
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.study.steering import Edit, Steering
+from autotune_nb.task.elsewhere import measured_elsewhere
+from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import Trial, TrialState
 
 if TYPE_CHECKING:
     from autotune_nb.study import Study

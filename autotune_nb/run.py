@@ -14,17 +14,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from autotune_nb import events
-from autotune_nb.assembly import assemble
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import AutotuneError, RunError, StudyError
 from autotune_nb.handle import Best, StudyHandle
-from autotune_nb.live import LiveTrials, RunningTrial
-from autotune_nb.progress import Ledger, ProgressLines
-from autotune_nb.runner import Runner, RunState
+from autotune_nb.runner.assembly import assemble
+from autotune_nb.runner.live import LiveTrials, RunningTrial
+from autotune_nb.runner.progress import Ledger, ProgressLines
+from autotune_nb.runner.runner import Runner, RunState
 from autotune_nb.secrets.scrubbing import scrub, scrub_error
-from autotune_nb.steering import Edit, Steering
-from autotune_nb.task import Task
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.study.steering import Edit, Steering
+from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import Trial, TrialState
 
 if TYPE_CHECKING:
     from autotune_nb.study import Study

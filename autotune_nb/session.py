@@ -8,18 +8,18 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
-from autotune_nb.elsewhere import require_engine
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.handle import StudyHandle
 from autotune_nb.opened import OpenedStudy
 from autotune_nb.run import LoopThread, Run, live_run
 from autotune_nb.study import StudyFolder
-from autotune_nb.task import Task
-from autotune_nb.task_secrets import know_secrets
+from autotune_nb.task.elsewhere import require_engine
+from autotune_nb.task.secret_names import know_secrets
+from autotune_nb.task.task import Task
 
 if TYPE_CHECKING:
     from autotune_nb.checks import Checks
-    from autotune_nb.study_report import Report
+    from autotune_nb.report.study_report import Report
 
 
 class Overrides(TypedDict, total=False):

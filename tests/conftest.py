@@ -15,7 +15,7 @@ import hypothesis
 import pytest
 
 from autotune_nb.engines.random_model import write_random_model
-from autotune_nb.task_sections import RandomWeights
+from autotune_nb.task.sections import RandomWeights
 from tests.kubernetes.fixtures import cluster, kubeconfig, namespace, proxy
 from tests.stubs import World, until
 
@@ -59,7 +59,7 @@ def task_data() -> dict[str, Any]:
 @pytest.fixture
 def make_task(task_data: dict[str, Any]) -> Callable[..., Any]:
     """Makes a Task out of the minimal one with some top-level fields replaced."""
-    from autotune_nb.task import Task
+    from autotune_nb.task.task import Task
 
     def make(**changes: Any) -> Any:
         return Task.parse({**task_data, **changes})

@@ -7,10 +7,10 @@ from typing import Any
 from autotune_nb import events
 from autotune_nb.bench import GenaiBench
 from autotune_nb.errors import Failure
-from autotune_nb.runner import Runner
+from autotune_nb.runner.runner import Runner
 from autotune_nb.study import Study
-from autotune_nb.task import Task
-from autotune_nb.trial import Trial
+from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import Trial
 from tests.stubs import World, deployer_for, in_loop, open_study
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import strategies as st
 
 from autotune_nb.secrets.names import says_secret
-from autotune_nb.task import Task
-from autotune_nb.task_sections import SAMPLERS
+from autotune_nb.task.sections import SAMPLERS
+from autotune_nb.task.task import Task
 
 #: No program takes a null byte, so no task does.
 _LETTERS = st.characters(codec="utf-8", exclude_characters="\x00")

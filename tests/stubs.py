@@ -17,7 +17,7 @@ import psutil
 from autotune_nb.deploy import DeployRequest, LocalDeployer
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.study import Study, StudyFolder
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 
 T = TypeVar("T")
 

@@ -13,8 +13,8 @@ from autotune_nb.handle import UNCHANGED, Best, StudyHandle
 from autotune_nb.opened import OpenedStudy
 from autotune_nb.run import Run
 from autotune_nb.session import tune
-from autotune_nb.steering import Edit, EditKind
-from autotune_nb.task import Task
+from autotune_nb.study.steering import Edit, EditKind
+from autotune_nb.task.task import Task
 from tests.stubs import World, open_study, until
 
 POINT = {"threads": 2, "batch_size": 77}

@@ -18,15 +18,15 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autotune_nb import session
-from autotune_nb.cli import cli
+from autotune_nb.cli.main import cli
 from autotune_nb.errors import StudyError, StudyNotFoundError, TaskError, UnknownNameError
 from autotune_nb.opened import OpenedStudy
-from autotune_nb.runner import RunState
+from autotune_nb.runner.runner import RunState
 from autotune_nb.session import tune
-from autotune_nb.steering import enqueue_edit, pin_edit
 from autotune_nb.study import Study, StudyFolder
-from autotune_nb.task import Task
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.study.steering import enqueue_edit, pin_edit
+from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import Trial, TrialState
 from tests.stubs import World, open_study, package_env, until
 from tests.study.test_study import asked, completed, failed, queue_of
 
@@ -693,7 +693,7 @@ def test_the_command_line_honours_the_edits_of_the_study(world: World) -> None:
     opened.set_budget(trials=None)
     file = world.folder.parent / "task.json"
     file.write_text(json.dumps(task.model_dump(mode="json")))
-    argv = [sys.executable, "-m", "autotune_nb.cli", "run", str(file), "--study", str(world.folder), "--json"]
+    argv = [sys.executable, "-m", "autotune_nb.cli.main", "run", str(file), "--study", str(world.folder), "--json"]
     done = subprocess.run(argv, capture_output=True, text=True, env=package_env(), timeout=120)
     assert done.returncode == 0, done.stderr
     results = json.loads(done.stdout)

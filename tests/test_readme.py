@@ -10,11 +10,11 @@ import yaml
 from click.testing import CliRunner
 
 import autotune_nb
-from autotune_nb.cli import cli
+from autotune_nb.cli.main import cli
 from autotune_nb.engines.registry import engine_for, space_for
-from autotune_nb.measurement import FIGURES
-from autotune_nb.task import Task
-from autotune_nb.task_sections import SAMPLERS
+from autotune_nb.task.sections import SAMPLERS
+from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import FIGURES
 
 README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)

@@ -18,11 +18,11 @@ from autotune_nb import events, session
 from autotune_nb.errors import RunError, SetupError, StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError
 from autotune_nb.opened import OpenedStudy
 from autotune_nb.run import Run, live_run
-from autotune_nb.runner import RunState
+from autotune_nb.runner.runner import RunState
 from autotune_nb.session import tune, with_overrides
 from autotune_nb.study import Study, StudyFolder
-from autotune_nb.task import Task
-from autotune_nb.trial import TrialState
+from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import TrialState
 from tests.stubs import World, in_loop, package_env, text_below, until
 
 WAIT_S = 60.0

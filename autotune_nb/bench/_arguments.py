@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 import math
 
-from autotune_nb.task import Task
-from autotune_nb.workload import BATCH_TASKS
+from autotune_nb.task.task import Task
+from autotune_nb.task.workload import BATCH_TASKS
 
 #: The folder of one run's files, inside the one it is given.
 RESULTS = "genai-bench"

@@ -15,7 +15,7 @@ from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.cluster.trouble import ended, exit_code
 from autotune_nb.errors import MeasurementError
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 
 _MOUNT = "/autotune-nb-results"
 _READ_S = 60.0

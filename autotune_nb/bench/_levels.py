@@ -13,9 +13,9 @@ import psutil
 
 from autotune_nb.bench.results import level_of, measurement, read_level
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
-from autotune_nb.measurement import Level, Measurement, Validity
 from autotune_nb.secrets.scrubbing import scrub
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import Level, Measurement, Validity
 
 #: A level's end takes genai-bench a second of waiting and one of counting; starting up cold takes it far longer.
 _SLACK_S_PER_LEVEL, _SLACK_S = 30.0, 120.0

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from autotune_nb.cluster.service import ClusterService
-from autotune_nb.measurement import Measurement
+from autotune_nb.trial.measurement import Measurement
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,8 @@ from autotune_nb.cluster.kinds import BENCHMARK_JOB, Object, name_of
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.cluster.trouble import ended, exit_code, has_log
 from autotune_nb.errors import ClusterError, MeasurementError, SetupError
-from autotune_nb.measurement import Measurement
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import Measurement
 
 _SCRIPT = Path(__file__).with_name("_in_pod.py")
 #: A pod is seen to have ended so soon after its BenchmarkJob has.

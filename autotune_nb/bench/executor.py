@@ -15,8 +15,8 @@ from autotune_nb.cluster.choice import benchmark_job_problem, chosen_executor
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import SetupError
-from autotune_nb.measurement import Measurement
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import Measurement
 
 
 async def pick(task: Task, session: ClusterSession) -> tuple[str, str]:

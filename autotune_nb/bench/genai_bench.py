@@ -16,9 +16,9 @@ from autotune_nb.bench._levels import Levels, deadline_s, late, log_lines, never
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.results import read_level
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
-from autotune_nb.measurement import Measurement
 from autotune_nb.secrets.reference import resolved
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import Measurement
 
 _LOOK_S = 0.1
 

@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
-from autotune_nb.workload import Workload
+from autotune_nb.task.workload import Workload
 
 _WORDS = "the tuning of a server is the search for settings that serve its readers well and "
 

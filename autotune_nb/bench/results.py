@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.measurement import STATISTICS, Level, Measurement, Validity
+from autotune_nb.trial.measurement import STATISTICS, Level, Measurement, Validity
 
 #: A value that is wrong is quoted so far.
 _SHOWN = 60

@@ -6,7 +6,7 @@ import re
 
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.errors import ClusterError
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 
 #: What OME's webhook accepts for text-to-text.
 _SCENARIO = re.compile(r"N\(\d+,\d+\)/\(\d+,\d+\)|U\(\d+,\d+\)(/\(\d+,\d+\))?|D\(\d+,\d+\)")

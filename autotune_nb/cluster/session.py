@@ -32,7 +32,7 @@ from autotune_nb.cluster.names import study_labels, study_name, study_selector, 
 from autotune_nb.cluster.templates import Templates
 from autotune_nb.cluster.watch import Watches
 from autotune_nb.errors import ClusterError, StudyBusyError
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 
 #: The lease is renewed so often, and has run out after so long: then a reaper may delete the study's objects.
 RENEW_S, LEASE_S = 10.0, 60

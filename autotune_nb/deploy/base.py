@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from autotune_nb.cluster.service import ClusterService
-from autotune_nb.parameters import Value
+from autotune_nb.task.parameters import Value
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,9 @@ from autotune_nb.engines.base import Engine
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.engines.registry import program_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
-from autotune_nb.parameters import Value
 from autotune_nb.secrets.reference import bearer, resolved, resolved_words
-from autotune_nb.task import Task
+from autotune_nb.task.parameters import Value
+from autotune_nb.task.task import Task
 
 _PORT_TRIES = 3
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.02, 0.5

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from autotune_nb.errors import FailureKind, TaskError, UnknownNameError
-from autotune_nb.parameters import Bool, Choice, Float, Int, Style, Value, parameter_name
+from autotune_nb.task.parameters import Bool, Choice, Float, Int, Style, Value, parameter_name
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autotune_nb.engines.base import Engine
-from autotune_nb.parameters import Bool, Choice, Float, Int
+from autotune_nb.task.parameters import Bool, Choice, Float, Int
 
 _PLACEHOLDER = re.compile(r"\{[a-z]+\}")
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.errors import SetupError
-from autotune_nb.task_sections import RandomWeights
+from autotune_nb.task.sections import RandomWeights
 
 HEAD_SIZE = 64
 _VOCABULARY = 2048

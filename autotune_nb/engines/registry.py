@@ -17,10 +17,10 @@ from autotune_nb.engines.llama_cpp import LLAMA_CPP, llama_program
 from autotune_nb.engines.sglang import SGLANG
 from autotune_nb.engines.vllm import VLLM
 from autotune_nb.errors import SetupError, TaskError, UnknownNameError
-from autotune_nb.parameters import Value
 from autotune_nb.secrets.discreet import discreet
-from autotune_nb.space import Rule, SearchSpace
-from autotune_nb.task import Task
+from autotune_nb.task.parameters import Value
+from autotune_nb.task.space import Rule, SearchSpace
+from autotune_nb.task.task import Task
 
 _ENGINES = {engine.name: engine for engine in (LLAMA_CPP, VLLM, SGLANG)}
 

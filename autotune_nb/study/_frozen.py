@@ -11,10 +11,10 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import Failure, FailureKind
-from autotune_nb.space import SearchSpace
 from autotune_nb.study._record import require_sound, to_record, with_record
 from autotune_nb.study._sampler import decode, encode
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.task.space import SearchSpace
+from autotune_nb.trial.trial import Trial, TrialState
 
 RECORD, ATTEMPTS, BASELINE, ENQUEUED = "record", "attempts", "baseline", "enqueued"
 

@@ -8,8 +8,8 @@ from typing import Any
 
 import optuna
 
-from autotune_nb.steering import Edit
 from autotune_nb.study.fingerprint import fingerprint_key
+from autotune_nb.study.steering import Edit
 
 _EDIT, _FINGERPRINT, _ELAPSED = "edit:", "fingerprint:", "elapsed_s"
 

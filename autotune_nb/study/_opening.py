@@ -11,7 +11,7 @@ from autotune_nb.errors import StudyError, StudyMismatchError, StudyNotFoundErro
 from autotune_nb.study._lost import require_database
 from autotune_nb.study._storage import damage_errors, location, open_storage, storage_errors
 from autotune_nb.study.folder import StudyFolder
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 
 _SCHEMA = 1
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
-from autotune_nb.space import Point, SearchSpace, point_key
-from autotune_nb.steering import Steering
-from autotune_nb.task import Task
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.study.steering import Steering
+from autotune_nb.task.space import Point, SearchSpace, point_key
+from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import Trial, TrialState
 
 
 class Order:

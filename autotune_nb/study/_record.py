@@ -7,10 +7,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from autotune_nb.errors import Failure
-from autotune_nb.measurement import Level, Measurement
-from autotune_nb.score import Score
 from autotune_nb.secrets.scrubbing import scrub_data, scrub_failure
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.trial.measurement import Level, Measurement
+from autotune_nb.trial.score import Score
+from autotune_nb.trial.trial import Trial, TrialState
 
 
 def to_record(trial: Trial, fingerprint: str) -> dict[str, Any]:

@@ -6,13 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.score import Score
-from autotune_nb.steering import Edit
 from autotune_nb.study._record import common_fields
 from autotune_nb.study.fingerprint import fingerprint_key
-from autotune_nb.task import Task
-from autotune_nb.task_file import task_data
-from autotune_nb.trial import Trial, best_trial
+from autotune_nb.study.steering import Edit
+from autotune_nb.task.file import task_data
+from autotune_nb.task.task import Task
+from autotune_nb.trial.score import Score
+from autotune_nb.trial.trial import Trial, best_trial
 
 
 def to_results(

@@ -15,9 +15,9 @@ from optuna.samplers import BaseSampler
 from optuna.trial import FrozenTrial, TrialState
 
 from autotune_nb.errors import SetupError, TaskError
-from autotune_nb.parameters import Bool, Choice, Float, Int
-from autotune_nb.space import Point, SearchSpace, point_key
-from autotune_nb.task_sections import Strategy
+from autotune_nb.task.parameters import Bool, Choice, Float, Int
+from autotune_nb.task.sections import Strategy
+from autotune_nb.task.space import Point, SearchSpace, point_key
 
 _CLASSES = {
     "random": "RandomSampler",

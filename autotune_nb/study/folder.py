@@ -21,8 +21,8 @@ import filelock
 from autotune_nb.errors import StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError, TaskError
 from autotune_nb.secrets.scrubbing import scrub_data
 from autotune_nb.study.storage_url import REDACTED, STORAGE_VARIABLE, absolute, redact
-from autotune_nb.task import Task
-from autotune_nb.task_file import parse_task
+from autotune_nb.task.file import parse_task
+from autotune_nb.task.task import Task
 
 _ABOUT, _TASK, _RESULTS = "study.json", "task.json", "results.json"
 _LOCK, _OWNER, _LIVE = "run.lock", "run.json", "live.json"

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator
 
-from autotune_nb.score import Objective
-from autotune_nb.space import SearchSpace
 from autotune_nb.study._sampler import distributions, encode
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.task.space import SearchSpace
+from autotune_nb.trial.score import Objective
+from autotune_nb.trial.trial import Trial, TrialState
 
 #: With fewer complete trials the figures would be noise.
 MIN_TRIALS = 10

@@ -10,9 +10,6 @@ import optuna
 from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import Failure, FailureKind
-from autotune_nb.score import Score
-from autotune_nb.space import Point, SearchSpace
-from autotune_nb.steering import Edit, Steering
 from autotune_nb.study._frozen import ATTEMPTS, BASELINE, ENQUEUED, RECORD, fingerprint_of, freeze, thaw
 from autotune_nb.study._journal import (
     read_edits,
@@ -30,8 +27,11 @@ from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decod
 from autotune_nb.study._storage import damage_errors, location, storage_errors
 from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.study.folder import StudyFolder
-from autotune_nb.task import Task
-from autotune_nb.trial import Trial, TrialState, best_trial
+from autotune_nb.study.steering import Edit, Steering
+from autotune_nb.task.space import Point, SearchSpace
+from autotune_nb.task.task import Task
+from autotune_nb.trial.score import Score
+from autotune_nb.trial.trial import Trial, TrialState, best_trial
 
 #: A configuration that was running at the end of so many processes is not tried again.
 MAX_ATTEMPTS = 3

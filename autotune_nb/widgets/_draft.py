@@ -7,9 +7,9 @@ from typing import Any
 
 from autotune_nb.engines.registry import engine_named
 from autotune_nb.errors import TaskError, did_you_mean
-from autotune_nb.task import Task
-from autotune_nb.task_file import task_data
-from autotune_nb.task_sections import ENGINES
+from autotune_nb.task.file import task_data
+from autotune_nb.task.sections import ENGINES
+from autotune_nb.task.task import Task
 
 _FIRST = 8
 

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from autotune_nb.engines.base import Flag
-from autotune_nb.parameters import Bool, Choice, Float, Int, Value
+from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value
 
 KINDS = ("choice", "bool", "int", "float")
 #: A range becomes a choice of its values where there are no more than so many.

@@ -13,12 +13,12 @@ from datetime import datetime
 
 from autotune_nb.errors import Failure
 from autotune_nb.handle import StudyHandle
-from autotune_nb.live import RunningTrial
-from autotune_nb.runner import RunState
-from autotune_nb.score import Objective
-from autotune_nb.steering import Edit, Steering
-from autotune_nb.table import level_text, params_text, value_text
-from autotune_nb.trial import Trial, TrialState, best_trial
+from autotune_nb.results.table import level_text, params_text, value_text
+from autotune_nb.runner.live import RunningTrial
+from autotune_nb.runner.runner import RunState
+from autotune_nb.study.steering import Edit, Steering
+from autotune_nb.trial.score import Objective
+from autotune_nb.trial.trial import Trial, TrialState, best_trial
 
 _COLOUR = {RunState.RUNNING: "at-ok", RunState.FAILED: "at-error", RunState.PAUSED: "at-warn"}
 #: Beside the objective's own figure, read at the level that the score was read at.

@@ -10,7 +10,7 @@ import ipywidgets
 
 from autotune_nb.engines.base import Engine, Flag
 from autotune_nb.errors import TaskError
-from autotune_nb.parameters import parameter_name
+from autotune_nb.task.parameters import parameter_name
 from autotune_nb.widgets import _text
 from autotune_nb.widgets._fields import Field, text_field
 from autotune_nb.widgets._kinds import KINDS, converted

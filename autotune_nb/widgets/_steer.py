@@ -9,9 +9,9 @@ import ipywidgets
 
 from autotune_nb.errors import AutotuneError, TaskError
 from autotune_nb.handle import UNCHANGED, StudyHandle
-from autotune_nb.parameters import Bool, Choice, Value
-from autotune_nb.restriction import value_text
-from autotune_nb.steering import Edit, range_text
+from autotune_nb.study.steering import Edit, range_text
+from autotune_nb.task.parameters import Bool, Choice, Value
+from autotune_nb.task.restriction import value_text
 from autotune_nb.widgets._panels import escaped
 from autotune_nb.widgets._text import LIST, MAPPING, MISSING, show_value
 

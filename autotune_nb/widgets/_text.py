@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import yaml
 
-from autotune_nb.task_file import TaskLoader
+from autotune_nb.task.file import TaskLoader
 
 
 class _Missing:

@@ -13,10 +13,10 @@ import ipywidgets
 
 from autotune_nb.deploy._log import tail
 from autotune_nb.handle import StudyHandle
-from autotune_nb.plots import history, latency_throughput
+from autotune_nb.report.plots import history, latency_throughput
 from autotune_nb.run import Run, live_run
-from autotune_nb.runner import RunState
-from autotune_nb.trial import Trial
+from autotune_nb.runner.runner import RunState
+from autotune_nb.trial.trial import Trial
 from autotune_nb.widgets import _panels
 from autotune_nb.widgets._chart import ChartData, LiveChart
 from autotune_nb.widgets._steer import SteerPanel

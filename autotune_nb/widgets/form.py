@@ -15,9 +15,9 @@ import yaml
 
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import AutotuneError, TaskError
-from autotune_nb.task import Task
-from autotune_nb.task_code import code_of
-from autotune_nb.task_file import task_data
+from autotune_nb.task.code import code_of
+from autotune_nb.task.file import task_data
+from autotune_nb.task.task import Task
 from autotune_nb.widgets._check import Checked, check, patiently
 from autotune_nb.widgets._draft import opened
 from autotune_nb.widgets._latest import Latest

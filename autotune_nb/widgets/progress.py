@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from IPython.display import DisplayHandle
 
-from autotune_nb.table import counts_text, params_text, value_text
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.results.table import counts_text, params_text, value_text
+from autotune_nb.trial.trial import Trial, TrialState
 
 if TYPE_CHECKING:
     from autotune_nb.run import Run

@@ -16,8 +16,8 @@ from autotune_nb.bench.job import JobBenchmark
 from autotune_nb.cluster.names import trial_name
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
-from autotune_nb.measurement import Measurement
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import Measurement
 from tests.kubernetes.handle import TestCluster
 from tests.stubs import IN_CLUSTER_LOAD, FakeBench, running
 

@@ -26,9 +26,9 @@ from autotune_nb.deploy import DeployRequest
 from autotune_nb.deploy.ome.deployer import OmeDeployer
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import FailureKind, MeasurementError, SetupError
-from autotune_nb.measurement import Measurement
-from autotune_nb.recorded import import_results
-from autotune_nb.task import Task
+from autotune_nb.results.importing import import_results
+from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import Measurement
 from tests.bench.in_cluster import CLAIM, IMAGE_HERE, Executor, Ground, task_of
 from tests.kubernetes.handle import TestCluster
 from tests.stubs import in_loop, level_data, level_file

@@ -22,8 +22,8 @@ from autotune_nb.bench._helper import bench_environment, find_genai_bench, pytho
 from autotune_nb.bench._levels import Levels
 from autotune_nb.bench._warm import _Minutes
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
-from autotune_nb.measurement import Measurement
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import Measurement
 from tests.contracts.benchmark import BenchmarkContract
 from tests.stubs import (
     FakeBench,

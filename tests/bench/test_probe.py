@@ -13,7 +13,7 @@ import pytest
 
 from autotune_nb.bench.probe import probe
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
-from autotune_nb.workload import Workload
+from autotune_nb.task.workload import Workload
 from tests.stubs import StubEngine, in_loop, until_async
 
 WORKLOAD = Workload(scenarios=["D(16,8)"], warmup_requests=2)

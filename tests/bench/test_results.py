@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from autotune_nb.bench.results import level_of, measurement, read_level
-from autotune_nb.measurement import FIGURES, Level, Measurement, Validity
+from autotune_nb.trial.measurement import FIGURES, Level, Measurement, Validity
 
 _STATISTICS = ("min", "max", "mean", "stddev", "sum", "p25", "p50", "p75", "p90", "p95", "p99")
 #: A typical value of each statistic's subject, in seconds or tokens, as genai-bench 0.0.5 writes them.

@@ -26,7 +26,7 @@ from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy import DeployRequest
 from autotune_nb.deploy.ome.deployer import OmeDeployer
 from autotune_nb.engines.registry import engine_for
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 from tests.benchmarks.figure import Figure
 from tests.kubernetes.fixtures import PROGRAM, REPOSITORY
 from tests.kubernetes.handle import TestCluster

@@ -11,11 +11,11 @@ from typing import Any
 from autotune_nb import events
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.handle import StudyHandle
-from autotune_nb.live import LiveTrials, RunningTrial
-from autotune_nb.measurement import Measurement
-from autotune_nb.runner import RunState
-from autotune_nb.steering import Edit, Steering
-from autotune_nb.trial import Trial
+from autotune_nb.runner.live import LiveTrials, RunningTrial
+from autotune_nb.runner.runner import RunState
+from autotune_nb.study.steering import Edit, Steering
+from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.trial import Trial
 from tests.benchmarks.samples import Samples, crashes, sample_task
 
 _LEVELS = 3

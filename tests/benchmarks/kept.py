@@ -15,7 +15,7 @@ from autotune_nb.study._journal import write_fingerprint
 from autotune_nb.study._record import to_record
 from autotune_nb.study._sampler import distributions, encode
 from autotune_nb.study.fingerprint import fingerprint_key
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.trial.trial import Trial, TrialState
 from tests.benchmarks.samples import Samples, sample_task
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from autotune_nb.bench._helper import find_genai_bench
 from autotune_nb.engines.random_model import write_random_model
-from autotune_nb.task_sections import RandomWeights
+from autotune_nb.task.sections import RandomWeights
 from tests.benchmarks.figure import Figure
 
 GOAL = 0.60
@@ -54,7 +54,7 @@ def _study(work: Path, model: Path) -> tuple[float, dict[str, Any]]:
     file, study = work / "task.json", work / "study"
     file.write_text(json.dumps(task))
     began = time.monotonic()
-    command = [sys.executable, "-m", "autotune_nb.cli", "run", str(file), "--study", str(study), "--json"]
+    command = [sys.executable, "-m", "autotune_nb.cli.main", "run", str(file), "--study", str(study), "--json"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, env=_environment())
     took_s = time.monotonic() - began
     results: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])

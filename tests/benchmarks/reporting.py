@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import autotune_nb as at
-from autotune_nb.notebook import execute
+from autotune_nb.report.notebook import execute
 from autotune_nb.resources import shared_folder
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.kept import write_study
@@ -86,7 +86,7 @@ def _most() -> list[Figure]:
 
 
 def _seconds(*arguments: object) -> float:
-    argv = [sys.executable, "-m", "autotune_nb.cli", *map(str, arguments)]
+    argv = [sys.executable, "-m", "autotune_nb.cli.main", *map(str, arguments)]
     began = time.perf_counter()
     subprocess.run(argv, capture_output=True, text=True, check=True, timeout=300)
     return time.perf_counter() - began

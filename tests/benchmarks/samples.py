@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.errors import Failure, FailureKind
-from autotune_nb.measurement import FIGURES, Level, Measurement
-from autotune_nb.score import score
 from autotune_nb.study import machine_fingerprint
-from autotune_nb.task import Task
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import FIGURES, Level, Measurement
+from autotune_nb.trial.score import score
+from autotune_nb.trial.trial import Trial, TrialState
 from tests.stubs import World, level_data
 
 _CONCURRENCY = (1, 8, 32)

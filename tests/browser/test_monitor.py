@@ -185,7 +185,7 @@ def test_a_study_that_another_process_works_on_is_followed_and_steered(
     notebook: Notebook, real_task: Callable[..., Path], tmp_path: Path
 ) -> None:
     study = tmp_path / "study"
-    argv = [sys.executable, "-m", "autotune_nb.cli", "run", str(real_task()), "--study", str(study)]
+    argv = [sys.executable, "-m", "autotune_nb.cli.main", "run", str(real_task()), "--study", str(study)]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as other:
         try:
             until(lambda: (study / "live.json").exists(), "the other process's first word", timeout_s=60)

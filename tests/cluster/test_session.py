@@ -16,7 +16,7 @@ from autotune_nb.cluster import session as module
 from autotune_nb.cluster.kinds import CONFIG_MAP, JOB, LEASE, POD, uid_of
 from autotune_nb.cluster.session import ClusterSession, expired
 from autotune_nb.errors import ClusterError, StudyBusyError
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 from tests.kubernetes.handle import TestCluster
 from tests.kubernetes.proxy import FaultProxy
 from tests.stubs import in_loop, until_async

@@ -11,7 +11,7 @@ import pytest
 
 from autotune_nb.bench import Benchmark, BenchRequest
 from autotune_nb.errors import MeasurementError
-from autotune_nb.measurement import Measurement
+from autotune_nb.trial.measurement import Measurement
 from tests.stubs import in_loop, until_async
 
 

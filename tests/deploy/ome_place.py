@@ -22,7 +22,7 @@ from autotune_nb.deploy import DeployRequest
 from autotune_nb.deploy.ome.deployer import OmeDeployer
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, Failure
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 from tests.kubernetes.handle import TestCluster
 from tests.stubs import deploy_request, in_loop
 

@@ -24,7 +24,7 @@ from autotune_nb.deploy._process import STUDY_LABEL, TRIAL_LABEL, labelled
 from autotune_nb.deploy.local import GpuSlots, default_tokenizer, local_model
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 from tests.contracts.deployer import DeployerContract
 from tests.stubs import (
     StubEngine,
@@ -438,7 +438,7 @@ import asyncio, sys, json, signal
 from pathlib import Path
 from autotune_nb.deploy import LocalDeployer, DeployRequest
 from autotune_nb.engines.registry import engine_for
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 
 async def main():
     task = Task.parse(json.loads(Path(sys.argv[1]).read_text()))

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from autotune_nb import events
-from autotune_nb.assembly import assemble
 from autotune_nb.cluster.kinds import POD
 from autotune_nb.deploy.ome import teardown
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, FailureKind, SetupError
-from autotune_nb.runner import Runner
-from autotune_nb.trial import TrialState
+from autotune_nb.runner.assembly import assemble
+from autotune_nb.runner.runner import Runner
+from autotune_nb.trial.trial import TrialState
 from tests.deploy.ome_place import Place, failure_of, in_and_out, prepared, run
 from tests.kubernetes.proxy import FaultProxy
 from tests.stubs import FakeBench, open_study, until, until_async

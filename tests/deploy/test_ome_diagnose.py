@@ -11,7 +11,7 @@ from autotune_nb.deploy.ome.diagnose import Seen, Standing, lost, stand
 from autotune_nb.deploy.ome.pods import restarts_of
 from autotune_nb.deploy.ome.readiness import Controller, Patience
 from autotune_nb.errors import FailureKind
-from autotune_nb.task_sections import Deadlines
+from autotune_nb.task.sections import Deadlines
 from tests.stubs import in_loop, until_async
 
 Object = dict[str, Any]

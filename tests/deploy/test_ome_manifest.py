@@ -18,7 +18,7 @@ from autotune_nb.deploy.ome.compare import differences, gpus_of
 from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service, manifest_text
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError, TaskError
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 
 HANDLER = {"httpGet": {"path": "/health_generate", "port": 8080}}
 RUNNER = {"name": "ome-container", "command": ["python3"], "startupProbe": HANDLER, "readinessProbe": HANDLER}

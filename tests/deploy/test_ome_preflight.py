@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from fsspec.registry import _registry
 
 from autotune_nb.checks import dry_run
-from autotune_nb.cli import cli
+from autotune_nb.cli.main import cli
 from autotune_nb.cluster.found import MADE
 from autotune_nb.cluster.kinds import (
     CLAIM,
@@ -42,7 +42,7 @@ from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError
 from autotune_nb.session import check, with_overrides
 from autotune_nb.study import StudyFolder
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 from tests.kubernetes.fixtures import EXTERNAL
 from tests.kubernetes.handle import TestCluster
 from tests.kubernetes.host import BROUGHT

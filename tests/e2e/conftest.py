@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-CLI = [sys.executable, "-m", "autotune_nb.cli"]
+CLI = [sys.executable, "-m", "autotune_nb.cli.main"]
 
 
 @pytest.fixture

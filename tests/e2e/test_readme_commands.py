@@ -11,7 +11,7 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from autotune_nb.cli import cli
+from autotune_nb.cli.main import cli
 from autotune_nb.resources import shared_folder
 from tests.e2e.test_cluster import Place, place
 from tests.stubs import World

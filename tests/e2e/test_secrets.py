@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from autotune_nb.cli import cli as command_line
+from autotune_nb.cli.main import cli as command_line
 from autotune_nb.secrets import scrubbing
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 from tests.e2e.conftest import CLI
 from tests.stubs import World, text_below
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from autotune_nb.engines.base import Engine, Flag, render
 from autotune_nb.engines.command import command_engine
 from autotune_nb.errors import TaskError
-from autotune_nb.parameters import Bool, Choice, Float, Int
+from autotune_nb.task.parameters import Bool, Choice, Float, Int
 
 ENGINE = Engine(
     name="toy",

@@ -11,7 +11,7 @@ import pytest
 from autotune_nb.engines.base import Flag
 from autotune_nb.engines.llama_cpp import CACHE_TYPES, LLAMA_CPP
 from autotune_nb.engines.llama_server import common_params, main, parser
-from autotune_nb.parameters import Value
+from autotune_nb.task.parameters import Value
 
 x = pytest.importorskip("xllamacpp")
 

@@ -10,7 +10,7 @@ import pytest
 
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.errors import SetupError
-from autotune_nb.task_sections import RandomWeights
+from autotune_nb.task.sections import RandomWeights
 
 gguf = pytest.importorskip("gguf")
 TINY = RandomWeights(layers=1, hidden_size=64, feed_forward_size=32, context_length=128)

@@ -11,8 +11,8 @@ import pytest
 
 from autotune_nb.engines.registry import engine_for, engine_named, program_for, space_for
 from autotune_nb.errors import SetupError, TaskError, UnknownNameError
-from autotune_nb.space import SearchSpace
-from autotune_nb.task import Task
+from autotune_nb.task.space import SearchSpace
+from autotune_nb.task.task import Task
 
 MakeTask = Callable[..., Task]
 

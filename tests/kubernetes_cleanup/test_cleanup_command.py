@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from autotune_nb._cleanup_command import cleanup
+from autotune_nb.cli.cleanup import cleanup
 from autotune_nb.study import StudyFolder
 from tests.kubernetes_cleanup.place import Place, leave, there
 from tests.stubs import in_loop
 
-RUN = "from autotune_nb._cleanup_command import cleanup; cleanup(prog_name='cleanup')"
+RUN = "from autotune_nb.cli.cleanup import cleanup; cleanup(prog_name='cleanup')"
 
 
 def call(*arguments: str | Path) -> Result:

@@ -10,8 +10,8 @@ import pytest
 import yaml
 from click.testing import CliRunner, Result
 
-from autotune_nb._manifests_command import manifests
-from autotune_nb.task import Task
+from autotune_nb.cli.manifests import manifests
+from autotune_nb.task.task import Task
 from tests.kubernetes_cleanup.place import IMAGE, KINDS, Place, as_job, ended
 from tests.stubs import in_loop
 

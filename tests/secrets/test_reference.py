@@ -18,10 +18,10 @@ from pydantic import ValidationError
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError, TaskError
 from autotune_nb.secrets.reference import command_text, resolved, resolved_words, secret_of, variable_of
-from autotune_nb.task import Task
-from autotune_nb.task_file import parse_task, problems, save_task
-from autotune_nb.task_secrets import referred
-from autotune_nb.task_sections import EngineSpec
+from autotune_nb.task.file import parse_task, problems, save_task
+from autotune_nb.task.secret_names import referred
+from autotune_nb.task.sections import EngineSpec
+from autotune_nb.task.task import Task
 
 CANARY = "canary" + "0f3a9c7b1d5e"
 HUB = "hf_" + "aB3dE5" * 6
@@ -292,7 +292,7 @@ def test_in_a_cluster_no_value_is_written_into_an_object(task_data: dict[str, An
 
 
 def test_in_a_cluster_the_pod_takes_it_from_the_secret(task_data: dict[str, Any]) -> None:
-    from autotune_nb.assembly import deployer_for
+    from autotune_nb.runner.assembly import deployer_for
 
     env = {"KEY": "secret://tune-keys/engine", "MODE": "fast"}
     engine = {"kind": "vllm", "env": env, "args": {"api_key": "${KEY}"}}

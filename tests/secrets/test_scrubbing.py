@@ -22,8 +22,8 @@ from autotune_nb.errors import RunError
 from autotune_nb.secrets import file_scrubbing, scrubbing
 from autotune_nb.secrets.file_scrubbing import scrub_files
 from autotune_nb.secrets.scrubbing import know, scrub, scrub_error
-from autotune_nb.task import Task
-from autotune_nb.task_secrets import know_secrets
+from autotune_nb.task.secret_names import know_secrets
+from autotune_nb.task.task import Task
 from tests.stubs import World, open_study, package_env, text_below, until
 
 CANARIES = {

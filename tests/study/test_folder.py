@@ -20,9 +20,9 @@ import optuna
 import pytest
 
 from autotune_nb.errors import StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError
-from autotune_nb.steering import ban_edit
 from autotune_nb.study import Study, StudyFolder
-from autotune_nb.task import Task
+from autotune_nb.study.steering import ban_edit
+from autotune_nb.task.task import Task
 from tests.stubs import open_study, package_env, text_below
 
 OWNER = """

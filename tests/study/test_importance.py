@@ -12,11 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from autotune_nb.errors import Failure, FailureKind
-from autotune_nb.parameters import Bool, Choice, Float, Int
-from autotune_nb.score import Objective, Score
-from autotune_nb.space import Point, SearchSpace
 from autotune_nb.study.importance import importances
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.task.parameters import Bool, Choice, Float, Int
+from autotune_nb.task.space import Point, SearchSpace
+from autotune_nb.trial.score import Objective, Score
+from autotune_nb.trial.trial import Trial, TrialState
 
 FIGURE = "output_tokens_per_s"
 MOST, LEAST = Objective(FIGURE, "maximize"), Objective("ttft_mean_s", "minimize")

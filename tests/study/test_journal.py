@@ -11,7 +11,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune_nb.steering import Edit, ban_edit, budget_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
 from autotune_nb.study._journal import (
     read_edits,
     read_fingerprints,
@@ -19,6 +18,7 @@ from autotune_nb.study._journal import (
     write_fingerprint,
 )
 from autotune_nb.study.fingerprint import fingerprint_key
+from autotune_nb.study.steering import Edit, ban_edit, budget_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
 from tests.stubs import open_study
 
 JSON = st.recursive(

@@ -13,9 +13,9 @@ import pytest
 
 from autotune_nb.deploy.local import free_port
 from autotune_nb.errors import StudyError
-from autotune_nb.score import Score
 from autotune_nb.study import Study, StudyFolder
-from autotune_nb.trial import TrialState
+from autotune_nb.trial.score import Score
+from autotune_nb.trial.trial import TrialState
 from tests.stubs import text_below
 
 SECRET = "hush-hush"

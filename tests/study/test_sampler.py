@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 
 from autotune_nb.errors import SetupError
-from autotune_nb.space import SearchSpace, point_key
-from autotune_nb.steering import Edit, ban_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
 from autotune_nb.study import Study
 from autotune_nb.study._sampler import decode, distributions, encode
-from autotune_nb.task import Task
-from autotune_nb.task_sections import SAMPLERS, Strategy
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.study.steering import Edit, ban_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
+from autotune_nb.task.sections import SAMPLERS, Strategy
+from autotune_nb.task.space import SearchSpace, point_key
+from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import Trial, TrialState
 from tests.strategies import MIXED_SPACE
 from tests.stubs import open_study
 from tests.study.test_study import asked, completed, failed

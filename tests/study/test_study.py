@@ -28,18 +28,18 @@ from autotune_nb.errors import (
     StudyNotFoundError,
     TaskError,
 )
-from autotune_nb.measurement import Level, Measurement
-from autotune_nb.score import Score
-from autotune_nb.space import Point, point_key
-from autotune_nb.steering import Edit, ban_edit, budget_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
 from autotune_nb.study import Study, StudyFolder, trial_from_results
 from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler
+from autotune_nb.study.steering import Edit, ban_edit, budget_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
 from autotune_nb.study.study import MAX_ATTEMPTS
-from autotune_nb.task import Task
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.task.space import Point, point_key
+from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import Level, Measurement
+from autotune_nb.trial.score import Score
+from autotune_nb.trial.trial import Trial, TrialState
 from tests.strategies import MIXED_SPACE
 from tests.stubs import open_study
-from tests.test_steering import GRID, Plainly, edits, task_of, value_of
+from tests.study.test_steering import GRID, Plainly, edits, task_of, value_of
 
 FIGURE = "output_tokens_per_s"
 

@@ -8,13 +8,13 @@ from typing import Any
 
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.handle import StudyHandle
-from autotune_nb.live import RunningTrial
-from autotune_nb.measurement import Level, Measurement
-from autotune_nb.runner import RunState
-from autotune_nb.score import Score
-from autotune_nb.steering import Edit, Steering
-from autotune_nb.task import Task
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.runner.live import RunningTrial
+from autotune_nb.runner.runner import RunState
+from autotune_nb.study.steering import Edit, Steering
+from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import Level, Measurement
+from autotune_nb.trial.score import Score
+from autotune_nb.trial.trial import Trial, TrialState
 
 FIGURE = "output_tokens_per_s"
 LIMIT = "ttft_p99_s <= 0.5"

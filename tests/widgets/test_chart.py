@@ -11,12 +11,12 @@ import plotly.graph_objects as go
 import pytest
 from plotly import missing_anywidget
 
-from autotune_nb.charts import LatencyChart
-from autotune_nb.plots import history, latency_throughput, short_names
-from autotune_nb.score import Limit
-from autotune_nb.study_report import Report
-from autotune_nb.task import Task
-from autotune_nb.trial import Trial, TrialState, best_trial
+from autotune_nb.report.charts import LatencyChart
+from autotune_nb.report.plots import history, latency_throughput, short_names
+from autotune_nb.report.study_report import Report
+from autotune_nb.task.task import Task
+from autotune_nb.trial.score import Limit
+from autotune_nb.trial.trial import Trial, TrialState, best_trial
 from autotune_nb.widgets import _chart
 from autotune_nb.widgets._chart import ChartData, LiveChart
 from autotune_nb.widgets._figure import figure_widget, mended

@@ -8,8 +8,8 @@ import ipywidgets
 import pytest
 
 from autotune_nb.engines.registry import engine_problems
-from autotune_nb.task import Task
-from autotune_nb.task_sections import ENGINES, SAMPLERS
+from autotune_nb.task.sections import ENGINES, SAMPLERS
+from autotune_nb.task.task import Task
 from autotune_nb.widgets._check import check, patiently
 from autotune_nb.widgets._draft import begun
 from autotune_nb.widgets._fields import Field, task_field, task_paths

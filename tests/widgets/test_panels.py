@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from autotune_nb.errors import Failure, FailureKind, StudyError
-from autotune_nb.runner import RunState
-from autotune_nb.steering import ban_edit, budget_edit, enqueue_edit
-from autotune_nb.task import Task
-from autotune_nb.trial import Trial, TrialState
+from autotune_nb.runner.runner import RunState
+from autotune_nb.study.steering import ban_edit, budget_edit, enqueue_edit
+from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.widgets import _panels
 from tests.widgets.stub_handle import LIMIT, NASTY, StubHandle, complete, measured, working
 

@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from autotune_nb.errors import StudyError
-from autotune_nb.steering import Edit
-from autotune_nb.task import Task
+from autotune_nb.study.steering import Edit
+from autotune_nb.task.task import Task
 from autotune_nb.widgets._steer import SteerPanel
 from tests.widgets.stub_handle import StubHandle, complete
 

@@ -16,9 +16,9 @@ from plotly import missing_anywidget
 from autotune_nb import session
 from autotune_nb.errors import StudyError
 from autotune_nb.run import Run
-from autotune_nb.runner import Runner, RunState
+from autotune_nb.runner.runner import Runner, RunState
 from autotune_nb.session import tune
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 from autotune_nb.widgets import _panels
 from autotune_nb.widgets._chart import LiveChart
 from autotune_nb.widgets._view import StudyView

@@ -11,9 +11,9 @@ from typing import Any
 from autotune_nb.cluster.templates import refuse_templates
 from autotune_nb.engines.base import Engine, Flag
 from autotune_nb.errors import SetupError
-from autotune_nb.parameters import Value
 from autotune_nb.secrets.reference import in_a_pod
-from autotune_nb.task import Task
+from autotune_nb.task.parameters import Value
+from autotune_nb.task.task import Task
 
 _SHELLS = frozenset({"sh", "bash", "ash", "dash", "zsh"})
 #: Kubernetes fills these in; any other $( of a value is meant as it stands.

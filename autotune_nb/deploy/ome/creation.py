@@ -13,7 +13,7 @@ from autotune_nb.cluster.refusal import advice, no_quota, over_quota, plain
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.ome.readiness import Controller
 from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind
-from autotune_nb.task_sections import Deadlines
+from autotune_nb.task.sections import Deadlines
 
 #: Waiting for something on its way out is told after so long.
 _TOLD_AFTER_S = 4.0

@@ -33,8 +33,8 @@ from autotune_nb.deploy.ome.running import Running, blind
 from autotune_nb.deploy.ome.teardown import GRACE_S, Teardown
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind, MeasurementError, SetupError, TaskError
-from autotune_nb.parameters import Value
-from autotune_nb.task import Task
+from autotune_nb.task.parameters import Value
+from autotune_nb.task.task import Task
 
 #: What could not be taken down has so long at the end of a run to be gone after all.
 _LAST_S = 3.0

@@ -16,7 +16,7 @@ from autotune_nb.cluster.kinds import (
 )
 from autotune_nb.deploy.ome.manifest import Ground
 from autotune_nb.errors import ClusterError
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 
 _HUB = "hf://"
 

@@ -10,9 +10,9 @@ from itertools import islice
 from autotune_nb.deploy.ome.manifest import gpus_needed
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import EngineRule, space_for
-from autotune_nb.parameters import Int, Parameter, Value
-from autotune_nb.space import Rule, SearchSpace
-from autotune_nb.task import Task
+from autotune_nb.task.parameters import Int, Parameter, Value
+from autotune_nb.task.space import Rule, SearchSpace
+from autotune_nb.task.task import Task
 
 _LOOK_AT_POINTS = 5000
 

@@ -16,9 +16,9 @@ from autotune_nb.cluster.names import slug
 from autotune_nb.cluster.templates import Templates, refuse_templates
 from autotune_nb.deploy.ome.arguments import words
 from autotune_nb.engines.base import Engine
-from autotune_nb.parameters import Value
 from autotune_nb.secrets.reference import secret_of
-from autotune_nb.task import Task
+from autotune_nb.task.parameters import Value
+from autotune_nb.task.task import Task
 
 TEMPLATE = "inference_service.yaml.j2"
 #: OME's name for the container that serves, and the port it takes where the container names none.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import CLAIM, CLUSTER_BASE_MODEL, CLUSTER_SERVING_RUNTIME
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 
 _AT_ONCE = 8
 

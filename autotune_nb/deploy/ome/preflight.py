@@ -32,7 +32,7 @@ from autotune_nb.deploy.ome.permissions import missing, needed_by
 from autotune_nb.deploy.ome.results_place import results_answers
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import ClusterError, TaskError, did_you_mean
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 
 _MAX_LABEL = 63
 

@@ -10,7 +10,7 @@ from autotune_nb.cluster.kinds import CLAIM, CLUSTER_BASE_MODEL, CLUSTER_SERVING
 from autotune_nb.cluster.names import MANAGED_BY, MANAGED_LABEL
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.errors import ClusterError, SetupError
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 
 _LOOK_S = 2.0
 

@@ -21,7 +21,7 @@ from autotune_nb.cluster.watch import Watches
 from autotune_nb.deploy.ome.diagnose import Seen, Standing, stand
 from autotune_nb.deploy.ome.pods import owners
 from autotune_nb.errors import ClusterError
-from autotune_nb.task_sections import Deadlines
+from autotune_nb.task.sections import Deadlines
 
 #: A controller that works through many trials may take so long for one.
 _BUSY_S = 150.0

@@ -12,7 +12,7 @@ from autotune_nb.cluster.kinds import CLAIM, name_of
 from autotune_nb.deploy.ome.answer import Answer
 from autotune_nb.errors import ClusterError, did_you_mean
 from autotune_nb.secrets.scrubbing import scrub
-from autotune_nb.task import Task
+from autotune_nb.task.task import Task
 
 #: A bucket's storage answers in that time, or is taken for out of reach.
 ANSWER_S = 20.0

@@ -24,7 +24,7 @@ from autotune_nb.cluster.refusal import plain
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.ome.pods import ended, owners
 from autotune_nb.errors import ClusterError
-from autotune_nb.task_sections import Deadlines
+from autotune_nb.task.sections import Deadlines
 
 #: On top of the engine's own time to stop: what the controllers take, and a pod's grace period where it is the usual.
 GRACE_S = 30.0

@@ -1,0 +1,188 @@
+"""Executing a notebook headless: papermill, progress in the terminal, and whether its runs ended well."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from autotune_nb.errors import RunError, SetupError, not_written
+from autotune_nb.resources import shared_folder
+from autotune_nb.runner.progress import LEDGER_VARIABLE, Ledger
+
+_LOOK_S = 0.3
+
+
+def execute(
+    notebook: Path,
+    output: Path,
+    *,
+    parameters: Mapping[str, Any],
+    say: Callable[[str], None],
+    html: bool = False,
+    show_code: bool = True,
+) -> list[Path]:
+    """Run a notebook with papermill into ``output``, and into an HTML file beside it where asked.
+
+    ``say`` gets every line of progress; ``show_code`` is about the HTML file. Returns the files written. Raises
+    RunError where a cell fails, a run in it failed, or a run was left unawaited; the executed notebook is written all
+    the same.
+    """
+    import nbformat
+    import papermill
+    from papermill.exceptions import PapermillException
+
+    if not notebook.is_file():
+        raise SetupError(f"there is no notebook {str(notebook)!r}")
+    try:
+        source = nbformat.read(notebook, as_version=4)
+        nbformat.validate(source)
+    except (ValueError, AttributeError, KeyError, nbformat.validator.ValidationError, OSError) as error:
+        told = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise SetupError(f"{str(notebook)!r} is no notebook: {told}") from None
+    if output.suffix.lower() in (".html", ".htm"):
+        raise SetupError(f"{output} is to be the notebook; name it .ipynb, and --html writes a page beside it")
+    if parameters and not any("parameters" in cell.metadata.get("tags", []) for cell in source.cells):
+        say(f"note: {notebook} has no cell tagged 'parameters'; it may overwrite {', '.join(parameters)}")
+    _prepare(output)
+    logging.getLogger("papermill").setLevel(logging.ERROR)
+    with tempfile.TemporaryDirectory(prefix="autotune_nb-") as work:
+        ledger = Ledger(Path(work) / "ledger.jsonl")
+        problem = None
+        with _environment(LEDGER_VARIABLE, str(ledger.path)), _following(ledger, say):
+            try:
+                papermill.execute_notebook(
+                    str(notebook),
+                    str(output),
+                    parameters=dict(parameters),
+                    progress_bar=False,
+                    # What lasts is in the outputs; the state of widgets nobody saw would be hundreds of kilobytes.
+                    store_widget_state=False,
+                    kernel_name=_kernel(),
+                    # A kernel of one's own on the loopback needs no advice on encryption in the terminal.
+                    extra_arguments=["--IPKernelApp.log_level=40"],
+                    cwd=str(Path.cwd()),
+                )
+            except PapermillException as error:
+                problem = _cell_error(error)
+            except RuntimeError as error:
+                problem = f"the notebook's kernel ended: {error}"
+        entries, _ = ledger.read()
+    written = [output]
+    if html and output.is_file():
+        written.append(to_html(output, show_code=show_code))
+    problem = problem or _run_problem(entries)
+    if problem:
+        raise RunError(f"{problem} (the executed notebook is {output})")
+    return written
+
+
+def _prepare(output: Path) -> None:
+    try:
+        output.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise not_written(output, error) from None
+
+
+def _kernel() -> str:
+    """A kernel that runs this very Python, whatever ``python3`` means to Jupyter here."""
+    from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
+
+    try:
+        spec = KernelSpecManager().get_kernel_spec("python3")
+        if spec.argv and Path(spec.argv[0]).name.startswith("python") and not Path(spec.argv[0]).is_absolute():
+            return "python3"
+        if spec.argv and Path(spec.argv[0]).resolve() == Path(sys.executable).resolve():
+            return "python3"
+    except NoSuchKernel:
+        pass
+    from ipykernel.kernelspec import install
+
+    install(user=True, kernel_name="autotune_nb", display_name="autotune_nb")
+    return "autotune_nb"
+
+
+def to_html(notebook: Path, *, show_code: bool = True) -> Path:
+    """Write a notebook as a page beside it that needs no scripts and no network. Raises SetupError."""
+    import jinja2
+    from nbconvert import HTMLExporter
+
+    exporter = HTMLExporter(
+        template_name="basic", exclude_input=not show_code, exclude_input_prompt=True, exclude_output_prompt=True
+    )
+    body, _ = exporter.from_filename(str(notebook))
+    page = (shared_folder("templates") / "page.html.j2").read_text(encoding="utf-8")
+    text = jinja2.Environment(autoescape=True).from_string(page).render(title=notebook.stem, body=body)
+    target = notebook.with_suffix(".html")
+    target.write_text(text, encoding="utf-8")
+    return target
+
+
+def _cell_error(error: Exception) -> str:
+    name, value = getattr(error, "ename", None), getattr(error, "evalue", None)
+    count = getattr(error, "exec_count", None)
+    return f"cell {count} failed: {name}: {value}" if name else str(error).strip().splitlines()[-1]
+
+
+def _run_problem(entries: list[dict[str, Any]]) -> str | None:
+    """What is wrong with the runs of a notebook whose cells all passed; None where nothing is."""
+    runs: dict[str, dict[str, Any]] = {}
+    for entry in entries:
+        if "run" in entry:
+            runs.setdefault(entry["run"], {})[entry["event"]] = entry
+    for events in runs.values():
+        study = next(iter(events.values()))["study"]
+        ended = events.get("ended")
+        if "awaited" not in events:
+            return f"the run in {study} was left unawaited: end its cell with 'await run'"
+        if ended is not None and ended["state"] == "failed":
+            return f"the run in {study} failed: {ended['error']}"
+        if ended is not None and not ended["completed"]:
+            return f"no trial of the run in {study} completed"
+    return None
+
+
+@contextlib.contextmanager
+def _environment(name: str, value: str) -> Iterator[None]:
+    before = os.environ.get(name)
+    os.environ[name] = value
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
+@contextlib.contextmanager
+def _following(ledger: Ledger, say: Callable[[str], None]) -> Iterator[None]:
+    """Say what the notebook's runs enter, while papermill has this thread."""
+    over = threading.Event()
+
+    def follow() -> None:
+        offset = 0
+        while True:
+            last = over.wait(_LOOK_S)
+            entries, offset = ledger.read(offset)
+            for entry in entries:
+                if "line" in entry:
+                    say(entry["line"])
+            if last:
+                return
+
+    thread = threading.Thread(target=follow, name="autotune_nb-progress", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        over.set()
+        thread.join()

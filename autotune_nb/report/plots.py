@@ -1,0 +1,179 @@
+"""What charts show, as data: the monitor, the report and a plot of your own are made of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from autotune_nb.results.table import params_text, value_text
+from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.score import Limit, Objective
+from autotune_nb.trial.trial import Trial, TrialState
+
+#: What the axes of the curves and of the shares say.
+THROUGHPUT_AXIS, LATENCY_AXIS = "output tokens a second (all requests)", "mean end-to-end latency, s"
+SHARE_AXIS = "share of the importance (PED-ANOVA)"
+Role = Literal["best", "default", "other", "infeasible"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One trial's path through its load levels: throughput in tokens/s against latency in s.
+
+    ``kept`` says of each level whether it keeps every limit; empty where all do.
+    """
+
+    number: int
+    label: str
+    role: Role
+    output_tokens_per_s: tuple[float, ...]
+    e2e_latency_mean_s: tuple[float, ...]
+    levels: tuple[str, ...]
+    kept: tuple[bool, ...] = ()
+
+    @property
+    def broken(self) -> tuple[int, ...]:
+        """The places of the levels that break a limit: none of them may win, however good it looks."""
+        return tuple(i for i, kept in enumerate(self.kept) if not kept)
+
+
+def kept_points(curve: Curve) -> list[tuple[float, float]]:
+    """The (throughput, latency) points of the levels that keep every limit."""
+    points = zip(curve.output_tokens_per_s, curve.e2e_latency_mean_s, strict=True)
+    return [point for i, point in enumerate(points) if i not in curve.broken]
+
+
+def broken_levels(curves: Iterable[Curve]) -> list[Curve]:
+    """The levels that break a limit, of trials that keep it at another: each by itself, not joined to the others."""
+    return [
+        replace(
+            curve,
+            role="infeasible",
+            output_tokens_per_s=(curve.output_tokens_per_s[i],),
+            e2e_latency_mean_s=(curve.e2e_latency_mean_s[i],),
+            levels=(curve.levels[i],),
+            kept=(),
+        )
+        for curve in curves
+        if curve.role != "infeasible"
+        for i in curve.broken
+    ]
+
+
+def latency_throughput(trials: Sequence[Trial], best: Trial | None, limits: Sequence[Limit] = ()) -> list[Curve]:
+    """A curve a trial that has valid levels, the best one last so that it is drawn on top."""
+    curves = []
+    for trial in trials:
+        points = [
+            (m.figures["output_tokens_per_s"], m.figures["e2e_latency_mean_s"], *_level(m, limits))
+            for m in trial.measurements
+            if m.valid and {"output_tokens_per_s", "e2e_latency_mean_s"} <= m.figures.keys()
+        ]
+        if not points:
+            continue
+        x, y, levels, kept = zip(*points, strict=True)
+        curves.append(
+            Curve(trial.number, params_text(trial), _role(trial, best), x, y, levels, () if all(kept) else kept)
+        )
+    order: list[Role] = ["infeasible", "other", "default", "best"]
+    return sorted(curves, key=lambda curve: order.index(curve.role))
+
+
+def _level(measured: Measurement, limits: Sequence[Limit]) -> tuple[str, bool]:
+    """A level in words, and whether it keeps every limit."""
+    broken = [str(one) for one in limits if one.figure in measured.figures and one.violation(measured) > 0]
+    return f"{measured.level}, breaks {', '.join(broken)}" if broken else str(measured.level), not broken
+
+
+def _role(trial: Trial, best: Trial | None) -> Role:
+    if best is not None and trial.number == best.number:
+        return "best"
+    if trial.baseline:
+        return "default"
+    return "other" if trial.score is None or trial.score.feasible else "infeasible"
+
+
+def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Of (throughput, latency) points those that no other beats in both, by falling throughput."""
+    front: list[tuple[float, float]] = []
+    for x, y in sorted(set(points), key=lambda point: (-point[0], point[1])):
+        if not front or y < front[-1][1]:
+            front.append((x, y))
+    return front
+
+
+def front_of(curves: Iterable[Curve]) -> list[tuple[float, float]]:
+    """The Pareto front of every level that keeps its limits; trials that keep none are left out."""
+    return pareto_front(p for curve in curves if curve.role != "infeasible" for p in kept_points(curve))
+
+
+@dataclass(frozen=True)
+class History:
+    """The objective's value of each complete trial by number, and the best feasible one so far where it improved."""
+
+    figure: str
+    numbers: tuple[int, ...]
+    values: tuple[float, ...]
+    feasible: tuple[bool, ...]
+    best_numbers: tuple[int, ...]
+    best_values: tuple[float, ...]
+
+
+def history(trials: Sequence[Trial], objective: Objective) -> History:
+    """The study's course; the best so far ends at the last complete trial."""
+    done = sorted((t for t in trials if t.state is TrialState.COMPLETE and t.score), key=lambda t: t.number)
+    best: list[tuple[int, float]] = []
+    rows = []
+    for trial in done:
+        assert trial.score is not None
+        value = trial.score.value
+        rows.append((trial.number, value, trial.score.feasible))
+        if trial.score.feasible and (not best or objective.better(value, best[-1][1])):
+            best.append((trial.number, value))
+    if best and rows[-1][0] > best[-1][0]:
+        best.append((rows[-1][0], best[-1][1]))
+    numbers, values, feasible = zip(*rows, strict=True) if rows else ((), (), ())
+    best_numbers, best_values = zip(*best, strict=True) if best else ((), ())
+    return History(objective.figure, numbers, values, feasible, best_numbers, best_values)
+
+
+def latency_title(curves: Iterable[Curve]) -> str:
+    """What one should see in the curves."""
+    best = next((c for c in curves if c.role == "best"), None)
+    return "Further right and lower is better" + (f", trial {best.number} is the best" if best else "")
+
+
+def history_title(history: History, direction: str, *, brief: bool = False) -> str:
+    """What one should see in a study's course; ``brief`` leaves out where the best one was found."""
+    better = "higher" if direction == "maximize" else "lower"
+    if not history.best_numbers:
+        return f"No trial keeps every limit ({better} is better)" if history.numbers else "No trial completed"
+    value = history.best_values[-1]
+    found = next(n for n, v in zip(history.best_numbers, history.best_values, strict=True) if v == value)
+    where = "" if brief else f", found at trial {found} of {history.numbers[-1]}"
+    return f"Best so far: {value_text(value, history.figure)}{where} ({better} is better)"
+
+
+def importance_title(importances: Mapping[str, float], *, brief: bool = False) -> str:
+    """What one should see in the shares of the parameters."""
+    if not importances:
+        return "What matters most is told from ten complete trials on"
+    name, share = max(importances.items(), key=lambda item: item[1])
+    short = short_names([name])[0]
+    return f"{short} matters most: {share:.0%}" + ("" if brief else " of what sets the best trials apart")
+
+
+def axis_label(figure: str) -> str:
+    """A figure's name with its unit in words."""
+    if "tokens_per_s" in figure:
+        return f"{figure}, tokens a second"
+    if figure == "requests_per_s":
+        return f"{figure}, requests a second"
+    return f"{figure}, s" if figure.endswith("_s") else figure
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names that leave a chart room for its bars, where they are still different ones."""
+    short = [name if len(name) <= 24 else f"{name[:12]}…{name[-11:]}" for name in names]
+    return short if len(set(short)) == len(names) else list(names)

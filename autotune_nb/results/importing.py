@@ -1,0 +1,359 @@
+"""Results that were measured elsewhere, as a study: an exported file, or genai-bench's own result folders."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from autotune_nb.bench.results import level_of, measurement, read_level, why_no_level
+from autotune_nb.engines.registry import engine_for, space_for
+from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, StudyError, TaskError
+from autotune_nb.results.long_table import read_long_table, unknown_columns
+from autotune_nb.runner.runner import RunState
+from autotune_nb.secrets.plain import looks_like_one
+from autotune_nb.secrets.redaction import Redactor
+from autotune_nb.secrets.scrubbing import LEAST, know, scrub, scrub_failure
+from autotune_nb.study import StudyFolder
+from autotune_nb.task.elsewhere import IMPORTED
+from autotune_nb.task.parameters import parameter_name
+from autotune_nb.task.space import SearchSpace
+from autotune_nb.task.task import Task
+from autotune_nb.task.workload import BATCH_TASKS, TASK_KINDS
+from autotune_nb.trial.measurement import Level, Measurement, Validity
+from autotune_nb.trial.score import score
+from autotune_nb.trial.trial import Trial, TrialState
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_LEVEL_FILE = re.compile(r"_time_\d+s\.json$")
+_FIELDS = re.compile(r"Expected (?P<header>\d+) fields in line (?P<line>\d+), saw (?P<fields>\d+)")
+_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_MAX_CHOICES = 50
+_PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst", ".tar")
+_METADATA = "experiment_metadata.json"
+#: What the configuration of a result folder is called.
+_FOLDER = "folder"
+#: So many trials are kept between two words of progress: Optuna keeps each in a transaction of its own.
+_AT_ONCE = 25
+
+
+@dataclass(frozen=True)
+class Imported:
+    """What became of an import; ``notes`` are lines for the person who asked for it."""
+
+    folder: Path
+    trials: tuple[Trial, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def num_complete(self) -> int:
+        return sum(1 for trial in self.trials if trial.state is TrialState.COMPLETE)
+
+
+@dataclass
+class _Found:
+    trials: list[Trial]
+    notes: list[str]
+    model: str = "imported"
+    kind: str = TASK_KINDS[0]
+    gpus: int | None = None
+
+
+def import_results(
+    source: str | Path,
+    study: str | Path,
+    *,
+    task: Task | str | Path | None = None,
+    objective: str | None = None,
+    limits: Sequence[str] = (),
+    scenario: str = "dataset",
+    progress: Callable[[int, int], None] = lambda _kept, _all: None,
+) -> Imported:
+    """Make a study of results: a CSV or parquet file in long form, a result folder of genai-bench, or a folder of such.
+
+    ``task`` is what they are results of, and the study then goes on with ``tune``; without one a task is made of what
+    is there, with ``objective`` (default: maximize output_tokens_per_s) and ``limits``. A trial that lacks the
+    objective's figure is kept as failed. Nothing is written before everything is read; ``progress`` is then told how
+    many trials are kept, and of how many. One that is cut short leaves nothing.
+
+    Raises StudyError where the source cannot be read or a parameter is a secret's own value, or where the folder holds
+    a study already, TaskError where the task and the results do not go together.
+    """
+    source, folder = Path(source).expanduser(), StudyFolder(study)
+    if folder.exists:
+        raise StudyError(f"{folder.path} holds a study already; choose another --study for what is imported")
+    try:
+        found = _read(source, scenario)
+    except StudyError as error:
+        # It shows the cell that is wrong.
+        raise StudyError(Redactor({}, homes=False).redact(str(error)).text) from None
+    if not found.trials:
+        raise StudyError(f"{source} holds no results")
+    know()
+    _require_no_secret(found, source)
+    found.trials = [trial.with_(failure=_cleaned(trial.failure)) for trial in found.trials]
+    if task is None:
+        task = _made_task(source, found, objective or "maximize output_tokens_per_s", limits)
+    elif objective or limits:
+        raise TaskError("the task says what is best: leave out --objective and --limit, or --task")
+    task = task if isinstance(task, Task) else Task.load(task)
+    space = space_for(task, engine_for(task))
+    trials = [_scored(_placed(trial, space, source), task) for trial in found.trials]
+    _write(folder, task, space, trials, progress)
+    lacking = [t for t, before in zip(trials, found.trials, strict=True) if t.state is not before.state]
+    notes = [f"trial {t.number} is kept as failed: {t.failure.message}" for t in lacking[:5] if t.failure]
+    notes += [f"and {len(lacking) - 5} more"] if len(lacking) > 5 else []
+    return Imported(folder.path, tuple(trials), (*found.notes, *notes))
+
+
+def _require_no_secret(found: _Found, source: Path) -> None:
+    """Raises StudyError, which repeats nothing of it, where what would be written down as data holds a secret."""
+    places = {found.model: "the model"}
+    for trial in found.trials:
+        for name, value in trial.params.items():
+            places.setdefault(name, f"the name of a parameter of configuration {trial.number}")
+            places.setdefault(json.dumps(value, ensure_ascii=False), f"configuration {trial.number}'s {name}")
+        for measured in trial.measurements:
+            places.setdefault(str(measured.level), f"a level of configuration {trial.number}")
+    # A name that is one itself comes before what it names.
+    for text, place in places.items():
+        if len(text) >= LEAST and (scrub(text) != text or looks_like_one(text)):
+            raise StudyError(
+                f"{source.name}: {place} is a secret's own value (one of this environment's, or it looks like a key), "
+                "which would be written down; take it out of the source, or unset the variable if it is no secret"
+            )
+
+
+def _cleaned(failure: Failure | None) -> Failure | None:
+    """A reason is anybody's text: neither a known secret nor what looks like one stays in it."""
+    if failure is None:
+        return None
+    clean = scrub_failure(failure)
+    return replace(clean, message=Redactor({}, homes=False).redact(clean.message).text)
+
+
+def _read(source: Path, scenario: str) -> _Found:
+    if source.is_dir():
+        return _read_folders(source)
+    if not source.exists():
+        raise StudyError(f"there is no file or folder {str(source)!r}")
+    frame = _frame(source)
+    unknown = unknown_columns(list(map(str, frame.columns)))
+    notes = [f"nothing here is called {', '.join(unknown)}: left out"] if unknown else []
+    found = _Found(read_long_table(frame, source=source.name, scenario=scenario), notes)
+    gpus = set(frame["gpus"].dropna().map(str)) if "gpus" in frame.columns else set()
+    if len(gpus) == 1 and (gpu := next(iter(gpus)).removesuffix(".0")).isdecimal():
+        found.gpus = int(gpu)
+    return found
+
+
+def _frame(source: Path) -> pd.DataFrame:
+    import pandas as pd
+
+    if source.suffix in _PACKED:
+        raise StudyError(f"{source} is compressed; unpack it and import what is in it")
+    try:
+        if source.suffix in (".parquet", ".pq"):
+            return pd.read_parquet(source)
+        return _csv(source)
+    except ImportError:
+        raise SetupError("parquet needs pyarrow: pip install 'autotune_nb[parquet]', or import a CSV") from None
+    except (OSError, ValueError) as error:
+        told = str(error).splitlines()[0] if str(error) else type(error).__name__
+        found = _FIELDS.search(told)
+        if found:
+            told = (
+                f"line {found['line']} has {found['fields']} fields and the header {found['header']}; a text with a "
+                "comma in it stands in quotes"
+            )
+        raise StudyError(f"{source} cannot be read as {source.suffix or 'CSV'}: {told}") from None
+
+
+def _csv(source: Path) -> pd.DataFrame:
+    """Every cell as it stands there: pandas would read "on", "1" and "NA" as something else."""
+    import pandas as pd
+
+    with source.open(encoding="utf-8-sig", errors="replace") as file:
+        head = file.readline()
+    other = next((name for sign, name in _SEPARATORS.items() if sign in head), None)
+    if other is not None and "," not in head:
+        raise StudyError(f"{source} has {other} between its columns; expected are commas: save it as such a CSV")
+    # With a header of its own, pandas would rename a column that is there twice and shift a row that is too long.
+    whole = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig", header=None)
+    frame = whole.iloc[1:].reset_index(drop=True)
+    names = whole.iloc[0].fillna("").tolist()
+    frame.columns = pd.Index([name or f"Unnamed: {number}" for number, name in enumerate(names)])
+    return frame
+
+
+def _read_folders(source: Path) -> _Found:
+    """Each folder that holds level files is a configuration."""
+    folders = sorted({file.parent for file in source.rglob("*.json") if _LEVEL_FILE.search(file.name)})
+    folders = sorted({*folders, *(file.parent for file in source.rglob(_METADATA))})
+    if not folders:
+        raise StudyError(
+            f"{source} holds no results of genai-bench: no {_METADATA} and no level's file (…_time_60s.json) in it"
+        )
+    found = _Found([], [])
+    for number, folder in enumerate(folders):
+        metadata = _json(folder / _METADATA) or {}
+        kind = metadata.get("task")
+        found.kind = kind if kind in TASK_KINDS else found.kind
+        found.model = str(metadata.get("model") or found.model)
+        name = folder.name if folder == source else folder.relative_to(source).as_posix()
+        found.trials.append(_of_folder(number, name, folder, metadata, found))
+    return found
+
+
+def _of_folder(number: int, name: str, folder: Path, metadata: dict[str, Any], found: _Found) -> Trial:
+    by_level: dict[Level, Measurement] = {}
+    torn: dict[str, str] = {}
+    validity, text = Validity(), found.kind.endswith("-to-text")
+    for file in sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
+        data = read_level(file)
+        if data is None:
+            torn |= {file.name: why_no_level(file)} if _LEVEL_FILE.search(file.name) else {}
+            continue
+        if level_of(data) in by_level:
+            found.notes.append(f"{name}: there are two results of {level_of(data)}; the newer one is taken")
+        by_level[level_of(data)] = measurement(data, validity, generates_text=text)
+    found.notes += [f"{name}: {file} is left out: {why}" for file, why in torn.items()]
+    asked = [metadata.get(name) for name in ("traffic_scenario", "num_concurrency")]
+    expected = math.prod(len(one) if isinstance(one, list) else 0 for one in asked)
+    if by_level and len(by_level) < expected:
+        found.notes.append(f"{name}: {len(by_level)} of {expected} levels are there")
+    measured = tuple(by_level.values())
+    trial = Trial(number, {_FOLDER: name}, TrialState.COMPLETE, measured)
+    if measured:
+        return trial.with_(seconds={"benchmark": round(sum(m.duration_s for m in measured), 3)})
+    told = "; ".join(f"{file}: {why}" for file, why in torn.items())
+    why = f"no level's file can be read ({told})" if torn else "no level has a result"
+    return trial.with_(
+        state=TrialState.FAILED, failure=Failure(FailureKind.MEASUREMENT, "benchmark", f"genai-bench's folder: {why}")
+    )
+
+
+def _json(file: Path) -> dict[str, Any] | None:
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return data if isinstance(data, dict) else None
+
+
+def _made_task(source: Path, found: _Found, objective: str, limits: Sequence[str]) -> Task:
+    """A task whose space is what the results have, and whose load is theirs. Its engine is only a name."""
+    values: dict[str, list[Any]] = {}
+    for trial in found.trials:
+        for name, value in trial.params.items():
+            values.setdefault(name, []).append(value)
+    set_by_all = [t.params.keys() for t in found.trials if not t.baseline]
+    parameters = {
+        name: _parameter(seen if all(name in own for own in set_by_all) else [*seen, None])
+        for name, seen in values.items()
+    }
+    levels = list(dict.fromkeys(m.level for trial in found.trials for m in trial.measurements))
+    by_batch = any(level.batch_size > 1 for level in levels)
+    name = re.sub(r"[/\\\x00-\x1f]", "_", source.resolve().stem.strip())[:60] or "imported"
+    return Task.parse(
+        {
+            "name": name,
+            "description": f"imported from {source.name}",
+            "model": found.model,
+            "engine": {"kind": "command", "command": IMPORTED},
+            "parameters": parameters,
+            "workload": {
+                "task": BATCH_TASKS[0] if by_batch else found.kind,
+                "scenarios": list(dict.fromkeys(level.scenario for level in levels)) or ["dataset"],
+                "concurrency": sorted({level.concurrency for level in levels}) or [1],
+                "batch_sizes": sorted({level.batch_size for level in levels}) or [1],
+            },
+            "objective": objective,
+            "limits": list(limits),
+            "budget": {"trials": len(found.trials), "baseline": any(t.baseline for t in found.trials)},
+            "deploy": {"gpus_per_trial": found.gpus},
+        }
+    )
+
+
+def _parameter(values: Sequence[Any]) -> dict[str, Any]:
+    """The values that were seen, or of very many numbers the range they are in."""
+    # 1, 1.0 and True are equal in Python, and different flags.
+    distinct = list({json.dumps(value, sort_keys=True): value for value in values}.values())
+    if len(distinct) > _MAX_CHOICES and all(isinstance(v, int | float) and not isinstance(v, bool) for v in distinct):
+        whole = all(isinstance(value, int) for value in distinct)
+        return {"type": "int" if whole else "float", "low": min(distinct), "high": max(distinct)}
+    return {"type": "choice", "values": distinct}
+
+
+def _placed(trial: Trial, space: SearchSpace, source: Path) -> Trial:
+    """The trial with its parameters as the space has them. Raises TaskError where the space has no such point."""
+    if trial.baseline:
+        return trial
+    params = {parameter_name(name): value for name, value in trial.params.items()}
+    # An empty cell beside others that are set leaves the flag out.
+    params = {name: params.get(name) for name in space.parameters} | params
+    try:
+        return trial.with_(params=space.check(params))
+    except TaskError as error:
+        raise TaskError(f"configuration {trial.number} of {source.name} is not in the task's space: {error}") from None
+
+
+def _scored(trial: Trial, task: Task) -> Trial:
+    if trial.state is not TrialState.COMPLETE:
+        return trial
+    try:
+        scored = score(trial.measurements, task.goal)
+    except MeasurementError as error:
+        return trial.with_(state=TrialState.FAILED, failure=error.failure)
+    if not all(map(math.isfinite, scored.values.values())):
+        failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"{task.goal.figure} is no finite number")
+        return trial.with_(state=TrialState.FAILED, failure=failure)
+    return trial.with_(score=scored)
+
+
+def _write(
+    folder: StudyFolder,
+    task: Task,
+    space: SearchSpace,
+    trials: Sequence[Trial],
+    progress: Callable[[int, int], None],
+) -> None:
+    from autotune_nb.study import Study
+
+    before = set(folder.path.glob("*")) if folder.path.exists() else None
+    folder.create()
+    folder.acquire()
+    whole = False
+    try:
+        study = Study.open(task, space, folder)
+        for start in range(0, len(trials), _AT_ONCE):
+            progress(start, len(trials))
+            study.add(trials[start : start + _AT_ONCE])
+        progress(len(trials), len(trials))
+        elapsed_s = round(sum(sum(trial.seconds.values()) for trial in trials), 3)
+        study.keep_elapsed(elapsed_s)
+        study.close()
+        folder.write_results(study.results(state=str(RunState.FINISHED), elapsed_s=elapsed_s, command=None))
+        whole = True
+    finally:
+        folder.release()
+        if not whole:
+            # Half an import would pass for a study.
+            _remove(folder.path, before)
+
+
+def _remove(folder: Path, before: set[Path] | None) -> None:
+    """Take away what was written into a folder; the folder too, where it was not there before."""
+    if before is None:
+        shutil.rmtree(folder, ignore_errors=True)
+        return
+    for file in set(folder.glob("*")) - before:
+        file.unlink(missing_ok=True)

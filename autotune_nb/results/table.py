@@ -1,0 +1,177 @@
+"""Trials as tables: DataFrames for people, and the words of the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.score import Objective, Score
+from autotune_nb.trial.trial import Trial, TrialState, configuration_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
+    """One row a trial, by number: state, the objective's figure, whether it keeps every limit, a column per parameter
+    (``param:NAME`` for one that is named as another column), the level the figure was read at, each limit's violation
+    (at most 0: kept), seconds of wall time, whether it is the baseline, and the failure."""
+    import pandas as pd
+
+    names = list(dict.fromkeys(name for trial in trials for name in trial.params))
+    limits = list(dict.fromkeys(str(limit) for limit in objective.limits))
+    own = {"number", "state", "baseline", "level", "feasible", "seconds", "failure", objective.figure}
+    column = {name: f"param:{name}" if name in own else name for name in names}
+    rows = []
+    for trial in trials:
+        row: dict[str, Any] = {"number": trial.number, "state": str(trial.state), "baseline": trial.baseline}
+        row |= {column[name]: trial.params.get(name) for name in names}
+        row[objective.figure] = trial.score.value if trial.score else None
+        row["level"] = str(trial.score.level) if trial.score and trial.score.level else None
+        for limit in limits:
+            row[limit] = trial.score.limits.get(limit) if trial.score else None
+        row["feasible"] = trial.feasible if trial.score else None
+        row["seconds"] = round(sum(trial.seconds.values()), 1)
+        row["failure"] = str(trial.failure) if trial.failure else None
+        rows.append(row)
+    columns = ["number", "state", objective.figure, "feasible", *column.values(), "level"]
+    columns += [*limits, "seconds", "baseline", "failure"]
+    frame = pd.DataFrame(rows, columns=columns).set_index("number")
+    frame[objective.figure] = frame[objective.figure].astype(float)
+    # Not known is not False, and yet the column selects rows.
+    frame["feasible"] = frame["feasible"].astype("boolean")
+    for name in column.values():
+        # Whole numbers stay whole beside the baseline, which sets no parameter.
+        if pd.api.types.is_float_dtype(frame[name]) and _all_whole(trials, name.removeprefix("param:")):
+            frame[name] = frame[name].astype("Int64")
+    return frame
+
+
+def _all_whole(trials: Sequence[Trial], name: str) -> bool:
+    values = [trial.params[name] for trial in trials if trial.params.get(name) is not None]
+    return all(isinstance(value, int) and not isinstance(value, bool) for value in values)
+
+
+def levels_frame(trials: Sequence[Trial]) -> pd.DataFrame:
+    """Long form: one row a trial and load level, with a column per parameter (``param:NAME``) and per figure."""
+    import pandas as pd
+
+    rows = []
+    for trial in trials:
+        params = {f"param:{name}": value for name, value in trial.params.items()}
+        for measured in trial.measurements:
+            row = measured.to_dict()
+            row.pop("problems")
+            rows.append({"number": trial.number, "state": str(trial.state), **params, **row})
+    return pd.DataFrame(rows)
+
+
+def counts(trials: Sequence[Trial]) -> dict[str, int]:
+    """How many trials are in each state, those with none left out."""
+    found = {str(state): sum(1 for t in trials if t.state is state) for state in TrialState}
+    return {state: number for state, number in found.items() if number}
+
+
+def counts_text(trials: Sequence[Trial]) -> str:
+    """How many trials are in each state, in words."""
+    return ", ".join(f"{number} {state}" for state, number in counts(trials).items()) or "no trials yet"
+
+
+def params_text(trial: Trial) -> str:
+    """A trial's configuration in one line."""
+    return configuration_text({} if trial.baseline else trial.params)
+
+
+def numbers_text(trials: Sequence[Trial], most: int = 8) -> str:
+    """Which trials, in words."""
+    shown = ", ".join(str(trial.number) for trial in trials[:most])
+    more = f" and {len(trials) - most:,} more" if len(trials) > most else ""
+    return f"{'trial' if len(trials) == 1 else 'trials'} {shown}{more}"
+
+
+def value_text(value: float, figure: str) -> str:
+    """A figure with its unit, to four digits: times in ms below a second."""
+    if figure.endswith("tokens_per_s") or "tokens_per_s_" in figure:
+        return f"{value:,.4g} tokens/s" if value < 1000 else f"{value:,.0f} tokens/s"
+    if figure == "requests_per_s":
+        return f"{value:.4g} requests/s"
+    if figure.endswith("_s"):
+        return f"{value * 1000:.4g} ms" if value < 1 else f"{value:.4g} s"
+    return f"{value:.4g}"
+
+
+def level_text(measured: Measurement, objective: Objective | None = None) -> str:
+    """A level's figures in one line, with the objective's own and the limits it breaks."""
+    f = measured.figures
+    if not measured.valid:
+        return f"{measured.level}: invalid, {'; '.join(measured.problems)}"
+    names = {
+        "output_tokens_per_s": "",
+        "ttft_p99_s": "TTFT p99 ",
+        "tpot_mean_s": "TPOT ",
+        "e2e_latency_mean_s": "latency ",
+    }
+    if objective is not None:
+        for name in (objective.figure, *(limit.figure for limit in objective.limits)):
+            names.setdefault(name, f"{name} ")
+    parts = [f"{word}{value_text(f[name], name)}" for name, word in names.items() if name in f]
+    limits = objective.limits if objective is not None else ()
+    broken = [str(limit) for limit in limits if limit.figure in f and limit.violation(measured) > 0]
+    note = f"  breaks {', '.join(broken)}" if broken else ""
+    return f"{measured.level}: {', '.join(parts)}{note}"
+
+
+def _at_another_level(best: Score, default: Trial, objective: Objective) -> str:
+    """Where the default was best, and what it had where the best one is; empty where that is the same level."""
+    assert default.score is not None
+    if default.score.level is None or best.level is None or default.score.level == best.level:
+        return ""
+    there = [
+        m.figures[objective.figure]
+        for m in default.measurements
+        if m.level == best.level and objective.figure in m.figures
+    ]
+    same = f"; under {best.level} it has {value_text(there[0], objective.figure)}" if there else ""
+    return f", its best, under {default.score.level}{same}"
+
+
+def _nothing_better(trials: Sequence[Trial]) -> str:
+    others = [trial for trial in trials if not trial.baseline]
+    complete = sum(1 for trial in others if trial.state is TrialState.COMPLETE)
+    failed = sum(1 for trial in others if trial.state is TrialState.FAILED)
+    if complete:
+        lost = f", {failed} failed" if failed else ""
+        return f"Nothing tried beats it ({_others(complete)} completed{lost})."
+    return (
+        f"It is the only one that could be measured: {_others(failed)} failed." if failed else "Nothing else was tried."
+    )
+
+
+def _others(count: int) -> str:
+    return f"{count} other{'s' * (count != 1)}"
+
+
+def verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> str:
+    """The answer in a sentence or two: the best configuration, against the engine's default where it was measured."""
+    if best is None or best.score is None:
+        complete = [t for t in trials if t.state is TrialState.COMPLETE]
+        if complete:
+            return f"None of the {len(complete)} complete trials keeps every limit."
+        failed = [t for t in trials if t.failure is not None]
+        return f"No trial completed.{f' Trial {failed[-1].number}: {failed[-1].failure}.' if failed else ''}"
+    value = best.score.value
+    where = f", under {best.score.level}" if best.score.level else ""
+    text = f"Best is trial {best.number} with {value_text(value, objective.figure)} ({objective.figure}){where}"
+    default = next((t for t in trials if t.baseline and t.score is not None), None)
+    if best.baseline:
+        return f"{text}: the engine's default configuration. {_nothing_better(trials)}"
+    if default is None or default.score is None or default.state is not TrialState.COMPLETE:
+        lost = any(t.baseline and t.state is TrialState.FAILED for t in trials)
+        alone = " The engine's default failed, so there is nothing to compare it with." if lost else ""
+        return f"{text}: {params_text(best)}.{alone}"
+    against = value_text(default.score.value, objective.figure)
+    broken = "" if default.feasible else ", which breaks a limit"
+    times = f"{value / default.score.value:.2f} times" if default.score.value else "against 0:"
+    elsewhere = _at_another_level(best.score, default, objective)
+    return f"{text}: {params_text(best)}. That is {times} the engine's default ({against}{elsewhere}{broken})."

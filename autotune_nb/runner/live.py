@@ -1,0 +1,118 @@
+"""What the running trials are doing now: events folded into a picture that any thread may read."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from autotune_nb import events
+from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.trial import Trial
+
+_NOTICES = 30
+
+
+@dataclass(frozen=True)
+class RunningTrial:
+    """A trial that runs: its phase, the levels measured so far, where its engine writes. Times are epoch seconds."""
+
+    trial: Trial
+    since: float
+    phase: str = "starting"
+    phase_since: float = 0.0
+    num_levels: int = 0
+    log: Path | None = None
+
+    @property
+    def doing(self) -> str:
+        """Its phase in words: deploying, warming up, benchmarking level k of n, stopping."""
+        match self.phase:
+            case "deploy":
+                return "deploying"
+            case "probe":
+                return "warming up"
+            case "benchmark":
+                done = len(self.trial.measurements)
+                return f"benchmarking level {min(done + 1, self.num_levels)} of {self.num_levels}"
+            case "stop":
+                return "taking the engine down"
+        return self.phase
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "number": self.trial.number,
+            "params": dict(self.trial.params),
+            "baseline": self.trial.baseline,
+            "measurements": [m.to_dict() for m in self.trial.measurements],
+            "since": self.since,
+            "phase": self.phase,
+            "phase_since": self.phase_since,
+            "num_levels": self.num_levels,
+            "log": str(self.log) if self.log else None,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> RunningTrial:
+        measured = tuple(Measurement.from_dict(m) for m in data["measurements"])
+        trial = Trial(data["number"], data["params"], baseline=data["baseline"], measurements=measured)
+        log = Path(data["log"]) if data["log"] else None
+        return cls(trial, data["since"], data["phase"], data["phase_since"], data["num_levels"], log)
+
+
+@dataclass
+class LiveTrials:
+    """A listener that knows every running trial and the latest notices. ``version`` grows with every change."""
+
+    num_levels: int
+    version: int = 0
+    notices: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=_NOTICES))
+    _running: dict[int, RunningTrial] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, event: events.Event) -> None:
+        with self._lock:
+            self.version += 1
+            match event:
+                case events.Notice(text=text):
+                    self.notices.append((event.at, text))
+                case events.TrialStarted(trial=trial):
+                    self._running[trial.number] = RunningTrial(trial, event.at, num_levels=self.num_levels)
+                case events.PhaseStarted(number=number, phase=phase):
+                    self._change(number, phase=phase, phase_since=event.at, again=phase == "deploy")
+                case events.LogOpened(number=number, log=log):
+                    self._change(number, log=log)
+                case events.LevelMeasured(number=number, measurement=one):
+                    self._change(number, one)
+                case events.TrialEnded(trial=trial):
+                    self._running.pop(trial.number, None)
+
+    def _change(self, number: int, *measured: Measurement, again: bool = False, **changes: Any) -> None:
+        known = self._running.get(number)
+        if known is None:
+            return
+        before = () if again else known.trial.measurements
+        trial = known.trial.with_(measurements=(*before, *measured))
+        self._running[number] = replace(known, trial=trial, **changes)
+
+    @property
+    def running(self) -> tuple[RunningTrial, ...]:
+        """The running trials, by number."""
+        with self._lock:
+            return tuple(self._running[number] for number in sorted(self._running))
+
+    def clear(self) -> None:
+        """Nothing runs any more."""
+        with self._lock:
+            self._running.clear()
+            self.version += 1
+
+    def to_dict(self, state: str) -> dict[str, Any]:
+        """For whoever watches from another process."""
+        with self._lock:
+            notices = [[at, text] for at, text in self.notices]
+        return {"state": state, "at": time.time(), "running": [r.to_dict() for r in self.running], "notices": notices}

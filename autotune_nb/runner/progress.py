@@ -1,0 +1,94 @@
+"""A run's events as lines of text, for a terminal and for the ledger of a headless notebook."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from autotune_nb import events
+from autotune_nb.results.table import level_text, params_text, value_text
+from autotune_nb.trial.score import Objective
+from autotune_nb.trial.trial import TrialState
+
+#: Names the file in which the runs of a headless notebook are entered, one JSON object a line.
+LEDGER_VARIABLE = "AUTOTUNE_NB_LEDGER"
+
+
+class ProgressLines:
+    """Turns events into lines. ``say`` gets each line, without its end."""
+
+    def __init__(
+        self, objective: Objective, num_trials: int | None, say: Callable[[str], None], *, num_finished: int = 0
+    ) -> None:
+        self._objective = objective
+        self._of = f" of {num_trials}" if num_trials else ""
+        self._say = say
+        self._began = time.monotonic()
+        self._started = num_finished
+
+    def __call__(self, event: events.Event) -> None:
+        line = self._line(event)
+        if line is not None:
+            seconds = int(time.monotonic() - self._began)
+            self._say(f"[{seconds // 60:02d}:{seconds % 60:02d}] {line}")
+
+    def _line(self, event: events.Event) -> str | None:
+        match event:
+            case events.Notice(text=text):
+                return text
+            case events.StateChanged(state="starting" | "stopping" | "paused" | "stopped" as state):
+                return f"the run is {state}"
+            case events.Steered(edit=edit, num_trials=number):
+                self._of = f" of {number}" if number else ""
+                return f"steered: {edit.text}"
+            case events.TrialStarted(trial=trial):
+                self._started += 1
+                return f"trial {trial.number} ({self._started}{self._of}): {params_text(trial)}"
+            case events.LevelMeasured(number=number, measurement=measured, index=index, count=count):
+                return f"trial {number}   level {index}/{count}  {level_text(measured, self._objective)}"
+            case events.TrialEnded(trial=trial, is_best=is_best):
+                return self._ended(trial, is_best)
+        return None
+
+    def _ended(self, trial: Any, is_best: bool) -> str:
+        seconds = sum(trial.seconds.values())
+        if trial.state is TrialState.COMPLETE and trial.score is not None:
+            value = value_text(trial.score.value, self._objective.figure)
+            broken = [name for name, violation in trial.score.limits.items() if violation > 0]
+            note = f"  breaks {', '.join(broken)}" if broken else "  best so far" if is_best else ""
+            return f"trial {trial.number}   {self._objective.figure} = {value} in {seconds:.0f} s{note}"
+        if trial.failure is not None:
+            hint = f"; try: {trial.failure.hint}" if trial.failure.hint else ""
+            said = f" | {trial.failure.log_lines[0]}" if trial.failure.log_lines else ""
+            return f"trial {trial.number}   FAILED, {trial.failure}{said}{hint}"
+        return f"trial {trial.number}   {trial.state} after {seconds:.0f} s"
+
+
+class Ledger:
+    """Where the runs of a notebook enter what became of them, for whoever executes the notebook."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def from_environment(cls) -> Ledger | None:
+        path = os.environ.get(LEDGER_VARIABLE)
+        return cls(Path(path)) if path else None
+
+    def enter(self, entry: dict[str, Any]) -> None:
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(entry) + "\n")
+
+    def read(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
+        """The whole entries from an offset in bytes on, and the next offset."""
+        if not self.path.exists():
+            return [], offset
+        with self.path.open("rb") as file:
+            file.seek(offset)
+            data = file.read()
+        whole = data[: data.rfind(b"\n") + 1]
+        return [json.loads(line) for line in whole.splitlines()], offset + len(whole)

@@ -1,0 +1,172 @@
+"""Works on one trial: deploys, probes, measures and scores; once more where the surroundings failed it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import traceback
+from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from autotune_nb import events
+from autotune_nb.bench.base import Benchmark, BenchRequest
+from autotune_nb.bench.probe import probe
+from autotune_nb.deploy.base import Deployer, DeployRequest, Endpoint
+from autotune_nb.errors import Failure, FailureKind, SetupError, StudyError, TrialError
+from autotune_nb.runner.attempt import Attempt, PhaseClock
+from autotune_nb.runner.waiting import until_died
+from autotune_nb.secrets.file_scrubbing import scrub_all
+from autotune_nb.secrets.reference import bearer
+from autotune_nb.secrets.scrubbing import scrub, scrub_failure
+from autotune_nb.trial.score import score
+from autotune_nb.trial.trial import Trial, TrialState
+
+if TYPE_CHECKING:
+    from autotune_nb.study import Study
+
+_log = logging.getLogger(__name__)
+_RETRIES = 1
+
+
+class TrialWork:
+    """One trial's work. ``stopping`` tells whether somebody asked the run to stop."""
+
+    def __init__(
+        self,
+        trial: Trial,
+        study: Study,
+        deployer: Deployer,
+        benchmark: Benchmark,
+        *,
+        fingerprint: Mapping[str, Any],
+        publish: Callable[[events.Event], None],
+        stopping: Callable[[], bool],
+    ) -> None:
+        self._trial = trial
+        self._task, self._folder = study.task, study.folder
+        self._deployer = deployer
+        self._benchmark = benchmark
+        self._fingerprint = fingerprint
+        self._publish = publish
+        self._stopping = stopping
+        self._clock = PhaseClock(lambda phase: publish(events.PhaseStarted(trial.number, phase)))
+        self._attempts: list[Attempt] = []
+
+    async def run(self) -> Trial:
+        """The trial as it ended, also where it was cancelled; its engine is down by then. ``clean`` comes after it.
+
+        Raises StudyError or SetupError where no other trial can go on either.
+        """
+        try:
+            ended = await self._ended()
+        except OSError as error:
+            raise StudyError(f"trial {self._trial.number} could not keep its files: {error}") from error
+        finally:
+            self._clock.stop()
+        last = self._attempts[-1] if self._attempts else Attempt()
+        return ended.with_(
+            measurements=tuple(last.measurements),
+            command=last.command,
+            # As they are kept, so that a reopened study has equal trials.
+            seconds={phase: round(value, 3) for phase, value in self._clock.seconds.items()},
+            fingerprint={**self._fingerprint, **last.fingerprint},
+        )
+
+    async def clean(self) -> None:
+        """Take the values of secrets out of the trial's files."""
+        folders = [attempt.folder for attempt in self._attempts if attempt.folder]
+        try:
+            for line in await asyncio.to_thread(scrub_all, folders):
+                self._notice(line)
+        except Exception as error:  # noqa: BLE001 - whatever it was, what was measured is kept
+            _log.error("the files of trial %s\n%s", self._trial.number, scrub(traceback.format_exc()))
+            told = (
+                f"trial {self._trial.number}'s files could not be searched for secrets: {type(error).__name__}: {error}"
+            )
+            self._notice(told)
+
+    async def _ended(self) -> Trial:
+        trial = self._trial
+        try:
+            if self._stopping():
+                raise asyncio.CancelledError
+            return trial.with_(state=TrialState.COMPLETE, score=(await self._measured()).score)
+        except TrialError as error:
+            return trial.with_(state=TrialState.FAILED, failure=scrub_failure(error.failure))
+        except asyncio.CancelledError:
+            measured = self._attempts[-1].score if self._attempts else None
+            # Where its engine was only on its way down, the figures stand.
+            return trial.with_(state=TrialState.COMPLETE if measured else TrialState.STOPPED, score=measured)
+        except (StudyError, SetupError, OSError):
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it was, the other trials go on
+            _log.error("trial %s failed in a way nobody foresaw\n%s", trial.number, scrub(traceback.format_exc()))
+            message = scrub(f"unforeseen {type(error).__name__}: {str(error)[:300]}")
+            failure = Failure(FailureKind.INFRASTRUCTURE, self._attempts[-1].phase or "deploy", message)
+            return trial.with_(state=TrialState.FAILED, failure=failure)
+
+    async def _measured(self) -> Attempt:
+        """The attempt that was measured. Raises TrialError with the last one's failure."""
+        for left in reversed(range(_RETRIES + 1)):
+            attempt = Attempt()
+            self._attempts.append(attempt)
+            try:
+                await self._measure(attempt)
+                break
+            except TrialError as error:
+                if error.failure.phase == "stop" and attempt.score is not None:
+                    # What was measured was measured; that something is left is another matter.
+                    self._notice(f"trial {self._trial.number}: {error.failure}")
+                    break
+                if error.failure.kind is not FailureKind.INFRASTRUCTURE or not left or self._stopping():
+                    raise
+                self._notice(f"trial {self._trial.number} is tried again: {error.failure}")
+        return attempt
+
+    async def _measure(self, attempt: Attempt) -> None:
+        number, clock = self._trial.number, self._clock
+        attempt.folder = await asyncio.to_thread(self._folder.artifacts, number, self._trial.attempts)
+        clock.start("deploy")
+        request = DeployRequest(
+            number,
+            self._trial.params,
+            attempt.folder,
+            on_phase=clock.start,
+            on_log=lambda log: self._publish(events.LogOpened(number, log)),
+            on_notice=self._notice,
+        )
+        async with self._deployer.deploy(request) as deployment:
+            attempt.command = deployment.endpoint.command
+            attempt.identify(deployment.endpoint.fingerprint)
+            await until_died(self._load(deployment.endpoint, attempt), deployment)
+
+    async def _load(self, endpoint: Endpoint, attempt: Attempt) -> None:
+        """Put the engine under the task's load."""
+        task, clock = self._task, self._clock
+        assert attempt.folder is not None
+        clock.start("probe")
+        attempt.phase = "probe"
+        headers = bearer(task.benchmark.api_key)
+        await probe(endpoint.url, endpoint.model, task.workload, timeout_s=task.deadlines.probe_s, headers=headers)
+        clock.start("benchmark")
+        attempt.phase = "benchmark"
+        request = BenchRequest(
+            endpoint.url,
+            endpoint.model,
+            endpoint.tokenizer,
+            attempt.folder,
+            endpoint.gpu_count,
+            endpoint.service,
+            on_notice=self._notice,
+            on_identity=attempt.identify,
+        )
+        count = len(task.workload.levels)
+        async with aclosing(self._benchmark.measure(request)) as levels:
+            async for one in levels:
+                attempt.measurements.append(one)
+                self._publish(events.LevelMeasured(self._trial.number, one, len(attempt.measurements), count))
+        attempt.score = score(attempt.measurements, task.goal)
+
+    def _notice(self, text: str) -> None:
+        self._publish(events.Notice(scrub(text)))

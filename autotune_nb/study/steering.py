@@ -1,0 +1,293 @@
+"""Edits of a study while it goes on: what to try next, which values to leave out, how long to go on.
+
+An edit is an entry of the study with its time. Together they make the space that is left, the queue and the budget.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+import uuid
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from pydantic import ValidationError
+
+from autotune_nb.errors import TaskError, UnknownNameError
+from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value, parameter_name
+from autotune_nb.task.restriction import Restriction, ends_text, number_text, value_text
+from autotune_nb.task.sections import Budget
+from autotune_nb.task.space import Point, SearchSpace
+from autotune_nb.task.task import DEFAULT_TRIALS, Task, trials_allowed
+from autotune_nb.trial.trial import configuration_text
+
+
+class EditKind(StrEnum):
+    """What an edit does."""
+
+    ENQUEUE = "enqueue"
+    BAN = "ban"
+    NARROW = "narrow"
+    PIN = "pin"
+    FREE = "free"
+    BUDGET = "budget"
+
+
+@dataclass(frozen=True, repr=False)
+class Edit:
+    """One change of course, made at ``at`` (seconds since the epoch).
+
+    ``parameter`` is what ``ban``, ``narrow``, ``pin`` and ``free`` are about, ``values`` what is banned, pinned (one)
+    or kept; ``low`` and ``high`` bound a range; ``params`` is the enqueued configuration; ``budget`` holds the changed
+    fields and ``asked`` what the task said of them then.
+    """
+
+    kind: EditKind
+    parameter: str | None = None
+    values: tuple[Value, ...] = ()
+    low: float | None = None
+    high: float | None = None
+    params: Mapping[str, Value] | None = None
+    budget: Mapping[str, Any] | None = None
+    asked: Mapping[str, Any] | None = None
+    at: float = field(default_factory=time.time)
+    id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+
+    @property
+    def text(self) -> str:
+        """What it does, in words."""
+        listed = ", ".join(map(value_text, self.values))
+        match self.kind:
+            case EditKind.ENQUEUE:
+                return f"try next {configuration_text(self.params or {})}"
+            case EditKind.BAN:
+                return f"ban {self.parameter} = {listed}"
+            case EditKind.PIN:
+                return f"pin {self.parameter} to {listed}"
+            case EditKind.FREE:
+                return f"free {self.parameter}"
+            case EditKind.BUDGET:
+                told = [f"{k} {'no limit' if v is None else v}" for k, v in (self.budget or {}).items()]
+                return f"budget: {', '.join(told)}"
+        if self.values:
+            return f"narrow {self.parameter} to {listed}"
+        return f"narrow {self.parameter} {ends_text(self.low, self.high)}"
+
+    @property
+    def when(self) -> str:
+        """When it was made, in local time."""
+        return f"{datetime.fromtimestamp(self.at).astimezone():%Y-%m-%d %H:%M:%S}"
+
+    def __repr__(self) -> str:
+        return f"<Edit of {self.when}: {self.text}>"
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON, without what is not set."""
+        data = {k: list(v) if k == "values" else v for k, v in asdict(self).items() if v is not None and v != ()}
+        return {**data, "kind": str(self.kind), "text": self.text}
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Edit:
+        """What ``to_dict`` made; what this version does not know is left out."""
+        names = {one.name for one in fields(cls)}
+        known = {k: v for k, v in data.items() if k in names}
+        return cls(**{**known, "kind": EditKind(data["kind"]), "values": tuple(data.get("values", ()))})
+
+
+class Steering:
+    """What the edits of a study come to. Immutable."""
+
+    def __init__(self, task: Task, space: SearchSpace, edits: Iterable[Edit] = ()) -> None:
+        self.task = task
+        self.edits = tuple(sorted(edits, key=lambda edit: (edit.at, edit.id)))
+        self.whole = space
+        restrictions: dict[str, Restriction] = {}
+        for edit in self.edits:
+            name = edit.parameter
+            if name is None or name not in space.parameters:
+                continue
+            before = restrictions.get(name) or Restriction(name, space.parameters[name])
+            restrictions[name] = _restricted(before, edit)
+        self.restrictions = {name: one for name, one in restrictions.items() if not one.empty}
+        self.space = space.restricted(self.restrictions)
+        changes = _budget_changes(task.budget, self.edits)
+        self.budget = Budget.model_validate({**task.budget.model_dump(), **changes}) if changes else task.budget
+        # Whoever lifts the bound does not ask for the default one.
+        lifted = "trials" in changes and changes["trials"] is None
+        self.wanted = self.budget.trials or (None if lifted or task.strategy.sampler == "grid" else DEFAULT_TRIALS)
+        self.num_trials = trials_allowed(self.budget, task.strategy, task.space, without=self.wanted)
+
+    @property
+    def queue(self) -> list[tuple[str, Point]]:
+        """Every configuration that was enqueued, under its edit's id, the earliest first."""
+        asked = [e for e in self.edits if e.kind is EditKind.ENQUEUE and e.params is not None]
+        return [(edit.id, self.whole.canonical(dict(edit.params or {}))) for edit in asked]
+
+    def waiting(self, begun: Container[str]) -> list[tuple[str, Point]]:
+        """Those of the queue whose edits' ids are not among the ``begun``."""
+        return [(id_, point) for id_, point in self.queue if id_ not in begun]
+
+    @cached_property
+    def any_left(self) -> bool:
+        """Whether anything is left to try: edits of two processes, each right by itself, may leave nothing."""
+        return not self.restrictions or self.space.may_have_points(of_grid=self._of_grid)
+
+    @property
+    def _of_grid(self) -> bool:
+        return self.task.strategy.sampler == "grid"
+
+    def last(self, edit: Edit) -> Edit:
+        """The edit with a time after all others: the clock of who made those may be ahead."""
+        known = {one.id: one for one in self.edits}
+        if edit.id in known or not known or edit.at > self.edits[-1].at:
+            return known.get(edit.id, edit)
+        return replace(edit, at=math.nextafter(self.edits[-1].at, math.inf))
+
+    def with_(self, edit: Edit) -> Steering:
+        """These edits and one more, the last one. Raises TaskError where it is wrong or leaves nothing to try."""
+        if edit.id in {known.id for known in self.edits}:
+            return self
+        self._check(edit)
+        return Steering(self.task, self.whole, (*self.edits, self.last(edit)))
+
+    def _check(self, edit: Edit) -> None:
+        if edit.kind is EditKind.ENQUEUE:
+            self.space.check(edit.params or {})
+            return
+        if edit.kind is EditKind.BUDGET:
+            _check_budget(self.budget, edit.budget or {})
+            return
+        name = edit.parameter or ""
+        if name not in self.whole.parameters:
+            raise UnknownNameError("parameter", name, self.whole.parameters, field="parameter")
+        parameter = self.whole.parameters[name]
+        for value in edit.values:
+            if not parameter.contains(value):
+                raise TaskError(f"{value_text(value)} is not in the space: {range_text(parameter)}", field=name)
+        if edit.kind is EditKind.NARROW:
+            _check_range(edit, parameter)
+        if edit.kind is EditKind.BAN and isinstance(parameter, Float) and parameter.step is None:
+            raise TaskError("has no single values to ban; narrow its range instead", field=name)
+        if edit.kind in (EditKind.BAN, EditKind.PIN) and not edit.values:
+            raise TaskError(f"give a value: {range_text(parameter)}", field=name)
+        before = self.restrictions.get(name) or Restriction(name, parameter)
+        after = _restricted(before, edit)
+        if not after.any_left:
+            raise TaskError(f"'{edit.text}' leaves no value of it: {range_text(parameter)}, {after.text}", field=name)
+        if self._of_grid and not after.grid():
+            raise TaskError(f"'{edit.text}' leaves no value of its grid; pin it to one instead", field=name)
+        left = self.whole.restricted({**self.restrictions, name: after})
+        if not left.may_have_points(of_grid=self._of_grid):
+            raise TaskError(f"'{edit.text}' leaves no configuration that keeps the rules", field=name)
+
+
+def enqueue_edit(params: Mapping[str, Value]) -> Edit:
+    """An edit that has a configuration tried next."""
+    return Edit(EditKind.ENQUEUE, params={parameter_name(name): value for name, value in params.items()})
+
+
+def ban_edit(parameter: str, *values: Value) -> Edit:
+    """An edit that leaves values of a parameter out."""
+    return Edit(EditKind.BAN, parameter_name(parameter), values)
+
+
+def pin_edit(parameter: str, value: Value) -> Edit:
+    """An edit that leaves one value of a parameter."""
+    return Edit(EditKind.PIN, parameter_name(parameter), (value,))
+
+
+def narrow_edit(
+    parameter: str, low: float | None = None, high: float | None = None, values: Sequence[Value] = ()
+) -> Edit:
+    """An edit that leaves part of a parameter's range, or some of its values."""
+    return Edit(EditKind.NARROW, parameter_name(parameter), tuple(values), low, high)
+
+
+def free_edit(parameter: str) -> Edit:
+    """An edit that takes back every edit of a parameter."""
+    return Edit(EditKind.FREE, parameter_name(parameter))
+
+
+def budget_edit(task: Task, **changes: Any) -> Edit:
+    """An edit of the budget; it holds until the task itself asks for another one."""
+    asked = {name: getattr(task.budget, name, None) for name in changes}
+    return Edit(EditKind.BUDGET, budget=changes, asked=asked)
+
+
+def range_text(parameter: Choice | Bool | Int | Float) -> str:
+    """What a parameter may be, in words."""
+    match parameter:
+        case Choice(values=values):
+            return f"it is one of {', '.join(map(value_text, values))}"
+        case Bool():
+            return "it is true or false"
+        case Int(low=low, high=high, step=step):
+            return f"it goes from {low} to {high}" + (f" in steps of {step}" if step != 1 else "")
+        case Float(low=low, high=high, step=step):
+            told = f"it goes from {number_text(low)} to {number_text(high)}"
+            return told + (f" in steps of {number_text(step)}" if step else "")
+
+
+def _restricted(before: Restriction, edit: Edit) -> Restriction:
+    match edit.kind:
+        case EditKind.FREE:
+            return Restriction(before.name, before.parameter)
+        case EditKind.BAN:
+            return before.with_banned(edit.values)
+        case EditKind.PIN:
+            return before.with_only(edit.values[:1])
+        case EditKind.NARROW:
+            return before.with_only(edit.values) if edit.values else before.with_range(edit.low, edit.high)
+    return before
+
+
+def _check_range(edit: Edit, parameter: Choice | Bool | Int | Float) -> None:
+    name = edit.parameter or ""
+    if edit.values and (edit.low is not None or edit.high is not None):
+        raise TaskError("give a range or values, not both", field=name)
+    if edit.values:
+        return
+    if isinstance(parameter, Choice | Bool):
+        raise TaskError(f"has no range; give the values to keep: {range_text(parameter)}", field=name)
+    if edit.low is None and edit.high is None:
+        raise TaskError(f"give low, high or both: {range_text(parameter)}", field=name)
+    for end in (edit.low, edit.high):
+        if end is not None and (isinstance(end, bool) or not isinstance(end, int | float)):
+            raise TaskError(f"{end!r} is no number", field=name)
+        if end is not None and not abs(end) <= sys.float_info.max:
+            raise TaskError(f"{end!r} is no number that a range may have", field=name)
+    if edit.low is not None and edit.high is not None and edit.low > edit.high:
+        raise TaskError(f"low {number_text(edit.low)} is above high {number_text(edit.high)}", field=name)
+
+
+def _check_budget(now: Budget, changes: Mapping[str, Any]) -> None:
+    if not changes:
+        raise TaskError("give trials, minutes or patience", field="budget")
+    for name in changes:
+        if name not in ("trials", "minutes", "patience"):
+            raise UnknownNameError("part of the budget", name, ("trials", "minutes", "patience"), field="budget")
+        if isinstance(changes[name], bool):
+            raise TaskError(f"{changes[name]} is no number", field=f"budget.{name}")
+    try:
+        after = Budget.model_validate({**now.model_dump(), **changes})
+    except ValidationError as error:
+        wrong = error.errors(include_url=False)[0]
+        message = f"{wrong['msg'][0].lower()}{wrong['msg'][1:]}, not {wrong['input']!r}"
+        raise TaskError(message, field=f"budget.{wrong['loc'][0]}") from None
+    if after.minutes is not None and math.isinf(after.minutes):
+        raise TaskError("give None for no limit", field="budget.minutes")
+
+
+def _budget_changes(asked: Budget, edits: Sequence[Edit]) -> dict[str, Any]:
+    """What edits change of a budget, as long as the task asks for what it asked for when each was made."""
+    changes: dict[str, Any] = {}
+    for edit in edits:
+        for name, value in (edit.budget or {}).items():
+            if (edit.asked or {}).get(name) == getattr(asked, name):
+                changes[name] = value
+    return changes

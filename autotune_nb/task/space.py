@@ -1,0 +1,301 @@
+"""The parameters, the rules between them, and the points they leave."""
+
+from __future__ import annotations
+
+import ast
+import json
+import math
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any
+
+from simpleeval import EvalWithCompoundTypes, InvalidExpression
+
+from autotune_nb.errors import TaskError, UnknownNameError
+from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value
+from autotune_nb.task.restriction import Restriction
+
+Point = dict[str, Value]
+_FUNCTIONS = {"min": min, "max": max, "abs": abs}
+_ALLOWED = (
+    *(
+        ast.Expression,
+        ast.BoolOp,
+        ast.UnaryOp,
+        ast.BinOp,
+        ast.Compare,
+        ast.IfExp,
+        ast.Call,
+        ast.Name,
+        ast.Constant,
+    ),
+    *(ast.Tuple, ast.List, ast.expr_context, ast.boolop, ast.operator, ast.unaryop, ast.cmpop),
+)
+_MAX_RULE = 2000
+_ENUMERATE_UP_TO = 200_000
+_RANDOM_TRIES = 20_000
+_SHORT_SEARCH = 2000
+
+
+class Rule:
+    """A condition between parameters, as text: ``"ubatch_size <= batch_size"``.
+
+    Evaluated by simpleeval: arithmetic, comparison and logic over the parameters, with min, max and abs.
+    A point in which a parameter of the rule is None (the engine's default) or absent is not held against it.
+    """
+
+    def __init__(self, text: str, names: Sequence[str], *, field: str = "rules") -> None:
+        self.text = text.strip()
+        if len(self.text) > _MAX_RULE:
+            raise TaskError(f"a rule of {len(self.text)} characters; at most {_MAX_RULE}", field=field)
+        try:
+            tree = ast.parse(self.text, mode="eval")
+        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
+            why = error.args[0] if error.args else "it is too deep"
+            raise TaskError(
+                f"{text!r} is not an expression ({why}); write one such as 'ubatch_size <= batch_size'",
+                field=field,
+            ) from None
+        strange = next((node for node in ast.walk(tree) if not isinstance(node, _ALLOWED)), None)
+        if strange is not None:
+            raise TaskError(
+                f"{text!r} holds a {type(strange).__name__}; a rule compares parameters with numbers and words",
+                field=field,
+            )
+        sums = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp)]
+        if any(isinstance(leaf, ast.Constant) and isinstance(leaf.value, str) for n in sums for leaf in ast.walk(n)):
+            raise TaskError(f"{text!r} computes with words; words can only be compared", field=field)
+        called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+        used = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
+        for node in used:
+            if id(node) in called:
+                if node.id not in _FUNCTIONS:
+                    raise UnknownNameError("function", node.id, _FUNCTIONS, field=field, hint=f"in rule {text!r}")
+            elif node.id not in names:
+                raise UnknownNameError("parameter", node.id, names, field=field, hint=f"in rule {text!r}")
+        self.names = tuple(sorted({node.id for node in used if id(node) not in called}))
+        if not self.names:
+            raise TaskError(f"{text!r} names no parameter, so it is always the same", field=field)
+        if not _may_be_condition(tree.body):
+            raise TaskError(
+                f"{text!r} is an expression but no condition; compare something, as in 'a <= b'", field=field
+            )
+        self._field = field
+        self._evaluator = EvalWithCompoundTypes(functions=dict(_FUNCTIONS))
+        self._tree = EvalWithCompoundTypes.parse(self.text)
+
+    def allows(self, point: Mapping[str, Value]) -> bool:
+        """Whether the point keeps the rule. Raises TaskError where it cannot be evaluated at this point."""
+        values = {name: point.get(name) for name in self.names}
+        if any(value is None for value in values.values()):
+            return True
+        self._evaluator.names = values
+        try:
+            result = self._evaluator.eval(self.text, previously_parsed=self._tree)
+        except (InvalidExpression, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
+            at = ", ".join(f"{name}={value!r}" for name, value in values.items())
+            raise TaskError(f"the rule {self.text!r} cannot be evaluated at {at}: {error}", field=self._field) from None
+        return bool(result)
+
+    def __repr__(self) -> str:
+        return f"Rule({self.text!r})"
+
+
+def _may_be_condition(node: ast.expr) -> bool:
+    match node:
+        case ast.Compare() | ast.BoolOp() | ast.Name():
+            return True
+        case ast.UnaryOp(op=ast.Not()):
+            return True
+        case ast.IfExp(body=body, orelse=orelse):
+            return _may_be_condition(body) and _may_be_condition(orelse)
+        case _:
+            return False
+
+
+def _product(values: Sequence[Sequence[Value]]) -> Iterator[tuple[Value, ...]]:
+    # Unlike itertools.product it keeps no copy of the values: a range may be of billions.
+    if not values:
+        yield ()
+        return
+    for first in values[0]:
+        for rest in _product(values[1:]):
+            yield (first, *rest)
+
+
+def point_key(point: Mapping[str, Value]) -> str:
+    """One text per configuration: equal for equal points, whatever the order of their parameters."""
+    return json.dumps(point, sort_keys=True, default=str)
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """The parameters and the rules between them; its size, its grid, and whether a point is allowed."""
+
+    parameters: Mapping[str, Choice | Bool | Int | Float]
+    rules: tuple[Rule, ...] = ()
+    #: What the edits of a study leave of some parameters, by name.
+    restrictions: Mapping[str, Restriction] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, parameters: Mapping[str, Choice | Bool | Int | Float], rules: Sequence[str]) -> SearchSpace:
+        """Build it. Raises TaskError for an empty space, a wrong rule, or rules that no point satisfies."""
+        if not parameters:
+            raise TaskError("there is nothing to tune: name at least one parameter", field="parameters")
+        names = list(parameters)
+        parsed = tuple(Rule(text, names, field=f"rules[{i}]") for i, text in enumerate(rules))
+        space = cls(parameters, parsed)
+        space.require_allowed()
+        return space
+
+    @cached_property
+    def grid_size(self) -> int | None:
+        """How many points the grid has before the rules; None where a float without a step has no end of values."""
+        sizes = [None if values is None else len(values) for values in self._grid_values.values()]
+        if 0 in sizes:
+            return 0
+        return None if None in sizes else math.prod(size for size in sizes if size is not None)
+
+    @cached_property
+    def _grid_values(self) -> dict[str, Sequence[Value] | None]:
+        return {name: (self.restrictions.get(name) or p).grid() for name, p in self.parameters.items()}
+
+    def grid(self) -> Iterator[Point]:
+        """Every point the rules leave, the last parameter changing fastest. Raises TaskError if there is no end."""
+        values = []
+        for name, grid in self._grid_values.items():
+            if grid is None:
+                raise TaskError("a grid needs a step, or a choice of values", field=f"parameters.{name}.step")
+            values.append(grid)
+        for combination in _product(values):
+            point = dict(zip(self.parameters, combination, strict=True))
+            if self.broken_rule(point) is None:
+                yield point
+
+    def restricted(self, restrictions: Mapping[str, Restriction]) -> SearchSpace:
+        """The same parameters and rules, of some parameters only the values that are left."""
+        return replace(self, restrictions=dict(restrictions))
+
+    def broken_rule(self, point: Mapping[str, Value]) -> Rule | Restriction | None:
+        """The first rule (or restriction) the point breaks, or None where it is allowed."""
+        return next((rule for rule in self._conditions if not rule.allows(point)), None)
+
+    @cached_property
+    def _conditions(self) -> list[Rule | Restriction]:
+        # The restrictions first: they cost least.
+        return [*self.restrictions.values(), *self.rules]
+
+    def canonical(self, point: Mapping[str, Any]) -> Point:
+        """The point in the parameters' order, floats on their steps."""
+        result: Point = {}
+        for name, parameter in self.parameters.items():
+            if name in point:
+                value = point[name]
+                result[name] = parameter.canonical(value) if isinstance(parameter, Float) else value
+        return result
+
+    def check(self, point: Mapping[str, Any]) -> Point:
+        """The canonical point. Raises TaskError naming the parameter that is unknown, missing or out of its range,
+        or the rule that is broken."""
+        for name in point:
+            if name not in self.parameters:
+                raise UnknownNameError("parameter", name, self.parameters, field="point")
+        missing = [name for name in self.parameters if name not in point]
+        if missing:
+            others = f" (so are {', '.join(missing[1:])})" if missing[1:] else ""
+            told = f"is missing{others}: a configuration names every parameter"
+            raise TaskError(told, field=f"point.{missing[0]}")
+        for name, parameter in self.parameters.items():
+            if not parameter.contains(point[name]):
+                raise TaskError(f"{point[name]!r} is not in the space", field=f"point.{name}")
+        point = self.canonical(point)
+        rule = self.broken_rule(point)
+        if isinstance(rule, Restriction):
+            raise TaskError(f"the study's edits left {rule.text}; free it first", field=f"point.{rule.name}")
+        if rule is not None:
+            raise TaskError(f"breaks the rule {rule.text!r}", field="point")
+        return point
+
+    def _draw(self, rng: random.Random) -> Point:
+        drawn = {**self.parameters, **self.restrictions}
+        return {name: drawn[name].random(rng) for name in self.parameters}
+
+    def projected(self, point: Point, rng: random.Random) -> Point:
+        """The point with every value that is not left any more replaced by one that is."""
+        left = self.restrictions
+        lost = {n for n in point if n in left and left[n].any_left and not left[n].permits(point[n])}
+        return {name: left[name].random(rng) if name in lost else value for name, value in point.items()}
+
+    @property
+    def _some_value_each(self) -> bool:
+        return all(left.any_left for left in self.restrictions.values())
+
+    def may_have_points(self, *, of_grid: bool = False) -> bool:
+        """Whether a search finds a point that is allowed, or one of the grid."""
+        rng = random.Random(0)
+        grid = self if of_grid else self._every
+        small = grid.grid_size is not None and grid.grid_size <= _ENUMERATE_UP_TO
+        if not self._some_value_each or grid.grid_size == 0:
+            return False
+        if not (of_grid and small) and any(self.broken_rule(self._draw(rng)) is None for _ in range(_SHORT_SEARCH)):
+            return True
+        return small and next(grid.grid(), None) is not None
+
+    def random_point(self, rng: random.Random, *, exclude: frozenset[str] | set[str] = frozenset()) -> Point | None:
+        """An allowed point whose key is not excluded, or None where none was found."""
+        if not self._some_value_each:
+            return None
+        for _ in range(_RANDOM_TRIES):
+            point = self._draw(rng)
+            if point_key(point) not in exclude and self.broken_rule(point) is None:
+                return point
+        size = self._every.grid_size
+        if size is not None and size <= _ENUMERATE_UP_TO:
+            left = [point for point in self._every.grid() if point_key(point) not in exclude]
+            return rng.choice(left) if left else None
+        return None
+
+    @cached_property
+    def _every(self) -> SearchSpace:
+        """The same points, in a grid that holds every whole number of a logarithmic range."""
+        plain = {
+            name: parameter.model_copy(update={"log": False}) if isinstance(parameter, Int) else parameter
+            for name, parameter in self.parameters.items()
+        }
+        if plain == self.parameters:
+            return self
+        left = {name: replace(one, parameter=plain[name]) for name, one in self.restrictions.items()}
+        return replace(self, parameters=plain, restrictions=left)
+
+    @cached_property
+    def num_allowed(self) -> int | None:
+        """How many grid points the rules leave; None where there are too many to count."""
+        if self.grid_size is None or self.grid_size > _ENUMERATE_UP_TO:
+            return None
+        if self.grid_size == 0:
+            return 0
+        return sum(1 for _ in self.grid()) if self.rules or self.restrictions else self.grid_size
+
+    @property
+    def num_points(self) -> int | None:
+        """How many different points a sampler can propose; None where that is endless or unknown."""
+        return self._every.num_allowed
+
+    def require_allowed(self) -> None:
+        """Raises TaskError where no point keeps every rule, naming a rule that no point keeps if there is one."""
+        if not self.rules:
+            return
+        rng = random.Random(0)
+        if self.random_point(rng) is not None:
+            # Some more, so that a rule which cannot be evaluated everywhere is told now, not in the middle of a study.
+            for _ in range(200):
+                self.broken_rule({name: parameter.random(rng) for name, parameter in self.parameters.items()})
+            return
+        alone = [
+            rule for rule in self.rules if SearchSpace(self.parameters, (rule,)).random_point(random.Random(0)) is None
+        ]
+        culprit = f"no point keeps {alone[0].text!r}" if alone else "no point keeps all of the rules together"
+        sure = "" if self.grid_size is not None and self.grid_size <= _ENUMERATE_UP_TO else f" ({_RANDOM_TRIES} tried)"
+        raise TaskError(f"{culprit}{sure}: loosen a rule or widen a range", field="rules")

@@ -1,0 +1,95 @@
+"""One trial: its number, parameters, state, measurements, score and failure. Immutable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import Any
+
+from autotune_nb.errors import Failure
+from autotune_nb.secrets.reference import command_text
+from autotune_nb.task.parameters import Value
+from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.score import Objective, Score
+
+
+class TrialState(StrEnum):
+    """Where a trial stands. One that breaks a limit is complete (and infeasible), not failed."""
+
+    RUNNING = "running"
+    COMPLETE = "complete"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    #: Was running when its process ended; the next start takes it up again.
+    INTERRUPTED = "interrupted"
+
+    @property
+    def finished(self) -> bool:
+        return self in (TrialState.COMPLETE, TrialState.FAILED)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One configuration, tried.
+
+    ``seconds`` holds the wall time of each phase, ``command`` the engine's command line as it ran, ``baseline`` says
+    that it is the engine's default configuration (no parameter set).
+    """
+
+    number: int
+    params: Mapping[str, Value]
+    state: TrialState = TrialState.RUNNING
+    measurements: tuple[Measurement, ...] = ()
+    score: Score | None = None
+    failure: Failure | None = None
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    command: tuple[str, ...] = ()
+    baseline: bool = False
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    attempts: int = 1
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it is complete and keeps every limit."""
+        return self.state is TrialState.COMPLETE and self.score is not None and self.score.feasible
+
+    def with_(self, **changes: Any) -> Trial:
+        """A copy with some fields changed."""
+        return replace(self, **changes)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``results.json`` has it."""
+        return {
+            "number": self.number,
+            "state": str(self.state),
+            "params": dict(self.params),
+            "values": dict(self.score.values) if self.score else {},
+            "limits": dict(self.score.limits) if self.score else {},
+            "measurements": [m.to_dict() for m in self.measurements],
+            "failure": self.failure.to_dict() if self.failure else None,
+            "seconds": {phase: round(value, 3) for phase, value in self.seconds.items()},
+            "baseline": self.baseline,
+            "attempts": self.attempts,
+            "level": str(self.score.level) if self.score and self.score.level else None,
+            "command": command_text(self.command) if self.command else None,
+            "fingerprint": dict(self.fingerprint),
+        }
+
+
+def best_trial(trials: Sequence[Trial], objective: Objective) -> Trial | None:
+    """The complete trial with the best value among those that keep every limit; the earlier one where two are equal."""
+    best: Trial | None = None
+    for trial in sorted(trials, key=lambda t: t.number):
+        if not trial.feasible:
+            continue
+        assert trial.score is not None
+        if best is None or (best.score and objective.better(trial.score.value, best.score.value)):
+            best = trial
+    return best
+
+
+def configuration_text(params: Mapping[str, Value]) -> str:
+    """A configuration in one line."""
+    text = " ".join(f"{name}={value}" for name, value in params.items() if value is not None)
+    return text or "the engine's default configuration"

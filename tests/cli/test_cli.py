@@ -1,0 +1,221 @@
+"""What the command line says to wrong tasks and wrong usage; the runs themselves are in tests/e2e."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+from click.testing import CliRunner, Result
+
+from autotune_nb.cli.main import _next_study, cli
+from autotune_nb.errors import RunError
+from autotune_nb.resources import shared_folder
+from autotune_nb.session import tune
+from autotune_nb.task.task import Task
+from tests.stubs import World, open_study
+
+
+def call(*arguments: str | Path) -> Result:
+    return CliRunner().invoke(cli, [str(a) for a in arguments])
+
+
+@pytest.fixture
+def wrong(task_data: dict[str, Any], tmp_path: Path) -> Callable[..., Result]:
+    """Runs the minimal task with some fields replaced."""
+
+    def run(**changes: Any) -> Result:
+        file = tmp_path / "task.yaml"
+        file.write_text(yaml.safe_dump({**task_data, **changes}))
+        return call("run", file, "--study", tmp_path / "study")
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"objectiv": "x"}, ["objectiv", "did you mean 'objective'"]),
+        ({"engine": "vlm"}, ["engine.kind", "did you mean 'vllm'"]),
+        ({"objective": "maximize output_token_per_s"}, ["objective.figure", "did you mean 'output_tokens_per_s'"]),
+        ({"limits": ["ttft_p98_s <= 1"]}, ["limits[0]", "'ttft_p99_s'"]),
+        ({"strategy": "tpee"}, ["strategy.sampler", "did you mean 'tpe'"]),
+        ({"parameters": {}}, ["parameters", "nothing to tune"]),
+        ({"parameters": {"threads": {"type": "int", "low": 4, "high": 2}}}, ["parameters.threads", "low 4", "high 2"]),
+        ({"parameters": {"tread": [1]}}, ["parameters.tread", "did you mean 'threads'", "flag: --tread"]),
+        ({"rules": ["thread <= 2"]}, ["rules[0]", "did you mean 'threads'"]),
+        ({"rules": ["threads = 2"]}, ["rules[0]", "not an expression"]),
+        ({"rules": ["threads > 5"]}, ["rules", "no point keeps 'threads > 5'"]),
+        ({"model": "/no/such/model.gguf"}, ["model.id_or_path", "/no/such/model.gguf"]),
+    ],
+)
+def test_a_wrong_task_is_one_line_that_names_the_field(
+    wrong: Callable[..., Result], changes: dict[str, Any], said: list[str]
+) -> None:
+    result = wrong(**changes)
+    assert result.exit_code == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    for words in said:
+        assert words in errors[0]
+    assert "Traceback" not in result.output
+
+
+def test_a_binary_that_is_missing_is_named(wrong: Callable[..., Result], small_model: Path) -> None:
+    result = wrong(model=str(small_model), engine={"kind": "llama_cpp", "executable": "no-such-server"})
+    assert result.exit_code == 2
+    assert "engine.executable" in result.stderr
+    assert "'no-such-server'" in result.stderr
+
+
+def test_a_genai_bench_that_is_missing_is_named(wrong: Callable[..., Result], small_model: Path) -> None:
+    result = wrong(model=str(small_model), benchmark={"executable": "no-genai-bench"})
+    assert result.exit_code == 2
+    assert "benchmark.executable" in result.stderr
+
+
+def test_a_task_file_that_is_missing_is_named(tmp_path: Path) -> None:
+    result = call("run", tmp_path / "none.yaml", "--study", tmp_path / "s")
+    assert result.exit_code == 2
+    assert "none.yaml" in result.stderr
+    assert not (tmp_path / "s").exists()
+
+
+def test_a_study_is_required() -> None:
+    result = call("run", "quickstart")
+    assert result.exit_code == 2
+    assert "--study" in result.stderr
+
+
+def test_show_says_that_there_is_no_study(tmp_path: Path) -> None:
+    result = call("show", tmp_path)
+    assert result.exit_code == 2
+    assert "there is no study" in result.stderr
+
+
+def test_a_study_folder_that_cannot_be_written_is_one_line(task_data: dict[str, Any], tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    file = tmp_path / "task.yaml"
+    file.write_text(yaml.safe_dump(task_data))
+    result = call("run", file, "--study", blocked / "study")
+    assert result.exit_code == 2
+    assert "cannot be written" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_the_schema_accepts_the_tasks_that_come_with_the_package() -> None:
+    result = call("schema")
+    assert result.exit_code == 0
+    schema = json.loads(result.stdout)
+    jsonschema.Draft202012Validator.check_schema(schema)
+    tasks = sorted((shared_folder("notebooks") / "tasks").glob("*.yaml"))
+    assert tasks
+    for file in tasks:
+        jsonschema.validate(yaml.safe_load(file.read_text()), schema)
+
+
+@pytest.mark.parametrize("bad", [{"objectiv": 1}, {"budget": {"trials": 0}}, {"workload": {"scenarios": []}}])
+def test_the_schema_refuses_what_the_task_refuses(task_data: dict[str, Any], bad: dict[str, Any]) -> None:
+    schema = json.loads(call("schema").stdout)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**task_data, **bad}, schema)
+
+
+def test_every_command_explains_itself() -> None:
+    for command in cli.commands:
+        result = call(command, "--help")
+        assert result.exit_code == 0
+        assert result.stdout.startswith("Usage:")
+    # In the list of them each has a line, none of which is cut short.
+    told = call("--help").stdout.partition("Commands:")[2]
+    assert len(told.strip().splitlines()) == len(cli.commands)
+    assert "..." not in told
+
+
+def test_where_there_is_no_study_those_below_are_named(make_task: Callable[..., Task], tmp_path: Path) -> None:
+    assert call("show", tmp_path / "runs").stderr == (
+        f"error: there is no study in {tmp_path / 'runs'}: there is no such folder\n"
+    )
+    (tmp_path / "runs").mkdir()
+    assert call("show", tmp_path / "runs").stderr == f"error: there is no study in {tmp_path / 'runs'}\n"
+    task = make_task(engine={"kind": "command", "command": "server {port}"}, model="m")
+    for number in range(1, 6):
+        open_study(task, tmp_path / "runs" / f"s{number}").close()
+        told = call("show", tmp_path / "runs").stderr
+        assert (f"below it there {'is' if number == 1 else 'are'} s1" in told, "\n" in told.strip()) == (True, False)
+    assert told.endswith("below it there are s1, s2, s3 and 2 more\n")
+    shown = call("show", tmp_path / "runs" / "s1")
+    assert shown.exit_code == 1
+    assert shown.stdout.splitlines() == [
+        f"{tmp_path / 'runs' / 's1'}: new, 0 trials, 0 s",
+        "",
+        f"nothing was tried yet; autotune-nb run TASK --study {tmp_path / 'runs' / 's1'} begins",
+    ]
+
+
+def test_a_failure_is_told_once_and_then_by_its_first_trial(world: World) -> None:
+    run = tune(world.task("exit:3", trials=3), study=world.folder)
+    with pytest.raises(RunError):
+        run.wait()
+    shown = call("show", world.folder).stdout
+    told = "crash in deploy: the engine ended with exit code 3 before it was healthy"
+    assert shown.count(told) == shown.count("try: ") == 1
+    assert shown.index(told) < shown.index("crash in deploy, as trial 0") < shown.rindex("crash in deploy, as trial 0")
+
+
+def test_a_local_study_has_left_nothing_in_a_cluster(make_task: Callable[..., Task], tmp_path: Path) -> None:
+    task = make_task(engine={"kind": "command", "command": "server {port}"}, model="m")
+    open_study(task, tmp_path / "study").close()
+    told = call("cleanup", tmp_path / "study")
+    assert told.exit_code == 2
+    assert "ran as local processes: nothing of it is in a cluster" in told.stderr
+
+
+def test_the_demo_takes_the_next_folder_once_a_study_is_finished(tmp_path: Path) -> None:
+    assert _next_study(tmp_path, "q").name == "q"
+    for name, state in (("q", "finished"), ("q-2", "stopped")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "results.json").write_text(json.dumps({"state": state}))
+    assert _next_study(tmp_path, "q").name == "q-2"
+
+
+def test_a_tokenizer_that_cannot_be_loaded_is_named_before_any_trial(
+    wrong: Callable[..., Result], small_model: Path, tmp_path: Path
+) -> None:
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    result = wrong(model={"id_or_path": str(small_model), "tokenizer": str(empty)})
+    assert result.exit_code == 2
+    errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "model.tokenizer" in errors[0]
+    assert str(empty) in errors[0]
+
+
+def test_a_file_that_is_no_notebook_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "x.ipynb"
+    file.write_text("name: x")
+    result = call("notebook", file, "-o", tmp_path / "o.ipynb")
+    assert result.exit_code == 2
+    assert "is no notebook" in result.stderr
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_an_example_task_that_is_misspelt_is_offered(tmp_path: Path) -> None:
+    result = call("run", "quikstart", "--study", tmp_path / "s")
+    assert result.exit_code == 2
+    assert "did you mean 'quickstart'" in result.stderr
+
+
+@pytest.mark.parametrize("bad", [{"engine": "llamacpp"}, {"limits": ["foo"]}, {"strategy": {"sampler": "bayes"}}])
+def test_the_schema_checks_names_and_limits(task_data: dict[str, Any], bad: dict[str, Any]) -> None:
+    schema = json.loads(call("schema").stdout)
+    if bad.get("engine"):
+        bad = {"engine": {"kind": bad["engine"]}}
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({**task_data, **bad}, schema)

@@ -1,0 +1,179 @@
+"""Tables and the words around them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.results.table import counts, level_text, levels_frame, params_text, trials_frame, value_text, verdict
+from autotune_nb.trial.measurement import Level, Measurement
+from autotune_nb.trial.score import Direction, Limit, Objective, Score
+from autotune_nb.trial.trial import Trial, TrialState
+
+RATE = "output_tokens_per_s"
+LIMIT = Limit("ttft_mean_s", "<=", 0.5)
+LEVEL = Level("D(1,2)", 4)
+
+
+def objective(direction: Direction = "maximize", *limits: Limit) -> Objective:
+    return Objective(RATE, direction, None, limits)
+
+
+def complete(number: int, value: float, violation: float = -0.1, **params: Any) -> Trial:
+    return Trial(
+        number,
+        params,
+        TrialState.COMPLETE,
+        measurements=(Measurement(LEVEL, 2.0, 9, 9, 0, {RATE: value, "ttft_p99_s": 0.25, "tpot_mean_s": 1.5}),),
+        score=Score({RATE: value}, {str(LIMIT): violation}, LEVEL),
+        seconds={"deploy": 1.0, "benchmark": 2.26},
+        baseline=not params,
+    )
+
+
+FAILED = Trial(2, {"threads": 4}, TrialState.FAILED, failure=Failure(FailureKind.CRASH, "deploy", "it died"))
+
+
+def test_the_trials_are_one_row_each_by_number() -> None:
+    frame = trials_frame([complete(0, 10), complete(1, 20, 0.2, threads=2), FAILED], objective("maximize", LIMIT))
+    assert list(frame.index) == [0, 1, 2]
+    assert list(frame.columns) == [
+        *("state", RATE, "feasible", "threads", "level", str(LIMIT), "seconds", "baseline", "failure")
+    ]
+    row = frame.loc[1]
+    assert (row["state"], row["threads"], row[RATE], row["level"]) == ("complete", 2, 20.0, str(LEVEL))
+    assert (row[str(LIMIT)], bool(row["feasible"]), row["seconds"]) == (0.2, False, 3.3)
+    # In the middle of a run, too, the column selects rows.
+    assert list(frame[frame["feasible"]].index) == [0]
+    assert frame.loc[2, "failure"] == "crash in deploy: it died"
+    assert frame[RATE].isna().tolist() == [False, False, True]
+
+
+def test_whole_numbers_stay_whole_beside_the_baseline() -> None:
+    frame = trials_frame([complete(0, 10), complete(1, 20, threads=2, share=0.5)], objective())
+    assert str(frame["threads"].dtype) == "Int64"
+    assert frame.loc[1, "threads"] == 2
+    assert frame["threads"].isna().tolist() == [True, False]
+    assert frame.loc[1, "share"] == 0.5
+
+
+def test_no_trials_make_an_empty_table_with_its_columns() -> None:
+    frame = trials_frame([], objective("maximize", LIMIT))
+    assert frame.empty
+    assert RATE in frame.columns
+    assert levels_frame([]).empty
+
+
+def test_parameters_named_as_other_columns_keep_their_own() -> None:
+    names = {"number": 7, "level": 3, "seconds": 9, "state": "x", RATE: 1}
+    frame = trials_frame([complete(1, 20, x=0).with_(params=names)], objective())
+    assert list(frame.index) == [1]
+    assert frame.columns.is_unique
+    assert {name: frame.loc[1, f"param:{name}"] for name in names} == names
+    assert frame.loc[1, "state"] == "complete"
+
+
+def test_a_limit_that_stands_twice_is_one_column() -> None:
+    frame = trials_frame([complete(1, 20, threads=1)], objective("maximize", LIMIT, LIMIT))
+    assert frame.columns.is_unique
+
+
+def test_the_levels_are_one_row_a_trial_and_level() -> None:
+    frame = levels_frame([complete(0, 10), complete(1, 20, threads=2), FAILED])
+    assert frame["number"].tolist() == [0, 1]
+    assert frame.loc[1, "param:threads"] == 2
+    assert frame.loc[1, RATE] == 20
+    assert frame.loc[1, "concurrency"] == 4
+
+
+def test_states_are_counted_and_empty_ones_left_out() -> None:
+    assert counts([complete(0, 1), complete(1, 1, a=1), FAILED]) == {"complete": 2, "failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "figure", "text"),
+    [
+        (0.01234, "ttft_p99_s", "12.34 ms"),
+        (1.5, "e2e_latency_mean_s", "1.5 s"),
+        (123.456, RATE, "123.5 tokens/s"),
+        (12345.6, RATE, "12,346 tokens/s"),
+        (99.0, "request_output_tokens_per_s_p50", "99 tokens/s"),
+        (0.5, "requests_per_s", "0.5 requests/s"),
+        (16.0, "output_tokens_mean", "16"),
+    ],
+)
+def test_a_figure_is_told_with_its_unit(value: float, figure: str, text: str) -> None:
+    assert value_text(value, figure) == text
+
+
+def test_a_configuration_is_one_line_without_what_is_left_to_the_engine() -> None:
+    assert params_text(complete(1, 1, threads=2, batch=None, fa="on")) == "threads=2 fa=on"
+    assert params_text(complete(0, 1)) == "the engine's default configuration"
+    assert params_text(complete(1, 1, batch=None)) == "the engine's default configuration"
+
+
+def test_a_level_is_told_in_one_line_or_why_it_is_invalid() -> None:
+    assert level_text(complete(0, 10).measurements[0]) == (
+        "D(1,2) at concurrency 4: 10 tokens/s, TTFT p99 250 ms, TPOT 1.5 s"
+    )
+    invalid = Measurement(LEVEL, 1.0, 2, 1, 1, {}, ("1 failed", "too few"))
+    assert level_text(invalid) == "D(1,2) at concurrency 4: invalid, 1 failed; too few"
+
+
+def test_the_verdict_sets_the_best_against_the_engines_default() -> None:
+    default, best = complete(0, 10), complete(1, 25, threads=2)
+    assert verdict([default, best], best, objective()) == (
+        "Best is trial 1 with 25 tokens/s (output_tokens_per_s), under D(1,2) at concurrency 4: threads=2. "
+        "That is 2.50 times the engine's default (10 tokens/s)."
+    )
+
+
+def test_the_verdict_says_where_the_default_was_best_under_another_level() -> None:
+    other = Level("D(1,2)", 1)
+    default, best = complete(0, 10), complete(1, 25, threads=2)
+    easy = replace(default.measurements[0], level=other)
+    there = replace(default.measurements[0], figures={**default.measurements[0].figures, RATE: 16.0})
+    assert default.score is not None
+    default = default.with_(measurements=(easy, there), score=replace(default.score, level=other))
+    assert verdict([default, best], best, objective()).endswith(
+        "That is 2.50 times the engine's default (10 tokens/s, its best, under D(1,2) at concurrency 1; under D(1,2) "
+        "at concurrency 4 it has 16 tokens/s)."
+    )
+
+
+def test_the_verdict_says_where_the_default_breaks_a_limit_or_is_best_or_unknown() -> None:
+    broken, best = complete(0, 50, 0.3), complete(1, 25, threads=2)
+    assert "(50 tokens/s, which breaks a limit)" in verdict([broken, best], best, objective("maximize", LIMIT))
+    assert "against 0:" in verdict([complete(0, 0), best], best, objective())
+    assert verdict([best], best, objective()).endswith("threads=2.")
+    failed = FAILED.with_(baseline=True)
+    assert verdict([failed, best], best, objective()).endswith(
+        "threads=2. The engine's default failed, so there is nothing to compare it with."
+    )
+    default = complete(0, 99)
+    assert "Nothing tried beats it" in verdict([default, best], default, objective())
+
+
+def test_the_verdict_without_a_best_says_why() -> None:
+    assert verdict([complete(0, 1, 0.5)], None, objective()) == "None of the 1 complete trials keeps every limit."
+    assert verdict([FAILED], None, objective()) == "No trial completed. Trial 2: crash in deploy: it died."
+    assert verdict([], None, objective()) == "No trial completed."
+
+
+def test_a_level_shows_the_objectives_figure_and_the_limits_it_breaks() -> None:
+    measured = Measurement(LEVEL, 2.0, 9, 9, 0, {RATE: 10, "ttft_p99_s": 0.25, "e2e_latency_p90_s": 0.5})
+    wanted = Objective("e2e_latency_p90_s", "minimize", None, (Limit("ttft_p99_s", "<=", 0.2),))
+    text = level_text(measured, wanted)
+    assert "e2e_latency_p90_s 500 ms" in text
+    assert text.endswith("breaks ttft_p99_s <= 0.2")
+    assert "breaks" not in level_text(measured)
+
+
+def test_a_default_that_was_never_challenged_is_not_called_unbeaten() -> None:
+    default = complete(0, 99)
+    alone = verdict([default], default, objective())
+    assert alone.endswith("Nothing else was tried.")
+    assert "1 other failed" in verdict([default, FAILED], default, objective())

@@ -1,0 +1,22 @@
+"""What an attempt at a trial gives, and how long its phases take."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from autotune_nb.runner.attempt import PhaseClock
+
+
+def test_a_phase_entered_twice_adds_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered: list[str] = []
+    now = iter([0.0, 1.0, 1.0, 3.0, 3.0, 7.0])
+    monkeypatch.setattr(time, "monotonic", lambda: next(now))
+    clock = PhaseClock(entered.append)
+    for phase in ("deploy", "stop", "deploy"):
+        clock.start(phase)
+    clock.stop()
+    clock.stop()
+    assert entered == ["deploy", "stop", "deploy"]
+    assert clock.seconds == {"deploy": 5.0, "stop": 2.0}

@@ -1,0 +1,151 @@
+"""One trial, over real small parts: what goes wrong with it is told as what it is."""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.deploy import DeployRequest, LocalDeployer
+from autotune_nb.engines.registry import engine_for
+from autotune_nb.errors import DeployError, Failure, FailureKind, StudyError
+from autotune_nb.runner.runner import RunState
+from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import TrialState
+from tests.runs import failure, ran, runner_for
+from tests.stubs import World, in_loop, level_data, level_file, open_study
+
+
+def test_an_engine_that_dies_under_load_is_a_crash_and_the_study_goes_on(world: World, tmp_path: Path) -> None:
+    once = f'if [ ! -e "{tmp_path}/once" ]; then touch "{tmp_path}/once"; {world.first_level}; sleep 0.4; '
+    task = world.task(trials=2, before=f"{once} {world.kill_engine}; sleep 600; fi")
+    runner = ran(world, task)
+    died, fine = runner.trials
+    assert died.state is TrialState.FAILED
+    assert failure(died).kind is FailureKind.CRASH
+    assert "signal 11" in failure(died).message
+    assert died.seconds["benchmark"] > 0
+    assert fine.state is TrialState.COMPLETE
+    # What was measured before is kept, here and in the study.
+    assert [m.level.concurrency for m in died.measurements] == [1]
+    assert open_study(task, world.folder).trials[0] == died
+
+
+def test_a_failed_deployment_fails_its_trial_only(world: World) -> None:
+    runner = ran(world, world.task("say:error:_invalid_value", "exit:1", trials=2))
+    assert [failure(trial).kind for trial in runner.trials] == [FailureKind.CONFIGURATION] * 2
+    assert runner.state is RunState.FINISHED
+    assert world.results()["best"] is None
+
+
+def test_a_server_that_gives_no_completion_fails_in_the_probe(world: World) -> None:
+    runner = ran(world, world.task("probe-html", trials=1))
+    assert failure(runner.trials[0]).phase == "probe"
+    assert runner.trials[0].measurements == ()
+    assert runner.trials[0].command
+
+
+def test_an_invalid_measurement_fails_the_trial_and_is_kept(world: World) -> None:
+    task = world.task(trials=1, levels=world.bench.both(failed=5))
+    runner = ran(world, task)
+    [trial] = runner.trials
+    assert trial.state is TrialState.FAILED
+    assert "requests failed" in failure(trial).message
+    assert [m.valid for m in trial.measurements] == [False, False]
+
+
+def engine_that_finds_its_port_taken(world: World, times: int) -> dict[str, Any]:
+    started = world.stub.script.parent / "started"
+    line = (
+        f'echo x >> "{started}"; '
+        f'if [ $(wc -l < "{started}") -le {times} ]; then echo Address already in use; exit 1; fi; '
+        f"exec {shlex.join(world.stub.argv('PORT'))}"
+    ).replace("PORT", "{port}")
+    return {"kind": "command", "command": ["sh", "-c", line]}
+
+
+def test_a_failure_of_the_surroundings_is_tried_once_more(world: World) -> None:
+    task = world.task(trials=1)
+    # Three starts find a port each taken, the fourth belongs to the second try.
+    task = Task.parse({**task.model_dump(), "engine": engine_that_finds_its_port_taken(world, 3)})
+    runner = ran(world, task)
+    assert runner.trials[0].state is TrialState.COMPLETE
+    assert len([line for line in runner.notices if "trial 0 is tried again" in line]) == 1
+    assert (world.folder / "artifacts" / "trial-0000" / "engine.log").is_file()
+    assert (world.folder / "artifacts" / "trial-0000" / "attempt-2" / "genai-bench").is_dir()
+
+
+def test_a_failure_of_the_surroundings_that_stays_fails_the_trial(world: World) -> None:
+    task = world.task(trials=1)
+    task = Task.parse({**task.model_dump(), "engine": engine_that_finds_its_port_taken(world, 99)})
+    runner = ran(world, task)
+    assert failure(runner.trials[0]).kind is FailureKind.INFRASTRUCTURE
+    assert len((world.stub.script.parent / "started").read_text().split()) == 6
+
+
+def test_artifacts_that_cannot_be_written_end_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = runner_for(world, world.task())
+
+    def full(*_: Any) -> Path:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(runner.study.folder, "artifacts", full)
+    with pytest.raises(StudyError, match="No space left"):
+        in_loop(runner.run())
+    assert runner.state is RunState.FAILED
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"stats": {"ttft": [3]}},
+        {"stats": [1]},
+        {"num_completed_requests": "x"},
+        {"run_duration": "abc"},
+    ],
+)
+def test_results_in_a_shape_nobody_foresaw_fail_their_trial_and_not_the_study(
+    world: World, strange: dict[str, Any]
+) -> None:
+    data = level_data()
+    data["aggregated_metrics"].update(strange)
+    runner = ran(world, world.task(levels={level_file(1): data, level_file(2): level_data(concurrency=2)}))
+    assert runner.state is RunState.FINISHED
+    assert [trial.state for trial in runner.trials] == [TrialState.FAILED] * 2
+    assert failure(runner.trials[0]).phase == "benchmark"
+
+
+class _Left(LocalDeployer):
+    """Takes its engine down and says that it could not."""
+
+    @contextlib.asynccontextmanager
+    async def deploy(self, request: DeployRequest) -> AsyncIterator[Any]:
+        async with super().deploy(request) as running:
+            yield running
+        raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "stop", "inferenceservice x is still there"))
+
+
+def test_a_trial_that_was_measured_keeps_its_figures_where_its_engine_cannot_be_taken_down(world: World) -> None:
+    task = world.task(trials=1)
+    runner = runner_for(world, task)
+    runner._deployer = _Left(task, engine_for(task), study_id=runner.study.id, folder=world.folder)
+    in_loop(runner.run())
+    (trial,) = runner.trials
+    assert trial.state is TrialState.COMPLETE
+    assert trial.score is not None
+    assert any("inferenceservice x is still there" in text for text in runner.notices)
+
+
+def test_files_that_cannot_be_searched_for_secrets_cost_no_trial(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(folders: list[Path]) -> list[str]:
+        raise RuntimeError("no way in")
+
+    runner = runner_for(world, world.task(trials=1))
+    monkeypatch.setattr("autotune_nb.runner.trial_work.scrub_all", broken)
+    in_loop(runner.run())
+    assert [trial.state for trial in runner.trials] == [TrialState.COMPLETE]
+    assert "trial 0's files could not be searched for secrets: RuntimeError: no way in" in runner.notices

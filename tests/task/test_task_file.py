@@ -1,0 +1,270 @@
+"""Task files: errors in one line that name the field, and tasks that survive being written."""
+
+from __future__ import annotations
+
+import datetime
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hypothesis import given, settings
+
+from autotune_nb.errors import TaskError
+from autotune_nb.task.file import load_task, problems
+from autotune_nb.task.file import task_data as task_data_of
+from autotune_nb.task.task import Task
+from tests.strategies import tasks
+
+NAN = float("nan")
+DAY = datetime.date(2024, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "begins"),
+    [
+        ({"objectiv": 1}, "objectiv: unknown field; did you mean 'objective'?"),
+        ({"name": "a/b"}, "name: "),
+        ({"name": ""}, "name: "),
+        ({"name": "x" * 61}, "name: "),
+        ({"name": 5}, "name: input should be a valid string, not 5"),
+        ({"model": None}, "model: "),
+        ({"model": {}}, "model: give either id_or_path or random_weights"),
+        ({"model": {"id_or_paht": "x"}}, "model.id_or_paht: unknown field; did you mean 'id_or_path'?"),
+        (
+            {"model": {"random_weights": {"layer": 1}}},
+            "model.random_weights.layer: unknown field; did you mean 'layers'?",
+        ),
+        ({"model": {"random_weights": {"hidden_size": 100}}}, "model.random_weights.hidden_size: "),
+        ({"engine": "vlm"}, "engine.kind: unknown engine 'vlm'; did you mean 'vllm'?"),
+        ({"engine": {"kind": 4}}, "engine.kind: input should be a valid string, not 4"),
+        ({"engine": "command"}, "engine: engine kind 'command' needs a command"),
+        ({"engine": {"kind": "vllm", "command": "x {port}"}}, "engine: "),
+        ({"engine": {"kind": "command", "command": "serve"}}, "engine: command has no {port}"),
+        ({"engine": {"kind": "vllm", "executable": 5}}, "engine.executable: "),
+        ({"engine": {"kind": "vllm", "executable": ["a", 5]}}, "engine.executable[1]: "),
+        ({"engine": {"kind": "vllm", "args": {"x": DAY}}}, "engine.args.x: "),
+        ({"engine": {"kind": "vllm", "args": {"a b": 1}}}, "engine.args.a b: "),
+        ({"engine": {"kind": "vllm", "args": {"int": NAN}}}, "engine.args.int: nan cannot be written as JSON"),
+        ({"engine": {"kind": "vllm", "env": {"A": 1}}}, "engine.env.A: input should be a valid string, not 1"),
+        ({"parameters": {}}, "parameters: there is nothing to tune"),
+        ({"parameters": [1]}, "parameters: "),
+        ({"parameters": {True: [1]}}, "parameters: a name is text, not True; put it in quotes"),
+        ({"parameters": {"a b": [1]}}, "parameters.a b: "),
+        ({"parameters": {"x": 4}}, "parameters.x: "),
+        ({"parameters": {"x": None}}, "parameters.x: "),
+        ({"parameters": {"x": []}}, "parameters.x.values: "),
+        ({"parameters": {"x": [1, DAY]}}, "parameters.x.values[1]: "),
+        ({"parameters": {"x": [[NAN]]}}, "parameters.x.values[0]: [nan] cannot be written as JSON"),
+        ({"parameters": {"x": {"type": "integer", "low": 1, "high": 2}}}, "parameters.x.type: "),
+        ({"budget": 10}, "budget: is a section with fields such as trials"),
+        ({"parameters": {"x": {"low": 5, "high": 2}}}, "parameters.x: low 5 is above high 2"),
+        ({"parameters": {"x": {"low": 5}}}, "parameters.x.high: field required"),
+        ({"parameters": {"x": {"low": 1, "hihg": 2}}}, "parameters.x.hihg: unknown field; did you mean 'high'?"),
+        ({"parameters": {"int": {"low": 1, "high": 2, "step": 0}}}, "parameters.int.step: "),
+        ({"rules": "threads < 2"}, "rules: "),
+        ({"rules": [5]}, "rules[0]: input should be a valid string, not 5"),
+        ({"rules": ["threads > 0", "thread < 2"]}, "rules[1]: unknown parameter 'thread'; did you mean 'threads'?"),
+        ({"rules": ["threads = 2"]}, "rules[0]: 'threads = 2' is not an expression"),
+        ({"rules": ["threads > 9"]}, "rules: no point keeps 'threads > 9'"),
+        ({"workload": {}}, "workload.scenarios: field required"),
+        ({"workload": {"scenarios": "D(1,2)"}}, "workload.scenarios: "),
+        ({"workload": {"scenarios": ["D(1,2)", "D(1, 2)"]}}, "workload.scenarios: a value stands there twice"),
+        ({"workload": {"scenarios": ["D(1,2)"], "concurrency": [0]}}, "workload.concurrency[0]: "),
+        (
+            {"workload": {"scenarios": ["D(1,2)"], "concurency": [1]}},
+            "workload.concurency: unknown field; did you mean 'con",
+        ),
+        ({"workload": {"scenarios": ["D(1,2)"], "request_params": {"x": DAY}}}, "workload.request_params.x: "),
+        ({"objective": None}, "objective: "),
+        (
+            {"objective": "minimize_latensy"},
+            "objective: unknown objective 'minimize_latensy'; did you mean 'minimize_latency'",
+        ),
+        (
+            {"objective": "maximize output_token_per_s"},
+            "objective.figure: unknown figure 'output_token_per_s'; did you mean",
+        ),
+        ({"objective": {"direction": "max", "figure": "ttft"}}, "objective.direction: "),
+        ({"objective": {"direction": "minimize", "figure": "ttft", "at": "wurst"}}, "objective.at: "),
+        ({"objective": {"direction": "minimize", "figure": "ttft", "at": 9}}, "objective.at: names no level"),
+        (
+            {"objective": {"direction": "minimize", "figure": "ttft", "at": {"concurency": 1}}},
+            "objective.at.concurency: unknown field; did you mean 'concurrency'?",
+        ),
+        (
+            {"objective": {"direction": "minimize", "figure": "ttft", "at": {"concurrency": 0}}},
+            "objective.at.concurrency: ",
+        ),
+        ({"limits": ["ttft_p98 <= 1"]}, "limits[0]: unknown figure 'ttft_p98'; did you mean 'ttft_p99_s'"),
+        ({"limits": ["ttft <= 1", "ttft is low"]}, "limits[1]: 'ttft is low' is no limit"),
+        ({"strategy": "tpee"}, "strategy.sampler: unknown sampler 'tpee'; did you mean 'tpe'?"),
+        ({"strategy": {"sampler": "tpe", "sed": 1}}, "strategy.sed: unknown field; did you mean 'seed'?"),
+        (
+            {"strategy": "grid", "parameters": {"x": {"low": 0.1, "high": 0.9}}},
+            "parameters.x.step: a grid needs a step",
+        ),
+        ({"budget": {"trials": 0}}, "budget.trials: "),
+        ({"budget": {"trials": "many"}}, "budget.trials: "),
+        ({"budget": {"minutes": NAN}}, "budget.minutes: "),
+        ({"budget": {"trails": 5}}, "budget.trails: unknown field; did you mean 'trials'?"),
+        ({"deadlines": {"ready_s": -1}}, "deadlines.ready_s: "),
+        ({"deploy": "k8s"}, "deploy.kind: "),
+        ({"deploy": {"port": 8080, "parallel": 2}}, "deploy: a fixed port serves one trial at a time"),
+        ({"deploy": {"gpus": [0, -1]}}, "deploy.gpus[1]: "),
+        (
+            {"benchmark": {"executible": "x"}},
+            "benchmark.executible: unknown field; did you mean 'executable' or 'executor'?",
+        ),
+    ],
+)
+def test_an_error_is_one_line_that_begins_with_the_field(
+    task_data: dict[str, Any], change: dict[str, Any], begins: str
+) -> None:
+    with pytest.raises(TaskError) as caught:
+        Task.parse({**task_data, **change})
+    text = str(caught.value)
+    assert text.startswith(begins)
+    assert "\n" not in text
+    assert caught.value.field == begins.split(": ")[0]
+    first = problems({**task_data, **change})[0]
+    assert first.field == caught.value.field
+    assert caught.value.message.split(" (and ")[0] == first.message.split(" (and ")[0]
+
+
+def test_several_errors_are_named(task_data: dict[str, Any]) -> None:
+    with pytest.raises(TaskError, match=r"^name: .* \(also wrong: budget.trials, deadlines.ready_s\)$"):
+        Task.parse({**task_data, "name": 5, "deadlines": {"ready_s": -1}, "budget": {"trials": 0}})
+
+
+@pytest.mark.parametrize("data", [None, [], "x"])
+def test_data_that_is_no_object_is_refused(data: Any) -> None:
+    with pytest.raises(TaskError, match="a task is an object of fields"):
+        Task.parse(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("t.yaml", b"a: [", "t.yaml is not YAML at line 1, column 5"),
+        ("t.yaml", b"a: b: c", "t.yaml is not YAML at line 1, column 5"),
+        ("t.yaml", b"\x00", "t.yaml is not YAML"),
+        ("t.yaml", b"\xff\xfe", "cannot be read"),
+        ("t.yaml", b"a: 2024-13-45", "t.yaml cannot be read"),
+        ("t.yaml", b"a: !!python/object/apply:os.abort []", "t.yaml is not YAML at line 1"),
+        ("t.yaml", b"[" * 5000, "t.yaml cannot be read"),
+        ("t.yaml", b"a: *text", "column 4: found undefined alias; a text that begins with * needs quotes"),
+        ("t.yaml", b"a: !!bool maybe", "t.yaml cannot be read: what stands after a !! is no such value"),
+        ("t.yaml", b"a: !!timestamp soon", "t.yaml cannot be read: what stands after a !! is no such value"),
+        ("t.yaml", b"%x\na: 1", "expected '<document start>', but found '<scalar>'"),
+        ("t.yaml", b"- 1", "t.yaml holds list, not a task's fields"),
+        ("t.yaml", b"", "t.yaml holds NoneType, not a task's fields"),
+        ("t.json", b"{", "t.json is not JSON"),
+        ("t.json", b"[" * 100_000, "t.json cannot be read"),
+    ],
+)
+def test_a_file_that_is_no_task_says_so_in_one_line(tmp_path: Path, name: str, content: bytes, words: str) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(TaskError) as caught:
+        Task.load(tmp_path / name)
+    assert words in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
+    with pytest.raises(TaskError, match="there is no task file"):
+        Task.load(tmp_path / "none.yaml")
+    with pytest.raises(TaskError, match="cannot be read"):
+        Task.load(tmp_path)
+    with pytest.raises(TaskError, match=r"there is no task file 'no-such-task'"):
+        Task.load("no-such-task")
+
+
+def test_a_bare_name_is_a_task_that_comes_with_the_package() -> None:
+    assert Task.load("quickstart").name == "quickstart"
+
+
+def test_json_and_yaml_of_the_same_task_are_equal(task_data: dict[str, Any], tmp_path: Path) -> None:
+    (tmp_path / "t.json").write_text(json.dumps(task_data))
+    assert Task.load(tmp_path / "t.json") == Task.parse(task_data)
+
+
+@pytest.mark.parametrize("name", ["task.yaml", "task.json"])
+@given(task=tasks())
+@settings(max_examples=60)
+def test_a_task_survives_being_written(name: str, task: Task) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        again = Task.load(task.save(Path(folder) / name))
+    assert again == task
+    # Equality alone would let 1 become True.
+    assert again.model_dump_json() == task.model_dump_json()
+
+
+def test_on_and_off_stay_words_in_yaml(task_data: dict[str, Any], tmp_path: Path) -> None:
+    file = tmp_path / "task.yaml"
+    text = yaml.safe_dump({**task_data, "parameters": {"flash_attn": "VALUES", "cont_batching": {"type": "bool"}}})
+    file.write_text(text.replace("VALUES", "[on, off, auto]") + "rules: [flash_attn == 'on' or flash_attn == 'auto']\n")
+    assert {p["flash_attn"] for p in load_task(file).space.grid()} == {"on", "auto"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"engine": {"kind": "llama_cpp", "raw_args": ["a\x00"]}}, r"engine\.raw_args\[0\]"),
+        ({"parameters": {"threads": ["\ud800"]}}, r"parameters\.threads\[0\]"),
+        ({"engine": {"kind": "llama_cpp", "env": {"A=B": "x"}}}, r"engine\.env"),
+        ({"parameters": {"x": {"type": "float", "low": -1.7e308, "high": 1.7e308, "flag": "--x"}}}, r"parameters\.x"),
+    ],
+)
+def test_what_no_program_or_database_takes_is_refused(
+    task_data: dict[str, Any], changes: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(TaskError, match=f"^{field}: "):
+        Task.parse({**task_data, **changes})
+
+
+def test_every_error_is_told_with_its_field(task_data: dict[str, Any]) -> None:
+    wrong = {
+        **task_data,
+        "name": 5,
+        "enigne": "vllm",
+        "parameters": {"threads": {"low": 5, "high": 2}, "batch_size": [1], "x": {"type": "integer"}},
+        "rules": ["threads < 2", "thread < 2", "batch_size ="],
+        "limits": ["ttft <= 1", "ttft is low", "wurst <= 2"],
+        "objective": {"direction": "minimize", "figure": "ttft", "at": 9},
+        "budget": {"trials": 0, "patience": "x"},
+        "strategy": "grid",
+    }
+    assert [error.field for error in problems(wrong)] == [
+        "enigne",
+        "name",
+        "parameters.threads",
+        "parameters.x.type",
+        "budget.trials",
+        "budget.patience",
+        "limits[1]",
+        "limits[2]",
+        "objective.at",
+        "rules[1]",
+        "rules[2]",
+    ]
+
+
+def test_every_error_is_told_of_the_prototypes_files_and_of_strange_text(task_data: dict[str, Any]) -> None:
+    for data in ([], None):
+        assert [str(error)[:28] for error in problems(data)] == ["a task is an object of field"]  # type: ignore[arg-type]
+    told = problems({**task_data, "name": "a\x00b", "description": "\ud800", "budget": {"trials": 0}})
+    assert [error.field for error in told] == ["name", "description", "budget.trials"]
+
+
+def test_a_grid_without_end_is_told_for_each_parameter(task_data: dict[str, Any]) -> None:
+    endless = {"type": "float", "low": 0.1, "high": 1}
+    told = problems({**task_data, "strategy": "grid", "parameters": {"a": endless, "b": [1], "c": endless}})
+    assert [error.field for error in told] == ["parameters.a.step", "parameters.c.step"]
+
+
+@given(task=tasks())
+def test_a_valid_task_has_no_problems(task: Task) -> None:
+    assert problems(task_data_of(task)) == []

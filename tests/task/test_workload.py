@@ -1,0 +1,89 @@
+"""The traffic of every trial: scenarios in genai-bench's own words, levels in their order."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from autotune_nb.errors import TaskError
+from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import Level
+
+MakeTask = Callable[..., Task]
+
+
+def _workload(**changes: Any) -> dict[str, Any]:
+    return {"scenarios": ["D(16,8)", "D(32,8)"], "concurrency": [1, 4], **changes}
+
+
+def test_levels_are_scenarios_times_loads_in_the_order_they_run(make_task: MakeTask) -> None:
+    assert make_task(workload=_workload()).workload.levels == (
+        Level("D(16,8)", 1),
+        Level("D(16,8)", 4),
+        Level("D(32,8)", 1),
+        Level("D(32,8)", 4),
+    )
+    embeddings = make_task(
+        workload={"task": "text-to-embeddings", "scenarios": ["E(64)"], "batch_sizes": [1, 8]},
+        objective="minimize_latency",
+    )
+    assert embeddings.workload.levels == (Level("E(64)", 1, 1), Level("E(64)", 1, 8))
+    assert not embeddings.workload.generates_text
+
+
+@pytest.mark.parametrize(
+    ("written", "own"),
+    [
+        ("D( 16, 8 )", "D(16,8)"),
+        ("D(016,8)", "D(16,8)"),
+        ("N(480,240)/(300,0)", "N(480,240)/(300,0)"),
+        ("U(0,100)/(0,20)", "U(1,100)/(1,20)"),
+        ("U(10,100)/(5,20)", "U(10,100)/(5,20)"),
+        ("U(100,20)", "U(100,20)"),
+        ("I(512,512,1)", "I(512,512)"),
+        ("I(512,512,2)", "I(512,512,2)"),
+        ("E(64)", "E(64)"),
+        ("R(64,8)", "R(64,8)"),
+        ("A(20)", "A(20)"),
+        ("dataset", "dataset"),
+    ],
+)
+def test_a_scenario_is_kept_in_genai_benchs_own_words(make_task: MakeTask, written: str, own: str) -> None:
+    assert make_task(workload=_workload(scenarios=[written])).workload.scenarios == [own]
+
+
+@pytest.mark.skipif(importlib.util.find_spec("genai_bench") is None, reason="needs genai-bench")
+def test_genai_bench_writes_every_scenario_as_the_task_keeps_it() -> None:
+    kept = ["D(16,8)", "N(480,240)/(300,0)", "U(1,100)/(1,20)", "U(100,20)", "E(64)", "R(64,8)", "I(512,512)", "A(20)"]
+    # In a process of its own: importing genai_bench patches gevent into the whole process.
+    code = (
+        "import json, sys\nfrom genai_bench.scenarios.base import Scenario\n"
+        "import genai_bench.scenarios.text, genai_bench.scenarios.multimodal\n"
+        "print(json.dumps([Scenario.from_string(s).to_string() for s in json.loads(sys.argv[1])]))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, json.dumps(kept)], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert json.loads(told.stdout.splitlines()[-1]) == kept
+
+
+@pytest.mark.parametrize(
+    "text", ["D(5)", "D(1,2,3)", "D(1;2)", "X(1,2)", "D(1,2)/(3,4)", "D(-1,2)", "D(\u0661,2)", "", "Dataset"]
+)
+def test_a_scenario_genai_bench_would_refuse_is_refused(make_task: MakeTask, text: str) -> None:
+    with pytest.raises(TaskError, match=r"^workload\.scenarios: .* is no traffic scenario"):
+        make_task(workload=_workload(scenarios=[text]))
+
+
+def test_a_task_kind_that_genai_bench_does_not_have_is_refused(task_data: dict[str, Any]) -> None:
+    task_data["workload"]["task"] = "text-to-txt"
+    with pytest.raises(
+        TaskError, match=r"workload\.task: unknown task kind 'text-to-txt'; did you mean 'text-to-text'"
+    ):
+        Task.parse(task_data)

@@ -10,7 +10,9 @@
     run.best.command
 """
 
+import sys
 from importlib import import_module
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -111,3 +113,14 @@ def __getattr__(name: str) -> Any:
 def __dir__() -> list[str]:
     # Not in __all__: "import *" would hide Python's own open.
     return [*__all__, "open"]
+
+
+class _Package(ModuleType):
+    """Keeps ``report`` the function: an import of the subpackage of that name would set it to the subpackage."""
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Package

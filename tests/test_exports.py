@@ -52,6 +52,15 @@ def test_a_name_that_is_not_there_says_so() -> None:
         autotune_nb.import_task  # noqa: B018
 
 
+def test_a_subpackage_hides_no_exported_name() -> None:
+    code = (
+        "import autotune_nb.report.plots, autotune_nb as at; from autotune_nb import report; print(at.report is report)"
+    )
+    code += "; print(type(report).__name__)"
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert told.stdout.split() == ["True", "function"]
+
+
 def test_importing_the_package_loads_none_of_its_modules() -> None:
     code = "import sys, autotune_nb; print(*(m for m in sys.modules if m.startswith('autotune_nb.')))"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)

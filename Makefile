@@ -6,16 +6,23 @@ BIN := $(VENV)/bin
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 # ipykernels other than .venv's own, for the tests in Jupyter: a kernel with such a folder on PYTHONPATH runs that version.
 INSTALL_KERNEL := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(VENV)/kernels
-WORKERS ?= 2
+# Most of what a test takes is waiting, for a cluster or an engine: more workers than cores.
+WORKERS ?= 4
 PYTEST ?=
+# Where this is set, every process of a test compiles all that it imports.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test lab bench check format constraints clean
+.PHONY: demo test test-all lab bench check format constraints clean
 
 demo: $(VENV)/.demo
 	$(BIN)/autotune-nb demo $(if $(STUDY),--study $(STUDY))
 
 test: check
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(PYTEST)
+	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
+
+# With the tests marked slow, and properties over as many examples as find what is rare.
+test-all: check
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n $(WORKERS) --slow $(PYTEST)
 
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab --notebook-dir notebooks

@@ -16,14 +16,26 @@ import pytest
 
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.task.sections import RandomWeights
-from tests.kubernetes.fixtures import cluster, kubeconfig, namespace, proxy
+from tests.kubernetes.fixtures import _cluster_starts_early, cluster, kubeconfig, namespace, proxy, starting_cluster
+from tests.schedule import pytest_addoption, pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.stubs import World, until
 
-__all__ = ["cluster", "kubeconfig", "namespace", "proxy"]
+__all__ = [
+    "_cluster_starts_early",
+    "cluster",
+    "kubeconfig",
+    "namespace",
+    "proxy",
+    "pytest_addoption",
+    "pytest_collection_modifyitems",
+    "pytest_xdist_make_scheduler",
+    "starting_cluster",
+]
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-hypothesis.settings.register_profile("here", deadline=None, max_examples=50)
-hypothesis.settings.load_profile("here")
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=12)
+hypothesis.settings.register_profile("thorough", deadline=None, max_examples=50)
+hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 
 #: Slow enough that a reply of eight tokens takes milliseconds: genai-bench gives no time per token for one that takes
 #: under a millisecond, and such a level is rightly invalid.

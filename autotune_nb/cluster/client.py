@@ -357,7 +357,8 @@ class Cluster:
         rest = self._api.rest_client
         if rest.pool_manager is None:
             rest.pool_manager = rest._create_pool_manager()
-        return rest.pool_manager
+        session: aiohttp.ClientSession = rest.pool_manager
+        return session
 
 
 class _Known:

@@ -12,7 +12,7 @@ import pytest
 from .lab import Notebook
 from .test_monitor import click, measured, told
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 FORM = "import autotune_nb as at\nform = at.TaskForm('llama_cpp')\nform"
 
 

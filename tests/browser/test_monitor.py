@@ -15,7 +15,7 @@ import pytest
 
 from .lab import KERNELS, Lab, Notebook, plot_points, until
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 CURVES = ("earlier trials", "breaks a limit", "other trials", "running", "engine's default", "best")
 
 
@@ -53,7 +53,7 @@ def start(task: Path, study: Path) -> str:
 
 
 # The oldest and the newest; the harness's own tests run on every version.
-@pytest.mark.parametrize("kernel", (KERNELS[0], KERNELS[-1]))
+@pytest.mark.parametrize("kernel", (pytest.param(KERNELS[0], marks=pytest.mark.slow), KERNELS[-1]))
 def test_points_appear_through_a_blocking_cell_a_reload_a_stop_and_a_restart(
     notebook: Notebook, lab: Lab, real_task: Callable[..., Path], tmp_path: Path, kernel: str
 ) -> None:

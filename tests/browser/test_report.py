@@ -21,7 +21,7 @@ from tests.stubs import World
 
 from .lab import PATIENCE_S, Lab, Notebook
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from autotune_nb.resources import shared_folder
 from .lab import Notebook
 from .test_monitor import measured_in, told
 
-pytestmark = [pytest.mark.browser, pytest.mark.xdist_group("browser")]
+pytestmark = pytest.mark.browser
 
 
 def test_every_cell_of_the_tour_runs_and_shows(

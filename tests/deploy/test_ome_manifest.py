@@ -138,7 +138,7 @@ def test_the_model_is_called_as_whoever_benchmarks_it_asks_for_it() -> None:
         assert handed_on["spec"]["engine"]["runner"]["args"] == ["--served-model-name", "mine"]
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), min_size=1, max_size=30))
 def test_no_value_breaks_out_of_the_manifest(text: str) -> None:
     if "{{" in text or "$(" in text:

@@ -15,7 +15,7 @@ import pytest
 
 from tests.kubernetes.handle import TestCluster
 from tests.kubernetes.proxy import FaultProxy
-from tests.stubs import until
+from tests.stubs import running, until
 
 REPOSITORY = Path(__file__).parent.parent.parent
 PROGRAM = REPOSITORY.parent / "shared" / "kubernetes" / "cluster"
@@ -30,18 +30,36 @@ needs_standin = pytest.mark.skipif(EXTERNAL, reason="needs a controller that mis
 
 
 @pytest.fixture(scope="session")
-def cluster(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> TestCluster:
-    """The cluster, started by whichever worker needs it first, gone with the session."""
+def starting_cluster(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path | None:
+    """The folder of a cluster that starts, for all test workers; it ends with the session. None without a program."""
     program = Path(os.environ.get("AUTOTUNE_NB_TEST_CLUSTER") or PROGRAM)
     if not program.is_file():
-        pytest.skip(_HOW)
+        return None
     worker = "PYTEST_XDIST_WORKER" in os.environ
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if worker else base) / "cluster"
     with filelock.FileLock(f"{folder}.lock"):
-        if not (folder / "cluster.json").is_file():
+        if not (folder / "host.pid").is_file():
             _start(program, folder, os.getppid() if worker else os.getpid(), _model(small_model, folder))
-    return TestCluster(**json.loads((folder / "cluster.json").read_text()))
+    return folder
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _cluster_starts_early(request: pytest.FixtureRequest) -> None:
+    """It takes twenty seconds to start, in which other tests run."""
+    if any("cluster" in getattr(item, "fixturenames", ()) for item in request.session.items):
+        request.getfixturevalue("starting_cluster")
+
+
+@pytest.fixture(scope="session")
+def cluster(starting_cluster: Path | None) -> TestCluster:
+    """The cluster, once it is up."""
+    if starting_cluster is None:
+        pytest.skip(_HOW)
+    up, pid = starting_cluster / "cluster.json", int((starting_cluster / "host.pid").read_text())
+    until(lambda: up.is_file() or not running(pid), within_s=120)
+    assert up.is_file(), (starting_cluster / "host.log").read_text()
+    return TestCluster(**json.loads(up.read_text()))
 
 
 def _model(small_model: Path, folder: Path) -> Path:
@@ -65,9 +83,7 @@ def _start(program: Path, folder: Path, pid: int, model: Path) -> None:
             stderr=log,
             start_new_session=True,
         )
-    up = folder / "cluster.json"
-    until(lambda: up.is_file() or host.poll() is not None, within_s=120)
-    assert up.is_file(), (folder / "host.log").read_text()
+    (folder / "host.pid").write_text(str(host.pid))
     # It ends with the session by itself: no worker waits for it, and Python is not to warn that nobody does.
     host.returncode = 0
 

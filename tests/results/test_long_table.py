@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune_nb.errors import Failure, FailureKind, StudyError
@@ -65,7 +65,6 @@ def through_csv(frame: pd.DataFrame) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(text), dtype=str, keep_default_na=False)
 
 
-@settings(max_examples=25)
 @given(trials())
 def test_what_is_written_is_read_back(before: list[Trial]) -> None:
     after = read_long_table(through_csv(long_table(before, lambda _trial: 2)), source="x.csv")

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune_nb.errors import Failure, FailureKind
@@ -99,7 +99,6 @@ def test_what_is_no_complete_trial_of_the_space_is_left_out() -> None:
 
 
 @given(st.integers(10, 40), st.integers(0, 99), st.lists(st.sampled_from([0.0, 1.0, 1e9, -5.0]), min_size=1))
-@settings(max_examples=25)
 def test_whatever_the_values_are_the_shares_add_up_to_one_or_there_are_none(
     count: int, seed: int, values: list[float]
 ) -> None:

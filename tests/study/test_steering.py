@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune_nb.errors import TaskError, UnknownNameError
@@ -140,7 +140,6 @@ def _text(value: Value) -> str:
 
 
 @given(st.data())
-@settings(max_examples=80)
 def test_what_is_accepted_holds_and_what_is_refused_names_its_parameter(data: st.DataObject) -> None:
     task = task_of(**data.draw(st.sampled_from([MIXED_SPACE, GRID])))
     steering, accepted = Steering(task, task.space), []
@@ -176,7 +175,6 @@ def test_what_is_accepted_holds_and_what_is_refused_names_its_parameter(data: st
 
 
 @given(st.data())
-@settings(max_examples=40)
 def test_freeing_every_parameter_gives_the_whole_space_back(data: st.DataObject) -> None:
     task = task_of(**GRID)
     steering = Steering(task, task.space)
@@ -192,7 +190,6 @@ def test_freeing_every_parameter_gives_the_whole_space_back(data: st.DataObject)
 
 
 @given(st.data())
-@settings(max_examples=60)
 def test_the_grid_that_is_left_is_the_allowed_rest_in_its_order(data: st.DataObject) -> None:
     task = task_of(**GRID, strategy="grid")
     steering, accepted = Steering(task, task.space), []

@@ -13,7 +13,7 @@ from typing import Any
 
 import optuna
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from optuna.trial import TrialState as OptunaState
 
@@ -493,7 +493,6 @@ class Killed(BaseException):
 
 @pytest.mark.parametrize("sampler", ["random", "tpe", "grid"])
 @given(data=st.data())
-@settings(max_examples=25)
 def test_whatever_edits_are_accepted_hold_for_every_trial_asked_afterwards(sampler: str, data: st.DataObject) -> None:
     mixed = GRID if sampler == "grid" else data.draw(st.sampled_from([GRID, MIXED_SPACE]))
     kept = Kept(task_of(**mixed, strategy={"sampler": sampler, "seed": data.draw(st.integers(0, 9))}))
@@ -852,7 +851,6 @@ def test_a_record_that_holds_its_fingerprint_itself_is_in_the_results_as_any_oth
 
 
 @given(data=st.data())
-@settings(max_examples=30)
 def test_a_trial_out_of_the_results_equals_the_one_that_was_told(data: st.DataObject) -> None:
     kept = Kept(task_of(**MIXED_SPACE))
     study = kept.study

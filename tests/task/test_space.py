@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune_nb.errors import TaskError, UnknownNameError
@@ -38,7 +38,6 @@ _CHECKS: dict[str, Any] = {
 
 
 @given(_PARAMETERS, _RULES)
-@settings(max_examples=40)
 def test_the_grid_is_exactly_what_brute_force_leaves(parameters: dict[str, Any], rules: list[str]) -> None:
     space = SearchSpace(parameters, tuple(Rule(text, list(parameters)) for text in rules))
     everything = [
@@ -56,7 +55,6 @@ def test_the_grid_is_exactly_what_brute_force_leaves(parameters: dict[str, Any],
 
 
 @given(_PARAMETERS, _RULES, st.integers(0, 9), st.data())
-@settings(max_examples=20)
 def test_a_random_point_is_allowed_and_never_excluded(
     parameters: dict[str, Any], rules: list[str], seed: int, data: st.DataObject
 ) -> None:
@@ -255,7 +253,6 @@ def restricted(space: SearchSpace, **changes: Any) -> SearchSpace:
 
 
 @given(_PARAMETERS, _RULES, st.data())
-@settings(max_examples=40)
 def test_what_is_left_is_counted_and_walked_as_brute_force_does(
     parameters: dict[str, Any], rules: list[str], data: st.DataObject
 ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
-from hypothesis import given, settings
+from hypothesis import given
 
 from autotune_nb.errors import TaskError
 from autotune_nb.task.file import load_task, problems
@@ -193,7 +193,6 @@ def test_json_and_yaml_of_the_same_task_are_equal(task_data: dict[str, Any], tmp
 
 @pytest.mark.parametrize("name", ["task.yaml", "task.json"])
 @given(task=tasks())
-@settings(max_examples=60)
 def test_a_task_survives_being_written(name: str, task: Task) -> None:
     with tempfile.TemporaryDirectory() as folder:
         again = Task.load(task.save(Path(folder) / name))

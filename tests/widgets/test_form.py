@@ -11,7 +11,7 @@ from typing import Any
 
 import ipywidgets
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import autotune_nb as at
@@ -59,7 +59,6 @@ def same(task: Task, other: Task) -> bool:
 
 
 @given(task=tasks())
-@settings(max_examples=25)
 def test_any_task_comes_back_unchanged_untouched_and_with_every_field_touched(task: Task) -> None:
     form = TaskForm(task)
     assert same(Task.parse(form._fields.data), task)
@@ -70,7 +69,6 @@ def test_any_task_comes_back_unchanged_untouched_and_with_every_field_touched(ta
 
 
 @given(task=tasks())
-@settings(max_examples=25)
 def test_the_code_makes_the_same_task(task: Task) -> None:
     from autotune_nb.task.code import code_of
 
@@ -514,7 +512,6 @@ _TYPED = st.one_of(
 
 
 @given(data=st.data())
-@settings(max_examples=25)
 def test_whatever_is_typed_is_either_a_task_or_told(data: st.DataObject) -> None:
     form = TaskForm("quickstart")
     fields = [one for one in form._fields.every_field if hasattr(one.widget, "continuous_update")]

@@ -1,0 +1,45 @@
+"""Which test worker runs what, and in which order: what takes long begins first, and one worker has the browser."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+
+def _place(item: pytest.Item) -> int:
+    """Browser, then the real engine, then the cluster, which is up by then, then the many that take no time."""
+    if item.get_closest_marker("browser"):
+        return 0
+    cluster = "cluster" in getattr(item, "fixturenames", ())
+    if item.get_closest_marker("e2e"):
+        return 2 if cluster else 1
+    return 3 if cluster else 4
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--slow", action="store_true", help="run the tests marked slow too")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.getoption("slow"):
+        slow = [item for item in items if item.get_closest_marker("slow")]
+        config.hook.pytest_deselected(items=slow)
+        items[:] = [item for item in items if item not in set(slow)]
+    items.sort(key=_place)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """The browser's tests are one unit of work, any other test is one of its own.
+
+    --dist loadgroup would say so by a mark, but pytest-xdist 3.8 no longer hears it under pytest 9: it ran a JupyterLab
+    and a Chromium in two workers at once.
+    """
+    from xdist.scheduler import LoadScopeScheduling
+
+    class Scheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]
+        def _split_scope(self, nodeid: str) -> str:
+            return "browser" if nodeid.startswith("tests/browser/") else nodeid
+
+    return Scheduling(config, log)

@@ -1,7 +1,7 @@
 """Plotly's FigureWidget, mended: it loads in its own time, and a view that is gone does not break those that are left.
 
-anywidget gives a module two seconds to load and then drops every update of its model. Plotly's has 5 MB, which takes
-longer on a busy machine. So anywidget loads a small module, which loads Plotly's and keeps the updates for it meanwhile.
+anywidget gives a module two seconds to load and then drops every update of its model. Plotly's has 5 MB, which take
+longer on a busy machine. So anywidget loads a small module, which loads Plotly's and keeps the updates meanwhile.
 
 Plotly 6 and 7 leave a removed view's listeners on the model. The next update then fails in the view that is gone (its
 cell was run again, or its output cleared), and no view after it hears of the update at all.

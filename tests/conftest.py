@@ -42,6 +42,25 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 SMALL = RandomWeights(layers=12, hidden_size=384, feed_forward_size=1024, context_length=2048)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _optuna_reads_its_migrations_once() -> Iterator[None]:
+    """Optuna reads them whenever it opens a database, which takes half of the time, and they never change."""
+    from optuna.storages._rdb.storage import _VersionManager
+
+    read = _VersionManager._create_alembic_script
+
+    by_url: dict[str, Any] = {}
+
+    def once(manager: Any) -> Any:
+        if manager.url not in by_url:
+            by_url[manager.url] = read(manager)
+        return by_url[manager.url]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_VersionManager, "_create_alembic_script", once)
+        yield
+
+
 @pytest.fixture(scope="session")
 def small_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The GGUF file of a small model of random weights, a tokenizer folder beside it; one for all test workers."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -27,14 +28,14 @@ from autotune_nb.study import Study, StudyFolder
 from autotune_nb.study.steering import enqueue_edit, pin_edit
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
+from tests.conftest import MINIMAL
 from tests.stubs import World, open_study, package_env, until
 from tests.study.test_study import asked, completed, failed, queue_of
 
 WAIT_S = 60.0
 
 
-@pytest.fixture
-def task(task_data: dict[str, Any]) -> Task:
+def plain_task() -> Task:
     engine = {"kind": "command", "command": "server {port}"}
     parameters = {
         "threads": [1, 2, None, {"k": 1}],
@@ -42,7 +43,12 @@ def task(task_data: dict[str, Any]) -> Task:
         "ratio": {"type": "float", "low": 0.1, "high": 0.9, "step": 0.1},
     }
     limits = ["ttft_p99_s <= 0.5"]
-    return Task.parse({**task_data, "engine": engine, "model": "m", "parameters": parameters, "limits": limits})
+    return Task.parse({**MINIMAL, "engine": engine, "model": "m", "parameters": parameters, "limits": limits})
+
+
+@pytest.fixture
+def task() -> Task:
+    return plain_task()
 
 
 def keep(study: Study, state: str = "finished") -> None:
@@ -57,10 +63,10 @@ def latest(folder: StudyFolder) -> None:
     os.utime(folder.path / "results.json", ns=(after, after))
 
 
-@pytest.fixture
-def finished(task: Task, tmp_path: Path) -> Study:
-    """One with every kind of a trial and of an edit."""
-    study = open_study(task, tmp_path / "study")
+@pytest.fixture(scope="module")
+def finished_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a study with every kind of a trial and of an edit."""
+    study = open_study(plain_task(), tmp_path_factory.mktemp("finished") / "study")
     study.tell(completed(asked(study), 10.0, violation=-0.1))
     study.steer(enqueue_edit({"threads": {"k": 1}, "batch_size": 77, "ratio": 0.7}))
     study.steer(enqueue_edit({"threads": None, "batch_size": 78, "ratio": 0.3}))
@@ -73,6 +79,16 @@ def finished(task: Task, tmp_path: Path) -> Study:
     study.mark_interrupted()
     keep(study, "stopped")
     study.close()
+    return study.folder.path
+
+
+@pytest.fixture
+def finished(finished_once: Path, task: Task, tmp_path: Path) -> Study:
+    """A copy of it, the test's own."""
+    shutil.copytree(finished_once, tmp_path / "study")
+    study = open_study(task, tmp_path / "study")
+    study.close()
+    latest(study.folder)
     return study
 
 

@@ -57,7 +57,7 @@ def cluster(starting_cluster: Path | None) -> TestCluster:
     if starting_cluster is None:
         pytest.skip(_HOW)
     up, pid = starting_cluster / "cluster.json", int((starting_cluster / "host.pid").read_text())
-    until(lambda: up.is_file() or not running(pid), within_s=120)
+    until(lambda: up.is_file() or not running(pid), within_s=200)
     assert up.is_file(), (starting_cluster / "host.log").read_text()
     return TestCluster(**json.loads(up.read_text()))
 

@@ -20,7 +20,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
@@ -168,6 +168,11 @@ def not_written(output: Path, error: OSError) -> SetupError:
     """What to raise where an output cannot be written; names the file in the way where that is another."""
     where = f"{error.filename}: " if error.filename not in (None, str(output)) else ""
     return SetupError(f"{output} cannot be written: {where}{error.strerror or error}")
+
+
+def given_text(value: object) -> str:
+    """A value of the wrong type as an error shows it: what is in a container may be a secret."""
+    return f"a {type(value).__name__}" if isinstance(value, Mapping | list | tuple | Set) else repr(value)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune_nb import events
 from autotune_nb.deploy import Deployer
-from autotune_nb.engines.registry import engine_for
+from autotune_nb.engines.registry import engine_of_study
 from autotune_nb.errors import StudyError, TaskError, UnknownNameError
 from autotune_nb.report import plots
 from autotune_nb.report.charts import ChartKind, HistoryChart, ImportanceChart
@@ -29,11 +29,12 @@ from autotune_nb.study.steering import (
     budget_edit,
     enqueue_edit,
     free_edit,
+    named_point,
     narrow_edit,
     pin_edit,
 )
 from autotune_nb.task.elsewhere import require_engine
-from autotune_nb.task.parameters import Value, parameter_name
+from autotune_nb.task.parameters import Value
 from autotune_nb.task.sections import Budget
 from autotune_nb.task.space import Point
 from autotune_nb.task.task import Task
@@ -153,13 +154,8 @@ class StudyHandle(ABC):
 
     def _named(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """The configuration by the names of the space; what it leaves out is not set."""
-        if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
-            raise TaskError(
-                f"is {params!r}; expected is a mapping of names of parameters to values, as best.params is one",
-                field="point",
-            )
         known = self.steering.whole.parameters
-        named = {parameter_name(name): value for name, value in params.items()}
+        named = named_point(params)
         for name in named:
             if name not in known:
                 raise UnknownNameError("parameter", name, known, field="point")
@@ -168,7 +164,7 @@ class StudyHandle(ABC):
     def _deployer(self) -> Deployer:
         require_engine(self.task)
         # To ask only: it starts nothing.
-        return deployer_for(self.task, engine_for(self.task), study_label="", folder=self.path)
+        return deployer_for(self.task, engine_of_study(self.task), study_label="", folder=self.path)
 
     @abstractmethod
     def results(self) -> dict[str, Any]:
@@ -334,6 +330,8 @@ class StudyHandle(ABC):
 
     def steer(self, edit: Edit) -> Edit:
         """Make an edit an entry of the study; it counts from the next trial on. Raises TaskError, StudyError."""
+        if not isinstance(edit, Edit):
+            raise TaskError(f"expected an Edit, as enqueue, ban, narrow and pin return one, not {edit!r}", field="edit")
         steering = self.steering
         edit = steering.last(edit)
         steering.with_(edit)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb.engines.registry import engine_for, space_for
+from autotune_nb.engines.registry import engine_of_study, space_for
 from autotune_nb.errors import AutotuneError, StudyError, StudyNotFoundError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.run import Run, live_run
@@ -47,7 +47,7 @@ class OpenedStudy(StudyHandle):
         self._view = view
         self._begin = begin
         self._task = self._folder.task()
-        self._engine = engine_for(self._task)
+        self._engine = engine_of_study(self._task)
         self._space = space_for(self._task, self._engine)
         self._study: Study | None = None
         self._lock = threading.Lock()

@@ -283,6 +283,12 @@ def test_a_path_that_no_folder_can_have_is_one_line(path: str, told: str) -> Non
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("call", [session.open, session.report, lambda path: tune("quickstart", study=path)])
+def test_what_is_no_path_of_a_study_is_an_error_that_says_what_is_expected(call: Callable[[Any], Any]) -> None:
+    with pytest.raises(StudyError, match=r"^expected the path of a study.s folder, not 5$"):
+        call(5)
+
+
 def test_a_folder_that_may_not_be_read_is_one_line(finished: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(file: Path) -> bool:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(file))

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from autotune_nb.errors import FailureKind, TaskError, UnknownNameError
+from autotune_nb.errors import FailureKind, TaskError, UnknownNameError, did_you_mean
+from autotune_nb.secrets.reference import variables_in
 from autotune_nb.task.parameters import Bool, Choice, Float, Int, Style, Value, parameter_name
 
 
@@ -19,7 +20,8 @@ class Flag:
     ``style``: ``value`` writes ``--flag VALUE``; ``switch`` writes ``--flag`` for True and nothing for False;
     ``negatable`` writes ``--flag`` or ``--no-flag``; ``json`` writes the value as JSON.
     ``low``/``high``/``log`` and ``values`` are suggestions for a search, ``minimum`` is what the engine accepts, and
-    ``words`` what it accepts besides a number.
+    ``words`` what it accepts besides: words instead of a number, values and spellings that are not worth searching. A
+    ``choice`` accepts its ``values`` and ``words`` alone; a flag whose values plugins add to is a ``str``.
     """
 
     name: str
@@ -59,7 +61,16 @@ class Flag:
             return f"{value!r} is below {self.minimum:g}"
         if isinstance(value, dict | list) and self.kind != "json":
             return f"{value!r} is a list or an object, which it does not take"
+        if self.kind == "choice" and self.values and not variables_in(value):
+            return self._unknown(value)
         return None
+
+    def _unknown(self, value: Value) -> str | None:
+        known = [str(one) for one in (*self.values, *self.words)]
+        # YAML reads a bare on/off as a boolean, and 1 as a number.
+        if str(value) in known or (isinstance(value, bool) and "on" in self.values):
+            return None
+        return f"unknown value {value!r}{did_you_mean(str(value), known)}"
 
     def suggestion(self) -> Choice | Bool | Int | Float | None:
         """A parameter that searches this flag's sensible range; None where there is none to suggest."""
@@ -188,10 +199,12 @@ class Engine:
                 if flag.kind in ("choice", "json"):
                     raise TaskError(f"{flag.flag} takes no range of numbers; list its values", field=field)
                 values = [low, high]
-        for value in values:
-            problem = flag.problem(value)
-            if problem and not (isinstance(value, bool) and "on" in flag.values):
-                raise TaskError(f"{flag.flag}: {problem}", field=field)
+        wrong = [problem for value in values if (problem := flag.problem(value))]
+        if wrong:
+            hint = ""
+            if flag.kind == "choice":
+                hint = f"; to pass a value that the catalog does not know, add flag: {flag.flag}"
+            raise TaskError(f"{flag.flag}: {'; '.join(wrong)}{hint}", field=field)
 
     def arguments(
         self, params: Mapping[str, Value], space: Mapping[str, Choice | Bool | Int | Float] | None = None

@@ -10,6 +10,8 @@ from autotune_nb.engines.base import Engine, Flag, LogPattern
 from autotune_nb.errors import FailureKind
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
+#: How the server spells on and off besides.
+_ON_OFF = ("enabled", "true", "1", "disabled", "false", "0")
 _QUANTIZED = "('q8_0', 'q4_0', 'q4_1', 'iq4_nl', 'q5_0', 'q5_1')"
 
 LLAMA_CPP = Engine(
@@ -81,6 +83,7 @@ LLAMA_CPP = Engine(
             "flash attention",
             default="auto",
             values=("on", "off", "auto"),
+            words=(*_ON_OFF, "-1"),
             aliases=("fa",),
         ),
         Flag(
@@ -123,6 +126,7 @@ LLAMA_CPP = Engine(
             "how a model is split over GPUs",
             default="layer",
             values=("none", "layer", "row"),
+            words=("tensor",),
             aliases=("sm",),
         ),
         Flag("api_key", "str", "what requests must carry, by its name: ${VARIABLE}"),
@@ -157,7 +161,14 @@ LLAMA_CPP = Engine(
             minimum=0,
         ),
         Flag("threads_http", "int", "threads that answer HTTP", low=1, high=32, minimum=-1),
-        Flag("fit", "choice", "change what is unset so that it fits memory", default="on", values=("on", "off")),
+        Flag(
+            "fit",
+            "choice",
+            "change what is unset so that it fits memory",
+            default="on",
+            values=("on", "off"),
+            words=_ON_OFF,
+        ),
     ),
     rules=(
         "ubatch_size <= batch_size",

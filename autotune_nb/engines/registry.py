@@ -36,11 +36,24 @@ def engine_named(name: str) -> Engine:
 def engine_for(task: Task) -> Engine:
     """The task's engine, every parameter checked against its catalog.
 
-    Raises TaskError for a flag that the engine does not have, or a value of the wrong type.
+    Raises TaskError for a flag that the engine does not have, or a value that it does not take; of several problems
+    the first, followed by the others.
     """
     engine, problems = _examined(task)
     if engine is None or problems:
-        raise discreet(problems[0], task.model_dump(exclude_defaults=True))
+        data = task.model_dump(exclude_defaults=True)
+        first, *others = [discreet(problem, data) for problem in problems]
+        if not others:
+            raise first
+        raise TaskError(f"{first.message} (also wrong: {'; '.join(map(str, others))})", field=first.field)
+    return engine
+
+
+def engine_of_study(task: Task) -> Engine:
+    """The engine of a task that a study keeps. It was checked when the study began, by the catalog of that version."""
+    engine, problems = _examined(task)
+    if engine is None:
+        raise problems[0]
     return engine
 
 
@@ -91,8 +104,9 @@ def _argument_problem(engine: Engine, name: str, value: Value, tuned: Mapping[st
     if flag.name in tuned:
         return TaskError(f"is searched as parameters.{tuned[flag.name]}", field=field)
     problem = flag.problem(value)
-    if problem and not (isinstance(value, bool) and "on" in flag.values):
-        return TaskError(f"{flag.flag}: {problem}", field=field)
+    if problem:
+        hint = "; to pass it all the same, use engine.raw_args" if flag.kind == "choice" else ""
+        return TaskError(f"{flag.flag}: {problem}{hint}", field=field)
     return None
 
 

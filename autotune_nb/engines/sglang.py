@@ -8,6 +8,12 @@ from autotune_nb.engines.base import Engine, Flag, LogPattern
 from autotune_nb.errors import FailureKind
 
 _ATTENTION = ("fa3", "fa4", "flashinfer", "triton", "trtllm_mha", "flashmla")
+#: Those of one kind of model or accelerator, and the deprecated names of some.
+_OTHER_ATTENTION = (
+    *("torch_native", "flex_attention", "dsa", "nsa", "dsv4", "compressed", "cutlass_mla", "trtllm_mla"),
+    *("cutedsl_mla", "tokenspeed_mla", "dual_chunk_flash_attn", "hpc_ops", "minicpm_flashattn", "minicpm_flashinfer"),
+    *("aiter", "wave", "intel_amx", "ascend", "intel_xpu", "mlu"),
+)
 
 SGLANG = Engine(
     name="sglang",
@@ -127,10 +133,23 @@ SGLANG = Engine(
             "type of the KV cache",
             default="auto",
             values=("auto", "bf16", "fp8_e5m2", "fp8_e4m3"),
+            words=("bfloat16", "mxfp8", "nvfp4", "fp4_e2m1", "fp4_mx_block16"),
         ),
-        Flag("attention_backend", "choice", "attention kernels", values=_ATTENTION),
-        Flag("prefill_attention_backend", "choice", "attention kernels of prefill", values=_ATTENTION),
-        Flag("decode_attention_backend", "choice", "attention kernels of decode", values=_ATTENTION),
+        Flag("attention_backend", "choice", "attention kernels", values=_ATTENTION, words=_OTHER_ATTENTION),
+        Flag(
+            "prefill_attention_backend",
+            "choice",
+            "attention kernels of prefill",
+            values=_ATTENTION,
+            words=_OTHER_ATTENTION,
+        ),
+        Flag(
+            "decode_attention_backend",
+            "choice",
+            "attention kernels of decode",
+            values=_ATTENTION,
+            words=_OTHER_ATTENTION,
+        ),
         Flag(
             "cuda_graph_max_bs_decode",
             "int",
@@ -155,7 +174,8 @@ SGLANG = Engine(
         Flag("hicache_size", "int", "GB of RAM cache; overrides hicache_ratio", default=0, minimum=0),
         Flag(
             "speculative_algorithm",
-            "choice",
+            # Plugins add to its values.
+            "str",
             "speculative decoding",
             values=("EAGLE", "EAGLE3", "NEXTN", "NGRAM"),
         ),

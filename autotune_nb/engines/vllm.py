@@ -130,6 +130,12 @@ VLLM = Engine(
             "type of the KV cache",
             default="auto",
             values=("auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "nvfp4"),
+            # Of one kind of model or accelerator each.
+            words=(
+                *("fp8_inc", "fp8_ds_mla", "nvfp4_ds_mla", "nvfp4_4over6"),
+                *("int4_per_token_head", "int8_per_token_head", "fp8_per_token_head"),
+                *("turboquant_k8v4", "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc"),
+            ),
         ),
         Flag("block_size", "int", "tokens a KV block", low=16, high=128, log=True, minimum=1),
         Flag(

@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal, get_args
 
-from autotune_nb.engines.registry import engine_for
+from autotune_nb.engines.registry import engine_of_study
 from autotune_nb.errors import SetupError, StudyError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.results.long_table import long_table
@@ -71,7 +71,7 @@ def measurements(study: StudyHandle, *, trial: int | None = None) -> pd.DataFram
     trials = study.history if trial is None else (_trial(study, trial),)
     if not any(one.state.finished for one in trials):
         raise StudyError(f"no trial of the study in {study.path} is finished yet, so there is nothing to export")
-    engine, fixed = engine_for(study.task), study.task.deploy.gpus_per_trial
+    engine, fixed = engine_of_study(study.task), study.task.deploy.gpus_per_trial
 
     def gpus(one: Trial) -> int:
         if fixed is not None:

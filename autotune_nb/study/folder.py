@@ -18,7 +18,14 @@ from typing import Any
 
 import filelock
 
-from autotune_nb.errors import StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError, TaskError
+from autotune_nb.errors import (
+    StudyBusyError,
+    StudyError,
+    StudyMismatchError,
+    StudyNotFoundError,
+    TaskError,
+    given_text,
+)
 from autotune_nb.secrets.scrubbing import scrub_data
 from autotune_nb.study.storage_url import REDACTED, STORAGE_VARIABLE, absolute, redact
 from autotune_nb.task.file import parse_task
@@ -40,6 +47,8 @@ class StudyFolder:
 
     def __init__(self, path: str | Path) -> None:
         """Raises StudyError for what no folder can be called."""
+        if not isinstance(path, str | Path):
+            raise StudyError(f"expected the path of a study's folder, not {given_text(path)}")
         try:
             self.path = Path(path).expanduser().absolute()
         except RuntimeError as error:

@@ -186,31 +186,50 @@ class Steering:
             raise TaskError(f"'{edit.text}' leaves no configuration that keeps the rules", field=name)
 
 
+def named_point(params: Mapping[str, Value]) -> Point:
+    """A configuration by the names of a space. Raises TaskError for what is no mapping of names to values."""
+    if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
+        raise TaskError(
+            f"expected a mapping of names of parameters to values, as best.params is one, not {params!r}",
+            field="point",
+        )
+    return {parameter_name(name): value for name, value in params.items()}
+
+
+def _parameter(name: str) -> str:
+    if not isinstance(name, str):
+        raise TaskError(f"expected the name of a parameter, not {name!r}", field="parameter")
+    return parameter_name(name)
+
+
 def enqueue_edit(params: Mapping[str, Value]) -> Edit:
-    """An edit that has a configuration tried next."""
-    return Edit(EditKind.ENQUEUE, params={parameter_name(name): value for name, value in params.items()})
+    """An edit that has a configuration tried next. Raises TaskError for what is no configuration."""
+    return Edit(EditKind.ENQUEUE, params=named_point(params))
 
 
 def ban_edit(parameter: str, *values: Value) -> Edit:
     """An edit that leaves values of a parameter out."""
-    return Edit(EditKind.BAN, parameter_name(parameter), values)
+    return Edit(EditKind.BAN, _parameter(parameter), values)
 
 
 def pin_edit(parameter: str, value: Value) -> Edit:
     """An edit that leaves one value of a parameter."""
-    return Edit(EditKind.PIN, parameter_name(parameter), (value,))
+    return Edit(EditKind.PIN, _parameter(parameter), (value,))
 
 
 def narrow_edit(
     parameter: str, low: float | None = None, high: float | None = None, values: Sequence[Value] = ()
 ) -> Edit:
     """An edit that leaves part of a parameter's range, or some of its values."""
-    return Edit(EditKind.NARROW, parameter_name(parameter), tuple(values), low, high)
+    name = _parameter(parameter)
+    if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
+        raise TaskError(f"expected a list of values, not {values!r}", field=name)
+    return Edit(EditKind.NARROW, name, tuple(values), low, high)
 
 
 def free_edit(parameter: str) -> Edit:
     """An edit that takes back every edit of a parameter."""
-    return Edit(EditKind.FREE, parameter_name(parameter))
+    return Edit(EditKind.FREE, _parameter(parameter))
 
 
 def budget_edit(task: Task, **changes: Any) -> Edit:

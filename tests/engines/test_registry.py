@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from autotune_nb.engines.registry import engine_for, engine_named, program_for, space_for
+from autotune_nb.engines.registry import (
+    engine_for,
+    engine_named,
+    engine_of_study,
+    engine_problems,
+    program_for,
+    space_for,
+)
 from autotune_nb.errors import SetupError, TaskError, UnknownNameError
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
@@ -53,6 +60,61 @@ def test_an_unknown_engine_offers_the_nearest() -> None:
 def test_a_wrong_flag_is_told_with_its_field(make_task: MakeTask, change: dict[str, Any], words: str) -> None:
     with pytest.raises(TaskError, match=f"^{words}"):
         engine_for(make_task(**change))
+
+
+@pytest.mark.parametrize(
+    ("engine", "flag", "wrong", "near"),
+    [
+        ("llama_cpp", "flash_attn", "offf", "off"),
+        ("llama_cpp", "cache_type_k", "q8_o", "q8_0"),
+        ("vllm", "kv_cache_dtype", "fp9", "fp8"),
+        ("sglang", "attention_backend", "flashinfr", "flashinfer"),
+    ],
+)
+def test_an_unknown_value_of_an_enum_offers_the_nearest(
+    make_task: MakeTask, engine: str, flag: str, wrong: str, near: str
+) -> None:
+    searched = make_task(engine=engine, parameters={flag: [near, wrong]})
+    with pytest.raises(
+        TaskError, match=rf"unknown value '{wrong}'; did you mean '{near}'.*\?; .* add flag: --"
+    ) as caught:
+        engine_for(searched)
+    assert caught.value.field == f"parameters.{flag}"
+    own = make_task(engine=engine, parameters={flag: {"values": [near, wrong], "flag": "--x"}})
+    engine_for(own)
+    threads = {"x": {"values": [1], "flag": "--x"}}
+    fixed = make_task(engine={"kind": engine, "args": {flag: wrong}}, parameters=threads)
+    with pytest.raises(TaskError, match=rf"did you mean '{near}'.*\?; .*use engine\.raw_args") as caught:
+        engine_for(fixed)
+    assert caught.value.field == f"engine.args.{flag}"
+    for value in (near, None, "${DTYPE}"):
+        engine_for(make_task(engine={"kind": engine, "args": {flag: value}}, parameters=threads))
+
+
+@pytest.mark.parametrize("value", [True, False, "on", "enabled", "0", 1, -1])
+def test_what_an_on_off_flag_takes_by_another_spelling_passes(make_task: MakeTask, value: Any) -> None:
+    engine_for(make_task(parameters={"flash_attn": [value, "auto"]}))
+    engine_for(make_task(engine={"kind": "llama_cpp", "args": {"flash_attn": value}}))
+
+
+def test_every_wrong_value_of_a_task_is_reported(make_task: MakeTask) -> None:
+    task = make_task(
+        engine={"kind": "llama_cpp", "args": {"numa": "isolated", "ctx_size": "big"}},
+        parameters={"flash_attn": ["offf", "onn"], "threads": ["two"]},
+    )
+    with pytest.raises(TaskError) as caught:
+        engine_for(task)
+    assert "\n" not in str(caught.value)
+    for told in ("'off'", "'on'", "parameters.threads: ", "engine.args.numa: ", "'isolate'", "engine.args.ctx_size: "):
+        assert told in str(caught.value)
+    assert [problem.field for problem in engine_problems(task)] == [
+        *("parameters.flash_attn", "parameters.threads", "engine.args.numa", "engine.args.ctx_size")
+    ]
+
+
+def test_a_study_keeps_its_engine_where_the_catalog_has_changed(make_task: MakeTask) -> None:
+    task = make_task(parameters={"flash_attn": ["of-an-earlier-version"]})
+    assert engine_of_study(task).name == "llama_cpp"
 
 
 def test_a_flag_of_ones_own_spelling_passes(make_task: MakeTask) -> None:

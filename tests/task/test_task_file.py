@@ -182,6 +182,12 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
         Task.load("no-such-task")
 
 
+@pytest.mark.parametrize(("wrong", "shown"), [(5, "5$"), (None, "None$"), ({"name": "x"}, "a dict; Task.parse makes")])
+def test_what_is_no_path_is_an_error_that_says_what_is_expected(wrong: Any, shown: str) -> None:
+    with pytest.raises(TaskError, match=f"^expected the path of a task file or the name of one .*, not {shown}"):
+        Task.load(wrong)
+
+
 def test_a_bare_name_is_a_task_that_comes_with_the_package() -> None:
     assert Task.load("quickstart").name == "quickstart"
 

@@ -114,12 +114,28 @@ def test_it_opens_names_files_and_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("wrong", "shown"),
+    [(5, "5"), (b"quickstart", "b'quickstart'"), (object, "<class 'object'>"), (["x"], "a list"), ({"x": 1}, "a dict")],
+)
+def test_what_is_no_task_is_an_error_that_says_what_is_expected(wrong: Any, shown: str) -> None:
+    with pytest.raises(TaskError, match=f"^expected a Task, the path of a task file, .*, not {shown}$"):
+        TaskForm(wrong)
+
+
+@pytest.mark.parametrize(
     ("path", "typed", "label", "words"),
     [
         ("name", "a/b", "name", "should match"),
         ("model-random_weights-layers", "many", "model-random_weights-layers", "valid integer"),
         ("engine-args", "ctx_sise: 1", "engine-args", "ctx_sise: unknown llama_cpp flag 'ctx_sise'; did you mean"),
         ("engine-args", "ctx_size", "engine-args", "write 'name: value'"),
+        ("engine-args", "numa: isolated", "engine-args", "; did you mean 'isolate'"),
+        (
+            "parameters-flash_attn-values",
+            "on, offf",
+            "parameters-flash_attn",
+            "unknown value 'offf'; did you mean 'off'",
+        ),
         ("workload-concurrency", "1, x", "workload-concurrency", "[1]: input should be a valid integer"),
         ("workload-concurrency", "1, 1", "workload-concurrency", "a value stands there twice"),
         ("workload-scenarios", "D(1,2), D(3", "workload-scenarios", "is no traffic scenario"),

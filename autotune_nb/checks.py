@@ -83,6 +83,7 @@ async def check_task(task: Task, engine: Engine, *, study: str | Path | None = N
         label = label_of(study)
         if study is not None:
             folder = StudyFolder(study)
+            folder.require_imported()
             folder.require_same(task)
             # As it is written down: a file's URL has no password.
             require_database(folder, (folder.about() or {}).get("storage"))

@@ -41,6 +41,7 @@ class OpenedStudy(StudyHandle):
     ) -> None:
         """Raises StudyNotFoundError where there is none, StudyError where it cannot be read."""
         self._folder = StudyFolder(folder)
+        self._folder.require_imported()
         if not self._folder.exists:
             raise StudyNotFoundError(_no_study(self._folder.path))
         self.storage = storage

@@ -84,6 +84,7 @@ def tune(
         folder.create()
         folder.acquire()
         try:
+            folder.require_imported()
             opened = Study.open(task, space, folder, storage=storage)
         except BaseException:
             folder.release()

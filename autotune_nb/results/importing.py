@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from autotune_nb.bench.results import level_of, measurement, read_level, why_no_level
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, StudyError, TaskError
-from autotune_nb.results.long_table import read_long_table, unknown_columns
+from autotune_nb.results.long_table import MAX_COUNT_DIGITS, read_long_table, shown, unknown_columns
 from autotune_nb.runner.runner import RunState
 from autotune_nb.secrets.plain import looks_like_one
 from autotune_nb.secrets.redaction import Redactor
@@ -40,8 +40,8 @@ _PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst", ".tar")
 _METADATA = "experiment_metadata.json"
 #: What the configuration of a result folder is called.
 _FOLDER = "folder"
-#: So many trials are kept between two words of progress: Optuna keeps each in a transaction of its own.
-_AT_ONCE = 25
+#: So many trials are added in one transaction, and between two calls of ``progress``.
+_AT_ONCE = 500
 
 
 @dataclass(frozen=True)
@@ -87,6 +87,7 @@ def import_results(
     a study already, TaskError where the task and the results do not go together.
     """
     source, folder = Path(source).expanduser(), StudyFolder(study)
+    folder.require_imported()
     if folder.exists:
         raise StudyError(f"{folder.path} holds a study already; choose another --study for what is imported")
     try:
@@ -150,6 +151,8 @@ def _read(source: Path, scenario: str) -> _Found:
     found = _Found(read_long_table(frame, source=source.name, scenario=scenario), notes)
     gpus = set(frame["gpus"].dropna().map(str)) if "gpus" in frame.columns else set()
     if len(gpus) == 1 and (gpu := next(iter(gpus)).removesuffix(".0")).isdecimal():
+        if len(gpu) > MAX_COUNT_DIGITS:
+            raise StudyError(f"{source.name}: gpus is {shown(gpu)}; expected is how many GPUs a configuration held")
         found.gpus = int(gpu)
     return found
 
@@ -333,6 +336,7 @@ def _write(
     folder.acquire()
     whole = False
     try:
+        folder.begin_import()
         study = Study.open(task, space, folder)
         for start in range(0, len(trials), _AT_ONCE):
             progress(start, len(trials))
@@ -342,18 +346,19 @@ def _write(
         study.keep_elapsed(elapsed_s)
         study.close()
         folder.write_results(study.results(state=str(RunState.FINISHED), elapsed_s=elapsed_s, command=None))
+        folder.end_import()
         whole = True
     finally:
         folder.release()
         if not whole:
             # Half an import would pass for a study.
-            _remove(folder.path, before)
+            _remove(folder, before)
 
 
-def _remove(folder: Path, before: set[Path] | None) -> None:
-    """Take away what was written into a folder; the folder too, where it was not there before."""
-    if before is None:
-        shutil.rmtree(folder, ignore_errors=True)
-        return
-    for file in set(folder.glob("*")) - before:
+def _remove(folder: StudyFolder, before: set[Path] | None) -> None:
+    """Delete what was written into a folder, the mark of the import last; the folder too, where it was not there."""
+    for file in set(folder.path.glob("*")) - (before or set()) - {folder.import_mark}:
         file.unlink(missing_ok=True)
+    folder.end_import()
+    if before is None:
+        shutil.rmtree(folder.path, ignore_errors=True)

@@ -29,10 +29,17 @@ _FIRST = ("config_id", "status", "reason")
 _OWN = ("level", "gpus", "startup_s", "duration_s")
 _COUNTS = ("num_requests", "num_completed_requests", "num_failed_requests")
 _PARAM = "param:"
+#: What a parameter's cell may hold; a study keeps no larger ones.
+_MAX_INTEGER, _MAX_DEPTH = 2**64 - 1, 100
+_TOO_DEEP = f"lists or objects nested more than {_MAX_DEPTH} deep"
+#: A load or a number of GPUs has no more digits.
+MAX_COUNT_DIGITS = 9
+#: So much of a wrong cell is repeated.
+_SHOWN = 80
 _KNOWN = (*_FIRST, *_OWN, *_COUNTS, *FIGURES)
 #: A column's name that is so like one of ours is taken for a slip of the pen.
 _ALMOST = 0.85
-_LEVEL = re.compile(r"^(?:(?P<scenario>.+) at )?(?:concurrency |(?P<batch>batch ))?(?P<load>\d+)$")
+_LEVEL = re.compile(r"^(?:(?P<scenario>.+) at )?(?:concurrency |(?P<batch>batch ))?(?P<load>\d{1,9})$")
 _REASON = re.compile(rf"^({'|'.join(kind.replace('_', ' ') for kind in FailureKind)}) in ([^:]+): (.*)$", re.DOTALL)
 #: Spellings of units that no column here has, and the factor to ours.
 _UNITS = {"_ms": ("seconds", 0.001), "_us": ("seconds", 1e-6), "_ns": ("seconds", 1e-9)}
@@ -81,15 +88,47 @@ def cell(value: Value) -> str:
 def value_of(told: Any) -> Value:
     """The value that a cell stands for: a text as ``cell`` writes it, or what a typed column of parquet holds.
 
-    Raises TypeError, with the type's name, for what a typed column holds and no parameter can be.
+    Raises TypeError, with the type's name, for what a typed column holds and no parameter can be; OverflowError, with
+    the reason, for a number that is too large and for lists or objects that are nested too deep.
     """
-    if not isinstance(told, str):
-        return _plain(told)
-    try:
-        value: Value = json.loads(told)
-    except (ValueError, RecursionError):
-        return told
+    value = _plain(told)
+    if isinstance(told, str):
+        try:
+            value = json.loads(told, parse_int=_integer)
+        except RecursionError:
+            raise OverflowError(_TOO_DEEP) from None
+        except ValueError:
+            return told
+    _require_bounded(value)
     return value
+
+
+def _integer(digits: str) -> int:
+    if len(digits) > len(str(-_MAX_INTEGER)):
+        raise OverflowError(_too_large(len(digits.lstrip("-"))))
+    return int(digits)
+
+
+def _too_large(digits: int) -> str:
+    return f"an integer of {digits} digits; the largest that is read is {_MAX_INTEGER}"
+
+
+def _require_bounded(value: Value) -> None:
+    """Raises OverflowError for what no database or JSON writer takes; not by recursion, which is bounded itself."""
+    level: list[Any] = [value]
+    for _ in range(_MAX_DEPTH + 1):
+        for number in level:
+            if isinstance(number, int) and abs(number) > _MAX_INTEGER:
+                raise OverflowError(_too_large(len(str(abs(number)))))
+        level = [
+            inner
+            for one in level
+            if isinstance(one, list | dict)
+            for inner in (one.values() if isinstance(one, dict) else one)
+        ]
+        if not level:
+            return
+    raise OverflowError(_TOO_DEEP)
 
 
 def _plain(told: Any) -> Value:
@@ -116,10 +155,9 @@ def _is_plain(text: str) -> bool:
     if not text or text != text.strip() or not text.isprintable():
         return False
     try:
-        json.loads(text)
-    except ValueError:
-        return True
-    return False
+        return value_of(text) is text
+    except OverflowError:
+        return False
 
 
 def read_long_table(frame: pd.DataFrame, *, source: str, scenario: str = "dataset") -> list[Trial]:
@@ -202,13 +240,14 @@ def _trial(number: int, rows: list[tuple[int, dict[str, Any]]], source: str, sce
         differs = next((n for n in (*told, "status") if other[n] != first[n]), None)
         if differs:
             raise StudyError(
-                f"{source}, row {other_line}: configuration {first['config_id']} has {differs} = {other[differs]!r} "
-                f"here and {first[differs]!r} in row {line}; another configuration needs another config_id"
+                f"{source}, row {other_line}: configuration {first['config_id']} has {differs} = "
+                f"{shown(other[differs])} here and {shown(first[differs])} in row {line}; "
+                "another configuration needs another config_id"
             )
     status = str(first["status"])
     if status not in ("complete", "failed"):
-        raise StudyError(f"{where}: status is {status!r}; expected is complete or failed")
-    params = {name.removeprefix(_PARAM): value_of(first[name]) for name in told if first[name] is not None}
+        raise StudyError(f"{where}: status is {shown(status)}; expected is complete or failed")
+    params = {n.removeprefix(_PARAM): _value(first[n], n, where) for n in told if first[n] is not None}
     if not told:
         params = {"config_id": str(first["config_id"])}
     measurements = tuple(
@@ -236,6 +275,19 @@ def _trial(number: int, rows: list[tuple[int, dict[str, Any]]], source: str, sce
         },
         baseline=not params,
     )
+
+
+def _value(told: Any, name: str, where: str) -> Value:
+    try:
+        return value_of(told)
+    except OverflowError as error:
+        raise StudyError(f"{where}: {name} holds {error}") from None
+
+
+def shown(value: object) -> str:
+    """A wrong cell as an error repeats it."""
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
 
 
 def _failure(reason: Any) -> Failure:
@@ -273,11 +325,12 @@ def _level(told: Any, where: str, scenario: str) -> Level:
     found = _LEVEL.match(text.strip())
     if found is None:
         raise StudyError(
-            f"{where}: level is {text!r}; expected is one like 'D(512,128) at concurrency 8', or the concurrency alone"
+            f"{where}: level is {shown(text)}; expected is one like 'D(512,128) at concurrency 8', or the "
+            "concurrency alone"
         )
     load = int(found["load"])
     if load < 1:
-        raise StudyError(f"{where}: level is {text!r}; expected is a load of 1 or more")
+        raise StudyError(f"{where}: level is {shown(text)}; expected is a load of 1 or more")
     name = found["scenario"] or scenario
     return Level(name, 1, load) if found["batch"] else Level(name, load)
 
@@ -285,14 +338,14 @@ def _level(told: Any, where: str, scenario: str) -> Level:
 def _seconds(row: Mapping[str, Any], name: str, where: str) -> float | None:
     value = _number(row, name, where)
     if value is not None and not 0 <= value < math.inf:
-        raise StudyError(f"{where}: {name} is {row[name]!r}; expected are seconds, 0 or more")
+        raise StudyError(f"{where}: {name} is {shown(row[name])}; expected are seconds, 0 or more")
     return value
 
 
 def _count(row: Mapping[str, Any], name: str, where: str) -> int | None:
     value = _number(row, name, where)
     if value is not None and not (0 <= value < math.inf and value == int(value)):
-        raise StudyError(f"{where}: {name} is {row[name]!r}; expected is a whole number, 0 or more")
+        raise StudyError(f"{where}: {name} is {shown(row[name])}; expected is a whole number, 0 or more")
     return None if value is None else int(value)
 
 
@@ -303,4 +356,4 @@ def _number(row: Mapping[str, Any], name: str, where: str) -> float | None:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise StudyError(f"{where}: {name} is {value!r}; expected is a number without a unit") from None
+        raise StudyError(f"{where}: {name} is {shown(value)}; expected is a number without a unit") from None

@@ -66,6 +66,33 @@ class StudyFolder:
             raise StudyError(f"{self.path} cannot be read: {error.strerror or error}") from None
 
     @property
+    def import_mark(self) -> Path:
+        """Is there while an import writes the study, and after one that was killed."""
+        return self.path / "import-unfinished.json"
+
+    def begin_import(self) -> None:
+        """Mark the study as incomplete until ``end_import``. Raises StudyError where that cannot be written."""
+        self.write(self.import_mark.name, {"since": _now()})
+
+    def end_import(self) -> None:
+        """Mark the study as complete."""
+        with contextlib.suppress(FileNotFoundError):
+            self.import_mark.unlink()
+
+    def require_imported(self) -> None:
+        """Raises StudyError where an import into it did not finish, StudyBusyError where one is at work."""
+        try:
+            begun = self.import_mark.exists()
+        except OSError:
+            # Whoever reads it next reports that.
+            return
+        if not begun:
+            return
+        if self.busy and not self._lock.is_locked:
+            raise StudyBusyError(f"an import into {self.path} is at work ({self.owner()}); wait until it has finished")
+        raise StudyError(f"the import into {self.path} did not finish: delete the folder and import again")
+
+    @property
     def database(self) -> Path:
         """The SQLite file that keeps the trials where no storage is named."""
         return self.path / "study.db"

@@ -10,6 +10,7 @@ import optuna
 from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.study._bulk import add_trials
 from autotune_nb.study._frozen import ATTEMPTS, BASELINE, ENQUEUED, RECORD, fingerprint_of, freeze, thaw
 from autotune_nb.study._journal import (
     read_edits,
@@ -198,8 +199,9 @@ class Study:
         trials = [without_secrets(trial) for trial in trials]
         with storage_errors():
             keys = [self._keep_fingerprint(trial) for trial in trials]
-            self._study.add_trials(
-                [freeze(t, key, self.space, self._distributions) for t, key in zip(trials, keys, strict=True)]
+            add_trials(
+                self._study,
+                [freeze(t, key, self.space, self._distributions) for t, key in zip(trials, keys, strict=True)],
             )
         self._trials.update((trial.number, trial) for trial in trials)
 

@@ -338,7 +338,9 @@ class StudyView:
             # The picture comes first; these follow in the next one.
             self._importances_late = True
             return {}
-        self._importances_late = ended != self._importances[0] and now < self._importances_again
+        # Where no more trials come they are up to date at once: put off, they would be sent when nothing has changed.
+        more = bool(self.handle.running) or self.handle.state in (RunState.STARTING, RunState.RUNNING)
+        self._importances_late = more and ended != self._importances[0] and now < self._importances_again
         if ended != self._importances[0] and not self._importances_late:
             # It needs Optuna, which a finished study's picture does not wait for.
             from autotune_nb.study.importance import importances

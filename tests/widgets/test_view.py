@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -317,3 +318,33 @@ def test_importances_of_many_trials_come_after_the_first_picture(
     view = StudyView(told)
     assert view.drawn.wait(WAIT_S)
     until(lambda: asked == [501])
+
+
+def test_importances_are_up_to_date_once_the_work_is_over_and_nothing_is_sent_later(
+    told: StubHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def importances(trials: Any, *_: Any) -> dict[str, float]:
+        asked.append(len(trials))
+        # So long that the next ones are put off for two seconds.
+        time.sleep(0.1)
+        return {"threads": len(trials) / 20, "parallel": 1 - len(trials) / 20}
+
+    monkeypatch.setattr("autotune_nb.study.importance.importances", importances)
+    told.history = tuple(complete(n, 10.0 + n) for n in range(10))
+    view = StudyView(told)
+    until(lambda: asked == [10])
+    told.history = tuple(complete(n, 10.0 + n) for n in range(12))
+    told.version += 1
+    again(view)
+    assert asked == [10]
+    told.state = RunState.FINISHED
+    told.version += 1
+    again(view)
+    assert asked == [10, 12]
+    redraws = view.redraws
+    # Longer than they would have been put off.
+    time.sleep(2.5)
+    again(view)
+    assert (asked, view.redraws) == ([10, 12], redraws)

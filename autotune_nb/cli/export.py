@@ -82,8 +82,8 @@ def import_command(
 ) -> None:
     """Make a study of results: a CSV or parquet file as export writes it, or genai-bench's result folders.
 
-    Exits 0 when at least one trial is complete, 1 when none is, 2 where they cannot be read. Thousands of trials take
-    a minute or two; stopped by Ctrl-C, it leaves nothing behind.
+    Exits 0 when at least one trial is complete, 1 when none is, 2 where they cannot be read. Stopped by Ctrl-C, it
+    leaves nothing behind; one that was killed leaves a folder that every command refuses.
     """
     from autotune_nb.results.importing import import_results
 

@@ -81,10 +81,11 @@ def import_results(
     ``task`` is what they are results of, and the study then goes on with ``tune``; without one a task is made of what
     is there, with ``objective`` (default: maximize output_tokens_per_s) and ``limits``. A trial that lacks the
     objective's figure is kept as failed. Nothing is written before everything is read; ``progress`` is then told how
-    many trials are kept, and of how many. One that is cut short leaves nothing.
+    many trials are kept, and of how many. One that is cut short leaves nothing, one that is killed leaves a folder that
+    ``open`` and ``tune`` refuse.
 
     Raises StudyError where the source cannot be read or a parameter is a secret's own value, or where the folder holds
-    a study already, TaskError where the task and the results do not go together.
+    a study already or part of one, TaskError where the task and the results do not go together.
     """
     source, folder = Path(source).expanduser(), StudyFolder(study)
     folder.require_imported()

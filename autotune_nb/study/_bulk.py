@@ -45,7 +45,7 @@ def add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
         session.add_all(own_rows)
         # That gives them their ids.
         session.flush()
-        identified = [(row.trial_id, trial) for row, trial in zip(own_rows, trials, strict=True)]
+        identified = [(int(row.trial_id), trial) for row, trial in zip(own_rows, trials, strict=True)]
         for model, rows in _rows(identified).items():
             if rows:
                 session.execute(insert(model), rows)

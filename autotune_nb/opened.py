@@ -16,7 +16,7 @@ from autotune_nb.run import Run, live_run
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
 from autotune_nb.secrets.reference import command_text
-from autotune_nb.study import StudyFolder, lost_database, trial_from_results
+from autotune_nb.study import StudyFolder, database_problem, recovery_text, trial_from_results
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.elsewhere import measured_elsewhere
 from autotune_nb.task.task import Task
@@ -167,13 +167,14 @@ class OpenedStudy(StudyHandle):
             self._kept = kept if kept is not None and kept.get("state") in list(RunState) else None
         self._lost = ""
         if self._study is None and self._kept is not None and not busy:
-            lost = lost_database(self._folder, self._folder.storage(self.storage))
+            lost = database_problem(self._folder, self._folder.storage(self.storage))
             if lost or self._current(self._kept):
                 with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
                     self._read_results(self._kept)
-                    self._lost = (
-                        f"{lost}. What is shown is what results.json has; no run goes on with it" if lost else ""
-                    )
+                    if lost:
+                        self._lost = (
+                            f"{lost}. What is shown is what results.json has; to go on, {recovery_text(self._folder)}"
+                        )
                     return
                 # Damaged: the database has the rest.
                 self._kept = {"state": self._kept["state"], "edits": (), "best": None}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -313,40 +315,63 @@ def test_a_torn_file_of_the_study_is_one_line(finished: Study, name: str, text: 
     assert len(result.stderr.strip().splitlines()) == 1
 
 
+def spoil(database: Path, left: float | str | None) -> str:
+    """Leave so many bytes of a database, or such a part of it; how that is reported."""
+    whole = database.read_bytes()
+    database.unlink()
+    if left is None:
+        return "is missing"
+    if isinstance(left, str):
+        database.write_text(left)
+        return "is no SQLite database"
+    size = int(len(whole) * left) if isinstance(left, float) else int(left)
+    database.write_bytes(whole[:size])
+    if not size:
+        return "is empty"
+    return (
+        f"is truncated, {size} bytes are left" if size < 100 else f"is truncated, {size} of {len(whole)} bytes are left"
+    )
+
+
+def contents(folder: Path) -> dict[str, tuple[bytes, int]]:
+    """Every file of a folder, with its bytes and when it was written."""
+    return {f.name: (f.read_bytes(), f.stat().st_mtime_ns) for f in sorted(folder.iterdir()) if f.is_file()}
+
+
 @pytest.mark.parametrize("kept", ["stopped", "running", "damaged"])
-@pytest.mark.parametrize("emptied", [False, True])
-def test_a_lost_database_is_said_and_none_is_made_for_it(finished: Study, kept: str, emptied: bool) -> None:
+@pytest.mark.parametrize("left", [None, 0, 50, 100, 0.5, "no database"])
+def test_a_lost_database_is_said_and_none_is_made_for_it(finished: Study, kept: str, left: float | str | None) -> None:
     folder = finished.folder
     data = json.loads((folder.path / "results.json").read_text())
-    folder.database.unlink()
-    if emptied:
-        folder.database.touch()
+    words = spoil(folder.database, left)
     data["trials"][0]["state"] = "running" if kept == "running" else data["trials"][0]["state"]
     (folder.path / "results.json").write_text(json.dumps({**data, "state": kept}))
-    before = sorted(file.name for file in folder.path.iterdir())
-    gone = f"{folder.database} is {'empty' if emptied else 'missing'}; the trials of {folder.path} were in it"
+    before = contents(folder.path)
+    gone = f"{folder.database} {words}; the trials of {folder.path} were in it"
     shown = CliRunner().invoke(cli, ["show", str(folder.path), "--json"])
     if kept == "damaged":
         assert (shown.exit_code, shown.stdout) == (2, "")
         assert shown.stderr.startswith(
-            f"error: {gone}: put it back, or make another study of what results.json still has"
+            f"error: {gone}: restore it, or make another study of what results.json still has"
         )
     else:
         # Its results tell all that it came to.
         told = json.loads(shown.stdout)
         assert [t["number"] for t in told["trials"]] == [t["number"] for t in data["trials"]]
-        assert shown.stderr == f"note: {gone}. What is shown is what results.json has; no run goes on with it\n"
+        assert shown.stderr.startswith(
+            f"note: {gone}. What is shown is what results.json has; to go on, restore it, or make another study"
+        )
         opened = OpenedStudy(folder.path)
         assert f"note: {opened.lost}\n" == shown.stderr
         assert opened.lost in opened.lasting_bundle()["text/plain"]
-        with pytest.raises(StudyError, match=rf"study\.db is {'empty' if emptied else 'missing'}"):
+        with pytest.raises(StudyError, match=f"study.db {words}"):
             opened.ban("threads", 1)
     if kept == "stopped":
         assert told["trials"] == data["trials"]
     if kept == "running":
         assert (told["state"], told["trials"][0]["state"]) == ("interrupted", "interrupted")
         assert (opened.state, opened.history[0].state) == ("interrupted", TrialState.INTERRUPTED)
-    assert sorted(file.name for file in folder.path.iterdir()) == before
+    assert contents(folder.path) == before
 
 
 def test_a_database_that_is_there_is_not_called_lost(finished: Study) -> None:
@@ -367,26 +392,28 @@ def test_a_lost_database_of_a_storage_is_said_and_none_is_made_for_it(task: Task
         assert opened.history == (told,)
         assert opened.lost.startswith(f"{tmp_path / 'other.db'} is missing; ")
     else:
-        with pytest.raises(StudyError, match=r"other\.db is missing; .*: put it back, or choose another folder$"):
+        with pytest.raises(StudyError, match=r"other\.db is missing; .*: restore it, or choose another folder$"):
             OpenedStudy(tmp_path / "study")
     assert not (tmp_path / "other.db").exists()
 
 
+@pytest.mark.parametrize("left", [None, 0.5])
 def test_what_a_study_without_its_database_still_has_is_handed_on_and_gone_on_with(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, left: float | None
 ) -> None:
     monkeypatch.chdir(tmp_path)
     before = tune(world.task(trials=2, budget={"baseline": True}), study=world.folder).wait()
     assert before.best is not None
     results = (world.folder / "results.json").read_bytes()
-    (world.folder / "study.db").unlink()
+    words = spoil(world.folder / "study.db", left)
+    database = (world.folder / "study.db").read_bytes() if left else None
     task = tmp_path / "task.json"
     task.write_text(world.task(trials=3, budget={"baseline": True}).model_dump_json())
 
     def call(*arguments: object) -> Result:
         return CliRunner().invoke(cli, [str(argument) for argument in arguments])
 
-    note = f"note: {world.folder / 'study.db'} is missing; "
+    note = f"note: {world.folder / 'study.db'} {words}; "
     shown = call("show", world.folder)
     assert (shown.exit_code, shown.stderr.startswith(note)) == (0, True)
     assert before.best.command in shown.stdout
@@ -396,7 +423,7 @@ def test_what_a_study_without_its_database_still_has_is_handed_on_and_gone_on_wi
     gone_on = call("run", task, "--study", world.folder)
     for refused, where in (checked, checked.stdout), (gone_on, gone_on.stderr):
         assert refused.exit_code == 2
-        assert "study.db is missing" in where
+        assert f"study.db {words}" in where
         # The very commands that it says.
         assert f"autotune-nb export {world.folder} --as csv -o levels.csv, then autotune-nb import levels.csv" in where
     assert call("export", world.folder, "--as", "csv", "-o", "levels.csv").exit_code == 0
@@ -406,7 +433,82 @@ def test_what_a_study_without_its_database_still_has_is_handed_on_and_gone_on_wi
     assert [t.params for t in again.history[:2]] == [t.params for t in before.history]
     assert [t.number for t in again.history] == [0, 1, 2]
     assert (world.folder / "results.json").read_bytes() == results
-    assert not (world.folder / "study.db").exists()
+    assert ((world.folder / "study.db").read_bytes() if left else None) == database
+    assert left or not (world.folder / "study.db").exists()
+
+
+def foreign(folder: Path, kind: str) -> Path:
+    """A file that no study of ours is in."""
+    file = folder / "other.db"
+    if kind == "text":
+        file.write_text("notes, no database\n" * 100)
+    elif kind == "empty":
+        file.touch()
+    elif kind != "missing":
+        with contextlib.closing(sqlite3.connect(file)) as database:
+            database.execute(f"PRAGMA journal_mode={'wal' if kind == 'wal' else 'delete'}")
+            table = "studies" if kind == "of other studies" else "books"
+            database.execute(f"CREATE TABLE {table} (title TEXT)")
+            database.execute(f"INSERT INTO {table} VALUES ('Moby Dick')")
+            database.commit()
+    return file
+
+
+@pytest.mark.parametrize("kind", ["missing", "empty", "text", "tables", "of other studies", "wal"])
+def test_a_storage_that_is_named_by_mistake_is_reported_and_never_written_to(
+    finished: Study, tmp_path: Path, kind: str
+) -> None:
+    place = tmp_path / "place"
+    place.mkdir()
+    url = f"sqlite:///{foreign(place, kind)}"
+    before, own = contents(place), contents(finished.folder.path)
+    study = str(finished.folder.path)
+    with pytest.raises(StudyNotFoundError, match=r"other\.db holds no study '.*'; it is kept in .*study\.db$"):
+        session.open(study, storage=url)
+    for command in (
+        ("show", study),
+        ("export", study, "--as", "csv"),
+        ("report", study, "-o", str(tmp_path / "report.ipynb")),
+    ):
+        called = CliRunner().invoke(cli, [*command, "--storage", url])
+        assert (called.exit_code, called.stdout) == (2, "")
+        assert called.stderr.startswith(f"error: {url} holds no study")
+        assert len(called.stderr.splitlines()) == 1
+    assert not (tmp_path / "report.ipynb").exists()
+    assert contents(place) == before
+    assert contents(finished.folder.path) == own
+
+
+@pytest.mark.parametrize("kind", ["tables", "of other studies"])
+def test_a_foreign_database_in_the_place_of_the_studys_own_is_not_written_to(
+    finished: Study, task: Task, tmp_path: Path, kind: str
+) -> None:
+    database = finished.folder.database
+    database.unlink()
+    foreign(tmp_path, kind).rename(database)
+    before = contents(database.parent)[database.name]
+    with pytest.raises(StudyNotFoundError, match=r"study\.db holds no study"):
+        OpenedStudy(database.parent)
+    with pytest.raises(StudyError, match=r"the trials of .* are not in .*study\.db"):
+        open_study(task, database.parent)
+    assert contents(database.parent)[database.name] == before
+
+
+def test_a_database_in_the_middle_of_a_transaction_of_a_killed_process_is_put_right(finished: Study) -> None:
+    database = finished.folder.database
+    copy = database.with_name("copy.db")
+    with contextlib.closing(sqlite3.connect(database, isolation_level=None)) as writer:
+        writer.execute("PRAGMA cache_size=1")
+        writer.execute("BEGIN")
+        writer.execute("UPDATE trial_user_attributes SET value_json = value_json || zeroblob(20000)")
+        copy.write_bytes(database.read_bytes())
+        journal = Path(f"{database}-journal").read_bytes()
+        writer.execute("ROLLBACK")
+    assert journal[:8].strip(b"\0")
+    copy.rename(database)
+    Path(f"{database}-journal").write_bytes(journal)
+    assert by_database(finished).history == finished.trials
+    assert not Path(f"{database}-journal").exists()
 
 
 def _without(name: str) -> Callable[[dict[str, Any]], Any]:

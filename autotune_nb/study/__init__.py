@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb.study._lost import lost_database, require_database
+from autotune_nb.study._database_file import database_problem, recovery_text, require_database
 from autotune_nb.study._results import trial_from_results
 from autotune_nb.study.fingerprint import machine_fingerprint
 from autotune_nb.study.folder import StudyFolder
@@ -15,8 +15,9 @@ __all__ = [
     "STORAGE_VARIABLE",
     "Study",
     "StudyFolder",
-    "lost_database",
+    "database_problem",
     "machine_fingerprint",
+    "recovery_text",
     "require_database",
     "trial_from_results",
 ]

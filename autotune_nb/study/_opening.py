@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from typing import Any
 
 import optuna
 
 from autotune_nb.errors import StudyError, StudyMismatchError, StudyNotFoundError
-from autotune_nb.study._lost import require_database
-from autotune_nb.study._storage import damage_errors, location, open_storage, storage_errors
+from autotune_nb.study._database_file import require_database
+from autotune_nb.study._storage import damage_errors, holds_study, location, open_storage, storage_errors
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.task.task import Task
 
@@ -30,15 +31,14 @@ def find_or_begin(task: Task, folder: StudyFolder, storage: str | None) -> tuple
     name = about.get("optuna_name")
     where = location(folder, url)
     with damage_errors(where), storage_errors(url):
-        kept = open_storage(folder, url)
-        if name is not None and name not in optuna.study.get_all_study_names(kept):
+        if name is not None and not holds_study(folder, url, name):
             raise StudyError(
                 f"the trials of {folder.path} are not in {where}: no study {name!r}. Name the storage it began in, or "
                 "choose another folder; results.json is left as it is"
             )
         folder.keep_task(task)
         study = optuna.create_study(
-            storage=kept,
+            storage=open_storage(folder, url),
             study_name=name or f"{task.name}-{about['id']}",
             direction=task.goal.direction,
             load_if_exists=True,
@@ -56,17 +56,22 @@ def find_or_begin(task: Task, folder: StudyFolder, storage: str | None) -> tuple
 
 
 def find(folder: StudyFolder, storage: str | None) -> tuple[optuna.Study, str | None]:
-    """The study of a folder as it is, and its storage's URL. Raises StudyNotFoundError or StudyError."""
+    """The study of a folder as it is, and its storage's URL; nothing is written.
+
+    Raises StudyNotFoundError where the storage does not hold it, StudyError where it cannot be read.
+    """
     url = folder.storage(storage)
     about = folder.about() or {}
     if "optuna_name" not in about:
         raise StudyNotFoundError(f"the study in {folder.path} has not begun")
     require_database(folder, url)
+    name = about["optuna_name"]
     with storage_errors(url):
-        try:
-            return optuna.load_study(storage=open_storage(folder, url), study_name=about["optuna_name"]), url
-        except KeyError:
-            raise StudyNotFoundError(f"{location(folder, url)} holds no study {about['optuna_name']!r}") from None
+        if holds_study(folder, url, name):
+            with contextlib.suppress(KeyError):
+                return optuna.load_study(storage=open_storage(folder, url), study_name=name), url
+    kept = "" if folder.keeps_trials_in(url) else f"; it is kept in {about['storage'] or folder.database}"
+    raise StudyNotFoundError(f"{location(folder, url)} holds no study {name!r}{kept}")
 
 
 def _without_empty_study(folder: StudyFolder, task: Task, url: str | None, about: dict[str, Any]) -> dict[str, Any]:
@@ -77,13 +82,13 @@ def _without_empty_study(folder: StudyFolder, task: Task, url: str | None, about
     try:
         folder.require_same(task)
     except StudyMismatchError:
+        name = about.get("optuna_name")
         with storage_errors(url):
-            storage = open_storage(folder, url)
-            names = optuna.study.get_all_study_names(storage)
-            if about.get("optuna_name") in names:
-                if optuna.load_study(study_name=about["optuna_name"], storage=storage).get_trials(deepcopy=False):
+            if name is not None and holds_study(folder, url, name):
+                storage = open_storage(folder, url)
+                if optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False):
                     raise
-                optuna.delete_study(study_name=about["optuna_name"], storage=storage)
+                optuna.delete_study(study_name=name, storage=storage)
         folder.forget_task()
         return {name: value for name, value in about.items() if name != "optuna_name"}
     return about

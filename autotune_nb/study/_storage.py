@@ -6,14 +6,17 @@ import contextlib
 import sqlite3
 import warnings
 from collections.abc import Iterator
+from pathlib import Path
 
 import optuna
+import sqlalchemy
 import sqlalchemy.exc
 import sqlalchemy.pool
 
 from autotune_nb.errors import AutotuneError, StudyError
+from autotune_nb.study._database_file import file_problem
 from autotune_nb.study.folder import StudyFolder
-from autotune_nb.study.storage_url import redact
+from autotune_nb.study.storage_url import redact, sqlite_file
 
 
 def open_storage(folder: StudyFolder, url: str | None) -> optuna.storages.BaseStorage:
@@ -34,6 +37,54 @@ def open_storage(folder: StudyFolder, url: str | None) -> optuna.storages.BaseSt
         # By a path, not by a URL: Optuna and SQLAlchemy read ?, % and {} in one.
         options = {"creator": connect, "poolclass": sqlalchemy.pool.QueuePool}
         return optuna.storages.get_storage(optuna.storages.RDBStorage("sqlite://", engine_kwargs=options))
+
+
+def holds_study(folder: StudyFolder, url: str | None, name: str) -> bool:
+    """Whether a storage holds a study of that name. To ask Optuna would make its tables in any database, and the file
+    of a missing one; this writes nothing."""
+    if url is not None and url.startswith("redis"):
+        # No database with tables.
+        return True
+    file = folder.database if url is None else sqlite_file(url)
+    if file is not None and file_problem(file):
+        return False
+    if file is not None and _in_transaction(file):
+        if folder.keeps_trials_in(url):
+            # Of a process that works on it, or was killed: to open it puts it right.
+            return True
+        raise StudyError(f"{location(folder, url)} has an unfinished transaction, which only who writes to it can end")
+    try:
+        engine = sqlalchemy.create_engine(
+            url if file is None and url is not None else "sqlite://",
+            poolclass=sqlalchemy.pool.NullPool,
+            **({"creator": lambda: _read_only(file)} if file is not None else {}),
+        )
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        # Whoever opens it says what is wrong with it.
+        return True
+    with engine.connect() as connection:
+        tables = sqlalchemy.inspect(connection)
+        if not tables.has_table("studies") or "study_name" not in {c["name"] for c in tables.get_columns("studies")}:
+            return False
+        found = connection.execute(sqlalchemy.text("SELECT 1 FROM studies WHERE study_name = :name"), {"name": name})
+        return found.first() is not None
+
+
+def _in_transaction(file: Path) -> bool:
+    """Whether a journal beside a SQLite file has what has to be written back to it first."""
+    with contextlib.suppress(FileNotFoundError), Path(f"{file}-journal").open("rb") as journal:
+        return any(journal.read(8))
+    return False
+
+
+def _read_only(file: Path) -> sqlite3.Connection:
+    uri = f"{file.absolute().as_uri()}?mode=ro"
+    with file.open("rb") as opened:
+        wal = opened.read(20)[18:20] == b"\2\2"
+    if wal and not Path(f"{file}-wal").exists():
+        # Even a reader of one in WAL mode would make files beside it.
+        uri += "&immutable=1"
+    return sqlite3.connect(uri, uri=True, timeout=60, check_same_thread=False)
 
 
 def location(folder: StudyFolder, url: str | None) -> str:

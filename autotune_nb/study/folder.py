@@ -213,6 +213,11 @@ class StudyFolder:
             )
         return kept
 
+    def keeps_trials_in(self, url: str | None) -> bool:
+        """Whether a storage, None for the folder's own database, is the one that the study began in."""
+        about = self.about()
+        return about is not None and about["storage"] == (redact(absolute(url)) if url else None)
+
     def keep_task(self, task: Task) -> None:
         """Keep the task. Raises StudyMismatchError where the folder holds a study of another one."""
         self.require_same(task)

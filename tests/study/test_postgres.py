@@ -10,15 +10,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sqlalchemy
 
 from autotune_nb.deploy.local import free_port
-from autotune_nb.errors import StudyError
+from autotune_nb.errors import StudyError, StudyNotFoundError
 from autotune_nb.study import Study, StudyFolder
 from autotune_nb.trial.score import Score
 from autotune_nb.trial.trial import TrialState
-from tests.stubs import text_below
+from tests.stubs import open_study, text_below
 
 SECRET = "hush-hush"
+#: One server for all of them.
+pytestmark = pytest.mark.xdist_group("postgres")
 
 
 def binaries() -> Path | None:
@@ -38,7 +41,7 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     # The server refuses to run as root.
     user: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
     data = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True, **user).stdout.strip())
-    password = data.with_suffix(".password")
+    password = data.with_name(f"{data.name}.password")
     password.write_text(SECRET)
     password.chmod(0o644)
     run: dict[str, Any] = {"check": True, "capture_output": True, "cwd": "/", **user}
@@ -81,3 +84,17 @@ def test_a_study_lives_in_postgres_and_its_password_nowhere_else(postgres: str, 
     assert not [name for name, text in text_below(tmp_path).items() if SECRET.encode() in text]
     for study in (mine, yours, again):
         study.close()
+
+
+def test_a_database_that_is_named_by_mistake_gets_no_tables(postgres: str, make_task: Any, tmp_path: Path) -> None:
+    open_study(make_task(), tmp_path).close()
+    folder = StudyFolder(tmp_path)
+    other = postgres.replace("/postgres", "/template1")
+    with pytest.raises(
+        StudyNotFoundError, match=r"/template1 holds no study '.*'; it is kept in .*study\.db$"
+    ) as caught:
+        Study.view(make_task(), make_task().space, folder, storage=other)
+    assert SECRET not in str(caught.value)
+    engine = sqlalchemy.create_engine(other)
+    assert sqlalchemy.inspect(engine).get_table_names() == []
+    engine.dispose()

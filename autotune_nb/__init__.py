@@ -107,7 +107,14 @@ def __getattr__(name: str) -> Any:
     # On first use, so that an engine's launcher in this package starts without loading a tuner.
     if name not in __dir__():
         raise AttributeError(f"module 'autotune_nb' has no attribute {name!r}")
+    if name in ("open", "tune") and _in_kernel():
+        import_module("autotune_nb.widgets.display").install()
     return getattr(import_module(f"autotune_nb.{_HOMES.get(name, 'errors')}"), name)
+
+
+def _in_kernel() -> bool:
+    ipython = sys.modules.get("IPython")
+    return ipython is not None and hasattr(ipython.get_ipython(), "kernel")
 
 
 def __dir__() -> list[str]:

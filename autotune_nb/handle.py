@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from autotune_nb import events
 from autotune_nb.deploy import Deployer
@@ -17,7 +17,7 @@ from autotune_nb.report import plots
 from autotune_nb.report.charts import ChartKind, HistoryChart, ImportanceChart
 from autotune_nb.report.drawing import Chart
 from autotune_nb.report.study_report import Report
-from autotune_nb.results.table import counts_text, levels_frame, trials_frame
+from autotune_nb.results.table import levels_frame, trials_frame
 from autotune_nb.runner.assembly import deployer_for
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
@@ -38,6 +38,7 @@ from autotune_nb.task.parameters import Value
 from autotune_nb.task.sections import Budget
 from autotune_nb.task.space import Point
 from autotune_nb.task.task import Task
+from autotune_nb.trial.formatting import counts_text
 from autotune_nb.trial.trial import Trial, best_trial
 
 if TYPE_CHECKING:
@@ -70,11 +71,23 @@ class _Unchanged:
 UNCHANGED: Any = _Unchanged()
 
 
+class Display(Protocol):
+    """Shows studies in a notebook's live front end."""
+
+    def mimebundle(self, study: StudyHandle) -> dict[str, Any] | None:
+        """The widgets that show a study; None where no front end shows widgets."""
+
+    async def follow(self, study: StudyHandle) -> None:
+        """Show the progress of a run in the cell that awaits it, until the run has ended."""
+
+
 class StudyHandle(ABC):
     """A study to look at and to steer. Every method may be called from any thread; none blocks a cell."""
 
     #: An Optuna storage's URL, where the study does not live in its folder; with its password, never written down.
     storage: str | None = None
+    #: Set in a notebook's kernel, by ``widgets``; None elsewhere.
+    display: ClassVar[Display | None] = None
 
     @property
     @abstractmethod
@@ -115,6 +128,11 @@ class StudyHandle(ABC):
     @abstractmethod
     def elapsed_s(self) -> float:
         """Seconds of all runs of the study."""
+
+    @property
+    def ended(self) -> bool:
+        """Whether no run of this process works on it any more."""
+        return True
 
     @property
     @abstractmethod

@@ -36,7 +36,6 @@ class OpenedStudy(StudyHandle):
         folder: str | Path,
         *,
         storage: str | None = None,
-        view: Callable[[StudyHandle], dict[str, Any] | None] = lambda _handle: None,
         begin: Callable[[StudyHandle], Run] | None = None,
     ) -> None:
         """Raises StudyNotFoundError where there is none, StudyError where it cannot be read."""
@@ -45,7 +44,6 @@ class OpenedStudy(StudyHandle):
         if not self._folder.exists:
             raise StudyNotFoundError(_no_study(self._folder.path))
         self.storage = storage
-        self._view = view
         self._begin = begin
         self._task = self._folder.task()
         self._engine = engine_of_study(self._task)
@@ -254,7 +252,8 @@ class OpenedStudy(StudyHandle):
             self._version += 1
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        return self._view(self) or self.lasting_bundle()
+        live = self.display.mimebundle(self) if self.display is not None else None
+        return live or self.lasting_bundle()
 
 
 def _no_study(path: Path) -> str:

@@ -9,7 +9,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Coroutine, Generator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -86,15 +86,11 @@ class Run(StudyHandle):
         engine: Engine,
         *,
         storage: str | None = None,
-        pump: Callable[[Run], Awaitable[None]] | None = None,
-        view: Callable[[StudyHandle], dict[str, Any] | None] = lambda _handle: None,
     ) -> None:
         self.storage = storage
         self._study = study
         self._task = study.task
         self._engine = engine
-        self._pump = pump
-        self._view = view
         self._live = LiveTrials(len(self._task.workload.levels))
         self._bus = events.EventBus()
         self._loop = LoopThread.get()
@@ -310,8 +306,8 @@ class Run(StudyHandle):
     async def _watch(self) -> Run:
         """Watch until it is over. An interrupt ends the watching, not the run."""
         try:
-            if self._pump is not None:
-                await self._pump(self)
+            if self.display is not None:
+                await self.display.follow(self)
             await asyncio.shield(asyncio.wrap_future(self._ended))
         finally:
             if self._ended.done():
@@ -328,5 +324,5 @@ class Run(StudyHandle):
         return self
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        live = None if self.ended else self._view(self)
+        live = None if self.ended or self.display is None else self.display.mimebundle(self)
         return live or self.lasting_bundle()

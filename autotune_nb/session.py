@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import sys
 import threading
-from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
@@ -89,7 +87,7 @@ def tune(
         except BaseException:
             folder.release()
             raise
-        return Run(opened, engine, storage=storage, pump=_pump(), view=_view)._start()
+        return Run(opened, engine, storage=storage)._start()
 
 
 def with_overrides(task: Task, **overrides: Unpack[Overrides]) -> Task:
@@ -120,7 +118,7 @@ def open(study: str | Path, *, storage: str | None = None) -> Run | OpenedStudy:
 
     Raises StudyNotFoundError where there is none, StudyError where it cannot be read.
     """
-    return live_run(StudyFolder(study).path) or OpenedStudy(study, storage=storage, view=_view, begin=go_on)
+    return live_run(StudyFolder(study).path) or OpenedStudy(study, storage=storage, begin=go_on)
 
 
 def report(study: str | Path, *, storage: str | None = None) -> Report:
@@ -134,31 +132,3 @@ def report(study: str | Path, *, storage: str | None = None) -> Report:
 def go_on(study: StudyHandle) -> Run:
     """Work on a study again, as it was begun; raises what ``tune`` raises."""
     return tune(study.task, study=study.path, storage=study.storage)
-
-
-def _view(handle: StudyHandle) -> dict[str, Any] | None:
-    """A monitor, where somebody looks; None outside a notebook and in one that is executed headless."""
-    if _kernel_shell() is None:
-        return None
-    from autotune_nb.widgets._live import front_end
-
-    if not front_end():
-        return None
-    from autotune_nb.widgets.monitor import Monitor
-
-    return Monitor(handle)._repr_mimebundle_()
-
-
-def _kernel_shell() -> Any:
-    ipython = sys.modules.get("IPython")
-    shell = ipython.get_ipython() if ipython is not None else None
-    return shell if hasattr(shell, "kernel") else None
-
-
-def _pump() -> Callable[[Run], Awaitable[None]] | None:
-    """What shows progress in the cell that awaits a run; None outside a notebook."""
-    if _kernel_shell() is None:
-        return None
-    from autotune_nb.widgets.progress import pump
-
-    return pump

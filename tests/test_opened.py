@@ -23,6 +23,7 @@ from click.testing import CliRunner, Result
 from autotune_nb import session
 from autotune_nb.cli.main import cli
 from autotune_nb.errors import StudyError, StudyNotFoundError, TaskError, UnknownNameError
+from autotune_nb.handle import StudyHandle
 from autotune_nb.opened import OpenedStudy
 from autotune_nb.runner.runner import RunState
 from autotune_nb.session import tune
@@ -239,14 +240,21 @@ def test_a_study_elsewhere_never_uses_the_results_of_the_folder(
         assert opened.results()["trials"][0]["number"] == 0
 
 
-def test_it_shows_itself_without_a_notebook(finished: Study) -> None:
+def test_it_shows_itself_with_and_without_a_notebook(finished: Study, monkeypatch: pytest.MonkeyPatch) -> None:
     bundle = OpenedStudy(finished.folder.path)._repr_mimebundle_()
     assert set(bundle) == {"text/plain", "text/html"}
     assert "<script" not in bundle["text/html"]
     assert "pin ratio to 0.5" in bundle["text/html"]
     assert "pin ratio to 0.5" in bundle["text/plain"]
+    shown = OpenedStudy(finished.folder.path)
     seen: list[object] = []
-    shown = OpenedStudy(finished.folder.path, view=lambda handle: seen.append(handle) or {"x": 1})  # type: ignore[func-returns-value]
+
+    class Display:
+        def mimebundle(self, study: object) -> dict[str, object]:
+            seen.append(study)
+            return {"x": 1}
+
+    monkeypatch.setattr(StudyHandle, "display", Display())
     assert shown._repr_mimebundle_() == {"x": 1}
     assert seen == [shown]
 

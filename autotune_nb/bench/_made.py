@@ -11,7 +11,7 @@ from autotune_nb.cluster.owned import Owned
 from autotune_nb.cluster.refusal import advice, no_quota, over_quota, plain
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.errors import ClusterError
-from autotune_nb.runner.waiting import uncancelled
+from autotune_nb.waiting import uncancelled
 
 #: A deletion is waited for so long in a trial, and so long once more at the end of a run.
 _GONE_S, _LAST_S = 40.0, 3.0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autotune_nb.results.table import value_text
+from autotune_nb.trial.formatting import value_text
 from autotune_nb.trial.trial import configuration_text
 
 #: Width of the longest bar, in characters.

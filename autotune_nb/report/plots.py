@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from autotune_nb.results.table import params_text, value_text
+from autotune_nb.trial.formatting import params_text, value_text
 from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.score import Limit, Objective
 from autotune_nb.trial.trial import Trial, TrialState

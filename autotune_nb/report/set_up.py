@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autotune_nb.results.table import numbers_text
+from autotune_nb.trial.formatting import numbers_text
 from autotune_nb.trial.trial import Trial
 
 #: Of more values than these the most frequent are told.

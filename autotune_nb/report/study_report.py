@@ -17,12 +17,13 @@ from autotune_nb.report.plots import history, latency_throughput
 from autotune_nb.report.set_up import set_up
 from autotune_nb.resources import shared_folder
 from autotune_nb.results.comparison import compare
-from autotune_nb.results.table import counts_text, numbers_text, trials_frame, verdict
+from autotune_nb.results.table import trials_frame, verdict
 from autotune_nb.study.steering import Edit
 from autotune_nb.task.elsewhere import measured_elsewhere
 from autotune_nb.task.file import task_yaml
 from autotune_nb.task.restriction import value_text
 from autotune_nb.task.task import Task
+from autotune_nb.trial.formatting import counts_text, numbers_text
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial
 

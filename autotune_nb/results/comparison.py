@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autotune_nb.results.table import value_text
+from autotune_nb.trial.formatting import value_text
 from autotune_nb.trial.measurement import STATISTICS, Measurement
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState

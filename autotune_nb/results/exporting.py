@@ -5,24 +5,23 @@ from __future__ import annotations
 import io
 import re
 import shlex
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Literal, get_args
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from autotune_nb.engines.registry import engine_of_study
 from autotune_nb.errors import SetupError, StudyError
-from autotune_nb.handle import StudyHandle
 from autotune_nb.results.long_table import long_table
-from autotune_nb.results.table import params_text
 from autotune_nb.secrets.reference import command_text, secret_of, variables_in
 from autotune_nb.task.elsewhere import measured_elsewhere
 from autotune_nb.task.file import task_yaml
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
+from autotune_nb.trial.formatting import params_text
+from autotune_nb.trial.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from autotune_nb.trial.trial import Trial
 
 Form = Literal["command", "env", "isvc", "yaml", "csv", "parquet"]
 _ENV_HEADER = (
@@ -35,7 +34,43 @@ _NOT_IN_DOUBLE = re.compile(r'["\\$`!\n]')
 FORMS: tuple[Form, ...] = get_args(Form)
 
 
-def export(study: StudyHandle, form: Form, *, trial: int | None = None) -> str | bytes:
+class BestConfiguration(Protocol):
+    """The best configuration as ``Best`` has it."""
+
+    @property
+    def command(self) -> str: ...
+
+    @property
+    def manifest(self) -> str | None: ...
+
+
+class ExportedStudy(Protocol):
+    """What is read of a study to export it; every ``StudyHandle`` is one."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def history(self) -> Sequence[Trial]: ...
+
+    @property
+    def best(self) -> BestConfiguration | None: ...
+
+    @property
+    def best_trial(self) -> Trial | None: ...
+
+    @property
+    def verdict(self) -> str: ...
+
+    def command(self, params: Mapping[str, Value]) -> list[str]: ...
+
+    def manifest(self, params: Mapping[str, Value]) -> str | None: ...
+
+
+def export(study: ExportedStudy, form: Form, *, trial: int | None = None) -> str | bytes:
     """A study in one of FORMS: text, or bytes for parquet.
 
     ``command``, ``env``, ``isvc`` are about the best configuration, or about ``trial``; ``yaml`` is the task, with
@@ -66,7 +101,7 @@ def export(study: StudyHandle, form: Form, *, trial: int | None = None) -> str |
     return manifest
 
 
-def measurements(study: StudyHandle, *, trial: int | None = None) -> pd.DataFrame:
+def measurements(study: ExportedStudy, *, trial: int | None = None) -> pd.DataFrame:
     """Every finished trial in long form; see ``long_table``. Raises StudyError where there is none."""
     trials = study.history if trial is None else (_trial(study, trial),)
     if not any(one.state.finished for one in trials):
@@ -83,7 +118,7 @@ def measurements(study: StudyHandle, *, trial: int | None = None) -> pd.DataFram
     return long_table(trials, gpus)
 
 
-def _trial(study: StudyHandle, number: int) -> Trial:
+def _trial(study: ExportedStudy, number: int) -> Trial:
     found = next((one for one in study.history if one.number == number), None)
     if found is None:
         known = f"it has trials 0 to {study.history[-1].number}" if study.history else "it has none"
@@ -91,7 +126,7 @@ def _trial(study: StudyHandle, number: int) -> Trial:
     return found
 
 
-def _best(study: StudyHandle) -> Trial:
+def _best(study: ExportedStudy) -> Trial:
     best = study.best_trial
     if best is None and not any(one.state.finished for one in study.history):
         raise StudyError(f"no trial of the study in {study.path} is finished yet, so there is none to export")
@@ -100,7 +135,7 @@ def _best(study: StudyHandle) -> Trial:
     return best
 
 
-def _nothing_to_start(study: StudyHandle, form: Form, number: int | None) -> StudyError:
+def _nothing_to_start(study: ExportedStudy, form: Form, number: int | None) -> StudyError:
     """Why a study that was measured elsewhere has no task and no way to start its engine, and what it has."""
     chosen = study.best_trial if number is None else _trial(study, number)
     had = f"; trial {chosen.number} had {params_text(chosen)}" if chosen is not None and form != "yaml" else ""
@@ -111,7 +146,7 @@ def _nothing_to_start(study: StudyHandle, form: Form, number: int | None) -> Stu
     )
 
 
-def _fixed(study: StudyHandle, trial: Trial) -> Task:
+def _fixed(study: ExportedStudy, trial: Trial) -> Task:
     """The task that measures one configuration alone: its parameters have one value each."""
     data = study.task.model_dump()
     given = {

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.formatting import params_text, value_text
 from autotune_nb.trial.score import Objective, Score
-from autotune_nb.trial.trial import Trial, TrialState, configuration_text
+from autotune_nb.trial.trial import Trial, TrialState
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,61 +65,6 @@ def levels_frame(trials: Sequence[Trial]) -> pd.DataFrame:
             row.pop("problems")
             rows.append({"number": trial.number, "state": str(trial.state), **params, **row})
     return pd.DataFrame(rows)
-
-
-def counts(trials: Sequence[Trial]) -> dict[str, int]:
-    """How many trials are in each state, those with none left out."""
-    found = {str(state): sum(1 for t in trials if t.state is state) for state in TrialState}
-    return {state: number for state, number in found.items() if number}
-
-
-def counts_text(trials: Sequence[Trial]) -> str:
-    """How many trials are in each state, in words."""
-    return ", ".join(f"{number} {state}" for state, number in counts(trials).items()) or "no trials yet"
-
-
-def params_text(trial: Trial) -> str:
-    """A trial's configuration in one line."""
-    return configuration_text({} if trial.baseline else trial.params)
-
-
-def numbers_text(trials: Sequence[Trial], most: int = 8) -> str:
-    """Which trials, in words."""
-    shown = ", ".join(str(trial.number) for trial in trials[:most])
-    more = f" and {len(trials) - most:,} more" if len(trials) > most else ""
-    return f"{'trial' if len(trials) == 1 else 'trials'} {shown}{more}"
-
-
-def value_text(value: float, figure: str) -> str:
-    """A figure with its unit, to four digits: times in ms below a second."""
-    if figure.endswith("tokens_per_s") or "tokens_per_s_" in figure:
-        return f"{value:,.4g} tokens/s" if value < 1000 else f"{value:,.0f} tokens/s"
-    if figure == "requests_per_s":
-        return f"{value:.4g} requests/s"
-    if figure.endswith("_s"):
-        return f"{value * 1000:.4g} ms" if value < 1 else f"{value:.4g} s"
-    return f"{value:.4g}"
-
-
-def level_text(measured: Measurement, objective: Objective | None = None) -> str:
-    """A level's figures in one line, with the objective's own and the limits it breaks."""
-    f = measured.figures
-    if not measured.valid:
-        return f"{measured.level}: invalid, {'; '.join(measured.problems)}"
-    names = {
-        "output_tokens_per_s": "",
-        "ttft_p99_s": "TTFT p99 ",
-        "tpot_mean_s": "TPOT ",
-        "e2e_latency_mean_s": "latency ",
-    }
-    if objective is not None:
-        for name in (objective.figure, *(limit.figure for limit in objective.limits)):
-            names.setdefault(name, f"{name} ")
-    parts = [f"{word}{value_text(f[name], name)}" for name, word in names.items() if name in f]
-    limits = objective.limits if objective is not None else ()
-    broken = [str(limit) for limit in limits if limit.figure in f and limit.violation(measured) > 0]
-    note = f"  breaks {', '.join(broken)}" if broken else ""
-    return f"{measured.level}: {', '.join(parts)}{note}"
 
 
 def _at_another_level(best: Score, default: Trial, objective: Objective) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb import events
-from autotune_nb.results.table import level_text, params_text, value_text
+from autotune_nb.trial.formatting import level_text, params_text, value_text
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import TrialState
 

@@ -14,7 +14,6 @@ from autotune_nb.bench.base import Benchmark
 from autotune_nb.deploy.base import Deployer
 from autotune_nb.errors import AutotuneError, SetupError, StudyError
 from autotune_nb.runner.trial_work import TrialWork
-from autotune_nb.runner.waiting import uncancelled
 from autotune_nb.secrets.file_scrubbing import scrub_all
 from autotune_nb.secrets.reference import command_text
 from autotune_nb.secrets.scrubbing import scrub
@@ -22,6 +21,7 @@ from autotune_nb.study import machine_fingerprint
 from autotune_nb.study.steering import Edit
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.waiting import uncancelled
 
 if TYPE_CHECKING:
     from autotune_nb.study import Study

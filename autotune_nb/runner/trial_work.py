@@ -15,12 +15,12 @@ from autotune_nb.bench.probe import probe
 from autotune_nb.deploy.base import Deployer, DeployRequest, Endpoint
 from autotune_nb.errors import Failure, FailureKind, SetupError, StudyError, TrialError
 from autotune_nb.runner.attempt import Attempt, PhaseClock
-from autotune_nb.runner.waiting import until_died
 from autotune_nb.secrets.file_scrubbing import scrub_all
 from autotune_nb.secrets.reference import bearer
 from autotune_nb.secrets.scrubbing import scrub, scrub_failure
 from autotune_nb.trial.score import score
 from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.waiting import until_died
 
 if TYPE_CHECKING:
     from autotune_nb.study import Study

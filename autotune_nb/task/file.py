@@ -19,9 +19,10 @@ from autotune_nb.errors import TaskError, did_you_mean, given_text
 from autotune_nb.resources import shared_folder
 from autotune_nb.secrets.discreet import discreet, discreet_text
 from autotune_nb.secrets.plain import plain_secrets
-from autotune_nb.task.problems import Examined, examine, first_error
+from autotune_nb.task.problems import Examined, examine
 from autotune_nb.task.prototype import from_prototype, is_prototype, prototype_field
 from autotune_nb.task.task import LOOKED_AT, Task
+from autotune_nb.task.validation_errors import first_error
 
 
 class PrototypeWarning(UserWarning):
@@ -124,7 +125,7 @@ def _parsed(data: dict[str, Any]) -> Task:
     try:
         return Task.model_validate(data, context=LOOKED_AT)
     except ValidationError as error:
-        wrong = first_error(error)
+        wrong = first_error(error, Task)
         raise TaskError(wrong.message, field=prototype_field(wrong.field) if prototype else wrong.field) from None
 
 

@@ -20,6 +20,8 @@ from pydantic import (
     model_validator,
 )
 
+from autotune_nb.trial import trial
+
 
 def _json(value: Any) -> Any:
     try:
@@ -29,8 +31,8 @@ def _json(value: Any) -> Any:
     return value
 
 
-#: A parameter's value: JSON's types. None leaves the flag out, so the engine's own default counts.
-Value = Annotated[bool | int | float | str | dict[str, Any] | list[Any] | None, AfterValidator(_json)]
+#: A parameter's value in a task file.
+Value = Annotated[trial.Value, AfterValidator(_json)]
 
 #: How a value becomes flags; see ``engines.base.Flag``.
 Style = Literal["value", "switch", "negatable", "json"]

@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel, TypeAdapter, ValidationError, model_validator
+from pydantic import TypeAdapter, ValidationError, model_validator
 
-from autotune_nb.errors import TaskError, UnknownNameError, did_you_mean
+from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.space import Rule, SearchSpace
 from autotune_nb.task.task import LOOKED_AT, Task
+from autotune_nb.task.validation_errors import every_error
 from autotune_nb.trial.score import Limit
 
 
@@ -58,7 +59,7 @@ def examine(data: dict[str, Any], *, search: bool = True) -> Examined:
     try:
         sound: Task = _Fields.model_validate(data, context=LOOKED_AT)
     except ValidationError as error:
-        found = every_error(error)
+        found = every_error(error, Task)
         failed = frozenset(_top(e.field) for e in found)
         sound = _Fields.model_validate(_right_part(data, failed), context=LOOKED_AT)
     found += _between(data, sound, failed, search)
@@ -129,121 +130,3 @@ def _kept(found: list[TaskError]) -> Iterator[None]:
 
 def _texts(value: Any) -> list[tuple[int, str]]:
     return [(i, v) for i, v in enumerate(value) if isinstance(v, str)] if isinstance(value, list) else []
-
-
-def first_error(error: ValidationError) -> TaskError:
-    """The first thing that is wrong, and where more is."""
-    details = error.errors(include_url=False)
-    path, told, plain = next(_told(details))
-    others = dict.fromkeys(_dotted(_own_path(d["loc"])) for d in details)
-    named = [field for field in others if field not in (_dotted(path), _dotted(path[:-1]))]
-    if not plain or not named:
-        return told
-    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
-    return TaskError(f"{told.message} (also wrong: {', '.join(named[:3])}{more})", field=told.field)
-
-
-def every_error(error: ValidationError) -> list[TaskError]:
-    """Everything that is wrong, the first error first."""
-    return [told for _, told, _ in _told(error.errors(include_url=False))]
-
-
-def _told(details: list[Any]) -> Iterator[tuple[list[int | str], TaskError, bool]]:
-    """Every place with an error, what is wrong there, and whether it says so little that others are worth counting."""
-    seen: list[list[int | str]] = []
-    for detail in sorted(details, key=lambda d: d["type"] != "extra_forbidden"):
-        path = _own_path(detail["loc"])
-        if detail["type"] != "extra_forbidden":
-            # Of the members of a union, the one that got deepest is the one that was meant.
-            inside = [d for d in details if _own_path(d["loc"])[: len(path)] == path]
-            detail = max(inside, key=lambda d: len(_own_path(d["loc"])))
-            path = _own_path(detail["loc"])
-        if path not in seen:
-            seen.append(path)
-            yield path, *_in_words(detail, path, details)
-
-
-def _in_words(detail: Any, path: list[int | str], details: list[Any]) -> tuple[TaskError, bool]:
-    field = _dotted(path)
-    cause = detail.get("ctx", {}).get("error")
-    if isinstance(cause, TaskError):
-        return TaskError(cause.message, field=cause.field or field), False
-    if detail["type"] == "extra_forbidden":
-        known = _fields_at(detail["loc"][:-1])
-        return TaskError(f"unknown field{did_you_mean(str(path[-1]), known)}", field=field), False
-    message = detail["msg"].removeprefix("Value error, ")
-    if detail["type"] == "union_tag_invalid":
-        tag = str(detail["ctx"]["tag"])
-        return UnknownNameError("type", tag, ("choice", "bool", "int", "float"), field=f"{field}.type"), False
-    if detail["type"] == "model_type":
-        section = _models_named(detail["ctx"]["class_name"])
-        fields = ", ".join(list(section.model_fields)[:4]) if section else "its fields"
-        return TaskError(f"is a section with fields such as {fields}, not {detail['input']!r}", field=field), False
-    same = [d for d in details if _own_path(d["loc"]) == path]
-    wanted = [d["msg"].removeprefix("Input should be ") for d in same]
-    if len(same) > 1 and not any(d["msg"] == want for d, want in zip(same, wanted, strict=True)):
-        message = f"Input should be {' or '.join(dict.fromkeys(wanted))}"
-    value = detail["input"]
-    plain = cause is None and detail["type"] != "missing" and not isinstance(value, dict | list)
-    shown = f", not {value!r}" if plain else ""
-    return TaskError(f"{message[0].lower()}{message[1:]}{shown}", field=field), True
-
-
-_UNION_TAG = re.compile(r"bool|(constrained-)?int|float|choice|str|none|(list|dict|literal)\[.*\]|LevelRef|\[key\]")
-#: Where the keys are the user's own, so that one may look like a tag.
-_OWN_KEYS = (("parameters",), ("engine", "args"), ("engine", "env"), ("workload", "request_params"))
-
-
-def _own_path(loc: tuple[int | str, ...]) -> list[int | str]:
-    """An error's place in the file, without what pydantic adds for the members of a union."""
-    return [
-        part
-        for i, part in enumerate(loc)
-        if loc[:i] in _OWN_KEYS or not (isinstance(part, str) and _UNION_TAG.fullmatch(part))
-    ]
-
-
-def _dotted(path: list[Any]) -> str:
-    text = ""
-    for part in path:
-        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
-    return text
-
-
-def _fields_at(loc: tuple[int | str, ...]) -> list[str]:
-    """The known fields of the section at this place of a task."""
-    model: Any = Task
-    for part in loc:
-        model = _section(model, part)
-        if model is None:
-            return []
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
-
-
-def _section(model: Any, part: int | str) -> Any:
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        if part == model.__name__:
-            return model
-        if part not in model.model_fields:
-            return None
-        model = model.model_fields[str(part)].annotation
-        found = _models_in(model)
-        return found[0] if len(found) == 1 else tuple(found) or None
-    if isinstance(model, tuple):
-        tagged = {m.model_fields["type"].default: m for m in model if "type" in m.model_fields}
-        return tagged.get(part, model)
-    return model
-
-
-def _models_named(name: str) -> type[BaseModel] | None:
-    found = [m for f in Task.model_fields.values() for m in _models_in(f.annotation)]
-    return next((model for model in found if model.__name__ == name), None)
-
-
-def _models_in(annotation: Any) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    found: list[type[BaseModel]] = []
-    for argument in getattr(annotation, "__args__", ()):
-        found.extend(_models_in(argument))
-    return found

@@ -32,6 +32,7 @@ from autotune_nb.task.sections import (
     Strategy,
 )
 from autotune_nb.task.space import SearchSpace
+from autotune_nb.task.validation_errors import first_error
 from autotune_nb.task.workload import Section, Workload
 from autotune_nb.trial.measurement import Level
 from autotune_nb.trial.score import PROTOTYPE_OBJECTIVES, Limit, Objective
@@ -102,11 +103,9 @@ class Task(Section):
             task = handler(data)
             wrong = next(plain_secrets(task.model_dump(exclude_defaults=True)), None)
         except ValidationError as error:
-            from autotune_nb.task.problems import first_error
-
             if discreet_text(str(error), data) == str(error):
                 raise
-            wrong = discreet(first_error(error), data)
+            wrong = discreet(first_error(error, cls), data)
         if wrong is not None:
             raise wrong
         return task

@@ -9,9 +9,11 @@ from typing import Any
 
 from autotune_nb.errors import Failure
 from autotune_nb.secrets.reference import command_text
-from autotune_nb.task.parameters import Value
 from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.score import Objective, Score
+
+#: A parameter's value: JSON's types. None leaves the flag out, so the engine's own default counts.
+Value = bool | int | float | str | dict[str, Any] | list[Any] | None
 
 
 class TrialState(StrEnum):

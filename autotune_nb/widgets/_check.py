@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from autotune_nb.engines.registry import engine_for, engine_problems, space_for
 from autotune_nb.errors import TaskError
-from autotune_nb.estimate import estimate
+from autotune_nb.runner.estimate import estimate
 from autotune_nb.task.file import examined
 
 T = TypeVar("T")

@@ -13,10 +13,10 @@ from datetime import datetime
 
 from autotune_nb.errors import Failure
 from autotune_nb.handle import StudyHandle
-from autotune_nb.results.table import level_text, params_text, value_text
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
 from autotune_nb.study.steering import Edit, Steering
+from autotune_nb.trial.formatting import level_text, params_text, value_text
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState, best_trial
 

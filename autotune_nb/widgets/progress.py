@@ -5,22 +5,19 @@ from __future__ import annotations
 import asyncio
 import html
 import textwrap
-from typing import TYPE_CHECKING
 
 from IPython.display import DisplayHandle
 
-from autotune_nb.results.table import counts_text, params_text, value_text
+from autotune_nb.handle import StudyHandle
+from autotune_nb.trial.formatting import counts_text, params_text, value_text
 from autotune_nb.trial.trial import Trial, TrialState
-
-if TYPE_CHECKING:
-    from autotune_nb.run import Run
 
 _EVERY_S = 0.5
 _ROWS = 15
 _CELL = "padding:1px 10px 1px 0;text-align:left;vertical-align:top"
 
 
-async def pump(run: Run) -> None:
+async def pump(run: StudyHandle) -> None:
     """Refresh one output of the awaiting cell, at most twice a second and only on change, until the run is over."""
     changed = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -47,14 +44,14 @@ async def pump(run: Run) -> None:
         _refresh(handle, run, shown)
 
 
-def _refresh(handle: DisplayHandle, run: Run, shown: dict[str, str]) -> dict[str, str]:
+def _refresh(handle: DisplayHandle, run: StudyHandle, shown: dict[str, str]) -> dict[str, str]:
     bundle = _bundle(run)
     if bundle != shown:
         handle.update(bundle, raw=True)
     return bundle
 
 
-def _bundle(run: Run) -> dict[str, str]:
+def _bundle(run: StudyHandle) -> dict[str, str]:
     trials = run.history
     title = f"{run.folder.name}: {run.state} ({counts_text(trials)})"
     figure = run.task.goal.figure

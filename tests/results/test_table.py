@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from autotune_nb.errors import Failure, FailureKind
-from autotune_nb.results.table import counts, level_text, levels_frame, params_text, trials_frame, value_text, verdict
+from autotune_nb.results.table import levels_frame, trials_frame, verdict
+from autotune_nb.trial.formatting import counts, level_text, params_text, value_text
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.score import Direction, Limit, Objective, Score
 from autotune_nb.trial.trial import Trial, TrialState

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from autotune_nb.errors import DeployError, Failure, FailureKind
-from autotune_nb.runner.waiting import uncancelled, until_died
+from autotune_nb.waiting import uncancelled, until_died
 from tests.stubs import in_loop
 
 

@@ -1,0 +1,129 @@
+"""Pydantic's validation errors as TaskErrors: one a field, under the field's own name in the task file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from autotune_nb.errors import TaskError, UnknownNameError, did_you_mean
+
+
+def first_error(error: ValidationError, model: type[BaseModel]) -> TaskError:
+    """The first error of a model's validation, and the fields of the others."""
+    details = error.errors(include_url=False)
+    path, told, plain = next(_told(details, model))
+    others = dict.fromkeys(_dotted(_own_path(d["loc"])) for d in details)
+    named = [field for field in others if field not in (_dotted(path), _dotted(path[:-1]))]
+    if not plain or not named:
+        return told
+    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+    return TaskError(f"{told.message} (also wrong: {', '.join(named[:3])}{more})", field=told.field)
+
+
+def every_error(error: ValidationError, model: type[BaseModel]) -> list[TaskError]:
+    """Every error of a model's validation, one a field, the first error first."""
+    return [told for _, told, _ in _told(error.errors(include_url=False), model)]
+
+
+def _told(details: list[Any], model: type[BaseModel]) -> Iterator[tuple[list[int | str], TaskError, bool]]:
+    """Every place with an error, what is wrong there, and whether it says so little that others are worth counting."""
+    seen: list[list[int | str]] = []
+    for detail in sorted(details, key=lambda d: d["type"] != "extra_forbidden"):
+        path = _own_path(detail["loc"])
+        if detail["type"] != "extra_forbidden":
+            # Of the members of a union, the one that got deepest is the one that was meant.
+            inside = [d for d in details if _own_path(d["loc"])[: len(path)] == path]
+            detail = max(inside, key=lambda d: len(_own_path(d["loc"])))
+            path = _own_path(detail["loc"])
+        if path not in seen:
+            seen.append(path)
+            yield path, *_in_words(detail, path, details, model)
+
+
+def _in_words(detail: Any, path: list[int | str], details: list[Any], model: type[BaseModel]) -> tuple[TaskError, bool]:
+    field = _dotted(path)
+    cause = detail.get("ctx", {}).get("error")
+    if isinstance(cause, TaskError):
+        return TaskError(cause.message, field=cause.field or field), False
+    if detail["type"] == "extra_forbidden":
+        known = _fields_at(detail["loc"][:-1], model)
+        return TaskError(f"unknown field{did_you_mean(str(path[-1]), known)}", field=field), False
+    message = detail["msg"].removeprefix("Value error, ")
+    if detail["type"] == "union_tag_invalid":
+        tag = str(detail["ctx"]["tag"])
+        return UnknownNameError("type", tag, ("choice", "bool", "int", "float"), field=f"{field}.type"), False
+    if detail["type"] == "model_type":
+        section = _models_named(detail["ctx"]["class_name"], model)
+        fields = ", ".join(list(section.model_fields)[:4]) if section else "its fields"
+        return TaskError(f"is a section with fields such as {fields}, not {detail['input']!r}", field=field), False
+    same = [d for d in details if _own_path(d["loc"]) == path]
+    wanted = [d["msg"].removeprefix("Input should be ") for d in same]
+    if len(same) > 1 and not any(d["msg"] == want for d, want in zip(same, wanted, strict=True)):
+        message = f"Input should be {' or '.join(dict.fromkeys(wanted))}"
+    value = detail["input"]
+    plain = cause is None and detail["type"] != "missing" and not isinstance(value, dict | list)
+    shown = f", not {value!r}" if plain else ""
+    return TaskError(f"{message[0].lower()}{message[1:]}{shown}", field=field), True
+
+
+_UNION_TAG = re.compile(r"bool|(constrained-)?int|float|choice|str|none|(list|dict|literal)\[.*\]|LevelRef|\[key\]")
+#: Where the keys are the user's own, so that one may look like a tag.
+_OWN_KEYS = (("parameters",), ("engine", "args"), ("engine", "env"), ("workload", "request_params"))
+
+
+def _own_path(loc: tuple[int | str, ...]) -> list[int | str]:
+    """An error's place in the file, without what pydantic adds for the members of a union."""
+    return [
+        part
+        for i, part in enumerate(loc)
+        if loc[:i] in _OWN_KEYS or not (isinstance(part, str) and _UNION_TAG.fullmatch(part))
+    ]
+
+
+def _dotted(path: list[Any]) -> str:
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else str(part)
+    return text
+
+
+def _fields_at(loc: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
+    """The known fields of the section at this place of a model."""
+    section: Any = model
+    for part in loc:
+        section = _section(section, part)
+        if section is None:
+            return []
+    return list(section.model_fields) if isinstance(section, type) and issubclass(section, BaseModel) else []
+
+
+def _section(model: Any, part: int | str) -> Any:
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        if part == model.__name__:
+            return model
+        if part not in model.model_fields:
+            return None
+        model = model.model_fields[str(part)].annotation
+        found = _models_in(model)
+        return found[0] if len(found) == 1 else tuple(found) or None
+    if isinstance(model, tuple):
+        tagged = {m.model_fields["type"].default: m for m in model if "type" in m.model_fields}
+        return tagged.get(part, model)
+    return model
+
+
+def _models_named(name: str, model: type[BaseModel]) -> type[BaseModel] | None:
+    found = [m for f in model.model_fields.values() for m in _models_in(f.annotation)]
+    return next((one for one in found if one.__name__ == name), None)
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    found: list[type[BaseModel]] = []
+    for argument in getattr(annotation, "__args__", ()):
+        found.extend(_models_in(argument))
+    return found

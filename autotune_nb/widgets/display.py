@@ -1,0 +1,32 @@
+"""Shows runs and studies as widgets in a notebook: what a cell displays of them, and the progress of an awaited run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from autotune_nb.handle import StudyHandle
+from autotune_nb.widgets._live import front_end
+
+
+class NotebookDisplay:
+    """The display of a notebook's kernel."""
+
+    def mimebundle(self, study: StudyHandle) -> dict[str, Any] | None:
+        """The study's monitor; None in a notebook that is executed headless."""
+        if not front_end():
+            return None
+        # Plotly and its widgets take seconds to import.
+        from autotune_nb.widgets.monitor import Monitor
+
+        return Monitor(study)._repr_mimebundle_()
+
+    async def follow(self, study: StudyHandle) -> None:
+        """Show the progress of a run in the cell that awaits it."""
+        from autotune_nb.widgets.progress import pump
+
+        await pump(study)
+
+
+def install() -> None:
+    """Show every study of this kernel as widgets."""
+    StudyHandle.display = NotebookDisplay()

@@ -12,7 +12,6 @@
 
 import sys
 from importlib import import_module
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -38,10 +37,8 @@ if TYPE_CHECKING:
     from autotune_nb.session import check, report, tune, with_overrides
     from autotune_nb.session import open as open  # noqa: A004
     from autotune_nb.study.steering import Edit
-    from autotune_nb.task.task import Task
-    from autotune_nb.trial.measurement import Level, Measurement
-    from autotune_nb.trial.score import Score
-    from autotune_nb.trial.trial import Trial, TrialState
+    from autotune_nb.task import Task
+    from autotune_nb.trial import Level, Measurement, Score, Trial, TrialState
     from autotune_nb.widgets.form import TaskForm
     from autotune_nb.widgets.monitor import Monitor
 
@@ -88,13 +85,13 @@ _HOMES = {
     "Edit": "study.steering",
     "Monitor": "widgets.monitor",
     "OpenedStudy": "opened",
-    "Level": "trial.measurement",
-    "Measurement": "trial.measurement",
-    "Score": "trial.score",
-    "Task": "task.task",
+    "Level": "trial",
+    "Measurement": "trial",
+    "Score": "trial",
+    "Task": "task",
     "TaskForm": "widgets.form",
-    "Trial": "trial.trial",
-    "TrialState": "trial.trial",
+    "Trial": "trial",
+    "TrialState": "trial",
     "check": "session",
     "open": "session",
     "report": "session",
@@ -120,14 +117,3 @@ def _in_kernel() -> bool:
 def __dir__() -> list[str]:
     # Not in __all__: "import *" would hide Python's own open.
     return [*__all__, "open"]
-
-
-class _Package(ModuleType):
-    """Keeps ``report`` the function: an import of the subpackage of that name would set it to the subpackage."""
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in __all__ and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Package

@@ -16,21 +16,21 @@ from autotune_nb.bench.benchmark_job import OmeBenchmark
 from autotune_nb.bench.executor import pick
 from autotune_nb.bench.genai_bench import GenaiBench
 from autotune_nb.bench.job import JobBenchmark
-from autotune_nb.cluster.choice import served_name
+from autotune_nb.cluster.executor_choice import served_name
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, INFERENCE_SERVICE, JOB, Kind, Object
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.local import LocalDeployer
-from autotune_nb.deploy.ome.answer import Answer
-from autotune_nb.deploy.ome.ground import find_ground, storage_of, tokenizer_of
+from autotune_nb.deploy.ome.check_result import Answer
+from autotune_nb.deploy.ome.endpoint import port_of
 from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service
+from autotune_nb.deploy.ome.model_and_runtime import find_ground, storage_of, tokenizer_of
 from autotune_nb.deploy.ome.preflight import preflight
-from autotune_nb.deploy.ome.reach import port_of
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import space_for
 from autotune_nb.errors import ClusterError, SetupError, StudyError, TaskError
 from autotune_nb.study import StudyFolder, require_database
-from autotune_nb.task.elsewhere import require_engine
+from autotune_nb.task.external_results import require_engine
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task

@@ -13,10 +13,10 @@ from autotune_nb import events
 from autotune_nb.deploy import Deployer
 from autotune_nb.engines.registry import engine_of_study
 from autotune_nb.errors import StudyError, TaskError, UnknownNameError
-from autotune_nb.report import plots
-from autotune_nb.report.charts import ChartKind, HistoryChart, ImportanceChart
-from autotune_nb.report.drawing import Chart
-from autotune_nb.report.study_report import Report
+from autotune_nb.reports import plots
+from autotune_nb.reports.charts import ChartKind, HistoryChart, ImportanceChart
+from autotune_nb.reports.drawing import Chart
+from autotune_nb.reports.study_report import Report
 from autotune_nb.results.table import levels_frame, trials_frame
 from autotune_nb.runner.assembly import deployer_for
 from autotune_nb.runner.live import RunningTrial
@@ -33,7 +33,7 @@ from autotune_nb.study.steering import (
     narrow_edit,
     pin_edit,
 )
-from autotune_nb.task.elsewhere import require_engine
+from autotune_nb.task.external_results import require_engine
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.sections import Budget
 from autotune_nb.task.space import Point

@@ -18,7 +18,7 @@ from autotune_nb.runner.runner import RunState
 from autotune_nb.secrets.reference import command_text
 from autotune_nb.study import StudyFolder, database_problem, recovery_text, trial_from_results
 from autotune_nb.study.steering import Edit, Steering
-from autotune_nb.task.elsewhere import measured_elsewhere
+from autotune_nb.task.external_results import measured_elsewhere
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
 

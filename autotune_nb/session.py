@@ -11,13 +11,13 @@ from autotune_nb.handle import StudyHandle
 from autotune_nb.opened import OpenedStudy
 from autotune_nb.run import LoopThread, Run, live_run
 from autotune_nb.study import StudyFolder
-from autotune_nb.task.elsewhere import require_engine
+from autotune_nb.task.external_results import require_engine
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task
 
 if TYPE_CHECKING:
     from autotune_nb.checks import Checks
-    from autotune_nb.report.study_report import Report
+    from autotune_nb.reports.study_report import Report
 
 
 class Overrides(TypedDict, total=False):

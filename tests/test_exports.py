@@ -53,9 +53,8 @@ def test_a_name_that_is_not_there_says_so() -> None:
 
 
 def test_a_subpackage_hides_no_exported_name() -> None:
-    code = (
-        "import autotune_nb.report.plots, autotune_nb as at; from autotune_nb import report; print(at.report is report)"
-    )
+    code = "import autotune_nb.reports.plots, autotune_nb as at; from autotune_nb import report"
+    code += "; print(at.report is report)"
     code += "; print(type(report).__name__)"
     told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
     assert told.stdout.split() == ["True", "function"]

@@ -23,7 +23,7 @@ ROOMS: tuple[set[str], ...] = (
     {"engines", "cluster"},
     {"deploy", "bench", "study"},
     {"events", "runner"},
-    {"results", "report"},
+    {"results", "reports"},
     {"handle", "run", "opened", "session", "checks"},
     {"widgets", "cli"},
 )
@@ -32,18 +32,18 @@ APART = {"deploy", "bench", "study"}
 #: Who alone may import what, wherever in the file the import stands.
 OUTSIDE = {
     "optuna": {"study"},
-    "genai_bench": {"bench/_warm.py", "bench/_in_pod.py"},
+    "genai_bench": {"bench/_fork_server.py", "bench/_in_pod.py"},
     "gevent": set(),
     "kubernetes": {"cluster"},
-    "IPython": {"widgets", "report/notebook.py", "report/study_report.py"},
-    "ipykernel": {"widgets", "report/notebook.py"},
+    "IPython": {"widgets", "reports/notebook.py", "reports/study_report.py"},
+    "ipykernel": {"widgets", "reports/notebook.py"},
     "ipywidgets": {"widgets"},
-    "jupyter_client": {"widgets", "report/notebook.py"},
-    "nbconvert": {"report/notebook.py"},
-    "nbformat": {"report/notebook.py", "report/share.py"},
-    "papermill": {"report/notebook.py"},
-    "plotly": {"report/charts.py", "report/drawing.py", "widgets/_chart.py", "widgets/_figure.py"},
-    "matplotlib": {"report/charts.py", "report/drawing.py"},
+    "jupyter_client": {"widgets", "reports/notebook.py"},
+    "nbconvert": {"reports/notebook.py"},
+    "nbformat": {"reports/notebook.py", "reports/share.py"},
+    "papermill": {"reports/notebook.py"},
+    "plotly": {"reports/charts.py", "reports/drawing.py", "widgets/_chart.py", "widgets/_figure.py"},
+    "matplotlib": {"reports/charts.py", "reports/drawing.py"},
     "xllamacpp": {"engines/llama_server.py"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))
@@ -139,6 +139,19 @@ def test_the_top_level_holds_at_most_ten_files() -> None:
     assert len([file for file in FILES if file.parent == PACKAGE]) <= 10
 
 
+def test_what_a_room_keeps_to_itself_is_imported_there_alone() -> None:
+    for file in FILES:
+        for dotted in imports(file):
+            if not dotted.startswith("autotune_nb."):
+                continue
+            *parents, name = dotted.split(".")
+            private = [i for i, part in enumerate(parents) if part.startswith("_")]
+            if private or name.startswith("_"):
+                home = PACKAGE.parent.joinpath(*parents[: private[0]] if private else parents)
+                home = home if home.is_dir() else home.parent
+                assert home in file.parents, f"{_id(file)} imports {dotted}, which is private to {home.name}/"
+
+
 def test_each_room_says_what_belongs_there() -> None:
     for room in sorted(p.parent for p in PACKAGE.rglob("__init__.py")):
         doc = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8"))) or ""
@@ -166,7 +179,7 @@ def test_the_rules_above_can_fail(tmp_path: Path) -> None:
 
 
 def test_only_a_script_of_its_own_process_imports_genai_bench() -> None:
-    importers = [_id(file) for file in FILES if any("._warm" in d or "._in_pod" in d for d in imports(file))]
+    importers = [_id(file) for file in FILES if any("._fork_server" in d or "._in_pod" in d for d in imports(file))]
     assert importers == []
 
 

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.bench._arguments import RESULTS
-from autotune_nb.bench._claim import ClaimReader
-from autotune_nb.bench._cluster import PodWatch, container_of, image_of
-from autotune_nb.bench._levels import Levels, deadline_s, failed, late, never_landed
-from autotune_nb.bench._made import Made, Removals
+from autotune_nb.bench._claim_reader import ClaimReader
+from autotune_nb.bench._cluster_job import PodWatch, container_of, image_of
+from autotune_nb.bench._cluster_object import Made, Removals
+from autotune_nb.bench._expected_levels import Levels, deadline_s, failed, late, never_landed
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.results import read_level
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, Object, name_of
+from autotune_nb.cluster.pod_errors import ended, exit_code, has_log
 from autotune_nb.cluster.session import ClusterSession
-from autotune_nb.cluster.trouble import ended, exit_code, has_log
 from autotune_nb.errors import ClusterError, MeasurementError, SetupError
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement

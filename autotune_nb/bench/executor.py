@@ -6,12 +6,12 @@ import math
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from autotune_nb.bench._helper import find_genai_bench
+from autotune_nb.bench._fork_client import find_genai_bench
 from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.benchmark_job import OmeBenchmark
 from autotune_nb.bench.genai_bench import GenaiBench
 from autotune_nb.bench.job import JobBenchmark
-from autotune_nb.cluster.choice import benchmark_job_problem, chosen_executor
+from autotune_nb.cluster.executor_choice import benchmark_job_problem, chosen_executor
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import SetupError

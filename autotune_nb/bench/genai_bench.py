@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.bench._arguments import RESULTS, arguments
-from autotune_nb.bench._helper import BenchProcess, WarmHelper, find_genai_bench, python_of, run_cold
-from autotune_nb.bench._levels import Levels, deadline_s, late, log_lines, never_landed
+from autotune_nb.bench._expected_levels import Levels, deadline_s, late, log_lines, never_landed
+from autotune_nb.bench._fork_client import BenchProcess, WarmHelper, find_genai_bench, python_of, run_cold
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.results import read_level
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError

@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.bench._arguments import RESULTS, arguments
-from autotune_nb.bench._cluster import IMAGE, PodWatch, follow, image_of, in_pod, keep, of_pod
-from autotune_nb.bench._frames import Frames
-from autotune_nb.bench._levels import Levels, deadline_s, failed, late, never_landed
-from autotune_nb.bench._made import Made, Removals
+from autotune_nb.bench._cluster_job import IMAGE, PodWatch, follow, image_of, in_pod, keep, of_pod
+from autotune_nb.bench._cluster_object import Made, Removals
+from autotune_nb.bench._expected_levels import Levels, deadline_s, failed, late, never_landed
+from autotune_nb.bench._log_frames import Frames
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.cluster.kinds import JOB, Object
+from autotune_nb.cluster.pod_errors import ended, exit_code, has_log
 from autotune_nb.cluster.session import ClusterSession
-from autotune_nb.cluster.trouble import ended, exit_code, has_log
 from autotune_nb.errors import MeasurementError
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement

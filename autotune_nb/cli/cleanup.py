@@ -18,7 +18,7 @@ from autotune_nb.errors import SetupError, StudyBusyError, StudyError, StudyNotF
 if TYPE_CHECKING:
     from autotune_nb.cluster.cleanup import Removal
     from autotune_nb.cluster.client import Cluster
-    from autotune_nb.cluster.found import FoundStudy
+    from autotune_nb.cluster.leftovers import FoundStudy
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ def _place_of(study: str, given: _Place) -> _Place:
 
 async def _look(place: _Place, study: str | None) -> tuple[str, list[FoundStudy]]:
     """The namespace, and the studies in it that are meant."""
-    from autotune_nb.cluster.found import find_studies
+    from autotune_nb.cluster.leftovers import find_studies
 
     cluster = await place.connect()
     try:

@@ -176,7 +176,7 @@ def _next_study(folder: Path, name: str) -> Path:
 
 
 def _execute(notebook: Path, output: Path, parameters: dict[str, str], *, html: bool) -> None:
-    from autotune_nb.report.notebook import execute
+    from autotune_nb.reports.notebook import execute
 
     values = {name: _value(text) for name, text in parameters.items()}
     try:

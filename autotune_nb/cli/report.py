@@ -25,7 +25,7 @@ def report(study: Path, output: Path, html: bool, storage: str | None, force: bo
     The answer first, then charts, trials, failures, what was asked, what it ran on, and the cell that does it again.
     """
     from autotune_nb import session
-    from autotune_nb.report.notebook import execute
+    from autotune_nb.reports.notebook import execute
     from autotune_nb.resources import shared_folder
     from autotune_nb.study import STORAGE_VARIABLE
 

@@ -22,7 +22,7 @@ def share(notebook: Path, output: Path, html: bool, force: bool) -> None:
     Says what was removed and from which cell, never the secret itself. Exits 2, with nothing written, where something
     cannot be cleaned.
     """
-    from autotune_nb.report.share import share as shared_copy
+    from autotune_nb.reports.share import share as shared_copy
 
     with usage_errors():
         shared = shared_copy(notebook, output, html=html, force=force)

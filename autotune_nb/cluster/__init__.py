@@ -1,1 +1,24 @@
-"""The Kubernetes API as this package uses it: plain objects, one client, one watch per kind."""
+"""The Kubernetes API: one client, one watch per kind, a study's session, and the names and labels of its objects.
+
+The only room that imports kubernetes. InferenceServices are in ``deploy.ome``, Jobs and BenchmarkJobs in ``bench``;
+both use what is here. Importing ``cluster.client`` takes a second, so nothing imports it before a task asks for a
+cluster.
+"""
+
+__all__ = [
+    "api_errors",
+    "cleanup",
+    "client",
+    "executor_choice",
+    "kinds",
+    "leftovers",
+    "names",
+    "owned_object",
+    "pod_errors",
+    "port_forward",
+    "quantity",
+    "service",
+    "session",
+    "templates",
+    "watch",
+]

@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from autotune_nb.cluster.client import Cluster
-from autotune_nb.cluster.found import MADE, FoundStudy, Thing, find_studies, things
 from autotune_nb.cluster.kinds import CONFIG_MAP, LEASE, POD, Kind, Object, name_of, terminating, uid_of
+from autotune_nb.cluster.leftovers import MADE, FoundStudy, Thing, find_studies, things
 from autotune_nb.cluster.names import study_selector
 from autotune_nb.cluster.session import LEASE_S, RENEW_S
 from autotune_nb.errors import ClusterError, StudyBusyError

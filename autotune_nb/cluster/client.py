@@ -16,8 +16,8 @@ from urllib.parse import urlencode
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 
+from autotune_nb.cluster._credential_renewal import Renewal
 from autotune_nb.cluster._credentials import credentials, has_kubeconfig, told
-from autotune_nb.cluster._renewal import Renewal
 from autotune_nb.cluster.kinds import ACCESS_REVIEW, Kind, Object, name_of
 from autotune_nb.cluster.names import REQUEST_ANNOTATION
 from autotune_nb.errors import ClusterError

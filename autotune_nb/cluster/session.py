@@ -11,8 +11,8 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from autotune_nb.cluster.choice import by_benchmark_job
 from autotune_nb.cluster.client import Cluster
+from autotune_nb.cluster.executor_choice import by_benchmark_job
 from autotune_nb.cluster.kinds import (
     BENCHMARK_JOB,
     CONFIG_MAP,

@@ -11,8 +11,8 @@ from typing import Any
 import jinja2
 import yaml
 
+from autotune_nb.cluster._required_fields import require_kept
 from autotune_nb.cluster.kinds import Object
-from autotune_nb.cluster.required import require_kept
 from autotune_nb.errors import SetupError, TaskError
 from autotune_nb.resources import shared_folder
 

@@ -1,4 +1,8 @@
-"""How an engine is brought up with one configuration, watched, and taken down."""
+"""Deployers: they start the engine with one configuration, wait until it is ready, watch it, and take it down.
+
+A deployment is an async context manager that gives an ``Endpoint``. Flags and command lines are in ``engines``, load
+and figures in ``bench``; neither deployer measures anything.
+"""
 
 from autotune_nb.deploy._process import STUDY_LABEL
 from autotune_nb.deploy.base import Deployer, Deployment, DeployRequest, Endpoint

@@ -13,7 +13,6 @@ from typing import Any
 
 import aiohttp
 
-from autotune_nb.deploy._log import diagnose, new_log, tail
 from autotune_nb.deploy._process import (
     STUDY_LABEL,
     TRIAL_LABEL,
@@ -22,6 +21,7 @@ from autotune_nb.deploy._process import (
     port_owner,
 )
 from autotune_nb.deploy.base import DeployRequest, Endpoint
+from autotune_nb.deploy.engine_log import diagnose, new_log, tail
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.engines.registry import program_for

@@ -20,7 +20,7 @@ from autotune_nb.secrets.plain import looks_like_one
 from autotune_nb.secrets.redaction import Redactor
 from autotune_nb.secrets.scrubbing import LEAST, know, scrub, scrub_failure
 from autotune_nb.study import StudyFolder
-from autotune_nb.task.elsewhere import IMPORTED
+from autotune_nb.task.external_results import IMPORTED
 from autotune_nb.task.parameters import parameter_name
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task

@@ -1,9 +1,13 @@
-"""Ask and tell over one task, and everything that must survive. The only place that imports Optuna."""
+"""The study: ask and tell over one task, its storage, its folder, people's edits, and what it was measured on.
+
+The only room that imports Optuna's storage: everything that must survive a restart is kept here. Which trial runs how
+is in ``runner``; tables of trials are in ``results``.
+"""
 
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb.study._database_file import database_problem, recovery_text, require_database
-from autotune_nb.study._results import trial_from_results
+from autotune_nb.study._results_json import trial_from_results
 from autotune_nb.study.fingerprint import machine_fingerprint
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.storage_url import STORAGE_VARIABLE

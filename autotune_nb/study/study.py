@@ -11,7 +11,6 @@ from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.study._bulk import add_trials
-from autotune_nb.study._frozen import ATTEMPTS, BASELINE, ENQUEUED, RECORD, fingerprint_of, freeze, thaw
 from autotune_nb.study._journal import (
     read_edits,
     read_elapsed,
@@ -20,12 +19,13 @@ from autotune_nb.study._journal import (
     write_elapsed,
     write_fingerprint,
 )
+from autotune_nb.study._next_trial import Order
 from autotune_nb.study._opening import find, find_or_begin
-from autotune_nb.study._order import Order
-from autotune_nb.study._record import to_record, without_secrets
-from autotune_nb.study._results import to_results
+from autotune_nb.study._optuna_trial import ATTEMPTS, BASELINE, ENQUEUED, RECORD, fingerprint_of, freeze, thaw
+from autotune_nb.study._results_json import to_results
 from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
 from autotune_nb.study._storage import damage_errors, location, storage_errors
+from autotune_nb.study._trial_json import to_record, without_secrets
 from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.steering import Edit, Steering

@@ -18,8 +18,8 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from autotune_nb.report.drawing import COLOURS, FRONT, LABELS, MARKERS, RUNNING, SHARE
-from autotune_nb.report.plots import (
+from autotune_nb.reports.drawing import COLOURS, FRONT, LABELS, MARKERS, RUNNING, SHARE
+from autotune_nb.reports.plots import (
     LATENCY_AXIS,
     SHARE_AXIS,
     THROUGHPUT_AXIS,

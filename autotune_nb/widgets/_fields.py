@@ -15,9 +15,9 @@ from autotune_nb.task.sections import ENGINES, SAMPLERS
 from autotune_nb.task.task import Task
 from autotune_nb.task.workload import TASK_KINDS
 from autotune_nb.trial.measurement import FIGURES
-from autotune_nb.widgets import _text
-from autotune_nb.widgets._look import Look, close, css_name, errors_html
-from autotune_nb.widgets._text import MISSING, Codec
+from autotune_nb.widgets import _value_text as _text
+from autotune_nb.widgets._layout import Look, close, css_name, errors_html
+from autotune_nb.widgets._value_text import MISSING, Codec
 
 #: Names to choose from where the type is only text; where others are right too, they are offered while one types.
 _CLOSED: dict[str, Sequence[str]] = {

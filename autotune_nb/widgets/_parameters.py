@@ -11,11 +11,11 @@ import ipywidgets
 from autotune_nb.engines.base import Engine, Flag
 from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import parameter_name
-from autotune_nb.widgets import _text
+from autotune_nb.widgets import _value_text as _text
+from autotune_nb.widgets._conversion import KINDS, converted
 from autotune_nb.widgets._fields import Field, text_field
-from autotune_nb.widgets._kinds import KINDS, converted
-from autotune_nb.widgets._look import Look, close, css_name, errors_html
-from autotune_nb.widgets._text import MISSING, Codec
+from autotune_nb.widgets._layout import Look, close, css_name, errors_html
+from autotune_nb.widgets._value_text import MISSING, Codec
 
 _STYLES = ("value", "switch", "negatable", "json")
 #: The fields of each kind, what stands in them, and how it is read.

@@ -12,12 +12,12 @@ import ipywidgets
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import engine_named
 from autotune_nb.errors import TaskError
+from autotune_nb.widgets._field_order import SECTIONS, WEIGHTS, WIDE, Section
 from autotune_nb.widgets._fields import Field, task_field
-from autotune_nb.widgets._look import Look, close, css_name, errors_html
+from autotune_nb.widgets._layout import Look, close, css_name, errors_html
 from autotune_nb.widgets._parameters import ParameterTable
-from autotune_nb.widgets._plan import SECTIONS, WEIGHTS, WIDE, Section
-from autotune_nb.widgets._rows import TextRows
-from autotune_nb.widgets._text import MISSING
+from autotune_nb.widgets._text_list import TextRows
+from autotune_nb.widgets._value_text import MISSING
 
 #: Errors of these sections as a whole are shown at the field that puts them right.
 _AT = {"model": "model.id_or_path", "engine": "engine.kind", "objective": "objective.figure"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from autotune_nb.handle import StudyHandle
-from autotune_nb.widgets._live import front_end
+from autotune_nb.widgets._front_end import front_end
 
 
 class NotebookDisplay:
@@ -22,7 +22,7 @@ class NotebookDisplay:
 
     async def follow(self, study: StudyHandle) -> None:
         """Show the progress of a run in the cell that awaits it."""
-        from autotune_nb.widgets.progress import pump
+        from autotune_nb.widgets._progress import pump
 
         await pump(study)
 

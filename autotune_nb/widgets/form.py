@@ -15,16 +15,16 @@ import yaml
 
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import AutotuneError, TaskError
-from autotune_nb.task.code import code_of
 from autotune_nb.task.file import task_data
+from autotune_nb.task.python_code import code_of
 from autotune_nb.task.task import Task
-from autotune_nb.widgets._check import Checked, check, patiently
+from autotune_nb.widgets._background import Latest
 from autotune_nb.widgets._draft import opened
-from autotune_nb.widgets._latest import Latest
-from autotune_nb.widgets._live import front_end
-from autotune_nb.widgets._look import Look, errors_html
+from autotune_nb.widgets._front_end import front_end
+from autotune_nb.widgets._layout import Look, errors_html
 from autotune_nb.widgets._sections import TaskFields
 from autotune_nb.widgets._style import stylesheet
+from autotune_nb.widgets._task_check import Checked, check, patiently
 
 if TYPE_CHECKING:
     from autotune_nb.run import Run

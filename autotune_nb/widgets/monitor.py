@@ -8,8 +8,8 @@ from typing import Any
 
 from autotune_nb.handle import StudyHandle
 from autotune_nb.run import Run, live_run
-from autotune_nb.widgets._live import front_end
-from autotune_nb.widgets._view import StudyView
+from autotune_nb.widgets._front_end import front_end
+from autotune_nb.widgets._study_view import StudyView
 
 _views: dict[Path, StudyView] = {}
 _making = threading.Lock()

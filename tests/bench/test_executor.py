@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from autotune_nb.bench import _cluster
-from autotune_nb.bench._cluster import IMAGE
+from autotune_nb.bench import _cluster_job as _cluster
+from autotune_nb.bench._cluster_job import IMAGE
 from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.benchmark_job import OmeBenchmark
 from autotune_nb.bench.executor import cluster_benchmark, pick
 from autotune_nb.bench.job import JobBenchmark
-from autotune_nb.cluster.choice import OME_MODEL_NAME, benchmark_job_problem, by_benchmark_job, served_name
+from autotune_nb.cluster.executor_choice import OME_MODEL_NAME, benchmark_job_problem, by_benchmark_job, served_name
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy import DeployRequest

@@ -13,12 +13,14 @@ from typing import Any
 
 import pytest
 
-from autotune_nb.bench import _cluster, _made, benchmark_job, job
-from autotune_nb.bench._claim import ClaimReader
-from autotune_nb.bench._made import Made, Removals
-from autotune_nb.cluster import owned
+from autotune_nb.bench import _cluster_job as _cluster
+from autotune_nb.bench import _cluster_object as _made
+from autotune_nb.bench import benchmark_job, job
+from autotune_nb.bench._claim_reader import ClaimReader
+from autotune_nb.bench._cluster_object import Made, Removals
+from autotune_nb.cluster import owned_object as owned
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD, Kind, Object
-from autotune_nb.cluster.trouble import refused, trouble
+from autotune_nb.cluster.pod_errors import refused, trouble
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
 from tests.bench.in_cluster import Executor, Ground
 from tests.kubernetes.proxy import FaultProxy

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 from autotune_nb.bench import BenchRequest, GenaiBench
 from autotune_nb.bench._arguments import minutes_text
-from autotune_nb.bench._helper import bench_environment, find_genai_bench, python_of
-from autotune_nb.bench._levels import Levels
-from autotune_nb.bench._warm import _Minutes
+from autotune_nb.bench._expected_levels import Levels
+from autotune_nb.bench._fork_client import bench_environment, find_genai_bench, python_of
+from autotune_nb.bench._fork_server import _Minutes
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement

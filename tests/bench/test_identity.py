@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autotune_nb.bench._cluster import image_of
+from autotune_nb.bench._cluster_job import image_of
 
 
 def pod(*statuses: dict[str, Any]) -> dict[str, Any]:

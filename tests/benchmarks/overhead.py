@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.bench._helper import find_genai_bench
+from autotune_nb.bench._fork_client import find_genai_bench
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.task.sections import RandomWeights
 from tests.benchmarks.figure import Figure

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import autotune_nb as at
-from autotune_nb.report.notebook import execute
+from autotune_nb.reports.notebook import execute
 from autotune_nb.resources import shared_folder
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.kept import write_study

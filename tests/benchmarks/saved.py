@@ -10,7 +10,7 @@ from typing import Any
 import nbformat
 from nbclient import NotebookClient
 
-from autotune_nb.report.notebook import execute
+from autotune_nb.reports.notebook import execute
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.samples import stub_task
 

@@ -14,8 +14,8 @@ from nbconvert import HTMLExporter
 
 import autotune_nb as at
 from autotune_nb.cli.main import cli
-from autotune_nb.report.notebook import to_html
-from autotune_nb.report.study_report import Report
+from autotune_nb.reports.notebook import to_html
+from autotune_nb.reports.study_report import Report
 from tests.benchmarks.samples import Samples, sample_task
 from tests.stubs import World
 

@@ -202,7 +202,7 @@ def test_credentials_that_ran_out_are_read_anew(
 def test_credentials_that_worked_are_waited_for_and_that_is_told_once(
     proxy: FaultProxy, cluster: Any, namespace: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autotune_nb.cluster._renewal._PAUSE_S", 0.2)
+    monkeypatch.setattr("autotune_nb.cluster._credential_renewal._PAUSE_S", 0.2)
     file = proxy.kubeconfig(tmp_path / "kubeconfig", token="first", namespace=namespace)
     proxy.token = ("first", cluster.token)
     said: list[str] = []

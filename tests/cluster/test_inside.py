@@ -13,7 +13,7 @@ from kubernetes.aio.config import incluster_config
 from autotune_nb.cluster import _credentials
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import POD
-from autotune_nb.deploy.ome.reach import url_from_here
+from autotune_nb.deploy.ome.endpoint import url_from_here
 from autotune_nb.errors import ClusterError
 from tests.kubernetes.handle import TestCluster
 from tests.stubs import in_loop

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune_nb.deploy.ome.arguments import Words, command_line, words
+from autotune_nb.deploy.ome._arguments import Words, command_line, words
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError, TaskError
 from autotune_nb.task.task import Task

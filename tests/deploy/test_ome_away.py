@@ -10,7 +10,7 @@ import pytest
 
 from autotune_nb import events
 from autotune_nb.cluster.kinds import POD
-from autotune_nb.deploy.ome import teardown
+from autotune_nb.deploy.ome import _teardown as teardown
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, FailureKind, SetupError
 from autotune_nb.runner.assembly import assemble
@@ -24,7 +24,7 @@ from tests.stubs import FakeBench, open_study, until, until_async
 @pytest.fixture
 def impatient(place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
     """Credentials that are waited for shortly; what is called with a token lets the kubeconfig have it."""
-    monkeypatch.setattr("autotune_nb.cluster._renewal._PAUSE_S", 0.1)
+    monkeypatch.setattr("autotune_nb.cluster._credential_renewal._PAUSE_S", 0.1)
     monkeypatch.setattr("autotune_nb.cluster.client.Cluster.renewal_s", 0.3)
     monkeypatch.setattr("autotune_nb.cluster.watch.Watches.patience_s", 0.3)
     monkeypatch.setattr("autotune_nb.cluster.session._ASK_S", 0.1)
@@ -40,7 +40,7 @@ def impatient(place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch) 
 def test_credentials_that_are_renewed_while_trials_run_cost_none_of_them(
     place: Place, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("autotune_nb.cluster._renewal._PAUSE_S", 0.2)
+    monkeypatch.setattr("autotune_nb.cluster._credential_renewal._PAUSE_S", 0.2)
     proxy.token = ("first", place.cluster.token)
     proxy.kubeconfig(place.kubeconfig, token="first", namespace=place.namespace)
 

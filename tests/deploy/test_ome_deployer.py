@@ -14,7 +14,7 @@ import yaml
 
 from autotune_nb.cluster.kinds import POD
 from autotune_nb.deploy import Deployment, DeployRequest
-from autotune_nb.deploy.ome import teardown
+from autotune_nb.deploy.ome import _teardown as teardown
 from autotune_nb.deploy.ome.deployer import OmeDeployer
 from autotune_nb.deploy.ome.preflight import Answer
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from autotune_nb.cluster.kinds import BASE_MODEL, CLUSTER_BASE_MODEL, SERVING_RUNTIME
 from autotune_nb.cluster.quantity import quantity
 from autotune_nb.cluster.templates import Templates
-from autotune_nb.deploy.ome.compare import differences, gpus_of
+from autotune_nb.deploy.ome._live_pod_check import differences, gpus_of
 from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service, manifest_text
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError, TaskError

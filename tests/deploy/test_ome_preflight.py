@@ -18,7 +18,6 @@ from fsspec.registry import _registry
 
 from autotune_nb.checks import dry_run
 from autotune_nb.cli.main import cli
-from autotune_nb.cluster.found import MADE
 from autotune_nb.cluster.kinds import (
     CLAIM,
     CLUSTER_BASE_MODEL,
@@ -28,16 +27,17 @@ from autotune_nb.cluster.kinds import (
     LEASE,
     Kind,
 )
+from autotune_nb.cluster.leftovers import MADE
 from autotune_nb.cluster.names import STUDY_LABEL, trial_name
 from autotune_nb.cluster.session import ClusterSession
-from autotune_nb.deploy.ome import results_place
-from autotune_nb.deploy.ome.answer import Answer
+from autotune_nb.deploy.ome import _results_location as results_place
+from autotune_nb.deploy.ome._largest_trial import largest_trial
+from autotune_nb.deploy.ome._permissions import needed, needed_by
+from autotune_nb.deploy.ome._provision import provision
+from autotune_nb.deploy.ome.check_result import Answer
 from autotune_nb.deploy.ome.deployer import OmeDeployer
-from autotune_nb.deploy.ome.ground import find_ground
-from autotune_nb.deploy.ome.largest import largest_trial
-from autotune_nb.deploy.ome.permissions import needed, needed_by
+from autotune_nb.deploy.ome.model_and_runtime import find_ground
 from autotune_nb.deploy.ome.preflight import preflight
-from autotune_nb.deploy.ome.provision import provision
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError
 from autotune_nb.session import check, with_overrides

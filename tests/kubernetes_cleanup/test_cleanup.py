@@ -10,8 +10,8 @@ import subprocess
 import pytest
 
 from autotune_nb.cluster.cleanup import remove_expired, remove_study, take_over
-from autotune_nb.cluster.found import FoundStudy, find_studies
 from autotune_nb.cluster.kinds import INFERENCE_SERVICE, LEASE, name_of
+from autotune_nb.cluster.leftovers import FoundStudy, find_studies
 from autotune_nb.errors import ClusterError, StudyBusyError
 from tests.kubernetes_cleanup.place import Place, lease_spec, leave, there
 from tests.stubs import in_loop

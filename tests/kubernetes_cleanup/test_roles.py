@@ -13,7 +13,7 @@ from autotune_nb.cluster import kinds
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import ACCESS_REVIEW, CLAIM, CLUSTER_BASE_MODEL, CLUSTER_SERVING_RUNTIME
 from autotune_nb.cluster.templates import Templates
-from autotune_nb.deploy.ome.permissions import Right, missing, needed
+from autotune_nb.deploy.ome._permissions import Right, missing, needed
 from tests.kubernetes_cleanup.place import Place
 from tests.stubs import in_loop
 

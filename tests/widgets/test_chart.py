@@ -11,9 +11,9 @@ import plotly.graph_objects as go
 import pytest
 from plotly import missing_anywidget
 
-from autotune_nb.report.charts import LatencyChart
-from autotune_nb.report.plots import history, latency_throughput, short_names
-from autotune_nb.report.study_report import Report
+from autotune_nb.reports.charts import LatencyChart
+from autotune_nb.reports.plots import history, latency_throughput, short_names
+from autotune_nb.reports.study_report import Report
 from autotune_nb.task.task import Task
 from autotune_nb.trial.score import Limit
 from autotune_nb.trial.trial import Trial, TrialState, best_trial

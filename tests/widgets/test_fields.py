@@ -10,12 +10,12 @@ import pytest
 from autotune_nb.engines.registry import engine_problems
 from autotune_nb.task.sections import ENGINES, SAMPLERS
 from autotune_nb.task.task import Task
-from autotune_nb.widgets._check import check, patiently
+from autotune_nb.widgets._background import Latest
 from autotune_nb.widgets._draft import begun
 from autotune_nb.widgets._fields import Field, task_field, task_paths
-from autotune_nb.widgets._latest import Latest
-from autotune_nb.widgets._look import Look, css_name, errors_html
-from autotune_nb.widgets._text import MISSING
+from autotune_nb.widgets._layout import Look, css_name, errors_html
+from autotune_nb.widgets._task_check import check, patiently
+from autotune_nb.widgets._value_text import MISSING
 
 LOOK = Look()
 

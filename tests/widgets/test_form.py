@@ -18,8 +18,8 @@ import autotune_nb as at
 from autotune_nb.errors import SetupError, StudyBusyError, TaskError
 from autotune_nb.task.sections import ENGINES
 from autotune_nb.task.task import Task
+from autotune_nb.widgets._field_order import SECTIONS
 from autotune_nb.widgets._fields import task_paths
-from autotune_nb.widgets._plan import SECTIONS
 from autotune_nb.widgets.form import TaskForm
 from tests.strategies import tasks
 from tests.task.test_prototype import PROTOTYPE
@@ -70,7 +70,7 @@ def test_any_task_comes_back_unchanged_untouched_and_with_every_field_touched(ta
 
 @given(task=tasks())
 def test_the_code_makes_the_same_task(task: Task) -> None:
-    from autotune_nb.task.code import code_of
+    from autotune_nb.task.python_code import code_of
 
     names: dict[str, Any] = {}
     exec(code_of(task), names)

@@ -14,7 +14,7 @@ from autotune_nb import session
 from autotune_nb.errors import StudyNotFoundError
 from autotune_nb.session import tune
 from autotune_nb.task.task import Task
-from autotune_nb.widgets import _live
+from autotune_nb.widgets import _front_end as _live
 from autotune_nb.widgets._chart import LiveChart
 from autotune_nb.widgets.monitor import Monitor
 from tests.stubs import World

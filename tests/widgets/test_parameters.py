@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from autotune_nb.engines.registry import engine_named
-from autotune_nb.widgets._look import Look
+from autotune_nb.widgets._layout import Look
 from autotune_nb.widgets._parameters import ParameterRow, ParameterTable
 
 LLAMA = engine_named("llama_cpp")

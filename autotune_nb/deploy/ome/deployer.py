@@ -8,29 +8,29 @@ from collections.abc import AsyncIterator, Coroutine, Mapping
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.cluster import choice
+from autotune_nb.cluster import executor_choice
 from autotune_nb.cluster.cleanup import remove_study
-from autotune_nb.cluster.found import things
 from autotune_nb.cluster.kinds import INFERENCE_SERVICE, OME_GROUP, POD, Object, name_of
+from autotune_nb.cluster.leftovers import things
 from autotune_nb.cluster.names import study_selector
-from autotune_nb.cluster.owned import Owned
+from autotune_nb.cluster.owned_object import Owned
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.base import DeployRequest, Endpoint
-from autotune_nb.deploy.ome.arguments import command_line
-from autotune_nb.deploy.ome.budget import GpuBudget
-from autotune_nb.deploy.ome.compare import asked_runner, differences, gpus_of
-from autotune_nb.deploy.ome.creation import Creation
-from autotune_nb.deploy.ome.earlier import Earlier
-from autotune_nb.deploy.ome.engine_log import EngineLog
-from autotune_nb.deploy.ome.ground import find_ground, storage_of, tokenizer_of
+from autotune_nb.deploy.ome._arguments import command_line
+from autotune_nb.deploy.ome._creation import Creation
+from autotune_nb.deploy.ome._deployment import Running, blind
+from autotune_nb.deploy.ome._gpu_budget import GpuBudget
+from autotune_nb.deploy.ome._live_pod_check import asked_runner, differences, gpus_of
+from autotune_nb.deploy.ome._pod_log import EngineLog
+from autotune_nb.deploy.ome._previous_run import Earlier
+from autotune_nb.deploy.ome._provision import provision
+from autotune_nb.deploy.ome._readiness import Controller, NotReadyError, Sight, until_ready
+from autotune_nb.deploy.ome._teardown import GRACE_S, Teardown
+from autotune_nb.deploy.ome.endpoint import argv_of, engine_container, identity, port_of, served_name, url_from_here
 from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service, manifest_text
+from autotune_nb.deploy.ome.model_and_runtime import find_ground, storage_of, tokenizer_of
 from autotune_nb.deploy.ome.preflight import preflight
-from autotune_nb.deploy.ome.provision import provision
-from autotune_nb.deploy.ome.reach import argv_of, engine_container, identity, port_of, served_name, url_from_here
-from autotune_nb.deploy.ome.readiness import Controller, NotReadyError, Sight, until_ready
-from autotune_nb.deploy.ome.running import Running, blind
-from autotune_nb.deploy.ome.teardown import GRACE_S, Teardown
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind, MeasurementError, SetupError, TaskError
 from autotune_nb.task.parameters import Value
@@ -252,7 +252,7 @@ class OmeDeployer:
         url, forward = await url_from_here(
             reach, session.cluster, lambda: name if name in alive else None, port, inside
         )
-        model = choice.served_name(self._task) or await served_name(url, deadlines.ready_s)
+        model = executor_choice.served_name(self._task) or await served_name(url, deadlines.ready_s)
         service = ClusterService(
             trial=ours.trial,
             name=ours.name,

@@ -10,11 +10,11 @@ from typing import Any
 
 import yaml
 
-from autotune_nb.cluster.choice import served_name
+from autotune_nb.cluster.executor_choice import served_name
 from autotune_nb.cluster.kinds import BASE_MODEL, SERVING_RUNTIME, Kind, Object
 from autotune_nb.cluster.names import slug
 from autotune_nb.cluster.templates import Templates, refuse_templates
-from autotune_nb.deploy.ome.arguments import words
+from autotune_nb.deploy.ome._arguments import words
 from autotune_nb.engines.base import Engine
 from autotune_nb.secrets.reference import secret_of
 from autotune_nb.task.parameters import Value

@@ -7,8 +7,8 @@ import contextlib
 import re
 from collections.abc import AsyncIterator, Iterable
 
-from autotune_nb.cluster.choice import chosen_executor
 from autotune_nb.cluster.client import Cluster
+from autotune_nb.cluster.executor_choice import chosen_executor
 from autotune_nb.cluster.kinds import (
     BASE_MODEL,
     CLUSTER_BASE_MODEL,
@@ -26,10 +26,10 @@ from autotune_nb.cluster.names import MAX_NAME, trial_name
 from autotune_nb.cluster.quantity import quantity
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.cluster.templates import refuse_templates
-from autotune_nb.deploy.ome.answer import Answer
-from autotune_nb.deploy.ome.largest import largest_trial
-from autotune_nb.deploy.ome.permissions import missing, needed_by
-from autotune_nb.deploy.ome.results_place import results_answers
+from autotune_nb.deploy.ome._largest_trial import largest_trial
+from autotune_nb.deploy.ome._permissions import missing, needed_by
+from autotune_nb.deploy.ome._results_location import results_answers
+from autotune_nb.deploy.ome.check_result import Answer
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import ClusterError, TaskError, did_you_mean
 from autotune_nb.task.task import Task

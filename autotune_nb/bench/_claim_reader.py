@@ -1,0 +1,100 @@
+"""What a benchmark left on a claim, read back by a pod that mounts it and ends."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+
+from autotune_nb.bench._cluster_job import IMAGE, PodWatch, follow, in_pod, keep, of_pod
+from autotune_nb.bench._cluster_object import Made, Removals
+from autotune_nb.bench._expected_levels import failed
+from autotune_nb.bench._log_frames import Frames
+from autotune_nb.cluster.kinds import POD, Object
+from autotune_nb.cluster.pod_errors import ended, exit_code
+from autotune_nb.cluster.service import ClusterService
+from autotune_nb.cluster.session import ClusterSession
+from autotune_nb.errors import MeasurementError
+from autotune_nb.task.task import Task
+
+_MOUNT = "/autotune-nb-results"
+_READ_S = 60.0
+#: The reader's last line: all that is there has been sent.
+_ALL_SENT = " levels in "
+
+
+class ClaimReader:
+    """Reads folders of one claim."""
+
+    def __init__(self, task: Task, session: ClusterSession, script: str, removals: Removals) -> None:
+        self._task = task
+        self._session = session
+        self._script = script
+        self._removals = removals
+
+    async def read(self, folder: str, into: Path, service: ClusterService, say: Callable[[str], None]) -> None:
+        """Copy a folder's files. Raises MeasurementError where that cannot be done."""
+        reader, frames = Made(self._session, POD, service.trial, say), Frames()
+        try:
+            await reader.make(self._manifest(folder, service))
+            await self._until_read(reader)
+            async for name, data in follow(self._session, reader, frames):
+                await asyncio.to_thread(keep, into, name, data)
+            if not any(_ALL_SENT in line for line in frames.lines):
+                told = reader.taken_away() or f"the log of {reader.full_name} broke off"
+                raise failed(f"the results could not be read: {told}", log=frames.lines)
+        finally:
+            await self._removals.remove(reader)
+
+    def _manifest(self, folder: str, service: ClusterService) -> Object:
+        task = self._task
+        claim, _, sub = (task.benchmark.results or "").rstrip("/").removeprefix("pvc://").partition("/")
+        extra = {key: value for key, value in task.benchmark.pod.items() if key not in ("env", "envFrom", "resources")}
+        mounts = [*(extra.get("volumeMounts") or ()), {"name": "results", "mountPath": _MOUNT, "subPath": sub}]
+        volumes = [*(extra.get("volumes") or ())]
+        volumes.append({"name": "results", "persistentVolumeClaim": {"claimName": claim}})
+        container = in_pod(
+            task.benchmark.image or IMAGE,
+            "reader",
+            self._script,
+            {"read": f"{_MOUNT}/{folder}"},
+            {**extra, "volumeMounts": mounts},
+        )
+        metadata = self._session.trial_metadata(service.trial)
+        pod = {**of_pod(extra), "volumes": volumes}
+        if service.node_selector:
+            # A claim that one node alone may mount is on the node the benchmark ran on.
+            pod["nodeSelector"] = {**service.node_selector, **(extra.get("nodeSelector") or {})}
+        return self._session.templates.object(
+            "reader_pod.yaml.j2",
+            {
+                "metadata": {**metadata, "name": f"{metadata['name']}-r"},
+                "deadline_s": round(_READ_S + task.deadlines.pending_s),
+                "pod": pod,
+                "container": container,
+            },
+        )
+
+    async def _until_read(self, reader: Made) -> None:
+        loop = asyncio.get_running_loop()
+        pending_s = self._task.deadlines.pending_s
+        watch = PodWatch(reader, pending_s)
+
+        def check() -> str | MeasurementError | None:
+            gone = reader.taken_away()
+            if gone:
+                return failed(f"the results could not be read: {gone}")
+            over = [pod for pod in reader.pods() if ended(pod)]
+            wrong = watch.wrong() if over else watch.check(loop.time())
+            if wrong is not None:
+                return failed(f"the results could not be read: {wrong.text}", wrong.hint)
+            if over and exit_code(over[0]):
+                return failed(f"the results could not be read: {reader.full_name} ended with code {exit_code(over[0])}")
+            return "read" if over else None
+
+        try:
+            found = await self._session.watches.until(check, within_s=_READ_S + pending_s)
+        except TimeoutError:
+            raise failed(f"{reader.full_name} did not read the results within {_READ_S:g} s") from None
+        if isinstance(found, MeasurementError):
+            raise found

@@ -1,0 +1,234 @@
+"""genai-bench's command line without its start-up: the kernel's side of ``_fork_server.py``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import os
+import re
+import shutil
+import signal
+import sys
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from autotune_nb.errors import SetupError
+
+_WARM = Path(__file__).with_name("_fork_server.py")
+_START_S = 180.0
+#: genai-bench writes these into its logs and its results.
+_SECRETS = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
+_KEPT = ("HF_TOKEN", "TOKENIZERS_PARALLELISM")
+
+
+def find_genai_bench(executable: str) -> str:
+    """The command's path: on the PATH, or beside this Python. Raises SetupError where there is none."""
+    beside = Path(sys.executable).parent / executable
+    # Not by way of Path, which drops the "./" that tells a file from a name on the PATH.
+    found = shutil.which(os.path.expanduser(executable)) or (shutil.which(str(beside)) if beside.exists() else None)  # noqa: PTH111
+    if found is None:
+        raise SetupError(
+            f"the program {executable!r} is not there; pip install 'autotune_nb[local]', or name where it is (it may "
+            "live in an environment of its own)",
+            field="benchmark.executable",
+        )
+    return found
+
+
+def python_of(script: str) -> str | None:
+    """The Python that a console script runs under, by its first line; None where it is no such script."""
+    try:
+        with Path(script).open("rb") as file:
+            head = file.read(4096).decode("utf-8", errors="replace")
+    except OSError:
+        return None
+    if "genai_bench" not in head:
+        return None
+    first, _, rest = head.partition("\n")
+    words = first.removeprefix("#!").split()
+    if not first.startswith("#!") or not words:
+        return None
+    if words[0] == "/bin/sh":
+        # Long paths: the first line is a shell, the second runs the Python.
+        match = re.search(r"'''exec' \"?([^\" ]+)\"?", rest)
+        return match.group(1) if match else None
+    return shutil.which(words[-1]) if Path(words[0]).name == "env" else words[0]
+
+
+def bench_environment() -> dict[str, str]:
+    """This process's environment without what genai-bench would write into its logs, and offline where asked."""
+    kept = {k: v for k, v in os.environ.items() if k in _KEPT or not _SECRETS.search(k)}
+    # A local server is reached directly, whatever proxy the shell names.
+    local = ",".join(filter(None, [os.environ.get("no_proxy"), "127.0.0.1", "localhost", "::1"]))
+    return {
+        **kept,
+        "ENABLE_UI": "false",
+        "TOKENIZERS_PARALLELISM": "false",
+        "no_proxy": local,
+        "NO_PROXY": local,
+    }
+
+
+class BenchProcess:
+    """One run of genai-bench: its process group, and its end."""
+
+    def __init__(self, pid: int, ended: asyncio.Future[int]) -> None:
+        self.pid = pid
+        self._ended = ended
+
+    @property
+    def exit_code(self) -> int | None:
+        return self._ended.result() if self._ended.done() and not self._ended.cancelled() else None
+
+    async def wait(self) -> int:
+        return await asyncio.shield(self._ended)
+
+    def kill(self) -> None:
+        """SIGKILL to its group, without waiting for it."""
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        if self.exit_code is None:
+            # A child forked this very moment leads no group yet.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(self.pid, signal.SIGKILL)
+
+    async def terminate(self) -> None:
+        """End its group at once: everything worth having is written by now."""
+        self.kill()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(10):
+                await self.wait()
+
+
+class WarmHelper:
+    """A process that has imported genai-bench and forks a child for each command line."""
+
+    def __init__(self, process: asyncio.subprocess.Process, version: str) -> None:
+        self._process = process
+        self._ids = itertools.count()
+        self._started: dict[int, asyncio.Future[int]] = {}
+        self._ended: dict[int, asyncio.Future[int]] = {}
+        self.version = version
+        self._reader = asyncio.ensure_future(self._read())
+
+    @classmethod
+    async def start(cls, python: str, tokenizer: str, *, labels: dict[str, str]) -> WarmHelper:
+        """Import genai-bench and load the tokenizer once. Raises SetupError, with what was said, where that fails."""
+        process = await asyncio.create_subprocess_exec(
+            python,
+            str(_WARM),
+            tokenizer,
+            env={**bench_environment(), **labels},
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            limit=1 << 20,
+        )
+        errors: deque[str] = deque(maxlen=20)
+        drain = asyncio.ensure_future(_drain(process, errors))
+        try:
+            async with asyncio.timeout(_START_S):
+                assert process.stdout is not None
+                line = await process.stdout.readline()
+                if not line:
+                    await process.wait()
+                    await drain
+        except BaseException as error:
+            process.kill()
+            await process.wait()
+            if isinstance(error, TimeoutError):
+                raise SetupError(
+                    f"genai-bench did not start within {_START_S:g} s", field="benchmark.executable"
+                ) from None
+            raise
+        if not line:
+            raise SetupError(
+                "genai-bench cannot be imported: " + "; ".join(list(errors)[-3:]),
+                field="benchmark.executable",
+            )
+        hello = json.loads(line)
+        if hello["tokenizer_error"]:
+            process.kill()
+            await process.wait()
+            raise SetupError(
+                f"the tokenizer {tokenizer!r} cannot be loaded; name the folder or the hub name of the model's own "
+                f"({hello['tokenizer_error']})",
+                field="model.tokenizer",
+            )
+        return cls(process, hello["ready"])
+
+    @property
+    def alive(self) -> bool:
+        return self._process.returncode is None and not self._reader.done()
+
+    async def run(self, argv: Sequence[str], *, log: Path, env: dict[str, str], seed: int) -> BenchProcess:
+        """Start one command line. Raises ConnectionError where the helper is gone."""
+        if not self.alive:
+            raise ConnectionError("the genai-bench helper has ended")
+        number = next(self._ids)
+        loop = asyncio.get_running_loop()
+        started, ended = loop.create_future(), loop.create_future()
+        self._started[number], self._ended[number] = started, ended
+        job = {"id": number, "argv": list(argv), "env": env, "log": str(log), "seed": seed}
+        assert self._process.stdin is not None
+        self._process.stdin.write((json.dumps(job) + "\n").encode())
+        try:
+            return BenchProcess(await asyncio.shield(started), ended)
+        except asyncio.CancelledError:
+            # It is being forked all the same: it must not load the server behind everybody's back.
+            started.add_done_callback(lambda pid: None if pid.exception() else BenchProcess(pid.result(), ended).kill())
+            raise
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None
+        while line := await self._process.stdout.readline():
+            message: dict[str, Any] = json.loads(line)
+            if "pid" in message:
+                self._started.pop(message["id"]).set_result(message["pid"])
+            else:
+                self._ended.pop(message["id"]).set_result(message["exit"])
+        for future in self._started.values():
+            if not future.done():
+                future.set_exception(ConnectionError("the genai-bench helper has ended"))
+        for future in self._ended.values():
+            if not future.done():
+                future.set_result(-signal.SIGKILL)
+
+    async def close(self) -> None:
+        """End it and everything it runs."""
+        if self._process.stdin is not None:
+            self._process.stdin.close()
+        try:
+            async with asyncio.timeout(5):
+                await self._process.wait()
+        except TimeoutError:
+            self._process.kill()
+            await self._process.wait()
+        await self._reader
+
+
+async def _drain(process: asyncio.subprocess.Process, errors: deque[str]) -> None:
+    assert process.stderr is not None
+    while line := await process.stderr.readline():
+        text = line.decode(errors="replace").strip()
+        if text:
+            errors.append(text[:400])
+
+
+async def run_cold(command: Sequence[str], *, log: Path, env: dict[str, str]) -> BenchProcess:
+    """Start genai-bench as a command of its own, where its Python cannot be told from its script."""
+    with log.open("ab") as output:
+        process = await asyncio.create_subprocess_exec(
+            *command,
+            env={**bench_environment(), **env},
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=output,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,
+        )
+    return BenchProcess(process.pid, asyncio.ensure_future(process.wait()))

@@ -1,0 +1,193 @@
+"""What a study found, as something a notebook shows and a file keeps."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from autotune_nb.errors import Failure
+from autotune_nb.reports._environment import set_up
+from autotune_nb.reports._reproduce import again
+from autotune_nb.reports.charts import HistoryChart, ImportanceChart, LatencyChart
+from autotune_nb.reports.drawing import LABELS, Chart
+from autotune_nb.reports.plots import history, latency_throughput
+from autotune_nb.resources import shared_folder
+from autotune_nb.results.comparison import compare
+from autotune_nb.results.table import trials_frame, verdict
+from autotune_nb.study.steering import Edit
+from autotune_nb.task.external_results import measured_elsewhere
+from autotune_nb.task.file import task_yaml
+from autotune_nb.task.restriction import value_text
+from autotune_nb.task.task import Task
+from autotune_nb.trial.formatting import counts_text, numbers_text
+from autotune_nb.trial.score import Objective
+from autotune_nb.trial.trial import Trial
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+#: Of more trials the best are shown; all of them are in the study's export.
+_MAX_ROWS = 200
+
+
+@dataclass(frozen=True)
+class Report:
+    """The answer first, then the command line, charts, trials, what was asked and what it ran on.
+
+    A notebook shows it in parts, with interactive charts; ``to_html()`` is all of it as script-free HTML, ``text()`` is
+    for a terminal. ``task`` None leaves out what was asked and how to do it again. ``storage`` is the URL of what keeps
+    the study instead of its folder, without a password.
+    """
+
+    trials: tuple[Trial, ...]
+    best: Trial | None
+    objective: Objective
+    command: str | None
+    edits: tuple[Edit, ...] = ()
+    task: Task | None = None
+    importances: Mapping[str, float] = field(default_factory=dict)
+    name: str = ""
+    state: str = ""
+    elapsed_s: float = 0.0
+    manifest: str | None = field(default=None, repr=False)
+    storage: str | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The answer in a sentence or two."""
+        return verdict(self.trials, self.best, self.objective)
+
+    def chart(self) -> LatencyChart:
+        """Latency against throughput, a curve a trial, and the Pareto front."""
+        return LatencyChart(tuple(latency_throughput(self.trials, self.best, self.objective.limits)))
+
+    def charts(self) -> tuple[Chart, ...]:
+        """Every chart that there is something to show in: curves, the objective's history, importances."""
+        if not any(trial.measurements for trial in self.trials):
+            return ()
+        course = HistoryChart(history(self.trials, self.objective), self.objective.direction)
+        shares = (ImportanceChart(self.importances),) if self.importances else ()
+        return (self.chart(), *((course,) if course.history.numbers else ()), *shares)
+
+    def text(self) -> str:
+        """For a terminal."""
+        steered = [f"steered {edit.when}: {edit.text}" for edit in self.edits]
+        return "\n".join(filter(None, [self.verdict, *steered, self.command]))
+
+    def to_html(self) -> str:
+        """All of it, for a page without scripts or network."""
+        images = [chart.image_html() for chart in self.charts()]
+        return "\n".join([self._answer, *images, self._story])
+
+    def summary_html(self) -> str:
+        """The answer, the curves and the trials, for a page without scripts or network."""
+        measured = any(trial.measurements for trial in self.trials)
+        return self._render("summary", image=self.chart().image_html() if measured else "")
+
+    @cached_property
+    def _answer(self) -> str:
+        return self._render("answer")
+
+    @cached_property
+    def _story(self) -> str:
+        return self._render("story")
+
+    def _render(self, part: str, **more: Any) -> str:
+        import jinja2
+
+        loader = jinja2.FileSystemLoader(shared_folder("templates"))
+        environment = jinja2.Environment(
+            loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        )
+        template = environment.get_template("report.html.j2")
+        return template.render(part=part, report=self, **self._context(), **more).strip()
+
+    def _context(self) -> dict[str, Any]:
+        shown = _most(self.trials, self.objective, _MAX_ROWS)
+        elsewhere = self.task is not None and measured_elsewhere(self.task)
+        return {
+            "comparison": compare(self.trials, self.best, self.objective),
+            "counts": counts_text(self.trials),
+            "minutes": f"{self.elapsed_s / 60:,.1f}",
+            "failures": _failures(self.trials),
+            "table": lambda: _table(shown, self.objective),
+            "num_shown": len(shown),
+            "set_up": set_up(self.trials),
+            "task_text": "" if self.task is None else task_yaml(self.task),
+            "elsewhere": elsewhere,
+            "best_params": [(k, value_text(v)) for k, v in self.best.params.items()] if elsewhere and self.best else [],
+            "again": "" if elsewhere else again(self.task, self.name, self.edits, self.storage),
+        }
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        bundle: dict[str, Any] = {"text/html": self.to_html(), "text/plain": _one_line(self.verdict)}
+        for chart in self.charts()[:1]:
+            bundle["application/vnd.plotly.v1+json"] = json.loads(chart.figure().to_json())
+        return bundle
+
+    def _ipython_display_(self) -> None:
+        # In parts: a front end shows one form of an output, and beside Plotly's it would leave the tables out.
+        from IPython.display import publish_display_data as show
+
+        show({"text/html": self._answer, "text/plain": _one_line(self.verdict)})
+        for chart in self.charts():
+            show(chart._repr_mimebundle_())
+        told = f"{self.name}: {counts_text(self.trials)}"
+        show({"text/html": self._story, "text/plain": _one_line(told)})
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
+
+
+def _most(trials: Sequence[Trial], objective: Objective, most: int) -> list[Trial]:
+    """All trials or, of very many, the default and the best ones, by number."""
+    if len(trials) <= most:
+        return list(trials)
+    sign = -1 if objective.direction == "maximize" else 1
+
+    def rank(trial: Trial) -> tuple[bool, bool, float]:
+        return (not trial.baseline, not trial.feasible, sign * trial.score.value if trial.score else float("inf"))
+
+    return sorted(sorted(trials, key=rank)[:most], key=lambda trial: trial.number)
+
+
+def _table(trials: Sequence[Trial], objective: Objective) -> str:
+    frame = trials_frame(trials, objective)
+    # A column that says the same everywhere says nothing; failures have a list of their own.
+    frame = frame.drop(columns=["failure", *(["baseline"] if not frame["baseline"].any() else [])])
+    _tell_defaults(frame, trials)
+    # Not known is an empty cell, where pandas would write None or <NA>.
+    for name in [name for name, kind in frame.dtypes.items() if str(kind) in ("object", "Int64", "boolean")]:
+        frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
+    # Over the numbers, instead of in a row of its own below the headings.
+    frame = frame.rename_axis(index=None, columns="number")
+    table = frame.to_html(na_rep="", border=0, float_format=lambda value: f"{value:.4g}")
+    # Without pandas' indentation, more than half of what a table of hundreds of rows takes.
+    return re.sub(r"\n\s*(?=<)", "", table)
+
+
+def _tell_defaults(frame: pd.DataFrame, trials: Sequence[Trial]) -> None:
+    """Say of each parameter that a trial leaves to the engine that it does: an empty cell would be one not known."""
+    for name in {name for trial in trials for name in trial.params}:
+        # One that was cut off before it had parameters has left none to the engine.
+        left = [t.number for t in trials if t.params.get(name) is None and (t.baseline or name in t.params)]
+        if left:
+            column = f"param:{name}" if f"param:{name}" in frame.columns else name
+            frame[column] = frame[column].astype(object)
+            frame.loc[left, column] = LABELS["default"]
+
+
+def _failures(trials: Sequence[Trial]) -> list[tuple[str, Failure]]:
+    """Each reason once, with the trials that failed for it, the most frequent first."""
+    found: dict[tuple[str, str, str], list[Trial]] = {}
+    for trial in trials:
+        if trial.failure is not None:
+            failure = trial.failure
+            found.setdefault((failure.kind, failure.phase, failure.message), []).append(trial)
+    ranked = sorted(found.values(), key=lambda same: -len(same))
+    return [(numbers_text(same), same[0].failure) for same in ranked if same[0].failure is not None]

@@ -1,0 +1,192 @@
+"""Steering by hand: ban, pin and narrow a parameter, enqueue a configuration, change the budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import ipywidgets
+
+from autotune_nb.errors import AutotuneError, TaskError
+from autotune_nb.handle import UNCHANGED, StudyHandle
+from autotune_nb.study.steering import Edit, range_text
+from autotune_nb.task.parameters import Bool, Choice, Value
+from autotune_nb.task.restriction import value_text
+from autotune_nb.widgets._panels import escaped
+from autotune_nb.widgets._value_text import LIST, MAPPING, MISSING, show_value
+
+_NO_LIMIT = "none"
+
+
+class SteerPanel:
+    """Fields and buttons that make edits. ``handle`` gives the study at the moment of the click."""
+
+    def __init__(self, handle: Callable[[], StudyHandle], edited: Callable[[], None]) -> None:
+        self._handle = handle
+        self._edited = edited
+        space = self._space = handle().task.space.parameters
+        short, wide = ipywidgets.Layout(width="110px"), ipywidgets.Layout(width="260px")
+        full = ipywidgets.Layout(width="100%")
+        self.parameter = ipywidgets.Dropdown(options=list(space), description="parameter", layout=wide)
+        self.value = ipywidgets.Combobox(
+            placeholder="value, or several: 1, 2", description="value", layout=wide, ensure_option=False
+        )
+        self.low = ipywidgets.Text(placeholder="low", layout=short)
+        self.high = ipywidgets.Text(placeholder="high", layout=short)
+        self.about = ipywidgets.HTML()
+        self.configuration = ipywidgets.Text(
+            description="try next", placeholder="threads: 2, batch_size: 512", layout=full
+        )
+        self.trials = ipywidgets.Text(placeholder="trials", layout=short)
+        self.minutes = ipywidgets.Text(placeholder="minutes", layout=short)
+        self.patience = ipywidgets.Text(placeholder="patience", layout=short)
+        for field, what in ((self.low, "low"), (self.high, "high"), (self.trials, "trials")):
+            field.tooltip = what
+        self.minutes.tooltip, self.patience.tooltip = "minutes; none lifts it", "patience; none lifts it"
+        self.said = ipywidgets.HTML()
+        self.edits = ipywidgets.HTML()
+        self.parameter.observe(lambda _change: self._show_parameter(), "value")
+        self._show_parameter()
+        names = ipywidgets.HBox([self.parameter, self.value, self._button("Ban", "ban", self._ban)])
+        names.children += (self._button("Pin", "pin", self._pin), self._button("Free", "free", self._free))
+        ends = ipywidgets.HBox(
+            [ipywidgets.Label("range"), self.low, self.high, self._button("Narrow", "narrow", self._narrow), self.about]
+        )
+        fill = self._button("Fill in the best", "fill", self._fill)
+        queue = ipywidgets.HBox([self.configuration, fill, self._button("Enqueue", "enqueue", self._enqueue)])
+        change = self._button("Change the budget", "budget", self._budget)
+        budget = ipywidgets.HBox([ipywidgets.Label("budget"), self.trials, self.minutes, self.patience, change])
+        for row in (names, ends, queue, budget):
+            row.layout.flex_flow = "row wrap"
+        classes = {
+            "parameter": self.parameter,
+            "value": self.value,
+            "low": self.low,
+            "high": self.high,
+            "configuration": self.configuration,
+            "trials": self.trials,
+            "minutes": self.minutes,
+            "patience": self.patience,
+            "said": self.said,
+            "edits": self.edits,
+        }
+        for name, widget in classes.items():
+            widget.add_class(f"at-steer-{name}")
+        self.box = ipywidgets.VBox([names, ends, queue, budget, self.said, self.edits])
+
+    def follow(self) -> None:
+        """The study may be another one from now on, with parameters of its own."""
+        space = self._handle().task.space.parameters
+        if space != self._space:
+            self._space = space
+            self.parameter.options = list(space)
+            self._show_parameter()
+
+    def _button(self, text: str, name: str, act: Callable[[StudyHandle], Edit | None]) -> ipywidgets.Button:
+        button = ipywidgets.Button(description=text, layout=ipywidgets.Layout(width="auto"))
+        button.add_class(f"at-steer-{name}")
+
+        def clicked(_button: Any) -> None:
+            # What a callback raises is silent: it is said here, in the error's own words.
+            try:
+                edit = act(self._handle())
+            except AutotuneError as error:
+                self._say(str(error), "at-error")
+            except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+                self._say(f"{type(error).__name__}: {error}", "at-error")
+            else:
+                if edit is not None:
+                    self._say(f"{edit.text}: counts from the next trial on", "at-ok")
+                    self._edited()
+
+        button.on_click(clicked)
+        return button
+
+    def _say(self, text: str, kind: str) -> None:
+        self.said.value = f'<span class="{kind}" role="status">{escaped(text)}</span>'
+
+    def _show_parameter(self) -> None:
+        parameter = self._handle().task.space.parameters[self.parameter.value]
+        values = parameter.grid() if isinstance(parameter, Choice | Bool) else ()
+        # As they are read: a text "1" is not the number.
+        self.value.options = [show_value(value) for value in values or ()]
+        self.value.value = ""
+        self.about.value = f'<span class="at-dim">{escaped(range_text(parameter))}</span>'
+        plain = isinstance(parameter, Choice | Bool)
+        self.low.disabled = self.high.disabled = plain
+
+    def _values(self) -> list[Value]:
+        text = self.value.value.strip()
+        if not text:
+            raise TaskError("give a value", field=self.parameter.value)
+        parameter = self._handle().task.space.parameters[self.parameter.value]
+        values = (parameter.grid() or ()) if isinstance(parameter, Choice | Bool) else ()
+        known = {value_text(v): v for v in values} | {show_value(v): v for v in values}
+        if text in known:
+            return [known[text]]
+        return list(_read(LIST.read, text, self.parameter.value))
+
+    def _ban(self, handle: StudyHandle) -> Edit:
+        return handle.ban(self.parameter.value, *self._values())
+
+    def _pin(self, handle: StudyHandle) -> Edit:
+        values = self._values()
+        if len(values) == 1:
+            return handle.pin(self.parameter.value, values[0])
+        return handle.narrow(self.parameter.value, values=values)
+
+    def _free(self, handle: StudyHandle) -> Edit:
+        return handle.free(self.parameter.value)
+
+    def _narrow(self, handle: StudyHandle) -> Edit:
+        name = self.parameter.value
+        if self.low.disabled:
+            return handle.narrow(name, values=self._values())
+        low, high = (_number(field.value, name) for field in (self.low, self.high))
+        return handle.narrow(name, low, high)
+
+    def _fill(self, handle: StudyHandle) -> None:
+        best = handle.best_trial
+        point: Mapping[str, Value] = best.params if best is not None and best.params else {}
+        if not point:
+            raise TaskError("there is no best configuration yet beside the engine's default", field="try next")
+        self.configuration.value = MAPPING.show(dict(point))
+
+    def _enqueue(self, handle: StudyHandle) -> Edit:
+        params = _read(MAPPING.read, self.configuration.value, "try next")
+        if params is MISSING:
+            raise TaskError("write a configuration, such as threads: 2, batch_size: 512", field="try next")
+        for name in params:
+            if not isinstance(name, str):
+                raise TaskError(f"a name is text, not {name!r}; put it in quotes", field="try next")
+        return handle.enqueue(params)
+
+    def _budget(self, handle: StudyHandle) -> Edit:
+        changes: dict[str, Any] = {}
+        for name, field in (("trials", self.trials), ("minutes", self.minutes), ("patience", self.patience)):
+            text = field.value.strip()
+            if text:
+                changes[name] = None if text == _NO_LIMIT else _number(text, f"budget.{name}")
+        if not changes:
+            raise TaskError("give trials, minutes or patience", field="budget")
+        edit = handle.set_budget(**{**dict.fromkeys(("trials", "minutes", "patience"), UNCHANGED), **changes})
+        for field in (self.trials, self.minutes, self.patience):
+            field.value = ""
+        return edit
+
+
+def _read(read: Callable[[str], Any], text: str, field: str) -> Any:
+    try:
+        return read(text)
+    except ValueError as error:
+        raise TaskError(str(error), field=field) from None
+
+
+def _number(text: str, field: str) -> float | None:
+    text = text.strip()
+    if not text:
+        return None
+    try:
+        return int(text) if text.lstrip("+-").isdigit() else float(text)
+    except ValueError:
+        raise TaskError(f"{text!r} is no number", field=field) from None

@@ -1,0 +1,354 @@
+"""The widgets of one study and the thread that keeps them up to date, at most twice a second and only on change."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+
+from autotune_nb.deploy.engine_log import tail
+from autotune_nb.handle import StudyHandle
+from autotune_nb.reports.plots import history, latency_throughput
+from autotune_nb.run import Run, live_run
+from autotune_nb.runner.runner import RunState
+from autotune_nb.trial.trial import Trial
+from autotune_nb.widgets import _panels
+from autotune_nb.widgets._chart import ChartData, LiveChart
+from autotune_nb.widgets._steering import SteerPanel
+from autotune_nb.widgets._style import stylesheet
+
+_log = logging.getLogger(__name__)
+_EVERY_S = 0.5
+#: A slow page keeps up with so much; more is sent in fewer, later redraws.
+_BYTES_PER_S = 16_000
+_ROWS = 15
+_LOG_LINES, _LOG_BYTES, _LOG_WIDTH = 4, 4096, 240
+#: Computing the importances takes at most so small a share of the time.
+_SHARE = 20
+_MANY = 500
+_STOP = "Stop"
+_GONE = "The study's folder is gone; what is shown is what was last read of it. Start begins it anew."
+
+
+class StudyView:
+    """One study on the page. Every widget is changed by the view's own thread, or by a click."""
+
+    def __init__(self, handle: StudyHandle) -> None:
+        self.handle = handle
+        self.redraws = 0
+        self.drawn = threading.Event()
+        self._wake = threading.Event()
+        self._asked = threading.Event()
+        self._unsubscribe: Callable[[], None] = lambda: None
+        self._todo: list[Callable[[], None]] = []
+        self._said: str | None = None
+        self._page = 0
+        self._drawn: object = None
+        self._over = False
+        self._importances: tuple[int, dict[str, float]] = (-1, {})
+        self._importances_again = 0.0
+        self._importances_late = False
+        self._logs: dict[Path, tuple[int, list[str]]] = {}
+        self._number: int | None = None
+        self._make_widgets()
+        # Before the first redraw, which would otherwise be without them, and the next one half a second later.
+        self.take_charts()
+        self.follow(handle)
+        threading.Thread(target=self._pump, name="autotune_nb-monitor", daemon=True).start()
+
+    def _make_widgets(self) -> None:
+        def text(name: str) -> ipywidgets.HTML:
+            widget = ipywidgets.HTML()
+            widget.add_class(f"at-monitor-{name}")
+            return widget
+
+        self.progress, self.errors, self.notices = text("progress"), text("errors"), text("notices")
+        self.running, self.details, self.table = text("running"), text("details"), text("table")
+        self.start = self._button("Start", "play", "go on with this study", self._start)
+        self.pause = self._button("Pause", "pause", "start no more trials; the running ones go on", self._pause)
+        self.resume = self._button("Resume", "forward", "go on after a pause", self._resume)
+        self.stop = self._button(_STOP, "stop", "take the running trials down and start no more", self._stop)
+        self.order = ipywidgets.Dropdown(options=_panels.ORDERS, description="trials")
+        self.order.add_class("at-monitor-order")
+        self.earlier = self._button("Previous", "chevron-left", "the page before", lambda: self._turn(-1))
+        self.later = self._button("Next", "chevron-right", "the next page", lambda: self._turn(1))
+        self.where = ipywidgets.HTML()
+        self.order.observe(lambda _change: self._turn(-self._page), "value")
+        self.steer = SteerPanel(lambda: self.handle, self._ask)
+        steering = ipywidgets.Accordion([self.steer.box], titles=("Steer",), selected_index=None)
+        steering.add_class("at-monitor-steer")
+        self.charts = ipywidgets.VBox()
+        self.charts.add_class("at-monitor-charts")
+        row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
+        controls = ipywidgets.HBox([self.start, self.pause, self.resume, self.stop], layout=row)
+        pages = ipywidgets.HBox([self.order, self.earlier, self.later, self.where], layout=row)
+        self.box = ipywidgets.VBox(
+            [
+                stylesheet(),
+                self.progress,
+                self.errors,
+                controls,
+                self.notices,
+                self.running,
+                self.charts,
+                self.details,
+                pages,
+                self.table,
+                steering,
+            ]
+        )
+        self.box.add_class("at-root")
+        self.box.add_class("at-monitor")
+
+    def _button(self, text: str, icon: str, tip: str, act: Callable[[], None]) -> ipywidgets.Button:
+        button = ipywidgets.Button(description=text, icon=icon, tooltip=tip, layout=ipywidgets.Layout(width="auto"))
+        button.add_class(f"at-monitor-{text.split()[0].lower()}")
+
+        def clicked(_button: Any) -> None:
+            self._said = None
+            try:
+                act()
+            except Exception as error:  # noqa: BLE001 - raised in a callback it would be seen by nobody
+                self._said = f"{error}" or type(error).__name__
+            self._ask()
+
+        button.on_click(clicked)
+        return button
+
+    def follow(self, handle: StudyHandle) -> None:
+        """Show this study's run from now on."""
+        self._unsubscribe()
+        self.handle = handle
+        # It may be another study, in a folder that was deleted meanwhile.
+        self._number, self._importances = None, (-1, {})
+        self._logs.clear()
+        self.steer.follow()
+        self._unsubscribe = handle.subscribe(lambda _event: self._wake.set())
+        self._wake.set()
+
+    def take_charts(self) -> None:
+        """Show the session's charts here; the monitor that had them shows a button instead."""
+        try:
+            chart = LiveChart.get()
+        except ImportError as error:
+            told = f"The charts need a package: pip install 'autotune_nb[lab]' ({error})"
+            self.charts.children = (ipywidgets.HTML(f'<span class="at-warn">{_panels.escaped(told)}</span>'),)
+            return
+        before = chart.take(self, self._point_at)
+        if before is self:
+            return
+        if isinstance(before, StudyView):
+            before._give_charts()
+        self.charts.children = (chart.figure,)
+        # They show another's data: what was drawn before has to be drawn again.
+        self._drawn = None
+        self._wake.set()
+
+    def _give_charts(self) -> None:
+        self.charts.children = (self._button("Show the charts here", "area-chart", "one at a time", self.take_charts),)
+
+    def _point_at(self, number: int) -> None:
+        self._number = number
+        trial = next((t for t in self._trials() if t.number == number), None)
+        self.details.value = _panels.trial_html(trial, self.handle.task.goal)
+
+    def _turn(self, by: int) -> None:
+        self._page = max(0, self._page + by)
+        self._ask()
+
+    def _ask(self) -> None:
+        """Somebody clicked: that waits for no budget of bytes."""
+        self._wake.set()
+        self._asked.set()
+
+    def _start(self) -> None:
+        # Opening a study may take its time, and so has no place in a click; a second one would be for nothing.
+        self.start.disabled, self._drawn = True, None
+        self._todo.append(self._begin)
+
+    def _begin(self) -> None:
+        from autotune_nb.session import go_on
+
+        self.follow(go_on(self.handle))
+
+    def _pause(self) -> None:
+        if isinstance(self.handle, Run):
+            self.handle.pause()
+
+    def _resume(self) -> None:
+        if isinstance(self.handle, Run):
+            self.handle.resume()
+
+    def _stop(self) -> None:
+        if isinstance(self.handle, Run):
+            # What the button says counts: a double click on Stop kills nothing.
+            self.handle.stop(now=self.stop.description != _STOP)
+
+    def _pump(self) -> None:
+        while True:
+            try:
+                while self._todo:
+                    self._todo.pop(0)()
+            except Exception as error:  # noqa: BLE001 - shown where the person looks
+                self._said = f"{error}" or type(error).__name__
+            began = time.monotonic()
+            sent = 0
+            try:
+                sent = self._redraw()
+            except Exception:  # noqa: BLE001 - a study goes on without its picture
+                _log.exception("the monitor could not be drawn")
+            self.drawn.set()
+            least_s = _EVERY_S - (time.monotonic() - began)
+            time.sleep(max(0.0, least_s))
+            self._asked.wait(max(0.0, sent / _BYTES_PER_S - _EVERY_S))
+            self._asked.clear()
+            self._wake.wait(self._look_again_s())
+            self._wake.clear()
+
+    def _look_again_s(self) -> float | None:
+        """How soon to look without being told: logs grow and other processes work in silence."""
+        if self.handle.running:
+            return 0.0
+        if self._importances_late:
+            return max(0.0, self._importances_again - time.monotonic())
+        if isinstance(self.handle, Run):
+            # Its last event comes before everything is gone and its error is known.
+            return None if self._over or not self.handle.state.ended else _EVERY_S
+        return 2 * _EVERY_S
+
+    def _trials(self) -> list[Trial]:
+        """Every trial, the running ones with the levels they have measured."""
+        measured = {one.trial.number: one.trial.measurements for one in self.handle.running}
+        return [t.with_(measurements=measured[t.number]) if t.number in measured else t for t in self.handle.history]
+
+    def _redraw(self) -> int:
+        """Send what changed; how many bytes, about."""
+        run = live_run(self.handle.path)
+        if run is not None and run is not self.handle:
+            # Started elsewhere in this process: at first hand it tells more, and can be stopped.
+            self.follow(run)
+        handle = self.handle
+        handle.poll()
+        gone = not (handle.path / "study.json").exists()
+        goal = handle.task.goal
+        self._over = isinstance(handle, Run) and handle.ended
+        key = (handle, handle.version, self._over, gone, self._said, self.order.value, self._page)
+        if key == self._drawn and not self._importances_due():
+            # Only a log may have grown.
+            sent = self._send({self.running: _panels.running_html(handle.running, self._tails(), goal)})
+            self.redraws += bool(sent)
+            return sent
+        self._drawn = key
+        trials, running = self._trials(), handle.running
+        page = _panels.chosen(trials, self.order.value, goal)
+        pages = max(1, -(-len(page) // _ROWS))
+        self._page = min(self._page, pages - 1)
+        shown = page[self._page * _ROWS :][:_ROWS]
+        texts = {
+            self.progress: _panels.progress_html(handle),
+            self.errors: _panels.error_html(handle.error)
+            + _panels.said_html(self._said or (_GONE if gone else handle.lost)),
+            self.notices: _panels.notices_html(self._notices()),
+            self.running: _panels.running_html(running, self._tails(), goal),
+            self.table: _panels.table_html(trials, shown, goal, running),
+            self.where: f'<span class="at-dim">page {self._page + 1} of {pages}</span>',
+            self.steer.edits: _panels.edits_html(handle.edits, handle.steering, len(handle.queue)),
+        }
+        if self._number is None:
+            texts[self.details] = _panels.trial_html(None, goal)
+        sent = self._send(texts) + self._send_buttons(pages)
+        if LiveChart._one is not None and LiveChart._one.owner is self:
+            sent += LiveChart._one.show(self._chart_data(trials), self)
+        self.redraws += bool(sent)
+        return sent
+
+    def _send(self, texts: dict[ipywidgets.HTML, str]) -> int:
+        changed = {widget: text for widget, text in texts.items() if widget.value != text}
+        for widget, text in changed.items():
+            widget.value = text
+        return sum(len(text) + 200 for text in changed.values())
+
+    def _send_buttons(self, pages: int) -> int:
+        handle = self.handle
+        state = handle.state if isinstance(handle, Run) else None
+        working = state is not None and not RunState(state).ended
+        over = not isinstance(handle, Run) or handle.ended
+        enabled = {
+            self.start: over and handle.elsewhere is None and not self._todo,
+            self.pause: state in (RunState.RUNNING, RunState.STARTING),
+            self.resume: state is RunState.PAUSED,
+            self.stop: working,
+            self.earlier: self._page > 0,
+            self.later: self._page + 1 < pages,
+        }
+        changed = {button: able for button, able in enabled.items() if button.disabled is able}
+        for button, able in changed.items():
+            button.disabled = not able
+        stop = "Kill the engines" if state is RunState.STOPPING else _STOP
+        if self.stop.description != stop:
+            self.stop.description = stop
+        return 100 * len(changed)
+
+    def _notices(self) -> list[tuple[float, str]]:
+        notices = list(self.handle.notices)
+        elsewhere = self.handle.elsewhere
+        if elsewhere is not None:
+            told = f"another process, {elsewhere}, works on it: stop it there; steer it from here"
+            notices.append((time.time() if not notices else notices[-1][0], told))
+        return notices
+
+    def _tails(self) -> dict[int, list[str]]:
+        tails = {}
+        for one in self.handle.running:
+            if one.log is None:
+                continue
+            try:
+                size = one.log.stat().st_size
+            except OSError:
+                continue
+            known = self._logs.get(one.log)
+            if known is None or known[0] != size:
+                lines = tail(one.log, _LOG_BYTES)[-_LOG_LINES:]
+                known = self._logs[one.log] = (size, [line[:_LOG_WIDTH] for line in lines])
+            tails[one.trial.number] = known[1]
+        # Those of ended trials are not read again.
+        self._logs = {one.log: self._logs[one.log] for one in self.handle.running if one.log in self._logs}
+        return tails
+
+    def _chart_data(self, trials: list[Trial]) -> ChartData:
+        handle = self.handle
+        goal = handle.task.goal
+        return ChartData(
+            latency_throughput(trials, handle.best_trial, goal.limits),
+            frozenset(one.trial.number for one in handle.running),
+            history(trials, goal),
+            self._importance(trials),
+            goal.direction,
+        )
+
+    def _importance(self, trials: list[Trial]) -> dict[str, float]:
+        ended = sum(1 for t in trials if t.state.finished)
+        now = time.monotonic()
+        if not self.drawn.is_set() and ended > _MANY:
+            # The picture comes first; these follow in the next one.
+            self._importances_late = True
+            return {}
+        # Where no more trials come they are up to date at once: put off, they would be sent when nothing has changed.
+        more = bool(self.handle.running) or self.handle.state in (RunState.STARTING, RunState.RUNNING)
+        self._importances_late = more and ended != self._importances[0] and now < self._importances_again
+        if ended != self._importances[0] and not self._importances_late:
+            # It needs Optuna, which a finished study's picture does not wait for.
+            from autotune_nb.study.importance import importances
+
+            found = importances(trials, self.handle.steering.whole, self.handle.task.goal)
+            self._importances = (ended, found)
+            self._importances_again = time.monotonic() + _SHARE * (time.monotonic() - now)
+        return self._importances[1]
+
+    def _importances_due(self) -> bool:
+        return self._importances_late and time.monotonic() >= self._importances_again

@@ -1,0 +1,379 @@
+"""The process that has genai-bench imported: what it forks, and what happens when anybody dies."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.bench import GenaiBench
+from autotune_nb.bench._fork_client import BenchProcess, WarmHelper
+from autotune_nb.bench.genai_bench import QuietTime
+from autotune_nb.errors import FailureKind, MeasurementError, SetupError
+from tests.bench.test_genai_bench import SECRETS, bench_for, request_in
+from tests.stubs import group_alive, in_loop, level_data, level_file, running, text_below, until, until_async
+
+#: Stands in for the genai_bench package: quick to import, does what the file ``mode`` beside it says.
+CLI = """
+import json, os, random, sys, time
+from pathlib import Path
+import click
+
+HERE = Path(__file__).parent
+
+@click.group()
+def cli(): ...
+
+@cli.command(context_settings={"ignore_unknown_options": True})
+@click.option("--max-time-per-run", "max_time_per_run", type=int, default=10)
+@click.option("--experiment-base-dir", "base")
+@click.option("--experiment-folder-name", "name")
+@click.argument("rest", nargs=-1)
+def benchmark(max_time_per_run, base, name, rest):
+    max_time_per_run *= 60
+    with open(HERE / "runs", "a") as file:
+        file.write(f"{os.getpid()} {max_time_per_run!r} {random.random()}\\n")
+    print("environment:", dict(os.environ), flush=True)
+    mode = (HERE / "mode").read_text()
+    if mode == "exit":
+        sys.exit(5)
+    if mode == "raise":
+        raise RuntimeError("the traffic broke down")
+    if mode == "slow":
+        time.sleep(600)
+    out = Path(base, name)
+    out.mkdir(parents=True)
+    for level in sorted(HERE.glob("level-*.json")):
+        (out / level.name.removeprefix("level-")).write_text(level.read_text())
+    if os.fork() == 0:
+        time.sleep(600)
+    time.sleep(600)
+"""
+
+
+class FakePackage:
+    """A genai_bench package and the console script that leads to it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._cli = folder / "genai_bench" / "cli"
+        self._cli.mkdir(parents=True)
+        for file in (folder / "genai_bench" / "__init__.py", self._cli / "__init__.py"):
+            file.touch()
+        (folder / "genai_bench" / "version.py").write_text('__version__ = "0.0.0-fake"\n')
+        (self._cli / "cli.py").write_text(CLI)
+        self.script = folder / "genai-bench-like"
+        self.script.write_text(f"#!{sys.executable}\nfrom genai_bench.cli.cli import cli\ncli()\n")
+        self.script.chmod(0o755)
+        self.mode("levels")
+        for n in (1, 2):
+            (self._cli / f"level-{level_file(n)}").write_text(json.dumps(level_data(concurrency=n)))
+
+    def mode(self, mode: str) -> None:
+        (self._cli / "mode").write_text(mode)
+
+    def break_import(self) -> None:
+        (self._cli / "cli.py").write_text("raise ImportError('libgevent.so is missing')\n")
+
+    @property
+    def runs(self) -> list[tuple[int, str, str]]:
+        """Of every run started: its pid, its seconds as they were understood, its first random number."""
+        file = self._cli / "runs"
+        lines = file.read_text().splitlines() if file.exists() else []
+        return [(int(pid), seconds, number) for pid, seconds, number in (line.split() for line in lines)]
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> FakePackage:
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "fake"))
+    return FakePackage(tmp_path / "fake")
+
+
+@pytest.fixture
+def benchmark(package: FakePackage, make_task: Any) -> GenaiBench:
+    return bench_for(make_task(benchmark={"executable": str(package.script)}))
+
+
+async def take(benchmark: GenaiBench, folder: Path) -> int:
+    """Measure once; how many levels came."""
+    async with aclosing(benchmark.measure(request_in(folder))) as levels:
+        return len([one async for one in levels])
+
+
+def helper_pid(benchmark: GenaiBench) -> int:
+    assert benchmark._helper is not None
+    return benchmark._helper._process.pid
+
+
+def test_one_import_serves_every_trial_and_closing_leaves_nothing(
+    package: FakePackage, benchmark: GenaiBench, tmp_path: Path
+) -> None:
+    async def scenario() -> int:
+        await benchmark.prepare()
+        assert await benchmark.fingerprint() == {"benchmark": "genai-bench", "benchmark_version": "0.0.0-fake"}
+        pid = helper_pid(benchmark)
+        for number in range(2):
+            assert await take(benchmark, tmp_path / str(number)) == 2
+            assert helper_pid(benchmark) == pid
+        await benchmark.close()
+        return pid
+
+    pid = in_loop(scenario())
+    assert not running(pid)
+    assert len(package.runs) == 2
+    # Each had left a child of its own behind.
+    until(lambda: not any(group_alive(run) for run, _, _ in package.runs), within_s=3)
+
+
+def test_a_run_is_given_whole_seconds_and_the_tasks_seed(package: FakePackage, make_task: Any, tmp_path: Path) -> None:
+    # 965 is no float of minutes times 60.
+    workload = {"scenarios": ["D(16,8)"], "concurrency": [1, 2], "seconds_per_level": 965}
+
+    async def scenario() -> None:
+        for seed in (3, 3, 4):
+            task = make_task(
+                workload=workload,
+                strategy={"sampler": "random", "seed": seed},
+                benchmark={"executable": str(package.script)},
+            )
+            benchmark = bench_for(task)
+            await benchmark.prepare()
+            await take(benchmark, tmp_path / str(len(package.runs)))
+            await benchmark.close()
+
+    in_loop(scenario())
+    seconds = [run[1] for run in package.runs]
+    assert seconds == ["965", "965", "965"]
+    first, second, other = [run[2] for run in package.runs]
+    assert first == second != other
+
+
+def test_secrets_reach_neither_the_helper_nor_any_file(
+    package: FakePackage, benchmark: GenaiBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in SECRETS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("HARMLESS", "kept-as-it-is")
+
+    async def scenario() -> None:
+        await benchmark.prepare()
+        await take(benchmark, tmp_path / "trial")
+        environment = Path(f"/proc/{helper_pid(benchmark)}/environ")
+        if environment.exists():
+            assert b"hidden" not in environment.read_bytes()
+        await benchmark.close()
+
+    in_loop(scenario())
+    text = b"".join(text_below(tmp_path / "trial").values())
+    assert b"kept-as-it-is" in text
+    assert b"hidden" not in text
+
+
+@pytest.mark.parametrize(("mode", "code", "line"), [("exit", "5", ""), ("raise", "1", "the traffic broke down")])
+def test_a_run_that_fails_tells_its_code_and_its_log(
+    package: FakePackage, benchmark: GenaiBench, tmp_path: Path, mode: str, code: str, line: str
+) -> None:
+    package.mode(mode)
+
+    async def scenario() -> None:
+        await benchmark.prepare()
+        with pytest.raises(MeasurementError, match=f"code {code}") as caught:
+            await take(benchmark, tmp_path / "trial")
+        assert any(line in told for told in caught.value.failure.log_lines)
+        # The helper outlives what it forked.
+        package.mode("levels")
+        assert await take(benchmark, tmp_path / "next") == 2
+        await benchmark.close()
+
+    in_loop(scenario())
+
+
+def test_a_helper_killed_between_two_trials_is_started_anew(
+    package: FakePackage, benchmark: GenaiBench, tmp_path: Path
+) -> None:
+    async def scenario() -> None:
+        await benchmark.prepare()
+        assert await take(benchmark, tmp_path / "one") == 2
+        killed = helper_pid(benchmark)
+        os.kill(killed, signal.SIGKILL)
+        await until_async(lambda: benchmark._helper is not None and not benchmark._helper.alive)
+        assert await take(benchmark, tmp_path / "two") == 2
+        assert helper_pid(benchmark) != killed
+        await benchmark.close()
+
+    in_loop(scenario())
+
+
+def test_a_helper_killed_while_measuring_fails_that_trial_at_once_and_takes_the_load_with_it(
+    package: FakePackage, benchmark: GenaiBench, tmp_path: Path
+) -> None:
+    package.mode("slow")
+
+    async def scenario() -> None:
+        await benchmark.prepare()
+        taking = asyncio.ensure_future(take(benchmark, tmp_path / "trial"))
+        await until_async(lambda: package.runs)
+        began = time.monotonic()
+        os.kill(helper_pid(benchmark), signal.SIGKILL)
+        with pytest.raises(MeasurementError) as caught:
+            await taking
+        assert time.monotonic() - began < 5
+        # Not the configuration's fault, so the runner tries it again.
+        assert caught.value.failure.kind is FailureKind.INFRASTRUCTURE
+        await until_async(lambda: not group_alive(package.runs[0][0]), within_s=3)
+        await benchmark.close()
+
+    in_loop(scenario())
+
+
+def test_a_run_cancelled_while_it_is_forked_does_not_go_on_behind_everybodys_back(
+    package: FakePackage, benchmark: GenaiBench, tmp_path: Path
+) -> None:
+    package.mode("slow")
+
+    async def scenario() -> None:
+        await benchmark.prepare()
+        helper = benchmark._helper
+        assert helper is not None
+        # Stopped, so that the answer with the child's pid comes after the cancellation.
+        os.kill(helper_pid(benchmark), signal.SIGSTOP)
+        taking = asyncio.ensure_future(take(benchmark, tmp_path / "trial"))
+        await until_async(lambda: helper._started)
+        taking.cancel()
+        await asyncio.gather(taking, return_exceptions=True)
+        os.kill(helper_pid(benchmark), signal.SIGCONT)
+        await until_async(lambda: not helper._ended)
+        await until_async(lambda: not any(group_alive(pid) for pid, _, _ in package.runs), within_s=3)
+        # And the helper still serves.
+        package.mode("levels")
+        assert await take(benchmark, tmp_path / "next") == 2
+        assert benchmark._helper is helper
+        await benchmark.close()
+
+    in_loop(scenario())
+
+
+def test_two_runs_at_a_time_end_each_on_its_own(package: FakePackage, benchmark: GenaiBench, tmp_path: Path) -> None:
+    async def scenario() -> None:
+        await benchmark.prepare()
+        assert benchmark._helper is not None
+        package.mode("slow")
+        slow = await _start(benchmark._helper, tmp_path / "slow.log")
+        await until_async(lambda: package.runs)
+        package.mode("exit")
+        quick = await _start(benchmark._helper, tmp_path / "quick.log")
+        assert await quick.wait() == 5
+        assert slow.exit_code is None
+        await slow.terminate()
+        assert slow.exit_code == -signal.SIGKILL
+        await benchmark.close()
+
+    in_loop(scenario())
+
+
+async def _start(helper: WarmHelper, log: Path) -> BenchProcess:
+    return await helper.run(["benchmark"], log=log, env={}, seed=0)
+
+
+def test_an_import_that_fails_says_why(package: FakePackage, benchmark: GenaiBench) -> None:
+    package.break_import()
+    with pytest.raises(SetupError, match=r"libgevent\.so is missing") as caught:
+        in_loop(benchmark.prepare())
+    assert caught.value.field == "benchmark.executable"
+
+
+def test_an_import_that_hangs_ends_at_its_deadline(
+    package: FakePackage, benchmark: GenaiBench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.bench._fork_client._START_S", 0.3)
+    cli = Path(os.environ["PYTHONPATH"]) / "genai_bench" / "cli" / "cli.py"
+    cli.write_text("import time; time.sleep(600)\n")
+    with pytest.raises(SetupError, match="did not start within"):
+        in_loop(benchmark.prepare(), within_s=10)
+
+
+def test_the_helper_does_not_outlive_this_python(package: FakePackage, tmp_path: Path) -> None:
+    code = (
+        "import asyncio, sys\nfrom autotune_nb.bench._fork_client import WarmHelper\nfrom pathlib import Path\n"
+        "async def main():\n"
+        "    h = await WarmHelper.start(sys.executable, '', labels={})\n"
+        "    p = await h.run(['benchmark'], log=Path(sys.argv[1]), env={}, seed=0)\n"
+        "    print(h._process.pid, p.pid, flush=True)\n"
+        "    await asyncio.sleep(600)\n"
+        "asyncio.run(main())\n"
+    )
+    package.mode("slow")
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path / "log")], stdout=subprocess.PIPE) as holder:
+        assert holder.stdout is not None
+        pids = [int(word) for word in holder.stdout.readline().split()]
+        assert len(pids) == 2
+        holder.kill()
+    until(lambda: not any(map(running, pids)), within_s=5)
+
+
+# Quiet time
+
+
+def test_nobody_is_alone_while_somebody_measures_and_nobody_measures_meanwhile() -> None:
+    async def scenario() -> None:
+        quiet = QuietTime()
+        measuring, alone = 0, 0
+        together = 0
+
+        async def measure(pause: float) -> None:
+            nonlocal measuring, together
+            async with quiet.measuring():
+                measuring += 1
+                together = max(together, measuring)
+                assert not alone
+                await asyncio.sleep(pause)
+                assert not alone
+                measuring -= 1
+
+        async def be_alone() -> None:
+            nonlocal alone
+            async with quiet.alone():
+                alone += 1
+                assert alone == 1
+                assert not measuring
+                await asyncio.sleep(0.005)
+                assert not measuring
+                alone -= 1
+
+        await asyncio.gather(*(measure(0.01) for _ in range(5)), *(be_alone() for _ in range(3)), measure(0.02))
+        assert together > 1
+
+    in_loop(scenario(), within_s=10)
+
+
+def test_quiet_time_survives_those_who_stop_waiting_or_fail() -> None:
+    async def scenario() -> None:
+        quiet = QuietTime()
+
+        async def be_alone() -> None:
+            async with quiet.alone():
+                raise ValueError("the import failed")
+
+        async with quiet.measuring():
+            waiting = asyncio.ensure_future(be_alone())
+            await asyncio.sleep(0.01)
+            waiting.cancel()
+            await asyncio.gather(waiting, return_exceptions=True)
+            assert waiting.cancelled()
+        with contextlib.suppress(ValueError):
+            await be_alone()
+        async with quiet.measuring(), quiet.measuring():
+            pass
+        async with quiet.alone():
+            pass
+
+    in_loop(scenario(), within_s=5)

@@ -1,0 +1,107 @@
+"""Files come whole out of a pod's log, however it was cut and whatever stood between."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune_nb.bench import _log_frames as _frames
+from autotune_nb.bench._log_frames import Frames
+from tests.stubs import level_data, level_file
+
+SCRIPT = Path(_frames.__file__).with_name("_in_pod.py")
+
+
+def framed(name: str, data: bytes, size: int = 20) -> list[bytes]:
+    """As the pod writes it, in lines of some size."""
+    coded = base64.b64encode(gzip.compress(data)).decode()
+    parts = [coded[at : at + size] for at in range(0, len(coded), size)]
+    return [f"AUTOTUNE-NB {name} {n}/{len(parts)} {part}\n".encode() for n, part in enumerate(parts, start=1)]
+
+
+@given(
+    st.lists(st.binary(max_size=60), min_size=1, max_size=3),
+    st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20), max_size=5),
+    st.lists(st.integers(1, 50), min_size=1, max_size=20),
+    st.randoms(),
+)
+def test_every_file_comes_once_and_whole(files: list[bytes], noise: list[str], cuts: list[int], random: object) -> None:
+    lines = [line for number, data in enumerate(files) for line in framed(f"f{number}.json", data)]
+    for text in noise:
+        at = random.randint(0, len(lines))  # type: ignore[attr-defined]
+        lines.insert(at, f"log: {text}\n".encode())
+    stream = b"".join(lines)
+    frames, found = Frames(), []
+    while stream:
+        for size in cuts:
+            found += frames.feed(stream[:size])
+            stream = stream[size:]
+    assert found == [(f"f{number}.json", data) for number, data in enumerate(files)]
+    assert len(frames.lines) == len(noise)
+
+
+def test_a_log_read_again_gives_nothing_twice_and_what_was_missing() -> None:
+    one, two = framed("a.json", b"1" * 50), framed("b.json", b"2" * 50)
+    frames = Frames()
+    assert [name for name, _ in frames.feed(b"".join([*one, *two[:-1]]))] == ["a.json"]
+    frames.again()
+    assert [name for name, _ in frames.feed(b"".join([*one, *two]))] == ["b.json"]
+
+
+def test_a_torn_part_and_a_missing_one_give_no_file() -> None:
+    lines = framed("a.json", bytes(range(256)) * 2, size=40)
+    assert len(lines) > 2
+    frames = Frames()
+    assert not list(frames.feed(b"".join(lines[:1] + lines[2:])))
+    torn = framed("b.json", b"y")[0].replace(b"H4sI", b"AAAA")
+    assert not list(frames.feed(torn))
+    assert not list(frames.feed(b"AUTOTUNE-NB no frame\nAUTOTUNE-NB a 1/2\n"))
+
+
+def test_a_last_line_without_an_end_counts_once_the_log_is_over() -> None:
+    frames = Frames()
+    assert not list(frames.feed(b"".join(framed("a.json", b"1")).rstrip(b"\n")))
+    assert list(frames.end()) == [("a.json", b"1")]
+
+
+def test_a_name_from_a_pod_stays_in_its_folder() -> None:
+    ((name, _),) = Frames().feed(framed("../../etc/passwd", b"1", size=400)[0])
+    assert "/" not in name
+
+
+def read_by_the_pod(folder: Path) -> dict[str, bytes]:
+    job = json.dumps({"read": str(folder)})
+    done = subprocess.run([sys.executable, "-c", SCRIPT.read_text(), job], capture_output=True, check=True)
+    frames = Frames()
+    return {**dict(frames.feed(done.stdout)), **dict(frames.end())}
+
+
+def test_the_reader_sends_what_a_benchmark_left(tmp_path: Path) -> None:
+    for number in (1, 2):
+        (tmp_path / level_file(number)).write_text(json.dumps(level_data(concurrency=number)))
+    (tmp_path / "experiment_metadata.json").write_text('{"cmd": "with a key"}')
+    (tmp_path / "torn_time_2s.json").write_text('{"aggregated_metrics": {')
+    found = read_by_the_pod(tmp_path)
+    assert set(found) == {level_file(1), level_file(2), "torn_time_2s.json"}
+    assert json.loads(found[level_file(2)]) == level_data(concurrency=2)
+    assert read_by_the_pod(tmp_path / "none") == {}
+
+
+@pytest.mark.parametrize("many", [10, 200_000])
+def test_a_file_too_large_for_a_log_comes_without_its_single_requests(tmp_path: Path, many: int) -> None:
+    import random
+
+    rng = random.Random(0)
+    requests = [{"ttft": rng.random(), "tpot": rng.random()} for _ in range(many)]
+    (tmp_path / level_file(1)).write_text(json.dumps({**level_data(), "individual_request_metrics": requests}))
+    data = json.loads(read_by_the_pod(tmp_path)[level_file(1)])
+    assert data["aggregated_metrics"] == level_data()["aggregated_metrics"]
+    assert len(data["individual_request_metrics"]) == (many if many == 10 else 0)

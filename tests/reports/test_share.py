@@ -1,0 +1,364 @@
+"""Sharing a notebook: a canary of every kind in every place, and nowhere in the copy."""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import nbformat
+import pytest
+from click.testing import CliRunner
+
+from autotune_nb.cli.share import share as command
+from autotune_nb.errors import SetupError
+from autotune_nb.reports.share import share
+from autotune_nb.reports.study_report import Report
+from autotune_nb.trial.score import Objective
+from tests.reports.test_plots import BEST, BROKEN, DEFAULT, OTHER
+from tests.secrets.test_redaction import AWS, CANARIES, GITHUB, HUGGING_FACE, KEY, VALUE
+from tests.stubs import require_linear
+
+NOTEBOOKS = Path(__file__).parent.parent / "notebooks"
+SECRETS = [*CANARIES.values(), VALUE, "hunter2222", "TFMwdExTMUNSVWRKVGlC", "/home/ada"]
+ALL = " ".join([*CANARIES.values(), f"v={VALUE};", 'password = "hunter2222"', "/home/ada/x"])
+ALL += " client-key-data: TFMwdExTMUNSVWRKVGlC"
+
+
+def code(source: str, *outputs: dict[str, Any], number: int | None = 1, **metadata: Any) -> dict[str, Any]:
+    return {
+        "cell_type": "code",
+        "execution_count": number,
+        "metadata": metadata,
+        "source": source,
+        "outputs": list(outputs),
+    }
+
+
+def data(**bundle: Any) -> dict[str, Any]:
+    mimes = {name.replace("__", "/").replace("_", "+", 1): value for name, value in bundle.items()}
+    return {"output_type": "display_data", "data": mimes, "metadata": {}}
+
+
+def stream(text: str | list[str]) -> dict[str, Any]:
+    return {"output_type": "stream", "name": "stdout", "text": text}
+
+
+def notebook(path: Path, *cells: dict[str, Any], **metadata: Any) -> Path:
+    nb = {"nbformat": 4, "nbformat_minor": 5, "metadata": metadata, "cells": list(cells)}
+    for number, cell in enumerate(nb["cells"]):
+        cell["id"] = f"cell{number}"
+    path.write_text(json.dumps(nb, ensure_ascii=False), encoding="utf-8")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if re.search("TOKEN|KEY|SECRET|PASS", name):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("SOME_TOKEN", VALUE)
+
+
+def svg_uri(text: str) -> str:
+    return f'<img src="data:image/svg+xml;base64,{base64.b64encode(text.encode()).decode()}" alt="a chart"/>'
+
+
+def split(text: str) -> list[str]:
+    """As nbformat splits it, and then some: a secret goes on in the next item."""
+    return [text[at : at + 11] for at in range(0, len(text), 11)]
+
+
+def everywhere(path: Path) -> Path:
+    figure = {"data": [{"customdata": [[ALL]], "text": [f"<b>{GITHUB[:9]}</b>{GITHUB[9:]}"]}], "layout": {"title": ALL}}
+    error = {
+        "output_type": "error",
+        "ename": "ValueError",
+        "evalue": ALL,
+        "traceback": [f"\x1b[31m{AWS[:8]}\x1b[0m{AWS[8:]}", *split(ALL), GITHUB[:20], GITHUB[20:]],
+    }
+    markdown = {
+        "cell_type": "markdown",
+        "metadata": {},
+        "source": split(f"# {ALL}\n![x](attachment:x.svg)"),
+        "attachments": {"x.svg": {"image/svg+xml": f"<svg>{html.escape(ALL)}</svg>"}},
+    }
+    view = {"application/vnd.jupyter.widget-view+json": {"model_id": GITHUB}, "text/plain": f"HBox({ALL})"}
+    return notebook(
+        path,
+        markdown,
+        code(f"x = 1\n{ALL}"),
+        code("stream", stream(split(ALL)), stream(GITHUB[:13]), stream(GITHUB[13:])),
+        code("error", error),
+        code("html", data(text__html=split(f"<p>{html.escape(ALL)}</p>" + svg_uri(f"<svg>{html.escape(ALL)}</svg>")))),
+        code(
+            "json", {"output_type": "display_data", "metadata": {"x": ALL}, "data": {"application/json": {"a": [ALL]}}}
+        ),
+        code(
+            "plotly",
+            {"output_type": "display_data", "metadata": {}, "data": {"application/vnd.plotly.v1+json": figure}},
+        ),
+        code("widget", {"output_type": "display_data", "metadata": {}, "data": view}, papermill={"x": ALL}),
+        code("encoded", stream(base64.b64encode(ALL.encode()).decode())),
+        papermill={
+            "parameters": {"api_key": "hunter2222", "task": "quickstart"},
+            "input_path": "/home/ada/in.ipynb",
+            "environment_variables": {"X": ALL},
+        },
+        widgets={"application/vnd.jupyter.widget-state+json": {"state": {"a": ALL}}},
+        other=ALL,
+    )
+
+
+def decoded(content: str) -> str:
+    """A text with all that is base64 in it, and in that, beside it."""
+    runs = [content]
+    for run in re.findall(r"[A-Za-z0-9+/_-]{12,}={0,2}", content):
+        for shift in range(4):
+            part = run[shift:].rstrip("=").replace("-", "+").replace("_", "/")
+            part = part[: len(part) // 4 * 4]
+            runs.append(base64.b64decode(part).decode("utf-8", "replace"))
+    return "\n".join(runs)
+
+
+def test_a_canary_of_every_kind_in_every_place_is_nowhere_in_the_copy(tmp_path: Path) -> None:
+    source = everywhere(tmp_path / "in.ipynb")
+    before = source.read_bytes()
+    shared = share(source, tmp_path / "out.ipynb", html=True)
+    assert source.read_bytes() == before
+    for file in (tmp_path / "out.ipynb", tmp_path / "out.html"):
+        content = decoded(file.read_text(encoding="utf-8"))
+        for secret in SECRETS:
+            for form in (secret, html.escape(secret), json.dumps(secret)[1:-1]):
+                assert form not in content, f"{file.name}: {secret[:6]}…"
+    nb = nbformat.read(tmp_path / "out.ipynb", as_version=4)
+    nbformat.validate(nb)
+    assert "widgets" not in nb.metadata
+    assert nb.metadata.papermill.parameters.task == "quickstart"
+    assert nb.metadata.papermill.input_path == "~/in.ipynb"
+    assert list(nb.cells[7].outputs[0].data) == ["text/plain"]
+    assert shared.was_run
+    places = {(one.kind, one.place) for one in shared.removed}
+    for number in range(1, 10):
+        assert any(place.startswith(f"cell {number}'s") for _, place in places), number
+    assert {kind for kind, _ in places} >= {*CANARIES, "home folder", "password or key", "kubeconfig content"}
+    assert not any(secret in "\n".join(shared.lines()) for secret in SECRETS)
+
+
+def test_the_same_notebook_gives_the_same_copy_and_a_copy_itself(tmp_path: Path) -> None:
+    source = everywhere(tmp_path / "in.ipynb")
+    for name in ("a", "b"):
+        share(source, tmp_path / f"{name}.ipynb")
+    again = share(tmp_path / "a.ipynb", tmp_path / "c.ipynb")
+    contents = {(tmp_path / f"{name}.ipynb").read_bytes() for name in ("a", "b", "c")}
+    assert len(contents) == 1
+    assert again.removed == ()
+
+
+def test_results_stay_as_they_are(tmp_path: Path) -> None:
+    goal = Objective("output_tokens_per_s", "maximize")
+    trials = (DEFAULT, BEST, OTHER, BROKEN)
+    page = Report(
+        trials, BEST, goal, "vllm serve /models/llama/model.gguf --api-key EMPTY --seed 1234567890123"
+    ).to_html()
+    image = "registry.example/vllm@sha256:" + "0123456789abcdef" * 4
+    array = {"x": {"bdata": base64.b64encode(bytes(range(200)) * 9).decode(), "dtype": "f8"}}
+    source = notebook(
+        tmp_path / "in.ipynb",
+        {"cell_type": "markdown", "metadata": {}, "source": "# 🎉 שלום مرحبا 你好 <b>&amp;</b>"},
+        code(
+            "import autotune_nb as at\nrun = at.tune(task, study='runs/x')\nawait run",
+            stream(f"{image} 171.8 tokens/s\n"),
+        ),
+        code("run.report()", data(text__html=page, text__plain="best is trial 1")),
+        code(
+            "chart", {"output_type": "display_data", "metadata": {}, "data": {"application/vnd.plotly.v1+json": array}}
+        ),
+        code("image", {"output_type": "display_data", "metadata": {}, "data": {"image/png": "iVBORw0KGgo=\n"}}),
+        kernelspec={"name": "python3", "display_name": "Python 3", "language": "python"},
+    )
+    shared = share(source, tmp_path / "out.ipynb")
+    assert shared.removed == ()
+    assert nbformat.read(tmp_path / "out.ipynb", as_version=4) == nbformat.read(source, as_version=4)
+    assert shared.lines() == [
+        "removed nothing: no secret was found",
+        "note: what pictures show was not looked at: cell 5's output",
+    ]
+
+
+@pytest.mark.parametrize("source", sorted(NOTEBOOKS.glob("*.ipynb")), ids=lambda path: path.stem)
+def test_our_own_notebooks_stay_byte_for_byte(source: Path, tmp_path: Path) -> None:
+    shared = share(source, tmp_path / "out.ipynb", html=True)
+    assert (tmp_path / "out.ipynb").read_bytes() == source.read_bytes()
+    assert not shared.was_run
+    assert shared.lines()[-1] == "note: the notebook was never run; it has no results"
+
+
+@pytest.mark.parametrize(
+    ("output", "told"),
+    [
+        ({"application/pdf": "JVBERi0="}, "cell 2's output: application/pdf cannot be looked into"),
+        ({"application/octet-stream": "AAAA"}, "cell 2's output: application/octet-stream cannot be looked into"),
+        ({"audio/wav": "AAAA"}, "audio/wav"),
+        ({"text/plain": KEY[:100]}, "cell 2's output: a private key whose end is missing"),
+        ({"text/html": '<a href="data:application/pdf;base64,JVBERi0="/>'}, "a data: URI of application/pdf"),
+        ({"image/png": base64.b64encode(b"\x89PNG\0" + GITHUB.encode()).decode()}, "a picture with a secret in it"),
+        ({"image/png": "no base64: " + HUGGING_FACE}, "image/png that is no base64"),
+        ({"image/png": base64.b64encode(VALUE.encode()).decode()}, "a picture with a secret in it"),
+    ],
+)
+def test_what_cannot_be_cleaned_is_refused_by_its_cell(output: dict[str, Any], told: str, tmp_path: Path) -> None:
+    shown = {"output_type": "display_data", "metadata": {}, "data": output}
+    source = notebook(tmp_path / "in.ipynb", code("a"), code("b", shown))
+    with pytest.raises(SetupError, match="cannot be cleaned, nothing was written") as error:
+        share(source, tmp_path / "out.ipynb", html=True)
+    assert told in str(error.value)
+    assert not any(secret in str(error.value) for secret in SECRETS)
+    assert [file.name for file in tmp_path.iterdir()] == ["in.ipynb"]
+
+
+def headed(major: Any, minor: Any = 5) -> str:
+    return json.dumps({"nbformat": major, "nbformat_minor": minor, "metadata": {}, "cells": []})
+
+
+BAD = {
+    "torn": ('{"nbformat": 4, "cells": [', "its JSON breaks off or is wrong at line 1"),
+    "binary": (b"\xff\xfe\x00", "it is not UTF-8 text"),
+    "list": ("[]", "expected a JSON object with cells, saw a list"),
+    "empty": ("", "breaks off"),
+    "other": ('{"a": 1}', "expected 'nbformat' 4"),
+    "old": (json.dumps({"nbformat": 3, "nbformat_minor": 0, "worksheets": []}), "format 3, expected 4; convert a copy"),
+    "invalid": (json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{"x": GITHUB}]}), "no valid"),
+    "cells": (json.dumps({"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [GITHUB]}), "no valid notebook"),
+    "text": (
+        json.dumps({"nbformat": "4", "nbformat_minor": 5, "metadata": {}, "cells": []}),
+        "'nbformat' is a str, expected is the whole number 4",
+    ),
+    "float": (headed(4.0), "'nbformat' is a float"),
+    "true": (headed(True), "'nbformat' is a bool"),
+    "list of it": (
+        json.dumps({"nbformat": [GITHUB], "cells": []}),
+        "'nbformat' is a list, expected is the whole number 4",
+    ),
+    "minor": (headed(4, "5"), "no valid notebook"),
+    "float minor": (
+        json.dumps({"nbformat": 4, "nbformat_minor": 5.0, "metadata": {}, "cells": []}),
+        "no valid notebook",
+    ),
+    "no minor": (json.dumps({"nbformat": 4, "metadata": {}, "cells": []}), "no valid notebook"),
+    "deep": ("[" * 100_000, "nested too deeply"),
+}
+
+
+@pytest.mark.parametrize(("content", "told"), BAD.values(), ids=BAD)
+def test_what_is_no_notebook_is_refused_in_one_line(content: str | bytes, told: str, tmp_path: Path) -> None:
+    source = tmp_path / "in.ipynb"
+    source.write_bytes(content if isinstance(content, bytes) else content.encode())
+    result = CliRunner().invoke(command, [str(source), "-o", str(tmp_path / "out.ipynb")])
+    assert result.exit_code == 2
+    assert result.output.startswith("error: ") and result.output.count("\n") == 1
+    assert told in result.output and GITHUB not in result.output
+    assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_what_is_there_is_not_overwritten_and_the_notebook_never(tmp_path: Path) -> None:
+    source = notebook(tmp_path / "in.ipynb", code("a"))
+    (tmp_path / "out.html").write_text("mine")
+    (tmp_path / "link.ipynb").symlink_to(source)
+    before = source.read_bytes()
+    with pytest.raises(SetupError, match=r"out\.html exists; .*--force"):
+        share(source, tmp_path / "out.ipynb", html=True)
+    assert not (tmp_path / "out.ipynb").exists()
+    for own in ("in.ipynb", "link.ipynb"):
+        with pytest.raises(SetupError, match="never overwritten"):
+            share(source, tmp_path / own, force=True)
+    with pytest.raises(SetupError, match="is a folder"):
+        share(source, tmp_path, force=True)
+    with pytest.raises(SetupError, match="there is no notebook"):
+        share(tmp_path / "none.ipynb", tmp_path / "x.ipynb")
+    with pytest.raises(SetupError, match=r"name it \.ipynb"):
+        share(source, tmp_path / "x.html", html=True)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SetupError, match="cannot be written"):
+        share(source, tmp_path / "file" / "x.ipynb")
+    assert (tmp_path / "out.html").read_text() == "mine"
+    assert source.read_bytes() == before
+    share(source, tmp_path / "out.ipynb", html=True, force=True)
+    assert "mine" not in (tmp_path / "out.html").read_text()
+    assert sorted(file.name for file in tmp_path.iterdir()) == [
+        "file", "in.ipynb", "link.ipynb", "out.html", "out.ipynb"
+    ]  # fmt: skip
+
+
+def test_cells_without_ids_and_half_a_surrogate_pair_are_no_obstacle(tmp_path: Path) -> None:
+    cell = code("x = '\\ud83d'", stream("a"))
+    source = tmp_path / "in.ipynb"
+    nb = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{**cell}, {**cell}]}
+    source.write_text(json.dumps(nb).replace("\\\\ud83d", "\\ud83d"))
+    share(source, tmp_path / "out.ipynb", html=True)
+    assert [c["id"] for c in json.loads((tmp_path / "out.ipynb").read_text())["cells"]] == ["cell-1", "cell-2"]
+    old = {**nb, "nbformat_minor": 2}
+    source.write_text(json.dumps(old))
+    share(source, tmp_path / "old.ipynb")
+    nbformat.validate(nbformat.read(tmp_path / "old.ipynb", as_version=4))
+
+
+def test_the_command_says_what_went_and_from_where(tmp_path: Path) -> None:
+    source = notebook(
+        tmp_path / "in.ipynb", code(f"a = '{GITHUB}'", stream(f"{GITHUB}\n/home/ada/x")), code("b", stream(GITHUB))
+    )
+    result = CliRunner().invoke(command, [str(source), "-o", str(tmp_path / "out.ipynb"), "--html"])
+    assert result.exit_code == 0, result.output
+    assert result.output.splitlines() == [
+        f"wrote {tmp_path / 'out.ipynb'}",
+        f"wrote {tmp_path / 'out.html'}",
+        "removed GitHub token (3): cell 1's source, cell 1's output, cell 2's output",
+        "removed home folder (1): cell 1's output",
+    ]
+    again = CliRunner().invoke(command, [str(source), "-o", str(tmp_path / "out.ipynb")])
+    assert again.exit_code == 2 and "--force" in again.output
+    assert CliRunner().invoke(command, [str(source)]).exit_code == 2
+
+
+def test_what_one_cell_tells_to_be_a_secret_goes_from_all(tmp_path: Path) -> None:
+    source = notebook(
+        tmp_path / "in.ipynb",
+        code("print(x)", stream("correcthorse7 and batterystaple\n")),
+        code("x = connect(user='ada', password='correcthorse7')", data(text__html="<p>correcthorse7</p>")),
+        code("pw = 'batterystaple'\nshort_pw = 'ada4'", stream("ada4")),
+        papermill={"parameters": {"db_password": "otherhorse77"}},
+        note="otherhorse77",
+    )
+    shared = share(source, tmp_path / "out.ipynb", html=True)
+    for file in ("out.ipynb", "out.html"):
+        content = (tmp_path / file).read_text()
+        assert not any(secret in content for secret in ("correcthorse", "batterystaple", "otherhorse"))
+    # What is as short as this stands for other things too.
+    assert "ada4" in json.loads((tmp_path / "out.ipynb").read_text())["cells"][2]["outputs"][0]["text"][0]
+    assert sum(one.count for one in shared.removed) == 8
+    again = share(tmp_path / "out.ipynb", tmp_path / "again.ipynb")
+    assert again.removed == ()
+
+
+@pytest.mark.parametrize("line", ["a", "(", "=", "password", "token: ", "x,pw\n", "auth=('a',", "[{(", "eyJ"])
+def test_a_large_output_of_anything_comes_to_an_end(line: str, tmp_path: Path) -> None:
+    def shared(size: int) -> None:
+        source = notebook(tmp_path / f"{size}.ipynb", code("x", stream(line * (size // len(line)))))
+        share(source, tmp_path / f"{size}-out.ipynb")
+
+    require_linear(shared, 50_000)
+
+
+def test_a_notebook_of_many_rows_comes_to_an_end(tmp_path: Path) -> None:
+    row = "<tr><td>17</td><td>output_tokens_per_s</td><td>140.4 &amp; more</td><td>/models/llama.gguf</td></tr>\n"
+
+    def shared(rows: int) -> None:
+        cell = code("x", data(text__html=row * (rows // 32)), stream("level 1/2  D(64,24) tokens/s\n" * (rows // 40)))
+        source = notebook(tmp_path / f"{rows}.ipynb", *[{**cell, "source": f"x = {n}"} for n in range(32)])
+        share(source, tmp_path / f"{rows}-out.ipynb")
+
+    require_linear(shared, 1600)

@@ -1,0 +1,343 @@
+"""The report: the answer first, and every edit with its time."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+
+import autotune_nb as at
+from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.reports.study_report import Report
+from autotune_nb.study.steering import Edit, EditKind, ban_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
+from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import Level, Measurement
+from autotune_nb.trial.score import Limit, Objective, Score
+from autotune_nb.trial.trial import Trial, TrialState
+from tests.benchmarks.samples import IMAGE_ID, Samples, sample_task
+
+GOAL = Objective("output_tokens_per_s", "maximize")
+FIGURES = {"output_tokens_per_s": 50.0, "e2e_latency_mean_s": 0.5}
+
+
+def trial(number: int, value: float) -> Trial:
+    measured = Measurement(Level("D(1,2)"), 1.0, 9, 9, 0, {**FIGURES, "output_tokens_per_s": value})
+    score = Score({"output_tokens_per_s": value}, {}, Level("D(1,2)"))
+    return Trial(number, {"threads": number, "name": "<b>x</b>"}, TrialState.COMPLETE, (measured,), score)
+
+
+TRIALS = (trial(0, 10.0), trial(1, 30.0))
+AT = datetime(2026, 3, 4, 5, 6, 7).astimezone().timestamp()
+EDITS: tuple[Edit, ...] = (
+    replace(ban_edit("threads", 3), at=AT),
+    replace(enqueue_edit({"threads": 1, "name": "<script>alert(1)</script>"}), at=AT + 60),
+    replace(pin_edit("threads", 2), at=AT + 3600),
+    Edit(EditKind.BUDGET, budget={"trials": None}, at=AT + 7200),
+)
+
+
+def test_every_edit_stands_with_its_time_in_the_text_and_on_the_page() -> None:
+    report = Report(TRIALS, TRIALS[1], GOAL, "server --threads 1", EDITS)
+    steered = [line for line in report.text().splitlines() if line.startswith("steered ")]
+    assert steered == [
+        "steered 2026-03-04 05:06:07: ban threads = 3",
+        "steered 2026-03-04 05:07:07: try next threads=1 name=<script>alert(1)</script>",
+        "steered 2026-03-04 06:06:07: pin threads to 2",
+        "steered 2026-03-04 07:06:07: budget: trials no limit",
+    ]
+    page = report.to_html()
+    items = re.findall(r"<li>(.*?)</li>", page)
+    assert len(items) == 4
+    assert items[0] == "2026-03-04 05:06:07: ban threads = 3"
+    assert "&lt;script&gt;" in items[1]
+    assert "<script" not in page
+
+
+def test_without_edits_nothing_is_said_of_them() -> None:
+    report = Report(TRIALS, TRIALS[1], GOAL, "server --threads 1")
+    assert "teered" not in report.text()
+    assert "<ul>" not in report.to_html()
+
+
+def test_the_answer_comes_first_and_the_command_can_be_pasted() -> None:
+    report = Report(TRIALS, TRIALS[1], GOAL, "server --name 'a & b' <x>", EDITS)
+    text = report.text()
+    assert text.splitlines()[0] == report.verdict
+    assert report.verdict.startswith("Best is trial 1 with 30 tokens/s")
+    assert text.splitlines()[-1] == "server --name 'a & b' <x>"
+    page = report.to_html()
+    places = ("Best is trial 1", "<table", "&lt;x&gt;", "<img ", "<h3>Trials")
+    assert sorted(places, key=page.index) == list(places)
+    assert "<b>x</b>" not in page
+    bundle = report._repr_mimebundle_()
+    assert bundle["text/html"] == page
+    assert bundle["text/plain"] == report.verdict
+    assert bundle["application/vnd.plotly.v1+json"]["data"]
+
+
+def test_a_study_without_a_trial_has_a_report_too() -> None:
+    report = Report((), None, GOAL, None, EDITS[:1])
+    assert report.text().splitlines() == ["No trial completed.", "steered 2026-03-04 05:06:07: ban threads = 3"]
+    assert "<img " not in report.to_html()
+    assert "No trial completed" in report.to_html()
+
+
+def test_a_long_study_is_shown_in_part() -> None:
+    many = tuple(trial(n, float(n + 1)) for n in range(300))
+    page = Report(many, many[-1], GOAL, None).to_html()
+    assert page.count("<tr") < 210
+    # The best of them.
+    assert "<th>299</th>" in page
+    assert "<th>99</th>" not in page
+    assert "The best 200 of 300 are shown" in page
+
+
+SPREADS = {
+    "ttft_mean_s": 0.2,
+    "ttft_stddev_s": 0.05,
+    "ttft_p95_s": 0.8,
+    "ttft_p99_s": 1.25,
+    "ttft_max_s": 1.5,
+    "request_output_tokens_per_s_mean": 6.5,
+    "request_output_tokens_per_s_stddev": 0.5,
+    "request_output_tokens_per_s_p99": 8.0,
+}
+
+
+def measured(number: int, value: float, *, baseline: bool = False, violation: float = 0.0) -> Trial:
+    level = Level("D(1,2)", 4)
+    figures = {**FIGURES, **SPREADS, "output_tokens_per_s": value}
+    score = Score({"output_tokens_per_s": value}, {"ttft_p99_s <= 1.25": violation}, level)
+    params = {} if baseline else {"threads": number}
+    seen = Measurement(level, 1.0, 9, 9, 0, figures)
+    print_ = {"engine": "llama_cpp", "gpus": [], "packages": {"genai-bench": "0.0.5"}, "seed": 7}
+    return Trial(number, params, TrialState.COMPLETE, (seen,), score, baseline=baseline, fingerprint=print_)
+
+
+def cells(page: str) -> list[list[str]]:
+    rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
+    return [re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in rows]
+
+
+def test_the_best_stands_beside_the_default_with_the_spread_of_each_figure() -> None:
+    trials = (measured(0, 10.0, baseline=True), measured(1, 15.0))
+    goal = replace(GOAL, limits=(Limit.parse("ttft_p99_s <= 1.25"), Limit.parse("ttft_mean_s <= 1")))
+    page = Report(trials, trials[1], goal, None).to_html()
+    told = cells(page)
+    assert told[0] == [
+        *("figure", "", "engine's default<br>D(1,2) at concurrency 4".replace("'", "&#39;")),
+        *("trial 1<br>D(1,2) at concurrency 4", "best against default"),
+    ]
+    # One number for the whole level: no spread is made up for it.
+    once = ["10 tokens/s, measured once", "15 tokens/s, measured once"]
+    assert told[1] == ["output_tokens_per_s", "output tokens", *once, "1.50 times"]
+    assert told[2] == ["ttft_p99_s", "time to first token, p99", *["1.25 s (p95 800 ms, max 1.5 s)"] * 2, "1.00 times"]
+    assert ["ttft_mean_s", "time to first token", *["200 ms ± 50 ms (p99 1.25 s)"] * 2, "1.00 times"] in told
+    speed = ["request_output_tokens_per_s_mean", "output tokens of one request"]
+    assert [*speed, *["6.5 tokens/s ± 0.5 tokens/s (p99 8 tokens/s)"] * 2, "1.00 times"] in told
+    assert page.index("output_tokens_per_s</td>") < page.index("<img ")
+
+
+def test_a_configuration_that_was_measured_again_says_what_it_was_then() -> None:
+    again = measured(1, 14.5).with_(number=2)
+    trials = (measured(0, 10.0, baseline=True), measured(1, 15.0), again)
+    told = cells(Report(trials, trials[1], GOAL, None).to_html())
+    assert told[1][2:4] == ["10 tokens/s, measured once", "15 tokens/s; again: 14.5 tokens/s in trial 2"]
+
+
+@pytest.mark.parametrize("best", [None, 0, 1])
+def test_one_stands_alone_where_there_is_nothing_to_compare_it_with(best: int | None) -> None:
+    """No trial keeps the limits; the default is the best; the default was not measured."""
+    trials = (measured(0, 10.0, baseline=best != 1, violation=0.1 if best is None else 0), measured(1, 15.0))
+    chosen = None if best is None else trials[best]
+    told = cells(Report(trials, chosen, GOAL, None).to_html())
+    whose = "trial 1" if best == 1 else "engine&#39;s default"
+    assert told[0] == ["figure", "", f"{whose}<br>D(1,2) at concurrency 4"]
+    assert told[1] == ["output_tokens_per_s", "output tokens", f"{15 if best == 1 else 10} tokens/s, measured once"]
+
+
+def test_failures_stand_once_with_their_trials_log_and_what_to_try() -> None:
+    failure = Failure(FailureKind.OUT_OF_MEMORY, "deploy", "it ended <here>", ("CUDA & OOM",), "a smaller batch")
+    failed = tuple(Trial(n, {"threads": n}, TrialState.FAILED, failure=failure) for n in range(2, 14))
+    page = Report((*TRIALS, *failed), TRIALS[1], GOAL, None).to_html()
+    assert page.count("it ended &lt;here&gt;") == 1
+    assert "trials 2, 3, 4, 5, 6, 7, 8, 9 and 4 more: <strong>out of memory</strong> in deploy" in page
+    assert "CUDA &amp; OOM" in page
+    assert "Try: a smaller batch" in page
+
+
+def test_what_is_not_known_of_a_trial_is_an_empty_cell() -> None:
+    failed = Trial(2, {"threads": 2}, TrialState.FAILED, failure=Failure(FailureKind.CRASH, "deploy", "it crashed"))
+    baseline = trial(3, 5.0).with_(params={}, baseline=True)
+    page = Report((*TRIALS, failed, baseline), TRIALS[1], GOAL, None).to_html()
+    assert "NA" not in page.partition("<h3>Trials")[2].partition("<h3>Failures")[0]
+    rows = {row[0]: row[1:] for row in table_of(page, "Trials")}
+    # One row of headings, the trial's number among them.
+    assert list(rows) == ["number", "0", "1", "2", "3"]
+    assert rows["2"][:4] == ["failed", "", "", "2"]
+    # The default's parameters are known: the engine's own.
+    assert rows["3"][:5] == ["complete", "5", "True", "engine's default", "engine's default"]
+
+
+def test_a_parameter_that_is_left_to_the_engine_says_so_and_one_that_was_never_chosen_does_not() -> None:
+    left_out = trial(2, 20.0).with_(params={"threads": None, "name": "a"})
+    level = trial(3, 20.0).with_(params={"threads": 0.123456, "name": "b", "level": None})
+    stopped = Trial(4, {}, TrialState.STOPPED)
+    trials = (*TRIALS, left_out, level, stopped, trial(5, 5.0).with_(params={}, baseline=True))
+    rows = {row[0]: row[1:] for row in table_of(Report(trials, TRIALS[1], GOAL, None).to_html(), "Trials")}
+    assert rows["number"][3:7] == ["threads", "name", "param:level", "level"]
+    assert rows["0"][3:5] == ["0", "&lt;b&gt;x&lt;/b&gt;"]
+    assert rows["2"][3:5] == ["engine's default", "a"]
+    assert rows["3"][3:6] == ["0.1235", "b", "engine's default"]
+    assert rows["4"][3:6] == ["", "", ""]
+    assert rows["5"][3:7] == [*["engine's default"] * 3, "D(1,2) at concurrency 1"]
+
+
+def test_all_failed_is_an_answer_too() -> None:
+    failure = Failure(FailureKind.CRASH, "deploy", "it crashed")
+    report = Report((Trial(0, {}, TrialState.FAILED, failure=failure),), None, GOAL, None)
+    assert report._repr_mimebundle_()["text/plain"] == "No trial completed. Trial 0: crash in deploy: it crashed."
+    assert "it crashed" in report.to_html()
+    assert report.charts() == ()
+
+
+def table_of(page: str, heading: str) -> list[list[str]]:
+    """The cells of the only table below a heading, row by row."""
+    part = page.partition(f"<h3>{heading}</h3>")[2].partition("<h3>")[0]
+    assert part.count("<table") == 1
+    return [re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", part, re.DOTALL)]
+
+
+def test_it_says_what_it_ran_on_once_and_whatever_differs_with_its_trials() -> None:
+    trials = (measured(0, 10.0, baseline=True), measured(1, 15.0))
+    rows = dict(table_of(Report(trials, trials[1], GOAL, None).to_html(), "What it ran on"))
+    assert rows == {
+        "engine": "llama_cpp",
+        # That there was none is an answer.
+        "gpus": "no GPU (nvidia-smi lists none)",
+        "packages.genai-bench": "0.0.5",
+        "seed": "7",
+    }
+    other = trials[1].with_(number=2, fingerprint={"engine": "vllm", "image": "sha256:ab", "gpus": ["H100"]})
+    rows = dict(table_of(Report((*trials, other), trials[1], GOAL, None).to_html(), "What it ran on"))
+    assert rows["engine"] == "llama_cpp (trials 0, 1)<br>vllm (trial 2)"
+    assert rows["image"] == "sha256:ab (trial 2)"
+    assert rows["gpus"] == "no GPU (nvidia-smi lists none) (trials 0, 1)<br>H100 (trial 2)"
+    unknown = trials[1].with_(fingerprint={"engine": "vllm"})
+    assert ["gpus", "not known"] in table_of(Report((unknown,), unknown, GOAL, None).to_html(), "What it ran on")
+
+
+def test_a_study_in_a_cluster_says_its_set_up_once_with_the_nodes_in_a_row() -> None:
+    samples = Samples(sample_task(200))
+    begun = [samples.begun(number) for number in range(200)]
+    trials = tuple(samples.ended(trial, samples.measurements(dict(trial.params))) for trial in begun)
+    assert len({json.dumps(dict(t.fingerprint), sort_keys=True) for t in trials}) > 4
+    report = Report(trials, trials[1], samples.task.goal, "server")
+    rows = dict(table_of(report.to_html(), "What it ran on"))
+    assert rows["image_id"] == IMAGE_ID
+    assert rows["benchmark_image_id"].startswith("registry.example/genai-bench@sha256:")
+    assert rows["seed"] == "7"
+    assert len(rows["node"].split("<br>")) == 4
+    assert re.search(r"trials \d+(, \d+){3} and \d+ more", rows["node"])
+    assert rows["gpus"] == "2 x nvidia.com/gpu (nvidia.com/gpu.product: H100)"
+    # The laptop that drove it is told as that, and nothing of it as the engine's.
+    assert rows["driver.host"]
+    assert not {"cpu", "host", "memory_bytes"} & set(rows)
+    assert rows["driver.gpus"]
+    assert isinstance(trials[0].fingerprint["driver"]["gpus"], list)
+    assert list(rows).index("node") < list(rows).index("driver.host")
+    assert len(report._story) < 120_000
+
+
+def test_what_was_asked_and_the_cell_that_does_it_again(make_task: Callable[..., Task]) -> None:
+    task = make_task(name="größe 🚀 <b>", limits=["ttft_p99_s <= 0.5"])
+    page = Report(TRIALS, TRIALS[1], GOAL, None, task=task, name="mine").to_html()
+    assert "größe 🚀 &lt;b&gt;" in page
+    code = again_cell(page)
+    assert "at.tune(task, study='runs/mine-again')" in code
+    names: dict[str, Any] = {}
+    exec(code.partition("\nrun = ")[0], names)
+    assert names["task"] == task
+
+
+class Recorder:
+    """Stands for a run; keeps what is asked of it as edits."""
+
+    def __init__(self) -> None:
+        self.edits: list[Edit] = []
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        makers: dict[str, Callable[..., Edit]] = {
+            "ban": ban_edit,
+            "pin": pin_edit,
+            "free": free_edit,
+            "narrow": lambda parameter, low=None, high=None, values=(): narrow_edit(parameter, low, high, values),
+            "enqueue": enqueue_edit,
+            "set_budget": lambda **changes: Edit(EditKind.BUDGET, budget=changes),
+        }
+        return lambda *args, **named: self.edits.append(makers[name](*args, **named))
+
+
+def again_cell(page: str) -> str:
+    return html.unescape(page.rpartition("<pre>")[2].partition("</pre>")[0])
+
+
+def test_the_cell_that_does_it_again_steers_as_it_was_steered_and_names_the_storage(
+    make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: dict[str, Any] = {}
+    made = Recorder()
+    monkeypatch.setattr(at, "tune", lambda task, **named: asked.update(named, task=task) or made)
+    edits = (
+        *EDITS,
+        replace(narrow_edit("threads", 2), at=AT),
+        replace(narrow_edit("mode", values=("größe '🚀'", None)), at=AT),
+        replace(free_edit("threads"), at=AT),
+        replace(enqueue_edit({"threads": 1.5, "on": True, "rope": {"a": [1]}, "off": None}), at=AT),
+    )
+    task = make_task()
+
+    def run(storage: str | None) -> None:
+        page = Report(TRIALS, TRIALS[1], GOAL, None, edits, task=task, name="mine", storage=storage).to_html()
+        exec(again_cell(page).partition("await run")[0], {})
+
+    run(None)
+    assert asked == {"task": task, "study": "runs/mine-again"}
+    plain = [(e.kind, e.parameter, e.values, e.low, e.high, e.params, e.budget) for e in edits]
+    assert [(e.kind, e.parameter, e.values, e.low, e.high, e.params, e.budget) for e in made.edits] == plain
+    run("postgresql://me@db/x")
+    assert asked["storage"] == "postgresql://me@db/x"
+    monkeypatch.setenv("AUTOTUNE_NB_STORAGE", "postgresql://me:secret@db/x")
+    run("postgresql://me:***@db/x")
+    assert asked["storage"] == "postgresql://me:secret@db/x"
+
+
+def test_a_manifest_is_there_to_apply() -> None:
+    page = Report(TRIALS, TRIALS[1], GOAL, None, manifest="kind: InferenceService").to_html()
+    assert "kind: InferenceService" in page
+
+
+def test_the_short_form_of_a_runs_own_output_has_answer_curves_and_trials() -> None:
+    page = Report(TRIALS, TRIALS[1], GOAL, "server --threads 1", EDITS).summary_html()
+    assert page.index("Best is trial 1") < page.index("server --threads 1") < page.index("<img ") < page.index("<table")
+    assert "Do it again" not in page
+
+
+def test_a_notebook_shows_it_in_parts_each_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown: list[dict[str, Any]] = []
+    monkeypatch.setattr("IPython.display.publish_display_data", shown.append)
+    trials = (measured(0, 10.0, baseline=True), measured(1, 15.0))
+    Report(trials, trials[1], GOAL, "server")._ipython_display_()
+    assert [sorted(bundle) for bundle in shown] == [
+        ["text/html", "text/plain"],
+        *[["application/vnd.plotly.v1+json", "text/html", "text/plain"]] * 2,
+        ["text/html", "text/plain"],
+    ]
+    assert all("\n" not in bundle["text/plain"] for bundle in shown)
+    assert "1.50 times" in shown[0]["text/html"]

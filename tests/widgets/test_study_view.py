@@ -1,0 +1,350 @@
+"""A view of a study: what its buttons may do, and that it goes on whatever happens to the study."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+import plotly.graph_objects as go
+import pytest
+from plotly import missing_anywidget
+
+from autotune_nb import session
+from autotune_nb.errors import StudyError
+from autotune_nb.run import Run
+from autotune_nb.runner.runner import Runner, RunState
+from autotune_nb.session import tune
+from autotune_nb.task.task import Task
+from autotune_nb.widgets import _panels
+from autotune_nb.widgets._chart import LiveChart
+from autotune_nb.widgets._study_view import StudyView
+from tests.stubs import World, open_study, until
+from tests.widgets.stub_handle import LIMIT, StubHandle, complete, working
+
+WAIT_S = 60.0
+
+
+@pytest.fixture
+def told(make_task: Callable[..., Task], tmp_path: Path) -> StubHandle:
+    """A study that is only told about, with a folder."""
+    handle = StubHandle(make_task(limits=[LIMIT]), tmp_path / "told")
+    handle.path.mkdir()
+    (handle.path / "study.json").write_text("{}")
+    return handle
+
+
+def buttons(view: StudyView) -> dict[str, bool]:
+    """Which of the buttons may be pressed."""
+    named = {"start": view.start, "pause": view.pause, "resume": view.resume, "stop": view.stop}
+    return {name: not button.disabled for name, button in named.items()}
+
+
+def only(*names: str) -> dict[str, bool]:
+    return {name: name in names for name in ("start", "pause", "resume", "stop")}
+
+
+def endless(world: World, **changes: Any) -> Task:
+    return world.task(before=f"{world.first_level}; sleep 600", trials=5, **changes)
+
+
+def again(view: StudyView) -> None:
+    """Draw it once more."""
+    view._drawn = None
+    view.drawn.clear()
+    view._ask()
+    assert view.drawn.wait(WAIT_S)
+
+
+# Buttons through a run's life
+
+
+def test_the_buttons_follow_the_run_and_start_goes_on_with_it(world: World) -> None:
+    run = tune(endless(world), study=world.folder)
+    view = StudyView(run)
+    until(lambda: run.running)
+    until(lambda: buttons(view) == only("pause", "stop"))
+    view.pause.click()
+    until(lambda: buttons(view) == only("resume", "stop"))
+    view.resume.click()
+    until(lambda: buttons(view) == only("pause", "stop"))
+    view.pause.click()
+    until(lambda: run.state is RunState.PAUSED)
+    # Out of a pause too.
+    view.stop.click()
+    run.wait(WAIT_S)
+    until(lambda: buttons(view) == only("start"))
+    assert view.stop.description == "Stop"
+    until(lambda: "everything is gone" in view.notices.value)
+    view.start.click()
+    assert view.start.disabled
+    until(lambda: isinstance(view.handle, Run) and view.handle is not run and view.handle.running)
+    until(lambda: buttons(view) == only("pause", "stop"))
+    assert isinstance(view.handle, Run)
+    view.handle.stop(now=True, wait_s=WAIT_S)
+
+
+def test_a_double_click_on_stop_kills_nothing(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[bool] = []
+    real = Run.stop
+
+    def stop(run: Run, *, now: bool = False) -> None:
+        asked.append(now)
+        real(run)
+
+    monkeypatch.setattr(Run, "stop", stop)
+    run = tune(endless(world, deadlines={"ready_s": 20, "stop_s": 60, "probe_s": 10}), study=world.folder)
+    view = StudyView(run)
+    until(lambda: run.running)
+    again(view)
+    monkeypatch.setattr(view, "_redraw", lambda: 0)
+    view.stop.click()
+    until(lambda: run.state is not RunState.RUNNING)
+    view.stop.click()
+    assert asked == [False, False]
+    # As the button says once it is drawn again.
+    view.stop.description = "Kill the engines"
+    view.stop.click()
+    assert asked == [False, False, True]
+    real(run, now=True, wait_s=WAIT_S)
+
+
+def test_a_start_that_fails_says_why_and_may_be_pressed_again(
+    told: StubHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def busy(*_: Any, **__: Any) -> None:
+        raise StudyError("somebody <b>else</b> has it")
+
+    monkeypatch.setattr(session, "tune", busy)
+    told.state = "new"
+    view = StudyView(told)
+    until(lambda: buttons(view) == only("start"))
+    for _ in range(2):
+        view.start.click()
+        until(lambda: "somebody &lt;b&gt;else" in view.errors.value)
+        until(lambda: buttons(view) == only("start"))
+        assert "ended before its time" not in view.errors.value
+
+
+def test_a_study_that_another_process_has_is_not_started(told: StubHandle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(StubHandle, "elsewhere", "pid 1 on moon", raising=False)
+    view = StudyView(told)
+    until(lambda: "pid 1 on moon, works on it" in view.notices.value)
+    assert buttons(view) == only()
+
+
+# What may happen to a study
+
+
+@pytest.mark.parametrize("ending_s", [0.0, 0.7, 1.2])
+def test_what_ended_the_work_is_shown_however_late_it_is_known(
+    world: World, monkeypatch: pytest.MonkeyPatch, ending_s: float
+) -> None:
+    going = asyncio.Event()
+
+    async def fail(_runner: Runner) -> None:
+        await going.wait()
+        raise StudyError("the disk is full") from OSError("no <space>")
+
+    end = Runner._end
+
+    async def ends(runner: Runner) -> None:
+        await asyncio.sleep(ending_s)
+        await end(runner)
+
+    monkeypatch.setattr(Runner, "_work", fail)
+    monkeypatch.setattr(Runner, "_end", ends)
+    run = tune(world.task(), study=world.folder)
+    view = StudyView(run)
+    until(lambda: run.state is RunState.RUNNING)
+    again(view)
+    run._loop.loop.call_soon_threadsafe(going.set)
+    until(lambda: run.ended)
+    until(lambda: "the disk is full" in view.errors.value, within_s=3)
+    assert "caused by OSError: no &lt;space&gt;" in view.errors.value
+    until(lambda: buttons(view) == only("start"))
+    with pytest.raises(StudyError, match="the disk is full"):
+        run.wait(WAIT_S)
+
+
+def test_a_run_that_begins_elsewhere_in_the_process_is_taken_over(world: World) -> None:
+    tune(world.task(trials=1), study=world.folder).wait(WAIT_S)
+    view = StudyView(session.open(world.folder))
+    until(lambda: "finished" in view.progress.value)
+    assert not isinstance(view.handle, Run)
+    run = tune(endless(world), study=world.folder)
+    until(lambda: view.handle is run)
+    until(lambda: buttons(view) == only("pause", "stop"))
+    assert "works on it" not in view.notices.value
+    run.stop(now=True, wait_s=WAIT_S)
+
+
+def test_a_database_and_a_folder_that_are_gone_are_said(make_task: Callable[..., Task], tmp_path: Path) -> None:
+    study = open_study(make_task(engine={"kind": "command", "command": "server {port}"}, model="m"), tmp_path / "study")
+    study.folder.write_results(study.results(state="finished", elapsed_s=1.0, command=None))
+    study.close()
+    view = StudyView(session.open(tmp_path / "study"))
+    assert view.drawn.wait(WAIT_S)
+    assert view.errors.value == ""
+    study.folder.database.unlink()
+    until(lambda: "study.db is missing; the trials of" in view.errors.value)
+    shutil.rmtree(tmp_path / "study")
+    until(lambda: "folder is gone" in view.errors.value)
+    assert "test" in view.progress.value
+
+
+def test_a_view_follows_another_study_of_the_same_folder(told: StubHandle, make_task: Callable[..., Task]) -> None:
+    told.history = tuple(complete(n, 10.0 + n) for n in range(40))
+    view = StudyView(told)
+    view._point_at(3)
+    assert "trial 3" in view.details.value
+    other = StubHandle(make_task(parameters={"parallel": [5, 6]}), told.path, history=(complete(0, 7.0, parallel=5),))
+    view.follow(other)
+    until(lambda: "0 of" not in view.progress.value and "parallel=5" in view.table.value)
+    assert view.steer.parameter.options == ("parallel",)
+    until(lambda: "Point at a trial" in view.details.value)
+    assert view.where.value == '<span class="at-dim">page 1 of 1</span>'
+
+
+def test_a_log_that_cannot_be_read_stops_nothing(told: StubHandle, tmp_path: Path) -> None:
+    log = tmp_path / "engine.log"
+    log.write_text("first\n\x1b[31mred <b>\x1b[0m\n")
+    told.running = (
+        working(complete(1, 5.0), log=log),
+        working(complete(2, 5.0), log=tmp_path / "none"),
+        working(complete(3, 5.0), log=tmp_path),
+        working(complete(4, 5.0)),
+    )
+    view = StudyView(told)
+    until(lambda: "red &lt;b&gt;" in view.running.value)
+    assert all(f"trial {n}" in view.running.value for n in (1, 2, 3, 4))
+    # A log grows in silence.
+    with log.open("a") as file:
+        file.write("second\n")
+    until(lambda: "second" in view.running.value)
+    log.unlink()
+    until(lambda: "second" not in view.running.value)
+    told.running, told.version = (), 1
+    view._wake.set()
+    until(lambda: view.running.value == "")
+    again(view)
+    assert view._logs == {}
+
+
+def test_a_picture_that_fails_is_tried_again_with_the_next_news(
+    told: StubHandle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(_panels, "progress_html", lambda *_, **__: 1 / 0)
+        view = StudyView(told)
+        until(lambda: "could not be drawn" in caplog.text)
+    told.version = 1
+    view._wake.set()
+    until(lambda: "test" in view.progress.value)
+
+
+def test_the_budget_may_be_without_measure(told: StubHandle) -> None:
+    told.history = (complete(1, 50.0),)
+    view = StudyView(told)
+    again(view)
+    view.steer.trials.value, view.steer.minutes.value = "none", "1e300"
+    again(view)
+    assert "left" in view.progress.value
+
+
+# The table, the charts
+
+
+def test_the_table_has_pages(told: StubHandle) -> None:
+    told.history = tuple(complete(n, 10.0 + n) for n in range(40))
+    view = StudyView(told)
+    until(lambda: "page 1 of 3" in view.where.value)
+    assert view.table.value.count("<td>complete</td>") == 15
+    assert view.earlier.disabled
+    view.later.click()
+    view.later.click()
+    until(lambda: "page 3 of 3" in view.where.value and view.later.disabled)
+    assert "<td>9</td>" in view.table.value
+    view.order.value = "best first"
+    until(lambda: "page 1 of 3" in view.where.value and '<tr class="best"><td>39</td>' in view.table.value)
+    view.order.value = "failed"
+    until(lambda: view.table.value == "" and "page 1 of 1" in view.where.value)
+
+
+def test_nothing_new_sends_nothing(told: StubHandle) -> None:
+    told.history = (complete(1, 50.0),)
+    view = StudyView(told)
+    again(view)
+    before = view.redraws
+    for _ in range(3):
+        again(view)
+    assert view.redraws == before
+
+
+def test_the_charts_go_to_whoever_asks(told: StubHandle, make_task: Callable[..., Task], tmp_path: Path) -> None:
+    one, two = StudyView(told), StudyView(StubHandle(make_task(), tmp_path / "two"))
+    assert LiveChart.get().figure in two.charts.children
+    (button,) = one.charts.children
+    button.click()
+    assert LiveChart.get().figure in one.charts.children
+    (other,) = two.charts.children
+    assert isinstance(other, ipywidgets.Button)
+
+
+def test_without_anywidget_there_is_all_but_the_charts(told: StubHandle, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(LiveChart, "_one", None)
+    monkeypatch.setattr(go, "FigureWidget", missing_anywidget.FigureWidget)
+    told.history = (complete(1, 50.0),)
+    view = StudyView(told)
+    assert "pip install &#x27;autotune_nb[lab]&#x27;" in view.charts.children[0].value
+    until(lambda: "50 tokens/s" in view.table.value)
+
+
+def test_importances_of_many_trials_come_after_the_first_picture(
+    told: StubHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def importances(trials: Any, *_: Any) -> dict[str, float]:
+        asked.append(len(trials))
+        return {"threads": 1.0}
+
+    monkeypatch.setattr("autotune_nb.study.importance.importances", importances)
+    told.history = tuple(complete(n, 10.0 + n) for n in range(501))
+    view = StudyView(told)
+    assert view.drawn.wait(WAIT_S)
+    until(lambda: asked == [501])
+
+
+def test_importances_are_up_to_date_once_the_work_is_over_and_nothing_is_sent_later(
+    told: StubHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+
+    def importances(trials: Any, *_: Any) -> dict[str, float]:
+        asked.append(len(trials))
+        # So long that the next ones are put off for two seconds.
+        time.sleep(0.1)
+        return {"threads": len(trials) / 20, "parallel": 1 - len(trials) / 20}
+
+    monkeypatch.setattr("autotune_nb.study.importance.importances", importances)
+    told.history = tuple(complete(n, 10.0 + n) for n in range(10))
+    view = StudyView(told)
+    until(lambda: asked == [10])
+    told.history = tuple(complete(n, 10.0 + n) for n in range(12))
+    told.version += 1
+    again(view)
+    assert asked == [10]
+    told.state = RunState.FINISHED
+    told.version += 1
+    again(view)
+    assert asked == [10, 12]
+    redraws = view.redraws
+    # Longer than they would have been put off.
+    time.sleep(2.5)
+    again(view)
+    assert (asked, view.redraws) == ([10, 12], redraws)

@@ -14,6 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from autotune_nb.resources import shared_folder
+from tests.stubs import World
 
 pytestmark = pytest.mark.e2e
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -90,28 +91,26 @@ def tune_cell(task: Path, study: Path) -> str:
     return f"import autotune_nb as at\nrun = at.tune({str(task)!r}, study={str(study)!r})"
 
 
-def test_a_run_left_unawaited_fails_the_notebook(cli: Cli, real_task: Callable[..., Path], tmp_path: Path) -> None:
-    notebook = write_notebook(tmp_path / "n.ipynb", tune_cell(real_task(), tmp_path / "s"))
+def test_a_run_left_unawaited_fails_the_notebook(cli: Cli, world: World, tmp_path: Path) -> None:
+    file = world.task().save(tmp_path / "task.yaml")
+    notebook = write_notebook(tmp_path / "n.ipynb", tune_cell(file, world.folder))
     done = cli("notebook", notebook, "-o", tmp_path / "o.ipynb")
     assert done.returncode == 1
     assert "left unawaited" in done.stderr
     assert "await run" in done.stderr
 
 
-def test_a_run_that_was_waited_for_counts_as_awaited(cli: Cli, real_task: Callable[..., Path], tmp_path: Path) -> None:
-    cell = tune_cell(real_task(budget={"trials": 1}), tmp_path / "s") + "\nrun.wait();"
+def test_a_run_that_was_waited_for_counts_as_awaited(cli: Cli, world: World, tmp_path: Path) -> None:
+    cell = tune_cell(world.task(trials=1).save(tmp_path / "task.yaml"), world.folder) + "\nrun.wait();"
     done = cli("notebook", write_notebook(tmp_path / "n.ipynb", cell), "-o", tmp_path / "o.ipynb", "-p", "x", "1")
     assert done.returncode == 0, done.stderr
     assert "has no cell tagged 'parameters'" in done.stdout
 
 
-def test_a_failed_run_fails_the_notebook_also_where_the_cell_hides_it(
-    cli: Cli, real_task: Callable[..., Path], tmp_path: Path
-) -> None:
-    parameters = {"wrong": {"type": "choice", "values": ["a"], "flag": "--no-such-flag"}}
-    task = real_task(parameters=parameters, budget={"baseline": False})
+def test_a_failed_run_fails_the_notebook_also_where_the_cell_hides_it(cli: Cli, world: World, tmp_path: Path) -> None:
+    file = world.task("exit:3").save(tmp_path / "task.yaml")
     hide = "try:\n    await run\nexcept Exception:\n    pass"
-    notebook = write_notebook(tmp_path / "n.ipynb", tune_cell(task, tmp_path / "s"), hide)
+    notebook = write_notebook(tmp_path / "n.ipynb", tune_cell(file, world.folder), hide)
     done = cli("notebook", notebook, "-o", tmp_path / "o.ipynb")
     assert done.returncode == 1
     assert "no trial of the run in" in done.stderr

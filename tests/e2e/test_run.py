@@ -17,6 +17,7 @@ import pytest
 
 from autotune_nb.deploy.local import free_port
 from tests.e2e.conftest import Started, study_processes, until_gone
+from tests.stubs import World
 
 pytestmark = pytest.mark.e2e
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -116,12 +117,7 @@ def test_kill_9_in_mid_trial_loses_nothing_and_leaves_nothing_behind(
     assert len({json.dumps(t["params"]) for t in trials}) == 3
 
 
-@pytest.mark.parametrize("times", [1, 2])
-def test_ctrl_c_takes_the_engine_down_and_keeps_what_finished(
-    start: Callable[..., Started], real_task: Callable[..., Path], tmp_path: Path, times: int
-) -> None:
-    study = tmp_path / "study"
-    running = start("run", real_task(budget={"trials": 3, "baseline": False}), "--study", study, "--json")
+def stopped_by_ctrl_c(running: Started, study: Path, *, times: int) -> None:
     running.wait_for("trial 1   level 1/2")
     for _ in range(times):
         running.process.send_signal(signal.SIGINT)
@@ -132,6 +128,20 @@ def test_ctrl_c_takes_the_engine_down_and_keeps_what_finished(
     assert results["state"] == "stopped"
     assert [t["state"] for t in results["trials"]] == ["complete", "stopped"]
     assert json.loads((study / "results.json").read_text())["state"] == "stopped"
+
+
+def test_ctrl_c_takes_the_engine_down_and_keeps_what_finished(
+    start: Callable[..., Started], real_task: Callable[..., Path], tmp_path: Path
+) -> None:
+    study = tmp_path / "study"
+    task = real_task(budget={"trials": 3, "baseline": False})
+    stopped_by_ctrl_c(start("run", task, "--study", study, "--json"), study, times=1)
+
+
+def test_a_second_ctrl_c_changes_nothing(start: Callable[..., Started], world: World, tmp_path: Path) -> None:
+    second = f'[ "$(wc -l < "{world.stub.script.parent}/pids")" = 1 ] || {{ {world.first_level}; sleep 60; }}'
+    task = world.task(trials=3, before=second).save(tmp_path / "task.yaml")
+    stopped_by_ctrl_c(start("run", task, "--study", world.folder, "--json"), world.folder, times=2)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -163,9 +173,9 @@ def test_a_configuration_that_cannot_start_fails_alone(
     assert any("--no-such-flag" in line for line in bad["failure"]["log_lines"])
 
 
-def test_exit_code_is_1_when_no_trial_completed(cli: Cli, real_task: Callable[..., Path], tmp_path: Path) -> None:
-    parameters = {"wrong": {"type": "choice", "values": ["a", "b"], "flag": "--no-such-flag"}}
-    done = cli("run", real_task(parameters=parameters, budget={"baseline": False}), "--study", tmp_path / "s", "--json")
+def test_exit_code_is_1_when_no_trial_completed(cli: Cli, world: World, tmp_path: Path) -> None:
+    task = world.task("exit:3", trials=2).save(tmp_path / "task.yaml")
+    done = cli("run", task, "--study", world.folder, "--json")
     assert done.returncode == 1
     results = last_line(done.stdout)
     assert results["best"] is None
@@ -173,17 +183,18 @@ def test_exit_code_is_1_when_no_trial_completed(cli: Cli, real_task: Callable[..
 
 
 def test_a_second_process_on_the_folder_is_refused(
-    start: Callable[..., Started], cli: Cli, real_task: Callable[..., Path], tmp_path: Path
+    start: Callable[..., Started], cli: Cli, world: World, tmp_path: Path
 ) -> None:
-    study = tmp_path / "study"
-    task = real_task()
-    first = start("run", task, "--study", study, "--json")
+    go_on = tmp_path / "go-on"
+    task = world.task(before=f'until [ -e "{go_on}" ]; do sleep 0.05; done').save(tmp_path / "task.yaml")
+    first = start("run", task, "--study", world.folder, "--json")
     first.wait_for("trial 0 (1 of 2)")
-    second = cli("run", task, "--study", study)
+    second = cli("run", task, "--study", world.folder)
     assert second.returncode == 2
     assert f"pid {first.process.pid}" in second.stderr
-    shown = cli("show", study, "--json")
+    shown = cli("show", world.folder, "--json")
     assert last_line(shown.stdout)["state"] == "running"
+    go_on.touch()
     code, output = first.finish()
     assert code == 0
     assert len(last_line(output)["trials"]) == 2

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,8 @@ from typing import Any
 import filelock
 import hypothesis
 import pytest
+import sqlalchemy.engine
+import sqlalchemy.event
 
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.task.sections import RandomWeights
@@ -40,6 +43,13 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 #: Slow enough that a reply of eight tokens takes milliseconds: genai-bench gives no time per token for one that takes
 #: under a millisecond, and such a level is rightly invalid.
 SMALL = RandomWeights(layers=12, hidden_size=384, feed_forward_size=1024, context_length=2048)
+
+
+@sqlalchemy.event.listens_for(sqlalchemy.engine.Engine, "connect")
+def _wait_for_no_disk(connection: Any, _: object) -> None:
+    """No test cuts the power, and what a killed process wrote stays without it: half of a study's time is fsync."""
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous = OFF")
 
 
 @pytest.fixture(scope="session", autouse=True)

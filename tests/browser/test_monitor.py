@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+
+from tests.stubs import World
 
 from .lab import KERNELS, Lab, Notebook, plot_points, until
 
@@ -114,11 +115,16 @@ def measured_in(notebook: Notebook, index: int) -> int:
     return sum(1 for xs in drawn for x in xs if x is not None)
 
 
+PARAMETERS = {"threads": [1, 2], "parallel": [1, 2, 4], "batch_size": [64, 128, 256, 512]}
+
+
 def test_a_run_as_the_last_line_is_steered_paused_and_resumed_by_hand(
-    notebook: Notebook, real_task: Callable[..., Path], tmp_path: Path
+    world: World, notebook: Notebook, tmp_path: Path
 ) -> None:
-    study = tmp_path / "study"
-    notebook.open([start(real_task(), study).replace("at.Monitor(run)", "run")])
+    steered = tmp_path / "steered"
+    wait = f'until [ -e "{steered}" ]; do sleep 0.05; done'
+    task = world.task(trials=20, parameters=PARAMETERS, before=wait).save(tmp_path / "task.yaml")
+    notebook.open([start(task, world.folder).replace("at.Monitor(run)", "run")])
     notebook.run(0)
     page = notebook.page
     page.locator(".at-monitor-steer").get_by_text("Steer", exact=True).click()
@@ -140,6 +146,7 @@ def test_a_run_as_the_last_line_is_steered_paused_and_resumed_by_hand(
     notebook.until(lambda: "leaves no value" in told_steer(notebook, "said"), "the refusal")
 
     page.locator("button.at-monitor-pause").press("Enter")
+    steered.touch()
     notebook.until(lambda: "paused" in told(notebook, "progress"), "the pause")
     page.locator("button.at-monitor-resume").press("Enter")
     notebook.until(lambda: "finished" in told(notebook, "progress"), "the end", timeout_s=120)
@@ -147,7 +154,7 @@ def test_a_run_as_the_last_line_is_steered_paused_and_resumed_by_hand(
     assert len(trials) == 4
     assert {"threads": 1, "parallel": 4, "batch_size": 64} in trials
     # The one that ran when the value was banned may have it.
-    assert all(params["threads"] == 1 for params in trials[2:])
+    assert all(params["threads"] == 1 for params in trials[1:])
     assert notebook.value("[e.kind.value for e in run.edits]") == ["ban", "enqueue", "budget"]
     assert "the budget of 4 trials is spent" in told(notebook, "notices")
     assert notebook.errors == []
@@ -161,13 +168,13 @@ MARKUP = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>"
 
 
 def test_an_engine_that_does_not_start_is_told_with_its_log_and_the_await_raises(
-    notebook: Notebook, real_task: Callable[..., Path], tmp_path: Path
+    world: World, notebook: Notebook, tmp_path: Path
 ) -> None:
     script = tmp_path / "engine.py"
     script.write_text(f"import sys\nprint('error: {MARKUP}')\nsys.exit(3)\n")
     engine = {"kind": "command", "command": [sys.executable, str(script), "{port}"]}
-    task = real_task(name="<b>markup<i>", engine=engine, budget={"trials": 2, "baseline": False})
-    notebook.open([start(task, tmp_path / "study"), "await run"])
+    task = world.task(name="<b>markup<i>", engine=engine, trials=2).save(tmp_path / "task.yaml")
+    notebook.open([start(task, world.folder), "await run"])
     notebook.run(0)
     notebook.until(lambda: "2 failed" in told(notebook, "progress"), "two failed trials", timeout_s=90)
     table = told(notebook, "table")
@@ -182,38 +189,38 @@ def test_an_engine_that_does_not_start_is_told_with_its_log_and_the_await_raises
 
 
 def test_a_study_that_another_process_works_on_is_followed_and_steered(
-    notebook: Notebook, real_task: Callable[..., Path], tmp_path: Path
+    world: World, notebook: Notebook, tmp_path: Path
 ) -> None:
-    study = tmp_path / "study"
-    argv = [sys.executable, "-m", "autotune_nb.cli.main", "run", str(real_task()), "--study", str(study)]
+    study, steered = world.folder, tmp_path / "steered"
+    between = f'{world.first_level}; until [ -e "{steered}" ]; do sleep 0.05; done'
+    task = world.task(trials=20, parameters=PARAMETERS, before=between).save(tmp_path / "task.yaml")
+    argv = [sys.executable, "-m", "autotune_nb.cli.main", "run", str(task), "--study", str(study)]
     with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as other:
         try:
             until(lambda: (study / "live.json").exists(), "the other process's first word", timeout_s=60)
             notebook.open([f"import autotune_nb as at\nstudy = at.open({str(study)!r})\nstudy"])
             notebook.run(0)
-            notebook.until(lambda: measured(notebook) >= 1, "a level of the other process", timeout_s=90)
-            before = measured(notebook)
-            notebook.until(lambda: measured(notebook) > before, "the next level")
+            notebook.until(lambda: measured(notebook) == 1, "a level of the other process", timeout_s=90)
             assert f"pid {other.pid}" in told(notebook, "notices")
             assert notebook.page.locator("button.at-monitor-start").is_disabled()
             notebook.execute("study.set_budget(trials=1)")
+            steered.touch()
             assert other.wait(60) == 0
         finally:
             other.kill()
+    notebook.until(lambda: measured(notebook) == 2, "the next level, and no other trial")
     notebook.until(lambda: "finished" in told(notebook, "progress"), "the end of the other process")
     assert notebook.errors == []
 
 
-def test_it_is_legible_in_both_themes_at_900_pixels(
-    notebook: Notebook, real_task: Callable[..., Path], tmp_path: Path
-) -> None:
-    # One trial keeps the limit, what breaks it and what fails is told in other colours.
-    task = real_task(
-        parameters={"ctx_size": [2048, 1]}, engine="llama_cpp", strategy="grid", limits=["requests_per_s >= 1e9"]
-    )
-    notebook.open([start(task, tmp_path / "study")], width=900, height=1600)
+def test_it_is_legible_in_both_themes_at_900_pixels(world: World, notebook: Notebook, tmp_path: Path) -> None:
+    # What breaks a limit and what fails, as the second trial does, is told in other colours.
+    second = f'[ "$(wc -l < "{world.stub.script.parent}/pids")" = 1 ] || exit 3'
+    task = world.task(limits=["requests_per_s >= 1e9"], before=second).save(tmp_path / "task.yaml")
+    notebook.open([start(task, world.folder)], width=900, height=1600)
     notebook.run(0)
     notebook.until(lambda: "finished" in told(notebook, "progress"), "the end", timeout_s=90)
+    assert "1 complete, 1 failed" in told(notebook, "progress")
     notebook.page.locator(".at-monitor-steer").get_by_text("Steer", exact=True).click()
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         notebook.theme(theme)
@@ -258,10 +265,10 @@ CONTRASTS = """() => {
 
 
 def test_a_second_monitor_shows_the_same_and_another_study_may_take_the_charts(
-    notebook: Notebook, real_task: Callable[..., Path], tmp_path: Path
+    world: World, notebook: Notebook, tmp_path: Path
 ) -> None:
-    task: Any = real_task(budget={"trials": 1})
-    one, two = tmp_path / "one", tmp_path / "two"
+    task = world.task(trials=1).save(tmp_path / "task.yaml")
+    one, two = world.folder, tmp_path / "two"
     notebook.open([start(task, one), "at.Monitor(run)", start(task, two)])
     notebook.run(0)
     notebook.until(lambda: "finished" in told(notebook, "progress"), "the end", timeout_s=90)

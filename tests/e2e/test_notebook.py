@@ -62,12 +62,12 @@ def test_the_saved_notebook_holds_what_the_study_found(
     assert out.stat().st_size < 300_000
 
 
-def test_the_tour_runs_headless_and_leaves_outputs_that_last(
-    cli: Cli, real_task: Callable[..., Path], tmp_path: Path
-) -> None:
-    study, out = tmp_path / "study", tmp_path / "tour.ipynb"
+def test_the_tour_runs_headless_and_leaves_outputs_that_last(cli: Cli, world: World, tmp_path: Path) -> None:
+    study, out = world.folder, tmp_path / "tour.ipynb"
     source = shared_folder("notebooks") / "02_explore.ipynb"
-    task = real_task(strategy="random")
+    parameters = {"threads": [1, 2], "parallel": [1, 2], "flash_attn": ["on", "off"]}
+    # The study goes on while the tour bans a value.
+    task = world.task(name="e2e", parameters=parameters, before="sleep 2").save(tmp_path / "task.yaml")
     done = cli("notebook", source, "-o", out, "-p", "task", str(task), "-p", "study", str(study), "-p", "trials", "2")
     assert done.returncode == 0, done.stderr
     saved = nbformat.read(out, as_version=4)

@@ -152,7 +152,7 @@ class FaultProxy:
                 return await self._handle(request, session)
 
             app.router.add_route("*", "/{path:.*}", handle)
-            runner = web.AppRunner(app, shutdown_timeout=0.5)
+            runner = web.AppRunner(app, shutdown_timeout=0.05)
             await runner.setup()
             site = web.TCPSite(runner, "127.0.0.1", 0)
             await site.start()

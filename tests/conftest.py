@@ -19,13 +19,24 @@ import sqlalchemy.event
 
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.task.sections import RandomWeights
-from tests.kubernetes.fixtures import _cluster_starts_early, cluster, kubeconfig, namespace, proxy, starting_cluster
+from tests.kubernetes.fixtures import (
+    _cluster_starts_early,
+    access,
+    cluster,
+    cluster_scoped,
+    kubeconfig,
+    namespace,
+    proxy,
+    starting_cluster,
+)
 from tests.schedule import pytest_addoption, pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.stubs import World, until
 
 __all__ = [
     "_cluster_starts_early",
+    "access",
     "cluster",
+    "cluster_scoped",
     "kubeconfig",
     "namespace",
     "proxy",

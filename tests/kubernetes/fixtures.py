@@ -9,13 +9,16 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import filelock
 import pytest
 
+from autotune_nb.cluster.kinds import INFERENCE_SERVICE, name_of
 from tests.kubernetes.handle import TestCluster
 from tests.kubernetes.proxy import FaultProxy
-from tests.stubs import running, until
+from tests.kubernetes.study_objects import KINDS, NamespaceAccess
+from tests.stubs import in_loop, running, until
 
 REPOSITORY = Path(__file__).parent.parent.parent
 PROGRAM = REPOSITORY.parent / "shared" / "kubernetes" / "cluster"
@@ -107,3 +110,28 @@ def proxy(cluster: TestCluster) -> Iterator[FaultProxy]:
 def kubeconfig(proxy: FaultProxy, cluster: TestCluster, namespace: str, tmp_path: Path) -> Path:
     """A kubeconfig with the administrator's rights that goes through the proxy."""
     return proxy.kubeconfig(tmp_path / "kubeconfig", token=cluster.token, namespace=namespace)
+
+
+@pytest.fixture
+def cluster_scoped() -> list[dict[str, Any]]:
+    """Objects of the whole cluster that the test creates; ``access`` deletes them at its end."""
+    return []
+
+
+@pytest.fixture
+def access(
+    cluster: TestCluster, namespace: str, tmp_path: Path, cluster_scoped: list[dict[str, Any]]
+) -> Iterator[NamespaceAccess]:
+    """The test's namespace, with the administrator's rights and not through the proxy."""
+    access = NamespaceAccess(Path(cluster.kubeconfig), namespace, tmp_path)
+
+    async def end() -> None:
+        async with access.connected() as api:
+            for service in (await api.list(INFERENCE_SERVICE))[0]:
+                # A finalizer that a test has added would keep the namespace.
+                await api.patch(INFERENCE_SERVICE, name_of(service), {"metadata": {"finalizers": []}})
+            for obj in cluster_scoped:
+                await api.delete(KINDS[obj["kind"]], obj["metadata"]["name"], propagation="Background")
+
+    yield access
+    in_loop(end())

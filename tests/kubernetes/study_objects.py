@@ -49,7 +49,7 @@ SERVICE_SPEC: Object = {
 
 
 @dataclass(frozen=True)
-class Place:
+class NamespaceAccess:
     """A namespace, and the credentials of whoever looks at it."""
 
     kubeconfig: Path
@@ -70,7 +70,7 @@ class Place:
             for obj in objects:
                 await cluster.create(KINDS[obj["kind"]], obj)
 
-    async def account(self, name: str) -> Place:
+    async def account(self, name: str) -> NamespaceAccess:
         """The same namespace with a service account's token."""
         kind = Kind("TokenRequest", f"serviceaccounts/{name}/token")
         async with self.connected() as cluster:

@@ -16,7 +16,7 @@ from autotune_nb.cluster.watch import Watches
 from autotune_nb.deploy import DeployRequest
 from autotune_nb.deploy.ome.deployer import OmeDeployer
 from autotune_nb.errors import Failure
-from tests.deploy.ome_place import Place, failure_of, prepared, run
+from tests.deploy.ome.ome_namespace import OmeNamespace, failure_of, prepared, run
 from tests.kubernetes import host
 from tests.kubernetes.fixtures import EXTERNAL
 from tests.stubs import until_async
@@ -132,16 +132,16 @@ TABLE = [
 
 
 @pytest.fixture
-def other_model(place: Place) -> Iterator[str]:
+def other_model(ome: OmeNamespace) -> Iterator[str]:
     """A model of a format that no runtime knows."""
     (tiny, *_) = host.models("/nowhere")
-    name = f"other-{place.namespace}"
+    name = f"other-{ome.namespace}"
     spec = {**tiny["spec"], "modelFormat": {"name": "safetensors", "version": "1"}, "modelArchitecture": "OtherModel"}
-    place.cluster.create({**tiny, "metadata": {"name": name}, "spec": spec})
+    ome.cluster.create({**tiny, "metadata": {"name": name}, "spec": spec})
     # Its webhook knows what its controller has seen.
-    place.cluster.until(lambda: EXTERNAL or place.cluster.get(f"{_MODELS}/{name}").get("status"))
+    ome.cluster.until(lambda: EXTERNAL or ome.cluster.get(f"{_MODELS}/{name}").get("status"))
     yield name
-    place.cluster.delete(f"{_MODELS}/{name}")
+    ome.cluster.delete(f"{_MODELS}/{name}")
 
 
 def _spoilt(deployer: OmeDeployer, spoil: Callable[[Json], object]) -> OmeDeployer:
@@ -173,7 +173,7 @@ def _shows(watches: Watches) -> bool:
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: row.name)
 def test_what_is_wrong_is_told_within_five_seconds_of_showing(
-    place: Place, row: Row, request: pytest.FixtureRequest
+    ome: OmeNamespace, row: Row, request: pytest.FixtureRequest
 ) -> None:
     changes = dict(row.changes)
     if changes.get("model") == _OTHER:
@@ -189,10 +189,10 @@ def test_what_is_wrong_is_told_within_five_seconds_of_showing(
         return time.monotonic()
 
     async def scenario() -> Failure:
-        async with prepared(_spoilt(place.deployer(*row.words, **changes), row.spoil)) as deployer:
+        async with prepared(_spoilt(ome.deployer(*row.words, **changes), row.spoil)) as deployer:
             began = time.monotonic()
             showing = asyncio.ensure_future(shown(deployer._session.watches))
-            failure = await failure_of(deployer, replace(place.request(), on_phase=phase))
+            failure = await failure_of(deployer, replace(ome.request(), on_phase=phase))
             assert showing.done() is row.shows
             began = showing.result() if row.shows else began
             showing.cancel()
@@ -207,10 +207,10 @@ def test_what_is_wrong_is_told_within_five_seconds_of_showing(
     assert row.line in failure.log_lines or not row.line
 
 
-def test_a_value_that_ome_would_take_for_a_template_is_refused_before_anything_is_made(place: Place) -> None:
+def test_a_value_that_ome_would_take_for_a_template_is_refused_before_anything_is_made(ome: OmeNamespace) -> None:
     async def scenario() -> None:
-        async with prepared(place.deployer("{{ bad")) as deployer:
-            failure = await failure_of(deployer, place.request())
+        async with prepared(ome.deployer("{{ bad")) as deployer:
+            failure = await failure_of(deployer, ome.request())
             assert (failure.kind, failure.phase) == ("configuration", "deploy")
             assert "{{" in failure.message
             assert deployer._session.cluster.requests["POST", "inferenceservices.ome.io"] == 0
@@ -218,15 +218,15 @@ def test_a_value_that_ome_would_take_for_a_template_is_refused_before_anything_i
     run(scenario)
 
 
-def test_silence_names_every_trial_it_befalls_within_five_seconds_in_few_lines(place: Place) -> None:
+def test_silence_names_every_trial_it_befalls_within_five_seconds_in_few_lines(ome: OmeNamespace) -> None:
     """A runner without a name: no Deployment, no event, no status."""
 
     async def scenario() -> None:
-        async with prepared(_spoilt(place.deployer(deadlines={"ready_s": 6}), _without_name)) as deployer:
-            failing = [asyncio.ensure_future(failure_of(deployer, place.request(trial))) for trial in range(8)]
-            await until_async(lambda: len(place.cluster.services(place.namespace)) == len(failing))
+        async with prepared(_spoilt(ome.deployer(deadlines={"ready_s": 6}), _without_name)) as deployer:
+            failing = [asyncio.ensure_future(failure_of(deployer, ome.request(trial))) for trial in range(8)]
+            await until_async(lambda: len(ome.cluster.services(ome.namespace)) == len(failing))
             made = time.monotonic()
-            await until_async(lambda: {"0", "7"} <= set(re.findall(r"\d+", " ".join(map(_head, place.notices)))))
+            await until_async(lambda: {"0", "7"} <= set(re.findall(r"\d+", " ".join(map(_head, ome.notices)))))
             assert time.monotonic() - made < 5
             failures = await asyncio.gather(*failing)
         assert {failure.kind for failure in failures} == {"infrastructure"}
@@ -234,9 +234,9 @@ def test_silence_names_every_trial_it_befalls_within_five_seconds_in_few_lines(p
         assert all("a runner without a name" in failure.hint for failure in failures)
 
     run(scenario)
-    assert len(place.notices) <= 3
-    assert sorted(re.findall(r"\d+", " ".join(map(_head, place.notices)))) == list("01234567")
-    assert place.told("OME has made nothing of", "controller")
+    assert len(ome.notices) <= 3
+    assert sorted(re.findall(r"\d+", " ".join(map(_head, ome.notices)))) == list("01234567")
+    assert ome.told("OME has made nothing of", "controller")
 
 
 def _head(notice: str) -> str:

@@ -8,16 +8,16 @@ from typing import Any
 
 import pytest
 
-from tests.deploy.ome_place import Place
+from tests.deploy.ome.ome_namespace import OmeNamespace
 from tests.kubernetes.handle import TestCluster
 from tests.stubs import until
 
 
 @pytest.fixture
-def place(
+def ome(
     cluster: TestCluster, kubeconfig: Path, namespace: str, task_data: dict[str, Any], tmp_path: Path
-) -> Iterator[Place]:
+) -> Iterator[OmeNamespace]:
     """It fails the test where an InferenceService, or anything made for one, is left at its end."""
-    place = Place(cluster, kubeconfig, namespace, task_data, tmp_path)
-    yield place
-    until(lambda: not place.left(), within_s=20)
+    ome = OmeNamespace(cluster, kubeconfig, namespace, task_data, tmp_path)
+    yield ome
+    until(lambda: not ome.left(), within_s=20)

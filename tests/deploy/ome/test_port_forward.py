@@ -17,7 +17,7 @@ from autotune_nb.errors import DeployError, FailureKind
 from autotune_nb.runner.assembly import assemble
 from autotune_nb.runner.runner import Runner
 from autotune_nb.trial.trial import TrialState
-from tests.deploy.ome_place import Place, gone_wrong, prepared, run
+from tests.deploy.ome.ome_namespace import OmeNamespace, gone_wrong, prepared, run
 from tests.kubernetes.proxy import FaultProxy
 from tests.stubs import FakeBench, open_study, until, until_async
 
@@ -43,12 +43,12 @@ async def under_way(url: str) -> tuple[aiohttp.ClientSession, aiohttp.ClientResp
 
 
 def test_a_drop_while_a_request_is_under_way_is_told_as_such_and_the_next_one_gets_through(
-    place: Place, proxy: FaultProxy
+    ome: OmeNamespace, proxy: FaultProxy
 ) -> None:
     async def scenario() -> None:
-        async with prepared(place.deployer()) as deployer:
+        async with prepared(ome.deployer()) as deployer:
             with pytest.raises(DeployError) as caught:
-                async with deployer.deploy(place.request()) as deployment:
+                async with deployer.deploy(ome.request()) as deployment:
                     url = deployment.endpoint.url
                     assert deployment.forward is not None
                     died = asyncio.ensure_future(deployment.died())
@@ -78,11 +78,11 @@ def test_a_drop_while_a_request_is_under_way_is_told_as_such_and_the_next_one_ge
     run(scenario)
 
 
-def test_a_drop_at_the_very_end_does_not_pass_for_a_measurement(place: Place, proxy: FaultProxy) -> None:
+def test_a_drop_at_the_very_end_does_not_pass_for_a_measurement(ome: OmeNamespace, proxy: FaultProxy) -> None:
     async def scenario() -> None:
-        async with prepared(place.deployer()) as deployer:
+        async with prepared(ome.deployer()) as deployer:
             with pytest.raises(DeployError, match="port-forward"):
-                async with deployer.deploy(place.request()) as deployment:
+                async with deployer.deploy(ome.request()) as deployment:
                     http, reply = await under_way(deployment.endpoint.url)
                     await asyncio.to_thread(proxy.cut)
                     with pytest.raises(aiohttp.ClientError):
@@ -92,20 +92,20 @@ def test_a_drop_at_the_very_end_does_not_pass_for_a_measurement(place: Place, pr
     run(scenario)
 
 
-def test_an_engine_that_dies_with_a_request_under_way_is_no_drop(place: Place) -> None:
+def test_an_engine_that_dies_with_a_request_under_way_is_no_drop(ome: OmeNamespace) -> None:
     async def scenario() -> None:
-        async with prepared(place.deployer()) as deployer:
+        async with prepared(ome.deployer()) as deployer:
             sessions: list[aiohttp.ClientSession] = []
 
             async def killed(deployment: Any) -> None:
                 http, _ = await under_way(deployment.endpoint.url)
                 sessions.append(http)
-                await asyncio.to_thread(place.kill, deployment)
+                await asyncio.to_thread(ome.kill, deployment)
 
             loop = asyncio.get_running_loop()
             failure = await gone_wrong(
                 deployer,
-                place.request(),
+                ome.request(),
                 lambda deployment: asyncio.run_coroutine_threadsafe(killed(deployment), loop).result(20),
             )
             for http in sessions:
@@ -116,12 +116,12 @@ def test_an_engine_that_dies_with_a_request_under_way_is_no_drop(place: Place) -
     run(scenario)
 
 
-def test_a_second_attempt_measures(place: Place, proxy: FaultProxy, tmp_path: Path) -> None:
+def test_a_second_attempt_measures(ome: OmeNamespace, proxy: FaultProxy, tmp_path: Path) -> None:
     flag, client = tmp_path / "under-way", tmp_path / "client.py"
     client.write_text(CLIENT)
     bench = FakeBench(tmp_path / "fake")
     first = f"[ -e '{flag}' ] || {{ '{sys.executable}' '{client}' \"$url\" '{flag}' '{json.dumps(LONG)}'; sleep 60; }}"
-    task = place.task(
+    task = ome.task(
         benchmark={"executable": bench.write(bench.both(), before=first), "executor": "direct"},
         budget={"baseline": False, "trials": 1},
         strategy="random",
@@ -134,7 +134,7 @@ def test_a_second_attempt_measures(place: Place, proxy: FaultProxy, tmp_path: Pa
 
     async def scenario() -> None:
         deployer, benchmark = assemble(
-            task, engine, study_label=place.study, folder=study.folder.path, notify=place.notices.append
+            task, engine, study_label=ome.study, folder=study.folder.path, notify=ome.notices.append
         )
         running = asyncio.ensure_future(Runner(study, deployer, benchmark, bus).run())
         await asyncio.to_thread(until, flag.exists)

@@ -12,7 +12,7 @@ from click.testing import CliRunner, Result
 
 from autotune_nb.cli.manifests import manifests
 from autotune_nb.task.task import Task
-from tests.kubernetes_cleanup.place import IMAGE, KINDS, Place, as_job, ended
+from tests.kubernetes.study_objects import IMAGE, KINDS, NamespaceAccess, as_job, ended
 from tests.stubs import in_loop
 
 
@@ -132,8 +132,8 @@ def test_pods_run_without_root_and_without_more_than_they_need(file: Path) -> No
         assert {"requests", "limits"} <= container["resources"].keys()
 
 
-def test_the_api_server_takes_every_object(place: Place, file: Path) -> None:
-    at = ["-n", place.namespace]
+def test_the_api_server_takes_every_object(access: NamespaceAccess, file: Path) -> None:
+    at = ["-n", access.namespace]
     objects = [
         *printed("rbac", *at, "--create-models").values(),
         *printed("reaper", *at, "--image", "r/i:1").values(),
@@ -142,7 +142,7 @@ def test_the_api_server_takes_every_object(place: Place, file: Path) -> None:
     ]
 
     async def work() -> None:
-        async with place.connected() as cluster:
+        async with access.connected() as cluster:
             for obj in objects:
                 # The server of the tests knows no batch/v1 CronJob: what it would make is tried.
                 body = as_job(obj, "due") if obj["kind"] == "CronJob" else obj
@@ -152,8 +152,10 @@ def test_the_api_server_takes_every_object(place: Place, file: Path) -> None:
     in_loop(work())
 
 
-def test_a_run_in_a_pod_finds_its_task_and_a_folder_of_its_jobs_own(place: Place, file: Path, tmp_path: Path) -> None:
-    at = ["-n", place.namespace]
+def test_a_run_in_a_pod_finds_its_task_and_a_folder_of_its_jobs_own(
+    access: NamespaceAccess, file: Path, tmp_path: Path
+) -> None:
+    at = ["-n", access.namespace]
     found = printed("runner", *at, "--image", IMAGE, "--task", file)
     job = as_job(found["CronJob"], "due-28000000")
     (container,) = job["spec"]["template"]["spec"]["containers"]
@@ -164,8 +166,8 @@ def test_a_run_in_a_pod_finds_its_task_and_a_folder_of_its_jobs_own(place: Place
     container["volumeMounts"] = [m for m in container["volumeMounts"] if m["name"] != "tmp"]
 
     async def work() -> str:
-        await place.apply([found["ConfigMap"], *printed("claim", *at).values(), job])
-        async with place.connected() as cluster:
+        await access.apply([found["ConfigMap"], *printed("claim", *at).values(), job])
+        async with access.connected() as cluster:
             succeeded, log = await ended(cluster, "due-28000000")
             assert succeeded, log
             return log
@@ -173,4 +175,4 @@ def test_a_run_in_a_pod_finds_its_task_and_a_folder_of_its_jobs_own(place: Place
     folder, _, text = in_loop(work()).partition("\n")
     assert folder.endswith("/due-28000000")
     (tmp_path / "seen.yaml").write_text(text)
-    assert Task.load(tmp_path / "seen.yaml").deploy.namespace == place.namespace
+    assert Task.load(tmp_path / "seen.yaml").deploy.namespace == access.namespace

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from autotune_nb.resources import shared_folder
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[1]
 CONTAINERFILE = (ROOT / "Containerfile").read_text()
 
 

@@ -1,4 +1,4 @@
-"""The InferenceService of a configuration: everything it needs, and nothing that breaks out of its place."""
+"""The InferenceService of a configuration: everything it needs, and nothing that breaks out of its ome."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def test_a_template_of_omes_in_a_variable_is_refused() -> None:
 def test_a_users_template_that_drops_what_a_trial_needs_is_refused(
     tmp_path: Path, old: str, new: str, told: str
 ) -> None:
-    own = Path(__file__).parents[2] / "templates" / "inference_service.yaml.j2"
+    own = Path(__file__).parents[3] / "templates" / "inference_service.yaml.j2"
     text = own.read_text()
     assert old in text
     (tmp_path / own.name).write_text(text.replace(old, new))
@@ -177,7 +177,7 @@ def test_a_users_template_that_drops_what_a_trial_needs_is_refused(
 
 
 def test_a_users_template_may_add_to_it(tmp_path: Path) -> None:
-    own = Path(__file__).parents[2] / "templates" / "inference_service.yaml.j2"
+    own = Path(__file__).parents[3] / "templates" / "inference_service.yaml.j2"
     added = own.read_text().replace("  engine:\n", "  engine:\n    tolerations: [{operator: Exists}]\n")
     (tmp_path / own.name).write_text(added)
     assert made(own=tmp_path)["spec"]["engine"]["tolerations"] == [{"operator": "Exists"}]

@@ -13,13 +13,13 @@ from autotune_nb.cluster.cleanup import remove_expired, remove_study, take_over
 from autotune_nb.cluster.kinds import INFERENCE_SERVICE, LEASE, name_of
 from autotune_nb.cluster.leftovers import FoundStudy, find_studies
 from autotune_nb.errors import ClusterError, StudyBusyError
-from tests.kubernetes_cleanup.place import Place, lease_spec, leave, there
+from tests.kubernetes.study_objects import NamespaceAccess, lease_spec, leave, there
 from tests.stubs import in_loop
 
 
-def test_a_study_goes_with_its_pods_and_nothing_of_another(place: Place) -> None:
+def test_a_study_goes_with_its_pods_and_nothing_of_another(access: NamespaceAccess) -> None:
     async def work() -> None:
-        async with place.connected() as cluster:
+        async with access.connected() as cluster:
             name = await leave(cluster, "one", trials=2)
             await leave(cluster, "two")
             before = await there(cluster, "two")
@@ -30,7 +30,7 @@ def test_a_study_goes_with_its_pods_and_nothing_of_another(place: Place) -> None
             assert set(before) <= set(await there(cluster, "two"))
             assert removal.lines == said
             told = [line.removesuffix(" is gone") for line in said]
-            assert f"ConfigMap {place.namespace}/{name}" == [t for t in told if not t.startswith("Lease")][-1]
+            assert f"ConfigMap {access.namespace}/{name}" == [t for t in told if not t.startswith("Lease")][-1]
             assert sum(line.startswith("InferenceService ") for line in told) == 2
             assert sum(line.startswith("Job ") for line in told) == 2
             again = await remove_study(cluster, "one")
@@ -39,9 +39,9 @@ def test_a_study_goes_with_its_pods_and_nothing_of_another(place: Place) -> None
     in_loop(work())
 
 
-def test_a_sweep_before_a_run_keeps_anchor_and_lease(place: Place) -> None:
+def test_a_sweep_before_a_run_keeps_anchor_and_lease(access: NamespaceAccess) -> None:
     async def work() -> None:
-        async with place.connected() as cluster:
+        async with access.connected() as cluster:
             name = await leave(cluster, "one")
             removal = await remove_study(cluster, "one", keep_anchor=True)
             assert removal.left == []
@@ -50,16 +50,16 @@ def test_a_sweep_before_a_run_keeps_anchor_and_lease(place: Place) -> None:
     in_loop(work())
 
 
-def test_what_stays_terminating_is_named_and_the_anchor_kept_for_the_next_try(place: Place) -> None:
+def test_what_stays_terminating_is_named_and_the_anchor_kept_for_the_next_try(access: NamespaceAccess) -> None:
     async def work() -> None:
-        async with place.connected() as cluster:
+        async with access.connected() as cluster:
             await leave(cluster, "one", finalizers=["example.com/held"])
             removal = await remove_study(cluster, "one", within_s=3)
             (service,), _ = await cluster.list(INFERENCE_SERVICE)
             since = service["metadata"]["deletionTimestamp"]
             (left,) = removal.left
             assert left.startswith(
-                f"InferenceService {place.namespace}/{name_of(service)} (Terminating since {since}, held by its "
+                f"InferenceService {access.namespace}/{name_of(service)} (Terminating since {since}, held by its "
                 "finalizers"
             )
             assert "example.com/held" in left
@@ -74,7 +74,7 @@ def test_what_stays_terminating_is_named_and_the_anchor_kept_for_the_next_try(pl
     in_loop(work())
 
 
-def test_a_delete_that_is_refused_is_told_at_once_with_its_reason(place: Place) -> None:
+def test_a_delete_that_is_refused_is_told_at_once_with_its_reason(access: NamespaceAccess) -> None:
     rules = [
         {"apiGroups": ["ome.io"], "resources": ["inferenceservices", "benchmarkjobs"], "verbs": ["list"]},
         {"apiGroups": ["batch"], "resources": ["jobs"], "verbs": ["list", "delete"]},
@@ -83,8 +83,8 @@ def test_a_delete_that_is_refused_is_told_at_once_with_its_reason(place: Place) 
     ]
 
     async def work() -> None:
-        metadata = {"name": "weak", "namespace": place.namespace}
-        await place.apply(
+        metadata = {"name": "weak", "namespace": access.namespace}
+        await access.apply(
             [
                 {"kind": "ServiceAccount", "metadata": metadata},
                 {"kind": "Role", "metadata": metadata, "rules": rules},
@@ -96,13 +96,13 @@ def test_a_delete_that_is_refused_is_told_at_once_with_its_reason(place: Place) 
                 },
             ]
         )
-        async with place.connected() as cluster:
+        async with access.connected() as cluster:
             await leave(cluster, "one")
-        weak = await place.account("weak")
+        weak = await access.account("weak")
         async with weak.connected() as cluster:
             removal = await remove_study(cluster, "one", within_s=40)
             (left,) = removal.left
-            assert left.startswith(f"InferenceService {place.namespace}/")
+            assert left.startswith(f"InferenceService {access.namespace}/")
             assert "403" in left and "cannot delete" in left
             kinds = {line.split()[0] for line in removal.lines}
             assert kinds == {"Job"}
@@ -110,12 +110,12 @@ def test_a_delete_that_is_refused_is_told_at_once_with_its_reason(place: Place) 
     in_loop(work())
 
 
-def test_found_studies_say_whose_they_are_and_what_they_hold(place: Place) -> None:
+def test_found_studies_say_whose_they_are_and_what_they_hold(access: NamespaceAccess) -> None:
     gone = subprocess.Popen(["true"])
     gone.wait()
 
     async def work() -> None:
-        async with place.connected() as cluster:
+        async with access.connected() as cluster:
             name = await leave(cluster, "alive", age_s=5, trials=2)
             await leave(cluster, "late", age_s=100)
             await leave(cluster, "here", age_s=5, holder=f"{socket.gethostname()}/{gone.pid}/abc", trials=0)
@@ -141,9 +141,9 @@ def test_found_studies_say_whose_they_are_and_what_they_hold(place: Place) -> No
     in_loop(work())
 
 
-def test_only_expired_studies_are_removed_and_a_wrong_clock_costs_nobody_his_study(place: Place) -> None:
+def test_only_expired_studies_are_removed_and_a_wrong_clock_costs_nobody_his_study(access: NamespaceAccess) -> None:
     async def work() -> None:
-        async with place.connected() as cluster:
+        async with access.connected() as cluster:
             await leave(cluster, "dead")
             await leave(cluster, "bare", age_s=None, anchored=False)
             await leave(cluster, "alive", age_s=5)
@@ -164,9 +164,9 @@ def test_only_expired_studies_are_removed_and_a_wrong_clock_costs_nobody_his_stu
     in_loop(work())
 
 
-def test_a_lease_renewed_since_the_look_is_not_taken_over(place: Place) -> None:
+def test_a_lease_renewed_since_the_look_is_not_taken_over(access: NamespaceAccess) -> None:
     async def work() -> None:
-        async with place.connected() as cluster:
+        async with access.connected() as cluster:
             name = await leave(cluster, "one", trials=0)
             (study,) = await find_studies(cluster)
             lease = await cluster.get(LEASE, name)
@@ -182,10 +182,10 @@ def test_a_lease_renewed_since_the_look_is_not_taken_over(place: Place) -> None:
     in_loop(work())
 
 
-def test_where_nothing_may_be_listed_the_missing_permission_is_told(place: Place) -> None:
+def test_where_nothing_may_be_listed_the_missing_permission_is_told(access: NamespaceAccess) -> None:
     async def work() -> None:
-        await place.apply([{"kind": "ServiceAccount", "metadata": {"name": "nobody", "namespace": place.namespace}}])
-        nobody = await place.account("nobody")
+        await access.apply([{"kind": "ServiceAccount", "metadata": {"name": "nobody", "namespace": access.namespace}}])
+        nobody = await access.account("nobody")
         async with nobody.connected() as cluster:
             with pytest.raises(ClusterError, match="cannot list") as raised:
                 await find_studies(cluster)

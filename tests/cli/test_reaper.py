@@ -6,19 +6,19 @@ from typing import Any
 
 from autotune_nb.cluster.kinds import JOB
 from autotune_nb.cluster.templates import Templates
-from tests.kubernetes_cleanup.place import IMAGE, Place, as_job, ended, leave, there
+from tests.kubernetes.study_objects import IMAGE, NamespaceAccess, as_job, ended, leave, there
 from tests.stubs import in_loop
 
 
-def test_the_reapers_job_deletes_an_expired_study_and_spares_a_held_one(place: Place) -> None:
-    objects = Templates().objects("reaper.yaml.j2", {"namespace": place.namespace, "image": IMAGE})
+def test_the_reapers_job_deletes_an_expired_study_and_spares_a_held_one(access: NamespaceAccess) -> None:
+    objects = Templates().objects("reaper.yaml.j2", {"namespace": access.namespace, "image": IMAGE})
     cronjob: dict[str, Any] = objects.pop()
     assert cronjob["kind"] == "CronJob"
 
     async def work() -> None:
-        await place.apply(objects)
-        reaper = await place.account("autotune-nb-reaper")
-        async with place.connected() as cluster:
+        await access.apply(objects)
+        reaper = await access.account("autotune-nb-reaper")
+        async with access.connected() as cluster:
             await leave(cluster, "dead", trials=2)
             # Long enough for the whole test.
             await leave(cluster, "alive", age_s=-600)

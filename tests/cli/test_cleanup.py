@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 
 from autotune_nb.cli.cleanup import cleanup
 from autotune_nb.study import StudyFolder
-from tests.kubernetes_cleanup.place import Place, leave, there
+from tests.kubernetes.study_objects import NamespaceAccess, leave, there
 from tests.stubs import in_loop
 
 RUN = "from autotune_nb.cli.cleanup import cleanup; cleanup(prog_name='cleanup')"
@@ -49,40 +49,40 @@ def test_a_folder_without_a_study_is_no_name_in_the_cluster(tmp_path: Path) -> N
 
 
 @pytest.fixture
-def at(place: Place) -> list[str]:
-    return ["--kubeconfig", str(place.kubeconfig), "--namespace", place.namespace]
+def at(access: NamespaceAccess) -> list[str]:
+    return ["--kubeconfig", str(access.kubeconfig), "--namespace", access.namespace]
 
 
-def made(place: Place, *labels: str, **how: Any) -> list[str]:
+def made(access: NamespaceAccess, *labels: str, **how: Any) -> list[str]:
     async def work() -> list[str]:
-        async with place.connected() as cluster:
+        async with access.connected() as cluster:
             return [await leave(cluster, label, **how) for label in labels]
 
     return in_loop(work())
 
 
-def left(place: Place, label: str | None = None) -> list[str]:
+def left(access: NamespaceAccess, label: str | None = None) -> list[str]:
     async def work() -> list[str]:
-        async with place.connected() as cluster:
+        async with access.connected() as cluster:
             return await there(cluster, label)
 
     return in_loop(work())
 
 
-def test_without_a_terminal_it_lists_and_deletes_nothing(place: Place, at: list[str]) -> None:
-    (name,) = made(place, "one")
-    before = left(place)
+def test_without_a_terminal_it_lists_and_deletes_nothing(access: NamespaceAccess, at: list[str]) -> None:
+    (name,) = made(access, "one")
+    before = left(access)
     result = call("--all", *at)
     assert result.exit_code == 2
     assert f"study {name} (task 'chat', its lease ran out" in result.stdout
-    assert f"  InferenceService {place.namespace}/at-chat-t0000-" in result.stdout
+    assert f"  InferenceService {access.namespace}/at-chat-t0000-" in result.stdout
     assert "add --yes" in result.stderr
-    assert set(before) <= set(left(place))
+    assert set(before) <= set(left(access))
 
 
 @pytest.mark.parametrize(("answer", "exit_code"), [("n", 1), ("y", 0)])
-def test_at_a_terminal_it_asks(place: Place, at: list[str], answer: str, exit_code: int) -> None:
-    (name,) = made(place, "one")
+def test_at_a_terminal_it_asks(access: NamespaceAccess, at: list[str], answer: str, exit_code: int) -> None:
+    (name,) = made(access, "one")
     terminal, side = pty.openpty()
     try:
         # It waits in the terminal until it is read.
@@ -94,63 +94,63 @@ def test_at_a_terminal_it_asks(place: Place, at: list[str], answer: str, exit_co
         os.close(terminal)
         os.close(side)
     assert ended.returncode == exit_code, ended.stderr
-    assert f"Delete what is left of 1 study in namespace {place.namespace}?" in ended.stdout
-    assert (left(place) == []) is (answer == "y")
+    assert f"Delete what is left of 1 study in namespace {access.namespace}?" in ended.stdout
+    assert (left(access) == []) is (answer == "y")
 
 
-def test_a_study_somebody_works_on_is_refused_and_named_unless_forced(place: Place, at: list[str]) -> None:
-    (name,) = made(place, "one", age_s=3)
+def test_a_study_somebody_works_on_is_refused_and_named_unless_forced(access: NamespaceAccess, at: list[str]) -> None:
+    (name,) = made(access, "one", age_s=3)
     result = call(name, *at, "--yes")
     assert result.exit_code == 2
     assert f"study {name} is held by elsewhere/1/abc, renewed " in result.stderr
     assert "--force" in result.stderr
-    assert len(left(place)) >= 4
+    assert len(left(access)) >= 4
     result = call("--all", *at, "--yes", "--json")
     assert result.exit_code == 1
     (told,) = json.loads(result.stdout)["studies"]
     assert told["spared"] and told["held"] and told["holder"] == "elsewhere/1/abc"
     result = call("one", *at, "--yes", "--force")
     assert result.exit_code == 0, result.stderr
-    assert f"ConfigMap {place.namespace}/{name} is gone" in result.stdout
-    assert left(place) == []
+    assert f"ConfigMap {access.namespace}/{name} is gone" in result.stdout
+    assert left(access) == []
 
 
 def test_a_study_is_found_by_its_folder(
-    place: Place, at: list[str], tmp_path: Path, make_task: Callable[..., Any]
+    access: NamespaceAccess, at: list[str], tmp_path: Path, make_task: Callable[..., Any]
 ) -> None:
     folder = StudyFolder(tmp_path / "study")
     folder.create()
     label = folder.label(folder.identity(None)["id"])
-    deploy = {"kind": "ome", "runtime": "srt", "namespace": place.namespace, "kubeconfig": str(place.kubeconfig)}
+    deploy = {"kind": "ome", "runtime": "srt", "namespace": access.namespace, "kubeconfig": str(access.kubeconfig)}
     folder.keep_task(make_task(model="m", engine="sglang", parameters={"tp_size": [1, 2]}, deploy=deploy))
-    made(place, label, "another")
+    made(access, label, "another")
     # The task tells where it ran.
     result = call(folder.path, "--yes", "--json")
     assert result.exit_code == 0, result.stderr
     answer = json.loads(result.stdout)
-    assert answer["namespace"] == place.namespace
+    assert answer["namespace"] == access.namespace
     (told,) = answer["studies"]
     assert told["study"] == label
     assert not told["left"] and not told["spared"]
     assert any(line.startswith("InferenceService ") for line in told["removed"])
-    assert left(place, label) == []
-    assert left(place, "another") != []
+    assert left(access, label) == []
+    assert left(access, "another") != []
     again = call(folder.path, "--yes", *at)
     assert again.exit_code == 0
-    assert f"nothing to delete in namespace {place.namespace}" in again.stdout
+    assert f"nothing to delete in namespace {access.namespace}" in again.stdout
 
 
-def test_an_unknown_name_offers_those_there_are(place: Place, at: list[str]) -> None:
-    (name,) = made(place, "one")
+def test_an_unknown_name_offers_those_there_are(access: NamespaceAccess, at: list[str]) -> None:
+    (name,) = made(access, "one")
     result = call("something", *at, "--yes")
     assert result.exit_code == 2
     assert name in result.stderr
 
 
-def test_what_is_left_is_told_and_makes_it_exit_1(place: Place, at: list[str]) -> None:
-    made(place, "one", finalizers=["example.com/held"])
+def test_what_is_left_is_told_and_makes_it_exit_1(access: NamespaceAccess, at: list[str]) -> None:
+    made(access, "one", finalizers=["example.com/held"])
     result = call("--all", *at, "--yes", "--within", "2", "--json")
     assert result.exit_code == 1
-    assert f"still there: InferenceService {place.namespace}/" in result.stderr
+    assert f"still there: InferenceService {access.namespace}/" in result.stderr
     (told,) = json.loads(result.stdout)["studies"]
     assert "Terminating since" in told["left"][0]

@@ -36,7 +36,7 @@ class _Bare(OmeDeployer):
         pass
 
 
-class Place:
+class OmeNamespace:
     """A namespace of the test cluster, deployers over the stub engine in it, and what they told."""
 
     def __init__(self, cluster: TestCluster, kubeconfig: Path, namespace: str, data: dict[str, Any], folder: Path):

@@ -14,7 +14,7 @@ from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import ACCESS_REVIEW, CLAIM, CLUSTER_BASE_MODEL, CLUSTER_SERVING_RUNTIME
 from autotune_nb.cluster.templates import Templates
 from autotune_nb.deploy.ome._permissions import Right, missing, needed
-from tests.kubernetes_cleanup.place import Place
+from tests.kubernetes.study_objects import NamespaceAccess
 from tests.stubs import in_loop
 
 EXECUTORS = ("benchmark_job", "job", "direct")
@@ -156,8 +156,10 @@ def test_what_the_code_asks_of_the_server_is_among_the_needs() -> None:
     assert there - OPTIONAL <= asked
 
 
-def test_a_run_may_do_what_it_does_and_no_more(place: Place, cluster_scoped: list[dict[str, object]]) -> None:
-    objects = Templates().objects("rbac.yaml.j2", {"namespace": place.namespace})
+def test_a_run_may_do_what_it_does_and_no_more(
+    access: NamespaceAccess, cluster_scoped: list[dict[str, object]]
+) -> None:
+    objects = Templates().objects("rbac.yaml.j2", {"namespace": access.namespace})
     cluster_scoped += [obj for obj in objects if obj["kind"].startswith("Cluster")]
     shared = [(OME, "clusterbasemodels", "get list"), (OME, "clusterservingruntimes", "get list")]
     never = [
@@ -169,15 +171,15 @@ def test_a_run_may_do_what_it_does_and_no_more(place: Place, cluster_scoped: lis
     ]
 
     async def work() -> None:
-        await place.apply(objects)
-        runner = await place.account("autotune-nb")
+        await access.apply(objects)
+        runner = await access.account("autotune-nb")
         async with runner.connected() as cluster:
             for executor in EXECUTORS:
                 rights = needed(executor, inside=False, claim=True, creates=["persistentvolumeclaims"])
                 assert await missing(cluster, rights) == []
-            assert without(await allowed(cluster, RUN, place.namespace), wanted=True) == []
+            assert without(await allowed(cluster, RUN, access.namespace), wanted=True) == []
             assert without(await allowed(cluster, shared, ""), wanted=True) == []
-            assert without(await allowed(cluster, NEVER, place.namespace), wanted=False) == []
+            assert without(await allowed(cluster, NEVER, access.namespace), wanted=False) == []
             assert without(await allowed(cluster, never, ""), wanted=False) == []
             assert without(await allowed(cluster, RUN, "default"), wanted=False) == []
 
@@ -185,15 +187,15 @@ def test_a_run_may_do_what_it_does_and_no_more(place: Place, cluster_scoped: lis
 
 
 def test_models_and_runtimes_may_be_made_where_that_is_switched_on(
-    place: Place, cluster_scoped: list[dict[str, object]]
+    access: NamespaceAccess, cluster_scoped: list[dict[str, object]]
 ) -> None:
-    values = {"namespace": place.namespace, "name": "maker", "create_models": True}
+    values = {"namespace": access.namespace, "name": "maker", "create_models": True}
     objects = Templates().objects("rbac.yaml.j2", values)
     cluster_scoped += [obj for obj in objects if obj["kind"].startswith("Cluster")]
 
     async def work() -> None:
-        await place.apply(objects)
-        maker = await place.account("maker")
+        await access.apply(objects)
+        maker = await access.account("maker")
         async with maker.connected() as cluster:
             creates = ("clusterbasemodels", "clusterservingruntimes")
             assert await missing(cluster, needed("job", inside=True, creates=creates)) == []
@@ -205,17 +207,17 @@ def test_models_and_runtimes_may_be_made_where_that_is_switched_on(
     in_loop(work())
 
 
-def test_the_reaper_may_list_and_delete_what_studies_make_and_no_more(place: Place) -> None:
-    objects = Templates().objects("reaper.yaml.j2", {"namespace": place.namespace, "image": "r/i:1"})
+def test_the_reaper_may_list_and_delete_what_studies_make_and_no_more(access: NamespaceAccess) -> None:
+    objects = Templates().objects("reaper.yaml.j2", {"namespace": access.namespace, "image": "r/i:1"})
 
     async def work() -> None:
-        await place.apply([obj for obj in objects if obj["kind"] != "CronJob"])
-        reaper = await place.account("autotune-nb-reaper")
+        await access.apply([obj for obj in objects if obj["kind"] != "CronJob"])
+        reaper = await access.account("autotune-nb-reaper")
         async with reaper.connected() as cluster:
-            assert without(await allowed(cluster, REAP, place.namespace), wanted=True) == []
-            assert without(await allowed(cluster, NEVER, place.namespace), wanted=False) == []
+            assert without(await allowed(cluster, REAP, access.namespace), wanted=True) == []
+            assert without(await allowed(cluster, NEVER, access.namespace), wanted=False) == []
             more = [(group, resource, "create patch") for group, resource, _ in REAP]
-            assert without(await allowed(cluster, more, place.namespace), wanted=False) == []
+            assert without(await allowed(cluster, more, access.namespace), wanted=False) == []
             assert without(await allowed(cluster, REAP, "default"), wanted=False) == []
 
     in_loop(work())

@@ -1,4 +1,4 @@
-"""The command line's ``check`` and ``--dry-run``: what a run would need and make, without making it."""
+"""The ``check`` command and ``--dry-run``: they report what a run needs and create nothing."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotune_nb.cli.output import notes, usage_errors
+from autotune_nb.cli.output import prototype_notes, usage_errors
 
 if TYPE_CHECKING:
     from autotune_nb.task.task import Task
@@ -19,50 +19,67 @@ _STUDY = click.Path(file_okay=False, path_type=Path)
 _EXECUTORS = ("auto", "benchmark_job", "job", "direct")
 
 
-def where_options(command: Callable[..., None]) -> Callable[..., None]:
-    """Where trials run, instead of what the task says; the names are those of ``tune``."""
+def placement_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options that override where and how trials run; ``with_overrides`` has parameters of the same names."""
     for option in reversed((
-        click.option("--deploy", type=click.Choice(["local", "ome"]), help="Where trials run: deploy.kind."),
-        click.option("--kubeconfig", metavar="FILE", help="Default: $KUBECONFIG, ~/.kube/config, the pod's account."),
-        click.option("--context", metavar="NAME", help="Of the kubeconfig; default: its current one."),
-        click.option("--namespace", metavar="NS", help="Default: the context's."),
-        click.option("--executor", type=click.Choice(_EXECUTORS), help="How a cluster benchmarks: benchmark.executor."),
-        click.option("--results", metavar="pvc://CLAIM/SUB", help="Where a cluster's benchmarks keep their files."),
-        click.option("--parallel", type=click.IntRange(min=1), help="Trials at a time."),
-        click.option("--gpus", type=click.IntRange(min=0), help="GPUs that trials may hold together."),
+        click.option("--deploy", type=click.Choice(["local", "ome"]), help="Where trials run (deploy.kind)."),
+        click.option(
+            "--kubeconfig", metavar="FILE",
+            help="Kubeconfig file. Default: $KUBECONFIG, ~/.kube/config, or the pod's service account.",
+        ),
+        click.option("--context", metavar="NAME", help="Context of the kubeconfig. Default: its current one."),
+        click.option("--namespace", metavar="NS", help="Namespace of the trials. Default: the context's."),
+        click.option(
+            "--executor", type=click.Choice(_EXECUTORS), help="How benchmarks run in a cluster (benchmark.executor)."
+        ),
+        click.option(
+            "--results", metavar="pvc://CLAIM/SUB",
+            help="Where benchmarks in a cluster store their files (benchmark.results).",
+        ),
+        click.option(
+            "--parallel", type=click.IntRange(min=1), help="How many trials run at the same time (deploy.parallel)."
+        ),
+        click.option(
+            "--gpus", type=click.IntRange(min=0), help="How many GPUs running trials use in total (deploy.gpus)."
+        ),
     )):  # fmt: skip
         command = option(command)
     return command
 
 
-@click.command(short_help="Say whether a task will run where it is to run.")
+@click.command(short_help="Check whether a task can run.")
 @click.argument("task", type=click.Path(path_type=Path))
-@click.option("--study", type=_STUDY, help="The study that is to go on: whether it can is looked at too.")
-@where_options
-@click.option("--dry-run", is_flag=True, help="Print the manifests too, as the server accepts or refuses them.")
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
-def check(task: Path, study: Path | None, dry_run: bool, as_json: bool, **where: Any) -> None:
-    """Say whether TASK will run where it is to run, a line for each answer; nothing is made.
+@click.option("--study", type=_STUDY, help="Also check whether TASK can resume the study in this folder.")
+@placement_options
+@click.option(
+    "--dry-run",
+    is_flag=True,
+    help="Also print the manifests, as the API server accepts or rejects them.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of text.")
+def check(task: Path, study: Path | None, dry_run: bool, as_json: bool, **overrides: Any) -> None:
+    """Check whether TASK can run on this machine or in the cluster that it names.
 
-    TASK is a task file, or the name of one that comes with the package, such as quickstart.
+    Prints one line per check and creates nothing. TASK is a task file, or the name of one that comes with the package,
+    such as quickstart.
 
-    Exits 0 where all is well, 2 where something is missing.
+    Exits 0 if every check passes, 2 otherwise.
     """
     from autotune_nb import session
     from autotune_nb.task.task import Task
 
-    with usage_errors(), notes():
-        asked = session.with_overrides(Task.load(task), **where)
-        found = session.check(asked, study=study)
-    click.echo(json.dumps(found.to_dict()) if as_json else str(found))
-    code = 0 if found.ok else 2
-    if dry_run and found.answers[0].ok:
-        code = max(code, print_dry_run(asked, study))
+    with usage_errors(), prototype_notes():
+        loaded = session.with_overrides(Task.load(task), **overrides)
+        results = session.check(loaded, study=study)
+    click.echo(json.dumps(results.to_dict()) if as_json else str(results))
+    code = 0 if results.ok else 2
+    if dry_run and results.answers[0].ok:
+        code = max(code, print_dry_run(loaded, study))
     sys.exit(code)
 
 
 def print_dry_run(task: Task, study: Path | None) -> int:
-    """Print what the first trials would make; 0 where the server accepts all of it."""
+    """Print the manifests of the first trials; return 0 if the API server accepts all of them, else 2."""
     import asyncio
 
     from autotune_nb.checks import dry_run, label_of
@@ -71,11 +88,11 @@ def print_dry_run(task: Task, study: Path | None) -> int:
 
     with usage_errors():
         if task.deploy.kind != "ome":
-            raise SetupError("a dry run is of a cluster's manifests; use --deploy ome", field="deploy.kind")
+            raise SetupError("--dry-run is for trials in a cluster: add --deploy ome", field="deploy.kind")
         label = label_of(study)
         rendered = asyncio.run(dry_run(task, engine_for(task), label=label))
     if label is None:
-        click.echo("names and labels are not a study's: it gets its own when it begins", err=True)
-    for one in rendered:
-        click.echo(str(one), nl=False)
-    return 2 if any(one.refused for one in rendered) else 0
+        click.echo("note: names and labels are placeholders; a study gets its own when it starts", err=True)
+    for manifest in rendered:
+        click.echo(str(manifest), nl=False)
+    return 2 if any(manifest.refused for manifest in rendered) else 0

@@ -1,4 +1,4 @@
-"""The command line's ``cleanup``: what studies left in a cluster, listed, asked about and deleted."""
+"""The ``cleanup`` command: lists the objects that studies left in a cluster and deletes them after confirmation."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class _Place:
-    """Which namespace of which cluster, and the label of the one study that is meant where a folder told it."""
+class _Target:
+    """A namespace of a cluster, and the label of a study in it if the study's folder is given."""
 
     kubeconfig: str | None
     context: str | None
@@ -38,14 +38,26 @@ class _Place:
 
 @click.command(short_help="Delete what a study left in a cluster.")
 @click.argument("study", required=False)
-@click.option("--all", "everything", is_flag=True, help="Every study of the namespace; names --namespace too.")
-@click.option("--namespace", "-n", metavar="NS", help="Default: that of the folder's task, else the context's.")
-@click.option("--expired", is_flag=True, help="Only those whose lease ran out, looked at twice; spares the others.")
-@click.option("--force", is_flag=True, help="Those too that some process still works on.")
-@click.option("--yes", is_flag=True, help="Do not ask.")
-@click.option("--kubeconfig", metavar="FILE", help="Default: $KUBECONFIG, ~/.kube/config, or the pod's own account.")
-@click.option("--context", metavar="NAME", help="Default: the kubeconfig's current one.")
-@click.option("--within", "within_s", type=click.FloatRange(min=0), default=60.0, show_default=True, metavar="SECONDS")
+@click.option("--all", "everything", is_flag=True, help="Delete what all studies left; needs --namespace.")
+@click.option("--namespace", "-n", metavar="NS", help="Namespace. Default: the task's, else the context's.")
+@click.option("--expired", is_flag=True, help="Delete only studies whose lease has expired, checked twice.")
+@click.option("--force", is_flag=True, help="Also delete studies that a process is still running.")
+@click.option("--yes", is_flag=True, help="Do not ask for confirmation.")
+@click.option(
+    "--kubeconfig",
+    metavar="FILE",
+    help="Kubeconfig file. Default: $KUBECONFIG, ~/.kube/config, or the pod's service account.",
+)
+@click.option("--context", metavar="NAME", help="Context of the kubeconfig. Default: its current one.")
+@click.option(
+    "--within",
+    "within_s",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long to wait for each study until its objects are gone.",
+)
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
 def cleanup(
     study: str | None,
@@ -59,54 +71,58 @@ def cleanup(
     within_s: float,
     as_json: bool,
 ) -> None:
-    """Delete what STUDY left in a cluster: a study's folder, or its name or label there. Results are never deleted.
+    """Delete the objects that STUDY left in a cluster. Results are never deleted.
 
-    Says what would be deleted, asks, deletes, and waits up to --within seconds for each study until all is gone. Exits
-    0 when nothing is left, 1 when something is, 2 for wrong usage or a cluster that cannot be reached.
+    STUDY is a study's folder, or its name or label in the cluster. The command lists the objects, asks for
+    confirmation, deletes them, and waits until they are gone.
+
+    Exits 0 if nothing is left, 1 if something is, 2 for wrong usage or if the cluster cannot be reached.
     """
     if (study is None) is not everything:
-        raise click.UsageError("name one STUDY, or --all")
+        raise click.UsageError("give either a STUDY or --all")
     if everything and not namespace:
-        raise click.UsageError("--all deletes what every study left: name the --namespace")
+        raise click.UsageError("--all needs --namespace, since it deletes what every study left there")
     if expired and force:
-        raise click.UsageError("--expired spares the studies that --force is for; give one of them")
+        raise click.UsageError("--expired and --force exclude each other")
 
-    def say(line: str) -> None:
+    def notify(line: str) -> None:
         click.echo(line, err=as_json)
 
     with usage_errors():
-        place = _Place(kubeconfig, context, namespace)
+        target = _Target(kubeconfig, context, namespace)
         if study is not None:
-            place = _place_of(study, place)
-        space, found = asyncio.run(_look(place, study))
+            target = _target_of(study, target)
+        namespace, found = asyncio.run(_find(target, study))
         spared = [one for one in found if one.held and not force]
         if not everything and not expired and spared:
             raise StudyBusyError(
-                f"study {spared[0].name} is {spared[0].standing}: stop that run first, or delete it all the same with "
-                "--force"
+                f"study {spared[0].name} is {spared[0].standing}: stop that run first, or delete its objects anyway "
+                "with --force"
             )
         wanted = [one for one in found if one not in spared]
         for one in spared:
-            say(f"spared: study {one.name}, {one.standing}")
+            notify(f"spared: study {one.name}, {one.standing}")
         for one in wanted:
             for line in one.lines():
-                say(line)
+                notify(line)
         if not wanted:
-            say(f"nothing to delete in namespace {space}")
+            notify(f"nothing to delete in namespace {namespace}")
         elif not yes:
-            _ask(len(wanted), space, err=as_json)
-        done = asyncio.run(_remove(place, wanted, expired=expired, within_s=within_s, say=say)) if wanted else []
-    done += [_told(one, None) for one in spared]
-    left = [thing for one in done for thing in one["left"]]
+            _confirm(len(wanted), namespace, err=as_json)
+        outcomes = (
+            asyncio.run(_remove(target, wanted, expired=expired, within_s=within_s, notify=notify)) if wanted else []
+        )
+    outcomes += [_outcome(one, None) for one in spared]
+    left = [thing for one in outcomes for thing in one["left"]]
     for thing in left:
-        say(f"still there: {thing}")
+        notify(f"still there: {thing}")
     if as_json:
-        click.echo(json.dumps({"namespace": space, "studies": done}))
-    sys.exit(1 if left or (not expired and any(one["spared"] for one in done)) else 0)
+        click.echo(json.dumps({"namespace": namespace, "studies": outcomes}))
+    sys.exit(1 if left or (not expired and any(one["spared"] for one in outcomes)) else 0)
 
 
-def _place_of(study: str, given: _Place) -> _Place:
-    """Where a study's folder says that it ran; what is named on the command line goes first."""
+def _target_of(study: str, given: _Target) -> _Target:
+    """Return the cluster and namespace where a study ran, as its folder records; the command line has precedence."""
     from autotune_nb.study import StudyFolder
 
     folder = StudyFolder(study)
@@ -118,10 +134,10 @@ def _place_of(study: str, given: _Place) -> _Place:
     deploy = folder.task().deploy
     if deploy.kind == "local":
         raise StudyError(
-            f"the study in {folder.path} ran as local processes: nothing of it is in a cluster. What a killed run of "
-            "it left on this machine, its next run takes down"
+            f"the study in {folder.path} ran as local processes: nothing of it is in a cluster. If a run of it was "
+            "killed, the next run ends the processes that it left on this machine"
         )
-    return _Place(
+    return _Target(
         given.kubeconfig or deploy.kubeconfig,
         given.context or deploy.context,
         given.namespace or deploy.namespace,
@@ -129,61 +145,61 @@ def _place_of(study: str, given: _Place) -> _Place:
     )
 
 
-async def _look(place: _Place, study: str | None) -> tuple[str, list[FoundStudy]]:
-    """The namespace, and the studies in it that are meant."""
+async def _find(target: _Target, study: str | None) -> tuple[str, list[FoundStudy]]:
+    """Return the namespace and the studies in it to delete."""
     from autotune_nb.cluster.leftovers import find_studies
 
-    cluster = await place.connect()
+    cluster = await target.connect()
     try:
-        found, space = await find_studies(cluster), cluster.namespace
+        found, namespace = await find_studies(cluster), cluster.namespace
     finally:
         await cluster.close()
     if study is None:
-        return space, found
-    if place.label is not None:
-        return space, [one for one in found if one.label == place.label]
-    meant = [one for one in found if study in (one.label, one.name)]
-    if not meant:
-        known = [one.name for one in found]
-        there = f"; there are {', '.join(known)}" if known else "; there is none"
+        return namespace, found
+    if target.label is not None:
+        return namespace, [one for one in found if one.label == target.label]
+    matching = [one for one in found if study in (one.label, one.name)]
+    if not matching:
+        names = [one.name for one in found]
+        listed = f"; there are {', '.join(names)}" if names else "; there is none"
         raise StudyNotFoundError(
-            f"{study!r} is no study's folder, and none in namespace {space} is called so"
-            f"{did_you_mean(study, known) or there}"
+            f"there is no study folder {study!r}, and no study of this name in namespace {namespace}"
+            f"{did_you_mean(study, names) or listed}"
         )
-    return space, meant
+    return namespace, matching
 
 
-def _ask(studies: int, space: str, *, err: bool) -> None:
-    what = f"{studies} {'study' if studies == 1 else 'studies'} in namespace {space}"
+def _confirm(studies: int, namespace: str, *, err: bool) -> None:
+    what = f"the objects of {studies} {'study' if studies == 1 else 'studies'} in namespace {namespace}"
     if not sys.stdin.isatty():
-        raise SetupError(f"would delete what is left of {what}; there is no terminal to ask at: add --yes")
-    click.confirm(f"Delete what is left of {what}?", abort=True, err=err)
+        raise SetupError(f"would delete {what}, but there is no terminal to ask for confirmation: add --yes")
+    click.confirm(f"Delete {what}?", abort=True, err=err)
 
 
 async def _remove(
-    place: _Place, wanted: list[FoundStudy], *, expired: bool, within_s: float, say: Callable[[str], None]
+    target: _Target, wanted: list[FoundStudy], *, expired: bool, within_s: float, notify: Callable[[str], None]
 ) -> list[dict[str, Any]]:
-    """Delete them; what became of each."""
+    """Delete the objects of these studies and return the outcome for each study."""
     from autotune_nb.cluster.cleanup import remove_expired, remove_study, take_over
 
-    cluster = await place.connect()
+    cluster = await target.connect()
     removals: dict[str, Removal] = {}
     try:
         if expired:
-            removals = await remove_expired(cluster, before=wanted, within_s=within_s, say=say)
+            removals = await remove_expired(cluster, before=wanted, within_s=within_s, say=notify)
         else:
             for one in wanted:
                 try:
                     await take_over(cluster, one)
                 except StudyBusyError as error:
-                    say(f"spared: {error}")
+                    notify(f"spared: {error}")
                     continue
-                removals[one.label] = await remove_study(cluster, one.label, within_s=within_s, say=say)
+                removals[one.label] = await remove_study(cluster, one.label, within_s=within_s, say=notify)
     finally:
         await cluster.close()
-    return [_told(one, removals.get(one.label)) for one in wanted]
+    return [_outcome(one, removals.get(one.label)) for one in wanted]
 
 
-def _told(study: FoundStudy, removal: Removal | None) -> dict[str, Any]:
-    gone = {"removed": removal.lines, "left": removal.left} if removal is not None else {"removed": [], "left": []}
-    return {**study.to_dict(), **gone, "spared": removal is None}
+def _outcome(study: FoundStudy, removal: Removal | None) -> dict[str, Any]:
+    lists = {"removed": removal.lines, "left": removal.left} if removal is not None else {"removed": [], "left": []}
+    return {**study.to_dict(), **lists, "spared": removal is None}

@@ -1,4 +1,4 @@
-"""The command line: run, show, notebook, schema, demo; the other commands have files of their own."""
+"""The entry point of the command line, and the commands run, show, notebook, schema and demo."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotune_nb.cli.check import check, print_dry_run, where_options
+from autotune_nb.cli.check import check, placement_options, print_dry_run
 from autotune_nb.cli.cleanup import cleanup
 from autotune_nb.cli.export import export_command, import_command
 from autotune_nb.cli.manifests import manifests
-from autotune_nb.cli.output import fail, notes, say, say_error, say_lost, usage_errors
+from autotune_nb.cli.output import fail, print_error, print_lost_database, print_stderr, prototype_notes, usage_errors
 from autotune_nb.cli.report import report
 from autotune_nb.cli.share import share
 from autotune_nb.cli.study_table import study_table
@@ -36,11 +36,11 @@ def cli() -> None:
 
 @cli.command()
 @click.argument("task", type=click.Path(path_type=Path))
-@click.option("--study", required=True, type=_STUDY, help="The study's folder; one with finished trials goes on.")
-@click.option("--storage", metavar="URL", help="An Optuna storage instead of the folder's SQLite file.")
-@click.option("--trials", type=click.IntRange(min=1), help="How many trials in all, instead of budget.trials.")
-@where_options
-@click.option("--dry-run", is_flag=True, help="Print the manifests of a cluster's first trials and make nothing.")
+@click.option("--study", required=True, type=_STUDY, help="Folder of the study; an existing study is resumed.")
+@click.option("--storage", metavar="URL", help="Optuna storage URL. Default: a SQLite file in the study's folder.")
+@click.option("--trials", type=click.IntRange(min=1), help="Total number of trials (budget.trials).")
+@placement_options
+@click.option("--dry-run", is_flag=True, help="Print the manifests of a cluster's first trials and exit.")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
 def run(
     task: Path,
@@ -49,51 +49,51 @@ def run(
     trials: int | None,
     dry_run: bool,
     as_json: bool,
-    **where: Any,
+    **overrides: Any,
 ) -> None:
-    """Tune TASK in the folder STUDY until its budget is spent.
+    """Run the trials of TASK until its budget is spent.
 
     TASK is a task file, or the name of one that comes with the package, such as quickstart.
 
-    Exits 0 when at least one trial completed, 1 when none did, 2 for a wrong task or usage. Ctrl-C stops: the running
-    trials are taken down and the next run goes on from here; a second Ctrl-C kills the engines at once.
+    Exits 0 if at least one trial is complete, 1 if none is, 2 for an invalid task or wrong usage. Ctrl-C stops the run
+    and takes the running trials down; the same command resumes the study. A second Ctrl-C kills the engines at once.
     """
     with _Signals() as signals:
         from autotune_nb.session import tune, with_overrides
         from autotune_nb.task.task import Task
 
-        with usage_errors(), notes():
-            asked = with_overrides(Task.load(task), trials=trials, **where)
+        with usage_errors(), prototype_notes():
+            loaded = with_overrides(Task.load(task), trials=trials, **overrides)
             if dry_run:
-                sys.exit(print_dry_run(asked, study))
-            started = tune(asked, study=study, storage=storage)
-        # First, since what a subscriber is told may be what somebody answers with a signal.
+                sys.exit(print_dry_run(loaded, study))
+            started = tune(loaded, study=study, storage=storage)
+        # Before subscribing: a user may send a signal in response to the first line of progress.
         signals.stop(started)
-        started.subscribe(started.progress_lines(say))
+        started.subscribe(started.progress_lines(print_stderr))
         error = _outcome(started)
         signals.ignore()
         results = started.results()
         if error is not None:
-            say_error(error)
+            print_error(error)
         if as_json:
             click.echo(json.dumps(results))
         elif error is None or results["trials"]:
             click.echo(started.report().text())
-            say(f"results: {started.folder / 'results.json'}")
+            print_stderr(f"results: {started.folder / 'results.json'}")
         if results["state"] == "stopped":
-            say("stopped; the same command goes on from here")
-        wrong = isinstance(error, SetupError | TaskError) and not results["trials"]
-        sys.exit(2 if wrong else _exit_code(results))
+            print_stderr("stopped; run the same command to resume")
+        invalid = isinstance(error, SetupError | TaskError) and not results["trials"]
+        sys.exit(2 if invalid else _exit_code(results))
 
 
-@cli.command(short_help="Show a study, finished or not.")
+@cli.command(short_help="Print the trials and the best configuration of a study.")
 @click.argument("study", type=_STUDY)
-@click.option("--storage", metavar="URL", help="The study's storage, where its password was not written down.")
-@click.option("--json", "as_json", is_flag=True, help="One line of JSON on stdout.")
+@click.option("--storage", metavar="URL", help="Storage URL, needed if it has a password: passwords are not saved.")
+@click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of text.")
 def show(study: Path, storage: str | None, as_json: bool) -> None:
-    """Show a study: finished, interrupted, or running in another process.
+    """Print the trials and the best configuration of STUDY: finished, interrupted, or running in another process.
 
-    Exits 0 when at least one trial completed, else 1; 2 where there is no study.
+    Exits 0 if at least one trial is complete, 1 if none is, 2 if there is no study.
     """
     from autotune_nb import session
 
@@ -104,24 +104,28 @@ def show(study: Path, storage: str | None, as_json: bool) -> None:
         click.echo(json.dumps(results))
     else:
         click.echo(study_table(results))
-    say_lost(opened)
+    print_lost_database(opened)
     sys.exit(_exit_code(results))
 
 
 @cli.command()
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option(
-    "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The executed notebook."
+    "-o",
+    "--output",
+    required=True,
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The executed notebook.",
 )
 @click.option(
-    "-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter of it; may be repeated."
+    "-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="Parameter of the notebook. Can be repeated."
 )
-@click.option("--html", is_flag=True, help="Write an HTML file beside it.")
+@click.option("--html", is_flag=True, help="Also write an HTML page beside it.")
 def notebook(notebook: Path, output: Path, parameters: tuple[tuple[str, str], ...], html: bool) -> None:
     """Execute NOTEBOOK with papermill.
 
-    Exits 1 if a cell fails, a run in it failed, or a run was left unawaited; the executed notebook is written all the
-    same.
+    Exits 1 if a cell fails, if a run in it fails, or if it does not await a run; the executed notebook is written in
+    any case.
     """
     _execute(notebook, output, dict(parameters), html=html)
 
@@ -136,11 +140,11 @@ def schema() -> None:
 
 
 @cli.command(short_help="Tune a real llama.cpp server on this machine.")
-@click.option("--study", type=_STUDY, help="The study's folder; default: the next free one, as runs/quickstart.")
-@click.option("--task", type=click.Path(path_type=Path), help="Another task than the quickstart's.")
-@click.option("--trials", type=click.IntRange(min=1), help="How many trials in all.")
+@click.option("--study", type=_STUDY, help="Folder of the study. Default: runs/quickstart, or a new one beside it.")
+@click.option("--task", type=click.Path(path_type=Path), help="Task file. Default: the quickstart's.")
+@click.option("--trials", type=click.IntRange(min=1), help="Total number of trials (budget.trials).")
 def demo(study: Path | None, task: Path | None, trials: int | None) -> None:
-    """Tune a real llama.cpp server on this machine through the quickstart notebook."""
+    """Tune a real llama.cpp server on this machine by executing the quickstart notebook."""
     from autotune_nb.resources import shared_folder
 
     with usage_errors():
@@ -149,8 +153,8 @@ def demo(study: Path | None, task: Path | None, trials: int | None) -> None:
     if not file.is_file():
         fail(2, TaskError(f"there is no task file {str(file)!r}"))
     study = study or _next_study(Path("runs"), "quickstart")
-    click.echo(f"tuning llama.cpp's server as {file} says; the study is kept in {study}")
-    click.echo("the model's weights are random: its text is noise, its speed is real\n")
+    click.echo(f"tuning llama.cpp's server with {file}; the study is in {study}")
+    click.echo("the model has random weights: its text is noise, its speed is that of a real model of the same shape\n")
     parameters = {"task": str(file.absolute()), "study": str(study.absolute())}
     if trials is not None:
         parameters["trials"] = str(trials)
@@ -160,11 +164,11 @@ def demo(study: Path | None, task: Path | None, trials: int | None) -> None:
 
     with usage_errors():
         click.echo(study_table(session.open(study).results()))
-    click.echo(f"\nthe chart and the whole story: {study / 'quickstart.html'}")
+    click.echo(f"\nthe executed notebook with charts: {study / 'quickstart.html'}")
 
 
 def _next_study(folder: Path, name: str) -> Path:
-    """The first folder whose study is not finished yet: one that was cut short goes on."""
+    """Return the first folder without a finished study, so that an interrupted study is resumed."""
     for number in itertools.count(1):
         study = folder / (name if number == 1 else f"{name}-{number}")
         try:
@@ -189,7 +193,7 @@ def _execute(notebook: Path, output: Path, parameters: dict[str, str], *, html: 
 
 
 def _value(text: str) -> Any:
-    """A parameter as papermill takes it: a number, true, false, null or JSON where it reads as one, else text."""
+    """Return a parameter's value: the parsed JSON if the text is valid JSON, else the text."""
     try:
         return json.loads(text)
     except ValueError:
@@ -197,54 +201,57 @@ def _value(text: str) -> Any:
 
 
 class _Signals:
-    """SIGINT, SIGTERM and SIGHUP: before there is a run they end the program, then they stop the run, after it they are
-    too late to cut its results short."""
+    """Handles SIGINT, SIGTERM and SIGHUP during ``run``.
+
+    Before the run starts they end the program, then they stop the run, and afterwards they are ignored so that the
+    results are printed in full.
+    """
 
     def __init__(self) -> None:
         self._run: Run | None = None
-        self._asked = False
-        self._before: dict[int, Any] = {}
+        self._stopping = False
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            self._before[number] = signal.signal(number, self._heard)
+            self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous.items():
             signal.signal(number, handler)
 
     def stop(self, run: Run) -> None:
-        """From now on they stop this run; a second one kills its engines."""
+        """Stop this run at the next signal, and kill its engines at a second one."""
         self._run = run
 
     def ignore(self) -> None:
-        """From now on they do nothing."""
-        for number in self._before:
+        """Ignore signals from now on."""
+        for number in self._previous:
             signal.signal(number, signal.SIG_IGN)
 
-    def _heard(self, number: int, frame: FrameType | None) -> None:
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._run is None:
-            say("stopped before it began")
+            print_stderr("stopped before the run started")
             raise SystemExit(1)
-        again, self._asked = self._asked, True
-        say("killing the engines" if again else "stopping: the running trials are taken down (again to kill them)")
-        self._run.stop(now=again)
+        kill, self._stopping = self._stopping, True
+        print_stderr("killing the engines" if kill else "stopping: taking down the running trials; repeat to kill them")
+        self._run.stop(now=kill)
 
 
 def _outcome(run: Run) -> BaseException | None:
-    """Wait for a run; what ended it before its time, or None."""
+    """Wait for a run and return the error that ended it early, or None."""
     try:
         run.wait()
     except RunError:
         return None
-    except BaseException as error:  # noqa: BLE001 - said by the caller, with its exit code
+    except BaseException as error:  # noqa: BLE001 - the caller prints it and sets the exit code
         return error
     return None
 
 
 def _exit_code(results: dict[str, Any]) -> int:
-    """0 when at least one trial completed, else 1."""
+    """Return 0 if at least one trial is complete, else 1."""
     return 0 if any(trial["state"] == "complete" for trial in results["trials"]) else 1
 
 

@@ -1,4 +1,4 @@
-"""How the command line says what went wrong, and with which exit code."""
+"""Messages on stderr, exit codes and progress bars of the command line."""
 
 from __future__ import annotations
 
@@ -18,24 +18,25 @@ from autotune_nb.secrets.scrubbing import scrub
 if TYPE_CHECKING:
     from autotune_nb.handle import StudyHandle
 
-#: What is over within two or three seconds needs no word of progress.
-_MANY = 200
+#: Fewer trials are done within two or three seconds, which needs no progress bar.
+_MIN_TRIALS = 200
 
 
 @contextmanager
 def usage_errors() -> Iterator[None]:
+    """Print an expected error in one line and exit with 2."""
     try:
         yield
     except (TaskError, SetupError, StudyError, ClusterError) as error:
         fail(2, error)
     except OSError as error:
-        # A name that is too long, a disk that is gone.
+        # For example a name that is too long or a disk that is gone.
         fail(2, SetupError(f"{error.filename or 'a file'}: {error.strerror or error}"))
 
 
 @contextmanager
-def notes() -> Iterator[None]:
-    """What a prototype's task could not carry over, said in lines of its own."""
+def prototype_notes() -> Iterator[None]:
+    """Print the warnings about a prototype's task file, one per line."""
     from autotune_nb.task.file import PrototypeWarning
 
     with warnings.catch_warnings(record=True) as caught:
@@ -45,61 +46,65 @@ def notes() -> Iterator[None]:
         finally:
             for warning in caught:
                 if issubclass(warning.category, PrototypeWarning):
-                    say(f"note: {warning.message}")
+                    print_stderr(f"note: {warning.message}")
     for warning in caught:
         if not issubclass(warning.category, PrototypeWarning):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 
 @contextmanager
-def counting(doing: str) -> Iterator[Callable[[int, int], None]]:
-    """For a long work: call it with how many are done, and of how many. A bar on a terminal, else one line; nothing
-    where there are few."""
+def progress_bar(action: str) -> Iterator[Callable[[int, int], None]]:
+    """Yield a function to call with the number of trials done and their total.
+
+    It shows a bar on a terminal, else a single line, and nothing for few trials.
+    """
     with ExitStack() as open_bar:
         bar = None
 
-        def tell(done: int, total: int) -> None:
+        def update(done: int, total: int) -> None:
             nonlocal bar
-            if total < _MANY:
+            if total < _MIN_TRIALS:
                 return
             if bar is None:
-                label = f"{doing} {total:,} trials"
+                label = f"{action} {total:,} trials"
                 bar = open_bar.enter_context(click.progressbar(length=total, label=label, file=sys.stderr))
             bar.update(done - bar.pos)
 
-        yield tell
+        yield update
 
 
 @contextmanager
-def ended_by_signals() -> Iterator[None]:
-    """SIGTERM and SIGHUP end what is within as Ctrl-C does, which does so in a shell's background jobs too."""
+def signals_as_interrupts() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGTERM and SIGHUP too, and on SIGINT also in a shell's background jobs."""
 
-    def heard(number: int, frame: FrameType | None) -> None:
+    def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, heard) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
 def fail(code: int, error: AutotuneError) -> NoReturn:
-    say_error(error)
+    """Print an error and exit."""
+    print_error(error)
     sys.exit(code)
 
 
-def say_error(error: BaseException) -> None:
-    """In one line, however many the error has."""
-    say("error: " + " ".join(scrub(str(error)).split("\n")))
+def print_error(error: BaseException) -> None:
+    """Print an error on stderr, in one line."""
+    print_stderr("error: " + " ".join(scrub(str(error)).split("\n")))
 
 
-def say_lost(study: StudyHandle) -> None:
-    """Say beside what is shown of a study that its database is gone."""
+def print_lost_database(study: StudyHandle) -> None:
+    """Print a note if a study's database is lost."""
     if study.lost:
-        say(f"note: {study.lost}")
+        print_stderr(f"note: {study.lost}")
 
 
-def say(line: str) -> None:
+def print_stderr(line: str) -> None:
+    """Print a line on stderr."""
     click.echo(line, err=True)

@@ -1,4 +1,4 @@
-"""The command line's ``report``: a study as an executed notebook to hand on, and as a page."""
+"""The ``report`` command: writes the report of a study as an executed notebook and as an HTML page."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from autotune_nb.cli.output import fail, say_lost, usage_errors
+from autotune_nb.cli.output import fail, print_lost_database, usage_errors
 from autotune_nb.errors import RunError, SetupError
 
 
@@ -16,13 +16,14 @@ from autotune_nb.errors import RunError, SetupError
 @click.option(
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The notebook to write."
 )
-@click.option("--html", is_flag=True, help="Write a page beside it that needs no scripts and no network.")
-@click.option("--storage", metavar="URL", help="The study's storage, where its password was not written down.")
-@click.option("--force", is_flag=True, help="Write over what is there.")
+@click.option("--html", is_flag=True, help="Also write an HTML page beside it; it needs no scripts and no network.")
+@click.option("--storage", metavar="URL", help="Storage URL, needed if it has a password: passwords are not saved.")
+@click.option("--force", is_flag=True, help="Overwrite existing files.")
 def report(study: Path, output: Path, html: bool, storage: str | None, force: bool) -> None:
     """Write the report of STUDY as an executed notebook.
 
-    The answer first, then charts, trials, failures, what was asked, what it ran on, and the cell that does it again.
+    The report has the result, charts, trials, failures, the task, the machine or cluster, and a cell that reproduces
+    the study.
     """
     from autotune_nb import session
     from autotune_nb.reports.notebook import execute
@@ -30,14 +31,14 @@ def report(study: Path, output: Path, html: bool, storage: str | None, force: bo
     from autotune_nb.study import STORAGE_VARIABLE
 
     with usage_errors():
-        # Here, since an error in a notebook's cell is a page long.
+        # Opened before the notebook runs: an error in a notebook's cell would be a page long.
         opened = session.open(study, storage=storage)
         for file in (output, *((output.with_suffix(".html"),) if html else ())):
             if file.exists() and not force:
-                raise SetupError(f"{file} is there already; --force writes over it, or choose another -o")
+                raise SetupError(f"{file} already exists; overwrite it with --force, or choose another -o")
         source = shared_folder("notebooks") / "04_report.ipynb"
         if storage is not None:
-            # Parameters are kept in the notebook, and a URL may hold a password.
+            # Not as a parameter: parameters are saved in the notebook, and a URL may contain a password.
             os.environ[STORAGE_VARIABLE] = storage
         try:
             written = execute(
@@ -45,6 +46,6 @@ def report(study: Path, output: Path, html: bool, storage: str | None, force: bo
             )
         except RunError as error:
             fail(1, error)
-    say_lost(opened)
+    print_lost_database(opened)
     for file in written:
         click.echo(f"wrote {file}")

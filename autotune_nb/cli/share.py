@@ -1,4 +1,4 @@
-"""The command line's ``share``: a copy of a notebook without secrets."""
+"""The ``share`` command: copies a notebook without secrets."""
 
 from __future__ import annotations
 
@@ -9,18 +9,23 @@ import click
 from autotune_nb.cli.output import usage_errors
 
 
-@click.command(short_help="Copy a notebook without secrets and home folders.")
+@click.command(short_help="Copy a notebook without secrets and home folder paths.")
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option(
-    "--output", "-o", required=True, type=click.Path(path_type=Path), metavar="OUT", help="The copy; never NOTEBOOK."
+    "--output",
+    "-o",
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="OUT",
+    help="File for the copy; NOTEBOOK itself is never overwritten.",
 )
 @click.option("--html", is_flag=True, help="Also write an HTML page of the copy, beside it.")
-@click.option("--force", is_flag=True, help="Overwrite OUT where it exists.")
+@click.option("--force", is_flag=True, help="Overwrite OUT if it exists.")
 def share(notebook: Path, output: Path, html: bool, force: bool) -> None:
-    """Write a copy of NOTEBOOK that is fit to be given away: without secrets, home folders and state of widgets.
+    """Write a copy of NOTEBOOK to share: without secrets, home folder paths and widget state.
 
-    Says what was removed and from which cell, never the secret itself. Exits 2, with nothing written, where something
-    cannot be cleaned.
+    Prints what was removed and from which cell, but never a secret itself. Exits 2 and writes nothing if part of the
+    notebook cannot be cleaned.
     """
     from autotune_nb.reports.share import share as shared_copy
 

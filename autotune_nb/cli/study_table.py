@@ -1,4 +1,4 @@
-"""A study as ``show`` and ``demo`` print it."""
+"""The text that ``show`` and ``demo`` print for a study."""
 
 from __future__ import annotations
 
@@ -8,32 +8,35 @@ from autotune_nb.trial.formatting import value_text
 from autotune_nb.trial.trial import configuration_text
 
 #: Width of the longest bar, in characters.
-_BAR = 20
+_BAR_WIDTH = 20
 
 
 def study_table(results: dict[str, Any]) -> str:
-    """A line and a bar a trial, the best against the default, its command line; of what ``results.json`` has."""
+    """Return a study as text: one line with a bar per trial, the best trial against the default, its command line.
+
+    ``results`` is the content of ``results.json``.
+    """
     trials, best = results["trials"], results["best"]
-    counted = f"{len(trials)} trial{'s' * (len(trials) != 1)}"
-    lines = [f"{results['study']}: {results['state']}, {counted}, {results['elapsed_s']:.0f} s", ""]
+    count = f"{len(trials)} trial{'s' * (len(trials) != 1)}"
+    lines = [f"{results['study']}: {results['state']}, {count}, {results['elapsed_s']:.0f} s", ""]
     if not trials:
-        return "\n".join([*lines, f"nothing was tried yet; autotune-nb run TASK --study {results['study']} begins"])
+        return "\n".join([*lines, f"no trials yet; start them with: autotune-nb run TASK --study {results['study']}"])
     top = max((value for trial in trials for value in trial["values"].values()), default=0.0)
-    told: dict[tuple[str, str, str], int] = {}
+    first_failures: dict[tuple[str, str, str], int] = {}
     for trial in trials:
         mark = "*" if best is not None and trial["number"] == best["number"] else " "
         lines.append(f"{mark}{trial['number']:>4}  {_line(trial, top)}")
-        lines += [f"{'':>7}{line}" for line in _failure(trial, told)]
+        lines += [f"{'':>7}{line}" for line in _failure(trial, first_failures)]
     lines.append("")
     if best is None:
         complete = sum(1 for trial in trials if trial["state"] == "complete")
-        nothing = f"none of the {complete} complete trials keeps every limit" if complete else "no trial has completed"
-        return "\n".join([*lines, f"no best configuration: {nothing}"])
-    command = best["command"] or "its command line is not known: it was measured elsewhere and imported"
-    return "\n".join([*lines, _answer(trials, best), "", command])
+        reason = f"none of the {complete} complete trials keeps every limit" if complete else "no trial is complete"
+        return "\n".join([*lines, f"no best configuration: {reason}"])
+    command = best["command"] or "its command line is unknown: its results were imported"
+    return "\n".join([*lines, _best_line(trials, best), "", command])
 
 
-def _answer(trials: list[dict[str, Any]], best: dict[str, Any]) -> str:
+def _best_line(trials: list[dict[str, Any]], best: dict[str, Any]) -> str:
     figure, value = next(iter(best["values"].items()))
     level = next(trial["level"] for trial in trials if trial["number"] == best["number"])
     default = next((t for t in trials if t["baseline"] and t["state"] == "complete"), None)
@@ -45,7 +48,7 @@ def _answer(trials: list[dict[str, Any]], best: dict[str, Any]) -> str:
         times = f"{value / base:.2f} times the engine's default"
         against = f", {times} ({value_text(base, figure)})"
     elif any(t["baseline"] and t["state"] == "failed" for t in trials):
-        against = "; the engine's default failed, so there is nothing to compare it with"
+        against = "; the trial of the engine's default configuration failed, so there is no comparison"
     return f"best is trial {best['number']} with {value_text(value, figure)} ({figure}, under {level}){against}"
 
 
@@ -54,19 +57,22 @@ def _line(trial: dict[str, Any], top: float) -> str:
     for figure, value in trial["values"].items():
         broken = [name for name, violation in trial["limits"].items() if violation > 0]
         note = f"  breaks {', '.join(broken)}" if broken else ""
-        bar = "█" * round(_BAR * value / top) if top else ""
-        return f"{value_text(value, figure):>16} {bar:<{_BAR}}  {params}{note}"
-    return f"{trial['state']:>16} {'':<{_BAR}}  {params}"
+        bar = "█" * round(_BAR_WIDTH * value / top) if top else ""
+        return f"{value_text(value, figure):>16} {bar:<{_BAR_WIDTH}}  {params}{note}"
+    return f"{trial['state']:>16} {'':<{_BAR_WIDTH}}  {params}"
 
 
-def _failure(trial: dict[str, Any], told: dict[tuple[str, str, str], int]) -> list[str]:
-    """Why a trial failed, in full where it is the first that failed so; ``told`` are those that were told."""
+def _failure(trial: dict[str, Any], first_failures: dict[tuple[str, str, str], int]) -> list[str]:
+    """Return why a trial failed: in full for the first trial with this failure, else a reference to that trial.
+
+    ``first_failures`` maps each failure to the first trial that has it; the function adds new ones.
+    """
     failure = trial["failure"]
     if not failure:
         return []
-    what = f"{failure['kind'].replace('_', ' ')} in {failure['phase']}: {failure['message']}"
-    first = told.setdefault((failure["kind"], failure["phase"], failure["message"]), trial["number"])
+    text = f"{failure['kind'].replace('_', ' ')} in {failure['phase']}: {failure['message']}"
+    first = first_failures.setdefault((failure["kind"], failure["phase"], failure["message"]), trial["number"])
     if first != trial["number"]:
-        return [f"{what.partition(': ')[0]}, as trial {first}"]
+        return [f"{text.partition(': ')[0]}, same as trial {first}"]
     hint = [f"try: {failure['hint']}"] if failure["hint"] else []
-    return [what, *(f"| {line}" for line in failure["log_lines"][:2]), *hint]
+    return [text, *(f"| {line}" for line in failure["log_lines"][:2]), *hint]

@@ -1,4 +1,4 @@
-"""``autotune-nb cleanup``: it lists, asks, deletes, and refuses what somebody works on."""
+"""``autotune-nb cleanup``: it lists, asks, deletes, and refuses a study that a process is still running."""
 
 from __future__ import annotations
 
@@ -27,22 +27,22 @@ def call(*arguments: str | Path) -> Result:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
-        ([], "name one STUDY, or --all"),
-        (["some", "--all", "-n", "x"], "name one STUDY, or --all"),
-        (["--all"], "name the --namespace"),
-        (["--all", "-n", "x", "--expired", "--force"], "--expired spares"),
+        ([], "give either a STUDY or --all"),
+        (["some", "--all", "-n", "x"], "give either a STUDY or --all"),
+        (["--all"], "--all needs --namespace"),
+        (["--all", "-n", "x", "--expired", "--force"], "--expired and --force exclude each other"),
         (["some", "--kubeconfig", "/no/such/file"], "no kubeconfig file '/no/such/file'"),
     ],
 )
-def test_wrong_usage_is_told_before_the_cluster_is_asked(arguments: list[str], said: str) -> None:
+def test_wrong_usage_is_reported_before_connecting_to_the_cluster(arguments: list[str], expected: str) -> None:
     result = call(*arguments)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert expected in result.stderr
 
 
-def test_a_folder_without_a_study_is_no_name_in_the_cluster(tmp_path: Path) -> None:
+def test_a_folder_without_a_study_is_not_a_name_in_the_cluster(tmp_path: Path) -> None:
     result = call(tmp_path, "--kubeconfig", "/no/such/file")
     assert result.exit_code == 2
     assert f"there is no study in {tmp_path}" in result.stderr
@@ -94,11 +94,11 @@ def test_at_a_terminal_it_asks(access: NamespaceAccess, at: list[str], answer: s
         os.close(terminal)
         os.close(side)
     assert ended.returncode == exit_code, ended.stderr
-    assert f"Delete what is left of 1 study in namespace {access.namespace}?" in ended.stdout
+    assert f"Delete the objects of 1 study in namespace {access.namespace}?" in ended.stdout
     assert (left(access) == []) is (answer == "y")
 
 
-def test_a_study_somebody_works_on_is_refused_and_named_unless_forced(access: NamespaceAccess, at: list[str]) -> None:
+def test_a_study_that_another_process_runs_is_refused_unless_forced(access: NamespaceAccess, at: list[str]) -> None:
     (name,) = made(access, "one", age_s=3)
     result = call(name, *at, "--yes")
     assert result.exit_code == 2
@@ -107,8 +107,8 @@ def test_a_study_somebody_works_on_is_refused_and_named_unless_forced(access: Na
     assert len(left(access)) >= 4
     result = call("--all", *at, "--yes", "--json")
     assert result.exit_code == 1
-    (told,) = json.loads(result.stdout)["studies"]
-    assert told["spared"] and told["held"] and told["holder"] == "elsewhere/1/abc"
+    (study,) = json.loads(result.stdout)["studies"]
+    assert study["spared"] and study["held"] and study["holder"] == "elsewhere/1/abc"
     result = call("one", *at, "--yes", "--force")
     assert result.exit_code == 0, result.stderr
     assert f"ConfigMap {access.namespace}/{name} is gone" in result.stdout
@@ -124,15 +124,15 @@ def test_a_study_is_found_by_its_folder(
     deploy = {"kind": "ome", "runtime": "srt", "namespace": access.namespace, "kubeconfig": str(access.kubeconfig)}
     folder.keep_task(make_task(model="m", engine="sglang", parameters={"tp_size": [1, 2]}, deploy=deploy))
     made(access, label, "another")
-    # The task tells where it ran.
+    # The task in the folder has the namespace and the kubeconfig.
     result = call(folder.path, "--yes", "--json")
     assert result.exit_code == 0, result.stderr
-    answer = json.loads(result.stdout)
-    assert answer["namespace"] == access.namespace
-    (told,) = answer["studies"]
-    assert told["study"] == label
-    assert not told["left"] and not told["spared"]
-    assert any(line.startswith("InferenceService ") for line in told["removed"])
+    printed = json.loads(result.stdout)
+    assert printed["namespace"] == access.namespace
+    (study,) = printed["studies"]
+    assert study["study"] == label
+    assert not study["left"] and not study["spared"]
+    assert any(line.startswith("InferenceService ") for line in study["removed"])
     assert left(access, label) == []
     assert left(access, "another") != []
     again = call(folder.path, "--yes", *at)
@@ -140,17 +140,17 @@ def test_a_study_is_found_by_its_folder(
     assert f"nothing to delete in namespace {access.namespace}" in again.stdout
 
 
-def test_an_unknown_name_offers_those_there_are(access: NamespaceAccess, at: list[str]) -> None:
+def test_an_unknown_name_is_reported_with_the_known_ones(access: NamespaceAccess, at: list[str]) -> None:
     (name,) = made(access, "one")
     result = call("something", *at, "--yes")
     assert result.exit_code == 2
     assert name in result.stderr
 
 
-def test_what_is_left_is_told_and_makes_it_exit_1(access: NamespaceAccess, at: list[str]) -> None:
+def test_objects_that_are_left_are_listed_and_exit_with_1(access: NamespaceAccess, at: list[str]) -> None:
     made(access, "one", finalizers=["example.com/held"])
     result = call("--all", *at, "--yes", "--within", "2", "--json")
     assert result.exit_code == 1
     assert f"still there: InferenceService {access.namespace}/" in result.stderr
-    (told,) = json.loads(result.stdout)["studies"]
-    assert "Terminating since" in told["left"][0]
+    (study,) = json.loads(result.stdout)["studies"]
+    assert "Terminating since" in study["left"][0]

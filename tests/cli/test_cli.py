@@ -1,4 +1,4 @@
-"""What the command line says to wrong tasks and wrong usage; the runs themselves are in tests/e2e."""
+"""The command line's messages, exit codes and help for invalid tasks and wrong usage; runs are tested in tests/e2e."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import yaml
 from click.testing import CliRunner, Result
 
 from autotune_nb.cli.main import _next_study, cli
+from autotune_nb.cli.manifests import manifests
 from autotune_nb.errors import RunError
 from autotune_nb.resources import shared_folder
 from autotune_nb.session import tune
@@ -25,8 +26,8 @@ def call(*arguments: str | Path) -> Result:
 
 
 @pytest.fixture
-def wrong(task_data: dict[str, Any], tmp_path: Path) -> Callable[..., Result]:
-    """Runs the minimal task with some fields replaced."""
+def run_with(task_data: dict[str, Any], tmp_path: Path) -> Callable[..., Result]:
+    """Return a function that runs the minimal task with some fields replaced."""
 
     def run(**changes: Any) -> Result:
         file = tmp_path / "task.yaml"
@@ -37,7 +38,7 @@ def wrong(task_data: dict[str, Any], tmp_path: Path) -> Callable[..., Result]:
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "expected"),
     [
         ({"objectiv": "x"}, ["objectiv", "did you mean 'objective'"]),
         ({"engine": "vlm"}, ["engine.kind", "did you mean 'vllm'"]),
@@ -53,32 +54,32 @@ def wrong(task_data: dict[str, Any], tmp_path: Path) -> Callable[..., Result]:
         ({"model": "/no/such/model.gguf"}, ["model.id_or_path", "/no/such/model.gguf"]),
     ],
 )
-def test_a_wrong_task_is_one_line_that_names_the_field(
-    wrong: Callable[..., Result], changes: dict[str, Any], said: list[str]
+def test_an_invalid_task_is_reported_in_one_line_that_names_the_field(
+    run_with: Callable[..., Result], changes: dict[str, Any], expected: list[str]
 ) -> None:
-    result = wrong(**changes)
+    result = run_with(**changes)
     assert result.exit_code == 2
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
-    for words in said:
-        assert words in errors[0]
+    for text in expected:
+        assert text in errors[0]
     assert "Traceback" not in result.output
 
 
-def test_a_binary_that_is_missing_is_named(wrong: Callable[..., Result], small_model: Path) -> None:
-    result = wrong(model=str(small_model), engine={"kind": "llama_cpp", "executable": "no-such-server"})
+def test_a_missing_engine_is_named(run_with: Callable[..., Result], small_model: Path) -> None:
+    result = run_with(model=str(small_model), engine={"kind": "llama_cpp", "executable": "no-such-server"})
     assert result.exit_code == 2
     assert "engine.executable" in result.stderr
     assert "'no-such-server'" in result.stderr
 
 
-def test_a_genai_bench_that_is_missing_is_named(wrong: Callable[..., Result], small_model: Path) -> None:
-    result = wrong(model=str(small_model), benchmark={"executable": "no-genai-bench"})
+def test_a_missing_genai_bench_is_named(run_with: Callable[..., Result], small_model: Path) -> None:
+    result = run_with(model=str(small_model), benchmark={"executable": "no-genai-bench"})
     assert result.exit_code == 2
     assert "benchmark.executable" in result.stderr
 
 
-def test_a_task_file_that_is_missing_is_named(tmp_path: Path) -> None:
+def test_a_missing_task_file_is_named(tmp_path: Path) -> None:
     result = call("run", tmp_path / "none.yaml", "--study", tmp_path / "s")
     assert result.exit_code == 2
     assert "none.yaml" in result.stderr
@@ -91,13 +92,15 @@ def test_a_study_is_required() -> None:
     assert "--study" in result.stderr
 
 
-def test_show_says_that_there_is_no_study(tmp_path: Path) -> None:
+def test_show_reports_a_folder_without_a_study(tmp_path: Path) -> None:
     result = call("show", tmp_path)
     assert result.exit_code == 2
     assert "there is no study" in result.stderr
 
 
-def test_a_study_folder_that_cannot_be_written_is_one_line(task_data: dict[str, Any], tmp_path: Path) -> None:
+def test_a_study_folder_that_cannot_be_written_is_reported_in_one_line(
+    task_data: dict[str, Any], tmp_path: Path
+) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("")
     file = tmp_path / "task.yaml"
@@ -120,24 +123,25 @@ def test_the_schema_accepts_the_tasks_that_come_with_the_package() -> None:
 
 
 @pytest.mark.parametrize("bad", [{"objectiv": 1}, {"budget": {"trials": 0}}, {"workload": {"scenarios": []}}])
-def test_the_schema_refuses_what_the_task_refuses(task_data: dict[str, Any], bad: dict[str, Any]) -> None:
+def test_the_schema_rejects_what_the_task_rejects(task_data: dict[str, Any], bad: dict[str, Any]) -> None:
     schema = json.loads(call("schema").stdout)
     with pytest.raises(jsonschema.ValidationError):
         jsonschema.validate({**task_data, **bad}, schema)
 
 
-def test_every_command_explains_itself() -> None:
+def test_every_command_has_help_and_a_line_in_the_list_of_commands() -> None:
     for command in cli.commands:
         result = call(command, "--help")
         assert result.exit_code == 0
         assert result.stdout.startswith("Usage:")
-    # In the list of them each has a line, none of which is cut short.
-    told = call("--help").stdout.partition("Commands:")[2]
-    assert len(told.strip().splitlines()) == len(cli.commands)
-    assert "..." not in told
+    # Click ends a line that is too long with "...".
+    for group, members in (((), cli.commands), (("manifests",), manifests.commands)):
+        listed = call(*group, "--help").stdout.partition("Commands:")[2]
+        assert len(listed.strip().splitlines()) == len(members)
+        assert "..." not in listed
 
 
-def test_where_there_is_no_study_those_below_are_named(make_task: Callable[..., Task], tmp_path: Path) -> None:
+def test_show_lists_the_studies_below_a_folder_without_one(make_task: Callable[..., Task], tmp_path: Path) -> None:
     assert call("show", tmp_path / "runs").stderr == (
         f"error: there is no study in {tmp_path / 'runs'}: there is no such folder\n"
     )
@@ -146,37 +150,40 @@ def test_where_there_is_no_study_those_below_are_named(make_task: Callable[..., 
     task = make_task(engine={"kind": "command", "command": "server {port}"}, model="m")
     for number in range(1, 6):
         open_study(task, tmp_path / "runs" / f"s{number}").close()
-        told = call("show", tmp_path / "runs").stderr
-        assert (f"below it there {'is' if number == 1 else 'are'} s1" in told, "\n" in told.strip()) == (True, False)
-    assert told.endswith("below it there are s1, s2, s3 and 2 more\n")
+        error = call("show", tmp_path / "runs").stderr
+        assert (f"below it there {'is' if number == 1 else 'are'} s1" in error, "\n" in error.strip()) == (True, False)
+    assert error.endswith("below it there are s1, s2, s3 and 2 more\n")
     shown = call("show", tmp_path / "runs" / "s1")
     assert shown.exit_code == 1
     assert shown.stdout.splitlines() == [
         f"{tmp_path / 'runs' / 's1'}: new, 0 trials, 0 s",
         "",
-        f"nothing was tried yet; autotune-nb run TASK --study {tmp_path / 'runs' / 's1'} begins",
+        f"no trials yet; start them with: autotune-nb run TASK --study {tmp_path / 'runs' / 's1'}",
     ]
 
 
-def test_a_failure_is_told_once_and_then_by_its_first_trial(world: World) -> None:
+def test_show_prints_a_failure_in_full_once_and_then_refers_to_its_first_trial(world: World) -> None:
     run = tune(world.task("exit:3", trials=3), study=world.folder)
     with pytest.raises(RunError):
         run.wait()
     shown = call("show", world.folder).stdout
-    told = "crash in deploy: the engine ended with exit code 3 before it was healthy"
-    assert shown.count(told) == shown.count("try: ") == 1
-    assert shown.index(told) < shown.index("crash in deploy, as trial 0") < shown.rindex("crash in deploy, as trial 0")
+    full, short = (
+        "crash in deploy: the engine ended with exit code 3 before it was healthy",
+        "crash in deploy, same as trial 0",
+    )
+    assert shown.count(full) == shown.count("try: ") == 1
+    assert shown.index(full) < shown.index(short) < shown.rindex(short)
 
 
-def test_a_local_study_has_left_nothing_in_a_cluster(make_task: Callable[..., Task], tmp_path: Path) -> None:
+def test_cleanup_refuses_a_study_that_ran_locally(make_task: Callable[..., Task], tmp_path: Path) -> None:
     task = make_task(engine={"kind": "command", "command": "server {port}"}, model="m")
     open_study(task, tmp_path / "study").close()
-    told = call("cleanup", tmp_path / "study")
-    assert told.exit_code == 2
-    assert "ran as local processes: nothing of it is in a cluster" in told.stderr
+    result = call("cleanup", tmp_path / "study")
+    assert result.exit_code == 2
+    assert "ran as local processes: nothing of it is in a cluster" in result.stderr
 
 
-def test_the_demo_takes_the_next_folder_once_a_study_is_finished(tmp_path: Path) -> None:
+def test_the_demo_uses_the_next_folder_once_a_study_is_finished(tmp_path: Path) -> None:
     assert _next_study(tmp_path, "q").name == "q"
     for name, state in (("q", "finished"), ("q-2", "stopped")):
         (tmp_path / name).mkdir()
@@ -184,12 +191,12 @@ def test_the_demo_takes_the_next_folder_once_a_study_is_finished(tmp_path: Path)
     assert _next_study(tmp_path, "q").name == "q-2"
 
 
-def test_a_tokenizer_that_cannot_be_loaded_is_named_before_any_trial(
-    wrong: Callable[..., Result], small_model: Path, tmp_path: Path
+def test_a_tokenizer_that_cannot_be_loaded_is_reported_before_any_trial(
+    run_with: Callable[..., Result], small_model: Path, tmp_path: Path
 ) -> None:
     empty = tmp_path / "empty"
     empty.mkdir()
-    result = wrong(model={"id_or_path": str(small_model), "tokenizer": str(empty)})
+    result = run_with(model={"id_or_path": str(small_model), "tokenizer": str(empty)})
     assert result.exit_code == 2
     errors = [line for line in result.stderr.splitlines() if line.startswith("error: ")]
     assert len(errors) == 1
@@ -197,7 +204,7 @@ def test_a_tokenizer_that_cannot_be_loaded_is_named_before_any_trial(
     assert str(empty) in errors[0]
 
 
-def test_a_file_that_is_no_notebook_is_one_line(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_notebook_is_reported_in_one_line(tmp_path: Path) -> None:
     file = tmp_path / "x.ipynb"
     file.write_text("name: x")
     result = call("notebook", file, "-o", tmp_path / "o.ipynb")
@@ -206,7 +213,7 @@ def test_a_file_that_is_no_notebook_is_one_line(tmp_path: Path) -> None:
     assert len(result.stderr.strip().splitlines()) == 1
 
 
-def test_an_example_task_that_is_misspelt_is_offered(tmp_path: Path) -> None:
+def test_a_misspelt_example_task_is_suggested(tmp_path: Path) -> None:
     result = call("run", "quikstart", "--study", tmp_path / "s")
     assert result.exit_code == 2
     assert "did you mean 'quickstart'" in result.stderr

@@ -1,4 +1,4 @@
-"""``autotune-nb manifests``: what it prints is what a cluster takes, whatever stands in its values."""
+"""``autotune-nb manifests``: the API server accepts what it prints, for any values of the options."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def call(*arguments: str | Path) -> Result:
 
 
 def printed(*arguments: str | Path) -> dict[str, dict[str, Any]]:
-    """The objects by kind."""
+    """Return the printed objects by kind."""
     result = call(*arguments)
     assert result.exit_code == 0, result.stderr
     objects = list(yaml.safe_load_all(result.stdout))
@@ -51,24 +51,24 @@ def file(task: dict[str, Any], tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "expected"),
     [
         (["rbac"], "--namespace"),
-        (["rbac", "-n", "Tune_1"], "'Tune_1' is no name in a cluster"),
+        (["rbac", "-n", "Tune_1"], "'Tune_1' is not a valid name in Kubernetes"),
         (["rbac", "-n", "x" * 60], "at most 52"),
         (["reaper", "-n", "tune"], "--image"),
         (["runner", "-n", "tune", "--image", "i", "--task", "/none.yaml"], "there is no task file '/none.yaml'"),
         (["claim", "-n", "tune", "--templates", "/no/folder"], "there is no folder '/no/folder'"),
     ],
 )
-def test_wrong_usage_is_told(arguments: list[str], said: str) -> None:
+def test_wrong_usage_is_reported(arguments: list[str], expected: str) -> None:
     result = call(*arguments)
     assert result.exit_code == 2
-    assert said in result.stderr
+    assert expected in result.stderr
     assert "Traceback" not in result.output
 
 
-def test_the_task_comes_along_as_the_pod_needs_it(file: Path, tmp_path: Path, task: dict[str, Any]) -> None:
+def test_the_task_is_included_without_its_kubeconfig(file: Path, tmp_path: Path, task: dict[str, Any]) -> None:
     found = printed("runner", "-n", "tune", "--image", "r/i:1", "--task", file)
     (tmp_path / "pod.yaml").write_text(found["ConfigMap"]["data"]["task.yaml"])
     here, there = Task.load(file), Task.load(tmp_path / "pod.yaml")
@@ -89,7 +89,7 @@ def test_the_task_comes_along_as_the_pod_needs_it(file: Path, tmp_path: Path, ta
     assert cronjob["spec"]["concurrencyPolicy"] == "Forbid"
 
 
-def test_templates_of_ones_own_come_along(file: Path, tmp_path: Path, task: dict[str, Any]) -> None:
+def test_custom_templates_are_included(file: Path, tmp_path: Path, task: dict[str, Any]) -> None:
     own = tmp_path / "own"
     own.mkdir()
     (own / "inference_service.yaml.j2").write_text("spec: {{ '{{' }}\n")
@@ -100,7 +100,7 @@ def test_templates_of_ones_own_come_along(file: Path, tmp_path: Path, task: dict
     (own / "inference_service.yaml.j2").unlink()
     result = call("runner", "-n", "tune", "--image", "i", "--task", file)
     assert result.exit_code == 2
-    assert "there is no template" in result.stderr
+    assert "there are no templates" in result.stderr
 
 
 def test_a_task_for_this_machine_becomes_one_for_ome(file: Path, task: dict[str, Any]) -> None:
@@ -117,7 +117,7 @@ def test_a_value_does_not_break_out_of_the_manifest() -> None:
     assert "hostNetwork" not in pod
 
 
-def test_pods_run_without_root_and_without_more_than_they_need(file: Path) -> None:
+def test_pods_run_without_root_and_without_extra_privileges(file: Path) -> None:
     for arguments in (["reaper"], ["runner", "--task", str(file)]):
         cronjob = printed(*arguments, "-n", "tune", "--image", "i")["CronJob"]
         assert cronjob["apiVersion"] == "batch/v1"
@@ -132,7 +132,7 @@ def test_pods_run_without_root_and_without_more_than_they_need(file: Path) -> No
         assert {"requests", "limits"} <= container["resources"].keys()
 
 
-def test_the_api_server_takes_every_object(access: NamespaceAccess, file: Path) -> None:
+def test_the_api_server_accepts_every_object(access: NamespaceAccess, file: Path) -> None:
     at = ["-n", access.namespace]
     objects = [
         *printed("rbac", *at, "--create-models").values(),
@@ -144,7 +144,7 @@ def test_the_api_server_takes_every_object(access: NamespaceAccess, file: Path) 
     async def work() -> None:
         async with access.connected() as cluster:
             for obj in objects:
-                # The server of the tests knows no batch/v1 CronJob: what it would make is tried.
+                # The tests' API server has no CronJob controller: the Job that it would create is tested instead.
                 body = as_job(obj, "due") if obj["kind"] == "CronJob" else obj
                 made = await cluster.create(KINDS[body["kind"]], body, dry_run=True)
                 assert made["metadata"]["name"] == body["metadata"]["name"]
@@ -152,7 +152,7 @@ def test_the_api_server_takes_every_object(access: NamespaceAccess, file: Path) 
     in_loop(work())
 
 
-def test_a_run_in_a_pod_finds_its_task_and_a_folder_of_its_jobs_own(
+def test_a_run_in_a_pod_reads_its_task_and_has_a_folder_of_its_own(
     access: NamespaceAccess, file: Path, tmp_path: Path
 ) -> None:
     at = ["-n", access.namespace]
@@ -160,9 +160,9 @@ def test_a_run_in_a_pod_finds_its_task_and_a_folder_of_its_jobs_own(
     job = as_job(found["CronJob"], "due-28000000")
     (container,) = job["spec"]["template"]["spec"]["containers"]
     job["spec"]["template"]["spec"].pop("serviceAccountName")
-    # In the program's place one that tells how it was called; nothing is mounted over /tmp, where it may lie.
-    told = "import sys, pathlib; print(sys.argv[4]); print(pathlib.Path(sys.argv[2]).read_text())"
-    container["command"] = [sys.executable, "-c", told]
+    # A program that prints its arguments replaces autotune-nb. It may be in /tmp, so nothing is mounted over that.
+    program = "import sys, pathlib; print(sys.argv[4]); print(pathlib.Path(sys.argv[2]).read_text())"
+    container["command"] = [sys.executable, "-c", program]
     container["volumeMounts"] = [m for m in container["volumeMounts"] if m["name"] != "tmp"]
 
     async def work() -> str:

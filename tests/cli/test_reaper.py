@@ -1,4 +1,4 @@
-"""The reaper's own pod, under its own Role: what an expired study left goes, a held study stays."""
+"""The reaper in a pod, with its own Role: it deletes the objects of an expired study, not those of a held one."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ def test_the_reapers_job_deletes_an_expired_study_and_spares_a_held_one(access: 
         reaper = await access.account("autotune-nb-reaper")
         async with access.connected() as cluster:
             await leave(cluster, "dead", trials=2)
-            # Long enough for the whole test.
+            # Its lease lasts longer than the test.
             await leave(cluster, "alive", age_s=-600)
             alive = await there(cluster, "alive")
-            # The tests' node runs pods as processes: the account's token comes in a file, and nothing is mounted over
-            # /tmp, where that may lie.
+            # The tests' node runs pods as processes: the account's token is in a file, which may be in /tmp, so nothing
+            # is mounted over that.
             job = as_job(cronjob, "reaper-due", {"KUBECONFIG": str(reaper.kubeconfig)})
             (container,) = job["spec"]["template"]["spec"]["containers"]
             assert container["command"] == ["autotune-nb"]

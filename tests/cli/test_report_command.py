@@ -1,4 +1,4 @@
-"""``autotune-nb report``: an executed notebook and a page, and what it says where there is nothing to report."""
+"""``autotune-nb report``: the executed notebook, the page, and the errors where there is nothing to report."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ def report(*arguments: object) -> Result:
 
 @pytest.fixture
 def study(world: World) -> Path:
-    """A finished study with a complete trial and the default's."""
+    """A finished study with a complete trial and one of the default configuration."""
     at.tune(world.task(budget={"baseline": True}), study=world.folder).wait()
     return world.folder
 
 
 def test_it_writes_an_executed_notebook_and_a_page_without_scripts(study: Path, tmp_path: Path) -> None:
     out = tmp_path / "sub" / "out.ipynb"
-    done = report(study, "-o", out, "--html")
-    assert done.exit_code == 0, done.output
-    assert done.stdout.splitlines()[-2:] == [f"wrote {out}", f"wrote {out.with_suffix('.html')}"]
+    result = report(study, "-o", out, "--html")
+    assert result.exit_code == 0, result.output
+    assert result.stdout.splitlines()[-2:] == [f"wrote {out}", f"wrote {out.with_suffix('.html')}"]
     notebook: Any = nbformat.read(out, as_version=4)
     nbformat.validate(notebook)
     bundles = [output.data for cell in notebook.cells for output in cell.get("outputs", ()) if "data" in output]
@@ -48,22 +48,22 @@ def test_it_writes_an_executed_notebook_and_a_page_without_scripts(study: Path, 
     assert f"run = at.tune(task, study={'runs/study-again'!r})" in page.replace("&#39;", "'")
 
 
-def test_a_study_whose_database_is_lost_is_reported_from_its_results_and_told(study: Path, tmp_path: Path) -> None:
+def test_a_study_with_a_lost_database_is_reported_from_its_results_with_a_note(study: Path, tmp_path: Path) -> None:
     (study / "study.db").unlink()
-    done = report(study, "-o", tmp_path / "out.ipynb", "--html")
-    assert done.exit_code == 0, done.output
-    assert done.stderr.startswith(f"note: {study / 'study.db'} is missing; ")
+    result = report(study, "-o", tmp_path / "out.ipynb", "--html")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.startswith(f"note: {study / 'study.db'} is missing; ")
     assert "Best is trial" in (tmp_path / "out.html").read_text()
     assert not (study / "study.db").exists()
 
 
-def test_what_is_there_is_not_written_over_unless_told_so(study: Path, tmp_path: Path) -> None:
+def test_existing_files_are_overwritten_only_with_force(study: Path, tmp_path: Path) -> None:
     out = tmp_path / "out.ipynb"
     page = out.with_suffix(".html")
     page.write_text("mine")
-    told = report(study, "-o", out, "--html")
-    assert told.exit_code == 2
-    assert told.stderr == f"error: {page} is there already; --force writes over it, or choose another -o\n"
+    result = report(study, "-o", out, "--html")
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {page} already exists; overwrite it with --force, or choose another -o\n"
     assert page.read_text() == "mine"
     assert not out.exists()
     assert report(study, "-o", out, "--html", "--force").exit_code == 0
@@ -71,20 +71,20 @@ def test_what_is_there_is_not_written_over_unless_told_so(study: Path, tmp_path:
 
 
 @pytest.mark.parametrize("page", [(), ("--html",)])
-def test_a_notebook_is_not_named_as_a_page(study: Path, tmp_path: Path, page: tuple[str, ...]) -> None:
-    told = report(study, "-o", tmp_path / "out.html", *page)
-    assert told.exit_code == 2
-    assert "out.html is to be the notebook; name it .ipynb, and --html writes a page beside it" in told.stderr
+def test_the_notebook_cannot_have_the_name_of_a_page(study: Path, tmp_path: Path, page: tuple[str, ...]) -> None:
+    result = report(study, "-o", tmp_path / "out.html", *page)
+    assert result.exit_code == 2
+    assert "out.html is to be the notebook; name it .ipynb, and --html writes a page beside it" in result.stderr
     assert list(tmp_path.glob("out.*")) == []
     (tmp_path / "file").touch()
-    told = report(study, "-o", tmp_path / "file" / "out.ipynb")
-    assert told.stderr.endswith(f"out.ipynb cannot be written: {tmp_path / 'file'}: File exists\n")
+    result = report(study, "-o", tmp_path / "file" / "out.ipynb")
+    assert result.stderr.endswith(f"out.ipynb cannot be written: {tmp_path / 'file'}: File exists\n")
 
 
-def test_no_study_there_is_said_before_anything_is_written(tmp_path: Path) -> None:
-    told = report(tmp_path / "none", "-o", tmp_path / "out.ipynb")
-    assert told.exit_code == 2
-    assert told.stderr.startswith("error: there is no study in ")
+def test_a_folder_without_a_study_is_reported_before_anything_is_written(tmp_path: Path) -> None:
+    result = report(tmp_path / "none", "-o", tmp_path / "out.ipynb")
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: there is no study in ")
     assert not (tmp_path / "out.ipynb").exists()
     with pytest.raises(StudyNotFoundError):
         at.report(tmp_path / "none")
@@ -94,21 +94,21 @@ def test_a_study_whose_trials_all_failed_and_one_without_trials_are_reported(wor
     failing = at.tune(world.task("exit:3"), study=world.folder)
     with pytest.raises(at.RunError):
         failing.wait()
-    found = at.report(world.folder)
-    assert found.verdict.startswith("No trial completed. Trial ")
-    assert "Failures" in found.to_html()
-    told = report(world.folder, "-o", tmp_path / "failed.ipynb", "--html")
-    assert told.exit_code == 0, told.output
+    content = at.report(world.folder)
+    assert content.verdict.startswith("No trial completed. Trial ")
+    assert "Failures" in content.to_html()
+    result = report(world.folder, "-o", tmp_path / "failed.ipynb", "--html")
+    assert result.exit_code == 0, result.output
     page = (tmp_path / "failed.html").read_text()
     assert page.index("No trial completed. Trial 1: ") < page.index("Failures") < page.index("What it ran on")
-    assert found.trials[1].failure is not None
-    assert page.count(html.escape(found.trials[1].failure.message)) >= 2
+    assert content.trials[1].failure is not None
+    assert page.count(html.escape(content.trials[1].failure.message)) >= 2
     assert "<img " not in page
     empty = world.folder.with_name("empty")
     open_study(world.task(), empty).close()
     assert at.report(empty)._repr_mimebundle_()["text/plain"] == "No trial completed."
-    told = report(empty, "-o", tmp_path / "empty.ipynb", "--html")
-    assert told.exit_code == 0, told.output
+    result = report(empty, "-o", tmp_path / "empty.ipynb", "--html")
+    assert result.exit_code == 0, result.output
     page = (tmp_path / "empty.html").read_text()
     assert page.index("No trial completed.") < page.index("no trials yet") < page.index("What was asked")
     assert "<img " not in page
@@ -137,25 +137,25 @@ def test_a_damaged_summary_is_read_from_the_database(study: Path, damage: dict[s
     assert at.report(study).verdict == whole.verdict
 
 
-def test_a_damaged_database_is_said_in_a_line(study: Path, tmp_path: Path) -> None:
+def test_a_damaged_database_is_reported_in_one_line(study: Path, tmp_path: Path) -> None:
     (study / "results.json").unlink()
     with sqlite3.connect(study / "study.db") as connection:
         connection.execute("""update trial_user_attributes set value_json = '{"a": 1}'""")
     connection.close()
-    told = report(study, "-o", tmp_path / "out.ipynb")
-    assert told.exit_code == 2
-    assert "study.db is damaged: KeyError" in told.stderr
-    assert told.stderr.count("\n") == 1
+    result = report(study, "-o", tmp_path / "out.ipynb")
+    assert result.exit_code == 2
+    assert "study.db is damaged: KeyError" in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
-def test_the_same_live_and_afterwards(world: World) -> None:
+def test_the_report_of_a_live_run_and_of_its_folder_are_equal(world: World) -> None:
     run = at.tune(world.task(), study=world.folder).wait()
-    live, kept = run.report(), at.report(world.folder)
-    assert live.to_html() == kept.to_html()
-    assert live._repr_mimebundle_() == kept._repr_mimebundle_()
+    live, stored = run.report(), at.report(world.folder)
+    assert live.to_html() == stored.to_html()
+    assert live._repr_mimebundle_() == stored._repr_mimebundle_()
 
 
-def test_each_kind_of_chart_and_its_data_can_be_asked_for(world: World) -> None:
+def test_each_kind_of_chart_and_its_data_are_available(world: World) -> None:
     run = at.tune(world.task(trials=3), study=world.folder).wait()
     assert sorted(run.chart().frame()["number"].unique()) == [0, 1, 2]
     assert len(run.chart("history").frame()) == 3

@@ -156,7 +156,7 @@ def test_a_signal_while_it_starts_up_still_ends_with_the_results(
     assert code == 1, running.lines
     assert last_line(output)["state"] == "stopped"
     assert last_line(output)["trials"] == []
-    assert any("the same command goes on from here" in line for line in running.lines)
+    assert any("run the same command to resume" in line for line in running.lines)
     until_gone(study)
 
 

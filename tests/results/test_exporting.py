@@ -119,7 +119,7 @@ def test_what_is_there_is_not_written_over_unless_told_so(run: at.Run, tmp_path:
     file.write_text("mine")
     told = run_export(run.folder, "csv", "-o", file)
     assert told.exit_code == 2
-    assert told.stderr == f"error: {file} is there already; --force writes over it, or choose another -o\n"
+    assert told.stderr == f"error: {file} already exists; overwrite it with --force, or choose another -o\n"
     assert file.read_text() == "mine"
     assert run_export(run.folder, "csv", "-o", file, "--force").exit_code == 0
     assert file.read_text() != "mine"

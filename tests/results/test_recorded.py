@@ -66,7 +66,7 @@ def test_a_file_becomes_a_study_that_is_shown_reported_and_exported_the_same(tmp
     told = run_import(source, study, "--limit", "ttft_p99_s <= 0.5")
     assert told.exit_code == 0, told.output
     assert told.stdout.splitlines()[0] == f"{study}: 2 trials complete, 1 failed"
-    assert "no limit is known" not in told.stdout
+    assert "there are no limits" not in told.stdout
     shown = show(study)
     assert [t["state"] for t in shown["trials"]] == ["complete", "complete", "failed"]
     assert [t["baseline"] for t in shown["trials"]] == [True, False, False]
@@ -84,7 +84,7 @@ def test_a_file_becomes_a_study_that_is_shown_reported_and_exported_the_same(tmp
     assert "Do it again" not in page
     assert "None is set: the engine's default configuration." in page
     printed = CliRunner().invoke(cli, ["show", str(study)]).stdout
-    assert printed.endswith("\n\nits command line is not known: it was measured elsewhere and imported\n")
+    assert printed.endswith("\n\nits command line is unknown: its results were imported\n")
     for form in ("command", "env", "isvc", "yaml"):
         for trial, told in ((), "the engine's default configuration"), (("--trial", "1"), "threads=2 mode=größe 🚀"):
             done = CliRunner().invoke(cli, ["export", str(study), "--as", form, *trial])
@@ -250,7 +250,7 @@ def test_a_column_that_nobody_knows_is_left_out_and_told(tmp_path: Path) -> None
     told = run_import(source, tmp_path / "study")
     assert told.exit_code == 0, told.output
     assert told.stderr == "note: nothing here is called arrival_requests_per_s: left out\n"
-    assert "no limit is known, so that any trial may be the best; --limit or --task" in told.stdout
+    assert "there are no limits, so any trial can be the best; set them with --limit or --task" in told.stdout
 
 
 def test_what_cannot_be_imported_is_said_and_nothing_is_written(tmp_path: Path, world: World) -> None:
@@ -364,7 +364,7 @@ def test_a_signal_in_the_middle_leaves_nothing_and_says_so(
     before = [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     told = run_import(source, study)
     assert (told.exit_code, told.stdout) == (1, "")
-    assert told.stderr == f"stopped: nothing of it is kept in {study}\n"
+    assert told.stderr == f"stopped: nothing was imported into {study}\n"
     assert not study.exists()
     assert [signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
 
@@ -375,7 +375,7 @@ def test_a_long_import_says_that_it_goes_on(tmp_path: Path) -> None:
     assert told == [(0, 60), (60, 60)]
     # No terminal: a line that is renewed would be hundreds of lines in a log.
     done = run_import(many(tmp_path / "y.csv", 200), tmp_path / "many")
-    assert (done.exit_code, done.stderr) == (0, "keeping 200 trials\n")
+    assert (done.exit_code, done.stderr) == (0, "importing 200 trials\n")
     assert [t.number for t in at.open(tmp_path / "many").history] == list(range(200))
     assert run_import(source, tmp_path / "few").stderr == ""
 

@@ -1,12 +1,13 @@
-"""How large the report of a study is, how long one of a thousand trials takes, and whether 5 000 go out and in."""
+"""How large a study's report is, and how much CPU report, export and import take over what others take."""
 
 from __future__ import annotations
 
-import subprocess
+import json
 import sys
 import tempfile
-import time
 from pathlib import Path
+
+import nbformat
 
 import autotune_nb as at
 from autotune_nb.reports.notebook import execute
@@ -14,79 +15,108 @@ from autotune_nb.resources import shared_folder
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.kept import write_study
 from tests.benchmarks.samples import DATA
+from tests.benchmarks.yardsticks import bare_inserts_s, copying_csv_s, nbconvert_s, seconds_of
 
 _FEW, _GOAL_KB = 200, 300.0
-_MANY, _GOAL_S = 1000, 3.0
-#: What nobody waits for twice a day may take longer; more than this would be another order.
-_MOST, _REPORT_S, _EXPORT_S, _IMPORT_S = 5000, 15.0, 15.0, 90.0
-_REPORT = """
-import sys, time
+_MANY, _MOST = 1000, 5000
+_REPORT_GOAL, _COMMAND_GOAL, _EXPORT_GOAL, _IMPORT_GOAL = 2.0, 3.0, 3.0, 1.5
+_BUNDLE = """
+import json, sys
 import autotune_nb as at
-took_s = []
-for _ in range(2):
-    begun = time.perf_counter()
-    bundle = at.report(sys.argv[1])._repr_mimebundle_()
-    took_s.append(time.perf_counter() - begun)
+bundle = at.report(sys.argv[1])._repr_mimebundle_()
 assert set(bundle) == {"application/vnd.plotly.v1+json", "text/html", "text/plain"}
-print(*took_s)
+json.dump(bundle, open(sys.argv[2], "w", encoding="utf-8"))
+"""
+#: Shows what a report shows, without computing it.
+_SHOW = """
+import json
+from IPython.display import display
+json.loads(open({results!r}, encoding="utf-8").read())
+display(json.loads(open({bundle!r}, encoding="utf-8").read()), raw=True)
 """
 
 
 def reporting() -> list[Figure]:
-    """The executed notebook's size, the seconds from a fresh Python to the whole bundle, and those of 5 000 trials."""
+    """The executed notebook's size, and the ratios of report, export and import; each command is a fresh process."""
     with tempfile.TemporaryDirectory(prefix="at-bench-") as name:
         work = Path(name)
-        write_study(work / "few", _FEW)
-        write_study(work / "many", _MANY)
-        source, out = shared_folder("notebooks") / "04_report.ipynb", work / "report.ipynb"
-        parameters = {"study": str(work / "few")}
-        execute(source, out, parameters=parameters, say=lambda _line: None, html=True, show_code=False)
-        size, page = out.stat().st_size / 1000, out.with_suffix(".html").stat().st_size / 1000
-        # What autotune_nb imports for it counts: a fresh process.
-        argv = [sys.executable, "-c", _REPORT, str(work / "many")]
-        told = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=120).stdout.split()
-    fresh, again = map(float, told)
+        return [_size(work), _many(work), *_most(work)]
+
+
+def _size(work: Path) -> Figure:
+    write_study(work / "few", _FEW)
+    source, out = shared_folder("notebooks") / "04_report.ipynb", work / "few.ipynb"
+    parameters = {"study": str(work / "few")}
+    execute(source, out, parameters=parameters, say=lambda _line: None, html=True, show_code=False)
+    size, page = out.stat().st_size / 1000, out.with_suffix(".html").stat().st_size / 1000
+    return Figure(
+        f"report_of_{_FEW}_trials", size, _GOAL_KB, f"the executed notebook; its page has {page:.0f} KB", "KB"
+    )
+
+
+def _many(work: Path) -> Figure:
+    """What a cell shows, imports and all, over nbconvert of a notebook that shows the same."""
+    write_study(work / "many", _MANY)
+    bundle = work / "bundle.json"
+    took_s = seconds_of([sys.executable, "-c", _BUNDLE, str(work / "many"), str(bundle)])
+    equal = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("report")])
+    output = nbformat.v4.new_output("display_data", data=json.loads(bundle.read_text(encoding="utf-8")))
+    equal.cells[0].outputs = [output]
+    nbformat.write(equal, work / "equal.ipynb")
+    yardstick_s = nbconvert_s(work / "equal.ipynb")
+    note = f"over nbconvert of an equal notebook ({yardstick_s:.2f} s), both from a fresh Python ({took_s:.2f} s)"
+    return Figure(f"report_of_{_MANY}_trials_ratio", took_s / yardstick_s, _REPORT_GOAL, note)
+
+
+def _most(work: Path) -> list[Figure]:
+    """The command line's report, export and import of a study of very many trials."""
+    study, levels, back = work / "most", work / "levels.csv", work / "back"
+    write_study(study, _MOST)
+    report_s = _command_s("report", study, "-o", work / "report.ipynb", "--html")
+    export_s = _command_s("export", study, "--as", "csv", "-o", levels)
+    limits = [word for limit in DATA["limits"] for word in ("--limit", limit)]
+    import_s = _command_s("import", levels, "--study", back, *limits)
+    found, kept = at.open(back).best_trial, at.open(study).best_trial
+    assert found is not None
+    assert kept is not None
+    assert (found.number, found.score) == (kept.number, kept.score)
+    executed_s, copied_s = _executed_s(work, study), copying_csv_s(levels)
+    bare_s = bare_inserts_s(_MOST)
+    pages = [(work / f"report.{kind}").stat().st_size / 1000 for kind in ("ipynb", "html")]
     return [
-        Figure(f"report_of_{_FEW}_trials", size, _GOAL_KB, f"the executed notebook; its page has {page:.0f} KB", "KB"),
         Figure(
-            f"report_of_{_MANY}_trials", fresh, _GOAL_S, f"with every import; {again:.2f} s once they are done", "s"
+            f"report_of_{_MOST}_trials_ratio",
+            report_s / executed_s,
+            _COMMAND_GOAL,
+            f"over nbconvert executing a notebook that parses results.json and shows the same ({executed_s:.1f} s); a "
+            f"notebook of {pages[0]:.0f} KB and a page of {pages[1]:.0f} KB ({report_s:.1f} s)",
         ),
-        *_most(),
+        Figure(
+            f"export_of_{_MOST}_trials_ratio",
+            export_s / copied_s,
+            _EXPORT_GOAL,
+            f"over pandas copying the CSV of {levels.stat().st_size / 1e6:.1f} MB ({copied_s:.1f} s), both from a "
+            f"fresh Python ({export_s:.1f} s)",
+        ),
+        Figure(
+            f"import_of_{_MOST}_trials_ratio",
+            import_s / bare_s,
+            _IMPORT_GOAL,
+            f"over Optuna adding as many trials without parameters to SQLite in one transaction ({bare_s:.1f} s); from "
+            f"a fresh Python, with reading the CSV ({import_s:.1f} s)",
+        ),
     ]
 
 
-def _most() -> list[Figure]:
-    """The command line's report, export and import of a study of very many trials, each a fresh process."""
-    with tempfile.TemporaryDirectory(prefix="at-bench-") as name:
-        work = Path(name)
-        study, levels, back = work / "most", work / "levels.csv", work / "back"
-        write_study(study, _MOST)
-        report_s = _seconds("report", study, "-o", work / "report.ipynb", "--html")
-        export_s = _seconds("export", study, "--as", "csv", "-o", levels)
-        limits = [word for limit in DATA["limits"] for word in ("--limit", limit)]
-        import_s = _seconds("import", levels, "--study", back, *limits)
-        pages = [(work / f"report.{kind}").stat().st_size / 1000 for kind in ("ipynb", "html")]
-        megabytes = levels.stat().st_size / 1e6
-        found, kept = at.open(back).best_trial, at.open(study).best_trial
-        assert found is not None
-        assert kept is not None
-        assert (found.number, found.score) == (kept.number, kept.score)
-    told = f"notebook of {pages[0]:.0f} KB and page of {pages[1]:.0f} KB, the best 200 in the table"
-    return [
-        Figure(f"report_of_{_MOST}_trials", report_s, _REPORT_S, told, "s"),
-        Figure(f"export_of_{_MOST}_trials", export_s, _EXPORT_S, f"a CSV of {megabytes:.1f} MB", "s"),
-        Figure(
-            f"import_of_{_MOST}_trials",
-            import_s,
-            _IMPORT_S,
-            "most of it Optuna's nine milliseconds a trial; the best one is the same",
-            "s",
-        ),
-    ]
+def _executed_s(work: Path, study: Path) -> float:
+    """nbconvert executing a notebook that shows the report of a study, computed before."""
+    bundle = work / "most.json"
+    seconds_of([sys.executable, "-c", _BUNDLE, str(study), str(bundle)])
+    source = _SHOW.format(results=str(study / "results.json"), bundle=str(bundle))
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    nbformat.write(notebook, work / "show.ipynb")
+    return nbconvert_s(work / "show.ipynb", execute=True)
 
 
-def _seconds(*arguments: object) -> float:
-    argv = [sys.executable, "-m", "autotune_nb.cli.main", *map(str, arguments)]
-    began = time.perf_counter()
-    subprocess.run(argv, capture_output=True, text=True, check=True, timeout=300)
-    return time.perf_counter() - began
+def _command_s(*arguments: object) -> float:
+    return seconds_of([sys.executable, "-m", "autotune_nb.cli.main", *map(str, arguments)])

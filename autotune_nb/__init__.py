@@ -79,7 +79,7 @@ __all__ = [
     "with_overrides",
 ]
 
-_HOMES = {
+_MODULES = {
     "Best": "run",
     "Run": "run",
     "Edit": "study.steering",
@@ -101,12 +101,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # On first use, so that an engine's launcher in this package starts without loading a tuner.
+    # Imported on first use: an engine's launcher in this package starts without loading the tuner.
     if name not in __dir__():
         raise AttributeError(f"module 'autotune_nb' has no attribute {name!r}")
     if name in ("open", "tune") and _in_kernel():
         import_module("autotune_nb.widgets.display").install()
-    return getattr(import_module(f"autotune_nb.{_HOMES.get(name, 'errors')}"), name)
+    return getattr(import_module(f"autotune_nb.{_MODULES.get(name, 'errors')}"), name)
 
 
 def _in_kernel() -> bool:
@@ -115,5 +115,5 @@ def _in_kernel() -> bool:
 
 
 def __dir__() -> list[str]:
-    # Not in __all__: "import *" would hide Python's own open.
+    # Not in __all__: "import *" would hide the built-in open.
     return [*__all__, "open"]

@@ -3,16 +3,16 @@
 ::
 
     AutotuneError
-    ├── TaskError               the request is wrong; names the field
-    │   └── UnknownNameError    a name nobody knows, with the nearest right one
-    ├── StudyError              what must survive cannot be kept or read
+    ├── TaskError               the task is invalid; names the field
+    │   └── UnknownNameError    an unknown name; suggests the nearest known ones
+    ├── StudyError              a study cannot be stored or read
     │   ├── StudyBusyError      another process works on the folder
     │   ├── StudyMismatchError  the folder holds a study of another task
-    │   └── StudyNotFoundError  there is no study there
+    │   └── StudyNotFoundError  the folder holds no study
     ├── TrialError              one trial failed; carries a Failure
-    │   ├── DeployError         the engine did not come up, or died
-    │   └── MeasurementError    the benchmark gave no valid figures
-    ├── SetupError              no trial can run here (a binary, a model, a disk)
+    │   ├── DeployError         the engine did not start, or died
+    │   └── MeasurementError    the benchmark produced no valid figures
+    ├── SetupError              no trial can run here: a program, a model or disk space is missing
     ├── ClusterError            the Kubernetes API refused a request, or did not answer
     └── RunError                a run ended without a result
 """
@@ -32,9 +32,10 @@ class AutotuneError(Exception):
 
 
 class TaskError(AutotuneError, ValueError):
-    """The task is wrong.
+    """The task is invalid.
 
-    ``field`` is the dotted path of the field (``parameters.batch.high``), empty where the whole file is meant.
+    ``field`` is the dotted path of the field (``parameters.batch.high``), or empty if the error concerns the whole
+    file.
     """
 
     def __init__(self, message: str, *, field: str = "") -> None:
@@ -44,7 +45,7 @@ class TaskError(AutotuneError, ValueError):
 
 
 class UnknownNameError(TaskError):
-    """A name nobody knows; the message offers the nearest known ones."""
+    """An unknown name; the message suggests the nearest known ones."""
 
     def __init__(self, what: str, name: str, known: Iterable[str], *, field: str = "", hint: str = "") -> None:
         names = list(known)
@@ -54,7 +55,7 @@ class UnknownNameError(TaskError):
 
 
 class StudyError(AutotuneError):
-    """What must survive a run cannot be kept or read."""
+    """A study cannot be stored or read."""
 
 
 class StudyBusyError(StudyError):
@@ -66,11 +67,14 @@ class StudyMismatchError(StudyError):
 
 
 class StudyNotFoundError(StudyError):
-    """There is no study in this folder."""
+    """The folder holds no study."""
 
 
 class SetupError(AutotuneError):
-    """No trial can run here: a program, a model or a disk is missing. ``field`` is the task's field to change."""
+    """No trial can run here: a program, a model or disk space is missing.
+
+    ``field`` is the field of the task to change.
+    """
 
     def __init__(self, message: str, *, field: str = "") -> None:
         super().__init__(f"{field}: {message}" if field else message)
@@ -80,19 +84,19 @@ class SetupError(AutotuneError):
 class ClusterError(AutotuneError):
     """The Kubernetes API refused a request, or did not answer.
 
-    ``status`` is the HTTP status, 0 where no answer came; ``reason`` Kubernetes' own word for it (``AlreadyExists``).
+    ``status`` is the HTTP status, or 0 if there was no response; ``reason`` is Kubernetes' reason (``AlreadyExists``).
     """
 
     def __init__(self, message: str, *, status: int = 0, reason: str = "") -> None:
         super().__init__(message)
         self.status = status
         self.reason = reason
-        #: How long the server asks to wait before the same request is sent again.
+        #: How long to wait before retrying the request, as the server requested.
         self.retry_after_s = 0.0
 
     @property
     def by_webhook(self) -> bool:
-        """Whether an admission webhook said no: a 403 that is no missing permission."""
+        """Whether an admission webhook denied the request: a 403 that is not about permissions."""
         return "admission webhook" in str(self)
 
 
@@ -101,7 +105,7 @@ class RunError(AutotuneError):
 
 
 class FailureKind(StrEnum):
-    """Why a trial failed, as far as it changes what to do next."""
+    """Why a trial failed; each kind needs another remedy."""
 
     CONFIGURATION = "configuration"
     OUT_OF_MEMORY = "out_of_memory"
@@ -114,7 +118,7 @@ class FailureKind(StrEnum):
 
 @dataclass(frozen=True)
 class Failure:
-    """One trial's failure: its kind, the phase it happened in, the telling log lines and what to try."""
+    """The failure of a trial: its kind, the phase it happened in, the relevant log lines and a hint on what to try."""
 
     kind: FailureKind
     phase: str
@@ -146,7 +150,7 @@ class Failure:
 
 
 class TrialError(AutotuneError):
-    """One trial failed; the study goes on. ``failure`` says why."""
+    """One trial failed; the study continues. ``failure`` holds the reason."""
 
     def __init__(self, failure: Failure) -> None:
         lines = [str(failure), *(f"  | {line}" for line in failure.log_lines)]
@@ -157,26 +161,26 @@ class TrialError(AutotuneError):
 
 
 class DeployError(TrialError):
-    """The engine did not come up, or died."""
+    """The engine did not start, or died."""
 
 
 class MeasurementError(TrialError):
-    """The benchmark gave no valid figures."""
+    """The benchmark produced no valid figures."""
 
 
-def not_written(output: Path, error: OSError) -> SetupError:
-    """What to raise where an output cannot be written; names the file in the way where that is another."""
+def cannot_write(output: Path, error: OSError) -> SetupError:
+    """Return the SetupError for an output that cannot be written; it names the blocking file if that is another one."""
     where = f"{error.filename}: " if error.filename not in (None, str(output)) else ""
     return SetupError(f"{output} cannot be written: {where}{error.strerror or error}")
 
 
-def given_text(value: object) -> str:
-    """A value of the wrong type as an error shows it: what is in a container may be a secret."""
+def repr_without_contents(value: object) -> str:
+    """Format a value of the wrong type for an error; of a container only the type, since it may hold a secret."""
     return f"a {type(value).__name__}" if isinstance(value, Mapping | list | tuple | Set) else repr(value)
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:
-    """``"; did you mean 'x'?"`` for the nearest known names, or the list of them where none is near."""
+    """Return ``"; did you mean 'x'?"`` for the nearest known names, or the list of all if none is near."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=2, cutoff=0.55)
     if near:

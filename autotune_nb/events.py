@@ -1,4 +1,4 @@
-"""What a run tells while it goes on. Events are facts of the past; reading them changes nothing."""
+"""The events that a run publishes, and the bus that delivers them to listeners."""
 
 from __future__ import annotations
 
@@ -18,28 +18,28 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Event:
-    """Something that happened, at seconds since the epoch."""
+    """An event; ``at`` is its time in seconds since the epoch."""
 
     at: float = field(default_factory=time.time, kw_only=True)
 
 
 @dataclass(frozen=True)
 class Notice(Event):
-    """A line for the person who watches: what was swept, adopted or is being taken down."""
+    """A line of text for the user, such as which leftovers were deleted or what is being taken down."""
 
     text: str
 
 
 @dataclass(frozen=True)
 class StateChanged(Event):
-    """The run is now in this state (see ``runner.RunState``)."""
+    """The run entered a state (see ``runner.RunState``)."""
 
     state: str
 
 
 @dataclass(frozen=True)
 class TrialStarted(Event):
-    """A trial began."""
+    """A trial started."""
 
     trial: Trial
 
@@ -54,7 +54,7 @@ class PhaseStarted(Event):
 
 @dataclass(frozen=True)
 class LogOpened(Event):
-    """A trial's engine writes its log here from now on."""
+    """A trial's engine started to write its log to this file."""
 
     number: int
     log: Path
@@ -62,7 +62,7 @@ class LogOpened(Event):
 
 @dataclass(frozen=True)
 class LevelMeasured(Event):
-    """A trial's load level landed: the ``index``-th (from 1) of ``count``."""
+    """A load level of a trial was measured: the ``index``-th (from 1) of ``count``."""
 
     number: int
     measurement: Measurement
@@ -72,7 +72,7 @@ class LevelMeasured(Event):
 
 @dataclass(frozen=True)
 class TrialEnded(Event):
-    """A trial ended and is kept; ``is_best`` says that it is the best so far."""
+    """A trial ended and is stored; ``is_best`` is True if it is the best so far."""
 
     trial: Trial
     is_best: bool
@@ -80,7 +80,7 @@ class TrialEnded(Event):
 
 @dataclass(frozen=True)
 class Steered(Event):
-    """An edit counts from now on; ``num_trials`` is how many trials there are to be with it, None where open."""
+    """An edit was applied; ``num_trials`` is the number of trials planned with it, or None without a bound."""
 
     edit: Edit
     num_trials: int | None
@@ -97,7 +97,7 @@ class EventBus:
         self._lock = threading.Lock()
 
     def subscribe(self, listener: Listener) -> Callable[[], None]:
-        """Listen from now on; what is returned ends it. A listener must not block."""
+        """Add a listener and return a function that removes it. A listener must not block."""
         with self._lock:
             self._listeners.append(listener)
 
@@ -109,11 +109,11 @@ class EventBus:
         return unsubscribe
 
     def publish(self, event: Event) -> None:
-        """Tell everybody. What a listener raises is logged; it never stops a run."""
+        """Call every listener with the event. An exception in a listener is logged; it never stops a run."""
         with self._lock:
             listeners = list(self._listeners)
         for listener in listeners:
             try:
                 listener(event)
-            except Exception:  # noqa: BLE001 - a listener is somebody else's code
+            except Exception:  # noqa: BLE001 - a listener is foreign code
                 _log.exception("a listener failed on %s", type(event).__name__)

@@ -1,8 +1,7 @@
-"""What can be read of a study and done to it, whether this process works on it, another one does, or nobody."""
+"""The common base of ``Run`` and ``OpenedStudy``: reading a study, its reports and charts, and steering it."""
 
 from __future__ import annotations
 
-import contextlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,16 +11,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 from autotune_nb import events
 from autotune_nb.deploy import Deployer
 from autotune_nb.engines.registry import engine_of_study
-from autotune_nb.errors import StudyError, TaskError, UnknownNameError
-from autotune_nb.reports import plots
-from autotune_nb.reports.charts import ChartKind, HistoryChart, ImportanceChart
+from autotune_nb.errors import TaskError, UnknownNameError
+from autotune_nb.reports.building import brief_report, chart_of, full_report
+from autotune_nb.reports.charts import ChartKind
 from autotune_nb.reports.drawing import Chart
 from autotune_nb.reports.study_report import Report
 from autotune_nb.results.table import levels_frame, trials_frame
 from autotune_nb.runner.assembly import deployer_for
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
-from autotune_nb.study import StudyFolder
 from autotune_nb.study.steering import (
     Edit,
     Steering,
@@ -49,8 +47,8 @@ if TYPE_CHECKING:
 class Best:
     """The best configuration, and how to run it.
 
-    ``command`` is the engine's command line (empty where it was measured elsewhere), ``manifest`` its InferenceService
-    as YAML to apply; None for a study of local processes.
+    ``command`` is the engine's command line (empty for imported results); ``manifest`` is its InferenceService as YAML,
+    or None for a study of local processes.
     """
 
     number: int
@@ -72,27 +70,27 @@ UNCHANGED: Any = _Unchanged()
 
 
 class Display(Protocol):
-    """Shows studies in a notebook's live front end."""
+    """Shows studies as widgets in a notebook."""
 
     def mimebundle(self, study: StudyHandle) -> dict[str, Any] | None:
-        """The widgets that show a study; None where no front end shows widgets."""
+        """Return the widgets that show a study, or None if no front end shows widgets."""
 
     async def follow(self, study: StudyHandle) -> None:
-        """Show the progress of a run in the cell that awaits it, until the run has ended."""
+        """Show the progress of a run in the cell that awaits it, until the run ends."""
 
 
 class StudyHandle(ABC):
-    """A study to look at and to steer. Every method may be called from any thread; none blocks a cell."""
+    """A study to read, show and steer. Every method may be called from any thread; none blocks a cell."""
 
-    #: An Optuna storage's URL, where the study does not live in its folder; with its password, never written down.
+    #: The URL of the Optuna storage, or None for the folder's own database. It may hold a password: never write it.
     storage: str | None = None
-    #: Set in a notebook's kernel, by ``widgets``; None elsewhere.
+    #: Set by ``widgets`` in a notebook's kernel, otherwise None.
     display: ClassVar[Display | None] = None
 
     @property
     @abstractmethod
     def task(self) -> Task:
-        """The task that is worked on."""
+        """The study's task."""
 
     @property
     @abstractmethod
@@ -102,56 +100,56 @@ class StudyHandle(ABC):
     @property
     @abstractmethod
     def state(self) -> RunState | str:
-        """Where the work on it stands: a ``RunState``, ``interrupted`` where its process was killed, or ``new``."""
+        """A ``RunState``, ``interrupted`` if the process of the run was killed, or ``new``."""
 
     @property
     @abstractmethod
     def history(self) -> tuple[Trial, ...]:
-        """Every trial so far, as it is kept."""
+        """Every trial so far, as it is stored."""
 
     @property
     @abstractmethod
     def running(self) -> tuple[RunningTrial, ...]:
-        """The trials that run now: phase, levels measured so far, log."""
+        """The running trials, with their phase, levels measured so far and log."""
 
     @property
     @abstractmethod
     def notices(self) -> tuple[tuple[float, str], ...]:
-        """The latest lines for the person who watches, each with its time (epoch seconds)."""
+        """The latest notices, each with its time in epoch seconds."""
 
     @property
     @abstractmethod
     def steering(self) -> Steering:
-        """What people's edits come to: the space that is left, the queue, the budget."""
+        """The combined effect of all edits: the remaining space, the queue and the budget."""
 
     @property
     @abstractmethod
     def elapsed_s(self) -> float:
-        """Seconds of all runs of the study."""
+        """The seconds of all runs of the study together."""
 
     @property
     def ended(self) -> bool:
-        """Whether no run of this process works on it any more."""
+        """Whether no run of this process works on the study any more."""
         return True
 
     @property
     @abstractmethod
     def error(self) -> BaseException | None:
-        """What ended the work before its time; None while it goes on or where nothing did."""
+        """The error that ended the run, or None."""
 
     @property
     @abstractmethod
     def version(self) -> int:
-        """Grows whenever there is something new to show."""
+        """A number that grows with every change."""
 
     @abstractmethod
     def poll(self) -> None:
-        """Look for news where they do not come by themselves. May read files and a database: not for a cell."""
+        """Read what another process changed. It may read files and a database, so do not call it in a cell."""
 
     @property
     @abstractmethod
-    def _begun(self) -> Mapping[str, int]:
-        """The trial of each enqueued configuration that has one, by the edit's id."""
+    def _trial_numbers_by_edit(self) -> Mapping[str, int]:
+        """The trial of each enqueued configuration that was started, by the edit's id."""
 
     @abstractmethod
     def _best_command(self) -> str | None: ...
@@ -160,18 +158,18 @@ class StudyHandle(ABC):
         return None
 
     def command(self, params: Mapping[str, Value]) -> list[str]:
-        """The command line to paste for one configuration, on the engine's usual port.
+        """Return the engine's command line for one configuration, on the engine's default port.
 
-        Raises TaskError for a parameter that the study does not have, or where it was measured elsewhere.
+        Raises TaskError for an unknown parameter, or if the results were imported.
         """
         return self._deployer().command(self._named(params))
 
     def manifest(self, params: Mapping[str, Value]) -> str | None:
-        """One configuration's InferenceService as YAML to apply; None for a study of local processes."""
+        """Return the InferenceService of one configuration as YAML, or None for a study of local processes."""
         return self._deployer().manifest(self._named(params))
 
     def _named(self, params: Mapping[str, Value]) -> dict[str, Value]:
-        """The configuration by the names of the space; what it leaves out is not set."""
+        """Return the configuration under the names of the space; it need not set every parameter."""
         known = self.steering.whole.parameters
         named = named_point(params)
         for name in named:
@@ -181,12 +179,12 @@ class StudyHandle(ABC):
 
     def _deployer(self) -> Deployer:
         require_engine(self.task)
-        # To ask only: it starts nothing.
+        # Used for its command line and manifest only; it starts nothing.
         return deployer_for(self.task, engine_of_study(self.task), study_label="", folder=self.path)
 
     @abstractmethod
     def results(self) -> dict[str, Any]:
-        """As ``results.json`` has it."""
+        """Return the study in the form of ``results.json``."""
 
     @abstractmethod
     def _steer(self, edit: Edit) -> None: ...
@@ -198,47 +196,47 @@ class StudyHandle(ABC):
 
     @property
     def edits(self) -> tuple[Edit, ...]:
-        """Every edit of the study, the earliest first."""
+        """Every edit of the study, oldest first."""
         return self.steering.edits
 
     @property
     def queue(self) -> list[Point]:
         """The enqueued configurations that were not tried yet."""
-        return [point for _, point in self.steering.waiting(self._begun)]
+        return [point for _, point in self.steering.waiting(self._trial_numbers_by_edit)]
 
     @property
     def elsewhere(self) -> str | None:
-        """Who works on it, where that is another process; None where nobody else does."""
+        """The other process that works on the study, or None."""
         return None
 
     @property
     def lost(self) -> str:
-        """Why it can only be looked at: what holds its trials is gone, and ``results.json`` is shown; else empty."""
+        """Why the study is read-only: its database is missing and ``results.json`` is shown. Otherwise empty."""
         return ""
 
     @property
     def budget(self) -> Budget:
-        """The budget, as far as edits have changed it."""
+        """The task's budget with the changes of edits."""
         return self.steering.budget
 
     @property
     def num_trials(self) -> int | None:
-        """How many trials there are to be, the baseline counted in; None where only the space's end stops it."""
+        """The number of trials planned, including the baseline; None if only the size of the space bounds it."""
         return self.steering.num_trials
 
     @property
     def trials(self) -> pd.DataFrame:
-        """Every trial so far, one row each; see ``table.trials_frame``."""
+        """Every trial so far, one row per trial; see ``table.trials_frame``."""
         return trials_frame(self.history, self.task.goal)
 
     @property
     def levels(self) -> pd.DataFrame:
-        """Every measurement so far, one row a trial and load level."""
+        """Every measurement so far, one row per trial and load level."""
         return levels_frame(self.history)
 
     @property
     def best(self) -> Best | None:
-        """The best configuration so far that keeps every limit, with its command line; None where there is none."""
+        """The best configuration so far that keeps every limit, with its command line, or None."""
         trial = self.best_trial
         if trial is None or trial.score is None:
             return None
@@ -247,78 +245,46 @@ class StudyHandle(ABC):
 
     @property
     def best_trial(self) -> Trial | None:
-        """The best trial so far that keeps every limit."""
+        """The best trial so far that keeps every limit, or None."""
         return best_trial(self.history, self.task.goal)
 
     @property
     def importances(self) -> dict[str, float]:
-        """The share of each parameter in what sets the best trials apart; empty before ten complete trials."""
+        """The share of each parameter in what sets the best trials apart; empty with fewer than ten complete trials."""
         # Optuna takes a second to import.
         from autotune_nb.study.importance import importances
 
         return importances(self.history, self.steering.whole, self.task.goal)
 
     def report(self) -> Report:
-        """What was found so far: the answer, charts, trials, what was asked and what it ran on."""
-        best = self.best
-        return Report(
-            trials=self.history,
-            best=self.best_trial,
-            objective=self.task.goal,
-            command=best.command if best else None,
-            edits=self.edits,
-            task=self.task,
-            importances=self.importances,
-            name=self.path.name,
-            state=str(self.state),
-            elapsed_s=self.elapsed_s,
-            manifest=best.manifest if best else None,
-            storage=self._kept_in(),
-        )
+        """Return the report of the results so far: verdict, charts, trials, task and environment."""
+        return full_report(self)
 
     def chart(self, kind: ChartKind = "latency") -> Chart:
-        """Latency against throughput, a curve a trial; the objective's ``history``; each parameter's ``importance``.
+        """Return a chart: ``latency`` against throughput, the objective's ``history``, or parameters' ``importance``.
 
-        Its ``frame()`` is the data, for a plot of your own. Raises ValueError for another kind.
+        Its ``frame()`` returns the data, to plot it yourself. Raises ValueError for another kind.
         """
-        if kind == "latency":
-            return self._brief().chart()
-        if kind == "history":
-            return HistoryChart(plots.history(self.history, self.task.goal), self.task.goal.direction)
-        if kind == "importance":
-            return ImportanceChart(self.importances)
-        raise ValueError(f"there is no chart {kind!r}; there are latency, history and importance")
-
-    def _kept_in(self) -> str | None:
-        """The URL of the storage that keeps it, without a password; None for its own folder."""
-        with contextlib.suppress(StudyError):
-            about = StudyFolder(self.path).about()
-            return about["storage"] if about is not None else None
-        return None
+        return chart_of(self, kind)
 
     @property
     def verdict(self) -> str:
-        """The answer in a sentence or two."""
-        return self._brief().verdict
-
-    def _brief(self) -> Report:
-        """The report without what takes its time."""
-        best = self.best
-        return Report(self.history, self.best_trial, self.task.goal, best.command if best else None, self.edits)
+        """The best configuration compared with the engine's default, in a sentence or two."""
+        return brief_report(self).verdict
 
     def enqueue(self, params: dict[str, Value]) -> Edit:
-        """Try a configuration next; it names every parameter. It counts against the budget of trials.
+        """Try a configuration next. It must set every parameter, and it counts against the budget of trials.
 
-        Raises TaskError where the space or an edit does not allow it.
+        Raises TaskError if the space or an edit does not allow it.
         """
         return self.steer(enqueue_edit(params))
 
     def ban(self, parameter: str, *values: Value) -> Edit:
-        """Leave values of a parameter out from now on. Raises TaskError where nothing would be left."""
+        """Exclude values of a parameter from now on. Raises TaskError if no value would remain."""
         return self.steer(ban_edit(parameter, *values))
 
     def pin(self, parameter: str, value: Value) -> Edit:
-        """Try only this value of a parameter from now on. Raises TaskError where the space does not have it."""
+        """Try only this value of a parameter from now on. Raises TaskError if it is not in the space."""
         return self.steer(pin_edit(parameter, value))
 
     def narrow(
@@ -329,25 +295,25 @@ class StudyHandle(ABC):
         *,
         values: Sequence[Value] = (),
     ) -> Edit:
-        """Try only part of a parameter's range, or only these of its values, from now on. Raises TaskError."""
+        """Try only part of a parameter's range, or only some of its values, from now on. Raises TaskError."""
         return self.steer(narrow_edit(parameter, low, high, values))
 
     def free(self, parameter: str) -> Edit:
-        """Take back every edit of a parameter. Raises TaskError for one that is not known."""
+        """Undo every edit of a parameter. Raises TaskError for an unknown parameter."""
         return self.steer(free_edit(parameter))
 
     def set_budget(
         self, *, trials: int | None = UNCHANGED, minutes: float | None = UNCHANGED, patience: int | None = UNCHANGED
     ) -> Edit:
-        """Change when to stop; None lifts a bound. It holds until the task itself asks for another budget.
+        """Change when to stop; None removes a bound. It applies until the budget in the task itself changes.
 
-        Raises TaskError for what is no budget.
+        Raises TaskError for an invalid budget.
         """
-        asked = {"trials": trials, "minutes": minutes, "patience": patience}
-        return self.steer(budget_edit(self.task, **{k: v for k, v in asked.items() if v is not UNCHANGED}))
+        bounds = {"trials": trials, "minutes": minutes, "patience": patience}
+        return self.steer(budget_edit(self.task, **{k: v for k, v in bounds.items() if v is not UNCHANGED}))
 
     def steer(self, edit: Edit) -> Edit:
-        """Make an edit an entry of the study; it counts from the next trial on. Raises TaskError, StudyError."""
+        """Store an edit in the study; it applies from the next trial on. Raises TaskError, StudyError."""
         if not isinstance(edit, Edit):
             raise TaskError(f"expected an Edit, as enqueue, ban, narrow and pin return one, not {edit!r}", field="edit")
         steering = self.steering
@@ -357,16 +323,16 @@ class StudyHandle(ABC):
         return edit
 
     def subscribe(self, listener: events.Listener) -> Callable[[], None]:
-        """Be told every event from now on, in the run's thread; what is returned ends it."""
+        """Call a listener with every event, in the run's thread; returns a function that removes the listener."""
         return lambda: None
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.path.name!r}: {self.state}, {counts_text(self.history)}>"
 
     def lasting_bundle(self) -> dict[str, Any]:
-        """What it shows where outputs have to last: text and script-free HTML."""
+        """Return the output to save in a notebook: text and script-free HTML."""
         if not any(t.state.finished for t in self.history):
             return {"text/plain": repr(self)}
-        report = self._brief()
-        told = "\n".join(filter(None, [repr(self), self.lost, report.text()]))
-        return {"text/plain": told, "text/html": report.summary_html()}
+        report = brief_report(self)
+        text = "\n".join(filter(None, [repr(self), self.lost, report.text()]))
+        return {"text/plain": text, "text/html": report.summary_html()}

@@ -1,4 +1,4 @@
-"""A study that this process does not work on: finished, interrupted, or worked on by another process."""
+"""A study that this process does not work on: finished, interrupted, or running in another process."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _WORKING = ("starting", "running", "paused", "stopping")
 
 
 class OpenedStudy(StudyHandle):
-    """A study to look at and to steer. What another process does with it is followed by ``poll``."""
+    """A study to read and steer, as returned by ``open``. ``poll`` reads what another process changed."""
 
     def __init__(
         self,
@@ -38,11 +38,11 @@ class OpenedStudy(StudyHandle):
         storage: str | None = None,
         begin: Callable[[StudyHandle], Run] | None = None,
     ) -> None:
-        """Raises StudyNotFoundError where there is none, StudyError where it cannot be read."""
+        """Raises StudyNotFoundError if the folder holds no study, StudyError if it cannot be read."""
         self._folder = StudyFolder(folder)
         self._folder.require_imported()
         if not self._folder.exists:
-            raise StudyNotFoundError(_no_study(self._folder.path))
+            raise StudyNotFoundError(_not_found_message(self._folder.path))
         self.storage = storage
         self._begin = begin
         self._task = self._folder.task()
@@ -50,13 +50,13 @@ class OpenedStudy(StudyHandle):
         self._space = space_for(self._task, self._engine)
         self._study: Study | None = None
         self._lock = threading.Lock()
-        self._seen: object = None
+        self._last_read: object = None
         self._version = 0
         self._running: tuple[RunningTrial, ...] = ()
         self._notices: tuple[tuple[float, str], ...] = ()
-        self._kept: dict[str, Any] | None = None
+        self._results: dict[str, Any] | None = None
         self._lost = ""
-        self._look()
+        self._refresh()
 
     @property
     def task(self) -> Task:
@@ -107,100 +107,103 @@ class OpenedStudy(StudyHandle):
         return self._folder.owner() if self._busy else None
 
     def start(self) -> Run:
-        """Go on with the study; its run, at once. Raises StudyBusyError where another process works on it, and what
-        ``tune`` raises."""
-        assert self._begin is not None, "made by at.open"
+        """Resume the study and return its run at once.
+
+        Raises StudyBusyError if another process works on it, and what ``tune`` raises.
+        """
+        assert self._begin is not None, "not created by at.open"
         return self._begin(self)
 
     def stop(self, *, now: bool = False, wait_s: float = 0.0) -> None:
-        """Stop its run, where that is in this process. Raises StudyError where it is not."""
+        """Stop its run. Raises StudyError if the run is not in this process."""
         self._run().stop(now=now, wait_s=wait_s)
 
     def pause(self) -> None:
-        """Pause its run, where that is in this process. Raises StudyError where it is not."""
+        """Pause its run. Raises StudyError if the run is not in this process."""
         self._run().pause()
 
     def resume(self) -> None:
-        """Go on after ``pause``. Raises StudyError where its run is not in this process."""
+        """Continue after ``pause``. Raises StudyError if the run is not in this process."""
         self._run().resume()
 
     def _run(self) -> Run:
         run = live_run(self.path)
         if run is not None:
             return run
-        who = self._folder.owner() if self._folder.busy else None
-        told = f"{who} works on it: stop it there" if who else "nobody works on it; start() goes on with it"
-        raise StudyError(f"{self.path}: {told}")
+        owner = self._folder.owner() if self._folder.busy else None
+        reason = f"{owner} works on it: stop it there" if owner else "no process works on it; start() resumes it"
+        raise StudyError(f"{self.path}: {reason}")
 
     def poll(self) -> None:
         with self._lock, contextlib.suppress(AutotuneError):
-            self._look()
+            self._refresh()
 
-    def _look(self) -> None:
+    def _refresh(self) -> None:
         busy = self._folder.busy
-        told = self._folder.read_live() if busy else None
-        seen = (busy, told, self._folder.stamp)
-        if seen == self._seen and not (busy and self._folder.storage(self.storage)):
+        live_data = self._folder.read_live() if busy else None
+        now_read = (busy, live_data, self._folder.stamp)
+        if now_read == self._last_read and not (busy and self._folder.storage(self.storage)):
             return
         self._busy = busy
         self._read(busy)
-        live = _read_live(told)
+        live = _parse_live(live_data)
         if live is not None:
             self._state: RunState | str = live.state
             self._notices = live.notices
         elif busy:
             self._state = RunState.RUNNING
         else:
-            kept = RunState(self._kept["state"]) if self._kept else None
-            self._state = "interrupted" if kept in _WORKING else kept or "new"
+            stored = RunState(self._results["state"]) if self._results else None
+            self._state = "interrupted" if stored in _WORKING else stored or "new"
         self._running = live.running if live is not None else ()
-        self._seen = seen
+        self._last_read = now_read
         self._version += 1
 
     def _read(self, busy: bool) -> None:
-        # Torn, it only lacks what the database has.
-        self._kept = None
+        # A truncated results.json is ignored: the database holds everything.
+        self._results = None
         with contextlib.suppress(StudyError):
-            kept = self._folder.read("results.json")
-            self._kept = kept if kept is not None and kept.get("state") in list(RunState) else None
+            results = self._folder.read("results.json")
+            self._results = results if results is not None and results.get("state") in list(RunState) else None
         self._lost = ""
-        if self._study is None and self._kept is not None and not busy:
+        if self._study is None and self._results is not None and not busy:
             lost = database_problem(self._folder, self._folder.storage(self.storage))
-            if lost or self._current(self._kept):
+            if lost or self._is_current(self._results):
                 with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
-                    self._read_results(self._kept)
+                    self._read_results(self._results)
                     if lost:
                         self._lost = (
-                            f"{lost}. What is shown is what results.json has; to go on, {recovery_text(self._folder)}"
+                            f"{lost}. The trials shown are those in results.json; to resume, "
+                            f"{recovery_text(self._folder)}"
                         )
                     return
-                # Damaged: the database has the rest.
-                self._kept = {"state": self._kept["state"], "edits": (), "best": None}
-        study = self._opened()
+                # results.json is damaged; read the database instead.
+                self._results = {"state": self._results["state"], "edits": (), "best": None}
+        study = self._open_study()
         study.reload()
         study.take_edits()
-        self._trials = tuple(map(_running, study.trials)) if busy else study.trials
+        self._trials = tuple(map(_as_running, study.trials)) if busy else study.trials
         self._steering = study.steering
         self._elapsed_s = study.elapsed_s
 
-    def _read_results(self, kept: dict[str, Any]) -> None:
-        # Nobody works on it, whatever was at work when they were written.
-        trials = tuple(_ended(trial_from_results(one, kept["fingerprints"])) for one in kept["trials"])
-        steering = Steering(self._task, self._space, [Edit.from_dict(one) for one in kept["edits"]])
-        best = kept["best"]
-        sound = isinstance(kept["elapsed_s"], int | float) and (best is None or isinstance(best["number"], int))
-        if not sound or any(not _is_sound(trial) for trial in trials):
+    def _read_results(self, results: dict[str, Any]) -> None:
+        # No process works on the study, so trials written as running were interrupted.
+        trials = tuple(_as_interrupted(trial_from_results(one, results["fingerprints"])) for one in results["trials"])
+        steering = Steering(self._task, self._space, [Edit.from_dict(one) for one in results["edits"]])
+        best = results["best"]
+        valid = isinstance(results["elapsed_s"], int | float) and (best is None or isinstance(best["number"], int))
+        if not valid or any(not _is_valid(trial) for trial in trials):
             raise ValueError("results.json is damaged")
-        self._elapsed_s = float(kept["elapsed_s"])
+        self._elapsed_s = float(results["elapsed_s"])
         self._trials, self._steering = trials, steering
 
-    def _current(self, kept: dict[str, Any]) -> bool:
-        """Whether ``results.json`` may stand for the study's own database, which takes far longer to read."""
-        if self._folder.storage(self.storage) is not None or kept["state"] in _WORKING:
+    def _is_current(self, results: dict[str, Any]) -> bool:
+        """Whether ``results.json`` can be read instead of the study's database, which takes far longer."""
+        if self._folder.storage(self.storage) is not None or results["state"] in _WORKING:
             return False
         return self._folder.results_are_current
 
-    def _opened(self) -> Study:
+    def _open_study(self) -> Study:
         if self._study is None:
             from autotune_nb.study import Study
 
@@ -208,20 +211,20 @@ class OpenedStudy(StudyHandle):
         return self._study
 
     @property
-    def _begun(self) -> Mapping[str, int]:
+    def _trial_numbers_by_edit(self) -> Mapping[str, int]:
         if self._study is not None:
             return self._study.begun
-        told = self._kept["edits"] if self._kept else ()
-        return {edit["id"]: edit["trial"] for edit in told if "trial" in edit}
+        edits = self._results["edits"] if self._results else ()
+        return {edit["id"]: edit["trial"] for edit in edits if "trial" in edit}
 
     def _best_command(self) -> str | None:
         best = self.best_trial
         if best is None or measured_elsewhere(self._task):
             return None
-        told = self._kept.get("best") if self._kept else None
-        if told and told["number"] == best.number and told.get("command"):
-            # As the run itself told it: this process may stand in another folder, or lack the engine.
-            return str(told["command"])
+        stored = self._results.get("best") if self._results else None
+        if stored and stored["number"] == best.number and stored.get("command"):
+            # As the run wrote it: this process may have another working directory, or no engine installed.
+            return str(stored["command"])
         return command_text(self.command(best.params))
 
     def _best_manifest(self) -> str | None:
@@ -233,19 +236,19 @@ class OpenedStudy(StudyHandle):
         return self._study_results(state, elapsed_s, command)
 
     def _study_results(self, state: str, elapsed_s: float, command: str | None) -> dict[str, Any]:
-        if self._study is None and self._kept is not None:
-            trials = [dict(one) for one in self._kept["trials"]]
-            results = {**self._kept, "study": str(self.path), "state": state, "trials": trials}
+        if self._study is None and self._results is not None:
+            trials = [dict(one) for one in self._results["trials"]]
+            results = {**self._results, "study": str(self.path), "state": state, "trials": trials}
         else:
-            results = self._opened().results(state=state, elapsed_s=elapsed_s, command=command)
-        for kept, trial in zip(results["trials"], self._trials, strict=False):
-            kept["state"] = str(trial.state)
+            results = self._open_study().results(state=state, elapsed_s=elapsed_s, command=command)
+        for written, trial in zip(results["trials"], self._trials, strict=False):
+            written["state"] = str(trial.state)
         return results
 
     def _steer(self, edit: Edit) -> None:
         with self._lock:
-            study = self._opened()
-            # What it leaves depends on what others have made of it meanwhile.
+            study = self._open_study()
+            # Other processes may have added edits meanwhile.
             study.take_edits()
             study.steer(edit)
             self._steering = study.steering
@@ -256,43 +259,47 @@ class OpenedStudy(StudyHandle):
         return live or self.lasting_bundle()
 
 
-def _no_study(path: Path) -> str:
-    """That there is no study, and where some are: the folder that holds them is easily taken for one."""
-    told = f"there is no study in {path}"
+def _not_found_message(path: Path) -> str:
+    """The message for a folder without a study; it names studies in its subfolders, since users confuse the two."""
+    message = f"there is no study in {path}"
     if not path.exists():
-        return f"{told}: there is no such folder"
-    below = sorted(file.parent.name for file in path.glob("*/study.json"))
-    more = f" and {len(below) - 3} more" if len(below) > 3 else ""
-    return f"{told}; below it there {'are' if below[1:] else 'is'} {', '.join(below[:3])}{more}" if below else told
+        return f"{message}: there is no such folder"
+    names = sorted(file.parent.name for file in path.glob("*/study.json"))
+    if not names:
+        return message
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{message}; below it there {'are' if names[1:] else 'is'} {', '.join(names[:3])}{more}"
 
 
-def _is_sound(trial: Trial) -> bool:
+def _is_valid(trial: Trial) -> bool:
     numbers = (*trial.seconds.values(), *(trial.score.values.values() if trial.score else ()))
     return isinstance(trial.params, dict) and all(isinstance(number, int | float) for number in numbers)
 
 
 @dataclass(frozen=True)
-class _Live:
+class _LiveState:
     state: RunState
     running: tuple[RunningTrial, ...]
     notices: tuple[tuple[float, str], ...]
 
 
-def _read_live(told: dict[str, Any] | None) -> _Live | None:
-    """What another process tells of its running trials; None where it does not, or in a way of its own."""
+def _parse_live(data: dict[str, Any] | None) -> _LiveState | None:
+    """Parse the state of a run in another process; None if there is none or it has an unknown form."""
+    if not data:
+        return None
     try:
-        running = tuple(RunningTrial.from_dict(one) for one in told["running"]) if told else ()
-        notices = tuple((float(at), str(text)) for at, text in told["notices"]) if told else ()
-        return _Live(RunState(told["state"]), running, notices) if told else None
+        running = tuple(RunningTrial.from_dict(one) for one in data["running"])
+        notices = tuple((float(at), str(text)) for at, text in data["notices"])
+        return _LiveState(RunState(data["state"]), running, notices)
     except (KeyError, TypeError, ValueError):
         return None
 
 
-def _ended(trial: Trial) -> Trial:
-    """What a trial that was running is once nobody works on the study."""
+def _as_interrupted(trial: Trial) -> Trial:
+    """Return the trial with state interrupted instead of running, for a study that no process works on."""
     return trial.with_(state=TrialState.INTERRUPTED) if trial.state is TrialState.RUNNING else trial
 
 
-def _running(trial: Trial) -> Trial:
-    """What an unfinished trial is while some process works on the study."""
+def _as_running(trial: Trial) -> Trial:
+    """Return the trial with state running instead of interrupted, for a study that a process works on."""
     return trial.with_(state=TrialState.RUNNING) if trial.state is TrialState.INTERRUPTED else trial

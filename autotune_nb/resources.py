@@ -1,4 +1,4 @@
-"""Where the notebooks and templates lie: beside the package in a checkout, inside it in an installed wheel."""
+"""Paths of the notebooks and templates: beside the package in a checkout, inside it in an installed wheel."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _PACKAGE = Path(__file__).parent
 
 
 def shared_folder(name: str) -> Path:
-    """The folder ``notebooks`` or ``templates``. Raises SetupError where the installation lacks it."""
+    """Return the path of the folder ``notebooks`` or ``templates``. Raises SetupError if it is missing."""
     for folder in (_PACKAGE / "_share" / name, _PACKAGE.parent / name):
         if folder.is_dir():
             return folder
-    raise SetupError(f"this installation lacks its {name} folder; install it again")
+    raise SetupError(f"the folder {name} is missing from this installation; reinstall autotune_nb")

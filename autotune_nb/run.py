@@ -1,4 +1,4 @@
-"""The handle of a study being worked on, and the one event loop that works."""
+"""The handle of a study that this process works on, and the event loop of all runs."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ __all__ = ["Best", "LoopThread", "Run", "live_run", "stop_all"]
 T = TypeVar("T")
 _EXIT_S = 20.0
 _SLICE_S = 0.2
-_TELL_S = 0.5
+_WRITE_LIVE_S = 0.5
 
 
 class LoopThread:
-    """One daemon thread with an event loop that owns every run of this process."""
+    """A daemon thread with the event loop of every run in this process."""
 
-    _one: LoopThread | None = None
-    _making = threading.Lock()
+    _instance: LoopThread | None = None
+    _instance_lock = threading.Lock()
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
@@ -50,11 +50,11 @@ class LoopThread:
 
     @classmethod
     def get(cls) -> LoopThread:
-        with cls._making:
-            if cls._one is None:
-                cls._one = cls()
+        with cls._instance_lock:
+            if cls._instance is None:
+                cls._instance = cls()
                 atexit.register(stop_all)
-            return cls._one
+            return cls._instance
 
     def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
         return asyncio.run_coroutine_threadsafe(work, self.loop)
@@ -64,13 +64,13 @@ _live: dict[Path, Run] = {}
 
 
 def live_run(folder: Path) -> Run | None:
-    """The run of this process that works on a folder now."""
+    """Return the run of this process that works on a folder, or None."""
     run = _live.get(folder.resolve())
     return run if run is not None and not run.ended else None
 
 
 def stop_all() -> None:
-    """Take every run of this process down; called when the interpreter ends."""
+    """Stop every run of this process; called when the interpreter exits."""
     for run in list(_live.values()):
         if not run.ended:
             with contextlib.suppress(Exception):
@@ -78,7 +78,10 @@ def stop_all() -> None:
 
 
 class Run(StudyHandle):
-    """A study being worked on. Made by ``tune``; every method may be called from any thread, none blocks a cell."""
+    """A study that this process works on, as returned by ``tune``.
+
+    Every method may be called from any thread; none blocks a cell, except ``wait``.
+    """
 
     def __init__(
         self,
@@ -102,15 +105,15 @@ class Run(StudyHandle):
         self._ledger = Ledger.from_environment()
         self._started = threading.Event()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
-        # A future that runs cannot be cancelled, so that whoever stops watching does not stop the run.
+        # A running future cannot be cancelled, so cancelling an await does not stop the run.
         self._ended.set_running_or_notify_cancel()
 
     def _start(self) -> Run:
-        """Begin to work; returns at once."""
+        """Start to work; returns at once."""
         _live[self.folder.resolve()] = self
         if self._ledger is not None:
             ledger = self._ledger
-            self._enter({"event": "started"})
+            self._record({"event": "started"})
             lines = self.progress_lines(lambda line: ledger.enter({"line": line}))
             self._bus.subscribe(lines)
         self._loop.submit(self._work())
@@ -129,13 +132,13 @@ class Run(StudyHandle):
             )
             self._runner = Runner(self._study, deployer, benchmark, self._bus)
             self._started.set()
-            telling = asyncio.ensure_future(self._tell_others())
+            live_writer = asyncio.ensure_future(self._write_live())
             try:
                 await self._runner.run()
             finally:
-                telling.cancel()
-                await asyncio.gather(telling, return_exceptions=True)
-        except BaseException as raised:  # noqa: BLE001 - kept for whoever awaits the run
+                live_writer.cancel()
+                await asyncio.gather(live_writer, return_exceptions=True)
+        except BaseException as raised:  # noqa: BLE001 - raised by the await of the run
             error = scrub_error(raised)
         finally:
             self._started.set()
@@ -144,26 +147,26 @@ class Run(StudyHandle):
             with contextlib.suppress(OSError):
                 self._study.folder.release()
             _live.pop(self.folder.resolve(), None)
-            done = any(t.state is TrialState.COMPLETE for t in self.history)
-            told = str(error) if error else None
-            self._enter({"event": "ended", "state": str(self.state), "error": told, "completed": done})
+            completed = any(t.state is TrialState.COMPLETE for t in self.history)
+            message = str(error) if error else None
+            self._record({"event": "ended", "state": str(self.state), "error": message, "completed": completed})
             if error is None:
                 self._ended.set_result(None)
             else:
                 self._ended.set_exception(error)
 
-    async def _tell_others(self) -> None:
-        """Keep in a file what the running trials do, for whoever looks from another process."""
-        told = -1
+    async def _write_live(self) -> None:
+        """Write the state of the running trials to a file, for readers in other processes."""
+        written = -1
         while True:
-            if self._live.version != told:
-                told = self._live.version
-                now = self._live.to_dict(str(self.state))
+            if self._live.version != written:
+                written = self._live.version
+                data = self._live.to_dict(str(self.state))
                 with contextlib.suppress(StudyError):
-                    await asyncio.to_thread(self._study.folder.write_live, now)
-            await asyncio.sleep(_TELL_S)
+                    await asyncio.to_thread(self._study.folder.write_live, data)
+            await asyncio.sleep(_WRITE_LIVE_S)
 
-    def _enter(self, entry: dict[str, Any]) -> None:
+    def _record(self, entry: dict[str, Any]) -> None:
         if self._ledger is not None:
             self._ledger.enter({"run": self._id, "study": str(self.folder), **entry})
 
@@ -177,12 +180,12 @@ class Run(StudyHandle):
 
     @property
     def state(self) -> RunState:
-        """Where the run stands."""
+        """The state of the run."""
         return self._runner.state if self._runner is not None else RunState.STARTING
 
     @property
     def ended(self) -> bool:
-        """Whether it is over, and everything it started is gone."""
+        """Whether the run is over and everything it started is taken down."""
         return self._ended.done()
 
     @property
@@ -203,24 +206,24 @@ class Run(StudyHandle):
 
     @property
     def steering(self) -> Steering:
-        kept, pending = self._study.steering, self._pending
+        stored, pending = self._study.steering, self._pending
         if not pending:
-            return kept
-        return Steering(self._task, kept.whole, {e.id: e for e in (*kept.edits, *pending)}.values())
+            return stored
+        return Steering(self._task, stored.whole, {e.id: e for e in (*stored.edits, *pending)}.values())
 
     @property
     def version(self) -> int:
         return self._live.version
 
     def poll(self) -> None:
-        """News come by themselves."""
+        """Do nothing: a run's state is always current."""
 
     @property
     def elapsed_s(self) -> float:
         return self._runner.elapsed_s if self._runner is not None else 0.0
 
     @property
-    def _begun(self) -> Mapping[str, int]:
+    def _trial_numbers_by_edit(self) -> Mapping[str, int]:
         return self._study.begun
 
     def _best_command(self) -> str | None:
@@ -236,21 +239,21 @@ class Run(StudyHandle):
     def _steer(self, edit: Edit) -> None:
         runner = self._runner
         if runner is not None and not self.ended:
-            # It counts for whoever reads from now on; the database may take its time.
+            # Shown at once, while the database may take a while to store it.
             with self._pending_lock:
                 self._pending = (*self._pending, edit)
-            self._loop.submit(self._keep_edit(runner, edit))
+            self._loop.submit(self._store_edit(runner, edit))
         else:
             with self._pending_lock:
                 self._study.take_edits()
                 self._study.steer(edit)
             self._live.version += 1
 
-    async def _keep_edit(self, runner: Runner, edit: Edit) -> None:
+    async def _store_edit(self, runner: Runner, edit: Edit) -> None:
         try:
             await runner.steer(edit)
         except AutotuneError as error:
-            self._bus.publish(events.Notice(f"'{edit.text}' was not kept: {error}"))
+            self._bus.publish(events.Notice(f"'{edit.text}' was not stored: {error}"))
         finally:
             with self._pending_lock:
                 self._pending = tuple(one for one in self._pending if one.id != edit.id)
@@ -259,13 +262,13 @@ class Run(StudyHandle):
         return self._bus.subscribe(listener)
 
     def progress_lines(self, say: Callable[[str], None]) -> ProgressLines:
-        """A listener that says every event in a line of text."""
+        """Return a listener that calls ``say`` with each event as a line of text."""
         return ProgressLines(self._task.goal, self._task.num_trials, say, num_finished=self._study.num_finished)
 
     def stop(self, *, now: bool = False, wait_s: float = 0.0) -> None:
-        """Take the running trials down and start no more; with ``now`` engines are killed at once.
+        """Stop the running trials and start no more; with ``now`` engines are killed at once.
 
-        Returns at once, or after at most ``wait_s`` seconds of waiting for it to be over.
+        Returns at once, or waits up to ``wait_s`` seconds for the run to end.
         """
         runner = self._runner
         if runner is not None and not self.ended:
@@ -274,21 +277,23 @@ class Run(StudyHandle):
             concurrent.futures.wait([self._ended], timeout=wait_s)
 
     def pause(self) -> None:
-        """Start no more trials until ``resume``; the running ones go on to their end."""
+        """Start no more trials until ``resume``; the running ones continue."""
         if self._runner is not None:
             self._loop.submit(self._runner.pause())
 
     def resume(self) -> None:
-        """Go on after ``pause``."""
+        """Continue after ``pause``."""
         if self._runner is not None:
             self._loop.submit(self._runner.resume())
 
     def wait(self, timeout_s: float | None = None) -> Run:
-        """Block until it is over, outside a notebook. Raises what ended it, TimeoutError, or RunError where nothing
-        completed."""
+        """Block until the run is over, outside a notebook.
+
+        Raises the error that ended the run, RunError if no trial completed, or TimeoutError after ``timeout_s``.
+        """
         deadline = None if timeout_s is None else time.monotonic() + timeout_s
         try:
-            # In slices: a signal that comes just before a thread blocks is handled only once it wakes.
+            # In slices: a signal that arrives just before a thread blocks is handled only once the thread wakes.
             while not self._ended.done():
                 left_s = _SLICE_S if deadline is None else min(_SLICE_S, deadline - time.monotonic())
                 if left_s <= 0:
@@ -297,28 +302,28 @@ class Run(StudyHandle):
             self._ended.result(0)
         finally:
             if self._ended.done():
-                self._enter({"event": "awaited"})
-        return self._checked()
+                self._record({"event": "awaited"})
+        return self._require_completed()
 
     def __await__(self) -> Generator[Any, None, Run]:
         return self._watch().__await__()
 
     async def _watch(self) -> Run:
-        """Watch until it is over. An interrupt ends the watching, not the run."""
+        """Wait until the run is over. An interrupt ends the waiting, not the run."""
         try:
             if self.display is not None:
                 await self.display.follow(self)
             await asyncio.shield(asyncio.wrap_future(self._ended))
         finally:
             if self._ended.done():
-                self._enter({"event": "awaited"})
-        return self._checked()
+                self._record({"event": "awaited"})
+        return self._require_completed()
 
-    def _checked(self) -> Run:
+    def _require_completed(self) -> Run:
         if self.state is RunState.FINISHED and not any(t.state is TrialState.COMPLETE for t in self.history):
             failures = [t.failure for t in self.history if t.failure]
             raise RunError(
-                f"no trial completed: {failures[-1] if failures else 'there was nothing to try'} (the logs are in "
+                f"no trial completed: {failures[-1] if failures else 'there was no configuration to try'} (logs: "
                 f"{self.folder / 'artifacts'})"
             )
         return self

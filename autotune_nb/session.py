@@ -1,4 +1,4 @@
-"""Starting and finding runs: what a notebook and the command line both call."""
+"""``tune``, ``open``, ``check`` and ``report``: the functions that notebooks and the command line call."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class Overrides(TypedDict, total=False):
-    """What a notebook or the command line may say instead of the task; None leaves the task's own."""
+    """Fields of a task that a notebook or the command line may override; None keeps the task's value."""
 
     trials: int | None
     deploy: str | None
@@ -45,7 +45,7 @@ _FIELDS = {
     "parallel": ("deploy", "parallel"),
     "gpus": ("deploy", "gpus"),
 }
-#: Two threads that start a run in one folder at once get the same one.
+#: Held while a run starts, so that two threads that start one in the same folder get the same run.
 _starting = threading.Lock()
 
 
@@ -56,14 +56,14 @@ def tune(
     storage: str | None = None,
     **overrides: Unpack[Overrides],
 ) -> Run:
-    """Work on a study of a task in the folder ``study``; returns at once.
+    """Start or resume the study of a task in the folder ``study``, and return its run at once.
 
-    A folder that this process works on already gives its run (nothing starts twice); one that holds finished trials
-    goes on from them. ``storage`` is an Optuna storage's URL instead of the folder's SQLite file; the ``overrides``
-    stand in for fields of the task.
+    If this process works on the folder already, its run is returned (nothing starts twice). If the folder holds
+    finished trials, the study continues after them. ``storage`` is the URL of an Optuna storage to use instead of the
+    folder's SQLite file; ``overrides`` replace fields of the task.
 
-    Raises TaskError for a wrong task, SetupError where it cannot run here, StudyError (StudyBusyError where another
-    process has the folder, StudyMismatchError where it holds another task's study, also one that is being worked on).
+    Raises TaskError for an invalid task, SetupError if it cannot run here, StudyError otherwise (StudyBusyError if
+    another process works on the folder, StudyMismatchError if the folder holds a study of another task).
     """
     from autotune_nb.study import Study
 
@@ -91,7 +91,7 @@ def tune(
 
 
 def with_overrides(task: Task, **overrides: Unpack[Overrides]) -> Task:
-    """The task with some fields replaced and checked anew; what is None stays. Raises TaskError."""
+    """Return the task with some fields replaced, validated again; None keeps a field. Raises TaskError."""
     changes: dict[str, dict[str, Any]] = {}
     for name, value in overrides.items():
         if value is not None:
@@ -101,11 +101,11 @@ def with_overrides(task: Task, **overrides: Unpack[Overrides]) -> Task:
 
 
 def check(task: Task | str | Path, *, study: str | Path | None = None, **overrides: Unpack[Overrides]) -> Checks:
-    """Whether a task will run where it is to run: each answer in a line, and nothing is made.
+    """Check whether a task can run in its environment, without creating anything.
 
-    In a cluster: reached, OME's version, model, runtime, permissions, quota, the results' place, names. ``study`` is
-    the folder of a study that is to go on: then it has to be of this task, and its trials' names are looked at too.
-    Raises TaskError for a wrong task.
+    In a cluster it checks the connection, OME's version, model, runtime, permissions, quota, the place of results and
+    names of objects. ``study`` is the folder of a study to resume: it must be a study of this task, and the names of
+    its trials' objects are checked too. Raises TaskError for an invalid task.
     """
     from autotune_nb.checks import check_task
 
@@ -114,21 +114,21 @@ def check(task: Task | str | Path, *, study: str | Path | None = None, **overrid
 
 
 def open(study: str | Path, *, storage: str | None = None) -> Run | OpenedStudy:  # noqa: A001
-    """A study to look at, to steer, and to show: its run where this process works on it, else what is kept of it.
+    """Open a study to read, show and steer it: its run if this process works on it, else an OpenedStudy.
 
-    Raises StudyNotFoundError where there is none, StudyError where it cannot be read.
+    Raises StudyNotFoundError if the folder holds none, StudyError if it cannot be read.
     """
-    return live_run(StudyFolder(study).path) or OpenedStudy(study, storage=storage, begin=go_on)
+    return live_run(StudyFolder(study).path) or OpenedStudy(study, storage=storage, begin=resume_study)
 
 
 def report(study: str | Path, *, storage: str | None = None) -> Report:
-    """What a study found, to show and to hand on; of one that is being worked on, what it found so far.
+    """Return the report of a study; of a running one, with its results so far.
 
     Raises what ``open`` raises.
     """
     return open(study, storage=storage).report()
 
 
-def go_on(study: StudyHandle) -> Run:
-    """Work on a study again, as it was begun; raises what ``tune`` raises."""
+def resume_study(study: StudyHandle) -> Run:
+    """Resume a study with its own task and storage; raises what ``tune`` raises."""
     return tune(study.task, study=study.path, storage=study.storage)

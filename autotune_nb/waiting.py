@@ -1,4 +1,4 @@
-"""Waiting for work: until it is over or what it works with has died, and in spite of a cancellation."""
+"""Helpers to await work: until it ends or an engine dies, and to its end despite a cancellation."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ from typing import Any, Protocol, TypeVar
 T = TypeVar("T")
 
 
-class Mortal(Protocol):
-    """What work may depend on, such as a running engine."""
+class SupportsDied(Protocol):
+    """Something that work depends on and that may die, such as a running engine."""
 
     async def died(self) -> None:
-        """Never returns while it lives; raises once it has died."""
+        """Wait until it has died, then raise."""
 
 
-async def until_died(work: Coroutine[Any, Any, None], deployment: Mortal) -> None:
-    """Do the work, unless the engine dies first: then its death is what is raised."""
+async def until_died(work: Coroutine[Any, Any, None], deployment: SupportsDied) -> None:
+    """Await the work; if the engine dies first, cancel the work and raise the engine's error."""
     working, watching = asyncio.ensure_future(work), asyncio.ensure_future(deployment.died())
     try:
         await asyncio.wait((working, watching), return_when=asyncio.FIRST_COMPLETED)
         if working.done() and not watching.done() and working.exception() is not None:
-            # A server that died shows first as a broken connection; give its end a moment to be seen.
+            # The connection breaks before the engine's exit is noticed; wait for the more precise error.
             await asyncio.wait((watching,), timeout=1.0)
         if watching.done():
             watching.result()
@@ -34,7 +34,7 @@ async def until_died(work: Coroutine[Any, Any, None], deployment: Mortal) -> Non
 
 
 async def uncancelled(work: Awaitable[T]) -> T:
-    """Wait for the work to its end, also where this task is cancelled meanwhile; the cancellation follows after."""
+    """Await the work to its end even if this task is cancelled meanwhile; the cancellation is raised afterwards."""
     task = asyncio.ensure_future(work)
     cancelled = False
     while not task.done():

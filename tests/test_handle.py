@@ -185,7 +185,7 @@ def test_an_edit_that_turns_out_wrong_by_then_is_told_and_leaves_no_entry(world:
     OpenedStudy(world.folder).ban("threads", 1)
     assert run.edits == ()
     run.ban("threads", 2)
-    until(lambda: any("was not kept" in text for _, text in run.notices))
+    until(lambda: any("was not stored" in text for _, text in run.notices))
     until(lambda: [e.text for e in run.edits] == ["ban threads = 1"])
     assert [e.edit.text for e in told if isinstance(e, events.Steered)] == ["ban threads = 1"]
     assert [e.text for e in OpenedStudy(world.folder).edits] == ["ban threads = 1"]

@@ -367,7 +367,7 @@ def test_a_lost_database_is_said_and_none_is_made_for_it(finished: Study, kept: 
         told = json.loads(shown.stdout)
         assert [t["number"] for t in told["trials"]] == [t["number"] for t in data["trials"]]
         assert shown.stderr.startswith(
-            f"note: {gone}. What is shown is what results.json has; to go on, restore it, or make another study"
+            f"note: {gone}. The trials shown are those in results.json; to resume, restore it, or make another study"
         )
         opened = OpenedStudy(folder.path)
         assert f"note: {opened.lost}\n" == shown.stderr
@@ -856,7 +856,7 @@ def test_a_study_is_gone_on_with_and_stopped_by_the_handle_that_opened_it(world:
     tune(world.task(trials=1), study=world.folder).wait(60)
     opened = session.open(world.folder)
     assert isinstance(opened, OpenedStudy)
-    with pytest.raises(StudyError, match=r"nobody works on it; start\(\) goes on with it"):
+    with pytest.raises(StudyError, match=r"no process works on it; start\(\) resumes it"):
         opened.stop()
     opened.set_budget(trials=2)
     opened.start().wait(60)

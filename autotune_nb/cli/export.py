@@ -16,7 +16,7 @@ from autotune_nb.cli.output import (
     signals_as_interrupts,
     usage_errors,
 )
-from autotune_nb.errors import SetupError, not_written
+from autotune_nb.errors import SetupError, cannot_write
 
 if TYPE_CHECKING:
     from autotune_nb.results.exporting import Form
@@ -71,7 +71,7 @@ def export_command(
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_bytes(content.encode() if isinstance(content, str) else content)
         except OSError as error:
-            raise not_written(output, error) from None
+            raise cannot_write(output, error) from None
     print_stderr(f"wrote {output}")
 
 

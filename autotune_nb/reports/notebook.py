@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.errors import RunError, SetupError, not_written
+from autotune_nb.errors import RunError, SetupError, cannot_write
 from autotune_nb.resources import shared_folder
 from autotune_nb.runner.progress import LEDGER_VARIABLE, Ledger
 
@@ -89,7 +89,7 @@ def _prepare(output: Path) -> None:
         with tempfile.TemporaryFile(dir=output.parent):
             pass
     except OSError as error:
-        raise not_written(output, error) from None
+        raise cannot_write(output, error) from None
 
 
 def _kernel() -> str:

@@ -24,7 +24,7 @@ from autotune_nb.errors import (
     StudyMismatchError,
     StudyNotFoundError,
     TaskError,
-    given_text,
+    repr_without_contents,
 )
 from autotune_nb.secrets.scrubbing import scrub_data
 from autotune_nb.study.storage_url import REDACTED, STORAGE_VARIABLE, absolute, redact
@@ -48,7 +48,7 @@ class StudyFolder:
     def __init__(self, path: str | Path) -> None:
         """Raises StudyError for what no folder can be called."""
         if not isinstance(path, str | Path):
-            raise StudyError(f"expected the path of a study's folder, not {given_text(path)}")
+            raise StudyError(f"expected the path of a study's folder, not {repr_without_contents(path)}")
         try:
             self.path = Path(path).expanduser().absolute()
         except RuntimeError as error:

@@ -15,7 +15,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from autotune_nb.errors import TaskError, did_you_mean, given_text
+from autotune_nb.errors import TaskError, did_you_mean, repr_without_contents
 from autotune_nb.resources import shared_folder
 from autotune_nb.secrets.discreet import discreet, discreet_text
 from autotune_nb.secrets.plain import plain_secrets
@@ -48,7 +48,7 @@ def load_task(path: str | Path) -> Task:
         hint = "; Task.parse makes a task of plain data" if isinstance(path, dict) else ""
         raise TaskError(
             f"expected the path of a task file or the name of one that comes with the package, not "
-            f"{given_text(path)}{hint}"
+            f"{repr_without_contents(path)}{hint}"
         )
     file = Path(path).expanduser()
     if not file.suffix and file.name == str(path) and not file.exists():

@@ -1,7 +1,7 @@
 """A trial's number, parameters, state, measurements, score and failure.
 
-Frozen types without I/O, and what computes on them alone: a score from measurements, a value formatted with its unit.
-What a task asks for is in ``task``; how trials are stored is in ``study``; tables of many trials are in ``results``.
+Frozen types without I/O, and functions of them alone: the score of measurements, a value formatted with its unit. The
+request for trials is in ``task``, their storage in ``study``, and tables of them in ``results``.
 """
 
 from autotune_nb.trial.measurement import Level, Measurement, Validity

@@ -10,30 +10,30 @@ from autotune_nb.trial.trial import Trial, TrialState, configuration_text
 
 
 def counts(trials: Sequence[Trial]) -> dict[str, int]:
-    """How many trials are in each state, those with none left out."""
+    """Return the number of trials in each state; states without trials are omitted."""
     found = {str(state): sum(1 for t in trials if t.state is state) for state in TrialState}
     return {state: number for state, number in found.items() if number}
 
 
 def counts_text(trials: Sequence[Trial]) -> str:
-    """How many trials are in each state, in words."""
+    """Format the number of trials in each state, such as ``12 complete, 1 failed``."""
     return ", ".join(f"{number} {state}" for state, number in counts(trials).items()) or "no trials yet"
 
 
 def params_text(trial: Trial) -> str:
-    """A trial's configuration in one line."""
+    """Format the configuration of a trial in one line."""
     return configuration_text({} if trial.baseline else trial.params)
 
 
 def numbers_text(trials: Sequence[Trial], most: int = 8) -> str:
-    """Which trials, in words."""
+    """Format the numbers of trials, such as ``trials 1, 2, 5 and 7 more``."""
     shown = ", ".join(str(trial.number) for trial in trials[:most])
     more = f" and {len(trials) - most:,} more" if len(trials) > most else ""
     return f"{'trial' if len(trials) == 1 else 'trials'} {shown}{more}"
 
 
 def value_text(value: float, figure: str) -> str:
-    """A figure with its unit, to four digits: times in ms below a second."""
+    """Format a figure with its unit, to four digits; times below a second are in ms."""
     if figure.endswith("tokens_per_s") or "tokens_per_s_" in figure:
         return f"{value:,.4g} tokens/s" if value < 1000 else f"{value:,.0f} tokens/s"
     if figure == "requests_per_s":
@@ -44,7 +44,7 @@ def value_text(value: float, figure: str) -> str:
 
 
 def level_text(measured: Measurement, objective: Objective | None = None) -> str:
-    """A level's figures in one line, with the objective's own and the limits it breaks."""
+    """Format the figures of a level in one line, with the objective's figure and the limits that it breaks."""
     f = measured.figures
     if not measured.valid:
         return f"{measured.level}: invalid, {'; '.join(measured.problems)}"

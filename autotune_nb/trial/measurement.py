@@ -1,4 +1,4 @@
-"""One load level's figures, and whether they may be trusted."""
+"""The figures measured at one load level, and the checks that they are valid."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from autotune_nb.errors import UnknownNameError
 STATISTICS = ("mean", "min", "max", "stddev", "p25", "p50", "p75", "p90", "p95", "p99")
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
 _RATES = ("output_tokens_per_s", "input_tokens_per_s", "total_tokens_per_s", "requests_per_s")
-#: What tells the problem of too few requests from the others, and what to try.
+#: Occurs only in the problem of too few requests, for which ``Measurement.hint`` returns the hint below.
 _AT_LEAST = "completed, at least"
-_TOO_SLOW = (
-    "give the level more time (workload.seconds_per_level), lower the concurrency, or ask for fewer tokens; see what "
-    "else keeps the machine busy"
+_TOO_FEW_HINT = (
+    "give the level more time (workload.seconds_per_level), lower the concurrency, or request fewer tokens; check "
+    "whether other processes use the machine"
 )
-_SHORT = {name: f"{name}_mean_s" for name in _TIMES}
+_SHORT_NAMES = {name: f"{name}_mean_s" for name in _TIMES}
 
-#: Every figure a measurement may carry. Times are in seconds, rates per second over the level's whole duration.
+#: Every figure that a measurement may have. Times are in seconds; rates are per second over the whole level.
 FIGURES: tuple[str, ...] = (
     *(f"{name}_{stat}_s" for name in _TIMES for stat in STATISTICS),
     *_RATES,
@@ -32,22 +32,22 @@ FIGURES: tuple[str, ...] = (
 
 
 def figure_name(name: str, *, field: str = "") -> str:
-    """The canonical name of a figure: ``ttft`` is ``ttft_mean_s``, ``ttft_p99`` is ``ttft_p99_s``.
+    """Return the canonical name of a figure: ``ttft`` is ``ttft_mean_s``, ``ttft_p99`` is ``ttft_p99_s``.
 
-    Raises UnknownNameError, with the nearest names, for anything no measurement has.
+    Raises UnknownNameError, with the nearest names, for an unknown figure.
     """
     if name in FIGURES:
         return name
-    if name in _SHORT:
-        return _SHORT[name]
+    if name in _SHORT_NAMES:
+        return _SHORT_NAMES[name]
     if f"{name}_s" in FIGURES:
         return f"{name}_s"
-    raise UnknownNameError("figure", name, (*FIGURES, *_SHORT), field=field)
+    raise UnknownNameError("figure", name, (*FIGURES, *_SHORT_NAMES), field=field)
 
 
 @dataclass(frozen=True, order=True)
 class Level:
-    """One load level: a traffic scenario under a number of concurrent requests (or a batch size)."""
+    """A load level: a traffic scenario with a number of concurrent requests, or a batch size."""
 
     scenario: str
     concurrency: int = 1
@@ -60,10 +60,10 @@ class Level:
 
 @dataclass(frozen=True)
 class Measurement:
-    """What one load level gave. Never averaged across levels.
+    """The result of one load level; figures are never averaged across levels.
 
-    ``figures`` maps names of FIGURES to numbers; a figure the benchmark could not compute is absent.
-    ``problems`` says why the measurement is invalid; an invalid one is never scored.
+    ``figures`` maps names of FIGURES to numbers, without figures that the benchmark could not compute. ``problems``
+    are the reasons why the measurement is invalid; an invalid one is never scored.
     """
 
     level: Level
@@ -80,13 +80,13 @@ class Measurement:
 
     @property
     def hint(self) -> str:
-        """What to try where it is invalid; empty where that is not known."""
-        # Where requests failed, more of them would fail.
+        """What to try if the measurement is invalid; empty if there is no advice."""
+        # If requests failed, more time would only let more of them fail.
         few = not self.num_failed_requests and any(_AT_LEAST in problem for problem in self.problems)
-        return _TOO_SLOW if few else ""
+        return _TOO_FEW_HINT if few else ""
 
     def to_dict(self) -> dict[str, Any]:
-        """Flat, for JSON: the level, the counts, then every figure under its own name."""
+        """Return the level, the counts and every figure as one flat dictionary for JSON."""
         return {
             "scenario": self.level.scenario,
             "concurrency": self.level.concurrency,
@@ -115,7 +115,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class Validity:
-    """What a level must fulfil before its figures count."""
+    """The conditions under which the measurement of a level is valid."""
 
     max_failed_requests: int = 0
     min_completed_requests: int = 3
@@ -130,9 +130,9 @@ class Validity:
         error_codes: Mapping[str, int] | None = None,
         generates_text: bool = True,
     ) -> tuple[str, ...]:
-        """Every reason why these counts and figures are no valid measurement; empty if there is none.
+        """Return every reason why these counts and figures are not a valid measurement.
 
-        ``unusable`` names figures that the benchmark gave as None, NaN or infinite.
+        ``unusable`` are the names of figures that the benchmark reported as None, NaN or infinite.
         """
         found = []
         if failed > self.max_failed_requests:
@@ -152,5 +152,5 @@ class Validity:
         if broken:
             found.append(f"not finite or negative: {', '.join(sorted(broken))}")
         if generates_text and completed and figures.get("output_tokens_min", 1) < 1:
-            found.append("a reply held no token: the server answered with something that is no completion")
+            found.append("a response contained no token: the server returned something other than a completion")
         return tuple(found)

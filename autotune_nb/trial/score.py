@@ -1,4 +1,4 @@
-"""From measurements to the values an objective asks for, and how far each limit is broken."""
+"""Objectives, limits, and the score of a trial's measurements."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autotune_nb.trial.measurement import Level, Measurement, figure_name
 
 Direction = Literal["minimize", "maximize"]
 
-#: The prototype's objective names and what they stand for.
+#: The objective names of the prototype, each with its direction and figure.
 PROTOTYPE_OBJECTIVES: dict[str, tuple[Direction, str]] = {
     "minimize_latency": ("minimize", "e2e_latency_mean_s"),
     "maximize_throughput": ("maximize", "output_tokens_per_s"),
@@ -34,21 +34,21 @@ class Limit:
 
     @classmethod
     def parse(cls, text: str, *, field: str = "limits") -> Limit:
-        """Read ``FIGURE <= NUMBER``. ``<`` is taken as ``<=``. Raises TaskError naming ``field``."""
+        """Parse ``FIGURE <= NUMBER``; ``<`` means ``<=``. Raises TaskError naming ``field``."""
         match = _LIMIT.match(text)
         if not match:
-            raise TaskError(f"{text!r} is no limit; write FIGURE <= NUMBER, as in 'ttft_p99_s <= 0.5'", field=field)
+            raise TaskError(f"{text!r} is not a limit; write FIGURE <= NUMBER, as in 'ttft_p99_s <= 0.5'", field=field)
         name, operator, number = match.groups()
         try:
             bound = float(number)
             if not math.isfinite(bound):
                 raise ValueError
         except ValueError:
-            raise TaskError(f"{number!r} in {text!r} is no number", field=field) from None
+            raise TaskError(f"{number!r} in {text!r} is not a number", field=field) from None
         return cls(figure_name(name, field=field), "<=" if operator.startswith("<") else ">=", bound)
 
     def violation(self, measurement: Measurement) -> float:
-        """How far the limit is broken, in the figure's own unit; at most 0 where it is kept."""
+        """Return how far the limit is broken, in the unit of the figure; at most 0 if it is kept."""
         value = measurement.figures.get(self.figure)
         if value is None:
             raise _no_figure(self.figure, measurement)
@@ -60,9 +60,9 @@ class Limit:
 
 @dataclass(frozen=True)
 class Objective:
-    """What is to be made best, and at which level it is read.
+    """The figure to optimize, its direction, the level at which it is read, and the limits.
 
-    ``level`` None means the best level among those that keep every limit.
+    If ``level`` is None, it is read at the best level among those that keep every limit.
     """
 
     figure: str
@@ -71,13 +71,13 @@ class Objective:
     limits: tuple[Limit, ...] = ()
 
     def better(self, a: float, b: float) -> bool:
-        """Whether a is strictly better than b."""
+        """Return whether a is strictly better than b."""
         return a > b if self.direction == "maximize" else a < b
 
 
 @dataclass(frozen=True)
 class Score:
-    """One trial's value in the objective's own direction, and how far each limit is broken (at most 0: kept)."""
+    """The value of a trial's objective, and how far each limit is broken (at most 0 if kept)."""
 
     values: Mapping[str, float]
     limits: Mapping[str, float] = field(default_factory=dict)
@@ -96,10 +96,10 @@ def score(measurements: Sequence[Measurement], objective: Objective) -> Score:
     """Score one trial.
 
     With ``objective.level`` the value and the limits are read at that level. Without it they are read at the level
-    with the best value among those that keep every limit or, where none keeps them all, at the level that breaks
-    them least: the sum over the limits of violation divided by the bound's size.
+    with the best value among those that keep every limit. If no level keeps them all, they are read at the level with
+    the least total violation, each violation divided by the size of its bound.
 
-    Raises MeasurementError where a measurement is invalid or lacks the figure.
+    Raises MeasurementError if a measurement is invalid or has no such figure.
     """
     for measurement in measurements:
         if not measurement.valid:
@@ -117,15 +117,15 @@ def score(measurements: Sequence[Measurement], objective: Objective) -> Score:
         raise MeasurementError(
             Failure(FailureKind.MEASUREMENT, "benchmark", f"there is no measurement{wanted} to score")
         )
-    scored = [_read(measurement, objective) for measurement in candidates]
+    scored = [_score_at(measurement, objective) for measurement in candidates]
     feasible = [s for s in scored if s.feasible]
     if feasible:
         pick = max if objective.direction == "maximize" else min
         return pick(feasible, key=lambda s: s.value)
-    return min(scored, key=lambda s: _distance(s, objective.limits))
+    return min(scored, key=lambda s: _total_violation(s, objective.limits))
 
 
-def _read(measurement: Measurement, objective: Objective) -> Score:
+def _score_at(measurement: Measurement, objective: Objective) -> Score:
     value = measurement.figures.get(objective.figure)
     if value is None:
         raise _no_figure(objective.figure, measurement)
@@ -133,7 +133,7 @@ def _read(measurement: Measurement, objective: Objective) -> Score:
     return Score({objective.figure: value}, limits, measurement.level)
 
 
-def _distance(scored: Score, limits: Iterable[Limit]) -> float:
+def _total_violation(scored: Score, limits: Iterable[Limit]) -> float:
     return sum(max(0.0, scored.limits[str(limit)]) / (abs(limit.bound) or 1.0) for limit in limits)
 
 

@@ -12,18 +12,18 @@ from autotune_nb.secrets.reference import command_text
 from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.score import Objective, Score
 
-#: A parameter's value: JSON's types. None leaves the flag out, so the engine's own default counts.
+#: The value of a parameter: a JSON type. None omits the flag, so the engine uses its own default.
 Value = bool | int | float | str | dict[str, Any] | list[Any] | None
 
 
 class TrialState(StrEnum):
-    """Where a trial stands. One that breaks a limit is complete (and infeasible), not failed."""
+    """The state of a trial. A trial that breaks a limit is complete (and infeasible), not failed."""
 
     RUNNING = "running"
     COMPLETE = "complete"
     FAILED = "failed"
     STOPPED = "stopped"
-    #: Was running when its process ended; the next start takes it up again.
+    #: It was running when the process ended; resuming the study runs it again.
     INTERRUPTED = "interrupted"
 
     @property
@@ -33,10 +33,10 @@ class TrialState(StrEnum):
 
 @dataclass(frozen=True)
 class Trial:
-    """One configuration, tried.
+    """A trial of one configuration.
 
-    ``seconds`` holds the wall time of each phase, ``command`` the engine's command line as it ran, ``baseline`` says
-    that it is the engine's default configuration (no parameter set).
+    ``seconds`` is the wall time of each phase, ``command`` the engine's command line as it ran. ``baseline`` is True
+    for the engine's default configuration, which sets no parameter.
     """
 
     number: int
@@ -53,15 +53,15 @@ class Trial:
 
     @property
     def feasible(self) -> bool:
-        """Whether it is complete and keeps every limit."""
+        """Whether the trial is complete and keeps every limit."""
         return self.state is TrialState.COMPLETE and self.score is not None and self.score.feasible
 
     def with_(self, **changes: Any) -> Trial:
-        """A copy with some fields changed."""
+        """Return a copy with some fields changed."""
         return replace(self, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """As ``results.json`` has it."""
+        """Return the trial in the form of ``results.json``."""
         return {
             "number": self.number,
             "state": str(self.state),
@@ -80,7 +80,7 @@ class Trial:
 
 
 def best_trial(trials: Sequence[Trial], objective: Objective) -> Trial | None:
-    """The complete trial with the best value among those that keep every limit; the earlier one where two are equal."""
+    """Return the complete trial with the best value among those that keep every limit; the first one in a tie."""
     best: Trial | None = None
     for trial in sorted(trials, key=lambda t: t.number):
         if not trial.feasible:
@@ -92,6 +92,6 @@ def best_trial(trials: Sequence[Trial], objective: Objective) -> Trial | None:
 
 
 def configuration_text(params: Mapping[str, Value]) -> str:
-    """A configuration in one line."""
+    """Format a configuration in one line."""
     text = " ".join(f"{name}={value}" for name, value in params.items() if value is not None)
     return text or "the engine's default configuration"

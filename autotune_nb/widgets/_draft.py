@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.engines.registry import engine_named
-from autotune_nb.errors import TaskError, did_you_mean, given_text
+from autotune_nb.errors import TaskError, did_you_mean, repr_without_contents
 from autotune_nb.task.file import task_data
 from autotune_nb.task.sections import ENGINES
 from autotune_nb.task.task import Task
@@ -23,7 +23,7 @@ def opened(task_or_engine: Task | str | Path | None) -> dict[str, Any]:
     if not isinstance(task_or_engine, str | Path):
         raise TaskError(
             f"expected a Task, the path of a task file, or the name of an engine or of a task that comes with the "
-            f"package, not {given_text(task_or_engine)}"
+            f"package, not {repr_without_contents(task_or_engine)}"
         )
     engine = str(task_or_engine).lower().replace("-", "_").replace(".", "_")
     if isinstance(task_or_engine, str) and engine in ENGINES:

@@ -172,9 +172,9 @@ class StudyView:
         self._todo.append(self._begin)
 
     def _begin(self) -> None:
-        from autotune_nb.session import go_on
+        from autotune_nb.session import resume_study
 
-        self.follow(go_on(self.handle))
+        self.follow(resume_study(self.handle))
 
     def _pause(self) -> None:
         if isinstance(self.handle, Run):

@@ -131,7 +131,7 @@ class Feed(StudyHandle):
         """News come by themselves."""
 
     @property
-    def _begun(self) -> dict[str, int]:
+    def _trial_numbers_by_edit(self) -> dict[str, int]:
         return {}
 
     def _best_command(self) -> str | None:

@@ -99,7 +99,7 @@ DAY = datetime.date(2024, 1, 1)
             "objective.at.concurrency: ",
         ),
         ({"limits": ["ttft_p98 <= 1"]}, "limits[0]: unknown figure 'ttft_p98'; did you mean 'ttft_p99_s'"),
-        ({"limits": ["ttft <= 1", "ttft is low"]}, "limits[1]: 'ttft is low' is no limit"),
+        ({"limits": ["ttft <= 1", "ttft is low"]}, "limits[1]: 'ttft is low' is not a limit"),
         ({"strategy": "tpee"}, "strategy.sampler: unknown sampler 'tpee'; did you mean 'tpe'?"),
         ({"strategy": {"sampler": "tpe", "sed": 1}}, "strategy.sed: unknown field; did you mean 'seed'?"),
         (

@@ -80,7 +80,7 @@ def test_good_counts_and_figures_are_valid() -> None:
         ({"figures": {"ttft_mean_s": float("nan")}}, "not finite or negative: ttft_mean_s"),
         ({"figures": {"ttft_mean_s": float("inf")}}, "not finite or negative: ttft_mean_s"),
         ({"figures": {"ttft_mean_s": -1.0}}, "not finite or negative: ttft_mean_s"),
-        ({"figures": {"output_tokens_min": 0.0}}, "a reply held no token"),
+        ({"figures": {"output_tokens_min": 0.0}}, "a response contained no token"),
     ],
 )
 def test_a_measurement_is_invalid_for_a_reason(change: dict[str, Any], words: str) -> None:

@@ -109,7 +109,7 @@ def test_what_to_try_is_said_where_too_few_requests_completed_and_none_failed() 
     few = Validity().problems(completed=2, failed=0, figures={})
     with pytest.raises(MeasurementError) as caught:
         score([replace(measured(4, 99), problems=few)], Objective(RATE, "maximize"))
-    for way in ("workload.seconds_per_level", "lower the concurrency", "what else keeps the machine busy"):
+    for way in ("workload.seconds_per_level", "lower the concurrency", "whether other processes use the machine"):
         assert way in caught.value.failure.hint
     failed = Validity().problems(completed=2, failed=9, figures={})
     with pytest.raises(MeasurementError) as caught:

@@ -35,7 +35,7 @@ class StubHandle(StudyHandle):
     elapsed_s: Any = 0.0
     error: Any = None
     version: Any = 0
-    _begun: Mapping[str, int] = {}
+    _trial_numbers_by_edit: Mapping[str, int] = {}
 
     def __init__(self, task: Task, path: Path, **told: Any) -> None:
         self.task, self.path = task, path

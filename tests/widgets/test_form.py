@@ -148,7 +148,7 @@ def test_what_is_no_task_is_an_error_that_says_what_is_expected(wrong: Any, show
         ("parameters-threads-values", "", "parameters-threads", "values: field required"),
         ("parameters-threads", "thread", "parameters-threads", "unknown llama_cpp flag 'thread'; did you mean"),
         ("rules-0", "ubatch_sise <= 5", "rules-0", "unknown parameter 'ubatch_sise'; did you mean 'ubatch_size'"),
-        ("limits-0", "ttft is low", "limits-0", "is no limit"),
+        ("limits-0", "ttft is low", "limits-0", "is not a limit"),
     ],
 )
 def test_an_error_stands_next_to_its_field(path: str, typed: str, label: str, words: str) -> None:

@@ -1,0 +1,94 @@
+"""Builds the report and the charts of a study; every ``StudyHandle`` fulfils ``ReportableStudy``."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+from autotune_nb.errors import StudyError
+from autotune_nb.reports.charts import ChartKind, HistoryChart, ImportanceChart
+from autotune_nb.reports.drawing import Chart
+from autotune_nb.reports.plots import history
+from autotune_nb.reports.study_report import Report
+from autotune_nb.results.exporting import BestConfiguration
+from autotune_nb.study import StudyFolder
+from autotune_nb.study.steering import Edit
+from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import Trial
+
+
+class ReportableStudy(Protocol):
+    """What a report reads of a study."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def task(self) -> Task: ...
+
+    @property
+    def state(self) -> str: ...
+
+    @property
+    def history(self) -> tuple[Trial, ...]: ...
+
+    @property
+    def edits(self) -> tuple[Edit, ...]: ...
+
+    @property
+    def elapsed_s(self) -> float: ...
+
+    @property
+    def best(self) -> BestConfiguration | None: ...
+
+    @property
+    def best_trial(self) -> Trial | None: ...
+
+    @property
+    def importances(self) -> Mapping[str, float]: ...
+
+
+def full_report(study: ReportableStudy) -> Report:
+    """Return the report with everything it can show."""
+    best = study.best
+    return Report(
+        trials=study.history,
+        best=study.best_trial,
+        objective=study.task.goal,
+        command=best.command if best else None,
+        edits=study.edits,
+        task=study.task,
+        importances=study.importances,
+        name=study.path.name,
+        state=str(study.state),
+        elapsed_s=study.elapsed_s,
+        manifest=best.manifest if best else None,
+        storage=_storage_url(study.path),
+    )
+
+
+def brief_report(study: ReportableStudy) -> Report:
+    """Return the report without the parts that take long: importances, the task and the environment."""
+    best = study.best
+    return Report(study.history, study.best_trial, study.task.goal, best.command if best else None, study.edits)
+
+
+def chart_of(study: ReportableStudy, kind: ChartKind) -> Chart:
+    """Return one chart of a study. Raises ValueError for an unknown kind."""
+    if kind == "latency":
+        return brief_report(study).chart()
+    if kind == "history":
+        return HistoryChart(history(study.history, study.task.goal), study.task.goal.direction)
+    if kind == "importance":
+        return ImportanceChart(study.importances)
+    raise ValueError(f"there is no chart {kind!r}; there are latency, history and importance")
+
+
+def _storage_url(folder: Path) -> str | None:
+    """Return the URL of the study's storage, without a password; None for the folder's own database."""
+    with contextlib.suppress(StudyError):
+        about = StudyFolder(folder).about()
+        return about["storage"] if about is not None else None
+    return None

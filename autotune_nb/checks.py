@@ -16,7 +16,7 @@ from autotune_nb.bench.benchmark_job import OmeBenchmark
 from autotune_nb.bench.executor import pick
 from autotune_nb.bench.genai_bench import GenaiBench
 from autotune_nb.bench.job import JobBenchmark
-from autotune_nb.cluster.executor_choice import served_name
+from autotune_nb.cluster.executor_choice import required_model_name
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, INFERENCE_SERVICE, JOB, Kind, Object
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
@@ -187,7 +187,7 @@ def _request(
         "0" * 8,
         f"http://{name}.{namespace}.svc.cluster.local:{port_of(ground.runner or {})}",
         # Where nothing is asked for, the engine says how it calls its model.
-        served_name(task) or task.model.id_or_path or "",
+        required_model_name(task) or task.model.id_or_path or "",
         str(storage_of(model).get("path") or ""),
     )
     tokenizer = task.model.tokenizer or tokenizer_of(model)

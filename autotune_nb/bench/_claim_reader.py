@@ -11,7 +11,7 @@ from autotune_nb.bench._cluster_object import Made, Removals
 from autotune_nb.bench._expected_levels import failed
 from autotune_nb.bench._log_frames import Frames
 from autotune_nb.cluster.kinds import POD, Object
-from autotune_nb.cluster.pod_errors import ended, exit_code
+from autotune_nb.cluster.pod_errors import exit_code, has_ended
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.errors import MeasurementError
@@ -65,7 +65,7 @@ class ClaimReader:
         if service.node_selector:
             # A claim that one node alone may mount is on the node the benchmark ran on.
             pod["nodeSelector"] = {**service.node_selector, **(extra.get("nodeSelector") or {})}
-        return self._session.templates.object(
+        return self._session.templates.render_object(
             "reader_pod.yaml.j2",
             {
                 "metadata": {**metadata, "name": f"{metadata['name']}-r"},
@@ -84,7 +84,7 @@ class ClaimReader:
             gone = reader.taken_away()
             if gone:
                 return failed(f"the results could not be read: {gone}")
-            over = [pod for pod in reader.pods() if ended(pod)]
+            over = [pod for pod in reader.pods() if has_ended(pod)]
             wrong = watch.wrong() if over else watch.check(loop.time())
             if wrong is not None:
                 return failed(f"the results could not be read: {wrong.text}", wrong.hint)

@@ -14,7 +14,7 @@ import aiohttp
 from autotune_nb.bench._cluster_object import Made
 from autotune_nb.bench._log_frames import Frames
 from autotune_nb.cluster.kinds import Object, labels_of, name_of, terminating
-from autotune_nb.cluster.pod_errors import Trouble, ended, has_log, refused, trouble
+from autotune_nb.cluster.pod_errors import PodError, creation_error, has_ended, has_log, pod_error
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.errors import ClusterError
 
@@ -58,14 +58,14 @@ class PodWatch:
         self._since: float | None = None
         self._told = ""
 
-    def wrong(self) -> Trouble | None:
+    def wrong(self) -> PodError | None:
         """What is wrong now, whether or not it may pass."""
         pods = self._made.pods()
         if not pods:
-            return refused(self._made.warnings())
-        return next((found for pod in pods if (found := trouble(pod)) is not None), None)
+            return creation_error(self._made.warnings())
+        return next((found for pod in pods if (found := pod_error(pod)) is not None), None)
 
-    def check(self, now: float) -> Trouble | None:
+    def check(self, now: float) -> PodError | None:
         """What is wrong for good by now; None where nothing is, or it may pass."""
         wrong = self.wrong()
         if wrong is None:
@@ -74,13 +74,13 @@ class PodWatch:
         self._since = now if self._since is None else self._since
         # The server's own words differ from one attempt to the next.
         what = wrong.text.split(": ")[0]
-        if wrong.may_pass and what != self._told:
+        if wrong.transient and what != self._told:
             self._told = what
             self._made.say(f"{self._made.who}: {wrong.text}; {wrong.hint}")
         # A registry may fail once: what cannot start now may a moment later.
-        if now - self._since < (self._pending_s if wrong.may_pass else _TROUBLE_S):
+        if now - self._since < (self._pending_s if wrong.transient else _TROUBLE_S):
             return None
-        passed = f"; deadlines.pending_s ({self._pending_s:g} s) has passed" if wrong.may_pass else ""
+        passed = f"; deadlines.pending_s ({self._pending_s:g} s) has passed" if wrong.transient else ""
         return replace(wrong, text=wrong.text + passed)
 
     @property
@@ -95,7 +95,7 @@ async def follow(session: ClusterSession, made: Made, frames: Frames) -> AsyncIt
         pods = [pod for pod in made.pods() if has_log(pod) and not terminating(pod)]
         if not pods or made.taken_away():
             return
-        pod, over = pods[-1], ended(pods[-1])
+        pod, over = pods[-1], has_ended(pods[-1])
         frames.again()
         try:
             async with session.cluster.follow_log(name_of(pod), container_of(pod)) as pieces:
@@ -118,7 +118,7 @@ def _over(made: Made, pod: str) -> Callable[[], bool | None]:
 
     def check() -> bool | None:
         found = next((one for one in made.pods() if name_of(one) == pod), None)
-        return True if found is None or ended(found) else None
+        return True if found is None or has_ended(found) else None
 
     return check
 

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 from autotune_nb.bench._expected_levels import failed
-from autotune_nb.cluster.api_errors import advice, no_quota, over_quota, plain
+from autotune_nb.cluster.api_errors import hint_for, over_quota, quota_timeout, server_message
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD, Kind, Object, name_of, terminating, uid_of
-from autotune_nb.cluster.owned_object import Owned
+from autotune_nb.cluster.owned_object import OwnedObject
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.errors import ClusterError
 from autotune_nb.waiting import uncancelled
@@ -18,7 +18,7 @@ _GONE_S, _LAST_S = 40.0, 3.0
 _PAUSE_S = 0.2
 
 
-class Made(Owned):
+class Made(OwnedObject):
     """One object made for a trial, and its end."""
 
     def __init__(self, session: ClusterSession, kind: Kind, trial: int, say: Callable[[str], None]) -> None:
@@ -37,13 +37,13 @@ class Made(Owned):
         until, cleared = asyncio.get_running_loop().time() + pending_s, False
         while True:
             try:
-                await self.create(body, until=until, say=self.say, who=self.who)
+                await self.create(body, deadline=until, notify=self.say, subject=self.who)
                 return
             except ClusterError as error:
                 if over_quota(error):
-                    raise failed(*no_quota(pending_s, error)) from None
+                    raise failed(*quota_timeout(pending_s, error)) from None
                 if error.status != 409 or error.reason == "Conflict" or cleared:
-                    raise failed(f"{self.full_name} was not made: {plain(error)}", advice(error)) from None
+                    raise failed(f"{self.full_name} was not made: {server_message(error)}", hint_for(error)) from None
                 cleared = True
                 await self._clear_the_name()
 
@@ -52,10 +52,12 @@ class Made(Owned):
         try:
             found = await self._session.cluster.get(self.kind, self.name)
         except ClusterError as error:
-            raise failed(f"{self.full_name} is there and could not be read: {plain(error)}", advice(error)) from None
+            raise failed(
+                f"{self.full_name} is there and could not be read: {server_message(error)}", hint_for(error)
+            ) from None
         if found is None:
             return
-        if not self.is_mine(found):
+        if not self.belongs_to_trial(found):
             hint = "delete it, or give the task another name"
             raise failed(f"there is a {self.full_name} which is not this study's", hint)
         self.uid = uid_of(found)
@@ -68,7 +70,7 @@ class Made(Owned):
         cluster = self._session.cluster
         try:
             what = "may have been made, and could not be looked for"
-            await self.settle()
+            await self.find_unconfirmed()
             if not self.uid:
                 return ""
             what = "could not be deleted"
@@ -80,7 +82,7 @@ class Made(Owned):
         except TimeoutError:
             return f"{self.full_name} stays Terminating; {self._held_by()}"
         except ClusterError as error:
-            return f"{self.full_name} {what}: {plain(error)}"
+            return f"{self.full_name} {what}: {server_message(error)}"
         self.uid = ""
         # Whatever comes by this name next is another.
         self._seen.clear()

@@ -17,7 +17,7 @@ from autotune_nb.bench._expected_levels import Levels, deadline_s, failed, late,
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.results import read_level
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, Object, name_of
-from autotune_nb.cluster.pod_errors import ended, exit_code, has_log
+from autotune_nb.cluster.pod_errors import exit_code, has_ended, has_log
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.errors import ClusterError, MeasurementError, SetupError
 from autotune_nb.task.task import Task
@@ -61,7 +61,7 @@ class OmeBenchmark:
         assert service is not None, "deployed in a cluster"
         workload = task.workload
         override = {**task.benchmark.pod, **({"image": task.benchmark.image} if task.benchmark.image else {})}
-        return self._session.templates.object(
+        return self._session.templates.render_object(
             "benchmark_job.yaml.j2",
             {
                 "metadata": self._session.trial_metadata(service.trial),
@@ -121,7 +121,7 @@ class OmeBenchmark:
                 return failed(gone)
             if state == "Completed":
                 return str(state)
-            over = any(map(ended, made.pods()))
+            over = any(map(has_ended, made.pods()))
             if state == "Failed":
                 failed_at = failed_at or now
                 if not over and now - failed_at < _SEEN_S:

@@ -11,7 +11,7 @@ from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.benchmark_job import OmeBenchmark
 from autotune_nb.bench.genai_bench import GenaiBench
 from autotune_nb.bench.job import JobBenchmark
-from autotune_nb.cluster.executor_choice import benchmark_job_problem, chosen_executor
+from autotune_nb.cluster.executor_choice import benchmark_job_problem, choose_executor
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import SetupError
@@ -31,7 +31,7 @@ async def pick(task: Task, session: ClusterSession) -> tuple[str, str]:
     seconds = task.workload.seconds_per_level
     whole_s = math.ceil(seconds / 60) * 60
     minutes = f"; it counts whole minutes: {seconds} s a level become {whole_s} s" if whole_s != seconds else ""
-    chosen = await chosen_executor(task, session.cluster)
+    chosen = await choose_executor(task, session.cluster)
     if asked != "auto":
         why = "it was asked for"
     elif chosen == "benchmark_job":

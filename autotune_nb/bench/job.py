@@ -16,7 +16,7 @@ from autotune_nb.bench._expected_levels import Levels, deadline_s, failed, late,
 from autotune_nb.bench._log_frames import Frames
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.cluster.kinds import JOB, Object
-from autotune_nb.cluster.pod_errors import ended, exit_code, has_log
+from autotune_nb.cluster.pod_errors import exit_code, has_ended, has_log
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.errors import MeasurementError
 from autotune_nb.task.task import Task
@@ -94,7 +94,7 @@ class JobBenchmark:
         if service.model_path:
             # Only such nodes have the model, and with it the tokenizer.
             pod["nodeSelector"] = {**service.node_selector, **(extra.get("nodeSelector") or {})}
-        return self._session.templates.object(
+        return self._session.templates.render_object(
             "job.yaml.j2",
             {
                 "metadata": self._session.trial_metadata(service.trial),
@@ -176,7 +176,7 @@ class JobBenchmark:
 
     def _ended(self, made: Made, levels: Levels, folder: Path, frames: Frames, watch: PodWatch) -> MeasurementError:
         """Why levels are missing though its log is over."""
-        gone, wrong, pods = made.taken_away(), watch.wrong(), [pod for pod in made.pods() if ended(pod)]
+        gone, wrong, pods = made.taken_away(), watch.wrong(), [pod for pod in made.pods() if has_ended(pod)]
         if gone:
             return failed(gone, log=frames.lines)
         if wrong is not None:

@@ -18,7 +18,7 @@ from autotune_nb.errors import SetupError, StudyBusyError, StudyError, StudyNotF
 if TYPE_CHECKING:
     from autotune_nb.cluster.cleanup import Removal
     from autotune_nb.cluster.client import Cluster
-    from autotune_nb.cluster.leftovers import FoundStudy
+    from autotune_nb.cluster.leftovers import StudyObjects
 
 
 @dataclass(frozen=True)
@@ -96,12 +96,12 @@ def cleanup(
         spared = [one for one in found if one.held and not force]
         if not everything and not expired and spared:
             raise StudyBusyError(
-                f"study {spared[0].name} is {spared[0].standing}: stop that run first, or delete its objects anyway "
-                "with --force"
+                f"study {spared[0].name} is {spared[0].lease_status}: stop that run first, or delete its objects "
+                "anyway with --force"
             )
         wanted = [one for one in found if one not in spared]
         for one in spared:
-            notify(f"spared: study {one.name}, {one.standing}")
+            notify(f"spared: study {one.name}, {one.lease_status}")
         for one in wanted:
             for line in one.lines():
                 notify(line)
@@ -145,7 +145,7 @@ def _target_of(study: str, given: _Target) -> _Target:
     )
 
 
-async def _find(target: _Target, study: str | None) -> tuple[str, list[FoundStudy]]:
+async def _find(target: _Target, study: str | None) -> tuple[str, list[StudyObjects]]:
     """Return the namespace and the studies in it to delete."""
     from autotune_nb.cluster.leftovers import find_studies
 
@@ -177,29 +177,31 @@ def _confirm(studies: int, namespace: str, *, err: bool) -> None:
 
 
 async def _remove(
-    target: _Target, wanted: list[FoundStudy], *, expired: bool, within_s: float, notify: Callable[[str], None]
+    target: _Target, wanted: list[StudyObjects], *, expired: bool, within_s: float, notify: Callable[[str], None]
 ) -> list[dict[str, Any]]:
     """Delete the objects of these studies and return the outcome for each study."""
-    from autotune_nb.cluster.cleanup import remove_expired, remove_study, take_over
+    from autotune_nb.cluster.cleanup import remove_expired, remove_study, take_over_lease
 
     cluster = await target.connect()
     removals: dict[str, Removal] = {}
     try:
         if expired:
-            removals = await remove_expired(cluster, before=wanted, within_s=within_s, say=notify)
+            removals = await remove_expired(cluster, before=wanted, within_s=within_s, notify=notify)
         else:
             for one in wanted:
                 try:
-                    await take_over(cluster, one)
+                    await take_over_lease(cluster, one)
                 except StudyBusyError as error:
                     notify(f"spared: {error}")
                     continue
-                removals[one.label] = await remove_study(cluster, one.label, within_s=within_s, say=notify)
+                removals[one.label] = await remove_study(cluster, one.label, within_s=within_s, notify=notify)
     finally:
         await cluster.close()
     return [_outcome(one, removals.get(one.label)) for one in wanted]
 
 
-def _outcome(study: FoundStudy, removal: Removal | None) -> dict[str, Any]:
-    lists = {"removed": removal.lines, "left": removal.left} if removal is not None else {"removed": [], "left": []}
+def _outcome(study: StudyObjects, removal: Removal | None) -> dict[str, Any]:
+    lists = (
+        {"removed": removal.messages, "left": removal.remaining} if removal is not None else {"removed": [], "left": []}
+    )
     return {**study.to_dict(), **lists, "spared": removal is None}

@@ -190,5 +190,5 @@ def _print(template: str, folder: Path | None, **values: Any) -> None:
     with usage_errors():
         templates = Templates(folder)
         # Parsed first, so that only valid YAML is printed.
-        templates.objects(template, values)
-        click.echo(templates.text(template, values), nl=False)
+        templates.render_objects(template, values)
+        click.echo(templates.render_text(template, values), nl=False)

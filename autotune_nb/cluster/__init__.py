@@ -1,8 +1,8 @@
 """The Kubernetes API: one client, one watch per kind, a study's session, and the names and labels of its objects.
 
-The only room that imports kubernetes. InferenceServices are in ``deploy.ome``, Jobs and BenchmarkJobs in ``bench``;
-both use what is here. Importing ``cluster.client`` takes a second, so nothing imports it before a task asks for a
-cluster.
+The only folder that imports kubernetes. InferenceServices belong in ``deploy.ome``, Jobs and BenchmarkJobs in
+``bench``; both use this folder. Importing ``cluster.client`` takes a second, so nothing imports it before a task needs
+a cluster.
 """
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Credentials that ran out, and those that come after them."""
+"""Renewal of expired credentials: reads them again while the API server rejects them."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from autotune_nb.errors import ClusterError
 
-#: Credentials are read, and the server is asked with them, so often while it refuses them.
+#: The interval at which rejected credentials are read and tried again.
 _PAUSE_S = 2.0
 
 
-class Renewal:
-    """Reads credentials anew where the server refuses them.
+class CredentialRenewal:
+    """Reads the credentials again when the API server rejects them.
 
-    Those that never worked are refused at once. Those that did may be renewed by somebody or something else: they are
-    waited for, all requests together, for ``patience_s`` from the first refusal on; that is said once.
+    Credentials that were never accepted fail at once. Those that were accepted before may be renewed by a person or
+    by a program: all requests wait for that, for ``patience_s`` from the first rejection on, and ``notify`` is called
+    once.
     """
 
     def __init__(
@@ -26,10 +27,10 @@ class Renewal:
         read: Callable[[], Awaitable[Configuration]],
         *,
         patience_s: float,
-        say: Callable[[str], None],
+        notify: Callable[[str], None],
     ) -> None:
         self.patience_s = patience_s
-        self.say = say
+        self.notify = notify
         self._api = api
         self._read = read
         self._worked = False
@@ -37,34 +38,34 @@ class Renewal:
         self._read_at = float("-inf")
         self._lock = asyncio.Lock()
 
-    def accepted(self) -> None:
-        """To be told after every answer but a 401."""
+    def on_accepted(self) -> None:
+        """Record that the credentials work. Call it after every response but a 401."""
         if self._since is not None:
-            self.say("the cluster accepts the credentials again")
+            self.notify("the cluster accepts the credentials again")
         self._worked, self._since = True, None
 
-    async def after(self, used: str | None, error: ClusterError, *, first: bool, wait: bool = True) -> None:
-        """Return once the refused request is worth repeating. ``used`` is what it was sent with.
+    async def on_unauthorized(self, used: str | None, error: ClusterError, *, first: bool, wait: bool = True) -> None:
+        """Return when the rejected request is worth repeating. ``used`` is the header it was sent with.
 
-        Raises ``error`` where it is not: nothing came in time.
+        Raises ``error`` if no new credentials come in time.
         """
         now = asyncio.get_running_loop().time()
-        if await self._differs(used, at_once=first) or first:
+        if await self._changed(used, at_once=first) or first:
             return
         if not wait or not self._worked:
             raise error
         if self._since is None:
             self._since = now
-            self.say(
-                f"the cluster refuses the credentials it accepted before ({error}): log in again, or renew the token; "
-                f"they are read anew for {self.patience_s:g} s before what needs them fails"
+            self.notify(
+                f"the cluster rejects the credentials it accepted before ({error}): log in again, or renew the token; "
+                f"they are read again for {self.patience_s:g} s before requests fail"
             )
         if now - self._since >= self.patience_s:
             raise error
         await asyncio.sleep(_PAUSE_S)
 
-    async def _differs(self, used: str | None, *, at_once: bool) -> bool:
-        """Whether there are other credentials by now."""
+    async def _changed(self, used: str | None, *, at_once: bool) -> bool:
+        """Whether the credentials differ from those in ``used`` by now."""
         async with self._lock:
             if await self._header() != used:
                 return True
@@ -75,13 +76,13 @@ class Renewal:
             try:
                 fresh = await self._read()
             except ClusterError:
-                # A file that is just being written.
+                # The file may be half written.
                 return False
-            kept = self._api.configuration
-            kept.api_key, kept.refresh_api_key_hook = fresh.api_key, fresh.refresh_api_key_hook
+            current = self._api.configuration
+            current.api_key, current.refresh_api_key_hook = fresh.api_key, fresh.refresh_api_key_hook
             return await self._header() != used
 
     async def _header(self) -> str | None:
         _, _, headers, _, _ = await self._api.param_serialize("GET", "/", auth_settings=["BearerToken"])
-        found: str | None = headers.get("authorization")
-        return found
+        header: str | None = headers.get("authorization")
+        return header

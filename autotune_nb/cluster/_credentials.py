@@ -1,4 +1,4 @@
-"""Where credentials for a cluster come from."""
+"""Loading credentials: from a kubeconfig file, or from the service account of the pod this process runs in."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace"
 
 
 def has_kubeconfig() -> bool:
-    """Whether a kubeconfig lies where it is looked for unasked."""
+    """Whether there is a kubeconfig at a default place: in $KUBECONFIG or ~/.kube/config."""
     return bool(os.environ.get("KUBECONFIG")) or (Path.home() / ".kube" / "config").is_file()
 
 
 async def credentials(kubeconfig: str | None, context: str | None, *, inside: bool) -> tuple[Configuration, str]:
-    """The client's settings, and the namespace they name (empty where they name none)."""
+    """Return the client's configuration and its namespace, which is empty if none is set. Raises ClusterError."""
     configuration = Configuration()
-    # As many as there are trials at work and watches, each of which holds a connection.
+    # No limit: every running trial and every watch holds a connection.
     configuration.connection_pool_maxsize = 0
     try:
         if inside:
@@ -33,7 +33,7 @@ async def credentials(kubeconfig: str | None, context: str | None, *, inside: bo
             raise ClusterError(f"there is no kubeconfig file {file!r}")
         if not file and not has_kubeconfig():
             raise ClusterError(
-                "there is no ~/.kube/config and KUBECONFIG is not set; name a kubeconfig file: --kubeconfig FILE, or "
+                "there is no ~/.kube/config and KUBECONFIG is not set; give a kubeconfig file: --kubeconfig FILE, or "
                 "deploy.kubeconfig"
             )
         file = file or os.environ.get("KUBECONFIG")
@@ -42,19 +42,19 @@ async def credentials(kubeconfig: str | None, context: str | None, *, inside: bo
         loader = await config.load_kube_config(
             config_file=file, context=context, client_configuration=configuration, persist_config=False
         )
-        named = loader.current_context.get("context", {}) if loader.current_context else {}
-        return configuration, named.get("namespace", "")
+        current = loader.current_context.get("context", {}) if loader.current_context else {}
+        return configuration, current.get("namespace", "")
     except ClusterError:
         raise
     except Exception as error:  # noqa: BLE001 - a credential plugin may raise anything
         where = kubeconfig or os.environ.get("KUBECONFIG") or "~/.kube/config"
         raise ClusterError(
-            f"no credentials for a cluster in {where}: {told(error)}; name a kubeconfig file and a context"
+            f"no credentials for a cluster in {where}: {error_text(error)}; give a kubeconfig file and a context"
         ) from None
 
 
 def _any_file(paths: str) -> bool:
-    """Whether there is any of the files of a list such as $KUBECONFIG."""
+    """Whether any file of a list such as $KUBECONFIG exists."""
     return any(Path(path).is_file() for path in paths.split(os.pathsep) if path)
 
 
@@ -65,5 +65,6 @@ def _own_namespace() -> str:
         return ""
 
 
-def told(error: BaseException) -> str:
+def error_text(error: BaseException) -> str:
+    """Return the error's message in one line, or its type's name if it has none."""
     return " ".join(str(error).split())[:300] or type(error).__name__

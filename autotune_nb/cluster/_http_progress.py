@@ -1,57 +1,57 @@
-"""Whether a client of HTTP still waits for an answer, or the rest of one, told from the bytes that pass by."""
+"""Whether an HTTP client still waits for a response, from the bytes of its connection."""
 
 from __future__ import annotations
 
-#: A head that is longer is none.
-_HEAD_BYTES = 65536
+#: Longer response headers are not taken for HTTP.
+_MAX_HEADER_BYTES = 65536
 
 
-class Answers:
-    """Follows one connection. What is no HTTP counts as waited for from the first byte sent on."""
+class ResponseTracker:
+    """Tracks one connection. If it is not HTTP, the client counts as waiting once it has sent a byte."""
 
     def __init__(self) -> None:
         self.opened = self.waiting = False
-        self._kept = bytearray()
-        #: What of the present part is still to come: a body's or a chunk's bytes; None while a line or a head is.
-        self._left: int | None = None
+        self._buffer = bytearray()
+        #: Bytes of the current body or chunk that are still to come; None while headers or a chunk's size are read.
+        self._remaining: int | None = None
         self._chunked = False
-        self._in_head = True
+        self._in_headers = True
         self._readable = True
 
-    def sent(self) -> None:
-        """The client said something."""
+    def on_request(self) -> None:
+        """Record that the client has sent something."""
         self.waiting = True
 
-    def came(self, data: bytes) -> None:
-        """The server answered that."""
+    def on_response(self, data: bytes) -> None:
+        """Process bytes that the server has sent."""
         if not self._readable:
             return
-        self._kept += data
-        while self._kept and self._readable and self._step():
+        self._buffer += data
+        while self._buffer and self._readable and self._step():
             pass
 
     def _step(self) -> bool:
-        """Take one part; whether there may be another."""
-        if self._left is not None:
-            taken = min(self._left, len(self._kept))
-            del self._kept[:taken]
-            self._left -= taken
-            if self._left == 0:
-                self._left = None
+        """Parse one part of the buffer. Returns whether there may be another."""
+        if self._remaining is not None:
+            taken = min(self._remaining, len(self._buffer))
+            del self._buffer[:taken]
+            self._remaining -= taken
+            if self._remaining == 0:
+                self._remaining = None
                 if not self._chunked:
-                    self._whole()
+                    self._response_complete()
             return True
-        return self._head() if self._in_head else self._chunk()
+        return self._headers() if self._in_headers else self._chunk()
 
-    def _head(self) -> bool:
-        end = self._kept.find(b"\r\n\r\n")
-        head = bytes(self._kept if end < 0 else self._kept[:end])
-        if not head.startswith(b"HTTP/"[: len(head)]) or len(head) > _HEAD_BYTES:
+    def _headers(self) -> bool:
+        end = self._buffer.find(b"\r\n\r\n")
+        head = bytes(self._buffer if end < 0 else self._buffer[:end])
+        if not head.startswith(b"HTTP/"[: len(head)]) or len(head) > _MAX_HEADER_BYTES:
             self._readable = False
             return False
         if end < 0:
             return False
-        del self._kept[: end + 4]
+        del self._buffer[: end + 4]
         first, *lines = head.split(b"\r\n")
         status = first.split(b" ")[1:2]
         fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
@@ -59,36 +59,36 @@ class Answers:
             return True
         length = fields.get(b"content-length", b"")
         if b"chunked" in fields.get(b"transfer-encoding", b"").lower():
-            self._chunked, self._in_head = True, False
+            self._chunked, self._in_headers = True, False
         elif length.isdigit() and int(length) and status not in ([b"204"], [b"304"]):
-            self._in_head, self._left = False, int(length)
+            self._in_headers, self._remaining = False, int(length)
         else:
-            # Without a length it lasts until it is closed: its end cannot be told from a cut.
-            self._whole()
+            # Without a length the response ends when the connection closes, which may also be a broken connection.
+            self._response_complete()
         return True
 
     def _chunk(self) -> bool:
-        end = self._kept.find(b"\r\n")
+        end = self._buffer.find(b"\r\n")
         if end < 0:
             return False
         try:
-            count = int(self._kept[:end].split(b";")[0], 16)
+            count = int(self._buffer[:end].split(b";")[0], 16)
         except ValueError:
             self._readable = False
             return False
         if count:
-            del self._kept[: end + 2]
-            # The chunk's own end of line comes after it.
-            self._left = count + 2
+            del self._buffer[: end + 2]
+            # The chunk ends with a line break of its own.
+            self._remaining = count + 2
             return True
-        # The last one: its trailer ends with an empty line.
-        over = self._kept.find(b"\r\n\r\n", end)
-        if over < 0:
+        # The last chunk: its trailer ends with an empty line.
+        trailer_end = self._buffer.find(b"\r\n\r\n", end)
+        if trailer_end < 0:
             return False
-        del self._kept[: over + 4]
-        self._whole()
+        del self._buffer[: trailer_end + 4]
+        self._response_complete()
         return True
 
-    def _whole(self) -> None:
+    def _response_complete(self) -> None:
         self.waiting = self._chunked = False
-        self._in_head, self._left = True, None
+        self._in_headers, self._remaining = True, None

@@ -1,4 +1,4 @@
-"""What a manifest has to keep, whoever wrote its template: how a trial's objects are found again, owned and run."""
+"""The fields a manifest needs even if its template is a user's: those by which trials find, own and run objects."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, INFERENCE_SERVICE, JOB, POD, Kind, Object
 from autotune_nb.errors import SetupError
 
-#: Which kind each template of a trial makes.
+#: The kind of object that each of a trial's templates renders.
 _KINDS = {
     "inference_service.yaml.j2": INFERENCE_SERVICE,
     "benchmark_job.yaml.j2": BENCHMARK_JOB,
@@ -17,55 +17,55 @@ _KINDS = {
 }
 
 
-def require_kept(template: str, found: Object, values: Mapping[str, Any], *, file: str) -> None:
-    """Raises SetupError, naming the template's ``file``, where the object lacks something of what it has to have.
+def require_fields(template: str, rendered: Object, values: Mapping[str, Any], *, file: str) -> None:
+    """Raise SetupError, naming the template's ``file``, if the rendered object lacks a required field.
 
-    More than that it may have. Templates of other objects are not looked at.
+    It may have other fields too. Only templates of a trial's objects are checked.
     """
     kind = _KINDS.get(template)
     if kind is None:
         return
-    for path, wanted in _wanted(kind, values).items():
-        _require(_at(found, path), path, wanted, file)
-    for path, wanted in _wanted_containers(kind, values).items():
-        containers = _at(found, path)
-        ours = [one for one in containers if isinstance(one, Mapping)] if isinstance(containers, list) else []
+    for path, wanted in _required_values(kind, values).items():
+        _require(_value_at(rendered, path), path, wanted, file)
+    for path, wanted in _required_containers(kind, values).items():
+        containers = _value_at(rendered, path)
+        listed = [one for one in containers if isinstance(one, Mapping)] if isinstance(containers, list) else []
         name = wanted["name"]
-        mine = next((one for one in ours if one.get("name") == name), None)
-        if mine is None:
-            raise _dropped(file, path, [one.get("name") for one in ours], f"a container {name!r}")
+        container = next((one for one in listed if one.get("name") == name), None)
+        if container is None:
+            raise _missing(file, path, [one.get("name") for one in listed], f"a container {name!r}")
         for key in ("command", "args"):
-            _require(mine.get(key), f"{path}[{name}].{key}", wanted.get(key), file)
+            _require(container.get(key), f"{path}[{name}].{key}", wanted.get(key), file)
 
 
-def _wanted(kind: Kind, values: Mapping[str, Any]) -> dict[str, Any]:
-    """What has to stand at each path."""
+def _required_values(kind: Kind, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the required value of each path."""
     metadata = values["metadata"]
     wanted: dict[str, Any] = {"apiVersion": kind.api_version, "kind": kind.name}
     wanted |= {f"metadata.{key}": value for key, value in metadata.items()}
     if kind is INFERENCE_SERVICE:
         wanted |= {f"spec.engine.runner.{key}": values["runner"][key] for key in ("name", "args", "command")}
     if kind is BENCHMARK_JOB:
-        # Its levels are looked for in that folder.
+        # The measurements are read from that folder.
         wanted["spec.endpoint.inferenceService"] = values["service"]
         wanted["spec.outputLocation.storageUri"] = values["results"]
         wanted["spec.resultFolderName"] = values["folder"]
     if kind is JOB:
-        # Its pod is followed by them.
+        # The pod is watched by these labels.
         wanted["spec.template.metadata.labels"] = metadata.get("labels")
     return wanted
 
 
-def _wanted_containers(kind: Kind, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The container that has to be in the list at each path."""
+def _required_containers(kind: Kind, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the container that the list at each path must include."""
     path = {JOB: "spec.template.spec.containers", POD: "spec.containers"}.get(kind)
     return {path: values["container"]} if path is not None else {}
 
 
-def _at(found: Any, path: str) -> Any:
+def _value_at(obj: Any, path: str) -> Any:
     for key in path.split("."):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found
+        obj = obj.get(key) if isinstance(obj, Mapping) else None
+    return obj
 
 
 def _require(have: Any, path: str, wanted: Any, file: str) -> None:
@@ -75,17 +75,17 @@ def _require(have: Any, path: str, wanted: Any, file: str) -> None:
         for key, value in wanted.items():
             _require(have.get(key) if isinstance(have, Mapping) else None, f"{path}.{key}", value, file)
     elif have != wanted and not (path.endswith(".ownerReferences") and _owned(have, wanted)):
-        raise _dropped(file, path, have, repr(wanted))
+        raise _missing(file, path, have, repr(wanted))
 
 
 def _owned(have: Any, wanted: list[Any]) -> bool:
-    """Whether the owners are among others."""
+    """Whether the required owners are among the object's."""
     return isinstance(have, list) and all(owner in have for owner in wanted)
 
 
-def _dropped(file: str, path: str, have: Any, wanted: str) -> SetupError:
+def _missing(file: str, path: str, have: Any, wanted: str) -> SetupError:
     shown = "nothing" if have in (None, [], {}) else repr(have)
     return SetupError(
-        f"{file} gives {shown} for {path}, and {wanted} is needed; put back what the package's template says there",
+        f"{file} gives {shown} for {path}, and {wanted} is required; restore the line of the package's template",
         field="deploy.templates",
     )

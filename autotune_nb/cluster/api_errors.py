@@ -1,4 +1,4 @@
-"""What it means that a request was refused or never answered."""
+"""What a rejected or unanswered request means, and what to try."""
 
 from __future__ import annotations
 
@@ -6,49 +6,51 @@ import re
 
 from autotune_nb.errors import ClusterError
 
-#: As the API server puts it, for whoever makes an object and whoever makes a pod of one.
-QUOTA = "exceeded quota"
-#: A namespace's quota is asked again so often.
+#: A part of the API server's message, both for an object and for a pod that a controller creates.
+QUOTA_EXCEEDED = "exceeded quota"
+#: The interval at which a request that exceeded a quota is repeated.
 QUOTA_PAUSE_S = 2.0
 _REQUEST = re.compile(r"^[A-Z]+ \S+: (?:\d+: )?")
 
 
-def plain(error: ClusterError) -> str:
-    """The server's own words."""
+def server_message(error: ClusterError) -> str:
+    """Return the server's message without the request it answers."""
     return _REQUEST.sub("", str(error))
 
 
-def lost(error: ClusterError) -> bool:
-    """Whether a request to make something may have had its effect all the same."""
-    # Where it failed was looking for that effect, nobody knows.
-    looking = str(error).startswith("GET ")
-    return looking or ((error.status == 0 or error.status >= 500) and "failed calling webhook" not in str(error))
+def may_have_taken_effect(error: ClusterError) -> bool:
+    """Whether a failed request to create an object may have created it."""
+    # A failed GET was the attempt to find that object.
+    lookup = str(error).startswith("GET ")
+    return lookup or ((error.status == 0 or error.status >= 500) and "failed calling webhook" not in str(error))
 
 
 def over_quota(error: ClusterError) -> bool:
-    return error.status == 403 and QUOTA in str(error)
+    """Whether the request would exceed a quota."""
+    return error.status == 403 and QUOTA_EXCEEDED in str(error)
 
 
-def waits_for_quota(who: str, error: ClusterError) -> str:
-    return f"{who} waits for quota: {plain(error)}"
+def quota_wait_message(subject: str, error: ClusterError) -> str:
+    """Return the message that ``subject``, such as ``trial 3``, waits for quota."""
+    return f"{subject} waits for quota: {server_message(error)}"
 
 
-def no_quota(within_s: float, error: ClusterError) -> tuple[str, str]:
-    """What to say once the wait for quota is over, and what to try."""
+def quota_timeout(within_s: float, error: ClusterError) -> tuple[str, str]:
+    """Return the message and the hint for a wait for quota that timed out."""
     hint = "raise the quota, lower deploy.parallel, or raise deadlines.pending_s"
-    return f"no quota within {within_s:g} s: {plain(error)}", hint
+    return f"no quota within {within_s:g} s: {server_message(error)}", hint
 
 
-def advice(error: ClusterError) -> str:
-    """What to try after a refusal; empty where its words say it all."""
+def hint_for(error: ClusterError) -> str:
+    """Return what to try after a rejected request; empty if the message suffices."""
     if "failed calling webhook" in str(error):
-        return "see whether OME's controller runs: its webhook does not answer"
+        return "check that OME's controller runs: its webhook does not respond"
     if error.by_webhook:
         return ""
     if error.status == 403:
-        return "a permission is missing: bind the Role of templates/rbac.yaml.j2; autotune-nb check tells what else"
+        return "a permission is missing: bind the Role of templates/rbac.yaml.j2; autotune-nb check lists them all"
     if error.status == 401:
-        return "the credentials have run out; log in again"
+        return "the credentials have expired; log in again"
     if error.status == 404:
-        return "see that the namespace and OME's CRDs are there"
+        return "check that the namespace and OME's CRDs exist"
     return ""

@@ -1,17 +1,17 @@
-"""The kinds of objects this package reads and makes, and where the API server has them."""
+"""The kinds of Kubernetes objects that this package uses, and their API paths."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
-#: A Kubernetes object as JSON has it.
+#: A Kubernetes object as decoded JSON.
 Object = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of object: what it is called, and its path."""
+    """A kind of object, with its names and its API path."""
 
     name: str
     plural: str
@@ -21,19 +21,19 @@ class Kind:
 
     @property
     def api_version(self) -> str:
-        """As an object's ``apiVersion`` has it."""
+        """The value of an object's ``apiVersion``."""
         return f"{self.group}/{self.version}" if self.group else self.version
 
     @property
     def resource(self) -> str:
-        """As messages and RBAC name it: ``inferenceservices.ome.io``."""
+        """The name in messages and RBAC, such as ``inferenceservices.ome.io``."""
         return f"{self.plural}.{self.group}" if self.group else self.plural
 
     def path(self, namespace: str, name: str | None = None) -> str:
-        """The path of the collection, or of one object."""
+        """Return the API path of the collection, or of one object."""
         root = f"/apis/{self.group}/{self.version}" if self.group else f"/api/{self.version}"
-        space = f"/namespaces/{namespace}" if self.namespaced else ""
-        return f"{root}{space}/{self.plural}" + (f"/{name}" if name else "")
+        scope = f"/namespaces/{namespace}" if self.namespaced else ""
+        return f"{root}{scope}/{self.plural}" + (f"/{name}" if name else "")
 
 
 OME_GROUP = "ome.io"
@@ -64,17 +64,20 @@ ACCESS_REVIEW = Kind("SelfSubjectAccessReview", "selfsubjectaccessreviews", "aut
 
 
 def name_of(obj: Object) -> str:
+    """Return the object's name."""
     return str(obj["metadata"]["name"])
 
 
 def uid_of(obj: Object) -> str:
+    """Return the object's uid."""
     return str(obj["metadata"]["uid"])
 
 
 def labels_of(obj: Object) -> dict[str, str]:
+    """Return the object's labels."""
     return obj["metadata"].get("labels") or {}
 
 
 def terminating(obj: Object) -> bool:
-    """Whether somebody has asked for its deletion."""
+    """Whether the object's deletion was requested."""
     return "deletionTimestamp" in obj["metadata"]

@@ -1,4 +1,4 @@
-"""What keeps a short-lived pod, a benchmark's or a reader's, from doing its work, or from being made at all."""
+"""Why a short-lived pod, such as a benchmark's, is not created, does not start or was ended."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autotune_nb.cluster.api_errors import QUOTA
+from autotune_nb.cluster.api_errors import QUOTA_EXCEEDED
 from autotune_nb.cluster.kinds import Object, name_of, terminating
 
-#: What may pass: others end, and a claim that was just made gets its volume.
-_NO_ROOM = re.compile(r"Insufficient |Too many pods|unbound immediate PersistentVolumeClaims", re.IGNORECASE)
-_PASSING = re.compile(r"failed calling webhook|internal error|timed? ?out|too many requests|try again", re.IGNORECASE)
+#: Reasons that may pass: other pods end, and a new claim gets its volume.
+_UNSCHEDULABLE_NOW = re.compile(r"Insufficient |Too many pods|unbound immediate PersistentVolumeClaims", re.IGNORECASE)
+_TRANSIENT = re.compile(r"failed calling webhook|internal error|timed? ?out|too many requests|try again", re.IGNORECASE)
 _CANNOT_START = (
     "ErrImagePull",
     "ImagePullBackOff",
@@ -25,67 +25,72 @@ _CANNOT_START = (
 
 
 @dataclass(frozen=True)
-class Trouble:
-    """Why there is no pod, or why it does not run or ended: never for what is measured. With ``may_pass`` it is worth
-    waiting for."""
+class PodError:
+    """Why a pod is not created, does not start or was ended, for a reason outside its container's program.
+
+    A ``transient`` error may pass.
+    """
 
     text: str
     hint: str = ""
-    may_pass: bool = False
+    transient: bool = False
 
 
-def refused(warnings: Sequence[Object]) -> Trouble | None:
-    """Why nothing is made of a Job or for it, as the warnings about it say, the newest last."""
+def creation_error(warnings: Sequence[Object]) -> PodError | None:
+    """Return why no pod is created for a Job, from the warnings about it, oldest first; None if none says so."""
     for event in reversed(warnings):
-        told = " ".join(str(event.get("message", "")).split())
-        if QUOTA in told:
-            return Trouble(f"waiting for quota: {told}", "raise the quota, or wait for others", may_pass=True)
+        message = " ".join(str(event.get("message", "")).split())
+        if QUOTA_EXCEEDED in message:
+            return PodError(f"waiting for quota: {message}", "raise the quota, or wait for others", transient=True)
         if event.get("reason") == "FailedCreate":
-            passing = bool(_PASSING.search(told))
-            what = "no pod could be made yet" if passing else "no pod may be made"
-            return Trouble(f"{what}: {told}", "ask who keeps the namespace's limits", may_pass=passing)
+            transient = bool(_TRANSIENT.search(message))
+            what = "no pod could be created yet" if transient else "no pod may be created"
+            return PodError(
+                f"{what}: {message}", "ask the administrator of the namespace's limits", transient=transient
+            )
     return None
 
 
-def trouble(pod: Object) -> Trouble | None:
-    """What is wrong with a pod; None where it is starting, runs, or has ended well."""
+def pod_error(pod: Object) -> PodError | None:
+    """Return what is wrong with a pod; None while it starts or runs, or if it has succeeded."""
     name, status = name_of(pod), pod.get("status") or {}
     for condition in status.get("conditions") or ():
         if condition["type"] == "PodScheduled" and condition["status"] == "False":
-            told = condition.get("message") or condition.get("reason") or "no node was found"
-            return Trouble(
-                f"pod {name} is not scheduled: {told}",
-                "see the claim, the node selectors and tolerations (benchmark.pod) and what is free on the nodes",
-                may_pass=bool(_NO_ROOM.search(str(told))) or condition.get("reason") != "Unschedulable",
+            message = condition.get("message") or condition.get("reason") or "no node was found"
+            return PodError(
+                f"pod {name} is not scheduled: {message}",
+                "check the claim, node selectors and tolerations (benchmark.pod), and the nodes' free resources",
+                transient=bool(_UNSCHEDULABLE_NOW.search(str(message))) or condition.get("reason") != "Unschedulable",
             )
     for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         waiting = (one.get("state") or {}).get("waiting") or {}
         if waiting.get("reason") in _CANNOT_START:
-            image = "see benchmark.image, and whether the nodes may pull it" if "Image" in waiting["reason"] else ""
-            return Trouble(f"pod {name} cannot start: {waiting['reason']}: {waiting.get('message', '')}", image)
-        over = (one.get("state") or {}).get("terminated") or {}
-        if over.get("reason") == "OOMKilled":
-            return Trouble(f"pod {name} ran out of memory", "raise resources.limits.memory in benchmark.pod")
+            image = "check benchmark.image, and that the nodes may pull it" if "Image" in waiting["reason"] else ""
+            return PodError(f"pod {name} cannot start: {waiting['reason']}: {waiting.get('message', '')}", image)
+        terminated = (one.get("state") or {}).get("terminated") or {}
+        if terminated.get("reason") == "OOMKilled":
+            return PodError(f"pod {name} ran out of memory", "raise resources.limits.memory in benchmark.pod")
     if status.get("phase") == "Failed" and status.get("reason"):
-        return Trouble(f"pod {name} was ended from outside: {status['reason']}: {status.get('message', '')}")
+        return PodError(f"pod {name} was ended by the cluster: {status['reason']}: {status.get('message', '')}")
     return None
 
 
-def ended(pod: Object) -> bool:
+def has_ended(pod: Object) -> bool:
+    """Whether all containers have ended."""
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def exit_code(pod: Object) -> int | None:
-    """The exit code of its only container; None while that has none."""
+    """Return the exit code of the pod's only container; None while it has none."""
     for one in (pod.get("status") or {}).get("containerStatuses") or ():
-        over = (one.get("state") or {}).get("terminated")
-        if over:
-            return int(over.get("exitCode", 0))
+        terminated = (one.get("state") or {}).get("terminated")
+        if terminated:
+            return int(terminated.get("exitCode", 0))
     return None
 
 
 def has_log(pod: Object) -> bool:
-    """Whether its container has started at least once."""
+    """Whether the pod's container has started."""
     for one in (pod.get("status") or {}).get("containerStatuses") or ():
         state = one.get("state") or {}
         if "running" in state or "terminated" in state:
@@ -93,7 +98,7 @@ def has_log(pod: Object) -> bool:
     return False
 
 
-def youngest(pods: list[Object]) -> Object | None:
-    """The pod that counts, where a controller has made another."""
+def newest_pod(pods: list[Object]) -> Object | None:
+    """Return the newest pod that is not being deleted, if any; a controller may have created several."""
     live = [pod for pod in pods if not terminating(pod)] or pods
     return max(live, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)

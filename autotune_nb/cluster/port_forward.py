@@ -1,4 +1,4 @@
-"""A pod's port as a port of this machine, over the API server's web sockets: no kubectl, no rights but port-forward."""
+"""Forwards a local port to a pod's, over web sockets of the API server: without kubectl."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ from collections.abc import Callable
 
 import aiohttp
 
-from autotune_nb.cluster._http_progress import Answers
+from autotune_nb.cluster._http_progress import ResponseTracker
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.errors import ClusterError
 
 _PROTOCOL = "v4.channel.k8s.io"
 _DATA, _ERROR = 0, 1
-_PIECE = 65536
-#: A web socket that cannot be opened is tried again for so long; then the client's connection is closed.
+_CHUNK_BYTES = 65536
+#: How long opening a web socket is retried, and how often; then the client's connection is closed.
 _OPEN_S, _PAUSE_S = 5.0, 0.2
 
 
-class _PodError(ClusterError):
-    """What the pod's end says of a connection, such as that nobody listens on that port: the forward itself holds."""
+class _PortError(ClusterError):
+    """An error of the pod's end, such as that no process listens on the port. The port-forward itself works."""
 
 
 class PortForward:
-    """Listens on a free port of 127.0.0.1; each connection there gets a web socket of its own.
+    """Listens on a free port of 127.0.0.1 and opens a web socket for each connection.
 
-    What drops closes the connection it carried, and the next one opens anew. ``pod`` is asked each time, since a pod
-    may be replaced; None means that there is none now.
+    A web socket that breaks closes its connection; the next connection opens a new one. ``pod`` is called for each,
+    since the pod may be replaced; None means that there is none now.
     """
 
     def __init__(
@@ -41,26 +41,27 @@ class PortForward:
         self._server: asyncio.Server | None = None
         self._open: set[asyncio.Task[None]] = set()
         self.local_port = 0
-        #: How often one was cut, or could not be had, while its client waited for an answer; and the latest trouble of
-        #: any kind. A pod that closes one that is idle may look like a cut.
+        #: How many connections broke or could not be opened while the client waited for a response (a pod that closes
+        #: an idle one may look like that), and the last error of any kind.
         self.drops = 0
         self.last_error: str | None = None
         self._drop = asyncio.Event()
 
     @property
     def url(self) -> str:
+        """The local URL."""
         return f"http://127.0.0.1:{self.local_port}"
 
-    async def dropped(self, before: int) -> str:
-        """Wait until there are more drops than ``before``; what was wrong with the latest."""
+    async def wait_for_drop(self, before: int) -> str:
+        """Wait until ``drops`` exceeds ``before``. Returns the last error."""
         while self.drops <= before:
             self._drop.clear()
             await self._drop.wait()
-        return self.last_error or "no reason is known"
+        return self.last_error or "no error was reported"
 
     async def __aenter__(self) -> PortForward:
-        # A burst of a hundred connections at once is what load generators do.
-        self._server = await asyncio.start_server(self._accepted, "127.0.0.1", 0, backlog=1024)
+        # Load generators open a hundred connections at once.
+        self._server = await asyncio.start_server(self._handle, "127.0.0.1", 0, backlog=1024)
         self.local_port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -72,23 +73,23 @@ class PortForward:
         await asyncio.gather(*self._open, return_exceptions=True)
         await self._server.wait_closed()
 
-    async def _accepted(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
         self._open.add(task)
-        answers = Answers()
+        tracker = ResponseTracker()
         try:
-            await self._carry(reader, writer, answers)
+            await self._relay(reader, writer, tracker)
         except (ClusterError, aiohttp.ClientError, OSError) as error:
             self.last_error = str(error) or type(error).__name__
             gone = reader.at_eof() or writer.transport.is_closing()
-            # One that could not be opened has taken nothing from its client yet.
-            waiting = answers.waiting or not answers.opened
-            if waiting and not gone and not isinstance(error, _PodError):
+            # Before the web socket is open, nothing was read from the client.
+            waiting = tracker.waiting or not tracker.opened
+            if waiting and not gone and not isinstance(error, _PortError):
                 self.drops += 1
                 self._drop.set()
         except asyncio.CancelledError:
-            # Closing: nobody waits for this task's end but __aexit__.
+            # Cancelled by __aexit__, which waits for this task.
             pass
         finally:
             self._open.discard(task)
@@ -96,19 +97,21 @@ class PortForward:
             with contextlib.suppress(OSError, asyncio.CancelledError):
                 await writer.wait_closed()
 
-    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, answers: Answers) -> None:
+    async def _relay(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tracker: ResponseTracker
+    ) -> None:
         async with contextlib.AsyncExitStack() as stack:
-            socket = await self._opened(stack)
-            answers.opened = True
-            up = asyncio.ensure_future(self._up(reader, socket, answers))
-            down = asyncio.ensure_future(self._down(socket, writer, answers))
+            socket = await self._connect(stack)
+            tracker.opened = True
+            up = asyncio.ensure_future(self._to_pod(reader, socket, tracker))
+            down = asyncio.ensure_future(self._from_pod(socket, writer, tracker))
             try:
-                # The client may have said all it has to say and still be listening: only the pod's end ends it.
+                # The client may have sent all it has and still be reading: only the pod's end closes the connection.
                 await asyncio.wait((up, down), return_when=asyncio.FIRST_COMPLETED)
                 if up.done() and not up.exception() and not reader.at_eof():
                     await down
                 elif up.done() and reader.at_eof():
-                    await self._after_the_client(down, writer)
+                    await self._drain(down, writer)
                 if down.done():
                     down.result()
             finally:
@@ -117,13 +120,13 @@ class PortForward:
                 await asyncio.gather(up, down, return_exceptions=True)
 
     @staticmethod
-    async def _after_the_client(down: asyncio.Task[None], writer: asyncio.StreamWriter) -> None:
-        """The protocol has no half-close: what is still on its way is waited for, as long as anybody listens."""
+    async def _drain(down: asyncio.Task[None], writer: asyncio.StreamWriter) -> None:
+        """Wait for the rest of the response while the client reads: the protocol has no half-close."""
         while not down.done() and not writer.transport.is_closing():
             await asyncio.wait((down,), timeout=0.2)
 
-    async def _opened(self, stack: contextlib.AsyncExitStack) -> aiohttp.ClientWebSocketResponse:
-        """A web socket to the pod there is now. Raises ClusterError where none can be had in time."""
+    async def _connect(self, stack: contextlib.AsyncExitStack) -> aiohttp.ClientWebSocketResponse:
+        """Open a web socket to the current pod. Raises ClusterError if that fails until the deadline."""
         deadline = asyncio.get_running_loop().time() + _OPEN_S
         while True:
             try:
@@ -139,19 +142,19 @@ class PortForward:
                     raise
                 await asyncio.sleep(_PAUSE_S)
 
-    async def _up(
-        self, reader: asyncio.StreamReader, socket: aiohttp.ClientWebSocketResponse, answers: Answers
+    async def _to_pod(
+        self, reader: asyncio.StreamReader, socket: aiohttp.ClientWebSocketResponse, tracker: ResponseTracker
     ) -> None:
-        # What is wrong with the web socket is seen, and said, on the way down.
+        # _from_pod raises the errors of the web socket.
         with contextlib.suppress(ConnectionError, aiohttp.ClientError):
-            while data := await reader.read(_PIECE):
-                answers.sent()
+            while data := await reader.read(_CHUNK_BYTES):
+                tracker.on_request()
                 await socket.send_bytes(bytes((_DATA,)) + data)
 
-    async def _down(
-        self, socket: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter, answers: Answers
+    async def _from_pod(
+        self, socket: aiohttp.ClientWebSocketResponse, writer: asyncio.StreamWriter, tracker: ResponseTracker
     ) -> None:
-        # Each channel begins with the port's number in two bytes.
+        # The first message of each channel is the port number in two bytes.
         greeted: set[int] = set()
         async for message in socket:
             if message.type is not aiohttp.WSMsgType.BINARY or not message.data:
@@ -164,10 +167,10 @@ class PortForward:
                 if not data:
                     continue
             if channel == _ERROR:
-                raise _PodError(data.decode(errors="replace"))
+                raise _PortError(data.decode(errors="replace"))
             if channel == _DATA:
-                answers.came(data)
+                tracker.on_response(data)
                 writer.write(data)
                 await writer.drain()
         if socket.close_code not in (None, 1000, 1005) or socket.exception() is not None:
-            raise ClusterError(f"the port-forward was cut off (code {socket.close_code})")
+            raise ClusterError(f"the port-forward was closed (code {socket.close_code})")

@@ -1,4 +1,4 @@
-"""Quantities as Kubernetes writes them."""
+"""Kubernetes quantities as numbers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from kubernetes.utils.quantity import parse_quantity
 
 
 def quantity(text: Any) -> Decimal:
-    """A quantity such as ``500m``, ``8Gi`` or ``0.5`` as a number. Raises ValueError for anything else."""
-    word = str(text).strip()
+    """Return a quantity such as ``500m``, ``8Gi`` or ``0.5`` as a number. Raises ValueError for anything else."""
+    stripped = str(text).strip()
     try:
-        # As text: 0.1 is a tenth here, and not the nearest binary fraction.
-        found: Decimal = parse_quantity(word)
+        # Parsed as text, so that 0.1 is not rounded to a binary fraction.
+        number: Decimal = parse_quantity(stripped)
     except ValueError:
-        raise ValueError(f"{word!r} is no quantity; write one such as 2, 500m or 8Gi") from None
-    if not found.is_finite():
-        raise ValueError(f"{word!r} is no quantity; write one such as 2, 500m or 8Gi")
-    return found
+        raise ValueError(f"{stripped!r} is no quantity; write one such as 2, 500m or 8Gi") from None
+    if not number.is_finite():
+        raise ValueError(f"{stripped!r} is no quantity; write one such as 2, 500m or 8Gi")
+    return number

@@ -1,4 +1,4 @@
-"""An engine as the other pods of its cluster see it."""
+"""How other pods of the cluster reach an engine."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class ClusterService:
-    """A trial's InferenceService: what a benchmark's pod needs to reach it and to count its tokens.
+    """A trial's InferenceService: what a benchmark's pod needs to send requests and to load the tokenizer.
 
-    ``url`` is the Service's inside the cluster. ``model_path`` is the folder on the nodes that hold the model, which
-    ``node_selector`` picks; empty where the model is no OME model with a path.
+    ``url`` is reachable inside the cluster. ``model_path`` is the model's folder on the nodes that ``node_selector``
+    selects; empty if the model is no OME model with a path.
     """
 
     trial: int

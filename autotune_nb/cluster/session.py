@@ -1,4 +1,4 @@
-"""What a study has in a cluster: the connection, the watches, the anchor that owns everything, the lease on it."""
+"""A study's session in a cluster: the client, the watches, the lease, and the anchor that owns the study's objects."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from autotune_nb.cluster.client import Cluster
-from autotune_nb.cluster.executor_choice import by_benchmark_job
+from autotune_nb.cluster.executor_choice import uses_benchmark_job
 from autotune_nb.cluster.kinds import (
     BENCHMARK_JOB,
     CONFIG_MAP,
@@ -34,15 +34,15 @@ from autotune_nb.cluster.watch import Watches
 from autotune_nb.errors import ClusterError, StudyBusyError
 from autotune_nb.task.task import Task
 
-#: The lease is renewed so often, and has run out after so long: then a reaper may delete the study's objects.
+#: The interval of the lease's renewals, and its duration; a reaper may delete the objects of an expired study.
 RENEW_S, LEASE_S = 10.0, 60
-#: A cluster that did not answer is asked again so often.
-_ASK_S = 2.0
+#: The interval at which an unreachable cluster is tried again.
+_POLL_S = 2.0
 _TIME = "%Y-%m-%dT%H:%M:%S.%fZ"
 
 
 class ClusterSession:
-    """A study's standing in its namespace. ``open``, then ``hold`` before anything is made, ``close`` at the end."""
+    """A study's session in its namespace: ``open`` it, ``acquire`` the lease before creating objects, ``close`` it."""
 
     cluster: Cluster
     watches: Watches
@@ -56,69 +56,69 @@ class ClusterSession:
         self._holder = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._anchor: Object | None = None
         self._renewing: asyncio.Task[None] | None = None
-        self._opened = self._taken = False
+        self._opened = self._lease_lost = False
         self._lease_uid: str | None = None
 
     async def open(self) -> None:
-        """Connect, once. Raises ClusterError."""
+        """Connect, unless connected already. Raises ClusterError."""
         if not self._opened:
             deploy = self.task.deploy
             self.cluster = await Cluster.connect(
                 kubeconfig=deploy.kubeconfig, context=deploy.context, namespace=deploy.namespace
             )
-            self.cluster.say = lambda text: self.notify(text)
+            self.cluster.notify = lambda text: self.notify(text)
             self.watches = Watches(self.cluster, lambda text: self.notify(text))
             self._opened = True
 
-    def hurry(self) -> None:
-        """Wait for no credentials any more. Callable from any thread."""
+    def stop_credential_wait(self) -> None:
+        """Fail requests with expired credentials at once from now on. Thread-safe."""
         if self._opened:
-            self.cluster.hurry()
+            self.cluster.stop_credential_wait()
 
-    async def answers(self, *, within_s: float, say: Callable[[str], None]) -> None:
-        """Wait until the cluster answers, where it last did not or refused the credentials. Raises ClusterError."""
-        if self.cluster.trouble is None:
+    async def wait_until_reachable(self, *, within_s: float, notify: Callable[[str], None]) -> None:
+        """Wait until the cluster responds, if the last request had no response or a 401. Raises ClusterError."""
+        if self.cluster.connection_error is None:
             return
-        say(f"waiting up to {within_s:g} s for the cluster: {self.cluster.trouble}")
-        until = asyncio.get_running_loop().time() + within_s
+        notify(f"waiting up to {within_s:g} s for the cluster: {self.cluster.connection_error}")
+        deadline = asyncio.get_running_loop().time() + within_s
         while True:
             try:
-                await self.cluster.look("/version")
+                await self.cluster.get_path("/version")
             except ClusterError as error:
-                if self.cluster.trouble is not None:
-                    if asyncio.get_running_loop().time() >= until:
+                if self.cluster.connection_error is not None:
+                    if asyncio.get_running_loop().time() >= deadline:
                         raise error
-                    await asyncio.sleep(_ASK_S)
+                    await asyncio.sleep(_POLL_S)
                     continue
-            say("the cluster answers again")
+            notify("the cluster responds again")
             return
 
     async def follow(self) -> None:
-        """Follow everything a study makes, one watch a kind. Raises ClusterError."""
-        mine = study_selector(self.study_label)
-        of_study = (INFERENCE_SERVICE, DEPLOYMENT, REPLICA_SET, BENCHMARK_JOB)
-        # A BenchmarkJob hands its labels on to no Job and no pod.
-        of_jobs = "" if by_benchmark_job(self.task) else mine
+        """Watch the study's objects, with one watch for each kind. Raises ClusterError."""
+        selector = study_selector(self.study_label)
+        study_kinds = (INFERENCE_SERVICE, DEPLOYMENT, REPLICA_SET, BENCHMARK_JOB)
+        # OME copies a BenchmarkJob's labels to no Job and no pod.
+        job_selector = "" if uses_benchmark_job(self.task) else selector
         await asyncio.gather(
-            *(self.watches.follow(kind, selector=mine) for kind in of_study),
-            *(self.watches.follow(kind, selector=of_jobs) for kind in (JOB, POD)),
-            # A foreign Service carries no label of ours, and an event carries none at all.
+            *(self.watches.follow(kind, selector=selector) for kind in study_kinds),
+            *(self.watches.follow(kind, selector=job_selector) for kind in (JOB, POD)),
+            # A Service that OME creates has none of these labels, and an event has no labels.
             self.watches.follow(SERVICE),
             self.watches.follow(EVENT, fields="type!=Normal"),
         )
 
-    async def hold(self) -> None:
-        """Make the anchor and take the lease. Raises StudyBusyError where another process holds it, ClusterError."""
+    async def acquire(self) -> None:
+        """Create the anchor and acquire the lease. Raises StudyBusyError if another process holds it, ClusterError."""
         if self._anchor is not None:
             return
         for last in (False, True):
-            await self._make_anchor()
+            await self._create_anchor()
             try:
-                await self._take_lease()
-                # A clean-up deletes the anchor before the lease: what stands now, stands.
+                await self._acquire_lease()
+                # A cleanup deletes the anchor before the lease, so it may have deleted this anchor meanwhile.
                 found = await self.cluster.get(CONFIG_MAP, self.name)
             except BaseException:
-                # It is another's: closing must not take it away.
+                # The anchor is another process's: close must not delete it.
                 self._anchor = None
                 raise
             if found is not None and not terminating(found) and uid_of(found) == self.owner["uid"]:
@@ -126,12 +126,14 @@ class ClusterSession:
                 return
             self._anchor = None
             if last:
-                raise ClusterError(f"configmap {self.name} is being deleted by somebody; start again in a moment")
+                raise ClusterError(
+                    f"configmap {self.name} is being deleted by another process; start again in a moment"
+                )
 
     @property
     def owner(self) -> Object:
-        """The owner reference of whatever belongs to the study; deleting the anchor takes it all."""
-        assert self._anchor is not None, "hold comes first"
+        """The owner reference of the study's objects; deleting the anchor deletes them all."""
+        assert self._anchor is not None, "acquire first"
         return {
             "apiVersion": CONFIG_MAP.api_version,
             "kind": CONFIG_MAP.name,
@@ -140,7 +142,7 @@ class ClusterSession:
         }
 
     def trial_metadata(self, trial: int) -> Object:
-        """Name, namespace, labels and owner of what belongs to a trial; no owner before ``hold``, as in a dry run."""
+        """Return the metadata of a trial's objects; without owner before ``acquire``, as in a dry run."""
         return {
             "name": trial_name(self.task.name, self.study_label, trial),
             "namespace": self.cluster.namespace,
@@ -148,15 +150,15 @@ class ClusterSession:
             "ownerReferences": [self.owner] if self._anchor is not None else [],
         }
 
-    async def close(self, *, left: bool = False) -> None:
-        """Let go of the lease and, unless something is ``left`` that a reaper is to find, of the anchor."""
+    async def close(self, *, keep_anchor: bool = False) -> None:
+        """Close the client and delete anchor and lease; ``keep_anchor`` keeps both for a reaper."""
         if not self._opened:
             return
         if self._renewing is not None:
             self._renewing.cancel()
             await asyncio.gather(self._renewing, return_exceptions=True)
         await self.watches.close()
-        if self._anchor is not None and not left and not self._taken:
+        if self._anchor is not None and not keep_anchor and not self._lease_lost:
             with contextlib.suppress(ClusterError):
                 await self.cluster.delete(CONFIG_MAP, self.name, uid=uid_of(self._anchor), propagation="Background")
                 await self.cluster.delete(LEASE, self.name, uid=self._lease_uid, propagation="Background")
@@ -164,32 +166,35 @@ class ClusterSession:
         await self.cluster.close()
         self._opened = False
 
-    async def _make_anchor(self) -> None:
-        about = {"task": self.task.name, "study": self.study_label, "holder": self._holder}
+    async def _create_anchor(self) -> None:
+        data = {"task": self.task.name, "study": self.study_label, "holder": self._holder}
         metadata: Object = {"name": self.name, "labels": study_labels(self.study_label)}
         try:
-            self._anchor = await self.cluster.create(CONFIG_MAP, {"metadata": metadata, "data": about})
+            self._anchor = await self.cluster.create(CONFIG_MAP, {"metadata": metadata, "data": data})
         except ClusterError as error:
             if error.status != 409:
                 raise
-            # An earlier process of this study made it.
+            # A previous process of this study created it.
             self._anchor = await self.cluster.get(CONFIG_MAP, self.name)
             if self._anchor is None or terminating(self._anchor):
                 self._anchor = None
-                raise ClusterError(f"configmap {self.name} is just being deleted; start again in a moment") from None
+                raise ClusterError(f"configmap {self.name} is being deleted; start again in a moment") from None
 
-    async def _take_lease(self) -> None:
-        """Take a lease that is free, ran out, or was held by a process of this machine, which holds the folder's lock
-        no more; one of another machine is waited for until it runs out or is seen to be renewed."""
+    async def _acquire_lease(self) -> None:
+        """Acquire the lease if it is free, expired, or held by a process of this machine.
+
+        A process of this machine would still hold the folder's lock. Otherwise wait until the lease expires or is
+        renewed.
+        """
         body: Object = {
             "metadata": {
                 "name": self.name,
                 "labels": study_labels(self.study_label),
                 "ownerReferences": [self.owner],
             },
-            "spec": self._spec({}),
+            "spec": self._lease_spec({}),
         }
-        seen = ""
+        seen_renewal = ""
         while True:
             found = await self.cluster.get(LEASE, self.name)
             if found is None:
@@ -202,57 +207,61 @@ class ClusterSession:
                 continue
             spec = found["spec"]
             holder, renewed = str(spec.get("holderIdentity", "")), str(spec.get("renewTime", ""))
-            # A process of this machine that held it holds the folder's lock no more; a clean-up has no such lock.
-            here = holder.split("/")[0] == socket.gethostname() and not holder.endswith("/cleanup")
-            if here or expired(spec):
+            # A process of this machine would hold the folder's lock; a cleanup takes no such lock.
+            abandoned = holder.split("/")[0] == socket.gethostname() and not holder.endswith("/cleanup")
+            if abandoned or expired(spec):
                 try:
-                    self._lease_uid = uid_of(await self.cluster.replace(LEASE, {**found, "spec": self._spec(spec)}))
+                    self._lease_uid = uid_of(
+                        await self.cluster.replace(LEASE, {**found, "spec": self._lease_spec(spec)})
+                    )
                     return
                 except ClusterError as error:
                     if error.status not in (404, 409):
                         raise
-                # It changed or went meanwhile: look again.
+                # It was changed or deleted meanwhile.
                 continue
-            if seen and renewed != seen:
-                raise StudyBusyError(f"{holder} works on this study, and renewed lease {self.name} at {renewed}")
-            if not seen:
-                self.notify(f"lease {self.name} is held by {holder}; waiting whether it is renewed")
-            seen = renewed
+            if seen_renewal and renewed != seen_renewal:
+                raise StudyBusyError(f"{holder} runs this study: it renewed lease {self.name} at {renewed}")
+            if not seen_renewal:
+                self.notify(f"lease {self.name} is held by {holder}; waiting until it is renewed or expires")
+            seen_renewal = renewed
             await asyncio.sleep(2.0)
 
     async def _renew(self) -> None:
-        told = False
+        notified = False
         while True:
             await asyncio.sleep(RENEW_S)
             try:
                 found = await self.cluster.get(LEASE, self.name)
                 if found is None:
-                    self.notify(f"lease {self.name} was deleted by somebody; a reaper may delete this study's objects")
+                    self.notify(
+                        f"lease {self.name} was deleted by another process; a reaper may delete this study's objects"
+                    )
                     continue
                 holder = found["spec"].get("holderIdentity")
                 if holder != self._holder:
-                    self.notify(f"lease {self.name} was taken by {holder}: two processes work on this study")
-                    self._taken = True
+                    self.notify(f"lease {self.name} was taken by {holder}: two processes run this study")
+                    self._lease_lost = True
                     return
-                await self.cluster.replace(LEASE, {**found, "spec": self._spec(found["spec"])})
-                told = False
+                await self.cluster.replace(LEASE, {**found, "spec": self._lease_spec(found["spec"])})
+                notified = False
             except ClusterError as error:
-                if not told:
-                    self.notify(f"lease {self.name} could not be renewed, and is tried again: {error}")
-                told = True
+                if not notified:
+                    self.notify(f"lease {self.name} could not be renewed and is retried: {error}")
+                notified = True
 
-    def _spec(self, before: Object) -> dict[str, Any]:
+    def _lease_spec(self, previous: Object) -> dict[str, Any]:
         now = datetime.now(UTC).strftime(_TIME)
         return {
             "holderIdentity": self._holder,
             "leaseDurationSeconds": LEASE_S,
-            "acquireTime": before.get("acquireTime", now) if before.get("holderIdentity") == self._holder else now,
+            "acquireTime": previous.get("acquireTime", now) if previous.get("holderIdentity") == self._holder else now,
             "renewTime": now,
         }
 
 
 def expired(spec: Object) -> bool:
-    """Whether a lease has run out; one that says nothing has."""
+    """Whether a lease has expired; one without a valid renewal time counts as expired."""
     try:
         renewed = datetime.fromisoformat(str(spec["renewTime"]).replace("Z", "+00:00"))
         return (datetime.now(UTC) - renewed).total_seconds() > float(spec["leaseDurationSeconds"])

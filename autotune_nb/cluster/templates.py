@@ -1,4 +1,4 @@
-"""Manifests out of Jinja2 templates: a user's own folder first, then the package's."""
+"""Renders manifests from Jinja2 templates: those of the user's folder, else the package's."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from typing import Any
 import jinja2
 import yaml
 
-from autotune_nb.cluster._required_fields import require_kept
+from autotune_nb.cluster._required_fields import require_fields
 from autotune_nb.cluster.kinds import Object
 from autotune_nb.errors import SetupError, TaskError
 from autotune_nb.resources import shared_folder
 
 
 class Templates:
-    """Renders a template into objects. Every value is written as JSON, which YAML reads as it is: none breaks out."""
+    """Renders templates. Every value is inserted as JSON, which is valid YAML, so no value can change the structure."""
 
-    def __init__(self, own: str | Path | None = None) -> None:
-        """Raises SetupError where the user's own folder does not exist."""
+    def __init__(self, user_folder: str | Path | None = None) -> None:
+        """Raises SetupError if the user's folder does not exist."""
         folders = [shared_folder("templates")]
-        if own is not None:
-            path = Path(own).expanduser()
+        if user_folder is not None:
+            path = Path(user_folder).expanduser()
             if not path.is_dir():
-                raise SetupError(f"there is no folder {str(own)!r}", field="deploy.templates")
+                raise SetupError(f"there is no folder {str(user_folder)!r}", field="deploy.templates")
             folders.insert(0, path)
         self._environment = jinja2.Environment(
             loader=jinja2.FileSystemLoader([str(folder) for folder in folders]),
             undefined=jinja2.StrictUndefined,
-            # What stands between the braces becomes JSON unless the template itself says | safe.
+            # Every inserted value becomes JSON, except text marked as raw YAML.
             finalize=_as_json,
             autoescape=False,
             trim_blocks=True,
@@ -39,8 +39,8 @@ class Templates:
             keep_trailing_newline=True,
         )
 
-    def text(self, template: str, values: Mapping[str, Any]) -> str:
-        """The manifest as text. Raises SetupError, naming the template and the line, where it cannot be rendered."""
+    def render_text(self, template: str, values: Mapping[str, Any]) -> str:
+        """Return the manifest as text. Raises SetupError, with template and line, if it cannot be rendered."""
         try:
             return self._environment.get_template(template).render(values)
         except jinja2.TemplateNotFound:
@@ -51,57 +51,63 @@ class Templates:
         except jinja2.TemplateError as error:
             raise SetupError(f"{template}: {error}", field="deploy.templates") from None
 
-    def objects(self, template: str, values: Mapping[str, Any]) -> list[Object]:
-        """Every object of the manifest. Raises SetupError where it is no YAML or no object."""
-        text = self.text(template, values)
+    def render_objects(self, template: str, values: Mapping[str, Any]) -> list[Object]:
+        """Return every object of the manifest. Raises SetupError if it is no YAML or no object."""
+        text = self.render_text(template, values)
         try:
             found = [one for one in yaml.safe_load_all(text) if one is not None]
         except yaml.YAMLError as error:
-            told = " ".join(str(error).split())
-            raise SetupError(f"what {template} gives is no YAML: {told}", field="deploy.templates") from None
+            message = " ".join(str(error).split())
+            raise SetupError(f"{template} renders to invalid YAML: {message}", field="deploy.templates") from None
         for one in found:
             if not isinstance(one, dict) or not isinstance(one.get("metadata"), dict):
-                raise SetupError(f"what {template} gives is no Kubernetes object", field="deploy.templates")
+                raise SetupError(
+                    f"{template} renders to something that is no Kubernetes object", field="deploy.templates"
+                )
         return found
 
-    def object(self, template: str, values: Mapping[str, Any]) -> Object:
-        """The manifest's one object. Raises SetupError where there are none or several, and where a user's template
-        dropped what a trial's object needs."""
-        found = self.objects(template, values)
+    def render_object(self, template: str, values: Mapping[str, Any]) -> Object:
+        """Return the manifest's only object.
+
+        Raises SetupError if there are none or several, or if a user's template lacks a required field.
+        """
+        found = self.render_objects(template, values)
         if len(found) != 1:
-            raise SetupError(f"{template} gives {len(found)} objects, one is wanted", field="deploy.templates")
+            raise SetupError(f"{template} renders to {len(found)} objects instead of one", field="deploy.templates")
         file = self._environment.get_template(template).filename or template
-        require_kept(template, found[0], values, file=file)
+        require_fields(template, found[0], values, file=file)
         return found[0]
 
 
-def refuse_templates(value: Any, *, field: str) -> None:
-    """Raises TaskError for ``{{`` anywhere in a value: OME runs the container through a Go template, and falls silent
-    where that fails."""
+def refuse_go_templates(value: Any, *, field: str) -> None:
+    """Raise TaskError for ``{{`` anywhere in a value.
+
+    OME expands Go templates in the container, and reports nothing if that fails.
+    """
     if isinstance(value, str) and "{{" in value:
-        raise TaskError(f"has '{{{{' in {value!r}, which OME would take for a template of its own", field=field)
+        raise TaskError(f"has '{{{{' in {value!r}, which OME would expand as a template", field=field)
     if isinstance(value, Mapping):
         for key, inner in value.items():
-            refuse_templates(key, field=field)
-            refuse_templates(inner, field=f"{field}.{key}")
+            refuse_go_templates(key, field=field)
+            refuse_go_templates(inner, field=f"{field}.{key}")
     elif isinstance(value, list | tuple):
         for index, inner in enumerate(value):
-            refuse_templates(inner, field=f"{field}[{index}]")
+            refuse_go_templates(inner, field=f"{field}[{index}]")
 
 
-class _Raw(str):
+class _RawYaml(str):
     """Text that is YAML already."""
 
 
-#: JSON that YAML reads otherwise: floats without a point, characters as two surrogates, and a bare DEL.
+#: JSON that YAML reads differently: floats without a point, surrogate pairs, and a literal DEL.
 _STRING_OR_FLOAT = re.compile(r'"(?:[^"\\]|\\.)*"|(?<![\d.])-?\d+(?=e[+-]\d)')
 _ESCAPE = re.compile(r"\\u(d[89ab]..)\\u(d[c-f]..)|\\.|\x7f")
 
 
 def _as_json(value: Any) -> Any:
-    if isinstance(value, jinja2.Undefined | _Raw):
+    if isinstance(value, jinja2.Undefined | _RawYaml):
         return value
-    return _Raw(_STRING_OR_FLOAT.sub(_for_yaml, json.dumps(value)))
+    return _RawYaml(_STRING_OR_FLOAT.sub(_for_yaml, json.dumps(value)))
 
 
 def _for_yaml(token: re.Match[str]) -> str:

@@ -1,4 +1,4 @@
-"""What a study's objects are now: one watch per kind, resumed where it was cut off, and waiting on what it tells."""
+"""The current state of a study's objects: one watch for each kind, resumed when it breaks, and waiting for changes."""
 
 from __future__ import annotations
 
@@ -19,76 +19,77 @@ from autotune_nb.cluster.names import TRIAL_LABEL
 from autotune_nb.errors import ClusterError
 
 T = TypeVar("T")
-#: A watch is asked for so long at a time; then it goes on from where it was.
+#: The duration of one watch request; then it is resumed.
 _WATCH_S = 280
 _LONGEST_PAUSE_S = 5.0
-#: Conditions on the clock are looked at so often where nothing changes.
+#: The interval at which conditions are checked without a change, since some depend on time.
 _TICK_S = 0.5
-_EVENTS_KEPT = 20
-#: Answers that mean: not with these rights, or not here.
+_EVENTS_STORED = 20
+#: Responses that mean missing permissions or a missing resource.
 _REFUSALS = frozenset({401, 403, 404})
 
 
 @dataclass
-class _Kept:
-    """One kind's objects by name, and the standing of its watch."""
+class _WatchedKind:
+    """One kind's objects by name, and the state of its watch."""
 
     selector: str
     fields: str
     objects: dict[str, Object] = field(default_factory=dict)
     listed: asyncio.Event = field(default_factory=asyncio.Event)
-    refused: ClusterError | None = None
-    refused_at: float = float("-inf")
+    rejected: ClusterError | None = None
+    rejected_at: float = float("-inf")
 
 
 class Watches:
-    """Follows kinds of objects and wakes whoever waits for a change.
+    """Watches kinds of objects and wakes the callers that wait for a change.
 
-    A watch that is refused in mid-run is asked for again until it is allowed; ``say`` is told once. Whoever waits
-    meanwhile fails after ``patience_s``: an API server that starts up refuses for a moment what it allows.
+    A watch that is rejected during a run is retried until it is allowed; ``notify`` is called once. ``until`` raises
+    after ``patience_s``: an API server that starts rejects requests for a moment.
     """
 
     patience_s = 10.0
 
-    def __init__(self, cluster: Cluster, say: Callable[[str], None] = lambda _text: None) -> None:
+    def __init__(self, cluster: Cluster, notify: Callable[[str], None] = lambda _text: None) -> None:
         self._cluster = cluster
-        self._say = say
-        self._kept: dict[Kind, _Kept] = {}
+        self._notify = notify
+        self._kinds: dict[Kind, _WatchedKind] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._by_trial: defaultdict[tuple[Kind, str], dict[str, Object]] = defaultdict(dict)
         self._events: defaultdict[str, dict[str, Object]] = defaultdict(dict)
         self._waiting: defaultdict[str | None, set[asyncio.Event]] = defaultdict(set)
 
     async def follow(self, kind: Kind, *, selector: str = "", fields: str = "") -> None:
-        """Follow a kind from now on; returns once its objects are known. Raises ClusterError where that is refused."""
-        if kind in self._kept:
+        """Start to watch a kind, and return when its objects are listed. Raises ClusterError if that is rejected."""
+        if kind in self._kinds:
             return
-        kept = self._kept[kind] = _Kept(selector, fields)
-        task = asyncio.ensure_future(self._follow(kind, kept))
+        watched = self._kinds[kind] = _WatchedKind(selector, fields)
+        task = asyncio.ensure_future(self._follow(kind, watched))
         self._tasks.append(task)
-        await kept.listed.wait()
-        if kept.refused is not None:
-            raise kept.refused
+        await watched.listed.wait()
+        if watched.rejected is not None:
+            raise watched.rejected
 
     def objects(self, kind: Kind) -> Mapping[str, Object]:
-        """Every followed object of a kind, by name."""
-        return self._kept[kind].objects
+        """Return the watched objects of a kind, by name."""
+        return self._kinds[kind].objects
 
     def of_trial(self, kind: Kind, trial: int) -> Mapping[str, Object]:
-        """A trial's objects of a kind, by name."""
+        """Return a trial's objects of a kind, by name."""
         return self._by_trial.get((kind, str(trial)), {})
 
     def events(self, uid: str) -> list[Object]:
-        """What was said of an object, by its uid: events outlive objects, and names come again. Oldest first."""
+        """Return the events about an object, oldest first. By uid, since names are reused while events remain."""
         return list(self._events.get(uid, {}).values())
 
     async def until(
         self, check: Callable[[], T | None], *, trial: int | None = None, within_s: float | None = None
     ) -> T:
-        """Wait until ``check`` gives something, and give that. It is called after each change of the trial's objects
-        (of any object, where no trial is named), of an event, and from time to time.
+        """Wait until ``check`` returns a value other than None, and return it.
 
-        Raises TimeoutError after ``within_s``, ClusterError where a watch stays refused, and what ``check`` raises.
+        ``check`` is called after each change of the trial's objects (without ``trial``, of any object), after each
+        event, and from time to time. Raises TimeoutError after ``within_s``, ClusterError if a watch stays rejected,
+        and the errors of ``check``.
         """
         loop = asyncio.get_running_loop()
         deadline = None if within_s is None else loop.time() + within_s
@@ -101,13 +102,13 @@ class Watches:
                 value = check()
                 if value is not None:
                     return value
-                for kept in self._kept.values():
-                    if kept.refused is not None and loop.time() - kept.refused_at >= self.patience_s:
-                        raise kept.refused
+                for watched in self._kinds.values():
+                    if watched.rejected is not None and loop.time() - watched.rejected_at >= self.patience_s:
+                        raise watched.rejected
                 left = _TICK_S if deadline is None else min(_TICK_S, deadline - loop.time())
                 if left <= 0:
                     raise TimeoutError
-                # Not wait_for: in Python 3.11 it drops a cancellation that comes as the wait ends.
+                # Not wait_for, which in Python 3.11 may lose a cancellation at the end of the wait.
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(left):
                         await woken.wait()
@@ -120,45 +121,47 @@ class Watches:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks.clear()
 
-    async def _follow(self, kind: Kind, kept: _Kept) -> None:
+    async def _follow(self, kind: Kind, watched: _WatchedKind) -> None:
         pause, version = 0.1, ""
         watch = Watch()
         while True:
             try:
                 if not version:
-                    found, version = await self._cluster.list(kind, selector=kept.selector, fields=kept.fields)
-                    self._replace(kind, kept, found)
-                    kept.listed.set()
-                async for change in self._changes(watch, kind, kept, version):
+                    found, version = await self._cluster.list(kind, selector=watched.selector, fields=watched.fields)
+                    self._replace(kind, watched, found)
+                    watched.listed.set()
+                async for change in self._changes(watch, kind, watched, version):
                     pause = 0.1
                     version = change["object"]["metadata"]["resourceVersion"]
-                    self._take(kind, kept, change["type"], change["object"])
+                    self._apply(kind, watched, change["type"], change["object"])
             except ApiException as error:
-                # 410: what happened since that version is not kept any more.
+                # 410: the server no longer stores the changes since that version.
                 version = "" if error.status == 410 else version
             except ClusterError as error:
                 version = "" if error.status == 410 else version
                 if error.status in _REFUSALS:
-                    self._refused(kind, kept, error)
-                    if not kept.listed.is_set():
-                        kept.listed.set()
+                    self._on_rejected(kind, watched, error)
+                    if not watched.listed.is_set():
+                        watched.listed.set()
                         self._wake(None)
                         return
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError):
-                # Cut off, or a line cut short: what was taken so far stands.
+                # The connection broke, maybe within a line: resume after the last complete change.
                 pass
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
-    async def _changes(self, watch: Watch, kind: Kind, kept: _Kept, version: str) -> AsyncIterator[dict[str, Any]]:
+    async def _changes(
+        self, watch: Watch, kind: Kind, watched: _WatchedKind, version: str
+    ) -> AsyncIterator[dict[str, Any]]:
         async def opened(**_: Any) -> aiohttp.ClientResponse:
             reply = await self._cluster.stream(
-                kind, version, selector=kept.selector, fields=kept.fields, timeout_s=_WATCH_S
+                kind, version, selector=watched.selector, fields=watched.fields, timeout_s=_WATCH_S
             )
-            self._allowed(kept)
+            self._on_allowed(watched)
             return reply
 
-        # With a time of its own the library ends where the server does, and leaves the resuming to us.
+        # With a timeout the library ends when the server ends the watch, and does not resume it by itself.
         stream = watch.stream(opened, timeout_seconds=_WATCH_S)
         while True:
             try:
@@ -167,66 +170,66 @@ class Watches:
                 return
             except (ApiException, ClusterError, aiohttp.ClientError, OSError, ValueError, LookupError):
                 raise
-            except Exception as error:  # noqa: BLE001 - what the library raises of a line that is no event
+            except Exception as error:  # noqa: BLE001 - the library may raise anything for a line that is no event
                 raise ValueError(str(error)) from None
             yield change
 
-    def _refused(self, kind: Kind, kept: _Kept, error: ClusterError) -> None:
-        if kept.refused is None and kept.listed.is_set():
-            kept.refused_at = asyncio.get_running_loop().time()
-            # Of credentials that ran out the client has told; and one line does for all kinds.
-            if error.status != 401 and not any(one.refused for one in self._kept.values()):
-                self._say(
-                    f"{kind.resource} may not be watched any more ({error}): trials fail until they may; "
-                    "autotune-nb check tells which permission is missing"
+    def _on_rejected(self, kind: Kind, watched: _WatchedKind, error: ClusterError) -> None:
+        if watched.rejected is None and watched.listed.is_set():
+            watched.rejected_at = asyncio.get_running_loop().time()
+            # The client reports expired credentials; one message is enough for all kinds.
+            if error.status != 401 and not any(one.rejected for one in self._kinds.values()):
+                self._notify(
+                    f"the watch of {kind.resource} is rejected ({error}): trials fail until it is allowed; "
+                    "autotune-nb check lists the missing permissions"
                 )
-        kept.refused = error
+        watched.rejected = error
 
-    def _allowed(self, kept: _Kept) -> None:
-        if kept.refused is not None:
-            was, kept.refused, kept.refused_at = kept.refused, None, float("-inf")
-            if was.status != 401 and not any(one.refused for one in self._kept.values()):
-                self._say("everything may be watched again")
+    def _on_allowed(self, watched: _WatchedKind) -> None:
+        if watched.rejected is not None:
+            error, watched.rejected, watched.rejected_at = watched.rejected, None, float("-inf")
+            if error.status != 401 and not any(one.rejected for one in self._kinds.values()):
+                self._notify("all watches are allowed again")
 
-    def _replace(self, kind: Kind, kept: _Kept, found: Iterable[Object]) -> None:
+    def _replace(self, kind: Kind, watched: _WatchedKind, found: Iterable[Object]) -> None:
         fresh = {name_of(obj): obj for obj in found}
-        for gone in kept.objects.keys() - fresh.keys():
-            self._take(kind, kept, "DELETED", kept.objects[gone])
+        for gone in watched.objects.keys() - fresh.keys():
+            self._apply(kind, watched, "DELETED", watched.objects[gone])
         for obj in fresh.values():
-            self._take(kind, kept, "ADDED", obj)
+            self._apply(kind, watched, "ADDED", obj)
 
-    def _take(self, kind: Kind, kept: _Kept, change: str, obj: Object) -> None:
+    def _apply(self, kind: Kind, watched: _WatchedKind, change: str, obj: Object) -> None:
         if change == "BOOKMARK":
             return
         if kind is EVENT:
-            self._take_event(change, obj)
+            self._apply_event(change, obj)
             return
         name, trial = name_of(obj), labels_of(obj).get(TRIAL_LABEL)
         mine = self._by_trial[kind, trial] if trial is not None else {}
         if change == "DELETED":
-            kept.objects.pop(name, None)
+            watched.objects.pop(name, None)
             mine.pop(name, None)
             if trial is not None and not mine:
                 self._by_trial.pop((kind, trial), None)
         else:
             obj["metadata"].pop("managedFields", None)
-            kept.objects[name] = mine[name] = obj
+            watched.objects[name] = mine[name] = obj
         self._wake(trial)
 
-    def _take_event(self, change: str, obj: Object) -> None:
+    def _apply_event(self, change: str, obj: Object) -> None:
         uid = obj.get("involvedObject", {}).get("uid", "")
         if change == "DELETED":
-            said = self._events.get(uid, {})
-            said.pop(uid_of(obj), None)
-            if not said:
+            events = self._events.get(uid, {})
+            events.pop(uid_of(obj), None)
+            if not events:
                 self._events.pop(uid, None)
             return
-        said = self._events[uid]
-        said.pop(uid_of(obj), None)
-        said[uid_of(obj)] = obj
-        while len(said) > _EVENTS_KEPT:
-            said.pop(next(iter(said)))
-        # Whose it is only its reader knows; there are few.
+        events = self._events[uid]
+        events.pop(uid_of(obj), None)
+        events[uid_of(obj)] = obj
+        while len(events) > _EVENTS_STORED:
+            events.pop(next(iter(events)))
+        # An event has no trial label, so it wakes every caller; events are few.
         for key in list(self._waiting):
             self._wake(key)
 

@@ -164,7 +164,7 @@ class Executor:
 
     async def prepare(self, tokenizer: str = "") -> None:
         await self.session.open()
-        await self.session.hold()
+        await self.session.acquire()
         await self.session.follow()
         await self.inner.prepare(tokenizer)
 

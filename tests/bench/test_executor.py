@@ -19,7 +19,12 @@ from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.benchmark_job import OmeBenchmark
 from autotune_nb.bench.executor import cluster_benchmark, pick
 from autotune_nb.bench.job import JobBenchmark
-from autotune_nb.cluster.executor_choice import OME_MODEL_NAME, benchmark_job_problem, by_benchmark_job, served_name
+from autotune_nb.cluster.executor_choice import (
+    OME_MODEL_NAME,
+    benchmark_job_problem,
+    required_model_name,
+    uses_benchmark_job,
+)
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy import DeployRequest
@@ -47,7 +52,7 @@ from tests.stubs import in_loop, level_data, level_file
 def test_what_a_benchmark_job_cannot_measure_is_told_with_the_field(how: dict[str, Any], field: str) -> None:
     task = task_of(**how)
     assert (benchmark_job_problem(task) or ("", ""))[1] == field
-    assert not by_benchmark_job(task)
+    assert not uses_benchmark_job(task)
     asked = task_of(**how, executor="benchmark_job")
     with pytest.raises(SetupError) as caught:
         in_loop(pick(asked, None))  # type: ignore[arg-type]
@@ -55,8 +60,8 @@ def test_what_a_benchmark_job_cannot_measure_is_told_with_the_field(how: dict[st
 
 
 def test_a_benchmark_job_asks_for_one_name_whatever_the_model_is_called() -> None:
-    assert served_name(task_of(results=CLAIM)) == OME_MODEL_NAME
-    assert served_name(task_of(results=CLAIM, executor="job")) is None
+    assert required_model_name(task_of(results=CLAIM)) == OME_MODEL_NAME
+    assert required_model_name(task_of(results=CLAIM, executor="job")) is None
 
 
 @contextlib.asynccontextmanager

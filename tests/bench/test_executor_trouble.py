@@ -20,7 +20,7 @@ from autotune_nb.bench._claim_reader import ClaimReader
 from autotune_nb.bench._cluster_object import Made, Removals
 from autotune_nb.cluster import owned_object as owned
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD, Kind, Object
-from autotune_nb.cluster.pod_errors import refused, trouble
+from autotune_nb.cluster.pod_errors import creation_error, pod_error
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
 from tests.bench.in_cluster import Executor, Ground
 from tests.kubernetes.proxy import FaultProxy
@@ -359,37 +359,37 @@ def event(message: str, reason: str = "FailedCreate") -> Object:
 
 
 @pytest.mark.parametrize(
-    ("events", "told", "may_pass"),
+    ("events", "told", "transient"),
     [
         ([event('Error creating: pods "x-1" is forbidden: exceeded quota: q')], "waiting for quota: Error", True),
         ([event("jobs is forbidden: exceeded quota: q", "InternalError")], "waiting for quota: jobs", True),
-        ([event('failed calling webhook "x": timeout')], "no pod could be made yet: ", True),
-        ([event("violates PodSecurity")], "no pod may be made: violates PodSecurity", False),
+        ([event('failed calling webhook "x": timeout')], "no pod could be created yet: ", True),
+        ([event("violates PodSecurity")], "no pod may be created: violates PodSecurity", False),
         # The newest counts.
-        ([event("exceeded quota: q"), event("violates PodSecurity")], "no pod may be made: ", False),
+        ([event("exceeded quota: q"), event("violates PodSecurity")], "no pod may be created: ", False),
     ],
 )
-def test_why_a_job_has_no_pod(events: list[Object], told: str, may_pass: bool) -> None:
-    found = refused(events)
+def test_why_a_job_has_no_pod(events: list[Object], told: str, transient: bool) -> None:
+    found = creation_error(events)
     assert found is not None
     assert found.text.startswith(told)
-    assert found.may_pass is may_pass
-    assert refused([event("it was made", "SuccessfulCreate")]) is None
+    assert found.transient is transient
+    assert creation_error([event("it was made", "SuccessfulCreate")]) is None
 
 
 @pytest.mark.parametrize(
-    ("message", "may_pass"),
+    ("message", "transient"),
     [
         ("0/3 nodes are available: 3 Insufficient cpu.", True),
         ("pod has unbound immediate PersistentVolumeClaims", True),
         ("0/3 nodes are available: 3 node(s) didn't match node selector.", False),
     ],
 )
-def test_a_pod_that_waits_for_room_or_for_its_claims_volume_may_still_run(message: str, may_pass: bool) -> None:
+def test_a_pod_that_waits_for_room_or_for_its_claims_volume_may_still_run(message: str, transient: bool) -> None:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
-    found = trouble({"metadata": {"name": "p"}, "status": {"conditions": [condition]}})
+    found = pod_error({"metadata": {"name": "p"}, "status": {"conditions": [condition]}})
     assert found is not None
-    assert found.may_pass is may_pass
+    assert found.transient is transient
 
 
 def test_no_level_is_lost_where_keeping_its_file_takes_a_while(

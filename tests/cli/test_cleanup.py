@@ -74,7 +74,7 @@ def test_without_a_terminal_it_lists_and_deletes_nothing(access: NamespaceAccess
     before = left(access)
     result = call("--all", *at)
     assert result.exit_code == 2
-    assert f"study {name} (task 'chat', its lease ran out" in result.stdout
+    assert f"study {name} (task 'chat', lease of elsewhere/1/abc, expired" in result.stdout
     assert f"  InferenceService {access.namespace}/at-chat-t0000-" in result.stdout
     assert "add --yes" in result.stderr
     assert set(before) <= set(left(access))

@@ -11,7 +11,7 @@ from tests.stubs import in_loop
 
 
 def test_the_reapers_job_deletes_an_expired_study_and_spares_a_held_one(access: NamespaceAccess) -> None:
-    objects = Templates().objects("reaper.yaml.j2", {"namespace": access.namespace, "image": IMAGE})
+    objects = Templates().render_objects("reaper.yaml.j2", {"namespace": access.namespace, "image": IMAGE})
     cronjob: dict[str, Any] = objects.pop()
     assert cronjob["kind"] == "CronJob"
 

@@ -9,9 +9,9 @@ import subprocess
 
 import pytest
 
-from autotune_nb.cluster.cleanup import remove_expired, remove_study, take_over
+from autotune_nb.cluster.cleanup import remove_expired, remove_study, take_over_lease
 from autotune_nb.cluster.kinds import INFERENCE_SERVICE, LEASE, name_of
-from autotune_nb.cluster.leftovers import FoundStudy, find_studies
+from autotune_nb.cluster.leftovers import StudyObjects, find_studies
 from autotune_nb.errors import ClusterError, StudyBusyError
 from tests.kubernetes.study_objects import NamespaceAccess, lease_spec, leave, there
 from tests.stubs import in_loop
@@ -24,17 +24,17 @@ def test_a_study_goes_with_its_pods_and_nothing_of_another(access: NamespaceAcce
             await leave(cluster, "two")
             before = await there(cluster, "two")
             said: list[str] = []
-            removal = await remove_study(cluster, "one", say=said.append)
-            assert removal.left == []
+            removal = await remove_study(cluster, "one", notify=said.append)
+            assert removal.remaining == []
             assert await there(cluster, "one") == []
             assert set(before) <= set(await there(cluster, "two"))
-            assert removal.lines == said
+            assert removal.messages == said
             told = [line.removesuffix(" is gone") for line in said]
             assert f"ConfigMap {access.namespace}/{name}" == [t for t in told if not t.startswith("Lease")][-1]
             assert sum(line.startswith("InferenceService ") for line in told) == 2
             assert sum(line.startswith("Job ") for line in told) == 2
             again = await remove_study(cluster, "one")
-            assert (again.lines, again.left) == ([], [])
+            assert (again.messages, again.remaining) == ([], [])
 
     in_loop(work())
 
@@ -44,7 +44,7 @@ def test_a_sweep_before_a_run_keeps_anchor_and_lease(access: NamespaceAccess) ->
         async with access.connected() as cluster:
             name = await leave(cluster, "one")
             removal = await remove_study(cluster, "one", keep_anchor=True)
-            assert removal.left == []
+            assert removal.remaining == []
             assert await there(cluster) == [f"ConfigMap {name}", f"Lease {name}"]
 
     in_loop(work())
@@ -57,7 +57,7 @@ def test_what_stays_terminating_is_named_and_the_anchor_kept_for_the_next_try(ac
             removal = await remove_study(cluster, "one", within_s=3)
             (service,), _ = await cluster.list(INFERENCE_SERVICE)
             since = service["metadata"]["deletionTimestamp"]
-            (left,) = removal.left
+            (left,) = removal.remaining
             assert left.startswith(
                 f"InferenceService {access.namespace}/{name_of(service)} (Terminating since {since}, held by its "
                 "finalizers"
@@ -68,7 +68,7 @@ def test_what_stays_terminating_is_named_and_the_anchor_kept_for_the_next_try(ac
             # Somebody mends it.
             await cluster.patch(INFERENCE_SERVICE, name_of(service), {"metadata": {"finalizers": []}})
             removal = await remove_study(cluster, "one")
-            assert removal.left == []
+            assert removal.remaining == []
             assert await there(cluster) == []
 
     in_loop(work())
@@ -101,10 +101,10 @@ def test_a_delete_that_is_refused_is_told_at_once_with_its_reason(access: Namesp
         weak = await access.account("weak")
         async with weak.connected() as cluster:
             removal = await remove_study(cluster, "one", within_s=40)
-            (left,) = removal.left
+            (left,) = removal.remaining
             assert left.startswith(f"InferenceService {access.namespace}/")
             assert "403" in left and "cannot delete" in left
-            kinds = {line.split()[0] for line in removal.lines}
+            kinds = {line.split()[0] for line in removal.messages}
             assert kinds == {"Job"}
 
     in_loop(work())
@@ -121,17 +121,17 @@ def test_found_studies_say_whose_they_are_and_what_they_hold(access: NamespaceAc
             await leave(cluster, "here", age_s=5, holder=f"{socket.gethostname()}/{gone.pid}/abc", trials=0)
             await leave(cluster, "mine", age_s=5, holder=f"{socket.gethostname()}/{os.getpid()}/abc", trials=0)
             await leave(cluster, "bare", age_s=None, anchored=False)
-            found: dict[str, FoundStudy] = {}
+            found: dict[str, StudyObjects] = {}
             while not found or found["alive"].gpus < 2:
                 found = {study.label: study for study in await find_studies(cluster)}
             assert found.keys() == {"alive", "late", "here", "mine", "bare"}
             alive = found["alive"]
             assert (alive.name, alive.task, alive.holder, alive.gpus) == (name, "chat", "elsewhere/1/abc", 2)
             assert alive.counts == {"InferenceService": 2, "Job": 2, "Pod": 2, "ConfigMap": 1, "Lease": 1}
-            assert alive.standing.startswith("held by elsewhere/1/abc, renewed ")
-            assert found["late"].standing.startswith("its lease ran out 4")
-            assert found["here"].standing.endswith("which runs no more")
-            assert found["bare"].standing == "no lease"
+            assert alive.lease_status.startswith("held by elsewhere/1/abc, renewed ")
+            assert found["late"].lease_status.startswith("lease of elsewhere/1/abc, expired 4")
+            assert found["here"].lease_status.endswith("which has ended")
+            assert found["bare"].lease_status == "no lease"
             assert {label for label, study in found.items() if study.held} == {"alive", "mine"}
             lines = alive.lines()
             assert "2 GPUs held" in lines[0]
@@ -156,7 +156,7 @@ def test_only_expired_studies_are_removed_and_a_wrong_clock_costs_nobody_his_stu
             await cluster.replace(LEASE, {**lease, "spec": lease_spec("elsewhere/1/abc", 300)})
             removed = await removing
             assert removed.keys() == {"dead", "bare"}
-            assert all(one.left == [] for one in removed.values())
+            assert all(one.remaining == [] for one in removed.values())
             left = await find_studies(cluster)
             assert {study.label for study in left} == {"alive", "slow-clock"}
             assert all(study.counts["InferenceService"] == 1 for study in left)
@@ -173,9 +173,9 @@ def test_a_lease_renewed_since_the_look_is_not_taken_over(access: NamespaceAcces
             assert lease is not None
             await cluster.replace(LEASE, {**lease, "spec": lease_spec("elsewhere/1/abc", 0)})
             with pytest.raises(StudyBusyError, match=rf"elsewhere/1/abc has just renewed lease {name}"):
-                await take_over(cluster, study)
+                await take_over_lease(cluster, study)
             (study,) = await find_studies(cluster)
-            await take_over(cluster, study)
+            await take_over_lease(cluster, study)
             (study,) = await find_studies(cluster)
             assert study.holder.endswith("/cleanup")
 

@@ -68,10 +68,10 @@ def test_a_question_is_answered(kubeconfig: Path, namespace: str) -> None:
     async def scenario() -> None:
         async with connected(kubeconfig) as cluster:
             asked = {"namespace": namespace, "verb": "create", "resource": "pods"}
-            answer = await cluster.ask(ACCESS_REVIEW, {"spec": {"resourceAttributes": asked}})
+            answer = await cluster.submit(ACCESS_REVIEW, {"spec": {"resourceAttributes": asked}})
             assert answer["status"]["allowed"] is True
-            assert await cluster.may("create", "pods")
-            assert await cluster.may("get", "clusterbasemodels", "ome.io", everywhere=True)
+            assert await cluster.is_allowed("create", "pods")
+            assert await cluster.is_allowed("get", "clusterbasemodels", "ome.io", cluster_wide=True)
 
     in_loop(scenario())
 
@@ -159,7 +159,7 @@ def test_a_server_that_is_away_is_asked_again_until_patience_ends(proxy: FaultPr
     async def scenario() -> None:
         async with connected(kubeconfig) as cluster:
             cluster.patience_s = 1.0
-            with proxy.down(), pytest.raises(ClusterError, match="did not answer") as caught:
+            with proxy.down(), pytest.raises(ClusterError, match="did not respond") as caught:
                 await cluster.list(CONFIG_MAP)
             assert caught.value.status == 0
             assert cluster.requests["GET", "configmaps"] > 1
@@ -209,7 +209,7 @@ def test_credentials_that_worked_are_waited_for_and_that_is_told_once(
 
     async def scenario() -> None:
         async with connected(file) as client:
-            client.say = said.append
+            client.notify = said.append
             await client.list(CONFIG_MAP)
             proxy.token = ("second", cluster.token)
             asking = [asyncio.ensure_future(client.list(CONFIG_MAP)) for _ in range(5)]
@@ -222,7 +222,7 @@ def test_credentials_that_worked_are_waited_for_and_that_is_told_once(
             await asyncio.gather(*asking)
             assert len(said) == 2
             proxy.token = ("third", cluster.token)
-            client.hurry()
+            client.stop_credential_wait()
             with pytest.raises(ClusterError) as caught:
                 await client.list(CONFIG_MAP)
             assert caught.value.status == 401
@@ -269,7 +269,7 @@ def test_no_kubeconfig_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.delenv("KUBECONFIG", raising=False)
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(ClusterError, match=r"~/\.kube/config.*name a kubeconfig file"):
+    with pytest.raises(ClusterError, match=r"~/\.kube/config.*give a kubeconfig file"):
         in_loop(Cluster.connect())
     with pytest.raises(ClusterError, match="there is no kubeconfig file"):
         in_loop(Cluster.connect(kubeconfig=str(tmp_path / "none")))
@@ -297,7 +297,7 @@ def test_an_answer_that_is_no_json_is_an_error_of_the_clusters(kubeconfig: Path,
 
     async def scenario() -> None:
         async with connected(kubeconfig) as cluster:
-            with pytest.raises(ClusterError, match=r"cut short|did not answer"):
+            with pytest.raises(ClusterError, match=r"cut short|did not respond"):
                 await cluster.list(CONFIG_MAP)
 
     in_loop(scenario())

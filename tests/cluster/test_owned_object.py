@@ -9,7 +9,7 @@ import pytest
 
 from autotune_nb.cluster import owned_object as module
 from autotune_nb.cluster.kinds import CONFIG_MAP, Object
-from autotune_nb.cluster.owned_object import Owned
+from autotune_nb.cluster.owned_object import OwnedObject
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.errors import ClusterError
 from tests.cluster.test_session import opened
@@ -24,20 +24,20 @@ def body(session: ClusterSession) -> Object:
     return {"metadata": session.trial_metadata(3), "data": {"a": "b"}}
 
 
-async def make(session: ClusterSession, one: Owned, *, within_s: float = 5.0) -> Object:
-    until = asyncio.get_running_loop().time() + within_s
-    return await one.create(body(session), until=until, say=session.notify, who="trial 3")
+async def make(session: ClusterSession, one: OwnedObject, *, within_s: float = 5.0) -> Object:
+    deadline = asyncio.get_running_loop().time() + within_s
+    return await one.create(body(session), deadline=deadline, notify=session.notify, subject="trial 3")
 
 
 def test_it_is_made_once_and_known_to_be_this_trials(kubeconfig: Path) -> None:
     async def scenario() -> None:
         async with opened(kubeconfig) as session:
-            one, other = Owned(session, CONFIG_MAP, 3), Owned(session, CONFIG_MAP, 4)
+            one, other = OwnedObject(session, CONFIG_MAP, 3), OwnedObject(session, CONFIG_MAP, 4)
             made = await make(session, one)
             assert one.uid == made["metadata"]["uid"]
             assert one.full_name == f"configmap {one.name} in namespace {session.cluster.namespace}"
-            assert one.is_mine(made)
-            assert not other.is_mine(made)
+            assert one.belongs_to_trial(made)
+            assert not other.belongs_to_trial(made)
             with pytest.raises(ClusterError) as caught:
                 await make(session, other)
             assert caught.value.status == 409
@@ -52,12 +52,12 @@ def test_a_quota_that_many_count_against_at_once_is_asked_again_but_not_for_ever
     async def scenario() -> None:
         async with opened(kubeconfig) as session:
             conflict = proxy.add("POST", _MAPS, status=409, reason="Conflict", times=2)
-            await make(session, Owned(session, CONFIG_MAP, 3))
+            await make(session, OwnedObject(session, CONFIG_MAP, 3))
             assert conflict.hits == 2
             conflict.times = 10**6
             with pytest.raises(ClusterError, match="injected"):
                 async with asyncio.timeout(5):
-                    await make(session, Owned(session, CONFIG_MAP, 3), within_s=0.5)
+                    await make(session, OwnedObject(session, CONFIG_MAP, 3), within_s=0.5)
 
     in_loop(scenario())
 
@@ -70,7 +70,7 @@ def test_a_quota_is_waited_for_and_told_once(
 
     async def scenario() -> list[str]:
         async with opened(kubeconfig) as session:
-            assert (await make(session, Owned(session, CONFIG_MAP, 3)))["data"]
+            assert (await make(session, OwnedObject(session, CONFIG_MAP, 3)))["data"]
             said: list[str] = session.said  # type: ignore[attr-defined]
             return said
 
@@ -84,13 +84,13 @@ def test_what_is_made_while_its_trial_is_stopped_is_known_before_the_trial_ends(
 
     async def scenario() -> None:
         async with opened(kubeconfig) as session:
-            one = Owned(session, CONFIG_MAP, 3)
+            one = OwnedObject(session, CONFIG_MAP, 3)
             making = asyncio.ensure_future(make(session, one))
             await until_async(lambda: late.hits)
             making.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await making
-            assert one.cancelled == 1
+            assert one.cancellations == 1
             (found,) = (m for m in cluster.list("configmaps", namespace) if m["metadata"]["name"] == one.name)
             assert one.uid == found["metadata"]["uid"]
 
@@ -101,20 +101,20 @@ def test_what_may_have_been_made_is_settled_later(kubeconfig: Path, proxy: Fault
     async def scenario() -> None:
         async with opened(kubeconfig) as session:
             session.cluster.patience_s = 0.3
-            one, none = Owned(session, CONFIG_MAP, 3), Owned(session, CONFIG_MAP, 3, "never-asked-for")
+            one, none = OwnedObject(session, CONFIG_MAP, 3), OwnedObject(session, CONFIG_MAP, 3, "never-asked-for")
             proxy.add("POST", _MAPS, lose_answer=True)
             looks = proxy.add("GET", r"/configmaps/", status=500, times=10**6)
             with pytest.raises(ClusterError):
                 await make(session, one)
             with pytest.raises(ClusterError):
-                await one.settle()
+                await one.find_unconfirmed()
             assert not one.uid
             looks.times = 0
-            await one.settle()
+            await one.find_unconfirmed()
             assert one.uid
             before = session.cluster.requests.total()
-            await none.settle()
-            await one.settle()
+            await none.find_unconfirmed()
+            await one.find_unconfirmed()
             assert session.cluster.requests.total() == before
 
     in_loop(scenario())

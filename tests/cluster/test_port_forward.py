@@ -147,7 +147,7 @@ def test_a_connection_that_is_cut_while_it_is_idle_is_no_drop(proxy: FaultProxy,
             assert len(forward._open) == 1
             await asyncio.to_thread(proxy.cut)
             await until_async(lambda: not forward._open)
-            assert "cut off" in (forward.last_error or "")
+            assert "was closed" in (forward.last_error or "")
             assert forward.drops == 0
 
     in_loop(scenario())

@@ -56,8 +56,8 @@ async def held_by(session: ClusterSession, holder: str, seconds_ago: float = 0) 
 def test_it_holds_an_anchor_and_a_lease_and_lets_go_of_both(kubeconfig: Path) -> None:
     async def scenario() -> None:
         async with opened(kubeconfig) as session:
-            await session.hold()
-            await session.hold()
+            await session.acquire()
+            await session.acquire()
             anchor = await session.cluster.get(CONFIG_MAP, session.name)
             lease = await session.cluster.get(LEASE, session.name)
             assert anchor is not None and lease is not None
@@ -74,8 +74,8 @@ def test_it_holds_an_anchor_and_a_lease_and_lets_go_of_both(kubeconfig: Path) ->
 def test_what_is_left_keeps_its_anchor_for_a_reaper_to_find(kubeconfig: Path) -> None:
     async def scenario() -> None:
         async with opened(kubeconfig) as session:
-            await session.hold()
-            await session.close(left=True)
+            await session.acquire()
+            await session.close(keep_anchor=True)
             await session.open()
             assert await session.cluster.get(CONFIG_MAP, session.name) is not None
             assert await session.cluster.get(LEASE, session.name) is not None
@@ -92,7 +92,7 @@ def test_a_lease_of_a_process_that_died_here_or_that_ran_out_is_taken(
     async def scenario() -> None:
         async with opened(kubeconfig) as session:
             await held_by(session, holder, seconds_ago)
-            await session.hold()
+            await session.acquire()
             lease = await session.cluster.get(LEASE, session.name) or {}
             assert lease["spec"]["holderIdentity"] != holder
 
@@ -110,8 +110,8 @@ def test_a_lease_that_is_seen_to_be_renewed_elsewhere_refuses_and_stays(kubeconf
                     await session.cluster.patch(LEASE, session.name, {"spec": {"renewTime": renewed(0)}})
 
             renewing = asyncio.ensure_future(renew())
-            with pytest.raises(StudyBusyError, match="elsewhere/1/x works on this study"):
-                await session.hold()
+            with pytest.raises(StudyBusyError, match="elsewhere/1/x runs this study"):
+                await session.acquire()
             renewing.cancel()
             await asyncio.gather(renewing, return_exceptions=True)
             await session.close()
@@ -128,7 +128,7 @@ def test_it_is_renewed_and_says_when_somebody_took_it(kubeconfig: Path, monkeypa
 
     async def scenario() -> None:
         async with opened(kubeconfig) as session:
-            await session.hold()
+            await session.acquire()
             first = (await session.cluster.get(LEASE, session.name) or {})["spec"]["renewTime"]
             await asyncio.sleep(0.8)
             lease = await session.cluster.get(LEASE, session.name) or {}
@@ -147,7 +147,7 @@ def test_an_anchor_that_is_being_deleted_is_not_held_on_to(kubeconfig: Path) -> 
             await session.cluster.create(CONFIG_MAP, body)
             await session.cluster.delete(CONFIG_MAP, session.name, propagation="Background")
             with pytest.raises(ClusterError, match="being deleted"):
-                await session.hold()
+                await session.acquire()
             await session.cluster.patch(CONFIG_MAP, session.name, {"metadata": {"finalizers": None}})
 
     in_loop(scenario())
@@ -159,7 +159,7 @@ def test_a_right_that_is_missing_ends_it_at_once(proxy: FaultProxy, kubeconfig: 
     async def scenario() -> None:
         async with opened(kubeconfig) as session:
             with pytest.raises(ClusterError, match="leases is forbidden"):
-                await session.hold()
+                await session.acquire()
 
     in_loop(scenario(), within_s=20)
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from autotune_nb.cluster.templates import Templates, refuse_templates
+from autotune_nb.cluster.templates import Templates, refuse_go_templates
 from autotune_nb.errors import SetupError, TaskError
 from autotune_nb.resources import shared_folder
 
@@ -41,7 +41,7 @@ def own(tmp_path: Path) -> Path:
 @given(name=st.text(min_size=1), args=values, env=st.dictionaries(st.text(min_size=1), st.text(), max_size=3))
 @example(name="\x7f\U0001f600\\ud83d", args=[1e16, 1.5e-9, -2e300], env={})
 def test_no_value_breaks_out_of_its_place(own: Path, name: str, args: Any, env: dict[str, str]) -> None:
-    found = Templates(own).object("m.yaml.j2", {"name": name, "args": args, "env": env})
+    found = Templates(own).render_object("m.yaml.j2", {"name": name, "args": args, "env": env})
     assert found["metadata"] == {"name": name}
     assert found["spec"]["args"] == args
     assert {one["name"]: one["value"] for one in found["spec"]["env"] or []} == env
@@ -51,7 +51,7 @@ def test_no_value_breaks_out_of_its_place(own: Path, name: str, args: Any, env: 
     "nasty", ["a: b", "- x", "#no", "&a", "*a", "!!python/object:os.system", "'", '"', "\n", "%", "@"]
 )
 def test_what_means_something_in_yaml_means_nothing_in_a_value(own: Path, nasty: str) -> None:
-    found = Templates(own).object("m.yaml.j2", {"name": nasty, "args": [nasty], "env": {nasty: nasty}})
+    found = Templates(own).render_object("m.yaml.j2", {"name": nasty, "args": [nasty], "env": {nasty: nasty}})
     assert found == {
         "metadata": {"name": nasty},
         "spec": {"args": [nasty], "env": [{"name": nasty, "value": nasty}]},
@@ -60,20 +60,22 @@ def test_what_means_something_in_yaml_means_nothing_in_a_value(own: Path, nasty:
 
 def test_a_value_that_is_missing_is_named(own: Path) -> None:
     with pytest.raises(SetupError, match=r"m\.yaml\.j2.*'name' is undefined"):
-        Templates(own).object("m.yaml.j2", {"args": [], "env": {}})
+        Templates(own).render_object("m.yaml.j2", {"args": [], "env": {}})
 
 
 def test_a_users_own_folder_goes_first_and_the_packages_is_still_there(own: Path) -> None:
     (own / "rbac.yaml.j2").write_text("metadata: {name: mine}\n")
-    assert Templates(own).object("rbac.yaml.j2", {}) == {"metadata": {"name": "mine"}}
-    assert "Role" in {one["kind"] for one in Templates(own).objects("reaper.yaml.j2", {"namespace": "n", "image": "i"})}
+    assert Templates(own).render_object("rbac.yaml.j2", {}) == {"metadata": {"name": "mine"}}
+    assert "Role" in {
+        one["kind"] for one in Templates(own).render_objects("reaper.yaml.j2", {"namespace": "n", "image": "i"})
+    }
 
 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
         ("{% if %}", "line 1"),
-        ("a: [", "no YAML"),
+        ("a: [", "invalid YAML"),
         ("just text", "no Kubernetes object"),
         ("kind: X\n", "no Kubernetes object"),
         ("metadata: {}\n---\nmetadata: {}\n", "2 objects"),
@@ -83,7 +85,7 @@ def test_a_users_own_folder_goes_first_and_the_packages_is_still_there(own: Path
 def test_a_template_that_is_wrong_is_named(tmp_path: Path, text: str, told: str) -> None:
     (tmp_path / "wrong.yaml.j2").write_text(text)
     with pytest.raises(SetupError, match=told) as caught:
-        Templates(tmp_path).object("wrong.yaml.j2", {})
+        Templates(tmp_path).render_object("wrong.yaml.j2", {})
     assert "wrong.yaml.j2" in str(caught.value)
     assert caught.value.field == "deploy.templates"
 
@@ -92,7 +94,7 @@ def test_a_folder_and_a_template_that_do_not_exist(tmp_path: Path) -> None:
     with pytest.raises(SetupError, match="there is no folder"):
         Templates(tmp_path / "none")
     with pytest.raises(SetupError, match="there is no template 'none'"):
-        Templates().text("none", {})
+        Templates().render_text("none", {})
 
 
 METADATA = {
@@ -132,7 +134,7 @@ DROPPED = [
     ("job.yaml.j2", r" +metadata:\n +labels: {{ metadata.labels }}\n    spec", "    spec",
      "gives nothing for spec.template.metadata.labels.autotune-nb/study"),
     ("job.yaml.j2", r"{{ container }}", "{name: x}",
-     r"gives \['x'\] for spec.template.spec.containers, and a container 'genai-bench' is needed"),
+     r"gives \['x'\] for spec.template.spec.containers, and a container 'genai-bench' is required"),
     ("reader_pod.yaml.j2", r"- {{ container }}", "- {name: genai-bench, image: i}",
      r"gives nothing for spec.containers\[genai-bench\].command"),
     ("reader_pod.yaml.j2", r"- {{ container }}", "", "gives nothing for spec.containers"),
@@ -152,29 +154,29 @@ def test_a_users_template_that_drops_what_a_trial_needs_is_refused(
     assert text != whole
     (tmp_path / template).write_text(text)
     with pytest.raises(SetupError, match=told) as caught:
-        Templates(tmp_path).object(template, VALUES[template])
+        Templates(tmp_path).render_object(template, VALUES[template])
     assert str(tmp_path / template) in str(caught.value)
-    assert "put back what the package's template says there" in str(caught.value)
+    assert "restore the line of the package's template" in str(caught.value)
 
 
 @pytest.mark.parametrize("template", VALUES)
 def test_a_users_template_may_add_to_what_a_trial_needs(tmp_path: Path, template: str) -> None:
     whole = (shared_folder("templates") / template).read_text()
     (tmp_path / template).write_text(whole.replace("metadata:\n", "metadata:\n  annotations: {team: a}\n", 1))
-    found = Templates(tmp_path).object(template, VALUES[template])
+    found = Templates(tmp_path).render_object(template, VALUES[template])
     assert found["metadata"] == {**METADATA, "annotations": {"team": "a"}}
 
 
 @given(st.text())
 def test_only_a_go_template_is_refused(text: str) -> None:
     if "{{" in text:
-        with pytest.raises(TaskError, match="template of its own"):
-            refuse_templates({"a": ["x", text]}, field="engine.env")
+        with pytest.raises(TaskError, match="expand as a template"):
+            refuse_go_templates({"a": ["x", text]}, field="engine.env")
     else:
-        refuse_templates({"a": ["x", text]}, field="engine.env")
+        refuse_go_templates({"a": ["x", text]}, field="engine.env")
 
 
 def test_the_field_of_a_refused_value_is_named() -> None:
     with pytest.raises(TaskError) as caught:
-        refuse_templates({"MODEL": ["ok", "{{ .Name }}"]}, field="engine.env")
+        refuse_go_templates({"MODEL": ["ok", "{{ .Name }}"]}, field="engine.env")
     assert caught.value.field == "engine.env.MODEL[1]"

@@ -165,14 +165,14 @@ def test_a_watch_that_is_refused_in_mid_run_comes_back_and_is_told_once(proxy: F
 
     async def scenario() -> None:
         async with watching(kubeconfig) as (cluster, watches):
-            watches._say = said.append
+            watches._notify = said.append
             watches.patience_s = 1.5
             await watches.follow(CONFIG_MAP, selector=study_selector(STUDY))
             await watches.follow(POD)
             await until_async(lambda: proxy.num_open == 2)
             refused = proxy.add("WATCH", ".*", status=403, reason="Forbidden", message="no watching", times=10**9)
             await asyncio.to_thread(proxy.cut)
-            await until_async(lambda: watches._kept[CONFIG_MAP].refused and watches._kept[POD].refused)
+            await until_async(lambda: watches._kinds[CONFIG_MAP].rejected and watches._kinds[POD].rejected)
             # An API server that starts up refuses for a moment.
             with pytest.raises(TimeoutError):
                 await watches.until(lambda: None, within_s=0.1)
@@ -186,10 +186,10 @@ def test_a_watch_that_is_refused_in_mid_run_comes_back_and_is_told_once(proxy: F
                 await watches.until(lambda: None, within_s=0.1)
 
     in_loop(scenario())
-    assert "may not be watched any more" in said[0]
+    assert said[0].startswith("the watch of ")
     assert "no watching" in said[0]
     assert "autotune-nb check" in said[0]
-    assert said[1] == "everything may be watched again"
+    assert said[1] == "all watches are allowed again"
 
 
 def test_waiting_ends_in_time_and_passes_on_what_the_check_raises(kubeconfig: Path) -> None:

@@ -74,7 +74,7 @@ class NamespaceAccess:
         """The same namespace with a service account's token."""
         kind = Kind("TokenRequest", f"serviceaccounts/{name}/token")
         async with self.connected() as cluster:
-            answer = await cluster.ask(kind, {"apiVersion": "authentication.k8s.io/v1", "spec": {}})
+            answer = await cluster.submit(kind, {"apiVersion": "authentication.k8s.io/v1", "spec": {}})
         config = yaml.safe_load(self.kubeconfig.read_text())
         for user in config["users"]:
             user["user"] = {"token": answer["status"]["token"]}

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from autotune_nb.cluster.templates import refuse_templates
+from autotune_nb.cluster.templates import refuse_go_templates
 from autotune_nb.engines.base import Engine, Flag
 from autotune_nb.errors import SetupError
 from autotune_nb.secrets.reference import in_a_pod
@@ -42,8 +42,8 @@ def words(
     Raises TaskError for ``{{`` in a value, SetupError where the runtime's shell script cannot be extended.
     """
     for field, values in (("engine.args", task.engine.args), ("parameters", params)):
-        refuse_templates(dict(values), field=field)
-    refuse_templates(list(task.engine.raw_args), field="engine.raw_args")
+        refuse_go_templates(dict(values), field=field)
+    refuse_go_templates(list(task.engine.raw_args), field="engine.raw_args")
     if engine.name == "command":
         argv = engine.argv(
             program=engine.program,

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from autotune_nb.cluster.api_errors import advice, no_quota, over_quota, plain
+from autotune_nb.cluster.api_errors import hint_for, over_quota, quota_timeout, server_message
 from autotune_nb.cluster.kinds import INFERENCE_SERVICE, SERVICE, Object, terminating, uid_of
-from autotune_nb.cluster.owned_object import Owned
+from autotune_nb.cluster.owned_object import OwnedObject
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.ome._readiness import Controller
 from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind
@@ -25,7 +25,7 @@ class Creation:
     def __init__(
         self,
         session: ClusterSession,
-        ours: Owned,
+        ours: OwnedObject,
         deadlines: Deadlines,
         controller: Controller,
         say: Callable[[str], None],
@@ -45,7 +45,9 @@ class Creation:
         while True:
             try:
                 await self._free_of_services()
-                return await ours.create(body, until=self._until, say=self._say, who=who, on_slow=self._tell_slow)
+                return await ours.create(
+                    body, deadline=self._until, notify=self._say, subject=who, on_slow=self._tell_slow
+                )
             except ClusterError as error:
                 if error.status != 409 or error.reason == "Conflict":
                     raise DeployError(self._refused(error)) from None
@@ -79,7 +81,7 @@ class Creation:
             found = await cluster.get(INFERENCE_SERVICE, ours.name)
             if found is None:
                 return None
-            if not ours.is_mine(found):
+            if not ours.belongs_to_trial(found):
                 message = f"there is an {ours.full_name} which is not this study's"
                 hint = "delete it, or give the task another name"
                 raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message, hint=hint))
@@ -121,10 +123,10 @@ class Creation:
 
     def _refused(self, error: ClusterError) -> Failure:
         """What a refusal to make it means."""
-        told, kind, hint = plain(error), FailureKind.INFRASTRUCTURE, advice(error)
+        told, kind, hint = server_message(error), FailureKind.INFRASTRUCTURE, hint_for(error)
         by_ome = error.by_webhook and error.status < 500
         if over_quota(error):
-            told, hint = no_quota(self._deadlines.pending_s, error)
+            told, hint = quota_timeout(self._deadlines.pending_s, error)
             return Failure(kind, "deploy", told, hint=hint)
         if "failed calling webhook" not in told and (error.status in (400, 422) or by_ome):
             kind, hint = FailureKind.CONFIGURATION, "see that the model and a runtime for it exist, and the template"

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
-from autotune_nb.cluster.api_errors import plain
+from autotune_nb.cluster.api_errors import server_message
 from autotune_nb.cluster.kinds import Object, name_of, uid_of
 from autotune_nb.cluster.port_forward import PortForward
 from autotune_nb.cluster.watch import Watches
@@ -41,7 +41,7 @@ class Running:
         losing = asyncio.ensure_future(self._lost())
         waiting: list[asyncio.Future[Any]] = [losing]
         if self.forward is not None:
-            waiting.append(asyncio.ensure_future(self.forward.dropped(self._drops)))
+            waiting.append(asyncio.ensure_future(self.forward.wait_for_drop(self._drops)))
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if not losing.done():
@@ -83,5 +83,5 @@ def blind(error: ClusterError, phase: str) -> Failure:
     """The watches stay refused: nothing can be said of any trial."""
     hint = "the credentials have run out; log in again" if error.status == 401 else ""
     hint = hint or "a permission is missing; autotune-nb check tells which"
-    message = f"the cluster tells nothing any more: {plain(error)}"
+    message = f"the cluster tells nothing any more: {server_message(error)}"
     return Failure(FailureKind.INFRASTRUCTURE, phase, message, hint=hint)

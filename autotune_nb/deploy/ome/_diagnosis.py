@@ -48,7 +48,7 @@ class Seen:
 
     @property
     def live(self) -> list[Object]:
-        """The pods that serve or are on their way to, the youngest last."""
+        """The pods that serve or are on their way to, the newest_pod last."""
         there = [pod for pod in self.pods if not terminating(pod) and not ended(pod)]
         return sorted(there, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
 

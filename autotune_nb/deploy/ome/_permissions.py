@@ -99,8 +99,8 @@ async def missing(cluster: Cluster, rights: Iterable[Right]) -> list[Right]:
 
     async def lacks(right: Right) -> bool:
         async with room:
-            return not await cluster.may(
-                right.verb, right.resource, right.group, right.subresource, everywhere=right.everywhere
+            return not await cluster.is_allowed(
+                right.verb, right.resource, right.group, right.subresource, cluster_wide=right.everywhere
             )
 
     asked = list(rights)

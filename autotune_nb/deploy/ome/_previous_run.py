@@ -27,11 +27,11 @@ class Earlier:
     def count(self, removal: Removal) -> list[str]:
         """Hold what is held; a line for each thing that is still there."""
         lines = []
-        for thing, line in zip(removal.there, removal.left, strict=True):
-            gpus = self._gpus(thing.object) if thing.kind is POD else 0
+        for thing, line in zip(removal.remaining_objects, removal.remaining, strict=True):
+            gpus = self._gpus(thing.body) if thing.kind is POD else 0
             held = ""
-            if gpus and uid_of(thing.object) not in self._pods:
-                self._pods[uid_of(thing.object)] = thing.object
+            if gpus and uid_of(thing.body) not in self._pods:
+                self._pods[uid_of(thing.body)] = thing.body
                 self._budget.hold(gpus)
                 held = f"; its {_many(gpus)} count until it is gone"
             lines.append(f"an earlier run left what could not be removed: {line}{held}")

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import Callable
 
-from autotune_nb.cluster.api_errors import plain
+from autotune_nb.cluster.api_errors import server_message
 from autotune_nb.cluster.kinds import (
     DEPLOYMENT,
     INFERENCE_SERVICE,
@@ -20,7 +20,7 @@ from autotune_nb.cluster.kinds import (
     uid_of,
 )
 from autotune_nb.cluster.names import STUDY_LABEL, TRIAL_LABEL
-from autotune_nb.cluster.owned_object import Owned
+from autotune_nb.cluster.owned_object import OwnedObject
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.ome._pods import ended, owners
 from autotune_nb.errors import ClusterError
@@ -46,7 +46,7 @@ class Teardown:
     def __init__(
         self,
         session: ClusterSession,
-        ours: Owned,
+        ours: OwnedObject,
         deadlines: Deadlines,
         *,
         at_once: Callable[[], bool],
@@ -90,7 +90,7 @@ class Teardown:
         except TimeoutError:
             return
         except ClusterError as error:
-            self._refusal = self._refusal or plain(error)
+            self._refusal = self._refusal or server_message(error)
             # What may not be watched may still be asked for.
             with contextlib.suppress(ClusterError):
                 await self._ask_until_gone(deadline)
@@ -128,11 +128,11 @@ class Teardown:
         """Ask for its deletion; why that was refused."""
         ours, cluster = self._ours, self._session.cluster
         try:
-            await ours.settle()
+            await ours.find_unconfirmed()
             if ours.uid:
                 await cluster.delete(INFERENCE_SERVICE, ours.name, uid=ours.uid)
         except ClusterError as error:
-            return plain(error)
+            return server_message(error)
         return ""
 
     async def _ask_until_gone(self, deadline: float) -> None:
@@ -236,7 +236,7 @@ class Teardown:
         try:
             await self._session.cluster.delete(POD, name_of(pod), uid=uid_of(pod), propagation="Background", grace_s=0)
         except ClusterError as error:
-            self._say(f"pod {name_of(pod)} could not be ended at once: {plain(error)}")
+            self._say(f"pod {name_of(pod)} could not be ended at once: {server_message(error)}")
 
 
 def _replicated(pod: Object) -> bool:

@@ -11,9 +11,9 @@ from typing import Any
 from autotune_nb.cluster import executor_choice
 from autotune_nb.cluster.cleanup import remove_study
 from autotune_nb.cluster.kinds import INFERENCE_SERVICE, OME_GROUP, POD, Object, name_of
-from autotune_nb.cluster.leftovers import things
+from autotune_nb.cluster.leftovers import list_objects
 from autotune_nb.cluster.names import study_selector
-from autotune_nb.cluster.owned_object import Owned
+from autotune_nb.cluster.owned_object import OwnedObject
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.base import DeployRequest, Endpoint
@@ -65,7 +65,7 @@ class OmeDeployer:
         try:
             await session.open()
             await self._preflight()
-            await session.hold()
+            await session.acquire()
             await provision(session, self._task)
             await session.follow()
             self._wait(self._earlier.until_gone(session.watches, session.notify))
@@ -81,19 +81,19 @@ class OmeDeployer:
         session, within_s = self._session, self._task.deadlines.stop_s + GRACE_S
         try:
             await session.open()
-            found = await things(session.cluster, study_selector(session.study_label))
-            if all(thing.of_study for thing in found):
+            found = await list_objects(session.cluster, study_selector(session.study_label))
+            if all(thing.anchor_or_lease for thing in found):
                 return []
             # Nobody else may be at work on them.
-            await session.hold()
+            await session.acquire()
             removal = await remove_study(session.cluster, session.study_label, keep_anchor=True, within_s=within_s)
         except ClusterError as error:
             raise SetupError(f"the cluster cannot be asked what an earlier run left: {error}") from None
-        return [*removal.lines, *self._earlier.count(removal)]
+        return [*removal.messages, *self._earlier.count(removal)]
 
     def hurry(self) -> None:
         self._hurry = True
-        self._session.hurry()
+        self._session.stop_credential_wait()
 
     def command(self, params: Mapping[str, Value]) -> list[str]:
         path, name = str(storage_of(self._model).get("path") or ""), self._task.model.served_name
@@ -116,7 +116,7 @@ class OmeDeployer:
         versions: dict[str, Any] = {}
         for what, path, key in (("kubernetes", "/version", "gitVersion"), ("ome", f"/apis/{OME_GROUP}", "versions")):
             with contextlib.suppress(ClusterError):
-                versions[what] = (await cluster.look(path) or {}).get(key)
+                versions[what] = (await cluster.get_path(path) or {}).get(key)
         return {
             "engine": self._engine.name,
             "model": {
@@ -136,7 +136,7 @@ class OmeDeployer:
             waiter.cancel()
         await asyncio.gather(*self._waiters, return_exceptions=True)
         left = [*(down.left for down in self._left), *self._earlier.left]
-        await self._session.close(left=bool(left))
+        await self._session.close(keep_anchor=bool(left))
         return left
 
     @contextlib.asynccontextmanager
@@ -144,7 +144,7 @@ class OmeDeployer:
         session = self._session
         gpus = gpus_needed(self._task, self._engine, request.params)
         body = self._body(request)
-        ours = Owned(session, INFERENCE_SERVICE, request.trial, name_of(body))
+        ours = OwnedObject(session, INFERENCE_SERVICE, request.trial, name_of(body))
         log = EngineLog(session.cluster, request, self._engine)
         await self._require_cluster(request)
         await self._let_go_of_the_last(request)
@@ -170,11 +170,11 @@ class OmeDeployer:
     async def _require_cluster(self, request: DeployRequest) -> None:
         """Raises SetupError where the cluster stays away: trying would only spend the trial, and all that follow."""
         pending_s, trial = self._task.deadlines.pending_s, request.trial
-        if self._session.cluster.trouble is None:
+        if self._session.cluster.connection_error is None:
             return
         request.on_phase("queue")
         try:
-            await self._session.answers(within_s=pending_s, say=request.on_notice)
+            await self._session.wait_until_reachable(within_s=pending_s, notify=request.on_notice)
         except ClusterError as error:
             raise SetupError(
                 f"trial {trial} was not begun: the cluster did not answer, or refused the credentials, for "
@@ -231,7 +231,7 @@ class OmeDeployer:
             raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", str(error))) from None
 
     async def _bring_up(
-        self, body: Object, ours: Owned, request: DeployRequest, log: EngineLog, reach: contextlib.AsyncExitStack
+        self, body: Object, ours: OwnedObject, request: DeployRequest, log: EngineLog, reach: contextlib.AsyncExitStack
     ) -> Running:
         session, deadlines, say = self._session, self._task.deadlines, request.on_notice
         made = await Creation(session, ours, deadlines, self._controller, say).make(body)
@@ -252,7 +252,7 @@ class OmeDeployer:
         url, forward = await url_from_here(
             reach, session.cluster, lambda: name if name in alive else None, port, inside
         )
-        model = executor_choice.served_name(self._task) or await served_name(url, deadlines.ready_s)
+        model = executor_choice.required_model_name(self._task) or await served_name(url, deadlines.ready_s)
         service = ClusterService(
             trial=ours.trial,
             name=ours.name,
@@ -276,7 +276,7 @@ class OmeDeployer:
         return Running(endpoint, pod, sight, log, session.watches, forward)
 
     async def _take_down(
-        self, ours: Owned, gpus: int, request: DeployRequest, log: EngineLog, running: Running | None
+        self, ours: OwnedObject, gpus: int, request: DeployRequest, log: EngineLog, running: Running | None
     ) -> Teardown:
         """Take it down, whoever cancels meanwhile; its GPUs are given back once its pods are gone."""
         request.on_phase("stop")
@@ -288,7 +288,7 @@ class OmeDeployer:
                 request.on_notice(f"the pods of {ours.full_name} are gone: its GPUs are free again")
 
         def at_once() -> bool:
-            return self._hurry or ours.cancelled > 1
+            return self._hurry or ours.cancellations > 1
 
         down = Teardown(self._session, ours, self._task.deadlines, at_once=at_once, on_free=free, say=request.on_notice)
 
@@ -305,7 +305,7 @@ class OmeDeployer:
             except asyncio.CancelledError:
                 # A second request to stop makes it quick; it never leaves the engine behind.
                 cancelled = True
-                ours.cancelled += 2
+                ours.cancellations += 2
         stopping.result()
         if not down.gone:
             waiting = True
@@ -321,7 +321,7 @@ class OmeDeployer:
         self._waiters.add(waiter := asyncio.ensure_future(work))
         waiter.add_done_callback(self._waiters.discard)
 
-    async def _wait_until_gone(self, down: Teardown, ours: Owned, request: DeployRequest) -> None:
+    async def _wait_until_gone(self, down: Teardown, ours: OwnedObject, request: DeployRequest) -> None:
         """Go on taking down what could not be, and say when it is gone."""
         await down.until_gone()
         self._left.discard(down)

@@ -10,10 +10,10 @@ from typing import Any
 
 import yaml
 
-from autotune_nb.cluster.executor_choice import served_name
+from autotune_nb.cluster.executor_choice import required_model_name
 from autotune_nb.cluster.kinds import BASE_MODEL, SERVING_RUNTIME, Kind, Object
 from autotune_nb.cluster.names import slug
-from autotune_nb.cluster.templates import Templates, refuse_templates
+from autotune_nb.cluster.templates import Templates, refuse_go_templates
 from autotune_nb.deploy.ome._arguments import words
 from autotune_nb.engines.base import Engine
 from autotune_nb.secrets.reference import secret_of
@@ -49,7 +49,7 @@ def inference_service(
 
     Raises TaskError for a value OME would stumble over, SetupError where a user's template dropped what a trial needs.
     """
-    return templates.object(TEMPLATE, _values(task, engine, params, ground, metadata, served_name(task)))
+    return templates.render_object(TEMPLATE, _values(task, engine, params, ground, metadata, required_model_name(task)))
 
 
 def manifest_text(
@@ -65,7 +65,7 @@ def manifest_text(
     metadata = {"name": slug(task.name, 40) or "tuned", "namespace": namespace}
     if not metadata["name"][0].isalpha():
         metadata["name"] = f"m-{metadata['name']}"
-    found = templates.object(TEMPLATE, _values(task, engine, params, ground, metadata, task.model.served_name))
+    found = templates.render_object(TEMPLATE, _values(task, engine, params, ground, metadata, task.model.served_name))
     return yaml.safe_dump(found, sort_keys=False, width=110, allow_unicode=True)
 
 
@@ -73,8 +73,8 @@ def _values(
     task: Task, engine: Engine, params: Mapping[str, Value], ground: Ground, metadata: Object, served_as: str | None
 ) -> dict[str, Any]:
     deploy, runner = task.deploy, ground.runner or {}
-    refuse_templates(dict(task.engine.env), field="engine.env")
-    refuse_templates(dict(deploy.resources), field="deploy.resources")
+    refuse_go_templates(dict(task.engine.env), field="engine.env")
+    refuse_go_templates(dict(deploy.resources), field="deploy.resources")
     said = words(task, engine, params, ground.runner, served_as)
     gpus = gpus_needed(task, engine, params)
     resources = {name: _quantity(value) for name, value in deploy.resources.items()}

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator, Iterable
 
 from autotune_nb.cluster.client import Cluster
-from autotune_nb.cluster.executor_choice import chosen_executor
+from autotune_nb.cluster.executor_choice import choose_executor
 from autotune_nb.cluster.kinds import (
     BASE_MODEL,
     CLUSTER_BASE_MODEL,
@@ -25,7 +25,7 @@ from autotune_nb.cluster.kinds import (
 from autotune_nb.cluster.names import MAX_NAME, trial_name
 from autotune_nb.cluster.quantity import quantity
 from autotune_nb.cluster.session import ClusterSession
-from autotune_nb.cluster.templates import refuse_templates
+from autotune_nb.cluster.templates import refuse_go_templates
 from autotune_nb.deploy.ome._largest_trial import largest_trial
 from autotune_nb.deploy.ome._permissions import missing, needed_by
 from autotune_nb.deploy.ome._results_location import results_answers
@@ -48,11 +48,11 @@ async def preflight(
     """
     cluster = session.cluster
     try:
-        version = (await cluster.look("/version") or {}).get("gitVersion", "of unknown version")
+        version = (await cluster.get_path("/version") or {}).get("gitVersion", "of unknown version")
     except ClusterError as error:
         hint = "see the kubeconfig, its context and its credentials"
         return [Answer(False, f"the cluster is not reached: {error}", hint)]
-    executor = executor or await chosen_executor(task, cluster)
+    executor = executor or await choose_executor(task, cluster)
     where = "from inside" if cluster.inside else "from outside"
     # Asked at once, told in this order.
     found = await asyncio.gather(
@@ -108,7 +108,7 @@ async def _namespace(cluster: Cluster) -> AsyncIterator[Answer]:
 
 
 async def _ome(cluster: Cluster, executor: str) -> AsyncIterator[Answer]:
-    group = await cluster.look(f"/apis/{OME_GROUP}")
+    group = await cluster.get_path(f"/apis/{OME_GROUP}")
     if group is None:
         yield Answer(False, "OME is not installed: the cluster knows no API group ome.io", "install OME")
         return
@@ -117,7 +117,7 @@ async def _ome(cluster: Cluster, executor: str) -> AsyncIterator[Answer]:
         told = f"OME serves {', '.join(served) or 'no version'} of ome.io, and this version needs {OME_VERSION}"
         yield Answer(False, told, "a newer autotune_nb, or an OME that still serves it")
         return
-    there = await cluster.look(f"/apis/{OME_GROUP}/{OME_VERSION}") or {}
+    there = await cluster.get_path(f"/apis/{OME_GROUP}/{OME_VERSION}") or {}
     kinds = {one["name"] for one in there.get("resources") or ()}
     wanted = ["inferenceservices", *(["benchmarkjobs"] if executor == "benchmark_job" else [])]
     lacking = [name for name in wanted if name not in kinds]
@@ -257,7 +257,7 @@ async def _names(task: Task, session: ClusterSession, named: bool) -> AsyncItera
     if len(name) > MAX_NAME:
         yield Answer(False, f"name {name} has {len(name)} characters, {MAX_NAME} are safe", "a shorter task name")
     try:
-        refuse_templates(
+        refuse_go_templates(
             task.model_dump(mode="json", include={"engine", "parameters", "deploy", "model"}), field="task"
         )
         like = name if named else f"{name.rpartition('-')[0]}-…, with an end that the study gets when it begins"

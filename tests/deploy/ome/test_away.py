@@ -52,7 +52,7 @@ def test_credentials_that_are_renewed_while_trials_run_cost_none_of_them(
                 proxy.token = ("second", ome.cluster.token)
                 await asyncio.to_thread(proxy.cut)
                 waiting = asyncio.ensure_future(in_and_out(deployer, ome.request(trial=1)))
-                await until_async(lambda: ome.told("refuses the credentials", "log in again"))
+                await until_async(lambda: ome.told("rejects the credentials", "log in again"))
                 proxy.kubeconfig(ome.kubeconfig, token="second", namespace=ome.namespace)
                 await waiting
                 assert not died.done()
@@ -104,7 +104,7 @@ def test_a_trial_begins_once_the_cluster_accepts_the_credentials_again_and_what_
             await until_async(lambda: ome.told("waiting up to 20 s for the cluster", "Unauthorized"))
             impatient("second")
             await again
-            assert ome.told("the cluster answers again")
+            assert ome.told("the cluster responds again")
             assert not ome.told("goes on with")
             assert ome.phases == ["stop", "queue", "deploy", "stop"]
             assert not ome.left()

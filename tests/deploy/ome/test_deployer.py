@@ -385,7 +385,7 @@ def test_watches_that_stay_refused_fail_the_trial_that_waits_and_leave_nothing(
             assert "no watching" in failure.message
             assert "autotune-nb check" in failure.hint
             assert not ome.left()
-            assert sum("may not be watched" in notice for notice in ome.notices) == 1
+            assert sum("the watch of " in notice for notice in ome.notices) == 1
             proxy.faults.remove(refused)
             # The ones that come later are not lost with it.
             await until_async(lambda: ome.told("may be watched again"))

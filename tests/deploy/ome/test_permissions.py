@@ -75,7 +75,7 @@ async def allowed(cluster: Cluster, wanted: list[tuple[str, str, str]], namespac
         name, _, sub = resource.partition("/")
         for verb in verbs.split():
             asked = {"namespace": namespace, "group": group, "resource": name, "subresource": sub, "verb": verb}
-            answer = await cluster.ask(
+            answer = await cluster.submit(
                 ACCESS_REVIEW, {"metadata": {}, "spec": {"resourceAttributes": {k: v for k, v in asked.items() if v}}}
             )
             found[f"{verb} {resource} in {namespace or 'the cluster'}"] = answer["status"]["allowed"]
@@ -108,8 +108,8 @@ def every_need() -> Iterator[tuple[list[Right], bool]]:
 
 def test_the_role_grants_what_any_run_needs() -> None:
     values = {"namespace": "n"}
-    plain = Templates().objects("rbac.yaml.j2", values)
-    makes = Templates().objects("rbac.yaml.j2", {**values, "create_models": True})
+    plain = Templates().render_objects("rbac.yaml.j2", values)
+    makes = Templates().render_objects("rbac.yaml.j2", {**values, "create_models": True})
     for rights, models in every_need():
         lacking = [right.text for right in rights if not granted(right, makes if models else plain)]
         assert lacking == []
@@ -125,7 +125,7 @@ VERBS = {
     "replace": "update",
     "patch": "patch",
     "follow": "list watch",
-    "Owned": "create get",
+    "OwnedObject": "create get",
     "Made": "create get delete",
     "_make": "create get",
 }
@@ -159,7 +159,7 @@ def test_what_the_code_asks_of_the_server_is_among_the_needs() -> None:
 def test_a_run_may_do_what_it_does_and_no_more(
     access: NamespaceAccess, cluster_scoped: list[dict[str, object]]
 ) -> None:
-    objects = Templates().objects("rbac.yaml.j2", {"namespace": access.namespace})
+    objects = Templates().render_objects("rbac.yaml.j2", {"namespace": access.namespace})
     cluster_scoped += [obj for obj in objects if obj["kind"].startswith("Cluster")]
     shared = [(OME, "clusterbasemodels", "get list"), (OME, "clusterservingruntimes", "get list")]
     never = [
@@ -190,7 +190,7 @@ def test_models_and_runtimes_may_be_made_where_that_is_switched_on(
     access: NamespaceAccess, cluster_scoped: list[dict[str, object]]
 ) -> None:
     values = {"namespace": access.namespace, "name": "maker", "create_models": True}
-    objects = Templates().objects("rbac.yaml.j2", values)
+    objects = Templates().render_objects("rbac.yaml.j2", values)
     cluster_scoped += [obj for obj in objects if obj["kind"].startswith("Cluster")]
 
     async def work() -> None:
@@ -208,7 +208,7 @@ def test_models_and_runtimes_may_be_made_where_that_is_switched_on(
 
 
 def test_the_reaper_may_list_and_delete_what_studies_make_and_no_more(access: NamespaceAccess) -> None:
-    objects = Templates().objects("reaper.yaml.j2", {"namespace": access.namespace, "image": "r/i:1"})
+    objects = Templates().render_objects("reaper.yaml.j2", {"namespace": access.namespace, "image": "r/i:1"})
 
     async def work() -> None:
         await access.apply([obj for obj in objects if obj["kind"] != "CronJob"])

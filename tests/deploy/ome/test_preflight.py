@@ -27,7 +27,7 @@ from autotune_nb.cluster.kinds import (
     LEASE,
     Kind,
 )
-from autotune_nb.cluster.leftovers import MADE
+from autotune_nb.cluster.leftovers import STUDY_KINDS
 from autotune_nb.cluster.names import STUDY_LABEL, trial_name
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.ome import _results_location as results_place
@@ -599,7 +599,7 @@ def test_a_run_that_may_make_no_jobs_is_asked_for_none(
     assert any("permissions for executor direct" in answer.text for answer in found if answer.ok)
 
 
-@pytest.mark.parametrize("kind", [*MADE, LEASE], ids=lambda kind: kind.plural)
+@pytest.mark.parametrize("kind", [*STUDY_KINDS, LEASE], ids=lambda kind: kind.plural)
 def test_what_a_sweep_lists_is_among_the_rights_asked_about(kind: Kind) -> None:
     listed = {right.resource for right in needed("direct", inside=True) if right.verb == "list"}
     assert kind.plural in listed

@@ -1,7 +1,7 @@
-"""The form and the monitor: ipywidgets and Plotly in a live notebook.
+"""The task form and the monitor: ipywidgets and Plotly figures in a live notebook.
 
-Widgets read a ``StudyHandle`` and call its methods; they compute no figures. The only room that imports ipywidgets.
-Charts that must last without a kernel are in ``reports``.
+Widgets read a ``StudyHandle`` and call its methods; they compute no figures. Only this folder imports ipywidgets.
+Charts that are shown without a kernel are in ``reports``.
 """
 
 __all__ = ["display", "form", "monitor"]

@@ -1,4 +1,4 @@
-"""Work beside the kernel's own thread, of which only the newest counts."""
+"""Jobs in a background thread, where a new job replaces a waiting one."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import threading
 from collections.abc import Callable
 
 
-class Latest:
-    """Does the newest of the jobs it is given, in a thread of its own; one that has not begun is dropped for a newer.
+class LatestJob:
+    """Runs jobs one at a time in a background thread; a new job replaces one that has not started.
 
-    The thread ends where there is nothing left to do. Jobs raise nothing.
+    The thread ends when there is no job left. Jobs must not raise.
     """
 
     def __init__(self) -> None:
@@ -18,7 +18,7 @@ class Latest:
         self._busy = False
 
     def submit(self, job: Callable[[], None]) -> None:
-        """Do this next; returns at once."""
+        """Run this job next; return at once."""
         with self._changed:
             self._next = job
             if not self._busy:
@@ -35,7 +35,7 @@ class Latest:
                     return
             job()
 
-    def settled(self, timeout_s: float) -> bool:
-        """Wait until nothing is left to do; False where that takes longer."""
+    def wait_idle(self, timeout_s: float) -> bool:
+        """Wait until no job is left; return False on timeout."""
         with self._changed:
             return self._changed.wait_for(lambda: not self._busy, timeout_s)

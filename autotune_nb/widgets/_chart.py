@@ -1,7 +1,7 @@
-"""The monitor's charts: one FigureWidget a session, a fixed number of traces, only what changed is sent.
+"""The monitor's charts: one FigureWidget per session with a fixed number of traces; only changed traces are sent.
 
-A FigureWidget sends 5 MB of JavaScript when it is made, and an assignment sends a whole array. So there is one, shared
-by every monitor; finished trials beyond the latest ones go without their words in one grey trace of numbers.
+A FigureWidget sends 5 MB of JavaScript when it is created, and an assignment sends a whole array. So all monitors share
+one figure, and all but the latest finished trials are in one grey trace without texts.
 """
 
 from __future__ import annotations
@@ -37,21 +37,21 @@ from autotune_nb.reports.plots import (
 from autotune_nb.widgets._figure import figure_widget
 from autotune_nb.widgets._panels import escaped
 
-#: So many curves tell their parameters in the tip; earlier ones tell their number, and the monitor shows the rest.
-_TOLD = 40
+#: How many of the latest curves have their parameters in the tooltip; older ones have only the trial's number.
+_DETAILED = 40
 _TIP_WIDTH, _TIP_LINES = 60, 12
-#: So many parameters have a bar; more would have no room for their names.
+#: How many parameters have a bar; there is no room for the names of more.
 _SHARES = 12
 _NAN = float("nan")
-#: The marks of the course.
+#: The markers of the history chart.
 _VALUES: tuple[tuple[str, Role], ...] = (("value", "other"), (LABELS["infeasible"], "infeasible"))
-_TRACES = ("earlier", "infeasible", "other", "running", "default", "best", "front", "value", "broken", "sofar", "share")
+_TRACES = ("older", "infeasible", "other", "running", "default", "best", "front", "value", "broken", "sofar", "share")
 _HOVER = "%{text}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>"
 
 
 @dataclass(frozen=True)
 class ChartData:
-    """What the charts show: curves by number, the course of the objective, the parameters' importances."""
+    """The data of the charts: the trials' curves, the history of the objective, the parameters' importances."""
 
     curves: Sequence[Curve]
     running: frozenset[int]
@@ -61,19 +61,19 @@ class ChartData:
 
 
 class LiveChart:
-    """The FigureWidget and what it shows; ``show`` sends only traces that changed, as one message."""
+    """The FigureWidget; ``show`` sends the traces that changed in one message."""
 
     _one: LiveChart | None = None
     _making = threading.Lock()
 
     def __init__(self) -> None:
         self.figure = figure_widget(_empty_figure())
-        # As wide as the cell, also after its width changed.
+        # The figure follows the width of its cell.
         self.figure._config = {"responsive": True, "displaylogo": False, "displayModeBar": "hover"}
         self._by_name = dict(zip(_TRACES, self.figure.data, strict=True))
         self._sent: dict[str, Any] = {}
         self._on_trial: Callable[[int], None] = lambda _number: None
-        #: Whoever the charts show; others' data is not shown.
+        #: The view whose data is shown; data of other views is ignored.
         self.owner: object = None
         self._showing = threading.Lock()
         for trace in self.figure.data:
@@ -82,23 +82,25 @@ class LiveChart:
 
     @classmethod
     def get(cls) -> LiveChart:
-        """The session's only one."""
+        """The chart of this session."""
         with cls._making:
             if cls._one is None:
                 cls._one = cls()
             return cls._one
 
-    def take(self, owner: object, on_trial: Callable[[int], None]) -> object:
-        """Show another one's data from now on, and call it with a trial's number when the pointer is over that; whom
-        the charts showed before."""
+    def claim(self, owner: object, on_trial: Callable[[int], None]) -> object:
+        """Make ``owner`` the view whose data is shown, and return the previous owner.
+
+        ``on_trial`` is called with the number of the trial under the pointer.
+        """
         with self._showing:
-            before, self.owner, self._on_trial = self.owner, owner, on_trial
-            return before
+            previous, self.owner, self._on_trial = self.owner, owner, on_trial
+            return previous
 
     def show(self, data: ChartData, owner: object) -> int:
-        """Bring the charts up to date; how many bytes that sent, about.
+        """Update the charts and return about how many bytes were sent.
 
-        0 where nothing changed, or where they show somebody else's data.
+        That is 0 if nothing changed or if ``owner`` does not own the charts.
         """
         with self._showing:
             return self._show(data) if owner is self.owner else 0
@@ -112,20 +114,20 @@ class LiveChart:
             return 0
         with self.figure.batch_update():
             for name, values in changed.items():
-                self._by_name[name].update({key: _sent(one) for key, one in values.items()}, overwrite=True)
+                self._by_name[name].update({key: _payload(one) for key, one in values.items()}, overwrite=True)
             if new_titles:
                 for annotation, text in zip(self.figure.layout.annotations, titles, strict=True):
                     annotation.text = text
-                # In two lines: it is no higher than that.
+                # In two lines, since the chart is low.
                 self.figure.layout.yaxis2.title.text = axis_label(data.history.figure).replace(", ", ",<br>")
         self._sent.update(changed, titles=titles)
-        self._keep_for_reload()
+        self._update_reload_state()
         return sum(_size(values) for values in changed.values()) + 200 * len(changed)
 
-    def _keep_for_reload(self) -> None:
-        """What a page that is loaded again asks for: Plotly keeps it as it was when the figure was last displayed."""
+    def _update_reload_state(self) -> None:
+        """Update the state that a reloaded page requests; Plotly saves it only when the figure is displayed."""
         values = self.figure._trait_values
-        # Not by assignment, which would send it all.
+        # An assignment would send everything.
         values["_widget_data"] = deepcopy(self.figure._data)
         values["_widget_layout"] = deepcopy(self.figure._layout)
 
@@ -146,7 +148,7 @@ def _empty_figure() -> go.Figure:
         subplot_titles=(" ", " ", " "),
     )
     curves = [
-        ("earlier trials", *_style("other"), 1, 4),
+        ("older trials", *_style("other"), 1, 4),
         (LABELS["infeasible"], *_style("infeasible"), 1, 7),
         (LABELS["other"], *_style("other"), 1, 6),
         ("running", RUNNING, "diamond", 2, 9),
@@ -170,11 +172,11 @@ def _empty_figure() -> go.Figure:
     figure.add_trace(
         go.Scattergl(x=[], y=[], mode="lines", name="Pareto front", line=front, hoverinfo="skip"), row=1, col=1
     )
-    told = "trial %{customdata}: %{y:.4g}<extra></extra>"
+    hover = "trial %{customdata}: %{y:.4g}<extra></extra>"
     for name, role in _VALUES:
         colour, symbol = _style(role)
         marker = {"symbol": symbol, "size": 6, "color": colour}
-        trace = go.Scattergl(x=[], y=[], customdata=[], mode="markers", name=name, marker=marker, hovertemplate=told)
+        trace = go.Scattergl(x=[], y=[], customdata=[], mode="markers", name=name, marker=marker, hovertemplate=hover)
         figure.add_trace(trace.update(showlegend=False), row=2, col=1)
     line = {"color": COLOURS["best"], "width": 2, "shape": "hv"}
     figure.add_trace(
@@ -196,8 +198,8 @@ def _empty_figure() -> go.Figure:
         legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 1, "xanchor": "right", "font": {"size": 11}},
         hovermode="closest",
         hoverlabel={"bgcolor": "#222222", "font": {"color": "#ffffff"}, "align": "left"},
-        # A redraw keeps what the person has zoomed into.
-        uirevision="kept",
+        # Redrawing keeps the zoom.
+        uirevision="constant",
         xaxis={"title": {"text": THROUGHPUT_AXIS}, "rangemode": "tozero"},
         yaxis={"title": {"text": LATENCY_AXIS}, "rangemode": "tozero"},
         xaxis2={"title": {"text": "trial"}},
@@ -217,12 +219,12 @@ def _style(role: Role) -> tuple[str, str]:
 
 
 def _titles(data: ChartData) -> tuple[str, str, str]:
-    told = (
+    titles = (
         latency_title(data.curves),
         history_title(data.history, data.direction, brief=True),
         importance_title(data.importances, brief=True),
     )
-    curves, course, shares = (f"<b>{escaped(one)}</b>" for one in told)
+    curves, course, shares = (f"<b>{escaped(one)}</b>" for one in titles)
     return curves, course, shares
 
 
@@ -230,36 +232,36 @@ def _arrays(data: ChartData) -> dict[str, dict[str, Any]]:
     running = [c for c in data.curves if c.number in data.running]
     ended = [c for c in data.curves if c.number not in data.running]
     latest = sorted((c for c in ended if c.role in ("other", "infeasible")), key=lambda c: c.number)
-    earlier, rest = latest[:-_TOLD], latest[-_TOLD:]
-    # As the report has it, which knows the trials that have ended.
+    older, rest = latest[:-_DETAILED], latest[-_DETAILED:]
+    # Only ended trials, as in the report.
     front = front_of(ended)
     h = data.history
-    kept = np.asarray(h.feasible, dtype=bool)
+    feasible = np.asarray(h.feasible, dtype=bool)
     numbers, values = _f32(h.numbers), _f32(h.values)
     # The largest on top.
     shares = sorted(data.importances.items(), key=lambda item: item[1])[-_SHARES:]
     return {
-        "earlier": _lines(earlier, told=False),
+        "older": _lines(older, detailed=False),
         "infeasible": _lines([*(c for c in rest if c.role == "infeasible"), *_broken_of(rest, data.curves)]),
         "other": _lines([c for c in rest if c.role == "other"]),
         "running": _lines(running),
         "default": _lines([c for c in ended if c.role == "default"]),
         "best": _lines([c for c in data.curves if c.role == "best"]),
         "front": {"x": _f32(x for x, _ in front), "y": _f32(y for _, y in front)},
-        "value": {"x": numbers[kept], "y": values[kept], "customdata": numbers[kept]},
-        "broken": {"x": numbers[~kept], "y": values[~kept], "customdata": numbers[~kept]},
+        "value": {"x": numbers[feasible], "y": values[feasible], "customdata": numbers[feasible]},
+        "broken": {"x": numbers[~feasible], "y": values[~feasible], "customdata": numbers[~feasible]},
         "sofar": {"x": _f32(h.best_numbers), "y": _f32(h.best_values)},
         "share": {"x": [round(share, 4) for _, share in shares], "y": short_names([name for name, _ in shares])},
     }
 
 
-def _broken_of(told: Iterable[Curve], every: Iterable[Curve]) -> list[Curve]:
-    """The levels that break a limit, of the latest trials and those that stand out."""
-    numbers = {c.number for c in told} | {c.number for c in every if c.role in ("best", "default")}
-    return broken_levels(c for c in every if c.number in numbers)
+def _broken_of(latest: Iterable[Curve], curves: Iterable[Curve]) -> list[Curve]:
+    """The levels that break a limit, of the latest trials, the best one and the default."""
+    numbers = {c.number for c in latest} | {c.number for c in curves if c.role in ("best", "default")}
+    return broken_levels(c for c in curves if c.number in numbers)
 
 
-def _lines(curves: Iterable[Curve], *, told: bool = True) -> dict[str, Any]:
+def _lines(curves: Iterable[Curve], *, detailed: bool = True) -> dict[str, Any]:
     x: list[float] = []
     y: list[float] = []
     numbers: list[int] = []
@@ -268,15 +270,15 @@ def _lines(curves: Iterable[Curve], *, told: bool = True) -> dict[str, Any]:
         x += [*c.output_tokens_per_s, _NAN]
         y += [*c.e2e_latency_mean_s, _NAN]
         numbers += [c.number] * (len(c.levels) + 1)
-        if told:
+        if detailed:
             label = _tip(c.label)
             text += [*(f"trial {c.number}, {html.escape(level)}<br>{label}" for level in c.levels), ""]
     arrays: dict[str, Any] = {"x": _f32(x), "y": _f32(y), "customdata": _f32(numbers)}
-    return {**arrays, "text": text} if told else arrays
+    return {**arrays, "text": text} if detailed else arrays
 
 
 def _tip(label: str) -> str:
-    """A configuration in lines that fit: Plotly breaks none itself, and what is beside the chart cannot be read."""
+    """A configuration wrapped for a tooltip: Plotly wraps no lines and cuts off what exceeds the chart."""
     lines = textwrap.wrap(label, _TIP_WIDTH, break_on_hyphens=False)
     if len(lines) > _TIP_LINES:
         lines[_TIP_LINES - 1 :] = ["…"]
@@ -287,8 +289,8 @@ def _f32(values: Iterable[float]) -> Any:
     return np.fromiter(values, dtype=np.float32)
 
 
-def _sent(values: Any) -> Any:
-    # An array of nothing reaches the page without its buffer, which breaks the whole message there.
+def _payload(values: Any) -> Any:
+    # An empty array is sent without its buffer, and the page then rejects the whole message.
     return values if len(values) else []
 
 

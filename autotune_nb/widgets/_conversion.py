@@ -1,4 +1,4 @@
-"""A parameter of one kind made one of another, with as much of it kept as makes sense."""
+"""Converts a parameter from one kind to another and keeps what it can of its values."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from autotune_nb.engines.base import Flag
 from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value
 
 KINDS = ("choice", "bool", "int", "float")
-#: A range becomes a choice of its values where there are no more than so many.
+#: A range with more values than this becomes a choice of its two ends.
 _FEW = 24
 
 
 def converted(old: str, data: dict[str, Any], new: str, flag: Flag | None) -> dict[str, Any]:
-    """The fields of the new kind, from those of the old one or else from the catalog's suggestion."""
+    """Return the fields of the new kind, converted from the old kind or else suggested by the catalog."""
     if new == "bool":
         return {}
     found = _values(old, data) if new == "choice" else _range(data, whole=new == "int")
@@ -49,5 +49,5 @@ def _range(data: dict[str, Any], *, whole: bool) -> dict[str, Any]:
         data = {"low": min(numbers), "high": max(numbers)} if numbers else {}
     if not whole:
         return dict(data)
-    # A step or an end between two whole numbers is left for the person to put right.
+    # A fractional step or end stays, to be corrected by the user.
     return {k: int(v) if isinstance(v, float) and v.is_integer() else v for k, v in data.items()}

@@ -1,4 +1,4 @@
-"""Which field of a task stands where in the form: the common ones first, the rest behind a button."""
+"""The sections of the form and the order of their fields: common ones first, the rest behind a button."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fields: each edits one value of a task, whatever its type, and shows what is wrong with it just below."""
+"""Fields of the form: each edits one value of a task and shows its errors below."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from autotune_nb.task.task import Task
 from autotune_nb.task.workload import TASK_KINDS
 from autotune_nb.trial.measurement import FIGURES
 from autotune_nb.widgets import _value_text as _text
-from autotune_nb.widgets._layout import Look, close, css_name, errors_html
+from autotune_nb.widgets._layout import WidgetStyles, close, css_name, errors_html
 from autotune_nb.widgets._value_text import MISSING, Codec
 
-#: Names to choose from where the type is only text; where others are right too, they are offered while one types.
+#: Names to choose from, of fields whose type is only text; ``_OPEN`` fields also accept other texts.
 _CLOSED: dict[str, Sequence[str]] = {
     "engine.kind": ENGINES,
     "strategy.sampler": SAMPLERS,
@@ -33,7 +33,7 @@ _CODECS: dict[str, Codec] = {
     "description": _text.LINES,
 }
 _LABELS = {"engine.kind": "engine"}
-#: What an empty field says; short, since a field is.
+#: The placeholders of empty fields.
 _PLACEHOLDERS = {
     "model.id_or_path": "Qwen/Qwen3-8B, or a path",
     "model.tokenizer": "the model's own",
@@ -42,7 +42,7 @@ _PLACEHOLDERS = {
     "model.random_weights.kv_heads": "half the heads",
     "engine.executable": "the engine's own",
     "engine.command": "my-server --listen {host}:{port} --weights {model}",
-    "engine.args": "the same in every trial, as in flag: value, other_flag: value",
+    "engine.args": "flags of every trial, such as flag: value, other_flag: value",
     "engine.raw_args": "such as --verbose",
     "engine.env": "such as NAME: value",
     "engine.health_path": "the engine's own",
@@ -54,68 +54,74 @@ _PLACEHOLDERS = {
     "budget.trials": "20, or the whole grid",
     "budget.minutes": "no limit",
     "budget.patience": "no limit",
-    "deadlines.benchmark_s": "as the levels need",
+    "deadlines.benchmark_s": "computed from the load levels",
     "deploy.port": "a free one",
     "deploy.gpus": "how many, or which: 0, 1",
-    "deploy.gpus_per_trial": "as the engine needs",
+    "deploy.gpus_per_trial": "computed from the engine's flags",
     "deploy.runtime": "for OME",
     "deploy.namespace": "the context's",
-    "deploy.kubeconfig": "the usual one",
-    "deploy.context": "the current one",
+    "deploy.kubeconfig": "$KUBECONFIG or ~/.kube/config",
+    "deploy.context": "the current context",
     "deploy.resources": "cpu: 8, memory: 64Gi",
-    "deploy.templates": "a folder",
+    "deploy.templates": "a folder of templates",
     "benchmark.results": "pvc://CLAIM/FOLDER",
-    "benchmark.results_size": "10Gi, to make the claim",
+    "benchmark.results_size": "such as 10Gi, to create the claim",
     "benchmark.image": "the published one",
     "benchmark.backend": "the engine's",
 }
 
 
 class Field:
-    """One value, the widget that edits it, and what is wrong with it.
+    """One value of a task, the widget that edits it, and its errors.
 
-    ``value`` stays the task's own until somebody edits it; MISSING where the default counts. ``unread`` is what cannot
-    be read of the text that stands there.
+    ``value`` is the task's until the user edits it, and MISSING if the task does not have it. ``read_error`` is set
+    while the widget's text cannot be parsed.
     """
 
     def __init__(
-        self, look: Look, path: str, widget: Any, value: Any, changed: Callable[[], None], codec: Codec | None = None
+        self,
+        styles: WidgetStyles,
+        path: str,
+        widget: Any,
+        value: Any,
+        changed: Callable[[], None],
+        codec: Codec | None = None,
     ) -> None:
         self.path = path
         self.widget = widget
         self.value = value
-        self.unread: TaskError | None = None
-        self._look = look
+        self.read_error: TaskError | None = None
+        self._styles = styles
         self._codec = codec
         self._changed = changed
         self._error: Any = None
         widget.add_class(f"at-field-{css_name(path)}")
         widget.observe(self._edited, "value")
-        self.box = ipywidgets.VBox([widget], layout=look.full)
+        self.box = ipywidgets.VBox([widget], layout=styles.full)
 
     def _edited(self, _change: Any = None) -> None:
-        self.reread()
-        self._look.guarded(self._changed)
+        self.read_widget()
+        self._styles.guarded(self._changed)
 
-    def reread(self) -> None:
-        """Take the value from what the widget shows."""
+    def read_widget(self) -> None:
+        """Set the value from the widget."""
         shown = self.widget.value
-        self.unread = None
+        self.read_error = None
         if self._codec is None:
             self.value = MISSING if shown == "" else shown
             return
         try:
             self.value = self._codec.read(shown)
         except ValueError as error:
-            self.unread = TaskError(str(error), field=self.path)
+            self.read_error = TaskError(str(error), field=self.path)
 
-    def tell(self, messages: Sequence[str]) -> None:
-        """Show what is wrong, or that nothing is."""
+    def show_errors(self, messages: Sequence[str]) -> None:
+        """Show these errors, or none."""
         text = errors_html(messages)
         if self._error is None:
             if not text:
                 return
-            self._error = self._look.note("", f"at-error-{css_name(self.path)}")
+            self._error = self._styles.note("", f"at-error-{css_name(self.path)}")
         self._error.value = text
         children = (self.widget, self._error) if text else (self.widget,)
         if self.box.children != children:
@@ -129,47 +135,54 @@ class Field:
 
 
 def text_field(
-    look: Look, path: str, value: Any, codec: Codec, changed: Callable[[], None], *, tooltip: str, placeholder: str = ""
+    styles: WidgetStyles,
+    path: str,
+    value: Any,
+    codec: Codec,
+    changed: Callable[[], None],
+    *,
+    tooltip: str,
+    placeholder: str = "",
 ) -> Field:
-    """A field without a label of its own, for a table's row."""
+    """Return a text field without a label, for a row of a table."""
     widget = ipywidgets.Text(
         "" if value is MISSING else codec.show(value),
         placeholder=placeholder,
         tooltip=tooltip,
         continuous_update=True,
-        layout=look.full,
-        style=look.bare,
+        layout=styles.full,
+        style=styles.bare,
     )
-    return Field(look, path, widget, value, changed, codec)
+    return Field(styles, path, widget, value, changed, codec)
 
 
-def task_field(look: Look, path: str, value: Any, changed: Callable[[], None]) -> Field:
-    """The field for a path of the task, as its type says."""
+def task_field(styles: WidgetStyles, path: str, value: Any, changed: Callable[[], None]) -> Field:
+    """Return the field for a path of the task, with a widget for its type."""
     info = info_at(path)
     default = MISSING if info.is_required() else info.get_default(call_default_factory=True)
     shown = default if value is MISSING else value
     section, _, name = path.rpartition(".")
-    # Without its section's name a label of a section shared by two would not tell whose it is.
+    # These share a section of the form with other fields, so that the label needs the full path.
     label = path if section in ("deadlines", "benchmark") else _LABELS.get(path, name)
     help_text = info.description or ""
     closed = _CLOSED.get(path) or _literals(info.annotation)
     if closed:
-        # An empty one where nothing is chosen yet.
+        # The empty option is for a value that is not chosen yet.
         options = list(closed) if shown in closed else ["", *closed]
         widget = ipywidgets.Dropdown(
             options=options,
             value=shown if shown in closed else "",
             description=label,
             tooltip=help_text or label,
-            layout=look.full,
-            style=look.drop,
+            layout=styles.full,
+            style=styles.drop,
         )
-        return Field(look, path, widget, value, changed)
+        return Field(styles, path, widget, value, changed)
     if info.annotation is bool:
         widget = ipywidgets.Checkbox(
-            bool(shown), description=label, tooltip=help_text or label, layout=look.full, style=look.check
+            bool(shown), description=label, tooltip=help_text or label, layout=styles.full, style=styles.check
         )
-        return Field(look, path, widget, value, changed)
+        return Field(styles, path, widget, value, changed)
     codec = _CODECS.get(path) or codec_for(info.annotation)
     text = "" if shown in (MISSING, None) or (shown in ({}, []) and value is MISSING) else codec.show(shown)
     placeholder = _PLACEHOLDERS.get(path) or (text and f"default: {text}") or help_text
@@ -179,18 +192,18 @@ def task_field(look: Look, path: str, value: Any, changed: Callable[[], None]) -
         "description": label,
         "tooltip": help_text or label,
         "continuous_update": True,
-        "layout": look.full,
-        "style": look.label,
+        "layout": styles.full,
+        "style": styles.label,
     }
     if path in _OPEN:
         widget = ipywidgets.Combobox(options=list(_OPEN[path]), ensure_option=False, **common)
     else:
         widget = ipywidgets.Textarea(rows=2, **common) if codec is _text.LINES else ipywidgets.Text(**common)
-    return Field(look, path, widget, value, changed, codec)
+    return Field(styles, path, widget, value, changed, codec)
 
 
 def info_at(path: str) -> FieldInfo:
-    """The model's field at a dotted path of a task."""
+    """Return the field of the task's model at a dotted path."""
     model: type[BaseModel] = Task
     *sections, last = path.split(".")
     for name in sections:
@@ -199,12 +212,12 @@ def info_at(path: str) -> FieldInfo:
 
 
 def task_paths(model: type[BaseModel] = Task, prefix: str = "") -> list[str]:
-    """Every field of a task, sections by their own fields."""
+    """Return the dotted paths of all fields of a task, those of its sections included."""
     paths: list[str] = []
     for name, info in model.model_fields.items():
         members = _members(info.annotation)
         inner = [t for t in members if _is_section(t)]
-        # One that may also be a word, as objective.at, is one field.
+        # A section that may also be a word, such as objective.at, is one field.
         if len(inner) == 1 and not any(get_origin(t) is Literal for t in members):
             paths += task_paths(inner[0], f"{prefix}{name}.")
         else:
@@ -213,7 +226,7 @@ def task_paths(model: type[BaseModel] = Task, prefix: str = "") -> list[str]:
 
 
 def codec_for(annotation: Any) -> Codec:
-    """How values of a type are written in one line."""
+    """Return the codec for values of a type."""
     members = [t for t in _members(annotation) if t is not type(None)]
     lists = [t for t in members if get_origin(t) is list]
     if any(get_origin(t) is dict for t in members):

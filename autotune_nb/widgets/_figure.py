@@ -1,10 +1,10 @@
-"""Plotly's FigureWidget, mended: it loads in its own time, and a view that is gone does not break those that are left.
+"""Plotly's FigureWidget with two fixes: it may load slowly, and a removed view does not break the others.
 
-anywidget gives a module two seconds to load and then drops every update of its model. Plotly's has 5 MB, which take
-longer on a busy machine. So anywidget loads a small module, which loads Plotly's and keeps the updates meanwhile.
+anywidget waits two seconds for a module and then drops every update of its model. Plotly's module has 5 MB, which takes
+longer on a busy machine. So anywidget loads a small module, which loads Plotly's and buffers the updates meanwhile.
 
-Plotly 6 and 7 leave a removed view's listeners on the model. The next update then fails in the view that is gone (its
-cell was run again, or its output cleared), and no view after it hears of the update at all.
+Plotly 6 and 7 leave the listeners of a removed view on the model. The next update then fails in the removed view (its
+cell was run again, or its output cleared), and the views after it do not get the update.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import plotly.graph_objects as go
 from traitlets import Unicode
 
-#: Every view gets its own ear on the model, which is deaf once the view is gone, and whose failure stays its own.
+#: Each view's listeners are wrapped: they do nothing once the view is removed, and their errors stop no other view.
 _MODULE = """
 async function load(source) {
   const url = URL.createObjectURL(new Blob([source], {type: "text/javascript"}));
@@ -28,18 +28,18 @@ export default () => {
         get: name => name in replayed ? replayed[name] : model.get(name),
         set: (name, value) => model.set(name, value),
         save_changes: () => model.save_changes(),
-        on(name, heard) {
+        on(name, listener) {
           const mine = view;
-          if (mine === null) listeners.push([name, heard]);
-          model.on(name, (...told) => {
-            if (mine?.gone) return;
-            try { heard(...told); } catch (error) { if (mine === null) throw error; console.warn(error); }
+          if (mine === null) listeners.push([name, listener]);
+          model.on(name, (...values) => {
+            if (mine?.removed) return;
+            try { listener(...values); } catch (error) { if (mine === null) throw error; console.warn(error); }
           });
         },
       };
       model.on("all", event => {
         if (plotly !== null) return;
-        // Sent at once with a figure that is displayed, and holds every update before it.
+        // Sent when a figure is displayed; it contains every update before.
         if (event === "change:_widget_data") early.length = 0;
         if (event.startsWith("change:_py2js_")) early.push([event, model.get(event.slice("change:".length))]);
       });
@@ -48,7 +48,7 @@ export default () => {
         plotly.initialize({...context, model: own});
         for (const [event, value] of early) {
           replayed = {[event.slice("change:".length)]: value};
-          for (const [name, heard] of listeners) if (name === event) heard();
+          for (const [name, listener] of listeners) if (name === event) listener();
         }
         replayed = {};
       });
@@ -56,17 +56,17 @@ export default () => {
     async render(context) {
       await loading;
       if (context.signal?.aborted) return;
-      const mine = view = {gone: false};
+      const mine = view = {removed: false};
       try {
         const remove = plotly.render(context);
-        // Plotly draws at 700 pixels, and looks again only when the window changes its size.
+        // Plotly draws 700 pixels wide, and measures again only when the window is resized.
         let width = 0;
         const watch = new ResizeObserver(([seen]) => {
           const now = Math.round(seen.contentRect.width);
           if (now && now !== width) { width = now; window.dispatchEvent(new Event("resize")); }
         });
         watch.observe(context.el);
-        return () => { mine.gone = true; watch.disconnect(); remove?.(); };
+        return () => { mine.removed = true; watch.disconnect(); remove?.(); };
       } finally { view = null; }
     },
   };
@@ -75,11 +75,11 @@ export default () => {
 
 
 def figure_widget(figure: go.Figure) -> go.FigureWidget:
-    """A FigureWidget of a figure. Raises ImportError without anywidget."""
+    """Return a FigureWidget of a figure. Raises ImportError without anywidget."""
     if not hasattr(go.FigureWidget, "_esm"):
-        # Plotly's stand-in for it, which says what is missing.
+        # Plotly's placeholder, which raises an ImportError that names the missing package.
         return go.FigureWidget(figure)
     plotlys = Unicode(str(go.FigureWidget._esm)).tag(sync=True)
-    # Its instances know what it is by the name of their class.
+    # Plotly checks the name of the class.
     mended = type("FigureWidget", (go.FigureWidget,), {"_esm": _MODULE, "_plotly": plotlys})
     return mended(figure)

@@ -1,4 +1,4 @@
-"""Whether somebody looks: widgets for a live front end, lasting outputs wherever a notebook is executed headless."""
+"""Whether a notebook has a live front end that shows widgets, or is executed headless."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import os
 import psutil
 from IPython import get_ipython
 
-#: What JupyterLab and VS Code set for the kernels they start, and papermill and nbclient do not.
+#: Set by JupyterLab and VS Code for the kernels they start, but not by papermill and nbclient.
 _SESSION, _VS_CODE = "JPY_SESSION_NAME", ("VSCODE_PID", "VSCODE_CWD")
 
 
-def front_end() -> bool:
-    """Whether this kernel was started by a front end that shows widgets."""
+def has_front_end() -> bool:
+    """Return whether a front end that shows widgets started this kernel."""
     shell = get_ipython()
     if shell is None or not hasattr(shell, "kernel"):
         return False
@@ -20,7 +20,7 @@ def front_end() -> bool:
 
 
 def _inherited() -> bool:
-    """Whether whoever started this kernel is a kernel itself, as where a notebook's cell calls papermill."""
+    """Return whether the variable comes from a parent kernel, as when a notebook's cell calls papermill."""
     try:
         return _SESSION in psutil.Process(os.getppid()).environ()
     except (psutil.Error, OSError):

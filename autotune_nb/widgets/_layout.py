@@ -1,4 +1,4 @@
-"""What a form's widgets look like, and the text and buttons between its fields."""
+"""The layouts and styles of a form's widgets, and its texts and buttons."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from ipywidgets.widgets.widget_description import DescriptionStyle
 from ipywidgets.widgets.widget_string import HTMLStyle, TextStyle
 
 
-class Look:
-    """The layouts and styles that a form's widgets share: each of one's own would be one more message to the page."""
+class WidgetStyles:
+    """The layouts and styles that a form's widgets share: one for each widget would send more messages to the page."""
 
     def __init__(self) -> None:
-        #: Told what goes wrong in a widget's callback, where an error would be seen by nobody.
-        self.trouble: Callable[[str], None] = lambda _: None
+        #: Called with the error of a widget's callback, which would not be shown otherwise.
+        self.report_error: Callable[[str], None] = lambda _: None
         self.full = ipywidgets.Layout(width="100%", margin="0")
         self.short = ipywidgets.Layout(width="auto", margin="0")
         self.grid = ipywidgets.Layout()
@@ -40,14 +40,14 @@ class Look:
         self.html = HTMLStyle()
 
     def guarded(self, action: Callable[[], None]) -> None:
-        """Do it; what goes wrong is told."""
+        """Call ``action`` and report an exception."""
         try:
             action()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
-            self.trouble(f"{type(error).__name__}: {error}")
+        except Exception as error:  # noqa: BLE001 - any error is reported
+            self.report_error(f"{type(error).__name__}: {error}")
 
     def note(self, text: str = "", *classes: str) -> Any:
-        """Text to read; what comes from a task is escaped by whoever writes it."""
+        """Return a text widget; the caller escapes the text."""
         widget = ipywidgets.HTML(text, layout=self.full, style=self.html)
         for name in classes:
             widget.add_class(name)
@@ -64,7 +64,7 @@ class Look:
 
 
 def css_name(path: str) -> str:
-    """A field's path as part of a CSS class: ``at-field-workload-concurrency``."""
+    """Return a field's path as part of a CSS class, such as ``at-field-workload-concurrency``."""
     return re.sub(r"[^A-Za-z0-9_]+", "-", path).strip("-")
 
 
@@ -73,7 +73,7 @@ def errors_html(messages: Sequence[str]) -> str:
 
 
 def close(widget: Any) -> None:
-    """Let the page forget a widget and all in it."""
+    """Remove a widget and its children from the page."""
     for child in getattr(widget, "children", ()):
         close(child)
     widget.close()

@@ -1,6 +1,6 @@
-"""The monitor's texts as HTML: progress, running trials, the table, what was steered. All that comes in is escaped.
+"""The monitor's texts as HTML: progress, running trials, the table, edits. All values are escaped.
 
-Times are times of day, not ages: what did not change is not sent again.
+Times are given as times of day, not as ages, so that an unchanged text is not sent again.
 """
 
 from __future__ import annotations
@@ -21,48 +21,48 @@ from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState, best_trial
 
 _COLOUR = {RunState.RUNNING: "at-ok", RunState.FAILED: "at-error", RunState.PAUSED: "at-warn"}
-#: Beside the objective's own figure, read at the level that the score was read at.
+#: Figures in the table besides the objective's, taken at the level of the score.
 _FIGURES = {"ttft_p99_s": "TTFT p99", "tpot_mean_s": "TPOT", "e2e_latency_mean_s": "latency"}
 _NOTICES = 6
-#: Control characters, half characters, and those that turn the direction of what follows.
-_UNSEEN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_EVER_S = 365 * 24 * 3600
+#: Control characters, surrogates, and characters that change the direction of the text.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_YEAR_S = 365 * 24 * 3600
 
 
 def escaped(text: object) -> str:
-    """Text as HTML shows it, without what would be read as markup, turn the text around it, or break the message."""
-    return html.escape(_UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text)))
+    """Return a text escaped for HTML; control characters, surrogates and direction marks become ``\\uXXXX``."""
+    return html.escape(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text)))
 
 
 def config_text(trial: Trial, width: int = 600) -> str:
-    """A configuration in one line, cut where hundreds of parameters would make a page of it."""
+    """Return a configuration in one line, shortened to ``width``."""
     text = params_text(trial)
-    return text if len(text) <= width else f"{text[:width]}… (cut; all of it is in .trials)"
+    return text if len(text) <= width else f"{text[:width]}… (shortened; .trials has all of it)"
 
 
 def clock(at: float) -> str:
-    """A time of day, with its date where that is another day."""
+    """Return a time of day, with the date if it is another day."""
     try:
         then = datetime.fromtimestamp(at).astimezone()
     except (OverflowError, ValueError, OSError):
-        # Beyond what a calendar has.
+        # Out of range.
         return "?"
     today = datetime.now().astimezone().date()
     return then.strftime("%H:%M:%S" if then.date() == today else "%Y-%m-%d %H:%M")
 
 
 def duration(seconds: float) -> str:
-    """``48 s``, ``12 min``, ``3 h 5 min``."""
+    """Return a duration such as ``48 s``, ``12 min`` or ``3 h 5 min``."""
     if seconds < 90:
         return f"{seconds:.0f} s"
-    if not seconds < _EVER_S:
+    if not seconds < _YEAR_S:
         return "over a year"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
-    """State, counts, a bar, the budget and when it is about to be over."""
+    """Return the state, counts, a progress bar, the budget and the estimated end."""
     trials = handle.history
     done = sum(1 for t in trials if t.state is TrialState.COMPLETE)
     failed = sum(1 for t in trials if t.state is TrialState.FAILED)
@@ -77,7 +77,7 @@ def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
     ]
     stopped = sum(1 for t in trials if t.state in (TrialState.STOPPED, TrialState.INTERRUPTED))
     if stopped:
-        counts.append(f"<b>{stopped}</b> cut short")
+        counts.append(f"<b>{stopped}</b> stopped")
     ended = done + failed
     of = f"{ended} of {wanted} trials" if wanted else f"{ended} trials"
     bar = (
@@ -100,21 +100,21 @@ def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
 
 def _budget_text(handle: StudyHandle) -> str:
     budget = handle.budget
-    told = [f"{handle.num_trials} trials" if handle.num_trials else ""]
-    told.append(f"{budget.minutes:g} min" if budget.minutes else "")
-    told.append(f"patience of {budget.patience} trials" if budget.patience else "")
-    return f"Budget: {', '.join(filter(None, told)) or 'the whole space'}."
+    parts = [f"{handle.num_trials} trials" if handle.num_trials else ""]
+    parts.append(f"{budget.minutes:g} min" if budget.minutes else "")
+    parts.append(f"patience of {budget.patience} trials" if budget.patience else "")
+    return f"Budget: {', '.join(filter(None, parts)) or 'the whole space'}."
 
 
 def seconds_left(handle: StudyHandle) -> float | None:
-    """About how long the rest of the budget takes, as long as trials took so far; None where nothing tells."""
+    """Estimate how long the rest of the budget takes from the latest trials; None without an ended trial."""
     ended = [t for t in handle.history if t.state.finished]
     if not ended:
         return None
     mean_s = sum(sum(t.seconds.values()) for t in ended[-20:]) / len(ended[-20:])
     bounds = []
     if handle.num_trials is not None:
-        # Somebody may ask for more trials than a float counts.
+        # A float cannot hold every number of trials that a user may set.
         to_go = min(max(0, handle.num_trials - len(ended)), 10**12)
         bounds.append(to_go * mean_s / handle.task.deploy.parallel)
     if handle.budget.minutes is not None:
@@ -128,33 +128,33 @@ def _time_text(handle: StudyHandle, now: float) -> str:
         return f"{took}."
     left = seconds_left(handle)
     if left is None:
-        return f"{took}; how long it takes is known after the first trial."
+        return f"{took}; the remaining time is estimated after the first trial."
     if handle.state is RunState.PAUSED:
-        return f"{took}; about {duration(left)} left once it goes on."
-    if not left < _EVER_S:
+        return f"{took}; about {duration(left)} left after the pause."
+    if not left < _YEAR_S:
         return f"{took}; about {duration(left)} left."
     until = clock(now + left)
-    # Of another day it has no seconds.
+    # The time of another day has no seconds to remove.
     return f"{took}; about {duration(left)} left, until {until[:5] if len(until) == 8 else until}."
 
 
 def error_html(error: BaseException | None) -> str:
-    """What went wrong, with its cause; empty where nothing did."""
+    """Return the run's error with its cause, or an empty text."""
     if error is None:
         return ""
-    told = escaped(f"{error}" or type(error).__name__)
+    message = escaped(f"{error}" or type(error).__name__)
     cause = error.__cause__
     why = f"<br>caused by {escaped(type(cause).__name__)}: {escaped(cause)}" if cause is not None else ""
-    return f'<div class="at-banner at-error" role="alert"><b>The work ended before its time.</b><br>{told}{why}</div>'
+    return f'<div class="at-banner at-error" role="alert"><b>The run ended with an error.</b><br>{message}{why}</div>'
 
 
-def said_html(said: str | None) -> str:
-    """What has to be known beside: why a button did nothing, that the folder is gone."""
-    return f'<div class="at-banner at-error" role="alert">{escaped(said)}</div>' if said else ""
+def message_html(message: str | None) -> str:
+    """Return another error, such as a button's or that the folder is gone; empty without one."""
+    return f'<div class="at-banner at-error" role="alert">{escaped(message)}</div>' if message else ""
 
 
 def running_html(running: Sequence[RunningTrial], logs: Mapping[int, Sequence[str]], objective: Objective) -> str:
-    """Each running trial's phase, the levels it has measured, and the last lines of its log."""
+    """Return each running trial's phase, measured levels, and last lines of its log."""
     parts = []
     for one in running:
         levels = "".join(f"<div>{escaped(level_text(m, objective))}</div>" for m in one.trial.measurements)
@@ -169,7 +169,7 @@ def running_html(running: Sequence[RunningTrial], logs: Mapping[int, Sequence[st
 
 
 def notices_html(notices: Sequence[tuple[float, str]]) -> str:
-    """The latest notices, each with its time."""
+    """Return the latest notices, each with its time."""
     rows = "".join(
         f'<div><span class="at-dim">{clock(at)}</span> {escaped(text)}</div>' for at, text in notices[-_NOTICES:]
     )
@@ -179,8 +179,8 @@ def notices_html(notices: Sequence[tuple[float, str]]) -> str:
 ORDERS = ("latest first", "best first", "failed")
 
 
-def chosen(trials: Sequence[Trial], order: str, objective: Objective) -> list[Trial]:
-    """The trials of the table in the order that is asked for."""
+def sorted_trials(trials: Sequence[Trial], order: str, objective: Objective) -> list[Trial]:
+    """Return the trials of the table in one of ``ORDERS``."""
     if order == "failed":
         return [t for t in reversed(trials) if t.state is TrialState.FAILED]
     if order == "best first":
@@ -193,7 +193,7 @@ def chosen(trials: Sequence[Trial], order: str, objective: Objective) -> list[Tr
 def table_html(
     trials: Sequence[Trial], page: Sequence[Trial], objective: Objective, running: Sequence[RunningTrial] = ()
 ) -> str:
-    """A page of trials: figures at the level of the score, each limit kept or broken, parameters, failures."""
+    """Return a page of trials: figures at the level of the score, limits, parameters, failures."""
     best = best_trial(trials, objective)
     doing = {one.trial.number: one.doing for one in running}
     figures = {name: title for name, title in _FIGURES.items() if name != objective.figure}
@@ -212,9 +212,9 @@ def table_html(
             broken = trial.score.limits.get(str(limit)) if trial.score else None
             cells.append("<td></td>" if broken is None else _limit_cell(broken, limit.figure))
         failure = _failure(trial.failure) if trial.failure is not None else ""
-        # In a line of its own: eight parameters in a column's width would be eight lines.
-        told = f'<td></td><td colspan="{len(heads) - 1}">{escaped(config_text(trial))}{failure}</td>'
-        rows.append(f"<tr{mark}>{''.join(cells)}</tr><tr{mark}>{told}</tr>")
+        # Parameters are in a row of their own, since a column would be too narrow for them.
+        details = f'<td></td><td colspan="{len(heads) - 1}">{escaped(config_text(trial))}{failure}</td>'
+        rows.append(f"<tr{mark}>{''.join(cells)}</tr><tr{mark}>{details}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
 
 
@@ -236,21 +236,21 @@ def _state_text(trial: Trial) -> str:
 
 
 def _scored(trial: Trial) -> Mapping[str, float]:
-    """The figures of the level that the score was read at."""
+    """Return the figures at the level of the score."""
     level = trial.score.level if trial.score else None
     return next((m.figures for m in trial.measurements if m.level == level), {})
 
 
 def _failure(failure: Failure) -> str:
     hint = f"<br>try: {escaped(failure.hint)}" if failure.hint else ""
-    said = f"<pre>{escaped(chr(10).join(failure.log_lines))}</pre>" if failure.log_lines else ""
-    return f'<div class="at-error">{escaped(failure)}{hint}</div>{said}'
+    log = f"<pre>{escaped(chr(10).join(failure.log_lines))}</pre>" if failure.log_lines else ""
+    return f'<div class="at-error">{escaped(failure)}{hint}</div>{log}'
 
 
 def trial_html(trial: Trial | None, objective: Objective) -> str:
-    """One trial in full: what the pointer is over in the charts."""
+    """Return the details of the trial under the pointer in the charts."""
     if trial is None:
-        return '<span class="at-dim">Point at a trial to see its parameters here.</span>'
+        return '<span class="at-dim">Hover over a trial in the charts to see its parameters here.</span>'
     levels = "; ".join(escaped(level_text(m, objective)) for m in trial.measurements)
     return (
         f"<b>trial {trial.number}</b> ({escaped(_state_text(trial))}): {escaped(config_text(trial, 5000))}<br>{levels}"
@@ -258,11 +258,11 @@ def trial_html(trial: Trial | None, objective: Objective) -> str:
 
 
 def edits_html(edits: Sequence[Edit], steering: Steering, waiting: int) -> str:
-    """Every edit with its time, and what they come to."""
+    """Return the edits with their times, the restrictions in force and the number of enqueued configurations."""
     if not edits:
-        return '<div class="at-dim">Nothing was steered yet.</div>'
+        return '<div class="at-dim">No edits yet.</div>'
     rows = "".join(f"<li>{clock(edit.at)}: {escaped(edit.text)}</li>" for edit in edits[-20:])
     now = "; ".join(escaped(r.text) for r in steering.restrictions.values())
-    told = f"<div>In force: {now}.</div>" if now else ""
-    queued = f"<div>{waiting} enqueued configuration{'s' * (waiting != 1)} wait.</div>" if waiting else ""
-    return f"<ul>{rows}</ul>{told}{queued}"
+    in_force = f"<div>In force: {now}.</div>" if now else ""
+    queued = f"<div>enqueued configurations: {waiting}</div>" if waiting else ""
+    return f"<ul>{rows}</ul>{in_force}{queued}"

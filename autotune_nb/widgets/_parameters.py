@@ -1,4 +1,4 @@
-"""The table of parameters: a row each, with what the engine's catalog says about it."""
+"""The table of parameters: one row each, with the flag's description from the engine's catalog."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from autotune_nb.task.parameters import parameter_name
 from autotune_nb.widgets import _value_text as _text
 from autotune_nb.widgets._conversion import KINDS, converted
 from autotune_nb.widgets._fields import Field, text_field
-from autotune_nb.widgets._layout import Look, close, css_name, errors_html
+from autotune_nb.widgets._layout import WidgetStyles, close, css_name, errors_html
 from autotune_nb.widgets._value_text import MISSING, Codec
 
 _STYLES = ("value", "switch", "negatable", "json")
-#: The fields of each kind, what stands in them, and how it is read.
+#: The fields of each kind of parameter and their codecs.
 _COLUMNS: dict[str, tuple[tuple[str, Codec], ...]] = {
     "choice": (("values", _text.LIST),),
     "bool": (),
@@ -29,59 +29,59 @@ _HINTS = {"values": "values, such as 1, 2, 4", "low": "low", "high": "high", "st
 
 
 class ParameterRow:
-    """One parameter. What nobody edits stays as the task has it."""
+    """One parameter; its data is the task's until the user edits it."""
 
     def __init__(
         self,
-        look: Look,
+        styles: WidgetStyles,
         name: str,
         data: dict[str, Any],
         flag: Flag | None,
         changed: Callable[[], None],
         removed: Callable[[ParameterRow], None],
     ) -> None:
-        self._look = look
+        self._styles = styles
         self._changed = changed
         self._flag = flag
         self._path = f"parameters.{name}"
         self._kept: dict[str, dict[str, Any]] = {}
         self.kind = str(data["type"])
         self.name = text_field(
-            look, self._path, name or MISSING, _text.WORDS, changed, tooltip="name: the flag without its dashes"
+            styles, self._path, name or MISSING, _text.WORDS, changed, tooltip="name: the flag without its dashes"
         )
         self.name.widget.add_class("at-form-mono")
         self.type = ipywidgets.Dropdown(
-            options=KINDS, value=self.kind, tooltip="type", layout=look.full, style=look.drop_bare
+            options=KINDS, value=self.kind, tooltip="type", layout=styles.full, style=styles.drop_bare
         )
         self.type.add_class(f"at-field-{css_name(self._path)}-type")
-        self.type.observe(lambda change: look.guarded(lambda: self._converted(str(change["new"]))), "value")
-        self._cells = ipywidgets.HBox(layout=look.line)
+        self.type.observe(lambda change: styles.guarded(lambda: self._converted(str(change["new"]))), "value")
+        self._cells = ipywidgets.HBox(layout=styles.line)
         self._cells.add_class("at-form-cells")
         self.fields: dict[str, Field] = {}
         extra = {key: data[key] for key in ("flag", "style") if key in data}
-        self._more = look.button("…", self._toggle, "at-param-more", tooltip="the flag's spelling and style")
-        remover = look.button(
+        self._more = styles.button("…", self._toggle, "at-param-more", tooltip="the flag's spelling and style")
+        remover = styles.button(
             "", lambda: removed(self), "at-param-remove", tooltip="remove this parameter", icon="times"
         )
         line = ipywidgets.GridBox(
-            [self.name.widget, self.type, self._cells, self._more, remover], layout=look.parameter_line
+            [self.name.widget, self.type, self._cells, self._more, remover], layout=styles.parameter_line
         )
         self.flag = text_field(
-            look,
+            styles,
             f"{self._path}.flag",
             extra.get("flag", MISSING),
             _text.WORDS,
             changed,
-            tooltip="flag: its own spelling, for one that the catalog does not know",
-            placeholder="--its-spelling, for a flag that the catalog does not know",
+            tooltip="flag: how the engine spells it, if the catalog does not have it",
+            placeholder="--the-flag, if the catalog does not have it",
         )
         self.style = self._style_field(extra.get("style", MISSING))
-        self._spelling = ipywidgets.HBox([self.flag.widget, self.style.widget], layout=look.line)
+        self._spelling = ipywidgets.HBox([self.flag.widget, self.style.widget], layout=styles.line)
         self._spelling.add_class("at-form-cells")
-        self._help = look.note("", "at-form-help")
-        self._error = look.note("", f"at-error-{css_name(self._path)}")
+        self._help = styles.note("", "at-form-help")
+        self._error = styles.note("", f"at-error-{css_name(self._path)}")
         self._open = bool(extra)
-        self.box = ipywidgets.VBox([line], layout=look.full)
+        self.box = ipywidgets.VBox([line], layout=styles.full)
         self.box.add_class("at-form-parameter")
         self._line = line
         self._messages = ""
@@ -90,19 +90,19 @@ class ParameterRow:
 
     def _style_field(self, value: Any) -> Field:
         widget = ipywidgets.Dropdown(
-            options=[("style: the flag's own", ""), *((f"style: {style}", style) for style in _STYLES)],
+            options=[("style: the catalog's", ""), *((f"style: {style}", style) for style in _STYLES)],
             value="" if value is MISSING else value,
             tooltip="how the value is written: after the flag, as a bare switch, as --flag/--no-flag, as JSON",
-            layout=self._look.full,
-            style=self._look.drop_bare,
+            layout=self._styles.full,
+            style=self._styles.drop_bare,
         )
-        return Field(self._look, f"{self._path}.style", widget, value, self._changed)
+        return Field(self._styles, f"{self._path}.style", widget, value, self._changed)
 
     def _fill(self, data: dict[str, Any]) -> None:
-        """The fields of this kind."""
+        """Create the fields of this kind of parameter."""
         self.fields = {
             key: text_field(
-                self._look,
+                self._styles,
                 f"{self._path}.{key}",
                 data.get(key, MISSING),
                 codec,
@@ -117,13 +117,13 @@ class ParameterRow:
                 bool(data.get("log", False)),
                 description="log",
                 indent=False,
-                tooltip="search its logarithm",
-                layout=self._look.short,
-                style=self._look.bare_check,
+                tooltip="search on a logarithmic scale",
+                layout=self._styles.short,
+                style=self._styles.bare_check,
             )
-            self.fields["log"] = Field(self._look, f"{self._path}.log", log, data.get("log", MISSING), self._changed)
+            self.fields["log"] = Field(self._styles, f"{self._path}.log", log, data.get("log", MISSING), self._changed)
         cells = [field.widget for field in self.fields.values()]
-        self._cells.children = cells or [self._look.note("<span class='at-dim'>false, true</span>")]
+        self._cells.children = cells or [self._styles.note("<span class='at-dim'>false, true</span>")]
 
     @property
     def _own(self) -> dict[str, Any]:
@@ -131,12 +131,12 @@ class ParameterRow:
 
     @property
     def data(self) -> dict[str, Any]:
-        """The parameter as a task file has it."""
+        """The parameter as in a task file."""
         spelled = {k: f.value for k, f in (("flag", self.flag), ("style", self.style)) if f.value is not MISSING}
         return {"type": self.kind, **self._own, **spelled}
 
     @property
-    def every_field(self) -> list[Field]:
+    def all_fields(self) -> list[Field]:
         return [self.name, *self.fields.values(), self.flag, self.style]
 
     def _converted(self, new: str) -> None:
@@ -153,13 +153,13 @@ class ParameterRow:
         self._arrange()
 
     def catalog(self, flag: Flag | None) -> None:
-        """Say what the engine's catalog knows about it."""
+        """Show the flag's description from the engine's catalog."""
         self._flag = flag
         self._help.value = f'<span class="at-dim">{html.escape(_about(flag))}</span>' if flag else ""
         self._arrange()
 
-    def tell(self, messages: Sequence[str]) -> None:
-        """Show what is wrong with it, or that nothing is."""
+    def show_errors(self, messages: Sequence[str]) -> None:
+        """Show these errors, or none."""
         self._messages = errors_html(messages)
         self._error.value = self._messages
         self._arrange()
@@ -180,41 +180,41 @@ class ParameterRow:
 
 
 def _about(flag: Flag) -> str:
-    default = "no default of its own" if flag.default is None else f"default {_text.show_value(flag.default)}"
+    default = "no default" if flag.default is None else f"default {_text.show_value(flag.default)}"
     least = "" if flag.minimum is None else f", at least {flag.minimum:g}"
     return f"{flag.flag}: {flag.help} ({flag.kind}{least}; {default})"
 
 
 class ParameterTable:
-    """All the rows, and a line to add one."""
+    """The rows of all parameters, and a field to add one."""
 
     def __init__(
-        self, look: Look, parameters: dict[str, Any], engine: Engine | None, changed: Callable[[], None]
+        self, styles: WidgetStyles, parameters: dict[str, Any], engine: Engine | None, changed: Callable[[], None]
     ) -> None:
-        self._look = look
+        self._styles = styles
         self._changed = changed
         self._engine = engine
         self.rows = [self._row(name, data) for name, data in parameters.items()]
-        self._lines = ipywidgets.VBox([row.box for row in self.rows], layout=look.full)
+        self._lines = ipywidgets.VBox([row.box for row in self.rows], layout=styles.full)
         self.new_name = ipywidgets.Combobox(
             placeholder="name of a flag",
             ensure_option=False,
-            # Sent as a whole: a button pressed right after typing must not find half of it.
+            # Sent when complete, so that a button pressed right after typing does not read half of the name.
             continuous_update=False,
             tooltip="the flag to add: one of the engine's, or any name",
-            layout=look.name,
-            style=look.bare,
+            layout=styles.name,
+            style=styles.bare,
         )
         self.new_name.add_class("at-param-name")
-        adder = look.button("Add parameter", self.add, "at-param-add", icon="plus")
-        self._error = look.note("", "at-error-parameters")
+        adder = styles.button("Add parameter", self.add, "at-param-add", icon="plus")
+        self._error = styles.note("", "at-error-parameters")
         self.box = ipywidgets.VBox(
-            [self._lines, ipywidgets.HBox([self.new_name, adder], layout=look.line), self._error], layout=look.full
+            [self._lines, ipywidgets.HBox([self.new_name, adder], layout=styles.line), self._error], layout=styles.full
         )
         self._offer()
 
     def _row(self, name: str, data: dict[str, Any]) -> ParameterRow:
-        return ParameterRow(self._look, name, data, self._known(name), self._renamed, self._remove)
+        return ParameterRow(self._styles, name, data, self._known(name), self._renamed, self._remove)
 
     def _known(self, name: str) -> Flag | None:
         return self._engine.flag_named(name) if self._engine is not None and name else None
@@ -232,7 +232,7 @@ class ParameterTable:
         self._changed()
 
     def engine(self, engine: Engine | None) -> None:
-        """Take another engine's catalog; the rows stay."""
+        """Use another engine's catalog and keep the rows."""
         if engine is not self._engine:
             self._engine = engine
             for row in self.rows:
@@ -240,7 +240,7 @@ class ParameterTable:
             self._offer()
 
     def add(self, name: str | None = None) -> None:
-        """Add the parameter that is named in the line below, as the catalog suggests to search it."""
+        """Add a parameter, by default the one named in the field below, with the values that the catalog suggests."""
         name = parameter_name(self.new_name.value if name is None else name)
         flag = self._known(name)
         suggestion = flag.suggestion() if flag is not None else None
@@ -260,7 +260,7 @@ class ParameterTable:
 
     @property
     def data(self) -> dict[str, Any]:
-        """The parameters as a task file has them; of rows with the same name, the first."""
+        """The parameters as in a task file; the first of rows with the same name."""
         found: dict[str, Any] = {}
         for row in self.rows:
             if row.name.value is not MISSING:
@@ -269,7 +269,7 @@ class ParameterTable:
 
     @property
     def problems(self) -> list[tuple[int, TaskError]]:
-        """What the rows themselves know to be wrong, by the row's place."""
+        """The errors that the rows find themselves, with the index of the row."""
         found: list[tuple[int, TaskError]] = []
         first: dict[str, int] = {}
         for index, row in enumerate(self.rows):
@@ -277,15 +277,15 @@ class ParameterTable:
             if name is MISSING:
                 found.append((index, TaskError("a parameter needs a name", field="parameters")))
             elif first.setdefault(parameter_name(name), index) != index:
-                found.append((index, TaskError(f"{name!r} stands there twice", field=f"parameters.{name}")))
-            for field in row.every_field:
-                if field.unread is not None:
-                    where = field.unread.field.rsplit(".", 1)[-1]
-                    found.append((index, TaskError(field.unread.message, field=f"parameters.{name}.{where}")))
+                found.append((index, TaskError(f"there are two parameters {name!r}", field=f"parameters.{name}")))
+            for field in row.all_fields:
+                if field.read_error is not None:
+                    where = field.read_error.field.rsplit(".", 1)[-1]
+                    found.append((index, TaskError(field.read_error.message, field=f"parameters.{name}.{where}")))
         return found
 
     def row_of(self, field: str) -> int | None:
-        """The place of the row that an error's field means."""
+        """Return the index of the row that the field of an error belongs to."""
         best: tuple[int, int] | None = None
         for index, row in enumerate(self.rows):
             for name in {row.name.value, parameter_name(row.name.value)} if row.name.value is not MISSING else ():
@@ -294,8 +294,8 @@ class ParameterTable:
                     best = max(best or (0, 0), (len(path), -index))
         return None if best is None else -best[1]
 
-    def tell(self, rows: dict[int, list[str]], others: Sequence[str]) -> None:
-        """Show what is wrong, by row, and with the parameters altogether."""
+    def show_errors(self, rows: dict[int, list[str]], others: Sequence[str]) -> None:
+        """Show the errors of each row, and those of the parameters as a whole."""
         for index, row in enumerate(self.rows):
-            row.tell(rows.get(index, ()))
+            row.show_errors(rows.get(index, ()))
         self._error.value = errors_html(others)

@@ -1,4 +1,4 @@
-"""The pump of an awaited run: its progress in the awaiting cell's own output, saved with the notebook."""
+"""Shows the progress of an awaited run in the output of the awaiting cell, where it is saved with the notebook."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ _ROWS = 15
 _CELL = "padding:1px 10px 1px 0;text-align:left;vertical-align:top"
 
 
-async def pump(run: StudyHandle) -> None:
-    """Refresh one output of the awaiting cell, at most twice a second and only on change, until the run is over."""
+async def show_progress(run: StudyHandle) -> None:
+    """Update one output of the awaiting cell until the run is over, at most twice a second and only on change."""
     changed = asyncio.Event()
     loop = asyncio.get_running_loop()
 

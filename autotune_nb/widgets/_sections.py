@@ -1,4 +1,4 @@
-"""Every field of a task, in its sections, and every error next to its field."""
+"""The sections of the form with all fields of a task, and errors next to their fields."""
 
 from __future__ import annotations
 
@@ -14,52 +14,52 @@ from autotune_nb.engines.registry import engine_named
 from autotune_nb.errors import TaskError
 from autotune_nb.widgets._field_order import SECTIONS, WEIGHTS, WIDE, Section
 from autotune_nb.widgets._fields import Field, task_field
-from autotune_nb.widgets._layout import Look, close, css_name, errors_html
+from autotune_nb.widgets._layout import WidgetStyles, close, css_name, errors_html
 from autotune_nb.widgets._parameters import ParameterTable
 from autotune_nb.widgets._text_list import TextRows
 from autotune_nb.widgets._value_text import MISSING
 
-#: Errors of these sections as a whole are shown at the field that puts them right.
-_AT = {"model": "model.id_or_path", "engine": "engine.kind", "objective": "objective.figure"}
+#: Errors of these sections as a whole are shown at the field that fixes them.
+_SHOWN_AT = {"model": "model.id_or_path", "engine": "engine.kind", "objective": "objective.figure"}
 
 
 class TaskFields:
-    """The widgets that edit a whole task. ``data`` is the task as it stands in them."""
+    """The fields that edit a whole task; ``data`` is the task as currently edited."""
 
-    def __init__(self, look: Look, data: dict[str, Any], changed: Callable[[], None]) -> None:
-        self._look = look
+    def __init__(self, styles: WidgetStyles, data: dict[str, Any], changed: Callable[[], None]) -> None:
+        self._styles = styles
         self._changed = changed
-        weights = _at(data, WEIGHTS)
+        weights = _value_at(data, WEIGHTS)
         self.source = self._source_field("path" if weights is MISSING else "random")
         self.fields = {
-            path: task_field(look, path, _at(data, path), self._edited)
+            path: task_field(styles, path, _value_at(data, path), self._edited)
             for section in SECTIONS
             for path in (*section.common, *section.more)
         }
         for path in WIDE:
             self.fields[path].box.add_class("at-form-wide")
-        self.parameters = ParameterTable(look, data.get("parameters", {}), self._engine(), self._edited)
+        self.parameters = ParameterTable(styles, data.get("parameters", {}), self._engine(), self._edited)
         self.rules = TextRows(
-            look, "rules", data.get("rules", []), self._edited, what="rule", example="ubatch_size <= batch_size"
+            styles, "rules", data.get("rules", []), self._edited, what="rule", example="ubatch_size <= batch_size"
         )
         self.limits = TextRows(
-            look, "limits", data.get("limits", []), self._edited, what="limit", example="ttft_p99_s <= 0.5"
+            styles, "limits", data.get("limits", []), self._edited, what="limit", example="ttft_p99_s <= 0.5"
         )
         tables = {"Parameters": self.parameters, "Rules": self.rules, "Objective and limits": self.limits}
-        self._views = [SectionView(look, section, self, tables.get(section.title)) for section in SECTIONS]
+        self._views = [SectionView(styles, section, self, tables.get(section.title)) for section in SECTIONS]
         self.boxes = [view.box for view in self._views]
         self._offer_levels()
 
     def _source_field(self, value: str) -> Field:
         widget = ipywidgets.Dropdown(
-            options=[("a path or a hub's name", "path"), ("random weights", "random")],
+            options=[("path or Hugging Face name", "path"), ("random weights", "random")],
             value=value,
             description="model",
-            tooltip="what is served: a path or a hub's name, or random weights written on the spot",
-            layout=self._look.full,
-            style=self._look.drop,
+            tooltip="the model to serve: a path, a name on the Hugging Face Hub, or generated random weights",
+            layout=self._styles.full,
+            style=self._styles.drop,
         )
-        return Field(self._look, "model.source", widget, value, self._edited)
+        return Field(self._styles, "model.source", widget, value, self._edited)
 
     def _edited(self) -> None:
         self.parameters.engine(self._engine())
@@ -73,7 +73,7 @@ class TaskFields:
         return engine_named(kind) if kind not in (MISSING, "command") else None
 
     def _offer_levels(self) -> None:
-        """The load levels that there are, to be named by the objective."""
+        """Offer the workload's load levels as values of ``objective.at``."""
         concurrency = self.fields["workload.concurrency"].value
         known = [f"concurrency: {c}" for c in concurrency if isinstance(c, int)] if _is_list(concurrency) else []
         scenarios = self.fields["workload.scenarios"].value
@@ -85,7 +85,7 @@ class TaskFields:
             widget.options = options
 
     def in_use(self, path: str) -> bool:
-        """Whether a field counts: random weights have no path, and only one kind of engine has a command."""
+        """Return whether a field applies: a model is a path or random weights; only kind ``command`` has a command."""
         if path == "engine.command":
             return bool(self.fields["engine.kind"].value == "command")
         if path == "model.id_or_path":
@@ -94,7 +94,7 @@ class TaskFields:
 
     @property
     def data(self) -> dict[str, Any]:
-        """The task as plain data, without what nobody gave."""
+        """The task as plain data, without fields that are not set."""
         data: dict[str, Any] = {key: {} for key in ("model", "engine", "workload", "objective")}
         if self.source.value == "random":
             data["model"]["random_weights"] = {}
@@ -110,26 +110,26 @@ class TaskFields:
         return data
 
     @property
-    def every_field(self) -> list[Field]:
-        """Every field, those of the tables too."""
-        rows = [field for row in self.parameters.rows for field in row.every_field]
+    def all_fields(self) -> list[Field]:
+        """All fields, those of the tables included."""
+        rows = [field for row in self.parameters.rows for field in row.all_fields]
         return [*self.fields.values(), *rows, *self.rules.rows, *self.limits.rows]
 
     @property
-    def unread(self) -> list[TaskError]:
-        """What cannot be read of the fields' texts, and what the table of parameters knows to be wrong."""
-        fields = [field.unread for path, field in self.fields.items() if field.unread and self.in_use(path)]
+    def read_errors(self) -> list[TaskError]:
+        """The errors of texts that cannot be parsed, and those that the table of parameters finds itself."""
+        fields = [field.read_error for path, field in self.fields.items() if field.read_error and self.in_use(path)]
         return [*fields, *(error for _, error in self.parameters.problems)]
 
-    def tell(self, problems: Sequence[TaskError]) -> list[TaskError]:
-        """Show every error next to its field; returns those whose field cannot be seen now."""
+    def show_errors(self, problems: Sequence[TaskError]) -> list[TaskError]:
+        """Show every error next to its field and return those whose field is hidden."""
         places: dict[str, list[str]] = {}
         tables: dict[str, dict[int, list[str]]] = {"parameters": {}, "rules": {}, "limits": {}}
         visible = {path for view in self._views for path in view.visible}
         hidden = []
         own = self.parameters.problems
         for index, error in own:
-            tables["parameters"].setdefault(index, []).append(_beside(error))
+            tables["parameters"].setdefault(index, []).append(_row_message(error))
         for error in problems:
             if any(error is other for _, other in own) or (error.field, error.message) in {
                 (e.field, e.message) for _, e in own
@@ -139,7 +139,7 @@ class TaskFields:
             if table in tables:
                 row = self.parameters.row_of(error.field) if table == "parameters" else _index(error.field)
                 if row is not None:
-                    tables[table].setdefault(row, []).append(_beside(error))
+                    tables[table].setdefault(row, []).append(_row_message(error))
                 else:
                     places.setdefault(table, []).append(error.message)
                 continue
@@ -147,19 +147,19 @@ class TaskFields:
             if path is None:
                 hidden.append(error)
             else:
-                places.setdefault(path, []).append(_short(error, path))
+                places.setdefault(path, []).append(_field_message(error, path))
         for path, field in self.fields.items():
-            field.tell(places.get(path, ()))
-        self.parameters.tell(tables["parameters"], places.get("parameters", ()))
+            field.show_errors(places.get(path, ()))
+        self.parameters.show_errors(tables["parameters"], places.get("parameters", ()))
         for name, rows in (("rules", self.rules), ("limits", self.limits)):
-            rows.tell(tables[name])
+            rows.show_errors(tables[name])
         for view in self._views:
-            view.tell([m for key in view.heads for m in places.get(key, ())])
+            view.show_errors([m for key in view.heads for m in places.get(key, ())])
         return hidden
 
     def close(self) -> None:
-        """Let the page forget it all, what is not to be seen now too."""
-        for field in (self.source, *self.every_field):
+        """Remove all widgets from the page, hidden ones included."""
+        for field in (self.source, *self.all_fields):
             field.close()
         for row in self.parameters.rows:
             row.close()
@@ -167,8 +167,8 @@ class TaskFields:
             view.close()
 
     def _place(self, field: str, visible: set[str]) -> str | None:
-        """The visible field, or else the section as a whole, that an error's field belongs to."""
-        path = _AT.get(field, field)
+        """Return the visible field or section where the error of a field is shown; None if it is hidden."""
+        path = _SHOWN_AT.get(field, field)
         if field == "engine" and self.in_use("engine.command"):
             path = "engine.command"
         heads = {head for view in self._views for head in view.heads}
@@ -182,29 +182,29 @@ class TaskFields:
 
 
 class SectionView:
-    """A section's heading, its fields, and its errors as a whole."""
+    """A section of the form: its heading, its fields, and the errors of the section as a whole."""
 
-    def __init__(self, look: Look, section: Section, fields: TaskFields, table: Any) -> None:
+    def __init__(self, styles: WidgetStyles, section: Section, fields: TaskFields, table: Any) -> None:
         self._section = section
         self._fields = fields
         self._open = False
-        self._grid = ipywidgets.Box(layout=look.grid)
+        self._grid = ipywidgets.Box(layout=styles.grid)
         self._grid.add_class("at-form-grid")
-        self._rest = ipywidgets.Box(layout=look.grid)
+        self._rest = ipywidgets.Box(layout=styles.grid)
         self._rest.add_class("at-form-grid")
-        self._error = look.note("", f"at-error-{css_name(section.title.lower())}")
-        #: What an error's field may be called that belongs here.
+        self._error = styles.note("", f"at-error-{css_name(section.title.lower())}")
+        #: The first names of error fields that belong to this section.
         self.heads = {path.split(".")[0] for path in (*section.common, *section.more) if "." in path}
         if section.title == "Rules":
             self.heads = {"rules"}
         if section.title == "Objective and limits":
             self.heads.add("limits")
-        children = [look.note(f"<h4>{section.title}</h4>"), self._grid]
+        children = [styles.note(f"<h4>{section.title}</h4>"), self._grid]
         if table is not None:
             children.append(table.box)
         children.append(self._error)
         if section.more:
-            self._toggler = look.button(
+            self._toggler = styles.button(
                 "More",
                 self._toggle,
                 f"at-more-{css_name(section.title.lower())}",
@@ -212,7 +212,7 @@ class SectionView:
                 tooltip=f"more fields: {', '.join(path.split('.')[-1] for path in section.more)}",
             )
             children += [self._toggler, self._rest]
-        self.box = ipywidgets.VBox(children, layout=look.full)
+        self.box = ipywidgets.VBox(children, layout=styles.full)
         self.box.add_class("at-form-section")
         self.arrange()
 
@@ -229,7 +229,7 @@ class SectionView:
         return {path for path in shown if self._fields.in_use(path)}
 
     def arrange(self) -> None:
-        """Show the fields that count now."""
+        """Show the fields that apply now."""
         own = self._fields
         common = [own.fields[path].box for path in self._section.common if path in self.visible]
         if "model.id_or_path" in self._section.common:
@@ -240,14 +240,14 @@ class SectionView:
             if box.children != children:
                 box.children = children
 
-    def tell(self, messages: Sequence[str]) -> None:
+    def show_errors(self, messages: Sequence[str]) -> None:
         self._error.value = errors_html(messages)
 
     def close(self) -> None:
         close(self.box)
 
 
-def _at(data: Any, path: str) -> Any:
+def _value_at(data: Any, path: str) -> Any:
     for name in path.split("."):
         if not isinstance(data, dict) or name not in data:
             return MISSING
@@ -264,13 +264,13 @@ def _index(field: str) -> int | None:
     return int(found[1]) if found else None
 
 
-def _beside(error: TaskError) -> str:
-    """An error as it stands in its row: of the field, only what the row does not say."""
+def _row_message(error: TaskError) -> str:
+    """Return the message of an error in its row, with the field's name within the row."""
     inner = re.fullmatch(r"parameters\.[^.\[]*\.(.+)", error.field)
     return f"{inner[1]}: {error.message}" if inner else error.message
 
 
-def _short(error: TaskError, path: str) -> str:
-    """An error as it stands at its field: where in the field, if not the whole."""
+def _field_message(error: TaskError, path: str) -> str:
+    """Return the message of an error at its field, with the place in the field if there is one."""
     rest = error.field.removeprefix(path).lstrip(".") if error.field.startswith(path) else ""
     return f"{rest}: {error.message}" if rest else error.message

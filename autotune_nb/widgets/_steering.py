@@ -1,4 +1,4 @@
-"""Steering by hand: ban, pin and narrow a parameter, enqueue a configuration, change the budget."""
+"""The monitor's steering fields: ban, pin and narrow a parameter, enqueue a configuration, change the budget."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NO_LIMIT = "none"
 
 
 class SteerPanel:
-    """Fields and buttons that make edits. ``handle`` gives the study at the moment of the click."""
+    """Fields and buttons that edit a study; ``handle`` returns the study at the time of a click."""
 
     def __init__(self, handle: Callable[[], StudyHandle], edited: Callable[[], None]) -> None:
         self._handle = handle
@@ -42,8 +42,11 @@ class SteerPanel:
         self.patience = ipywidgets.Text(placeholder="patience", layout=short)
         for field, what in ((self.low, "low"), (self.high, "high"), (self.trials, "trials")):
             field.tooltip = what
-        self.minutes.tooltip, self.patience.tooltip = "minutes; none lifts it", "patience; none lifts it"
-        self.said = ipywidgets.HTML()
+        self.minutes.tooltip, self.patience.tooltip = (
+            "minutes; none removes the limit",
+            "patience; none removes the limit",
+        )
+        self.message = ipywidgets.HTML()
         self.edits = ipywidgets.HTML()
         self.parameter.observe(lambda _change: self._show_parameter(), "value")
         self._show_parameter()
@@ -67,15 +70,15 @@ class SteerPanel:
             "trials": self.trials,
             "minutes": self.minutes,
             "patience": self.patience,
-            "said": self.said,
+            "message": self.message,
             "edits": self.edits,
         }
         for name, widget in classes.items():
             widget.add_class(f"at-steer-{name}")
-        self.box = ipywidgets.VBox([names, ends, queue, budget, self.said, self.edits])
+        self.box = ipywidgets.VBox([names, ends, queue, budget, self.message, self.edits])
 
     def follow(self) -> None:
-        """The study may be another one from now on, with parameters of its own."""
+        """Update the fields if ``handle`` returns a study with other parameters."""
         space = self._handle().task.space.parameters
         if space != self._space:
             self._space = space
@@ -87,28 +90,28 @@ class SteerPanel:
         button.add_class(f"at-steer-{name}")
 
         def clicked(_button: Any) -> None:
-            # What a callback raises is silent: it is said here, in the error's own words.
+            # An exception in a callback is not shown by Jupyter.
             try:
                 edit = act(self._handle())
             except AutotuneError as error:
-                self._say(str(error), "at-error")
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is told
-                self._say(f"{type(error).__name__}: {error}", "at-error")
+                self._show_message(str(error), "at-error")
+            except Exception as error:  # noqa: BLE001 - any error is shown
+                self._show_message(f"{type(error).__name__}: {error}", "at-error")
             else:
                 if edit is not None:
-                    self._say(f"{edit.text}: counts from the next trial on", "at-ok")
+                    self._show_message(f"{edit.text}: applies from the next trial on", "at-ok")
                     self._edited()
 
         button.on_click(clicked)
         return button
 
-    def _say(self, text: str, kind: str) -> None:
-        self.said.value = f'<span class="{kind}" role="status">{escaped(text)}</span>'
+    def _show_message(self, text: str, kind: str) -> None:
+        self.message.value = f'<span class="{kind}" role="status">{escaped(text)}</span>'
 
     def _show_parameter(self) -> None:
         parameter = self._handle().task.space.parameters[self.parameter.value]
         values = parameter.grid() if isinstance(parameter, Choice | Bool) else ()
-        # As they are read: a text "1" is not the number.
+        # Written as they are parsed: the text "1" is not the number 1.
         self.value.options = [show_value(value) for value in values or ()]
         self.value.value = ""
         self.about.value = f'<span class="at-dim">{escaped(range_text(parameter))}</span>'
@@ -149,7 +152,7 @@ class SteerPanel:
         best = handle.best_trial
         point: Mapping[str, Value] = best.params if best is not None and best.params else {}
         if not point:
-            raise TaskError("there is no best configuration yet beside the engine's default", field="try next")
+            raise TaskError("there is no best configuration yet other than the engine's default", field="try next")
         self.configuration.value = MAPPING.show(dict(point))
 
     def _enqueue(self, handle: StudyHandle) -> Edit:
@@ -158,7 +161,7 @@ class SteerPanel:
             raise TaskError("write a configuration, such as threads: 2, batch_size: 512", field="try next")
         for name in params:
             if not isinstance(name, str):
-                raise TaskError(f"a name is text, not {name!r}; put it in quotes", field="try next")
+                raise TaskError(f"a parameter's name is text, not {name!r}; put it in quotes", field="try next")
         return handle.enqueue(params)
 
     def _budget(self, handle: StudyHandle) -> Edit:
@@ -189,4 +192,4 @@ def _number(text: str, field: str) -> float | None:
     try:
         return int(text) if text.lstrip("+-").isdigit() else float(text)
     except ValueError:
-        raise TaskError(f"{text!r} is no number", field=field) from None
+        raise TaskError(f"{text!r} is not a number", field=field) from None

@@ -1,4 +1,4 @@
-"""The widgets of one study and the thread that keeps them up to date, at most twice a second and only on change."""
+"""The monitor's widgets for one study, and the thread that updates them at most twice a second and only on change."""
 
 from __future__ import annotations
 
@@ -24,42 +24,43 @@ from autotune_nb.widgets._style import stylesheet
 
 _log = logging.getLogger(__name__)
 _EVERY_S = 0.5
-#: A slow page keeps up with so much; more is sent in fewer, later redraws.
+#: The rate that a slow page can process; if more is sent, the next redraw waits.
 _BYTES_PER_S = 16_000
 _ROWS = 15
 _LOG_LINES, _LOG_BYTES, _LOG_WIDTH = 4, 4096, 240
-#: Computing the importances takes at most so small a share of the time.
-_SHARE = 20
+#: After computing the importances, the view waits for this many times as long before it computes them again.
+_IMPORTANCES_PAUSE = 20
+#: With more ended trials, the first redraw comes before the importances.
 _MANY = 500
 _STOP = "Stop"
-_GONE = "The study's folder is gone; what is shown is what was last read of it. Start begins it anew."
+_FOLDER_GONE = "The study's folder is gone; this is what was last read from it. Start creates the study again."
 
 
 class StudyView:
-    """One study on the page. Every widget is changed by the view's own thread, or by a click."""
+    """The widgets of one study; they are changed by the view's own thread and by clicks."""
 
     def __init__(self, handle: StudyHandle) -> None:
         self.handle = handle
         self.redraws = 0
         self.drawn = threading.Event()
         self._wake = threading.Event()
-        self._asked = threading.Event()
+        self._clicked = threading.Event()
         self._unsubscribe: Callable[[], None] = lambda: None
-        self._todo: list[Callable[[], None]] = []
-        self._said: str | None = None
+        self._jobs: list[Callable[[], None]] = []
+        self._message: str | None = None
         self._page = 0
         self._drawn: object = None
         self._over = False
         self._importances: tuple[int, dict[str, float]] = (-1, {})
-        self._importances_again = 0.0
-        self._importances_late = False
+        self._importances_next_at = 0.0
+        self._importances_pending = False
         self._logs: dict[Path, tuple[int, list[str]]] = {}
-        self._number: int | None = None
+        self._hovered_number: int | None = None
         self._make_widgets()
-        # Before the first redraw, which would otherwise be without them, and the next one half a second later.
-        self.take_charts()
+        # Before the first redraw, which would otherwise have no charts.
+        self.claim_charts()
         self.follow(handle)
-        threading.Thread(target=self._pump, name="autotune_nb-monitor", daemon=True).start()
+        threading.Thread(target=self._update_loop, name="autotune_nb-monitor", daemon=True).start()
 
     def _make_widgets(self) -> None:
         def text(name: str) -> ipywidgets.HTML:
@@ -69,24 +70,24 @@ class StudyView:
 
         self.progress, self.errors, self.notices = text("progress"), text("errors"), text("notices")
         self.running, self.details, self.table = text("running"), text("details"), text("table")
-        self.start = self._button("Start", "play", "go on with this study", self._start)
-        self.pause = self._button("Pause", "pause", "start no more trials; the running ones go on", self._pause)
-        self.resume = self._button("Resume", "forward", "go on after a pause", self._resume)
+        self.start = self._button("Start", "play", "resume this study", self._start)
+        self.pause = self._button("Pause", "pause", "start no more trials; the running ones continue", self._pause)
+        self.resume = self._button("Resume", "forward", "continue after a pause", self._resume)
         self.stop = self._button(_STOP, "stop", "take the running trials down and start no more", self._stop)
         self.order = ipywidgets.Dropdown(options=_panels.ORDERS, description="trials")
         self.order.add_class("at-monitor-order")
-        self.earlier = self._button("Previous", "chevron-left", "the page before", lambda: self._turn(-1))
-        self.later = self._button("Next", "chevron-right", "the next page", lambda: self._turn(1))
-        self.where = ipywidgets.HTML()
-        self.order.observe(lambda _change: self._turn(-self._page), "value")
-        self.steer = SteerPanel(lambda: self.handle, self._ask)
+        self.previous = self._button("Previous", "chevron-left", "the previous page", lambda: self._turn_page(-1))
+        self.next = self._button("Next", "chevron-right", "the next page", lambda: self._turn_page(1))
+        self.page_text = ipywidgets.HTML()
+        self.order.observe(lambda _change: self._turn_page(-self._page), "value")
+        self.steer = SteerPanel(lambda: self.handle, self._redraw_now)
         steering = ipywidgets.Accordion([self.steer.box], titles=("Steer",), selected_index=None)
         steering.add_class("at-monitor-steer")
         self.charts = ipywidgets.VBox()
         self.charts.add_class("at-monitor-charts")
         row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
         controls = ipywidgets.HBox([self.start, self.pause, self.resume, self.stop], layout=row)
-        pages = ipywidgets.HBox([self.order, self.earlier, self.later, self.where], layout=row)
+        pages = ipywidgets.HBox([self.order, self.previous, self.next, self.page_text], layout=row)
         self.box = ipywidgets.VBox(
             [
                 stylesheet(),
@@ -110,68 +111,72 @@ class StudyView:
         button.add_class(f"at-monitor-{text.split()[0].lower()}")
 
         def clicked(_button: Any) -> None:
-            self._said = None
+            self._message = None
             try:
                 act()
-            except Exception as error:  # noqa: BLE001 - raised in a callback it would be seen by nobody
-                self._said = f"{error}" or type(error).__name__
-            self._ask()
+            except Exception as error:  # noqa: BLE001 - Jupyter shows no exception of a callback
+                self._message = f"{error}" or type(error).__name__
+            self._redraw_now()
 
         button.on_click(clicked)
         return button
 
     def follow(self, handle: StudyHandle) -> None:
-        """Show this study's run from now on."""
+        """Show this run or study from now on."""
         self._unsubscribe()
         self.handle = handle
-        # It may be another study, in a folder that was deleted meanwhile.
-        self._number, self._importances = None, (-1, {})
+        # The folder may have been deleted and contain another study.
+        self._hovered_number, self._importances = None, (-1, {})
         self._logs.clear()
         self.steer.follow()
         self._unsubscribe = handle.subscribe(lambda _event: self._wake.set())
         self._wake.set()
 
-    def take_charts(self) -> None:
-        """Show the session's charts here; the monitor that had them shows a button instead."""
+    def claim_charts(self) -> None:
+        """Show the session's charts in this view; the previous view shows a button instead."""
         try:
             chart = LiveChart.get()
         except ImportError as error:
-            told = f"The charts need a package: pip install 'autotune_nb[lab]' ({error})"
-            self.charts.children = (ipywidgets.HTML(f'<span class="at-warn">{_panels.escaped(told)}</span>'),)
+            text = f"The charts need a package: pip install 'autotune_nb[lab]' ({error})"
+            self.charts.children = (ipywidgets.HTML(f'<span class="at-warn">{_panels.escaped(text)}</span>'),)
             return
-        before = chart.take(self, self._point_at)
-        if before is self:
+        previous = chart.claim(self, self._point_at)
+        if previous is self:
             return
-        if isinstance(before, StudyView):
-            before._give_charts()
+        if isinstance(previous, StudyView):
+            previous._release_charts()
         self.charts.children = (chart.figure,)
-        # They show another's data: what was drawn before has to be drawn again.
+        # The charts show the other view's data, so that they have to be redrawn.
         self._drawn = None
         self._wake.set()
 
-    def _give_charts(self) -> None:
-        self.charts.children = (self._button("Show the charts here", "area-chart", "one at a time", self.take_charts),)
+    def _release_charts(self) -> None:
+        self.charts.children = (
+            self._button(
+                "Show the charts here", "area-chart", "one monitor at a time has the charts", self.claim_charts
+            ),
+        )
 
     def _point_at(self, number: int) -> None:
-        self._number = number
+        self._hovered_number = number
         trial = next((t for t in self._trials() if t.number == number), None)
         self.details.value = _panels.trial_html(trial, self.handle.task.goal)
 
-    def _turn(self, by: int) -> None:
+    def _turn_page(self, by: int) -> None:
         self._page = max(0, self._page + by)
-        self._ask()
+        self._redraw_now()
 
-    def _ask(self) -> None:
-        """Somebody clicked: that waits for no budget of bytes."""
+    def _redraw_now(self) -> None:
+        """Redraw after a click, without waiting for the byte rate."""
         self._wake.set()
-        self._asked.set()
+        self._clicked.set()
 
     def _start(self) -> None:
-        # Opening a study may take its time, and so has no place in a click; a second one would be for nothing.
+        # Opening a study may take long, so it is done in the view's thread; a second click has no effect.
         self.start.disabled, self._drawn = True, None
-        self._todo.append(self._begin)
+        self._jobs.append(self._resume_study)
 
-    def _begin(self) -> None:
+    def _resume_study(self) -> None:
         from autotune_nb.session import resume_study
 
         self.follow(resume_study(self.handle))
@@ -186,58 +191,58 @@ class StudyView:
 
     def _stop(self) -> None:
         if isinstance(self.handle, Run):
-            # What the button says counts: a double click on Stop kills nothing.
+            # The button's label decides, so that a double click on Stop does not kill the engines.
             self.handle.stop(now=self.stop.description != _STOP)
 
-    def _pump(self) -> None:
+    def _update_loop(self) -> None:
         while True:
             try:
-                while self._todo:
-                    self._todo.pop(0)()
-            except Exception as error:  # noqa: BLE001 - shown where the person looks
-                self._said = f"{error}" or type(error).__name__
+                while self._jobs:
+                    self._jobs.pop(0)()
+            except Exception as error:  # noqa: BLE001 - shown in the monitor
+                self._message = f"{error}" or type(error).__name__
             began = time.monotonic()
             sent = 0
             try:
                 sent = self._redraw()
-            except Exception:  # noqa: BLE001 - a study goes on without its picture
+            except Exception:  # noqa: BLE001 - the view draws again at the next change
                 _log.exception("the monitor could not be drawn")
             self.drawn.set()
             least_s = _EVERY_S - (time.monotonic() - began)
             time.sleep(max(0.0, least_s))
-            self._asked.wait(max(0.0, sent / _BYTES_PER_S - _EVERY_S))
-            self._asked.clear()
-            self._wake.wait(self._look_again_s())
+            self._clicked.wait(max(0.0, sent / _BYTES_PER_S - _EVERY_S))
+            self._clicked.clear()
+            self._wake.wait(self._poll_interval_s())
             self._wake.clear()
 
-    def _look_again_s(self) -> float | None:
-        """How soon to look without being told: logs grow and other processes work in silence."""
+    def _poll_interval_s(self) -> float | None:
+        """How soon to poll without an event: growing logs and other processes send none."""
         if self.handle.running:
             return 0.0
-        if self._importances_late:
-            return max(0.0, self._importances_again - time.monotonic())
+        if self._importances_pending:
+            return max(0.0, self._importances_next_at - time.monotonic())
         if isinstance(self.handle, Run):
-            # Its last event comes before everything is gone and its error is known.
+            # The last event comes before the run has taken everything down and has its error.
             return None if self._over or not self.handle.state.ended else _EVERY_S
         return 2 * _EVERY_S
 
     def _trials(self) -> list[Trial]:
-        """Every trial, the running ones with the levels they have measured."""
+        """All trials, the running ones with the levels they have measured."""
         measured = {one.trial.number: one.trial.measurements for one in self.handle.running}
         return [t.with_(measurements=measured[t.number]) if t.number in measured else t for t in self.handle.history]
 
     def _redraw(self) -> int:
-        """Send what changed; how many bytes, about."""
+        """Send what changed and return about how many bytes it was."""
         run = live_run(self.handle.path)
         if run is not None and run is not self.handle:
-            # Started elsewhere in this process: at first hand it tells more, and can be stopped.
+            # A run that was started elsewhere in this process has more details than the files and can be stopped.
             self.follow(run)
         handle = self.handle
         handle.poll()
         gone = not (handle.path / "study.json").exists()
         goal = handle.task.goal
         self._over = isinstance(handle, Run) and handle.ended
-        key = (handle, handle.version, self._over, gone, self._said, self.order.value, self._page)
+        key = (handle, handle.version, self._over, gone, self._message, self.order.value, self._page)
         if key == self._drawn and not self._importances_due():
             # Only a log may have grown.
             sent = self._send({self.running: _panels.running_html(handle.running, self._tails(), goal)})
@@ -245,21 +250,21 @@ class StudyView:
             return sent
         self._drawn = key
         trials, running = self._trials(), handle.running
-        page = _panels.chosen(trials, self.order.value, goal)
+        page = _panels.sorted_trials(trials, self.order.value, goal)
         pages = max(1, -(-len(page) // _ROWS))
         self._page = min(self._page, pages - 1)
         shown = page[self._page * _ROWS :][:_ROWS]
         texts = {
             self.progress: _panels.progress_html(handle),
             self.errors: _panels.error_html(handle.error)
-            + _panels.said_html(self._said or (_GONE if gone else handle.lost)),
+            + _panels.message_html(self._message or (_FOLDER_GONE if gone else handle.lost)),
             self.notices: _panels.notices_html(self._notices()),
             self.running: _panels.running_html(running, self._tails(), goal),
             self.table: _panels.table_html(trials, shown, goal, running),
-            self.where: f'<span class="at-dim">page {self._page + 1} of {pages}</span>',
+            self.page_text: f'<span class="at-dim">page {self._page + 1} of {pages}</span>',
             self.steer.edits: _panels.edits_html(handle.edits, handle.steering, len(handle.queue)),
         }
-        if self._number is None:
+        if self._hovered_number is None:
             texts[self.details] = _panels.trial_html(None, goal)
         sent = self._send(texts) + self._send_buttons(pages)
         if LiveChart._one is not None and LiveChart._one.owner is self:
@@ -279,12 +284,12 @@ class StudyView:
         working = state is not None and not RunState(state).ended
         over = not isinstance(handle, Run) or handle.ended
         enabled = {
-            self.start: over and handle.elsewhere is None and not self._todo,
+            self.start: over and handle.elsewhere is None and not self._jobs,
             self.pause: state in (RunState.RUNNING, RunState.STARTING),
             self.resume: state is RunState.PAUSED,
             self.stop: working,
-            self.earlier: self._page > 0,
-            self.later: self._page + 1 < pages,
+            self.previous: self._page > 0,
+            self.next: self._page + 1 < pages,
         }
         changed = {button: able for button, able in enabled.items() if button.disabled is able}
         for button, able in changed.items():
@@ -296,10 +301,10 @@ class StudyView:
 
     def _notices(self) -> list[tuple[float, str]]:
         notices = list(self.handle.notices)
-        elsewhere = self.handle.elsewhere
-        if elsewhere is not None:
-            told = f"another process, {elsewhere}, works on it: stop it there; steer it from here"
-            notices.append((time.time() if not notices else notices[-1][0], told))
+        process = self.handle.elsewhere
+        if process is not None:
+            text = f"another process, {process}, is running this study: stop it there; it can be steered from here"
+            notices.append((time.time() if not notices else notices[-1][0], text))
         return notices
 
     def _tails(self) -> dict[int, list[str]]:
@@ -316,7 +321,7 @@ class StudyView:
                 lines = tail(one.log, _LOG_BYTES)[-_LOG_LINES:]
                 known = self._logs[one.log] = (size, [line[:_LOG_WIDTH] for line in lines])
             tails[one.trial.number] = known[1]
-        # Those of ended trials are not read again.
+        # Forget the logs of ended trials.
         self._logs = {one.log: self._logs[one.log] for one in self.handle.running if one.log in self._logs}
         return tails
 
@@ -335,20 +340,20 @@ class StudyView:
         ended = sum(1 for t in trials if t.state.finished)
         now = time.monotonic()
         if not self.drawn.is_set() and ended > _MANY:
-            # The picture comes first; these follow in the next one.
-            self._importances_late = True
+            # They are computed for the second redraw, so that the first is not delayed.
+            self._importances_pending = True
             return {}
-        # Where no more trials come they are up to date at once: put off, they would be sent when nothing has changed.
+        # Without further trials they are computed at once; later they would be sent although nothing has changed.
         more = bool(self.handle.running) or self.handle.state in (RunState.STARTING, RunState.RUNNING)
-        self._importances_late = more and ended != self._importances[0] and now < self._importances_again
-        if ended != self._importances[0] and not self._importances_late:
-            # It needs Optuna, which a finished study's picture does not wait for.
+        self._importances_pending = more and ended != self._importances[0] and now < self._importances_next_at
+        if ended != self._importances[0] and not self._importances_pending:
+            # Imports Optuna, which is not needed to draw a finished study.
             from autotune_nb.study.importance import importances
 
             found = importances(trials, self.handle.steering.whole, self.handle.task.goal)
             self._importances = (ended, found)
-            self._importances_again = time.monotonic() + _SHARE * (time.monotonic() - now)
+            self._importances_next_at = time.monotonic() + _IMPORTANCES_PAUSE * (time.monotonic() - now)
         return self._importances[1]
 
     def _importances_due(self) -> bool:
-        return self._importances_late and time.monotonic() >= self._importances_again
+        return self._importances_pending and time.monotonic() >= self._importances_next_at

@@ -1,10 +1,10 @@
-"""One stylesheet for every widget: JupyterLab's own colours, so that it is legible in the light and the dark theme."""
+"""The stylesheet of all widgets; it uses JupyterLab's colours, so that it fits the light and the dark theme."""
 
 from __future__ import annotations
 
 import ipywidgets
 
-#: Falls back on the page's own colours where a front end has no such variables.
+#: Falls back on the page's own colours in front ends without JupyterLab's variables.
 CSS = """
 .at-root { color: var(--jp-ui-font-color1, inherit); font-size: 13px; max-width: 1200px; }
 .at-root h3, .at-root h4 { margin: 8px 0 2px 0; font-size: 14px; font-weight: 600; }
@@ -17,12 +17,12 @@ CSS = """
 .at-monitor-table tr:nth-child(even) td { overflow-wrap: anywhere; font-size: 12px; }
 .at-monitor-table .widget-html-content { overflow-x: auto; }
 :is(.at-monitor-progress, .at-monitor-notices, .at-monitor-running, .at-monitor-details, .at-steer-edits,
-  .at-steer-said) .widget-html-content { overflow-wrap: anywhere; }
+  .at-steer-message) .widget-html-content { overflow-wrap: anywhere; }
 .at-root td.n, .at-root th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .at-root tr.best td { font-weight: 600; background: var(--jp-layout-color2, #8882); }
 .at-root pre { background: var(--jp-layout-color2, #8882); color: inherit; padding: 4px 8px; margin: 2px 0;
   max-height: 9em; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; }
-/* Mixed with the text's colour: a theme's own signal colours are too pale on one ground or the other. */
+/* Mixed with the text's colour: a theme's signal colours are too pale on a light or a dark background. */
 .at-error { color: color-mix(in srgb, var(--jp-error-color1, #d32f2f) 65%, var(--jp-ui-font-color1, #777));
   overflow-wrap: anywhere; }
 .at-warn { color: color-mix(in srgb, var(--jp-warn-color1, #f57c00) 50%, var(--jp-ui-font-color1, #777)); }
@@ -53,5 +53,5 @@ CSS = """
 
 
 def stylesheet() -> ipywidgets.HTML:
-    """The stylesheet, as a widget to put among a view's children."""
+    """Return the stylesheet as a widget."""
     return ipywidgets.HTML(f"<style>{CSS}</style>", layout=ipywidgets.Layout(height="0", margin="0"))

@@ -1,4 +1,4 @@
-"""Everything that is wrong with a draft of a task, and what it would take to run it."""
+"""All errors of a draft of a task, and an estimate of its run."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from autotune_nb.runner.estimate import estimate
 from autotune_nb.task.file import examined
 
 T = TypeVar("T")
-#: What the minutes depend on.
+#: The sections that the estimated time depends on.
 _TIME = frozenset({"workload", "strategy", "budget", "deploy", "deadlines"})
 
 
 @dataclass(frozen=True)
 class Checked:
-    """``told`` says how large the space is and what it would take, as far as that can be told."""
+    """The errors of a draft; ``summary`` has the size of the space and the estimated time, if they are known."""
 
     problems: tuple[TaskError, ...]
-    told: tuple[str, ...] = ()
+    summary: tuple[str, ...] = ()
 
 
-def patiently(work: Callable[[], T]) -> T:
-    """Do it, and again where CPython mixed up two threads that parse a rule at the same time (a SystemError)."""
+def retry_system_error(work: Callable[[], T]) -> T:
+    """Call ``work`` and retry on the SystemError that CPython raises if two threads parse a rule at the same time."""
     for _ in range(9):
         with contextlib.suppress(SystemError):
             return work()
@@ -34,11 +34,11 @@ def patiently(work: Callable[[], T]) -> T:
 
 
 def check(data: dict[str, Any], *, search: bool = True) -> Checked:
-    """Look at a draft, the engine's catalog included.
+    """Check a draft, also against the engine's catalog.
 
-    ``search`` looks for points that keep the rules, which may take seconds, and so tells how many there are.
+    ``search`` also counts the points that keep the rules, which may take seconds.
     """
-    return patiently(lambda: _check(data, search))
+    return retry_system_error(lambda: _check(data, search))
 
 
 def _check(data: dict[str, Any], search: bool) -> Checked:

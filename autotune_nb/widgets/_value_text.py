@@ -1,7 +1,7 @@
-"""Values as one line of text and back, so that what stands in a field is what the task holds.
+"""Codecs between values of a task and one line of text in a field.
 
-``show`` and ``read`` are each other's inverse: ``read(show(value))`` is the value. The words are a task file's own
-(YAML 1.2: ``on`` and ``off`` are words), lists and mappings are written without their brackets.
+``read(show(value))`` returns the value. Values are written as in a task file (YAML 1.2: ``on`` and ``off`` are words);
+lists and mappings are written without their brackets.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ class _Missing:
         return "MISSING"
 
 
-#: What an empty field stands for: the task does not have it, so its default counts.
+#: The value of an empty field: the task does not have it, and its default applies.
 MISSING: Final = _Missing()
 
 
 class _Loader(TaskLoader):
-    """A task file's words, and 1e-5 a number as in JSON."""
+    """Reads words as in a task file, and 1e-5 as a number as in JSON."""
 
 
 _Loader.add_implicit_resolver(
@@ -38,7 +38,7 @@ _Loader.add_implicit_resolver(
 
 @dataclass(frozen=True)
 class Codec:
-    """How one kind of value is shown in a field and read from it. ``read`` raises ValueError."""
+    """Shows one kind of value in a field and reads it back. ``read`` raises ValueError."""
 
     show: Callable[[Any], str]
     read: Callable[[str], Any]
@@ -47,7 +47,7 @@ class Codec:
 def _load(text: str, loader: type[Any] = _Loader) -> Any:
     try:
         value = yaml.load(text, loader)
-        # A list that holds itself, by way of an anchor, is a value that nobody can write.
+        # A list that contains itself, by an anchor, cannot be written as JSON.
         json.dumps(value, default=str)
     except yaml.YAMLError as error:
         problem = " ".join(str(getattr(error, "problem", None) or error).split())
@@ -65,7 +65,7 @@ _PLAIN = re.compile(r"(?:--?)?[A-Za-z_/.][\w/.+%@()=-]*(?: [\w/.+%@()=-]+)*", re
 
 
 def _word(text: str) -> str:
-    """A text, in quotes where it would be read as something else."""
+    """Return a text, in quotes if it would be read as another value."""
     if _PLAIN.fullmatch(text):
         try:
             if _same(_load(f"[{text}]"), [text]):
@@ -76,7 +76,7 @@ def _word(text: str) -> str:
 
 
 def quoted(text: str) -> str:
-    """A text in double quotes, everything that has no picture escaped."""
+    """Return a text in double quotes, with unprintable characters escaped."""
     return '"' + "".join(_escaped(c) for c in text) + '"'
 
 
@@ -89,7 +89,7 @@ def _escaped(c: str) -> str:
 
 
 def show_value(value: Any) -> str:
-    """Any of JSON's values, lists and objects in YAML's flow style."""
+    """Return a JSON value as text, lists and objects in YAML's flow style."""
     if isinstance(value, str):
         return _word(value)
     if isinstance(value, list | tuple):
@@ -106,15 +106,15 @@ def _pairs(value: dict[Any, Any]) -> str:
 def _read_list(text: str, loader: type[Any] = _Loader) -> Any:
     value = _load(f"[{text}]", loader) if text.strip() else MISSING
     if value is not MISSING and not isinstance(value, list):
-        raise ValueError("cannot be read: write values with commas between them")
+        raise ValueError("cannot be read: separate the values with commas")
     return value
 
 
 def _read_items(text: str, loader: type[Any] = _Loader) -> Any:
-    """A list whose items are no lists, so that it may stand in brackets."""
+    """Read a list that may be written in brackets, since its items are not lists."""
     value = _load(text, loader) if text.strip().startswith("[") else _read_list(text, loader)
     if value is not MISSING and not isinstance(value, list):
-        raise ValueError("cannot be read: write values with commas between them")
+        raise ValueError("cannot be read: separate the values with commas")
     return value
 
 
@@ -123,17 +123,17 @@ def _read_mapping(text: str, loader: type[Any] = _Loader) -> Any:
         return MISSING
     value = _load(text if text.strip().startswith("{") else "{" + text + "}", loader)
     if not isinstance(value, dict) or (any(v in (None, "") for v in value.values()) and not _NOTHING.search(text)):
-        raise ValueError("cannot be read: write 'name: value' with commas between them")
+        raise ValueError("cannot be read: write 'name: value', separated with commas")
     return value
 
 
-#: Values that are nothing on purpose, unlike that of ``a:`` and ``a:1``, where a value or a space was forgotten.
+#: Values that are empty on purpose, unlike those of ``a:`` and ``a:1``, where a value or a space is missing.
 _NOTHING = re.compile(r"null|~|\"\"|''", re.IGNORECASE)
 
 
 def _show_number(value: Any) -> str:
     if isinstance(value, float) and math.isfinite(value) and value.is_integer() and abs(value) < 1e15:
-        # 600.0 seconds are 600; the sign of a negative zero stays.
+        # 600.0 is shown as 600; a negative zero keeps its sign.
         return str(int(value)) if value or math.copysign(1, value) > 0 else "-0.0"
     return quoted(value) if isinstance(value, str) and not value.strip() else str(value)
 
@@ -151,7 +151,7 @@ def _read_number(text: str) -> Any:
 
 
 def _show_words(value: Any) -> str:
-    """A text as it is; in quotes where a field would lose it."""
+    """Return a text, in quotes if a field would change it."""
     text = str(value)
     return text if text and text.isprintable() and not text.startswith('"') and text == text.strip() else quoted(text)
 
@@ -179,7 +179,7 @@ def _read_command(text: str) -> Any:
 
 
 def _read_scenarios(text: str) -> Any:
-    """Split at the commas outside of parentheses, which a scenario has itself."""
+    """Split at commas outside of parentheses: scenarios such as D(1,2) contain commas."""
     parts = [part.strip() for part in re.split(r",(?![^()]*\))", text)]
     return [part for part in parts if part] or MISSING
 
@@ -206,16 +206,16 @@ def _show_count_or_items(value: Any) -> str:
 WORDS = Codec(_show_words, _read_words)
 NUMBER = Codec(_show_number, _read_number)
 LIST = Codec(lambda value: ", ".join(map(show_value, value)), _read_list)
-#: Of what is itself no list; an empty one is not the same as none.
+#: A list whose items are not lists; an empty list is not the same as no list.
 ITEMS = Codec(lambda value: LIST.show(value) or "[]", _read_items)
-#: How many, or which: a lone number is how many, so that which one is alone stands in brackets.
+#: A count or a list of items: a single number is a count, and a list of one item is in brackets.
 COUNT_OR_ITEMS = Codec(_show_count_or_items, lambda text: (int if _COUNT.fullmatch(text) else _read_items)(text))
 MAPPING = Codec(_pairs, _read_mapping)
-#: Where only words may stand, a bare 1 is one.
+#: All items are words, even a bare 1.
 WORD_LIST = Codec(lambda value: LIST.show(value) or "[]", lambda text: _read_items(text, yaml.BaseLoader))
 WORD_MAPPING = Codec(_pairs, lambda text: _read_mapping(text, yaml.BaseLoader))
 COMMAND = Codec(_show_command, _read_command)
 SCENARIOS = Codec(", ".join, _read_scenarios)
 LEVEL = Codec(_show_level, _read_level)
-#: A text of several lines, as it is.
+#: A text of several lines, unchanged.
 LINES = Codec(str, lambda text: text or MISSING)

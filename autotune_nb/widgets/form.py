@@ -1,4 +1,4 @@
-"""The form that makes a task: every field, what is wrong with it, what it would take, and a button that starts it."""
+"""The form for a task: its fields with their errors, an estimate of the run, and a button that starts it."""
 
 from __future__ import annotations
 
@@ -18,82 +18,91 @@ from autotune_nb.errors import AutotuneError, TaskError
 from autotune_nb.task.file import task_data
 from autotune_nb.task.python_code import code_of
 from autotune_nb.task.task import Task
-from autotune_nb.widgets._background import Latest
-from autotune_nb.widgets._draft import opened
-from autotune_nb.widgets._front_end import front_end
-from autotune_nb.widgets._layout import Look, errors_html
+from autotune_nb.widgets._background import LatestJob
+from autotune_nb.widgets._draft import initial_data
+from autotune_nb.widgets._front_end import has_front_end
+from autotune_nb.widgets._layout import WidgetStyles, errors_html
 from autotune_nb.widgets._sections import TaskFields
 from autotune_nb.widgets._style import stylesheet
-from autotune_nb.widgets._task_check import Checked, check, patiently
+from autotune_nb.widgets._task_check import Checked, check, retry_system_error
 
 if TYPE_CHECKING:
     from autotune_nb.run import Run
 
 
 class TaskForm:
-    """A form for a task; display it, or its ``box``.
+    """A form to edit a task and start a run.
 
-    Opens a Task, a task file, a task that comes with the package, or an engine's name for a new one. ``task`` is the
-    validated Task; ``run`` is what its Start button started.
+    ``task_or_engine`` is a Task, a task file, the name of a task that comes with the package, or the name of an engine
+    for a new task. ``task`` is the validated Task, ``run`` the run that the Start button started, ``box`` the widget.
     """
 
     def __init__(self, task_or_engine: Task | str | Path | None = None) -> None:
         self.run: Run | None = None
-        self._look = Look()
+        self._styles = WidgetStyles()
         self._drawing = threading.RLock()
-        self._latest = Latest()
-        self._starter = Latest()
+        self._latest = LatestJob()
+        self._starter = LatestJob()
         self._version = 0
-        self._searched: tuple[str, tuple[TaskError, ...]] = ("", ())
+        self._search_result: tuple[str, tuple[TaskError, ...]] = ("", ())
         self._own_files: set[Path] = set()
         self._may_overwrite: Path | None = None
-        self._lines: list[str] = []
-        look = self._look
-        look.trouble = self._trouble
-        self._status = look.note("", "at-form-status")
-        self._space = look.note("", "at-form-space")
-        self._estimate = look.note("", "at-form-estimate")
-        self._body = ipywidgets.VBox(layout=look.full)
-        self.box = ipywidgets.VBox([stylesheet(), self._status, self._body, self._files(), self._starting()])
+        self._summary_lines: list[str] = []
+        styles = self._styles
+        styles.report_error = self._report_error
+        self._status = styles.note("", "at-form-status")
+        self._space = styles.note("", "at-form-space")
+        self._estimate = styles.note("", "at-form-estimate")
+        self._body = ipywidgets.VBox(layout=styles.full)
+        self.box = ipywidgets.VBox([stylesheet(), self._status, self._body, self._file_section(), self._run_section()])
         self.box.add_class("at-root")
         self.box.add_class("at-form")
-        self._fields = TaskFields(look, opened(task_or_engine), self._edited)
-        self._opened()
+        self._fields = TaskFields(styles, initial_data(task_or_engine), self._edited)
+        self._show_fields()
 
-    def _files(self) -> Any:
-        """The section that loads, saves and shows the code."""
-        look = self._look
+    def _file_section(self) -> Any:
+        """Create the section with the task file and the code."""
+        styles = self._styles
         self._path = self._line("task file", "tasks/mine.yaml, or the name of one that comes with the package", "file")
-        self._filed = look.note("", "at-form-filed")
-        self._code = ipywidgets.Textarea(rows=16, tooltip="the task as code", layout=look.full, style=look.bare)
+        self._file_message = styles.note("", "at-form-filed")
+        self._code = ipywidgets.Textarea(
+            rows=16, tooltip="code that creates this task", layout=styles.full, style=styles.bare
+        )
         self._code.add_class("at-form-code-text")
-        self._code_box = ipywidgets.VBox(layout=look.full)
+        self._code_box = ipywidgets.VBox(layout=styles.full)
         buttons = [
-            look.button("Load", lambda: self._tell(self._filed, self._load), "at-form-load", tooltip="open a file"),
-            look.button("Save", lambda: self._tell(self._filed, self._save), "at-form-save", tooltip="write the file"),
-            look.button(
+            styles.button(
+                "Load", lambda: self._run_action(self._file_message, self._load), "at-form-load", tooltip="open a file"
+            ),
+            styles.button(
+                "Save",
+                lambda: self._run_action(self._file_message, self._save),
+                "at-form-save",
+                tooltip="write the file",
+            ),
+            styles.button(
                 "As code",
-                lambda: self._tell(self._filed, self._toggle_code),
+                lambda: self._run_action(self._file_message, self._toggle_code),
                 "at-form-code",
-                tooltip="the cell that makes the same task",
+                tooltip="show the code that creates the same task",
             ),
         ]
-        line = ipywidgets.HBox([self._path, *buttons], layout=look.line)
-        return self._section("Task file", [line, self._filed, self._code_box])
+        line = ipywidgets.HBox([self._path, *buttons], layout=styles.line)
+        return self._section("Task file", [line, self._file_message, self._code_box])
 
-    def _starting(self) -> Any:
-        """The section that says what it takes and starts it."""
-        look = self._look
+    def _run_section(self) -> Any:
+        """Create the section with the estimate and the Start button."""
+        styles = self._styles
         self._study = self._line("study folder", "", "study")
-        self._started = look.note("", "at-form-started")
-        self._below = ipywidgets.VBox(layout=look.full)
-        start = look.button("Start", self._press_start, "at-form-start", tooltip="tune, in the background")
+        self._start_message = styles.note("", "at-form-started")
+        self._monitor_box = ipywidgets.VBox(layout=styles.full)
+        start = styles.button("Start", self._press_start, "at-form-start", tooltip="start the run in the background")
         start.button_style = "primary"
-        line = ipywidgets.HBox([self._study, start], layout=look.line)
-        return self._section("Run", [self._estimate, line, self._started, self._below])
+        line = ipywidgets.HBox([self._study, start], layout=styles.line)
+        return self._section("Run", [self._estimate, line, self._start_message, self._monitor_box])
 
     def _section(self, title: str, children: list[Any]) -> Any:
-        box = ipywidgets.VBox([self._look.note(f"<h4>{title}</h4>"), *children], layout=self._look.full)
+        box = ipywidgets.VBox([self._styles.note(f"<h4>{title}</h4>"), *children], layout=self._styles.full)
         box.add_class("at-form-section")
         return box
 
@@ -103,115 +112,115 @@ class TaskForm:
             placeholder=placeholder,
             tooltip=label,
             continuous_update=False,
-            layout=self._look.full,
-            style=self._look.label,
+            layout=self._styles.full,
+            style=self._styles.label,
         )
         widget.add_class(f"at-form-{name}")
         return widget
 
     @property
     def task(self) -> Task:
-        """The task as it stands in the form. Raises TaskError for what is wrong with it."""
-        unread = self._fields.unread
-        if unread:
-            raise unread[0]
-        task = patiently(lambda: Task.parse(self._fields.data))
-        patiently(lambda: space_for(task, engine_for(task)))
+        """The task as currently edited. Raises TaskError if it is invalid."""
+        read_errors = self._fields.read_errors
+        if read_errors:
+            raise read_errors[0]
+        task = retry_system_error(lambda: Task.parse(self._fields.data))
+        retry_system_error(lambda: space_for(task, engine_for(task)))
         return task
 
     @property
     def problems(self) -> list[TaskError]:
-        """Everything that is wrong, each with its field; empty where ``task`` is a Task."""
-        return self._with_unread(check(self._fields.data))
+        """All errors of the task, each with its field; empty if the task is valid."""
+        return self._with_read_errors(check(self._fields.data))
 
-    def _with_unread(self, checked: Checked) -> list[TaskError]:
-        unread = self._fields.unread
-        places = {error.field for error in unread}
-        return [*unread, *(error for error in checked.problems if error.field not in places)]
+    def _with_read_errors(self, checked: Checked) -> list[TaskError]:
+        read_errors = self._fields.read_errors
+        places = {error.field for error in read_errors}
+        return [*read_errors, *(error for error in checked.problems if error.field not in places)]
 
     def load(self, path: str | Path) -> None:
-        """Open a task file. Raises TaskError, and then the form stays as it was."""
+        """Open a task file. Raises TaskError, and the form stays unchanged."""
         data = task_data(Task.load(path))
         with self._drawing:
             old = self._fields
-            self._fields = TaskFields(self._look, data, self._edited)
-            self._opened()
+            self._fields = TaskFields(self._styles, data, self._edited)
+            self._show_fields()
             old.close()
         self._path.value = str(path)
         self._own_files.add(Path(path).expanduser().absolute())
 
     def save(self, path: str | Path) -> Path:
-        """Write the task to a file, as ``Task.save``. Raises TaskError where it is not valid yet."""
+        """Write the task to a file, as ``Task.save``. Raises TaskError if it is invalid."""
         file = self.task.save(path)
         self._own_files.add(file.absolute())
         return file
 
     def code(self) -> str:
-        """The cell that makes the same task. Raises TaskError where it is not valid yet."""
+        """Return Python code that creates the same task. Raises TaskError if it is invalid."""
         return code_of(self.task)
 
-    def _opened(self) -> None:
+    def _show_fields(self) -> None:
         boxes = self._fields.boxes
-        # The size of the space stands below what makes it: the parameters and the rules.
+        # The size of the space is shown below the parameters and the rules.
         self._body.children = (*boxes[:4], self._space, *boxes[4:])
         self._edited()
 
     def _edited(self) -> None:
-        """Check what can be checked at once, and have the rest looked at in a thread of its own."""
+        """Run the quick checks at once and the full check in a background thread."""
         with self._drawing:
             self._version += 1
             version, data = self._version, self._fields.data
             self._may_overwrite = None
-            # What a button said is of the task as it was.
-            self._filed.value = self._started.value = ""
+            # The buttons' messages are about the previous state.
+            self._file_message.value = self._start_message.value = ""
             self._study.placeholder = f"runs/{data.get('name', '')}"
             quick = check(data, search=False)
             key = _space_key(data)
-            # What a search found stays shown as long as nothing has changed that it depends on.
-            searched = self._searched[1] if self._searched[0] == key else ()
-            self._show(Checked((*quick.problems, *searched)), counted=False)
-        self._latest.submit(lambda: self._look_closer(version, data, quick, key))
+            # The result of the last search applies until something changes that it depends on.
+            search_result = self._search_result[1] if self._search_result[0] == key else ()
+            self._show(Checked((*quick.problems, *search_result)), complete=False)
+        self._latest.submit(lambda: self._check_fully(version, data, quick, key))
 
-    def _look_closer(self, version: int, data: dict[str, Any], quick: Checked, key: str) -> None:
+    def _check_fully(self, version: int, data: dict[str, Any], quick: Checked, key: str) -> None:
         try:
             checked = check(data)
-        except Exception as error:  # noqa: BLE001 - a thread's error would be seen by nobody
+        except Exception as error:  # noqa: BLE001 - an exception in a thread is not shown
             checked = Checked((*quick.problems, TaskError(f"cannot be checked: {type(error).__name__}: {error}")))
         known = {(error.field, error.message) for error in quick.problems}
         with self._drawing:
             if version == self._version:
-                self._searched = (key, tuple(e for e in checked.problems if (e.field, e.message) not in known))
-                self._show(checked, counted=True)
+                self._search_result = (key, tuple(e for e in checked.problems if (e.field, e.message) not in known))
+                self._show(checked, complete=True)
 
-    def _show(self, checked: Checked, *, counted: bool) -> None:
-        problems = self._with_unread(checked)
-        hidden = self._fields.tell(problems)
-        many = f"{len(problems)} thing{'s' * (len(problems) != 1)} to put right"
+    def _show(self, checked: Checked, *, complete: bool) -> None:
+        problems = self._with_read_errors(checked)
+        hidden = self._fields.show_errors(problems)
+        count = f"{len(problems)} error{'s' * (len(problems) != 1)}"
         self._status.value = errors_html([str(error) for error in hidden])
         if problems:
-            state = f'<div class="at-error">{many}: {html.escape(str(problems[0]))}</div>'
-        elif counted:
+            state = f'<div class="at-error">{count}: {html.escape(str(problems[0]))}</div>'
+        elif complete:
             state = '<div class="at-ok">ready to start</div>'
         else:
             return
-        if counted:
-            self._lines = [f"<div>{html.escape(line)}</div>" for line in checked.told]
-            self._space.value = "".join(self._lines[:1])
-        self._estimate.value = "".join([*self._lines, state])
-        if counted and self._code_box.children and not problems:
-            self._code.value = code_of(patiently(lambda: Task.parse(self._fields.data)))
+        if complete:
+            self._summary_lines = [f"<div>{html.escape(line)}</div>" for line in checked.summary]
+            self._space.value = "".join(self._summary_lines[:1])
+        self._estimate.value = "".join([*self._summary_lines, state])
+        if complete and self._code_box.children and not problems:
+            self._code.value = code_of(retry_system_error(lambda: Task.parse(self._fields.data)))
 
-    def _trouble(self, message: str) -> None:
+    def _report_error(self, message: str) -> None:
         self._status.value = errors_html([message])
 
-    def _tell(self, where: Any, action: Callable[[], str]) -> None:
-        """Do what a button asks for and say how it went: an error in a widget's callback would be seen by nobody."""
+    def _run_action(self, where: Any, action: Callable[[], str]) -> None:
+        """Call a button's action and show its result or its error: Jupyter shows no exception of a callback."""
         try:
-            told = action()
-            where.value = f'<div class="at-ok" role="status">{html.escape(told)}</div>' if told else ""
+            text = action()
+            where.value = f'<div class="at-ok" role="status">{html.escape(text)}</div>' if text else ""
         except (AutotuneError, OSError) as error:
             where.value = errors_html([str(error)])
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is told
+        except Exception as error:  # noqa: BLE001 - any error is shown
             where.value = errors_html([f"{type(error).__name__}: {error}"])
 
     def _named_file(self) -> str:
@@ -225,14 +234,14 @@ class TaskForm:
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always")
             self.load(path)
-        return "; ".join([f"{path} is open", *(str(note.message) for note in notes)])
+        return "; ".join([f"opened {path}", *(str(note.message) for note in notes)])
 
     def _save(self) -> str:
         path = Path(self._named_file()).expanduser().absolute()
         task = self.task
         if path.exists() and path not in self._own_files and self._may_overwrite != path:
             self._may_overwrite = path
-            raise TaskError(f"{path} exists and is not from here; press Save again to write over it")
+            raise TaskError(f"{path} already exists; press Save again to overwrite it")
         self._own_files.add(task.save(path))
         return f"saved as {path}"
 
@@ -245,12 +254,12 @@ class TaskForm:
         return ""
 
     def _press_start(self) -> None:
-        # The first start loads all that runs trials, which takes seconds: no cell is to wait for that.
-        self._started.value = '<div class="at-dim" role="status">starting…</div>'
-        self._starter.submit(lambda: self._tell(self._started, self._start))
+        # The first start imports the modules that run trials, which takes seconds, so it runs in a thread.
+        self._start_message.value = '<div class="at-dim" role="status">starting…</div>'
+        self._starter.submit(lambda: self._run_action(self._start_message, self._start))
 
     def _start(self) -> str:
-        # A form that starts nothing need not load what runs trials.
+        # Imported here, since a form that starts no run does not need it.
         from autotune_nb.session import tune
 
         task = self.task
@@ -258,19 +267,19 @@ class TaskForm:
         self.run = tune(task, study=folder)
         from autotune_nb.widgets.monitor import Monitor
 
-        self._below.children = (Monitor(self.run).box,)
-        return f"working on {folder}; the form's .run is the handle of it"
+        self._monitor_box.children = (Monitor(self.run).box,)
+        return f"started in {folder}; the form's .run is the run"
 
-    def _settled(self, timeout_s: float = 10.0) -> bool:
-        """Wait until everything that was typed is checked and counted, and what was started has begun."""
-        return self._starter.settled(timeout_s) and self._latest.settled(timeout_s)
+    def _wait_idle(self, timeout_s: float = 10.0) -> bool:
+        """Wait until all edits are checked and the run has started."""
+        return self._starter.wait_idle(timeout_s) and self._latest.wait_idle(timeout_s)
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         data = self._fields.data
         problems = [str(error) for error in self.problems]
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
         plain = "\n".join([f"<TaskForm {data.get('name', '')!r}>", *problems])
-        if front_end():
+        if has_front_end():
             return {**self.box._repr_mimebundle_(), "text/plain": plain}
         return {"text/plain": f"{plain}\n{text}", "text/html": f"<pre>{html.escape(text)}</pre>{errors_html(problems)}"}
 

@@ -1,4 +1,4 @@
-"""The monitor: what a study does, live, in widgets; and by hand what it is to do next."""
+"""The monitor: shows a study live in widgets, and steers it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 from autotune_nb.handle import StudyHandle
 from autotune_nb.run import Run, live_run
-from autotune_nb.widgets._front_end import front_end
+from autotune_nb.widgets._front_end import has_front_end
 from autotune_nb.widgets._study_view import StudyView
 
 _views: dict[Path, StudyView] = {}
@@ -16,15 +16,15 @@ _making = threading.Lock()
 
 
 class Monitor:
-    """Progress, running trials, charts, the table of trials, and steering. ``box`` is the widget.
+    """Shows progress, running trials, charts and the table of trials, and has fields to steer the study.
 
-    Monitors of one study share their widgets, so that a second one costs nothing and shows the same. Where nobody
-    looks (papermill, nbconvert) it shows lasting outputs instead: text and script-free HTML.
+    Monitors of one study share their widgets. In a notebook that is executed headless (papermill, nbconvert) the
+    monitor is displayed as text and HTML without scripts. ``box`` is the widget.
     """
 
     def __init__(self, study: StudyHandle | str | Path, *, live: bool | None = None) -> None:
-        """``study`` is a run, what ``at.open`` gives, or a study's folder; ``live`` says whether to show widgets,
-        by default wherever a front end started this kernel.
+        """``study`` is a run, a study from ``at.open``, or a study's folder; ``live`` is whether to show widgets, by
+        default whether a front end started this kernel.
 
         Raises StudyNotFoundError, StudyError for a folder.
         """
@@ -34,11 +34,11 @@ class Monitor:
             study = open_(study)
         self._handle = study
         self._shown = False
-        self._live = front_end() if live is None else live
+        self._live = has_front_end() if live is None else live
 
     @property
     def handle(self) -> StudyHandle:
-        """The study that is shown; a new run of it after it was started again from here."""
+        """The study that is shown; the new run after a click on Start."""
         view = _views.get(self._handle.path.resolve())
         return view.handle if view is not None else self._handle
 
@@ -57,11 +57,11 @@ class Monitor:
             elif not self._shown and self._newer(view.handle):
                 view.follow(self._handle)
             self._shown = True
-        view.take_charts()
+        view.claim_charts()
         return view
 
     def _newer(self, shown: StudyHandle) -> bool:
-        """Whether this monitor's handle knows more than the one that is shown: an ended run may be of long ago."""
+        """Return whether this monitor's handle is newer than the one that is shown; an ended run may be outdated."""
         if isinstance(self._handle, Run) and self._handle.ended:
             return False
         return self._handle is not shown and live_run(shown.path) is not shown

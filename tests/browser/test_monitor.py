@@ -18,7 +18,7 @@ from tests.stubs import World
 from .lab import KERNELS, Lab, Notebook, plot_points, until
 
 pytestmark = pytest.mark.browser
-CURVES = ("earlier trials", "breaks a limit", "other trials", "running", "engine's default", "best")
+CURVES = ("older trials", "breaks a limit", "other trials", "running", "engine's default", "best")
 
 
 def measured(notebook: Notebook) -> int:
@@ -144,7 +144,7 @@ def test_a_run_as_the_last_line_is_steered_paused_and_resumed_by_hand(
     # What is wrong is said beside it, in words.
     page.locator(".at-steer-value input").fill("1")
     page.locator("button.at-steer-ban").press("Enter")
-    notebook.until(lambda: "leaves no value" in told_steer(notebook, "said"), "the refusal")
+    notebook.until(lambda: "leaves no value" in told_steer(notebook, "message"), "the refusal")
 
     page.locator("button.at-monitor-pause").press("Enter")
     steered.touch()

@@ -1,4 +1,4 @@
-"""A study that is only told about: what a view shows of it is whatever a test says."""
+"""A study handle whose values a test sets."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ from autotune_nb.trial.trial import Trial, TrialState
 
 FIGURE = "output_tokens_per_s"
 LIMIT = "ttft_p99_s <= 0.5"
-#: Everything that a page could take for something else than text, and characters that turn or break it.
+#: Text that must be escaped: markup, control characters, direction marks, a surrogate.
 NASTY = "<img src=x onerror=alert(1)> &amp; \"'</pre></div><script>x</script> \x1b[31mred\x00 \u202eleft שלום 🎉 \ud800"
 
 
 class StubHandle(StudyHandle):
-    """Every abstract property is an attribute; edits are kept."""
+    """Has an attribute for every abstract property; edits are stored."""
 
     task: Any = None
     path: Any = None
@@ -37,10 +37,10 @@ class StubHandle(StudyHandle):
     version: Any = 0
     _trial_numbers_by_edit: Mapping[str, int] = {}
 
-    def __init__(self, task: Task, path: Path, **told: Any) -> None:
+    def __init__(self, task: Task, path: Path, **values: Any) -> None:
         self.task, self.path = task, path
         self.steering = Steering(task, space_for(task, engine_for(task)), [])
-        for name, value in told.items():
+        for name, value in values.items():
             setattr(self, name, value)
 
     def poll(self) -> None:

@@ -1,4 +1,4 @@
-"""The charts' data, and that only what changed goes to the page."""
+"""The charts' traces, and that only changed ones are sent."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def task(make_task: Callable[..., Task]) -> Task:
 @pytest.fixture
 def chart() -> Iterator[LiveChart]:
     chart = LiveChart()
-    chart.take("owner", lambda _number: None)
+    chart.claim("owner", lambda _number: None)
     yield chart
     chart.figure.close()
 
@@ -44,7 +44,7 @@ def data(trials: Sequence[Trial], task: Task, *running: int, **shares: float) ->
 
 
 def drawn(chart: LiveChart) -> dict[str, list[Any]]:
-    """The trial numbers of each trace that has some."""
+    """Return the trial numbers in each trace."""
     found = {}
     for name, trace in chart._by_name.items():
         if trace.customdata is not None and len(trace.customdata):
@@ -80,7 +80,7 @@ def test_a_level_that_breaks_a_limit_is_marked_and_not_on_the_front(chart: LiveC
     found = data(trials, task)
     chart.show(replace(found, curves=latency_throughput(trials, trials[1], limits)), "owner")
     marked = chart._by_name["infeasible"]
-    # Each a point by itself: the second level of both.
+    # Single points: the second level of both trials.
     assert sorted(x for x in marked.x if x == x) == [60, 90]
     assert len(marked.x) == 4
     assert all("breaks e2e_latency_mean_s &lt;= 0.3" in text for text in marked.text if text)
@@ -94,9 +94,9 @@ def test_the_monitor_and_the_report_have_the_same_front_titles_colours_and_axes(
     running = [*trials[:4], trials[4].with_(state=TrialState.RUNNING, score=None)]
     shares = {"threads": 0.7, "batch_size": 0.3}
     chart.show(data(running, task, 4, **shares), "owner")
-    # A report's trials have no measurement while they run.
-    told = [*trials[:4], running[4].with_(measurements=())]
-    report = Report(tuple(told), best_trial(told, task.goal), task.goal, None, importances=shares)
+    # In a report, running trials have no measurements.
+    reported = [*trials[:4], running[4].with_(measurements=())]
+    report = Report(tuple(reported), best_trial(reported, task.goal), task.goal, None, importances=shares)
     curves, course, importance = report.charts()
     assert isinstance(curves, LatencyChart)
     front = chart._by_name["front"]
@@ -125,13 +125,13 @@ def test_a_running_trial_of_low_number_is_drawn_once(chart: LiveChart, task: Tas
     assert traces == ["running"]
 
 
-def test_trials_before_the_latest_go_without_words(chart: LiveChart, task: Task) -> None:
+def test_older_trials_have_no_texts(chart: LiveChart, task: Task) -> None:
     chart.show(data([complete(n, 10.0) for n in range(100)], task), "owner")
     found = drawn(chart)
     # Trial 0 is the best.
-    assert found["earlier"] == list(range(1, 60))
+    assert found["older"] == list(range(1, 60))
     assert found["other"] == list(range(60, 100))
-    assert chart._by_name["earlier"].text is None
+    assert chart._by_name["older"].text is None
     assert len(chart._by_name["other"].text) == 3 * 40
 
 
@@ -154,15 +154,15 @@ def test_only_changed_traces_are_sent(chart: LiveChart, task: Task, monkeypatch:
     assert updated == ["running"]
 
 
-def test_who_does_not_own_the_charts_draws_nothing(chart: LiveChart, task: Task) -> None:
+def test_only_the_owner_of_the_charts_draws(chart: LiveChart, task: Task) -> None:
     assert chart.show(data([complete(1, 60.0)], task), "another") == 0
     assert drawn(chart) == {}
-    assert chart.take("another", lambda _number: None) == "owner"
+    assert chart.claim("another", lambda _number: None) == "owner"
     assert chart.show(data([complete(1, 60.0)], task), "owner") == 0
     assert chart.show(data([complete(1, 60.0)], task), "another") > 0
 
 
-def test_a_page_that_is_loaded_again_gets_the_latest(chart: LiveChart, task: Task) -> None:
+def test_a_reloaded_page_gets_the_latest_data(chart: LiveChart, task: Task) -> None:
     chart.show(data([complete(1, 60.0)], task), "owner")
     kept = chart.figure._trait_values["_widget_data"][_chart._TRACES.index("best")]
     assert len(kept["x"]) == 3
@@ -176,10 +176,10 @@ def test_without_a_trial_there_is_nothing_to_send(chart: LiveChart, task: Task) 
     assert chart.show(data([], task), "owner") == 0
 
 
-def test_a_tip_tells_the_parameters_in_lines_that_fit() -> None:
-    told = " ".join(f"parameter_{n}=some_value_{n}" for n in range(12))
-    lines = _chart._tip(told).split("<br>")
-    assert " ".join(lines) == told
+def test_a_tooltip_wraps_the_parameters() -> None:
+    label = " ".join(f"parameter_{n}=some_value_{n}" for n in range(12))
+    lines = _chart._tip(label).split("<br>")
+    assert " ".join(lines) == label
     assert max(map(len, lines)) <= 60
     long = _chart._tip(" ".join(f"parameter_{n}={'v' * 100}" for n in range(300)))
     assert long.count("<br>") == 11
@@ -192,13 +192,13 @@ def test_a_tip_tells_the_parameters_in_lines_that_fit() -> None:
 
 def test_the_point_under_the_pointer_names_its_trial(chart: LiveChart, task: Task) -> None:
     pointed: list[int] = []
-    chart.take("owner", pointed.append)
+    chart.claim("owner", pointed.append)
     chart.show(data([complete(n, 10.0 + n) for n in range(100)], task), "owner")
 
     class Points:
         point_inds = [4]  # noqa: RUF012
 
-    chart._hovered(chart._by_name["earlier"], Points(), None)
+    chart._hovered(chart._by_name["older"], Points(), None)
     chart._hovered(chart._by_name["value"], Points(), None)
     Points.point_inds = [10_000]
     chart._hovered(chart._by_name["value"], Points(), None)
@@ -208,7 +208,7 @@ def test_the_point_under_the_pointer_names_its_trial(chart: LiveChart, task: Tas
     assert pointed == [1, 4]
 
 
-def test_so_many_bars_as_have_room_and_names_that_stay_apart(chart: LiveChart, task: Task) -> None:
+def test_the_number_of_bars_is_limited_and_short_names_are_unique(chart: LiveChart, task: Task) -> None:
     shares = {f"parameter_{n:03}_{'x' * 40}": n / 1000 for n in range(40)}
     chart.show(data([], task, **shares), "owner")
     bars = chart._by_name["share"]
@@ -217,7 +217,7 @@ def test_so_many_bars_as_have_room_and_names_that_stay_apart(chart: LiveChart, t
     assert short_names(["b" * 30, "threads"]) == ["bbbbbbbbbbbb…bbbbbbbbbbb", "threads"]
 
 
-def test_there_is_one_for_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_there_is_one_chart_per_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LiveChart, "_one", None)
     one = LiveChart.get()
     assert LiveChart.get() is one
@@ -225,15 +225,15 @@ def test_there_is_one_for_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_anywidget_loads_a_small_module_which_loads_plotlys_own() -> None:
-    # anywidget gives up on a module after two seconds, and then drops every update.
+    # anywidget waits two seconds for a module, and then drops every update.
     state = figure_widget(go.Figure()).get_state()
     assert len(state["_esm"]) < 5_000
     assert state["_plotly"] == str(go.FigureWidget._esm)
-    # The one thing that is used of it; it has two methods, which the browser's tests call.
+    # Only the default export is used; the tests in a browser call its two methods.
     assert " as default}" in state["_plotly"]
 
 
-def test_without_anywidget_plotly_says_what_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_anywidget_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(go, "FigureWidget", missing_anywidget.FigureWidget)
     with pytest.raises(ImportError, match="anywidget"):
         figure_widget(go.Figure())

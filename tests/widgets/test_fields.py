@@ -1,4 +1,4 @@
-"""Fields as a task's types ask for them."""
+"""The fields of the form: widgets by type, texts that cannot be parsed, errors, drafts."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ import pytest
 from autotune_nb.engines.registry import engine_problems
 from autotune_nb.task.sections import ENGINES, SAMPLERS
 from autotune_nb.task.task import Task
-from autotune_nb.widgets._background import Latest
-from autotune_nb.widgets._draft import begun
+from autotune_nb.widgets._background import LatestJob
+from autotune_nb.widgets._draft import new_study_data
 from autotune_nb.widgets._fields import Field, task_field, task_paths
-from autotune_nb.widgets._layout import Look, css_name, errors_html
-from autotune_nb.widgets._task_check import check, patiently
+from autotune_nb.widgets._layout import WidgetStyles, css_name, errors_html
+from autotune_nb.widgets._task_check import check, retry_system_error
 from autotune_nb.widgets._value_text import MISSING
 
-LOOK = Look()
+STYLES = WidgetStyles()
 
 
 def made(path: str, value: Any = MISSING) -> Field:
-    return task_field(LOOK, path, value, lambda: None)
+    return task_field(STYLES, path, value, lambda: None)
 
 
 @pytest.mark.parametrize(
@@ -69,72 +69,74 @@ def test_closed_sets_of_names_are_offered() -> None:
         ("deadlines.ready_s", 60.0, "60"),
     ],
 )
-def test_the_effective_value_is_shown_and_touching_it_changes_nothing(path: str, value: Any, shown: str) -> None:
+def test_the_effective_value_is_shown_and_rereading_it_changes_nothing(path: str, value: Any, shown: str) -> None:
     field = made(path, value)
     assert field.widget.value == shown
     assert field.value is value
-    field.reread()
-    assert field.unread is None
+    field.read_widget()
+    assert field.read_error is None
     if value is not MISSING:
         assert field.value == value
 
 
-def test_what_cannot_be_read_names_its_field_and_keeps_the_value() -> None:
+def test_a_text_that_cannot_be_parsed_is_an_error_of_its_field_and_keeps_the_value() -> None:
     field = made("engine.args", {"a": 1})
     field.widget.value = "a: ["
-    assert field.unread is not None
-    assert field.unread.field == "engine.args"
+    assert field.read_error is not None
+    assert field.read_error.field == "engine.args"
     assert field.value == {"a": 1}
 
 
 def test_an_error_is_shown_only_where_there_is_one() -> None:
     field = made("name", "x")
-    field.tell(())
+    field.show_errors(())
     assert field.box.children == (field.widget,)
-    field.tell(["<b>"])
+    field.show_errors(["<b>"])
     assert field.box.children[1].value == errors_html(["<b>"])
     assert "&lt;b&gt;" in field.box.children[1].value
     assert "at-error-name" in field.box.children[1]._dom_classes
-    field.tell(())
+    field.show_errors(())
     assert field.box.children == (field.widget,)
 
 
-def test_every_problem_of_an_engine_is_told() -> None:
+def test_every_error_of_an_engines_flags_is_reported() -> None:
     task = Task.parse(
         {
-            **begun("llama_cpp"),
+            **new_study_data("llama_cpp"),
             "model": "m",
             "parameters": {"threads": ["two"], "t": [1], "wurst": [1], "numa": [1]},
             "engine": {"kind": "llama_cpp", "args": {"np": "many", "wurzt": 1}},
         }
     )
-    told = [error.field for error in engine_problems(task)]
-    assert told == ["parameters.threads", "parameters.wurst", "parameters.t", "engine.args.np", "engine.args.wurzt"]
+    assert [error.field for error in engine_problems(task)] == [
+        *("parameters.threads", "parameters.wurst", "parameters.numa", "parameters.t"),
+        *("engine.args.np", "engine.args.wurzt"),
+    ]
 
 
-def test_a_draft_is_checked_as_far_as_it_goes() -> None:
-    draft = begun("llama_cpp")
+def test_an_invalid_draft_is_checked_as_far_as_possible() -> None:
+    draft = new_study_data("llama_cpp")
     draft["parameters"]["wurst"] = {"type": "bool"}
     draft["name"] = ""
     checked = check(draft)
     assert [error.field for error in checked.problems] == ["name", "model", "parameters.wurst"]
-    assert len(checked.told) == 2
+    assert len(checked.summary) == 2
     draft["budget"] = {"trials": 0}
-    assert len(check(draft).told) == 1
-    assert check(draft, search=False).told == ()
+    assert len(check(draft).summary) == 1
+    assert check(draft, search=False).summary == ()
     assert list(map(str, check(draft, search=False).problems)) == list(map(str, check(draft).problems))
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_a_new_draft_is_valid_but_for_the_model(engine: str) -> None:
-    told = [error.field for error in check(begun(engine)).problems]
-    assert told == (["model", "engine", "parameters"] if engine == "command" else ["model"])
+def test_a_new_draft_is_valid_except_for_the_model(engine: str) -> None:
+    fields = [error.field for error in check(new_study_data(engine)).problems]
+    assert fields == (["model", "engine", "parameters"] if engine == "command" else ["model"])
 
 
-def test_only_the_newest_job_counts() -> None:
+def test_a_new_job_replaces_a_waiting_one() -> None:
     import threading
 
-    latest, done, go = Latest(), [], threading.Event()
+    latest, done, go = LatestJob(), [], threading.Event()
     begun_first = threading.Event()
 
     def first() -> None:
@@ -146,16 +148,16 @@ def test_only_the_newest_job_counts() -> None:
     assert begun_first.wait(10)
     for name in ("second", "third"):
         latest.submit(lambda name=name: done.append(name))  # type: ignore[misc]
-    assert not latest.settled(0)
+    assert not latest.wait_idle(0)
     go.set()
-    assert latest.settled(10)
+    assert latest.wait_idle(10)
     assert done == ["first", "third"]
     latest.submit(lambda: done.append("again"))
-    assert latest.settled(10)
+    assert latest.wait_idle(10)
     assert done[-1] == "again"
 
 
-def test_a_mix_up_of_cpythons_parser_is_overcome() -> None:
+def test_a_system_error_of_cpythons_parser_is_retried() -> None:
     tries: list[int] = []
 
     def work() -> str:
@@ -164,4 +166,4 @@ def test_a_mix_up_of_cpythons_parser_is_overcome() -> None:
             raise SystemError("AST constructor recursion depth mismatch")
         return "done"
 
-    assert patiently(work) == "done"
+    assert retry_system_error(work) == "done"

@@ -1,4 +1,4 @@
-"""The monitor: one view a study, lasting outputs where nobody looks."""
+"""The monitor: one view per study, and its output in a notebook that is executed headless."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autotune_nb import session
 from autotune_nb.errors import StudyNotFoundError
 from autotune_nb.session import tune
 from autotune_nb.task.task import Task
-from autotune_nb.widgets import _front_end as _live
+from autotune_nb.widgets import _front_end
 from autotune_nb.widgets._chart import LiveChart
 from autotune_nb.widgets.monitor import Monitor
 from tests.stubs import World
@@ -24,15 +24,15 @@ WAIT_S = 60.0
 
 
 @pytest.fixture
-def told(make_task: Callable[..., Task], tmp_path: Path) -> StubHandle:
-    return StubHandle(make_task(limits=[LIMIT]), tmp_path / "told", history=(complete(1, 50.0),), state="finished")
+def stub(make_task: Callable[..., Task], tmp_path: Path) -> StubHandle:
+    return StubHandle(make_task(limits=[LIMIT]), tmp_path / "stub", history=(complete(1, 50.0),), state="finished")
 
 
-def test_monitors_of_one_study_share_their_widgets(told: StubHandle, make_task: Callable[..., Task]) -> None:
-    one, two = Monitor(told, live=True), Monitor(told, live=True)
+def test_monitors_of_one_study_share_their_widgets(stub: StubHandle, make_task: Callable[..., Task]) -> None:
+    one, two = Monitor(stub, live=True), Monitor(stub, live=True)
     assert one.box is two.box
-    assert one.handle is told
-    elsewhere = Monitor(StubHandle(make_task(), told.path.parent / "else"), live=True)
+    assert one.handle is stub
+    elsewhere = Monitor(StubHandle(make_task(), stub.path.parent / "else"), live=True)
     assert elsewhere.box is not one.box
     # Shown again, it gets the charts.
     one._repr_mimebundle_()
@@ -40,15 +40,15 @@ def test_monitors_of_one_study_share_their_widgets(told: StubHandle, make_task: 
     assert "Monitor of" in repr(one)
 
 
-def test_live_it_is_a_widget_and_else_it_lasts(told: StubHandle) -> None:
-    live = Monitor(told, live=True)._repr_mimebundle_()
+def test_it_is_a_widget_in_a_live_notebook_and_text_and_html_in_a_headless_one(stub: StubHandle) -> None:
+    live = Monitor(stub, live=True)._repr_mimebundle_()
     assert set(live) == {"text/plain", "application/vnd.jupyter.widget-view+json"}
-    lasting = Monitor(told, live=False)._repr_mimebundle_()
+    lasting = Monitor(stub, live=False)._repr_mimebundle_()
     assert set(lasting) == {"text/plain", "text/html"}
     assert "<script" not in lasting["text/html"]
     # Without a trial there is nothing to report.
-    told.history = ()
-    assert set(Monitor(told, live=False)._repr_mimebundle_()) == {"text/plain"}
+    stub.history = ()
+    assert set(Monitor(stub, live=False)._repr_mimebundle_()) == {"text/plain"}
 
 
 def test_a_folder_is_opened(world: World) -> None:
@@ -58,7 +58,7 @@ def test_a_folder_is_opened(world: World) -> None:
     assert Monitor(world.folder, live=False).handle.path == world.folder
 
 
-def test_the_run_that_works_is_shown_whichever_handle_is_displayed(world: World) -> None:
+def test_the_active_run_is_shown_for_any_handle_of_its_study(world: World) -> None:
     old = tune(world.task(trials=1), study=world.folder)
     old.wait(WAIT_S)
     opened = session.open(world.folder)
@@ -70,7 +70,7 @@ def test_the_run_that_works_is_shown_whichever_handle_is_displayed(world: World)
         assert again.box is shown.box
         assert shown.handle is run
     run.stop(now=True, wait_s=WAIT_S)
-    # What is read of the folder knows all of it, an ended run only its own part.
+    # A handle of the folder has all trials, an ended run only its own.
     assert Monitor(opened, live=True)._view.handle is opened
     assert Monitor(old, live=True)._view.handle is opened
 
@@ -86,7 +86,7 @@ class _Parent:
 
 
 @pytest.mark.parametrize(
-    ("own", "parents", "looked_at"),
+    ("own", "parents", "live"),
     [
         ({}, {}, False),
         ({"JPY_SESSION_NAME": "a.ipynb"}, {}, True),
@@ -96,8 +96,8 @@ class _Parent:
         ({"JPY_SESSION_NAME": ""}, {}, False),
     ],
 )
-def test_a_kernel_that_a_notebook_started_is_looked_at_by_nobody(
-    monkeypatch: pytest.MonkeyPatch, own: dict[str, str], parents: dict[str, str], looked_at: bool
+def test_a_kernel_that_a_notebook_started_is_not_live(
+    monkeypatch: pytest.MonkeyPatch, own: dict[str, str], parents: dict[str, str], live: bool
 ) -> None:
     class Shell:
         kernel = None
@@ -108,15 +108,15 @@ def test_a_kernel_that_a_notebook_started_is_looked_at_by_nobody(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr(_Parent, "environment", parents)
     monkeypatch.setattr(psutil, "Process", _Parent)
-    monkeypatch.setattr(_live, "get_ipython", Shell)
-    assert _live.front_end() is looked_at
-    monkeypatch.setattr(_live, "get_ipython", lambda: None)
-    assert not _live.front_end()
+    monkeypatch.setattr(_front_end, "get_ipython", Shell)
+    assert _front_end.has_front_end() is live
+    monkeypatch.setattr(_front_end, "get_ipython", lambda: None)
+    assert not _front_end.has_front_end()
 
 
-def test_a_parent_that_may_not_be_looked_at_is_a_front_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_parent_that_cannot_be_inspected_is_a_front_end(monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(_pid: int) -> Any:
         raise psutil.AccessDenied(os.getppid())
 
     monkeypatch.setattr(psutil, "Process", denied)
-    assert not _live._inherited()
+    assert not _front_end._inherited()

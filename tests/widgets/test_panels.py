@@ -1,4 +1,4 @@
-"""The monitor's texts: every count, and nothing of what comes in is markup."""
+"""The monitor's texts: counts, figures and edits, and that all values are escaped."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def failure(**changes: Any) -> Trial:
 
 
 def every_panel(task: Task, tmp_path: Path) -> dict[str, str]:
-    """Each text with nasty parts wherever something comes in from outside."""
+    """Return each text with ``NASTY`` for every value that comes from outside."""
     trials = (complete(1, 50.0, flag=NASTY), failure(message=NASTY, log_lines=(NASTY,), hint=NASTY))
     running = working(complete(2, 5.0, flag=NASTY).with_(state=TrialState.RUNNING), phase=NASTY)
     error = StudyError(NASTY)
@@ -66,7 +66,7 @@ def every_panel(task: Task, tmp_path: Path) -> dict[str, str]:
     return {
         "progress": _panels.progress_html(handle),
         "error": _panels.error_html(error),
-        "said": _panels.said_html(NASTY),
+        "message": _panels.message_html(NASTY),
         "running": _panels.running_html([running], {2: [NASTY]}, goal),
         "notices": _panels.notices_html([(NOON, NASTY)]),
         "table": _panels.table_html(trials, trials, goal, [running]),
@@ -75,7 +75,7 @@ def every_panel(task: Task, tmp_path: Path) -> dict[str, str]:
     }
 
 
-def test_nothing_that_comes_in_is_markup_turns_the_text_or_breaks_the_message(task: Task, tmp_path: Path) -> None:
+def test_all_values_are_escaped(task: Task, tmp_path: Path) -> None:
     for name, text in every_panel(task, tmp_path).items():
         found = read(text)
         assert not {"img", "script"} & found.tags, name
@@ -84,25 +84,25 @@ def test_nothing_that_comes_in_is_markup_turns_the_text_or_breaks_the_message(ta
         assert "שלום 🎉" in found.text, name
         assert "\\u202eleft" in found.text, name
         assert not re.search("[\x00\x1b\u202e]", text), name
-        # What the kernel sends is UTF-8.
+        # It can be sent as UTF-8.
         assert text.encode(), name
 
 
 @pytest.mark.parametrize(
-    ("seconds", "told"),
+    ("seconds", "expected"),
     [(0, "0 s"), (89.4, "89 s"), (120, "2 min"), (3 * 3600 + 300, "3 h 5 min")]
     + [(value, "over a year") for value in (1e12, 1e308, float("inf"), float("nan"))],
 )
-def test_a_duration_is_short_whatever_it_is(seconds: float, told: str) -> None:
-    assert _panels.duration(seconds) == told
+def test_a_duration_is_short(seconds: float, expected: str) -> None:
+    assert _panels.duration(seconds) == expected
 
 
 @pytest.mark.parametrize("at", [1e20, -1e20, float("inf"), float("nan")])
-def test_a_time_beyond_the_calendar_is_no_error(at: float) -> None:
+def test_a_time_out_of_range_is_a_question_mark(at: float) -> None:
     assert _panels.clock(at) == "?"
 
 
-def test_progress_counts_what_there_is(task: Task, tmp_path: Path) -> None:
+def test_progress_has_the_counts_the_budget_and_the_best_trial(task: Task, tmp_path: Path) -> None:
     stopped = complete(5, 1.0).with_(state=TrialState.STOPPED, score=None)
     trials = (complete(1, 50.0), complete(2, 90.0, violation=0.1), failure(), stopped)
     handle = StubHandle(task, tmp_path, history=trials, running=[working(complete(8, 1.0))], elapsed_s=600.0)
@@ -110,7 +110,7 @@ def test_progress_counts_what_there_is(task: Task, tmp_path: Path) -> None:
     for part in (
         "test running",
         str(tmp_path),
-        "3 of 20 trials: 2 done (1 break a limit), 1 running, 1 failed, 1 cut short. Budget: 20 trials.",
+        "3 of 20 trials: 2 done (1 break a limit), 1 running, 1 failed, 1 stopped. Budget: 20 trials.",
         "10 min of work so far; about 2 min left, until ",
         "best so far: trial 1, 50 tokens/s, threads=1",
     ):
@@ -118,27 +118,27 @@ def test_progress_counts_what_there_is(task: Task, tmp_path: Path) -> None:
     assert _panels.seconds_left(handle) == pytest.approx(17 * 20 / 3)
 
 
-def test_without_a_trial_nothing_is_promised(task: Task, tmp_path: Path) -> None:
+def test_without_a_trial_there_is_no_estimate(task: Task, tmp_path: Path) -> None:
     handle = StubHandle(task, tmp_path)
     assert _panels.seconds_left(handle) is None
-    assert "known after the first trial" in _panels.progress_html(handle)
+    assert "estimated after the first trial" in _panels.progress_html(handle)
     handle.state = RunState.FINISHED
     assert "0 s of work so far." in _panels.progress_html(handle)
 
 
-def test_the_end_is_told_with_its_day_where_that_is_another(task: Task, tmp_path: Path) -> None:
+def test_the_estimated_end_has_a_date_if_it_is_another_day(task: Task, tmp_path: Path) -> None:
     handle = StubHandle(task, tmp_path, history=(complete(1, 50.0),))
     now = datetime.now()
     later = now + timedelta(days=2)
     assert f"left, until {now:%H:}" in _panels.progress_html(handle, now=(now.replace(minute=0)).timestamp())
-    told = _panels.progress_html(handle, now=later.replace(minute=0).timestamp())
-    assert f"left, until {later:%Y-%m-%d %H:}" in told
+    expected = _panels.progress_html(handle, now=later.replace(minute=0).timestamp())
+    assert f"left, until {later:%Y-%m-%d %H:}" in expected
     handle.state = RunState.PAUSED
-    assert "left once it goes on." in _panels.progress_html(handle)
+    assert "left after the pause." in _panels.progress_html(handle)
 
 
 @pytest.mark.parametrize("change", [{"minutes": 1e308, "trials": None}, {"minutes": 1e12, "trials": None}])
-def test_a_budget_without_measure_is_shown(task: Task, tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_huge_budget_is_shown(task: Task, tmp_path: Path, change: dict[str, Any]) -> None:
     handle = StubHandle(task, tmp_path, history=(complete(1, 50.0),))
     handle.steer(budget_edit(task, **change))
     handle.steering.__dict__["num_trials"] = None
@@ -147,18 +147,18 @@ def test_a_budget_without_measure_is_shown(task: Task, tmp_path: Path, change: d
     assert "left" in _panels.progress_html(handle)
 
 
-def test_an_error_comes_with_its_cause_and_what_was_said_without(task: Task) -> None:
-    assert _panels.error_html(None) == _panels.said_html(None) == ""
+def test_an_error_is_shown_with_its_cause_and_a_message_without(task: Task) -> None:
+    assert _panels.error_html(None) == _panels.message_html(None) == ""
     error = StudyError("the disk is full")
     error.__cause__ = OSError("no space")
     text = read(_panels.error_html(error)).text
-    assert text == "The work ended before its time.the disk is fullcaused by OSError: no space"
+    assert text == "The run ended with an error.the disk is fullcaused by OSError: no space"
     assert read(_panels.error_html(ValueError())).text.endswith("ValueError")
-    assert read(_panels.said_html("busy")).text == "busy"
+    assert read(_panels.message_html("busy")).text == "busy"
 
 
 @pytest.mark.parametrize(
-    ("phase", "levels", "told"),
+    ("phase", "levels", "expected"),
     [
         ("deploy", 0, "deploying"),
         ("probe", 0, "warming up"),
@@ -167,10 +167,12 @@ def test_an_error_comes_with_its_cause_and_what_was_said_without(task: Task) -> 
         ("stop", 2, "taking the engine down"),
     ],
 )
-def test_a_running_trial_tells_its_phase_its_levels_and_its_log(task: Task, phase: str, levels: int, told: str) -> None:
+def test_a_running_trial_is_shown_with_its_phase_levels_and_log(
+    task: Task, phase: str, levels: int, expected: str
+) -> None:
     trial = Trial(3, {"threads": 2}, measurements=tuple(measured(n + 1, 10.0) for n in range(levels)))
     text = read(_panels.running_html([working(trial, phase=phase)], {3: ["one", "two"]}, task.goal)).text
-    assert f"trial 3: {told} since" in text
+    assert f"trial 3: {expected} since" in text
     assert "threads=2" in text
     assert text.count("tokens/s, TTFT p99 250 ms") == levels
     assert "one\ntwo" in text
@@ -192,7 +194,7 @@ def test_the_table_has_figures_limits_parameters_and_failures(task: Task) -> Non
         Trial(4, {"threads": 4}),
     ]
     text = _panels.table_html(trials, trials, task.goal, [working(trials[3], phase="deploy")])
-    head, kept, first, broken, _, failed, told, running, _ = cells(text)
+    head, kept, first, broken, _, failed, expected, running, _ = cells(text)
     assert head == ["trial", "state", "output_tokens_per_s", "TTFT p99", "TPOT", "latency", LIMIT]
     assert kept == ["1", "complete", "50 tokens/s", "250 ms", "", "400 ms", "✓ kept by 250 ms"]
     assert broken == ["2", "breaks a limit", "90 tokens/s", "250 ms", "", "400 ms", "✗ broken by 100 ms"]
@@ -200,18 +202,18 @@ def test_the_table_has_figures_limits_parameters_and_failures(task: Task) -> Non
     assert running[:2] == ["4", "deploying"]
     assert first == ["", "threads=1"]
     for part in ("threads=3", "it ended", "try: less memory", "cuda: out of memory"):
-        assert part in told[1]
+        assert part in expected[1]
     # Of two complete trials the one that keeps the limit is the best.
     assert re.findall(r'<tr class="best"><td>(\d)', text) == ["1"]
     assert _panels.table_html([], [], task.goal) == ""
 
 
-def test_trials_come_in_the_order_asked_for(make_task: Callable[..., Task]) -> None:
+def test_trials_are_sorted_by_the_chosen_order(make_task: Callable[..., Task]) -> None:
     most, least = make_task(limits=[LIMIT]).goal, make_task(objective=MINIMIZE).goal
     trials = [complete(1, 50.0), complete(2, 90.0, violation=0.1), failure(), complete(8, 70.0), Trial(9, {})]
 
     def numbers(order: str, goal: Any) -> list[int]:
-        return [t.number for t in _panels.chosen(trials, order, goal)]
+        return [t.number for t in _panels.sorted_trials(trials, order, goal)]
 
     assert numbers("latest first", most) == [9, 8, 7, 2, 1]
     assert numbers("best first", most) == [8, 1, 2]
@@ -219,11 +221,11 @@ def test_trials_come_in_the_order_asked_for(make_task: Callable[..., Task]) -> N
     assert numbers("failed", most) == [7]
 
 
-def test_hundreds_of_parameters_make_no_page_of_a_row(task: Task) -> None:
+def test_a_configuration_of_hundreds_of_parameters_is_shortened(task: Task) -> None:
     params: dict[str, Any] = {f"parameter_{n}": "v" * 50 for n in range(300)}
     trial = complete(1, 50.0, **params)
     assert len(_panels.table_html([trial], [trial], task.goal)) < 2500
-    assert "all of it is in .trials" in _panels.table_html([trial], [trial], task.goal)
+    assert ".trials has all of it" in _panels.table_html([trial], [trial], task.goal)
     assert len(_panels.trial_html(trial, task.goal)) < 6000
 
 
@@ -233,11 +235,11 @@ def test_only_the_latest_notices_are_shown() -> None:
     assert _panels.notices_html([]) == ""
 
 
-def test_edits_are_listed_with_what_they_come_to(task: Task, tmp_path: Path) -> None:
+def test_edits_are_listed_with_the_restrictions_in_force(task: Task, tmp_path: Path) -> None:
     handle = StubHandle(task, tmp_path)
-    assert "Nothing was steered yet" in _panels.edits_html((), handle.steering, 0)
+    assert "No edits yet" in _panels.edits_html((), handle.steering, 0)
     handle.pin("threads", 2)
     handle.narrow("batch_size", 64)
     text = read(_panels.edits_html(handle.edits, handle.steering, 2)).text
-    for part in ("pin threads to 2", "narrow batch_size", "In force: threads pinned to 2;", "2 enqueued"):
+    for part in ("pin threads to 2", "narrow batch_size", "In force: threads pinned to 2;", "configurations: 2"):
         assert part in text

@@ -7,14 +7,14 @@ from typing import Any
 import pytest
 
 from autotune_nb.engines.registry import engine_named
-from autotune_nb.widgets._layout import Look
+from autotune_nb.widgets._layout import WidgetStyles
 from autotune_nb.widgets._parameters import ParameterRow, ParameterTable
 
 LLAMA = engine_named("llama_cpp")
 
 
 def table(parameters: dict[str, Any], engine: Any = LLAMA) -> ParameterTable:
-    return ParameterTable(Look(), parameters, engine, lambda: None)
+    return ParameterTable(WidgetStyles(), parameters, engine, lambda: None)
 
 
 def row_of(data: dict[str, Any], name: str = "x") -> ParameterRow:
@@ -33,8 +33,8 @@ def test_rows_hold_what_the_task_has_untouched_and_touched() -> None:
     made = table(DATA)
     assert made.data == DATA
     for row in made.rows:
-        for field in row.every_field:
-            field.reread()
+        for field in row.all_fields:
+            field.read_widget()
     assert {name: {k: v for k, v in data.items() if v is not False} for name, data in made.data.items()} == DATA
 
 
@@ -101,12 +101,12 @@ def test_adding_takes_the_catalogs_suggestion() -> None:
     assert [error.message for _, error in made.problems] == ["a parameter needs a name"]
 
 
-def test_a_name_that_stands_there_twice_is_told_at_the_second() -> None:
+def test_a_duplicate_name_is_reported_at_the_second_row() -> None:
     made = table({"a": {"type": "bool"}, "b": {"type": "bool"}})
     made.rows[1].name.widget.value = "a"
     ((index, error),) = made.problems
     assert index == 1
-    assert error.message == "'a' stands there twice"
+    assert error.message == "there are two parameters 'a'"
     made._remove(made.rows[0])
     assert made.problems == []
     assert made.data == {"a": {"type": "bool"}}
@@ -130,10 +130,10 @@ def test_an_error_finds_its_row(field: str, row: int | None) -> None:
 
 def test_errors_are_shown_at_the_row_and_only_there() -> None:
     made = table({"a": {"type": "bool"}, "b": {"type": "bool"}})
-    made.tell({1: ["<wrong>"]}, ())
+    made.show_errors({1: ["<wrong>"]}, ())
     assert made.rows[0]._error not in made.rows[0].box.children
     assert made.rows[1]._error in made.rows[1].box.children
     assert "&lt;wrong&gt;" in made.rows[1]._error.value
-    made.tell({}, ["all of them"])
+    made.show_errors({}, ["all of them"])
     assert made.rows[1]._error not in made.rows[1].box.children
     assert "all of them" in made._error.value

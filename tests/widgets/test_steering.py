@@ -1,4 +1,4 @@
-"""Steering by hand: whatever stands in the fields, an edit is made or it is said why not."""
+"""The steering fields: any input makes an edit or shows an error."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PARAMETERS: dict[str, Any] = {
 
 
 class Steered:
-    """A panel with its study; ``press`` gives what it says."""
+    """A panel with its study; ``press`` clicks a button and returns the message."""
 
     def __init__(self, handle: StubHandle) -> None:
         self.handle = handle
@@ -42,10 +42,10 @@ class Steered:
             for child in getattr(widget, "children", ()):
                 yield from walk(child)
 
-        self.panel.said.value = ""
+        self.panel.message.value = ""
         (button,) = walk(self.panel.box)
         button.click()
-        return html.unescape(re.sub("<[^>]*>", "", self.panel.said.value))
+        return html.unescape(re.sub("<[^>]*>", "", self.panel.message.value))
 
     @property
     def edits(self) -> list[str]:
@@ -56,9 +56,9 @@ class Steered:
 def make(make_task: Callable[..., Task], tmp_path: Path) -> Callable[..., Steered]:
     engine = {"kind": "command", "command": "server {port}"}
 
-    def make(**told: Any) -> Steered:
+    def make(**values: Any) -> Steered:
         task = make_task(engine=engine, model="m", parameters=PARAMETERS)
-        return Steered(StubHandle(task, tmp_path, **told))
+        return Steered(StubHandle(task, tmp_path, **values))
 
     return make
 
@@ -69,7 +69,7 @@ def test_every_value_can_be_chosen_as_it_is_shown(make: Callable[..., Steered], 
     panel = one.panel
     assert len(set(panel.value.options)) == 6
     panel.value.value = panel.value.options[index]
-    assert one.press("pin").endswith("counts from the next trial on")
+    assert one.press("pin").endswith("applies from the next trial on")
     (edit,) = one.handle.edits
     assert json.dumps(edit.values) == json.dumps([value])
     assert one.edited == 1
@@ -111,7 +111,7 @@ VALUES = ["", "  ", "1.0", "2", "true1", "[", "{", "a: 2", "&a [*a]", ".nan", "1
 
 @pytest.mark.parametrize("value", VALUES)
 @pytest.mark.parametrize("button", ["ban", "pin"])
-def test_nonsense_for_a_value_is_told(make: Callable[..., Steered], value: str, button: str) -> None:
+def test_an_invalid_value_is_reported(make: Callable[..., Steered], value: str, button: str) -> None:
     one = make()
     one.panel.value.value = value
     assert one.press(button).startswith("threads: ")
@@ -123,7 +123,7 @@ ENDS = [("", ""), ("500", "40"), ("x", ""), ("nan", ""), ("-inf", "inf"), ("9" *
 
 
 @pytest.mark.parametrize(("low", "high"), [*ENDS, ("1.2", "1.4"), ("²", ""), ("true", "")])
-def test_nonsense_for_a_range_is_told(make: Callable[..., Steered], low: str, high: str) -> None:
+def test_an_invalid_range_is_reported(make: Callable[..., Steered], low: str, high: str) -> None:
     one = make()
     one.panel.parameter.value = "batch_size"
     one.panel.low.value, one.panel.high.value = low, high
@@ -135,7 +135,7 @@ CONFIGURATIONS = ["", " ", "{}", "1", "1: 2", "null: 1", "true: 2", "threads: 1"
 
 
 @pytest.mark.parametrize("text", CONFIGURATIONS)
-def test_nonsense_for_a_configuration_is_told(make: Callable[..., Steered], text: str) -> None:
+def test_an_invalid_configuration_is_reported(make: Callable[..., Steered], text: str) -> None:
     one = make()
     one.panel.configuration.value = text
     assert re.match(r"(try next|point)[\w.]*: ", one.press("enqueue"))
@@ -143,7 +143,7 @@ def test_nonsense_for_a_configuration_is_told(make: Callable[..., Steered], text
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "x", "2.5", "1e400", "NONE", "nan"])
-def test_nonsense_for_a_budget_is_told_and_stays_in_its_field(make: Callable[..., Steered], text: str) -> None:
+def test_an_invalid_budget_is_reported_and_stays_in_its_field(make: Callable[..., Steered], text: str) -> None:
     one = make()
     assert one.press("budget") == "budget: give trials, minutes or patience"
     one.panel.trials.value = text
@@ -152,16 +152,14 @@ def test_nonsense_for_a_budget_is_told_and_stays_in_its_field(make: Callable[...
     assert one.edits == []
 
 
-def test_there_is_a_best_before_it_is_filled_in(make: Callable[..., Steered]) -> None:
-    told = "try next: there is no best configuration yet beside the engine's default"
-    assert make().press("fill") == told
-    assert make(history=(complete(0, 5.0).with_(baseline=True, params={}),)).press("fill") == told
+def test_fill_reports_that_there_is_no_best_configuration_yet(make: Callable[..., Steered]) -> None:
+    expected = "try next: there is no best configuration yet other than the engine's default"
+    assert make().press("fill") == expected
+    assert make(history=(complete(0, 5.0).with_(baseline=True, params={}),)).press("fill") == expected
 
 
 @pytest.mark.parametrize("error", [StudyError("the disk is full"), OSError("no <b>space</b>"), AttributeError("x")])
-def test_whatever_goes_wrong_is_said(
-    make: Callable[..., Steered], monkeypatch: pytest.MonkeyPatch, error: Exception
-) -> None:
+def test_any_error_is_shown(make: Callable[..., Steered], monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     def fail(_self: StubHandle, _edit: Edit) -> None:
         raise error
 
@@ -169,11 +167,11 @@ def test_whatever_goes_wrong_is_said(
     one = make()
     one.panel.value.value = "1"
     assert one.press("pin").endswith(str(error))
-    assert "<b>" not in one.panel.said.value
+    assert "<b>" not in one.panel.message.value
     assert one.edited == 0
 
 
-def test_a_range_has_ends_and_a_choice_has_none(make: Callable[..., Steered]) -> None:
+def test_the_fields_of_a_range_are_enabled_for_numbers_only(make: Callable[..., Steered]) -> None:
     panel = make().panel
     assert panel.low.disabled
     panel.value.value = "1"
@@ -185,11 +183,11 @@ def test_a_range_has_ends_and_a_choice_has_none(make: Callable[..., Steered]) ->
     assert panel.value.options == ("false", "true")
 
 
-def test_another_study_has_parameters_of_its_own(make: Callable[..., Steered], make_task: Callable[..., Task]) -> None:
+def test_the_fields_follow_another_study(make: Callable[..., Steered], make_task: Callable[..., Task]) -> None:
     one = make()
     one.panel.value.value = "1"
     one.panel.follow()
-    # Of the same study what was typed stays.
+    # The input stays for the same study.
     assert one.panel.value.value == "1"
     engine = {"kind": "command", "command": "server {port}"}
     other = make_task(engine=engine, model="m", parameters={"threads": [7, 8], "other": [5]})

@@ -1,4 +1,4 @@
-"""A view of a study: what its buttons may do, and that it goes on whatever happens to the study."""
+"""A view of a study: its buttons, redraws, and errors of the study."""
 
 from __future__ import annotations
 
@@ -30,16 +30,16 @@ WAIT_S = 60.0
 
 
 @pytest.fixture
-def told(make_task: Callable[..., Task], tmp_path: Path) -> StubHandle:
-    """A study that is only told about, with a folder."""
-    handle = StubHandle(make_task(limits=[LIMIT]), tmp_path / "told")
+def stub(make_task: Callable[..., Task], tmp_path: Path) -> StubHandle:
+    """A stub handle with a study folder."""
+    handle = StubHandle(make_task(limits=[LIMIT]), tmp_path / "stub")
     handle.path.mkdir()
     (handle.path / "study.json").write_text("{}")
     return handle
 
 
 def buttons(view: StudyView) -> dict[str, bool]:
-    """Which of the buttons may be pressed."""
+    """Return which buttons are enabled."""
     named = {"start": view.start, "pause": view.pause, "resume": view.resume, "stop": view.stop}
     return {name: not button.disabled for name, button in named.items()}
 
@@ -52,18 +52,18 @@ def endless(world: World, **changes: Any) -> Task:
     return world.task(before=f"{world.first_level}; sleep 600", trials=5, **changes)
 
 
-def again(view: StudyView) -> None:
-    """Draw it once more."""
+def redraw(view: StudyView) -> None:
+    """Redraw the view and wait for it."""
     view._drawn = None
     view.drawn.clear()
-    view._ask()
+    view._redraw_now()
     assert view.drawn.wait(WAIT_S)
 
 
-# Buttons through a run's life
+# Buttons during a run
 
 
-def test_the_buttons_follow_the_run_and_start_goes_on_with_it(world: World) -> None:
+def test_the_buttons_follow_the_run_and_start_resumes_it(world: World) -> None:
     run = tune(endless(world), study=world.folder)
     view = StudyView(run)
     until(lambda: run.running)
@@ -74,7 +74,7 @@ def test_the_buttons_follow_the_run_and_start_goes_on_with_it(world: World) -> N
     until(lambda: buttons(view) == only("pause", "stop"))
     view.pause.click()
     until(lambda: run.state is RunState.PAUSED)
-    # Out of a pause too.
+    # Also from a pause.
     view.stop.click()
     run.wait(WAIT_S)
     until(lambda: buttons(view) == only("start"))
@@ -100,48 +100,48 @@ def test_a_double_click_on_stop_kills_nothing(world: World, monkeypatch: pytest.
     run = tune(endless(world, deadlines={"ready_s": 20, "stop_s": 60, "probe_s": 10}), study=world.folder)
     view = StudyView(run)
     until(lambda: run.running)
-    again(view)
+    redraw(view)
     monkeypatch.setattr(view, "_redraw", lambda: 0)
     view.stop.click()
     until(lambda: run.state is not RunState.RUNNING)
     view.stop.click()
     assert asked == [False, False]
-    # As the button says once it is drawn again.
+    # The label after the next redraw.
     view.stop.description = "Kill the engines"
     view.stop.click()
     assert asked == [False, False, True]
     real(run, now=True, wait_s=WAIT_S)
 
 
-def test_a_start_that_fails_says_why_and_may_be_pressed_again(
-    told: StubHandle, monkeypatch: pytest.MonkeyPatch
+def test_a_start_that_fails_shows_the_error_and_can_be_retried(
+    stub: StubHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def busy(*_: Any, **__: Any) -> None:
         raise StudyError("somebody <b>else</b> has it")
 
     monkeypatch.setattr(session, "tune", busy)
-    told.state = "new"
-    view = StudyView(told)
+    stub.state = "new"
+    view = StudyView(stub)
     until(lambda: buttons(view) == only("start"))
     for _ in range(2):
         view.start.click()
         until(lambda: "somebody &lt;b&gt;else" in view.errors.value)
         until(lambda: buttons(view) == only("start"))
-        assert "ended before its time" not in view.errors.value
+        assert "ended with an error" not in view.errors.value
 
 
-def test_a_study_that_another_process_has_is_not_started(told: StubHandle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_that_another_process_runs_cannot_be_started(stub: StubHandle, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(StubHandle, "elsewhere", "pid 1 on moon", raising=False)
-    view = StudyView(told)
-    until(lambda: "pid 1 on moon, works on it" in view.notices.value)
+    view = StudyView(stub)
+    until(lambda: "pid 1 on moon, is running this study" in view.notices.value)
     assert buttons(view) == only()
 
 
-# What may happen to a study
+# Errors and changes of the study
 
 
 @pytest.mark.parametrize("ending_s", [0.0, 0.7, 1.2])
-def test_what_ended_the_work_is_shown_however_late_it_is_known(
+def test_the_error_of_a_run_is_shown_even_if_it_is_set_late(
     world: World, monkeypatch: pytest.MonkeyPatch, ending_s: float
 ) -> None:
     going = asyncio.Event()
@@ -161,7 +161,7 @@ def test_what_ended_the_work_is_shown_however_late_it_is_known(
     run = tune(world.task(), study=world.folder)
     view = StudyView(run)
     until(lambda: run.state is RunState.RUNNING)
-    again(view)
+    redraw(view)
     run._loop.loop.call_soon_threadsafe(going.set)
     until(lambda: run.ended)
     until(lambda: "the disk is full" in view.errors.value, within_s=3)
@@ -171,7 +171,7 @@ def test_what_ended_the_work_is_shown_however_late_it_is_known(
         run.wait(WAIT_S)
 
 
-def test_a_run_that_begins_elsewhere_in_the_process_is_taken_over(world: World) -> None:
+def test_a_run_that_another_cell_starts_is_shown(world: World) -> None:
     tune(world.task(trials=1), study=world.folder).wait(WAIT_S)
     view = StudyView(session.open(world.folder))
     until(lambda: "finished" in view.progress.value)
@@ -179,11 +179,11 @@ def test_a_run_that_begins_elsewhere_in_the_process_is_taken_over(world: World) 
     run = tune(endless(world), study=world.folder)
     until(lambda: view.handle is run)
     until(lambda: buttons(view) == only("pause", "stop"))
-    assert "works on it" not in view.notices.value
+    assert "is running this study" not in view.notices.value
     run.stop(now=True, wait_s=WAIT_S)
 
 
-def test_a_database_and_a_folder_that_are_gone_are_said(make_task: Callable[..., Task], tmp_path: Path) -> None:
+def test_a_missing_database_and_a_missing_folder_are_reported(make_task: Callable[..., Task], tmp_path: Path) -> None:
     study = open_study(make_task(engine={"kind": "command", "command": "server {port}"}, model="m"), tmp_path / "study")
     study.folder.write_results(study.results(state="finished", elapsed_s=1.0, command=None))
     study.close()
@@ -197,96 +197,98 @@ def test_a_database_and_a_folder_that_are_gone_are_said(make_task: Callable[...,
     assert "test" in view.progress.value
 
 
-def test_a_view_follows_another_study_of_the_same_folder(told: StubHandle, make_task: Callable[..., Task]) -> None:
-    told.history = tuple(complete(n, 10.0 + n) for n in range(40))
-    view = StudyView(told)
+def test_a_view_follows_another_study_of_the_same_folder(stub: StubHandle, make_task: Callable[..., Task]) -> None:
+    stub.history = tuple(complete(n, 10.0 + n) for n in range(40))
+    view = StudyView(stub)
     view._point_at(3)
     assert "trial 3" in view.details.value
-    other = StubHandle(make_task(parameters={"parallel": [5, 6]}), told.path, history=(complete(0, 7.0, parallel=5),))
+    other = StubHandle(make_task(parameters={"parallel": [5, 6]}), stub.path, history=(complete(0, 7.0, parallel=5),))
     view.follow(other)
     until(lambda: "0 of" not in view.progress.value and "parallel=5" in view.table.value)
     assert view.steer.parameter.options == ("parallel",)
-    until(lambda: "Point at a trial" in view.details.value)
-    assert view.where.value == '<span class="at-dim">page 1 of 1</span>'
+    until(lambda: "Hover over a trial" in view.details.value)
+    assert view.page_text.value == '<span class="at-dim">page 1 of 1</span>'
 
 
-def test_a_log_that_cannot_be_read_stops_nothing(told: StubHandle, tmp_path: Path) -> None:
+def test_a_log_that_cannot_be_read_is_skipped(stub: StubHandle, tmp_path: Path) -> None:
     log = tmp_path / "engine.log"
     log.write_text("first\n\x1b[31mred <b>\x1b[0m\n")
-    told.running = (
+    stub.running = (
         working(complete(1, 5.0), log=log),
         working(complete(2, 5.0), log=tmp_path / "none"),
         working(complete(3, 5.0), log=tmp_path),
         working(complete(4, 5.0)),
     )
-    view = StudyView(told)
+    view = StudyView(stub)
     until(lambda: "red &lt;b&gt;" in view.running.value)
     assert all(f"trial {n}" in view.running.value for n in (1, 2, 3, 4))
-    # A log grows in silence.
+    # A growing log sends no event.
     with log.open("a") as file:
         file.write("second\n")
     until(lambda: "second" in view.running.value)
     log.unlink()
     until(lambda: "second" not in view.running.value)
-    told.running, told.version = (), 1
+    stub.running, stub.version = (), 1
     view._wake.set()
     until(lambda: view.running.value == "")
-    again(view)
+    redraw(view)
     assert view._logs == {}
 
 
-def test_a_picture_that_fails_is_tried_again_with_the_next_news(
-    told: StubHandle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+def test_a_failed_redraw_is_retried_at_the_next_change(
+    stub: StubHandle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr(_panels, "progress_html", lambda *_, **__: 1 / 0)
-        view = StudyView(told)
+        view = StudyView(stub)
         until(lambda: "could not be drawn" in caplog.text)
-    told.version = 1
+    stub.version = 1
     view._wake.set()
     until(lambda: "test" in view.progress.value)
 
 
-def test_the_budget_may_be_without_measure(told: StubHandle) -> None:
-    told.history = (complete(1, 50.0),)
-    view = StudyView(told)
-    again(view)
+def test_a_huge_budget_does_not_break_the_view(stub: StubHandle) -> None:
+    stub.history = (complete(1, 50.0),)
+    view = StudyView(stub)
+    redraw(view)
     view.steer.trials.value, view.steer.minutes.value = "none", "1e300"
-    again(view)
+    redraw(view)
     assert "left" in view.progress.value
 
 
 # The table, the charts
 
 
-def test_the_table_has_pages(told: StubHandle) -> None:
-    told.history = tuple(complete(n, 10.0 + n) for n in range(40))
-    view = StudyView(told)
-    until(lambda: "page 1 of 3" in view.where.value)
+def test_the_table_has_pages(stub: StubHandle) -> None:
+    stub.history = tuple(complete(n, 10.0 + n) for n in range(40))
+    view = StudyView(stub)
+    until(lambda: "page 1 of 3" in view.page_text.value)
     assert view.table.value.count("<td>complete</td>") == 15
-    assert view.earlier.disabled
-    view.later.click()
-    view.later.click()
-    until(lambda: "page 3 of 3" in view.where.value and view.later.disabled)
+    assert view.previous.disabled
+    view.next.click()
+    view.next.click()
+    until(lambda: "page 3 of 3" in view.page_text.value and view.next.disabled)
     assert "<td>9</td>" in view.table.value
     view.order.value = "best first"
-    until(lambda: "page 1 of 3" in view.where.value and '<tr class="best"><td>39</td>' in view.table.value)
+    until(lambda: "page 1 of 3" in view.page_text.value and '<tr class="best"><td>39</td>' in view.table.value)
     view.order.value = "failed"
-    until(lambda: view.table.value == "" and "page 1 of 1" in view.where.value)
+    until(lambda: view.table.value == "" and "page 1 of 1" in view.page_text.value)
 
 
-def test_nothing_new_sends_nothing(told: StubHandle) -> None:
-    told.history = (complete(1, 50.0),)
-    view = StudyView(told)
-    again(view)
+def test_without_a_change_nothing_is_sent(stub: StubHandle) -> None:
+    stub.history = (complete(1, 50.0),)
+    view = StudyView(stub)
+    redraw(view)
     before = view.redraws
     for _ in range(3):
-        again(view)
+        redraw(view)
     assert view.redraws == before
 
 
-def test_the_charts_go_to_whoever_asks(told: StubHandle, make_task: Callable[..., Task], tmp_path: Path) -> None:
-    one, two = StudyView(told), StudyView(StubHandle(make_task(), tmp_path / "two"))
+def test_the_charts_move_to_the_view_that_claims_them(
+    stub: StubHandle, make_task: Callable[..., Task], tmp_path: Path
+) -> None:
+    one, two = StudyView(stub), StudyView(StubHandle(make_task(), tmp_path / "two"))
     assert LiveChart.get().figure in two.charts.children
     (button,) = one.charts.children
     button.click()
@@ -295,17 +297,19 @@ def test_the_charts_go_to_whoever_asks(told: StubHandle, make_task: Callable[...
     assert isinstance(other, ipywidgets.Button)
 
 
-def test_without_anywidget_there_is_all_but_the_charts(told: StubHandle, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_anywidget_everything_but_the_charts_is_shown(
+    stub: StubHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(LiveChart, "_one", None)
     monkeypatch.setattr(go, "FigureWidget", missing_anywidget.FigureWidget)
-    told.history = (complete(1, 50.0),)
-    view = StudyView(told)
+    stub.history = (complete(1, 50.0),)
+    view = StudyView(stub)
     assert "pip install &#x27;autotune_nb[lab]&#x27;" in view.charts.children[0].value
     until(lambda: "50 tokens/s" in view.table.value)
 
 
-def test_importances_of_many_trials_come_after_the_first_picture(
-    told: StubHandle, monkeypatch: pytest.MonkeyPatch
+def test_importances_of_many_trials_come_after_the_first_redraw(
+    stub: StubHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
 
@@ -314,37 +318,37 @@ def test_importances_of_many_trials_come_after_the_first_picture(
         return {"threads": 1.0}
 
     monkeypatch.setattr("autotune_nb.study.importance.importances", importances)
-    told.history = tuple(complete(n, 10.0 + n) for n in range(501))
-    view = StudyView(told)
+    stub.history = tuple(complete(n, 10.0 + n) for n in range(501))
+    view = StudyView(stub)
     assert view.drawn.wait(WAIT_S)
     until(lambda: asked == [501])
 
 
 def test_importances_are_up_to_date_once_the_work_is_over_and_nothing_is_sent_later(
-    told: StubHandle, monkeypatch: pytest.MonkeyPatch
+    stub: StubHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[int] = []
 
     def importances(trials: Any, *_: Any) -> dict[str, float]:
         asked.append(len(trials))
-        # So long that the next ones are put off for two seconds.
+        # So slow that the next computation is delayed by two seconds.
         time.sleep(0.1)
         return {"threads": len(trials) / 20, "parallel": 1 - len(trials) / 20}
 
     monkeypatch.setattr("autotune_nb.study.importance.importances", importances)
-    told.history = tuple(complete(n, 10.0 + n) for n in range(10))
-    view = StudyView(told)
+    stub.history = tuple(complete(n, 10.0 + n) for n in range(10))
+    view = StudyView(stub)
     until(lambda: asked == [10])
-    told.history = tuple(complete(n, 10.0 + n) for n in range(12))
-    told.version += 1
-    again(view)
+    stub.history = tuple(complete(n, 10.0 + n) for n in range(12))
+    stub.version += 1
+    redraw(view)
     assert asked == [10]
-    told.state = RunState.FINISHED
-    told.version += 1
-    again(view)
+    stub.state = RunState.FINISHED
+    stub.version += 1
+    redraw(view)
     assert asked == [10, 12]
     redraws = view.redraws
-    # Longer than they would have been put off.
+    # Longer than that delay.
     time.sleep(2.5)
-    again(view)
+    redraw(view)
     assert (asked, view.redraws) == ([10, 12], redraws)

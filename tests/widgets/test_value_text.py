@@ -1,4 +1,4 @@
-"""Values as one line of text: what is shown is read back as the very same value."""
+"""Codecs of values: what is shown is read back as the same value."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_what_people_type_is_read(codec: Codec, text: str, value: Any) -> None:
         (MAPPING, "[1]: 2"),
     ],
 )
-def test_what_cannot_be_read_is_said_in_one_line(codec: Codec, text: str) -> None:
+def test_an_invalid_text_is_reported_in_one_line(codec: Codec, text: str) -> None:
     with pytest.raises(ValueError, match=r"^cannot be read: [^\n]*$"):
         codec.read(text)
 

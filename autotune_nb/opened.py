@@ -15,7 +15,7 @@ from autotune_nb.handle import StudyHandle
 from autotune_nb.run import Run, live_run
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
-from autotune_nb.secrets.reference import command_text
+from autotune_nb.secrets.references import command_text
 from autotune_nb.study import StudyFolder, database_problem, recovery_text, trial_from_results
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.external_results import measured_elsewhere

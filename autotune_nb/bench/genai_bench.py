@@ -16,7 +16,7 @@ from autotune_nb.bench._fork_client import BenchProcess, WarmHelper, find_genai_
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.results import read_level
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
-from autotune_nb.secrets.reference import resolved
+from autotune_nb.secrets.references import resolved
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement
 

@@ -26,7 +26,7 @@ from autotune_nb.engines.base import Engine
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.engines.registry import program_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
-from autotune_nb.secrets.reference import bearer, resolved, resolved_words
+from autotune_nb.secrets.references import bearer, resolved, resolved_words
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from autotune_nb.errors import FailureKind, TaskError, UnknownNameError, did_you_mean
-from autotune_nb.secrets.reference import variables_in
+from autotune_nb.secrets.references import variables_in
 from autotune_nb.task.parameters import Bool, Choice, Float, Int, Style, Value, parameter_name
 
 

@@ -17,7 +17,7 @@ from autotune_nb.engines.llama_cpp import LLAMA_CPP, llama_program
 from autotune_nb.engines.sglang import SGLANG
 from autotune_nb.engines.vllm import VLLM
 from autotune_nb.errors import SetupError, TaskError, UnknownNameError
-from autotune_nb.secrets.discreet import discreet
+from autotune_nb.secrets.literals import without_secrets
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.space import Rule, SearchSpace
 from autotune_nb.task.task import Task
@@ -42,7 +42,7 @@ def engine_for(task: Task) -> Engine:
     engine, problems = _examined(task)
     if engine is None or problems:
         data = task.model_dump(exclude_defaults=True)
-        first, *others = [discreet(problem, data) for problem in problems]
+        first, *others = [without_secrets(problem, data) for problem in problems]
         if not others:
             raise first
         raise TaskError(f"{first.message} (also wrong: {'; '.join(map(str, others))})", field=first.field)
@@ -60,7 +60,7 @@ def engine_of_study(task: Task) -> Engine:
 def engine_problems(task: Task) -> list[TaskError]:
     """Everything that ``engine_for`` refuses, each with its field."""
     data = task.model_dump(exclude_defaults=True)
-    return [discreet(problem, data) for problem in _examined(task)[1]]
+    return [without_secrets(problem, data) for problem in _examined(task)[1]]
 
 
 def _examined(task: Task) -> tuple[Engine | None, list[TaskError]]:

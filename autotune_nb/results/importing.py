@@ -16,9 +16,9 @@ from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, StudyError, TaskError
 from autotune_nb.results.long_table import MAX_COUNT_DIGITS, read_long_table, shown, unknown_columns
 from autotune_nb.runner.runner import RunState
-from autotune_nb.secrets.plain import looks_like_one
-from autotune_nb.secrets.redaction import Redactor
-from autotune_nb.secrets.scrubbing import LEAST, know, scrub, scrub_failure
+from autotune_nb.secrets.detectors import redact
+from autotune_nb.secrets.literals import has_secret
+from autotune_nb.secrets.scrubbing import know, scrub, scrub_failure
 from autotune_nb.study import StudyFolder
 from autotune_nb.task.external_results import IMPORTED
 from autotune_nb.task.parameters import parameter_name
@@ -91,14 +91,14 @@ def import_results(
     folder.require_imported()
     if folder.exists:
         raise StudyError(f"{folder.path} holds a study already; choose another --study for what is imported")
+    know()
     try:
         found = _read(source, scenario)
     except StudyError as error:
         # It shows the cell that is wrong.
-        raise StudyError(Redactor({}, homes=False).redact(str(error)).text) from None
+        raise StudyError(redact(scrub(str(error)))) from None
     if not found.trials:
         raise StudyError(f"{source} holds no results")
-    know()
     _require_no_secret(found, source)
     found.trials = [trial.with_(failure=_cleaned(trial.failure)) for trial in found.trials]
     if task is None:
@@ -126,7 +126,7 @@ def _require_no_secret(found: _Found, source: Path) -> None:
             places.setdefault(str(measured.level), f"a level of configuration {trial.number}")
     # A name that is one itself comes before what it names.
     for text, place in places.items():
-        if len(text) >= LEAST and (scrub(text) != text or looks_like_one(text)):
+        if has_secret(text):
             raise StudyError(
                 f"{source.name}: {place} is a secret's own value (one of this environment's, or it looks like a key), "
                 "which would be written down; take it out of the source, or unset the variable if it is no secret"
@@ -134,11 +134,11 @@ def _require_no_secret(found: _Found, source: Path) -> None:
 
 
 def _cleaned(failure: Failure | None) -> Failure | None:
-    """A reason is anybody's text: neither a known secret nor what looks like one stays in it."""
+    """Return a reason, which may be any text, without known secrets and without those that a detector finds."""
     if failure is None:
         return None
     clean = scrub_failure(failure)
-    return replace(clean, message=Redactor({}, homes=False).redact(clean.message).text)
+    return replace(clean, message=redact(clean.message))
 
 
 def _read(source: Path, scenario: str) -> _Found:

@@ -14,8 +14,8 @@ from autotune_nb.bench.base import Benchmark
 from autotune_nb.deploy.base import Deployer
 from autotune_nb.errors import AutotuneError, SetupError, StudyError
 from autotune_nb.runner.trial_work import TrialWork
-from autotune_nb.secrets.file_scrubbing import scrub_all
-from autotune_nb.secrets.reference import command_text
+from autotune_nb.secrets.files import scrub_files
+from autotune_nb.secrets.references import command_text
 from autotune_nb.secrets.scrubbing import scrub
 from autotune_nb.study import machine_fingerprint
 from autotune_nb.study.steering import Edit
@@ -179,7 +179,7 @@ class Runner:
     async def _prepare(self) -> None:
         # What a process that was killed could not do itself.
         left = [self.study.folder.trial_folder(t.number) for t in self.study.trials if not t.state.finished]
-        for line in await uncancelled(asyncio.to_thread(scrub_all, left)):
+        for line in await uncancelled(asyncio.to_thread(scrub_files, *left)):
             self._notice(line)
         for line in await self._stored(self.study.settle):
             self._notice(line)

@@ -15,8 +15,8 @@ from autotune_nb.bench.probe import probe
 from autotune_nb.deploy.base import Deployer, DeployRequest, Endpoint
 from autotune_nb.errors import Failure, FailureKind, SetupError, StudyError, TrialError
 from autotune_nb.runner.attempt import Attempt, PhaseClock
-from autotune_nb.secrets.file_scrubbing import scrub_all
-from autotune_nb.secrets.reference import bearer
+from autotune_nb.secrets.files import scrub_files
+from autotune_nb.secrets.references import bearer
 from autotune_nb.secrets.scrubbing import scrub, scrub_failure
 from autotune_nb.trial.score import score
 from autotune_nb.trial.trial import Trial, TrialState
@@ -77,7 +77,7 @@ class TrialWork:
         """Take the values of secrets out of the trial's files."""
         folders = [attempt.folder for attempt in self._attempts if attempt.folder]
         try:
-            for line in await asyncio.to_thread(scrub_all, folders):
+            for line in await asyncio.to_thread(scrub_files, *folders):
                 self._notice(line)
         except Exception as error:  # noqa: BLE001 - whatever it was, what was measured is kept
             _log.error("the files of trial %s\n%s", self._trial.number, scrub(traceback.format_exc()))

@@ -1,165 +1,96 @@
-"""Secrets among the literals of code, JSON and reprs: told by the name before, the call around, the column above."""
+"""Secrets written out in a task's plain data: found for their refusal, and kept out of every error about the data."""
 
 from __future__ import annotations
 
-import re
+import shlex
 from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
 
-from autotune_nb.secrets._literal_text import Group, Text, literals
-from autotune_nb.secrets.hints import may_be_named
+from autotune_nb.errors import TaskError
+from autotune_nb.secrets.detectors import REDACTED, find_secrets, is_literal
+from autotune_nb.secrets.known_values import MIN_LENGTH
 from autotune_nb.secrets.names import says_secret
-from autotune_nb.secrets.rules import Finding
-from autotune_nb.secrets.values import KEYWORD, has_digits, is_filled_in, is_secret_value
+from autotune_nb.secrets.references import secret_of
+from autotune_nb.secrets.scrubbing import scrub
 
-#: A user and a password: ``auth=("ada", "…")``, ``HTTPBasicAuth("ada", "…")``, ``smtp.login("ada", "…")``.
-_PAIR = re.compile(r"(?i)(?:.*[_.-])?(?:auth|creds?|credentials)")
-_PAIR_CALL = re.compile(r"(?:.*\.)?\w*(?:Auth|AuthProvider|Credentials?)|(?:.*[._])?log_?in|(?i:basic_?auth)")
-#: One secret alone: ``SecretStr("…")`` always, ``login("…")`` where it looks like one.
-_WRAPPED = re.compile(r"(?:.*\.)?(?:Secret(?:Str|Bytes)|AzureKeyCredential|TokenAuth|BearerAuth)")
-_GIVEN = re.compile(r"(?:.*[._])?(?:log_?in|set_access_token|set_token|set_api_key)")
-#: ``setenv("HF_TOKEN", "…")``, ``os.getenv("HF_TOKEN", "…")``.
-_SETS = re.compile(r"(?:.*\.)?(?:setenv|putenv|setdefault|getenv|get|pop|set_key|set_secret|set_password|setitem)")
-#: Calls through which a value goes as it is; of any other, what it is given is no secret.
-_THROUGH = re.compile(
-    r"(?:.*\.)?(?:Secret(?:Str|Bytes)?|str|bytes|dict|list|tuple|set|quote(?:_plus)?|b64encode|Series|array|"
-    r"Categorical|DataFrame|Index)?"
-)
-#: Of a secret these say something about it: where it is, of what type it is, who may use it.
-_ABOUT = {
-    *("name", "type", "kind", "key", "namespace", "user", "username", "login", "email", "host", "url", "method"),
-    *("scheme", "schema", "provider", "mode", "algorithm", "title", "description", "default", "format", "pattern"),
-    *("examples", "example", "enum", "const", "anyOf", "allOf", "oneOf", "items", "help", "label", "dtype", "version"),
-    *(
-        "id",
-        "path",
-        "file",
-        "env",
-        "field",
-        "role",
-        "scope",
-        "scopes",
-        "realm",
-        "ref",
-        "$ref",
-        "in",
-        "required",
-        "tags",
-    ),
-}
-_MANIFEST = ("data", "stringData", "string_data", "binaryData")
+#: Where a text is a command line or a part of one.
+_COMMANDS = ("engine.env", "engine.args", "engine.raw_args", "engine.command")
+_HINT = "name where it is: ${VARIABLE} of the environment, or in a cluster secret://NAME/KEY (engine.env)"
 
 
-def literal_secrets(text: str) -> Iterator[Finding]:
-    """Where they stand."""
-    if not may_be_named(text) or not any(quote in text for quote in "\"'`\u201c\u2018"):
+def literal_secrets(data: Any) -> Iterator[TaskError]:
+    """Yield an error for each secret that is written out in a task's plain data. No error repeats it."""
+    fields = (field for field, _ in secrets_in(data) if field)
+    for field in dict.fromkeys(fields):
+        yield TaskError(f"this is a secret's own value, which would be written down; {_HINT}", field=field)
+
+
+def has_secret(text: str) -> bool:
+    """Return whether a text holds a value known as secret or found by a detector."""
+    return len(text) >= MIN_LENGTH and (scrub(text) != text or bool(find_secrets(text)))
+
+
+def without_secrets(error: TaskError, data: Any) -> TaskError:
+    """Return the error without the secrets of the data that it is about; the same one where it repeats none."""
+    message, field = text_without_secrets(error.message, data), text_without_secrets(error.field, data)
+    # What it came from holds all of the data.
+    error.__cause__ = error.__context__ = None
+    return error if (message, field) == (error.message, error.field) else TaskError(message, field=field)
+
+
+def text_without_secrets(text: str, data: Any) -> str:
+    """Return a sentence about the data without the secrets in it."""
+    for secret in sorted({secret for _, secret in secrets_in(data, inherit=True)}, key=len, reverse=True):
+        text = text.replace(repr(secret)[1:-1], REDACTED).replace(secret, REDACTED)
+    return scrub(text)
+
+
+def secrets_in(data: Any, field: str = "", name: str = "", *, inherit: bool = False) -> Iterator[tuple[str, str]]:
+    """Yield each literal secret in plain data with its field; an empty field where it is in a key.
+
+    A value is one under a name that says secret, or where a detector finds it. With ``inherit`` a name counts for
+    everything below it.
+    """
+    if isinstance(data, dict):
+        # As Kubernetes writes a variable.
+        named = data["name"] if "value" in data and isinstance(data.get("name"), str) else name
+        for key, value in data.items():
+            yield from (("", str(key)[one.start : one.end]) for one in find_secrets(str(key)))
+            # The name of a parameter says what its values are.
+            kept = key in ("value", "values") or (inherit and says_secret(name) and not says_secret(str(key)))
+            below = f"{field}.{key}" if field else str(key)
+            yield from secrets_in(value, below, named if kept else str(key), inherit=inherit)
+    elif isinstance(data, list | tuple):
+        for index, value in enumerate(data):
+            before = data[index - 1] if index and isinstance(data[index - 1], str) else ""
+            flag = before if before.startswith("-") and "=" not in before else name
+            yield from secrets_in(value, f"{field}[{index}]", flag, inherit=inherit)
+    elif isinstance(data, str | int | float) and not isinstance(data, bool):
+        yield from ((field, secret) for secret in _secrets_of(data, field, name))
+
+
+def _secrets_of(value: str | float, field: str, name: str) -> Iterator[str]:
+    text = str(value).strip()
+    if secret_of(text):
         return
-    for group in literals(text):
-        yield from _within(group, None)
+    if says_secret(name) and is_literal(text):
+        yield text
+    if isinstance(value, str):
+        yield from (text[one.start : one.end] for one in find_secrets(text))
+        if field.startswith(_COMMANDS):
+            yield from (one for flag, one in _assignments(text) if says_secret(flag) and is_literal(one))
 
 
-def _within(group: Group, name: str | None) -> Iterator[Finding]:
-    """What of a group is secret; ``name`` is what says so of all that is in it."""
-    columns, manifest, beside = _columns(group), _is_manifest(group), group.at("name", "key")
-    if (placed := _placed(group)) is not None:
-        yield Finding(placed.start, placed.end, KEYWORD)
-    for item in group.items:
-        key, value = item.key, item.value
-        inside = name if key is None else _of_key(key, name)
-        if key == "value" and isinstance(beside, Text) and says_secret(beside.value):
-            inside = beside.value
-        if key == "key" and _GIVEN.fullmatch(group.name):
-            inside = "api_key"
-        if manifest and key in _MANIFEST:
-            yield from _all(value)
-        elif isinstance(value, Text):
-            if inside is not None and is_secret_value(value.value, inside):
-                yield Finding(value.start, value.end, KEYWORD)
-        elif columns and (key == "data" or (key is None and item.slot == 0)):
-            yield from _rows(value, columns)
-        elif key is not None and _PAIR.fullmatch(key) and _is_pair(value):
-            # Of a pair the first is the user's name.
-            second = _argument(value, 1)
-            if second is not None and is_filled_in(second.value):
-                yield Finding(second.start, second.end, KEYWORD)
-        else:
-            yield from _within(value, inside if _THROUGH.fullmatch(value.name) else None)
-
-
-def _of_key(key: str, name: str | None) -> str | None:
-    """What says that the value of a key is a secret."""
-    # Of an attribute the last name is what it is.
-    if says_secret(key.rpartition(".")[2]):
-        return key.rpartition(".")[2]
-    return None if key in _ABOUT else name
-
-
-def _is_pair(group: Group) -> bool:
-    return group.bracket in ("(", "[") and not group.name and _argument(group, 2) is None and group.slot >= 1
-
-
-def _placed(group: Group) -> Text | None:
-    """The string that is secret by its place in a call or a pair."""
-    if group.bracket != "(":
-        return None
-    first, second, called = _argument(group, 0), _argument(group, 1), group.name
-    if called and second is not None:
-        if _PAIR_CALL.fullmatch(called) and is_filled_in(second.value):
-            return second
-        named = first is not None and _SETS.fullmatch(called) and is_secret_value(second.value, first.value)
-        return second if named else None
-    if called and first is not None:
-        if _WRAPPED.fullmatch(called):
-            return first if is_filled_in(first.value) else None
-        given = group.slot == 0 and _GIVEN.fullmatch(called)
-        return first if given and has_digits(first.value) and is_secret_value(first.value, "api_key") else None
-    if first is not None and second is not None and group.slot == 1 and not says_secret(second.value):
-        # An item of a mapping; a tuple of columns' names is none.
-        return second if has_digits(second.value) and is_secret_value(second.value, first.value) else None
-    return None
-
-
-def _argument(group: Group, slot: int) -> Text | None:
-    """A string that is given by its place alone."""
-    found = [item.value for item in group.items if item.slot == slot]
-    named = any(item.key is not None for item in group.items if item.slot == slot)
-    return found[0] if len(found) == 1 and isinstance(found[0], Text) and not named else None
-
-
-def _is_manifest(group: Group) -> bool:
-    """Whether it is a Secret of Kubernetes."""
-    kind = group.at("kind")
-    if isinstance(kind, Text):
-        return kind.value == "Secret"
-    return group.name.endswith("V1Secret") or not group.keys.isdisjoint(("stringData", "string_data"))
-
-
-def _all(value: Text | Group) -> Iterator[Finding]:
-    if isinstance(value, Group):
-        for item in value.items:
-            yield from _all(item.value)
-    elif value.value.strip():
-        yield Finding(value.start, value.end, KEYWORD)
-
-
-def _columns(group: Group) -> dict[int, str]:
-    """The secret columns of a frame whose names stand apart from its rows, as pandas writes ``orient="split"``."""
-    names = group.at("columns")
-    if not isinstance(names, Group):
-        return {}
-    found: dict[int, str] = {}
-    for item in names.items:
-        # With several levels of names any of them may say it.
-        levels = [item.value] if isinstance(item.value, Text) else item.value.texts()
-        told = next((level.value for level in levels if says_secret(level.value)), None)
-        if told is not None:
-            found[item.slot] = told
-    return found
-
-
-def _rows(group: Group, columns: dict[int, str]) -> Iterator[Finding]:
-    """Of each row what stands in these columns; rows may be wrapped, as in ``np.array([…])``."""
-    for item in group.items:
-        if isinstance(item.value, Group):
-            yield from _rows(item.value, columns)
-        elif item.slot in columns and is_secret_value(item.value.value, columns[item.slot]):
-            yield Finding(item.value.start, item.value.end, KEYWORD)
+def _assignments(text: str) -> Iterator[tuple[str, str]]:
+    """Yield every ``NAME=VALUE``, ``--flag VALUE`` and ``Header: VALUE`` of a command line or a word of one."""
+    try:
+        words = shlex.split(text)
+    except ValueError:
+        words = text.split()
+    for word in words:
+        for separator in ("=", ":"):
+            name, found, value = word.partition(separator)
+            if found and " " not in name:
+                yield name, value
+    yield from ((flag, value) for flag, value in pairwise(words) if flag.startswith("-") or flag.endswith(":"))

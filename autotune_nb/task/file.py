@@ -17,8 +17,7 @@ from pydantic import ValidationError
 
 from autotune_nb.errors import TaskError, did_you_mean, repr_without_contents
 from autotune_nb.resources import shared_folder
-from autotune_nb.secrets.discreet import discreet, discreet_text
-from autotune_nb.secrets.plain import plain_secrets
+from autotune_nb.secrets.literals import literal_secrets, text_without_secrets, without_secrets
 from autotune_nb.task.problems import Examined, examine
 from autotune_nb.task.prototype import from_prototype, is_prototype, prototype_field
 from autotune_nb.task.task import LOOKED_AT, Task
@@ -109,19 +108,19 @@ def parse_task(data: dict[str, Any]) -> Task:
     try:
         return _parsed(data)
     except TaskError as error:
-        wrong = discreet(error, data)
+        wrong = without_secrets(error, data)
     # Not within the handler: what an error comes from is kept with it, and holds the data.
     raise wrong
 
 
 def _parsed(data: dict[str, Any]) -> Task:
-    for wrong in chain(_text_problems(data), plain_secrets(data)):
+    for wrong in chain(_text_problems(data), literal_secrets(data)):
         raise wrong
     given, prototype = data, is_prototype(data)
     if prototype:
         data, notes = from_prototype(data)
         for note in notes:
-            warnings.warn(discreet_text(note, given), PrototypeWarning, stacklevel=_user_level())
+            warnings.warn(text_without_secrets(note, given), PrototypeWarning, stacklevel=_user_level())
     try:
         return Task.model_validate(data, context=LOOKED_AT)
     except ValidationError as error:
@@ -145,17 +144,19 @@ def problems(data: dict[str, Any]) -> list[TaskError]:
 
 def examined(data: dict[str, Any], *, search: bool = True) -> Examined:
     """All that is wrong with a task's plain data, and the part that is right; see ``task_errors.examine``."""
-    text = [*_text_problems(data), *plain_secrets(data)]
+    text = [*_text_problems(data), *literal_secrets(data)]
     given, prototype = data, is_prototype(data)
     if prototype:
         try:
             data, _ = from_prototype(data)
         except TaskError as error:
-            return replace(examine({}, search=False), problems=tuple(discreet(one, given) for one in (*text, error)))
+            return replace(
+                examine({}, search=False), problems=tuple(without_secrets(one, given) for one in (*text, error))
+            )
     found = examine(data, search=search)
     rest = [TaskError(p.message, field=prototype_field(p.field)) if prototype else p for p in found.problems]
     told = (*text, *(p for p in rest if p.field not in {t.field for t in text}))
-    return replace(found, problems=tuple(discreet(one, given) for one in told))
+    return replace(found, problems=tuple(without_secrets(one, given) for one in told))
 
 
 def _no_object(data: Any) -> TaskError:

@@ -17,8 +17,7 @@ from pydantic import (
 )
 
 from autotune_nb.errors import TaskError, UnknownNameError
-from autotune_nb.secrets.discreet import discreet, discreet_text
-from autotune_nb.secrets.plain import plain_secrets
+from autotune_nb.secrets.literals import literal_secrets, text_without_secrets, without_secrets
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.sections import (
     Benchmark,
@@ -68,7 +67,7 @@ def _objective(value: Any) -> Any:
     )
 
 
-#: The context of a validation whose data was looked at for secrets already, and whose errors are told discreetly.
+#: The context of a validation whose data was searched for secrets already, and whose errors are cleaned by the caller.
 LOOKED_AT = {"looked at": True}
 
 
@@ -101,11 +100,11 @@ class Task(Section):
         wrong = None
         try:
             task = handler(data)
-            wrong = next(plain_secrets(task.model_dump(exclude_defaults=True)), None)
+            wrong = next(literal_secrets(task.model_dump(exclude_defaults=True)), None)
         except ValidationError as error:
-            if discreet_text(str(error), data) == str(error):
+            if text_without_secrets(str(error), data) == str(error):
                 raise
-            wrong = discreet(first_error(error, cls), data)
+            wrong = without_secrets(first_error(error, cls), data)
         if wrong is not None:
             raise wrong
         return task
@@ -126,7 +125,7 @@ class Task(Section):
             self._require_consistent()
             return self
         except TaskError as error:
-            wrong = discreet(error, self.model_dump(exclude_defaults=True))
+            wrong = without_secrets(error, self.model_dump(exclude_defaults=True))
         raise wrong
 
     def _require_consistent(self) -> None:

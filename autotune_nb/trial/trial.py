@@ -8,7 +8,7 @@ from enum import StrEnum
 from typing import Any
 
 from autotune_nb.errors import Failure
-from autotune_nb.secrets.reference import command_text
+from autotune_nb.secrets.references import command_text
 from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.score import Objective, Score
 

@@ -11,7 +11,7 @@ from typing import Any
 from autotune_nb.cluster.templates import refuse_go_templates
 from autotune_nb.engines.base import Engine, Flag
 from autotune_nb.errors import SetupError
-from autotune_nb.secrets.reference import in_a_pod
+from autotune_nb.secrets.references import in_a_pod
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
 

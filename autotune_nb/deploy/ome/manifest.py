@@ -16,7 +16,7 @@ from autotune_nb.cluster.names import slug
 from autotune_nb.cluster.templates import Templates, refuse_go_templates
 from autotune_nb.deploy.ome._arguments import words
 from autotune_nb.engines.base import Engine
-from autotune_nb.secrets.reference import secret_of
+from autotune_nb.secrets.references import secret_of
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
 

@@ -1,5 +1,5 @@
-"""Secrets in a task: by name. ``${NAME}`` is an environment variable of the process that runs the study,
-``secret://NAME/KEY`` a key of a Kubernetes Secret; what is no reference stands for itself."""
+"""References to secrets in a task: ``${NAME}``, an environment variable of the process that runs the study, and
+``secret://NAME/KEY``, a key of a Kubernetes Secret. Everything else is a literal."""
 
 from __future__ import annotations
 
@@ -15,14 +15,8 @@ _VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _SECRET = re.compile(r"secret://([a-z0-9]([-a-z0-9.]*[a-z0-9])?)/([-._a-zA-Z0-9]+)")
 
 
-def variable_of(value: Any) -> str | None:
-    """The environment variable that a value stands for as a whole; None for any other value."""
-    found = _VARIABLE.fullmatch(value) if isinstance(value, str) else None
-    return found[1] if found else None
-
-
 def variables_in(value: Any) -> list[str]:
-    """The environment variables that a value refers to, alone or in the middle of a text, a list or an object."""
+    """Return the environment variables that a value refers to, alone or within a text, a list or an object."""
     if isinstance(value, dict):
         return [name for one in value.values() for name in variables_in(one)]
     if isinstance(value, list | tuple):
@@ -31,26 +25,26 @@ def variables_in(value: Any) -> list[str]:
 
 
 def without_variables(text: str) -> str:
-    """What stands in a text beside its references to variables, in one piece."""
+    """Return a text without its references to variables."""
     return _VARIABLE.sub("", text)
 
 
 def secret_of(value: Any) -> tuple[str, str] | None:
-    """The Kubernetes Secret and its key that a value stands for; None for any other value."""
+    """Return the name and the key of the Kubernetes Secret that a value refers to; None for any other value."""
     found = _SECRET.fullmatch(value) if isinstance(value, str) else None
     return (found[1], found[3]) if found else None
 
 
 def variable(name: str, *, field: str) -> str:
-    """A variable's value. Raises SetupError where it is not set."""
-    told = os.environ.get(name)
-    if not told:
+    """Return a variable's value. Raises SetupError where it is not set."""
+    value = os.environ.get(name)
+    if not value:
         raise SetupError(f"the environment variable {name} is not set; export it before the study starts", field=field)
-    return told
+    return value
 
 
 def resolved(value: str, *, field: str) -> str:
-    """The value itself. Raises SetupError where a variable is not set, or the value lies in a cluster."""
+    """Return a text with its variables filled in. Raises SetupError where one is not set or is in a cluster."""
     if (secret := secret_of(value)) is not None:
         raise SetupError(
             f"the Secret {secret[0]} is in a cluster, and this runs here; write ${{VARIABLE}} instead", field=field
@@ -59,28 +53,28 @@ def resolved(value: str, *, field: str) -> str:
 
 
 def resolved_words(words: Iterable[str], *, field: str) -> list[str]:
-    """A command line with every reference in it resolved. Raises as ``resolved``."""
+    """Return a command line with every reference resolved. Raises as ``resolved``."""
     return [resolved(word, field=field) for word in words]
 
 
 def in_a_pod(word: str) -> str:
-    """A word whose references Kubernetes fills in, from the variables of the same container."""
+    """Return a word whose references Kubernetes fills in from the variables of the same container."""
     return _VARIABLE.sub(r"$(\1)", word)
 
 
 def bearer(key: str | None) -> dict[str, str]:
-    """The header of requests to a server that wants ``benchmark.api_key``. Raises SetupError as ``resolved``."""
+    """Return the header of requests that need ``benchmark.api_key``. Raises SetupError as ``resolved``."""
     return {"Authorization": f"Bearer {resolved(key, field='benchmark.api_key')}"} if key else {}
 
 
 def command_text(words: Sequence[str]) -> str:
-    """A command line for a shell: a reference to a variable stays one."""
+    """Return a command line for a shell that still refers to its variables."""
     return " ".join(map(_quoted, words))
 
 
 def _quoted(word: str) -> str:
     if not _VARIABLE.search(word):
         return shlex.quote(word)
-    # What is beside a reference in quotes of its own, so that the shell fills in the reference alone.
+    # The text beside a reference gets quotes of its own, so that the shell expands the reference alone.
     parts = re.split(r"(\$\{[A-Za-z_][A-Za-z0-9_]*\})", word)
     return "".join(f'"{part}"' if place % 2 else shlex.quote(part) for place, part in enumerate(parts) if part)

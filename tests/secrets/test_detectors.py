@@ -1,0 +1,144 @@
+"""What a detector finds in a text, and what it leaves alone."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune_nb.secrets.detectors import REDACTED, find_secrets, has_open_key, redact
+from autotune_nb.secrets.literals import literal_secrets
+from autotune_nb.secrets.names import says_secret
+from tests.stubs import require_linear
+
+ROOT = Path(__file__).parent.parent.parent
+# Put together here, so that no scanner takes this file for a leak.
+GITHUB = "ghp_" + "a1B2" * 9
+HUGGING_FACE = "hf_" + "aB3d" * 8
+AWS = "AKIA" + "Q3EXAMPL" * 2
+KEY = "-----BEGIN RSA " + "PRIVATE KEY-----\n" + "MIIEpAIB1x" * 12 + "\n-----END RSA " + "PRIVATE KEY-----"
+JWT = ".".join(
+    base64.urlsafe_b64encode(part).decode().rstrip("=") for part in (b'{"alg":"HS256"}', b'{"sub":"me"}', b"x" * 30)
+)
+
+
+CANARIES = {
+    "GitHub Token": GITHUB,
+    "Hugging Face Token": HUGGING_FACE,
+    "AWS Access Key": AWS,
+    "GitLab Token": "glpat-" + "a1B2" * 5,
+    "Slack Token": "xox" + "b-1234567890-1234567890-" + "aB3d" * 6,
+    "Stripe Access Key": "sk_li" + "ve_" + "aB3d" * 7,
+    "OpenAI Token": "sk-" + "proj-" + "aB3d_" * 8,
+    "NVIDIA Key": "nvapi-" + "aB3d-" * 8,
+    "Google Key": "AIza" + "aB3d5" * 7,
+    "JSON Web Token": JWT,
+    "Private Key": KEY,
+}
+INSIDE = [
+    ("https://me:{}@host/db", "pa55word1"),
+    ("postgresql://u:{}@h/x", "p@ssw0rdX9"),
+    ("postgresql://u:{}@h/x?a=b", "ab/SECRET"),
+    ("redis://:{}@host", "s3cretPw77"),
+    ("https://{}@host/x", "aB3dE5fG7hJ9kL1mN3"),
+    ('password = "{}"', "hunter2222"),
+    ("connect(user='ada', password='{}')", "correct horse"),
+    ('{{"db_password": "{}", "size": 5}}', "hunter2222"),
+    ("os.environ['DB_PASSWORD'] = '{}'", "abcdefgh"),
+    ("if '{}' == my_password:", "hunter2222"),
+    ("aws_secret_access_key = '{}'", "aB3d" * 10),
+]
+
+
+@pytest.mark.parametrize(("kind", "secret"), CANARIES.items(), ids=CANARIES)
+@pytest.mark.parametrize(
+    "around", ["{}", "see {} there", "'{}'", "a\n{}\nb", "密钥 {} 🔑 {} end", "<td>{}</td><td>1</td>"]
+)
+def test_a_secret_goes_and_all_else_stays(kind: str, secret: str, around: str) -> None:
+    text = around.format(*[secret] * 2)
+    assert redact(text) == around.format(*[REDACTED] * 2)
+    assert {one.kind for one in find_secrets(text)} == {kind}
+
+
+@pytest.mark.parametrize(("around", "secret"), INSIDE)
+def test_what_its_place_shows_to_be_a_secret_goes_and_the_place_stays(around: str, secret: str) -> None:
+    assert redact(around.format(secret)) == around.format(REDACTED)
+
+
+@pytest.mark.parametrize("size", [7_990, 16_000, 100_000])
+def test_a_long_text_hides_none(size: int) -> None:
+    for secret in (GITHUB, JWT, 'password="hunter2222"'):
+        found = find_secrets("x " * (size // 2) + secret + " y" * 5_000)
+        assert len(found) == 1 and found[0].end == size + len(secret) - secret.endswith('"')
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "HF_TOKEN: required; password: see the docs; f(API_KEY=my_api_key, KEY=read_key())",
+        "MAX_TOKENS=4096abc CACHE_KEY=sha256of TOKENIZER=llama3x",
+        "sha256:" + "0123456789abcdef" * 4 + " git 6cc637cdeadbeef0123456789abcdef012345678",
+        "a9f1c2d3-0000-4111-8222-123456789abc seed = 8675309123456789 10.1.2.3 8.8.8.8",
+        "vllm serve meta-llama/Llama-3.1-8B-Instruct --api-key $API_KEY --max-num-seqs 256",
+        "api_key = os.environ['OPENAI_API_KEY']; token = get_token(); secret_name = 'my-secret-name-1'",
+        'password="${PASSWORD}", api_key="EMPTY", client_secret="secret://tune-keys/api", secret_key="<your key>"',
+        'model_key = "Qwen/Qwen3-8B"; api_key="sk-no-key-required"; password = "[redacted: Secret Keyword]"',
+        "postgresql://me:***@host/db http://127.0.0.1:8000/v1/@scope/x http://$HOST:$PORT/x@y https://u:${PW}@h",
+        "docker://host:5000/image@sha256:" + "0123456789abcdef" * 4,
+        " APARTMENTS scikit sk-learn-contrib-something risk-assessment-of-many-things",
+        "begins with -----BEGIN " + "PRIVATE KEY-----, as such files do",
+        "data:image/png;base64," + base64.b64encode(bytes(range(256))).decode(),
+    ],
+)
+def test_what_is_no_secret_stays(text: str) -> None:
+    assert redact(text) == text
+
+
+@pytest.mark.parametrize("file", ["README.md", "CONTRIBUTING.md", "notebooks", "autotune_nb/engines"])
+def test_what_this_repository_says_stays(file: str) -> None:
+    path = ROOT / file
+    files = [path] if path.is_file() else [p for p in path.rglob("*") if p.suffix in (".py", ".ipynb", ".yaml")]
+    assert files
+    for each in files:
+        assert find_secrets(each.read_text(encoding="utf-8")) == [], each
+
+
+def test_a_private_key_whose_end_is_missing_is_reported() -> None:
+    assert has_open_key(KEY[:90]) and has_open_key(f"{KEY}\n{KEY[:90]}")
+    assert not has_open_key(KEY) and not has_open_key("-----BEGIN " + "PRIVATE KEY-----, as such files do")
+
+
+@pytest.mark.parametrize(
+    ("names", "secret"),
+    [
+        ("api_key DB_PASS GITHUB_PAT SESSION_COOKIE pw AUTH_HEADER hf-token secretKeyBase dbpassword", True),
+        ("ENGINE_KEY HF_TOKEN_2 apiKey client_secret OPENAI_API_KEY_PROD AUTHORIZATION api-keys", True),
+        ("max_tokens stop_token token_budget password_file secretName cache_key COMPASS file_pat path", False),
+        ("author api_key_env tokenizer monkey key num_tokens SORT_KEY", False),
+    ],
+)
+def test_a_name_says_whether_it_names_a_secret(names: str, secret: bool) -> None:
+    for name in names.split():
+        assert says_secret(name) is secret, name
+        assert bool(list(literal_secrets({"engine": {"env": {name: "canary0f3a9c7b1d5e"}}}))) is secret, name
+
+
+@given(st.lists(st.sampled_from([*CANARIES.values(), *(a.format(s) for a, s in INSIDE)]) | st.text(max_size=12)))
+def test_redacting_twice_is_redacting_once(pieces: list[str]) -> None:
+    once = redact("\n".join(pieces))
+    assert redact(once) == once
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_a_token_is_found_in_whatever_text(before: str, after: str) -> None:
+    assert GITHUB not in redact(f"{before} {GITHUB} {after}")
+
+
+@pytest.mark.parametrize(
+    "text", ["A" * 30 + "\n", "http://a:b", "` password ", "aws key ", "//x ", "A" * 9, "eyJ", 'key="']
+)
+def test_no_text_makes_it_slow(text: str) -> None:
+    require_linear(lambda size: redact(text * (size // len(text))), 20_000)

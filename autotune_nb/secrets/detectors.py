@@ -10,6 +10,7 @@ import functools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from autotune_nb.secrets.known_values import SCHEME, URL_PASSWORD, URL_TOKEN
 from autotune_nb.secrets.names import says_secret
@@ -166,7 +167,7 @@ def _patterns() -> tuple[tuple[str, re.Pattern[str], Callable[[str], bool] | Non
     # On first need: it imports every plugin.
     from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
 
-    plugins = get_mapping_from_secret_type_to_class()
+    plugins: dict[str, Any] = get_mapping_from_secret_type_to_class()
     own = [(kind, pattern) for kind, one in plugins.items() if kind not in _NOT_USED for pattern in one.denylist]
     return tuple((kind, one, plugins[_JWT].is_formally_valid if kind == _JWT else None) for kind, one in (*own, *_MORE))
 

@@ -145,7 +145,7 @@ def test_files_that_cannot_be_searched_for_secrets_cost_no_trial(world: World, m
         raise RuntimeError("no way in")
 
     runner = runner_for(world, world.task(trials=1))
-    monkeypatch.setattr("autotune_nb.runner.trial_work.scrub_all", broken)
+    monkeypatch.setattr("autotune_nb.runner.trial_work.scrub_files", broken)
     in_loop(runner.run())
     assert [trial.state for trial in runner.trials] == [TrialState.COMPLETE]
     assert "trial 0's files could not be searched for secrets: RuntimeError: no way in" in runner.notices

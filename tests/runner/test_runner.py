@@ -244,13 +244,13 @@ def test_a_trial_that_was_measured_is_kept_where_stop_comes_while_its_files_are_
 ) -> None:
     cleaning, go_on = threading.Event(), threading.Event()
 
-    def slowly(folders: list[Path]) -> list[str]:
+    def slowly(*folders: Path) -> list[str]:
         if folders:
             cleaning.set()
             assert go_on.wait(10)
         return []
 
-    monkeypatch.setattr("autotune_nb.runner.trial_work.scrub_all", slowly)
+    monkeypatch.setattr("autotune_nb.runner.trial_work.scrub_files", slowly)
 
     async def scenario() -> None:
         runner = runner_for(world, world.task(trials=2))

@@ -141,7 +141,7 @@ def test_a_trial_that_was_measured_keeps_its_figures_where_its_engine_cannot_be_
 
 
 def test_files_that_cannot_be_searched_for_secrets_cost_no_trial(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(folders: list[Path]) -> list[str]:
+    def broken(*folders: Path) -> list[str]:
         raise RuntimeError("no way in")
 
     runner = runner_for(world, world.task(trials=1))

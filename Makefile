@@ -1,15 +1,15 @@
-# make demo, make test and make lab set up .venv themselves; PYTHON names the Python to make it with (3.11 or 3.12).
+# make demo, make test and make lab create .venv themselves, with the Python that PYTHON names (3.11 or 3.12).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# uv installs in seconds what pip resolves in minutes; it comes from the package index like everything else.
+# uv, itself installed with pip, installs in seconds what takes pip minutes to resolve.
 INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt
 # ipykernels other than .venv's own, for the tests in Jupyter: a kernel with such a folder on PYTHONPATH runs that version.
 INSTALL_KERNEL := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(VENV)/kernels
-# Most of what a test takes is waiting, for a cluster or an engine: more workers than cores.
+# More workers than cores, since tests mostly wait for a cluster or an engine.
 WORKERS ?= 4
 PYTEST ?=
-# Where this is set, every process of a test compiles all that it imports.
+# If this is set, every process of a test compiles all modules that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-all lab bench check format constraints clean
@@ -20,7 +20,7 @@ demo: $(VENV)/.demo
 test: check
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
 
-# With the tests marked slow, and properties over as many examples as find what is rare.
+# Also runs the tests marked slow, and property tests with more examples.
 test-all: check
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n $(WORKERS) --slow $(PYTEST)
 
@@ -39,7 +39,7 @@ format: $(VENV)/.test
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-# Pins what set-up installs, to what is newest now and passes the tests.
+# Pins the packages that set-up installs to their newest versions; run the tests afterwards.
 constraints: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links --all-extras --upgrade pyproject.toml -o constraints.txt

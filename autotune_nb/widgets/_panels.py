@@ -77,7 +77,7 @@ def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
     ]
     stopped = sum(1 for t in trials if t.state in (TrialState.STOPPED, TrialState.INTERRUPTED))
     if stopped:
-        counts.append(f"<b>{stopped}</b> stopped")
+        counts.append(f"<b>{stopped}</b> ended early")
     ended = done + failed
     of = f"{ended} of {wanted} trials" if wanted else f"{ended} trials"
     bar = (

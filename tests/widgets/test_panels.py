@@ -110,7 +110,7 @@ def test_progress_has_the_counts_the_budget_and_the_best_trial(task: Task, tmp_p
     for part in (
         "test running",
         str(tmp_path),
-        "3 of 20 trials: 2 done (1 break a limit), 1 running, 1 failed, 1 stopped. Budget: 20 trials.",
+        "3 of 20 trials: 2 done (1 break a limit), 1 running, 1 failed, 1 ended early. Budget: 20 trials.",
         "10 min of work so far; about 2 min left, until ",
         "best so far: trial 1, 50 tokens/s, threads=1",
     ):

@@ -41,7 +41,7 @@ OUTSIDE = {
     "ipywidgets": {"widgets"},
     "jupyter_client": {"widgets", "reports/notebook.py"},
     "nbconvert": {"reports/notebook.py"},
-    "nbformat": {"reports/notebook.py", "reports/share.py"},
+    "nbformat": {"reports/notebook.py", "reports/_notebook_file.py"},
     "papermill": {"reports/notebook.py"},
     "plotly": {"reports/charts.py", "reports/drawing.py", "widgets/_chart.py", "widgets/_figure.py"},
     "matplotlib": {"reports/charts.py", "reports/drawing.py"},

@@ -26,7 +26,7 @@ from autotune_nb.engines.base import Engine
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.engines.registry import program_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
-from autotune_nb.secrets.references import bearer, resolved, resolved_words
+from autotune_nb.secrets.references import bearer, resolved
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
 
@@ -189,7 +189,7 @@ class LocalDeployer:
         if held is not None:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in held)
         # What is kept and said of it goes without the secrets' values.
-        started = resolved_words(argv, field="engine.args")
+        started = [resolved(word, field="engine.args") for word in argv]
         process = await GuardedProcess.start(started, env=env, log=log, grace_s=self._task.deadlines.stop_s)
         endpoint = Endpoint(
             url=f"http://{_in_url(self._task.deploy.host)}:{port}",

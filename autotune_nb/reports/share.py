@@ -7,15 +7,14 @@ anything. Pictures are kept, since charts are such, and the list names them, as 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from autotune_nb.errors import SetupError
+from autotune_nb.reports._notebook_file import notebook_bytes, read_notebook
 from autotune_nb.reports.cleaning import Cleaning, Redactor
 from autotune_nb.secrets.scrubbing import know
 
@@ -71,7 +70,7 @@ def share(notebook: Path, output: Path, *, html: bool = False, force: bool = Fal
     ``force``, and where something cannot be cleaned; the error names the cell and never what is secret.
     """
     targets = _targets(notebook, output, html=html, force=force)
-    nb = _read(notebook)
+    nb = read_notebook(notebook)
     know()
     redactor = Redactor()
     # What one cell shows to be a secret another may print without any sign of it.
@@ -86,8 +85,7 @@ def share(notebook: Path, output: Path, *, html: bool = False, force: bool = Fal
             f"{str(notebook)!r} cannot be cleaned, nothing was written: {_listed(stuck)}; clear those outputs or take "
             "that out of the cells, and share again"
         )
-    content = _serialized(clean, notebook)
-    _write(content, targets)
+    _write(notebook_bytes(clean, notebook), targets)
     return Shared(
         output=output,
         html=targets[1] if html else None,
@@ -116,55 +114,6 @@ def _targets(notebook: Path, output: Path, *, html: bool, force: bool) -> list[P
     return targets
 
 
-def _read(notebook: Path) -> dict[str, Any]:
-    """Return the notebook, each text in one piece. Raises SetupError where it is none, which quotes nothing of it."""
-    nbformat = _nbformat()
-    try:
-        data = json.loads(notebook.read_bytes().decode("utf-8-sig"))
-        if not isinstance(data, dict) or type(data.get("nbformat")) is not int or data["nbformat"] != 4:
-            raise SetupError(
-                f"{str(notebook)!r} is no notebook of format 4; convert an older one first: jupyter nbconvert --to "
-                f"notebook --output NEW.ipynb {notebook}"
-            )
-        nb = nbformat.v4.rwbase.strip_transient(nbformat.v4.rwbase.rejoin_lines(nbformat.from_dict(data)))
-        _name_cells(nb)
-        nbformat.validate(nb)
-    except OSError as error:
-        raise SetupError(f"{str(notebook)!r} cannot be read: {error.strerror or error}") from None
-    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SetupError(f"{str(notebook)!r} is no notebook: {error}; expected a whole .ipynb file") from None
-    except (ValueError, LookupError, AttributeError, TypeError, AssertionError, nbformat.ValidationError) as error:
-        # Its message quotes the notebook.
-        path = ".".join(str(part) for part in getattr(error, "absolute_path", ()) or ())
-        where = f" at {path}" if path else ""
-        raise SetupError(f"{str(notebook)!r} is no valid notebook{where}; open and save it in JupyterLab") from None
-    return dict(nb)
-
-
-def _name_cells(nb: Any) -> None:
-    """Give cells the ids that the format requires; counted, so that the same notebook gives the same copy."""
-    if nb["nbformat_minor"] < 5:
-        return
-    seen: set[str] = set()
-    for number, cell in enumerate(nb["cells"], 1):
-        if not isinstance(cell.get("id"), str) or cell["id"] in seen:
-            cell["id"] = f"cell-{number}"
-        seen.add(cell["id"])
-
-
-def _serialized(clean: dict[str, Any], notebook: Path) -> bytes:
-    """Return the file's content. Raises SetupError where the cleaned notebook is no valid one."""
-    nbformat = _nbformat()
-    nb = nbformat.from_dict(clean)
-    try:
-        nbformat.validate(nb)
-    except nbformat.ValidationError:
-        raise SetupError(f"{str(notebook)!r} cannot be cleaned: without its secrets it is no valid notebook") from None
-    # Half a surrogate pair is no text in any script.
-    text: str = nbformat.writes(nb, version=nbformat.NO_CONVERT)
-    return (text.rstrip("\n") + "\n").encode("utf-8", "replace")
-
-
 def _write(content: bytes, targets: list[Path]) -> None:
     """All files or none, each whole. Raises SetupError where they cannot be written."""
     output = targets[0]
@@ -185,14 +134,6 @@ def _write(content: bytes, targets: list[Path]) -> None:
                 file.replace(target)
     except OSError as error:
         raise SetupError(f"{output} cannot be written: {error.strerror or error}") from None
-
-
-def _nbformat() -> Any:
-    """Its readers are not typed."""
-    import nbformat
-    import nbformat.v4.rwbase
-
-    return nbformat
 
 
 def _listed(places: list[str] | tuple[str, ...]) -> str:

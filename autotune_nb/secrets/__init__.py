@@ -5,20 +5,3 @@ Here belongs how a secret is recognised and taken out, for any text or file. Wha
 it is written; notebooks are cleaned in ``reports/share.py``. A form of secret belongs to detect-secrets, whose plugins
 are used as they are: nothing here guesses from prose, tables or other languages' code.
 """
-
-from autotune_nb.secrets.files import scrub_files
-from autotune_nb.secrets.literals import has_secret, literal_secrets, text_without_secrets, without_secrets
-from autotune_nb.secrets.scrubbing import know, scrub, scrub_data, scrub_error, scrub_failure
-
-__all__ = [
-    "has_secret",
-    "know",
-    "literal_secrets",
-    "scrub",
-    "scrub_data",
-    "scrub_error",
-    "scrub_failure",
-    "scrub_files",
-    "text_without_secrets",
-    "without_secrets",
-]

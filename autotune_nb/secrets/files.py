@@ -40,17 +40,14 @@ def scrub_files(*folders: Path) -> list[str]:
             for file in (Path(parent, name) for name in sorted(names)):
                 try:
                     if not file.is_symlink() and file.is_file():
-                        _scrub_file(file, known())
+                        now = known()
+                        if any(text != clean for text, clean in _blocks(file, now)):
+                            with _replacing(file) as target:
+                                target.writelines(clean for _, clean in _blocks(file, now))
                 except OSError as error:
                     error.filename = str(file)
                     unread(error)
     return missed
-
-
-def _scrub_file(file: Path, now: Known) -> None:
-    if any(text != clean for text, clean in _blocks(file, now)):
-        with _replacing(file) as target:
-            target.writelines(clean for _, clean in _blocks(file, now))
 
 
 def _blocks(file: Path, now: Known) -> Iterator[tuple[str, str]]:

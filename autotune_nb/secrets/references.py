@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from autotune_nb.errors import SetupError
@@ -50,11 +50,6 @@ def resolved(value: str, *, field: str) -> str:
             f"the Secret {secret[0]} is in a cluster, and this runs here; write ${{VARIABLE}} instead", field=field
         )
     return _VARIABLE.sub(lambda found: variable(found[1], field=field), value)
-
-
-def resolved_words(words: Iterable[str], *, field: str) -> list[str]:
-    """Return a command line with every reference resolved. Raises as ``resolved``."""
-    return [resolved(word, field=field) for word in words]
 
 
 def in_a_pod(word: str) -> str:

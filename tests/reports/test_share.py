@@ -345,14 +345,3 @@ def test_a_large_output_of_anything_comes_to_an_end(line: str, tmp_path: Path) -
         share(source, tmp_path / f"{size}-out.ipynb")
 
     require_linear(shared, 50_000)
-
-
-def test_a_notebook_of_many_rows_comes_to_an_end(tmp_path: Path) -> None:
-    row = "<tr><td>17</td><td>output_tokens_per_s</td><td>140.4 &amp; more</td><td>/models/llama.gguf</td></tr>\n"
-
-    def shared(rows: int) -> None:
-        cell = code("x", data(text__html=row * (rows // 32)), stream("level 1/2  D(64,24) tokens/s\n" * (rows // 40)))
-        source = notebook(tmp_path / f"{rows}.ipynb", *[{**cell, "source": f"x = {n}"} for n in range(32)])
-        share(source, tmp_path / f"{rows}-out.ipynb")
-
-    require_linear(shared, 1600)

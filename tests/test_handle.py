@@ -102,7 +102,7 @@ def test_what_is_wrong_is_refused_at_once_and_leaves_no_entry(handle: StudyHandl
         (lambda: handle.narrow("threads", 1), "threads: has no range"),
         (lambda: handle.narrow("batch_size", 600), "batch_size: 'narrow batch_size from 600' leaves no value"),
         (lambda: handle.narrow("batch_size", 64, values=[64]), "batch_size: give a range or values"),
-        (lambda: handle.enqueue({"threads": 1, "batch_size": 64}), "point.threads: the study's edits left"),
+        (lambda: handle.enqueue({"threads": 1, "batch_size": 64}), "point.threads: excluded by the study's edits"),
         (lambda: handle.enqueue({"threads": 2}), "point.batch_size: is missing"),
         (lambda: handle.set_budget(), "budget: give trials, minutes or patience"),
         (lambda: handle.set_budget(minutes=-1), "budget.minutes: "),

@@ -607,7 +607,7 @@ def test_what_is_wrong_is_refused_in_one_line_and_nothing_changes(finished: Stud
         opened.ban("thread", 1)
     with pytest.raises(TaskError, match=r"^batch_size: 1000 is not in the space: it goes from 32 to 512"):
         opened.pin("batch_size", 1000)
-    with pytest.raises(TaskError, match=r"^point\.ratio: the study's edits left ratio pinned to 0\.5; free it first"):
+    with pytest.raises(TaskError, match=r"^point\.ratio: excluded by the study's edits: ratio pinned to 0\.5; free"):
         opened.enqueue({"threads": 1, "batch_size": 64, "ratio": 0.1})
     with pytest.raises(TaskError, match=r"^budget\.trials"):
         opened.set_budget(trials=0)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from autotune_nb.study.steering import Edit, EditKind
 from autotune_nb.study.storage_url import REDACTED, STORAGE_VARIABLE
-from autotune_nb.task.python_code import code_of
+from autotune_nb.task.python_code import task_code
 from autotune_nb.task.task import Task
 
 
@@ -29,7 +29,7 @@ def again(task: Task | None, name: str, edits: Sequence[Edit] = (), storage: str
         steered = f"# Steered as it was, from the first trials on.\n{steered}"
     imports = "import os\n\n" if before else ""
     tuned = f"{before}run = at.tune(task, study={folder!r}{where})\n"
-    return f"{imports}{code_of(task)}\n{tuned}{steered}await run\nrun.report()\n"
+    return f"{imports}{task_code(task)}\n{tuned}{steered}await run\nrun.report()\n"
 
 
 def _call(edit: Edit) -> str:

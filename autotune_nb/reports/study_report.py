@@ -19,7 +19,7 @@ from autotune_nb.resources import shared_folder
 from autotune_nb.results.comparison import compare
 from autotune_nb.results.table import trials_frame, verdict
 from autotune_nb.study.steering import Edit
-from autotune_nb.task.external_results import measured_elsewhere
+from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.file import task_yaml
 from autotune_nb.task.restriction import value_text
 from autotune_nb.task.task import Task
@@ -108,7 +108,7 @@ class Report:
 
     def _context(self) -> dict[str, Any]:
         shown = _most(self.trials, self.objective, _MAX_ROWS)
-        elsewhere = self.task is not None and measured_elsewhere(self.task)
+        elsewhere = self.task is not None and is_imported(self.task)
         return {
             "comparison": compare(self.trials, self.best, self.objective),
             "counts": counts_text(self.trials),

@@ -13,7 +13,7 @@ from autotune_nb.engines.registry import engine_of_study
 from autotune_nb.errors import SetupError, StudyError
 from autotune_nb.results.long_table import long_table
 from autotune_nb.secrets.references import command_text, secret_of, variables_in
-from autotune_nb.task.external_results import measured_elsewhere
+from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.file import task_yaml
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
@@ -81,7 +81,7 @@ def export(study: ExportedStudy, form: Form, *, trial: int | None = None) -> str
     if form in ("csv", "parquet"):
         frame = measurements(study, trial=trial)
         return frame.to_csv(index=False, lineterminator="\n") if form == "csv" else _parquet(frame)
-    if measured_elsewhere(study.task):
+    if is_imported(study.task):
         raise _nothing_to_start(study, form, trial)
     if form == "yaml":
         return task_yaml(study.task if trial is None else _fixed(study, _trial(study, trial)))

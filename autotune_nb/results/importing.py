@@ -20,7 +20,7 @@ from autotune_nb.secrets.detectors import redact
 from autotune_nb.secrets.literals import has_secret
 from autotune_nb.secrets.scrubbing import know, scrub, scrub_failure
 from autotune_nb.study import StudyFolder
-from autotune_nb.task.external_results import IMPORTED
+from autotune_nb.task.external_results import IMPORTED_COMMAND
 from autotune_nb.task.parameters import parameter_name
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
@@ -271,7 +271,7 @@ def _made_task(source: Path, found: _Found, objective: str, limits: Sequence[str
             "name": name,
             "description": f"imported from {source.name}",
             "model": found.model,
-            "engine": {"kind": "command", "command": IMPORTED},
+            "engine": {"kind": "command", "command": IMPORTED_COMMAND},
             "parameters": parameters,
             "workload": {
                 "task": BATCH_TASKS[0] if by_batch else found.kind,

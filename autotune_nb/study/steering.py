@@ -20,7 +20,7 @@ from pydantic import ValidationError
 
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value, parameter_name
-from autotune_nb.task.restriction import Restriction, ends_text, number_text, value_text
+from autotune_nb.task.restriction import Restriction, bounds_text, number_text, value_text
 from autotune_nb.task.sections import Budget
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import DEFAULT_TRIALS, Task, trials_allowed
@@ -76,7 +76,7 @@ class Edit:
                 return f"budget: {', '.join(told)}"
         if self.values:
             return f"narrow {self.parameter} to {listed}"
-        return f"narrow {self.parameter} {ends_text(self.low, self.high)}"
+        return f"narrow {self.parameter} {bounds_text(self.low, self.high)}"
 
     @property
     def when(self) -> str:
@@ -120,7 +120,7 @@ class Steering:
         # Whoever lifts the bound does not ask for the default one.
         lifted = "trials" in changes and changes["trials"] is None
         self.wanted = self.budget.trials or (None if lifted or task.strategy.sampler == "grid" else DEFAULT_TRIALS)
-        self.num_trials = trials_allowed(self.budget, task.strategy, task.space, without=self.wanted)
+        self.num_trials = trials_allowed(self.budget, task.strategy, task.space, default=self.wanted)
 
     @property
     def queue(self) -> list[tuple[str, Point]]:

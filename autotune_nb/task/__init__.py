@@ -1,7 +1,8 @@
-"""The task: the whole request, from its file to the points of its search space.
+"""Tasks: reading and validating task files, and the search space that a task defines.
 
-Pydantic models of a task's sections, reading and writing task files (the prototype's too), and errors that name the
-field. An engine's own flags and rules are in ``engines``; nothing here starts or reads anything but task files.
+It holds the pydantic models of a task's sections, the conversion of the prototype's task files, and validation errors
+that name the field. Flags and rules of an engine are in ``engines``. Nothing here starts a process or reads anything
+but task files.
 """
 
 from autotune_nb.task.file import PrototypeWarning

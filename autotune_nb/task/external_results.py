@@ -1,24 +1,24 @@
-"""Results that something else measured: their task is made of them, and its engine is only a name."""
+"""Tasks derived from imported results, whose engine's command line is unknown."""
 
 from __future__ import annotations
 
 from autotune_nb.errors import TaskError
 from autotune_nb.task.task import Task
 
-#: The engine's command line in such a task, which demands one; nothing can be started with it.
-IMPORTED = "imported --port {port}"
+#: The placeholder in ``engine.command`` of such a task; it cannot be executed.
+IMPORTED_COMMAND = "imported --port {port}"
 
 
-def measured_elsewhere(task: Task) -> bool:
-    """Whether a study's task says nothing of how its engine was started."""
-    return task.engine.command == IMPORTED
+def is_imported(task: Task) -> bool:
+    """Return whether the task was derived from imported results, so that its engine cannot be started."""
+    return task.engine.command == IMPORTED_COMMAND
 
 
 def require_engine(task: Task) -> None:
-    """Raises TaskError for such a task, which nothing can be started with."""
-    if measured_elsewhere(task):
+    """Raise TaskError if the task was derived from imported results."""
+    if is_imported(task):
         raise TaskError(
-            f"{IMPORTED!r} is only a name: this task was made of imported results, and how their engine is started is "
-            "not known here. To measure more, import them again with --task, the task they are results of",
+            f"{IMPORTED_COMMAND!r} is a placeholder: this task was derived from imported results, and the command line "
+            "of their engine is unknown. To measure more, import them again with --task, the task that produced them",
             field="engine.command",
         )

@@ -1,4 +1,4 @@
-"""Task files: JSON and YAML in, one-line errors that name the field, the prototype's layout too."""
+"""Reads, validates and writes task files in JSON and YAML, the prototype's layout included."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from pydantic import ValidationError
 from autotune_nb.errors import TaskError, did_you_mean, repr_without_contents
 from autotune_nb.resources import shared_folder
 from autotune_nb.secrets.literals import literal_secrets, text_without_secrets, without_secrets
-from autotune_nb.task.problems import Examined, examine
+from autotune_nb.task.problems import Examination, examine
 from autotune_nb.task.prototype import from_prototype, is_prototype, prototype_field
-from autotune_nb.task.task import LOOKED_AT, Task
+from autotune_nb.task.task import SECRETS_CHECKED, Task
 from autotune_nb.task.validation_errors import first_error
 
 
 class PrototypeWarning(UserWarning):
-    """Something in a prototype's task file could not be carried over as it was."""
+    """Part of a prototype's task file was converted with changes or ignored."""
 
 
 class TaskLoader(yaml.SafeLoader):
-    """YAML 1.2's booleans, true and false alone: a flag's ``on`` and ``off`` stay words."""
+    """A YAML loader with YAML 1.2's booleans only, so that ``on`` and ``off`` are text."""
 
 
 TaskLoader.yaml_implicit_resolvers = {
@@ -42,11 +42,11 @@ TaskLoader.add_implicit_resolver(
 
 
 def load_task(path: str | Path) -> Task:
-    """Read, convert and validate a task file; a bare name is one that comes with the package. Raises TaskError."""
+    """Read, convert and validate a task file; a bare name is a task of this package. Raises TaskError."""
     if not isinstance(path, str | Path):
-        hint = "; Task.parse makes a task of plain data" if isinstance(path, dict) else ""
+        hint = "; use Task.parse for plain data" if isinstance(path, dict) else ""
         raise TaskError(
-            f"expected the path of a task file or the name of one that comes with the package, not "
+            f"expected the path of a task file or the name of a task of this package, not "
             f"{repr_without_contents(path)}{hint}"
         )
     file = Path(path).expanduser()
@@ -59,8 +59,8 @@ def load_task(path: str | Path) -> Task:
         hint = did_you_mean(file.stem, shipped) if "/" not in str(path) else ""
         raise TaskError(f"there is no task file {str(path)!r}{hint}") from None
     except (OSError, ValueError) as error:
-        told = getattr(error, "strerror", None) or error
-        raise TaskError(f"the task file {str(file)!r} cannot be read: {told}") from None
+        reason = getattr(error, "strerror", None) or error
+        raise TaskError(f"the task file {str(file)!r} cannot be read: {reason}") from None
     return parse_task(_read(text, file))
 
 
@@ -68,82 +68,80 @@ def _read(text: str, file: Path) -> dict[str, Any]:
     try:
         data = json.loads(text) if file.suffix == ".json" else yaml.load(text, TaskLoader)
     except json.JSONDecodeError as error:
-        raise TaskError(f"{file.name} is not JSON: {error}") from None
+        raise TaskError(f"{file.name} is not valid JSON: {error}") from None
     except yaml.YAMLError as error:
         where = getattr(error, "problem_mark", None)
         at = f" at line {where.line + 1}, column {where.column + 1}" if where else ""
-        problem = " ".join(_unquoted(getattr(error, "problem", None) or error).split())
+        problem = " ".join(_without_quotations(getattr(error, "problem", None) or error).split())
         hint = _YAML_HINTS.get(problem, "")
-        raise TaskError(f"{file.name} is not YAML{at}: {problem}{hint}") from None
+        raise TaskError(f"{file.name} is not valid YAML{at}: {problem}{hint}") from None
     except (ValueError, RecursionError) as error:
-        # A date such as 2024-13-45, or lists in lists without end.
-        raise TaskError(f"{file.name} cannot be read: {_unquoted(error)}") from None
+        # A date such as 2024-13-45, or lists nested too deep.
+        raise TaskError(f"{file.name} cannot be read: {_without_quotations(error)}") from None
     except (KeyError, AttributeError):
-        raise TaskError(
-            f"{file.name} cannot be read: what stands after a !! is no such value; leave out the !!"
-        ) from None
+        raise TaskError(f"{file.name} cannot be read: a value does not match its !! tag; remove the tag") from None
     if not isinstance(data, dict):
-        raise TaskError(f"{file.name} holds {type(data).__name__}, not a task's fields")
+        raise TaskError(f"{file.name} contains {type(data).__name__}, not the fields of a task")
     return data
 
 
-#: What a text without quotes is taken for.
+#: Hints for the errors of text that should have been quoted.
 _YAML_HINTS = {
     "found undefined alias": "; a text that begins with * needs quotes",
     "could not determine a constructor for the tag": "; a text that begins with ! needs quotes",
 }
 
 
-def _unquoted(error: object) -> str:
-    """What a parser says without the words of the file that it quotes: one may be a secret."""
+def _without_quotations(error: object) -> str:
+    """Return a parser's message without its quotations from the file, which may hold secrets."""
     quoted = r"(?:: )?(?:'[^']*'|\"[^\"]*\")"
-    kept = re.sub(quoted, lambda found: found[0] if "'<" in found[0] or len(found[0]) <= 3 else "", str(error))
-    return kept.strip()
+    text = re.sub(quoted, lambda found: found[0] if "'<" in found[0] or len(found[0]) <= 3 else "", str(error))
+    return text.strip()
 
 
 def parse_task(data: dict[str, Any]) -> Task:
-    """A task from plain data, the prototype's layout too. Raises TaskError with the field in its message."""
+    """Return the task of plain data, in this layout or the prototype's. Raises TaskError naming the field."""
     if not isinstance(data, dict):
-        raise _no_object(data)
+        raise _not_an_object(data)
     try:
-        return _parsed(data)
+        return _parse(data)
     except TaskError as error:
         wrong = without_secrets(error, data)
     # Not within the handler: what an error comes from is kept with it, and holds the data.
     raise wrong
 
 
-def _parsed(data: dict[str, Any]) -> Task:
+def _parse(data: dict[str, Any]) -> Task:
     for wrong in chain(_text_problems(data), literal_secrets(data)):
         raise wrong
     given, prototype = data, is_prototype(data)
     if prototype:
         data, notes = from_prototype(data)
         for note in notes:
-            warnings.warn(text_without_secrets(note, given), PrototypeWarning, stacklevel=_user_level())
+            warnings.warn(text_without_secrets(note, given), PrototypeWarning, stacklevel=_caller_stacklevel())
     try:
-        return Task.model_validate(data, context=LOOKED_AT)
+        return Task.model_validate(data, context=SECRETS_CHECKED)
     except ValidationError as error:
         wrong = first_error(error, Task)
         raise TaskError(wrong.message, field=prototype_field(wrong.field) if prototype else wrong.field) from None
 
 
 def task_data(task: Task) -> dict[str, Any]:
-    """A task as plain data without what is only default; ``parse_task`` gives it back unchanged."""
+    """Return a task as plain data without default values; ``parse_task`` returns an equal task."""
     data = task.model_dump(mode="json", exclude_defaults=True)
     for name, parameter in task.parameters.items():
-        # The type is a default too, and all that a bool has.
+        # The type is a default too, and the only field of a bool.
         data["parameters"][name] = {"type": parameter.type, **data["parameters"][name]}
     return data
 
 
 def problems(data: dict[str, Any]) -> list[TaskError]:
-    """Everything that is wrong with a task's plain data, each with its field, the error of ``parse_task`` first."""
-    return list(examined(data).problems) if isinstance(data, dict) else [_no_object(data)]
+    """Return every error in a task's plain data, each with its field; the error that ``parse_task`` raises first."""
+    return list(examine_task(data).problems) if isinstance(data, dict) else [_not_an_object(data)]
 
 
-def examined(data: dict[str, Any], *, search: bool = True) -> Examined:
-    """All that is wrong with a task's plain data, and the part that is right; see ``task_errors.examine``."""
+def examine_task(data: dict[str, Any], *, search: bool = True) -> Examination:
+    """Return every error in a task's plain data, and its valid part; see ``problems.examine``."""
     text = [*_text_problems(data), *literal_secrets(data)]
     given, prototype = data, is_prototype(data)
     if prototype:
@@ -155,16 +153,16 @@ def examined(data: dict[str, Any], *, search: bool = True) -> Examined:
             )
     found = examine(data, search=search)
     rest = [TaskError(p.message, field=prototype_field(p.field)) if prototype else p for p in found.problems]
-    told = (*text, *(p for p in rest if p.field not in {t.field for t in text}))
-    return replace(found, problems=tuple(without_secrets(one, given) for one in told))
+    errors = (*text, *(p for p in rest if p.field not in {t.field for t in text}))
+    return replace(found, problems=tuple(without_secrets(one, given) for one in errors))
 
 
-def _no_object(data: Any) -> TaskError:
+def _not_an_object(data: Any) -> TaskError:
     return TaskError(f"a task is an object of fields, not {type(data).__name__}")
 
 
 def _text_problems(data: Any, field: str = "") -> Iterator[TaskError]:
-    """What no program, file or database takes in a text: a null byte, half a surrogate pair."""
+    """Yield an error for every text that cannot be stored or passed on: with a null byte or half a surrogate pair."""
     if isinstance(data, dict):
         for key, value in data.items():
             yield from _text_problems(key, field)
@@ -179,11 +177,11 @@ def _text_problems(data: Any, field: str = "") -> Iterator[TaskError]:
             yield TaskError(f"{data!r} is not valid text", field=field)
             return
         if "\x00" in data and not field.startswith("workload.request_params"):
-            yield TaskError(f"{data!r} holds a null byte", field=field)
+            yield TaskError(f"{data!r} contains a null byte", field=field)
 
 
-def _user_level() -> int:
-    """How many frames up the caller outside this package is, so that a warning shows the user's own line."""
+def _caller_stacklevel() -> int:
+    """Return the ``stacklevel`` of the caller outside this package, so that a warning shows the user's line."""
     frame, level = sys._getframe(1), 1
     while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("autotune_nb."):
         frame, level = frame.f_back, level + 1
@@ -191,17 +189,17 @@ def _user_level() -> int:
 
 
 def task_yaml(task: Task) -> str:
-    """A task as YAML, what belongs together in a line; ``load_task`` gives it back unchanged."""
+    """Return a task as YAML; ``load_task`` reads it back unchanged."""
     data = task_data(task)
     text: str = yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
     if set(text) & set("\x85\u2028\u2029"):
-        # Line ends to YAML, which it writes unescaped and reads as spaces.
+        # YAML reads these as line ends; unescaped they would come back as spaces.
         text = yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=110)
     return text
 
 
 def save_task(task: Task, path: str | Path) -> Path:
-    """Write a task so that ``load_task`` gives it back unchanged."""
+    """Write a task so that ``load_task`` reads it back unchanged."""
     file = Path(path).expanduser()
     if file.suffix == ".json":
         text = json.dumps(task_data(task), indent=2, ensure_ascii=False) + "\n"

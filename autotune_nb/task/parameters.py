@@ -1,4 +1,4 @@
-"""What may be searched: one parameter each, as the task file writes it."""
+"""The types of search parameters, as a task file defines them."""
 
 from __future__ import annotations
 
@@ -34,15 +34,15 @@ def _json(value: Any) -> Any:
 #: A parameter's value in a task file.
 Value = Annotated[trial.Value, AfterValidator(_json)]
 
-#: How a value becomes flags; see ``engines.base.Flag``.
+#: How a value is converted to flags; see ``engines.base.Flag``.
 Style = Literal["value", "switch", "negatable", "json"]
 
 
 def parameter_name(name: Any) -> str:
-    """``--max-num-seqs`` and ``max-num-seqs`` are both ``max_num_seqs``, so that rules can name it."""
+    """Return the name that rules use: ``max_num_seqs`` for both ``--max-num-seqs`` and ``max-num-seqs``."""
     if not isinstance(name, str):
-        # YAML reads a bare on, off, yes, no or 1 as something else.
-        raise ValueError(f"a name is text, not {name!r}; put it in quotes")
+        # YAML reads an unquoted true, null or 1 as another type.
+        raise ValueError(f"a name must be text, not {name!r}; put it in quotes")
     return name.strip().lstrip("-").replace("-", "_")
 
 
@@ -58,12 +58,12 @@ class _Parameter(BaseModel):
 
     flag: str | None = Field(
         None,
-        description="the flag's own spelling, for one that the engine's catalog does not know",
+        description="the spelling of a flag that is not in the engine's catalog",
         pattern="^-",
     )
     style: Style | None = Field(
         None,
-        description="how the value is written: after the flag, as a bare switch, as --flag/--no-flag, as JSON",
+        description="how the value is passed: after the flag, as a bare switch, as --flag/--no-flag, or as JSON",
     )
 
 
@@ -80,7 +80,7 @@ class Choice(_Parameter):
         for value in values:
             text = json.dumps(value, sort_keys=True)
             if text in seen:
-                raise ValueError(f"the value {text} stands there twice")
+                raise ValueError(f"the value {text} is listed twice")
             seen.append(text)
         return values
 
@@ -91,7 +91,7 @@ class Choice(_Parameter):
         try:
             text = json.dumps(value, sort_keys=True)
         except (TypeError, ValueError):
-            # What no JSON holds is no value.
+            # Not a JSON value, so not a value of any parameter.
             return False
         return text in {json.dumps(v, sort_keys=True) for v in self.values}
 
@@ -115,10 +115,10 @@ class Bool(_Parameter):
 
 
 class Int(_Parameter):
-    """A whole number from low to high, both included; ``log`` searches its logarithm."""
+    """An integer from low to high, both included; with ``log`` it is searched on a logarithmic scale."""
 
     type: Literal["int"] = "int"
-    # Beyond these a number loses digits in JSON readers and in Optuna's storage.
+    # Larger numbers lose digits in JSON readers and in Optuna's storage.
     low: int = Field(ge=-(2**53), le=2**53)
     high: int = Field(ge=-(2**53), le=2**53)
     step: int = Field(1, ge=1)
@@ -132,7 +132,7 @@ class Int(_Parameter):
         return self
 
     def grid(self) -> Sequence[Value]:
-        """Every value; with ``log`` the powers of two times low (and high), since every whole number is too many."""
+        """Return every value; with ``log`` only the powers of two times low, and high."""
         if not self.log:
             return range(self.low, self.high + 1, self.step)
         values: list[Value] = []
@@ -157,7 +157,7 @@ class Int(_Parameter):
 
 
 class Float(_Parameter):
-    """A number from low to high, both included, in steps where ``step`` is given."""
+    """A float from low to high, both included, in multiples of ``step`` if one is given."""
 
     type: Literal["float"] = "float"
     low: float = Field(allow_inf_nan=False)
@@ -171,11 +171,11 @@ class Float(_Parameter):
         if self.log and self.step is not None:
             raise ValueError("log and step exclude each other; use a choice of the values instead")
         if self.step is not None and self._steps > 1_000_000:
-            raise ValueError(f"step {self.step:g} makes over a million values; leave it out or make it larger")
+            raise ValueError(f"step {self.step:g} yields over a million values; omit it or make it larger")
         return self
 
     def grid(self) -> Sequence[Value] | None:
-        """Every step, or None where there is no step and so no end of values."""
+        """Return every value, or None without a step, since then the values are not countable."""
         if self.low == self.high:
             return [self.low]
         if self.step is None:
@@ -188,11 +188,11 @@ class Float(_Parameter):
         return int((high - low) / step)
 
     def _at(self, index: int) -> float:
-        # In decimals, as the task file has them: 0.1 + 7 * 0.1 is 0.8 there.
+        # In decimals, as in the task file: 0.1 + 7 * 0.1 must be 0.8.
         return float(Decimal(repr(self.low)) + index * Decimal(repr(self.step)))
 
     def canonical(self, value: float) -> float:
-        """The value on its step, so that 0.7999999999999999 becomes 0.8 before it is a flag."""
+        """Return the value rounded to a step, such as 0.8 for 0.7999999999999999."""
         if self.step is None:
             return float(value)
         return self._at(min(self._steps, max(0, round((value - self.low) / self.step))))
@@ -220,7 +220,7 @@ def _check_range(low: float, high: float, log: bool) -> None:
 
 
 def _short_form(value: Any) -> Any:
-    """``NAME: [1, 2]`` is a choice; an object without a type is what its keys say."""
+    """Expand short forms: a list is a choice, and an object without ``type`` gets the type that fits its keys."""
     if isinstance(value, list):
         return {"type": "choice", "values": value}
     if isinstance(value, dict) and "type" not in value:

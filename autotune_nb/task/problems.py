@@ -1,4 +1,4 @@
-"""What is wrong with a task's plain data, in the task's own words: every error, each with its field."""
+"""Collects every error in a task's plain data, each with its field, instead of stopping at the first."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from pydantic import TypeAdapter, ValidationError, model_validator
 from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.space import Rule, SearchSpace
-from autotune_nb.task.task import LOOKED_AT, Task
+from autotune_nb.task.task import SECRETS_CHECKED, Task
 from autotune_nb.task.validation_errors import every_error
 from autotune_nb.trial.score import Limit
 
 
 class _Fields(Task):
-    """A task of which each field is checked by itself."""
+    """A task whose fields are validated one by one, without the checks between them."""
 
     @model_validator(mode="after")
     def _consistent(self) -> _Fields:
@@ -27,8 +27,8 @@ class _Fields(Task):
 
 
 _PARAMETERS = TypeAdapter(dict[ParameterName, Parameter])
-#: What stands in for a required field that is wrong, so that the rest can be looked at.
-_STAND_INS: dict[str, Any] = {
+#: Replaces a required field that is invalid, so that the others can be validated.
+_PLACEHOLDERS: dict[str, Any] = {
     "name": "x",
     "model": "x",
     "engine": "llama_cpp",
@@ -39,47 +39,49 @@ _STAND_INS: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class Examined:
-    """Every error of a task's data, and as much of the task as is right.
+class Examination:
+    """Every error in a task's data, and a task of its valid part.
 
-    ``failed`` names the top-level fields with an error. In ``sound`` a default or a stand-in takes their place; of the
-    parameters, those that are right are there all the same.
+    ``failed`` are the top-level fields with an error. In ``valid_part`` a default or a placeholder replaces them, but
+    valid parameters are kept.
     """
 
     problems: tuple[TaskError, ...]
-    sound: Task
+    valid_part: Task
     failed: frozenset[str]
 
 
-def examine(data: dict[str, Any], *, search: bool = True) -> Examined:
-    """Look at all of a task's data. Without ``search`` no point that keeps every rule is looked for: that may take
-    seconds."""
+def examine(data: dict[str, Any], *, search: bool = True) -> Examination:
+    """Validate all of a task's data.
+
+    With ``search`` it also searches for a point that keeps every rule, which may take seconds.
+    """
     found: list[TaskError] = []
     failed: frozenset[str] = frozenset()
     try:
-        sound: Task = _Fields.model_validate(data, context=LOOKED_AT)
+        valid_part: Task = _Fields.model_validate(data, context=SECRETS_CHECKED)
     except ValidationError as error:
         found = every_error(error, Task)
-        failed = frozenset(_top(e.field) for e in found)
-        sound = _Fields.model_validate(_right_part(data, failed), context=LOOKED_AT)
-    found += _between(data, sound, failed, search)
-    return Examined(tuple(found), sound, frozenset(_top(e.field) for e in found))
+        failed = frozenset(_top_level_field(e.field) for e in found)
+        valid_part = _Fields.model_validate(_valid_fields(data, failed), context=SECRETS_CHECKED)
+    found += _cross_field_errors(data, valid_part, failed, search)
+    return Examination(tuple(found), valid_part, frozenset(_top_level_field(e.field) for e in found))
 
 
-def _top(field: str) -> str:
+def _top_level_field(field: str) -> str:
     return re.split(r"[.\[]", field, maxsplit=1)[0]
 
 
-def _right_part(data: dict[str, Any], failed: frozenset[str]) -> dict[str, Any]:
+def _valid_fields(data: dict[str, Any], failed: frozenset[str]) -> dict[str, Any]:
     part = {key: value for key, value in data.items() if key not in failed}
-    part |= {key: value for key, value in _STAND_INS.items() if key not in part}
+    part |= {key: value for key, value in _PLACEHOLDERS.items() if key not in part}
     if "parameters" in failed and isinstance(data.get("parameters"), dict):
-        right = (item for item in data["parameters"].items() if _takes(_PARAMETERS, dict([item])))
+        right = (item for item in data["parameters"].items() if _is_valid(_PARAMETERS, dict([item])))
         part["parameters"] = {parameter_name(name): value for name, value in right}
     return part
 
 
-def _takes(adapter: TypeAdapter[Any], value: Any) -> bool:
+def _is_valid(adapter: TypeAdapter[Any], value: Any) -> bool:
     try:
         adapter.validate_python(value)
     except ValidationError:
@@ -87,46 +89,48 @@ def _takes(adapter: TypeAdapter[Any], value: Any) -> bool:
     return True
 
 
-def _between(data: dict[str, Any], sound: Task, failed: frozenset[str], search: bool) -> list[TaskError]:
-    """What is wrong between fields that are right by themselves, in the order in which a Task looks at it."""
+def _cross_field_errors(
+    data: dict[str, Any], valid_part: Task, failed: frozenset[str], search: bool
+) -> list[TaskError]:
+    """Return the errors between fields that are valid by themselves, in the order in which ``Task`` checks them."""
     found: list[TaskError] = []
-    for i, text in _texts(data.get("limits")):
-        with _kept(found):
+    for i, text in _indexed_texts(data.get("limits")):
+        with _collected(found):
             Limit.parse(text, field=f"limits[{i}]")
     if not failed & {"objective", "workload"}:
-        with _kept(found):
-            sound.model_copy(update={"limits": []}).goal  # noqa: B018
-    if not sound.parameters and "parameters" not in failed:
+        with _collected(found):
+            valid_part.model_copy(update={"limits": []}).goal  # noqa: B018
+    if not valid_part.parameters and "parameters" not in failed:
         found.append(TaskError("there is nothing to tune: name at least one parameter", field="parameters"))
     else:
         before = len(found)
         given = data.get("parameters")
-        # A parameter that is wrong is known by its name all the same.
+        # Rules may name a parameter that is itself invalid.
         wrong = [parameter_name(name) for name in given if isinstance(name, str)] if isinstance(given, dict) else []
-        names = list(dict.fromkeys([*sound.parameters, *wrong]))
-        for i, text in _texts(data.get("rules")):
-            with _kept(found):
+        names = list(dict.fromkeys([*valid_part.parameters, *wrong]))
+        for i, text in _indexed_texts(data.get("rules")):
+            with _collected(found):
                 Rule(text, names, field=f"rules[{i}]")
         if search and len(found) == before and not failed & {"parameters", "rules"}:
-            with _kept(found):
-                SearchSpace.of(sound.parameters, sound.rules)
+            with _collected(found):
+                SearchSpace.of(valid_part.parameters, valid_part.rules)
     if not failed & {"parameters", "engine"}:
-        for name in sorted(sound.parameters.keys() & sound.engine.args.keys()):
+        for name in sorted(valid_part.parameters.keys() & valid_part.engine.args.keys()):
             found.append(TaskError(f"{name!r} is fixed here and searched in parameters", field=f"engine.args.{name}"))
-    if sound.strategy.sampler == "grid" and "strategy" not in failed:
-        for name, parameter in sound.parameters.items():
-            with _kept(found):
+    if valid_part.strategy.sampler == "grid" and "strategy" not in failed:
+        for name, parameter in valid_part.parameters.items():
+            with _collected(found):
                 next(SearchSpace({name: parameter}).grid())
     return found
 
 
 @contextmanager
-def _kept(found: list[TaskError]) -> Iterator[None]:
+def _collected(found: list[TaskError]) -> Iterator[None]:
     try:
         yield
     except TaskError as error:
         found.append(error)
 
 
-def _texts(value: Any) -> list[tuple[int, str]]:
+def _indexed_texts(value: Any) -> list[tuple[int, str]]:
     return [(i, v) for i, v in enumerate(value) if isinstance(v, str)] if isinstance(value, list) else []

@@ -1,4 +1,4 @@
-"""The prototype's task files, turned into this package's layout; what cannot be carried over is said by name."""
+"""Converts the prototype's task files to this package's layout, with a note for everything that is not converted."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Any
 from autotune_nb.errors import TaskError, did_you_mean
 from autotune_nb.task.parameters import parameter_name
 
-_TOP = ("task_name", "description", "model", "base_runtime", "parameters", "optimization", "benchmark", "slo")
-#: Of later prototypes: what they made in their cluster before they began.
+_TOP_LEVEL = ("task_name", "description", "model", "base_runtime", "parameters", "optimization", "benchmark", "slo")
+#: Fields of later prototypes for objects that they created in the cluster first.
 _CLUSTER = ("clusterbasemodel_config", "clusterservingruntime_config", "storage")
 _MODEL = ("name", "id_or_path", "namespace")
 _OPTIMIZATION = ("strategy", "objective", "max_iterations", "timeout_per_iteration")
@@ -25,8 +25,8 @@ _BENCHMARK = (
     "model_name",
     "model_tokenizer",
 )
-#: Top-level keys of later prototypes that say nothing about a study.
-_DROPPED = ("deployment_mode", "runtime_image_tag")
+#: Top-level fields of later prototypes that do not affect a study.
+_IGNORED = ("deployment_mode", "runtime_image_tag")
 _LATENCY = ("p50", "p90", "p99")
 
 _FIELDS = {
@@ -53,7 +53,7 @@ _FIELDS = {
 
 
 def prototype_field(field: str) -> str:
-    """The prototype's own name of one of this package's fields, for error messages."""
+    """Return the prototype's name of a field of this package, for error messages."""
     for ours, theirs in _FIELDS.items():
         if field == ours or field.startswith((f"{ours}.", f"{ours}[")):
             return theirs + field[len(ours) :]
@@ -61,20 +61,20 @@ def prototype_field(field: str) -> str:
 
 
 def is_prototype(data: dict[str, Any]) -> bool:
-    """Whether these are the fields of a prototype's task file."""
+    """Return whether the data is a prototype's task file."""
     return "task_name" in data or ("optimization" in data and "objective" not in data)
 
 
 def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
-    """This package's fields for a prototype's, and one line for each thing that is not carried over as it was.
+    """Return the data in this package's layout, and a note for every field that is converted with changes or ignored.
 
-    Raises TaskError, naming the prototype's own field, for a field the prototype did not have either.
+    Raises TaskError, naming the prototype's field, for a field that the prototype did not have either.
     """
     notes: list[str] = []
-    for key in sorted(set(data) - {*_TOP, *_CLUSTER}, key=str):
-        if key not in _DROPPED:
-            raise _unknown(key, _TOP)
-        notes.append(f"{key} is not carried over")
+    for key in sorted(set(data) - {*_TOP_LEVEL, *_CLUSTER}, key=str):
+        if key not in _IGNORED:
+            raise _unknown(key, _TOP_LEVEL)
+        notes.append(f"{key} is ignored")
     model = _section(data, "model", _MODEL)
     name = model.get("id_or_path") or model.get("name")
     if not name:
@@ -106,16 +106,19 @@ def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         task["model"]["namespace"] = namespace
     _cluster(data, task, notes, local=local)
     if model.get("name") and model.get("id_or_path") and model["name"] != model["id_or_path"]:
-        notes.append("model.name is not carried over: model.id_or_path is what is served")
+        notes.append("model.name is ignored: model.id_or_path is served")
     if local:
         if namespace is not None:
-            notes.append("model.namespace is not carried over: the model is a path, so trials run on this machine")
+            notes.append("model.namespace is ignored: the model is a path, so trials run on this machine")
         if runtime is not None:
-            notes.append(f"base_runtime is carried over as the engine alone, {task['engine']['kind']}: trials run here")
+            notes.append(
+                f"base_runtime only sets the engine, {task['engine']['kind']}: the model is a path, so trials run on "
+                "this machine"
+            )
     if "max_iterations" in optimization:
         task["budget"]["trials"] = optimization["max_iterations"]
     if "timeout_per_iteration" in optimization:
-        # The prototype gave the deployment and the benchmark of one experiment this many seconds each.
+        # The prototype allowed this many seconds for the deployment and again for the benchmark.
         seconds = optimization["timeout_per_iteration"]
         task["deadlines"] = {"ready_s": seconds, "benchmark_s": seconds}
     if benchmark.get("model_tokenizer"):
@@ -126,9 +129,9 @@ def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
 
 
 def _cluster(data: dict[str, Any], task: dict[str, Any], notes: list[str], *, local: bool) -> None:
-    """What a later prototype made in its cluster before it began: model, runtime, and where results go."""
+    """Convert the objects that a later prototype created in the cluster first: model, runtime, storage of results."""
     if local:
-        notes += [f"{key} is not carried over: trials run here" for key in _CLUSTER if key in data]
+        notes += [f"{key} is ignored: trials run on this machine" for key in _CLUSTER if key in data]
         return
     for key, field in (
         ("clusterbasemodel_config", "clusterbasemodel"),
@@ -139,7 +142,7 @@ def _cluster(data: dict[str, Any], task: dict[str, Any], notes: list[str], *, lo
         if isinstance(spec, dict):
             task["deploy"][field] = spec
         elif given is not None:
-            notes.append(f"{key} is not carried over: it has no spec; give one as deploy.{field}")
+            notes.append(f"{key} is ignored: it has no spec; give one as deploy.{field}")
     storage = data.get("storage")
     if storage is None:
         return
@@ -148,9 +151,9 @@ def _cluster(data: dict[str, Any], task: dict[str, Any], notes: list[str], *, lo
         folder = str(storage.get("pvc_subpath") or "results").strip("/")
         task["benchmark"] = {"results": f"pvc://{claim}/{folder}"}
         if "mount_path" in storage:
-            notes.append("storage.mount_path is not carried over: only benchmarks' own pods mount the claim")
+            notes.append("storage.mount_path is ignored: only the pods of benchmarks mount the claim")
     else:
-        notes.append("storage is not carried over: give a claim or a bucket as benchmark.results")
+        notes.append("storage is ignored: give a claim or a bucket as benchmark.results")
 
 
 def _section(data: dict[str, Any], key: str, known: tuple[str, ...]) -> dict[str, Any]:
@@ -181,7 +184,7 @@ def _engine(runtime: Any, parameters: dict[str, Any], notes: list[str]) -> str:
             return engine
     named = {parameter_name(p) for p in parameters if isinstance(p, str)}
     engine = "vllm" if {"gpu_memory_utilization", "max_num_seqs", "tensor_parallel_size"} & named else "sglang"
-    notes.append(f"base_runtime {runtime!r} names no engine, so {engine} is taken; engine.kind says otherwise")
+    notes.append(f"base_runtime {runtime!r} names no engine, so {engine} is used; set engine.kind to change it")
     return engine
 
 
@@ -204,7 +207,7 @@ def _workload(benchmark: dict[str, Any], notes: list[str]) -> dict[str, Any]:
             raise TaskError(f"must be an object, not {type(extra).__name__}", field="benchmark.additional_params")
         workload["request_params"] = {k: _plain(v) for k, v in extra.items()}
     if workload["task"] == "image-to-text":
-        notes.append("benchmark.task image-to-text is image-text-to-text in genai-bench today")
+        notes.append("benchmark.task image-to-text is converted to image-text-to-text, its name in genai-bench today")
         workload["task"] = "image-text-to-text"
     return workload
 
@@ -214,7 +217,7 @@ def _positive(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """The prototype wrote numbers as text (OME wants it so); a request's body wants the number."""
+    """Return the number for a number written as text, as OME required; a request's body needs the number."""
     if not isinstance(value, str):
         return value
     try:
@@ -231,7 +234,7 @@ def _limits(slo: Any, notes: list[str]) -> list[str]:
     limits: list[str] = []
     for key, value in slo.items():
         if key == "steepness":
-            notes.append("slo.steepness is not carried over: a limit is kept or broken, there is no penalty curve")
+            notes.append("slo.steepness is ignored: a limit is kept or broken, without a penalty curve")
         elif key == "latency":
             if not isinstance(value, dict):
                 raise TaskError("must be an object of p50, p90, p99", field="slo.latency")
@@ -260,12 +263,12 @@ def _limit(figure: str, bound: Any, field: str, notes: list[str]) -> str:
         raise TaskError(f"must be a number from 0 up, not {ratio!r}", field=f"{field}.fail_ratio")
     threshold = float(bound["threshold"])
     if bound.get("hard_fail"):
-        # The prototype failed an experiment once it was over the threshold by more than fail_ratio of it.
+        # The prototype failed an experiment that exceeded the threshold by more than fail_ratio of it.
         threshold *= 1 + (ratio or 0)
     else:
-        notes.append(f"{field}.hard_fail false: the soft penalty becomes a limit at its threshold")
+        notes.append(f"{field}.hard_fail is false: the soft penalty is converted to a limit at its threshold")
         if ratio:
-            notes.append(f"{field}.fail_ratio is not carried over: it only counts where hard_fail is true")
+            notes.append(f"{field}.fail_ratio is ignored: it only applies if hard_fail is true")
     if "weight" in bound:
-        notes.append(f"{field}.weight is not carried over: limits have no weights")
+        notes.append(f"{field}.weight is ignored: limits have no weights")
     return f"{figure} <= {threshold:.15g}"

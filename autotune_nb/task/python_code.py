@@ -1,4 +1,4 @@
-"""A task as the cell of a notebook that makes it."""
+"""Python code that creates a task, for a notebook cell."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from autotune_nb.task.task import Task
 _WIDTH = 100
 
 
-def code_of(task: Task) -> str:
-    """Python that makes the same task."""
+def task_code(task: Task) -> str:
+    """Return Python code that creates an equal task."""
     return f"import autotune_nb as at\n\ntask = at.Task.parse({_literal(task_data(task), 0, 0, split=True)})\n"
 
 
 def _literal(value: Any, indent: int, before: int, *, split: bool = False) -> str:
-    """A literal; lists and objects in one line where they fit, otherwise an item a line."""
+    """Return a Python literal; a list or object is split into one item per line if it does not fit in one line."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"float({str(value)!r})"
     if not isinstance(value, dict | list):

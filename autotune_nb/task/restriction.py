@@ -1,4 +1,4 @@
-"""What the edits of a study leave of one parameter; it counts like a rule between parameters."""
+"""The values of one parameter that remain after the edits of a study; checked like a rule."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from functools import cached_property
 
 from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value
 
-#: Up to so many values a banned one is left out by listing the others, beyond by drawing again.
+#: With at most this many values, those that are not banned are listed; with more, a banned draw is repeated.
 _LIST_UP_TO = 10_000
 _DRAWS = 200
 
 
 @dataclass(frozen=True)
 class Restriction:
-    """Some of a parameter's values: within ``low`` and ``high``, among ``only`` (None: all), none of ``banned``."""
+    """A subset of a parameter's values: from ``low`` to ``high``, in ``only`` (None: any), and not in ``banned``."""
 
     name: str
     parameter: Choice | Bool | Int | Float
@@ -39,13 +39,13 @@ class Restriction:
 
     @property
     def text(self) -> str:
-        """What holds for the parameter, in words."""
+        """The restriction in words."""
         parts = []
         if self.only is not None:
             listed = ", ".join(map(value_text, self.only))
             parts.append(f"pinned to {listed}" if len(self.only) == 1 else f"only {listed}")
         if self.low is not None or self.high is not None:
-            parts.append(f"narrowed {ends_text(self.low, self.high)}")
+            parts.append(f"narrowed {bounds_text(self.low, self.high)}")
         if self.banned:
             parts.append(f"without {', '.join(map(value_text, self.banned))}")
         return f"{self.name} {', '.join(parts)}"
@@ -54,23 +54,23 @@ class Restriction:
         return replace(self, banned=self._distinct((*self.banned, *values)))
 
     def with_only(self, values: Sequence[Value]) -> Restriction:
-        # What is asked for by name is not banned any more.
+        # Values given explicitly are no longer banned.
         only = self._distinct(values)
         named = set(map(_key, only))
         banned = tuple(value for value in self.banned if _key(value) not in named)
         return replace(self, only=only, banned=banned, low=None, high=None)
 
     def with_range(self, low: float | None, high: float | None) -> Restriction:
-        kept_low = low if low is not None else self.low
-        kept_high = high if high is not None else self.high
-        return replace(self, low=kept_low, high=kept_high, only=None)
+        low = low if low is not None else self.low
+        high = high if high is not None else self.high
+        return replace(self, low=low, high=high, only=None)
 
     def allows(self, point: Mapping[str, Value]) -> bool:
-        """Whether the point's value is left; one that does not name the parameter is not held against it."""
+        """Return whether the point's value is permitted; True for a point without this parameter."""
         return self.name not in point or self.permits(point[self.name])
 
     def permits(self, value: Value) -> bool:
-        """Whether a value of the parameter is left."""
+        """Return whether a value is permitted."""
         if self.only is not None and self._key_of(value) not in self._only_keys:
             return False
         if self.banned and self._key_of(value) in self._banned_keys:
@@ -83,11 +83,14 @@ class Restriction:
 
     @property
     def any_left(self) -> bool:
+        """Whether any value is permitted."""
         return self._values is None or bool(self._values)
 
     def grid(self) -> Sequence[Value] | None:
-        """What is left of the parameter's grid, and what was asked for by name, also beside the grid; None where it has
-        no end. Of very many values the banned ones are still among them."""
+        """Return the permitted values of the grid, and those given explicitly; None if they are not countable.
+
+        A very long grid still contains banned values.
+        """
         p = self.parameter
         if isinstance(p, Choice | Bool):
             return [value for value in p.grid() if self.permits(value)]
@@ -102,7 +105,7 @@ class Restriction:
         return [value for value in every if self.permits(value)]
 
     def random(self, rng: random.Random) -> Value:
-        """One of the values that are left, drawn as the parameter draws."""
+        """Draw a permitted value, from the distribution of the parameter."""
         if self._values is not None:
             return rng.choice(self._values)
         narrowed = self._narrowed
@@ -121,7 +124,7 @@ class Restriction:
         return _key(self._canonical(value))
 
     def _canonical(self, value: Value) -> Value:
-        # A range's 1 and 1.0 are one number; among a choice's values they are two.
+        # In a range 1 and 1.0 are the same number; in a choice they are different values.
         if isinstance(self.parameter, Float) and isinstance(value, int | float) and not isinstance(value, bool):
             return self.parameter.canonical(value)
         return value
@@ -136,7 +139,7 @@ class Restriction:
 
     @cached_property
     def _values(self) -> list[Value] | None:
-        """Every value that is left; None where they are drawn from a range instead."""
+        """Every permitted value, or None if they are drawn from a range instead."""
         if self.only is not None:
             return [value for value in self.only if self.permits(value)]
         narrowed = self._narrowed
@@ -154,7 +157,7 @@ class Restriction:
 
     @cached_property
     def _narrowed(self) -> Choice | Bool | Int | Float | None:
-        """The parameter within the range; None where nothing lies in it."""
+        """The parameter within the range, or None if the range is empty."""
         p = self.parameter
         if isinstance(p, Choice | Bool):
             return p
@@ -175,21 +178,21 @@ class Restriction:
 
 
 def value_text(value: Value) -> str:
-    """A value as a task file writes it."""
+    """Format a value as in a task file."""
     try:
         return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
     except (TypeError, ValueError):
         return repr(value)
 
 
-def ends_text(low: float | None, high: float | None) -> str:
-    """A range's ends in words, with all of their digits."""
-    told = (("from", low), ("to", high))
-    return " ".join(f"{word} {number_text(end)}" for word, end in told if end is not None)
+def bounds_text(low: float | None, high: float | None) -> str:
+    """Format the ends of a range, with all of their digits."""
+    ends = (("from", low), ("to", high))
+    return " ".join(f"{word} {number_text(end)}" for word, end in ends if end is not None)
 
 
 def number_text(number: float) -> str:
-    """A number with all of its digits."""
+    """Format a number with all of its digits."""
     return str(number) if isinstance(number, int) else f"{number:.15g}"
 
 

@@ -1,4 +1,4 @@
-"""The sections of a task, each checked by itself; how they hang together is in ``task``."""
+"""The sections of a task, each validated by itself; checks between sections are in ``task``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SAMPLER_ALIASES = {"grid_search": "grid", "bayesian": "tpe"}
 
 
 class RandomWeights(Section):
-    """A Llama-shaped model of random weights, written on the spot: its text is noise, its speed is real."""
+    """A generated Llama model with random weights: its output is meaningless, its speed is real."""
 
     layers: int = Field(12, ge=1, le=200)
     hidden_size: int = Field(640, ge=64, multiple_of=64)
@@ -31,17 +31,17 @@ class RandomWeights(Section):
     def _heads_divide(self) -> RandomWeights:
         heads = self.hidden_size // 64
         if self.kv_heads is not None and heads % self.kv_heads:
-            raise ValueError(f"{heads} attention heads (hidden_size / 64) are no multiple of kv_heads {self.kv_heads}")
+            raise ValueError(f"kv_heads {self.kv_heads} does not divide the {heads} attention heads (hidden_size / 64)")
         return self
 
 
 class Model(Section):
-    """What is served: a path, a hub's name, or random weights."""
+    """The model to serve: a path, the name on a model hub, or random weights."""
 
     id_or_path: str | None = Field(None, min_length=1, description="a file or folder, or a model hub's name")
     random_weights: RandomWeights | None = None
     tokenizer: str | None = Field(None, description="a folder or a hub's name; default: the model's own")
-    served_name: str | None = Field(None, min_length=1, description="the name requests give; default: the model's")
+    served_name: str | None = Field(None, min_length=1, description="the model name in requests; default: the model's")
     namespace: str | None = Field(None, description="the Kubernetes namespace, for OME")
 
     @model_validator(mode="after")
@@ -51,15 +51,15 @@ class Model(Section):
         return self
 
 
-#: Not a reference to the environment, ${NAME}.
+#: Does not match references to the environment, ${NAME}.
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([A-Za-z_]+)\}")
 
 
 class EngineSpec(Section):
-    """Which engine serves the model, and what is the same in every trial."""
+    """The engine that serves the model, and its settings in every trial."""
 
     kind: str = Field(description=f"one of {', '.join(ENGINES)}", json_schema_extra={"enum": list(ENGINES)})
-    executable: str | list[str] | None = Field(None, description="the program to start instead of the engine's own")
+    executable: str | list[str] | None = Field(None, description="the program to start; default: the engine's own")
     command: str | list[str] | None = Field(
         None, description="for kind command: the command line, with {port}, {host} and {model} in it"
     )
@@ -67,9 +67,11 @@ class EngineSpec(Section):
     raw_args: list[str] = Field(default_factory=list, description="arguments of every trial, passed as they are")
     env: dict[str, str] = Field(
         default_factory=dict,
-        description="environment variables; a secret by its name: ${VARIABLE}, or in a cluster secret://NAME/KEY",
+        description="environment variables; a secret by reference: ${VARIABLE}, or in a cluster secret://NAME/KEY",
     )
-    health_path: str | None = Field(None, pattern="^/", description="the path that answers 200 once it can serve")
+    health_path: str | None = Field(
+        None, pattern="^/", description="the path that returns 200 once the engine is ready"
+    )
 
     @field_validator("kind")
     @classmethod
@@ -84,7 +86,7 @@ class EngineSpec(Section):
     def _names(cls, env: dict[str, str]) -> dict[str, str]:
         for name in env:
             if not name or "=" in name:
-                raise ValueError(f"{name!r} is no name of an environment variable")
+                raise ValueError(f"{name!r} is not a valid name of an environment variable")
         return env
 
     @model_validator(mode="after")
@@ -94,15 +96,15 @@ class EngineSpec(Section):
         if self.command is not None and "{port}" not in " ".join(
             [self.command] if isinstance(self.command, str) else self.command
         ):
-            raise ValueError("command has no {port}: the server would not listen where it is looked for")
-        strange = [w for w in _PLACEHOLDER.findall(str(self.command or "")) if w not in ("port", "host", "model")]
-        if strange:
-            raise ValueError(f"command has {{{strange[0]}}}; what is filled in is {{port}}, {{host}} and {{model}}")
+            raise ValueError("command has no {port}: the server would listen on an unexpected port")
+        unknown = [w for w in _PLACEHOLDER.findall(str(self.command or "")) if w not in ("port", "host", "model")]
+        if unknown:
+            raise ValueError(f"command has {{{unknown[0]}}}; the placeholders are {{port}}, {{host}} and {{model}}")
         return self
 
 
 class LevelRef(Section):
-    """Names one load level; the scenario may be left out where there is only one."""
+    """A reference to a load level; the scenario may be omitted if there is only one."""
 
     concurrency: int = Field(1, ge=1)
     scenario: str | None = None
@@ -110,7 +112,7 @@ class LevelRef(Section):
 
 
 class ObjectiveSpec(Section):
-    """The figure to make best, read at a named level or at the best level that keeps every limit."""
+    """The figure to optimize, read at a given level or at the best level that keeps every limit."""
 
     direction: Literal["minimize", "maximize"]
     figure: str
@@ -150,7 +152,7 @@ class Strategy(Section):
 
 
 class Budget(Section):
-    """When to stop; whichever comes first."""
+    """When to stop; the first bound that is reached applies."""
 
     trials: int | None = Field(None, ge=1, description="default: the whole grid, or 20 for the other samplers")
     minutes: float | None = Field(None, gt=0, description="no trial starts after so many minutes")
@@ -159,13 +161,13 @@ class Budget(Section):
 
 
 class Deadlines(Section):
-    """How long each phase of a trial may take, in seconds."""
+    """The maximum duration of each phase of a trial, in seconds."""
 
-    ready_s: float = Field(600, gt=0, description="from start to healthy")
-    pending_s: float = Field(300, gt=0, description="for a free GPU or quota in a cluster")
+    ready_s: float = Field(600, gt=0, description="from start to ready")
+    pending_s: float = Field(300, gt=0, description="waiting for a free GPU or quota in a cluster")
     probe_s: float = Field(60, gt=0, description="for one completion of the warm-up")
-    benchmark_s: float | None = Field(None, gt=0, description="default: what the levels may take, and some")
-    stop_s: float = Field(20, gt=0, description="from asking the engine to stop to killing it")
+    benchmark_s: float | None = Field(None, gt=0, description="default: the durations of the levels, with a margin")
+    stop_s: float = Field(20, gt=0, description="from terminating the engine to killing it")
 
 
 _RESULTS = re.compile(
@@ -179,52 +181,54 @@ class Deploy(Section):
     kind: Literal["local", "ome"] = "local"
     host: str = "127.0.0.1"
     port: int | None = Field(None, ge=1, le=65535, description="default: a free one each trial")
-    parallel: int = Field(1, ge=1, description="trials at a time")
+    parallel: int = Field(1, ge=1, description="number of trials that run at the same time")
     gpus: Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)]] | None = Field(
         None,
-        description="how many GPUs trials may hold together, or which of this machine's; default: any number, and "
-        "CUDA_VISIBLE_DEVICES is left alone",
+        description="number of GPUs for all running trials together, or the list of this machine's GPUs to use; "
+        "default: no bound, and CUDA_VISIBLE_DEVICES is not set",
     )
-    gpus_per_trial: int | None = Field(None, ge=0, description="default: what the engine's parallel sizes need")
+    gpus_per_trial: int | None = Field(None, ge=0, description="default: computed from the engine's parallel sizes")
     runtime: str | None = Field(None, description="OME's serving runtime")
     namespace: str | None = Field(None, description="the Kubernetes namespace; default: the context's")
     kubeconfig: str | None = Field(None, description="default: $KUBECONFIG, ~/.kube/config, or the pod's own account")
     context: str | None = Field(None, description="default: the kubeconfig's current one")
-    templates: str | None = Field(None, description="a folder whose templates go before the package's")
-    gpu_resource: str = Field("nvidia.com/gpu", description="what a GPU is called in a pod's resources")
+    templates: str | None = Field(None, description="a folder with templates that override the package's")
+    gpu_resource: str = Field("nvidia.com/gpu", description="the name of GPUs in a pod's resources")
     resources: dict[str, str | int | float] = Field(
-        default_factory=dict, description="such as cpu and memory, requested and limited for each engine"
+        default_factory=dict, description="requests and limits of each engine's pod, such as cpu and memory"
     )
     clusterbasemodel: dict[str, Any] | None = Field(
-        None, description="the spec of the ClusterBaseModel to make where the model is missing"
+        None, description="the spec of the ClusterBaseModel to create if the model is missing"
     )
     clusterservingruntime: dict[str, Any] | None = Field(
-        None, description="the spec of the ClusterServingRuntime to make where the runtime is missing"
+        None, description="the spec of the ClusterServingRuntime to create if the runtime is missing"
     )
 
     @model_validator(mode="after")
     def _port_for_one(self) -> Deploy:
         if self.port is not None and self.parallel > 1:
-            raise ValueError("a fixed port serves one trial at a time; leave out port, or set parallel to 1")
+            raise ValueError("a fixed port serves one trial at a time; omit port, or set parallel to 1")
         if self.kind == "ome" and isinstance(self.gpus, list):
-            raise ValueError("in a cluster, gpus is how many; which ones is the scheduler's")
+            raise ValueError("in a cluster, gpus must be a number; the scheduler assigns the GPUs")
         return self
 
 
 class Benchmark(Section):
-    """Which genai-bench runs, where, and how."""
+    """How and where genai-bench runs."""
 
     executable: str = "genai-bench"
     backend: str | None = Field(None, description="genai-bench's API backend; default: the engine's")
     executor: Literal["auto", "benchmark_job", "job", "direct"] = Field(
-        "auto", description="in a cluster: an OME BenchmarkJob, a plain Job, or genai-bench beside this program"
+        "auto", description="in a cluster: an OME BenchmarkJob, a Job, or genai-bench on the machine of the run"
     )
     results: str | None = Field(
-        None, description="where jobs keep their files: pvc://CLAIM/FOLDER, or a bucket as s3://BUCKET/PREFIX"
+        None, description="where jobs write their files: pvc://CLAIM/FOLDER, or a bucket as s3://BUCKET/PREFIX"
     )
-    results_size: str | None = Field(None, description="make the claim of that size where it is missing, such as 10Gi")
+    results_size: str | None = Field(
+        None, description="the size of the claim to create if it is missing, such as 10Gi; default: none is created"
+    )
     api_key: str | None = Field(
-        None, description="what requests carry, by its name: ${VARIABLE}", pattern=r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$"
+        None, description="the API key of requests, as ${VARIABLE}", pattern=r"^\$\{[A-Za-z_][A-Za-z0-9_]*\}$"
     )
     image: str | None = Field(None, description="the image with genai-bench; default: the published one")
     pod: dict[str, Any] = Field(
@@ -233,9 +237,9 @@ class Benchmark(Section):
 
     @field_validator("results")
     @classmethod
-    def _somewhere(cls, results: str | None) -> str | None:
+    def _valid_location(cls, results: str | None) -> str | None:
         if results is not None and not _RESULTS.fullmatch(results):
             raise ValueError(
-                f"{results!r} is no place for results; write pvc://CLAIM/FOLDER, or a bucket as s3://BUCKET/PREFIX"
+                f"{results!r} is not a location of results; write pvc://CLAIM/FOLDER, or a bucket as s3://BUCKET/PREFIX"
             )
         return results

@@ -1,4 +1,4 @@
-"""The parameters, the rules between them, and the points they leave."""
+"""The search space: parameters, the rules between them, and the points that keep the rules."""
 
 from __future__ import annotations
 
@@ -36,14 +36,14 @@ _ALLOWED = (
 _MAX_RULE = 2000
 _ENUMERATE_UP_TO = 200_000
 _RANDOM_TRIES = 20_000
-_SHORT_SEARCH = 2000
+_SEARCH_DRAWS = 2000
 
 
 class Rule:
-    """A condition between parameters, as text: ``"ubatch_size <= batch_size"``.
+    """A condition on parameters, as text: ``"ubatch_size <= batch_size"``.
 
-    Evaluated by simpleeval: arithmetic, comparison and logic over the parameters, with min, max and abs.
-    A point in which a parameter of the rule is None (the engine's default) or absent is not held against it.
+    simpleeval evaluates it: arithmetic, comparison and logic over the parameters, with min, max and abs. The rule
+    allows every point in which one of its parameters is missing or None (the engine's default).
     """
 
     def __init__(self, text: str, names: Sequence[str], *, field: str = "rules") -> None:
@@ -58,15 +58,15 @@ class Rule:
                 f"{text!r} is not an expression ({why}); write one such as 'ubatch_size <= batch_size'",
                 field=field,
             ) from None
-        strange = next((node for node in ast.walk(tree) if not isinstance(node, _ALLOWED)), None)
-        if strange is not None:
+        disallowed = next((node for node in ast.walk(tree) if not isinstance(node, _ALLOWED)), None)
+        if disallowed is not None:
             raise TaskError(
-                f"{text!r} holds a {type(strange).__name__}; a rule compares parameters with numbers and words",
+                f"{text!r} contains a {type(disallowed).__name__}; a rule compares parameters with numbers and texts",
                 field=field,
             )
         sums = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp)]
         if any(isinstance(leaf, ast.Constant) and isinstance(leaf.value, str) for n in sums for leaf in ast.walk(n)):
-            raise TaskError(f"{text!r} computes with words; words can only be compared", field=field)
+            raise TaskError(f"{text!r} computes with a text; texts can only be compared", field=field)
         called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
         used = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
         for node in used:
@@ -77,17 +77,17 @@ class Rule:
                 raise UnknownNameError("parameter", node.id, names, field=field, hint=f"in rule {text!r}")
         self.names = tuple(sorted({node.id for node in used if id(node) not in called}))
         if not self.names:
-            raise TaskError(f"{text!r} names no parameter, so it is always the same", field=field)
-        if not _may_be_condition(tree.body):
+            raise TaskError(f"{text!r} names no parameter", field=field)
+        if not _is_condition(tree.body):
             raise TaskError(
-                f"{text!r} is an expression but no condition; compare something, as in 'a <= b'", field=field
+                f"{text!r} is an expression but not a condition; compare values, as in 'a <= b'", field=field
             )
         self._field = field
         self._evaluator = EvalWithCompoundTypes(functions=dict(_FUNCTIONS))
         self._tree = EvalWithCompoundTypes.parse(self.text)
 
     def allows(self, point: Mapping[str, Value]) -> bool:
-        """Whether the point keeps the rule. Raises TaskError where it cannot be evaluated at this point."""
+        """Return whether the point keeps the rule. Raises TaskError if it cannot be evaluated at this point."""
         values = {name: point.get(name) for name in self.names}
         if any(value is None for value in values.values()):
             return True
@@ -103,20 +103,20 @@ class Rule:
         return f"Rule({self.text!r})"
 
 
-def _may_be_condition(node: ast.expr) -> bool:
+def _is_condition(node: ast.expr) -> bool:
     match node:
         case ast.Compare() | ast.BoolOp() | ast.Name():
             return True
         case ast.UnaryOp(op=ast.Not()):
             return True
         case ast.IfExp(body=body, orelse=orelse):
-            return _may_be_condition(body) and _may_be_condition(orelse)
+            return _is_condition(body) and _is_condition(orelse)
         case _:
             return False
 
 
 def _product(values: Sequence[Sequence[Value]]) -> Iterator[tuple[Value, ...]]:
-    # Unlike itertools.product it keeps no copy of the values: a range may be of billions.
+    # Unlike itertools.product it does not copy the values: a range may have billions.
     if not values:
         yield ()
         return
@@ -126,22 +126,22 @@ def _product(values: Sequence[Sequence[Value]]) -> Iterator[tuple[Value, ...]]:
 
 
 def point_key(point: Mapping[str, Value]) -> str:
-    """One text per configuration: equal for equal points, whatever the order of their parameters."""
+    """Return a text that identifies a point, independent of the order of its parameters."""
     return json.dumps(point, sort_keys=True, default=str)
 
 
 @dataclass(frozen=True)
 class SearchSpace:
-    """The parameters and the rules between them; its size, its grid, and whether a point is allowed."""
+    """The parameters and the rules between them."""
 
     parameters: Mapping[str, Choice | Bool | Int | Float]
     rules: tuple[Rule, ...] = ()
-    #: What the edits of a study leave of some parameters, by name.
+    #: The effect of the study's edits, by parameter.
     restrictions: Mapping[str, Restriction] = field(default_factory=dict)
 
     @classmethod
     def of(cls, parameters: Mapping[str, Choice | Bool | Int | Float], rules: Sequence[str]) -> SearchSpace:
-        """Build it. Raises TaskError for an empty space, a wrong rule, or rules that no point satisfies."""
+        """Create a space. Raises TaskError for an empty space, an invalid rule, or rules that no point keeps."""
         if not parameters:
             raise TaskError("there is nothing to tune: name at least one parameter", field="parameters")
         names = list(parameters)
@@ -152,7 +152,7 @@ class SearchSpace:
 
     @cached_property
     def grid_size(self) -> int | None:
-        """How many points the grid has before the rules; None where a float without a step has no end of values."""
+        """The number of grid points before the rules, or None if the values of a parameter are not countable."""
         sizes = [None if values is None else len(values) for values in self._grid_values.values()]
         if 0 in sizes:
             return 0
@@ -163,7 +163,10 @@ class SearchSpace:
         return {name: (self.restrictions.get(name) or p).grid() for name, p in self.parameters.items()}
 
     def grid(self) -> Iterator[Point]:
-        """Every point the rules leave, the last parameter changing fastest. Raises TaskError if there is no end."""
+        """Yield every grid point that keeps the rules, the last parameter changing fastest.
+
+        Raises TaskError if the values of a parameter are not countable.
+        """
         values = []
         for name, grid in self._grid_values.items():
             if grid is None:
@@ -175,20 +178,20 @@ class SearchSpace:
                 yield point
 
     def restricted(self, restrictions: Mapping[str, Restriction]) -> SearchSpace:
-        """The same parameters and rules, of some parameters only the values that are left."""
+        """Return the space with these restrictions."""
         return replace(self, restrictions=dict(restrictions))
 
     def broken_rule(self, point: Mapping[str, Value]) -> Rule | Restriction | None:
-        """The first rule (or restriction) the point breaks, or None where it is allowed."""
+        """Return the first rule or restriction that the point breaks, or None if it is allowed."""
         return next((rule for rule in self._conditions if not rule.allows(point)), None)
 
     @cached_property
     def _conditions(self) -> list[Rule | Restriction]:
-        # The restrictions first: they cost least.
+        # Restrictions first, since they are the cheapest to check.
         return [*self.restrictions.values(), *self.rules]
 
     def canonical(self, point: Mapping[str, Any]) -> Point:
-        """The point in the parameters' order, floats on their steps."""
+        """Return the point in the order of the parameters, with floats rounded to their steps."""
         result: Point = {}
         for name, parameter in self.parameters.items():
             if name in point:
@@ -197,23 +200,26 @@ class SearchSpace:
         return result
 
     def check(self, point: Mapping[str, Any]) -> Point:
-        """The canonical point. Raises TaskError naming the parameter that is unknown, missing or out of its range,
-        or the rule that is broken."""
+        """Return the canonical point.
+
+        Raises TaskError naming the parameter that is unknown, missing or out of its range, or the broken rule.
+        """
         for name in point:
             if name not in self.parameters:
                 raise UnknownNameError("parameter", name, self.parameters, field="point")
         missing = [name for name in self.parameters if name not in point]
         if missing:
             others = f" (so are {', '.join(missing[1:])})" if missing[1:] else ""
-            told = f"is missing{others}: a configuration names every parameter"
-            raise TaskError(told, field=f"point.{missing[0]}")
+            raise TaskError(
+                f"is missing{others}: a configuration must set every parameter", field=f"point.{missing[0]}"
+            )
         for name, parameter in self.parameters.items():
             if not parameter.contains(point[name]):
                 raise TaskError(f"{point[name]!r} is not in the space", field=f"point.{name}")
         point = self.canonical(point)
         rule = self.broken_rule(point)
         if isinstance(rule, Restriction):
-            raise TaskError(f"the study's edits left {rule.text}; free it first", field=f"point.{rule.name}")
+            raise TaskError(f"excluded by the study's edits: {rule.text}; free it first", field=f"point.{rule.name}")
         if rule is not None:
             raise TaskError(f"breaks the rule {rule.text!r}", field="point")
         return point
@@ -223,43 +229,43 @@ class SearchSpace:
         return {name: drawn[name].random(rng) for name in self.parameters}
 
     def projected(self, point: Point, rng: random.Random) -> Point:
-        """The point with every value that is not left any more replaced by one that is."""
+        """Return the point with every value that restrictions exclude replaced by a permitted one."""
         left = self.restrictions
         lost = {n for n in point if n in left and left[n].any_left and not left[n].permits(point[n])}
         return {name: left[name].random(rng) if name in lost else value for name, value in point.items()}
 
     @property
-    def _some_value_each(self) -> bool:
+    def _all_have_values(self) -> bool:
         return all(left.any_left for left in self.restrictions.values())
 
     def may_have_points(self, *, of_grid: bool = False) -> bool:
-        """Whether a search finds a point that is allowed, or one of the grid."""
+        """Return whether a search finds an allowed point, or with ``of_grid`` an allowed grid point."""
         rng = random.Random(0)
-        grid = self if of_grid else self._every
+        grid = self if of_grid else self._with_linear_ints
         small = grid.grid_size is not None and grid.grid_size <= _ENUMERATE_UP_TO
-        if not self._some_value_each or grid.grid_size == 0:
+        if not self._all_have_values or grid.grid_size == 0:
             return False
-        if not (of_grid and small) and any(self.broken_rule(self._draw(rng)) is None for _ in range(_SHORT_SEARCH)):
+        if not (of_grid and small) and any(self.broken_rule(self._draw(rng)) is None for _ in range(_SEARCH_DRAWS)):
             return True
         return small and next(grid.grid(), None) is not None
 
     def random_point(self, rng: random.Random, *, exclude: frozenset[str] | set[str] = frozenset()) -> Point | None:
-        """An allowed point whose key is not excluded, or None where none was found."""
-        if not self._some_value_each:
+        """Return an allowed point whose key is not excluded, or None if none was found."""
+        if not self._all_have_values:
             return None
         for _ in range(_RANDOM_TRIES):
             point = self._draw(rng)
             if point_key(point) not in exclude and self.broken_rule(point) is None:
                 return point
-        size = self._every.grid_size
+        size = self._with_linear_ints.grid_size
         if size is not None and size <= _ENUMERATE_UP_TO:
-            left = [point for point in self._every.grid() if point_key(point) not in exclude]
+            left = [point for point in self._with_linear_ints.grid() if point_key(point) not in exclude]
             return rng.choice(left) if left else None
         return None
 
     @cached_property
-    def _every(self) -> SearchSpace:
-        """The same points, in a grid that holds every whole number of a logarithmic range."""
+    def _with_linear_ints(self) -> SearchSpace:
+        """The same space with a grid that has every integer of a logarithmic range."""
         plain = {
             name: parameter.model_copy(update={"log": False}) if isinstance(parameter, Int) else parameter
             for name, parameter in self.parameters.items()
@@ -271,7 +277,7 @@ class SearchSpace:
 
     @cached_property
     def num_allowed(self) -> int | None:
-        """How many grid points the rules leave; None where there are too many to count."""
+        """The number of grid points that keep the rules, or None if there are too many to count."""
         if self.grid_size is None or self.grid_size > _ENUMERATE_UP_TO:
             return None
         if self.grid_size == 0:
@@ -280,22 +286,22 @@ class SearchSpace:
 
     @property
     def num_points(self) -> int | None:
-        """How many different points a sampler can propose; None where that is endless or unknown."""
-        return self._every.num_allowed
+        """The number of points that a sampler can propose, or None if it is unbounded or unknown."""
+        return self._with_linear_ints.num_allowed
 
     def require_allowed(self) -> None:
-        """Raises TaskError where no point keeps every rule, naming a rule that no point keeps if there is one."""
+        """Raise TaskError if no point keeps every rule; it names a rule that no point keeps if there is one."""
         if not self.rules:
             return
         rng = random.Random(0)
         if self.random_point(rng) is not None:
-            # Some more, so that a rule which cannot be evaluated everywhere is told now, not in the middle of a study.
+            # A rule that cannot be evaluated at some point should raise now, not in the middle of a study.
             for _ in range(200):
                 self.broken_rule({name: parameter.random(rng) for name, parameter in self.parameters.items()})
             return
         alone = [
             rule for rule in self.rules if SearchSpace(self.parameters, (rule,)).random_point(random.Random(0)) is None
         ]
-        culprit = f"no point keeps {alone[0].text!r}" if alone else "no point keeps all of the rules together"
-        sure = "" if self.grid_size is not None and self.grid_size <= _ENUMERATE_UP_TO else f" ({_RANDOM_TRIES} tried)"
-        raise TaskError(f"{culprit}{sure}: loosen a rule or widen a range", field="rules")
+        reason = f"no point keeps {alone[0].text!r}" if alone else "no point keeps all of the rules together"
+        tried = "" if self.grid_size is not None and self.grid_size <= _ENUMERATE_UP_TO else f" ({_RANDOM_TRIES} tried)"
+        raise TaskError(f"{reason}{tried}: loosen a rule or widen a range", field="rules")

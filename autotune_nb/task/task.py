@@ -1,4 +1,4 @@
-"""The whole request: model, engine, parameters, workload, objective, limits, budget."""
+"""The task: model, engine, parameters, workload, objective, limits and budget, with the checks between them."""
 
 from __future__ import annotations
 
@@ -36,21 +36,21 @@ from autotune_nb.task.workload import Section, Workload
 from autotune_nb.trial.measurement import Level
 from autotune_nb.trial.score import PROTOTYPE_OBJECTIVES, Limit, Objective
 
-#: Counting the points of a larger space takes longer than it is worth.
+#: The points of a larger space are not counted, since that would take long.
 _COUNT_UP_TO = 5000
-#: How many trials there are to be where the budget does not say and the space goes on.
+#: The number of trials if the budget does not give one and the space is not exhausted before.
 DEFAULT_TRIALS = 20
 
 
-def _word(key: str, section: type[Section]) -> BeforeValidator:
-    """A section that may be given by one word."""
+def _shorthand(key: str, section: type[Section]) -> BeforeValidator:
+    """Return a validator that accepts one text in place of a section, as the value of ``key``."""
     return BeforeValidator(
         lambda value: {key: value} if isinstance(value, str) else value, json_schema_input_type=section | str
     )
 
 
 def _objective(value: Any) -> Any:
-    """``maximize output_tokens_per_s`` and the prototype's ``minimize_latency`` are short forms."""
+    """Expand short forms: ``maximize output_tokens_per_s`` and the prototype's ``minimize_latency``."""
     if not isinstance(value, str):
         return value
     if value in PROTOTYPE_OBJECTIVES:
@@ -67,17 +67,20 @@ def _objective(value: Any) -> Any:
     )
 
 
-#: The context of a validation whose data was searched for secrets already, and whose errors are cleaned by the caller.
-LOOKED_AT = {"looked at": True}
+#: The context of a validation whose data was checked for secrets already, and whose errors are cleaned by the caller.
+SECRETS_CHECKED = {"looked at": True}
 
 
 class Task(Section):
-    """The whole request. ``Task.load`` reads JSON and YAML, the prototype's files too."""
+    """What to tune: a model and an engine, the parameters to search, the workload, the objective and the budget.
+
+    ``Task.load`` reads one from a JSON or YAML file, ``Task.parse`` from plain data.
+    """
 
     name: str = Field(min_length=1, max_length=60, pattern=r"^[^\s/\\][^/\\\x00-\x1f]*$")
     description: str = ""
-    model: Annotated[Model, _word("id_or_path", Model)]
-    engine: Annotated[EngineSpec, _word("kind", EngineSpec)]
+    model: Annotated[Model, _shorthand("id_or_path", Model)]
+    engine: Annotated[EngineSpec, _shorthand("kind", EngineSpec)]
     parameters: dict[ParameterName, Parameter]
     rules: list[str] = Field(default_factory=list)
     workload: Workload
@@ -85,17 +88,17 @@ class Task(Section):
     limits: list[Annotated[str, Field(json_schema_extra={"pattern": r"^\s*\w+\s*[<>]=?\s*[-+0-9.eE]+\s*$"})]] = Field(
         default_factory=list, description="such as ttft_p99_s <= 0.5"
     )
-    strategy: Annotated[Strategy, _word("sampler", Strategy)] = Strategy()
+    strategy: Annotated[Strategy, _shorthand("sampler", Strategy)] = Strategy()
     budget: Budget = Budget()
     deadlines: Deadlines = Deadlines()
-    deploy: Annotated[Deploy, _word("kind", Deploy)] = Deploy()
+    deploy: Annotated[Deploy, _shorthand("kind", Deploy)] = Deploy()
     benchmark: Benchmark = Benchmark()
 
     @model_validator(mode="wrap")
     @classmethod
     def _no_plain_secret(cls, data: Any, handler: ModelWrapValidatorHandler[Self], info: ValidationInfo) -> Self:
-        """However a task is made, it holds no secret's own value, and no error repeats one."""
-        if info.context is LOOKED_AT:
+        """Reject secret values in every task, also one created without ``parse``, and redact them in errors."""
+        if info.context is SECRETS_CHECKED:
             return handler(data)
         wrong = None
         try:
@@ -144,7 +147,7 @@ class Task(Section):
 
     @cached_property
     def goal(self) -> Objective:
-        """The objective with its level found and its limits read."""
+        """The objective with its level and its parsed limits."""
         limits = tuple(Limit.parse(text, field=f"limits[{i}]") for i, text in enumerate(self.limits))
         level = None if self.objective.at == "best" else self._level(self.objective.at)
         return Objective(self.objective.figure, self.objective.direction, level, limits)
@@ -158,22 +161,23 @@ class Task(Section):
         ]
         if len(found) != 1:
             known = "; ".join(str(level) for level in self.workload.levels)
-            problem = "names no level" if not found else "names several levels, add the scenario"
-            raise TaskError(f"{problem} of this workload: {known}", field="objective.at")
+            problem = "does not match any level" if not found else "matches several levels, add the scenario"
+            raise TaskError(f"{problem}; the levels of the workload are {known}", field="objective.at")
         return found[0]
 
     @cached_property
     def num_trials(self) -> int | None:
-        """How many trials budget and space allow, the baseline counted in; None where only the space's end stops it."""
+        """The number of trials that budget and space allow, including the baseline; None if it is unbounded."""
         return trials_allowed(self.budget, self.strategy, self.space)
 
     @classmethod
     def load(cls, path: str | Path) -> Task:
-        """Read a task file, JSON or YAML, the prototype's too (what cannot be carried over comes as a warning).
+        """Read a task file in JSON or YAML.
 
-        A bare name without a suffix, such as ``quickstart``, is a task that comes with this package.
+        A bare name without a suffix, such as ``quickstart``, is a task of this package. A prototype's file is
+        converted; ``PrototypeWarning`` reports fields that are not.
 
-        Raises TaskError, in one line that names the field, where anything is wrong with it.
+        Raises TaskError for an invalid file, with one line that names the field.
         """
         from autotune_nb.task.file import load_task
 
@@ -181,30 +185,30 @@ class Task(Section):
 
     @classmethod
     def parse(cls, data: dict[str, Any]) -> Task:
-        """A task from plain data. Raises TaskError, in one line that names the field."""
+        """Return the task of plain data. Raises TaskError for invalid data, with one line that names the field."""
         from autotune_nb.task.file import parse_task
 
         return parse_task(data)
 
     def save(self, path: str | Path) -> Path:
-        """Write the task; a name ending in .json gets JSON, any other YAML."""
+        """Write the task to a file: JSON if its name ends in .json, otherwise YAML."""
         from autotune_nb.task.file import save_task
 
         return save_task(self, path)
 
 
 def trials_allowed(
-    budget: Budget, strategy: Strategy, space: SearchSpace, *, without: int | None = DEFAULT_TRIALS
+    budget: Budget, strategy: Strategy, space: SearchSpace, *, default: int | None = DEFAULT_TRIALS
 ) -> int | None:
-    """How many trials a budget and a space allow, the baseline counted in; None where only the space's end stops it.
+    """Return the number of trials that a budget and a space allow, including the baseline; None if unbounded.
 
-    ``without`` is how many there are to be where neither the budget says so nor a grid.
+    ``default`` applies if the budget gives no number of trials and the sampler is not a grid.
     """
     grid = strategy.sampler == "grid"
     size = space.grid_size
-    there_are = None
+    available = None
     if grid or (size is not None and size <= _COUNT_UP_TO):
         points = space.num_allowed if grid else space.num_points
-        there_are = None if points is None else points + int(budget.baseline)
-    wanted = budget.trials or (None if grid else without)
-    return min((n for n in (wanted, there_are) if n is not None), default=None)
+        available = None if points is None else points + int(budget.baseline)
+    wanted = budget.trials or (None if grid else default)
+    return min((n for n in (wanted, available) if n is not None), default=None)

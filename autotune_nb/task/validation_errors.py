@@ -1,4 +1,4 @@
-"""Pydantic's validation errors as TaskErrors: one a field, under the field's own name in the task file."""
+"""Converts pydantic's validation errors to TaskErrors, one per field, named as in the task file."""
 
 from __future__ import annotations
 
@@ -12,38 +12,40 @@ from autotune_nb.errors import TaskError, UnknownNameError, did_you_mean
 
 
 def first_error(error: ValidationError, model: type[BaseModel]) -> TaskError:
-    """The first error of a model's validation, and the fields of the others."""
+    """Return the first error of a model's validation; its message lists the fields of the others."""
     details = error.errors(include_url=False)
-    path, told, plain = next(_told(details, model))
+    path, first, is_generic = next(_errors_by_path(details, model))
     others = dict.fromkeys(_dotted(_own_path(d["loc"])) for d in details)
     named = [field for field in others if field not in (_dotted(path), _dotted(path[:-1]))]
-    if not plain or not named:
-        return told
+    if not is_generic or not named:
+        return first
     more = f" and {len(named) - 3} more" if len(named) > 3 else ""
-    return TaskError(f"{told.message} (also wrong: {', '.join(named[:3])}{more})", field=told.field)
+    return TaskError(f"{first.message} (also wrong: {', '.join(named[:3])}{more})", field=first.field)
 
 
 def every_error(error: ValidationError, model: type[BaseModel]) -> list[TaskError]:
-    """Every error of a model's validation, one a field, the first error first."""
-    return [told for _, told, _ in _told(error.errors(include_url=False), model)]
+    """Return every error of a model's validation, one per field, in order."""
+    return [one for _, one, _ in _errors_by_path(error.errors(include_url=False), model)]
 
 
-def _told(details: list[Any], model: type[BaseModel]) -> Iterator[tuple[list[int | str], TaskError, bool]]:
-    """Every place with an error, what is wrong there, and whether it says so little that others are worth counting."""
+def _errors_by_path(details: list[Any], model: type[BaseModel]) -> Iterator[tuple[list[int | str], TaskError, bool]]:
+    """Yield the path of every field with an error, the error, and whether its message is pydantic's generic one."""
     seen: list[list[int | str]] = []
     for detail in sorted(details, key=lambda d: d["type"] != "extra_forbidden"):
         path = _own_path(detail["loc"])
         if detail["type"] != "extra_forbidden":
-            # Of the members of a union, the one that got deepest is the one that was meant.
+            # Of the members of a union, the one with the deepest error is probably the intended one.
             inside = [d for d in details if _own_path(d["loc"])[: len(path)] == path]
             detail = max(inside, key=lambda d: len(_own_path(d["loc"])))
             path = _own_path(detail["loc"])
         if path not in seen:
             seen.append(path)
-            yield path, *_in_words(detail, path, details, model)
+            yield path, *_task_error(detail, path, details, model)
 
 
-def _in_words(detail: Any, path: list[int | str], details: list[Any], model: type[BaseModel]) -> tuple[TaskError, bool]:
+def _task_error(
+    detail: Any, path: list[int | str], details: list[Any], model: type[BaseModel]
+) -> tuple[TaskError, bool]:
     field = _dotted(path)
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, TaskError):
@@ -70,12 +72,12 @@ def _in_words(detail: Any, path: list[int | str], details: list[Any], model: typ
 
 
 _UNION_TAG = re.compile(r"bool|(constrained-)?int|float|choice|str|none|(list|dict|literal)\[.*\]|LevelRef|\[key\]")
-#: Where the keys are the user's own, so that one may look like a tag.
+#: Fields whose keys are chosen by the user, so that a key may look like a tag.
 _OWN_KEYS = (("parameters",), ("engine", "args"), ("engine", "env"), ("workload", "request_params"))
 
 
 def _own_path(loc: tuple[int | str, ...]) -> list[int | str]:
-    """An error's place in the file, without what pydantic adds for the members of a union."""
+    """Return the path of an error in the file, without the parts that pydantic adds for members of a union."""
     return [
         part
         for i, part in enumerate(loc)
@@ -91,7 +93,7 @@ def _dotted(path: list[Any]) -> str:
 
 
 def _fields_at(loc: tuple[int | str, ...], model: type[BaseModel]) -> list[str]:
-    """The known fields of the section at this place of a model."""
+    """Return the field names of the section at this path of a model."""
     section: Any = model
     for part in loc:
         section = _section(section, part)

@@ -1,4 +1,4 @@
-"""The traffic of every trial: scenarios, load levels, and how long each lasts."""
+"""The workload of every trial: traffic scenarios, load levels and their durations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from autotune_nb.errors import UnknownNameError
 from autotune_nb.task.parameters import Value
 from autotune_nb.trial.measurement import Level
 
-#: genai-bench's task kinds, and of them those that load the server with batches rather than with concurrent requests.
+#: genai-bench's task kinds; those in ``BATCH_TASKS`` send batches instead of concurrent requests.
 TASK_KINDS = (
     "text-to-text",
     "text-to-image",
@@ -25,13 +25,13 @@ BATCH_TASKS = ("text-to-embeddings", "text-to-rerank")
 
 
 class Section(BaseModel):
-    """A part of a task: frozen, and no field that nobody knows."""
+    """The base of a task's sections: frozen, without unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class Workload(Section):
-    """The traffic of every trial: each scenario under each load level."""
+    """The traffic of every trial: each scenario with each number of concurrent requests, or each batch size."""
 
     task: str = Field("text-to-text", description="genai-bench's task kind")
     scenarios: list[str] = Field(min_length=1, description="genai-bench's traffic scenarios, such as D(64,32)")
@@ -40,7 +40,7 @@ class Workload(Section):
     seconds_per_level: int = Field(60, ge=1, description="a level ends after so many seconds")
     requests_per_level: int = Field(100, ge=1, description="or after about so many requests")
     warmup_requests: int = Field(2, ge=1, le=1000, description="completions sent before the first level")
-    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of each level's first requests to leave out")
+    warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of each level's requests to ignore at its start")
     request_params: dict[str, Value] = Field(default_factory=dict, description="added to every request's body")
     max_failed_requests: int = Field(0, ge=0)
     min_completed_requests: int = Field(3, ge=1)
@@ -61,7 +61,7 @@ class Workload(Section):
     @classmethod
     def _distinct(cls, values: list[Any]) -> list[Any]:
         if len(set(values)) != len(values):
-            raise ValueError("a value stands there twice")
+            raise ValueError("a value is listed twice")
         return values
 
     @property
@@ -70,7 +70,7 @@ class Workload(Section):
 
     @property
     def levels(self) -> tuple[Level, ...]:
-        """Every load level, in the order the benchmark runs them."""
+        """Every load level, in the order of the benchmark."""
         if self.task in BATCH_TASKS:
             return tuple(Level(s, 1, b) for s in self.scenarios for b in self.batch_sizes)
         return tuple(Level(s, c) for s in self.scenarios for c in self.concurrency)
@@ -82,15 +82,15 @@ _SCENARIO = re.compile(
 
 
 def _scenario(text: str) -> str:
-    """The scenario in genai-bench's own words, since its result files are told apart by them."""
+    """Return the scenario in genai-bench's spelling, which identifies its result files."""
     squeezed = re.sub(r"\b0+(?=\d)", "", re.sub(r"\s+", "", text))
     if squeezed.startswith("U(") and "/" in squeezed:
-        # It draws at least one token, and writes a least value of 0 as no least value at all.
+        # genai-bench draws at least one token, and omits a minimum of 0 in its spelling.
         squeezed = squeezed.replace("(0,", "(1,")
     squeezed = re.sub(r"^(I\(\d+,\d+),1\)$", r"\1)", squeezed)
     if not _SCENARIO.match(squeezed):
         raise ValueError(
-            f"{text!r} is no traffic scenario; write D(input tokens,output tokens), N(mean,sd)/(mean,sd) or "
+            f"{text!r} is not a traffic scenario; write D(input tokens,output tokens), N(mean,sd)/(mean,sd) or "
             "U(min,max)/(min,max)"
         )
     return squeezed

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from autotune_nb.engines.registry import engine_for, engine_problems, space_for
 from autotune_nb.errors import TaskError
 from autotune_nb.runner.estimate import estimate
-from autotune_nb.task.file import examined
+from autotune_nb.task.file import examine_task
 
 T = TypeVar("T")
 #: The sections that the estimated time depends on.
@@ -42,19 +42,19 @@ def check(data: dict[str, Any], *, search: bool = True) -> Checked:
 
 
 def _check(data: dict[str, Any], search: bool) -> Checked:
-    found = examined(data, search=search)
+    found = examine_task(data, search=search)
     problems = list(found.problems)
-    sound = found.sound
+    valid_part = found.valid_part
     if "engine" not in found.failed:
         known = {error.field for error in problems}
-        problems += [error for error in engine_problems(sound) if error.field not in known]
+        problems += [error for error in engine_problems(valid_part) if error.field not in known]
     if not search or found.failed & {"parameters", "rules", "engine"}:
         return Checked(tuple(problems))
-    space = sound.space
+    space = valid_part.space
     if not any(error.field.startswith(("parameters", "engine")) for error in problems):
         try:
-            space = space_for(sound, engine_for(sound))
+            space = space_for(valid_part, engine_for(valid_part))
         except TaskError as error:
             return Checked((*problems, error))
-    text = estimate(sound, space).text
+    text = estimate(valid_part, space).text
     return Checked(tuple(problems), text[:1] if found.failed & _TIME else text)

@@ -16,7 +16,7 @@ import yaml
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import AutotuneError, TaskError
 from autotune_nb.task.file import task_data
-from autotune_nb.task.python_code import code_of
+from autotune_nb.task.python_code import task_code
 from autotune_nb.task.task import Task
 from autotune_nb.widgets._background import LatestJob
 from autotune_nb.widgets._draft import initial_data
@@ -157,7 +157,7 @@ class TaskForm:
 
     def code(self) -> str:
         """Return Python code that creates the same task. Raises TaskError if it is invalid."""
-        return code_of(self.task)
+        return task_code(self.task)
 
     def _show_fields(self) -> None:
         boxes = self._fields.boxes
@@ -208,7 +208,7 @@ class TaskForm:
             self._space.value = "".join(self._summary_lines[:1])
         self._estimate.value = "".join([*self._summary_lines, state])
         if complete and self._code_box.children and not problems:
-            self._code.value = code_of(retry_system_error(lambda: Task.parse(self._fields.data)))
+            self._code.value = task_code(retry_system_error(lambda: Task.parse(self._fields.data)))
 
     def _report_error(self, message: str) -> None:
         self._status.value = errors_html([message])

@@ -122,17 +122,17 @@ def test_nothing_is_started_with_a_task_that_was_made_of_results(tmp_path: Path)
     tries = (opened.start, lambda: opened.command({"threads": 2}), lambda: opened.manifest({"threads": 2}))
     for start in tries:
         with pytest.raises(
-            at.TaskError, match=r"engine\.command: 'imported --port \{port\}' is only a name: .* --task"
+            at.TaskError, match=r"engine\.command: 'imported --port \{port\}' is a placeholder: .* --task"
         ):
             start()
     file.write_text(opened.task.model_dump_json())
     done = CliRunner().invoke(cli, ["run", str(file), "--study", str(study)])
     assert (done.exit_code, done.stdout, done.stderr.count("\n")) == (2, "", 1)
-    assert "this task was made of imported results" in done.stderr
+    assert "this task was derived from imported results" in done.stderr
     assert (study / "results.json").read_bytes() == before
     checked = CliRunner().invoke(cli, ["check", str(file)])
     assert checked.exit_code == 2
-    assert "this task was made of imported results" in checked.stdout
+    assert "this task was derived from imported results" in checked.stdout
     best = at.open(import_results(source, tmp_path / "free").folder).best
     assert best is not None
     assert (best.command, best.manifest) == ("", None)

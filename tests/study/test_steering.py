@@ -341,7 +341,7 @@ def test_a_banned_configuration_is_enqueued_only_after_it_is_freed(make_task: An
     steering = steering_of(make_task(), ban_edit("threads", 1))
     with pytest.raises(TaskError) as caught:
         steering.with_(enqueue_edit({"threads": 1, "batch_size": 64}))
-    assert str(caught.value) == "point.threads: the study's edits left threads without 1; free it first"
+    assert str(caught.value) == "point.threads: excluded by the study's edits: threads without 1; free it first"
     steering = steering.with_(free_edit("threads"))
     assert len(steering.with_(enqueue_edit({"threads": 1, "batch_size": 64})).queue) == 1
 

@@ -1,4 +1,4 @@
-"""The prototype's task files load unchanged, and what is not carried over is said by name."""
+"""The prototype's task files load unchanged, with a note for everything that is not converted."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_the_three_strategies_load(name: str, sampler: str) -> None:
     assert quietly(changed("optimization.strategy", name)).strategy.sampler == sampler
 
 
-def test_what_is_not_carried_over_is_said_by_name() -> None:
+def test_every_ignored_field_has_a_note() -> None:
     said = notes(PROTOTYPE)
     assert sorted(line.split()[0] for line in said) == [
         "slo.latency.p50.fail_ratio",
@@ -156,7 +156,7 @@ def test_what_is_not_carried_over_is_said_by_name() -> None:
     ]
 
 
-def test_a_task_that_is_carried_over_whole_says_nothing() -> None:
+def test_a_task_that_is_converted_completely_has_no_notes() -> None:
     data = copy.deepcopy(PROTOTYPE)
     data["slo"] = {"latency": {"p99": {"threshold": 8.0, "hard_fail": True}}}
     assert notes(data) == []
@@ -215,7 +215,7 @@ def test_the_engine_is_read_off_the_runtime_or_else_the_parameters(
         ("base_runtime", 5, "base_runtime: "),
         ("parameters", [1], "parameters: must be an object"),
         ("parameters", {}, "parameters: there is nothing to tune"),
-        ("parameters", {1: [1]}, "parameters: a name is text, not 1"),
+        ("parameters", {1: [1]}, "parameters: a name must be text, not 1"),
         ("parameters.tp-size.valeus", [1], "parameters.tp-size.valeus: unknown field; did you mean 'values'?"),
         ("optimization", None, "optimization: must be an object"),
         ("optimization.strategy", "bayes", "optimization.strategy: unknown sampler 'bayes'; did you mean 'bayesian'"),
@@ -270,7 +270,7 @@ def test_a_model_that_is_no_path_goes_to_ome_with_its_runtime_and_gpus() -> None
     assert engine.gpus({"tp_size": 2}) == 2
 
 
-def test_what_later_prototypes_made_in_their_cluster_is_carried_over() -> None:
+def test_the_cluster_objects_of_later_prototypes_are_converted() -> None:
     spec = {"storage": {"path": "/m"}}
     data, notes = _in_a_cluster(
         storage={"type": "pvc", "pvc_name": "results", "pvc_subpath": "a/b", "mount_path": "/x"},
@@ -282,11 +282,11 @@ def test_what_later_prototypes_made_in_their_cluster_is_carried_over() -> None:
     assert task.deploy.clusterbasemodel == spec
     assert task.deploy.clusterservingruntime is None
     told = "\n".join(notes)
-    assert "clusterservingruntime_config is not carried over: it has no spec" in told
-    assert "storage.mount_path is not carried over" in told
+    assert "clusterservingruntime_config is ignored: it has no spec" in told
+    assert "storage.mount_path is ignored" in told
 
 
 def test_storage_of_another_kind_is_said_by_name() -> None:
     data, notes = _in_a_cluster(storage={"type": "oci", "bucket": "b"})
     assert "benchmark" not in data
-    assert any(note.startswith("storage is not carried over") for note in notes)
+    assert any(note.startswith("storage is ignored") for note in notes)

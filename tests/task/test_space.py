@@ -91,7 +91,7 @@ def test_canonical_has_the_parameters_order_and_floats_on_their_steps() -> None:
     ("point", "message"),
     [
         ({"threads": 2, "batch": 64, "bach": 1}, "point: unknown parameter 'bach'; did you mean 'batch'?"),
-        ({"threads": 2}, "point.batch: is missing: a configuration names every parameter"),
+        ({"threads": 2}, "point.batch: is missing: a configuration must set every parameter"),
         ({"threads": 3, "batch": 64}, "point.threads: 3 is not in the space"),
         ({"threads": 8, "batch": 32}, "point: breaks the rule 'threads * 8 <= batch'"),
     ],
@@ -121,8 +121,8 @@ def test_a_logarithmic_range_has_every_whole_number_as_a_point() -> None:
 
 
 @pytest.mark.parametrize("text", ["'%2000000000d' % a == 'x'", "('%' + '9999999' + 'd') % a == 'x'", "'x' * 999 == a"])
-def test_a_rule_that_computes_with_words_is_refused(text: str) -> None:
-    with pytest.raises(TaskError, match="words can only be compared"):
+def test_a_rule_that_computes_with_texts_is_refused(text: str) -> None:
+    with pytest.raises(TaskError, match="texts can only be compared"):
         Rule(text, ["a"])
 
 
@@ -302,7 +302,7 @@ def test_what_was_left_out_names_what_leaves_it_out() -> None:
     space = restricted(SearchSpace({"n": Int(low=1, high=9)}), n=lambda r: r.with_banned([3]).with_range(2, None))
     with pytest.raises(TaskError) as caught:
         space.check({"n": 3})
-    assert str(caught.value) == "point.n: the study's edits left n narrowed from 2, without 3; free it first"
+    assert str(caught.value) == "point.n: excluded by the study's edits: n narrowed from 2, without 3; free it first"
     assert space.check({"n": 4}) == {"n": 4}
 
 

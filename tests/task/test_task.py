@@ -86,9 +86,9 @@ def test_an_objective_may_be_read_at_a_named_level(make_task: MakeTask) -> None:
         ).goal.level
 
     assert goal({"concurrency": 4, "scenario": "D(32,8)"}) == Level("D(32,8)", 4)
-    with pytest.raises(TaskError, match=r"^objective\.at: names several levels, add the scenario .*D\(16,8\)"):
+    with pytest.raises(TaskError, match=r"^objective\.at: matches several levels, add the scenario; .*D\(16,8\)"):
         goal(4)
-    with pytest.raises(TaskError, match=r"^objective\.at: names no level"):
+    with pytest.raises(TaskError, match=r"^objective\.at: does not match any level"):
         goal({"concurrency": 3, "scenario": "D(16,8)"})
 
 

@@ -51,7 +51,7 @@ DAY = datetime.date(2024, 1, 1)
         ({"engine": {"kind": "vllm", "env": {"A": 1}}}, "engine.env.A: input should be a valid string, not 1"),
         ({"parameters": {}}, "parameters: there is nothing to tune"),
         ({"parameters": [1]}, "parameters: "),
-        ({"parameters": {True: [1]}}, "parameters: a name is text, not True; put it in quotes"),
+        ({"parameters": {True: [1]}}, "parameters: a name must be text, not True; put it in quotes"),
         ({"parameters": {"a b": [1]}}, "parameters.a b: "),
         ({"parameters": {"x": 4}}, "parameters.x: "),
         ({"parameters": {"x": None}}, "parameters.x: "),
@@ -71,7 +71,7 @@ DAY = datetime.date(2024, 1, 1)
         ({"rules": ["threads > 9"]}, "rules: no point keeps 'threads > 9'"),
         ({"workload": {}}, "workload.scenarios: field required"),
         ({"workload": {"scenarios": "D(1,2)"}}, "workload.scenarios: "),
-        ({"workload": {"scenarios": ["D(1,2)", "D(1, 2)"]}}, "workload.scenarios: a value stands there twice"),
+        ({"workload": {"scenarios": ["D(1,2)", "D(1, 2)"]}}, "workload.scenarios: a value is listed twice"),
         ({"workload": {"scenarios": ["D(1,2)"], "concurrency": [0]}}, "workload.concurrency[0]: "),
         (
             {"workload": {"scenarios": ["D(1,2)"], "concurency": [1]}},
@@ -89,7 +89,7 @@ DAY = datetime.date(2024, 1, 1)
         ),
         ({"objective": {"direction": "max", "figure": "ttft"}}, "objective.direction: "),
         ({"objective": {"direction": "minimize", "figure": "ttft", "at": "wurst"}}, "objective.at: "),
-        ({"objective": {"direction": "minimize", "figure": "ttft", "at": 9}}, "objective.at: names no level"),
+        ({"objective": {"direction": "minimize", "figure": "ttft", "at": 9}}, "objective.at: does not match any level"),
         (
             {"objective": {"direction": "minimize", "figure": "ttft", "at": {"concurency": 1}}},
             "objective.at.concurency: unknown field; did you mean 'concurrency'?",
@@ -148,20 +148,20 @@ def test_data_that_is_no_object_is_refused(data: Any) -> None:
 @pytest.mark.parametrize(
     ("name", "content", "words"),
     [
-        ("t.yaml", b"a: [", "t.yaml is not YAML at line 1, column 5"),
-        ("t.yaml", b"a: b: c", "t.yaml is not YAML at line 1, column 5"),
-        ("t.yaml", b"\x00", "t.yaml is not YAML"),
+        ("t.yaml", b"a: [", "t.yaml is not valid YAML at line 1, column 5"),
+        ("t.yaml", b"a: b: c", "t.yaml is not valid YAML at line 1, column 5"),
+        ("t.yaml", b"\x00", "t.yaml is not valid YAML"),
         ("t.yaml", b"\xff\xfe", "cannot be read"),
         ("t.yaml", b"a: 2024-13-45", "t.yaml cannot be read"),
-        ("t.yaml", b"a: !!python/object/apply:os.abort []", "t.yaml is not YAML at line 1"),
+        ("t.yaml", b"a: !!python/object/apply:os.abort []", "t.yaml is not valid YAML at line 1"),
         ("t.yaml", b"[" * 5000, "t.yaml cannot be read"),
         ("t.yaml", b"a: *text", "column 4: found undefined alias; a text that begins with * needs quotes"),
-        ("t.yaml", b"a: !!bool maybe", "t.yaml cannot be read: what stands after a !! is no such value"),
-        ("t.yaml", b"a: !!timestamp soon", "t.yaml cannot be read: what stands after a !! is no such value"),
+        ("t.yaml", b"a: !!bool maybe", "t.yaml cannot be read: a value does not match its !! tag"),
+        ("t.yaml", b"a: !!timestamp soon", "t.yaml cannot be read: a value does not match its !! tag"),
         ("t.yaml", b"%x\na: 1", "expected '<document start>', but found '<scalar>'"),
-        ("t.yaml", b"- 1", "t.yaml holds list, not a task's fields"),
-        ("t.yaml", b"", "t.yaml holds NoneType, not a task's fields"),
-        ("t.json", b"{", "t.json is not JSON"),
+        ("t.yaml", b"- 1", "t.yaml contains list, not the fields of a task"),
+        ("t.yaml", b"", "t.yaml contains NoneType, not the fields of a task"),
+        ("t.json", b"{", "t.json is not valid JSON"),
         ("t.json", b"[" * 100_000, "t.json cannot be read"),
     ],
 )
@@ -182,9 +182,9 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
         Task.load("no-such-task")
 
 
-@pytest.mark.parametrize(("wrong", "shown"), [(5, "5$"), (None, "None$"), ({"name": "x"}, "a dict; Task.parse makes")])
+@pytest.mark.parametrize(("wrong", "shown"), [(5, "5$"), (None, "None$"), ({"name": "x"}, "a dict; use Task.parse")])
 def test_what_is_no_path_is_an_error_that_says_what_is_expected(wrong: Any, shown: str) -> None:
-    with pytest.raises(TaskError, match=f"^expected the path of a task file or the name of one .*, not {shown}"):
+    with pytest.raises(TaskError, match=f"^expected the path of a task file or the name of a task .*, not {shown}"):
         Task.load(wrong)
 
 

@@ -29,7 +29,7 @@ def test_a_sampler_may_be_named_as_optuna_or_the_prototype_does(make_task: MakeT
 def test_random_weights_need_heads_that_divide(make_task: MakeTask) -> None:
     weights = {"random_weights": {"hidden_size": 256, "kv_heads": 2}}
     assert make_task(model=weights).model.random_weights.kv_heads == 2  # type: ignore[union-attr]
-    with pytest.raises(TaskError, match=r"^model\.random_weights: 4 attention heads .* no multiple of kv_heads 3"):
+    with pytest.raises(TaskError, match=r"^model\.random_weights: kv_heads 3 does not divide the 4 attention heads"):
         make_task(model={"random_weights": {"hidden_size": 256, "kv_heads": 3}})
 
 

@@ -77,7 +77,7 @@ def test_genai_bench_writes_every_scenario_as_the_task_keeps_it() -> None:
     "text", ["D(5)", "D(1,2,3)", "D(1;2)", "X(1,2)", "D(1,2)/(3,4)", "D(-1,2)", "D(\u0661,2)", "", "Dataset"]
 )
 def test_a_scenario_genai_bench_would_refuse_is_refused(make_task: MakeTask, text: str) -> None:
-    with pytest.raises(TaskError, match=r"^workload\.scenarios: .* is no traffic scenario"):
+    with pytest.raises(TaskError, match=r"^workload\.scenarios: .* is not a traffic scenario"):
         make_task(workload=_workload(scenarios=[text]))
 
 

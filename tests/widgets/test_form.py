@@ -70,10 +70,10 @@ def test_any_task_is_returned_unchanged_also_after_rereading_every_field(task: T
 
 @given(task=tasks())
 def test_the_code_makes_the_same_task(task: Task) -> None:
-    from autotune_nb.task.python_code import code_of
+    from autotune_nb.task.python_code import task_code
 
     names: dict[str, Any] = {}
-    exec(code_of(task), names)
+    exec(task_code(task), names)
     assert same(names["task"], task)
 
 
@@ -137,11 +137,11 @@ def test_another_type_is_rejected_with_what_is_expected(wrong: Any, shown: str) 
             "unknown value 'offf'; did you mean 'off'",
         ),
         ("workload-concurrency", "1, x", "workload-concurrency", "[1]: input should be a valid integer"),
-        ("workload-concurrency", "1, 1", "workload-concurrency", "a value stands there twice"),
-        ("workload-scenarios", "D(1,2), D(3", "workload-scenarios", "is no traffic scenario"),
+        ("workload-concurrency", "1, 1", "workload-concurrency", "a value is listed twice"),
+        ("workload-scenarios", "D(1,2), D(3", "workload-scenarios", "is not a traffic scenario"),
         ("workload-scenarios", "", "workload-scenarios", "field required"),
         ("objective-figure", "ttft_p98", "objective-figure", "did you mean 'ttft_p99_s'"),
-        ("objective-at", "concurrency: 9", "objective-at", "names no level of this workload"),
+        ("objective-at", "concurrency: 9", "objective-at", "does not match any level"),
         ("budget-trials", "0", "budget-trials", "greater than or equal to 1"),
         ("parameters-threads-values", "1, two", "parameters-threads", "--threads: 'two' is no whole number"),
         ("parameters-threads-values", "[1", "parameters-threads", "values: cannot be read"),

@@ -7,7 +7,10 @@ may ask a provider whether a token is valid, and does not say where in a text a 
 from __future__ import annotations
 
 import functools
+import importlib
+import logging
 import re
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -165,15 +168,22 @@ def _keywords(text: str) -> Iterator[Finding]:
 @functools.cache
 def _patterns() -> tuple[tuple[str, re.Pattern[str], Callable[[str], bool] | None], ...]:
     # On first need: it imports every plugin.
-    from detect_secrets.core.plugins.util import get_mapping_from_secret_type_to_class
-
-    plugins: dict[str, Any] = get_mapping_from_secret_type_to_class()
+    util = _import("detect_secrets.core.plugins.util")
+    plugins: dict[str, Any] = util.get_mapping_from_secret_type_to_class()
     own = [(kind, pattern) for kind, one in plugins.items() if kind not in _NOT_USED for pattern in one.denylist]
     return tuple((kind, one, plugins[_JWT].is_formally_valid if kind == _JWT else None) for kind, one in (*own, *_MORE))
 
 
 @functools.cache
 def _keyword_patterns() -> tuple[re.Pattern[str], dict[re.Pattern[str], int]]:
-    from detect_secrets.plugins import keyword
-
+    keyword = _import("detect_secrets.plugins.keyword")
     return re.compile("|".join(keyword.DENYLIST), re.IGNORECASE), keyword.QUOTES_REQUIRED_DENYLIST_REGEX_TO_GROUP
+
+
+def _import(module: str) -> Any:
+    """Import a module of detect-secrets, which would send every warning of the process to the logs from then on."""
+    before = warnings.showwarning
+    imported = importlib.import_module(module)
+    if warnings.showwarning is not before:
+        logging.captureWarnings(False)
+    return imported

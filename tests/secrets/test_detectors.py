@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -142,3 +144,10 @@ def test_a_token_is_found_in_whatever_text(before: str, after: str) -> None:
 )
 def test_no_text_makes_it_slow(text: str) -> None:
     require_linear(lambda size: redact(text * (size // len(text))), 20_000)
+
+
+def test_warnings_are_still_shown_after_the_plugins_were_imported() -> None:
+    code = "import warnings; from autotune_nb.secrets.detectors import find_secrets; "
+    code += "find_secrets('password = \"Tr0ub4dor\"'); warnings.warn('still shown')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert "still shown" in done.stderr

@@ -1,4 +1,4 @@
-"""Will a task run where it is to run? Answers before anything is made, and the manifests that would be."""
+"""Checks whether a task can run, and renders the objects of a dry run. Nothing is created."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from autotune_nb.cluster.kinds import BENCHMARK_JOB, INFERENCE_SERVICE, JOB, Kin
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.local import LocalDeployer
-from autotune_nb.deploy.ome.check_result import Answer
+from autotune_nb.deploy.ome.check_result import CheckResult
 from autotune_nb.deploy.ome.endpoint import port_of
-from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service
-from autotune_nb.deploy.ome.model_and_runtime import find_ground, storage_of, tokenizer_of
+from autotune_nb.deploy.ome.manifest import ModelAndRuntime, gpus_needed, inference_service
+from autotune_nb.deploy.ome.model_and_runtime import find_model_and_runtime, storage_of, tokenizer_of
 from autotune_nb.deploy.ome.preflight import preflight
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import space_for
@@ -35,20 +35,20 @@ from autotune_nb.task.parameters import Value
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task
 
-#: Stands for a study that is not there yet, and gets its own label when it begins.
+#: The label of a study that does not exist yet.
 _LABEL = "check-00000000"
 
 
 @dataclass(frozen=True)
 class Checks:
-    """The answers of a check, one a line; shows itself as a table in a notebook."""
+    """The results of all checks, displayed as a table in a notebook."""
 
-    answers: tuple[Answer, ...]
+    answers: tuple[CheckResult, ...]
 
     @property
     def ok(self) -> bool:
-        """Whether every answer is well."""
-        return all(answer.ok for answer in self.answers)
+        """Whether every check passed."""
+        return all(result.ok for result in self.answers)
 
     def __str__(self) -> str:
         return "\n".join(map(str, self.answers))
@@ -59,24 +59,25 @@ class Checks:
         return f"<table>{''.join(map(_row, self.answers))}</table>"
 
     def to_dict(self) -> dict[str, Any]:
-        return {"ok": self.ok, "answers": [vars(answer) for answer in self.answers]}
+        """The results as a JSON object."""
+        return {"ok": self.ok, "answers": [vars(result) for result in self.answers]}
 
 
-def _row(answer: Answer) -> str:
-    hint = "" if answer.ok or not answer.hint else f"<br><i>try: {html.escape(answer.hint)}</i>"
+def _row(result: CheckResult) -> str:
+    hint = "" if result.ok or not result.hint else f"<br><i>try: {html.escape(result.hint)}</i>"
     cell = "<td style='text-align:left'>"
-    return f"<tr>{cell}{'✓' if answer.ok else '✗'}</td>{cell}{html.escape(answer.text)}{hint}</td></tr>"
+    return f"<tr>{cell}{'✓' if result.ok else '✗'}</td>{cell}{html.escape(result.text)}{hint}</td></tr>"
 
 
 def label_of(study: str | Path | None) -> str | None:
-    """What marks the objects of the study in a folder; None where there is none yet. Raises StudyError."""
+    """Return the label of the objects of the study in a folder; None if there is no study. Raises StudyError."""
     folder = StudyFolder(study) if study is not None else None
     about = folder.about() if folder is not None else None
     return folder.label(about["id"]) if folder is not None and about is not None else None
 
 
 async def check_task(task: Task, engine: Engine, *, study: str | Path | None = None) -> Checks:
-    """Every answer for a task, and for its study's folder where one is named; never raises for what it finds."""
+    """Check a task, and its study's folder if one is given. Does not raise for failed checks."""
     try:
         require_engine(task)
         know_secrets(task)
@@ -85,78 +86,80 @@ async def check_task(task: Task, engine: Engine, *, study: str | Path | None = N
             folder = StudyFolder(study)
             folder.require_imported()
             folder.require_same(task)
-            # As it is written down: a file's URL has no password.
+            # As it is stored: the URL of a file has no password.
             require_database(folder, (folder.about() or {}).get("storage"))
     except (TaskError, SetupError, StudyError) as error:
-        return Checks((Answer(False, str(error)),))
+        return Checks((CheckResult(False, str(error)),))
     if task.deploy.kind == "local":
         return Checks((await _local(task, engine),))
     try:
         session = ClusterSession(task, study_label=label or _LABEL)
     except SetupError as error:
-        return Checks((Answer(False, str(error)),))
+        return Checks((CheckResult(False, str(error)),))
     try:
         await session.open()
-        found = await preflight(session, task, engine, named=label is not None)
-        # Where the cluster is not reached, nothing else is known.
-        return Checks((*found, await _executor(task, session)) if found[0].ok else tuple(found))
+        results = await preflight(session, task, engine, study_exists=label is not None)
+        # Without the cluster nothing else can be checked.
+        return Checks((*results, await _executor(task, session)) if results[0].ok else tuple(results))
     except ClusterError as error:
-        return Checks((Answer(False, f"the cluster is not reached: {error}"),))
+        return Checks((CheckResult(False, f"the cluster is unreachable: {error}"),))
     finally:
         await session.close()
 
 
-async def _executor(task: Task, session: ClusterSession) -> Answer:
+async def _executor(task: Task, session: ClusterSession) -> CheckResult:
     try:
-        executor, why = await pick(task, session)
+        executor, reason = await pick(task, session)
     except SetupError as error:
-        return Answer(False, str(error))
-    return Answer(True, f"benchmarks run as {executor}: {why}")
+        return CheckResult(False, str(error))
+    return CheckResult(True, f"benchmarks run as {executor}: {reason}")
 
 
-async def _local(task: Task, engine: Engine) -> Answer:
+async def _local(task: Task, engine: Engine) -> CheckResult:
     deployer = LocalDeployer(task, engine, study_id="", folder=Path())
     benchmark = GenaiBench(task, backend=engine.backend, engine=engine.metrics_engine, labels={})
     try:
-        deployer.look()
+        deployer.check()
         benchmark.look()
     except SetupError as error:
-        return Answer(False, str(error))
-    return Answer(True, "the engine, the model and genai-bench are on this machine")
+        return CheckResult(False, str(error))
+    return CheckResult(True, "the engine, the model and genai-bench are on this machine")
 
 
 @dataclass(frozen=True)
 class Rendered:
-    """One object as it would be made, and what the server says to it."""
+    """An object that a run would create, and the server's response to a dry run."""
 
     kind: Kind
     body: Object
-    refused: str = ""
+    error: str = ""
 
     def __str__(self) -> str:
         text = yaml.safe_dump(
             {"apiVersion": self.kind.api_version, "kind": self.kind.name, **self.body}, sort_keys=False
         )
-        return f"---\n# the server {'refuses it: ' + self.refused if self.refused else 'accepts it'}\n{text}"
+        return f"---\n# the server {'rejects it: ' + self.error if self.error else 'accepts it'}\n{text}"
 
 
 async def dry_run(task: Task, engine: Engine, *, label: str | None = None) -> list[Rendered]:
-    """The objects of the first trials, validated by the server (dryRun=All); nothing is made.
+    """Return the objects of the first trials, validated by the server (dryRun=All). Creates nothing.
 
-    ``label`` is that of a study that is there; without it names and labels are of none. Raises ClusterError where the
-    cluster cannot be reached, SetupError and TaskError where the objects cannot be rendered.
+    ``label`` is the label of an existing study. Raises ClusterError if the cluster is unreachable, SetupError and
+    TaskError if the objects cannot be rendered.
     """
     session = ClusterSession(task, study_label=label or _LABEL)
     try:
         await session.open()
         executor, _ = await pick(task, session)
-        ground, model = await find_ground(session.cluster, task)
+        model_and_runtime, model = await find_model_and_runtime(session.cluster, task)
         points = _first_points(task, engine)
         rendered = []
         for trial, point in enumerate(points):
-            body = inference_service(task, engine, point, ground, session.templates, session.trial_metadata(trial))
+            body = inference_service(
+                task, engine, point, model_and_runtime, session.templates, session.trial_metadata(trial)
+            )
             rendered.append(await _validated(session, INFERENCE_SERVICE, body))
-        request = _request(task, engine, session, points[0] if points else {}, ground, model)
+        request = _request(task, engine, session, points[0] if points else {}, model_and_runtime, model)
         for kind, body in await _benchmark(task, engine, session, executor, request):
             rendered.append(await _validated(session, kind, body))
         return rendered
@@ -165,28 +168,33 @@ async def dry_run(task: Task, engine: Engine, *, label: str | None = None) -> li
 
 
 def _first_points(task: Task, engine: Engine) -> list[dict[str, Value]]:
-    """The baseline, where it is measured, and a point of the space: of a grid the first."""
+    """Return the baseline, if it is measured, and the first point of the space."""
     points: list[dict[str, Value]] = [{}] if task.budget.baseline else []
     space = space_for(task, engine)
-    # A range without a step has no first point; any other shows the same.
+    # A space with a continuous range has no first point, so take a random one.
     first = space.random_point(Random(task.strategy.seed)) if space.grid_size is None else next(space.grid(), None)
     return [*points, *([dict(first)] if first is not None else [])]
 
 
 def _request(
-    task: Task, engine: Engine, session: ClusterSession, point: dict[str, Value], ground: Ground, model: Object
+    task: Task,
+    engine: Engine,
+    session: ClusterSession,
+    point: dict[str, Value],
+    model_and_runtime: ModelAndRuntime,
+    model: Object,
 ) -> BenchRequest:
-    """What the first trial's benchmark would be told; what only a live engine tells is left open."""
+    """Return the request of the first trial's benchmark, with placeholders for the deployment's data."""
     metadata = session.trial_metadata(0)
     name, namespace = metadata["name"], metadata["namespace"]
     service = ClusterService(
         0,
         name,
         namespace,
-        # In the place of the object's own.
+        # A placeholder for the uid.
         "0" * 8,
-        f"http://{name}.{namespace}.svc.cluster.local:{port_of(ground.runner or {})}",
-        # Where nothing is asked for, the engine says how it calls its model.
+        f"http://{name}.{namespace}.svc.cluster.local:{port_of(model_and_runtime.runner or {})}",
+        # Without either, a run reads the name from the engine.
         required_model_name(task) or task.model.id_or_path or "",
         str(storage_of(model).get("path") or ""),
     )

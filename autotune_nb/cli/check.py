@@ -95,4 +95,4 @@ def print_dry_run(task: Task, study: Path | None) -> int:
         click.echo("note: names and labels are placeholders; a study gets its own when it starts", err=True)
     for manifest in rendered:
         click.echo(str(manifest), nl=False)
-    return 2 if any(manifest.refused for manifest in rendered) else 0
+    return 2 if any(manifest.error for manifest in rendered) else 0

@@ -1,7 +1,7 @@
 """Deployers: they start the engine with one configuration, wait until it is ready, watch it, and take it down.
 
-A deployment is an async context manager that gives an ``Endpoint``. Flags and command lines are in ``engines``, load
-and figures in ``bench``; neither deployer measures anything.
+A deployment is an async context manager with an ``Endpoint``. Flags and command lines belong in ``engines``, load and
+figures in ``bench``.
 """
 
 from autotune_nb.deploy._process import STUDY_LABEL

@@ -1,9 +1,9 @@
-"""A small process between this package and an engine: when its standard input closes, the engine's group goes.
+"""A small process between this package and an engine: when its standard input closes, it kills the engine's group.
 
-Run as a script, by path, with nothing but the standard library: ``python -I _guard.py GRACE_S LOG -- COMMAND…``. It
-starts COMMAND in a session of its own, writes one JSON line ``{"pid": …}``, and waits. The command's end, the end of
-standard input (its parent died, however) or SIGTERM makes it take the whole group down (SIGTERM, after GRACE_S
-seconds SIGKILL; at once if it reads the line ``kill``), with what left the group as far as the system tells. Its last
+Run as a script, by path, with the standard library only: ``python -I _guard.py GRACE_S LOG -- COMMAND…``. It starts
+COMMAND in a session of its own, writes the JSON line ``{"pid": …}``, and waits. When the command ends, standard input
+closes (its parent has died) or SIGTERM arrives, it ends the whole process group: SIGTERM, after GRACE_S seconds
+SIGKILL; SIGKILL at once if it reads the line ``kill``. On Linux that includes processes that left the group. Its last
 line is ``{"exit": code}``.
 """
 
@@ -29,7 +29,7 @@ def _prctl(option: int, value: int) -> None:
 
 
 def _children() -> list[int]:
-    """Every descendant: this process is a subreaper, so those whose parents died are its own children."""
+    """Return every descendant; this process is a subreaper, so orphans among them become its children."""
     found: list[int] = []
     todo = [os.getpid()]
     while todo:
@@ -89,7 +89,7 @@ def main() -> int:
         signal.signal(signal.SIGHUP, signal.SIG_DFL)
         _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != guard:
-            # The guard died before that could be heard of.
+            # The guard died before PR_SET_PDEATHSIG took effect.
             os._exit(1)
 
     try:
@@ -103,11 +103,11 @@ def main() -> int:
                 preexec_fn=in_child,
             )
     except OSError as error:
-        _say({"error": str(error)})
+        _write({"error": str(error)})
         return 127
-    _say({"pid": child.pid})
+    _write({"pid": child.pid})
 
-    hurry, watch_input, stopping, killed, code = False, True, 0.0, False, None
+    kill, watch_input, stopping, killed, code = False, True, 0.0, False, None
     while True:
         if code is None:
             code = child.poll()
@@ -119,7 +119,7 @@ def main() -> int:
         if not stopping and (code is not None or terminated or not watch_input):
             stopping = now
             _signal_all(child.pid, signal.SIGTERM)
-        if stopping and not killed and (hurry or now - stopping > float(grace_s)):
+        if stopping and not killed and (kill or now - stopping > float(grace_s)):
             killed = True
         if killed:
             _signal_all(child.pid, signal.SIGKILL)
@@ -133,18 +133,18 @@ def main() -> int:
             os.read(wake_read, 1024)
         if 0 in ready:
             words = os.read(0, 1024)
-            hurry = hurry or b"kill" in words
+            kill = kill or b"kill" in words
             if not words or b"stop" in words or b"kill" in words:
                 watch_input = b"stop" in words and b"kill" not in words
                 if not stopping:
                     stopping = time.monotonic()
                     _signal_all(child.pid, signal.SIGTERM)
-    _say({"exit": code})
+    _write({"exit": code})
     return 0
 
 
-def _say(message: dict[str, object]) -> None:
-    # The parent may be gone; the engine's end does not depend on anybody listening.
+def _write(message: dict[str, object]) -> None:
+    # The parent may have died.
     with contextlib.suppress(OSError):
         os.write(1, (json.dumps(message) + "\n").encode())
 

@@ -1,4 +1,4 @@
-"""An engine's process group under its guard: started, watched, taken down with a deadline."""
+"""An engine's process group under a guard process: start, wait, and stop with a deadline."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ import psutil
 from autotune_nb.errors import SetupError
 
 _GUARD = Path(__file__).with_name("_guard.py")
-#: Engine processes carry these in their environment, so that a sweep finds them without any record.
+#: Environment variables of engine processes, by which a later run finds those that were left.
 STUDY_LABEL = "AUTOTUNE_NB_STUDY"
 TRIAL_LABEL = "AUTOTUNE_NB_TRIAL"
 
 
 class GuardedProcess:
-    """A command in a process group of its own, which does not outlive this process, however this one ends."""
+    """A command in a process group of its own, which ends when this process ends, even if that is killed."""
 
     def __init__(
         self, guard: asyncio.subprocess.Process, pid: int, grace_s: float, labels: Mapping[str, str] | None = None
@@ -43,7 +43,7 @@ class GuardedProcess:
         log: Path,
         grace_s: float,
     ) -> GuardedProcess:
-        """Start it, output to ``log``. Raises SetupError where the program cannot be executed."""
+        """Start a command with its output in ``log``. Raises SetupError if the program cannot be executed."""
         guard = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
@@ -61,11 +61,11 @@ class GuardedProcess:
         assert guard.stdout is not None
         try:
             line = await guard.stdout.readline()
-            hello: dict[str, Any] = (
+            reply: dict[str, Any] = (
                 json.loads(line) if line else {"error": f"its guard ended with code {await guard.wait()}"}
             )
         except BaseException:
-            # Asked rather than killed: it may have started the command a moment ago.
+            # Not killed: the guard may have started the command, and must end it.
             assert guard.stdin is not None
             guard.stdin.write(b"kill\n")
             guard.stdin.close()
@@ -74,11 +74,11 @@ class GuardedProcess:
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.shield(ending)
             raise
-        if "error" in hello:
+        if "error" in reply:
             await guard.wait()
-            raise SetupError(f"{argv[0]!r} cannot be started: {hello['error']}", field="engine.executable")
+            raise SetupError(f"{argv[0]!r} cannot be started: {reply['error']}", field="engine.executable")
         labels = {name: env[name] for name in (STUDY_LABEL, TRIAL_LABEL) if name in env}
-        return cls(guard, hello["pid"], grace_s, labels)
+        return cls(guard, reply["pid"], grace_s, labels)
 
     async def _read_exit(self) -> int:
         assert self._guard.stdout is not None
@@ -86,7 +86,7 @@ class GuardedProcess:
         await self._guard.wait()
         if line:
             return int(json.loads(line)["exit"])
-        # Somebody killed the guard: what it would have taken down is taken down from here.
+        # The guard was killed, so this process ends the group.
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         if self._labels:
@@ -95,30 +95,30 @@ class GuardedProcess:
 
     @property
     def exit_code(self) -> int | None:
-        """The command's exit code once it and its group are gone; negative for a signal."""
+        """The command's exit code after it and its group have ended, negative for a signal; None before."""
         return self._exit.result() if self._exit.done() and not self._exit.cancelled() else None
 
     async def wait(self) -> int:
-        """Wait for the command's own end."""
+        """Wait until the command and its group have ended. Returns the exit code."""
         return await asyncio.shield(self._exit)
 
-    def _tell(self, word: bytes) -> None:
+    def _send(self, word: bytes) -> None:
         stdin = self._guard.stdin
         if stdin is not None and not stdin.is_closing():
             with contextlib.suppress(OSError, RuntimeError):
                 stdin.write(word)
 
     def listens(self, port: int) -> bool | None:
-        """Whether the command or anything it started listens on the port; None where the system does not tell."""
+        """Whether the command or a process it started listens on the port; None if the system denies access."""
         return _listens(self._guard.pid, port)
 
     def kill(self) -> None:
-        """SIGKILL to the whole group at once, without waiting for it."""
-        self._tell(b"kill\n")
+        """Send SIGKILL to the whole group, without waiting for its end."""
+        self._send(b"kill\n")
 
     async def stop(self, *, at_once: bool = False) -> bool:
-        """Take the group down: SIGTERM, after the grace SIGKILL. True once it is gone, False if the deadline passed."""
-        self._tell(b"kill\n" if at_once else b"stop\n")
+        """Send SIGTERM, after the grace period SIGKILL. Returns whether the group ended before the deadline."""
+        self._send(b"kill\n" if at_once else b"stop\n")
         try:
             async with asyncio.timeout(self._grace_s + 10):
                 await asyncio.shield(self._exit)
@@ -130,7 +130,7 @@ class GuardedProcess:
 
 
 def _listens(guard: int, port: int) -> bool | None:
-    # Where the guard is a subreaper, what has left the command's group is still among its descendants.
+    # On Linux the guard is a subreaper, so processes that left the group are still its descendants.
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in psutil.Process(guard).children(recursive=True):
             try:
@@ -145,7 +145,7 @@ def _listens(guard: int, port: int) -> bool | None:
 
 
 def port_owner(port: int) -> str | None:
-    """Who listens on a local port, in words; None where nobody does."""
+    """Return the name and pid of the process that listens on a local port; None if there is none."""
     try:
         for connection in psutil.net_connections("tcp"):
             if connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port:
@@ -160,7 +160,7 @@ def port_owner(port: int) -> str | None:
 
 
 def labelled(labels: Mapping[str, str]) -> list[psutil.Process]:
-    """Every process whose environment carries the labels, as far as this user may look."""
+    """Return the processes with these environment variables, among those that this user may read."""
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -178,7 +178,7 @@ def _kill(labels: Mapping[str, str]) -> None:
 
 
 def kill_labelled(study: str, *, grace_s: float = 3.0) -> list[str]:
-    """Take down what an earlier process of the study left; one line for each process."""
+    """End the processes that a previous run of the study left. Returns a message for each."""
     processes = labelled({STUDY_LABEL: study})
     lines = []
     for process in processes:

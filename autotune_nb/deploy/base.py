@@ -1,4 +1,4 @@
-"""The protocol of a deployer, and what a deployment gives."""
+"""The protocols of deployers and deployments, and the types they exchange."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autotune_nb.task.parameters import Value
 
 @dataclass(frozen=True)
 class Endpoint:
-    """What a deployment gives: where it is reached from here, what it serves, and what it is in a cluster."""
+    """A deployed engine: its URL from this process, its model, and its Service if it runs in a cluster."""
 
     url: str
     model: str
@@ -23,14 +23,16 @@ class Endpoint:
     gpu_count: int = 0
     log: Path | None = None
     service: ClusterService | None = None
-    #: What only this deployment knows of itself, such as an image's digest; added to the study's.
+    #: What is known only after the deployment, such as the image's digest; added to the study's fingerprint.
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class DeployRequest:
-    """One trial's deployment: its configuration, where its files go, whom to tell about its phases, its log and what
-    a person should know."""
+    """The deployment of one trial: its configuration, the folder of its files, and callbacks.
+
+    ``on_phase`` is called with each phase, ``on_log`` with the log's path, ``on_notice`` with messages for the user.
+    """
 
     trial: int
     params: Mapping[str, Value]
@@ -47,40 +49,40 @@ class Deployment(Protocol):
     def endpoint(self) -> Endpoint: ...
 
     async def died(self) -> None:
-        """Never returns while the engine lives; raises DeployError once it has died."""
+        """Wait until the engine has died, then raise DeployError. Never returns."""
 
 
 class Deployer(Protocol):
-    """Brings engines up and takes them down.
+    """Deploys engines and takes them down.
 
-    ``deploy`` is an async context manager: whatever happens inside, the engine is taken down, within a deadline. What
-    could not be taken down raises DeployError of kind infrastructure and stays on record for the next ``sweep``.
+    ``deploy`` is an async context manager that takes the engine down at its end, within a deadline. If that fails, it
+    raises DeployError of kind infrastructure, and the next ``sweep`` retries it.
     """
 
     async def prepare(self) -> None:
-        """Once before the first trial. Raises SetupError where no trial can run here."""
+        """Prepare for trials; call it once. Raises SetupError if no trial can run."""
 
     @property
     def tokenizer(self) -> str:
-        """The folder or hub name of the tokenizer that requests' tokens are counted with; known once prepared."""
+        """The folder or hub name of the tokenizer that counts tokens; available after ``prepare``."""
 
     async def sweep(self) -> list[str]:
-        """Remove what an earlier process of this study left behind; one line for each thing removed."""
+        """Remove what a previous run of this study left. Returns a message for each process or object."""
 
     def command(self, params: Mapping[str, Value]) -> list[str]:
-        """The command line to paste for one configuration, on the engine's usual port."""
+        """Return the command line of one configuration, with the engine's default port."""
 
     def manifest(self, params: Mapping[str, Value]) -> str | None:
-        """One configuration as YAML to apply to a cluster; None where it deploys to none."""
+        """Return one configuration as YAML for ``kubectl apply``; None for local processes."""
 
     def deploy(self, request: DeployRequest) -> AbstractAsyncContextManager[Deployment]:
-        """Bring one configuration up until it answers. Raises DeployError."""
+        """Deploy one configuration and wait until it is ready. Raises DeployError."""
 
     def hurry(self) -> None:
-        """From now on, take engines down at once instead of asking them to stop. Callable from any thread."""
+        """From now on kill engines instead of stopping them gracefully. Thread-safe."""
 
     async def fingerprint(self) -> dict[str, Any]:
-        """The engine's and the model's identity, for the record."""
+        """Return what identifies the engine and the model."""
 
     async def close(self) -> list[str]:
-        """End what ``prepare`` started; one line for each thing that is left behind all the same."""
+        """Close the deployer. Returns a message for each process or object that could not be removed."""

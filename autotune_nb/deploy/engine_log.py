@@ -1,4 +1,4 @@
-"""An engine's log: its telling lines, and what kind of failure they speak of."""
+"""Reading an engine's log: the lines that explain a failure, and its kind."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from autotune_nb.secrets.scrubbing import scrub
 _READ_BYTES = 256_000
 _KEEP_LINES = 8
 _MAX_CHARS = 400
-_NOTHING_SAID = "it died before it said anything: start its command line by hand"
+_EMPTY_LOG_HINT = "it died with an empty log: start its command line by hand"
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]")
 _BAD = re.compile(r"error|fail|fatal|exception|abort|invalid|unable|cannot|out of memory|terminate called", re.I)
 
 
 def tail(log: Path, read_bytes: int = _READ_BYTES) -> list[str]:
-    """The log's last lines, without terminal escapes; empty where there is none."""
+    """Return the log's last lines, without terminal escapes; empty if there is no log."""
     try:
         with log.open("rb") as file:
             file.seek(0, 2)
@@ -33,25 +33,25 @@ def tail(log: Path, read_bytes: int = _READ_BYTES) -> list[str]:
 
 
 def diagnose(log: Path, engine: Engine, *, phase: str, exit_code: int | None, message: str) -> Failure:
-    """What the log and the exit code say about a dead or silent engine.
+    """Return the failure of an engine that died or was not ready in time, from its log and exit code.
 
-    ``exit_code`` None means that it still ran when its time was up.
+    ``exit_code`` is None if the engine still ran at the deadline.
     """
     lines = tail(log)
     match = _match(lines, (*engine.patterns, *COMMON_PATTERNS))
-    kind, hint, telling = FailureKind.CRASH, _where(log) if lines else _NOTHING_SAID, _telling(lines)
+    kind, hint, relevant = FailureKind.CRASH, _where(log) if lines else _EMPTY_LOG_HINT, _relevant(lines)
     if exit_code is None:
         kind, hint = FailureKind.TIMEOUT, "raise deadlines.ready_s if the engine is only slow"
     elif exit_code == -signal.SIGKILL:
         kind, hint = (
             FailureKind.OUT_OF_MEMORY,
-            "it was killed from outside, most often by the system for its memory",
+            "it was killed by another process, most often by the system for its memory",
         )
     if match is not None and not (exit_code is None and match[0].kind is FailureKind.CONFIGURATION):
         pattern, line = match
         kind, hint = pattern.kind, pattern.hint or hint
-        telling = [line, *(other for other in telling if other != line)]
-    return Failure(kind, phase, message, tuple(line[:_MAX_CHARS] for line in telling[:_KEEP_LINES]), hint)
+        relevant = [line, *(other for other in relevant if other != line)]
+    return Failure(kind, phase, message, tuple(line[:_MAX_CHARS] for line in relevant[:_KEEP_LINES]), hint)
 
 
 def _where(log: Path) -> str:
@@ -66,13 +66,13 @@ def _match(lines: Sequence[str], patterns: Sequence[LogPattern]) -> tuple[LogPat
     return None
 
 
-def _telling(lines: Sequence[str]) -> list[str]:
+def _relevant(lines: Sequence[str]) -> list[str]:
     bad = [line for line in lines if _BAD.search(line)]
     return bad[-_KEEP_LINES:] if bad else list(lines[-_KEEP_LINES:])
 
 
 def new_log(folder: Path) -> Path:
-    """``engine.log``; an earlier start's is kept under a number, so that its lines are not read as this one's."""
+    """Return the path of ``engine.log``. A log of a previous start is renamed with a number."""
     log = folder / "engine.log"
     if log.exists():
         number = next(n for n in itertools.count(1) if not (folder / f"engine.{n}.log").exists())

@@ -1,4 +1,4 @@
-"""Trials as local processes: a free port, a process group each, GPUs by CUDA_VISIBLE_DEVICES."""
+"""Deploys trials as local processes: each with a free port, a process group and GPUs (CUDA_VISIBLE_DEVICES)."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FIRST_POLL_S, _LONGEST_POLL_S = 0.02, 0.5
 
 @dataclass
 class _Running:
-    """A local engine that answers."""
+    """A local engine that is ready."""
 
     endpoint: Endpoint
     process: GuardedProcess
@@ -46,7 +46,7 @@ class _Running:
         code = await self.process.wait()
         log = self.endpoint.log
         assert log is not None
-        message = f"the engine ended with {exit_words(code)} while it was being measured"
+        message = f"the engine ended with {exit_text(code)} during the measurement"
         raise DeployError(diagnose(log, self.engine, phase="benchmark", exit_code=code, message=message))
 
 
@@ -65,8 +65,8 @@ class LocalDeployer:
         self._gpus = GpuSlots(range(gpus) if isinstance(gpus, int) else gpus)
         self._hurry = False
 
-    def look(self) -> None:
-        """Whether program and model are there. Raises SetupError."""
+    def check(self) -> None:
+        """Raise SetupError if the program or the model is missing."""
         program_for(self._task, self._engine)
         if self._task.model.random_weights is None:
             model = local_model(self._model, self._engine)
@@ -86,8 +86,8 @@ class LocalDeployer:
         try:
             _bind(task.deploy.host).close()
         except OSError as error:
-            told = f"{task.deploy.host!r} is no address of this machine: {error.strerror or error}"
-            raise SetupError(told, field="deploy.host") from None
+            message = f"{task.deploy.host!r} is no address of this machine: {error.strerror or error}"
+            raise SetupError(message, field="deploy.host") from None
         if task.deploy.port is not None:
             owner = port_owner(task.deploy.port)
             if owner:
@@ -97,7 +97,7 @@ class LocalDeployer:
                 )
         need = self._gpus_needed({})
         if self._gpus.total is not None and need > self._gpus.total:
-            raise SetupError(f"{need} GPUs a trial, but only {self._gpus.total} are given", field="deploy.gpus")
+            raise SetupError(f"a trial needs {need} GPUs, but only {self._gpus.total} are given", field="deploy.gpus")
 
     @property
     def tokenizer(self) -> str:
@@ -112,7 +112,7 @@ class LocalDeployer:
     def command(self, params: Mapping[str, Value]) -> list[str]:
         program = self._program
         if not program:
-            # Asked about a study that is only looked at: the program may not be here.
+            # A study that is only opened may come from another machine.
             with contextlib.suppress(SetupError):
                 program = program_for(self._task, self._engine)
         return self._argv(params, self._task.deploy.port or self._engine.default_port, program)
@@ -151,8 +151,8 @@ class LocalDeployer:
             if process.returncode is None:
                 process.kill()
                 await process.wait()
-        told = [line for line in output.decode(errors="replace").splitlines() if any(c.isdigit() for c in line)]
-        return told[0].strip()[:120] if told and process.returncode == 0 else None
+        lines = [line for line in output.decode(errors="replace").splitlines() if any(c.isdigit() for c in line)]
+        return lines[0].strip()[:120] if lines and process.returncode == 0 else None
 
     @contextlib.asynccontextmanager
     async def deploy(self, request: DeployRequest) -> AsyncIterator[_Running]:
@@ -162,9 +162,9 @@ class LocalDeployer:
                 running = await self._start(request, held)
                 try:
                     try:
-                        await self._until_healthy(running)
+                        await self._wait_until_healthy(running)
                     except DeployError as error:
-                        # Somebody took the port between our looking for it and the engine's binding it.
+                        # Another process took the port before the engine bound it.
                         taken = error.failure.kind is FailureKind.INFRASTRUCTURE and self._task.deploy.port is None
                         if taken and attempt < _PORT_TRIES:
                             continue
@@ -188,7 +188,7 @@ class LocalDeployer:
         }
         if held is not None:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in held)
-        # What is kept and said of it goes without the secrets' values.
+        # Only the process gets the secrets' values: argv is stored and displayed.
         started = [resolved(word, field="engine.args") for word in argv]
         process = await GuardedProcess.start(started, env=env, log=log, grace_s=self._task.deadlines.stop_s)
         endpoint = Endpoint(
@@ -201,8 +201,8 @@ class LocalDeployer:
         )
         return _Running(endpoint, process, self._engine)
 
-    async def _until_healthy(self, running: _Running) -> None:
-        """Poll the health path until it answers 200, the process ends, or the deadline passes."""
+    async def _wait_until_healthy(self, running: _Running) -> None:
+        """Poll the health path until it returns 200. Raises DeployError if the process ends or time is up."""
         deadline_s = self._task.deadlines.ready_s
         url = running.endpoint.url + self._engine.health_path
         log = running.endpoint.log
@@ -214,10 +214,10 @@ class LocalDeployer:
                 while True:
                     code = running.process.exit_code
                     if code is not None:
-                        message = f"the engine ended with {exit_words(code)} before it was healthy"
+                        message = f"the engine ended with {exit_text(code)} before it was healthy"
                         raise DeployError(diagnose(log, self._engine, phase="deploy", exit_code=code, message=message))
-                    if await _answers(session, url):
-                        self._require_ours(running)
+                    if await _is_healthy(session, url):
+                        self._require_own_port(running)
                         return
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(pause):
@@ -227,12 +227,12 @@ class LocalDeployer:
             message = f"the engine was not healthy at {url} after {deadline_s:g} s"
             raise DeployError(diagnose(log, self._engine, phase="deploy", exit_code=None, message=message)) from None
 
-    def _require_ours(self, running: _Running) -> None:
-        """A stranger on the port must not be measured in the engine's place."""
+    def _require_own_port(self, running: _Running) -> None:
+        """Raise DeployError if another process listens on the port: it must not be measured."""
         port = int(running.endpoint.url.rsplit(":", 1)[1])
         if running.process.listens(port) is False:
             owner = port_owner(port) or "another program"
-            message = f"port {port} is answered by {owner}, not by the engine"
+            message = f"{owner}, not the engine, listens on port {port}"
             raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message))
 
     async def _take_down(self, running: _Running, request: DeployRequest) -> None:
@@ -243,7 +243,7 @@ class LocalDeployer:
             try:
                 await asyncio.shield(stopping)
             except asyncio.CancelledError:
-                # A second request to stop makes it quick; it never leaves the engine behind.
+                # A second cancellation kills the engine; it never leaves it running.
                 cancelled = True
                 running.process.kill()
         if not stopping.result():
@@ -287,7 +287,7 @@ class LocalDeployer:
 
 
 class GpuSlots:
-    """The GPUs trials may hold, given out in the order asked; None means that GPUs are not managed."""
+    """Allocates GPUs to trials in the order of their requests; without ``gpus`` none are managed."""
 
     def __init__(self, gpus: Sequence[int] | None) -> None:
         self.total = None if gpus is None else len(gpus)
@@ -296,13 +296,13 @@ class GpuSlots:
 
     @contextlib.asynccontextmanager
     async def hold(self, count: int) -> AsyncIterator[list[int] | None]:
-        """Wait for ``count`` GPUs and hold them. Raises DeployError where there are not that many at all."""
+        """Wait for ``count`` GPUs and hold them. Raises DeployError if there are fewer in total."""
         if self.total is None:
             yield None
             return
         if count > self.total:
             message = f"the configuration needs {count} GPUs, only {self.total} are given"
-            raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", message, hint="see deploy.gpus"))
+            raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", message, hint="check deploy.gpus"))
         async with self._changed:
             await self._changed.wait_for(lambda: len(self._free) >= count)
             held, self._free = self._free[:count], self._free[count:]
@@ -319,7 +319,7 @@ def _in_url(host: str) -> str:
 
 
 def free_port(host: str) -> int:
-    """A port that was free a moment ago."""
+    """Return a port that is free now."""
     with _bind(host) as probe:
         return int(probe.getsockname()[1])
 
@@ -335,33 +335,33 @@ def _bind(host: str) -> socket.socket:
 
 
 def local_model(name: str, engine: Engine) -> str:
-    """The model's absolute path, or its hub name. Raises SetupError for a path that does not exist."""
+    """Return the model's absolute path, or its hub name. Raises SetupError for a path that does not exist."""
     path = Path(name).expanduser()
     if path.exists():
         return str(path.absolute())
-    looks_like_path = name.startswith((".", "/", "~")) or path.suffix == ".gguf" or name.count("/") > 1
-    if looks_like_path or engine.name == "llama_cpp":
-        wants = "; llama.cpp serves a GGUF file, not a hub's name" if engine.name == "llama_cpp" else ""
+    is_path = name.startswith((".", "/", "~")) or path.suffix == ".gguf" or name.count("/") > 1
+    if is_path or engine.name == "llama_cpp":
+        wants = "; llama.cpp serves a GGUF file, not a hub name" if engine.name == "llama_cpp" else ""
         raise SetupError(f"there is no model at {name!r}{wants}", field="model.id_or_path")
     return name
 
 
 def default_tokenizer(model: str) -> str:
-    """The tokenizer beside a model: its folder, a ``tokenizer`` folder beside its file, or the model's hub name."""
+    """Return a model's tokenizer: its folder, a ``tokenizer`` folder beside its file, or its hub name."""
     path = Path(model)
     if path.is_file():
         for folder in (path.parent / "tokenizer", path.parent):
             if (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file():
                 return str(folder)
         raise SetupError(
-            f"there is no tokenizer beside {model!r}; name its folder or its model's hub name",
+            f"there is no tokenizer beside {model!r}; give its folder or the hub name of its model",
             field="model.tokenizer",
         )
     return model
 
 
-def exit_words(code: int) -> str:
-    """An exit code in words."""
+def exit_text(code: int) -> str:
+    """Return an exit code as text."""
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
@@ -373,7 +373,7 @@ def _model_facts(model: str) -> dict[str, Any]:
     return {"id_or_path": model, "bytes": stat.st_size, "modified": int(stat.st_mtime)}
 
 
-async def _answers(session: aiohttp.ClientSession, url: str) -> bool:
+async def _is_healthy(session: aiohttp.ClientSession, url: str) -> bool:
     try:
         async with session.get(url, timeout=aiohttp.ClientTimeout(total=5)) as reply:
             return reply.status == 200

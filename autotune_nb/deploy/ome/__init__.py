@@ -1,7 +1,7 @@
 """Trials as InferenceServices of OME, on Kubernetes.
 
-Manifests, preflight checks, readiness, diagnosis and teardown of InferenceServices. Requests and watches themselves are
-in ``cluster``; benchmarks in the cluster are in ``bench``.
+Manifests, preflight checks, readiness, diagnosis and teardown of InferenceServices belong here, API requests and
+watches in ``cluster``, benchmarks in ``bench``.
 """
 
 __all__ = ["check_result", "deployer", "endpoint", "manifest", "model_and_runtime", "preflight"]

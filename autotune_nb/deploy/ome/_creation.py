@@ -1,4 +1,4 @@
-"""Making a trial's InferenceService: once, under its name, and never beside a twin."""
+"""Creates a trial's InferenceService, or adopts the one of a previous attempt."""
 
 from __future__ import annotations
 
@@ -11,71 +11,73 @@ from autotune_nb.cluster.api_errors import hint_for, over_quota, quota_timeout, 
 from autotune_nb.cluster.kinds import INFERENCE_SERVICE, SERVICE, Object, terminating, uid_of
 from autotune_nb.cluster.owned_object import OwnedObject
 from autotune_nb.cluster.session import ClusterSession
-from autotune_nb.deploy.ome._readiness import Controller
+from autotune_nb.deploy.ome._readiness import ControllerActivity
 from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind
 from autotune_nb.task.sections import Deadlines
 
-#: Waiting for something on its way out is told after so long.
-_TOLD_AFTER_S = 4.0
+#: Waiting for an object that is Terminating is reported after this time.
+_NOTIFY_AFTER_S = 4.0
 
 
 class Creation:
-    """Makes one trial's InferenceService, or adopts the one an earlier attempt made."""
+    """Creates one trial's InferenceService, or adopts the one of a previous attempt."""
 
     def __init__(
         self,
         session: ClusterSession,
         ours: OwnedObject,
         deadlines: Deadlines,
-        controller: Controller,
-        say: Callable[[str], None],
+        controller: ControllerActivity,
+        notify: Callable[[str], None],
     ) -> None:
         self._session = session
         self._controller = controller
         self._ours = ours
         self._deadlines = deadlines
-        self._say = say
-        self._told: set[str] = set()
-        # Waiting for a name or for quota is no time of the engine's.
-        self._until = asyncio.get_running_loop().time() + deadlines.pending_s
+        self._notify = notify
+        self._notified: set[str] = set()
+        # Waiting for the name or for quota does not count against the engine's deadline.
+        self._deadline = asyncio.get_running_loop().time() + deadlines.pending_s
 
-    async def make(self, body: Object) -> Object:
-        """The InferenceService, as it is in the cluster. Raises DeployError."""
-        ours, who = self._ours, f"trial {self._ours.trial}"
+    async def create(self, body: Object) -> Object:
+        """Return the InferenceService in the cluster. Raises DeployError."""
+        ours, subject = self._ours, f"trial {self._ours.trial}"
         while True:
             try:
-                await self._free_of_services()
+                await self._require_free_service_names()
                 return await ours.create(
-                    body, deadline=self._until, notify=self._say, subject=who, on_slow=self._tell_slow
+                    body, deadline=self._deadline, notify=self._notify, subject=subject, on_slow=self._notify_slow
                 )
             except ClusterError as error:
                 if error.status != 409 or error.reason == "Conflict":
-                    raise DeployError(self._refused(error)) from None
-                adopted = await self._name_taken(body)
+                    raise DeployError(self._failure(error)) from None
+                adopted = await self._resolve_name_conflict(body)
                 if adopted is not None:
                     return adopted
 
-    async def _free_of_services(self) -> None:
-        """A Service of that name that is not OME's blocks it silently: look first."""
+    async def _require_free_service_names(self) -> None:
+        """Raise DeployError if another Service has a name that OME needs: OME would not report that."""
         ours, watches = self._ours, self._session.watches
         if ours.name in watches.of_trial(INFERENCE_SERVICE, ours.trial):
             return
         for name in (ours.name, f"{ours.name}-engine"):
-            there = watches.objects(SERVICE).get(name)
-            if there is None:
+            found = watches.objects(SERVICE).get(name)
+            if found is None:
                 continue
-            if not terminating(there) and _of_an_inference_service(there, ours.name):
+            if not terminating(found) and _belongs_to_service(found, ours.name):
                 if await self._session.cluster.get(INFERENCE_SERVICE, ours.name) is not None:
-                    # What holds the name is seen when it is asked for.
+                    # Creating the InferenceService reports what has the name.
                     return
-            elif not terminating(there):
+            elif not terminating(found):
                 message = f"there is a service {name} in namespace {ours.namespace} which is not this study's"
                 hint = f"delete service {name}, or give the task another name"
                 raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message, hint=hint))
-            await self._gone(f"service {name}", partial(_there, watches.objects(SERVICE), name, uid_of(there)))
+            await self._wait_until_gone(
+                f"service {name}", partial(_exists, watches.objects(SERVICE), name, uid_of(found))
+            )
 
-    async def _name_taken(self, body: Object) -> Object | None:
-        """What to do about an object of that name: adopt it, or wait until it is gone (None)."""
+    async def _resolve_name_conflict(self, body: Object) -> Object | None:
+        """Return the existing InferenceService to adopt it; None if it was deleted and is gone."""
         ours, cluster = self._ours, self._session.cluster
         try:
             found = await cluster.get(INFERENCE_SERVICE, ours.name)
@@ -88,77 +90,80 @@ class Creation:
             if not terminating(found):
                 ours.uid = uid_of(found)
                 if includes(found["spec"], body["spec"]):
-                    self._say(f"trial {ours.trial} goes on with {ours.full_name}, which was there")
+                    self._notify(f"trial {ours.trial} uses {ours.full_name}, which existed")
                     return found
-                self._say(f"{ours.full_name} is of an earlier attempt and is deleted")
+                self._notify(f"{ours.full_name} is of a previous attempt and is deleted")
                 await cluster.delete(INFERENCE_SERVICE, ours.name, uid=ours.uid)
         except ClusterError as error:
-            raise DeployError(self._refused(error)) from None
+            raise DeployError(self._failure(error)) from None
         uid = uid_of(found)
         services = self._session.watches.objects(INFERENCE_SERVICE)
-        await self._gone(f"InferenceService {ours.namespace}/{ours.name}", partial(_there, services, ours.name, uid))
+        await self._wait_until_gone(
+            f"InferenceService {ours.namespace}/{ours.name}", partial(_exists, services, ours.name, uid)
+        )
         if ours.uid == uid:
             ours.uid = ""
-        # The watch may not have had it yet.
+        # The watch may not have reported it yet.
         await asyncio.sleep(0.1)
         return None
 
-    async def _gone(self, what: str, there: Callable[[], bool]) -> None:
-        """Wait until something on its way out is gone, and say so where that takes time."""
+    async def _wait_until_gone(self, what: str, exists: Callable[[], bool]) -> None:
+        """Wait until an object that is Terminating is gone, and report it if that takes time."""
         loop = asyncio.get_running_loop()
         watches, trial = self._session.watches, self._ours.trial
         try:
             try:
-                await watches.until(lambda: None if there() else True, trial=trial, within_s=_TOLD_AFTER_S)
+                await watches.until(lambda: None if exists() else True, trial=trial, within_s=_NOTIFY_AFTER_S)
             except TimeoutError:
-                self._tell_once(what, f"trial {trial} waits for {what}, which is Terminating, to be gone")
-                left_s = max(self._until - loop.time(), 0.0)
-                await watches.until(lambda: None if there() else True, trial=trial, within_s=left_s)
+                self._notify_once(what, f"trial {trial} waits for {what}, which is Terminating, to be gone")
+                left_s = max(self._deadline - loop.time(), 0.0)
+                await watches.until(lambda: None if exists() else True, trial=trial, within_s=left_s)
         except TimeoutError:
             message = f"{what} was still Terminating after {self._deadlines.pending_s:g} s; its name stays taken"
-            hint = "see whether OME's controller runs; it takes the finalizer away"
+            hint = "check that OME's controller runs: it removes the finalizer"
             raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message, hint=hint)) from None
         except ClusterError as error:
-            raise DeployError(self._refused(error)) from None
+            raise DeployError(self._failure(error)) from None
 
-    def _refused(self, error: ClusterError) -> Failure:
-        """What a refusal to make it means."""
-        told, kind, hint = server_message(error), FailureKind.INFRASTRUCTURE, hint_for(error)
+    def _failure(self, error: ClusterError) -> Failure:
+        """Return the failure for an error of the API server."""
+        message, kind, hint = server_message(error), FailureKind.INFRASTRUCTURE, hint_for(error)
         by_ome = error.by_webhook and error.status < 500
         if over_quota(error):
-            told, hint = quota_timeout(self._deadlines.pending_s, error)
-            return Failure(kind, "deploy", told, hint=hint)
-        if "failed calling webhook" not in told and (error.status in (400, 422) or by_ome):
-            kind, hint = FailureKind.CONFIGURATION, "see that the model and a runtime for it exist, and the template"
-        return Failure(kind, "deploy", f"{self._ours.full_name} was not made: {told}", hint=hint)
+            message, hint = quota_timeout(self._deadlines.pending_s, error)
+            return Failure(kind, "deploy", message, hint=hint)
+        if "failed calling webhook" not in message and (error.status in (400, 422) or by_ome):
+            kind, hint = FailureKind.CONFIGURATION, "check that the model and its runtime exist, and the template"
+        return Failure(kind, "deploy", f"{self._ours.full_name} could not be created: {message}", hint=hint)
 
-    def _tell_slow(self) -> None:
-        text = f"{self._ours.full_name} is not made yet: the API server or OME's webhook does not answer"
-        self._controller.tell("slow", self._ours.trial, text, self._say)
+    def _notify_slow(self) -> None:
+        text = f"{self._ours.full_name} is not created yet: the API server or OME's webhook does not respond"
+        self._controller.notify_together("slow", self._ours.trial, text, self._notify)
 
-    def _tell_once(self, key: str, text: str) -> None:
-        if key not in self._told:
-            self._told.add(key)
-            self._say(text)
+    def _notify_once(self, key: str, text: str) -> None:
+        if key not in self._notified:
+            self._notified.add(key)
+            self._notify(text)
 
 
-def _there(objects: Mapping[str, Object], name: str, uid: str) -> bool:
-    """Whether the object of that name is still the one with that uid."""
+def _exists(objects: Mapping[str, Object], name: str, uid: str) -> bool:
+    """Whether an object with that name and uid still exists."""
     return name in objects and uid_of(objects[name]) == uid
 
 
-def _of_an_inference_service(service: Object, name: str) -> bool:
-    """Whether a Service belongs to an InferenceService of that name, and so goes with it."""
+def _belongs_to_service(service: Object, name: str) -> bool:
+    """Whether a Service belongs to an InferenceService of that name, and so is deleted with it."""
     owners = service["metadata"].get("ownerReferences") or ()
     return any(owner.get("kind") == INFERENCE_SERVICE.name and owner.get("name") == name for owner in owners)
 
 
-def includes(found: Any, asked: Any) -> bool:
-    """Whether what was asked for stands in what is there; defaults that were added do not count."""
-    if isinstance(asked, Mapping):
+def includes(found: Any, requested: Any) -> bool:
+    """Whether ``found`` includes ``requested``; the server may have added defaults."""
+    if isinstance(requested, Mapping):
         return isinstance(found, Mapping) and all(
-            value in (None, {}, []) if key not in found else includes(found[key], value) for key, value in asked.items()
+            value in (None, {}, []) if key not in found else includes(found[key], value)
+            for key, value in requested.items()
         )
-    if isinstance(asked, list):
-        return isinstance(found, list) and len(found) == len(asked) and all(map(includes, found, asked))
-    return found == asked or str(found) == str(asked)
+    if isinstance(requested, list):
+        return isinstance(found, list) and len(found) == len(requested) and all(map(includes, found, requested))
+    return found == requested or str(found) == str(requested)

@@ -1,4 +1,4 @@
-"""How many GPUs of a cluster trials may hold together."""
+"""Limits the number of GPUs that trials hold together."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from autotune_nb.errors import DeployError, Failure, FailureKind
 
 
 class GpuBudget:
-    """Counts GPUs, not which ones: that is the scheduler's. Given out in the order asked, so that a large trial is not
-    passed by small ones for ever; None means any number."""
+    """Counts the GPUs that trials hold; the cluster's scheduler chooses which.
+
+    Requests are served in order, so that small trials cannot starve a large one. ``ceiling`` None means no limit.
+    """
 
     def __init__(self, ceiling: int | None) -> None:
         self.ceiling = ceiling
@@ -18,18 +20,18 @@ class GpuBudget:
         self._waiting: deque[tuple[int, asyncio.Future[None]]] = deque()
 
     def free(self, count: int) -> bool:
-        """Whether so many can be had without waiting."""
+        """Whether ``take`` would return at once."""
         return self.ceiling is None or (not self._waiting and self.held + count <= self.ceiling)
 
     def hold(self, count: int) -> None:
-        """Count GPUs that something else holds already, however many there are."""
+        """Add GPUs that are held already, even beyond the ceiling."""
         self.held += count
 
     async def take(self, count: int) -> None:
-        """Hold so many GPUs, once they are free. Raises DeployError where there will never be that many."""
+        """Wait for ``count`` GPUs and hold them. Raises DeployError if ``count`` exceeds the ceiling."""
         if self.ceiling is not None and count > self.ceiling:
             message = f"the configuration needs {count} GPUs, and trials may hold {self.ceiling} together"
-            raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", message, hint="see deploy.gpus"))
+            raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", message, hint="check deploy.gpus"))
         if self.free(count):
             self.held += count
             return
@@ -39,7 +41,7 @@ class GpuBudget:
             await turn
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                # They were given in the moment of the cancellation.
+                # They were allocated just before the cancellation.
                 self.give(count)
             else:
                 self._waiting = deque(one for one in self._waiting if one[1] is not turn)
@@ -47,7 +49,7 @@ class GpuBudget:
             raise
 
     def give(self, count: int) -> None:
-        """Give GPUs back."""
+        """Release ``count`` GPUs."""
         self.held -= count
         self._serve()
 

@@ -1,4 +1,4 @@
-"""The trial of a task's space that takes the most GPUs."""
+"""The trial of a task's search space that needs the most GPUs."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from autotune_nb.task.parameters import Int, Parameter, Value
 from autotune_nb.task.space import Rule, SearchSpace
 from autotune_nb.task.task import Task
 
-_LOOK_AT_POINTS = 5000
+_MAX_POINTS = 5000
 
 
 def largest_trial(task: Task, engine: Engine) -> tuple[int, Mapping[str, Value]]:
-    """The most GPUs a trial of the space takes, and the parallel sizes that make it so.
+    """Return the most GPUs that a trial needs, and its parallel sizes.
 
-    A rule counts where it names parallel sizes alone, and where what else it names leaves few enough points to look at:
-    a trial never takes more than is told, and less only where a rule hangs on a range without a step.
+    A rule applies if the grid of the parameters it names is small enough to enumerate. The result is an upper bound;
+    it is exact unless a rule depends on a range without a step.
     """
     without = gpus_needed(task, engine, {})
     space = space_for(task, engine)
@@ -29,18 +29,18 @@ def largest_trial(task: Task, engine: Engine) -> tuple[int, Mapping[str, Value]]
     sizes = [name for name in whole.parameters if _is_size(engine, name) and _count(whole, name) < math.inf]
     if not sizes or task.deploy.gpus_per_trial is not None:
         return without, {}
-    looked_at = SearchSpace({name: whole.parameters[name] for name in _bound(whole, sizes)}, space.rules)
+    bounded = SearchSpace({name: whole.parameters[name] for name in _bound(whole, sizes)}, space.rules)
     best: tuple[int, Mapping[str, Value]] = (without, {})
-    for point in islice(_falling(looked_at, sizes), _LOOK_AT_POINTS):
-        # Where all of so many points break a rule, the last of them is a bound: those that follow take no more.
+    for point in islice(_descending(bounded, sizes), _MAX_POINTS):
+        # If all these points break a rule, the last one is a bound: the others need no more GPUs.
         best = (gpus_needed(task, engine, point), {name: point[name] for name in sizes})
-        if looked_at.broken_rule(point) is None:
+        if bounded.broken_rule(point) is None:
             break
     return best if best[0] > without else (without, {})
 
 
 def _whole(parameter: Parameter) -> Parameter:
-    # Of a logarithmic range a sampler may draw any whole number, not those of its grid alone.
+    # A sampler may draw any integer of a logarithmic range, not only those of its grid.
     return parameter.model_copy(update={"log": False}) if isinstance(parameter, Int) else parameter
 
 
@@ -50,12 +50,12 @@ def _is_size(engine: Engine, name: str) -> bool:
 
 
 def _bound(space: SearchSpace, sizes: Sequence[str]) -> list[str]:
-    """The sizes, and the parameters that rules bind to them as long as they leave few points."""
+    """Return the sizes and the parameters that rules relate to them, while their grid stays small."""
     names = list(sizes)
     while True:
         count = math.prod(_count(space, name) for name in names)
         more = (other for rule in space.rules if set(names) & set(_tuned(rule)) for other in _tuned(rule))
-        fits = (name for name in more if name not in names and count * _count(space, name) <= _LOOK_AT_POINTS)
+        fits = (name for name in more if name not in names and count * _count(space, name) <= _MAX_POINTS)
         found = next(fits, None)
         if found is None:
             return names
@@ -67,13 +67,13 @@ def _tuned(rule: Rule) -> Sequence[str]:
 
 
 def _count(space: SearchSpace, name: str) -> float:
-    """How many values a parameter has; infinite for a range without a step."""
+    """Return the number of a parameter's values; infinite for a range without a step."""
     grid = space.parameters[name].grid()
     return math.inf if grid is None else len(grid)
 
 
-def _falling(space: SearchSpace, sizes: Sequence[str]) -> Iterator[dict[str, Value]]:
-    """Every point of a grid without its rules, the one with the largest product of sizes first."""
+def _descending(space: SearchSpace, sizes: Sequence[str]) -> Iterator[dict[str, Value]]:
+    """Yield every point of the grid, regardless of rules, in descending order of the product of sizes."""
     axes = [_largest_first(parameter.grid() or ()) for parameter in space.parameters.values()]
     is_size = [name in sizes for name in space.parameters]
 
@@ -93,7 +93,7 @@ def _falling(space: SearchSpace, sizes: Sequence[str]) -> Iterator[dict[str, Val
 
 
 def _largest_first(values: Sequence[Value]) -> Sequence[Value]:
-    # A range may be of billions.
+    # A range may have billions of values.
     return values[::-1] if isinstance(values, range) else sorted(values, key=_gpus, reverse=True)
 
 

@@ -1,4 +1,4 @@
-"""Whether a live pod runs what was asked: an autoscaler or an AcceleratorClass may have changed it."""
+"""Compares a running pod with the requested runner, which an admission webhook or AcceleratorClass may change."""
 
 from __future__ import annotations
 
@@ -10,32 +10,32 @@ from autotune_nb.cluster.kinds import Object
 from autotune_nb.cluster.quantity import quantity
 
 
-def differences(asked: Mapping[str, Any], container: Mapping[str, Any]) -> list[str]:
-    """What a live container differs in from the runner that was asked for; a line for each, with both sides.
+def differences(requested: Mapping[str, Any], container: Mapping[str, Any]) -> list[str]:
+    """Return the differences between the requested runner and a running container, one text for each.
 
-    What the runtime and OME add (variables, volumes, resources nobody named) is no difference.
+    What the runtime and OME add (variables, volumes, other resources) is no difference.
     """
     found: list[str] = []
     for key in ("command", "args"):
-        wanted = asked.get(key)
+        wanted = requested.get(key)
         if wanted is not None and list(container.get(key) or ()) != list(wanted):
-            found.append(f"{key}: {_line(wanted)} was asked, {_line(container.get(key) or ())} runs")
+            found.append(f"{key}: requested {_line(wanted)}, running {_line(container.get(key) or ())}")
     have = {one["name"]: one for one in container.get("env") or ()}
-    for one in asked.get("env") or ():
+    for one in requested.get("env") or ():
         if not _same_variable(one, have.get(one["name"])):
-            # A value may be a secret's neighbour: the name says enough.
-            found.append(f"env {one['name']}: has another value than was asked, or none")
+            # The values are left out, since they may be secret.
+            found.append(f"env {one['name']}: differs from the requested value")
     for bound in ("requests", "limits"):
-        wanted = (asked.get("resources") or {}).get(bound) or {}
+        wanted = (requested.get("resources") or {}).get(bound) or {}
         given = (container.get("resources") or {}).get(bound) or {}
         for name, amount in wanted.items():
             if not _equal(amount, given.get(name)):
-                found.append(f"{bound} of {name}: {amount} was asked, {given.get(name, 'none')} is given")
+                found.append(f"{bound} of {name}: requested {amount}, got {given.get(name, 'none')}")
     return found
 
 
 def gpus_of(container: Mapping[str, Any], resource: str) -> int:
-    """How many GPUs a container is given."""
+    """Return the number of GPUs of a container."""
     return int(quantity(((container.get("resources") or {}).get("limits") or {}).get(resource, 0)))
 
 
@@ -46,25 +46,25 @@ def _equal(one: Any, other: Any) -> bool:
         return str(one) == str(other)
 
 
-def _same_variable(asked: Mapping[str, Any], given: Mapping[str, Any] | None) -> bool:
-    """Whether a variable has the value asked for, or takes it from where it was to."""
-    if given is None or (asked.get("value") or "") != (given.get("value") or ""):
+def _same_variable(requested: Mapping[str, Any], given: Mapping[str, Any] | None) -> bool:
+    """Whether a variable has the requested value, or the requested source."""
+    if given is None or (requested.get("value") or "") != (given.get("value") or ""):
         return False
-    return _within(asked.get("valueFrom"), given.get("valueFrom"))
+    return _within(requested.get("valueFrom"), given.get("valueFrom"))
 
 
-def _within(asked: Any, given: Any) -> bool:
-    """Whether what was asked stands in what is given: a server fills in defaults, such as a fieldRef's apiVersion."""
-    if isinstance(asked, Mapping):
-        return isinstance(given, Mapping) and all(_within(value, given.get(key)) for key, value in asked.items())
-    return bool(asked == given)
+def _within(requested: Any, given: Any) -> bool:
+    """Whether ``given`` includes ``requested``; the server adds defaults, such as a fieldRef's apiVersion."""
+    if isinstance(requested, Mapping):
+        return isinstance(given, Mapping) and all(_within(value, given.get(key)) for key, value in requested.items())
+    return bool(requested == given)
 
 
 def _line(words: Sequence[str]) -> str:
     return shlex.join(words) or "nothing"
 
 
-def asked_runner(service: Object) -> Mapping[str, Any]:
-    """The runner of an InferenceService as it was asked for."""
+def requested_runner(service: Object) -> Mapping[str, Any]:
+    """Return the runner of an InferenceService's manifest."""
     runner: Mapping[str, Any] = service["spec"]["engine"]["runner"]
     return runner

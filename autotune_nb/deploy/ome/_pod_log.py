@@ -1,4 +1,4 @@
-"""An engine's log out of its pod, kept in the trial's folder."""
+"""Stores the log of an engine's pod in the trial's folder."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import Object, name_of
 from autotune_nb.deploy.base import DeployRequest
 from autotune_nb.deploy.engine_log import diagnose, new_log
-from autotune_nb.deploy.ome._diagnosis import Standing
+from autotune_nb.deploy.ome._diagnosis import ServiceState
 from autotune_nb.deploy.ome._pods import Crash
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import ClusterError, Failure, FailureKind
 from autotune_nb.secrets.scrubbing import scrub
 
 _LINES, _MAX_BYTES = 2000, 2_000_000
-#: A log is worth waiting for, but not for long: a node that is gone answers nothing.
+#: The time limit for a log, since a lost node never responds.
 _WITHIN_S = 8.0
 _SIGKILL_EXIT = 128 + signal.SIGKILL
-_NOTHING = Path(os.devnull)
+_NO_LOG = Path(os.devnull)
 
 
 class EngineLog:
-    """Fetches the last lines of a trial's engine. That this fails is no failure of the trial."""
+    """Fetches the last lines of an engine's log. An error while fetching does not fail the trial."""
 
     def __init__(self, cluster: Cluster, request: DeployRequest, engine: Engine) -> None:
         self.path: Path | None = None
@@ -35,13 +35,13 @@ class EngineLog:
         self._of_dead = False
 
     async def fetch(self, pod: str, container: str, *, dead: bool = False) -> None:
-        """Keep a container's log: that of the one that ended, where it is ``dead`` and may have come back since."""
+        """Store a container's log; with ``dead`` that of the instance that ended, which may have restarted."""
         if self._of_dead and not dead:
-            # What tells why it died is worth more than its successor's first lines.
+            # The log of the dead instance explains the failure, not that of its successor.
             return
         text = await self._read(pod, container, previous=dead)
         if text is None and dead:
-            # It has not come back yet, unless it does just now.
+            # Not restarted yet; read the previous log again in case it restarts meanwhile.
             text = await self._read(pod, container, previous=False)
             text = await self._read(pod, container, previous=True) or text
         if text is not None:
@@ -49,33 +49,33 @@ class EngineLog:
             await asyncio.to_thread(self._write, text)
 
     async def _read(self, pod: str, container: str, *, previous: bool) -> str | None:
-        """A container's last lines; None where there is no such log."""
+        """Return a container's last lines; None if there is no such log."""
         try:
             async with asyncio.timeout(_WITHIN_S):
                 return await self._cluster.log(pod, container, tail_lines=_LINES, previous=previous)
         except (ClusterError, TimeoutError):
             return None
 
-    async def failure(self, standing: Standing, *, phase: str, message: str, timed_out: bool) -> Failure:
-        """What a standing and the engine's log say."""
-        crash, pod = standing.crash, standing.pod
+    async def failure(self, state: ServiceState, *, phase: str, message: str, timed_out: bool) -> Failure:
+        """Return the failure that follows from the service's state and the engine's log."""
+        crash, pod = state.crash, state.pod
         if crash is not None:
             await self.fetch(crash.pod, crash.container, dead=True)
             return self._of_crash(crash, phase, message)
         if pod is not None and (container := _started(pod)) is not None:
             await self.fetch(name_of(pod), container)
-        told = diagnose(self.path or _NOTHING, self._engine, phase=phase, exit_code=None, message=message)
+        diagnosis = diagnose(self.path or _NO_LOG, self._engine, phase=phase, exit_code=None, message=message)
         if timed_out:
-            return told
-        return Failure(standing.kind, phase, message, told.log_lines[-3:], standing.hint)
+            return diagnosis
+        return Failure(state.kind, phase, message, diagnosis.log_lines[-3:], state.hint)
 
     def _of_crash(self, crash: Crash, phase: str, message: str) -> Failure:
         code = -signal.SIGKILL if crash.exit_code == _SIGKILL_EXIT else crash.exit_code
-        told = diagnose(self.path or _NOTHING, self._engine, phase=phase, exit_code=code, message=message)
+        diagnosis = diagnose(self.path or _NO_LOG, self._engine, phase=phase, exit_code=code, message=message)
         if crash.reason == "OOMKilled":
-            hint = "raise memory in deploy.resources, or take less: a smaller context, fewer requests at a time"
-            return Failure(FailureKind.OUT_OF_MEMORY, phase, message, told.log_lines, hint)
-        return told
+            hint = "raise memory in deploy.resources, or reduce the context length or the concurrent requests"
+            return Failure(FailureKind.OUT_OF_MEMORY, phase, message, diagnosis.log_lines, hint)
+        return diagnosis
 
     def _write(self, text: str) -> None:
         first = self.path is None
@@ -83,7 +83,7 @@ class EngineLog:
             self._request.folder.mkdir(parents=True, exist_ok=True)
             self.path = new_log(self._request.folder)
         assert self.path is not None
-        # Nobody here knows a Secret's value: what follows its name and what looks like one goes at once.
+        # The values of Kubernetes Secrets are not known here, so they are removed by name and pattern.
         text = scrub(text)
         self.path.write_bytes(text.encode("utf-8", errors="replace")[-_MAX_BYTES:])
         if first:
@@ -91,7 +91,7 @@ class EngineLog:
 
 
 def _started(pod: Object) -> str | None:
-    """The first container that has a log; None where none has started."""
+    """Return the first running container; None if there is none."""
     for status in (pod.get("status") or {}).get("containerStatuses") or ():
         if (status.get("state") or {}).get("running"):
             return str(status["name"])

@@ -1,4 +1,4 @@
-"""What a pod says of its containers."""
+"""Reading a pod's status and its containers'."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OOM_EXIT = 137
 
 @dataclass(frozen=True)
 class Crash:
-    """A container that ended: its log says why."""
+    """A container that ended unexpectedly."""
 
     pod: str
     container: str
@@ -26,33 +26,35 @@ class Crash:
         return self.reason == "OOMKilled" or self.exit_code == _OOM_EXIT
 
     @property
-    def told(self) -> str:
-        who = f"init container {self.container}" if self.init else "the engine"
+    def text(self) -> str:
+        subject = f"init container {self.container}" if self.init else "the engine"
         reason = f" ({self.reason})" if self.reason not in ("", "Error") else ""
-        return f"{who} ended with exit code {self.exit_code}{reason}"
+        return f"{subject} ended with exit code {self.exit_code}{reason}"
 
 
 def crash_of(pod: Object) -> Crash | None:
-    """The container of a pod that ended and should not have; None where all run or have not started."""
+    """Return the first container that ended unexpectedly; None if there is none."""
     for status, init in _statuses(pod):
         for state in ("state", "lastState"):
-            over = (status.get(state) or {}).get("terminated")
-            if over and not (init and over.get("exitCode") == 0):
-                code, reason = int(over.get("exitCode", 0)), str(over.get("reason") or "")
+            terminated = (status.get(state) or {}).get("terminated")
+            if terminated and not (init and terminated.get("exitCode") == 0):
+                code, reason = int(terminated.get("exitCode", 0)), str(terminated.get("reason") or "")
                 return Crash(name_of(pod), status["name"], code, reason, init)
     return None
 
 
 def restarts_of(pod: Object) -> int:
-    """How often containers of a pod were started again."""
+    """Return the total number of restarts of a pod's containers."""
     return sum(int(status.get("restartCount", 0)) for status, _ in _statuses(pod))
 
 
 def ended_now(pod: Object) -> bool:
+    """Whether a container of a pod has ended and is not restarted yet."""
     return any((status.get("state") or {}).get("terminated") for status, init in _statuses(pod) if not init)
 
 
 def waiting_in(pod: Object) -> Iterator[Mapping[str, Any]]:
+    """Yield the waiting state of each container that has not started."""
     for status, _ in _statuses(pod):
         waiting = (status.get("state") or {}).get("waiting")
         if waiting:
@@ -60,7 +62,7 @@ def waiting_in(pod: Object) -> Iterator[Mapping[str, Any]]:
 
 
 def _statuses(pod: Object) -> Iterator[tuple[Mapping[str, Any], bool]]:
-    """Each container's status, and whether it is one that has to end before the others start."""
+    """Yield each container's status, and whether it is an init container."""
     status = pod.get("status") or {}
     for one in status.get("initContainerStatuses") or ():
         yield one, True
@@ -69,11 +71,12 @@ def _statuses(pod: Object) -> Iterator[tuple[Mapping[str, Any], bool]]:
 
 
 def ended(pod: Object) -> bool:
-    """Whether a pod is over for good, and holds nothing any more."""
+    """Whether all containers of a pod have ended for good."""
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
 def is_true(obj: Object, name: str) -> bool:
+    """Whether an object's condition has status True."""
     return condition(obj, name).get("status") == "True"
 
 
@@ -86,4 +89,5 @@ def condition(obj: Object, name: str) -> Mapping[str, Any]:
 
 
 def owners(obj: Object) -> set[str]:
+    """Return the uids of an object's owners."""
     return {str(owner.get("uid")) for owner in obj["metadata"].get("ownerReferences") or ()}

@@ -1,4 +1,4 @@
-"""What an earlier run left and could not be removed: GPUs are held until its pods are gone."""
+"""Pods of a previous run that could not be removed: their GPUs count as held until they are gone."""
 
 from __future__ import annotations
 
@@ -13,59 +13,61 @@ from autotune_nb.deploy.ome._live_pod_check import gpus_of
 from autotune_nb.deploy.ome._pods import ended
 from autotune_nb.errors import ClusterError
 
-_AGAIN_S = 5.0
+_RETRY_S = 5.0
 
 
-class Earlier:
-    """Counts the GPUs of such pods, and gives them back to the budget once they are gone."""
+class PreviousRunPods:
+    """Holds the GPUs of such pods in the budget, and releases them when the pods are gone."""
 
     def __init__(self, budget: GpuBudget, gpu_resource: str) -> None:
         self._budget = budget
         self._resource = gpu_resource
         self._pods: dict[str, Object] = {}
 
-    def count(self, removal: Removal) -> list[str]:
-        """Hold what is held; a line for each thing that is still there."""
+    def hold_gpus(self, removal: Removal) -> list[str]:
+        """Hold the GPUs of the remaining pods. Returns a message for each remaining object."""
         lines = []
-        for thing, line in zip(removal.remaining_objects, removal.remaining, strict=True):
-            gpus = self._gpus(thing.body) if thing.kind is POD else 0
-            held = ""
-            if gpus and uid_of(thing.body) not in self._pods:
-                self._pods[uid_of(thing.body)] = thing.body
+        for obj, text in zip(removal.remaining_objects, removal.remaining, strict=True):
+            gpus = self._gpus(obj.body) if obj.kind is POD else 0
+            note = ""
+            if gpus and uid_of(obj.body) not in self._pods:
+                self._pods[uid_of(obj.body)] = obj.body
                 self._budget.hold(gpus)
-                held = f"; its {_many(gpus)} count until it is gone"
-            lines.append(f"an earlier run left what could not be removed: {line}{held}")
+                note = f"; its {_gpus_text(gpus)} count until it is gone"
+            lines.append(f"could not remove what a previous run left: {text}{note}")
         return lines
 
     @property
-    def left(self) -> list[str]:
-        """The pods that are still there."""
-        return [f"pod {name_of(pod)} of an earlier run is still there, and holds GPUs" for pod in self._pods.values()]
+    def remaining(self) -> list[str]:
+        """A message for each pod that is still there."""
+        return [f"pod {name_of(pod)} of a previous run is still there, and holds GPUs" for pod in self._pods.values()]
 
-    async def until_gone(self, watches: Watches, say: Callable[[str], None]) -> None:
-        """Give their GPUs back one after the other, for as long as it takes."""
+    async def release_when_gone(self, watches: Watches, notify: Callable[[str], None]) -> None:
+        """Wait until the pods are gone, and release the GPUs of each."""
 
         def gone() -> list[str] | None:
-            there = {uid_of(pod) for pod in watches.objects(POD).values() if not ended(pod)}
-            return [uid for uid in self._pods if uid not in there] or None
+            present = {uid_of(pod) for pod in watches.objects(POD).values() if not ended(pod)}
+            return [uid for uid in self._pods if uid not in present] or None
 
         while self._pods:
             try:
                 uids = await watches.until(gone)
             except ClusterError:
-                await asyncio.sleep(_AGAIN_S)
+                await asyncio.sleep(_RETRY_S)
                 continue
             for uid in uids:
                 pod = self._pods.pop(uid)
                 self._budget.give(self._gpus(pod))
-                say(f"pod {name_of(pod)} of an earlier run is gone: its {_many(self._gpus(pod))} are free again")
+                notify(
+                    f"pod {name_of(pod)} of a previous run is gone: its {_gpus_text(self._gpus(pod))} are free again"
+                )
 
     def _gpus(self, pod: Object) -> int:
-        """One that waits for a node, or has ended, holds none."""
+        """Return the GPUs a pod holds; none if it is not scheduled or has ended."""
         if not pod["spec"].get("nodeName") or ended(pod):
             return 0
         return sum(gpus_of(container, self._resource) for container in pod["spec"]["containers"])
 
 
-def _many(gpus: int) -> str:
+def _gpus_text(gpus: int) -> str:
     return f"{gpus} GPU{'s' if gpus > 1 else ''}"

@@ -1,4 +1,4 @@
-"""Waiting until a trial's InferenceService is Ready, or cannot become so."""
+"""Waits until a trial's InferenceService is Ready or has failed."""
 
 from __future__ import annotations
 
@@ -18,130 +18,130 @@ from autotune_nb.cluster.kinds import (
     uid_of,
 )
 from autotune_nb.cluster.watch import Watches
-from autotune_nb.deploy.ome._diagnosis import Seen, Standing, stand
+from autotune_nb.deploy.ome._diagnosis import ServiceState, TrialSnapshot, service_state
 from autotune_nb.deploy.ome._pods import owners
 from autotune_nb.errors import ClusterError
 from autotune_nb.task.sections import Deadlines
 
-#: A controller that works through many trials may take so long for one.
+#: How long the controller may take for one trial while it works on others.
 _BUSY_S = 150.0
-#: What many trials wait for is said in one line for all that come to wait in that time.
-_TOGETHER_S = 0.5
+#: Trials that wait for the same within this time are reported in one message.
+_COLLECT_S = 0.5
 
 
 class NotReadyError(Exception):
-    """A service that will not be Ready: where it stands, in words, and whether only its time ran out."""
+    """Raised for a service that failed or was not Ready before its deadline."""
 
-    def __init__(self, standing: Standing, message: str, *, timed_out: bool = False) -> None:
+    def __init__(self, state: ServiceState, message: str, *, timed_out: bool = False) -> None:
         super().__init__(message)
-        self.standing = standing
+        self.state = state
         self.message = message
         self.timed_out = timed_out
 
 
 @dataclass(frozen=True)
-class Verdict:
-    """What follows from a standing and the time it has lasted: something to say, or that it has failed."""
+class Decision:
+    """What follows from a state and its duration: a message, a failure, or nothing."""
 
     notice: str = ""
     failed: NotReadyError | None = None
 
 
-class Controller:
-    """Signs of life of OME's controller over all trials of a run, and what is said of its silence: one line for all
-    the trials that it keeps waiting, which names each of them."""
+class ControllerActivity:
+    """When OME's controller last acted on any trial of a run; reports the trials that wait for it in one message."""
 
     def __init__(self) -> None:
-        self.alive_at = float("-inf")
-        self._to_tell: dict[str, dict[int, str]] = {}
+        self.active_at = float("-inf")
+        self._pending: dict[str, dict[int, str]] = {}
 
-    def tell(self, what: str, trial: int, text: str, say: Callable[[str], None]) -> None:
-        """Say that of a trial, in a moment and together with others that wait for the same."""
-        waiting = self._to_tell.setdefault(what, {})
+    def notify_together(self, key: str, trial: int, text: str, notify: Callable[[str], None]) -> None:
+        """Report a trial's message soon, together with those of other trials with the same key."""
+        waiting = self._pending.setdefault(key, {})
         if not waiting:
-            asyncio.get_running_loop().call_later(_TOGETHER_S, self._say, what, say)
+            asyncio.get_running_loop().call_later(_COLLECT_S, self._notify, key, notify)
         waiting[trial] = text
 
-    def _say(self, what: str, say: Callable[[str], None]) -> None:
-        (trial, text), *others = self._to_tell.pop(what).items()
+    def _notify(self, key: str, notify: Callable[[str], None]) -> None:
+        (trial, text), *others = self._pending.pop(key).items()
         same = ", ".join(str(other) for other, _ in others)
-        say(f"trial {trial}: {text}" + (f" (the same of trials {same})" if same else ""))
+        notify(f"trial {trial}: {text}" + (f" (also trials {same})" if same else ""))
 
 
 class Patience:
-    """How long a service may stand where it stands. The clock is the caller's."""
+    """Decides how long a service may stay in each state. The caller passes the time."""
 
-    def __init__(self, deadlines: Deadlines, began: float, controller: Controller | None = None) -> None:
-        self._controller = controller or Controller()
+    def __init__(self, deadlines: Deadlines, started: float, controller: ControllerActivity | None = None) -> None:
+        self._controller = controller or ControllerActivity()
         self._ready_s, self._pending_s = deadlines.ready_s, deadlines.pending_s
-        self._began = self._since = self._last = began
+        self._started = self._since = self._last = started
         self._state = ""
-        self._was_for_room = self._was_on_controller = False
-        self._room_s = 0.0
-        self._told: set[str] = set()
+        self._waited_for_capacity = self._waited_for_controller = False
+        self._capacity_s = 0.0
+        self._notified: set[str] = set()
 
-    def verdict(self, standing: Standing, now: float) -> Verdict:
-        """To be asked from time to time, with what is seen at ``now``."""
-        if self._was_for_room:
-            # Waiting for GPUs and quota is no time of the engine's.
-            self._room_s += now - self._last
-        self._last, self._was_for_room = now, standing.for_room
-        if standing.state != self._state:
-            if self._was_on_controller:
-                self._controller.alive_at = now
-            self._state, self._since, self._was_on_controller = standing.state, now, standing.on_controller
-        if standing.ready:
-            return Verdict()
-        lasted_s, text = now - self._since, standing.text
-        if standing.patience_s is not None and lasted_s >= min(self._patience_s(standing, now), self._ready_s):
-            return Verdict(failed=NotReadyError(standing, text + (f" (for {lasted_s:.0f} s)" if lasted_s >= 1 else "")))
-        if standing.for_room and self._room_s >= self._pending_s:
+    def decide(self, state: ServiceState, now: float) -> Decision:
+        """Return what follows from the service's state at ``now``. Call it repeatedly."""
+        if self._waited_for_capacity:
+            # Waiting for GPUs and quota does not count against the engine's deadline.
+            self._capacity_s += now - self._last
+        self._last, self._waited_for_capacity = now, state.waits_for_capacity
+        if state.state != self._state:
+            if self._waited_for_controller:
+                self._controller.active_at = now
+            self._state, self._since, self._waited_for_controller = state.state, now, state.waits_for_controller
+        if state.ready:
+            return Decision()
+        lasted_s, text = now - self._since, state.text
+        if state.patience_s is not None and lasted_s >= min(self._patience_s(state, now), self._ready_s):
+            return Decision(failed=NotReadyError(state, text + (f" (for {lasted_s:.0f} s)" if lasted_s >= 1 else "")))
+        if state.waits_for_capacity and self._capacity_s >= self._pending_s:
             message = f"{text}; deadlines.pending_s ({self._pending_s:g} s) has passed"
-            return Verdict(failed=NotReadyError(standing, message))
-        if not standing.for_room and now - self._began - self._room_s >= self._ready_s:
+            return Decision(failed=NotReadyError(state, message))
+        if not state.waits_for_capacity and now - self._started - self._capacity_s >= self._ready_s:
             message = f"the engine was not Ready after {self._ready_s:g} s" + (f": {text}" if text else "")
-            # What the engine itself does with its time is in its log.
-            return Verdict(failed=NotReadyError(standing, message, timed_out=not text))
-        if standing.tell_after_s is None or lasted_s < standing.tell_after_s or self._state in self._told:
-            return Verdict()
-        self._told.add(self._state)
-        return Verdict(notice=text + (f"; {standing.hint}" if standing.hint else ""))
+            # Without a text the engine was starting, and its log says more.
+            return Decision(failed=NotReadyError(state, message, timed_out=not text))
+        if state.notify_after_s is None or lasted_s < state.notify_after_s or self._state in self._notified:
+            return Decision()
+        self._notified.add(self._state)
+        return Decision(notice=text + (f"; {state.hint}" if state.hint else ""))
 
-    def _patience_s(self, standing: Standing, now: float) -> float:
-        """How long this may last: longer while the controller is seen to work on other trials."""
-        assert standing.patience_s is not None
-        if not standing.on_controller:
-            return standing.patience_s
-        busy_s = max(self._controller.alive_at - self._since, 0.0)
-        return min(standing.patience_s + busy_s, _BUSY_S)
+    def _patience_s(self, state: ServiceState, now: float) -> float:
+        """Return how long the state may last: longer while the controller works on other trials."""
+        assert state.patience_s is not None
+        if not state.waits_for_controller:
+            return state.patience_s
+        busy_s = max(self._controller.active_at - self._since, 0.0)
+        return min(state.patience_s + busy_s, _BUSY_S)
 
 
-class Sight:
-    """What the watches show of one trial's service."""
+class TrialObjects:
+    """The objects of one trial's service in the watches."""
 
-    def __init__(self, watches: Watches, trial: int, name: str, made: Object) -> None:
+    def __init__(self, watches: Watches, trial: int, name: str, created: Object) -> None:
         self.name = name
-        self.uid = uid_of(made)
+        self.uid = uid_of(created)
         self._watches = watches
         self.trial = trial
-        self._made = made
-        self._was_there = False
-        #: Events that are no warnings, where those were asked for.
-        self._asked_for: list[Object] = []
+        self._created = created
+        self._was_listed = False
+        #: Normal events, if they were requested.
+        self._normal_events: list[Object] = []
 
-    def look(self) -> Seen:
+    def snapshot(self) -> TrialSnapshot:
+        """Return the current objects."""
         watches, name = self._watches, self.name
         services = watches.objects(SERVICE)
         found = watches.of_trial(INFERENCE_SERVICE, self.trial).get(name)
-        self._was_there = self._was_there or (found is not None and uid_of(found) == self.uid)
-        if not self._was_there:
-            # The watch is behind the answer that made it, or behind the end of one of that name.
-            found = self._made
+        self._was_listed = self._was_listed or (found is not None and uid_of(found) == self.uid)
+        if not self._was_listed:
+            # The watch has not reported this object yet.
+            found = self._created
         deployments = self._owned(watches.of_trial(DEPLOYMENT, self.trial).values(), {self.uid})
         uids = {self.uid, *map(uid_of, deployments)}
         replica_sets = self._owned(watches.of_trial(REPLICA_SET, self.trial).values(), uids)
         uids |= set(map(uid_of, replica_sets))
-        return Seen(
+        return TrialSnapshot(
             name,
             self.uid,
             found,
@@ -152,53 +152,53 @@ class Sight:
             self._events,
         )
 
-    async def ask_for_events(self, cluster: Cluster, uid: str) -> None:
-        """Read an object's events that the watch leaves out, such as an autoscaler's."""
+    async def fetch_normal_events(self, cluster: Cluster, uid: str) -> None:
+        """Fetch an object's normal events, which are not watched, such as an autoscaler's."""
         try:
-            self._asked_for, _ = await cluster.list(EVENT, fields=f"involvedObject.uid={uid},type=Normal")
+            self._normal_events, _ = await cluster.list(EVENT, fields=f"involvedObject.uid={uid},type=Normal")
         except ClusterError:
-            self._asked_for = []
+            self._normal_events = []
 
     def _events(self, uid: str) -> Sequence[Object]:
-        asked = [event for event in self._asked_for if event.get("involvedObject", {}).get("uid") == uid]
-        return [*self._watches.events(uid), *asked]
+        fetched = [event for event in self._normal_events if event.get("involvedObject", {}).get("uid") == uid]
+        return [*self._watches.events(uid), *fetched]
 
     @staticmethod
     def _owned(objects: Iterable[Object], uids: set[str]) -> list[Object]:
         return [obj for obj in objects if owners(obj) & uids]
 
 
-async def until_ready(
+async def wait_until_ready(
     cluster: Cluster,
     watches: Watches,
-    sight: Sight,
+    objects: TrialObjects,
     deadlines: Deadlines,
-    controller: Controller,
-    say: Callable[[str], None],
+    controller: ControllerActivity,
+    notify: Callable[[str], None],
 ) -> Object:
-    """Wait until the service is Ready and give its pod. Raises NotReadyError, ClusterError where a watch is refused."""
+    """Wait until the service is Ready and return its pod. Raises NotReadyError, ClusterError if a watch is rejected."""
     loop = asyncio.get_running_loop()
     patience = Patience(deadlines, loop.time(), controller)
-    asked = False
+    fetched = False
 
-    def check() -> Standing | NotReadyError | None:
-        standing = stand(sight.look())
-        verdict = patience.verdict(standing, loop.time())
-        if verdict.notice and standing.on_controller:
-            controller.tell(standing.state, sight.trial, verdict.notice, say)
-        elif verdict.notice:
-            say(f"trial {sight.trial}: {verdict.notice}")
-        return standing if standing.ready else verdict.failed
+    def check() -> ServiceState | NotReadyError | None:
+        state = service_state(objects.snapshot())
+        decision = patience.decide(state, loop.time())
+        if decision.notice and state.waits_for_controller:
+            controller.notify_together(state.state, objects.trial, decision.notice, notify)
+        elif decision.notice:
+            notify(f"trial {objects.trial}: {decision.notice}")
+        return state if state.ready else decision.failed
 
     while True:
-        found: Standing | NotReadyError = await watches.until(check, trial=sight.trial)
-        if isinstance(found, Standing):
+        found: ServiceState | NotReadyError = await watches.until(check, trial=objects.trial)
+        if isinstance(found, ServiceState):
             assert found.pod is not None
             return found.pod
-        pod = found.standing.pod
-        if found.standing.state == "unschedulable" and pod is not None and not asked:
-            # An autoscaler that is about to add a node says so in an event that is no warning.
-            asked = True
-            await sight.ask_for_events(cluster, uid_of(pod))
+        pod = found.state.pod
+        if found.state.state == "unschedulable" and pod is not None and not fetched:
+            # An autoscaler reports that it adds a node in a normal event.
+            fetched = True
+            await objects.fetch_normal_events(cluster, uid_of(pod))
             continue
         raise found

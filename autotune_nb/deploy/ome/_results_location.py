@@ -1,4 +1,4 @@
-"""Whether the place for benchmarks' files is there: a claim, or a bucket as it is reached from here."""
+"""Checks that the location for benchmark results exists: a claim, or a bucket that this process can read."""
 
 from __future__ import annotations
 
@@ -9,80 +9,82 @@ from collections.abc import AsyncIterator, Callable
 
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import CLAIM, name_of
-from autotune_nb.deploy.ome.check_result import Answer
+from autotune_nb.deploy.ome.check_result import CheckResult
 from autotune_nb.errors import ClusterError, did_you_mean
 from autotune_nb.secrets.scrubbing import scrub
 from autotune_nb.task.task import Task
 
-#: A bucket's storage answers in that time, or is taken for out of reach.
-ANSWER_S = 20.0
-#: How the executors that put no files there keep them.
-_ELSEWHERE = {
-    "job": "brings its files back through its pod's log",
-    "direct": "keeps its files in the study's folder",
+#: The time limit for a bucket's storage to respond.
+BUCKET_TIMEOUT_S = 20.0
+#: How the executors that do not use the location store their files.
+_WITHOUT_LOCATION = {
+    "job": "reads its files from its pod's log",
+    "direct": "stores its files in the study's folder",
 }
 
 
-async def results_answers(cluster: Cluster, task: Task, executor: str) -> AsyncIterator[Answer]:
-    """What is to be said of benchmark.results; nothing where none are named and none needed. Raises ClusterError."""
+async def results_checks(cluster: Cluster, task: Task, executor: str) -> AsyncIterator[CheckResult]:
+    """Check benchmark.results; yields nothing if it is neither given nor needed. Raises ClusterError."""
     results = task.benchmark.results
     if results is None:
         if executor == "benchmark_job":
-            yield Answer(False, "a BenchmarkJob needs a place for its files", "--results pvc://CLAIM/FOLDER")
+            yield CheckResult(False, "a BenchmarkJob needs a location for its results", "--results pvc://CLAIM/FOLDER")
         return
     if not results.startswith("pvc://"):
-        yield Answer(True, _unused(results, executor)) if executor in _ELSEWHERE else await _bucket(results)
+        yield CheckResult(True, _unused(results, executor)) if executor in _WITHOUT_LOCATION else await _bucket(results)
         return
     if executor == "direct" and task.benchmark.results_size is None:
-        yield Answer(True, _unused(results, executor))
+        yield CheckResult(True, _unused(results, executor))
         return
     yield await _claim(cluster, task, results.removeprefix("pvc://").split("/")[0])
 
 
 def _unused(results: str, executor: str) -> str:
-    return f"{results} is not used: executor {executor} {_ELSEWHERE[executor]}"
+    return f"{results} is not used: executor {executor} {_WITHOUT_LOCATION[executor]}"
 
 
-async def _claim(cluster: Cluster, task: Task, claim: str) -> Answer:
+async def _claim(cluster: Cluster, task: Task, claim: str) -> CheckResult:
     found = await cluster.get(CLAIM, claim)
     if found is not None:
         phase = (found.get("status") or {}).get("phase", "Pending")
         lost = phase == "Lost"
-        return Answer(not lost, f"claim {claim} ({phase})", "its volume is gone: name another claim" if lost else "")
+        return CheckResult(
+            not lost, f"claim {claim} ({phase})", "its volume is gone: give another claim" if lost else ""
+        )
     if task.benchmark.results_size is not None:
-        return Answer(True, f"claim {claim} of {task.benchmark.results_size} will be made")
+        return CheckResult(True, f"claim {claim} of {task.benchmark.results_size} will be created")
     known: list[str] = []
     with contextlib.suppress(ClusterError):
         known = [name_of(one) for one in (await cluster.list(CLAIM))[0]]
     hint = f"autotune-nb manifests claim --namespace {cluster.namespace} --name {claim} | kubectl apply -f -"
-    return Answer(False, f"there is no claim {claim!r}{did_you_mean(claim, known)}", hint)
+    return CheckResult(False, f"there is no claim {claim!r}{did_you_mean(claim, known)}", hint)
 
 
-async def _bucket(uri: str) -> Answer:
-    """Whether a bucket can be listed from here, as it has to be for results to come back."""
+async def _bucket(uri: str) -> CheckResult:
+    """Check that this process can list a bucket, since it reads the results from there."""
     bucket = "/".join(uri.split("/")[:3])
     try:
-        await _within(lambda: _list(uri), ANSWER_S)
+        await _within(lambda: _list(uri), BUCKET_TIMEOUT_S)
     except ImportError as error:
-        return Answer(False, f"{uri} cannot be read from here: {error}", "install the package it names")
+        return CheckResult(False, f"{uri} cannot be read from here: {error}", "install the package it names")
     except TimeoutError:
-        hint = "see whether this machine reaches its endpoint"
-        return Answer(False, f"{uri} cannot be read from here: no answer within {ANSWER_S:g} s", hint)
+        hint = "check that this machine reaches its endpoint"
+        return CheckResult(False, f"{uri} cannot be read from here: no response within {BUCKET_TIMEOUT_S:g} s", hint)
     except FileNotFoundError:
-        return Answer(False, f"there is no bucket {bucket}", "make it, or name another in benchmark.results")
-    except Exception as error:  # noqa: BLE001 - each kind of storage raises its own
-        told = scrub(" ".join(f"{type(error).__name__}: {error}".split()))
+        return CheckResult(False, f"there is no bucket {bucket}", "create it, or give another in benchmark.results")
+    except Exception as error:  # noqa: BLE001 - each storage raises errors of its own
+        message = scrub(" ".join(f"{type(error).__name__}: {error}".split()))
         hint = "results are read back by this process: give it credentials that may list and read the bucket"
-        return Answer(False, f"{uri} cannot be read from here: {told}", hint)
-    return Answer(
-        True, f"results go to {uri}, which can be read from here; the benchmark's pod has to be able to write it"
+        return CheckResult(False, f"{uri} cannot be read from here: {message}", hint)
+    return CheckResult(
+        True, f"results go to {uri}, which can be read from here; the benchmark's pod must be able to write there"
     )
 
 
 def _list(uri: str) -> None:
     import fsspec
 
-    # What is listed now must not stand for what is there after a trial.
+    # Without caches: a listing must not be reused after a trial.
     storage, path = fsspec.core.url_to_fs(uri, use_listings_cache=False, skip_instance_cache=True)
     try:
         storage.ls(path, detail=False)
@@ -90,13 +92,13 @@ def _list(uri: str) -> None:
         bucket = path.split("/")[0]
         if path == bucket:
             raise
-        # Nothing has that prefix yet. Who may list only prefixes has been answered, so the bucket is there.
+        # Nothing has that prefix yet. An account that may list only prefixes had a response, so the bucket exists.
         with contextlib.suppress(PermissionError):
             storage.ls(bucket, detail=False)
 
 
 async def _within(call: Callable[[], None], seconds: float) -> None:
-    """Wait for a call that blocks. Raises TimeoutError; its thread goes on then, and keeps no process from ending."""
+    """Wait for a blocking call. Raises TimeoutError; the call then continues in a daemon thread."""
     loop = asyncio.get_running_loop()
     done: asyncio.Future[None] = loop.create_future()
 
@@ -112,9 +114,9 @@ async def _within(call: Callable[[], None], seconds: float) -> None:
         error: BaseException | None = None
         try:
             call()
-        except Exception as raised:  # noqa: BLE001 - whatever it was, it is raised where it is waited for
+        except Exception as raised:  # noqa: BLE001 - raised again in the waiting task
             error = raised
-        # Nobody may be waiting any more.
+        # The event loop may be closed after a timeout.
         with contextlib.suppress(RuntimeError):
             loop.call_soon_threadsafe(settle, error)
 

@@ -1,4 +1,4 @@
-"""One answer to the question whether a task will run."""
+"""The result of one preflight check."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Answer:
-    """One line: whether it is well, what was found, and what to do where it is not."""
+class CheckResult:
+    """The result of one check: whether it passed, what was found, and what to try if it failed."""
 
     ok: bool
     text: str

@@ -1,4 +1,4 @@
-"""Trials as InferenceServices of OME: made, watched until they answer, and taken down."""
+"""Deploys trials as InferenceServices of OME: creates them, waits until they are ready, and takes them down."""
 
 from __future__ import annotations
 
@@ -19,27 +19,34 @@ from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.base import DeployRequest, Endpoint
 from autotune_nb.deploy.ome._arguments import command_line
 from autotune_nb.deploy.ome._creation import Creation
-from autotune_nb.deploy.ome._deployment import Running, blind
+from autotune_nb.deploy.ome._deployment import OmeDeployment, watch_failure
 from autotune_nb.deploy.ome._gpu_budget import GpuBudget
-from autotune_nb.deploy.ome._live_pod_check import asked_runner, differences, gpus_of
+from autotune_nb.deploy.ome._live_pod_check import differences, gpus_of, requested_runner
 from autotune_nb.deploy.ome._pod_log import EngineLog
-from autotune_nb.deploy.ome._previous_run import Earlier
+from autotune_nb.deploy.ome._previous_run import PreviousRunPods
 from autotune_nb.deploy.ome._provision import provision
-from autotune_nb.deploy.ome._readiness import Controller, NotReadyError, Sight, until_ready
+from autotune_nb.deploy.ome._readiness import ControllerActivity, NotReadyError, TrialObjects, wait_until_ready
 from autotune_nb.deploy.ome._teardown import GRACE_S, Teardown
-from autotune_nb.deploy.ome.endpoint import argv_of, engine_container, identity, port_of, served_name, url_from_here
-from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service, manifest_text
-from autotune_nb.deploy.ome.model_and_runtime import find_ground, storage_of, tokenizer_of
+from autotune_nb.deploy.ome.endpoint import (
+    argv_of,
+    engine_container,
+    first_model,
+    pod_fingerprint,
+    port_of,
+    reachable_url,
+)
+from autotune_nb.deploy.ome.manifest import ModelAndRuntime, gpus_needed, inference_service, manifest_text
+from autotune_nb.deploy.ome.model_and_runtime import find_model_and_runtime, storage_of, tokenizer_of
 from autotune_nb.deploy.ome.preflight import preflight
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind, MeasurementError, SetupError, TaskError
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
 
-#: What could not be taken down has so long at the end of a run to be gone after all.
-_LAST_S = 3.0
-#: Whether the cluster answers is looked at so often while GPUs are waited for.
-_LOOK_S = 2.0
+#: At the end of a run, how long to wait for objects that could not be taken down.
+_CLOSE_S = 3.0
+#: While a trial waits for GPUs, the interval at which it checks that the cluster is reachable.
+_CHECK_S = 2.0
 
 
 class OmeDeployer:
@@ -51,11 +58,11 @@ class OmeDeployer:
         self._session = session
         self._folder = folder
         self._model: Object = {}
-        self._ground = Ground()
+        self._model_and_runtime = ModelAndRuntime()
         gpus = task.deploy.gpus
         self._budget = GpuBudget(gpus if isinstance(gpus, int) else None)
-        self._earlier = Earlier(self._budget, task.deploy.gpu_resource)
-        self._controller = Controller()
+        self._previous_run = PreviousRunPods(self._budget, task.deploy.gpu_resource)
+        self._controller = ControllerActivity()
         self._hurry = False
         self._left: set[Teardown] = set()
         self._waiters: set[asyncio.Task[None]] = set()
@@ -68,10 +75,10 @@ class OmeDeployer:
             await session.acquire()
             await provision(session, self._task)
             await session.follow()
-            self._wait(self._earlier.until_gone(session.watches, session.notify))
-            self._ground, self._model = await find_ground(session.cluster, self._task)
+            self._in_background(self._previous_run.release_when_gone(session.watches, session.notify))
+            self._model_and_runtime, self._model = await find_model_and_runtime(session.cluster, self._task)
         except ClusterError as error:
-            raise SetupError(f"the cluster refuses what a study needs: {error}") from None
+            raise SetupError(f"the cluster rejects what a study needs: {error}") from None
 
     @property
     def tokenizer(self) -> str:
@@ -82,14 +89,14 @@ class OmeDeployer:
         try:
             await session.open()
             found = await list_objects(session.cluster, study_selector(session.study_label))
-            if all(thing.anchor_or_lease for thing in found):
+            if all(obj.anchor_or_lease for obj in found):
                 return []
-            # Nobody else may be at work on them.
+            # Another process may not use them.
             await session.acquire()
             removal = await remove_study(session.cluster, session.study_label, keep_anchor=True, within_s=within_s)
         except ClusterError as error:
-            raise SetupError(f"the cluster cannot be asked what an earlier run left: {error}") from None
-        return [*removal.messages, *self._earlier.count(removal)]
+            raise SetupError(f"what a previous run left cannot be listed: {error}") from None
+        return [*removal.messages, *self._previous_run.hold_gpus(removal)]
 
     def hurry(self) -> None:
         self._hurry = True
@@ -97,7 +104,9 @@ class OmeDeployer:
 
     def command(self, params: Mapping[str, Value]) -> list[str]:
         path, name = str(storage_of(self._model).get("path") or ""), self._task.model.served_name
-        return command_line(self._task, self._engine, params, self._ground.runner, model_path=path, served_name=name)
+        return command_line(
+            self._task, self._engine, params, self._model_and_runtime.runner, model_path=path, served_name=name
+        )
 
     def manifest(self, params: Mapping[str, Value]) -> str | None:
         session, task = self._session, self._task
@@ -106,7 +115,7 @@ class OmeDeployer:
             task,
             self._engine,
             params,
-            self._ground,
+            self._model_and_runtime,
             session.templates,
             namespace=cluster.namespace if cluster is not None else task.deploy.namespace or "default",
         )
@@ -114,9 +123,12 @@ class OmeDeployer:
     async def fingerprint(self) -> dict[str, Any]:
         task, cluster = self._task, self._session.cluster
         versions: dict[str, Any] = {}
-        for what, path, key in (("kubernetes", "/version", "gitVersion"), ("ome", f"/apis/{OME_GROUP}", "versions")):
+        for component, path, key in (
+            ("kubernetes", "/version", "gitVersion"),
+            ("ome", f"/apis/{OME_GROUP}", "versions"),
+        ):
             with contextlib.suppress(ClusterError):
-                versions[what] = (await cluster.get_path(path) or {}).get(key)
+                versions[component] = (await cluster.get_path(path) or {}).get(key)
         return {
             "engine": self._engine.name,
             "model": {
@@ -131,44 +143,44 @@ class OmeDeployer:
 
     async def close(self) -> list[str]:
         if self._waiters:
-            await asyncio.wait(self._waiters, timeout=_LAST_S)
+            await asyncio.wait(self._waiters, timeout=_CLOSE_S)
         for waiter in self._waiters:
             waiter.cancel()
         await asyncio.gather(*self._waiters, return_exceptions=True)
-        left = [*(down.left for down in self._left), *self._earlier.left]
-        await self._session.close(keep_anchor=bool(left))
-        return left
+        remaining = [*(down.remaining for down in self._left), *self._previous_run.remaining]
+        await self._session.close(keep_anchor=bool(remaining))
+        return remaining
 
     @contextlib.asynccontextmanager
-    async def deploy(self, request: DeployRequest) -> AsyncIterator[Running]:
+    async def deploy(self, request: DeployRequest) -> AsyncIterator[OmeDeployment]:
         session = self._session
         gpus = gpus_needed(self._task, self._engine, request.params)
-        body = self._body(request)
+        body = self._service_manifest(request)
         ours = OwnedObject(session, INFERENCE_SERVICE, request.trial, name_of(body))
         log = EngineLog(session.cluster, request, self._engine)
         await self._require_cluster(request)
-        await self._let_go_of_the_last(request)
+        await self._wait_for_previous_attempt(request)
         await self._take_gpus(gpus, request)
-        running: Running | None = None
-        went_well = False
+        running: OmeDeployment | None = None
+        succeeded = False
         try:
-            async with contextlib.AsyncExitStack() as reach:
-                running = await self._bring_up(body, ours, request, log, reach)
+            async with contextlib.AsyncExitStack() as stack:
+                running = await self._bring_up(body, ours, request, log, stack)
                 try:
                     yield running
                 except MeasurementError:
                     await running.require_unbroken()
                     raise
                 await running.require_unbroken()
-            went_well = True
+            succeeded = True
         finally:
             down = await self._take_down(ours, gpus, request, log, running)
-            if went_well and not down.free:
-                hint = "end its pods, or the node they are on; the next start of this study looks for it"
-                raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "stop", down.left, hint=hint))
+            if succeeded and not down.free:
+                hint = "delete its pods, or drain their node; the next start of this study retries the deletion"
+                raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "stop", down.remaining, hint=hint))
 
     async def _require_cluster(self, request: DeployRequest) -> None:
-        """Raises SetupError where the cluster stays away: trying would only spend the trial, and all that follow."""
+        """Raise SetupError if the cluster stays unreachable: this trial and all that follow would fail."""
         pending_s, trial = self._task.deadlines.pending_s, request.trial
         if self._session.cluster.connection_error is None:
             return
@@ -177,19 +189,19 @@ class OmeDeployer:
             await self._session.wait_until_reachable(within_s=pending_s, notify=request.on_notice)
         except ClusterError as error:
             raise SetupError(
-                f"trial {trial} was not begun: the cluster did not answer, or refused the credentials, for "
-                f"{pending_s:g} s ({error}); start the study again once it does, it goes on with trial {trial}"
+                f"trial {trial} was not started: the cluster did not respond, or rejected the credentials, for "
+                f"{pending_s:g} s ({error}); start the study again later, it continues with trial {trial}"
             ) from None
         request.on_phase("deploy")
 
-    async def _let_go_of_the_last(self, request: DeployRequest) -> None:
-        """What this trial's last attempt could not delete is no service to adopt: it is on its way out."""
+    async def _wait_for_previous_attempt(self, request: DeployRequest) -> None:
+        """Wait until what the trial's previous attempt left is Terminating, so that it is not adopted."""
         for down in [down for down in self._left if down.trial == request.trial]:
             try:
                 async with asyncio.timeout(self._task.deadlines.pending_s):
                     await down.accepted.wait()
             except TimeoutError:
-                raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", down.left)) from None
+                raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", down.remaining)) from None
 
     async def _take_gpus(self, count: int, request: DeployRequest) -> None:
         if self._budget.free(count):
@@ -199,31 +211,31 @@ class OmeDeployer:
         taking = asyncio.ensure_future(self._budget.take(count))
         try:
             while not taking.done():
-                await asyncio.wait((taking,), timeout=_LOOK_S)
-                # What holds them may not be able to let go.
+                await asyncio.wait((taking,), timeout=_CHECK_S)
+                # The trials that hold GPUs cannot release them without the cluster.
                 if not taking.done():
                     await self._require_cluster(request)
             taking.result()
         except BaseException:
-            await self._give_back(taking, count)
+            await self._release(taking, count)
             raise
         request.on_phase("deploy")
 
-    async def _give_back(self, taking: asyncio.Task[None], count: int) -> None:
-        """No GPU is held for a trial that does not begin, also where it was given in that moment."""
+    async def _release(self, taking: asyncio.Task[None], count: int) -> None:
+        """Release the GPUs of a trial that does not start, even if they were allocated just now."""
         if taking.cancel():
             await asyncio.gather(taking, return_exceptions=True)
         elif taking.exception() is None:
             self._budget.give(count)
 
-    def _body(self, request: DeployRequest) -> Object:
+    def _service_manifest(self, request: DeployRequest) -> Object:
         session, task = self._session, self._task
         try:
             return inference_service(
                 task,
                 self._engine,
                 request.params,
-                self._ground,
+                self._model_and_runtime,
                 session.templates,
                 session.trial_metadata(request.trial),
             )
@@ -231,33 +243,31 @@ class OmeDeployer:
             raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", str(error))) from None
 
     async def _bring_up(
-        self, body: Object, ours: OwnedObject, request: DeployRequest, log: EngineLog, reach: contextlib.AsyncExitStack
-    ) -> Running:
-        session, deadlines, say = self._session, self._task.deadlines, request.on_notice
-        made = await Creation(session, ours, deadlines, self._controller, say).make(body)
-        sight = Sight(session.watches, ours.trial, ours.name, made)
+        self, body: Object, ours: OwnedObject, request: DeployRequest, log: EngineLog, stack: contextlib.AsyncExitStack
+    ) -> OmeDeployment:
+        session, deadlines, notify = self._session, self._task.deadlines, request.on_notice
+        created = await Creation(session, ours, deadlines, self._controller, notify).create(body)
+        objects = TrialObjects(session.watches, ours.trial, ours.name, created)
         try:
-            pod = await until_ready(session.cluster, session.watches, sight, deadlines, self._controller, say)
+            pod = await wait_until_ready(session.cluster, session.watches, objects, deadlines, self._controller, notify)
         except NotReadyError as error:
-            told = await log.failure(error.standing, phase="deploy", message=error.message, timed_out=error.timed_out)
-            raise DeployError(told) from None
+            failure = await log.failure(error.state, phase="deploy", message=error.message, timed_out=error.timed_out)
+            raise DeployError(failure) from None
         except ClusterError as error:
-            raise DeployError(blind(error, "deploy")) from None
-        asked = asked_runner(body)
-        container = engine_container(pod, asked["name"])
-        _require_as_asked(asked, container)
+            raise DeployError(watch_failure(error, "deploy")) from None
+        requested = requested_runner(body)
+        container = engine_container(pod, requested["name"])
+        _require_as_requested(requested, container)
         name, port = name_of(pod), port_of(container)
         inside = f"http://{ours.name}.{ours.namespace}.svc.cluster.local:{port}"
-        alive = session.watches.objects(POD)
-        url, forward = await url_from_here(
-            reach, session.cluster, lambda: name if name in alive else None, port, inside
-        )
-        model = executor_choice.required_model_name(self._task) or await served_name(url, deadlines.ready_s)
+        pods = session.watches.objects(POD)
+        url, forward = await reachable_url(stack, session.cluster, lambda: name if name in pods else None, port, inside)
+        model = executor_choice.required_model_name(self._task) or await first_model(url, deadlines.ready_s)
         service = ClusterService(
             trial=ours.trial,
             name=ours.name,
             namespace=ours.namespace,
-            uid=sight.uid,
+            uid=objects.uid,
             url=inside,
             model=model,
             model_path=str(storage_of(self._model).get("path") or ""),
@@ -271,26 +281,28 @@ class OmeDeployer:
             gpu_count=gpus_of(container, self._task.deploy.gpu_resource),
             log=request.folder / "engine.log",
             service=service,
-            fingerprint=identity(pod, container),
+            fingerprint=pod_fingerprint(pod, container),
         )
-        return Running(endpoint, pod, sight, log, session.watches, forward)
+        return OmeDeployment(endpoint, pod, objects, log, session.watches, forward)
 
     async def _take_down(
-        self, ours: OwnedObject, gpus: int, request: DeployRequest, log: EngineLog, running: Running | None
+        self, ours: OwnedObject, gpus: int, request: DeployRequest, log: EngineLog, running: OmeDeployment | None
     ) -> Teardown:
-        """Take it down, whoever cancels meanwhile; its GPUs are given back once its pods are gone."""
+        """Take the service down despite cancellations. Its GPUs are released when its pods are gone."""
         request.on_phase("stop")
         waiting = False
 
         def free() -> None:
             self._budget.give(gpus)
             if waiting:
-                request.on_notice(f"the pods of {ours.full_name} are gone: its GPUs are free again")
+                request.on_notice(f"the pods of {ours.full_name} are gone: its GPUs are free")
 
         def at_once() -> bool:
             return self._hurry or ours.cancellations > 1
 
-        down = Teardown(self._session, ours, self._task.deadlines, at_once=at_once, on_free=free, say=request.on_notice)
+        down = Teardown(
+            self._session, ours, self._task.deadlines, at_once=at_once, on_free=free, notify=request.on_notice
+        )
 
         async def stop() -> None:
             if running is not None and not at_once():
@@ -303,42 +315,42 @@ class OmeDeployer:
             try:
                 await asyncio.wait((stopping,))
             except asyncio.CancelledError:
-                # A second request to stop makes it quick; it never leaves the engine behind.
+                # A second cancellation kills the engine; it never leaves it running.
                 cancelled = True
                 ours.cancellations += 2
         stopping.result()
         if not down.gone:
             waiting = True
-            request.on_notice(down.left)
+            request.on_notice(down.remaining)
             self._left.add(down)
-            self._wait(self._wait_until_gone(down, ours, request))
+            self._in_background(self._wait_until_gone(down, ours, request))
         if cancelled:
             raise asyncio.CancelledError
         return down
 
-    def _wait(self, work: Coroutine[Any, Any, None]) -> None:
-        """Wait for something to be gone, beside the trials."""
+    def _in_background(self, work: Coroutine[Any, Any, None]) -> None:
+        """Run a coroutine beside the trials until ``close``."""
         self._waiters.add(waiter := asyncio.ensure_future(work))
         waiter.add_done_callback(self._waiters.discard)
 
     async def _wait_until_gone(self, down: Teardown, ours: OwnedObject, request: DeployRequest) -> None:
-        """Go on taking down what could not be, and say when it is gone."""
-        await down.until_gone()
+        """Retry a failed teardown, and report when the service is gone."""
+        await down.wait_until_gone()
         self._left.discard(down)
         request.on_notice(f"{ours.full_name} is gone now")
 
     async def _preflight(self) -> None:
-        """Raises SetupError with every answer that is no good."""
-        answers = await preflight(self._session, self._task, self._engine)
-        bad = [f"{a.text} (try: {a.hint})" if a.hint else a.text for a in answers if not a.ok]
-        if bad:
-            raise SetupError("; ".join(bad))
+        """Raise SetupError with every failed check."""
+        results = await preflight(self._session, self._task, self._engine)
+        failed = [f"{one.text} (try: {one.hint})" if one.hint else one.text for one in results if not one.ok]
+        if failed:
+            raise SetupError("; ".join(failed))
 
 
-def _require_as_asked(asked: Mapping[str, Any], container: Mapping[str, Any]) -> None:
-    """Raises DeployError where something between the manifest and the pod has changed it."""
-    changed = differences(asked, container)
+def _require_as_requested(requested: Mapping[str, Any], container: Mapping[str, Any]) -> None:
+    """Raise DeployError if the pod differs from the manifest."""
+    changed = differences(requested, container)
     if changed:
-        message = f"the pod does not run what was asked: {'; '.join(changed)}"
-        hint = "see whether an AcceleratorClass or an admission webhook of the cluster sets it"
+        message = f"the pod differs from the request: {'; '.join(changed)}"
+        hint = "check whether an AcceleratorClass or an admission webhook of the cluster sets it"
         raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", message, hint=hint))

@@ -1,4 +1,4 @@
-"""What every configuration stands on in a cluster: the model, and what the runtime runs."""
+"""Finds a task's model and runtime in the cluster."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from autotune_nb.cluster.kinds import (
     Kind,
     Object,
 )
-from autotune_nb.deploy.ome.manifest import Ground
+from autotune_nb.deploy.ome.manifest import ModelAndRuntime
 from autotune_nb.errors import ClusterError
 from autotune_nb.task.task import Task
 
 _HUB = "hf://"
 
 
-async def find_ground(cluster: Cluster, task: Task) -> tuple[Ground, Object]:
-    """The model's and the runtime's kinds and runner, and the model itself. Raises ClusterError."""
+async def find_model_and_runtime(cluster: Cluster, task: Task) -> tuple[ModelAndRuntime, Object]:
+    """Return the kinds of model and runtime with the runtime's container, and the model object. Raises ClusterError."""
     runtime = task.deploy.runtime
     model_kind, model = await _first_of(cluster, (CLUSTER_BASE_MODEL, BASE_MODEL), task.model.id_or_path or "")
     kinds = (CLUSTER_SERVING_RUNTIME, SERVING_RUNTIME)
     runtime_kind, found = await _first_of(cluster, kinds, runtime) if runtime else (None, {})
     spec = found.get("spec") or {}
     runner = (spec.get("engineConfig") or {}).get("runner") or next(iter(spec.get("containers") or ()), None)
-    return Ground(model_kind, runtime_kind, runner), model
+    return ModelAndRuntime(model_kind, runtime_kind, runner), model
 
 
 def storage_of(model: Object) -> Mapping[str, Any]:
-    """Where a model's weights come from, and where they are on the nodes."""
+    """Return a model's storage: the source of its weights, and their path on the nodes."""
     return (model.get("spec") or {}).get("storage") or {}
 
 
 def tokenizer_of(model: Object) -> str:
-    """The model's hub name, or its folder on the nodes; empty where neither is known."""
+    """Return the model's hub name, or its folder on the nodes; empty if neither is known."""
     storage = storage_of(model)
     uri = str(storage.get("storageUri") or "")
     hub = uri.removeprefix(_HUB).split("@")[0] if uri.startswith(_HUB) else ""
@@ -50,7 +50,7 @@ async def _first_of(cluster: Cluster, kinds: Iterable[Kind], name: str) -> tuple
         try:
             found = await cluster.get(kind, name)
         except ClusterError as error:
-            # The namespace's own need not be readable where the cluster's are used.
+            # The namespaced kinds may be unreadable if only those of the cluster are used.
             if error.status == 403 and kind.namespaced:
                 continue
             raise

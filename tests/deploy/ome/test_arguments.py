@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune_nb.deploy.ome._arguments import Words, command_line, words
+from autotune_nb.deploy.ome._arguments import RunnerCommand, command_line, runner_command
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError, TaskError
 from autotune_nb.task.task import Task
@@ -40,14 +40,14 @@ BASE: dict[str, Any] = {
 
 def said(
     runner: dict[str, Any] | None, params: dict[str, Any] | None = None, served: str | None = None, **changes: Any
-) -> Words:
+) -> RunnerCommand:
     task = Task.parse({**BASE, **changes})
-    return words(task, engine_for(task), params or {}, runner, served)
+    return runner_command(task, engine_for(task), params or {}, runner, served)
 
 
 def test_args_follow_a_runtime_that_says_it_all_in_its_command() -> None:
     found = said({"command": SGLANG}, {"tp_size": 2, "schedule_policy": "lpm"})
-    assert found == Words(None, ("--tp-size", "2", "--schedule-policy", "lpm"))
+    assert found == RunnerCommand(None, ("--tp-size", "2", "--schedule-policy", "lpm"))
 
 
 def test_a_runtimes_own_args_are_said_again_and_earlier_spellings_go() -> None:
@@ -82,7 +82,7 @@ def test_a_value_that_looks_like_a_flag_is_no_flag() -> None:
 
 
 def test_without_a_known_runtime_only_the_flags_are_sent() -> None:
-    assert said(None, {"tp_size": 2}) == Words(None, ("--tp-size", "2"))
+    assert said(None, {"tp_size": 2}) == RunnerCommand(None, ("--tp-size", "2"))
 
 
 @pytest.mark.parametrize("shell", [["/bin/bash", "-c"], ["bash", "-lc"], ["sh", "-c", "--"]])
@@ -140,7 +140,7 @@ def test_what_kubernetes_is_to_fill_in_stays_and_nothing_else_is_filled_in() -> 
 def test_omes_own_templates_are_refused(changes: dict[str, Any], params: dict[str, Any], field: str) -> None:
     task = Task.parse({**BASE, "parameters": {"tp_size": [1]}, **changes}) if changes else Task.parse(BASE)
     with pytest.raises(TaskError) as caught:
-        words(task, engine_for(Task.parse(BASE)), params, None, None)
+        runner_command(task, engine_for(Task.parse(BASE)), params, None, None)
     assert caught.value.field == field
 
 

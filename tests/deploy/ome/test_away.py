@@ -27,7 +27,7 @@ def impatient(ome: OmeNamespace, proxy: FaultProxy, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr("autotune_nb.cluster._credential_renewal._PAUSE_S", 0.1)
     monkeypatch.setattr("autotune_nb.cluster.client.Cluster.renewal_s", 0.3)
     monkeypatch.setattr("autotune_nb.cluster.watch.Watches.patience_s", 0.3)
-    monkeypatch.setattr("autotune_nb.cluster.session._ASK_S", 0.1)
+    monkeypatch.setattr("autotune_nb.cluster.session._POLL_S", 0.1)
     proxy.token = ("first", ome.cluster.token)
 
     def log_in(token: str) -> None:
@@ -59,7 +59,7 @@ def test_credentials_that_are_renewed_while_trials_run_cost_none_of_them(
                 ome.kill(deployment)
                 with pytest.raises(DeployError, match="exit code"):
                     await died
-        assert [bool(ome.told(*words)) for words in (("refuses the",), ("accepts the",))] == [True, True]
+        assert [bool(ome.told(*words)) for words in (("rejects the",), ("accepts the",))] == [True, True]
         assert len(ome.notices) == 2
         assert not ome.left()
 
@@ -69,7 +69,7 @@ def test_credentials_that_are_renewed_while_trials_run_cost_none_of_them(
 def test_credentials_that_come_too_late_cost_the_trial_that_waits_and_what_it_left_goes_then(
     ome: OmeNamespace, proxy: FaultProxy, impatient: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teardown, "_AGAIN_S", 0.2)
+    monkeypatch.setattr(teardown, "_RETRY_S", 0.2)
 
     async def scenario() -> None:
         async with prepared(ome.deployer("--hang")) as deployer:
@@ -92,7 +92,7 @@ def test_credentials_that_come_too_late_cost_the_trial_that_waits_and_what_it_le
 def test_a_trial_begins_once_the_cluster_accepts_the_credentials_again_and_what_it_left_is_gone(
     ome: OmeNamespace, proxy: FaultProxy, impatient: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teardown, "_AGAIN_S", 0.5)
+    monkeypatch.setattr(teardown, "_RETRY_S", 0.5)
 
     async def scenario() -> None:
         async with prepared(ome.deployer()) as deployer:
@@ -105,7 +105,7 @@ def test_a_trial_begins_once_the_cluster_accepts_the_credentials_again_and_what_
             impatient("second")
             await again
             assert ome.told("the cluster responds again")
-            assert not ome.told("goes on with")
+            assert not ome.told("which existed")
             assert ome.phases == ["stop", "queue", "deploy", "stop"]
             assert not ome.left()
 
@@ -118,7 +118,7 @@ def test_a_cluster_that_stays_away_ends_the_run_and_spends_no_trial(ome: OmeName
             deployer._session.cluster.patience_s = 0.2
             with proxy.down():
                 await failure_of(deployer, ome.request())
-                with pytest.raises(SetupError, match="trial 1 was not begun: the cluster did not answer") as caught:
+                with pytest.raises(SetupError, match="trial 1 was not started: the cluster did not respond") as caught:
                     await in_and_out(deployer, ome.request(trial=1))
                 assert "start the study again" in str(caught.value)
                 assert ome.told("waiting up to 0.5 s for the cluster: ")
@@ -136,7 +136,7 @@ def test_a_proxy_that_finds_no_server_is_a_cluster_that_stays_away(ome: OmeNames
             away = [proxy.add(one, ".*", status=503, message="upstream unavailable", times=10**9) for one in methods]
             await asyncio.to_thread(proxy.cut)
             await failure_of(deployer, ome.request())
-            with pytest.raises(SetupError, match=r"trial 1 was not begun: .*upstream unavailable"):
+            with pytest.raises(SetupError, match=r"trial 1 was not started: .*upstream unavailable"):
                 await in_and_out(deployer, ome.request(trial=1))
             for fault in away:
                 fault.times = 0
@@ -149,8 +149,8 @@ def test_a_proxy_that_finds_no_server_is_a_cluster_that_stays_away(ome: OmeNames
 def test_a_trial_that_waits_for_gpus_which_nobody_can_free_ends_the_run_too(
     ome: OmeNamespace, proxy: FaultProxy, impatient: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teardown, "_AGAIN_S", 0.5)
-    monkeypatch.setattr("autotune_nb.deploy.ome.deployer._LOOK_S", 0.2)
+    monkeypatch.setattr(teardown, "_RETRY_S", 0.5)
+    monkeypatch.setattr("autotune_nb.deploy.ome.deployer._CHECK_S", 0.2)
 
     async def scenario() -> None:
         deployer = ome.deployer(deploy={"gpus": 1, "gpus_per_trial": 1}, deadlines={"pending_s": 1})
@@ -161,7 +161,7 @@ def test_a_trial_that_waits_for_gpus_which_nobody_can_free_ends_the_run_too(
                     await until_async(lambda: "queue" in ome.phases)
                     proxy.token = ("second", ome.cluster.token)
                     await asyncio.to_thread(proxy.cut)
-            with pytest.raises(SetupError, match="trial 1 was not begun"):
+            with pytest.raises(SetupError, match="trial 1 was not started"):
                 await waiting
             assert deployer._budget.held == 1
             impatient("second")
@@ -176,7 +176,7 @@ def test_a_trial_that_waits_for_gpus_which_nobody_can_free_ends_the_run_too(
 def test_what_may_not_be_deleted_is_not_adopted_by_the_next_attempt(
     ome: OmeNamespace, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teardown, "_AGAIN_S", 0.5)
+    monkeypatch.setattr(teardown, "_RETRY_S", 0.5)
     refused = proxy.add("DELETE", "/inferenceservices/", status=403, message="no deleting", times=10**9)
 
     async def scenario() -> None:
@@ -184,7 +184,7 @@ def test_what_may_not_be_deleted_is_not_adopted_by_the_next_attempt(
             for _ in range(2):
                 with pytest.raises(DeployError, match=r"could not be taken down .*no deleting"):
                     await in_and_out(deployer, ome.request())
-            assert not ome.told("goes on with")
+            assert not ome.told("which existed")
             proxy.faults.remove(refused)
             await in_and_out(deployer, ome.request())
             assert not ome.left()
@@ -219,7 +219,7 @@ def test_a_run_whose_credentials_run_out_for_good_keeps_what_it_has_and_goes_on_
         proxy.token = ("second", ome.cluster.token)
         await asyncio.to_thread(proxy.cut)
         go_on.touch()
-        with pytest.raises(SetupError, match=r"trial 2 was not begun: .*Unauthorized.*goes on with trial 2"):
+        with pytest.raises(SetupError, match=r"trial 2 was not started: .*Unauthorized.*continues with trial 2"):
             await running
         assert [trial.state for trial in first.trials] == [*[TrialState.COMPLETE] * 2, TrialState.INTERRUPTED]
         assert any("could not be taken down" in notice for notice in notices)

@@ -16,7 +16,7 @@ from autotune_nb.cluster.kinds import POD
 from autotune_nb.deploy import Deployment, DeployRequest
 from autotune_nb.deploy.ome import _teardown as teardown
 from autotune_nb.deploy.ome.deployer import OmeDeployer
-from autotune_nb.deploy.ome.preflight import Answer
+from autotune_nb.deploy.ome.preflight import CheckResult
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
 from autotune_nb.resources import shared_folder
 from tests.contracts.deployer import DeployerContract
@@ -141,7 +141,11 @@ def test_the_fingerprint_names_the_cluster_and_what_it_runs(ome: OmeNamespace) -
 
 def test_every_bad_answer_of_the_preflight_is_told(ome: OmeNamespace, monkeypatch: pytest.MonkeyPatch) -> None:
     async def preflight(*_: Any) -> list[Any]:
-        return [Answer(True, "reached"), Answer(False, "no model 'x'", "make it"), Answer(False, "no claim 'y'")]
+        return [
+            CheckResult(True, "reached"),
+            CheckResult(False, "no model 'x'", "make it"),
+            CheckResult(False, "no claim 'y'"),
+        ]
 
     monkeypatch.setattr("autotune_nb.deploy.ome.deployer.preflight", preflight)
 
@@ -249,7 +253,7 @@ def test_a_status_that_never_comes_does_not_hold_a_ready_pod(ome: OmeNamespace) 
         async with prepared(ome.deployer(deadlines={"ready_s": 6})) as deployer:
             failure = await failure_of(deployer, ome.request())
             assert failure.kind is FailureKind.INFRASTRUCTURE
-            assert ome.told("does not call", ome.name(), "controller")
+            assert ome.told("does not report", ome.name(), "controller")
 
     run(scenario)
 
@@ -267,7 +271,7 @@ def test_deleting_the_studys_anchor_takes_everything_of_it(ome: OmeNamespace) ->
     async def scenario() -> None:
         async with prepared(ome.deployer()) as deployer:
             anchor = f"/api/v1/namespaces/{ome.namespace}/configmaps/{deployer._session.name}"
-            with pytest.raises(DeployError, match="deleted by somebody"):
+            with pytest.raises(DeployError, match="deleted by another client"):
                 async with deployer.deploy(ome.request()) as deployment:
                     assert len(there()) == 8
                     ome.cluster.delete(anchor, propagationPolicy="Background")
@@ -283,7 +287,7 @@ def test_a_service_deleted_by_somebody_is_noticed(ome: OmeNamespace) -> None:
             failure = await gone_wrong(deployer, ome.request(), lambda _: ome.cluster.delete(ome.path()))
             assert failure.kind is FailureKind.INFRASTRUCTURE
             assert failure.phase == "benchmark"
-            assert "deleted by somebody" in failure.message
+            assert "deleted by another client" in failure.message
 
     run(scenario)
 
@@ -295,7 +299,7 @@ def test_a_second_pod_is_noticed(ome: OmeNamespace) -> None:
         async with prepared(ome.deployer()) as deployer:
             failure = await gone_wrong(deployer, ome.request(), lambda _: ome.cluster.call("PATCH", ome.path(), change))
             assert failure.kind is FailureKind.INFRASTRUCTURE
-            assert "came up beside" in failure.message
+            assert "runs beside" in failure.message
 
     run(scenario)
 
@@ -388,7 +392,7 @@ def test_watches_that_stay_refused_fail_the_trial_that_waits_and_leave_nothing(
             assert sum("the watch of " in notice for notice in ome.notices) == 1
             proxy.faults.remove(refused)
             # The ones that come later are not lost with it.
-            await until_async(lambda: ome.told("may be watched again"))
+            await until_async(lambda: ome.told("watches are allowed again"))
             gone = await failure_of(deployer, ome.request(trial=1, exit_code=4))
             assert "exit code 4" in gone.message
 
@@ -457,7 +461,7 @@ def test_a_service_of_an_earlier_attempt_is_adopted_where_it_is_the_same(ome: Om
             async with deployer.deploy(ome.request()) as deployment:
                 assert deployment.endpoint.service is not None
                 assert deployment.endpoint.service.uid == uid
-            assert ome.told("goes on with", ome.name())
+            assert ome.told("which existed", ome.name())
             assert not ome.left()
 
     run(scenario)
@@ -533,10 +537,10 @@ def test_a_pod_that_stays_holds_its_gpus_until_it_is_gone(ome: OmeNamespace, mon
             assert ome.name() in failure.message
             other = asyncio.ensure_future(in_and_out(deployer, ome.request(trial=1)))
             await until_async(lambda: ome.phases[-1] == "queue")
-            assert not ome.told("free again")
+            assert not ome.told("its GPUs are free")
             ome.cluster.call("PATCH", pod, {"metadata": {"finalizers": None}})
             await other
-            assert ome.told("free again", ome.name())
+            assert ome.told("its GPUs are free", ome.name())
             await until_async(lambda: ome.told("is gone now", ome.name()))
 
     run(scenario)
@@ -563,11 +567,11 @@ def test_the_gpus_of_what_an_earlier_run_left_count_until_its_pods_are_gone(
             first = asyncio.ensure_future(in_and_out(deployer, ome.request()))
             await until_async(lambda: ome.phases == ["queue"])
             # As long as it is there, it is told at the end of a run.
-            assert any(pod["metadata"]["name"] in line for line in deployer._earlier.left)
+            assert any(pod["metadata"]["name"] in line for line in deployer._previous_run.remaining)
             ome.cluster.call("PATCH", path, {"metadata": {"finalizers": None}})
             await first
         assert ome.told(pod["metadata"]["name"], "2 GPUs are free again")
-        assert deployer._earlier.left == []
+        assert deployer._previous_run.remaining == []
 
     run(scenario)
 
@@ -575,7 +579,7 @@ def test_the_gpus_of_what_an_earlier_run_left_count_until_its_pods_are_gone(
 def test_a_deletion_that_is_refused_is_told_and_tried_again(
     ome: OmeNamespace, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(teardown, "_AGAIN_S", 0.2)
+    monkeypatch.setattr(teardown, "_RETRY_S", 0.2)
     proxy.add("DELETE", r"/inferenceservices/", status=403, message="cannot delete resource")
 
     async def scenario() -> None:

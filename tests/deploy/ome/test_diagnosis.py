@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from autotune_nb.deploy.ome._diagnosis import Seen, Standing, lost, stand
+from autotune_nb.deploy.ome._diagnosis import ServiceState, TrialSnapshot, lost_state, service_state
 from autotune_nb.deploy.ome._pods import restarts_of
-from autotune_nb.deploy.ome._readiness import Controller, Patience
+from autotune_nb.deploy.ome._readiness import ControllerActivity, Patience
 from autotune_nb.errors import FailureKind
 from autotune_nb.task.sections import Deadlines
 from tests.stubs import in_loop, until_async
@@ -42,7 +42,7 @@ def pod(*conditions: Object, uid: str = "pod", born: str = "2026-05-01T10:00:00Z
     return found
 
 
-def seen(*pods: Object, events: dict[str, list[Object]] | None = None, **more: Any) -> Seen:
+def seen(*pods: Object, events: dict[str, list[Object]] | None = None, **more: Any) -> TrialSnapshot:
     said = events or {}
     given: dict[str, Any] = {
         "service": service(),
@@ -50,14 +50,14 @@ def seen(*pods: Object, events: dict[str, list[Object]] | None = None, **more: A
         "replica_sets": [thing(f"{NAME}-engine-1", "rs", "deployment")],
         **more,
     }
-    return Seen(NAME, "isvc", pods=pods, events=lambda uid: said.get(uid, []), **given)
+    return TrialSnapshot(NAME, "isvc", pods=pods, events=lambda uid: said.get(uid, []), **given)
 
 
 def event(reason: str, message: str = "") -> Object:
     return {"reason": reason, "message": message}
 
 
-def nothing_made(*events: Object) -> Seen:
+def nothing_made(*events: Object) -> TrialSnapshot:
     return seen(deployments=[], replica_sets=[], events={"isvc": list(events)})
 
 
@@ -133,16 +133,20 @@ REPLICA_FAILURE = {"type": "ReplicaFailure", "status": "True"}
             "evicted",
             "Evicted: The node was low",
         ),
-        (seen(running_pod()), "status", "does not call"),
-        (seen(pod(SCHEDULED, phase="Running", containerStatuses=[container(state={"running": {}})])), "starting", ""),
+        (seen(running_pod()), "status", "does not report"),
+        (
+            seen(pod(SCHEDULED, phase="Running", containerStatuses=[container(state={"running": {}})])),
+            "starting",
+            "",
+        ),
         (seen(running_pod(), service=service(READY)), "ready", ""),
-        (seen(running_pod(), service=service(READY, uid="another")), "deleted", "deleted by somebody"),
-        (seen(running_pod(), service=None), "deleted", "deleted by somebody"),
+        (seen(running_pod(), service=service(READY, uid="another")), "deleted", "deleted by another client"),
+        (seen(running_pod(), service=None), "deleted", "deleted by another client"),
         (seen(running_pod(), pod(SCHEDULED, uid="second"), service=service(READY)), "several", "2 pods"),
     ],
 )
-def test_every_state_is_told_apart(what: Seen, state: str, telling: str) -> None:
-    standing = stand(what)
+def test_every_state_is_told_apart(what: TrialSnapshot, state: str, telling: str) -> None:
+    standing = service_state(what)
     assert standing.state == state
     assert telling in f"{standing.text} {standing.hint}"
 
@@ -150,29 +154,29 @@ def test_every_state_is_told_apart(what: Seen, state: str, telling: str) -> None
 def test_a_terminating_service_is_not_ready_whatever_its_status_says() -> None:
     stale = service(READY)
     stale["metadata"]["deletionTimestamp"] = "2026-05-01T10:00:00Z"
-    assert stand(seen(running_pod(), service=stale)).state == "deleted"
+    assert service_state(seen(running_pod(), service=stale)).state == "deleted"
 
 
 def test_a_pod_that_is_not_ready_makes_a_ready_status_a_stale_one() -> None:
     crashed = starting(waiting("CrashLoopBackOff", lastState=ended(1)))
-    assert stand(seen(crashed, service=service(READY))).state == "crashed"
+    assert service_state(seen(crashed, service=service(READY))).state == "crashed"
 
 
 def test_a_pod_on_its_way_out_is_not_looked_at() -> None:
     old = starting(container(state=ended(1)))
     old["metadata"]["deletionTimestamp"] = "2026-05-01T10:00:00Z"
-    assert stand(seen(old)).state == "replaced"
-    assert stand(seen(old, running_pod(), service=service(READY))).ready
+    assert service_state(seen(old)).state == "replaced"
+    assert service_state(seen(old, running_pod(), service=service(READY))).ready
 
 
 # What follows from it
 
 
-def verdicts(what: Seen, *at_s: float, **deadlines: float) -> list[str]:
+def verdicts(what: TrialSnapshot, *at_s: float, **deadlines: float) -> list[str]:
     """What is said at each of these seconds: a notice, FAILED with its message, or nothing."""
-    patience, standing, found = Patience(Deadlines(**deadlines), 0.0), stand(what), []
+    patience, standing, found = Patience(Deadlines(**deadlines), 0.0), service_state(what), []
     for now in at_s:
-        verdict = patience.verdict(standing, now)
+        verdict = patience.decide(standing, now)
         found.append(f"FAILED {verdict.failed.message}" if verdict.failed else verdict.notice)
     return found
 
@@ -188,7 +192,7 @@ def verdicts(what: Seen, *at_s: float, **deadlines: float) -> list[str]:
         seen(pod(phase="Failed", reason="Evicted")),
     ],
 )
-def test_what_does_not_heal_fails_at_once(what: Seen) -> None:
+def test_what_does_not_heal_fails_at_once(what: TrialSnapshot) -> None:
     (said,) = verdicts(what, 0.01)
     assert said.startswith("FAILED")
 
@@ -199,7 +203,7 @@ def test_a_refusal_that_may_heal_is_told_at_once_and_fails_within_five_seconds()
     assert "model format name is required" in first
     assert not later
     assert last.startswith("FAILED")
-    assert stand(refused).kind is FailureKind.CONFIGURATION
+    assert service_state(refused).kind is FailureKind.CONFIGURATION
 
 
 def test_silence_is_told_after_four_seconds_and_fails_after_thirty() -> None:
@@ -214,17 +218,17 @@ def test_silence_is_said_of_all_trials_it_befalls_in_one_line() -> None:
     said: list[str] = []
 
     async def scenario() -> None:
-        controller = Controller()
+        controller = ControllerActivity()
         for trial in range(40):
-            controller.tell("silent", trial, f"nothing of {trial}", said.append)
-        controller.tell("slow", 7, "not made yet", said.append)
+            controller.notify_together("silent", trial, f"nothing of {trial}", said.append)
+        controller.notify_together("slow", 7, "not made yet", said.append)
         await until_async(lambda: len(said) == 2)
         # Nobody is left out for having come later.
-        controller.tell("silent", 41, "nothing of 41", said.append)
+        controller.notify_together("silent", 41, "nothing of 41", said.append)
         await until_async(lambda: len(said) == 3)
 
     in_loop(scenario())
-    assert said[0] == f"trial 0: nothing of 0 (the same of trials {', '.join(map(str, range(1, 40)))})"
+    assert said[0] == f"trial 0: nothing of 0 (also trials {', '.join(map(str, range(1, 40)))})"
     assert said[1:] == ["trial 7: not made yet", "trial 41: nothing of 41"]
 
 
@@ -235,16 +239,16 @@ def test_waiting_for_room_is_told_at_once_and_has_a_deadline_of_its_own() -> Non
     assert said[1:3] == ["", ""]
     assert said[3].startswith("FAILED")
     assert "pending_s" in said[3]
-    assert stand(full).kind is FailureKind.INFRASTRUCTURE
+    assert service_state(full).kind is FailureKind.INFRASTRUCTURE
 
 
 def test_the_time_spent_waiting_for_room_is_not_the_engines() -> None:
     patience = Patience(Deadlines(ready_s=10, pending_s=100), 0.0)
-    assert patience.verdict(stand(seen(unscheduled(INSUFFICIENT))), 0.0).failed is None
-    loading = stand(seen(starting(container(state={"running": {}}))))
-    assert patience.verdict(loading, 60.0).failed is None
-    assert patience.verdict(loading, 69.0).failed is None
-    late = patience.verdict(loading, 70.5).failed
+    assert patience.decide(service_state(seen(unscheduled(INSUFFICIENT))), 0.0).failed is None
+    loading = service_state(seen(starting(container(state={"running": {}}))))
+    assert patience.decide(loading, 60.0).failed is None
+    assert patience.decide(loading, 69.0).failed is None
+    late = patience.decide(loading, 70.5).failed
     assert late is not None
     assert late.timed_out
     assert "10 s" in late.message
@@ -260,16 +264,16 @@ def test_a_silent_status_beside_a_ready_pod_does_not_hold_its_gpus_for_ever() ->
 # While it is measured
 
 
-def ready_then(change: Callable[[], Seen]) -> Standing | None:
-    return lost(change(), "pod", 0)
+def ready_then(change: Callable[[], TrialSnapshot]) -> ServiceState | None:
+    return lost_state(change(), "pod", 0)
 
 
 def test_an_engine_that_is_as_it_was_is_not_lost() -> None:
-    assert lost(seen(running_pod(), service=service(READY)), "pod", 0) is None
-    assert lost(seen(running_pod(), service=service()), "pod", 0) is None
+    assert lost_state(seen(running_pod(), service=service(READY)), "pod", 0) is None
+    assert lost_state(seen(running_pod(), service=service()), "pod", 0) is None
     # It had been restarted before it was Ready.
     again = running_pod(restarts=1, lastState=ended(1))
-    assert lost(seen(again, service=service(READY)), "pod", restarts_of(again)) is None
+    assert lost_state(seen(again, service=service(READY)), "pod", restarts_of(again)) is None
 
 
 @pytest.mark.parametrize(
@@ -284,14 +288,14 @@ def test_an_engine_that_is_as_it_was_is_not_lost() -> None:
         (seen(running_pod(), pod(SCHEDULED, uid="second"), service=service(READY)), "several"),
     ],
 )
-def test_whatever_became_of_an_engine_is_seen(what: Seen, state: str) -> None:
-    standing = lost(what, "pod", 0)
+def test_whatever_became_of_an_engine_is_seen(what: TrialSnapshot, state: str) -> None:
+    standing = lost_state(what, "pod", 0)
     assert standing is not None
     assert standing.state == state
 
 
 def test_a_kill_for_memory_is_told_as_such() -> None:
-    standing = lost(seen(starting(container(state=ended(137, "OOMKilled"))), service=service(READY)), "pod", 0)
+    standing = lost_state(seen(starting(container(state=ended(137, "OOMKilled"))), service=service(READY)), "pod", 0)
     assert standing is not None
     assert standing.crash is not None
     assert standing.crash.out_of_memory

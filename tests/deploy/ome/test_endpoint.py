@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autotune_nb.deploy.ome.endpoint import identity
+from autotune_nb.deploy.ome.endpoint import pod_fingerprint
 
 _ENGINE: dict[str, Any] = {
     "name": "ome-container",
@@ -26,7 +26,7 @@ def pod(container: dict[str, Any], **spec: Any) -> dict[str, Any]:
 def test_a_pod_tells_its_image_its_node_and_what_it_was_given() -> None:
     wanted = {"nvidia.com/gpu.product": "H100", "models.ome.io/clusterbasemodel.x": "Ready"}
     # Its arguments are the trial's, not what it ran on.
-    assert identity(pod(_ENGINE, nodeSelector=wanted), _ENGINE) == {
+    assert pod_fingerprint(pod(_ENGINE, nodeSelector=wanted), _ENGINE) == {
         "image": "engine:1",
         "image_id": "engine@sha256:ab",
         "node": "node-7",
@@ -39,10 +39,10 @@ def test_the_kind_of_gpu_may_be_asked_for_by_affinity() -> None:
     asked = [{"key": "cloud.example/accelerator", "operator": "In", "values": ["a100", "h100"]}]
     terms = {"nodeSelectorTerms": [{"matchExpressions": [*asked, {"key": "zone", "operator": "Exists"}]}]}
     required = {"requiredDuringSchedulingIgnoredDuringExecution": terms}
-    told = identity(pod(_ENGINE, affinity={"nodeAffinity": required}), _ENGINE)
+    told = pod_fingerprint(pod(_ENGINE, affinity={"nodeAffinity": required}), _ENGINE)
     assert told["gpus"] == ["2 x nvidia.com/gpu (cloud.example/accelerator: a100 or h100)"]
 
 
 def test_a_pod_without_gpus_says_that_it_has_none() -> None:
-    told = identity(pod({**_ENGINE, "resources": {}}), {**_ENGINE, "resources": {}})
+    told = pod_fingerprint(pod({**_ENGINE, "resources": {}}), {**_ENGINE, "resources": {}})
     assert (told["gpus"], told["resources"]) == ([], {})

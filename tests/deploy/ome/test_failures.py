@@ -79,21 +79,21 @@ TABLE = [
         "image",
         "infrastructure",
         "docker.io/missing/engine:1",
-        "see the image's name in the runtime",
+        "check the image's name in the runtime",
         changes={"deploy": {"runtime": "no-image"}},
     ),
     Row(
         "unknown runtime",
         "configuration",
-        "OME refuses it: .*nowhere",
-        "see that the runtime exists",
+        "OME rejects it: .*nowhere",
+        "check that the runtime exists",
         changes={"deploy": {"runtime": "nowhere"}},
     ),
     Row(
         "unknown model",
         "configuration",
         "nobody",
-        "see that the model and a runtime for it exist",
+        "check that the model and its runtime exist",
         changes={"model": "nobody"},
         shows=False,
     ),
@@ -101,7 +101,7 @@ TABLE = [
         "no runtime fits",
         "configuration",
         "no .*runtime",
-        "see that the model and a runtime for it exist",
+        "check that the model and its runtime exist",
         changes={"model": _OTHER},
         spoil=_without_runtime,
         shows=False,
@@ -109,7 +109,7 @@ TABLE = [
     Row(
         "the runtime does not fit the model",
         "configuration",
-        "OME refuses it: ",
+        "OME rejects it: ",
         "supports the model",
         changes={"model": _OTHER},
     ),
@@ -124,7 +124,7 @@ TABLE = [
         "no node has the model",
         "infrastructure",
         "node affinity/selector",
-        "see that the model is ready on a node",
+        "check that the model is ready on a node",
         changes={"model": "absent"},
     ),
     Row("missing claim", "infrastructure", "no node fits: .*nowhere", "claims", spoil=_missing_claim),
@@ -145,14 +145,14 @@ def other_model(ome: OmeNamespace) -> Iterator[str]:
 
 
 def _spoilt(deployer: OmeDeployer, spoil: Callable[[Json], object]) -> OmeDeployer:
-    render = deployer._body
+    render = deployer._service_manifest
 
     def body(request: DeployRequest) -> Json:
         made = render(request)
         spoil(made)
         return made
 
-    deployer._body = body  # type: ignore[method-assign]
+    deployer._service_manifest = body  # type: ignore[method-assign]
     return deployer
 
 
@@ -230,17 +230,17 @@ def test_silence_names_every_trial_it_befalls_within_five_seconds_in_few_lines(o
             assert time.monotonic() - made < 5
             failures = await asyncio.gather(*failing)
         assert {failure.kind for failure in failures} == {"infrastructure"}
-        assert all("OME has made nothing of inferenceservice" in failure.message for failure in failures)
+        assert all("OME has created nothing for inferenceservice" in failure.message for failure in failures)
         assert all("a runner without a name" in failure.hint for failure in failures)
 
     run(scenario)
     assert len(ome.notices) <= 3
     assert sorted(re.findall(r"\d+", " ".join(map(_head, ome.notices)))) == list("01234567")
-    assert ome.told("OME has made nothing of", "controller")
+    assert ome.told("OME has created nothing for", "controller")
 
 
 def _head(notice: str) -> str:
     """The trials that a notice names."""
     first = re.match(r"trial \d+", notice)
-    others = re.search(r"\(the same of trials ([\d, ]+)\)", notice)
+    others = re.search(r"\(also trials ([\d, ]+)\)", notice)
     return f"{first[0] if first else ''} {others[1] if others else ''}"

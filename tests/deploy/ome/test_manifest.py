@@ -15,7 +15,7 @@ from autotune_nb.cluster.kinds import BASE_MODEL, CLUSTER_BASE_MODEL, SERVING_RU
 from autotune_nb.cluster.quantity import quantity
 from autotune_nb.cluster.templates import Templates
 from autotune_nb.deploy.ome._live_pod_check import differences, gpus_of
-from autotune_nb.deploy.ome.manifest import Ground, gpus_needed, inference_service, manifest_text
+from autotune_nb.deploy.ome.manifest import ModelAndRuntime, gpus_needed, inference_service, manifest_text
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError, TaskError
 from autotune_nb.task.task import Task
@@ -41,11 +41,15 @@ BASE: dict[str, Any] = {
 
 
 def made(
-    params: dict[str, Any] | None = None, *, ground: Ground | None = None, own: Path | None = None, **changes: Any
+    params: dict[str, Any] | None = None,
+    *,
+    model_and_runtime: ModelAndRuntime | None = None,
+    own: Path | None = None,
+    **changes: Any,
 ) -> Any:
     task = Task.parse({**BASE, **changes})
-    ground = ground or Ground(CLUSTER_BASE_MODEL, None, RUNNER)
-    return inference_service(task, engine_for(task), params or {}, ground, Templates(own), METADATA)
+    model_and_runtime = model_and_runtime or ModelAndRuntime(CLUSTER_BASE_MODEL, None, RUNNER)
+    return inference_service(task, engine_for(task), params or {}, model_and_runtime, Templates(own), METADATA)
 
 
 def test_it_says_what_ome_needs() -> None:
@@ -69,13 +73,13 @@ def test_it_says_what_ome_needs() -> None:
 
 def test_a_runtime_without_probes_gets_whole_ones() -> None:
     runner = {"name": "c", "ports": [{"containerPort": 9000}]}
-    found = made(ground=Ground(CLUSTER_BASE_MODEL, None, runner))["spec"]["engine"]["runner"]
+    found = made(model_and_runtime=ModelAndRuntime(CLUSTER_BASE_MODEL, None, runner))["spec"]["engine"]["runner"]
     assert found["startupProbe"]["httpGet"]["port"] == 9000
     assert found["readinessProbe"]["httpGet"]["path"].startswith("/health")
 
 
 def test_kinds_of_the_namespace_are_named_and_no_runtime_is_left_out() -> None:
-    spec = made(ground=Ground(BASE_MODEL, SERVING_RUNTIME, RUNNER))["spec"]
+    spec = made(model_and_runtime=ModelAndRuntime(BASE_MODEL, SERVING_RUNTIME, RUNNER))["spec"]
     assert spec["model"]["kind"] == "BaseModel"
     assert spec["runtime"]["kind"] == "ServingRuntime"
     assert "runtime" not in made(deploy={"kind": "ome"})["spec"]
@@ -131,10 +135,10 @@ def test_the_model_is_called_as_whoever_benchmarks_it_asks_for_it() -> None:
     """A trial's engine and the one that is handed on; a BenchmarkJob asks for a name of OME's."""
     for changes, name in (({}, "mine"), ({"benchmark": {"executor": "benchmark_job"}}, "vllm-model")):
         task = Task.parse({**BASE, "model": {"id_or_path": "qwen", "served_name": "mine"}, **changes})
-        ground, engine = Ground(CLUSTER_BASE_MODEL, None, RUNNER), engine_for(task)
-        trial = inference_service(task, engine, {}, ground, Templates(), METADATA)
+        model_and_runtime, engine = ModelAndRuntime(CLUSTER_BASE_MODEL, None, RUNNER), engine_for(task)
+        trial = inference_service(task, engine, {}, model_and_runtime, Templates(), METADATA)
         assert trial["spec"]["engine"]["runner"]["args"] == ["--served-model-name", name]
-        handed_on = yaml.safe_load(manifest_text(task, engine, {}, ground, Templates(), namespace="n"))
+        handed_on = yaml.safe_load(manifest_text(task, engine, {}, model_and_runtime, Templates(), namespace="n"))
         assert handed_on["spec"]["engine"]["runner"]["args"] == ["--served-model-name", "mine"]
 
 
@@ -186,7 +190,7 @@ def test_a_users_template_may_add_to_it(tmp_path: Path) -> None:
 def test_what_is_handed_on_has_nothing_of_the_study() -> None:
     task = Task.parse({**BASE, "name": "7 Chat, für alle"})
     text = manifest_text(
-        task, engine_for(task), {"tp_size": 2}, Ground(None, None, RUNNER), Templates(), namespace="prod"
+        task, engine_for(task), {"tp_size": 2}, ModelAndRuntime(None, None, RUNNER), Templates(), namespace="prod"
     )
     found = yaml.safe_load(text)
     assert found["metadata"] == {"name": "m-7-chat-f-r-alle", "namespace": "prod"}
@@ -226,14 +230,14 @@ def test_what_ome_adds_is_no_difference() -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        ({"args": ["--a", "2"]}, "args: --a 1 was asked, --a 2 runs"),
-        ({"args": None}, "args: --a 1 was asked, nothing runs"),
+        ({"args": ["--a", "2"]}, "args: requested --a 1, running --a 2"),
+        ({"args": None}, "args: requested --a 1, running nothing"),
         ({"env": []}, "env A"),
-        ({"env": [*ASKED["env"][:2], {"name": "TOKEN", "value": "x"}]}, "env TOKEN: has another value"),
-        ({"env": [*ASKED["env"][:2], {"name": "TOKEN", "valueFrom": OTHER}]}, "env TOKEN: has another value"),
-        ({"env": [{"name": "A", "value": "1", "valueFrom": OTHER}, *ASKED["env"][1:]]}, "env A: has another value"),
-        ({"resources": {"limits": {"nvidia.com/gpu": "4"}}}, "limits of nvidia.com/gpu: 2 was asked, 4 is given"),
-        ({"resources": {}}, "requests of cpu: 1 was asked, none is given"),
+        ({"env": [*ASKED["env"][:2], {"name": "TOKEN", "value": "x"}]}, "env TOKEN: differs"),
+        ({"env": [*ASKED["env"][:2], {"name": "TOKEN", "valueFrom": OTHER}]}, "env TOKEN: differs"),
+        ({"env": [{"name": "A", "value": "1", "valueFrom": OTHER}, *ASKED["env"][1:]]}, "env A: differs"),
+        ({"resources": {"limits": {"nvidia.com/gpu": "4"}}}, "limits of nvidia.com/gpu: requested 2, got 4"),
+        ({"resources": {}}, "requests of cpu: requested 1, got none"),
     ],
 )  # fmt: skip
 def test_what_was_changed_is_told_with_both_sides(change: dict[str, Any], told: str) -> None:

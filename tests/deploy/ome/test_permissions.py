@@ -13,7 +13,7 @@ from autotune_nb.cluster import kinds
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import ACCESS_REVIEW, CLAIM, CLUSTER_BASE_MODEL, CLUSTER_SERVING_RUNTIME
 from autotune_nb.cluster.templates import Templates
-from autotune_nb.deploy.ome._permissions import Right, missing, needed
+from autotune_nb.deploy.ome._permissions import Permission, missing_permissions, required
 from tests.kubernetes.study_objects import NamespaceAccess
 from tests.stubs import in_loop
 
@@ -86,9 +86,9 @@ def without(found: dict[str, bool], *, wanted: bool) -> list[str]:
     return [what for what, allowed in found.items() if allowed is not wanted]
 
 
-def granted(right: Right, objects: list[dict[str, Any]]) -> bool:
+def granted(right: Permission, objects: list[dict[str, Any]]) -> bool:
     """Whether the printed rules of the place a right belongs to allow it."""
-    kind = "ClusterRole" if right.everywhere else "Role"
+    kind = "ClusterRole" if right.cluster_wide else "Role"
     resource = f"{right.resource}/{right.subresource}" if right.subresource else right.resource
     return any(
         right.group in rule["apiGroups"] and resource in rule["resources"] and right.verb in rule["verbs"]
@@ -98,12 +98,12 @@ def granted(right: Right, objects: list[dict[str, Any]]) -> bool:
     )
 
 
-def every_need() -> Iterator[tuple[list[Right], bool]]:
+def every_need() -> Iterator[tuple[list[Permission], bool]]:
     """What is asked for with each executor and option, and whether the task brings a model or a runtime along."""
     brought = (CLAIM.plural, CLUSTER_BASE_MODEL.plural, CLUSTER_SERVING_RUNTIME.plural)
     for executor, inside, claim, count in product(EXECUTORS, (True, False), (True, False), range(4)):
         for creates in combinations(brought, count):
-            yield needed(executor, inside=inside, claim=claim, creates=creates), bool(set(creates) & set(brought[1:]))
+            yield required(executor, inside=inside, claim=claim, creates=creates), bool(set(creates) & set(brought[1:]))
 
 
 def test_the_role_grants_what_any_run_needs() -> None:
@@ -113,10 +113,10 @@ def test_the_role_grants_what_any_run_needs() -> None:
     for rights, models in every_need():
         lacking = [right.text for right in rights if not granted(right, makes if models else plain)]
         assert lacking == []
-    assert not granted(Right("patch", "pods"), makes)
+    assert not granted(Permission("patch", "pods"), makes)
 
 
-#: What a call comes to at the API server. A creation whose answer got lost is looked for.
+#: The verbs of each call at the API server. After a creation without response the object is looked up.
 VERBS = {
     "get": "get",
     "list": "list",
@@ -127,9 +127,9 @@ VERBS = {
     "follow": "list watch",
     "OwnedObject": "create get",
     "Made": "create get delete",
-    "_make": "create get",
+    "_create_missing": "create get",
 }
-#: What a run does without where it may not: names to propose.
+#: Permissions that are optional: they only serve suggestions of names.
 OPTIONAL = {("list", "persistentvolumeclaims")}
 
 
@@ -175,8 +175,8 @@ def test_a_run_may_do_what_it_does_and_no_more(
         runner = await access.account("autotune-nb")
         async with runner.connected() as cluster:
             for executor in EXECUTORS:
-                rights = needed(executor, inside=False, claim=True, creates=["persistentvolumeclaims"])
-                assert await missing(cluster, rights) == []
+                rights = required(executor, inside=False, claim=True, creates=["persistentvolumeclaims"])
+                assert await missing_permissions(cluster, rights) == []
             assert without(await allowed(cluster, RUN, access.namespace), wanted=True) == []
             assert without(await allowed(cluster, shared, ""), wanted=True) == []
             assert without(await allowed(cluster, NEVER, access.namespace), wanted=False) == []
@@ -198,7 +198,7 @@ def test_models_and_runtimes_may_be_made_where_that_is_switched_on(
         maker = await access.account("maker")
         async with maker.connected() as cluster:
             creates = ("clusterbasemodels", "clusterservingruntimes")
-            assert await missing(cluster, needed("job", inside=True, creates=creates)) == []
+            assert await missing_permissions(cluster, required("job", inside=True, creates=creates)) == []
             made = [(OME, "clusterbasemodels", "create"), (OME, "clusterservingruntimes", "create")]
             assert without(await allowed(cluster, made, ""), wanted=True) == []
             never = [(OME, "clusterbasemodels", "update patch delete")]

@@ -72,7 +72,7 @@ def test_a_drop_while_a_request_is_under_way_is_told_as_such_and_the_next_one_ge
         failure = caught.value.failure
         assert (failure.kind, failure.phase) == (FailureKind.INFRASTRUCTURE, "benchmark")
         assert "port-forward" in failure.message
-        assert "cut off" in failure.message
+        assert "was closed" in failure.message
         assert "executor" in failure.hint
 
     run(scenario)

@@ -32,11 +32,11 @@ from autotune_nb.cluster.names import STUDY_LABEL, trial_name
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.ome import _results_location as results_place
 from autotune_nb.deploy.ome._largest_trial import largest_trial
-from autotune_nb.deploy.ome._permissions import needed, needed_by
+from autotune_nb.deploy.ome._permissions import required, required_by
 from autotune_nb.deploy.ome._provision import provision
-from autotune_nb.deploy.ome.check_result import Answer
+from autotune_nb.deploy.ome.check_result import CheckResult
 from autotune_nb.deploy.ome.deployer import OmeDeployer
-from autotune_nb.deploy.ome.model_and_runtime import find_ground
+from autotune_nb.deploy.ome.model_and_runtime import find_model_and_runtime
 from autotune_nb.deploy.ome.preflight import preflight
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError
@@ -70,12 +70,12 @@ def task_of(**sections: Any) -> Task:
 
 
 @pytest.fixture
-def answers(kubeconfig: Path, namespace: str) -> Callable[..., list[Answer]]:
-    def ask(executor: str = "job", **sections: Any) -> list[Answer]:
+def answers(kubeconfig: Path, namespace: str) -> Callable[..., list[CheckResult]]:
+    def ask(executor: str = "job", **sections: Any) -> list[CheckResult]:
         deploy = {"kubeconfig": str(kubeconfig), "namespace": namespace, **sections.pop("deploy", {})}
         task = task_of(deploy=deploy, **sections)
 
-        async def scenario() -> list[Answer]:
+        async def scenario() -> list[CheckResult]:
             session = ClusterSession(task, study_label="s-1")
             try:
                 await session.open()
@@ -89,11 +89,13 @@ def answers(kubeconfig: Path, namespace: str) -> Callable[..., list[Answer]]:
     return ask
 
 
-def bad(found: list[Answer]) -> list[str]:
+def bad(found: list[CheckResult]) -> list[str]:
     return [str(answer) for answer in found if not answer.ok]
 
 
-def test_all_is_well_where_it_is(answers: Callable[..., list[Answer]], cluster: TestCluster, namespace: str) -> None:
+def test_all_is_well_where_it_is(
+    answers: Callable[..., list[CheckResult]], cluster: TestCluster, namespace: str
+) -> None:
     cluster.claim(namespace, "results")
     found = answers(executor="benchmark_job", benchmark={"results": "pvc://results/x"})
     assert not bad(found)
@@ -118,16 +120,16 @@ def test_all_is_well_where_it_is(answers: Callable[..., list[Answer]], cluster: 
             {"executor": "benchmark_job", "benchmark": {"results": "gs://bucket/x"}},
             "gs://bucket/x cannot be read from here: .*try: install the package it names",
         ),
-        ({"executor": "benchmark_job"}, "a BenchmarkJob needs a place for its files"),
-        ({"model": {"id_or_path": "m" * 64}}, "^FAIL  model name 'm+' has 64 characters, and a label holds 63"),
-        ({"deploy": {"runtime": "r" * 64}}, "^FAIL  runtime name 'r+' has 64 characters, and a label holds 63"),
-        ({"model": {"id_or_path": "Qwen/Qwen3-8B"}}, "'Qwen/Qwen3-8B' is no model's name in a cluster: those have low"),
-        ({"deploy": {"runtime": "stub_1"}}, "'stub_1' is no runtime's name in a cluster"),
+        ({"executor": "benchmark_job"}, "a BenchmarkJob needs a location for its results"),
+        ({"model": {"id_or_path": "m" * 64}}, "^FAIL  model name 'm+' has 64 characters, and a label has at most 63"),
+        ({"deploy": {"runtime": "r" * 64}}, "^FAIL  runtime name 'r+' has 64 characters, and a label has at most 63"),
+        ({"model": {"id_or_path": "Qwen/Qwen3-8B"}}, "'Qwen/Qwen3-8B' is no valid model name in a cluster: use low"),
+        ({"deploy": {"runtime": "stub_1"}}, "'stub_1' is no valid runtime name in a cluster"),
         ({"deploy": {"resources": {"cpu": "many"}}}, "deploy.resources: 'many' is no quantity; write one such as"),
     ],
 )
 def test_each_thing_that_is_wrong_is_told_in_a_line(
-    answers: Callable[..., list[Answer]], sections: dict[str, Any], told: str
+    answers: Callable[..., list[CheckResult]], sections: dict[str, Any], told: str
 ) -> None:
     (line,) = bad(answers(**sections))
     assert re.search(told, line), line
@@ -135,7 +137,7 @@ def test_each_thing_that_is_wrong_is_told_in_a_line(
 
 
 def test_a_quota_below_the_largest_trial(
-    answers: Callable[..., list[Answer]], cluster: TestCluster, namespace: str
+    answers: Callable[..., list[CheckResult]], cluster: TestCluster, namespace: str
 ) -> None:
     hard = {"requests.nvidia.com/gpu": "2"}
     quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, "spec": {"hard": hard}}
@@ -147,14 +149,14 @@ def test_a_quota_below_the_largest_trial(
 
 
 def test_a_service_of_somebody_elses_with_a_trials_name(
-    answers: Callable[..., list[Answer]], cluster: TestCluster, namespace: str
+    answers: Callable[..., list[CheckResult]], cluster: TestCluster, namespace: str
 ) -> None:
     name = trial_name("chat", "s-1", 3)
-    assert "no Service of somebody else's has a trial's name" in str(answers())
+    assert "no other Service has a trial's name" in str(answers())
     spec = {"ports": [{"port": 80}]}
     cluster.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}, namespace)
     (line,) = bad(answers())
-    assert f"service {name} is somebody else's" in line
+    assert f"service {name} is not this study's" in line
 
 
 def test_a_check_knows_the_names_of_a_study_that_is_there(cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
@@ -164,8 +166,8 @@ def test_a_check_knows_the_names_of_a_study_that_is_there(cluster: TestCluster, 
     folder = StudyFolder(tmp_path / "study")
     # No study, no names: nothing is said to have been looked at.
     before = str(check(task, study=folder.path))
-    assert "with an end that the study gets when it begins" in before
-    assert "looked at when the study begins" in before
+    assert "with an ending for each study" in before
+    assert "checked when the study starts" in before
     assert not folder.path.exists()
     folder.create()
     folder.keep_task(task)
@@ -174,7 +176,7 @@ def test_a_check_knows_the_names_of_a_study_that_is_there(cluster: TestCluster, 
     spec = {"ports": [{"port": 80}]}
     cluster.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}, namespace)
     (line,) = [str(answer) for answer in check(task, study=folder.path).answers if not answer.ok]
-    assert f"service {name} is somebody else's" in line
+    assert f"service {name} is not this study's" in line
     told = CliRunner().invoke(cli, ["check", str(tmp_path / "task.json"), "--study", str(folder.path), "--dry-run"])
     assert told.exit_code == 2, told.output
     assert line in told.output
@@ -203,15 +205,15 @@ def test_a_dry_run_shows_what_a_run_would_make(cluster: TestCluster, namespace: 
             deployer = OmeDeployer(task, engine_for(task), session, folder=tmp_path)
             await session.open()
             try:
-                deployer._ground, deployer._model = await find_ground(session.cluster, task)
+                deployer._model_and_runtime, deployer._model = await find_model_and_runtime(session.cluster, task)
                 first = {"tp_size": 1, "dp_size": 1, "schedule_policy": "fcfs"}
                 requests = [deploy_request(tmp_path, trial=n, params=p) for n, p in enumerate(({}, first))]
-                return [deployer._body(request) for request in requests]
+                return [deployer._service_manifest(request) for request in requests]
             finally:
                 await session.close()
 
         shown = in_loop(dry_run(task, engine, label="s-1"))
-        assert not [one.refused for one in shown if one.refused]
+        assert not [one.error for one in shown if one.error]
         assert [one.body for one in shown if one.kind is INFERENCE_SERVICE] == in_loop(as_made())
         args = shown[0].body["spec"]["engine"]["runner"]["args"]
         name = "vllm-model" if executor == "benchmark_job" else "mine"
@@ -224,16 +226,16 @@ def test_a_dry_run_shows_what_a_run_would_make(cluster: TestCluster, namespace: 
             assert asked[asked.index("--api-base") + 1].endswith(".svc.cluster.local:8080")
 
 
-def test_a_namespace_that_is_not_there(answers: Callable[..., list[Answer]]) -> None:
+def test_a_namespace_that_is_not_there(answers: Callable[..., list[CheckResult]]) -> None:
     assert any("there is no namespace nowhere" in line for line in bad(answers(deploy={"namespace": "nowhere"})))
 
 
 def test_a_cluster_that_is_not_reached_is_the_only_answer(
-    answers: Callable[..., list[Answer]], proxy: FaultProxy
+    answers: Callable[..., list[CheckResult]], proxy: FaultProxy
 ) -> None:
     with proxy.down():
         (line,) = bad(answers())
-    assert "the cluster is not reached" in line
+    assert "the cluster is unreachable" in line
 
 
 @pytest.mark.parametrize(
@@ -245,7 +247,7 @@ def test_a_cluster_that_is_not_reached_is_the_only_answer(
     ],
 )
 def test_another_version_of_ome(
-    answers: Callable[..., list[Answer]], proxy: FaultProxy, group: dict[str, Any], told: str
+    answers: Callable[..., list[CheckResult]], proxy: FaultProxy, group: dict[str, Any], told: str
 ) -> None:
     body = {"versions": [{"version": one} for one in group.get("versions", [])]}
     status = group.get("status", 200)
@@ -254,17 +256,17 @@ def test_another_version_of_ome(
 
 
 def test_a_newer_version_of_ome_beside_ours_is_told_and_well(
-    answers: Callable[..., list[Answer]], proxy: FaultProxy
+    answers: Callable[..., list[CheckResult]], proxy: FaultProxy
 ) -> None:
     body = {"versions": [{"version": one} for one in ("v2", "v1beta1", "v1")]}
     proxy.add("GET", r"^/apis/ome\.io$", status=200, body=body)
     found = answers()
     assert not bad(found)
-    assert "ok    OME's CRDs serve ome.io/v1beta1, beside v2, v1" in map(str, found)
+    assert "ok    OME's CRDs serve ome.io/v1beta1, besides v2, v1" in map(str, found)
 
 
 def test_what_may_not_be_looked_at_is_said_in_its_place(
-    answers: Callable[..., list[Answer]], cluster: TestCluster, namespace: str, tmp_path: Path
+    answers: Callable[..., list[CheckResult]], cluster: TestCluster, namespace: str, tmp_path: Path
 ) -> None:
     printed = CliRunner().invoke(cli, ["manifests", "rbac", "--namespace", namespace]).output
     for resource in ("resourcequotas", "persistentvolumeclaims"):
@@ -276,16 +278,16 @@ def test_what_may_not_be_looked_at_is_said_in_its_place(
     for right in ("list resourcequotas", "get persistentvolumeclaims", "create persistentvolumeclaims",
                   "get clusterbasemodels.ome.io"):  # fmt: skip
         assert right in missing
-    whats = ("the model", "quotas", "the place for results")
+    whats = ("the model", "quotas", "the location for results")
     assert len(unseen) == len(whats)
     for line, what in zip(unseen, whats, strict=True):
-        assert f"{what} could not be looked at: " in line
+        assert f"{what} could not be read: " in line
         assert "manifests rbac" in line
-    assert f"namespace {namespace}; whether it is there this account may not ask" in str(found)
+    assert f"namespace {namespace}; this account may not check that it exists" in str(found)
 
 
 def test_questions_are_asked_at_once_and_answered_in_order(
-    answers: Callable[..., list[Answer]], proxy: FaultProxy
+    answers: Callable[..., list[CheckResult]], proxy: FaultProxy
 ) -> None:
     in_order = [answer.text for answer in answers()]
     for path in (r"^/api/v1/namespaces/[^/]+$", r"^/apis/ome\.io$", "/resourcequotas", "/clusterservingruntimes/"):
@@ -416,7 +418,7 @@ def test_what_a_task_brings_along_is_made_once_and_kept(cluster: TestCluster, na
     assert cluster.get(CLUSTER_BASE_MODEL.path("", f"m-{namespace}"))["spec"]["storage"]["path"] == "/m"
     assert cluster.get(CLUSTER_SERVING_RUNTIME.path("", f"r-{namespace}"))
     assert cluster.get(CLAIM.path(namespace, "made"))["spec"]["resources"]["requests"]["storage"] == "1Gi"
-    assert sum("was made, and stays" in text for text in said) == 3
+    assert sum("was created; it remains after the study" in text for text in said) == 3
     said.clear()
     other = {
         **task.deploy.model_dump(),
@@ -425,7 +427,7 @@ def test_what_a_task_brings_along_is_made_once_and_kept(cluster: TestCluster, na
     }
     in_loop(scenario(Task.parse({**task.model_dump(), "deploy": other})))
     (line,) = said
-    assert f"r-{namespace} is there and differs from deploy.clusterservingruntime" in line
+    assert f"r-{namespace} exists and differs from deploy.clusterservingruntime" in line
 
 
 def test_a_task_that_brings_its_model_and_its_runtime_along_has_its_trials_on_them(
@@ -471,13 +473,13 @@ def test_a_task_that_brings_its_model_and_its_runtime_along_has_its_trials_on_th
         asked.update(session.cluster.requests)
 
     in_loop(scenario())
-    assert [line for line in said if "was made, and stays" in line] == [
-        f"ClusterBaseModel {model} was made, and stays",
-        f"ClusterServingRuntime {runtime} was made, and stays",
-        "PersistentVolumeClaim made was made, and stays",
+    assert [line for line in said if "was created; it remains after the study" in line] == [
+        f"ClusterBaseModel {model} was created; it remains after the study",
+        f"ClusterServingRuntime {runtime} was created; it remains after the study",
+        "PersistentVolumeClaim made was created; it remains after the study",
     ]
     # Whatever it asked of the server was a need, but for what anybody may ask and what it does without.
-    needs = {(right.verb, right.name) for right in needed_by(task, "job", inside=False)}
+    needs = {(right.verb, right.name) for right in required_by(task, "job", inside=False)}
     verbs = {"GET": ("get", "list"), "POST": ("create",), "PUT": ("update",), "DELETE": ("delete",),
              "WATCH": ("watch",), "CONNECT": ("get", "create")}  # fmt: skip
     free = (
@@ -537,7 +539,7 @@ class _Bucket(fsspec.AbstractFileSystem):
         # A prefix nobody has written to yet; also for who may list prefixes alone.
         ({"bucket": None}, "ok    results go to gs://bucket/x"),
         ({"bucket": PermissionError("no")}, "ok    results go to gs://bucket/x"),
-        ({}, "FAIL  there is no bucket gs://bucket (try: make it, or name another in benchmark.results)"),
+        ({}, "FAIL  there is no bucket gs://bucket (try: create it, or give another in benchmark.results)"),
         (
             {"bucket/x": PermissionError("Forbidden")},
             "cannot be read from here: PermissionError: Forbidden (try: results",
@@ -546,7 +548,7 @@ class _Bucket(fsspec.AbstractFileSystem):
     ],
 )
 def test_a_bucket_is_really_reached(
-    answers: Callable[..., list[Answer]],
+    answers: Callable[..., list[CheckResult]],
     monkeypatch: pytest.MonkeyPatch,
     there: dict[str, Exception | None],
     told: str,
@@ -560,27 +562,35 @@ def test_a_bucket_is_really_reached(
 
 
 def test_a_bucket_that_does_not_answer_holds_nothing_up(
-    answers: Callable[..., list[Answer]], monkeypatch: pytest.MonkeyPatch
+    answers: Callable[..., list[CheckResult]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(_registry, "gs", _Bucket)
     monkeypatch.setattr(_Bucket, "waits_s", 2.0)
-    monkeypatch.setattr(results_place, "ANSWER_S", 0.1)
+    monkeypatch.setattr(results_place, "BUCKET_TIMEOUT_S", 0.1)
     began = time.monotonic()
     (line,) = bad(answers(executor="benchmark_job", benchmark={"results": "gs://bucket/x"}))
-    assert "gs://bucket/x cannot be read from here: no answer within 0.1 s" in line
+    assert "gs://bucket/x cannot be read from here: no response within 0.1 s" in line
     assert time.monotonic() - began < 2.0
 
 
 @pytest.mark.parametrize(
     ("executor", "results", "told"),
     [
-        ("job", "gs://bucket/x", "gs://bucket/x is not used: executor job brings its files back through its pod's log"),
-        ("direct", "gs://bucket/x", "gs://bucket/x is not used: executor direct keeps its files in the study's folder"),
-        ("direct", "pvc://claim/x", "pvc://claim/x is not used: executor direct keeps its files in the study's folder"),
+        ("job", "gs://bucket/x", "gs://bucket/x is not used: executor job reads its files from its pod's log"),
+        (
+            "direct",
+            "gs://bucket/x",
+            "gs://bucket/x is not used: executor direct stores its files in the study's folder",
+        ),
+        (
+            "direct",
+            "pvc://claim/x",
+            "pvc://claim/x is not used: executor direct stores its files in the study's folder",
+        ),
     ],
 )
 def test_a_place_that_an_executor_does_not_use_is_said_to_be_unused(
-    answers: Callable[..., list[Answer]], executor: str, results: str, told: str
+    answers: Callable[..., list[CheckResult]], executor: str, results: str, told: str
 ) -> None:
     found = answers(executor=executor, benchmark={"results": results})
     assert not bad(found)
@@ -588,7 +598,7 @@ def test_a_place_that_an_executor_does_not_use_is_said_to_be_unused(
 
 
 def test_a_run_that_may_make_no_jobs_is_asked_for_none(
-    answers: Callable[..., list[Answer]], cluster: TestCluster, namespace: str, tmp_path: Path
+    answers: Callable[..., list[CheckResult]], cluster: TestCluster, namespace: str, tmp_path: Path
 ) -> None:
     printed = CliRunner().invoke(cli, ["manifests", "rbac", "--namespace", namespace]).output
     less = printed.replace("resources: [jobs], verbs: [get, list, watch, create, delete]",
@@ -601,5 +611,5 @@ def test_a_run_that_may_make_no_jobs_is_asked_for_none(
 
 @pytest.mark.parametrize("kind", [*STUDY_KINDS, LEASE], ids=lambda kind: kind.plural)
 def test_what_a_sweep_lists_is_among_the_rights_asked_about(kind: Kind) -> None:
-    listed = {right.resource for right in needed("direct", inside=True) if right.verb == "list"}
+    listed = {right.resource for right in required("direct", inside=True) if right.verb == "list"}
     assert kind.plural in listed

@@ -114,7 +114,7 @@ class Run(StudyHandle):
         if self._ledger is not None:
             ledger = self._ledger
             self._record({"event": "started"})
-            lines = self.progress_lines(lambda line: ledger.enter({"line": line}))
+            lines = self.progress_lines(lambda line: ledger.append({"line": line}))
             self._bus.subscribe(lines)
         self._loop.submit(self._work())
         self._started.wait()
@@ -168,7 +168,7 @@ class Run(StudyHandle):
 
     def _record(self, entry: dict[str, Any]) -> None:
         if self._ledger is not None:
-            self._ledger.enter({"run": self._id, "study": str(self.folder), **entry})
+            self._ledger.append({"run": self._id, "study": str(self.folder), **entry})
 
     @property
     def path(self) -> Path:

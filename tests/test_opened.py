@@ -744,7 +744,7 @@ def test_a_study_of_another_process_is_followed_paused_steered_and_finished(worl
         assert "loading weights" in running.log.read_text()
         assert 0 <= time.time() - running.phase_since <= time.time() - running.since < 60
         assert [t.state for t in opened.history] == [TrialState.RUNNING]
-        assert any("benchmark starts up" in text for _, text in opened.notices)
+        assert any("starting the benchmark" in text for _, text in opened.notices)
         assert opened.results()["trials"][0]["state"] == "running"
         shown = CliRunner().invoke(cli, ["show", str(world.folder), "--json"])
         assert json.loads(shown.stdout)["state"] == "running"

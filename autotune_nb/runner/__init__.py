@@ -1,7 +1,7 @@
-"""The runner: works on a study trial by trial, and puts deployer, benchmark and study together.
+"""The runner: executes the trials of a study with a deployer and a benchmark.
 
-The only room that imports deploy, bench and study. What a person calls is in ``session``, ``run`` and ``handle``; how
-trials are stored is in ``study``.
+The only folder that imports ``deploy``, ``bench`` and ``study`` together. The functions and handles that users call are
+in ``session``, ``run`` and ``handle``; the storage of trials is in ``study``.
 """
 
 __all__ = ["assembly", "estimate", "live", "progress", "runner"]

@@ -1,4 +1,4 @@
-"""Puts a task's parts together: what deploys its engine, and what measures it."""
+"""Creates the deployer and the benchmark of a task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from autotune_nb.task.task import Task
 
 
 def deployer_for(task: Task, engine: Engine, *, study_label: str, folder: Path) -> Deployer:
-    """What deploys the task's engine. It starts nothing yet, and tells a configuration's command line at once."""
+    """Return the deployer of the task's engine. It starts nothing yet, but can compute command lines."""
     if task.deploy.kind == "local":
         return LocalDeployer(task, engine, study_id=study_label, folder=folder)
     # The Kubernetes client takes a second to import.
@@ -26,8 +26,7 @@ def deployer_for(task: Task, engine: Engine, *, study_label: str, folder: Path) 
 def assemble(
     task: Task, engine: Engine, *, study_label: str, folder: Path, notify: Callable[[str], None]
 ) -> tuple[Deployer, Benchmark]:
-    """Deployer and benchmark of one run; in a cluster they share its session, which tells ``notify`` what a person
-    should know."""
+    """Return deployer and benchmark of a run. In a cluster they share a session, which reports to ``notify``."""
     if task.deploy.kind == "local":
         benchmark = GenaiBench(
             task, backend=engine.backend, engine=engine.metrics_engine, labels={STUDY_LABEL: study_label}

@@ -1,4 +1,4 @@
-"""What one attempt at a trial has given so far, and how long its phases took."""
+"""The results of one attempt at a trial so far, and a clock for its phases."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autotune_nb.trial.score import Score
 
 @dataclass
 class Attempt:
-    """What one attempt at a trial has given so far; kept also where it fails."""
+    """The results of one attempt at a trial so far; they are stored even if the attempt fails."""
 
     measurements: list[Measurement] = field(default_factory=list)
     command: tuple[str, ...] = ()
@@ -23,13 +23,13 @@ class Attempt:
     phase: str = ""
     folder: Path | None = None
 
-    def identify(self, told: Mapping[str, Any]) -> None:
-        """Add to what is known of where it ran."""
-        self.fingerprint = {**self.fingerprint, **told}
+    def add_fingerprint(self, values: Mapping[str, Any]) -> None:
+        """Add values that add_fingerprint the environment of the attempt."""
+        self.fingerprint = {**self.fingerprint, **values}
 
 
 class PhaseClock:
-    """Wall time by phase; a phase entered twice adds up."""
+    """Measures the wall time of each phase; the times of a phase that is entered twice are added."""
 
     def __init__(self, on_phase: Callable[[str], None]) -> None:
         self.seconds: dict[str, float] = {}

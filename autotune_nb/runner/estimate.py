@@ -1,4 +1,4 @@
-"""What a task asks for, before it runs: the size of its grid, the points its rules leave, the minutes it may take."""
+"""Estimates the size of a task's search space and the duration of its study, before it runs."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from autotune_nb.task.parameters import Int, Value
 from autotune_nb.task.space import Rule, SearchSpace
 from autotune_nb.task.task import DEFAULT_TRIALS, Task
 
-#: Of parameters that rules tie together: up to so many looks at a rule and so many combinations all are counted, of
-#: more a share is drawn. It bounds the time, whatever the task.
-_LOOKS = 3000
-_COMBINATIONS = 20_000
-#: Seconds a trial takes besides its levels: the engine's start, the warm-up, taking it down.
+#: Combinations of parameters with common rules are counted exactly up to this many evaluations of rules and this many
+#: combinations; beyond, they are sampled. This bounds the time for any task.
+_MAX_EVALUATIONS = 3000
+_MAX_COMBINATIONS = 20_000
+#: Seconds of a trial besides its levels: to start the engine, warm it up and take it down.
 _START_UP_S = {"llama_cpp": 10.0, "vllm": 90.0, "sglang": 90.0, "command": 60.0}
 
 
 @dataclass(frozen=True)
 class Count:
-    """A number of points; not ``exact`` where only a share of them was drawn. None: there is no end of them."""
+    """A number of points, or None if they are not countable; it is not ``exact`` if it was estimated from a sample."""
 
     number: int | None
     exact: bool = True
 
     def __str__(self) -> str:
         if self.number is None:
-            return "endless"
+            return "unbounded"
         return _number(self.number) if self.exact else f"about {_number(int(float(f'{self.number:.2g}')))}"
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """``minutes`` is an upper bound; None where neither the space nor the budget ends the study."""
+    """The estimate for a task; ``minutes`` is an upper bound, or None if neither the space nor the budget has one."""
 
     grid_size: int | None
     allowed: Count
@@ -50,7 +50,7 @@ class Estimate:
 
 
 def estimate(task: Task, space: SearchSpace) -> Estimate:
-    """How large the space is and how long the budget may take; quick for any task, so rough for a large one."""
+    """Return the size of the space and the duration of the study; fast for any task, approximate for a large one."""
     allowed = count(space)
     trials = _trials(task, space, allowed)
     minutes = None if trials is None else math.ceil(trials / task.deploy.parallel) * _seconds(task) / 60
@@ -68,18 +68,18 @@ def _seconds(task: Task) -> float:
 
 
 def _trials(task: Task, space: SearchSpace, allowed: Count) -> int | None:
-    """As ``Task.num_trials``, with the engine's own rules and without its patience."""
+    """Return the number of trials like ``Task.num_trials``, but with the engine's rules and approximate counts."""
     grid = task.strategy.sampler == "grid"
-    points = allowed if grid else count(_every(space))
+    points = allowed if grid else count(_with_linear_ints(space))
     wanted = task.budget.trials or (None if grid else DEFAULT_TRIALS)
     if points.number is None or not (points.exact or grid):
         return wanted
-    there_are = points.number + int(task.budget.baseline)
-    return there_are if wanted is None else min(wanted, there_are)
+    available = points.number + int(task.budget.baseline)
+    return available if wanted is None else min(wanted, available)
 
 
-def _every(space: SearchSpace) -> SearchSpace:
-    """The space with every whole number of a logarithmic range, which samplers may propose."""
+def _with_linear_ints(space: SearchSpace) -> SearchSpace:
+    """Return the space with every integer of a logarithmic range, which samplers may propose."""
     plain = {
         name: parameter.model_copy(update={"log": False}) if isinstance(parameter, Int) else parameter
         for name, parameter in space.parameters.items()
@@ -88,9 +88,9 @@ def _every(space: SearchSpace) -> SearchSpace:
 
 
 def count(space: SearchSpace) -> Count:
-    """How many points of the grid the rules leave.
+    """Return the number of grid points that keep the rules.
 
-    Only parameters that rules tie together are looked at in combination; the others multiply.
+    Only parameters with common rules are checked in combination; the numbers of values of the others are multiplied.
     """
     grids: dict[str, Sequence[Value]] = {}
     for name, parameter in space.parameters.items():
@@ -98,11 +98,11 @@ def count(space: SearchSpace) -> Count:
         if grid is None:
             return Count(None)
         grids[name] = grid
-    groups = _tied(grids, space.rules)
+    groups = _groups(grids, space.rules)
     number, exact = 1, True
     for names, rules in groups:
-        left = _left({name: grids[name] for name in names}, rules, _LOOKS // len(groups))
-        number, exact = number * (left.number or 0), exact and left.exact
+        allowed = _count_group({name: grids[name] for name in names}, rules, _MAX_EVALUATIONS // len(groups))
+        number, exact = number * (allowed.number or 0), exact and allowed.exact
     free = grids.keys() - {name for names, _ in groups for name in names}
     return Count(number * math.prod(len(grids[name]) for name in free), exact)
 
@@ -111,8 +111,8 @@ def _names(rule: Rule) -> tuple[str, ...]:
     return rule.tuned if isinstance(rule, EngineRule) else rule.names
 
 
-def _tied(grids: Iterable[str], rules: Sequence[Rule]) -> list[tuple[list[str], list[Rule]]]:
-    """The groups of parameters that rules tie together, each with its rules."""
+def _groups(grids: Iterable[str], rules: Sequence[Rule]) -> list[tuple[list[str], list[Rule]]]:
+    """Return the groups of parameters that are connected by rules, each with its rules."""
     groups: list[tuple[set[str], list[Rule]]] = []
     for rule in rules:
         joined = (set(_names(rule)), [rule])
@@ -123,32 +123,32 @@ def _tied(grids: Iterable[str], rules: Sequence[Rule]) -> list[tuple[list[str], 
     return [([name for name in grids if name in names], own) for names, own in groups]
 
 
-def _left(grids: Mapping[str, Sequence[Value]], rules: Sequence[Rule], looks: int) -> Count:
-    """How many combinations of one group keep its rules."""
+def _count_group(grids: Mapping[str, Sequence[Value]], rules: Sequence[Rule], max_evaluations: int) -> Count:
+    """Return the number of combinations of one group that keep its rules."""
     sizes = {name: len(grid) for name, grid in grids.items()}
     size = math.prod(sizes.values())
     needed = sum(math.prod(sizes[name] for name in _names(rule)) for rule in rules)
-    exact = needed <= looks and size <= _COMBINATIONS
+    exact = needed <= max_evaluations and size <= _MAX_COMBINATIONS
     if exact:
         points: Iterator[tuple[int, ...]] = itertools.product(*map(range, sizes.values()))
         drawn = size
     else:
         rng = random.Random(0)
-        drawn = max(50, looks // len(rules))
+        drawn = max(50, max_evaluations // len(rules))
         points = (tuple(rng.randrange(n) for n in sizes.values()) for _ in range(drawn))
     seen: list[dict[tuple[int, ...], bool]] = [{} for _ in rules]
     places = [[list(grids).index(name) for name in _names(rule)] for rule in rules]
 
     def allows(which: int, point: tuple[int, ...]) -> bool:
-        # By place, not by value: values may be lists, and 1 equals True.
+        # The key holds indices, since values may be lists, and 1 equals True.
         key = tuple(point[place] for place in places[which])
         if key not in seen[which]:
             values = {name: grids[name][i] for name, i in zip(grids, point, strict=True)}
             seen[which][key] = _keeps(rules[which], values)
         return seen[which][key]
 
-    kept = sum(all(allows(which, point) for which in range(len(rules))) for point in points)
-    return Count(kept if exact else size * kept // drawn, exact)
+    allowed = sum(all(allows(which, point) for which in range(len(rules))) for point in points)
+    return Count(allowed if exact else size * allowed // drawn, exact)
 
 
 def _keeps(rule: Rule, point: Mapping[str, Value]) -> bool:
@@ -161,20 +161,20 @@ def _keeps(rule: Rule, point: Mapping[str, Value]) -> bool:
 def _space_line(space: SearchSpace, allowed: Count) -> str:
     if space.grid_size is None:
         endless = [name for name, parameter in space.parameters.items() if parameter.grid() is None]
-        return f"no end of points: {', '.join(endless)} {'has' if len(endless) == 1 else 'have'} no step"
+        return f"unbounded number of points: {', '.join(endless)} {'has' if len(endless) == 1 else 'have'} no step"
     points = f"{_number(space.grid_size)} grid point{'s' * (space.grid_size != 1)}"
-    return f"{points}, the rules leave {allowed}" if space.rules else points
+    return f"{points}, {allowed} of them keep the rules" if space.rules else points
 
 
 def _time_line(task: Task, trials: int | None, minutes: float | None, capped: bool) -> str:
     levels = len(task.workload.levels)
-    many = "trials without end" if trials is None else f"{trials:,} trial{'s' * (trials != 1)}"
+    many = "unbounded number of trials" if trials is None else f"{trials:,} trial{'s' * (trials != 1)}"
     ends = f"{task.workload.seconds_per_level:,} s or {task.workload.requests_per_level:,} requests"
     each = f"{levels} level{'s' * (levels != 1)} × {ends}"  # noqa: RUF001
     beside = f", {task.deploy.parallel} at a time" if task.deploy.parallel > 1 else ""
     if minutes is None:
-        return f"{many} of {each}{beside}: give the budget trials or minutes"
-    until = ", then no more begin" if capped else ""
+        return f"{many} of {each}{beside}: set budget.trials or budget.minutes"
+    until = ", then no more start" if capped else ""
     return f"{many} of {each}{beside}: at most about {_duration(minutes)}{until}"
 
 

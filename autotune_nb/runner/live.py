@@ -1,4 +1,4 @@
-"""What the running trials are doing now: events folded into a picture that any thread may read."""
+"""The current state of the running trials, collected from events; any thread may read it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _NOTICES = 30
 
 @dataclass(frozen=True)
 class RunningTrial:
-    """A trial that runs: its phase, the levels measured so far, where its engine writes. Times are epoch seconds."""
+    """A running trial: its phase, the levels measured so far and the log of its engine. Times are epoch seconds."""
 
     trial: Trial
     since: float
@@ -30,7 +30,7 @@ class RunningTrial:
 
     @property
     def doing(self) -> str:
-        """Its phase in words: deploying, warming up, benchmarking level k of n, stopping."""
+        """The phase in words, such as ``benchmarking level 2 of 3``."""
         match self.phase:
             case "deploy":
                 return "deploying"
@@ -66,7 +66,7 @@ class RunningTrial:
 
 @dataclass
 class LiveTrials:
-    """A listener that knows every running trial and the latest notices. ``version`` grows with every change."""
+    """A listener that keeps the running trials and the latest notices. ``version`` grows with every change."""
 
     num_levels: int
     version: int = 0
@@ -83,7 +83,8 @@ class LiveTrials:
                 case events.TrialStarted(trial=trial):
                     self._running[trial.number] = RunningTrial(trial, event.at, num_levels=self.num_levels)
                 case events.PhaseStarted(number=number, phase=phase):
-                    self._change(number, phase=phase, phase_since=event.at, again=phase == "deploy")
+                    # A second deployment is a retry, which measures every level anew.
+                    self._change(number, phase=phase, phase_since=event.at, discard_levels=phase == "deploy")
                 case events.LogOpened(number=number, log=log):
                     self._change(number, log=log)
                 case events.LevelMeasured(number=number, measurement=one):
@@ -91,11 +92,11 @@ class LiveTrials:
                 case events.TrialEnded(trial=trial):
                     self._running.pop(trial.number, None)
 
-    def _change(self, number: int, *measured: Measurement, again: bool = False, **changes: Any) -> None:
+    def _change(self, number: int, *measured: Measurement, discard_levels: bool = False, **changes: Any) -> None:
         known = self._running.get(number)
         if known is None:
             return
-        before = () if again else known.trial.measurements
+        before = () if discard_levels else known.trial.measurements
         trial = known.trial.with_(measurements=(*before, *measured))
         self._running[number] = replace(known, trial=trial, **changes)
 
@@ -106,13 +107,13 @@ class LiveTrials:
             return tuple(self._running[number] for number in sorted(self._running))
 
     def clear(self) -> None:
-        """Nothing runs any more."""
+        """Remove every running trial."""
         with self._lock:
             self._running.clear()
             self.version += 1
 
     def to_dict(self, state: str) -> dict[str, Any]:
-        """For whoever watches from another process."""
+        """Return the state for readers in other processes."""
         with self._lock:
             notices = [[at, text] for at, text in self.notices]
         return {"state": state, "at": time.time(), "running": [r.to_dict() for r in self.running], "notices": notices}

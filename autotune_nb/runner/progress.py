@@ -1,4 +1,4 @@
-"""A run's events as lines of text, for a terminal and for the ledger of a headless notebook."""
+"""Formats the events of a run as lines of text, for a terminal and for the ledger of a headless notebook."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ from autotune_nb.trial.formatting import level_text, params_text, value_text
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import TrialState
 
-#: Names the file in which the runs of a headless notebook are entered, one JSON object a line.
+#: The environment variable with the path of the ledger, set while a notebook is executed headless.
 LEDGER_VARIABLE = "AUTOTUNE_NB_LEDGER"
 
 
 class ProgressLines:
-    """Turns events into lines. ``say`` gets each line, without its end."""
+    """A listener that formats events and calls ``report`` with each line, without a newline."""
 
     def __init__(
-        self, objective: Objective, num_trials: int | None, say: Callable[[str], None], *, num_finished: int = 0
+        self, objective: Objective, num_trials: int | None, report: Callable[[str], None], *, num_finished: int = 0
     ) -> None:
         self._objective = objective
         self._of = f" of {num_trials}" if num_trials else ""
-        self._say = say
+        self._report = report
         self._began = time.monotonic()
         self._started = num_finished
 
@@ -34,7 +34,7 @@ class ProgressLines:
         line = self._line(event)
         if line is not None:
             seconds = int(time.monotonic() - self._began)
-            self._say(f"[{seconds // 60:02d}:{seconds % 60:02d}] {line}")
+            self._report(f"[{seconds // 60:02d}:{seconds % 60:02d}] {line}")
 
     def _line(self, event: events.Event) -> str | None:
         match event:
@@ -63,13 +63,16 @@ class ProgressLines:
             return f"trial {trial.number}   {self._objective.figure} = {value} in {seconds:.0f} s{note}"
         if trial.failure is not None:
             hint = f"; try: {trial.failure.hint}" if trial.failure.hint else ""
-            said = f" | {trial.failure.log_lines[0]}" if trial.failure.log_lines else ""
-            return f"trial {trial.number}   FAILED, {trial.failure}{said}{hint}"
+            log_line = f" | {trial.failure.log_lines[0]}" if trial.failure.log_lines else ""
+            return f"trial {trial.number}   FAILED, {trial.failure}{log_line}{hint}"
         return f"trial {trial.number}   {trial.state} after {seconds:.0f} s"
 
 
 class Ledger:
-    """Where the runs of a notebook enter what became of them, for whoever executes the notebook."""
+    """A file to which the runs of a headless notebook append progress and results, one JSON object per line.
+
+    The process that executes the notebook reads it.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -79,12 +82,12 @@ class Ledger:
         path = os.environ.get(LEDGER_VARIABLE)
         return cls(Path(path)) if path else None
 
-    def enter(self, entry: dict[str, Any]) -> None:
+    def append(self, entry: dict[str, Any]) -> None:
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(entry) + "\n")
 
     def read(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
-        """The whole entries from an offset in bytes on, and the next offset."""
+        """Return the complete entries from an offset in bytes, and the next offset."""
         if not self.path.exists():
             return [], offset
         with self.path.open("rb") as file:

@@ -1,4 +1,4 @@
-"""Works on a study: asks, deploys, measures, scores, tells; several trials at a time where the task says so."""
+"""The loop of a run: it asks the study for trials, executes them and stores the results, several at a time if set."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from autotune_nb.study import Study
 
 T = TypeVar("T")
-#: results.json is written after a trial, but at most so small a share of the time: the database has it all anyway.
-_KEEP_SHARE = 20
+#: After a trial, results.json is written only if this many times the duration of the last write has passed since.
+_SAVE_INTERVAL_FACTOR = 20
 
 
 class RunState(StrEnum):
-    """Where a run stands."""
+    """The state of a run."""
 
     STARTING = "starting"
     RUNNING = "running"
@@ -48,7 +48,10 @@ class RunState(StrEnum):
 
 
 class Runner:
-    """One run over a study, on one event loop. Only ``state``, ``trials`` and ``elapsed_s`` may be read elsewhere."""
+    """One run of a study, on one event loop.
+
+    Other threads may read ``state``, ``trials`` and ``elapsed_s`` only.
+    """
 
     def __init__(self, study: Study, deployer: Deployer, benchmark: Benchmark, bus: events.EventBus) -> None:
         self.study = study
@@ -58,30 +61,30 @@ class Runner:
         self._deployer = deployer
         self._benchmark = benchmark
         self._task = study.task
-        self._storage = asyncio.Lock()
-        self._going = asyncio.Event()
-        self._going.set()
+        self._study_lock = asyncio.Lock()
+        self._not_paused = asyncio.Event()
+        self._not_paused.set()
         self._stopping = asyncio.Event()
-        self._news = asyncio.Event()
-        self._asked_to_stop: float | None = None
-        self._kept_at = self._keeping_s = 0.0
-        self._working: set[asyncio.Task[None]] = set()
+        self._changed = asyncio.Event()
+        self._stop_requested_at: float | None = None
+        self._saved_at = self._saving_s = 0.0
+        self._trial_tasks: set[asyncio.Task[None]] = set()
         self._preparing: asyncio.Task[None] | None = None
         self._fingerprint: dict[str, Any] = {}
         self._began = time.monotonic()
-        self._over: float | None = None
+        self._ended_at: float | None = None
         self._final: RunState | None = None
-        self._before_s = study.elapsed_s
+        self._previous_runs_s = study.elapsed_s
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds of this and of all earlier runs of the study."""
-        return self._before_s + (self._over or time.monotonic()) - self._began
+        """The seconds of this run and of all previous runs of the study."""
+        return self._previous_runs_s + (self._ended_at or time.monotonic()) - self._began
 
     async def run(self) -> None:
-        """Work until the budget is spent, the space is exhausted, or somebody stops it.
+        """Run trials until the budget is spent, the space is exhausted, or the run is stopped.
 
-        Raises SetupError or StudyError where it cannot go on; by then everything it started is taken down.
+        Raises SetupError or StudyError if it cannot continue, after everything it started was taken down.
         """
         final = RunState.FAILED
         try:
@@ -90,89 +93,89 @@ class Runner:
             if not self._preparing.cancelled():
                 self._preparing.result()
                 if not self._stopping.is_set():
-                    self._set(RunState.RUNNING if self._going.is_set() else RunState.PAUSED)
+                    self._set_state(RunState.RUNNING if self._not_paused.is_set() else RunState.PAUSED)
                     await self._work()
                 if not self._stopping.is_set():
-                    self._notice(self._why_over())
+                    self._notice(self._end_reason())
             final = RunState.STOPPED if self._stopping.is_set() else RunState.FINISHED
         except asyncio.CancelledError:
             final = RunState.STOPPED
             raise
         finally:
-            # It is kept before it is said: whoever hears that it is over may end this process.
+            # Results are stored before the end is published: a listener may then end the process.
             self._final = final
             try:
                 await self._end()
             finally:
-                if self._asked_to_stop is not None:
-                    took_s = time.monotonic() - self._asked_to_stop
-                    self._notice(f"everything is gone, {took_s:.1f} s after it was asked")
-                self._set(final)
+                if self._stop_requested_at is not None:
+                    took_s = time.monotonic() - self._stop_requested_at
+                    self._notice(f"everything is taken down, {took_s:.1f} s after the request to stop")
+                self._set_state(final)
 
     async def stop(self) -> None:
-        """Start no more trials and take the running ones down; returns at once."""
+        """Start no more trials and stop the running ones; returns at once."""
         if self._final is not None:
             return
-        if self._asked_to_stop is None:
-            self._asked_to_stop = time.monotonic()
+        if self._stop_requested_at is None:
+            self._stop_requested_at = time.monotonic()
             running = [str(t.number) for t in self.study.trials if t.state is TrialState.RUNNING]
             if running:
-                told = f"the engine and the benchmark of trial {running[0]}"
+                what = f"the engine and the benchmark of trial {running[0]}"
                 if len(running) > 1:
-                    told = f"the engines and benchmarks of trials {', '.join(running)}"
-                self._notice(f"taking down {told}")
+                    what = f"the engines and benchmarks of trials {', '.join(running)}"
+                self._notice(f"taking down {what}")
         self._stopping.set()
-        self._going.set()
-        self._set(RunState.STOPPING)
+        self._not_paused.set()
+        self._set_state(RunState.STOPPING)
         if self._preparing is not None:
             self._preparing.cancel()
-        for task in self._working:
+        for task in self._trial_tasks:
             task.cancel()
 
     async def stop_now(self) -> None:
-        """As ``stop``, without asking the engines nicely."""
+        """Stop as ``stop`` does, but kill the engines at once."""
         self._deployer.hurry()
         await self.stop()
 
     async def pause(self) -> None:
-        """Start no more trials until ``resume``; the running ones go on."""
+        """Start no more trials until ``resume``; the running ones continue."""
         if self.state in (RunState.STARTING, RunState.RUNNING) and self._final is None:
-            self._going.clear()
+            self._not_paused.clear()
             if self.state is RunState.RUNNING:
-                self._set(RunState.PAUSED)
+                self._set_state(RunState.PAUSED)
 
     async def resume(self) -> None:
-        self._going.set()
+        self._not_paused.set()
         if self.state is RunState.PAUSED:
-            self._set(RunState.RUNNING)
+            self._set_state(RunState.RUNNING)
 
     async def steer(self, edit: Edit) -> None:
-        """Keep an edit; it counts from the next trial on. Raises TaskError where it is wrong by now."""
+        """Store an edit; it applies from the next trial on. Raises TaskError if newer edits make it invalid."""
         await self._take_edits()
-        await self._stored(lambda: self.study.steer(edit))
-        self._steered(edit)
+        await self._call_study(lambda: self.study.steer(edit))
+        self._publish_edit(edit)
 
     async def _take_edits(self) -> None:
-        for edit in await self._stored(self.study.take_edits):
-            self._steered(edit)
+        for edit in await self._call_study(self.study.take_edits):
+            self._publish_edit(edit)
 
-    def _steered(self, edit: Edit) -> None:
-        self._news.set()
+    def _publish_edit(self, edit: Edit) -> None:
+        self._changed.set()
         self.bus.publish(events.Steered(edit, self.study.steering.num_trials))
 
     def results(self) -> dict[str, Any]:
-        """The study as ``results.json`` has it."""
+        """Return the study in the form of ``results.json``."""
         return self.study.results(
             state=str(self._final or self.state), elapsed_s=self.elapsed_s, command=self.best_command()
         )
 
     def best_command(self) -> str | None:
-        """The command line to paste for the best configuration; None where there is none."""
+        """Return the engine's command line for the best configuration, or None."""
         best = self.study.best
         return None if best is None else command_text(self._deployer.command(best.params))
 
     def best_manifest(self) -> str | None:
-        """The Kubernetes manifest of the best configuration; None where there is none, or no cluster."""
+        """Return the manifest of the best configuration; None without one, or without a cluster."""
         best = self.study.best
         return None if best is None else self._deployer.manifest(best.params)
 
@@ -181,22 +184,22 @@ class Runner:
         left = [self.study.folder.trial_folder(t.number) for t in self.study.trials if not t.state.finished]
         for line in await uncancelled(asyncio.to_thread(scrub_files, *left)):
             self._notice(line)
-        for line in await self._stored(self.study.settle):
+        for line in await self._call_study(self.study.settle):
             self._notice(line)
         for line in await self._deployer.sweep():
             self._notice(line)
-        await self._keep()
-        if self._spent() or await self._stored(lambda: self.study.exhausted):
+        await self._save_results()
+        if self._spent() or await self._call_study(lambda: self.study.exhausted):
             return
         for line in _advice(self._task):
             self._notice(line)
         # The model is written and the benchmark is warmed before anything is measured.
         await self._deployer.prepare()
-        self._notice("the benchmark starts up, which takes some seconds once a study")
+        self._notice("starting the benchmark, which takes a few seconds once per study")
         await self._benchmark.prepare(self._deployer.tokenizer)
         machine = await asyncio.to_thread(machine_fingerprint)
         self._fingerprint = {
-            # In a cluster the engine runs elsewhere, and each deployment tells where.
+            # In a cluster the engine runs on another machine, which each deployment reports.
             **(machine if self._task.deploy.kind == "local" else {"driver": machine}),
             **await self._deployer.fingerprint(),
             **await self._benchmark.fingerprint(),
@@ -207,86 +210,86 @@ class Runner:
         parallel = self._task.deploy.parallel
         try:
             while True:
-                await self._until_going()
+                await self._until_resumed()
                 if self._stopping.is_set():
                     break
-                self._news.clear()
+                self._changed.clear()
                 await self._take_edits()
-                spent = self._spent(running=len(self._working))
-                trial = None if spent else await self._stored(self.study.ask)
+                spent = self._spent(running=len(self._trial_tasks))
+                trial = None if spent else await self._call_study(self.study.ask)
                 if trial is not None:
                     self._begin(trial)
-                    if len(self._working) >= parallel:
-                        await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
-                elif self._working:
-                    # One that runs may be stopped, and so free its configuration; an edit may raise the budget.
-                    await self._until_news()
+                    if len(self._trial_tasks) >= parallel:
+                        await asyncio.wait(self._trial_tasks, return_when=asyncio.FIRST_COMPLETED)
+                elif self._trial_tasks:
+                    # A running trial may be stopped, which frees its configuration, or an edit may raise the budget.
+                    await self._until_changed()
                 else:
                     break
                 self._collect()
-            while self._working:
-                await asyncio.wait(self._working, return_when=asyncio.FIRST_COMPLETED)
+            while self._trial_tasks:
+                await asyncio.wait(self._trial_tasks, return_when=asyncio.FIRST_COMPLETED)
                 self._collect()
         finally:
-            for task in self._working:
+            for task in self._trial_tasks:
                 task.cancel()
-            if self._working:
-                await asyncio.gather(*self._working, return_exceptions=True)
+            if self._trial_tasks:
+                await asyncio.gather(*self._trial_tasks, return_exceptions=True)
 
-    async def _until_going(self) -> None:
-        """Wait while paused; a trial that ends meanwhile is collected, and what went wrong with it is raised."""
-        going = asyncio.ensure_future(self._going.wait())
+    async def _until_resumed(self) -> None:
+        """Wait while paused; collect trials that end meanwhile, and raise their errors."""
+        going = asyncio.ensure_future(self._not_paused.wait())
         try:
-            while not self._going.is_set():
-                await asyncio.wait((going, *self._working), return_when=asyncio.FIRST_COMPLETED)
+            while not self._not_paused.is_set():
+                await asyncio.wait((going, *self._trial_tasks), return_when=asyncio.FIRST_COMPLETED)
                 self._collect()
         finally:
             going.cancel()
 
-    async def _until_news(self) -> None:
-        """Wait for a trial to end or an edit to come."""
-        news = asyncio.ensure_future(self._news.wait())
+    async def _until_changed(self) -> None:
+        """Wait until a trial ends or an edit arrives."""
+        news = asyncio.ensure_future(self._changed.wait())
         try:
-            await asyncio.wait((news, *self._working), return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait((news, *self._trial_tasks), return_when=asyncio.FIRST_COMPLETED)
         finally:
             news.cancel()
 
     def _begin(self, trial: Trial) -> None:
         self.trials = self.study.trials
         self.bus.publish(events.TrialStarted(trial))
-        self._working.add(asyncio.ensure_future(self._try(trial)))
+        self._trial_tasks.add(asyncio.ensure_future(self._run_trial(trial)))
 
     def _collect(self) -> None:
-        """Forget the trials that ended; raises what went wrong beyond a trial."""
-        done = {task for task in self._working if task.done()}
-        self._working -= done
+        """Remove the tasks of trials that ended, and raise errors that concern more than a trial."""
+        done = {task for task in self._trial_tasks if task.done()}
+        self._trial_tasks -= done
         for task in done:
             if not task.cancelled():
                 task.result()
 
     def _spent(self, running: int = 0) -> bool:
-        return self._spent_budget(running) is not None
+        return self._spent_budget_text(running) is not None
 
-    def _why_over(self) -> str:
-        spent, waiting = self._spent_budget(), len(self.study.steering.waiting(self.study.begun))
+    def _end_reason(self) -> str:
+        spent, waiting = self._spent_budget_text(), len(self.study.steering.waiting(self.study.begun))
         if spent is None or not waiting:
             return spent or "every configuration was tried"
-        still = "configurations still wait" if waiting > 1 else "configuration still waits"
-        return f"{spent}; {waiting} enqueued {still}: raise the budget, with set_budget or --trials"
+        untried = "configurations were" if waiting > 1 else "configuration was"
+        return f"{spent}; {waiting} enqueued {untried} not tried: raise the budget, with set_budget or --trials"
 
-    def _spent_budget(self, running: int = 0) -> str | None:
-        """Which part of the budget is spent, in words; None while there is some left."""
+    def _spent_budget_text(self, running: int = 0) -> str | None:
+        """Return which part of the budget is spent, in words, or None."""
         budget, allowed = self.study.steering.budget, self.study.steering.wanted
         if allowed is not None and self.study.num_finished + running >= allowed:
             return f"the budget of {allowed} trial{'s' * (allowed != 1)} is spent"
         if budget.minutes is not None and self.elapsed_s >= budget.minutes * 60:
             return f"the budget of {budget.minutes:g} minutes is spent"
         if budget.patience is not None and self.study.num_since_best >= budget.patience:
-            return f"{budget.patience} trials brought nothing better"
+            return f"{budget.patience} trials brought no improvement"
         return None
 
-    async def _try(self, trial: Trial) -> None:
-        """Work on a trial and keep it, however it ended."""
+    async def _run_trial(self, trial: Trial) -> None:
+        """Execute a trial and store it, however it ended."""
         work = TrialWork(
             trial,
             self.study,
@@ -301,16 +304,16 @@ class Runner:
         except (StudyError, SetupError):
             await uncancelled(work.clean())
             raise
-        # Nothing that happens from here on may lose it.
-        await uncancelled(self._keep_ended(work, ended))
+        # From here on a cancellation must not lose the result.
+        await uncancelled(self._store_trial(work, ended))
 
-    async def _keep_ended(self, work: TrialWork, ended: Trial) -> None:
+    async def _store_trial(self, work: TrialWork, ended: Trial) -> None:
         await work.clean()
-        ended = await self._stored(lambda: self.study.tell(ended))
-        await self._stored(lambda: self.study.keep_elapsed(self.elapsed_s))
+        ended = await self._call_study(lambda: self.study.tell(ended))
+        await self._call_study(lambda: self.study.keep_elapsed(self.elapsed_s))
         self.trials = self.study.trials
-        if time.monotonic() - self._kept_at >= _KEEP_SHARE * self._keeping_s:
-            await self._keep()
+        if time.monotonic() - self._saved_at >= _SAVE_INTERVAL_FACTOR * self._saving_s:
+            await self._save_results()
         best = self.study.best
         self.bus.publish(events.TrialEnded(ended, is_best=best is not None and best.number == ended.number))
 
@@ -319,26 +322,26 @@ class Runner:
         for line in await uncancelled(self._deployer.close()):
             self._notice(line)
         self.study.mark_interrupted()
-        self._over = time.monotonic()
+        self._ended_at = time.monotonic()
         with contextlib.suppress(AutotuneError):
-            await self._keep()
+            await self._save_results()
         with contextlib.suppress(AutotuneError):
-            await self._stored(self.study.close)
+            await self._call_study(self.study.close)
 
-    async def _stored(self, call: Callable[[], T]) -> T:
-        """Run a call on the study in a thread, one at a time: a database may take its time."""
-        async with self._storage:
+    async def _call_study(self, call: Callable[[], T]) -> T:
+        """Call a method of the study in a thread, one at a time, since a database may be slow."""
+        async with self._study_lock:
             return await uncancelled(asyncio.to_thread(call))
 
-    async def _keep(self) -> None:
+    async def _save_results(self) -> None:
         self.trials = self.study.trials
         began = time.monotonic()
-        # In a thread too: with thousands of trials it is megabytes.
-        await self._stored(lambda: self.study.folder.write_results(self.results()))
-        self._kept_at = time.monotonic()
-        self._keeping_s = self._kept_at - began
+        # In a thread too: with thousands of trials it writes megabytes.
+        await self._call_study(lambda: self.study.folder.write_results(self.results()))
+        self._saved_at = time.monotonic()
+        self._saving_s = self._saved_at - began
 
-    def _set(self, state: RunState) -> None:
+    def _set_state(self, state: RunState) -> None:
         self.state = state
         self.bus.publish(events.StateChanged(str(state)))
 
@@ -347,10 +350,10 @@ class Runner:
 
 
 def _advice(task: Task) -> list[str]:
-    """What a user may not have meant, said before the first trial."""
+    """Return warnings about a task that may not do what the user intends."""
     if task.goal.direction == "minimize" and task.goal.level is None and len(task.workload.levels) > 1:
         return [
-            f"{task.goal.figure} is read at the best of {len(task.workload.levels)} levels, for a latency the easiest "
-            "load; objective.at names another"
+            f"{task.goal.figure} is read at the best of {len(task.workload.levels)} levels, which for a latency is the "
+            "lightest load; set objective.at to read it at another level"
         ]
     return []

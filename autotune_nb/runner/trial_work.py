@@ -1,4 +1,4 @@
-"""Works on one trial: deploys, probes, measures and scores; once more where the surroundings failed it."""
+"""Executes one trial: deploys, warms up, measures and scores, with a retry after an infrastructure failure."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _RETRIES = 1
 
 
 class TrialWork:
-    """One trial's work. ``stopping`` tells whether somebody asked the run to stop."""
+    """The execution of one trial. ``stopping`` returns whether the run is being stopped."""
 
     def __init__(
         self,
@@ -54,61 +54,60 @@ class TrialWork:
         self._attempts: list[Attempt] = []
 
     async def run(self) -> Trial:
-        """The trial as it ended, also where it was cancelled; its engine is down by then. ``clean`` comes after it.
+        """Execute the trial and return it as it ended, even if it was cancelled; its engine is taken down by then.
 
-        Raises StudyError or SetupError where no other trial can go on either.
+        Call ``clean`` afterwards. Raises StudyError or SetupError if no other trial can continue either.
         """
         try:
-            ended = await self._ended()
+            ended = await self._execute()
         except OSError as error:
-            raise StudyError(f"trial {self._trial.number} could not keep its files: {error}") from error
+            raise StudyError(f"the files of trial {self._trial.number} cannot be written: {error}") from error
         finally:
             self._clock.stop()
         last = self._attempts[-1] if self._attempts else Attempt()
         return ended.with_(
             measurements=tuple(last.measurements),
             command=last.command,
-            # As they are kept, so that a reopened study has equal trials.
+            # Rounded as in results.json, so that a reopened study has equal trials.
             seconds={phase: round(value, 3) for phase, value in self._clock.seconds.items()},
             fingerprint={**self._fingerprint, **last.fingerprint},
         )
 
     async def clean(self) -> None:
-        """Take the values of secrets out of the trial's files."""
+        """Remove the values of secrets from the trial's files."""
         folders = [attempt.folder for attempt in self._attempts if attempt.folder]
         try:
             for line in await asyncio.to_thread(scrub_files, *folders):
                 self._notice(line)
-        except Exception as error:  # noqa: BLE001 - whatever it was, what was measured is kept
+        except Exception as error:  # noqa: BLE001 - no error here may lose the measurements
             _log.error("the files of trial %s\n%s", self._trial.number, scrub(traceback.format_exc()))
-            told = (
+            self._notice(
                 f"trial {self._trial.number}'s files could not be searched for secrets: {type(error).__name__}: {error}"
             )
-            self._notice(told)
 
-    async def _ended(self) -> Trial:
+    async def _execute(self) -> Trial:
         trial = self._trial
         try:
             if self._stopping():
                 raise asyncio.CancelledError
-            return trial.with_(state=TrialState.COMPLETE, score=(await self._measured()).score)
+            return trial.with_(state=TrialState.COMPLETE, score=(await self._measure_with_retry()).score)
         except TrialError as error:
             return trial.with_(state=TrialState.FAILED, failure=scrub_failure(error.failure))
         except asyncio.CancelledError:
             measured = self._attempts[-1].score if self._attempts else None
-            # Where its engine was only on its way down, the figures stand.
+            # If only its engine was still being taken down, the trial is complete.
             return trial.with_(state=TrialState.COMPLETE if measured else TrialState.STOPPED, score=measured)
         except (StudyError, SetupError, OSError):
             raise
-        except Exception as error:  # noqa: BLE001 - whatever it was, the other trials go on
-            _log.error("trial %s failed in a way nobody foresaw\n%s", trial.number, scrub(traceback.format_exc()))
-            message = scrub(f"unforeseen {type(error).__name__}: {str(error)[:300]}")
+        except Exception as error:  # noqa: BLE001 - the other trials continue after any error
+            _log.error("unexpected error in trial %s\n%s", trial.number, scrub(traceback.format_exc()))
+            message = scrub(f"unexpected {type(error).__name__}: {str(error)[:300]}")
             failure = Failure(FailureKind.INFRASTRUCTURE, self._attempts[-1].phase or "deploy", message)
             return trial.with_(state=TrialState.FAILED, failure=failure)
 
-    async def _measured(self) -> Attempt:
-        """The attempt that was measured. Raises TrialError with the last one's failure."""
-        for left in reversed(range(_RETRIES + 1)):
+    async def _measure_with_retry(self) -> Attempt:
+        """Return the attempt that was measured. Raises TrialError with the failure of the last attempt."""
+        for retries_left in reversed(range(_RETRIES + 1)):
             attempt = Attempt()
             self._attempts.append(attempt)
             try:
@@ -116,12 +115,12 @@ class TrialWork:
                 break
             except TrialError as error:
                 if error.failure.phase == "stop" and attempt.score is not None:
-                    # What was measured was measured; that something is left is another matter.
+                    # The measurements are valid, even if taking the engine down failed.
                     self._notice(f"trial {self._trial.number}: {error.failure}")
                     break
-                if error.failure.kind is not FailureKind.INFRASTRUCTURE or not left or self._stopping():
+                if error.failure.kind is not FailureKind.INFRASTRUCTURE or not retries_left or self._stopping():
                     raise
-                self._notice(f"trial {self._trial.number} is tried again: {error.failure}")
+                self._notice(f"trial {self._trial.number} is retried: {error.failure}")
         return attempt
 
     async def _measure(self, attempt: Attempt) -> None:
@@ -138,11 +137,11 @@ class TrialWork:
         )
         async with self._deployer.deploy(request) as deployment:
             attempt.command = deployment.endpoint.command
-            attempt.identify(deployment.endpoint.fingerprint)
-            await until_died(self._load(deployment.endpoint, attempt), deployment)
+            attempt.add_fingerprint(deployment.endpoint.fingerprint)
+            await until_died(self._benchmark_levels(deployment.endpoint, attempt), deployment)
 
-    async def _load(self, endpoint: Endpoint, attempt: Attempt) -> None:
-        """Put the engine under the task's load."""
+    async def _benchmark_levels(self, endpoint: Endpoint, attempt: Attempt) -> None:
+        """Warm the engine up, and measure it at every load level of the task."""
         task, clock = self._task, self._clock
         assert attempt.folder is not None
         clock.start("probe")
@@ -159,7 +158,7 @@ class TrialWork:
             endpoint.gpu_count,
             endpoint.service,
             on_notice=self._notice,
-            on_identity=attempt.identify,
+            on_identity=attempt.add_fingerprint,
         )
         count = len(task.workload.levels)
         async with aclosing(self._benchmark.measure(request)) as levels:

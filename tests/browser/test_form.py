@@ -48,7 +48,7 @@ def test_a_form_is_filled_in_and_starts_a_real_run(notebook: Notebook, small_mod
     page.locator("button.at-form-start").press("Enter")
     notebook.until(lambda: measured(notebook) >= 2, "levels of the run", timeout_s=200)
     click(notebook, "stop")
-    notebook.until(lambda: "everything is gone" in told(notebook, "notices"), "the end of the stop")
+    notebook.until(lambda: "everything is taken down" in told(notebook, "notices"), "the end of the stop")
     kept = json.loads((tmp_path / "study" / "results.json").read_text())["task"]
     assert kept["name"] == "by hand"
     assert kept["workload"] == {

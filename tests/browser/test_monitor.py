@@ -84,7 +84,7 @@ def test_points_appear_through_a_blocking_cell_a_reload_a_stop_and_a_restart(
     # Stopped: what is taken down is said, and then that it is gone.
     notebook.until(lambda: engines(lab), "a running engine")
     click(notebook, "stop")
-    notebook.until(lambda: "everything is gone" in told(notebook, "notices"), "the end of the stop")
+    notebook.until(lambda: "everything is taken down" in told(notebook, "notices"), "the end of the stop")
     assert re.search(r"taking down the engine and the benchmark of trial \d+", told(notebook, "notices"))
     notebook.until(lambda: "stopped" in told(notebook, "progress"), "the state")
     assert engines(lab) == []

@@ -150,7 +150,7 @@ def test_a_signal_while_it_starts_up_still_ends_with_the_results(
 ) -> None:
     study = tmp_path / "study"
     running = start("run", real_task(), "--study", study, "--json")
-    running.wait_for("the benchmark starts up")
+    running.wait_for("starting the benchmark")
     running.process.send_signal(number)
     code, output = running.finish()
     assert code == 1, running.lines

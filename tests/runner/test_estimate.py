@@ -90,7 +90,8 @@ def test_the_quickstart_in_words() -> None:
     told = estimate(task, space_for(task, engine_for(task)))
     assert (told.grid_size, told.allowed, told.trials) == (864, Count(576), 10)
     assert str(told) == (
-        "864 grid points, the rules leave 576\n10 trials of 2 levels \u00d7 10 s or 200 requests: at most about 5 min"
+        "864 grid points, 576 of them keep the rules\n"
+        "10 trials of 2 levels \u00d7 10 s or 200 requests: at most about 5 min"
     )
 
 
@@ -105,7 +106,7 @@ def test_the_quickstart_in_words() -> None:
             {"budget": {"trials": 9, "minutes": 0.1}},
             [
                 "10 grid points",
-                "9 trials of 2 levels \u00d7 2 s or 4 requests: at most about 1 min, then no more begin",
+                "9 trials of 2 levels \u00d7 2 s or 4 requests: at most about 1 min, then no more start",
             ],
         ),
         (
@@ -115,7 +116,7 @@ def test_the_quickstart_in_words() -> None:
         (
             {"parameters": {"x": {"type": "float", "low": 0, "high": 1, "flag": "--x"}}, "budget": {"trials": 400}},
             [
-                "no end of points: x has no step",
+                "unbounded number of points: x has no step",
                 "400 trials of 2 levels \u00d7 2 s or 4 requests: at most about 93 min",
             ],
         ),

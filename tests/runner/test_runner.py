@@ -190,7 +190,10 @@ def test_a_latency_read_at_the_easiest_load_is_said(world: World) -> None:
     async def scenario() -> None:
         runner = runner_for(world, world.task(trials=1, objective="minimize ttft"))
         await runner.run()
-        assert any("the easiest load; objective.at names another" in n.text for n in runner.of(events.Notice))
+        assert any(
+            "the lightest load; set objective.at to read it at another level" in n.text
+            for n in runner.of(events.Notice)
+        )
 
     in_loop(scenario())
 
@@ -388,7 +391,7 @@ def test_patience_that_is_set_while_it_runs_ends_it(world: World) -> None:
         gate.touch()
         await running
         assert len(runner.trials) == 2
-        assert runner.notices[-1] == "1 trials brought nothing better"
+        assert runner.notices[-1] == "1 trials brought no improvement"
 
     in_loop(scenario())
 
@@ -465,13 +468,15 @@ def test_a_grid_without_a_budget_is_tried_whole_whatever_is_enqueued_beside_it(w
     assert len(ran(world, task).trials) == 7
 
 
-def test_what_was_enqueued_and_finds_no_budget_is_told(world: World) -> None:
+def test_an_enqueued_configuration_that_the_budget_does_not_cover_is_reported(world: World) -> None:
     task = world.task(trials=1)
     first = ran(world, task)
     open_study(task, world.folder).steer(enqueue_edit(dict(first.trials[0].params)))
     again = runner_for(world, task)
     in_loop(again.run())
-    told = "the budget of 1 trial is spent; 1 enqueued configuration still waits: raise the budget, with set_budget or"
+    told = (
+        "the budget of 1 trial is spent; 1 enqueued configuration was not tried: raise the budget, with set_budget or"
+    )
     assert again.notices[-1] == f"{told} --trials"
     assert len(again.trials) == 1
 
@@ -496,10 +501,10 @@ def test_what_stop_takes_down_is_told_and_when_it_is_gone(world: World) -> None:
         await runner.stop()
         await runner.stop()
         await running
-        told = [text for text in runner.notices if "taking down" in text or "everything is gone" in text]
+        told = [text for text in runner.notices if "taking down" in text or "everything is taken down" in text]
         assert told[0] == "taking down the engines and benchmarks of trials 0, 1"
-        assert told[1].startswith("everything is gone, ")
-        assert told[1].endswith(" s after it was asked")
+        assert told[1].startswith("everything is taken down, ")
+        assert told[1].endswith(" s after the request to stop")
         assert len(told) == 2
 
     in_loop(scenario())

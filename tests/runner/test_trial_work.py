@@ -68,13 +68,13 @@ def engine_that_finds_its_port_taken(world: World, times: int) -> dict[str, Any]
     return {"kind": "command", "command": ["sh", "-c", line]}
 
 
-def test_a_failure_of_the_surroundings_is_tried_once_more(world: World) -> None:
+def test_an_infrastructure_failure_is_retried_once(world: World) -> None:
     task = world.task(trials=1)
     # Three starts find a port each taken, the fourth belongs to the second try.
     task = Task.parse({**task.model_dump(), "engine": engine_that_finds_its_port_taken(world, 3)})
     runner = ran(world, task)
     assert runner.trials[0].state is TrialState.COMPLETE
-    assert len([line for line in runner.notices if "trial 0 is tried again" in line]) == 1
+    assert len([line for line in runner.notices if "trial 0 is retried" in line]) == 1
     assert (world.folder / "artifacts" / "trial-0000" / "engine.log").is_file()
     assert (world.folder / "artifacts" / "trial-0000" / "attempt-2" / "genai-bench").is_dir()
 

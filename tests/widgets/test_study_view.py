@@ -79,7 +79,7 @@ def test_the_buttons_follow_the_run_and_start_resumes_it(world: World) -> None:
     run.wait(WAIT_S)
     until(lambda: buttons(view) == only("start"))
     assert view.stop.description == "Stop"
-    until(lambda: "everything is gone" in view.notices.value)
+    until(lambda: "everything is taken down" in view.notices.value)
     view.start.click()
     assert view.start.disabled
     until(lambda: isinstance(view.handle, Run) and view.handle is not run and view.handle.running)

@@ -1,4 +1,4 @@
-"""The image is built from what the package needs, and runs as the manifests say."""
+"""The image is built from the package's files, and runs as the manifests specify."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a study made is deleted and confirmed gone; what is left is named; who is alive is spared."""
+"""Deleting a study's objects: it waits until they are gone, names those that remain, and spares running studies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The connection to a cluster: what it repeats, what it looks up first, what it renews, and what it says."""
+"""The client: retries, lost responses, renewed credentials, and error messages."""
 
 from __future__ import annotations
 

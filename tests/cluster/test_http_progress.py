@@ -1,4 +1,4 @@
-"""Whether an answer is still waited for, however its bytes are cut up."""
+"""Whether a response is incomplete, for any division of its bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Inside the cluster: with the service account's own token, which is replaced while it runs."""
+"""In a pod: the client uses the service account's token, which is rotated."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names fit wherever Kubernetes and OME put them, and are the same whenever they are asked for."""
+"""Names are valid for Kubernetes and OME, and deterministic."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a trial has in the cluster: made once, as soon as it may be, and never lost sight of."""
+"""A trial's objects: created once, after waiting for quota, and found after a lost response."""
 
 from __future__ import annotations
 

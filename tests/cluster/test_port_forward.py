@@ -1,4 +1,4 @@
-"""A pod's port on this machine: many at once, whole both ways, and again after a drop."""
+"""Port-forwards: many connections at once, complete data in both directions, and new connections after a drop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study's anchor and lease: made once, held by one process, let go of at the end."""
+"""A study's anchor and lease: created once, held by one process, deleted at the end."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whatever a value is, a manifest says it and nothing else."""
+"""Manifests contain every value unchanged, and no value changes their structure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the watches show is what is there, whatever cuts them off."""
+"""Watches show the current objects, also after interruptions."""
 
 from __future__ import annotations
 

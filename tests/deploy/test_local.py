@@ -1,4 +1,4 @@
-"""Trials as local processes, under everything that may happen to them."""
+"""Trials as local processes: deployment, failures and teardown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures over a real cluster, one for all test workers; where there is none the tests that need it are skipped."""
+"""Fixtures of a real cluster, shared by all test workers. Without one, the tests that need it are skipped."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ needs_standin = pytest.mark.skipif(EXTERNAL, reason="needs a controller that mis
 
 @pytest.fixture(scope="session")
 def starting_cluster(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Path | None:
-    """The folder of a cluster that starts, for all test workers; it ends with the session. None without a program."""
+    """The folder of the session's cluster, which is starting; None if there is no program that starts one."""
     program = Path(os.environ.get("AUTOTUNE_NB_TEST_CLUSTER") or PROGRAM)
     if not program.is_file():
         return None
@@ -49,14 +49,14 @@ def starting_cluster(tmp_path_factory: pytest.TempPathFactory, small_model: Path
 
 @pytest.fixture(scope="session", autouse=True)
 def _cluster_starts_early(request: pytest.FixtureRequest) -> None:
-    """It takes twenty seconds to start, in which other tests run."""
+    """Start the cluster first: that takes twenty seconds, in which other tests run."""
     if any("cluster" in getattr(item, "fixturenames", ()) for item in request.session.items):
         request.getfixturevalue("starting_cluster")
 
 
 @pytest.fixture(scope="session")
 def cluster(starting_cluster: Path | None) -> TestCluster:
-    """The cluster, once it is up."""
+    """The running cluster."""
     if starting_cluster is None:
         pytest.skip(_HOW)
     up, pid = starting_cluster / "cluster.json", int((starting_cluster / "host.pid").read_text())
@@ -66,7 +66,7 @@ def cluster(starting_cluster: Path | None) -> TestCluster:
 
 
 def _model(small_model: Path, folder: Path) -> Path:
-    """The model and its tokenizer side by side, as they lie on a node."""
+    """Return a folder with the model and its tokenizer, as on a node."""
     model = folder / "model"
     if not model.is_dir():
         shutil.copytree(small_model.parent / "tokenizer", model)
@@ -93,7 +93,7 @@ def _start(program: Path, folder: Path, pid: int, model: Path) -> None:
 
 @pytest.fixture
 def namespace(cluster: TestCluster) -> Iterator[str]:
-    """A namespace of the test's own; nothing waits for its end."""
+    """A new namespace for the test, deleted at its end without waiting."""
     name = cluster.namespace()
     yield name
     cluster.delete(f"/api/v1/namespaces/{name}")

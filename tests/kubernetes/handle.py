@@ -1,4 +1,4 @@
-"""The tests' own hands in the cluster: plain requests, apart from the code under test."""
+"""The tests' own client of the cluster, independent of the code under test."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _CLUSTER_WIDE = ("ClusterBaseModel", "ClusterServingRuntime", "ClusterRole", "Cl
 
 
 def path_of(obj: Json, namespace: str | None = None) -> str:
-    """The collection an object belongs to."""
+    """Return the path of the collection an object belongs to."""
     group, _, version = obj["apiVersion"].rpartition("/")
     root = f"/apis/{group}/{version}" if group else f"/api/{version}"
     space = namespace or obj["metadata"].get("namespace")
@@ -33,7 +33,7 @@ def path_of(obj: Json, namespace: str | None = None) -> str:
 
 @dataclass(frozen=True)
 class TestCluster:
-    """The running cluster and its administrator's rights."""
+    """The running cluster, with the administrator's permissions."""
 
     __test__ = False
 
@@ -64,12 +64,12 @@ class TestCluster:
                 return error.code, json.loads(error.read() or b"{}")
 
     def get(self, path: str) -> Any:
-        """An object; None where there is none."""
+        """Return an object; None if it does not exist."""
         status, found = self.call("GET", path)
         return found if status == 200 else None
 
     def list(self, plural: str, namespace: str, selector: str = "") -> list[Json]:
-        """Objects of a namespace by their path's last part, such as ``pods`` or ``apis/ome.io/v1beta1/…``."""
+        """Return a namespace's objects by the end of their path, such as ``pods`` or ``apis/ome.io/v1beta1/…``."""
         group, _, name = plural.rpartition("/")
         root = f"/{group}" if group else "/api/v1"
         query = f"?labelSelector={selector}" if selector else ""
@@ -77,7 +77,7 @@ class TestCluster:
         return found
 
     def services(self, namespace: str) -> list[Json]:
-        """The InferenceServices of a namespace."""
+        """Return the InferenceServices of a namespace."""
         return self.list("apis/ome.io/v1beta1/inferenceservices", namespace)
 
     def create(self, obj: Json, namespace: str | None = None) -> Json:
@@ -90,7 +90,7 @@ class TestCluster:
         assert status in (200, 202, 404), told
 
     def until(self, condition: Callable[[], Any], *, within_s: float = 20.0) -> Any:
-        """Poll until the condition holds; what it gave."""
+        """Poll until the condition returns a value, and return it."""
         deadline = time.monotonic() + within_s
         while not (value := condition()):
             assert time.monotonic() < deadline, f"still not so after {within_s:g} s"
@@ -98,7 +98,7 @@ class TestCluster:
         return value
 
     def namespace(self) -> str:
-        """A new namespace that takes pods: its default service account is there and has what pods need of it."""
+        """Create a namespace, and wait until its default service account is ready for pods."""
         name = f"t-{uuid.uuid4().hex[:8]}"
         self.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         pod = {"metadata": {"name": "asked"}, "spec": {"containers": [{"name": "c", "image": "none"}]}}
@@ -109,7 +109,7 @@ class TestCluster:
         return name
 
     def claim(self, namespace: str, name: str) -> Path:
-        """A new claim; the folder that backs it."""
+        """Create a claim and return the folder that backs it."""
         spec = {"accessModes": ["ReadWriteOnce"], "resources": {"requests": {"storage": "1Gi"}}}
         about = {"apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": name}, "spec": spec}
         self.create(about, namespace)
@@ -123,7 +123,7 @@ class TestCluster:
             self.call("PATCH", f"{path}/ome-standin", {"data": how})
 
     def account(self, namespace: str, manifests: str, name: str, file: Path, *, lasts_s: int = 3600) -> Path:
-        """Apply manifests that make a service account, and write a kubeconfig with a token of its own."""
+        """Apply manifests that create a service account, and write a kubeconfig with its token."""
         for obj in yaml.safe_load_all(manifests):
             if obj:
                 self.create(obj, namespace)

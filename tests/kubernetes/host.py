@@ -1,4 +1,4 @@
-"""Keeps the tests' cluster for as long as a test session lives: ``python -m tests.kubernetes.host FOLDER PID MODEL``.
+"""Runs the tests' cluster until the test session ends: ``python -m tests.kubernetes.host FOLDER PID MODEL``.
 
 Starts the cluster's program and, unless OME's real controller runs in it, the stand-in; makes the models and runtimes
 that every test may use; writes ``cluster.json`` into the folder; ends with the process of that PID.
@@ -36,7 +36,7 @@ _SLOW_PROBE = {"httpGet": {"path": "/health", "port": 8080}, "timeoutSeconds": 5
 
 
 def _runtime(name: str, command: list[str], args: list[str] | None = None) -> dict[str, Any]:
-    """A runtime as stock ones are: its probes look first after a minute."""
+    """Return a runtime like OME's own: its probes start after a minute."""
     runner: dict[str, Any] = {
         "name": "ome-container",
         "image": "engine/test:1",
@@ -98,7 +98,7 @@ def models(folder: str) -> list[dict[str, Any]]:
 
 
 def play_model_agent(handle: TestCluster) -> None:
-    """Say which models a node has where OME's controller reads it: in a ConfigMap a node, as OME's own agent does."""
+    """Record a node's models in a ConfigMap for OME's controller, as OME's model agent does."""
     handle.create({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "ome"}})
     for node in handle.get("/api/v1/nodes")["items"]:
         names = [name for name in MODELS if f"{_MODEL_LABEL}{name}" in node["metadata"].get("labels", {})]

@@ -1,4 +1,4 @@
-"""Just enough of a Kubernetes client for the stand-in: plain requests and watches, apart from the code under test."""
+"""A minimal Kubernetes client for the stand-in controller, independent of the code under test."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Api:
             return reply.status, json.loads(await reply.text() or "{}")
 
     async def get(self, path: str) -> Any:
-        """An object; None where there is none."""
+        """Return an object; None if it does not exist."""
         status, found = await self.call("GET", path)
         return found if status == 200 else None
 
@@ -51,7 +51,7 @@ class Api:
         return await self.call("PATCH", path, body, MERGE)
 
     async def watch(self, path: str) -> AsyncIterator[tuple[str, Any]]:
-        """Type and object for ever: the present ones as ADDED, then what changes; starts over when cut off."""
+        """Yield type and object of each change, the existing objects first as ADDED; starts over if it breaks."""
         while True:
             try:
                 status, listing = await self.call("GET", path)

@@ -1,4 +1,4 @@
-"""A stand-in for OME's controller: what OME's reference observes, its silences included.
+"""A stand-in for OME's controller that behaves as observed, including the errors it does not report.
 
     python -m tests.kubernetes.ome_controller --kubeconfig FILE [--no-pods] [--ready-after 0.2]
 
@@ -31,7 +31,7 @@ _MODEL_LABEL = "models.ome.io/clusterbasemodel."
 
 
 class Controller:
-    """Works on every namespace; each object is worked on by one task at a time, again whenever it changes."""
+    """Reconciles the objects of all namespaces: one task for each object, repeated when it changes."""
 
     def __init__(self, api: Api, options: argparse.Namespace) -> None:
         self.api = api
@@ -112,7 +112,7 @@ class Controller:
         return ((found or {}).get("data") or {}).get(how)
 
     async def _model(self, model: Json) -> None:
-        """Plays the model agent: nodes that carry the model's label have it."""
+        """Act as the model agent: nodes with the model's label have the model."""
         name = model["metadata"]["name"]
         nodes = (await self.api.get("/api/v1/nodes") or {"items": []})["items"]
         ready = [
@@ -143,7 +143,7 @@ class Controller:
         await self._deploy(isvc, path)
 
     async def _pretend(self, isvc: Json, path: str) -> None:
-        """A pod that no node runs, and Ready a moment later."""
+        """Create a pod without a node, which becomes Ready soon."""
         name, space = isvc["metadata"]["name"], isvc["metadata"]["namespace"]
         labels = {**(isvc["metadata"].get("labels") or {}), "ome.io/inferenceservice": name}
         about = {"name": f"{name}-engine", "labels": labels, "ownerReferences": [merge.owner(isvc)]}
@@ -271,7 +271,7 @@ class Controller:
             await self.api.patch(path, {"metadata": {"finalizers": rest, "resourceVersion": version}})
 
     async def _write(self, path: str, obj: Json, status: Json) -> None:
-        """Write a status where it says something new."""
+        """Write a status if it changes."""
         kept = {k: v for k, v in (obj.get("status") or {}).items() if k != "lastReconcileTime"}
         if {k: v for k, v in status.items() if k != "lastReconcileTime"} != kept:
             await self.api.patch(f"{path}/status", {"status": status})

@@ -1,4 +1,4 @@
-"""How OME makes a pod out of a runtime and an InferenceService, as its reference observes."""
+"""Merges a runtime and an InferenceService into a pod, as observed of OME."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ _TEMPLATE = re.compile(r"\{\{\s*\.(\w+)\s*\}\}")
 
 
 class SilentError(Exception):
-    """What OME tells nobody but its log."""
+    """An error that OME reports only in its log."""
 
 
 def deep(under: Any, over: Any) -> Any:
-    """Objects merge, anything else is replaced; a zero delay counts as not said."""
+    """Merge objects and replace other values; a zero delay counts as missing."""
     if not (isinstance(under, dict) and isinstance(over, dict)):
         return copy.deepcopy(over)
     merged = copy.deepcopy(under)
@@ -36,7 +36,7 @@ def by_key(under: list[Json] | None, over: list[Json] | None, key: str) -> list[
 
 
 def container(runtime: Json, runner: Json, *, service: Json, model_path: str, override: Json) -> Json:
-    """The container that serves. Raises SilentError where OME would fall silent."""
+    """Return the engine's container. Raises SilentError where OME reports nothing."""
     merged = deep(runtime, {k: v for k, v in runner.items() if k not in ("args", "command", "env", "ports")})
     for words in ("args", "command"):
         if words in runner:
@@ -74,7 +74,7 @@ def _go_template(merged: Json, service: Json) -> Json:
 
 
 def deployment(service: Json, runtime: Json, model: Json, override: Json) -> Json:
-    """The Deployment of an InferenceService's engine. Raises SilentError."""
+    """Return the Deployment of an InferenceService's engine. Raises SilentError."""
     name = service["metadata"]["name"]
     engine = service["spec"]["engine"]
     under = ((runtime.get("spec") or {}).get("engineConfig") or {}).get("runner") or {}
@@ -112,7 +112,7 @@ def deployment(service: Json, runtime: Json, model: Json, override: Json) -> Jso
 
 
 def owner(obj: Json) -> Json:
-    """A controller's reference to what it works for."""
+    """Return the controller's owner reference."""
     return {
         "apiVersion": obj["apiVersion"],
         "kind": obj["kind"],
@@ -137,7 +137,7 @@ def port_of(built: Json) -> int:
 
 
 def benchmark(job: Json, model: Json, image: str) -> Json:
-    """The Job of a BenchmarkJob."""
+    """Return the Job of a BenchmarkJob."""
     spec, name = job["spec"], job["metadata"]["name"]
     target = spec["endpoint"]["inferenceService"]
     path = ((model.get("spec") or {}).get("storage") or {}).get("path") or ""

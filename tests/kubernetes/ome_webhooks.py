@@ -1,4 +1,4 @@
-"""OME's admission webhooks, served over TLS and registered with the API server: dead, they make creating fail."""
+"""OME's admission webhooks, served over TLS and registered with the API server; creation fails without them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _STORAGE = re.compile(r"(pvc://[^/]+/.+|(s3|gs|oci)://.+)")
 
 
 class Webhooks:
-    """Defaults and refuses as OME does. ``models`` and ``runtimes`` are what there is, by name."""
+    """Sets defaults and rejects objects as OME does. ``models`` and ``runtimes`` are those that exist, by name."""
 
     def __init__(self, models: Callable[[], dict[str, Json]], runtimes: Callable[[], dict[str, Json]]) -> None:
         self._models, self._runtimes = models, runtimes
@@ -140,7 +140,7 @@ class Webhooks:
 
 
 def fits(model: Json, runtime: Json) -> str | None:
-    """Why a runtime does not support a model; None where it does."""
+    """Return why a runtime does not support a model; None if it does."""
     wanted = (model["spec"].get("modelFormat") or {}).get("name")
     if not wanted:
         return "invalid model specification: modelFormat.name: model format name is required"

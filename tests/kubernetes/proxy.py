@@ -1,4 +1,4 @@
-"""A proxy in front of the API server that lets tests inject what networks and servers do, and counts requests."""
+"""A proxy before the API server that injects faults of networks and servers, and counts requests."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _HOP = {"host", "connection", "keep-alive", "transfer-encoding", "upgrade", "con
 
 @dataclass
 class Fault:
-    """What happens to the requests that a method and a path's pattern match, ``times`` times after ``after`` passed."""
+    """A fault for requests with this method and path pattern: ``times`` times, after the first ``after`` requests."""
 
     method: str
     path: str
@@ -63,7 +63,7 @@ class Fault:
 
 
 class FaultProxy:
-    """Runs in a thread of its own; as a context manager it gives itself, and ends with every connection closed."""
+    """Runs in a thread. As a context manager it closes every connection at its end."""
 
     def __init__(self, url: str, ca: str | Path) -> None:
         self.faults: list[Fault] = []
@@ -99,11 +99,11 @@ class FaultProxy:
 
     @property
     def num_open(self) -> int:
-        """How many streams and web sockets are open: what is only being asked for is not, and is not cut."""
+        """The number of open streams and web sockets, without those that are still being opened."""
         return len(self._open)
 
     def cut(self) -> int:
-        """Close every stream and web socket that is open now; how many."""
+        """Close every open stream and web socket, and return their number."""
         done = threading.Event()
         count = len(self._open)
 
@@ -118,7 +118,7 @@ class FaultProxy:
 
     @contextlib.contextmanager
     def down(self) -> Iterator[None]:
-        """Nothing gets through: every request is dropped, every open stream is cut."""
+        """Drop every request and close every open stream."""
         fault = Fault("*", ".*", times=10**9)
         self.faults.insert(0, fault)
         self.cut()
@@ -128,7 +128,7 @@ class FaultProxy:
             self.faults.remove(fault)
 
     def kubeconfig(self, file: Path, *, token: str, namespace: str = "default") -> Path:
-        """Write a kubeconfig that goes through here."""
+        """Write a kubeconfig that goes through the proxy."""
         data = {
             "apiVersion": "v1",
             "kind": "Config",
@@ -278,7 +278,7 @@ def _closer(request: web.Request) -> Callable[[], None]:
 
 
 def _dropped(request: web.Request) -> web.StreamResponse:
-    """Close the connection without an answer."""
+    """Close the connection without a response."""
     if request.transport is not None:
         request.transport.abort()
     return web.Response(status=500)
@@ -299,7 +299,7 @@ def _status(fault: Fault) -> web.Response:
 
 
 def _resource(path: str) -> str:
-    """The plural a path is about, and its subresource: ``pods``, ``pods/log``."""
+    """Return the resource of a path, with its subresource: ``pods``, ``pods/log``."""
     parts = path.strip("/").split("/")
     parts = parts[3:] if parts[0] == "apis" else parts[2:]
     if len(parts) > 2 and parts[0] == "namespaces":

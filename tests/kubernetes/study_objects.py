@@ -1,4 +1,4 @@
-"""A namespace of the test cluster, and studies' objects in it as a killed run leaves them."""
+"""A namespace of the test cluster, and studies' objects as a killed run leaves them."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SERVICE_SPEC: Object = {
 
 @dataclass(frozen=True)
 class NamespaceAccess:
-    """A namespace, and the credentials of whoever looks at it."""
+    """A namespace, and the credentials for it."""
 
     kubeconfig: Path
     namespace: str
@@ -65,13 +65,13 @@ class NamespaceAccess:
             await cluster.close()
 
     async def apply(self, objects: Sequence[Object]) -> None:
-        """Make objects of the kinds above; those of the whole cluster may be there."""
+        """Create objects of the kinds above."""
         async with self.connected() as cluster:
             for obj in objects:
                 await cluster.create(KINDS[obj["kind"]], obj)
 
     async def account(self, name: str) -> NamespaceAccess:
-        """The same namespace with a service account's token."""
+        """Return access to the same namespace with a service account's token."""
         kind = Kind("TokenRequest", f"serviceaccounts/{name}/token")
         async with self.connected() as cluster:
             answer = await cluster.submit(kind, {"apiVersion": "authentication.k8s.io/v1", "spec": {}})
@@ -97,8 +97,8 @@ async def leave(
     anchored: bool = True,
     finalizers: Sequence[str] = (),
 ) -> str:
-    """Make a study's objects: anchor, lease (renewed ``age_s`` ago; none without), and for each trial an
-    InferenceService and a Job whose pod holds a GPU. Gives the anchor's name."""
+    """Create a study's objects: anchor, lease (renewed ``age_s`` ago; none without), and for each trial an
+    InferenceService and a Job whose pod holds a GPU. Returns the anchor's name."""
     name = study_name("chat", label)
     owners: list[Object] = []
     if anchored:
@@ -143,7 +143,7 @@ def job_spec(labels: dict[str, str]) -> Object:
 
 
 async def there(cluster: Cluster, label: str | None = None) -> list[str]:
-    """What is left of a study, or of any."""
+    """Return the objects of a study, or of all studies."""
     found = []
     for kind in (INFERENCE_SERVICE, JOB, POD, CONFIG_MAP, LEASE):
         objects, _ = await cluster.list(kind, selector=STUDY_LABEL)
@@ -152,7 +152,7 @@ async def there(cluster: Cluster, label: str | None = None) -> list[str]:
 
 
 def as_job(cronjob: Object, name: str, env: dict[str, str] | None = None) -> Object:
-    """A CronJob's template as the Job that it makes at the due time."""
+    """Return the Job that a CronJob would create."""
     job: dict[str, Any] = {
         "apiVersion": "batch/v1",
         "kind": "Job",
@@ -165,7 +165,7 @@ def as_job(cronjob: Object, name: str, env: dict[str, str] | None = None) -> Obj
 
 
 async def ended(cluster: Cluster, job: str) -> tuple[bool, str]:
-    """Whether a Job succeeded, once it has ended, and what its pod wrote."""
+    """Wait until a Job has ended. Returns whether it succeeded, and its pod's log."""
     while True:
         found = await cluster.get(JOB, job)
         assert found is not None

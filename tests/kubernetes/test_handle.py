@@ -1,4 +1,4 @@
-"""The tests' own hands in the cluster."""
+"""The tests' own client of the cluster."""
 
 from __future__ import annotations
 

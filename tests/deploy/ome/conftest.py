@@ -1,4 +1,4 @@
-"""Fixtures over a namespace of the test cluster."""
+"""Fixtures of deployers in a namespace of the test cluster."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.stubs import until
 def ome(
     cluster: TestCluster, kubeconfig: Path, namespace: str, task_data: dict[str, Any], tmp_path: Path
 ) -> Iterator[OmeNamespace]:
-    """It fails the test where an InferenceService, or anything made for one, is left at its end."""
+    """Deployers in a namespace. Fails the test if an InferenceService or an object created for one remains."""
     ome = OmeNamespace(cluster, kubeconfig, namespace, task_data, tmp_path)
     yield ome
     until(lambda: not ome.left(), within_s=20)

@@ -1,4 +1,4 @@
-"""A namespace of the test cluster with deployers over the stub engine in it, and what tests of trials do there."""
+"""A namespace of the test cluster with deployers of the stub engine, and helpers for tests of trials."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _Bare(OmeDeployer):
 
 
 class OmeNamespace:
-    """A namespace of the test cluster, deployers over the stub engine in it, and what they told."""
+    """A namespace of the test cluster, deployers of the stub engine, and their notices."""
 
     def __init__(self, cluster: TestCluster, kubeconfig: Path, namespace: str, data: dict[str, Any], folder: Path):
         self.cluster = cluster

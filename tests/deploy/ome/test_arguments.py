@@ -1,4 +1,4 @@
-"""A configuration's words on top of what a runtime already says."""
+"""The command and arguments of a configuration, merged with the runtime's."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cluster that stays away or refuses the credentials while trials run: waited for, and no trial is spent on it."""
+"""An unreachable cluster or rejected credentials during a run: the run waits, and no trial fails for that."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials as InferenceServices of a real cluster, under everything that may happen to them."""
+"""Trials as InferenceServices of a real cluster: deployment, failures and teardown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a trial's InferenceService stands, told from objects as a cluster shows them."""
+"""The state of a trial's InferenceService, from the objects of a cluster."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a pod tells of itself, for the record."""
+"""The fingerprint of a running pod."""
 
 from __future__ import annotations
 

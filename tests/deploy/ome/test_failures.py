@@ -1,4 +1,4 @@
-"""What is wrong with a trial in a cluster: told apart within five seconds of showing, with reason, log and hint."""
+"""Failures of trials in a cluster: detected within five seconds, with reason, log and hint."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The InferenceService of a configuration: everything it needs, and nothing that breaks out of its ome."""
+"""The InferenceService of a configuration: all required fields, and no value that changes the structure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Roles allow what the code asks for, and nothing beside it."""
+"""The Roles allow the requests of the code, and nothing else."""
 
 from __future__ import annotations
 

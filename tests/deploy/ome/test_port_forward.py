@@ -1,4 +1,4 @@
-"""A port-forward that drops while it is measured through: the surroundings' failure, never the configuration's."""
+"""A port-forward that breaks during a measurement: a failure of the infrastructure, not of the configuration."""
 
 from __future__ import annotations
 

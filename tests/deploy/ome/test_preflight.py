@@ -1,4 +1,4 @@
-"""What is asked before anything is made, and what a task brings along."""
+"""The preflight checks, and the objects that a task creates."""
 
 from __future__ import annotations
 

@@ -21,6 +21,12 @@ class _Parser(argparse.ArgumentParser):
         self.exit(1, f"error: invalid argument: {message}\n")
 
 
+def _on_off(text: str) -> str:
+    """The spellings of on and off that llama-server accepts."""
+    words = {"enabled": "on", "true": "on", "1": "on", "disabled": "off", "false": "off", "0": "off"}
+    return words.get(text, text)
+
+
 def parser() -> argparse.ArgumentParser:
     """The flags of llama-server that xllamacpp's parameters carry."""
     p = _Parser(prog="llama-server (xllamacpp)", allow_abbrev=False)
@@ -47,13 +53,13 @@ def parser() -> argparse.ArgumentParser:
         p.add_argument(*spellings, type=int)
     p.add_argument("--prio", type=int, choices=range(-1, 4))
     p.add_argument("-ngl", "--n-gpu-layers", "--gpu-layers")
-    p.add_argument("-fa", "--flash-attn", choices=("on", "off", "auto"))
+    p.add_argument("-fa", "--flash-attn", type=_on_off, choices=("on", "off", "auto", "-1"))
     p.add_argument("-ctk", "--cache-type-k")
     p.add_argument("-ctv", "--cache-type-v")
-    p.add_argument("-sm", "--split-mode", choices=("none", "layer", "row"))
+    p.add_argument("-sm", "--split-mode", choices=("none", "layer", "row", "tensor"))
     p.add_argument("-ts", "--tensor-split")
     p.add_argument("--numa", choices=("distribute", "isolate", "numactl"))
-    p.add_argument("-fit", "--fit", choices=("on", "off"))
+    p.add_argument("-fit", "--fit", type=_on_off, choices=("on", "off"))
     for spellings in (
         ("-cb", "--cont-batching"),
         ("-kvu", "--kv-unified"),
@@ -109,7 +115,7 @@ def common_params(options: argparse.Namespace, x: Any) -> Any:
     if options.fit is not None:
         params.fit_params = options.fit == "on"
     if options.flash_attn is not None:
-        modes = {"on": "ENABLED", "off": "DISABLED", "auto": "AUTO"}
+        modes = {"on": "ENABLED", "off": "DISABLED", "auto": "AUTO", "-1": "AUTO"}
         kind = x.llama_flash_attn_type
         params.flash_attn_type = getattr(kind, f"LLAMA_FLASH_ATTN_TYPE_{modes[options.flash_attn]}")
     for side in ("cache_type_k", "cache_type_v"):

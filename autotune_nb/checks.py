@@ -13,7 +13,7 @@ import yaml
 
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.benchmark_job import OmeBenchmark
-from autotune_nb.bench.executor import pick
+from autotune_nb.bench.executor import select_executor
 from autotune_nb.bench.genai_bench import GenaiBench
 from autotune_nb.bench.job import JobBenchmark
 from autotune_nb.cluster.executor_choice import required_model_name
@@ -109,7 +109,7 @@ async def check_task(task: Task, engine: Engine, *, study: str | Path | None = N
 
 async def _executor(task: Task, session: ClusterSession) -> CheckResult:
     try:
-        executor, reason = await pick(task, session)
+        executor, reason = await select_executor(task, session)
     except SetupError as error:
         return CheckResult(False, str(error))
     return CheckResult(True, f"benchmarks run as {executor}: {reason}")
@@ -150,7 +150,7 @@ async def dry_run(task: Task, engine: Engine, *, label: str | None = None) -> li
     session = ClusterSession(task, study_label=label or _LABEL)
     try:
         await session.open()
-        executor, _ = await pick(task, session)
+        executor, _ = await select_executor(task, session)
         model_and_runtime, model = await find_model_and_runtime(session.cluster, task)
         points = _first_points(task, engine)
         rendered = []

@@ -1,4 +1,4 @@
-"""What the two executors in the cluster share: containers that run a script of ours, pods followed, files taken in."""
+"""Shared by the executors in the cluster: containers that run a script, pod errors, files from a pod's log."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import aiohttp
 
-from autotune_nb.bench._cluster_object import Made
+from autotune_nb.bench._cluster_object import BenchmarkObject
 from autotune_nb.bench._log_frames import Frames
 from autotune_nb.cluster.kinds import Object, labels_of, name_of, terminating
 from autotune_nb.cluster.pod_errors import PodError, creation_error, has_ended, has_log, pod_error
@@ -20,13 +20,13 @@ from autotune_nb.errors import ClusterError
 
 #: The image that genai-bench's own project publishes.
 IMAGE = "ghcr.io/sgl-project/genai-bench:0.0.5"
-#: What of benchmark.pod belongs to the container; the rest to the pod.
+#: The fields of benchmark.pod that belong to the container; the others belong to the pod.
 _OF_CONTAINER = ("env", "envFrom", "resources", "volumeMounts", "securityContext", "imagePullPolicy")
-_TROUBLE_S, _AGAIN_S = 4.0, 1.0
+_ERROR_S, _AGAIN_S = 4.0, 1.0
 
 
-def in_pod(image: str, name: str, script: str, job: Mapping[str, Any], extra: Mapping[str, Any]) -> Object:
-    """A container that runs a script of ours on one JSON argument; ``extra`` is benchmark.pod."""
+def script_container(image: str, name: str, script: str, job: Mapping[str, Any], extra: Mapping[str, Any]) -> Object:
+    """Return a container that runs ``script`` with one JSON argument; ``extra`` is benchmark.pod."""
     container: Object = {
         "name": name,
         "image": image,
@@ -45,58 +45,60 @@ def in_pod(image: str, name: str, script: str, job: Mapping[str, Any], extra: Ma
     return container
 
 
-def of_pod(extra: Mapping[str, Any]) -> Object:
-    """What of benchmark.pod belongs to the pod itself."""
+def pod_fields(extra: Mapping[str, Any]) -> Object:
+    """Return the fields of benchmark.pod that belong to the pod."""
     return {key: value for key, value in extra.items() if key not in (*_OF_CONTAINER, "image")}
 
 
 class PodWatch:
-    """Tells once what keeps a benchmark's pod from its work, and for how long that may last."""
+    """Reports once what keeps a benchmark's pod from running, and decides when it has lasted too long."""
 
-    def __init__(self, made: Made, pending_s: float) -> None:
-        self._made, self._pending_s = made, pending_s
+    def __init__(self, obj: BenchmarkObject, pending_s: float) -> None:
+        self._object, self._pending_s = obj, pending_s
         self._since: float | None = None
-        self._told = ""
+        self._reported = ""
 
-    def wrong(self) -> PodError | None:
-        """What is wrong now, whether or not it may pass."""
-        pods = self._made.pods()
+    def current_error(self) -> PodError | None:
+        """Return the error of the pod now, transient or not; None if there is none."""
+        pods = self._object.pods()
         if not pods:
-            return creation_error(self._made.warnings())
+            return creation_error(self._object.warnings())
         return next((found for pod in pods if (found := pod_error(pod)) is not None), None)
 
-    def check(self, now: float) -> PodError | None:
-        """What is wrong for good by now; None where nothing is, or it may pass."""
-        wrong = self.wrong()
+    def lasting_error(self, now: float) -> PodError | None:
+        """Return the error if it has lasted too long; None if there is none or it may pass."""
+        wrong = self.current_error()
         if wrong is None:
             self._since = None
             return None
         self._since = now if self._since is None else self._since
-        # The server's own words differ from one attempt to the next.
+        # The rest of the server's message differs between attempts.
         what = wrong.text.split(": ")[0]
-        if wrong.transient and what != self._told:
-            self._told = what
-            self._made.say(f"{self._made.who}: {wrong.text}; {wrong.hint}")
-        # A registry may fail once: what cannot start now may a moment later.
-        if now - self._since < (self._pending_s if wrong.transient else _TROUBLE_S):
+        if wrong.transient and what != self._reported:
+            self._reported = what
+            self._object.notify(f"{self._object.subject}: {wrong.text}; {wrong.hint}")
+        # A registry may fail once, so that a pod that cannot start now may start a moment later.
+        if now - self._since < (self._pending_s if wrong.transient else _ERROR_S):
             return None
         passed = f"; deadlines.pending_s ({self._pending_s:g} s) has passed" if wrong.transient else ""
         return replace(wrong, text=wrong.text + passed)
 
     @property
-    def waits(self) -> bool:
-        """Whether something was wrong when that was last checked."""
+    def is_waiting(self) -> bool:
+        """Whether the last check found an error."""
         return self._since is not None
 
 
-async def follow(session: ClusterSession, made: Made, frames: Frames) -> AsyncIterator[tuple[str, bytes]]:
-    """The files in the log of its pod, as they come, until the pod ends; a log that breaks off is read again."""
+async def follow_log_files(
+    session: ClusterSession, obj: BenchmarkObject, frames: Frames
+) -> AsyncIterator[tuple[str, bytes]]:
+    """Yield the files in its pod's log as they arrive, until the pod ends. A log that breaks off is read again."""
     while True:
-        pods = [pod for pod in made.pods() if has_log(pod) and not terminating(pod)]
-        if not pods or made.taken_away():
+        pods = [pod for pod in obj.pods() if has_log(pod) and not terminating(pod)]
+        if not pods or obj.deleted_by_others():
             return
         pod, over = pods[-1], has_ended(pods[-1])
-        frames.again()
+        frames.restart()
         try:
             async with session.cluster.follow_log(name_of(pod), container_of(pod)) as pieces:
                 async for piece in pieces:
@@ -108,30 +110,30 @@ async def follow(session: ClusterSession, made: Made, frames: Frames) -> AsyncIt
             over = False
         if over:
             return
-        # The log has ended, and the pod is about to be seen to have.
+        # The log has ended; the watch reports the pod's end a moment later.
         with contextlib.suppress(TimeoutError):
-            await session.watches.until(_over(made, name_of(pod)), within_s=_AGAIN_S)
+            await session.watches.until(_pod_ended(obj, name_of(pod)), within_s=_AGAIN_S)
 
 
-def _over(made: Made, pod: str) -> Callable[[], bool | None]:
-    """Whether a pod has ended or is gone; None while it is neither."""
+def _pod_ended(obj: BenchmarkObject, pod: str) -> Callable[[], bool | None]:
+    """Return a check that is True once a pod has ended or is gone, and None before."""
 
     def check() -> bool | None:
-        found = next((one for one in made.pods() if name_of(one) == pod), None)
+        found = next((one for one in obj.pods() if name_of(one) == pod), None)
         return True if found is None or has_ended(found) else None
 
     return check
 
 
 def container_of(pod: Object) -> str:
-    """The container that measures: a mesh may have added others."""
+    """Return the name of the benchmark's container; a service mesh may have added others."""
     names = [str(one["name"]) for one in pod["spec"]["containers"]]
     own = labels_of(pod).get("benchmark")
     return next((name for name in names if name in ("genai-bench", "reader", own)), names[0])
 
 
 def image_of(pod: Object) -> dict[str, str]:
-    """The image that a benchmark ran as and its digest, which is empty where the node does not tell."""
+    """Return the image of a benchmark and its digest, which is empty if the node does not report one."""
     name = container_of(pod)
     statuses = (pod.get("status") or {}).get("containerStatuses") or ()
     return {
@@ -140,7 +142,7 @@ def image_of(pod: Object) -> dict[str, str]:
     }
 
 
-def keep(folder: Path, name: str, data: bytes) -> None:
-    """Write a file that came from a pod."""
+def write_file(folder: Path, name: str, data: bytes) -> None:
+    """Write a file received from a pod."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / name).write_bytes(data)

@@ -1,11 +1,11 @@
-"""One object that a benchmark makes in the cluster: made once, seen where somebody takes it away, confirmed gone."""
+"""One object that a benchmark creates in the cluster: created once, watched, deleted and confirmed gone."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
 
-from autotune_nb.bench._expected_levels import failed
+from autotune_nb.bench._expected_levels import infra_error
 from autotune_nb.cluster.api_errors import hint_for, over_quota, quota_timeout, server_message
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD, Kind, Object, name_of, terminating, uid_of
 from autotune_nb.cluster.owned_object import OwnedObject
@@ -13,83 +13,85 @@ from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.errors import ClusterError
 from autotune_nb.waiting import uncancelled
 
-#: A deletion is waited for so long in a trial, and so long once more at the end of a run.
+#: How long a deletion may take during a trial, and again at the end of a run.
 _GONE_S, _LAST_S = 40.0, 3.0
 _PAUSE_S = 0.2
 
 
-class Made(OwnedObject):
-    """One object made for a trial, and its end."""
+class BenchmarkObject(OwnedObject):
+    """An object created for one trial, with the Jobs and pods that belong to it."""
 
-    def __init__(self, session: ClusterSession, kind: Kind, trial: int, say: Callable[[str], None]) -> None:
+    def __init__(self, session: ClusterSession, kind: Kind, trial: int, notify: Callable[[str], None]) -> None:
         super().__init__(session, kind, trial)
-        self.say = say
-        #: What was seen of it and of what was made for it, by uid, in the order of who made whom.
+        self.notify = notify
+        #: The objects seen so far, by uid: this one, then its Jobs, then their pods.
         self._seen: dict[str, tuple[Kind, str]] = {}
 
     @property
-    def who(self) -> str:
+    def subject(self) -> str:
         return f"trial {self.trial}'s benchmark"
 
-    async def make(self, body: Object) -> None:
-        """Make it, in the place of one an earlier attempt left. Waits for quota. Raises MeasurementError."""
+    async def create_for_trial(self, body: Object) -> None:
+        """Create it, replacing one that a previous attempt left. Waits for quota. Raises MeasurementError."""
         pending_s = self._session.task.deadlines.pending_s
         until, cleared = asyncio.get_running_loop().time() + pending_s, False
         while True:
             try:
-                await self.create(body, deadline=until, notify=self.say, subject=self.who)
+                await self.create(body, deadline=until, notify=self.notify, subject=self.subject)
                 return
             except ClusterError as error:
                 if over_quota(error):
-                    raise failed(*quota_timeout(pending_s, error)) from None
+                    raise infra_error(*quota_timeout(pending_s, error)) from None
                 if error.status != 409 or error.reason == "Conflict" or cleared:
-                    raise failed(f"{self.full_name} was not made: {server_message(error)}", hint_for(error)) from None
+                    raise infra_error(
+                        f"{self.full_name} was not created: {server_message(error)}", hint_for(error)
+                    ) from None
                 cleared = True
-                await self._clear_the_name()
+                await self._delete_previous()
 
-    async def _clear_the_name(self) -> None:
-        """Take away what an earlier attempt left under this name. Raises MeasurementError where it is another's."""
+    async def _delete_previous(self) -> None:
+        """Delete what a previous attempt left under this name. Raises MeasurementError if another study owns it."""
         try:
             found = await self._session.cluster.get(self.kind, self.name)
         except ClusterError as error:
-            raise failed(
-                f"{self.full_name} is there and could not be read: {server_message(error)}", hint_for(error)
+            raise infra_error(
+                f"{self.full_name} exists and could not be read: {server_message(error)}", hint_for(error)
             ) from None
         if found is None:
             return
         if not self.belongs_to_trial(found):
             hint = "delete it, or give the task another name"
-            raise failed(f"there is a {self.full_name} which is not this study's", hint)
+            raise infra_error(f"{self.full_name} exists and belongs to another study", hint)
         self.uid = uid_of(found)
         left = await self.remove()
         if left:
-            raise failed(f"{left}; its name stays taken")
+            raise infra_error(f"{left}; its name stays taken")
 
     async def remove(self, within_s: float | None = None) -> str:
-        """Delete it and wait until it and what it made are gone; what is left, in words. May be asked again."""
+        """Delete it and wait until it, its Jobs and its pods are gone; return what remains as text."""
         cluster = self._session.cluster
         try:
-            what = "may have been made, and could not be looked for"
+            what = "may have been created, and could not be read"
             await self.find_unconfirmed()
             if not self.uid:
                 return ""
             what = "could not be deleted"
             await cluster.delete(self.kind, self.name, uid=self.uid)
             async with asyncio.timeout(_GONE_S if within_s is None else within_s):
-                await self._session.watches.until(lambda: self._looks_gone() or None, trial=self.trial)
+                await self._session.watches.until(lambda: self._is_gone() or None, trial=self.trial)
                 if self.uid not in self._seen:
-                    await self._until_the_server_says_so()
+                    await self._wait_until_deleted()
         except TimeoutError:
-            return f"{self.full_name} stays Terminating; {self._held_by()}"
+            return f"{self.full_name} stays Terminating; {self._reason_not_deleted()}"
         except ClusterError as error:
             return f"{self.full_name} {what}: {server_message(error)}"
         self.uid = ""
-        # Whatever comes by this name next is another.
+        # The next object of this name is another one.
         self._seen.clear()
         return ""
 
-    async def _until_the_server_says_so(self) -> None:
-        """Where the watch never had it, since it was made just before."""
+    async def _wait_until_deleted(self) -> None:
+        """Ask the API server, for an object that was deleted before the watch had it."""
         while True:
             found = await self._session.cluster.get(self.kind, self.name)
             if found is None or uid_of(found) != self.uid:
@@ -97,81 +99,81 @@ class Made(OwnedObject):
             await asyncio.sleep(_PAUSE_S)
 
     def object(self) -> Object | None:
-        """As the watch has it; None before it has, and once it is gone."""
+        """Return the watched object; None before the watch has it and after it is gone."""
         found = self._session.watches.of_trial(self.kind, self.trial).get(self.name)
-        return self._see(self.kind, [found])[0] if found is not None and uid_of(found) == self.uid else None
+        return self._record(self.kind, [found])[0] if found is not None and uid_of(found) == self.uid else None
 
     def jobs(self) -> list[Object]:
-        """The Job that it is, or the Jobs that were made for it."""
+        """Return the Job that it is, or the Jobs that it owns."""
         jobs = self._session.watches.objects(JOB).values()
-        return self._see(JOB, [job for job in jobs if self.uid in {uid_of(job), *_owners(job)}])
+        return self._record(JOB, [job for job in jobs if self.uid in {uid_of(job), *_owners(job)}])
 
     def pods(self) -> list[Object]:
-        """The pods that belong to it, also by way of a Job that was deleted before them."""
+        """Return its pods, including those of a Job that was deleted before them."""
         self.jobs()
         owners = {self.uid, *self._seen}
         pods = self._session.watches.objects(POD).values()
-        return self._see(POD, [pod for pod in pods if owners & {uid_of(pod), *_owners(pod)}])
+        return self._record(POD, [pod for pod in pods if owners & {uid_of(pod), *_owners(pod)}])
 
     def warnings(self) -> list[Object]:
-        """The warnings about it and about its Jobs, oldest first."""
+        """Return the warning events of it and of its Jobs, oldest first."""
         watches = self._session.watches
         uids = dict.fromkeys((self.uid, *map(uid_of, self.jobs())))
         return [event for uid in uids for event in watches.events(uid)]
 
-    def taken_away(self, *, pods: bool = True) -> str:
-        """What of it, its Job or its ``pods`` somebody deleted, in words; empty where all that was seen is there."""
+    def deleted_by_others(self, *, pods: bool = True) -> str:
+        """Return which of it, its Jobs and its ``pods`` another client deleted, as text; empty if none."""
         own = self.object()
         there = [*([own] if own is not None else []), *self.jobs(), *self.pods()]
         alive = {uid_of(one) for one in there if not terminating(one)}
         for uid, (kind, name) in self._seen.items():
             if uid not in alive and (pods or kind is not POD):
-                return f"{kind.name} {name} was deleted by somebody"
+                return f"{kind.name} {name} was deleted by another client"
         return ""
 
-    def _see(self, kind: Kind, objects: list[Object]) -> list[Object]:
+    def _record(self, kind: Kind, objects: list[Object]) -> list[Object]:
         for one in objects:
             self._seen.setdefault(uid_of(one), (kind, name_of(one)))
         return objects
 
-    def _looks_gone(self) -> bool:
+    def _is_gone(self) -> bool:
         return self.object() is None and not self.jobs() and not self.pods()
 
-    def _held_by(self) -> str:
+    def _reason_not_deleted(self) -> str:
         pods = self.pods()
         if pods:
             where = str((pods[0].get("spec") or {}).get("nodeName") or "no node yet")
-            return f"still there is pod {name_of(pods[0])} (on {where})"
+            return f"pod {name_of(pods[0])} still exists (on {where})"
         controller = "OME's controller" if self.kind is BENCHMARK_JOB else "kube-controller-manager"
-        return f"see whether {controller} runs, it takes the finalizer away"
+        return f"check that {controller} is running; it removes the finalizer"
 
 
 class Removals:
-    """Takes down what an executor made, and keeps what it could not until the end of the run."""
+    """Deletes an executor's objects, and retries those that could not be deleted at the end of the run."""
 
     def __init__(self, session: ClusterSession) -> None:
         self._session = session
-        self._left: dict[Made, str] = {}
+        self._left: dict[BenchmarkObject, str] = {}
 
-    async def remove(self, made: Made) -> None:
-        """Take it down, whoever cancels meanwhile; tells what is left."""
-        left = await uncancelled(made.remove())
+    async def remove(self, obj: BenchmarkObject) -> None:
+        """Delete an object, even if this task is cancelled meanwhile; reports what remains."""
+        left = await uncancelled(obj.remove())
         if left:
-            self._left[made] = left
-            made.say(left)
+            self._left[obj] = left
+            obj.notify(left)
 
     async def close(self) -> None:
-        """Try once more to take down what is left."""
-        await asyncio.gather(*map(self._once_more, list(self._left)))
+        """Retry the deletions that failed."""
+        await asyncio.gather(*map(self._retry, list(self._left)))
 
-    async def _once_more(self, made: Made) -> None:
-        name, left = made.full_name, self._left.pop(made)
+    async def _retry(self, obj: BenchmarkObject) -> None:
+        name, left = obj.full_name, self._left.pop(obj)
         try:
             async with asyncio.timeout(2 * _LAST_S):
-                left = await made.remove(_LAST_S)
+                left = await obj.remove(_LAST_S)
         except TimeoutError:
             pass
-        self._session.notify(left or f"{name} is gone now")
+        self._session.notify(left or f"{name} is deleted now")
 
 
 def _owners(obj: Object) -> set[str]:

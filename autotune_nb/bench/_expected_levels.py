@@ -1,4 +1,4 @@
-"""Which levels are expected and have landed, and what to say of those that did not."""
+"""The load levels that a benchmark must deliver, and the errors for those that it did not."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from autotune_nb.secrets.scrubbing import scrub
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Level, Measurement, Validity
 
-#: A level's end takes genai-bench a second of waiting and one of counting; starting up cold takes it far longer.
+#: genai-bench takes seconds to end a level, and far longer to start without the fork server.
 _SLACK_S_PER_LEVEL, _SLACK_S = 30.0, 120.0
-#: What genai-bench says of a run that went wrong, and not of its plots and sheets.
-_TELLING = re.compile(r"^(WARNING|ERROR|CRITICAL)\b|^\w[\w.]*(Error|Exception)\b|^Error: |‼|🚨", re.IGNORECASE)
-_OF_REPORTS = re.compile(r"experiment_loader|plot_report|excel_report|has NoneType value in metric|^\s*$")
+#: Log lines about a failed run, and those about genai-bench's plots and spreadsheets.
+_RELEVANT = re.compile(r"^(WARNING|ERROR|CRITICAL)\b|^\w[\w.]*(Error|Exception)\b|^Error: |‼|🚨", re.IGNORECASE)
+_REPORTING = re.compile(r"experiment_loader|plot_report|excel_report|has NoneType value in metric|^\s*$")
 
 
-class Levels:
-    """The levels of one trial's benchmark."""
+class ExpectedLevels:
+    """The levels of one trial's benchmark and the measurements received so far."""
 
     def __init__(self, task: Task) -> None:
         workload = task.workload
         self.expected = list(workload.levels)
-        self.landed: set[Level] = set()
+        self.received: set[Level] = set()
         self._generates_text = workload.generates_text
         self._engine_is_here = task.deploy.kind == "local"
         self._validity = Validity(
@@ -38,62 +38,62 @@ class Levels:
             min_completed_requests=min(workload.min_completed_requests, workload.requests_per_level),
         )
 
-    def take(self, data: Mapping[str, Any]) -> Measurement | None:
-        """A level file's measurement; None for one that was not asked for or came before."""
+    def receive(self, data: Mapping[str, Any]) -> Measurement | None:
+        """Return the measurement of a level's file; None if the level is not expected or was received before."""
         level = level_of(data)
-        if level not in self.expected or level in self.landed:
+        if level not in self.expected or level in self.received:
             return None
-        self.landed.add(level)
+        self.received.add(level)
         one = measurement(data, self._validity, generates_text=self._generates_text)
         if self._engine_is_here and one.num_completed_requests < self._validity.min_completed_requests:
-            one = replace(one, problems=(*one.problems, _load()))
+            one = replace(one, problems=(*one.problems, _load_text()))
         return one
 
     @property
     def missing(self) -> list[Level]:
-        return [level for level in self.expected if level not in self.landed]
+        return [level for level in self.expected if level not in self.received]
 
     @property
-    def passed(self) -> list[Level]:
-        """Those that will never land: levels run one after the other, and a later one has."""
+    def skipped(self) -> list[Level]:
+        """The missing levels that a later level has overtaken; levels run one after another."""
         return [
             level
             for level in self.missing
-            if any(later in self.landed for later in self.expected[self.expected.index(level) :])
+            if any(later in self.received for later in self.expected[self.expected.index(level) :])
         ]
 
 
 def deadline_s(task: Task) -> float:
-    """How long all levels of a trial may take together."""
+    """Return how many seconds all levels of a trial may take together."""
     workload = task.workload
     return task.deadlines.benchmark_s or (
         len(workload.levels) * (workload.seconds_per_level + _SLACK_S_PER_LEVEL) + _SLACK_S
     )
 
 
-def failed(message: str, hint: str = "", log: Sequence[str] = ()) -> MeasurementError:
-    """The cluster, and not the configuration, kept a benchmark from happening."""
-    return MeasurementError(Failure(FailureKind.INFRASTRUCTURE, "benchmark", message, telling(log), hint))
+def infra_error(message: str, hint: str = "", log: Sequence[str] = ()) -> MeasurementError:
+    """Return the error for a benchmark that the cluster, not the configuration, prevented."""
+    return MeasurementError(Failure(FailureKind.INFRASTRUCTURE, "benchmark", message, relevant_lines(log), hint))
 
 
-def late(missing: list[Level], within_s: float, log: Sequence[str]) -> MeasurementError:
-    """Nothing came of these levels in time."""
+def timeout_error(missing: list[Level], within_s: float, log: Sequence[str]) -> MeasurementError:
+    """Return the error for levels that were not delivered in time."""
     return MeasurementError(
         Failure(
             FailureKind.TIMEOUT,
             "benchmark",
-            f"genai-bench gave nothing for {_names(missing)} within {within_s:g} s",
-            telling(log),
+            f"genai-bench delivered no figures for {_names(missing)} within {within_s:g} s",
+            relevant_lines(log),
             "raise deadlines.benchmark_s, or give the levels fewer requests",
         )
     )
 
 
-def never_landed(missing: list[Level], code: int | None, folder: Path, log: Sequence[str]) -> MeasurementError:
-    """genai-bench ended, or went on, without these levels."""
+def missing_levels_error(missing: list[Level], code: int | None, folder: Path, log: Sequence[str]) -> MeasurementError:
+    """Return the error for levels that genai-bench ended or continued without."""
     torn = [file.name for file in folder.glob("*_time_*.json") if read_level(file) is None] if folder.is_dir() else []
-    reason = f"; {', '.join(torn)} is cut short" if torn else ""
-    ending = "went on without" if code is None else f"ended with code {code} and gave no"
+    reason = f"; {', '.join(torn)} is truncated" if torn else ""
+    ending = "continued without" if code is None else f"ended with code {code} and delivered no"
     errors = _request_errors(folder)
     if errors:
         reason += f"; its requests failed: {errors}"
@@ -102,30 +102,30 @@ def never_landed(missing: list[Level], code: int | None, folder: Path, log: Sequ
             FailureKind.MEASUREMENT,
             "benchmark",
             f"genai-bench {ending} figures for {_names(missing)}{reason}",
-            telling(log),
-            "give the level more seconds or fewer tokens, and see what else keeps the machine busy; if the server "
-            "answered no request, engine.log says why",
+            relevant_lines(log),
+            "give the level more seconds or fewer tokens, and check what else loads the machine; if the server "
+            "answered no request, see engine.log",
         )
     )
 
 
 def log_lines(log: Path) -> list[str]:
-    """A log file's lines; none where there is none."""
+    """Return the lines of a log file; an empty list if there is no file."""
     try:
         return scrub(log.read_text(encoding="utf-8", errors="replace")).splitlines()
     except OSError:
         return []
 
 
-def telling(log: Sequence[str]) -> tuple[str, ...]:
-    """The lines of genai-bench's log that tell most."""
-    lines = [line for line in log if not _OF_REPORTS.search(line)]
-    found = [line for line in lines if _TELLING.search(line)]
+def relevant_lines(log: Sequence[str]) -> tuple[str, ...]:
+    """Return the last six lines of genai-bench's log that report an error, or its last six lines."""
+    lines = [line for line in log if not _REPORTING.search(line)]
+    found = [line for line in lines if _RELEVANT.search(line)]
     return tuple(line[:300] for line in (found or lines)[-6:])
 
 
-def _load() -> str:
-    """How busy this machine was in the last minute."""
+def _load_text() -> str:
+    """Return this machine's load average of the last minute as text."""
     cpus = psutil.cpu_count() or 1
     return f"this machine's load was {psutil.getloadavg()[0]:.0f} on {cpus} CPU{'s' * (cpus != 1)}"
 
@@ -135,13 +135,15 @@ def _names(levels: list[Level]) -> str:
 
 
 def _request_errors(folder: Path) -> str:
-    """What the requests of a level without figures were answered with, where genai-bench kept that."""
+    """Return the errors of the requests of a level without figures, if genai-bench stored them."""
     for file in sorted(folder.glob("debug_for_run_*.json")) if folder.is_dir() else []:
         try:
             requests = json.loads(file.read_text(encoding="utf-8"))["individual_request_metrics"]
         except (OSError, ValueError, KeyError):
             continue
-        told = [f"{r.get('error_code')}: {str(r.get('error_message'))[:160]}" for r in requests if r.get("error_code")]
-        if told:
-            return f"{len(told)} of {len(requests)}, such as {told[0]}"
+        errors = [
+            f"{r.get('error_code')}: {str(r.get('error_message'))[:160]}" for r in requests if r.get("error_code")
+        ]
+        if errors:
+            return f"{len(errors)} of {len(requests)}, such as {errors[0]}"
     return ""

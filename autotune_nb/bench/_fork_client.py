@@ -1,4 +1,4 @@
-"""genai-bench's command line without its start-up: the kernel's side of ``_fork_server.py``."""
+"""Runs genai-bench without its start-up time: the asyncio client of ``_fork_server.py``."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ from typing import Any
 
 from autotune_nb.errors import SetupError
 
-_WARM = Path(__file__).with_name("_fork_server.py")
+_SCRIPT = Path(__file__).with_name("_fork_server.py")
 _START_S = 180.0
-#: genai-bench writes these into its logs and its results.
+#: Variables that genai-bench would write into its logs and its results.
 _SECRETS = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
 _KEPT = ("HF_TOKEN", "TOKENIZERS_PARALLELISM")
 
 
 def find_genai_bench(executable: str) -> str:
-    """The command's path: on the PATH, or beside this Python. Raises SetupError where there is none."""
+    """Return the program's path: on the PATH, or beside this Python. Raises SetupError if there is none."""
     beside = Path(sys.executable).parent / executable
-    # Not by way of Path, which drops the "./" that tells a file from a name on the PATH.
+    # Path would drop the "./" that distinguishes a file from a name on the PATH.
     found = shutil.which(os.path.expanduser(executable)) or (shutil.which(str(beside)) if beside.exists() else None)  # noqa: PTH111
     if found is None:
         raise SetupError(
-            f"the program {executable!r} is not there; pip install 'autotune_nb[local]', or name where it is (it may "
-            "live in an environment of its own)",
+            f"the program {executable!r} was not found; pip install 'autotune_nb[local]', or set its path (it may be "
+            "installed in its own environment)",
             field="benchmark.executable",
         )
     return found
 
 
 def python_of(script: str) -> str | None:
-    """The Python that a console script runs under, by its first line; None where it is no such script."""
+    """Return the Python of genai-bench's console script, from its first line; None if it is another file."""
     try:
         with Path(script).open("rb") as file:
             head = file.read(4096).decode("utf-8", errors="replace")
@@ -60,9 +60,9 @@ def python_of(script: str) -> str | None:
 
 
 def bench_environment() -> dict[str, str]:
-    """This process's environment without what genai-bench would write into its logs, and offline where asked."""
+    """Return this process's environment without the variables that genai-bench would write into its logs."""
     kept = {k: v for k, v in os.environ.items() if k in _KEPT or not _SECRETS.search(k)}
-    # A local server is reached directly, whatever proxy the shell names.
+    # A local server is reached without the shell's proxy.
     local = ",".join(filter(None, [os.environ.get("no_proxy"), "127.0.0.1", "localhost", "::1"]))
     return {
         **kept,
@@ -74,7 +74,7 @@ def bench_environment() -> dict[str, str]:
 
 
 class BenchProcess:
-    """One run of genai-bench: its process group, and its end."""
+    """One process of genai-bench, the leader of its process group."""
 
     def __init__(self, pid: int, ended: asyncio.Future[int]) -> None:
         self.pid = pid
@@ -88,24 +88,24 @@ class BenchProcess:
         return await asyncio.shield(self._ended)
 
     def kill(self) -> None:
-        """SIGKILL to its group, without waiting for it."""
+        """Send SIGKILL to its group without waiting."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         if self.exit_code is None:
-            # A child forked this very moment leads no group yet.
+            # A child that was just forked leads no group yet.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(self.pid, signal.SIGKILL)
 
     async def terminate(self) -> None:
-        """End its group at once: everything worth having is written by now."""
+        """Kill its group and wait for its end; the level files are written by now."""
         self.kill()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(10):
                 await self.wait()
 
 
-class WarmHelper:
-    """A process that has imported genai-bench and forks a child for each command line."""
+class ForkClient:
+    """The client of a process that has imported genai-bench and forks a child per command line."""
 
     def __init__(self, process: asyncio.subprocess.Process, version: str) -> None:
         self._process = process
@@ -116,11 +116,11 @@ class WarmHelper:
         self._reader = asyncio.ensure_future(self._read())
 
     @classmethod
-    async def start(cls, python: str, tokenizer: str, *, labels: dict[str, str]) -> WarmHelper:
-        """Import genai-bench and load the tokenizer once. Raises SetupError, with what was said, where that fails."""
+    async def start(cls, python: str, tokenizer: str, *, labels: dict[str, str]) -> ForkClient:
+        """Start the fork server: it imports genai-bench and loads the tokenizer. Raises SetupError with its output."""
         process = await asyncio.create_subprocess_exec(
             python,
-            str(_WARM),
+            str(_SCRIPT),
             tokenizer,
             env={**bench_environment(), **labels},
             stdin=asyncio.subprocess.PIPE,
@@ -156,7 +156,7 @@ class WarmHelper:
             process.kill()
             await process.wait()
             raise SetupError(
-                f"the tokenizer {tokenizer!r} cannot be loaded; name the folder or the hub name of the model's own "
+                f"the tokenizer {tokenizer!r} cannot be loaded; name a folder or a hub name "
                 f"({hello['tokenizer_error']})",
                 field="model.tokenizer",
             )
@@ -167,9 +167,9 @@ class WarmHelper:
         return self._process.returncode is None and not self._reader.done()
 
     async def run(self, argv: Sequence[str], *, log: Path, env: dict[str, str], seed: int) -> BenchProcess:
-        """Start one command line. Raises ConnectionError where the helper is gone."""
+        """Start one command line. Raises ConnectionError if the fork server has ended."""
         if not self.alive:
-            raise ConnectionError("the genai-bench helper has ended")
+            raise ConnectionError("genai-bench's fork server has ended")
         number = next(self._ids)
         loop = asyncio.get_running_loop()
         started, ended = loop.create_future(), loop.create_future()
@@ -180,7 +180,7 @@ class WarmHelper:
         try:
             return BenchProcess(await asyncio.shield(started), ended)
         except asyncio.CancelledError:
-            # It is being forked all the same: it must not load the server behind everybody's back.
+            # The child is forked anyway and must not put load on the server.
             started.add_done_callback(lambda pid: None if pid.exception() else BenchProcess(pid.result(), ended).kill())
             raise
 
@@ -194,13 +194,13 @@ class WarmHelper:
                 self._ended.pop(message["id"]).set_result(message["exit"])
         for future in self._started.values():
             if not future.done():
-                future.set_exception(ConnectionError("the genai-bench helper has ended"))
+                future.set_exception(ConnectionError("genai-bench's fork server has ended"))
         for future in self._ended.values():
             if not future.done():
                 future.set_result(-signal.SIGKILL)
 
     async def close(self) -> None:
-        """End it and everything it runs."""
+        """End the fork server and its children."""
         if self._process.stdin is not None:
             self._process.stdin.close()
         try:
@@ -220,8 +220,8 @@ async def _drain(process: asyncio.subprocess.Process, errors: deque[str]) -> Non
             errors.append(text[:400])
 
 
-async def run_cold(command: Sequence[str], *, log: Path, env: dict[str, str]) -> BenchProcess:
-    """Start genai-bench as a command of its own, where its Python cannot be told from its script."""
+async def start_command(command: Sequence[str], *, log: Path, env: dict[str, str]) -> BenchProcess:
+    """Start genai-bench as a separate command, if its Python cannot be determined."""
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *command,

@@ -1,10 +1,9 @@
 """genai-bench, imported once: a process that forks a child for each of its command lines.
 
-Run as a script, by path, with genai-bench's own Python and nothing else: ``python _warm.py [TOKENIZER]``. It speaks
-JSON lines. First it writes ``{"ready": version, "tokenizer_error": text or null}``. Then it reads ``{"id", "argv",
-"env", "log", "seed"}`` and answers
-``{"id", "pid"}`` and, once that child has ended, ``{"id", "exit": code}``. Closing its standard input kills every
-child's group and ends it.
+Run as a script, by path, with genai-bench's own Python and nothing else: ``python _fork_server.py [TOKENIZER]``. It
+writes and reads JSON lines. First it writes ``{"ready": version, "tokenizer_error": text or null}``. Then it reads
+``{"id", "argv", "env", "log", "seed"}`` and answers ``{"id", "pid"}`` and, once that child has ended,
+``{"id", "exit": code}``. Closing its standard input kills every child's group and ends it.
 """
 
 import contextlib
@@ -25,7 +24,7 @@ _OUT = os.dup(1)
 _PR_SET_PDEATHSIG = 1
 
 
-def _say(message: dict[str, Any]) -> None:
+def _send(message: dict[str, Any]) -> None:
     os.write(_OUT, (json.dumps(message) + "\n").encode())
 
 
@@ -58,7 +57,7 @@ def _import(tokenizer: str | None) -> tuple[Any, str, str | None]:
         try:
             # The first tokenizer costs a second of imports; a run loads its own again.
             AutoTokenizer.from_pretrained(tokenizer)
-        except Exception as error:  # noqa: BLE001 - told to the kernel's side, whatever it is
+        except Exception as error:  # noqa: BLE001 - reported to the client
             problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     gc.collect()
     gc.freeze()
@@ -91,7 +90,7 @@ def _child(cli: Any, job: dict[str, Any], parent: int) -> NoReturn:
         cli.main(args=job["argv"], prog_name="genai-bench")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    except BaseException:  # noqa: BLE001 - whatever it was, the log and the exit code are how it is told
+    except BaseException:  # noqa: BLE001 - reported by the log and the exit code
         traceback.print_exc()
     with contextlib.suppress(Exception):
         sys.stdout.flush()
@@ -106,7 +105,7 @@ def main() -> None:
     _die_with_parent()
     os.dup2(2, 1)
     cli, version, problem = _import(sys.argv[1] if len(sys.argv) > 1 else None)
-    _say({"ready": version, "tokenizer_error": problem})
+    _send({"ready": version, "tokenizer_error": problem})
     children: dict[int, int] = {}
     buffer = b""
     while True:
@@ -114,7 +113,7 @@ def main() -> None:
         for pid in list(children):
             done, status = _waitpid(pid, os.WNOHANG)
             if done:
-                _say({"id": children.pop(pid), "exit": os.waitstatus_to_exitcode(status)})
+                _send({"id": children.pop(pid), "exit": os.waitstatus_to_exitcode(status)})
         if not ready:
             continue
         data = os.read(0, 65536)
@@ -129,7 +128,7 @@ def main() -> None:
             if pid == 0:
                 _child(cli, job, parent)
             children[pid] = job["id"]
-            _say({"id": job["id"], "pid": pid})
+            _send({"id": job["id"], "pid": pid})
     for pid in children:
         # By its own number too: one forked this very moment leads no group yet.
         for kill in (os.killpg, os.kill):

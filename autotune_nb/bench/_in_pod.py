@@ -79,7 +79,7 @@ def _genai_bench(argv: list[str], seed: int) -> NoReturn:
         cli.main(args=argv, prog_name="genai-bench")
     except SystemExit as end:
         code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    except BaseException:  # noqa: BLE001 - the log and the exit code are how it is told
+    except BaseException:  # noqa: BLE001 - reported by the log and the exit code
         import traceback
 
         traceback.print_exc()

@@ -1,4 +1,4 @@
-"""A pod's log, taken apart again into the files that ``_in_pod.py`` sent and everything else."""
+"""Splits a pod's log into the files that ``_in_pod.py`` sent and all other lines."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ _KEPT_LINES = 400
 
 
 class Frames:
-    """Takes a log in pieces of any size. A log that is read again from its beginning gives no file twice."""
+    """Reads a log in pieces of any size. If the log is read again from its beginning, no file is yielded twice."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._rest = b""
         self._parts: dict[str, dict[int, str]] = {}
         self._whole: set[str] = set()
-        self._again = False
+        self._restarted = False
 
-    def again(self) -> None:
-        """The log is read from its beginning once more."""
+    def restart(self) -> None:
+        """Expect the log from its beginning again."""
         self._rest = b""
         self._parts.clear()
-        self._again = True
+        self._restarted = True
 
     def feed(self, piece: bytes) -> Iterator[tuple[str, bytes]]:
-        """Each file that has become whole, by its name."""
-        if self._again:
-            # Not before there is something new: a log that is gone by now would take the lines with it.
-            self._again = False
+        """Yield the name and content of each file that is now complete."""
+        if self._restarted:
+            # Not earlier: if the log is gone by now, the lines read before must stay.
+            self._restarted = False
             self.lines.clear()
         *lines, self._rest = (self._rest + piece).split(b"\n")
         for raw in lines:
@@ -46,7 +46,7 @@ class Frames:
             yield from self._take(frame[1], int(frame[2]), int(frame[3]), frame[4])
 
     def end(self) -> Iterator[tuple[str, bytes]]:
-        """What a last line without its end gives."""
+        """Yield the files completed by a last line without a newline."""
         if self._rest:
             yield from self.feed(b"\n")
 
@@ -58,8 +58,8 @@ class Frames:
         try:
             data = gzip.decompress(base64.b64decode("".join(parts[n] for n in range(1, count + 1)), validate=True))
         except (binascii.Error, OSError, EOFError, zlib.error):
-            # Torn: its level counts as missing.
+            # Incomplete, so its level is missing.
             return
         self._whole.add(name)
-        # A name is a file's, and stays in its folder.
+        # The file must stay in its folder.
         yield name.replace("/", "_"), data

@@ -13,8 +13,8 @@ from autotune_nb.trial.measurement import Measurement
 
 @dataclass(frozen=True)
 class BenchRequest:
-    """What to measure: a server, and where its raw files go. ``url`` is reached from here; in a cluster there is
-    ``service`` besides."""
+    """The server to measure and the folder for raw files. ``url`` is reachable from this process; on Kubernetes
+    ``service`` is set as well."""
 
     url: str
     model: str
@@ -23,27 +23,27 @@ class BenchRequest:
     gpu_count: int = 0
     service: ClusterService | None = None
     on_notice: Callable[[str], None] = lambda _text: None
-    #: Told what only the trial's own benchmark knows of itself, such as its image's digest.
-    on_identity: Callable[[Mapping[str, Any]], None] = lambda _told: None
+    #: Called with what only the running benchmark knows, such as its image's digest.
+    on_identity: Callable[[Mapping[str, Any]], None] = lambda _identity: None
 
 
 class Benchmark(Protocol):
-    """Measures a server under a workload, one level after the other."""
+    """Measures a server under a workload, level by level."""
 
     async def prepare(self, tokenizer: str = "") -> None:
-        """Pay what is paid once a study, for a tokenizer's folder or hub name where that is known by now.
+        """Do the work that is done once per study. ``tokenizer`` is a folder or a hub name, if known.
 
-        Raises SetupError where the benchmark cannot run here.
+        Raises SetupError if the benchmark cannot run here.
         """
 
     def measure(self, request: BenchRequest) -> AsyncGenerator[Measurement, None]:
-        """Yield each level's measurement as it lands, invalid ones with their reason.
+        """Yield each level's measurement as it arrives, invalid ones with their reason.
 
-        Closing the iterator stops the load. Raises MeasurementError where a level never lands.
+        Closing the iterator stops the load. Raises MeasurementError if a level is not delivered.
         """
 
     async def fingerprint(self) -> dict[str, Any]:
-        """The benchmark's identity, for the record."""
+        """Return the benchmark's identity for the trial's fingerprint."""
 
     async def close(self) -> None:
-        """End what ``prepare`` started."""
+        """Stop what ``prepare`` started."""

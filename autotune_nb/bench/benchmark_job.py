@@ -1,4 +1,4 @@
-"""OME's BenchmarkJob: made, watched with its pod, its files read back from the claim or the bucket."""
+"""OME's BenchmarkJob: created, watched with its pod, its files read from the claim or the bucket."""
 
 from __future__ import annotations
 
@@ -12,8 +12,14 @@ from typing import Any
 from autotune_nb.bench._arguments import RESULTS
 from autotune_nb.bench._claim_reader import ClaimReader
 from autotune_nb.bench._cluster_job import PodWatch, container_of, image_of
-from autotune_nb.bench._cluster_object import Made, Removals
-from autotune_nb.bench._expected_levels import Levels, deadline_s, failed, late, never_landed
+from autotune_nb.bench._cluster_object import BenchmarkObject, Removals
+from autotune_nb.bench._expected_levels import (
+    ExpectedLevels,
+    deadline_s,
+    infra_error,
+    missing_levels_error,
+    timeout_error,
+)
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.results import read_level
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, Object, name_of
@@ -24,14 +30,14 @@ from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement
 
 _SCRIPT = Path(__file__).with_name("_in_pod.py")
-#: A pod is seen to have ended so soon after its BenchmarkJob has.
+#: How long after its BenchmarkJob a pod may be reported to have ended.
 _SEEN_S = 4.0
-#: OME looks again only after 60 s at an InferenceService that it takes, by a view out of date maybe, for not Ready.
-_SILENT_S, _QUIET_S = 90.0, 4.0
+#: OME retries only after 60 s if its cache says that the InferenceService is not Ready.
+_NO_JOB_S, _NO_JOB_NOTICE_S = 90.0, 4.0
 
 
 class OmeBenchmark:
-    """Measures with one BenchmarkJob a trial; its levels are there once all have ended."""
+    """Measures with one BenchmarkJob per trial; all levels are delivered at its end."""
 
     def __init__(self, task: Task, session: ClusterSession) -> None:
         self._task = task
@@ -56,7 +62,7 @@ class OmeBenchmark:
         return (self._task.benchmark.results or "").rstrip("/")
 
     def manifest(self, request: BenchRequest, folder: str) -> Object:
-        """The BenchmarkJob of one trial."""
+        """Return the BenchmarkJob of one trial."""
         task, service = self._task, request.service
         assert service is not None, "deployed in a cluster"
         workload = task.workload
@@ -71,7 +77,7 @@ class OmeBenchmark:
                 "concurrency": list(workload.concurrency),
                 "minutes": max(1, math.ceil(workload.seconds_per_level / 60)),
                 "requests": workload.requests_per_level,
-                # A bucket takes files straight under the prefix: one prefix an attempt.
+                # In a bucket, files are written directly under the prefix, so each attempt has its own.
                 "results": self._results if self._results.startswith("pvc://") else f"{self._results}/{folder}",
                 "folder": folder,
                 "override": override,
@@ -81,65 +87,65 @@ class OmeBenchmark:
     async def measure(self, request: BenchRequest) -> AsyncGenerator[Measurement, None]:
         service = request.service
         assert service is not None
-        made = Made(self._session, BENCHMARK_JOB, service.trial, request.on_notice)
+        obj = BenchmarkObject(self._session, BENCHMARK_JOB, service.trial, request.on_notice)
         folder = f"{service.name}-{service.uid[:8]}"
         log: list[str] = []
         try:
-            await made.make(self.manifest(request, folder))
-            code = await self._until_over(made, request, log)
-            read = await self._read_back(request, folder)
-            again = made.taken_away(pods=False)
-            if again:
-                raise failed(f"{again} while its results were read", log=log)
+            await obj.create_for_trial(self.manifest(request, folder))
+            code = await self._wait_until_ended(obj, request, log)
+            read = await self._read_results(request, folder)
+            deleted = obj.deleted_by_others(pods=False)
+            if deleted:
+                raise infra_error(f"{deleted} while its results were read", log=log)
         finally:
-            await self._removals.remove(made)
+            await self._removals.remove(obj)
             with contextlib.suppress(OSError):
                 (request.folder / "genai-bench.out.log").write_text("\n".join(log), encoding="utf-8")
-        levels = Levels(self._task)
+        levels = ExpectedLevels(self._task)
         for file in sorted(read.glob("*.json")) if read.is_dir() else []:
             data = read_level(file)
-            one = levels.take(data) if data is not None else None
+            one = levels.receive(data) if data is not None else None
             if one is not None:
                 yield one
         if levels.missing:
-            raise never_landed(levels.missing, code, read, log)
+            raise missing_levels_error(levels.missing, code, read, log)
 
-    async def _until_over(self, made: Made, request: BenchRequest, log: list[str]) -> int:
-        """Wait for the state Completed or Failed; genai-bench's exit code. Raises MeasurementError."""
+    async def _wait_until_ended(self, obj: BenchmarkObject, request: BenchRequest, log: list[str]) -> int:
+        """Wait for the state Completed or Failed and return genai-bench's exit code. Raises MeasurementError."""
         loop, pending_s = asyncio.get_running_loop(), self._task.deadlines.pending_s
         within_s, began = deadline_s(self._task), loop.time()
-        watch, silence = PodWatch(made, pending_s), Silence(made, began)
+        watch, silence = PodWatch(obj, pending_s), JobCreationTimeout(obj, began)
         failed_at: float | None = None
 
         def check() -> str | MeasurementError | None:
             nonlocal failed_at
-            now, status = loop.time(), (made.object() or {}).get("status") or {}
+            now, status = loop.time(), (obj.object() or {}).get("status") or {}
             state = status.get("state")
-            # A pod may go once all is done; another Job would write into the same folder.
-            gone = made.taken_away(pods=state != "Completed")
+            # The pod may be deleted after completion; a second Job would write into the same folder.
+            gone = obj.deleted_by_others(pods=state != "Completed")
             if gone:
-                return failed(gone)
+                return infra_error(gone)
             if state == "Completed":
                 return str(state)
-            over = any(map(has_ended, made.pods()))
+            over = any(map(has_ended, obj.pods()))
             if state == "Failed":
                 failed_at = failed_at or now
                 if not over and now - failed_at < _SEEN_S:
-                    # Its pod says more, and is about to be seen to have ended.
+                    # The watch reports its pod's end, with the reason, a moment later.
                     return None
-            wrong = watch.wrong() if state == "Failed" else watch.check(now)
+            wrong = watch.current_error() if state == "Failed" else watch.lasting_error(now)
             if wrong is not None:
-                return failed(wrong.text, wrong.hint)
+                return infra_error(wrong.text, wrong.hint)
             if state == "Failed":
-                return "Failed" if over else failed(f"{made.full_name} failed: {status.get('failureMessage')}")
+                return "Failed" if over else infra_error(f"{obj.full_name} failed: {status.get('failureMessage')}")
             if now - began > within_s + pending_s:
-                if any(map(has_log, made.pods())):
-                    return late(list(self._task.workload.levels), within_s, log)
-                return failed(f"the pod of {made.full_name} never started", "see the events of that pod")
-            return silence.check(now, str(state or "none"), broken=watch.waits)
+                if any(map(has_log, obj.pods())):
+                    return timeout_error(list(self._task.workload.levels), within_s, log)
+                return infra_error(f"the pod of {obj.full_name} never started", "see the events of that pod")
+            return silence.check(now, str(state or "none"), broken=watch.is_waiting)
 
         found = await self._session.watches.until(check)
-        pods = [pod for pod in made.pods() if has_log(pod)]
+        pods = [pod for pod in obj.pods() if has_log(pod)]
         if pods:
             request.on_identity(image_of(pods[-1]))
             with contextlib.suppress(ClusterError):
@@ -150,8 +156,8 @@ class OmeBenchmark:
         code = exit_code(pods[-1]) if pods else None
         return code if code is not None else int(found == "Failed")
 
-    async def _read_back(self, request: BenchRequest, folder: str) -> Path:
-        """The files it left, in the trial's own folder."""
+    async def _read_results(self, request: BenchRequest, folder: str) -> Path:
+        """Copy its result files into the trial's folder."""
         into, service = request.folder / RESULTS, request.service
         assert service is not None
         if self._results.startswith("pvc://"):
@@ -161,36 +167,37 @@ class OmeBenchmark:
             try:
                 await asyncio.to_thread(_fetch, f"{self._results}/{folder}", into)
             except Exception as error:  # noqa: BLE001 - each kind of storage raises its own
-                raise failed(f"{self._results}/{folder} could not be read: {error}") from None
+                raise infra_error(f"{self._results}/{folder} could not be read: {error}") from None
         return into
 
 
-class Silence:
-    """How long OME may make no Job of a BenchmarkJob. It says nothing of why: of a claim that is missing, say."""
+class JobCreationTimeout:
+    """How long OME may take to create a BenchmarkJob's Job. OME reports no reason, such as a missing claim."""
 
-    def __init__(self, made: Made, began: float) -> None:
-        self._made, self._since, self._told = made, began, False
+    def __init__(self, obj: BenchmarkObject, began: float) -> None:
+        self._object, self._since, self._reported = obj, began, False
 
     def check(self, now: float, state: str, *, broken: bool) -> MeasurementError | None:
-        """The failure, once it has lasted too long; told before. A silence that is ``broken`` begins anew."""
-        made = self._made
-        if broken or state == "Running" or made.jobs():
+        """Return the error once it has lasted too long; reports it earlier. ``broken`` restarts the time."""
+        obj = self._object
+        if broken or state == "Running" or obj.jobs():
             self._since = now
             return None
         lasted_s = now - self._since
-        warnings = [" ".join(str(event.get("message", "")).split()) for event in made.warnings()]
-        told = f"OME has made no Job of {made.full_name} (state {state})" + (f": {warnings[-1]}" if warnings else "")
-        if lasted_s > _SILENT_S:
-            hint = "see that the claim exists and what OME's controller logs of that name"
-            return failed(f"{told} for {lasted_s:.0f} s", hint)
-        if lasted_s > _QUIET_S and not self._told:
-            self._told = True
-            made.say(f"{made.who}: {told}; it may look again only after a minute")
+        warnings = [" ".join(str(event.get("message", "")).split()) for event in obj.warnings()]
+        reason = f": {warnings[-1]}" if warnings else ""
+        message = f"OME has created no Job for {obj.full_name} (state {state}){reason}"
+        if lasted_s > _NO_JOB_S:
+            hint = "check that the claim exists, and the log of OME's controller for this name"
+            return infra_error(f"{message} for {lasted_s:.0f} s", hint)
+        if lasted_s > _NO_JOB_NOTICE_S and not self._reported:
+            self._reported = True
+            obj.notify(f"{obj.subject}: {message}; it may retry only after a minute")
         return None
 
 
 def _filesystem(uri: str) -> Any:
-    """The storage of a bucket's address. Raises SetupError where the package for it is missing."""
+    """Return a bucket's filesystem and path. Raises SetupError if its package is missing."""
     import fsspec
 
     try:

@@ -1,4 +1,4 @@
-"""Which executor measures a trial in a cluster, and why."""
+"""Selects the executor that measures a trial in a cluster."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement
 
 
-async def pick(task: Task, session: ClusterSession) -> tuple[str, str]:
-    """The executor's name, and why it is that one, in a few words.
+async def select_executor(task: Task, session: ClusterSession) -> tuple[str, str]:
+    """Return the executor's name and the reason for it.
 
-    Raises SetupError where the one that is asked for cannot measure the task.
+    Raises SetupError if the requested executor cannot measure the task.
     """
     asked, problem = task.benchmark.executor, benchmark_job_problem(task)
     if asked == "benchmark_job" and problem is not None:
         why, field = problem
-        raise SetupError(f"{why}; executor job can, and auto picks it", field=field)
+        raise SetupError(f"{why}; use executor job or auto", field=field)
     seconds = task.workload.seconds_per_level
     whole_s = math.ceil(seconds / 60) * 60
-    minutes = f"; it counts whole minutes: {seconds} s a level become {whole_s} s" if whole_s != seconds else ""
+    minutes = f"; it runs whole minutes, so {seconds} s per level become {whole_s} s" if whole_s != seconds else ""
     chosen = await choose_executor(task, session.cluster)
     if asked != "auto":
-        why = "it was asked for"
+        why = "the task requests it"
     elif chosen == "benchmark_job":
         why = f"results go to {task.benchmark.results}, and OME's own job can express the workload"
     elif chosen == "job":
@@ -46,7 +46,7 @@ async def pick(task: Task, session: ClusterSession) -> tuple[str, str]:
 
 
 class ClusterBenchmark:
-    """Measures with the executor that ``prepare`` picks."""
+    """Measures with the executor that ``prepare`` selects."""
 
     def __init__(self, task: Task, engine: Engine, session: ClusterSession) -> None:
         self._task = task
@@ -55,11 +55,11 @@ class ClusterBenchmark:
         self._chosen: Benchmark | None = None
 
     async def prepare(self, tokenizer: str = "") -> None:
-        name, why = await pick(self._task, self._session)
+        name, why = await select_executor(self._task, self._session)
         self._session.notify(f"benchmarks run as {name}: {why}")
-        self._chosen = self._made(name)
+        self._chosen = self._executor(name)
         if name == "direct":
-            self._need_tokenizer(tokenizer)
+            self._require_tokenizer(tokenizer)
         await self._chosen.prepare(tokenizer)
 
     def measure(self, request: BenchRequest) -> AsyncGenerator[Measurement, None]:
@@ -73,7 +73,7 @@ class ClusterBenchmark:
         if self._chosen is not None:
             await self._chosen.close()
 
-    def _made(self, name: str) -> Benchmark:
+    def _executor(self, name: str) -> Benchmark:
         task, engine, session = self._task, self._engine, self._session
         if name == "benchmark_job":
             return OmeBenchmark(task, session)
@@ -82,16 +82,16 @@ class ClusterBenchmark:
         find_genai_bench(task.benchmark.executable)
         return GenaiBench(task, backend=engine.backend, engine=engine.metrics_engine, labels={})
 
-    def _need_tokenizer(self, tokenizer: str) -> None:
-        """A path of the nodes is no path of this machine."""
+    def _require_tokenizer(self, tokenizer: str) -> None:
+        """Raise SetupError if the tokenizer is a path on the cluster's nodes."""
         if self._task.model.tokenizer is None and (not tokenizer or tokenizer.startswith("/")):
             raise SetupError(
-                f"the tokenizer lies on the cluster's nodes ({tokenizer or 'no path known'}), and executor direct "
-                "counts tokens here; name a folder here or a hub's name",
+                f"the tokenizer is on the cluster's nodes ({tokenizer or 'no path known'}), and executor direct "
+                "counts tokens here; name a local folder or a hub name",
                 field="model.tokenizer",
             )
 
 
 def cluster_benchmark(task: Task, engine: Engine, session: ClusterSession) -> Benchmark:
-    """What measures a task's trials in a cluster."""
+    """Return the benchmark of a task's trials in a cluster."""
     return ClusterBenchmark(task, engine, session)

@@ -1,4 +1,4 @@
-"""genai-bench's command line: built once, run on the loop, its levels read as they land."""
+"""genai-bench as a local process: its arguments, one process a trial, its level files read as they are written."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.bench._arguments import RESULTS, arguments
-from autotune_nb.bench._expected_levels import Levels, deadline_s, late, log_lines, never_landed
-from autotune_nb.bench._fork_client import BenchProcess, WarmHelper, find_genai_bench, python_of, run_cold
+from autotune_nb.bench._expected_levels import (
+    ExpectedLevels,
+    deadline_s,
+    log_lines,
+    missing_levels_error,
+    timeout_error,
+)
+from autotune_nb.bench._fork_client import BenchProcess, ForkClient, find_genai_bench, python_of, start_command
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.results import read_level
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
@@ -20,11 +26,11 @@ from autotune_nb.secrets.references import resolved
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement
 
-_LOOK_S = 0.1
+_POLL_S = 0.1
 
 
 class GenaiBench:
-    """Measures with genai-bench: imported once a study, one forked child a trial."""
+    """Measures with genai-bench, imported once per study and forked once per trial."""
 
     def __init__(self, task: Task, *, backend: str, engine: str | None, labels: dict[str, str]) -> None:
         self._task = task
@@ -34,45 +40,45 @@ class GenaiBench:
         self._labels = labels
         self._executable = ""
         self._python: str | None = None
-        self._helper: WarmHelper | None = None
-        self._quiet = QuietTime()
+        self._client: ForkClient | None = None
+        self._lock = MeasurementLock()
 
     def look(self) -> None:
-        """Whether genai-bench is there. Raises SetupError."""
+        """Raise SetupError if genai-bench is not installed."""
         find_genai_bench(self._task.benchmark.executable)
 
     async def prepare(self, tokenizer: str = "") -> None:
         is_here = await asyncio.to_thread(os.path.isdir, tokenizer)
         if is_here:
-            # A tokenizer that is here is loaded without asking the hub for a newer one.
+            # A local tokenizer is loaded without asking the hub for a newer one.
             self._labels = {**self._labels, "HF_HUB_OFFLINE": "1"}
         self._tokenizer = tokenizer
         self._executable = find_genai_bench(self._task.benchmark.executable)
         self._python = python_of(self._executable)
         if self._python is not None:
-            await self._warm()
+            await self._running_client()
 
-    async def _warm(self) -> WarmHelper:
-        """The helper, started anew where it has ended, and never while something is being measured."""
+    async def _running_client(self) -> ForkClient:
+        """Return the fork client, restarted if it has ended, but never during a measurement."""
         assert self._python is not None
-        if self._helper is None or not self._helper.alive:
-            async with self._quiet.alone():
-                if self._helper is None or not self._helper.alive:
-                    self._helper = await WarmHelper.start(self._python, self._tokenizer, labels=self._labels)
-        return self._helper
+        if self._client is None or not self._client.alive:
+            async with self._lock.exclusive():
+                if self._client is None or not self._client.alive:
+                    self._client = await ForkClient.start(self._python, self._tokenizer, labels=self._labels)
+        return self._client
 
     async def fingerprint(self) -> dict[str, Any]:
         return {
             "benchmark": "genai-bench",
-            "benchmark_version": self._helper.version if self._helper else None,
+            "benchmark_version": self._client.version if self._client else None,
         }
 
     async def close(self) -> None:
-        if self._helper is not None:
-            await self._helper.close()
+        if self._client is not None:
+            await self._client.close()
 
     def argv(self, request: BenchRequest) -> list[str]:
-        """genai-bench's arguments for one server, the same for every trial but for the server's address."""
+        """Return genai-bench's arguments for one server; between trials only the address differs."""
         return arguments(
             self._task,
             backend=self._backend,
@@ -82,7 +88,7 @@ class GenaiBench:
             tokenizer=request.tokenizer,
             gpu_count=request.gpu_count,
             folder=str(request.folder),
-            # genai-bench as it is takes whole minutes; the helper's takes seconds.
+            # genai-bench's own command takes whole minutes; the fork server takes seconds.
             whole_minutes=self._python is None,
         )
 
@@ -91,8 +97,8 @@ class GenaiBench:
         argv = self.argv(request)
         (request.folder / "genai-bench.argv.json").write_text(json.dumps(argv))
         if self._python is not None:
-            await self._warm()
-        async with self._quiet.measuring():
+            await self._running_client()
+        async with self._lock.measuring():
             process = await self._start(argv, log)
             try:
                 async for one in self._levels(process, request.folder / RESULTS, log):
@@ -104,71 +110,71 @@ class GenaiBench:
         seed = self._task.strategy.seed
         if self._python is None:
             try:
-                return await run_cold([self._executable, *argv], log=log, env={**self._labels, **self._key()})
+                return await start_command([self._executable, *argv], log=log, env={**self._labels, **self._key()})
             except OSError as error:
-                told = f"{self._executable!r} cannot be started: {error.strerror or error}"
-                raise SetupError(told, field="benchmark.executable") from None
+                message = f"{self._executable!r} cannot be started: {error.strerror or error}"
+                raise SetupError(message, field="benchmark.executable") from None
         try:
-            assert self._helper is not None
-            return await self._helper.run(argv, log=log, env=self._key(), seed=seed)
+            assert self._client is not None
+            return await self._client.run(argv, log=log, env=self._key(), seed=seed)
         except ConnectionError as error:
             raise MeasurementError(
                 Failure(FailureKind.INFRASTRUCTURE, "benchmark", f"genai-bench did not start: {error}")
             ) from None
 
     def _key(self) -> dict[str, str]:
-        """The key by the variable that overrides the argument, which every process here can read."""
+        """Return the API key as an environment variable: every process on the machine could read an argument."""
         key = self._task.benchmark.api_key
         return {"MODEL_API_KEY": resolved(key, field="benchmark.api_key")} if key else {}
 
     async def _levels(self, process: BenchProcess, folder: Path, log: Path) -> AsyncGenerator[Measurement, None]:
-        """Every expected level's measurement as its file is whole; then the rest of the run is not waited for."""
-        levels = Levels(self._task)
+        """Yield each expected level's measurement once its file is complete; stops after the last one."""
+        levels = ExpectedLevels(self._task)
         read: set[Path] = set()
         within_s = deadline_s(self._task)
-        # No asyncio.timeout here: one that spans a yield would cancel whoever reads the measurements.
+        # No asyncio.timeout here: one that spans a yield would cancel the reader of the measurements.
         deadline = asyncio.get_running_loop().time() + within_s
         while True:
-            # Asked before looking, so that what was written just before the end is still seen.
+            # Read before the files, so that a file written just before the end is not missed.
             ended = process.exit_code is not None
             new = _new_files(folder, read)
             for file, data in new:
                 read.add(file)
-                one = levels.take(data)
+                one = levels.receive(data)
                 if one is not None:
                     yield one
             missing = levels.missing
             if not missing:
                 return
             if new:
-                # Whoever read them took time: look once more before the clock or the process is asked.
+                # The reader took time: read the files once more before checking the clock and the process.
                 continue
-            passed = missing if ended else levels.passed
+            passed = missing if ended else levels.skipped
             if passed:
-                if ended and self._helper is not None and not self._helper.alive:
+                if ended and self._client is not None and not self._client.alive:
                     raise MeasurementError(
-                        Failure(FailureKind.INFRASTRUCTURE, "benchmark", "genai-bench's helper was killed from outside")
+                        Failure(FailureKind.INFRASTRUCTURE, "benchmark", "genai-bench was killed from outside")
                     )
-                raise never_landed(passed, process.exit_code, folder, log_lines(log))
+                raise missing_levels_error(passed, process.exit_code, folder, log_lines(log))
             if asyncio.get_running_loop().time() > deadline:
-                raise late(missing, within_s, log_lines(log))
+                raise timeout_error(missing, within_s, log_lines(log))
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
+                async with asyncio.timeout(_POLL_S):
                     await process.wait()
 
 
-class QuietTime:
-    """Many may measure at a time; what loads the machine waits for a moment when nobody does."""
+class MeasurementLock:
+    """A lock that many measurements share and that start-up work holds exclusively, since it loads the machine."""
 
     def __init__(self) -> None:
         self._measuring = 0
-        self._alone = False
+        self._exclusive = False
         self._changed = asyncio.Condition()
 
     @contextlib.asynccontextmanager
     async def measuring(self) -> AsyncIterator[None]:
         async with self._changed:
-            await self._changed.wait_for(lambda: not self._alone)
+            await self._changed.wait_for(lambda: not self._exclusive)
             self._measuring += 1
         try:
             yield
@@ -178,14 +184,14 @@ class QuietTime:
                 self._changed.notify_all()
 
     @contextlib.asynccontextmanager
-    async def alone(self) -> AsyncIterator[None]:
+    async def exclusive(self) -> AsyncIterator[None]:
         async with self._changed:
-            await self._changed.wait_for(lambda: not self._alone and not self._measuring)
-            self._alone = True
+            await self._changed.wait_for(lambda: not self._exclusive and not self._measuring)
+            self._exclusive = True
         try:
             yield
         finally:
-            self._alone = False
+            self._exclusive = False
             async with self._changed:
                 self._changed.notify_all()
 

@@ -1,4 +1,4 @@
-"""genai-bench as a plain Job in the cluster: this tool's own arguments, each level's figures as it ends."""
+"""genai-bench as a plain Job in the cluster, which sends each level's figures as the level ends."""
 
 from __future__ import annotations
 
@@ -10,9 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.bench._arguments import RESULTS, arguments
-from autotune_nb.bench._cluster_job import IMAGE, PodWatch, follow, image_of, in_pod, keep, of_pod
-from autotune_nb.bench._cluster_object import Made, Removals
-from autotune_nb.bench._expected_levels import Levels, deadline_s, failed, late, never_landed
+from autotune_nb.bench._cluster_job import (
+    IMAGE,
+    PodWatch,
+    follow_log_files,
+    image_of,
+    pod_fields,
+    script_container,
+    write_file,
+)
+from autotune_nb.bench._cluster_object import BenchmarkObject, Removals
+from autotune_nb.bench._expected_levels import (
+    ExpectedLevels,
+    deadline_s,
+    infra_error,
+    missing_levels_error,
+    timeout_error,
+)
 from autotune_nb.bench._log_frames import Frames
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.cluster.kinds import JOB, Object
@@ -25,7 +39,7 @@ from autotune_nb.trial.measurement import Measurement
 _SCRIPT = Path(__file__).with_name("_in_pod.py")
 _MOUNT, _WORK = "/autotune-nb-results", "/tmp/autotune-nb"
 #: Whether time is up is looked at so often.
-_LOOK_S = 0.5
+_POLL_S = 0.5
 
 
 class JobBenchmark:
@@ -85,20 +99,20 @@ class JobBenchmark:
             "levels": len(task.workload.levels),
             "seed": task.strategy.seed,
         }
-        container = in_pod(
+        container = script_container(
             task.benchmark.image or IMAGE, "genai-bench", self._script, job, {**extra, "volumeMounts": mounts}
         )
         if tokenizer == service.model_path:
             container["env"].append({"name": "HF_HUB_OFFLINE", "value": "1"})
-        pod = {**of_pod(extra), "volumes": volumes}
+        pod = {**pod_fields(extra), "volumes": volumes}
         if service.model_path:
-            # Only such nodes have the model, and with it the tokenizer.
+            # Only these nodes have the model and its tokenizer.
             pod["nodeSelector"] = {**service.node_selector, **(extra.get("nodeSelector") or {})}
         return self._session.templates.render_object(
             "job.yaml.j2",
             {
                 "metadata": self._session.trial_metadata(service.trial),
-                # Longer than all that is waited for here: until its pod runs, and then for the levels.
+                # Longer than this process waits for its pod and its levels.
                 "deadline_s": round(2 * deadline_s(task) + task.deadlines.pending_s),
                 "pod": pod,
                 "container": container,
@@ -107,87 +121,95 @@ class JobBenchmark:
 
     async def measure(self, request: BenchRequest) -> AsyncGenerator[Measurement, None]:
         assert request.service is not None
-        made = Made(self._session, JOB, request.service.trial, request.on_notice)
+        obj = BenchmarkObject(self._session, JOB, request.service.trial, request.on_notice)
         frames = Frames()
         try:
-            await made.make(self.manifest(request))
-            async for one in self._levels(request, made, frames):
+            await obj.create_for_trial(self.manifest(request))
+            async for one in self._levels(request, obj, frames):
                 yield one
         finally:
-            await self._removals.remove(made)
+            await self._removals.remove(obj)
             with contextlib.suppress(OSError):
                 (request.folder / "genai-bench.out.log").write_text("\n".join(frames.lines), encoding="utf-8")
 
-    async def _levels(self, request: BenchRequest, made: Made, frames: Frames) -> AsyncGenerator[Measurement, None]:
-        levels, folder = Levels(self._task), request.folder / RESULTS
+    async def _levels(
+        self, request: BenchRequest, obj: BenchmarkObject, frames: Frames
+    ) -> AsyncGenerator[Measurement, None]:
+        levels, folder = ExpectedLevels(self._task), request.folder / RESULTS
         landed: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
         within_s = deadline_s(self._task)
         loop = asyncio.get_running_loop()
-        watch = PodWatch(made, self._task.deadlines.pending_s)
-        await self._until_started(made, watch, within_s)
-        for pod in made.pods():
+        watch = PodWatch(obj, self._task.deadlines.pending_s)
+        await self._wait_until_started(obj, watch, within_s)
+        for pod in obj.pods():
             request.on_identity(image_of(pod))
         deadline = loop.time() + within_s
 
         async def read() -> None:
-            async for found in follow(self._session, made, frames):
+            async for found in follow_log_files(self._session, obj, frames):
                 landed.put_nowait(found)
 
         reading = asyncio.ensure_future(read())
         try:
             while levels.missing:
                 over = reading.done()
-                found = await _next(landed, 0.0 if over else _LOOK_S)
+                found = await _next(landed, 0.0 if over else _POLL_S)
                 if found is not None:
                     name, data = found
-                    await asyncio.to_thread(keep, folder, name, data)
-                    one = levels.take(json.loads(data)) if _is_level(data) else None
+                    await asyncio.to_thread(write_file, folder, name, data)
+                    one = levels.receive(json.loads(data)) if _is_level(data) else None
                     if one is not None:
                         yield one
                     continue
                 if over:
                     reading.result()
-                    raise self._ended(made, levels, folder, frames, watch)
+                    raise self._ended(obj, levels, folder, frames, watch)
                 if loop.time() > deadline:
-                    raise late(levels.missing, within_s, frames.lines)
+                    raise timeout_error(levels.missing, within_s, frames.lines)
         finally:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
 
-    async def _until_started(self, made: Made, watch: PodWatch, within_s: float) -> None:
-        """Wait until its pod has a log. Raises MeasurementError where that will not be."""
+    async def _wait_until_started(self, obj: BenchmarkObject, watch: PodWatch, within_s: float) -> None:
+        """Wait until its pod has a log. Raises MeasurementError if it never will."""
         loop = asyncio.get_running_loop()
 
         def check() -> str | MeasurementError | None:
-            gone = made.taken_away()
+            gone = obj.deleted_by_others()
             if gone:
-                return failed(gone)
-            if any(has_log(pod) for pod in made.pods()):
+                return infra_error(gone)
+            if any(has_log(pod) for pod in obj.pods()):
                 return "started"
-            wrong = watch.check(loop.time())
-            return failed(wrong.text, wrong.hint) if wrong is not None else None
+            wrong = watch.lasting_error(loop.time())
+            return infra_error(wrong.text, wrong.hint) if wrong is not None else None
 
         try:
             found = await self._session.watches.until(check, within_s=within_s + self._task.deadlines.pending_s)
         except TimeoutError:
-            raise failed(f"{made.full_name} never started a pod", "see the events of that Job") from None
+            raise infra_error(f"{obj.full_name} never started a pod", "see the events of this Job") from None
         if isinstance(found, MeasurementError):
             raise found
 
-    def _ended(self, made: Made, levels: Levels, folder: Path, frames: Frames, watch: PodWatch) -> MeasurementError:
-        """Why levels are missing though its log is over."""
-        gone, wrong, pods = made.taken_away(), watch.wrong(), [pod for pod in made.pods() if has_ended(pod)]
+    def _ended(
+        self, obj: BenchmarkObject, levels: ExpectedLevels, folder: Path, frames: Frames, watch: PodWatch
+    ) -> MeasurementError:
+        """Return the error for levels that are missing after the end of the log."""
+        gone, wrong, pods = (
+            obj.deleted_by_others(),
+            watch.current_error(),
+            [pod for pod in obj.pods() if has_ended(pod)],
+        )
         if gone:
-            return failed(gone, log=frames.lines)
+            return infra_error(gone, log=frames.lines)
         if wrong is not None:
-            return failed(wrong.text, wrong.hint, frames.lines)
+            return infra_error(wrong.text, wrong.hint, frames.lines)
         if not pods:
-            return failed(f"the log of {made.full_name} broke off", log=frames.lines)
-        return never_landed(levels.missing, exit_code(pods[-1]), folder, frames.lines)
+            return infra_error(f"the log of {obj.full_name} broke off", log=frames.lines)
+        return missing_levels_error(levels.missing, exit_code(pods[-1]), folder, frames.lines)
 
 
 async def _next(landed: asyncio.Queue[tuple[str, bytes]], within_s: float) -> tuple[str, bytes] | None:
-    """The next file, where one comes in time."""
+    """Return the next file; None if none arrives in time."""
     if landed.empty():
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):

@@ -1,4 +1,4 @@
-"""A few real completions before the first level: the server serves, and it is warm."""
+"""Sends a few completions before the first level: they check that the server works, and warm it up."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _WORDS = "the tuning of a server is the search for settings that serve its reade
 async def probe(
     url: str, model: str, workload: Workload, *, timeout_s: float, headers: Mapping[str, str] | None = None
 ) -> None:
-    """Send ``workload.warmup_requests`` completions, shaped like the first scenario, one after the other.
+    """Send ``workload.warmup_requests`` completions of the first scenario's size, one after another.
 
-    Raises MeasurementError where one is refused, takes over ``timeout_s`` seconds, or is no completion.
+    Raises MeasurementError if one is refused, takes over ``timeout_s`` seconds, or is not a completion.
     """
     if not workload.generates_text:
         return
@@ -36,7 +36,7 @@ async def probe(
     timeout = aiohttp.ClientTimeout(total=timeout_s)
     async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
         for number in range(workload.warmup_requests):
-            # A different beginning each time, so that no prefix cache answers for the engine.
+            # Each request starts differently, so that no prefix cache answers it.
             message = {"role": "user", "content": f"{number}: {text}"}
             await _complete(session, url, {**body, "messages": [message]}, timeout_s)
 
@@ -53,7 +53,7 @@ async def _complete(session: aiohttp.ClientSession, url: str, body: dict[str, An
             "raise deadlines.probe_s",
         ) from None
     except aiohttp.ClientError as error:
-        raise _failed(f"{where} broke off: {error}", FailureKind.CRASH) from None
+        raise _failed(f"{where} closed the connection: {error}", FailureKind.CRASH) from None
     if status != 200:
         raise _failed(f"{where} answered {status}: {text[:300]}", FailureKind.MEASUREMENT)
     try:
@@ -62,7 +62,7 @@ async def _complete(session: aiohttp.ClientSession, url: str, body: dict[str, An
         choice["message"]["content"]
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         raise _failed(
-            f"the reply of {where} is no completion: {text[:200]!r}",
+            f"the reply of {where} is not a completion: {text[:200]!r}",
             FailureKind.MEASUREMENT,
             "is this an OpenAI-compatible server?",
         ) from None
@@ -73,7 +73,7 @@ def _failed(message: str, kind: FailureKind, hint: str = "") -> MeasurementError
 
 
 def _shape(scenario: str) -> tuple[int, int]:
-    """About how many tokens a scenario's request reads and writes."""
+    """Return about how many input and output tokens a scenario's requests have."""
     numbers = [int(number) for number in re.findall(r"\d+", scenario)]
     if scenario.startswith("D") and len(numbers) == 2:
         return numbers[0], max(2, numbers[1])

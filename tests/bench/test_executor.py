@@ -17,7 +17,7 @@ from autotune_nb.bench import _cluster_job as _cluster
 from autotune_nb.bench._cluster_job import IMAGE
 from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.benchmark_job import OmeBenchmark
-from autotune_nb.bench.executor import cluster_benchmark, pick
+from autotune_nb.bench.executor import cluster_benchmark, select_executor
 from autotune_nb.bench.job import JobBenchmark
 from autotune_nb.cluster.executor_choice import (
     OME_MODEL_NAME,
@@ -55,7 +55,7 @@ def test_what_a_benchmark_job_cannot_measure_is_told_with_the_field(how: dict[st
     assert not uses_benchmark_job(task)
     asked = task_of(**how, executor="benchmark_job")
     with pytest.raises(SetupError) as caught:
-        in_loop(pick(asked, None))  # type: ignore[arg-type]
+        in_loop(select_executor(asked, None))  # type: ignore[arg-type]
     assert caught.value.field == field
 
 
@@ -79,15 +79,15 @@ async def opened(task: Task, cluster: TestCluster, namespace: str) -> AsyncItera
     ("task", "name", "why"),
     [
         (task_of(), "job", "from inside the cluster"),
-        (task_of(results=CLAIM), "benchmark_job", "20 s a level become 60 s"),
+        (task_of(results=CLAIM), "benchmark_job", "20 s per level become 60 s"),
         (task_of(results=CLAIM, workload={"warmup_ratio": 0.2}), "job", "not a BenchmarkJob: .*warm-up"),
-        (task_of(executor="direct"), "direct", "asked for"),
+        (task_of(executor="direct"), "direct", "the task requests it"),
     ],
 )
 def test_auto_picks_and_says_why(task: Task, name: str, why: str, cluster: TestCluster, namespace: str) -> None:
     async def scenario() -> tuple[str, str]:
         async with opened(task, cluster, namespace) as session:
-            return await pick(task, session)
+            return await select_executor(task, session)
 
     found, told = in_loop(scenario())
     assert found == name
@@ -103,7 +103,7 @@ def test_without_the_right_to_make_jobs_auto_goes_direct(cluster: TestCluster, n
         session = ClusterSession(task, study_label="s")
         await session.open()
         try:
-            return await pick(task, session)
+            return await select_executor(task, session)
         finally:
             await session.close()
 
@@ -307,7 +307,7 @@ def test_a_pod_that_cannot_run_is_told_and_both_objects_go(
     told: str,
 ) -> None:
     # What it shows at once stays so; waiting for that the full time shows no more.
-    monkeypatch.setattr(_cluster, "_TROUBLE_S", 1.0)
+    monkeypatch.setattr(_cluster, "_ERROR_S", 1.0)
     cluster.claim(namespace, "results")
     one = trial(executor=executor, results=CLAIM, **how)
     error = failing(one)
@@ -319,9 +319,9 @@ def test_a_pod_that_cannot_run_is_told_and_both_objects_go(
 @pytest.mark.parametrize(
     ("files", "told", "whole"),
     [
-        ([], "gave no figures for .*concurrency 1.*concurrency 2", 0),
-        (["good", "empty"], "gave no figures for .*concurrency 2", 1),
-        (["good", "torn"], "concurrency 2; .* is cut short", 1),
+        ([], "delivered no figures for .*concurrency 1.*concurrency 2", 0),
+        (["good", "empty"], "delivered no figures for .*concurrency 2", 1),
+        (["good", "torn"], "concurrency 2; .* is truncated", 1),
     ],
 )
 def test_results_that_are_missing_empty_or_cut_short_though_it_completed(

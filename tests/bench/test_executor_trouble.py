@@ -17,7 +17,7 @@ from autotune_nb.bench import _cluster_job as _cluster
 from autotune_nb.bench import _cluster_object as _made
 from autotune_nb.bench import benchmark_job, job
 from autotune_nb.bench._claim_reader import ClaimReader
-from autotune_nb.bench._cluster_object import Made, Removals
+from autotune_nb.bench._cluster_object import BenchmarkObject, Removals
 from autotune_nb.cluster import owned_object as owned
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD, Kind, Object
 from autotune_nb.cluster.pod_errors import creation_error, pod_error
@@ -48,12 +48,12 @@ def failure_of(one: Executor, disturb: Callable[[], Any] | None = None) -> Failu
 @pytest.mark.parametrize(
     ("executor", "plural", "told"),
     [
-        ("job", _JOBS, "^Job .* was deleted by somebody"),
-        ("job", "pods", "^Pod .* was deleted by somebody"),
-        ("benchmark_job", _BENCHMARK_JOBS, "^BenchmarkJob .* was deleted by somebody"),
+        ("job", _JOBS, "^Job .* was deleted by another client"),
+        ("job", "pods", "^Pod .* was deleted by another client"),
+        ("benchmark_job", _BENCHMARK_JOBS, "^BenchmarkJob .* was deleted by another client"),
         # OME runs the benchmark again, into the same folder.
-        ("benchmark_job", _JOBS, "^Job .* was deleted by somebody"),
-        ("benchmark_job", "pods", "^Pod .* was deleted by somebody"),
+        ("benchmark_job", _JOBS, "^Job .* was deleted by another client"),
+        ("benchmark_job", "pods", "^Pod .* was deleted by another client"),
     ],
 )
 def test_what_somebody_deletes_is_told(ground: Ground, tmp_path: Path, executor: str, plural: str, told: str) -> None:
@@ -90,7 +90,7 @@ def test_a_job_that_is_run_again_while_its_results_are_read_is_told(
     monkeypatch.setattr(ClaimReader, "read", read_and_delete)
     failure = failure_of(one)
     assert failure.kind is FailureKind.INFRASTRUCTURE
-    assert "was deleted by somebody while its results were read" in failure.message
+    assert "was deleted by another client while its results were read" in failure.message
 
 
 def test_a_benchmark_that_runs_out_of_memory_is_not_the_configurations_fault(ground: Ground, tmp_path: Path) -> None:
@@ -195,18 +195,18 @@ def test_what_may_have_been_made_is_looked_for_at_its_removal(
             proxy.add("POST", rf"/{kind.plural}(\?|$)", lose_answer=True)
             looks = proxy.add("GET", rf"/{kind.plural}/{name}", status=500, times=10**6)
             one.session.cluster.patience_s = 0.3
-            made, removals = Made(one.session, kind, 0, one.notices.append), Removals(one.session)
+            made, removals = BenchmarkObject(one.session, kind, 0, one.notices.append), Removals(one.session)
             with pytest.raises(
-                MeasurementError, match=f"{name} in namespace {ground.namespace} was not made"
+                MeasurementError, match=f"{name} in namespace {ground.namespace} was not created"
             ) as caught:
-                await made.make(body)
+                await made.create_for_trial(body)
             assert caught.value.failure.kind is FailureKind.INFRASTRUCTURE
             assert name in ground.made()
             await removals.remove(made)
-            assert f"{name} in namespace {ground.namespace} may have been made" in one.notices[-1]
+            assert f"{name} in namespace {ground.namespace} may have been created" in one.notices[-1]
             looks.times = 0
             await removals.close()
-            assert one.notices[-1] == f"{kind.name.lower()} {name} in namespace {ground.namespace} is gone now"
+            assert one.notices[-1] == f"{kind.name.lower()} {name} in namespace {ground.namespace} is deleted now"
             assert not ground.made()
 
     in_loop(scenario())
@@ -227,8 +227,8 @@ def test_a_creation_that_is_never_answered_is_left_soon_when_the_trial_is_stoppe
                 return await asyncio.get_running_loop().create_future()
 
             monkeypatch.setattr(one.session.cluster, "create", never_answered)
-            made = Made(one.session, JOB, 0, one.notices.append)
-            making = asyncio.ensure_future(made.make(manifest(one, JOB)))
+            made = BenchmarkObject(one.session, JOB, 0, one.notices.append)
+            making = asyncio.ensure_future(made.create_for_trial(manifest(one, JOB)))
             await until_async(ground.made)
             making.cancel()
             with pytest.raises(asyncio.CancelledError):
@@ -250,7 +250,7 @@ def test_a_refused_deletion_is_told_by_name_and_tried_again_at_the_end(
     what = f"job {one.name} in namespace {ground.namespace}"
     refused, gone = one.notices
     assert refused == f"{what} could not be deleted: no, by order of the administrator"
-    assert gone == f"{what} is gone now"
+    assert gone == f"{what} is deleted now"
     assert not ground.made()
 
 
@@ -281,8 +281,8 @@ def test_a_stuck_deletion_is_told_by_name_and_waited_for_again_at_the_end(
     in_loop(scenario())
     what = f"benchmarkjob {one.name} in namespace {ground.namespace}"
     stuck, gone = one.notices
-    assert stuck == f"{what} stays Terminating; see whether OME's controller runs, it takes the finalizer away"
-    assert gone == f"{what} is gone now"
+    assert stuck == f"{what} stays Terminating; check that OME's controller is running; it removes the finalizer"
+    assert gone == f"{what} is deleted now"
 
 
 @pytest.mark.parametrize("ours", [True, False])
@@ -303,7 +303,7 @@ def test_a_job_of_that_name_gives_way_only_where_it_is_of_this_study(
     if ours:
         assert len(in_loop(scenario())) == 2
     else:
-        with pytest.raises(MeasurementError, match=f"there is a job {one.name} .* which is not this study's"):
+        with pytest.raises(MeasurementError, match=f"job {one.name} .* exists and belongs to another study"):
             in_loop(scenario())
         ground.cluster.delete(ground.path(_JOBS, one.name), propagationPolicy="Foreground")
     ground.cluster.until(lambda: not ground.made())
@@ -319,9 +319,9 @@ def test_ome_may_take_longer_than_its_own_minute_to_make_a_job_and_that_is_told_
 
     async def scenario() -> None:
         async with prepared(one):
-            made = Made(one.session, BENCHMARK_JOB, 0, one.notices.append)
+            made = BenchmarkObject(one.session, BENCHMARK_JOB, 0, one.notices.append)
             made.name = one.name
-            silence = benchmark_job.Silence(made, 100.0)
+            silence = benchmark_job.JobCreationTimeout(made, 100.0)
 
             def fails(after_s: float) -> MeasurementError | None:
                 return silence.check(100.0 + after_s, "Pending", broken=False)
@@ -331,7 +331,7 @@ def test_ome_may_take_longer_than_its_own_minute_to_make_a_job_and_that_is_told_
             assert fails(5.0) is None
             assert fails(75.0) is None
             (told,) = one.notices
-            assert f"OME has made no Job of benchmarkjob {one.name} in namespace {ground.namespace}" in told
+            assert f"OME has created no Job for benchmarkjob {one.name} in namespace {ground.namespace}" in told
             failure = fails(91.0)
             assert failure is not None
             assert failure.failure.kind is FailureKind.INFRASTRUCTURE
@@ -343,15 +343,15 @@ def test_ome_may_take_longer_than_its_own_minute_to_make_a_job_and_that_is_told_
 def test_a_benchmark_job_of_a_service_that_is_not_there_is_told_and_fails(
     ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(benchmark_job, "_QUIET_S", 0.3)
-    monkeypatch.setattr(benchmark_job, "_SILENT_S", 1.0)
+    monkeypatch.setattr(benchmark_job, "_NO_JOB_NOTICE_S", 0.3)
+    monkeypatch.setattr(benchmark_job, "_NO_JOB_S", 1.0)
     one = Executor(ground, "benchmark_job", tmp_path)
     service = replace(one.service, name="missing")
     monkeypatch.setattr(Executor, "service", property(lambda _self: service))
     failure = failure_of(one)
     assert failure.kind is FailureKind.INFRASTRUCTURE
-    assert "OME has made no Job" in failure.message
-    assert any("OME has made no Job" in told for told in one.notices)
+    assert "OME has created no Job" in failure.message
+    assert any("OME has created no Job" in told for told in one.notices)
 
 
 def event(message: str, reason: str = "FailedCreate") -> Object:
@@ -397,9 +397,9 @@ def test_no_level_is_lost_where_keeping_its_file_takes_a_while(
 ) -> None:
     def keep(folder: Path, name: str, data: bytes) -> None:
         time.sleep(0.7)
-        _cluster.keep(folder, name, data)
+        _cluster.write_file(folder, name, data)
 
-    monkeypatch.setattr(job, "keep", keep)
+    monkeypatch.setattr(job, "write_file", keep)
     one = Executor(ground, "job", tmp_path)
     one.writes({level_file(n): level_data(concurrency=n) for n in (1, 2)})
     assert [level.level.concurrency for level in in_loop(one.measured())] == [1, 2]

@@ -17,8 +17,8 @@ from typing import Any
 import pytest
 
 from autotune_nb.bench import GenaiBench
-from autotune_nb.bench._fork_client import BenchProcess, WarmHelper
-from autotune_nb.bench.genai_bench import QuietTime
+from autotune_nb.bench._fork_client import BenchProcess, ForkClient
+from autotune_nb.bench.genai_bench import MeasurementLock
 from autotune_nb.errors import FailureKind, MeasurementError, SetupError
 from tests.bench.test_genai_bench import SECRETS, bench_for, request_in
 from tests.stubs import group_alive, in_loop, level_data, level_file, running, text_below, until, until_async
@@ -109,9 +109,9 @@ async def take(benchmark: GenaiBench, folder: Path) -> int:
         return len([one async for one in levels])
 
 
-def helper_pid(benchmark: GenaiBench) -> int:
-    assert benchmark._helper is not None
-    return benchmark._helper._process.pid
+def server_pid(benchmark: GenaiBench) -> int:
+    assert benchmark._client is not None
+    return benchmark._client._process.pid
 
 
 def test_one_import_serves_every_trial_and_closing_leaves_nothing(
@@ -120,10 +120,10 @@ def test_one_import_serves_every_trial_and_closing_leaves_nothing(
     async def scenario() -> int:
         await benchmark.prepare()
         assert await benchmark.fingerprint() == {"benchmark": "genai-bench", "benchmark_version": "0.0.0-fake"}
-        pid = helper_pid(benchmark)
+        pid = server_pid(benchmark)
         for number in range(2):
             assert await take(benchmark, tmp_path / str(number)) == 2
-            assert helper_pid(benchmark) == pid
+            assert server_pid(benchmark) == pid
         await benchmark.close()
         return pid
 
@@ -167,7 +167,7 @@ def test_secrets_reach_neither_the_helper_nor_any_file(
     async def scenario() -> None:
         await benchmark.prepare()
         await take(benchmark, tmp_path / "trial")
-        environment = Path(f"/proc/{helper_pid(benchmark)}/environ")
+        environment = Path(f"/proc/{server_pid(benchmark)}/environ")
         if environment.exists():
             assert b"hidden" not in environment.read_bytes()
         await benchmark.close()
@@ -203,11 +203,11 @@ def test_a_helper_killed_between_two_trials_is_started_anew(
     async def scenario() -> None:
         await benchmark.prepare()
         assert await take(benchmark, tmp_path / "one") == 2
-        killed = helper_pid(benchmark)
+        killed = server_pid(benchmark)
         os.kill(killed, signal.SIGKILL)
-        await until_async(lambda: benchmark._helper is not None and not benchmark._helper.alive)
+        await until_async(lambda: benchmark._client is not None and not benchmark._client.alive)
         assert await take(benchmark, tmp_path / "two") == 2
-        assert helper_pid(benchmark) != killed
+        assert server_pid(benchmark) != killed
         await benchmark.close()
 
     in_loop(scenario())
@@ -223,7 +223,7 @@ def test_a_helper_killed_while_measuring_fails_that_trial_at_once_and_takes_the_
         taking = asyncio.ensure_future(take(benchmark, tmp_path / "trial"))
         await until_async(lambda: package.runs)
         began = time.monotonic()
-        os.kill(helper_pid(benchmark), signal.SIGKILL)
+        os.kill(server_pid(benchmark), signal.SIGKILL)
         with pytest.raises(MeasurementError) as caught:
             await taking
         assert time.monotonic() - began < 5
@@ -242,21 +242,21 @@ def test_a_run_cancelled_while_it_is_forked_does_not_go_on_behind_everybodys_bac
 
     async def scenario() -> None:
         await benchmark.prepare()
-        helper = benchmark._helper
+        helper = benchmark._client
         assert helper is not None
         # Stopped, so that the answer with the child's pid comes after the cancellation.
-        os.kill(helper_pid(benchmark), signal.SIGSTOP)
+        os.kill(server_pid(benchmark), signal.SIGSTOP)
         taking = asyncio.ensure_future(take(benchmark, tmp_path / "trial"))
         await until_async(lambda: helper._started)
         taking.cancel()
         await asyncio.gather(taking, return_exceptions=True)
-        os.kill(helper_pid(benchmark), signal.SIGCONT)
+        os.kill(server_pid(benchmark), signal.SIGCONT)
         await until_async(lambda: not helper._ended)
         await until_async(lambda: not any(group_alive(pid) for pid, _, _ in package.runs), within_s=3)
         # And the helper still serves.
         package.mode("levels")
         assert await take(benchmark, tmp_path / "next") == 2
-        assert benchmark._helper is helper
+        assert benchmark._client is helper
         await benchmark.close()
 
     in_loop(scenario())
@@ -265,12 +265,12 @@ def test_a_run_cancelled_while_it_is_forked_does_not_go_on_behind_everybodys_bac
 def test_two_runs_at_a_time_end_each_on_its_own(package: FakePackage, benchmark: GenaiBench, tmp_path: Path) -> None:
     async def scenario() -> None:
         await benchmark.prepare()
-        assert benchmark._helper is not None
+        assert benchmark._client is not None
         package.mode("slow")
-        slow = await _start(benchmark._helper, tmp_path / "slow.log")
+        slow = await _start(benchmark._client, tmp_path / "slow.log")
         await until_async(lambda: package.runs)
         package.mode("exit")
-        quick = await _start(benchmark._helper, tmp_path / "quick.log")
+        quick = await _start(benchmark._client, tmp_path / "quick.log")
         assert await quick.wait() == 5
         assert slow.exit_code is None
         await slow.terminate()
@@ -280,7 +280,7 @@ def test_two_runs_at_a_time_end_each_on_its_own(package: FakePackage, benchmark:
     in_loop(scenario())
 
 
-async def _start(helper: WarmHelper, log: Path) -> BenchProcess:
+async def _start(helper: ForkClient, log: Path) -> BenchProcess:
     return await helper.run(["benchmark"], log=log, env={}, seed=0)
 
 
@@ -303,9 +303,9 @@ def test_an_import_that_hangs_ends_at_its_deadline(
 
 def test_the_helper_does_not_outlive_this_python(package: FakePackage, tmp_path: Path) -> None:
     code = (
-        "import asyncio, sys\nfrom autotune_nb.bench._fork_client import WarmHelper\nfrom pathlib import Path\n"
+        "import asyncio, sys\nfrom autotune_nb.bench._fork_client import ForkClient\nfrom pathlib import Path\n"
         "async def main():\n"
-        "    h = await WarmHelper.start(sys.executable, '', labels={})\n"
+        "    h = await ForkClient.start(sys.executable, '', labels={})\n"
         "    p = await h.run(['benchmark'], log=Path(sys.argv[1]), env={}, seed=0)\n"
         "    print(h._process.pid, p.pid, flush=True)\n"
         "    await asyncio.sleep(600)\n"
@@ -325,13 +325,13 @@ def test_the_helper_does_not_outlive_this_python(package: FakePackage, tmp_path:
 
 def test_nobody_is_alone_while_somebody_measures_and_nobody_measures_meanwhile() -> None:
     async def scenario() -> None:
-        quiet = QuietTime()
+        lock = MeasurementLock()
         measuring, alone = 0, 0
         together = 0
 
         async def measure(pause: float) -> None:
             nonlocal measuring, together
-            async with quiet.measuring():
+            async with lock.measuring():
                 measuring += 1
                 together = max(together, measuring)
                 assert not alone
@@ -341,7 +341,7 @@ def test_nobody_is_alone_while_somebody_measures_and_nobody_measures_meanwhile()
 
         async def be_alone() -> None:
             nonlocal alone
-            async with quiet.alone():
+            async with lock.exclusive():
                 alone += 1
                 assert alone == 1
                 assert not measuring
@@ -357,13 +357,13 @@ def test_nobody_is_alone_while_somebody_measures_and_nobody_measures_meanwhile()
 
 def test_quiet_time_survives_those_who_stop_waiting_or_fail() -> None:
     async def scenario() -> None:
-        quiet = QuietTime()
+        lock = MeasurementLock()
 
         async def be_alone() -> None:
-            async with quiet.alone():
+            async with lock.exclusive():
                 raise ValueError("the import failed")
 
-        async with quiet.measuring():
+        async with lock.measuring():
             waiting = asyncio.ensure_future(be_alone())
             await asyncio.sleep(0.01)
             waiting.cancel()
@@ -371,9 +371,9 @@ def test_quiet_time_survives_those_who_stop_waiting_or_fail() -> None:
             assert waiting.cancelled()
         with contextlib.suppress(ValueError):
             await be_alone()
-        async with quiet.measuring(), quiet.measuring():
+        async with lock.measuring(), lock.measuring():
             pass
-        async with quiet.alone():
+        async with lock.exclusive():
             pass
 
     in_loop(scenario(), within_s=5)

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from autotune_nb.bench import BenchRequest, GenaiBench
 from autotune_nb.bench._arguments import minutes_text
-from autotune_nb.bench._expected_levels import Levels
+from autotune_nb.bench._expected_levels import ExpectedLevels
 from autotune_nb.bench._fork_client import bench_environment, find_genai_bench, python_of
 from autotune_nb.bench._fork_server import _Minutes
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
@@ -269,17 +269,17 @@ def test_a_level_of_too_few_requests_names_the_load_of_the_machine_that_the_engi
     monkeypatch.setattr("psutil.getloadavg", lambda: (8.7, 1.0, 1.0))
     monkeypatch.setattr("psutil.cpu_count", lambda: 2)
     few, enough = level_data(completed=2), level_data(concurrency=2)
-    levels = Levels(make_task())
-    taken = levels.take(few)
+    levels = ExpectedLevels(make_task())
+    taken = levels.receive(few)
     assert taken is not None
     assert taken.problems == (
         "only 2 requests completed, at least 3 are needed",
         "this machine's load was 9 on 2 CPUs",
     )
-    other = levels.take(enough)
+    other = levels.receive(enough)
     assert other is not None
     assert other.problems == ()
-    away = Levels(make_task(deploy={"kind": "ome"})).take(few)
+    away = ExpectedLevels(make_task(deploy={"kind": "ome"})).receive(few)
     assert away is not None
     assert len(away.problems) == 1
 
@@ -316,13 +316,13 @@ def test_one_that_exits_1_tells_its_code_and_its_last_words(faked: Any, tmp_path
     assert "code 1" in failure.message
     assert "D(16,8) at concurrency 1, D(16,8) at concurrency 2" in failure.message
     assert failure.log_lines == ("ValueError: the tokenizer is no tokenizer",)
-    assert "see what else keeps the machine busy" in failure.hint
+    assert "check what else loads the machine" in failure.hint
 
 
 def test_a_truncated_file_is_named(faked: Any, tmp_path: Path) -> None:
     levels = {level_file(1): level_data(), level_file(2): json.dumps(level_data(concurrency=2))[:-200]}
     failure = failure_of(faked(levels), tmp_path / "trial")
-    assert f"{level_file(2)} is cut short" in failure.message
+    assert f"{level_file(2)} is truncated" in failure.message
     assert "concurrency 1" not in failure.message
 
 
@@ -473,7 +473,7 @@ def test_the_real_genai_bench_measures_a_real_llama_cpp_server(
         recorder = Recorder()
         server = await recorder.start()
         other = bench_for(one_level)
-        other._executable, other._python, other._helper = benchmark._executable, benchmark._python, benchmark._helper
+        other._executable, other._python, other._client = benchmark._executable, benchmark._python, benchmark._client
         request = request_in(tmp_path / name, url=recorder.url, tokenizer=tokenizer)
         try:
             async with aclosing(other.measure(request)) as levels:
@@ -506,5 +506,5 @@ def test_a_level_that_was_passed_over_ends_the_run_at_once(fake: FakeBench, fake
     second = level_file(2)
     benchmark = faked({second: level_data(concurrency=2)}, after="sleep 600")
     failure = failure_of(benchmark, tmp_path / "t")
-    assert "went on without figures for" in failure.message
+    assert "continued without figures for" in failure.message
     assert "concurrency 1" in failure.message

@@ -52,7 +52,7 @@ def test_a_log_read_again_gives_nothing_twice_and_what_was_missing() -> None:
     one, two = framed("a.json", b"1" * 50), framed("b.json", b"2" * 50)
     frames = Frames()
     assert [name for name, _ in frames.feed(b"".join([*one, *two[:-1]]))] == ["a.json"]
-    frames.again()
+    frames.restart()
     assert [name for name, _ in frames.feed(b"".join([*one, *two]))] == ["b.json"]
 
 

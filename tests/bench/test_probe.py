@@ -72,7 +72,7 @@ def test_a_500_is_told_with_what_it_said(tmp_path: Path) -> None:
 def test_a_page_of_html_is_no_completion(tmp_path: Path) -> None:
     failure = failure_of(tmp_path, "probe-html")
     assert failure.kind is FailureKind.MEASUREMENT
-    assert "is no completion: '<html>welcome to nginx" in failure.message
+    assert "is not a completion: '<html>welcome to nginx" in failure.message
     assert "OpenAI" in failure.hint
 
 
@@ -88,7 +88,7 @@ def test_a_hang_ends_at_its_deadline(tmp_path: Path) -> None:
 def test_a_broken_connection_is_a_crash(tmp_path: Path) -> None:
     failure = failure_of(tmp_path, "probe-broken")
     assert failure.kind is FailureKind.CRASH
-    assert "broke off" in failure.message
+    assert "closed the connection" in failure.message
 
 
 def test_nobody_listening_is_a_crash() -> None:

@@ -13,7 +13,7 @@ from tests.benchmarks.kernel import Kernel, Sent, bursts, size
 _TRIALS, _PER_S = 1000, 50
 #: So slow that no redraw is put off for its size.
 _FEW, _SLOWLY_PER_S = 15, 3
-_QUIET_S = 10
+_NO_JOB_NOTICE_S = 10
 _REDRAWS_GOAL, _KB_GOAL = 2.0, 600.0
 #: The messages of one redraw follow each other faster, two redraws do not.
 _APART_S = 0.2
@@ -60,7 +60,7 @@ def stream() -> list[Figure]:
         fast = _follow(kernel, _TRIALS, _PER_S)
         since = len(kernel.sent())
         before = kernel.value("state()")["redraws"]
-        time.sleep(_QUIET_S)
+        time.sleep(_NO_JOB_NOTICE_S)
         still, quiet = kernel.value("state()")["redraws"] - before, kernel.sent(since)
     comms = {one.comm for one in fast.messages}
     in_charts = max(size([one for one in fast.messages if one.comm == comm]) for comm in comms)
@@ -76,7 +76,7 @@ def stream() -> list[Figure]:
     return [
         Figure("redraws_per_s", max(slow.peak_per_s, fast.peak_per_s), _REDRAWS_GOAL, told),
         Figure("sent_for_1000_trials", size(fast.messages) / 1000, _KB_GOAL, sent, "KB"),
-        Figure("redraws_of_nothing_new", still, 0, f"in {_QUIET_S} s in which nothing changed"),
+        Figure("redraws_of_nothing_new", still, 0, f"in {_NO_JOB_NOTICE_S} s in which nothing changed"),
         Figure("sent_for_nothing_new", size(quiet) / 1000, 0, "in the same time", "KB"),
     ]
 

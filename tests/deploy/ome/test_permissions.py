@@ -126,7 +126,7 @@ VERBS = {
     "patch": "patch",
     "follow": "list watch",
     "OwnedObject": "create get",
-    "Made": "create get delete",
+    "BenchmarkObject": "create get delete",
     "_create_missing": "create get",
 }
 #: Permissions that are optional: they only serve suggestions of names.

@@ -1,4 +1,4 @@
-"""Runs over real small parts, whose events are kept."""
+"""Runners with a stub engine and a stub benchmark, which record their events."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.stubs import World, deployer_for, in_loop, open_study
 
 
 class Watched(Runner):
-    """A runner whose events are kept."""
+    """A runner that records its events in ``seen``."""
 
     def __init__(self, task: Task, study: Study) -> None:
         bus = events.EventBus()
@@ -38,7 +38,7 @@ def runner_for(world: World, task: Task) -> Watched:
 
 
 def ran(world: World, task: Task) -> Watched:
-    """Run to the end."""
+    """Run a task to its end and return the runner."""
     runner = runner_for(world, task)
     in_loop(runner.run())
     return runner

@@ -1,4 +1,4 @@
-"""Whole tasks for property tests."""
+"""Hypothesis strategies for tasks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from autotune_nb.secrets.names import says_secret
 from autotune_nb.task.sections import SAMPLERS
 from autotune_nb.task.task import Task
 
-#: No program takes a null byte, so no task does.
+#: Tasks reject null bytes, since no program accepts them as arguments.
 _LETTERS = st.characters(codec="utf-8", exclude_characters="\x00")
-#: A secret's own value is refused, which the values here may well be taken for.
+#: Names of secrets are excluded, since tasks reject a literal value under such a name.
 _WORDS = st.text(_LETTERS, min_size=1, max_size=12).filter(lambda name: not says_secret(name))
 _VALUES = st.one_of(
     st.none(),
@@ -80,7 +80,7 @@ def tasks(draw: st.DrawFn) -> Task:
     return Task.parse(data)
 
 
-#: Everything a space may hold, and rules that leave some of its points.
+#: A space with every kind of parameter, and rules that keep some of its points.
 MIXED_SPACE: dict[str, Any] = {
     "parameters": {
         "a": {"type": "int", "low": 1, "high": 64, "log": True},

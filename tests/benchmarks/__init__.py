@@ -1,1 +1,1 @@
-"""Speed and memory goals, as ratios within one run: ``make bench``. Never part of the tests."""
+"""Speed and memory benchmarks with goals, as ratios within one run: ``make bench``. Not part of the tests."""

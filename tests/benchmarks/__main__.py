@@ -1,4 +1,4 @@
-"""Runs every benchmark, or those named: ``python -m tests.benchmarks [overhead lateness … cluster]``."""
+"""Runs all benchmarks, or the named ones: ``python -m tests.benchmarks [overhead lateness … cluster]``."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ BENCHMARKS = {
 
 
 def main(names: list[str]) -> int:
-    """Print each benchmark's figures against their goals; 1 where one missed its goal."""
-    # Where it is set, every process compiles all that it imports.
+    """Print the benchmarks' figures with their goals; return 1 if one misses its goal."""
+    # If it is set, every process compiles all modules that it imports.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     missed = False
     for name in names or list(BENCHMARKS):

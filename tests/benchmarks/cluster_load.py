@@ -1,7 +1,7 @@
-"""Four hundred trials, forty at once, against a real API server: requests, CPU, and what is left.
+"""400 trials, 40 at the same time, against a real API server: requests, CPU time and objects that are left.
 
-OME's controller is the tests' stand-in, whose services are Ready after 0.2 s and whose pods no node runs: what is
-measured is this package's own part, under the API server's real behaviour.
+The tests' stub replaces OME's controller: its services are Ready after 0.2 s, and no node runs their pods. So the
+benchmark measures this package alone, with a real API server.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from tests.kubernetes.host import models, runtimes
 
 _TRIALS, _AT_ONCE = 400, 40
 _READY_S, _HELD_S = 0.2, 6.0
-_LOOK_S = 0.02
+_POLL_S = 0.02
 
 
 def cluster_load() -> list[Figure]:
-    """Requests and CPU a trial, wall time over the ideal, most held at once, what is left. None without a cluster."""
+    """Return requests and CPU time per trial, the wall time ratio, concurrent pods and objects left."""
     program = Path(os.environ.get("AUTOTUNE_NB_TEST_CLUSTER") or PROGRAM)
     if not program.is_file():
-        click.echo("cluster: not measured, there is no test cluster (AUTOTUNE_NB_TEST_CLUSTER, see CONTRIBUTING.md)")
+        click.echo("cluster: skipped, there is no test cluster (AUTOTUNE_NB_TEST_CLUSTER, see CONTRIBUTING.md)")
         return []
     with tempfile.TemporaryDirectory(prefix="at-load-") as folder, _running(program, Path(folder)) as cluster:
         return asyncio.run(_load(cluster, Path(folder)))
@@ -113,11 +113,11 @@ async def _measured(session: ClusterSession, deployer: OmeDeployer, folder: Path
                 await asyncio.sleep(_HELD_S)
 
     async def count() -> None:
-        """Pods on their way out hold their GPUs too."""
+        """Count the pods, terminating ones included, since they still hold their GPUs."""
         nonlocal most
         while True:
             most = max(most, len(watches.objects(POD)))
-            await asyncio.sleep(_LOOK_S)
+            await asyncio.sleep(_POLL_S)
 
     counting = asyncio.ensure_future(count())
     began, cpu = time.monotonic(), _cpu_s()
@@ -130,11 +130,11 @@ async def _measured(session: ClusterSession, deployer: OmeDeployer, folder: Path
     ideal_s = _TRIALS * (_READY_S + _HELD_S) / _AT_ONCE
     note = f"{_TRIALS} trials of {_READY_S + _HELD_S:g} s, {_AT_ONCE} at once: {wall_s:.1f} s, ideal {ideal_s:.1f} s"
     return [
-        Figure("cluster_requests_per_trial", requests / _TRIALS, 10, "API requests, watches among them"),
-        Figure("cluster_cpu_ms_per_trial", 1000 * cpu_s / _TRIALS, 40, "CPU of this process"),
+        Figure("cluster_requests_per_trial", requests / _TRIALS, 10, "API requests, including watches"),
+        Figure("cluster_cpu_ms_per_trial", 1000 * cpu_s / _TRIALS, 40, "CPU time of this process"),
         Figure("cluster_wall_ratio", wall_s / ideal_s, 1.3, note),
-        Figure("cluster_held_at_once", most, _AT_ONCE, "pods at once, those on their way out among them"),
-        Figure("cluster_objects_left", left, 0, "objects of the study, after its end"),
+        Figure("cluster_held_at_once", most, _AT_ONCE, "pods at the same time, including terminating ones"),
+        Figure("cluster_objects_left", left, 0, "objects of the study after its end"),
     ]
 
 

@@ -1,4 +1,4 @@
-"""A study that nobody works on, but that tells the same events as one: trials end at any pace, without an engine."""
+"""A study handle with simulated trials: it publishes the events of a run at any rate, without an engine."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from autotune_nb.trial.trial import Trial
 from tests.benchmarks.samples import Samples, crashes, sample_task
 
 _LEVELS = 3
-#: A trial takes so many steps from its start to its end, and as many trials run at a time.
+#: The steps of a trial, which is also the number of trials that run at the same time.
 _STEPS = 8
 
 
 class Feed(StudyHandle):
-    """A study whose trials end ``per_s`` times a second, as fast as a runner could tell them."""
+    """A study whose trials end ``per_s`` times a second."""
 
     def __init__(self, folder: Path, *, trials: int, per_s: float) -> None:
         self._folder = folder
@@ -60,7 +60,7 @@ class Feed(StudyHandle):
         self._bus.publish(events.StateChanged("finished"))
 
     def _step(self, number: int, step: int) -> None:
-        """What a runner tells of one trial, a step at a time."""
+        """Publish the events of one step of a trial."""
         match step:
             case 0:
                 trial = self._samples.begun(number)
@@ -128,7 +128,7 @@ class Feed(StudyHandle):
         return self._live.version
 
     def poll(self) -> None:
-        """News come by themselves."""
+        """Do nothing: the feed publishes events."""
 
     @property
     def _trial_numbers_by_edit(self) -> dict[str, int]:
@@ -138,10 +138,10 @@ class Feed(StudyHandle):
         return None
 
     def results(self) -> dict[str, Any]:
-        raise NotImplementedError  # A feed keeps no study, so it has no results.
+        raise NotImplementedError  # A feed has no study folder.
 
     def _steer(self, edit: Edit) -> None:
-        raise NotImplementedError  # Nothing works on it that could be steered.
+        raise NotImplementedError  # A feed has no run to steer.
 
     def subscribe(self, listener: events.Listener) -> Callable[[], None]:
         return self._bus.subscribe(listener)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure that should be at most its goal; a ratio where it has no unit."""
+    """A figure that should be at most its goal; without a unit it is a ratio."""
 
     name: str
     value: float
@@ -22,5 +22,5 @@ class Figure:
     def __str__(self) -> str:
         verdict = "reached" if self.reached else "MISSED"
         unit = f" {self.unit}" if self.unit else ""
-        told = f"{self.name} = {self.value:.3f}{unit} (goal: at most {self.goal:.2f}{unit}, {verdict})"
-        return f"{told} {self.note}".rstrip()
+        text = f"{self.name} = {self.value:.3f}{unit} (goal: at most {self.goal:.2f}{unit}, {verdict})"
+        return f"{text} {self.note}".rstrip()

@@ -1,4 +1,4 @@
-"""A real kernel, and everything that it sends to a browser, counted in bytes as it lies on the wire."""
+"""A real kernel, and the messages that it sends to a browser with their sizes in bytes."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from typing import Any
 from jupyter_client.manager import KernelManager
 
 _ROOT = Path(__file__).parents[2]
-#: What a browser makes its picture of.
+#: The types of messages that a browser displays.
 _SHOWN = ("comm_open", "comm_msg", "comm_close", "display_data", "update_display_data", "execute_result")
 _DELIMITER = b"<IDS|MSG>"
 
 
 @dataclass(frozen=True)
 class Sent:
-    """A message that the kernel sent: its kind, when the kernel made it, its size over all frames, its comm."""
+    """A message from the kernel: its type, its time, its size over all frames, its comm."""
 
     kind: str
     at: float
@@ -40,7 +40,7 @@ class Kernel:
         front_end = {"JPY_SESSION_NAME": "benchmark.ipynb"} if live else {}
         self._manager = KernelManager()
         environment = {**os.environ, "PYTHONPATH": str(_ROOT), "HF_HUB_OFFLINE": "1", **front_end}
-        # A kernel of one's own on the loopback needs no advice on encryption in the terminal.
+        # Hides the warning about missing encryption, which does not matter on the loopback interface.
         quiet = ["--IPKernelApp.log_level=50"]
         self._manager.start_kernel(env=environment, cwd=str(_ROOT), extra_arguments=quiet)
         self._client = self._manager.client()
@@ -49,7 +49,7 @@ class Kernel:
         self._answers: queue.Queue[tuple[str, dict[str, Any]]] = queue.Queue()
         self._over = threading.Event()
         threading.Thread(target=self._read, daemon=True).start()
-        # Until the subscription holds, what is sent is lost: ask until something comes.
+        # Messages are lost until the subscription is active, so the request is repeated until there is a reply.
         for _ in range(100):
             if self._idle(self._client.kernel_info(), within_s=1):
                 break
@@ -83,8 +83,8 @@ class Kernel:
                 self._answers.put((parent.get("msg_id", ""), content))
         socket.close(linger=0)
 
-    def _idle(self, message: str, *, within_s: float, said: list[str] | None = None) -> bool:
-        """Wait until a request is done with; what it printed goes to ``said``."""
+    def _idle(self, message: str, *, within_s: float, printed: list[str] | None = None) -> bool:
+        """Wait until a request is done; what it prints is appended to ``printed``."""
         deadline = time.monotonic() + within_s
         while time.monotonic() < deadline:
             try:
@@ -95,33 +95,33 @@ class Kernel:
                 continue
             if content["kind"] == "error":
                 raise RuntimeError("\n".join(content["traceback"]))
-            if content["kind"] == "stream" and content["name"] == "stdout" and said is not None:
-                said.append(content["text"])
+            if content["kind"] == "stream" and content["name"] == "stdout" and printed is not None:
+                printed.append(content["text"])
             if content["kind"] == "status" and content["execution_state"] == "idle":
                 return True
         return False
 
     def run(self, code: str, *, within_s: float = 120) -> None:
-        """Run a cell to its end. Raises RuntimeError with what it raised."""
+        """Run a cell and wait for it. Raises RuntimeError with the cell's traceback."""
         message = self._client.execute(code)
         if not self._idle(message, within_s=within_s):
             raise TimeoutError(f"a cell took over {within_s:g} s: {code}")
 
     def value(self, code: str, *, within_s: float = 120) -> Any:
-        """What an expression is in the kernel, by way of JSON."""
+        """Return the value of an expression in the kernel, encoded as JSON."""
         mark = uuid.uuid4().hex
-        said: list[str] = []
+        printed: list[str] = []
         message = self._client.execute(f"import json as _json; print('{mark}', _json.dumps({code}))")
-        if not self._idle(message, within_s=within_s, said=said):
+        if not self._idle(message, within_s=within_s, printed=printed):
             raise TimeoutError(f"an expression took over {within_s:g} s: {code}")
-        return json.loads("".join(said).partition(mark)[2])
+        return json.loads("".join(printed).partition(mark)[2])
 
     def sent(self, since: int = 0) -> list[Sent]:
-        """What went to the browser, after the first ``since`` messages."""
+        """Return the messages to the browser after the first ``since`` ones."""
         return self._sent[since:]
 
     def until_quiet(self, quiet_s: float, *, within_s: float = 60) -> int:
-        """Wait until nothing was sent for so long; how many messages have been sent by then."""
+        """Wait until nothing is sent for ``quiet_s``; return the number of messages so far."""
         deadline = time.monotonic() + within_s
         count, since = -1, time.monotonic()
         while time.monotonic() < deadline:
@@ -130,7 +130,7 @@ class Kernel:
             if time.monotonic() - since >= quiet_s:
                 return count
             time.sleep(0.05)
-        raise TimeoutError(f"the kernel did not fall silent within {within_s:g} s")
+        raise TimeoutError(f"the kernel did not stop sending within {within_s:g} s")
 
 
 def size(messages: Sequence[Sent]) -> int:
@@ -138,7 +138,7 @@ def size(messages: Sequence[Sent]) -> int:
 
 
 def bursts(messages: Sequence[Sent], apart_s: float) -> list[list[Sent]]:
-    """Messages in groups with at least so much quiet between them."""
+    """Return the messages in groups that are at least ``apart_s`` apart."""
     groups: list[list[Sent]] = []
     for one in sorted(messages, key=lambda m: m.at):
         if groups and one.at - groups[-1][-1].at < apart_s:

@@ -1,4 +1,4 @@
-"""How late the kernel's own loop is while eight trials run and a monitor is open."""
+"""The latency of the kernel's event loop while eight trials run and a monitor is open."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.benchmarks.samples import stub_task
 
 _GOAL_MS = 50.0
 _ALONE_S, _SECONDS = 8, 24
-#: Some three trials end and begin in each second.
+#: About three trials end and start per second.
 _PAUSE_S = 0.8
 _TICKER = """
 import asyncio
@@ -33,10 +33,10 @@ at.Monitor(run)
 
 
 def lateness() -> list[Figure]:
-    """The 99th percentile over many seconds, beside the same kernel's with nothing to do."""
+    """Return the 99th percentile of the latency; the note has that of the idle kernel."""
     with tempfile.TemporaryDirectory(prefix="at-bench-") as name, Kernel() as kernel:
         work = Path(name)
-        # More than can be done in the time; the rest is stopped.
+        # More trials than the time allows; the run is stopped at the end.
         task = work / "task.json"
         task.write_text(stub_task(work, trials=500, pause_s=_PAUSE_S).model_dump_json())
         kernel.run(_TICKER)
@@ -44,7 +44,7 @@ def lateness() -> list[Figure]:
         kernel.run(_TUNE.format(task=str(task), study=str(work / "study")))
         try:
             kernel.run("while len(run.running) < 8: await asyncio.sleep(0.1)")
-            # The widgets are there by now, and their making is over.
+            # By then the widgets are created.
             kernel.run("await asyncio.sleep(3)")
             since, count = len(kernel.sent()), kernel.value("len(run.history)")
             kernel.run(f"busy = await lateness({_SECONDS})")
@@ -58,7 +58,7 @@ def lateness() -> list[Figure]:
             kernel.run("run.stop(now=True, wait_s=30)")
     assert ended >= 8 and sent and running >= 6, f"{ended} trials ended, {running} ran, {sent} bytes were sent"
     note = (
-        f"in {_SECONDS} s in which {ended} trials ended and {sent / 1000:.0f} KB were sent; at worst {worst:.1f} ms; "
-        f"{alone:.1f} ms before the run, so {busy / alone:.1f} times as late"
+        f"over {_SECONDS} s in which {ended} trials ended and {sent / 1000:.0f} KB were sent; maximum {worst:.1f} ms; "
+        f"{alone:.1f} ms before the run, a factor of {busy / alone:.1f}"
     )
     return [Figure("loop_lateness_p99", busy, _GOAL_MS, note, "ms")]

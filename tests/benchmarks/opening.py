@@ -1,6 +1,6 @@
-"""What it takes until a monitor shows a finished study of thousands of trials, over the parts that are not ours.
+"""The time until a monitor shows a finished study of thousands of trials, divided by that of unavoidable work.
 
-In CPU seconds of the kernel: others on the machine hardly change them.
+Measured in CPU seconds of the kernel, which other processes on the machine hardly influence.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ _IMPORTS = """
 import optuna.importance, autotune_nb.session, autotune_nb.widgets.monitor
 from plotly.graph_objects import FigureWidget
 """
-#: Its format checks build a grammar in one or in ten seconds, as its objects happen to be hashed; Plotly imports it.
+#: Imported before measuring: building its grammar takes one to ten seconds, depending on hashes. Plotly imports it.
 _UNSTEADY = "import jsonschema"
 _OPEN = """
 cpu, began = time.process_time(), time.time()
 at.open({folder!r})
 """
-#: Without either there is no picture.
+#: The unavoidable work: importing FigureWidget and parsing results.json.
 _YARDSTICK = """
 import json, time
 began = time.process_time()
@@ -45,7 +45,7 @@ whole = view.drawn.is_set() and shown == {t.number for t in view.handle.history 
 
 
 def opening() -> list[Figure]:
-    """From the cell's first line to the last message of the first whole picture, in a fresh kernel."""
+    """Return the ratios in a fresh kernel, from the start of the cell until everything is drawn."""
     with tempfile.TemporaryDirectory(prefix="at-bench-") as name:
         folder = Path(name) / "study"
         write_study(folder, _TRIALS)
@@ -53,31 +53,31 @@ def opening() -> list[Figure]:
         import_s, parse_s = _yardstick(folder / "results.json")
         fresh, fresh_wall = _open(folder)
         imported, imported_wall = _open(folder, before=_IMPORTS)
-        # Newer than results.json, and so read in its stead.
+        # The database is newer than results.json, so that it is read instead.
         later = time.time() + 5
         os.utime(folder / "study.db", (later, later))
         database, _ = _open(folder, before=_IMPORTS)
-    told = f"parsing its results.json of {megabytes:.0f} MB ({parse_s:.2f} s)"
+    parsing = f"parsing its results.json of {megabytes:.0f} MB ({parse_s:.2f} s)"
     return [
         Figure(
             f"opening_{_TRIALS}_trials_ratio",
             fresh / (import_s + parse_s),
             _GOAL,
-            f"over importing FigureWidget ({import_s:.2f} s) and {told}, in a kernel that had imported autotune_nb and "
-            f"nothing else ({fresh:.2f} s; {fresh_wall:.1f} s by the clock)",
+            f"over importing FigureWidget ({import_s:.2f} s) and {parsing}, in a kernel that has imported only "
+            f"autotune_nb ({fresh:.2f} s; {fresh_wall:.1f} s wall time)",
         ),
         Figure(
             f"opening_{_TRIALS}_trials_imported_ratio",
             imported / parse_s,
             _GOAL,
-            f"over {told}, with every import done ({imported:.2f} s; {imported_wall:.1f} s by the clock); "
-            f"{database / parse_s:.1f} out of the database instead",
+            f"over {parsing}, with all modules imported ({imported:.2f} s; {imported_wall:.1f} s wall time); "
+            f"{database / parse_s:.1f} when read from the database",
         ),
     ]
 
 
 def _yardstick(file: Path) -> tuple[float, float]:
-    """CPU seconds that importing FigureWidget and parsing a file take in a fresh kernel."""
+    """Return the CPU seconds of importing FigureWidget and of parsing a file in a fresh kernel."""
     with Kernel() as kernel:
         kernel.run(_UNSTEADY)
         kernel.run(_YARDSTICK.format(file=str(file)))
@@ -86,13 +86,13 @@ def _yardstick(file: Path) -> tuple[float, float]:
 
 
 def _open(folder: Path, *, before: str = "") -> tuple[float, float]:
-    """CPU seconds of the kernel, and seconds, from the cell's first line to the last message of the whole picture."""
+    """Return the kernel's CPU seconds and the wall time from the start of the cell until everything is drawn."""
     with Kernel() as kernel:
         kernel.run(f"import time\nimport autotune_nb as at\n{_UNSTEADY}")
         kernel.run(before)
         since = len(kernel.sent())
         kernel.run(_OPEN.format(folder=str(folder)))
-        # A view may look again after half a second; two seconds of quiet end its first picture.
+        # The first redraw is complete after two seconds without a message, since a view redraws within half a second.
         drawn = kernel.until_quiet(2)
         cpu_s: float = kernel.value("time.process_time() - cpu")
         kernel.run(_STATE)

@@ -1,6 +1,6 @@
-"""A study's wall time over that of a shell loop which does the same by hand.
+"""The wall time of a study, divided by that of a shell loop that does the same.
 
-The loop starts the same servers, runs the same genai-bench command lines (as the study kept them) and stops them again.
+The loop starts the same servers, runs the genai-bench command lines that the study recorded, and stops the servers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ GOAL = 0.60
 
 
 def overhead() -> list[Figure]:
-    """``overhead_ratio`` over six configurations at two load levels each."""
+    """Return ``overhead_ratio`` for six configurations with two load levels each."""
     with tempfile.TemporaryDirectory(prefix="at-bench-") as name:
         work = Path(name)
         model, _ = write_random_model(RandomWeights(layers=4, hidden_size=256, feed_forward_size=512), work / "model")
@@ -40,7 +40,7 @@ def _study(work: Path, model: Path) -> tuple[float, dict[str, Any]]:
         "model": {"id_or_path": str(model), "served_name": "m"},
         "engine": {"kind": "llama_cpp", "args": {"ctx_size": 4096}},
         "parameters": {"threads": [1, 2], "parallel": [1, 2, 4]},
-        # Whole minutes, so that genai-bench as it is takes the very same command lines.
+        # Whole minutes, so that an unmodified genai-bench accepts the same command lines.
         "workload": {
             "scenarios": ["D(32,16)"],
             "concurrency": [1, 2],

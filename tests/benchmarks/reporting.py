@@ -1,4 +1,4 @@
-"""How large a study's report is, and how much CPU report, export and import take over what others take."""
+"""The size of a study's report, and the CPU time of report, export and import divided by that of other tools."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ bundle = at.report(sys.argv[1])._repr_mimebundle_()
 assert set(bundle) == {"application/vnd.plotly.v1+json", "text/html", "text/plain"}
 json.dump(bundle, open(sys.argv[2], "w", encoding="utf-8"))
 """
-#: Shows what a report shows, without computing it.
+#: Displays the outputs of a report without computing them.
 _SHOW = """
 import json
 from IPython.display import display
@@ -37,7 +37,7 @@ display(json.loads(open({bundle!r}, encoding="utf-8").read()), raw=True)
 
 
 def reporting() -> list[Figure]:
-    """The executed notebook's size, and the ratios of report, export and import; each command is a fresh process."""
+    """Return the notebook's size and the ratios of report, export and import, each in a new process."""
     with tempfile.TemporaryDirectory(prefix="at-bench-") as name:
         work = Path(name)
         return [_size(work), _many(work), *_most(work)]
@@ -50,12 +50,12 @@ def _size(work: Path) -> Figure:
     execute(source, out, parameters=parameters, say=lambda _line: None, html=True, show_code=False)
     size, page = out.stat().st_size / 1000, out.with_suffix(".html").stat().st_size / 1000
     return Figure(
-        f"report_of_{_FEW}_trials", size, _GOAL_KB, f"the executed notebook; its page has {page:.0f} KB", "KB"
+        f"report_of_{_FEW}_trials", size, _GOAL_KB, f"the executed notebook; the HTML page has {page:.0f} KB", "KB"
     )
 
 
 def _many(work: Path) -> Figure:
-    """What a cell shows, imports and all, over nbconvert of a notebook that shows the same."""
+    """Return the time to compute a report, imports included, divided by nbconvert's for a notebook with its outputs."""
     write_study(work / "many", _MANY)
     bundle = work / "bundle.json"
     took_s = seconds_of([sys.executable, "-c", _BUNDLE, str(work / "many"), str(bundle)])
@@ -64,12 +64,12 @@ def _many(work: Path) -> Figure:
     equal.cells[0].outputs = [output]
     nbformat.write(equal, work / "equal.ipynb")
     yardstick_s = nbconvert_s(work / "equal.ipynb")
-    note = f"over nbconvert of an equal notebook ({yardstick_s:.2f} s), both from a fresh Python ({took_s:.2f} s)"
+    note = f"over nbconvert of a notebook with equal outputs ({yardstick_s:.2f} s), in new processes ({took_s:.2f} s)"
     return Figure(f"report_of_{_MANY}_trials_ratio", took_s / yardstick_s, _REPORT_GOAL, note)
 
 
 def _most(work: Path) -> list[Figure]:
-    """The command line's report, export and import of a study of very many trials."""
+    """Return the ratios of the commands report, export and import for a large study."""
     study, levels, back = work / "most", work / "levels.csv", work / "back"
     write_study(study, _MOST)
     report_s = _command_s("report", study, "-o", work / "report.ipynb", "--html")
@@ -95,21 +95,21 @@ def _most(work: Path) -> list[Figure]:
             f"export_of_{_MOST}_trials_ratio",
             export_s / copied_s,
             _EXPORT_GOAL,
-            f"over pandas copying the CSV of {levels.stat().st_size / 1e6:.1f} MB ({copied_s:.1f} s), both from a "
-            f"fresh Python ({export_s:.1f} s)",
+            f"over pandas copying the CSV of {levels.stat().st_size / 1e6:.1f} MB ({copied_s:.1f} s), both in "
+            f"new processes ({export_s:.1f} s)",
         ),
         Figure(
             f"import_of_{_MOST}_trials_ratio",
             import_s / bare_s,
             _IMPORT_GOAL,
-            f"over Optuna adding as many trials without parameters to SQLite in one transaction ({bare_s:.1f} s); from "
-            f"a fresh Python, with reading the CSV ({import_s:.1f} s)",
+            f"over Optuna adding as many trials without parameters to SQLite in one transaction ({bare_s:.1f} s); in "
+            f"a new process, including reading the CSV ({import_s:.1f} s)",
         ),
     ]
 
 
 def _executed_s(work: Path, study: Path) -> float:
-    """nbconvert executing a notebook that shows the report of a study, computed before."""
+    """Return the time of nbconvert executing a notebook that displays a report computed before."""
     bundle = work / "most.json"
     seconds_of([sys.executable, "-c", _BUNDLE, str(study), str(bundle)])
     source = _SHOW.format(results=str(study / "results.json"), bundle=str(bundle))

@@ -1,4 +1,4 @@
-"""Trials as a study of a real engine has them: eight parameters, three levels, limits, failures."""
+"""Simulated trials that resemble those of a real engine: eight parameters, three load levels, limits, failures."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ _POD: dict[str, Any] = {
     "gpus": ["2 x nvidia.com/gpu (nvidia.com/gpu.product: H100)"],
     "resources": {"cpu": "16", "memory": "128Gi"},
 }
-#: A crash as an engine tells it.
+#: A crash as the package reports it.
 _FAILURE = Failure(
     FailureKind.OUT_OF_MEMORY,
     "deploy",
@@ -70,16 +70,16 @@ _FAILURE = Failure(
 
 
 def sample_task(trials: int) -> Task:
-    """A task of a real engine; nothing of it is started here."""
+    """Return a task for a real engine, which is never started."""
     return Task.parse({**DATA, "budget": {"trials": trials, "baseline": False}})
 
 
 def stub_levels(pause_s: float) -> dict[str, Any]:
-    """What ``World.task`` takes for a benchmark of three levels that land ``pause_s`` apart, others in each trial."""
+    """Return arguments of ``World.task`` for a benchmark whose three levels end ``pause_s`` apart and vary by trial."""
     lines, levels = [], {}
     for n in _CONCURRENCY:
         file = f"D16_8_text-to-text_num_concurrency_{n}_time_2s.json"
-        # Hidden, so that the script does not copy it as it is.
+        # A hidden file, which the script does not copy unchanged.
         levels[f".{file}"] = level_data(_SCENARIO, n, tokens_per_s=99.5)
         figures = f"s/: 99[.]5,/: $(($$ % 97 + {60 * n})).371,/; s/: 0[.]2,/: 0.$(($$ % 79 + 10 + {n})),/g"
         lines.append(f'sed "{figures}" "$levels/.{file}" > "$out/part"; mv "$out/part" "$out/{file}"; sleep {pause_s}')
@@ -87,18 +87,18 @@ def stub_levels(pause_s: float) -> dict[str, Any]:
 
 
 def stub_task(folder: Path, *, trials: int, pause_s: float) -> Task:
-    """Trials of eight parameters over stub engines, eight at a time, real processes all of them."""
+    """Return a task whose trials run stub engines in real processes, eight at the same time."""
     changes = {"deploy": {"parallel": 8}, "limits": ["ttft_p99_s <= 0.9"], "strategy": {"sampler": "random", "seed": 1}}
     return World(folder, DATA).task(trials=trials, **stub_levels(pause_s), **changes)
 
 
 class Samples:
-    """Makes trials, the same ones at every start."""
+    """Creates trials from a fixed seed."""
 
     def __init__(self, task: Task) -> None:
         self.task = task
         self._random = random.Random(7)
-        # As in a cluster: what all have in common, and what each pod tells of itself.
+        # Fingerprints as in a cluster: a part that all trials share, and a part for each pod.
         common = {"driver": machine_fingerprint(), **_CLUSTER, "seed": 7}
         self._failed, self._pods = common, [{**common, **_POD, "node": f"gpu-node-{n}"} for n in range(4)]
 
@@ -116,7 +116,7 @@ class Samples:
         }
 
     def measurements(self, params: dict[str, Any]) -> tuple[Measurement, ...]:
-        """Levels that depend on the parameters, every figure among them."""
+        """Return measurements with all figures, which depend on the parameters."""
         speed = 1 + params["max_num_seqs"] / 1024 + 0.2 * params["optimization_level"] + self._random.gauss(0, 0.1)
         return tuple(self._measurement(n, max(0.3, speed)) for n in _CONCURRENCY)
 
@@ -140,7 +140,7 @@ class Samples:
         return Trial(number, self.params())
 
     def ended(self, trial: Trial, measurements: tuple[Measurement, ...]) -> Trial:
-        """The trial with its score; every eleventh crashed."""
+        """Return the ended trial: with a score, or failed for every eleventh one."""
         flags = [word for name, value in trial.params.items() for word in (f"--{name.replace('_', '-')}", str(value))]
         trial = trial.with_(
             seconds={"deploy": 41.31, "probe": 0.42, "benchmark": 187.002, "stop": 2.114},
@@ -148,7 +148,7 @@ class Samples:
             fingerprint=self._pods[trial.number * 7 // 5 % len(self._pods)],
         )
         if crashes(trial.number):
-            # It never got as far as a pod that was ready.
+            # No pod of it became ready.
             return trial.with_(state=TrialState.FAILED, failure=_FAILURE, fingerprint=self._failed)
         scored = score(measurements, self.task.goal)
         return trial.with_(state=TrialState.COMPLETE, measurements=measurements, score=scored)

@@ -1,4 +1,4 @@
-"""How large a notebook is that holds a run of many trials, executed headless and saved by JupyterLab."""
+"""The size of a notebook with a run of many trials, executed headless and saved by JupyterLab."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _CELLS = (
 
 
 def saved() -> list[Figure]:
-    """The file's size, of both the same notebook and the same kind of run."""
+    """Return the file's size in both cases, for the same notebook and kind of run."""
     with tempfile.TemporaryDirectory(prefix="at-bench-") as name:
         work = Path(name)
         headless, live = work / "headless.ipynb", work / "live.ipynb"
@@ -39,7 +39,7 @@ def saved() -> list[Figure]:
 
 
 def _notebook(work: Path) -> Path:
-    """A notebook that runs a study of its own, of quick trials."""
+    """Write a notebook that runs a study of quick trials."""
     work.mkdir()
     task = work / "task.json"
     task.write_text(stub_task(work, trials=_TRIALS, pause_s=0.02).model_dump_json())
@@ -51,10 +51,10 @@ def _notebook(work: Path) -> Path:
 
 
 def _execute_live(source: Path, target: Path) -> None:
-    """As in JupyterLab, whose kernels know that somebody looks; it saves no widget's state unless it is told to."""
+    """Execute a notebook as in JupyterLab: in a live kernel, and without saving the state of widgets."""
     notebook: Any = nbformat.read(source, as_version=4)
     client = NotebookClient(notebook, timeout=240, kernel_name="python3", store_widget_state=False)
-    # No advice on encryption in the terminal, and no word of the interrupt that ends the kernel.
+    # Hides the warning about missing encryption and the message of the interrupt that ends the kernel.
     client.extra_arguments = ["--IPKernelApp.log_level=50"]
     client.execute(env={**os.environ, "JPY_SESSION_NAME": "benchmark.ipynb"})
     assert "application/vnd.jupyter.widget-view+json" in str(notebook.cells[1].outputs), "the monitor was not live"
@@ -62,9 +62,9 @@ def _execute_live(source: Path, target: Path) -> None:
 
 
 def _outputs(file: Path) -> str:
-    """The size of each cell's outputs."""
+    """Return the size of each cell's outputs as text."""
     notebook: Any = nbformat.read(file, as_version=4)
-    assert f"{_TRIALS} complete" in str(notebook.cells[-2].outputs), "the run did not end as it should"
+    assert f"{_TRIALS} complete" in str(notebook.cells[-2].outputs), "the run did not complete all trials"
     sizes = [f"{cell.source.splitlines()[-1].split(' = ')[0]}: {_kilobytes(cell)}" for cell in notebook.cells]
     return f"outputs of {', '.join(sizes[1:])}"
 

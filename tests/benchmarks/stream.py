@@ -1,4 +1,4 @@
-"""What a monitor sends while trials arrive far faster than anybody reads, and once none arrive."""
+"""What a monitor sends while trials end at a high rate, and when nothing changes."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.benchmarks.figure import Figure
 from tests.benchmarks.kernel import Kernel, Sent, bursts, size
 
 _TRIALS, _PER_S = 1000, 50
-#: So slow that no redraw is put off for its size.
+#: So slow that no redraw is delayed by the byte rate.
 _FEW, _SLOWLY_PER_S = 15, 3
-_NO_JOB_NOTICE_S = 10
+_QUIET_S = 10
 _REDRAWS_GOAL, _KB_GOAL = 2.0, 600.0
-#: The messages of one redraw follow each other faster, two redraws do not.
+#: The messages of one redraw are closer together than this, those of two redraws are not.
 _APART_S = 0.2
 _FEED = """
 import tempfile
@@ -38,7 +38,7 @@ def state():
 
 @dataclass(frozen=True)
 class _Followed:
-    """What a monitor sent of one feed."""
+    """The messages of a monitor for one feed."""
 
     messages: Sequence[Sent]
     redraws: int
@@ -47,42 +47,42 @@ class _Followed:
 
     @property
     def peak_per_s(self) -> float:
-        """The most redraws a second over any four in a row, as they begin on the wire; to a tenth."""
+        """The highest rate of four consecutive redraws per second, by the times of their first messages."""
         spans = [later - earlier for earlier, later in zip(self.starts, self.starts[4:], strict=False)]
         return round(4 / min(spans), 1)
 
 
 def stream() -> list[Figure]:
-    """Redraws a second, bytes in all, and what is sent while nothing changes."""
+    """Return the redraws per second, the bytes sent, and what is sent while nothing changes."""
     with Kernel() as kernel:
         slow = _follow(kernel, _FEW, _SLOWLY_PER_S)
         made = size(kernel.sent()) - size(slow.messages)
         fast = _follow(kernel, _TRIALS, _PER_S)
         since = len(kernel.sent())
         before = kernel.value("state()")["redraws"]
-        time.sleep(_NO_JOB_NOTICE_S)
+        time.sleep(_QUIET_S)
         still, quiet = kernel.value("state()")["redraws"] - before, kernel.sent(since)
     comms = {one.comm for one in fast.messages}
     in_charts = max(size([one for one in fast.messages if one.comm == comm]) for comm in comms)
-    told = (
-        f"at most, at {_SLOWLY_PER_S} trials a second; at {_PER_S} a second at most {fast.peak_per_s:.1f}, in all "
-        f"{fast.redraws} redraws as the view counts them and {len(fast.starts)} bursts on the wire, the last "
+    redraws = (
+        f"maximum at {_SLOWLY_PER_S} and {_PER_S} trials per second; at {_PER_S} it is {fast.peak_per_s:.1f}, with "
+        f"{fast.redraws} redraws counted by the view, {len(fast.starts)} bursts of messages, and the last one "
         f"{fast.late_s:.1f} s after the last trial"
     )
     sent = (
-        f"in {len(fast.messages)} messages, {in_charts / size(fast.messages):.0%} of it for the charts, which hold all "
-        f"trials at the end; making the widgets took {made / 1e6:.1f} MB, once, nearly all FigureWidget's JavaScript"
+        f"in {len(fast.messages)} messages, {in_charts / size(fast.messages):.0%} of it for the charts; creating the "
+        f"widgets sent {made / 1e6:.1f} MB once, nearly all of it FigureWidget's JavaScript"
     )
     return [
-        Figure("redraws_per_s", max(slow.peak_per_s, fast.peak_per_s), _REDRAWS_GOAL, told),
+        Figure("redraws_per_s", max(slow.peak_per_s, fast.peak_per_s), _REDRAWS_GOAL, redraws),
         Figure("sent_for_1000_trials", size(fast.messages) / 1000, _KB_GOAL, sent, "KB"),
-        Figure("redraws_of_nothing_new", still, 0, f"in {_NO_JOB_NOTICE_S} s in which nothing changed"),
+        Figure("redraws_of_nothing_new", still, 0, f"in {_QUIET_S} s without a change"),
         Figure("sent_for_nothing_new", size(quiet) / 1000, 0, "in the same time", "KB"),
     ]
 
 
 def _follow(kernel: Kernel, trials: int, per_s: float) -> _Followed:
-    """Show a monitor of a new feed, let its trials arrive, and wait until all of them are drawn."""
+    """Show a monitor for a new feed, start the feed, and wait until all trials are drawn."""
     kernel.run(_FEED.format(trials=trials, per_s=per_s))
     kernel.run("monitor")
     kernel.run(_STATE)

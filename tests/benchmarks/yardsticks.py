@@ -1,4 +1,4 @@
-"""What others take for the same work in the same run, in CPU seconds: the denominators of the ratios."""
+"""The CPU seconds of other tools for comparable work, measured in the same run: the denominators of the ratios."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ pandas.read_csv(sys.argv[1], dtype=str, keep_default_na=False).to_csv(sys.argv[2
 
 
 def bare_inserts_s(trials: int) -> float:
-    """Optuna adding so many ended trials without parameters to a new SQLite file, in one transaction."""
+    """Return the time of Optuna adding ended trials without parameters to a new SQLite file in one transaction."""
     with tempfile.TemporaryDirectory(prefix="at-bench-") as name:
         argv = [sys.executable, "-c", _BARE, str(Path(name) / "bare.db"), str(trials)]
         return float(subprocess.run(argv, capture_output=True, text=True, check=True, timeout=600).stdout)
 
 
 def copying_csv_s(file: Path) -> float:
-    """pandas reading a CSV and writing it again, from a fresh Python."""
+    """Return the time of pandas reading and writing a CSV file in a new process."""
     return seconds_of([sys.executable, "-c", _COPY, str(file), str(file.with_suffix(".copy"))])
 
 
 def nbconvert_s(notebook: Path, *, execute: bool = False) -> float:
-    """nbconvert making a notebook's HTML page from a fresh Python, and executing it where that is asked for."""
+    """Return the time of nbconvert converting a notebook to HTML in a new process, optionally executing it."""
     argv = [sys.executable, "-m", "nbconvert", "--to", "html", "--log-level", "ERROR", str(notebook)]
     return seconds_of([*argv, "--output", f"{notebook.stem}.page", *(["--execute"] if execute else [])])
 
 
 def seconds_of(argv: list[str]) -> float:
-    """The CPU seconds of a command that succeeds, and of its children: others on the machine hardly change them."""
+    """Return the CPU seconds of a command and its children, which other processes hardly influence."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(argv, capture_output=True, text=True, check=True, timeout=600)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)

@@ -1,4 +1,4 @@
-"""One server and one browser for all tests here, a notebook and a page for each."""
+"""One JupyterLab server and one browser for all tests of this folder, and a notebook and a page for each test."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import pytest
 from . import lab as lab_module
 from .lab import Lab, Notebook
 
-# Of the package, not of the session: while Playwright is open its event loop runs in this thread, and asyncio.run fails
-# in every other test; it is closed before those begin.
+# Package scope, not session scope: while Playwright is open, its event loop runs in this thread, and asyncio.run fails
+# in all other tests.
 
 
 @pytest.fixture(scope="package")
 def context() -> Iterator[Any]:
-    """Debian's Chromium, driven by Playwright; one context, whose cache spares each test the loading of JupyterLab."""
+    """A context of Chromium, driven by Playwright; its cache saves each test from loading JupyterLab."""
     sync_api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: test)")
     if lab_module.find_chromium() is None:
         pytest.skip("no chromium on the PATH (Debian: apt-get install chromium; .ci/run does it)")
@@ -27,7 +27,7 @@ def context() -> Iterator[Any]:
 
 @pytest.fixture(scope="package")
 def lab(context: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    """JupyterLab's server, with a kernel for each version of ipykernel."""
+    """A JupyterLab server with a kernel for each version of ipykernel."""
     pytest.importorskip("jupyterlab", reason="jupyterlab is not installed (extra: lab)")
     if missing := lab_module.missing_kernels():
         pytest.skip(f"no ipykernel {' and '.join(missing)} beside this Python's (make test installs them)")
@@ -40,7 +40,7 @@ def lab(context: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
 
 @pytest.fixture
 def notebook(lab: Lab, context: Any) -> Iterator[Notebook]:
-    """A notebook to open; its page and its kernel end with the test, and the settings are the usual ones again."""
+    """A notebook to open; its page and kernel are closed after the test, and JupyterLab's settings are reset."""
     opened = Notebook(lab, context)
     try:
         yield opened
@@ -51,7 +51,7 @@ def notebook(lab: Lab, context: Any) -> Iterator[Notebook]:
 
 @pytest.fixture
 def real_task(real_task: Callable[..., Path]) -> Callable[..., Path]:
-    """The real task with more to try, so that there is something to watch."""
+    """The real task with more configurations and trials."""
     usual: dict[str, Any] = {
         "name": "browser",
         "parameters": {"threads": [1, 2], "parallel": [1, 2, 4], "batch_size": [64, 128, 256, 512]},

@@ -1,6 +1,6 @@
-"""JupyterLab in Chromium: a server of its own, and notebooks in it that a test drives as a user does.
+"""JupyterLab in Chromium: a server, and notebooks that a test drives like a user.
 
-A test reads what the browser shows (`text`, `output`, `plot_points`) and what the kernel holds (`value`).
+A test reads what the browser shows (`text`, `output`, `plot_points`) and values in the kernel (`value`).
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from jupyter_client.session import Session
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, ConsoleMessage, Locator, Page, Playwright
 
-#: ipykernel's versions; the last is the one in this Python's environment, the others lie beside it.
+#: Versions of ipykernel; the last is installed in this Python's environment, the others in folders beside it.
 VERSIONS = ("6.31", "7.3", "7.4")
 KERNELS = tuple(f"python-{version}" for version in VERSIONS)
-#: Generous, since two cores may run other tests at the same time.
+#: Long, since other tests may run on the same cores.
 PATIENCE_S = 60.0
-#: In the environment of the server and so of all that it starts, however far down.
+#: An environment variable of the server, which all its child processes inherit.
 LABEL = "AUTOTUNE_NB_TEST_LAB"
 #: SwiftShader draws WebGL where there is no GPU; a container's /dev/shm is too small for Chromium.
 CHROMIUM_ARGS = [
@@ -45,10 +45,10 @@ CHROMIUM_ARGS = [
     "--disable-dev-shm-usage",
 ]
 SETTINGS = {
-    # Every cell stays in the page, whether it is in sight or not.
+    # All cells are in the page, also those that are scrolled out of view.
     "@jupyterlab/notebook-extension:tracker": {"windowingMode": "none"},
     "@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": False},
-    # The test says when to save.
+    # Tests save explicitly.
     "@jupyterlab/docmanager-extension:plugin": {"autosave": False},
 }
 
@@ -59,7 +59,7 @@ def find_chromium() -> str | None:
 
 
 def kernel_folder(version: str) -> Path | None:
-    """Where this version of ipykernel was installed to; None for the environment's own."""
+    """Return the folder of this version of ipykernel; None for the environment's own."""
     return None if version == VERSIONS[-1] else Path(sys.prefix) / "kernels" / version
 
 
@@ -75,7 +75,7 @@ def _pause() -> None:
 def until(
     condition: Callable[[], Any], what: str, *, timeout_s: float = PATIENCE_S, pause: Callable[[], None] = _pause
 ) -> Any:
-    """The first true answer of the condition; fails with `what` when the time is over."""
+    """Return the condition's first true value; fail with `what` on timeout."""
     deadline = time.monotonic() + timeout_s
     while not (answer := condition()):
         assert time.monotonic() < deadline, f"not within {timeout_s:g} s: {what}"
@@ -88,7 +88,7 @@ def launch_chromium(playwright: Playwright) -> Browser:
 
 
 class Lab:
-    """A JupyterLab server with a home of its own; its notebooks lie in `root`."""
+    """A JupyterLab server with a home folder of its own and its notebooks in `root`."""
 
     def __init__(self, folder: Path) -> None:
         self.root = folder / "notebooks"
@@ -127,7 +127,7 @@ class Lab:
             "IdentityProvider.token": "",
             # The page then has window.jupyterapp.
             "LabApp.expose_app_in_browser": "True",
-            # Nothing but the server can be reached.
+            # No requests to the internet.
             "LabApp.extension_manager": "readonly",
             "LabApp.news_url": "None",
             "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
@@ -150,7 +150,7 @@ class Lab:
             raise
 
     def _listening_at(self) -> str | None:
-        """The server's address once it answers; it may have taken another port than the one it was given."""
+        """Return the server's URL once it responds; its port may differ from the requested one."""
         assert self._server.poll() is None, self._log.read_text()
         for file in self.runtime.glob("jpserver-*.json"):
             try:
@@ -162,7 +162,7 @@ class Lab:
         return None
 
     def request(self, path: str, method: str = "GET", body: Any = None) -> Any:
-        """Calls the server's REST API: `request("api/sessions")`."""
+        """Call the server's REST API: `request("api/sessions")`."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(
             f"{self.url}/{path}", data, {"Content-Type": "application/json"}, method=method
@@ -172,12 +172,12 @@ class Lab:
         return json.loads(content) if content else None
 
     def reset_settings(self) -> None:
-        """Forgets what a test set in Lab, such as its theme."""
+        """Reset settings that a test changed, such as the theme."""
         shutil.rmtree(self.settings)
         self.settings.mkdir()
 
     def processes(self) -> list[psutil.Process]:
-        """The server and what it started, kernels and their children, also those that were let go."""
+        """Return the server and its descendants, such as kernels, including detached ones."""
         found = []
         for process in psutil.process_iter():
             try:
@@ -188,7 +188,7 @@ class Lab:
         return found
 
     def close(self) -> None:
-        """Ends the server, which ends its kernels, and kills what is left."""
+        """Stop the server with its kernels, and kill processes that are left."""
         self._server.terminate()
         try:
             self._server.wait(15)
@@ -221,7 +221,7 @@ def _write_kernelspec(folder: Path, version: str) -> None:
     (folder / "kernel.json").write_text(json.dumps(spec))
 
 
-# What is asked of JupyterLab's page; `panel` is the open notebook.
+# JavaScript for JupyterLab's page; `panel` is the open notebook.
 _PANEL = "const app = window.jupyterapp; const panel = app?.shell.currentWidget;"
 _READY = f"""() => {{ {_PANEL}
     return !!panel?.sessionContext?.isReady && panel.context.isReady
@@ -258,12 +258,12 @@ _POINTS = """node => {
 
 
 class Notebook:
-    """A notebook in a page of its own; cells are counted from 0."""
+    """A notebook in a page of its own; cells are numbered from 0."""
 
     def __init__(self, lab: Lab, context: BrowserContext) -> None:
         self.lab = lab
         self.path = lab.root / f"{uuid.uuid4().hex[:8]}.ipynb"
-        #: What the page complained of, over all its loads: errors in the console and exceptions nobody caught.
+        #: Errors of all loads of the page: those in the console and uncaught exceptions.
         self.errors: list[str] = []
         self._context = context
         self._page: Page | None = None
@@ -277,7 +277,7 @@ class Notebook:
     # -- opening and closing
 
     def open(self, cells: list[str] | Path, kernel: str = KERNELS[-1], *, width: int = 900, height: int = 900) -> None:
-        """Writes a notebook of these code cells, or a copy of a notebook file, and opens it; runs nothing."""
+        """Open a notebook with these code cells, or a copy of a notebook file, without running it."""
         if isinstance(cells, Path):
             notebook = nbformat.read(cells, as_version=4)
         else:
@@ -288,27 +288,27 @@ class Notebook:
         self.reopen()
 
     def reopen(self) -> None:
-        """Opens the notebook in a new page, as after close_page."""
+        """Open the notebook in a new page, after close_page."""
         assert self._page is None, "the page is open"
         page = self._page = self._context.new_page()
         page.set_viewport_size({"width": self._width, "height": self._height})
         page.set_default_timeout(PATIENCE_S * 1000)
-        page.on("console", self._heard)
+        page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.errors.append(f"{error.name}: {error.message}\n{error.stack}"))
-        # A workspace of its own: the layout of another test's page does not come back.
+        # A separate workspace, so that the layout of another test's page is not restored.
         page.goto(f"{self.lab.url}/lab/workspaces/{self.path.stem}/tree/{self.path.name}?reset")
         self._ready()
 
     def close_page(self) -> None:
-        """Closes the tab; the kernel goes on. Unsaved outputs are lost, so save first where they matter."""
+        """Close the tab; the kernel continues. Unsaved outputs are lost."""
         self.page.close()
         self._page = None
 
     def reload(self, shown: Callable[[], Any], what: str, *, save: bool = True) -> None:
-        """Loads the page again, until it shows what it should.
+        """Reload the page until `shown` returns true.
 
-        JupyterLab asks the kernel for all widgets' states at once and gives up after 4 s: on a busy machine Plotly's
-        5 MB come later, and nothing is shown. A person loads the page once more, and so does this, twice at most.
+        JupyterLab requests the states of all widgets at once and gives up after 4 s; on a busy machine Plotly's 5 MB
+        take longer, and nothing is shown. A user would reload the page once more, and so does this, at most twice.
         """
         if save:
             self.save()
@@ -324,7 +324,7 @@ class Notebook:
                 self.errors[:] = [error for error in self.errors if "widget model not found" not in error]
 
     def close(self) -> None:
-        """Closes the page and ends the kernel."""
+        """Close the page and shut the kernel down."""
         if self._page is not None:
             self.close_page()
         for session in self._sessions():
@@ -334,20 +334,20 @@ class Notebook:
         self.page.wait_for_function(_READY)
         self.page.evaluate(_COLLAPSE)
 
-    def _heard(self, message: ConsoleMessage) -> None:
+    def _on_console(self, message: ConsoleMessage) -> None:
         if message.type == "error":
             self.errors.append(f"{message.text} ({message.location.get('url')})")
 
     # -- cells
 
     def run(self, index: int, *, wait: bool = True, check: bool = True, timeout_s: float = PATIENCE_S) -> None:
-        """Runs a cell; with `check`, an exception in it fails the test."""
+        """Run a cell; with `check`, an exception in it fails the test."""
         self.page.evaluate(_RUN, index)
         if wait:
             self.wait(index, check=check, timeout_s=timeout_s)
 
     def wait(self, index: int, *, check: bool = True, timeout_s: float = PATIENCE_S) -> None:
-        """Until a cell that was run in this page since it was loaded is done."""
+        """Wait for a cell that was run since the page was loaded."""
         self.page.wait_for_function("index => window.testRuns?.[index]?.done", arg=index, timeout=timeout_s * 1000)
         error = self.page.evaluate("index => window.testRuns[index].error", index)
         assert error is None, error
@@ -355,7 +355,7 @@ class Notebook:
         assert not (check and failed), "\n".join(failed[0]["traceback"])
 
     def add_and_run(self, source: str, *, wait: bool = True, check: bool = True, timeout_s: float = PATIENCE_S) -> int:
-        """Adds a cell at the end and runs it; its index."""
+        """Add a cell at the end, run it and return its index."""
         index: int = self.page.evaluate(_ADD, source)
         self.run(index, wait=wait, check=check, timeout_s=timeout_s)
         return index
@@ -364,30 +364,30 @@ class Notebook:
         return self.page.locator(".jp-Notebook .jp-Cell").nth(index)
 
     def output(self, index: int) -> Locator:
-        """All of a cell's output area, to find widgets in: `output(0).get_by_role("button", name="Start")`."""
+        """Return a cell's output area, to find widgets in it: `output(0).get_by_role("button", name="Start")`."""
         return self.cell(index).locator(".jp-Cell-outputArea")
 
     def text(self, index: int) -> str:
-        """A cell's outputs as the page shows them."""
+        """Return the text of a cell's outputs in the page."""
         return "\n".join(self.cell(index).locator(".jp-OutputArea-output").all_inner_texts()).strip()
 
     def outputs(self, index: int) -> list[dict[str, Any]]:
-        """A cell's outputs as they would be saved."""
+        """Return a cell's outputs as they would be saved."""
         found: list[dict[str, Any]] = self.page.evaluate(_OUTPUTS, index)
         return found
 
     def wait_idle(self, *, timeout_s: float = PATIENCE_S) -> None:
-        """Until the page knows the kernel to be idle."""
+        """Wait until the page shows the kernel as idle."""
         self.page.wait_for_function(_IDLE, timeout=timeout_s * 1000)
 
     def until(self, condition: Callable[[], Any], what: str, *, timeout_s: float = PATIENCE_S) -> Any:
-        """The first true answer of the condition, while the page lives on; fails with `what` and the page's errors."""
+        """Return the condition's first true value; fail with `what` and the page's errors on timeout."""
 
         def pause() -> None:
             if self._page is None:
                 _pause()
             else:
-                self._page.wait_for_timeout(50)  # Lets Playwright hear what the page says meanwhile.
+                self._page.wait_for_timeout(50)  # Lets Playwright process the page's events.
 
         try:
             return until(condition, what, timeout_s=timeout_s, pause=pause)
@@ -398,10 +398,10 @@ class Notebook:
     # -- the kernel
 
     def execute(self, source: str, value: str = "None", *, timeout_s: float = PATIENCE_S) -> Any:
-        """Runs the source in the kernel, past the page and with the page closed too, then gives an expression's value.
+        """Run source in the kernel without the page, then return the value of an expression, encoded as JSON.
 
-        The value goes through JSON. A busy kernel does it when it is free. What background threads print or display
-        from then on no longer belongs to a cell, for the kernel took this for the latest one.
+        A busy kernel runs it later. Afterwards, outputs of background threads no longer belong to a cell of the page,
+        since the kernel assigns them to the latest request.
         """
         with self._shell_channel() as (session, channel):
             content = {
@@ -427,7 +427,7 @@ class Notebook:
         return json.loads(ast.literal_eval(answer["data"]["text/plain"]))
 
     def value(self, expression: str, *, timeout_s: float = PATIENCE_S) -> Any:
-        """The value of an expression in the kernel, as JSON brings it: `value("list(figure.data[0].x)")`."""
+        """Return the value of an expression in the kernel, encoded as JSON: `value("list(figure.data[0].x)")`."""
         return self.execute("", expression, timeout_s=timeout_s)
 
     def _sessions(self) -> list[dict[str, Any]]:
@@ -436,7 +436,7 @@ class Notebook:
 
     @contextmanager
     def _shell_channel(self) -> Iterator[tuple[Session, zmq.Socket[bytes]]]:
-        """A second client's way to the kernel. Plain sockets: jupyter_client's clients leave event loops behind."""
+        """Connect to the kernel with a plain socket, since jupyter_client's clients leave event loops open."""
         kernel = self._sessions()[0]["kernel"]["id"]
         connection = json.loads((self.lab.runtime / f"kernel-{kernel}.json").read_text())
         session = Session(key=connection["key"].encode(), signature_scheme=connection["signature_scheme"])
@@ -446,13 +446,13 @@ class Notebook:
             yield session, channel
 
     def kernel_process(self) -> psutil.Process:
-        """The kernel's process, to kill it or to see what it started."""
+        """Return the kernel's process."""
         kernel = self._sessions()[0]["kernel"]["id"]
         (found,) = [p for p in self.lab.processes() if any(kernel in part for part in p.cmdline())]
         return found
 
     def restart_kernel(self) -> None:
-        """Restarts the kernel by the menu's command, and says yes to its question."""
+        """Restart the kernel with the menu's command and confirm the dialog."""
         self.page.evaluate(_RESTART)
         self.page.locator(".jp-Dialog .jp-mod-accept").click()
         self.page.wait_for_function("() => window.testRestarted")
@@ -460,30 +460,30 @@ class Notebook:
         self.wait_idle()
 
     def interrupt_kernel(self) -> None:
-        """Interrupts by the menu's command; one that comes before the cell has begun in the kernel is lost."""
+        """Interrupt the kernel with the menu's command; it has no effect before the cell has started."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('notebook:interrupt-kernel')")
 
     # -- the page
 
     def save(self) -> Path:
-        """Saves the notebook as Lab's command does; its file."""
+        """Save the notebook and return its file."""
         self.page.evaluate("() => window.jupyterapp.commands.execute('docmanager:save')")
         return self.path
 
     def theme(self, name: str) -> None:
-        """Sets "JupyterLab Dark", "JupyterLab Light" or another installed theme."""
+        """Set the theme to "JupyterLab Dark", "JupyterLab Light" or another installed theme."""
         self.page.evaluate("theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})", name)
         self.page.wait_for_function("name => document.body.dataset.jpThemeName === name", arg=name)
         # A splash hides the page while the theme loads.
         self.page.wait_for_function("() => !document.querySelector('#jupyterlab-splash')")
 
     def screenshot(self, path: Path, index: int | None = None) -> Path:
-        """A picture of the page, or of one cell."""
+        """Save a screenshot of the page or of one cell."""
         (self.page if index is None else self.cell(index)).screenshot(path=path)
         return path
 
 
 def plot_points(page: Page, css: str = ".js-plotly-plot", nth: int = 0) -> list[dict[str, Any]]:
-    """The traces that a Plotly chart in the page drew: name, type, visible, x and y; what is no number is None."""
+    """Return the traces of a Plotly chart in the page: name, type, visible, x and y, with None for missing numbers."""
     points: list[dict[str, Any]] = page.locator(css).nth(nth).evaluate(_POINTS)
     return points

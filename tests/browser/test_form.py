@@ -1,4 +1,4 @@
-"""The form in JupyterLab: filled in by hand, what is wrong said beside its field, a real run started from it."""
+"""The form in JupyterLab: filling it in, errors next to fields, starting a real run."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from .lab import Notebook
-from .test_monitor import click, measured, told
+from .test_monitor import click, measured, text_of
 
 pytestmark = pytest.mark.browser
 FORM = "import autotune_nb as at\nform = at.TaskForm('llama_cpp')\nform"
@@ -20,14 +20,14 @@ def field(name: str) -> str:
     return f".at-form .at-field-{name} input"
 
 
-def test_a_form_is_filled_in_and_starts_a_real_run(notebook: Notebook, small_model: Path, tmp_path: Path) -> None:
+def test_a_filled_in_form_starts_a_real_run(notebook: Notebook, small_model: Path, tmp_path: Path) -> None:
     notebook.open([FORM])
     notebook.run(0)
     page = notebook.page
     page.locator(field("name")).fill("by hand")
-    # What is missing is said beside its field, in the task's own words.
+    # A missing value is reported next to its field.
     wrong = page.locator(".at-error-model-id_or_path")
-    # All texts, since waiting for one that goes in that moment would take a minute.
+    # All texts: waiting for one element that is removed at that moment would take a minute.
     missing = "give either id_or_path or random_weights"
     notebook.until(lambda: missing in "".join(wrong.all_inner_texts()), "what the model lacks")
     page.locator(field("model-id_or_path")).fill(str(small_model))
@@ -48,7 +48,7 @@ def test_a_form_is_filled_in_and_starts_a_real_run(notebook: Notebook, small_mod
     page.locator("button.at-form-start").press("Enter")
     notebook.until(lambda: measured(notebook) >= 2, "levels of the run", timeout_s=200)
     click(notebook, "stop")
-    notebook.until(lambda: "everything is taken down" in told(notebook, "notices"), "the end of the stop")
+    notebook.until(lambda: "everything is taken down" in text_of(notebook, "notices"), "the end of the stop")
     kept = json.loads((tmp_path / "study" / "results.json").read_text())["task"]
     assert kept["name"] == "by hand"
     assert kept["workload"] == {
@@ -60,7 +60,7 @@ def test_a_form_is_filled_in_and_starts_a_real_run(notebook: Notebook, small_mod
     assert notebook.errors == []
 
 
-def test_parameters_are_added_removed_and_edited_by_keyboard_and_the_code_makes_the_same(
+def test_parameters_are_edited_by_keyboard_and_the_code_creates_the_same_task(
     notebook: Notebook, real_task: Callable[..., Path]
 ) -> None:
     notebook.open([FORM.replace("'llama_cpp'", repr(str(real_task(rules=["parallel <= threads * 4"]))))])
@@ -72,7 +72,7 @@ def test_parameters_are_added_removed_and_edited_by_keyboard_and_the_code_makes_
     page.locator(".at-field-parameters-poll-type select").select_option("choice")
     page.locator(".at-field-parameters-threads-values input").fill("1")
     notebook.until(lambda: notebook.value("form.task.parameters['threads'].values") == [1], "the edited parameter")
-    # A rule that no point keeps is named.
+    # A rule that no point keeps is reported.
     page.locator(".at-field-rules-0 input").fill("parallel > 99")
     notebook.until(lambda: "no point keeps 'parallel > 99'" in page.locator(".at-form").inner_text(), "the broken rule")
     page.locator(".at-field-rules-0 input").fill("parallel <= 2")

@@ -1,4 +1,4 @@
-"""The harness itself: the right kernels, widgets that reach Python and back, charts that draw."""
+"""The harness of these tests: kernel versions, widgets, charts, pages and kernels that are closed and restarted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The monitor in JupyterLab, over real runs of llama.cpp under genai-bench."""
+"""The monitor in JupyterLab, with real runs of llama.cpp and with stub engines."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ CURVES = ("older trials", "breaks a limit", "other trials", "running", "engine's
 
 
 def measured(notebook: Notebook) -> int:
-    """How many measured levels the chart of the page has."""
+    """Return the number of measured levels in the page's chart."""
     if not notebook.page.locator(".js-plotly-plot").count():
         return 0
     drawn = [t for t in plot_points(notebook.page) if t["name"] in CURVES and t["type"] == "scattergl"]
@@ -30,7 +30,7 @@ def measured(notebook: Notebook) -> int:
 
 
 def engines(lab: Lab) -> list[psutil.Process]:
-    """The inference servers that kernels of this JupyterLab have started."""
+    """Return the inference servers that kernels of this JupyterLab have started."""
     found = []
     for process in lab.processes():
         try:
@@ -45,8 +45,8 @@ def click(notebook: Notebook, name: str) -> None:
     notebook.page.locator(f".at-monitor .at-monitor-{name}").first.click()
 
 
-def told(notebook: Notebook, part: str) -> str:
-    """The text of a part of the monitor."""
+def text_of(notebook: Notebook, part: str) -> str:
+    """Return the text of a part of the monitor."""
     return notebook.page.locator(f".at-monitor-{part}").first.inner_text()
 
 
@@ -54,7 +54,7 @@ def start(task: Path, study: Path) -> str:
     return f"import autotune_nb as at\nrun = at.tune({str(task)!r}, study={str(study)!r})\nat.Monitor(run)"
 
 
-# The oldest and the newest; the harness's own tests run on every version.
+# The oldest and the newest version; the harness's tests run on every version.
 @pytest.mark.parametrize("kernel", (pytest.param(KERNELS[0], marks=pytest.mark.slow), KERNELS[-1]))
 def test_points_appear_through_a_blocking_cell_a_reload_a_stop_and_a_restart(
     notebook: Notebook, lab: Lab, real_task: Callable[..., Path], tmp_path: Path, kernel: str
@@ -66,7 +66,7 @@ def test_points_appear_through_a_blocking_cell_a_reload_a_stop_and_a_restart(
     notebook.run(0)
     notebook.until(lambda: measured(notebook) >= 1, "the first level", timeout_s=90)
 
-    # A blocking cell: what arrives meanwhile is drawn all the same.
+    # New levels are drawn during a blocking cell.
     notebook.run(1, wait=False)
     notebook.until(lambda: "blocked" in notebook.text(1), "the blocking cell")
     before = measured(notebook)
@@ -74,31 +74,33 @@ def test_points_appear_through_a_blocking_cell_a_reload_a_stop_and_a_restart(
     release.touch()
     notebook.wait(1)
 
-    # The page loaded anew in the middle: the same picture, and it goes on.
+    # A page that is reloaded during the run shows the same chart and is updated.
     before = measured(notebook)
     notebook.reload(lambda: measured(notebook) >= before, "the points after a reload")
     before = measured(notebook)
     notebook.until(lambda: measured(notebook) > before, "a level after the reload", timeout_s=90)
-    notebook.until(lambda: re.search(r"benchmarking level \d of 2", told(notebook, "running")), "the phase of a trial")
+    notebook.until(
+        lambda: re.search(r"benchmarking level \d of 2", text_of(notebook, "running")), "the phase of a trial"
+    )
 
-    # Stopped: what is taken down is said, and then that it is gone.
+    # A stop reports what it takes down, and then that everything is taken down.
     notebook.until(lambda: engines(lab), "a running engine")
     click(notebook, "stop")
-    notebook.until(lambda: "everything is taken down" in told(notebook, "notices"), "the end of the stop")
-    assert re.search(r"taking down the engine and the benchmark of trial \d+", told(notebook, "notices"))
-    notebook.until(lambda: "stopped" in told(notebook, "progress"), "the state")
+    notebook.until(lambda: "everything is taken down" in text_of(notebook, "notices"), "the end of the stop")
+    assert re.search(r"taking down the engine and the benchmark of trial \d+", text_of(notebook, "notices"))
+    notebook.until(lambda: "stopped" in text_of(notebook, "progress"), "the state")
     assert engines(lab) == []
     complete = [t for t in json.loads((study / "results.json").read_text())["trials"] if t["state"] == "complete"]
     kept = sum(len(trial["measurements"]) for trial in complete)
 
-    # The kernel restarted: the same view of the same study.
+    # After a restart of the kernel, the opened study has the same view.
     notebook.restart_kernel()
     opened = notebook.add_and_run(f"import autotune_nb as at\nat.open({str(study)!r})")
     assert notebook.output(opened).locator(".at-monitor").count() == 1
     plot = notebook.output(opened).locator(".js-plotly-plot")
     notebook.until(plot.count, "the chart of the opened study")
     notebook.until(lambda: measured_in(notebook, opened) >= kept, "every kept level")
-    # As wide as its cell, also where nothing new makes it draw again.
+    # The chart is as wide as its cell, also without a redraw.
     widths = "node => Math.abs(node._fullLayout.width - node.clientWidth)"
     notebook.until(lambda: plot.first.evaluate(widths) <= 2, "the chart's width")
     assert "stopped" in notebook.output(opened).locator(".at-monitor-progress").inner_text()
@@ -106,7 +108,7 @@ def test_points_appear_through_a_blocking_cell_a_reload_a_stop_and_a_restart(
 
 
 def measured_in(notebook: Notebook, index: int) -> int:
-    """How many levels the chart in one cell's output has."""
+    """Return the number of levels in the chart of a cell's output."""
     plot = notebook.output(index).locator(".js-plotly-plot")
     if not plot.count():
         return 0
@@ -129,46 +131,46 @@ def test_a_run_as_the_last_line_is_steered_paused_and_resumed_by_hand(
     notebook.run(0)
     page = notebook.page
     page.locator(".at-monitor-steer").get_by_text("Steer", exact=True).click()
-    # By the keyboard alone.
+    # With the keyboard only.
     page.locator(".at-steer-parameter select").select_option("threads")
     page.locator(".at-steer-value input").focus()
     page.keyboard.type("2")
     page.locator("button.at-steer-ban").focus()
     page.keyboard.press("Enter")
-    notebook.until(lambda: "ban threads = 2" in told_steer(notebook, "edits"), "the edit in the monitor")
+    notebook.until(lambda: "ban threads = 2" in steer_text(notebook, "edits"), "the edit in the monitor")
     page.locator(".at-steer-configuration input").fill("threads: 1, parallel: 4, batch_size: 64")
     page.locator("button.at-steer-enqueue").press("Enter")
     page.locator(".at-steer-trials input").fill("4")
     page.locator("button.at-steer-budget").press("Enter")
-    notebook.until(lambda: "trials 4" in told_steer(notebook, "edits"), "the budget's edit")
-    # What is wrong is said beside it, in words.
+    notebook.until(lambda: "trials 4" in steer_text(notebook, "edits"), "the budget's edit")
+    # An invalid edit is reported.
     page.locator(".at-steer-value input").fill("1")
     page.locator("button.at-steer-ban").press("Enter")
-    notebook.until(lambda: "leaves no value" in told_steer(notebook, "message"), "the refusal")
+    notebook.until(lambda: "leaves no value" in steer_text(notebook, "message"), "the refusal")
 
     page.locator("button.at-monitor-pause").press("Enter")
     steered.touch()
-    notebook.until(lambda: "paused" in told(notebook, "progress"), "the pause")
+    notebook.until(lambda: "paused" in text_of(notebook, "progress"), "the pause")
     page.locator("button.at-monitor-resume").press("Enter")
-    notebook.until(lambda: "finished" in told(notebook, "progress"), "the end", timeout_s=120)
+    notebook.until(lambda: "finished" in text_of(notebook, "progress"), "the end", timeout_s=120)
     trials = notebook.value("[dict(t.params) for t in run.history]")
     assert len(trials) == 4
     assert {"threads": 1, "parallel": 4, "batch_size": 64} in trials
-    # The one that ran when the value was banned may have it.
+    # The trial that was running when the value was banned may have it.
     assert all(params["threads"] == 1 for params in trials[1:])
     assert notebook.value("[e.kind.value for e in run.edits]") == ["ban", "enqueue", "budget"]
-    assert "the budget of 4 trials is spent" in told(notebook, "notices")
+    assert "the budget of 4 trials is spent" in text_of(notebook, "notices")
     assert notebook.errors == []
 
 
-def told_steer(notebook: Notebook, part: str) -> str:
+def steer_text(notebook: Notebook, part: str) -> str:
     return notebook.page.locator(f".at-steer-{part}").first.inner_text()
 
 
 MARKUP = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>"
 
 
-def test_an_engine_that_does_not_start_is_told_with_its_log_and_the_await_raises(
+def test_an_engine_that_does_not_start_is_shown_with_its_log_and_the_await_raises(
     world: World, notebook: Notebook, tmp_path: Path
 ) -> None:
     script = tmp_path / "engine.py"
@@ -178,19 +180,19 @@ def test_an_engine_that_does_not_start_is_told_with_its_log_and_the_await_raises
     task = Task.parse({**quick.model_dump(), "engine": engine}).save(tmp_path / "task.yaml")
     notebook.open([start(task, world.folder), "await run"])
     notebook.run(0)
-    notebook.until(lambda: "2 failed" in told(notebook, "progress"), "two failed trials", timeout_s=90)
-    table = told(notebook, "table")
+    notebook.until(lambda: "2 failed" in text_of(notebook, "progress"), "two failed trials", timeout_s=90)
+    table = text_of(notebook, "table")
     assert "exited with code 3" in table or "ended with code 3" in table or "3" in table
-    # As text, not as markup.
+    # The markup is shown as text.
     assert MARKUP in table
-    assert "<b>markup<i>" in told(notebook, "progress")
+    assert "<b>markup<i>" in text_of(notebook, "progress")
     assert notebook.page.evaluate("() => window.pwned") is None
     notebook.run(1, check=False)
     assert "RunError" in notebook.text(1)
     assert "no trial completed" in notebook.text(1)
 
 
-def test_a_study_that_another_process_works_on_is_followed_and_steered(
+def test_a_study_that_another_process_runs_is_shown_and_steered(
     world: World, notebook: Notebook, tmp_path: Path
 ) -> None:
     study, steered = world.folder, tmp_path / "steered"
@@ -203,7 +205,7 @@ def test_a_study_that_another_process_works_on_is_followed_and_steered(
             notebook.open([f"import autotune_nb as at\nstudy = at.open({str(study)!r})\nstudy"])
             notebook.run(0)
             notebook.until(lambda: measured(notebook) == 1, "a level of the other process", timeout_s=90)
-            assert f"pid {other.pid}" in told(notebook, "notices")
+            assert f"pid {other.pid}" in text_of(notebook, "notices")
             assert notebook.page.locator("button.at-monitor-start").is_disabled()
             notebook.execute("study.set_budget(trials=1)")
             steered.touch()
@@ -211,18 +213,18 @@ def test_a_study_that_another_process_works_on_is_followed_and_steered(
         finally:
             other.kill()
     notebook.until(lambda: measured(notebook) == 2, "the next level, and no other trial")
-    notebook.until(lambda: "finished" in told(notebook, "progress"), "the end of the other process")
+    notebook.until(lambda: "finished" in text_of(notebook, "progress"), "the end of the other process")
     assert notebook.errors == []
 
 
-def test_it_is_legible_in_both_themes_at_900_pixels(world: World, notebook: Notebook, tmp_path: Path) -> None:
-    # What breaks a limit and what fails, as the second trial does, is told in other colours.
+def test_the_monitor_is_legible_in_both_themes_at_900_pixels(world: World, notebook: Notebook, tmp_path: Path) -> None:
+    # A broken limit and a failure (of the second trial) have other colours.
     second = f'[ "$(wc -l < "{world.stub.script.parent}/pids")" = 1 ] || exit 3'
     task = world.task(limits=["requests_per_s >= 1e9"], before=second).save(tmp_path / "task.yaml")
     notebook.open([start(task, world.folder)], width=900, height=1600)
     notebook.run(0)
-    notebook.until(lambda: "finished" in told(notebook, "progress"), "the end", timeout_s=90)
-    assert re.search(r"1 done \(1 break a limit\).* 1 failed", told(notebook, "progress"))
+    notebook.until(lambda: "finished" in text_of(notebook, "progress"), "the end", timeout_s=90)
+    assert re.search(r"1 done \(1 break a limit\).* 1 failed", text_of(notebook, "progress"))
     notebook.page.locator(".at-monitor-steer").get_by_text("Steer", exact=True).click()
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         notebook.theme(theme)
@@ -236,7 +238,7 @@ def test_it_is_legible_in_both_themes_at_900_pixels(world: World, notebook: Note
         notebook.screenshot(tmp_path / f"{theme}.png")
 
 
-#: The contrast (WCAG 2) of every text of the monitor, and of the charts', against what it stands on.
+#: The contrast (WCAG 2) between every text of the monitor and its background, the charts' texts included.
 CONTRASTS = """() => {
     const rgb = c => (c.match(/[\\d.]+/g) ?? []).map(Number);
     const srgb = c => c.startsWith('color(srgb') ? rgb(c).slice(0, 3).map(v => v * 255) : rgb(c);
@@ -266,17 +268,17 @@ CONTRASTS = """() => {
 }"""
 
 
-def test_a_second_monitor_shows_the_same_and_another_study_may_take_the_charts(
+def test_a_second_monitor_shows_the_same_and_another_study_can_claim_the_charts(
     world: World, notebook: Notebook, tmp_path: Path
 ) -> None:
     task = world.task(trials=1).save(tmp_path / "task.yaml")
     one, two = world.folder, tmp_path / "two"
     notebook.open([start(task, one), "at.Monitor(run)", start(task, two)])
     notebook.run(0)
-    notebook.until(lambda: "finished" in told(notebook, "progress"), "the end", timeout_s=90)
+    notebook.until(lambda: "finished" in text_of(notebook, "progress"), "the end", timeout_s=90)
     notebook.run(1)
     notebook.until(lambda: measured_in(notebook, 1) == measured_in(notebook, 0) == 2, "the same in both")
-    # Run again, a cell shows it again: the view that was there is gone, those that are left live on.
+    # A cell that is run again shows a new view; the previous one is removed, and the others are still updated.
     notebook.execute("run.set_budget(trials=2)")
     notebook.run(0)
     notebook.until(lambda: measured_in(notebook, 1) == measured_in(notebook, 0) == 4, "the next trial", timeout_s=90)

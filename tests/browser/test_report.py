@@ -1,4 +1,4 @@
-"""The report where it is read: untrusted in JupyterLab, in a viewer without scripts, as a page opened offline."""
+"""Reading a report: untrusted in JupyterLab, in a viewer without scripts, and as an HTML page offline."""
 
 from __future__ import annotations
 
@@ -26,42 +26,42 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture
 def report(world: World, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
-    """A study's report as an executed notebook, its page beside it, and what the study found."""
+    """A study's report as an executed notebook with its HTML page, and the study's results."""
     done = at.tune(world.task(trials=3, budget={"baseline": True}), study=world.folder)
     done.wait()
     out = tmp_path / "report.ipynb"
-    told = CliRunner().invoke(cli, ["report", str(world.folder), "-o", str(out), "--html"])
-    assert told.exit_code == 0, told.output
+    reported = CliRunner().invoke(cli, ["report", str(world.folder), "-o", str(out), "--html"])
+    assert reported.exit_code == 0, reported.output
     return out, done.results()
 
 
 def figures(page: Any) -> list[str]:
-    """What of the answer's figures and headings a page shows."""
+    """Return which of the report's figures and headings a page does not show."""
     body = page.locator("body").inner_text()
     wanted = ("Best is trial", "tokens/s", "output_tokens_per_s", "Trials", "What was asked", "What it ran on")
     return [word for word in (*wanted, "genai-bench", "Do it again") if word not in body]
 
 
 def drawn(page: Any) -> list[tuple[str, int]]:
-    """Every picture's alternative text and natural width: 0 where it could not be drawn."""
-    told: list[tuple[str, int]] = page.evaluate(
+    """Return every image's alternative text and natural width, which is 0 if it could not be drawn."""
+    images: list[tuple[str, int]] = page.evaluate(
         "() => [...document.images].filter(i => i.alt).map(i => [i.alt, i.complete ? i.naturalWidth : 0])"
     )
-    return told
+    return images
 
 
 @pytest.fixture
 def bare(context: Any) -> Iterator[Any]:
-    """A browser without network and without scripts."""
+    """A browser context without network and scripts."""
     made = context.browser.new_context(offline=True, java_script_enabled=False)
-    # Playwright's own look at the page goes on without the page's scripts.
+    # Playwright itself can still evaluate scripts.
     yield made
     made.close()
 
 
 @pytest.fixture
 def elsewhere(lab: Lab, context: Any) -> Iterator[list[str]]:
-    """What the browser asks of any other place than the server, all of it refused, from before a page opens."""
+    """The URLs outside the server that the browser requests; the requests are blocked."""
     asked: list[str] = []
 
     def refuse(route: Any) -> None:
@@ -76,11 +76,11 @@ def elsewhere(lab: Lab, context: Any) -> Iterator[list[str]]:
     context.unroute(is_elsewhere, refuse)
 
 
-def test_untrusted_in_jupyterlab_charts_are_interactive_and_tables_are_there(
+def test_an_untrusted_report_in_jupyterlab_has_interactive_charts_and_tables(
     notebook: Notebook, report: tuple[Path, dict[str, Any]], elsewhere: list[str]
 ) -> None:
     file, results = report
-    # Nobody has run or trusted it.
+    # The notebook is neither run nor trusted.
     notebook.open(file, "python-7.4")
     page = notebook.page
     notebook.until(lambda: page.locator(".js-plotly-plot").count() == 2, "the charts")
@@ -95,19 +95,19 @@ def test_untrusted_in_jupyterlab_charts_are_interactive_and_tables_are_there(
     assert page.locator(".jp-RenderedHTML table").count() >= 2
     trusted = "() => window.jupyterapp.shell.currentWidget.content.widgets.map(w => !!w.model.trusted)"
     assert not any(page.evaluate(trusted)[1:-1])
-    # Nothing was asked of anywhere else, and it would have been refused.
+    # No other host was requested; the requests would have been blocked.
     page.evaluate("fetch('https://elsewhere.invalid/x').catch(() => null)")
     assert elsewhere == ["https://elsewhere.invalid/x"]
 
 
 @pytest.mark.parametrize("form", ["page", "nbconvert"])
-def test_without_scripts_and_network_the_page_and_a_viewers_rendering_show_the_figures(
+def test_without_scripts_and_network_the_page_and_nbconverts_rendering_show_the_figures(
     bare: Any, report: tuple[Path, dict[str, Any]], tmp_path: Path, form: str
 ) -> None:
     file, results = report
     page_file = file.with_suffix(".html")
     if form == "nbconvert":
-        # As GitHub and nbviewer do it: nbconvert's own rendering, of which no script runs.
+        # Like GitHub and nbviewer: rendered by nbconvert, without running scripts.
         body, _ = HTMLExporter(template_name="classic").from_notebook_node(nbformat.read(file, as_version=4))
         page_file = tmp_path / "viewer.html"
         page_file.write_text(body)
@@ -130,7 +130,7 @@ def test_a_wide_table_is_not_cut_on_paper(bare: Any, tmp_path: Path) -> None:
     samples = Samples(sample_task(12))
     begun = [samples.begun(number) for number in range(12)]
     trials = [samples.ended(trial, samples.measurements(dict(trial.params))) for trial in begun]
-    # Nothing in it has a place to break.
+    # Values that cannot be wrapped.
     wide = [
         t.with_(params={**t.params, **{f"a_parameter_of_a_long_name_{n}": "x" * 40 for n in range(4)}}) for t in trials
     ]

@@ -1,4 +1,4 @@
-"""The tour through JupyterLab, as it comes with the package."""
+"""The notebook 02_explore.ipynb in JupyterLab."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from autotune_nb.resources import shared_folder
 
 from .lab import Notebook
-from .test_monitor import measured_in, told
+from .test_monitor import measured_in, text_of
 
 pytestmark = pytest.mark.browser
 
@@ -31,7 +31,7 @@ def test_every_cell_of_the_tour_runs_and_shows(
         notebook.run(index, timeout_s=120)
     form, monitor, opened = code[1], code[2], code[-1]
     assert notebook.output(form).locator(".at-form").count() == 1
-    notebook.until(lambda: "finished" in told(notebook, "progress"), "the end of the run")
+    notebook.until(lambda: "finished" in text_of(notebook, "progress"), "the end of the run")
     notebook.until(lambda: measured_in(notebook, monitor) == measured_in(notebook, opened) == 6, "every level in both")
     assert "ban batch_size = 512" in notebook.output(opened).locator(".at-monitor-edits, .at-steer-edits").inner_html()
     assert notebook.errors == []

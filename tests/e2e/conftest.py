@@ -1,4 +1,4 @@
-"""The command line as a user runs it: in processes of its own, with a home of its own."""
+"""The command line in separate processes with a home folder of its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CLI = [sys.executable, "-m", "autotune_nb.cli.main"]
 
 @pytest.fixture
 def environment(tmp_path: Path) -> dict[str, str]:
-    """An environment with an empty home, and this Python's programs on the path."""
+    """An environment with an empty home folder, and this Python's programs on the path."""
     home = tmp_path / "home"
     home.mkdir()
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -29,7 +29,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 class Started:
-    """A process whose lines on stderr can be waited for."""
+    """A process; ``wait_for`` waits for a line on stderr."""
 
     def __init__(self, argv: list[str], env: dict[str, str], cwd: Path | None = None) -> None:
         self.process = subprocess.Popen(
@@ -50,7 +50,7 @@ class Started:
             self._more.notify_all()
 
     def wait_for(self, text: str, *, timeout_s: float = 90) -> None:
-        """Until a line holds the text."""
+        """Wait for a line that contains the text."""
         deadline = time.monotonic() + timeout_s
         with self._more:
             while not any(text in line for line in self.lines):
@@ -59,7 +59,7 @@ class Started:
                 self._more.wait(min(left, 1.0))
 
     def finish(self, *, timeout_s: float = 120) -> tuple[int, str]:
-        """The exit code and all of stdout."""
+        """Wait for the end; return the exit code and stdout."""
         assert self.process.stdout is not None
         output = self.process.stdout.read()
         code = self.process.wait(timeout_s)
@@ -78,7 +78,7 @@ class Started:
 
 @pytest.fixture
 def start(environment: dict[str, str]) -> Iterator[Callable[..., Started]]:
-    """Starts the command line in the background; what still runs at the end is killed."""
+    """Starts the command line in the background; processes that are still running at the end are killed."""
     started: list[Started] = []
 
     def begin(*arguments: str | Path, cwd: Path | None = None) -> Started:
@@ -92,7 +92,7 @@ def start(environment: dict[str, str]) -> Iterator[Callable[..., Started]]:
 
 @pytest.fixture
 def cli(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the command line to its end."""
+    """Runs the command line and waits for it."""
 
     def call(*arguments: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -103,7 +103,7 @@ def cli(environment: dict[str, str]) -> Callable[..., subprocess.CompletedProces
 
 
 def study_processes(study: Path) -> list[psutil.Process]:
-    """What runs for a study: processes with its label, whoever started them."""
+    """Return the processes with a study's label."""
     from autotune_nb.deploy._process import STUDY_LABEL, labelled
     from autotune_nb.study import StudyFolder
 
@@ -111,7 +111,7 @@ def study_processes(study: Path) -> list[psutil.Process]:
 
 
 def until_gone(study: Path, *, timeout_s: float = 15) -> None:
-    """Until nothing runs for a study any more."""
+    """Wait until no process with a study's label is running."""
     deadline = time.monotonic() + timeout_s
     while left := study_processes(study):
         assert time.monotonic() < deadline, f"left behind: {left}"

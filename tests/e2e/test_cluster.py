@@ -1,4 +1,4 @@
-"""The command line against a cluster, under exactly the Role that it prints, with the real engine and genai-bench."""
+"""The command line with a cluster, under the Role that it prints, with the real engine and genai-bench."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ IMAGE = "ghcr.io/sgl-project/genai-bench:test"
 
 
 class Place:
-    """A namespace with an account of the printed Role, and a claim."""
+    """A namespace with a service account that has the printed Role, and a claim."""
 
     def __init__(self, cluster: TestCluster, namespace: str, cli: Cli, folder: Path, small_model: Path) -> None:
         self.cluster, self.namespace, self.folder = cluster, namespace, folder
@@ -56,7 +56,7 @@ class Place:
         return file
 
     def quick(self, *, before: str = "", **changes: Any) -> Path:
-        """A task whose engine is up at once and whose benchmark writes its levels at once, ``before`` first."""
+        """Write a task with a stub engine and a benchmark that runs ``before`` and then writes all levels at once."""
         bench = FakeBench(self.folder / "fake")
         executable = bench.write(bench.both(), before=before)
         deploy = {"kind": "ome", "runtime": "stub", "gpus_per_trial": 1}
@@ -64,7 +64,7 @@ class Place:
         return self.task(**{"deploy": deploy, "benchmark": benchmark, **changes})
 
     def left(self) -> list[str]:
-        """What of any study is there."""
+        """Return the names of all objects of studies in the namespace."""
         found = []
         for plural in (
             "apis/ome.io/v1beta1/inferenceservices",
@@ -100,14 +100,14 @@ def test_a_study_under_each_executor(place: Place, cli: Cli, tmp_path: Path, exe
     found = json.loads(done.stdout.splitlines()[-1])
     assert [trial["state"] for trial in found["trials"]] == ["complete", "complete"], done.stderr
     for trial in found["trials"]:
-        # What ran, as the live pod has it.
+        # The command line of the pod.
         assert "autotune_nb.engines.llama_server" in trial["command"]
         assert len(trial["measurements"]) == 2
         assert trial["values"]["output_tokens_per_s"] > 1
         fingerprint = found["fingerprints"][trial["fingerprint"]]
         assert fingerprint["image"] == "engine/test:1"
         assert fingerprint["runtime"] == "llama-cpp"
-        # The engine's node and GPUs, and apart from them the machine that drove it.
+        # The engine's node and GPUs, and the machine that ran the study.
         assert fingerprint["node"]
         assert fingerprint["gpus"] == ["1 x nvidia.com/gpu"]
         assert fingerprint["driver"]["cpu"]
@@ -116,7 +116,7 @@ def test_a_study_under_each_executor(place: Place, cli: Cli, tmp_path: Path, exe
         if executor == "direct":
             assert fingerprint["benchmark_version"]
         else:
-            # As the benchmark's own pod has them; this node tells no digest.
+            # From the benchmark's pod; the tests' node reports no digest.
             assert fingerprint["benchmark_image"] == IMAGE
             assert fingerprint["benchmark_image_id"] == ""
     tuned = found["trials"][1]
@@ -129,7 +129,7 @@ def test_a_study_under_each_executor(place: Place, cli: Cli, tmp_path: Path, exe
     assert "best is trial" in shown.stdout
 
 
-def test_a_prototypes_task_goes_to_the_cluster_without_being_told(place: Place, cli: Cli, tmp_path: Path) -> None:
+def test_a_prototypes_task_runs_in_the_cluster_by_default(place: Place, cli: Cli, tmp_path: Path) -> None:
     prototype = {
         "task_name": "p" * 60,
         "model": {"name": "tiny", "namespace": place.namespace},
@@ -155,7 +155,7 @@ def test_a_prototypes_task_goes_to_the_cluster_without_being_told(place: Place, 
     assert "--threads 1" in found["best"]["command"]
 
 
-def test_a_check_that_fails_and_a_dry_run_make_nothing(place: Place, cli: Cli, tmp_path: Path) -> None:
+def test_a_failed_check_and_a_dry_run_create_nothing(place: Place, cli: Cli, tmp_path: Path) -> None:
     wrong = cli("check", place.task(model="tinny"), *place.where)
     assert wrong.returncode == 2
     assert "FAIL  there is no model 'tinny'; did you mean 'tiny'" in wrong.stdout
@@ -171,10 +171,10 @@ def test_a_check_that_fails_and_a_dry_run_make_nothing(place: Place, cli: Cli, t
     assert place.left() == []
 
 
-def test_a_study_goes_on_through_trials_that_fail_in_every_way(place: Place, cli: Cli, tmp_path: Path) -> None:
-    """Crashing, out of memory, without a free GPU, restarted in mid-benchmark: OME's status is silent of all four."""
+def test_a_study_continues_after_every_kind_of_failure(place: Place, cli: Cli, tmp_path: Path) -> None:
+    """Crash, out of memory, no free GPU, restart during the benchmark: OME's status reports none of them."""
     ask = "import sys, urllib.request as u; u.urlopen(sys.argv[1] + '/v1/chat/completions', b'{}', 5).read()"
-    # One request more than the readiness took; then as long as a node takes to start it again.
+    # One request more than for the readiness probe; then as long as a node takes to restart the engine.
     asks = f'{sys.executable} -c "{ask}" "$url" 2>/dev/null || sleep 2'
     task = place.quick(
         before=asks,
@@ -206,7 +206,7 @@ def test_a_study_goes_on_through_trials_that_fail_in_every_way(place: Place, cli
     assert "RuntimeError: the weights are not what the config says" in str(failures["crash", 1])
     assert "Insufficient nvidia.com/gpu" in failures["none", 16]["message"]
     assert {key for key, failure in failures.items() if not failure["hint"]} == set()
-    # What was measured before, between and after them is kept.
+    # The measurements of the other trials are stored.
     assert [len(t["measurements"]) for t in trials if t["state"] == "complete"] == [2, 2]
     assert place.left() == []
     shown = json.loads(cli("show", study, "--json").stdout.splitlines()[-1])
@@ -303,5 +303,5 @@ def test_the_notebook_goes_from_the_check_to_a_manifest_that_can_be_applied(
     manifest = yaml.safe_load((study / "best.yaml").read_text())
     assert "labels" not in manifest["metadata"]
     path = f"/apis/ome.io/v1beta1/namespaces/{place.namespace}/inferenceservices"
-    status, told = place.cluster.call("POST", f"{path}?dryRun=All", manifest)
-    assert status == 201, told
+    status, reply = place.cluster.call("POST", f"{path}?dryRun=All", manifest)
+    assert status == 201, reply

@@ -72,11 +72,11 @@ def test_the_tour_runs_headless_and_leaves_outputs_that_last(cli: Cli, world: Wo
     assert done.returncode == 0, done.stderr
     saved = nbformat.read(out, as_version=4)
     assert "widgets" not in saved.metadata
-    told = [o.get("data", {}).get("text/html", "") for o in outputs(out)]
+    pages = [o.get("data", {}).get("text/html", "") for o in outputs(out)]
     # The form as its task, and at the end the study as it was found, its edit among it.
-    assert any("name: e2e" in html for html in told)
-    assert "ban flash_attn = off" in told[-1]
-    assert "data:image/svg+xml" in told[-1]
+    assert any("name: e2e" in html for html in pages)
+    assert "ban flash_attn = off" in pages[-1]
+    assert "data:image/svg+xml" in pages[-1]
     assert not any("widget-view" in mime for o in outputs(out) for mime in o.get("data", {}))
     assert out.stat().st_size < 300_000
 

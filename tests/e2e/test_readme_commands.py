@@ -1,4 +1,4 @@
-"""Every command line that the README shows is run, in its order, as it stands there."""
+"""Runs every command line of the README, unchanged and in its order."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ __all__ = ["place"]
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 LINES = [line for kind, text in BLOCKS if not kind for line in text.splitlines() if line.startswith("autotune-nb ")]
-#: What needs a cluster has a test of its own.
+#: Commands that need a cluster have a test of their own.
 IN_A_CLUSTER = re.compile(r"^autotune-nb (check|cleanup|manifests)\b|--deploy ome")
 KINDS = {"command", "env", "isvc", "yaml", "csv", "parquet"}
 
 
 def arguments(line: str) -> list[str]:
-    """What the shell hands over; a comment and what it is piped into left out."""
+    """Return the arguments of a command line, without comments and pipes."""
     words = shlex.split(line, comments=True)
     return words[1 : words.index("|")] if "|" in words else words[1:]
 
@@ -38,7 +38,7 @@ def invoke(line: str) -> Result:
 
 @pytest.fixture
 def here(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with a task.yaml, whose trials are over at once."""
+    """A folder with a task.yaml whose trials end at once."""
     folder = tmp_path / "here"
     folder.mkdir()
     task = world.task(trials=2, budget={"baseline": True})
@@ -48,45 +48,45 @@ def here(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_the_local_ones_run_one_after_the_other(here: Path) -> None:
+def test_local_commands_run_in_order(here: Path) -> None:
     lines = [line for line in LINES if not IN_A_CLUSTER.search(line) and arguments(line) != ["demo"]]
     kinds = set()
     for line in lines:
         words = arguments(line)
-        told = invoke(line)
+        result = invoke(line)
         if words[:1] == ["export"] and "isvc" in words:
-            # A study of local processes has none to apply, and says so.
-            assert told.exit_code == 2, line
-            assert "deploy" in told.stderr, line
+            # A study that ran locally has no InferenceService.
+            assert result.exit_code == 2, line
+            assert "deploy" in result.stderr, line
         else:
-            assert told.exit_code == 0, (line, told.output)
+            assert result.exit_code == 0, (line, result.output)
         if "-o" in words:
-            assert Path(words[words.index("-o") + 1]).is_file() == (told.exit_code == 0), line
+            assert Path(words[words.index("-o") + 1]).is_file() == (result.exit_code == 0), line
         kinds |= {words[words.index("--as") + 1]} if "--as" in words else set()
     assert {arguments(line)[0] for line in lines} >= {"run", "show", "report", "share", "export", "import", "notebook"}
     assert kinds == KINDS
 
 
-def test_the_ones_for_a_cluster_run_in_one(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cluster_commands_run_in_a_cluster(place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("KUBECONFIG", str(place.kubeconfig))
     assert place.task(deploy={"runtime": "llama-cpp", "gpus_per_trial": 1, "kind": "ome"}) == tmp_path / "task.yaml"
     lines = [line for line in LINES if IN_A_CLUSTER.search(line)]
     for line in lines:
-        # A whole run under the same options is what test_cluster.py does.
+        # test_cluster.py has a whole run with the same options.
         words = line.replace("tune ", f"{place.namespace} ").replace(" runs/qwen3 ", " runs/here ")
         if arguments(line)[0] == "run":
             words = words.partition("#")[0] + " --dry-run"
         if arguments(line)[0] == "cleanup":
             words = f"autotune-nb cleanup --all --namespace {place.namespace} --yes"
-        told = invoke(words)
-        assert told.exit_code == 0, (line, told.output)
+        result = invoke(words)
+        assert result.exit_code == 0, (line, result.output)
         if arguments(line)[0] == "manifests":
-            assert [one["kind"] for one in yaml.safe_load_all(told.stdout)], line
+            assert [one["kind"] for one in yaml.safe_load_all(result.stdout)], line
     assert {arguments(line)[0] for line in lines} == {"check", "cleanup", "manifests", "run"}
 
 
-def test_every_command_there_is_stands_in_the_readme() -> None:
+def test_every_command_is_in_the_readme() -> None:
     shown = {arguments(line)[0] for line in LINES} | set(re.findall(r"^\| `autotune-nb (\w+)", README, re.MULTILINE))
     assert set(cli.commands) <= shown
     for name in cli.commands:

@@ -91,7 +91,7 @@ def _serves(command: str, environment: dict[str, str]) -> None:
         process.wait(20)
 
 
-def test_kill_9_in_mid_trial_loses_nothing_and_leaves_nothing_behind(
+def test_kill_9_during_a_trial_loses_no_result_and_leaves_no_process(
     start: Callable[..., Started], cli: Cli, real_task: Callable[..., Path], tmp_path: Path
 ) -> None:
     study = tmp_path / "study"
@@ -130,7 +130,7 @@ def stopped_by_ctrl_c(running: Started, study: Path, *, times: int) -> None:
     assert json.loads((study / "results.json").read_text())["state"] == "stopped"
 
 
-def test_ctrl_c_takes_the_engine_down_and_keeps_what_finished(
+def test_ctrl_c_takes_the_engine_down_and_stores_complete_trials(
     start: Callable[..., Started], real_task: Callable[..., Path], tmp_path: Path
 ) -> None:
     study = tmp_path / "study"
@@ -145,7 +145,7 @@ def test_a_second_ctrl_c_changes_nothing(start: Callable[..., Started], world: W
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_while_it_starts_up_still_ends_with_the_results(
+def test_a_signal_during_start_up_still_ends_with_the_results(
     start: Callable[..., Started], real_task: Callable[..., Path], tmp_path: Path, number: int
 ) -> None:
     study = tmp_path / "study"
@@ -160,7 +160,7 @@ def test_a_signal_while_it_starts_up_still_ends_with_the_results(
     until_gone(study)
 
 
-def test_a_configuration_that_cannot_start_fails_alone(
+def test_a_configuration_that_cannot_start_fails_only_its_trial(
     cli: Cli, real_task: Callable[..., Path], tmp_path: Path
 ) -> None:
     parameters = {"wrong": {"type": "choice", "values": [None, "yes"], "flag": "--no-such-flag"}}
@@ -185,8 +185,8 @@ def test_exit_code_is_1_when_no_trial_completed(cli: Cli, world: World, tmp_path
 def test_a_second_process_on_the_folder_is_refused(
     start: Callable[..., Started], cli: Cli, world: World, tmp_path: Path
 ) -> None:
-    go_on = tmp_path / "go-on"
-    task = world.task(before=f'until [ -e "{go_on}" ]; do sleep 0.05; done').save(tmp_path / "task.yaml")
+    proceed = tmp_path / "proceed"
+    task = world.task(before=f'until [ -e "{proceed}" ]; do sleep 0.05; done').save(tmp_path / "task.yaml")
     first = start("run", task, "--study", world.folder, "--json")
     first.wait_for("trial 0 (1 of 2)")
     second = cli("run", task, "--study", world.folder)
@@ -194,7 +194,7 @@ def test_a_second_process_on_the_folder_is_refused(
     assert f"pid {first.process.pid}" in second.stderr
     shown = cli("show", world.folder, "--json")
     assert last_line(shown.stdout)["state"] == "running"
-    go_on.touch()
+    proceed.touch()
     code, output = first.finish()
     assert code == 0
     assert len(last_line(output)["trials"]) == 2

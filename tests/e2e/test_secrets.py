@@ -1,4 +1,4 @@
-"""Canaries through the command line: a study of real processes uses them, and nothing that it leaves shows them."""
+"""Canary secrets through the command line: a study uses them, and none of its files and outputs contains them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.e2e
 KEY = "canary-3b1f" + "-90d7ac"
 
 
-def test_a_key_by_its_name_reaches_engine_and_benchmark_and_no_file(
+def test_a_referenced_key_reaches_the_engine_and_the_benchmark_but_no_file(
     environment: dict[str, str], real_task: Callable[..., Path], tmp_path: Path
 ) -> None:
     engine = {"kind": "llama_cpp", "args": {"ctx_size": 2048, "api_key": "${ENGINE_KEY}"}}
@@ -50,7 +50,7 @@ def test_a_key_by_its_name_reaches_engine_and_benchmark_and_no_file(
     assert [file for file, content in text_below(study).items() if KEY.encode() in content] == []
 
 
-#: Of the environment, of the task's env, of the engine's arguments, of the benchmark's key, of a URL.
+#: In the environment, the task's env, the engine's arguments, the benchmark's key and a URL.
 CANARIES = {
     "WANDB_API_KEY": "canary-wandb-51e0c9",
     "HF_TOKEN": "canary-hub-7d02+/b4'x",
@@ -58,8 +58,8 @@ CANARIES = {
     "MODEL_API_KEY": "canary-model-c44e17",
     "DATABASE_URL": "postgresql://me:canary-url-2b8d60@host/db",
 }
-#: An engine that prints its environment, and a benchmark that writes down what it has, as curl would, and the engine's
-#: command line.
+#: The engine prints its environment; the benchmark writes its environment, a request header and the engine's command
+#: line to files.
 SAYS = [f"env:{name}" for name in CANARIES]
 LEAK = (
     'env > "$base/genai_bench.log"; tr "\\0" " " < /proc/$(tail -n 1 "{pids}")/cmdline > "$base/cmdline.bin"; '
@@ -69,15 +69,15 @@ LEAK = (
 
 
 def forms(value: str) -> list[bytes]:
-    """A canary as it stands, in JSON, and what its base64 has in common wherever it stands."""
+    """Return the forms of a canary: as it is, in JSON, and the common part of its base64 at any offset."""
     coded = [base64.b64encode(b"x" * shift + value.encode())[4:-4] for shift in range(3)]
     return [value.encode(), json.dumps(value)[1:-1].encode(), *coded]
 
 
 def found_in(content: str | bytes) -> list[str]:
     data = content.encode() if isinstance(content, str) else content
-    told = CANARIES | {"DATABASE_URL": "canary-url-2b8d60"}
-    return [name for name, value in told.items() if any(form in data for form in forms(value))]
+    canaries = CANARIES | {"DATABASE_URL": "canary-url-2b8d60"}
+    return [name for name, value in canaries.items() if any(form in data for form in forms(value))]
 
 
 def canary_task(world: World, *words: str, **changes: Any) -> Path:
@@ -96,7 +96,7 @@ def canary_task(world: World, *words: str, **changes: Any) -> Path:
 
 @pytest.fixture
 def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
-    """The command line with the canaries in its environment: all that it says, after a look for them."""
+    """Runs the command line with the canaries in its environment, checks its output for them and returns it."""
     for name in ("_told", "_short", "_named"):
         monkeypatch.setattr(scrubbing, name, set())
     monkeypatch.setattr(scrubbing, "_known", None)
@@ -117,7 +117,7 @@ def everything_below(folder: Path) -> dict[str, list[str]]:
     return {str(file): found for file, content in text_below(folder).items() if (found := found_in(content))}
 
 
-def test_no_surface_of_a_study_shows_a_canary(
+def test_no_file_or_output_of_a_study_contains_a_canary(
     world: World, call: Callable[..., str], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     task, out = canary_task(world), tmp_path / "out"
@@ -132,7 +132,7 @@ def test_no_surface_of_a_study_shows_a_canary(
     assert '--api-key "${ENGINE_KEY}" --db="${DATABASE_URL}"' in call("export", study, "--as", "command")
     for form in ("env", "yaml", "csv"):
         call("export", study, "--as", form, "-o", out / f"study.{form}")
-    # They were there to be found: the engine printed them, and the benchmark sent the one that it was asked for.
+    # The canaries were used: the engine printed them, and the benchmark sent its key.
     files = {file.name: content for file, content in text_below(study / "artifacts" / "trial-0002").items()}
     assert files["engine.log"].count(b"***") == len(CANARIES)
     assert b"--api-key ***" in files["cmdline.bin"]
@@ -142,21 +142,23 @@ def test_no_surface_of_a_study_shows_a_canary(
     assert found_in("".join(capfd.readouterr())) == []
 
 
-def test_a_run_that_fails_shows_none_either_wherever_it_is_kept(
+def test_a_failed_run_in_another_storage_contains_no_canary(
     world: World, call: Callable[..., str], tmp_path: Path
 ) -> None:
     kept = tmp_path / "elsewhere" / "trials.db"
     kept.parent.mkdir()
     task = canary_task(world, "exit:3", trials=1)
-    told = call("run", task, "--study", world.folder, "--storage", f"sqlite:///{kept}", "--json", code=1)
-    assert "***" in told
+    output = call("run", task, "--study", world.folder, "--storage", f"sqlite:///{kept}", "--json", code=1)
+    assert "***" in output
     call("show", world.folder, code=1)
     assert b"***" in kept.read_bytes()
     assert everything_below(world.folder) == everything_below(kept.parent) == {}
 
 
 @pytest.mark.parametrize("place", ["env: {HF_TOKEN: %s}", "env: %s", "args: {api_key: %s}", "%s: 1", "env: *%s"])
-def test_a_task_that_holds_one_is_refused_without_it(world: World, call: Callable[..., str], place: str) -> None:
+def test_a_task_with_a_literal_canary_is_rejected_without_printing_it(
+    world: World, call: Callable[..., str], place: str
+) -> None:
     file = world.task().save(world.folder.parent / "task.yaml")
     file.write_text(file.read_text().replace("engine:\n", f"engine:\n  {place}\n" % CANARIES["ENGINE_KEY"], 1))
     assert "error: " in call("run", file, "--study", world.folder, code=2)

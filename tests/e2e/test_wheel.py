@@ -32,7 +32,7 @@ def test_an_installed_wheel_runs_the_demo_in_an_empty_folder(tmp_path: Path, env
     install = [*UV, "pip", "install", "--quiet", "--python", python, "--constraint", ROOT / "constraints.txt"]
     subprocess.run([*install, f"{wheel}[local]"], check=True)
 
-    # Other tests share this machine: a level ends by its requests, and waiting breaks no limit.
+    # Other tests share this machine, so that levels end by their number of requests and the limit is high.
     shipped = next(venv.glob("lib/python*/site-packages/autotune_nb/_share/notebooks/tasks/quickstart.yaml"))
     patient = yaml.safe_load(shipped.read_text())
     patient["workload"] |= {"seconds_per_level": 90, "requests_per_level": 12}

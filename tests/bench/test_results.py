@@ -134,7 +134,8 @@ def test_missing_statistics_are_invalid_where_text_is_generated_only() -> None:
 
 
 def test_a_reply_without_a_token_is_no_completion() -> None:
-    assert any("contained no token" in problem for problem in read(with_statistic("num_output_tokens", "min", 0)).problems)
+    problems = read(with_statistic("num_output_tokens", "min", 0)).problems
+    assert any("contained no token" in problem for problem in problems)
 
 
 @pytest.mark.parametrize("scenario", ["D(64,32)", "N(480,240)/(300,150)", "U(10,100)/(5,20)", "U(100,20)", "dataset"])

@@ -19,9 +19,9 @@ from autotune_nb.cli.output import (
 from autotune_nb.errors import SetupError, cannot_write
 
 if TYPE_CHECKING:
-    from autotune_nb.results.exporting import Form
+    from autotune_nb.results.exporting import Format
 
-_FORMS = ("command", "env", "isvc", "yaml", "csv", "parquet")
+_FORMATS = ("command", "env", "isvc", "yaml", "csv", "parquet")
 _STUDY = click.Path(file_okay=False, path_type=Path)
 
 
@@ -31,7 +31,7 @@ _STUDY = click.Path(file_okay=False, path_type=Path)
     "--as",
     "form",
     required=True,
-    type=click.Choice(_FORMS),
+    type=click.Choice(_FORMATS),
     help="What to print, as listed above.",
 )
 @click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Trial to print. Default: the best one, or all.")
@@ -39,7 +39,7 @@ _STUDY = click.Path(file_okay=False, path_type=Path)
 @click.option("--storage", metavar="URL", help="Storage URL, needed if it has a password: passwords are not saved.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def export_command(
-    study: Path, form: Form, trial: int | None, output: Path | None, storage: str | None, force: bool
+    study: Path, form: Format, trial: int | None, output: Path | None, storage: str | None, force: bool
 ) -> None:
     """Print the best configuration, the task or the measurements of STUDY.
 

@@ -184,7 +184,7 @@ def _execute(notebook: Path, output: Path, parameters: dict[str, str], *, html: 
 
     values = {name: _value(text) for name, text in parameters.items()}
     try:
-        for file in execute(notebook, output, parameters=values, say=click.echo, html=html):
+        for file in execute(notebook, output, parameters=values, report=click.echo, html=html):
             click.echo(f"wrote {file}")
     except SetupError as error:
         fail(2, error)

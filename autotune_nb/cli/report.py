@@ -42,7 +42,7 @@ def report(study: Path, output: Path, html: bool, storage: str | None, force: bo
             os.environ[STORAGE_VARIABLE] = storage
         try:
             written = execute(
-                source, output, parameters={"study": str(study)}, say=click.echo, html=html, show_code=False
+                source, output, parameters={"study": str(study)}, report=click.echo, html=html, show_code=False
             )
         except RunError as error:
             fail(1, error)

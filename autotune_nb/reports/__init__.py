@@ -1,7 +1,7 @@
-"""Charts and reports: the data of a chart first, then the figure, the report of a study, notebooks.
+"""Charts and reports of a study, and executed notebooks.
 
-``plots`` has the data, ``charts`` the figures, ``study_report`` the report, ``notebook`` executes notebooks and
-``share`` cleans one for others. Numbers are computed in ``results``; live widgets are in ``widgets``. The room is
+``plots`` has the data of charts, ``charts`` the figures, ``study_report`` the report. ``notebook`` executes notebooks,
+``share`` removes secrets from them. Numbers are computed in ``results``; live widgets are in ``widgets``. The folder is
 not called ``report``, since ``at.report`` is a function.
 """
 

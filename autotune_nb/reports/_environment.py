@@ -1,4 +1,4 @@
-"""What a study ran on, said once: what all trials have in common, and of what differs which trials had what."""
+"""The environment of a study's trials: properties that all trials share, and those that differ with their trials."""
 
 from __future__ import annotations
 
@@ -10,43 +10,45 @@ from typing import Any
 from autotune_nb.trial.formatting import numbers_text
 from autotune_nb.trial.trial import Trial
 
-#: Of more values than these the most frequent are told.
+#: The most values of a property that are shown, the most frequent first.
 _MAX_VALUES = 6
-#: What is a trial's own, and stands in its command; an earlier version kept it here.
+#: Properties that an old version stored here; they differ by trial and are part of its command.
 _OF_TRIAL = ("args",)
-#: The machine that ran the study, where the engine ran elsewhere.
+#: The prefix for the machine that ran the study, if the engine ran on another one.
 _DRIVER = "driver"
 
 
 @dataclass(frozen=True)
-class SetUp:
-    """``rows`` are names and what is known of each, a text for each value; ``driven`` says that the engine ran
-    elsewhere than the study, whose machine is ``driver``."""
+class Environment:
+    """The properties of an environment: ``rows`` are names, each with one text per value.
+
+    ``remote`` is True if the engine ran on another machine than the study, whose properties start with ``driver``.
+    """
 
     rows: tuple[tuple[str, tuple[str, ...]], ...]
-    driven: bool
+    remote: bool
 
 
-def set_up(trials: Sequence[Trial]) -> SetUp | None:
-    """What the trials were measured on; None where nothing is known of it."""
+def environment_of(trials: Sequence[Trial]) -> Environment | None:
+    """Return the environment in which the trials were measured, or None if it is unknown."""
     # Trials share their fingerprints, each of which is long.
-    flat = {id(t.fingerprint): dict(_flat(_said(t.fingerprint))) for t in trials if t.fingerprint}
-    told = [(t, flat[id(t.fingerprint)]) for t in trials if t.fingerprint]
-    if not told:
+    flat = {id(t.fingerprint): dict(_flat(_readable(t.fingerprint))) for t in trials if t.fingerprint}
+    known = [(t, flat[id(t.fingerprint)]) for t in trials if t.fingerprint]
+    if not known:
         return None
     names = dict.fromkeys(name for rows in flat.values() for name in rows)
-    rows = [(name, _values(name, told)) for name in sorted(names, key=_is_driver)]
-    return SetUp(tuple(rows), driven=any(map(_is_driver, names)))
+    rows = [(name, _values(name, known)) for name in sorted(names, key=_is_driver)]
+    return Environment(tuple(rows), remote=any(map(_is_driver, names)))
 
 
-def _values(name: str, told: Sequence[tuple[Trial, Mapping[str, str]]]) -> tuple[str, ...]:
-    """One text where all have the same, otherwise each value with its trials."""
+def _values(name: str, known: Sequence[tuple[Trial, Mapping[str, str]]]) -> tuple[str, ...]:
+    """Return one text if all trials have the same value, otherwise each value with its trials."""
     found: dict[str, list[Trial]] = {}
-    for trial, rows in told:
+    for trial, rows in known:
         if name in rows:
             found.setdefault(rows[name], []).append(trial)
-    # A trial that failed may have ended before it was known where.
-    lacking = any(name not in rows for trial, rows in told if trial.failure is None)
+    # A failed trial may have ended before its environment was known.
+    lacking = any(name not in rows for trial, rows in known if trial.failure is None)
     if len(found) == 1 and not lacking:
         return tuple(found)
     ranked = sorted(found.items(), key=lambda item: -len(item[1]))
@@ -55,17 +57,16 @@ def _values(name: str, told: Sequence[tuple[Trial, Mapping[str, str]]]) -> tuple
     return (*values, *([f"and {left:,} other values"] if left > 0 else ()))
 
 
-def _said(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
-    """A fingerprint with its GPUs in words: that there were none is an answer, too."""
-    # Copies: it is the record itself.
-    said = {name: dict(one) if name == _DRIVER else one for name, one in fingerprint.items() if name not in _OF_TRIAL}
-    for machine in (said, said.get(_DRIVER, {})):
+def _readable(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a copy of a fingerprint with its GPUs in words, also if there are none."""
+    data = {name: dict(one) if name == _DRIVER else one for name, one in fingerprint.items() if name not in _OF_TRIAL}
+    for machine in (data, data.get(_DRIVER, {})):
         if machine.get("gpus") == []:
-            # On a machine nobody but NVIDIA's own tool was asked; a pod tells what it was given.
+            # On a local machine only nvidia-smi was queried; a pod's GPUs are known from its spec.
             machine["gpus"] = "no GPU" if "node" in machine else "no GPU (nvidia-smi lists none)"
-    if _DRIVER not in said:
-        said.setdefault("gpus", "not known")
-    return said
+    if _DRIVER not in data:
+        data.setdefault("gpus", "unknown")
+    return data
 
 
 def _is_driver(name: str) -> bool:
@@ -77,7 +78,7 @@ def _flat(data: Any, name: str = "") -> list[tuple[str, str]]:
         return [row for key, value in data.items() for row in _flat(value, f"{name}.{key}" if name else str(key))]
     if isinstance(data, list) and not any(isinstance(one, dict | list) for one in data):
         return [(name, ", ".join(map(str, data)))] if data else []
-    # Nothing is said of what is not known.
+    # Unknown properties are omitted.
     if data is None or data == "":
         return []
     return [(name, data if isinstance(data, str) else json.dumps(data, ensure_ascii=False))]

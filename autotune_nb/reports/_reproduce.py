@@ -1,4 +1,4 @@
-"""The cell that measures a study's trials again."""
+"""Python code that reproduces a study."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from autotune_nb.task.python_code import task_code
 from autotune_nb.task.task import Task
 
 
-def again(task: Task | None, name: str, edits: Sequence[Edit] = (), storage: str | None = None) -> str:
-    """Python that asks the same again, in a study of its own; empty without a task.
+def reproduce_code(task: Task | None, name: str, edits: Sequence[Edit] = (), storage: str | None = None) -> str:
+    """Return the code of a cell that runs the same task in a new study; empty without a task.
 
-    ``storage`` is a URL as a study's folder keeps it, without a password.
+    ``storage`` is the URL of the storage, without a password.
     """
     if task is None:
         return ""
@@ -26,14 +26,14 @@ def again(task: Task | None, name: str, edits: Sequence[Edit] = (), storage: str
             where = f', storage=os.environ["{STORAGE_VARIABLE}"]'
     steered = "".join(f"run.{_call(edit)}  # {edit.when}\n" for edit in edits)
     if steered:
-        steered = f"# Steered as it was, from the first trials on.\n{steered}"
+        steered = f"# The same edits, applied from the first trial.\n{steered}"
     imports = "import os\n\n" if before else ""
     tuned = f"{before}run = at.tune(task, study={folder!r}{where})\n"
     return f"{imports}{task_code(task)}\n{tuned}{steered}await run\nrun.report()\n"
 
 
 def _call(edit: Edit) -> str:
-    """An edit as the call that makes it."""
+    """Return the method call that makes an edit."""
     match edit.kind:
         case EditKind.ENQUEUE:
             return f"enqueue({dict(edit.params or {})!r})"
@@ -43,6 +43,6 @@ def _call(edit: Edit) -> str:
             return f"narrow({edit.parameter!r}, values={list(edit.values)!r})"
         case EditKind.NARROW:
             ends = [("low", edit.low), ("high", edit.high)]
-            told = ", ".join(f"{name}={end!r}" for name, end in ends if end is not None)
-            return f"narrow({edit.parameter!r}, {told})"
+            bounds = ", ".join(f"{name}={end!r}" for name, end in ends if end is not None)
+            return f"narrow({edit.parameter!r}, {bounds})"
     return f"{edit.kind}({', '.join(map(repr, (edit.parameter, *edit.values)))})"

@@ -1,6 +1,6 @@
-"""Charts that show themselves: interactive in a notebook (Plotly), a picture (SVG) wherever scripts do not run.
+"""The charts of a study: interactive in a notebook (Plotly), and as SVG where scripts do not run.
 
-Each is made of data from ``plots``, which it hands on as a table for a plot of your own.
+Each is drawn from data of ``plots``, which ``frame()`` returns as a table to plot it yourself.
 """
 
 from __future__ import annotations
@@ -35,15 +35,15 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 ChartKind = Literal["latency", "history", "importance"]
-#: So many curves are drawn, and so many of them tell their parameters; more could not be told apart.
-_MAX_CURVES, _MAX_TOLD = 300, 40
+#: The most curves that are drawn, and the most of them whose tooltips show the parameters.
+_MAX_CURVES, _MAX_LABELLED = 300, 40
 _MAX_POINTS = 600
 _MAX_BARS = 12
 
 
 @dataclass(frozen=True)
 class LatencyChart(Chart):
-    """Latency against throughput: a curve a trial through its load levels, and the Pareto front of all."""
+    """Latency against throughput: a curve per trial through its load levels, and the Pareto front of all levels."""
 
     curves: tuple[Curve, ...]
 
@@ -55,12 +55,12 @@ class LatencyChart(Chart):
 
     @property
     def front(self) -> list[tuple[float, float]]:
-        """The (throughput, latency) points that no other beats in both."""
+        """The (throughput, latency) points that no other point improves in both."""
         return front_of(self.curves)
 
     @property
     def _drawn(self) -> Sequence[Curve]:
-        """Those that matter where there are too many: best, default, on the front, then by throughput."""
+        """The curves that are drawn: if there are too many, best, default, on the front, then by throughput."""
         if len(self.curves) <= _MAX_CURVES:
             return self.curves
         front = set(self.front)
@@ -69,8 +69,8 @@ class LatencyChart(Chart):
         return [c for c in self.curves if c.number in chosen]
 
     def frame(self) -> pd.DataFrame:
-        """One row a level: trial, role, level, output_tokens_per_s, e2e_latency_mean_s, whether it keeps every limit
-        and whether it is on the Pareto front."""
+        """Return one row per level: trial, role, level, output_tokens_per_s, e2e_latency_mean_s, whether it keeps every
+        limit, and whether it is on the Pareto front."""
         import pandas as pd
 
         front = set(self.front)
@@ -83,18 +83,18 @@ class LatencyChart(Chart):
         return pd.DataFrame(rows, columns=names)
 
     def figure(self) -> go.Figure:
-        """Plotly's figure, one trace a role, however many trials there are."""
+        """Return Plotly's figure, with one trace per role for any number of trials."""
         import plotly.graph_objects as go
 
         front = self.front
         ranked = sorted(self._drawn, key=lambda c: _rank(c, set(front)))
-        told = {c.number for c in ranked[:_MAX_TOLD]}
+        labelled = {c.number for c in ranked[:_MAX_LABELLED]}
         traces = []
         for role, curves in self._by_role():
             x, y = _joined(curves)
             text: list[str] = []
             for curve in curves:
-                label = f"<br>{html.escape(curve.label)}" if curve.number in told else ""
+                label = f"<br>{html.escape(curve.label)}" if curve.number in labelled else ""
                 text += [*(f"trial {curve.number}, {html.escape(level)}{label}" for level in curve.levels), ""]
             traces.append(
                 go.Scatter(
@@ -110,7 +110,7 @@ class LatencyChart(Chart):
             )
         x, y, named = self._broken()
         if x:
-            # The tip is that of the curve below.
+            # The curve below has the tooltip.
             mark = {"symbol": MARKERS["infeasible"][0], "size": 9, "color": COLOURS["infeasible"]}
             about = {"name": LABELS["infeasible"], "showlegend": named, "hoverinfo": "skip"}
             traces.append(go.Scatter(x=x, y=y, mode="markers", marker=mark, **about))
@@ -122,7 +122,7 @@ class LatencyChart(Chart):
 
     def _draw(self, axes: Axes) -> None:
         for role, curves in self._by_role():
-            # One path a role, its curves kept apart by gaps: a third less than a path a curve.
+            # One path per role, with gaps between its curves: a third smaller than one path per curve.
             x, y = _joined(curves)
             axes.plot(
                 x,
@@ -136,7 +136,7 @@ class LatencyChart(Chart):
         x, y, named = self._broken()
         if x:
             label = LABELS["infeasible"] if named else None
-            # Larger than the mark that it stands on.
+            # Larger than the marker below it.
             marker, colour = MARKERS["infeasible"][1], COLOURS["infeasible"]
             axes.plot(x, y, linestyle="", marker=marker, color=colour, markersize=9, markeredgewidth=1.5, label=label)
         front = self.front
@@ -152,8 +152,10 @@ class LatencyChart(Chart):
         return [(role, [c for c in drawn if c.role == role]) for role in dict.fromkeys(c.role for c in drawn)]
 
     def _broken(self) -> tuple[list[float], list[float], bool]:
-        """The levels that break a limit, of trials that keep it at another, as x and y; whether the legend names them:
-        whole trials that keep none have the same mark."""
+        """Return x and y of levels that break a limit, in trials that keep every limit at another level.
+
+        The third value is whether they need a legend entry: trials that keep no level have the same marker.
+        """
         x, y = _joined(broken_levels(self._drawn))
         return x[::2], y[::2], all(c.role != "infeasible" for c in self._drawn)
 
@@ -164,14 +166,14 @@ class HistoryChart(Chart):
 
     history: History
     direction: str = "maximize"
-    high: ClassVar[float] = 3.2
+    height_in: ClassVar[float] = 3.2
 
     @property
     def title(self) -> str:
         return history_title(self.history, self.direction)
 
     def frame(self) -> pd.DataFrame:
-        """One row a complete trial: number, the objective's figure, whether it keeps every limit, the best so far."""
+        """Return one row per complete trial: number, the objective's figure, whether it is feasible, best so far."""
         import pandas as pd
 
         h = self.history
@@ -219,7 +221,7 @@ class HistoryChart(Chart):
     )
 
     def _points(self, kept: bool) -> tuple[list[int], list[float]]:
-        """The trials that keep every limit or those that do not; of thousands an even share."""
+        """Return the trials that keep every limit, or those that do not; of thousands, every n-th one."""
         h = self.history
         points = [(n, v) for n, v, ok in zip(h.numbers, h.values, h.feasible, strict=True) if ok is kept]
         points = points[:: math.ceil(len(points) / _MAX_POINTS) or 1]
@@ -228,17 +230,17 @@ class HistoryChart(Chart):
 
 @dataclass(frozen=True)
 class ImportanceChart(Chart):
-    """The share of each parameter in what sets the best trials apart."""
+    """The share of each parameter in what distinguishes the best trials."""
 
     importances: Mapping[str, float] = field(default_factory=dict)
-    high: ClassVar[float] = 2.8
+    height_in: ClassVar[float] = 2.8
 
     @property
     def title(self) -> str:
         return importance_title(self.importances)
 
     def frame(self) -> pd.DataFrame:
-        """One row a parameter, the most important first: parameter, share (of 1)."""
+        """Return one row per parameter, the most important first: parameter, share (of 1)."""
         import pandas as pd
 
         return pd.DataFrame(self._ranked(None), columns=["parameter", "share"])
@@ -276,7 +278,7 @@ def _rank(curve: Curve, front: set[tuple[float, float]]) -> tuple[bool, ...] | t
 
 
 def _joined(curves: Iterable[Curve]) -> tuple[list[float], list[float]]:
-    """The curves one after the other, kept apart by NaN, to seven digits."""
+    """Return the points of all curves, separated by NaN and rounded to seven digits."""
     x: list[float] = []
     y: list[float] = []
     for curve in curves:

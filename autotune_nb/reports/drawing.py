@@ -1,4 +1,4 @@
-"""What every chart shares: colours, marks, a figure in a notebook (Plotly), a picture (SVG) drawn without a browser."""
+"""The base class of charts: colours, markers, Plotly's figure in a notebook, and SVG drawn without a browser."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from matplotlib.axes import Axes
 
-#: Okabe and Ito's colours and their grey, which the colour-blind can tell apart; in print the marks and the widths do.
+#: Okabe and Ito's colours, which colour-blind readers can distinguish; in grey, the markers and widths differ.
 COLOURS: dict[Role, str] = {
     "best": "#D55E00",
     "default": "#0072B2",
@@ -27,7 +27,7 @@ COLOURS: dict[Role, str] = {
     "infeasible": "#CC79A7",
 }
 FRONT, RUNNING, SHARE = "#009E73", "#E69F00", "#0072B2"
-#: Each role's mark, as Plotly and as matplotlib call it.
+#: The marker of each role, by its name in Plotly and in matplotlib.
 MARKERS: dict[Role, tuple[str, str]] = {
     "best": ("star", "*"),
     "default": ("square", "s"),
@@ -44,34 +44,34 @@ LABELS: dict[Role, str] = {
 
 @dataclass(frozen=True)
 class Chart(ABC):
-    """A chart; a notebook shows it as it is, ``figure()`` is Plotly's, ``svg()`` a picture, ``frame()`` its data."""
+    """A chart that a notebook displays; ``figure()`` is Plotly's figure, ``svg()`` an image, ``frame()`` the data."""
 
-    wide: ClassVar[float] = 8.0
-    high: ClassVar[float] = 4.2
+    width_in: ClassVar[float] = 8.0
+    height_in: ClassVar[float] = 4.2
 
     @property
     @abstractmethod
     def title(self) -> str:
-        """What one should see."""
+        """The title, which states what the chart shows."""
 
     @abstractmethod
     def frame(self) -> pd.DataFrame:
-        """What it shows, tidy: one row a mark."""
+        """Return the data, one row per marker."""
 
     @abstractmethod
     def figure(self) -> go.Figure:
-        """Plotly's figure."""
+        """Return Plotly's figure."""
 
     @abstractmethod
     def _draw(self, axes: Axes) -> None: ...
 
     def svg(self) -> str:
-        """The chart as SVG, drawn without a browser."""
+        """Return the chart as SVG, drawn without a browser."""
         import matplotlib as mpl
         from matplotlib.backends.backend_svg import FigureCanvasSVG
         from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(self.wide, self.high), layout="constrained")
+        figure = Figure(figsize=(self.width_in, self.height_in), layout="constrained")
         FigureCanvasSVG(figure)
         axes = figure.add_subplot()
         self._draw(axes)
@@ -79,14 +79,14 @@ class Chart(ABC):
         axes.grid(alpha=0.3)
         out = io.StringIO()
         with warnings.catch_warnings(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "autotune_nb"}):
-            # The reader's own fonts draw the letters that matplotlib's lack.
+            # Letters that matplotlib's font lacks are drawn in the reader's fonts.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
-            # Letters as text instead of outlines: a tenth of the size.
+            # Letters are text instead of outlines: a tenth of the size.
             figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-        return _smaller(out.getvalue())
+        return _compact(out.getvalue())
 
     def image_html(self) -> str:
-        """The SVG as an ``<img>`` that needs no script and no network."""
+        """Return the SVG as an ``<img>`` that needs no scripts and no network."""
         data = base64.b64encode(self.svg().encode()).decode()
         alt = html.escape(self.title)
         return f'<img alt="{alt}" style="max-width:100%" src="data:image/svg+xml;base64,{data}">'
@@ -103,7 +103,7 @@ class Chart(ABC):
             height=420,
             hovermode="closest",
         )
-        # Its own few lines instead of Plotly's template, which is seven kilobytes in every saved chart.
+        # Instead of Plotly's template, which adds seven kilobytes to every saved chart.
         figure.update_xaxes(gridcolor="#e5e5e5", zerolinecolor="#cccccc", automargin=True)
         figure.update_yaxes(gridcolor="#e5e5e5", zerolinecolor="#cccccc", automargin=True)
         return figure
@@ -116,8 +116,8 @@ class Chart(ABC):
         }
 
 
-#: A group of marks, each with its style.
-_MARKS = re.compile(r'(<g[^>]*)>\n((?:<use [^>]*? style="([^"]*)"/>\n)+)</g>')
+#: A group of markers, each with its style.
+_MARKERS_WITH_STYLE = re.compile(r'(<g[^>]*)>\n((?:<use [^>]*? style="([^"]*)"/>\n)+)</g>')
 
 
 def _styled_once(found: re.Match[str]) -> str:
@@ -126,15 +126,15 @@ def _styled_once(found: re.Match[str]) -> str:
     return found[0] if "style=" in plain else f'{group} style="{style}">\n{plain}</g>'
 
 
-def _smaller(svg: str) -> str:
-    """The same picture in a third of the bytes: places to a tenth of a point, and nothing said twice."""
+def _compact(svg: str) -> str:
+    """Return the same image in a third of the size: coordinates to a tenth of a point, and repeated styles merged."""
     svg = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
     svg = re.sub(r"\s*\n\s*", "\n", svg)
-    # Any sans-serif font draws it, not a list of them beside every word.
+    # One generic font instead of a list of fonts for every text.
     svg = re.sub(r"font-family: [^;\"]*", "font-family: sans-serif", svg)
     svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
-    svg = _MARKS.sub(_styled_once, svg)
-    # A mark's name stands wherever it is drawn, hundreds of times.
+    svg = _MARKERS_WITH_STYLE.sub(_styled_once, svg)
+    # The id of a marker is repeated wherever it is drawn, hundreds of times.
     for number, name in enumerate(dict.fromkeys(re.findall(r'<path id="(m[0-9a-f]{10})"', svg))):
         svg = svg.replace(f'id="{name}"', f'id="m{number}"').replace(f'"#{name}"', f'"#m{number}"')
     return re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), svg)

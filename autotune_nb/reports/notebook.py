@@ -1,4 +1,4 @@
-"""Executing a notebook headless: papermill, progress in the terminal, and whether its runs ended well."""
+"""Executes notebooks headless with papermill, reports the progress of their runs, and converts them to HTML."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from autotune_nb.errors import RunError, SetupError, cannot_write
 from autotune_nb.resources import shared_folder
 from autotune_nb.runner.progress import LEDGER_VARIABLE, Ledger
 
-_LOOK_S = 0.3
+_POLL_S = 0.3
 
 
 def execute(
@@ -24,15 +24,14 @@ def execute(
     output: Path,
     *,
     parameters: Mapping[str, Any],
-    say: Callable[[str], None],
+    report: Callable[[str], None],
     html: bool = False,
     show_code: bool = True,
 ) -> list[Path]:
-    """Run a notebook with papermill into ``output``, and into an HTML file beside it where asked.
+    """Execute a notebook with papermill and write it to ``output``, with ``html`` also as an HTML page beside it.
 
-    ``say`` gets every line of progress; ``show_code`` is about the HTML file. Returns the files written. Raises
-    RunError where a cell fails, a run in it failed, or a run was left unawaited; the executed notebook is written all
-    the same.
+    ``report`` is called with every line of progress; ``show_code`` applies to the HTML page. Returns the written files.
+    Raises RunError if a cell or a run fails, or if a run was not awaited; the executed notebook is written anyway.
     """
     import nbformat
     import papermill
@@ -44,28 +43,28 @@ def execute(
         source = nbformat.read(notebook, as_version=4)
         nbformat.validate(source)
     except (ValueError, AttributeError, KeyError, nbformat.validator.ValidationError, OSError) as error:
-        told = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise SetupError(f"{str(notebook)!r} is no notebook: {told}") from None
+        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+        raise SetupError(f"{str(notebook)!r} is not a notebook: {reason}") from None
     if output.suffix.lower() in (".html", ".htm"):
-        raise SetupError(f"{output} is to be the notebook; name it .ipynb, and --html writes a page beside it")
+        raise SetupError(f"the output must be a notebook, not {output}; name it .ipynb, and use --html for a page")
     if parameters and not any("parameters" in cell.metadata.get("tags", []) for cell in source.cells):
-        say(f"note: {notebook} has no cell tagged 'parameters'; it may overwrite {', '.join(parameters)}")
+        report(f"note: {notebook} has no cell tagged 'parameters'; it may overwrite {', '.join(parameters)}")
     _prepare(output)
     logging.getLogger("papermill").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="autotune_nb-") as work:
         ledger = Ledger(Path(work) / "ledger.jsonl")
         problem = None
-        with _environment(LEDGER_VARIABLE, str(ledger.path)), _following(ledger, say):
+        with _environment(LEDGER_VARIABLE, str(ledger.path)), _following(ledger, report):
             try:
                 papermill.execute_notebook(
                     str(notebook),
                     str(output),
                     parameters=dict(parameters),
                     progress_bar=False,
-                    # What lasts is in the outputs; the state of widgets nobody saw would be hundreds of kilobytes.
+                    # Outputs hold static copies; the state of widgets would add hundreds of kilobytes.
                     store_widget_state=False,
                     kernel_name=_kernel(),
-                    # A kernel of one's own on the loopback needs no advice on encryption in the terminal.
+                    # Suppresses ipykernel's warning about encryption, irrelevant for a local kernel.
                     extra_arguments=["--IPKernelApp.log_level=40"],
                     cwd=str(Path.cwd()),
                 )
@@ -93,7 +92,7 @@ def _prepare(output: Path) -> None:
 
 
 def _kernel() -> str:
-    """A kernel that runs this very Python, whatever ``python3`` means to Jupyter here."""
+    """Return the name of a kernel that runs this Python interpreter; installs one if ``python3`` is another one."""
     from jupyter_client.kernelspec import KernelSpecManager, NoSuchKernel
 
     try:
@@ -111,7 +110,7 @@ def _kernel() -> str:
 
 
 def to_html(notebook: Path, *, show_code: bool = True) -> Path:
-    """Write a notebook as a page beside it that needs no scripts and no network. Raises SetupError."""
+    """Write a notebook as an HTML page beside it that needs no scripts and no network. Raises SetupError."""
     import jinja2
     from nbconvert import HTMLExporter
 
@@ -133,7 +132,7 @@ def _cell_error(error: Exception) -> str:
 
 
 def _run_problem(entries: list[dict[str, Any]]) -> str | None:
-    """What is wrong with the runs of a notebook whose cells all passed; None where nothing is."""
+    """Return what went wrong in the runs of a notebook without failed cells, or None."""
     runs: dict[str, dict[str, Any]] = {}
     for entry in entries:
         if "run" in entry:
@@ -142,7 +141,7 @@ def _run_problem(entries: list[dict[str, Any]]) -> str | None:
         study = next(iter(events.values()))["study"]
         ended = events.get("ended")
         if "awaited" not in events:
-            return f"the run in {study} was left unawaited: end its cell with 'await run'"
+            return f"the run in {study} was not awaited: end its cell with 'await run'"
         if ended is not None and ended["state"] == "failed":
             return f"the run in {study} failed: {ended['error']}"
         if ended is not None and not ended["completed"]:
@@ -164,18 +163,18 @@ def _environment(name: str, value: str) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _following(ledger: Ledger, say: Callable[[str], None]) -> Iterator[None]:
-    """Say what the notebook's runs enter, while papermill has this thread."""
+def _following(ledger: Ledger, report: Callable[[str], None]) -> Iterator[None]:
+    """Report the lines that the notebook's runs append to the ledger, while papermill blocks this thread."""
     over = threading.Event()
 
     def follow() -> None:
         offset = 0
         while True:
-            last = over.wait(_LOOK_S)
+            last = over.wait(_POLL_S)
             entries, offset = ledger.read(offset)
             for entry in entries:
                 if "line" in entry:
-                    say(entry["line"])
+                    report(entry["line"])
             if last:
                 return
 

@@ -1,4 +1,4 @@
-"""What charts show, as data: the monitor, the report and a plot of your own are made of it."""
+"""The data of charts, for the monitor, the report and your own plots."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.score import Limit, Objective
 from autotune_nb.trial.trial import Trial, TrialState
 
-#: What the axes of the curves and of the shares say.
-THROUGHPUT_AXIS, LATENCY_AXIS = "output tokens a second (all requests)", "mean end-to-end latency, s"
+#: The labels of the axes of curves and importances.
+THROUGHPUT_AXIS, LATENCY_AXIS = "output tokens per second (all requests)", "mean end-to-end latency, s"
 SHARE_AXIS = "share of the importance (PED-ANOVA)"
 Role = Literal["best", "default", "other", "infeasible"]
 
@@ -21,7 +21,7 @@ Role = Literal["best", "default", "other", "infeasible"]
 class Curve:
     """One trial's path through its load levels: throughput in tokens/s against latency in s.
 
-    ``kept`` says of each level whether it keeps every limit; empty where all do.
+    ``kept`` is, for each level, whether it keeps every limit; empty if all do.
     """
 
     number: int
@@ -34,18 +34,18 @@ class Curve:
 
     @property
     def broken(self) -> tuple[int, ...]:
-        """The places of the levels that break a limit: none of them may win, however good it looks."""
+        """The indices of the levels that break a limit."""
         return tuple(i for i, kept in enumerate(self.kept) if not kept)
 
 
 def kept_points(curve: Curve) -> list[tuple[float, float]]:
-    """The (throughput, latency) points of the levels that keep every limit."""
+    """Return the (throughput, latency) points of the levels that keep every limit."""
     points = zip(curve.output_tokens_per_s, curve.e2e_latency_mean_s, strict=True)
     return [point for i, point in enumerate(points) if i not in curve.broken]
 
 
 def broken_levels(curves: Iterable[Curve]) -> list[Curve]:
-    """The levels that break a limit, of trials that keep it at another: each by itself, not joined to the others."""
+    """Return the levels that break a limit, in trials that keep every limit at another one, as curves of one point."""
     return [
         replace(
             curve,
@@ -62,7 +62,7 @@ def broken_levels(curves: Iterable[Curve]) -> list[Curve]:
 
 
 def latency_throughput(trials: Sequence[Trial], best: Trial | None, limits: Sequence[Limit] = ()) -> list[Curve]:
-    """A curve a trial that has valid levels, the best one last so that it is drawn on top."""
+    """Return a curve per trial with valid levels; the best one last, so that it is drawn on top."""
     curves = []
     for trial in trials:
         points = [
@@ -81,7 +81,7 @@ def latency_throughput(trials: Sequence[Trial], best: Trial | None, limits: Sequ
 
 
 def _level(measured: Measurement, limits: Sequence[Limit]) -> tuple[str, bool]:
-    """A level in words, and whether it keeps every limit."""
+    """Return the label of a level, and whether it keeps every limit."""
     broken = [str(one) for one in limits if one.figure in measured.figures and one.violation(measured) > 0]
     return f"{measured.level}, breaks {', '.join(broken)}" if broken else str(measured.level), not broken
 
@@ -95,7 +95,7 @@ def _role(trial: Trial, best: Trial | None) -> Role:
 
 
 def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Of (throughput, latency) points those that no other beats in both, by falling throughput."""
+    """Return the (throughput, latency) points that no other improves in both, by descending throughput."""
     front: list[tuple[float, float]] = []
     for x, y in sorted(set(points), key=lambda point: (-point[0], point[1])):
         if not front or y < front[-1][1]:
@@ -104,13 +104,13 @@ def pareto_front(points: Iterable[tuple[float, float]]) -> list[tuple[float, flo
 
 
 def front_of(curves: Iterable[Curve]) -> list[tuple[float, float]]:
-    """The Pareto front of every level that keeps its limits; trials that keep none are left out."""
+    """Return the Pareto front of the levels that keep every limit; infeasible trials are ignored."""
     return pareto_front(p for curve in curves if curve.role != "infeasible" for p in kept_points(curve))
 
 
 @dataclass(frozen=True)
 class History:
-    """The objective's value of each complete trial by number, and the best feasible one so far where it improved."""
+    """The objective's value of each complete trial, and the points at which the best feasible value improved."""
 
     figure: str
     numbers: tuple[int, ...]
@@ -121,7 +121,7 @@ class History:
 
 
 def history(trials: Sequence[Trial], objective: Objective) -> History:
-    """The study's course; the best so far ends at the last complete trial."""
+    """Return the history of a study; the line of the best so far ends at the last complete trial."""
     done = sorted((t for t in trials if t.state is TrialState.COMPLETE and t.score), key=lambda t: t.number)
     best: list[tuple[int, float]] = []
     rows = []
@@ -139,13 +139,13 @@ def history(trials: Sequence[Trial], objective: Objective) -> History:
 
 
 def latency_title(curves: Iterable[Curve]) -> str:
-    """What one should see in the curves."""
+    """Return the title of the chart of curves."""
     best = next((c for c in curves if c.role == "best"), None)
     return "Further right and lower is better" + (f", trial {best.number} is the best" if best else "")
 
 
 def history_title(history: History, direction: str, *, brief: bool = False) -> str:
-    """What one should see in a study's course; ``brief`` leaves out where the best one was found."""
+    """Return the title of the chart of the history; ``brief`` omits the trial of the best value."""
     better = "higher" if direction == "maximize" else "lower"
     if not history.best_numbers:
         return f"No trial keeps every limit ({better} is better)" if history.numbers else "No trial completed"
@@ -156,24 +156,24 @@ def history_title(history: History, direction: str, *, brief: bool = False) -> s
 
 
 def importance_title(importances: Mapping[str, float], *, brief: bool = False) -> str:
-    """What one should see in the shares of the parameters."""
+    """Return the title of the chart of importances; ``brief`` omits the explanation."""
     if not importances:
-        return "What matters most is told from ten complete trials on"
+        return "Importances are computed from ten complete trials on"
     name, share = max(importances.items(), key=lambda item: item[1])
     short = short_names([name])[0]
-    return f"{short} matters most: {share:.0%}" + ("" if brief else " of what sets the best trials apart")
+    return f"{short} matters most: {share:.0%}" + ("" if brief else " of what distinguishes the best trials")
 
 
 def axis_label(figure: str) -> str:
-    """A figure's name with its unit in words."""
+    """Return the label of an axis: the name of a figure and its unit."""
     if "tokens_per_s" in figure:
-        return f"{figure}, tokens a second"
+        return f"{figure}, tokens per second"
     if figure == "requests_per_s":
-        return f"{figure}, requests a second"
+        return f"{figure}, requests per second"
     return f"{figure}, s" if figure.endswith("_s") else figure
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Names that leave a chart room for its bars, where they are still different ones."""
+    """Shorten long names so that they fit in a chart; return them unchanged if they would become equal."""
     short = [name if len(name) <= 24 else f"{name[:12]}…{name[-11:]}" for name in names]
     return short if len(set(short)) == len(names) else list(names)

@@ -1,4 +1,4 @@
-"""What a study found, as something a notebook shows and a file keeps."""
+"""The report of a study, for notebooks, HTML files and terminals."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb.errors import Failure
-from autotune_nb.reports._environment import set_up
-from autotune_nb.reports._reproduce import again
+from autotune_nb.reports._environment import environment_of
+from autotune_nb.reports._reproduce import reproduce_code
 from autotune_nb.reports.charts import HistoryChart, ImportanceChart, LatencyChart
 from autotune_nb.reports.drawing import LABELS, Chart
 from autotune_nb.reports.plots import history, latency_throughput
@@ -30,17 +30,17 @@ from autotune_nb.trial.trial import Trial
 if TYPE_CHECKING:
     import pandas as pd
 
-#: Of more trials the best are shown; all of them are in the study's export.
+#: The most trials in a table, the best first; the export has all.
 _MAX_ROWS = 200
 
 
 @dataclass(frozen=True)
 class Report:
-    """The answer first, then the command line, charts, trials, what was asked and what it ran on.
+    """The report of a study: verdict, comparison, command line, charts, trials, task and environment.
 
-    A notebook shows it in parts, with interactive charts; ``to_html()`` is all of it as script-free HTML, ``text()`` is
-    for a terminal. ``task`` None leaves out what was asked and how to do it again. ``storage`` is the URL of what keeps
-    the study instead of its folder, without a password.
+    A notebook displays it in parts, with interactive charts; ``to_html()`` returns it as HTML without scripts,
+    ``text()`` for a terminal. Without ``task`` it omits the task and the code to reproduce it. ``storage`` is the URL
+    of the study's storage without a password, or None for its folder.
     """
 
     trials: tuple[Trial, ...]
@@ -58,15 +58,15 @@ class Report:
 
     @property
     def verdict(self) -> str:
-        """The answer in a sentence or two."""
+        """The best configuration compared with the engine's default, in a sentence or two."""
         return verdict(self.trials, self.best, self.objective)
 
     def chart(self) -> LatencyChart:
-        """Latency against throughput, a curve a trial, and the Pareto front."""
+        """Return the chart of latency against throughput, with a curve per trial and the Pareto front."""
         return LatencyChart(tuple(latency_throughput(self.trials, self.best, self.objective.limits)))
 
     def charts(self) -> tuple[Chart, ...]:
-        """Every chart that there is something to show in: curves, the objective's history, importances."""
+        """Return every chart that has data: curves, the objective's history, importances."""
         if not any(trial.measurements for trial in self.trials):
             return ()
         course = HistoryChart(history(self.trials, self.objective), self.objective.direction)
@@ -74,17 +74,17 @@ class Report:
         return (self.chart(), *((course,) if course.history.numbers else ()), *shares)
 
     def text(self) -> str:
-        """For a terminal."""
+        """Return the report for a terminal."""
         steered = [f"steered {edit.when}: {edit.text}" for edit in self.edits]
         return "\n".join(filter(None, [self.verdict, *steered, self.command]))
 
     def to_html(self) -> str:
-        """All of it, for a page without scripts or network."""
+        """Return the whole report as HTML that needs no scripts and no network."""
         images = [chart.image_html() for chart in self.charts()]
-        return "\n".join([self._answer, *images, self._story])
+        return "\n".join([self._answer, *images, self._details])
 
     def summary_html(self) -> str:
-        """The answer, the curves and the trials, for a page without scripts or network."""
+        """Return verdict, curves and trials as HTML that needs no scripts and no network."""
         measured = any(trial.measurements for trial in self.trials)
         return self._render("summary", image=self.chart().image_html() if measured else "")
 
@@ -93,8 +93,8 @@ class Report:
         return self._render("answer")
 
     @cached_property
-    def _story(self) -> str:
-        return self._render("story")
+    def _details(self) -> str:
+        return self._render("details")
 
     def _render(self, part: str, **more: Any) -> str:
         import jinja2
@@ -107,8 +107,8 @@ class Report:
         return template.render(part=part, report=self, **self._context(), **more).strip()
 
     def _context(self) -> dict[str, Any]:
-        shown = _most(self.trials, self.objective, _MAX_ROWS)
-        elsewhere = self.task is not None and is_imported(self.task)
+        shown = _shown_trials(self.trials, self.objective, _MAX_ROWS)
+        imported = self.task is not None and is_imported(self.task)
         return {
             "comparison": compare(self.trials, self.best, self.objective),
             "counts": counts_text(self.trials),
@@ -116,11 +116,11 @@ class Report:
             "failures": _failures(self.trials),
             "table": lambda: _table(shown, self.objective),
             "num_shown": len(shown),
-            "set_up": set_up(self.trials),
+            "environment": environment_of(self.trials),
             "task_text": "" if self.task is None else task_yaml(self.task),
-            "elsewhere": elsewhere,
-            "best_params": [(k, value_text(v)) for k, v in self.best.params.items()] if elsewhere and self.best else [],
-            "again": "" if elsewhere else again(self.task, self.name, self.edits, self.storage),
+            "imported": imported,
+            "best_params": [(k, value_text(v)) for k, v in self.best.params.items()] if imported and self.best else [],
+            "code": "" if imported else reproduce_code(self.task, self.name, self.edits, self.storage),
         }
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
@@ -130,22 +130,22 @@ class Report:
         return bundle
 
     def _ipython_display_(self) -> None:
-        # In parts: a front end shows one form of an output, and beside Plotly's it would leave the tables out.
+        # In parts: a front end shows one format of an output, and with Plotly's it would omit the tables.
         from IPython.display import publish_display_data as show
 
         show({"text/html": self._answer, "text/plain": _one_line(self.verdict)})
         for chart in self.charts():
             show(chart._repr_mimebundle_())
-        told = f"{self.name}: {counts_text(self.trials)}"
-        show({"text/html": self._story, "text/plain": _one_line(told)})
+        text = f"{self.name}: {counts_text(self.trials)}"
+        show({"text/html": self._details, "text/plain": _one_line(text)})
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _most(trials: Sequence[Trial], objective: Objective, most: int) -> list[Trial]:
-    """All trials or, of very many, the default and the best ones, by number."""
+def _shown_trials(trials: Sequence[Trial], objective: Objective, most: int) -> list[Trial]:
+    """Return all trials, or of very many the default and the best ones, by number."""
     if len(trials) <= most:
         return list(trials)
     sign = -1 if objective.direction == "maximize" else 1
@@ -158,32 +158,32 @@ def _most(trials: Sequence[Trial], objective: Objective, most: int) -> list[Tria
 
 def _table(trials: Sequence[Trial], objective: Objective) -> str:
     frame = trials_frame(trials, objective)
-    # A column that says the same everywhere says nothing; failures have a list of their own.
+    # Without constant columns; failures are listed separately.
     frame = frame.drop(columns=["failure", *(["baseline"] if not frame["baseline"].any() else [])])
-    _tell_defaults(frame, trials)
-    # Not known is an empty cell, where pandas would write None or <NA>.
+    _mark_defaults(frame, trials)
+    # Unknown is an empty cell, not None or <NA>.
     for name in [name for name, kind in frame.dtypes.items() if str(kind) in ("object", "Int64", "boolean")]:
         frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
-    # Over the numbers, instead of in a row of its own below the headings.
+    # The name of the index goes into the heading instead of a row of its own.
     frame = frame.rename_axis(index=None, columns="number")
     table = frame.to_html(na_rep="", border=0, float_format=lambda value: f"{value:.4g}")
-    # Without pandas' indentation, more than half of what a table of hundreds of rows takes.
+    # Without pandas' indentation, which is more than half of a table of hundreds of rows.
     return re.sub(r"\n\s*(?=<)", "", table)
 
 
-def _tell_defaults(frame: pd.DataFrame, trials: Sequence[Trial]) -> None:
-    """Say of each parameter that a trial leaves to the engine that it does: an empty cell would be one not known."""
+def _mark_defaults(frame: pd.DataFrame, trials: Sequence[Trial]) -> None:
+    """Mark parameters that a trial does not set as the engine's default, since an empty cell means unknown."""
     for name in {name for trial in trials for name in trial.params}:
-        # One that was cut off before it had parameters has left none to the engine.
-        left = [t.number for t in trials if t.params.get(name) is None and (t.baseline or name in t.params)]
-        if left:
+        # The parameters of a trial that was interrupted early are unknown.
+        unset = [t.number for t in trials if t.params.get(name) is None and (t.baseline or name in t.params)]
+        if unset:
             column = f"param:{name}" if f"param:{name}" in frame.columns else name
             frame[column] = frame[column].astype(object)
-            frame.loc[left, column] = LABELS["default"]
+            frame.loc[unset, column] = LABELS["default"]
 
 
 def _failures(trials: Sequence[Trial]) -> list[tuple[str, Failure]]:
-    """Each reason once, with the trials that failed for it, the most frequent first."""
+    """Return each failure once with the numbers of its trials, the most frequent first."""
     found: dict[tuple[str, str, str], list[Trial]] = {}
     for trial in trials:
         if trial.failure is not None:

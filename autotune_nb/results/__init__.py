@@ -1,6 +1,6 @@
-"""Finished trials as tables: DataFrames, the long form for files, import and export, and the verdict.
+"""Finished trials as tables: DataFrames, the long form in files, import and export, comparison and verdict.
 
-Everything here is computed from trials that are stored already. Charts and documents are in ``reports``.
+Everything here is computed from stored trials. Charts and reports are in ``reports``.
 """
 
 __all__ = ["comparison", "exporting", "importing", "long_table", "table"]

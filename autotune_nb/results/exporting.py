@@ -1,4 +1,4 @@
-"""What a study hands on: a command line, an environment file, a manifest, the task, every measurement."""
+"""Exports a study: a command line, an environment file, a manifest, the task, or every measurement."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from autotune_nb.trial.trial import Trial
 if TYPE_CHECKING:
     import pandas as pd
 
-Form = Literal["command", "env", "isvc", "yaml", "csv", "parquet"]
+Format = Literal["command", "env", "isvc", "yaml", "csv", "parquet"]
 _ENV_HEADER = (
     "# For a shell (set -a; . FILE; set +a) or docker compose's env_file; docker run --env-file takes quotes literally."
 )
-#: What no variable's name may have.
-_NO_NAME = re.compile(r"[^A-Za-z0-9_]")
-#: What means something between double quotes.
-_NOT_IN_DOUBLE = re.compile(r'["\\$`!\n]')
-FORMS: tuple[Form, ...] = get_args(Form)
+#: Characters that the name of a shell variable must not contain.
+_NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_]")
+#: Characters with a meaning between double quotes.
+_NOT_IN_DOUBLE_QUOTES = re.compile(r'["\\$`!\n]')
+FORMATS: tuple[Format, ...] = get_args(Format)
 
 
 class BestConfiguration(Protocol):
-    """The best configuration as ``Best`` has it."""
+    """The command line and manifest of the best configuration; ``Best`` fulfils it."""
 
     @property
     def command(self) -> str: ...
@@ -44,8 +44,8 @@ class BestConfiguration(Protocol):
     def manifest(self) -> str | None: ...
 
 
-class ExportedStudy(Protocol):
-    """What is read of a study to export it; every ``StudyHandle`` is one."""
+class ExportableStudy(Protocol):
+    """What an export reads of a study; every ``StudyHandle`` fulfils it."""
 
     @property
     def path(self) -> Path: ...
@@ -70,21 +70,23 @@ class ExportedStudy(Protocol):
     def manifest(self, params: Mapping[str, Value]) -> str | None: ...
 
 
-def export(study: ExportedStudy, form: Form, *, trial: int | None = None) -> str | bytes:
-    """A study in one of FORMS: text, or bytes for parquet.
+def export(study: ExportableStudy, form: Format, *, trial: int | None = None) -> str | bytes:
+    """Return a study in one of FORMATS, as text, or as bytes for parquet.
 
-    ``command``, ``env``, ``isvc`` are about the best configuration, or about ``trial``; ``yaml`` is the task, with
-    ``trial`` the one that measures that configuration alone; ``csv`` and ``parquet`` are the measurements in long form,
-    with ``trial`` of that one alone. Raises StudyError where there is none such, and for a study that was measured
-    elsewhere, which has measurements alone; SetupError where parquet's library is missing.
+    ``command``, ``env`` and ``isvc`` export the best configuration, or that of ``trial``. ``yaml`` exports the task,
+    with ``trial`` a task that measures only its configuration. ``csv`` and ``parquet`` export all measurements in long
+    form, or those of ``trial``.
+
+    Raises StudyError if there is no such trial, or for anything but measurements of a study with imported results;
+    SetupError if the library for parquet is missing.
     """
     if form in ("csv", "parquet"):
         frame = measurements(study, trial=trial)
         return frame.to_csv(index=False, lineterminator="\n") if form == "csv" else _parquet(frame)
     if is_imported(study.task):
-        raise _nothing_to_start(study, form, trial)
+        raise _imported_error(study, form, trial)
     if form == "yaml":
-        return task_yaml(study.task if trial is None else _fixed(study, _trial(study, trial)))
+        return task_yaml(study.task if trial is None else _single_configuration_task(study, _trial(study, trial)))
     chosen = _best(study) if trial is None else _trial(study, trial)
     best = study.best if trial is None else None
     command = best.command if best else command_text(study.command(chosen.params))
@@ -95,14 +97,14 @@ def export(study: ExportedStudy, form: Form, *, trial: int | None = None) -> str
     manifest = best.manifest if best else study.manifest(chosen.params)
     if manifest is None:
         raise StudyError(
-            f"the study in {study.path} ran as local processes and has no InferenceService; ask for --as command, or "
-            "tune with deploy.kind: ome (--deploy ome)"
+            f"the study in {study.path} ran as local processes and has no InferenceService; use --as command, or tune "
+            "with deploy.kind: ome (--deploy ome)"
         )
     return manifest
 
 
-def measurements(study: ExportedStudy, *, trial: int | None = None) -> pd.DataFrame:
-    """Every finished trial in long form; see ``long_table``. Raises StudyError where there is none."""
+def measurements(study: ExportableStudy, *, trial: int | None = None) -> pd.DataFrame:
+    """Return every finished trial in long form; see ``long_table``. Raises StudyError if there is none."""
     trials = study.history if trial is None else (_trial(study, trial),)
     if not any(one.state.finished for one in trials):
         raise StudyError(f"no trial of the study in {study.path} is finished yet, so there is nothing to export")
@@ -118,7 +120,7 @@ def measurements(study: ExportedStudy, *, trial: int | None = None) -> pd.DataFr
     return long_table(trials, gpus)
 
 
-def _trial(study: ExportedStudy, number: int) -> Trial:
+def _trial(study: ExportableStudy, number: int) -> Trial:
     found = next((one for one in study.history if one.number == number), None)
     if found is None:
         known = f"it has trials 0 to {study.history[-1].number}" if study.history else "it has none"
@@ -126,7 +128,7 @@ def _trial(study: ExportedStudy, number: int) -> Trial:
     return found
 
 
-def _best(study: ExportedStudy) -> Trial:
+def _best(study: ExportableStudy) -> Trial:
     best = study.best_trial
     if best is None and not any(one.state.finished for one in study.history):
         raise StudyError(f"no trial of the study in {study.path} is finished yet, so there is none to export")
@@ -135,54 +137,56 @@ def _best(study: ExportedStudy) -> Trial:
     return best
 
 
-def _nothing_to_start(study: ExportedStudy, form: Form, number: int | None) -> StudyError:
-    """Why a study that was measured elsewhere has no task and no way to start its engine, and what it has."""
+def _imported_error(study: ExportableStudy, form: Format, number: int | None) -> StudyError:
+    """Return the error for a study with imported results, which has no task and no command line."""
     chosen = study.best_trial if number is None else _trial(study, number)
-    had = f"; trial {chosen.number} had {params_text(chosen)}" if chosen is not None and form != "yaml" else ""
-    lacks = "has no task" if form == "yaml" else "does not know how its engine is started"
+    params = f"; the parameters of trial {chosen.number} are {params_text(chosen)}" if chosen and form != "yaml" else ""
+    missing = "task" if form == "yaml" else "engine's command line"
     return StudyError(
-        f"the study in {study.path} was measured elsewhere and imported, so it {lacks}{had}. Ask for --as csv or "
-        "parquet, or import the results with --task, the task they are results of"
+        f"the results of the study in {study.path} were imported, so its {missing} is unknown{params}. Use --as csv "
+        "or parquet, or import the results with --task, the task that produced them"
     )
 
 
-def _fixed(study: ExportedStudy, trial: Trial) -> Task:
-    """The task that measures one configuration alone: its parameters have one value each."""
+def _single_configuration_task(study: ExportableStudy, trial: Trial) -> Task:
+    """Return the task that measures one configuration only: each of its parameters has one value."""
     data = study.task.model_dump()
-    given = {
+    parameters = {
         name: {"type": "choice", "values": [trial.params[name]], "flag": parameter.flag, "style": parameter.style}
         for name, parameter in study.task.parameters.items()
         if name in trial.params
     }
     budget = {**data["budget"], "trials": 1, "baseline": trial.baseline}
-    # The rules were kept, and may name what is not there.
-    return Task.parse({**data, "parameters": given, "rules": [], "budget": budget, "strategy": {"sampler": "grid"}})
+    # Without rules: the configuration keeps them, and they may name parameters that are not set.
+    changes = {"parameters": parameters, "rules": [], "budget": budget, "strategy": {"sampler": "grid"}}
+    return Task.parse({**data, **changes})
 
 
 def _env(task: Task, params: Mapping[str, Value], command: str) -> str:
-    """``NAME=value`` a line, for a shell's ``set -a; . FILE`` and an ``env_file`` of docker compose: the engine's
-    variables, then MODEL (what is served), ENGINE_COMMAND (the whole command line) and one ``PARAM_NAME`` a parameter.
-    A secret is named, never told."""
+    """Return ``NAME=value`` lines for a shell's ``set -a; . FILE`` and docker compose's ``env_file``.
+
+    They set the engine's variables, MODEL, ENGINE_COMMAND (the whole command line) and one ``PARAM_NAME`` for each
+    parameter. A secret is given by reference only.
+    """
     lines = [_ENV_HEADER]
     for name, value in task.engine.env.items():
         secret = secret_of(value)
         if secret:
-            # Not set to nothing: whoever has exported it keeps it.
+            # A comment, so that a value that the user exported is not overwritten.
             lines.append(f"# {name} is {secret[1]} of the Secret {secret[0]}: set it yourself")
         else:
             lines.append(f"{name}={command_text([value]) if variables_in(value) else _env_value(value)}")
     rows = {"MODEL": task.model.id_or_path or task.model.served_name or "random weights", "ENGINE_COMMAND": command}
     for name, param in params.items():
         if param is not None:
-            rows[f"PARAM_{_NO_NAME.sub('_', name).upper()}"] = param if isinstance(param, str) else _json(param)
+            rows[f"PARAM_{_NOT_IN_NAME.sub('_', name).upper()}"] = param if isinstance(param, str) else _json(param)
     return "".join(f"{line}\n" for line in [*lines, *(f"{name}={_env_value(text)}" for name, text in rows.items())])
 
 
 def _env_value(text: str) -> str:
-    """A value that a shell and docker compose read alike, as far as one spelling means the same to both: bare, else in
-    single quotes, else in double ones."""
+    """Quote a value so that a shell and docker compose read the same, as far as such a spelling exists."""
     bare = shlex.quote(text)
-    if "'" not in text or _NOT_IN_DOUBLE.search(text):
+    if "'" not in text or _NOT_IN_DOUBLE_QUOTES.search(text):
         return bare
     return f'"{text}"'
 
@@ -198,5 +202,5 @@ def _parquet(frame: pd.DataFrame) -> bytes:
     try:
         frame.to_parquet(out, index=False)
     except ImportError:
-        raise SetupError("parquet needs pyarrow: pip install 'autotune_nb[parquet]', or ask for --as csv") from None
+        raise SetupError("parquet needs pyarrow: pip install 'autotune_nb[parquet]', or use --as csv") from None
     return out.getvalue()

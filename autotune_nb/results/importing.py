@@ -1,4 +1,4 @@
-"""Results that were measured elsewhere, as a study: an exported file, or genai-bench's own result folders."""
+"""Imports results as a study: an exported file, or result folders of genai-bench."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from autotune_nb.bench.results import level_of, measurement, read_level, why_no_level
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, StudyError, TaskError
-from autotune_nb.results.long_table import MAX_COUNT_DIGITS, read_long_table, shown, unknown_columns
+from autotune_nb.results.long_table import MAX_COUNT_DIGITS, quoted, read_long_table, unknown_columns
 from autotune_nb.runner.runner import RunState
 from autotune_nb.secrets.detectors import redact
 from autotune_nb.secrets.literals import has_secret
@@ -36,17 +36,17 @@ _LEVEL_FILE = re.compile(r"_time_\d+s\.json$")
 _FIELDS = re.compile(r"Expected (?P<header>\d+) fields in line (?P<line>\d+), saw (?P<fields>\d+)")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _MAX_CHOICES = 50
-_PACKED = (".gz", ".bz2", ".xz", ".zip", ".zst", ".tar")
+_COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst", ".tar")
 _METADATA = "experiment_metadata.json"
-#: What the configuration of a result folder is called.
+#: The name of the only parameter of a result folder.
 _FOLDER = "folder"
-#: So many trials are added in one transaction, and between two calls of ``progress``.
-_AT_ONCE = 500
+#: The number of trials in one transaction, and between two calls of ``progress``.
+_BATCH = 500
 
 
 @dataclass(frozen=True)
-class Imported:
-    """What became of an import; ``notes`` are lines for the person who asked for it."""
+class ImportResult:
+    """The result of an import; ``notes`` are lines of text for the user."""
 
     folder: Path
     trials: tuple[Trial, ...]
@@ -58,7 +58,7 @@ class Imported:
 
 
 @dataclass
-class _Found:
+class _Source:
     trials: list[Trial]
     notes: list[str]
     model: str = "imported"
@@ -74,49 +74,50 @@ def import_results(
     objective: str | None = None,
     limits: Sequence[str] = (),
     scenario: str = "dataset",
-    progress: Callable[[int, int], None] = lambda _kept, _all: None,
-) -> Imported:
-    """Make a study of results: a CSV or parquet file in long form, a result folder of genai-bench, or a folder of such.
+    progress: Callable[[int, int], None] = lambda _stored, _total: None,
+) -> ImportResult:
+    """Create a study of results: a CSV or parquet file in long form, or a folder with result folders of genai-bench.
 
-    ``task`` is what they are results of, and the study then goes on with ``tune``; without one a task is made of what
-    is there, with ``objective`` (default: maximize output_tokens_per_s) and ``limits``. A trial that lacks the
-    objective's figure is kept as failed. Nothing is written before everything is read; ``progress`` is then told how
-    many trials are kept, and of how many. One that is cut short leaves nothing, one that is killed leaves a folder that
-    ``open`` and ``tune`` refuse.
+    ``task`` is the task that produced the results; ``tune`` can then resume the study. Without one a task is derived
+    from the results, with ``objective`` (default: maximize output_tokens_per_s) and ``limits``. A trial without the
+    objective's figure is stored as failed.
 
-    Raises StudyError where the source cannot be read or a parameter is a secret's own value, or where the folder holds
-    a study already or part of one, TaskError where the task and the results do not go together.
+    Everything is read before anything is written. ``progress`` is called with the number of stored trials and the
+    total. An interrupted import leaves nothing; a killed one leaves a folder that ``open`` and ``tune`` reject.
+
+    Raises StudyError if the source cannot be read, if a parameter is a secret value, or if the folder holds a study
+    already; TaskError if the results do not fit the task.
     """
     source, folder = Path(source).expanduser(), StudyFolder(study)
     folder.require_imported()
     if folder.exists:
-        raise StudyError(f"{folder.path} holds a study already; choose another --study for what is imported")
+        raise StudyError(f"{folder.path} holds a study already; choose another --study for the import")
     know()
     try:
         found = _read(source, scenario)
     except StudyError as error:
-        # It shows the cell that is wrong.
+        # The message shows the invalid cell.
         raise StudyError(redact(scrub(str(error)))) from None
     if not found.trials:
-        raise StudyError(f"{source} holds no results")
+        raise StudyError(f"{source} contains no results")
     _require_no_secret(found, source)
-    found.trials = [trial.with_(failure=_cleaned(trial.failure)) for trial in found.trials]
+    found.trials = [trial.with_(failure=_without_secrets(trial.failure)) for trial in found.trials]
     if task is None:
-        task = _made_task(source, found, objective or "maximize output_tokens_per_s", limits)
+        task = _derived_task(source, found, objective or "maximize output_tokens_per_s", limits)
     elif objective or limits:
-        raise TaskError("the task says what is best: leave out --objective and --limit, or --task")
+        raise TaskError("the task has an objective and limits: omit --objective and --limit, or --task")
     task = task if isinstance(task, Task) else Task.load(task)
     space = space_for(task, engine_for(task))
-    trials = [_scored(_placed(trial, space, source), task) for trial in found.trials]
+    trials = [_scored(_in_space(trial, space, source), task) for trial in found.trials]
     _write(folder, task, space, trials, progress)
     lacking = [t for t, before in zip(trials, found.trials, strict=True) if t.state is not before.state]
-    notes = [f"trial {t.number} is kept as failed: {t.failure.message}" for t in lacking[:5] if t.failure]
+    notes = [f"trial {t.number} is stored as failed: {t.failure.message}" for t in lacking[:5] if t.failure]
     notes += [f"and {len(lacking) - 5} more"] if len(lacking) > 5 else []
-    return Imported(folder.path, tuple(trials), (*found.notes, *notes))
+    return ImportResult(folder.path, tuple(trials), (*found.notes, *notes))
 
 
-def _require_no_secret(found: _Found, source: Path) -> None:
-    """Raises StudyError, which repeats nothing of it, where what would be written down as data holds a secret."""
+def _require_no_secret(found: _Source, source: Path) -> None:
+    """Raise StudyError, without quoting it, if a name or value to store is or contains a secret."""
     places = {found.model: "the model"}
     for trial in found.trials:
         for name, value in trial.params.items():
@@ -124,16 +125,16 @@ def _require_no_secret(found: _Found, source: Path) -> None:
             places.setdefault(json.dumps(value, ensure_ascii=False), f"configuration {trial.number}'s {name}")
         for measured in trial.measurements:
             places.setdefault(str(measured.level), f"a level of configuration {trial.number}")
-    # A name that is one itself comes before what it names.
+    # Names before values, since an error about a value quotes its name.
     for text, place in places.items():
         if has_secret(text):
             raise StudyError(
-                f"{source.name}: {place} is a secret's own value (one of this environment's, or it looks like a key), "
-                "which would be written down; take it out of the source, or unset the variable if it is no secret"
+                f"{source.name}: {place} is a secret value (a variable of this environment, or it looks like a key), "
+                "which would be stored; remove it from the source, or unset the variable if it is not a secret"
             )
 
 
-def _cleaned(failure: Failure | None) -> Failure | None:
+def _without_secrets(failure: Failure | None) -> Failure | None:
     """Return a reason, which may be any text, without known secrets and without those that a detector finds."""
     if failure is None:
         return None
@@ -141,19 +142,19 @@ def _cleaned(failure: Failure | None) -> Failure | None:
     return replace(clean, message=redact(clean.message))
 
 
-def _read(source: Path, scenario: str) -> _Found:
+def _read(source: Path, scenario: str) -> _Source:
     if source.is_dir():
         return _read_folders(source)
     if not source.exists():
         raise StudyError(f"there is no file or folder {str(source)!r}")
     frame = _frame(source)
     unknown = unknown_columns(list(map(str, frame.columns)))
-    notes = [f"nothing here is called {', '.join(unknown)}: left out"] if unknown else []
-    found = _Found(read_long_table(frame, source=source.name, scenario=scenario), notes)
+    notes = [f"unknown columns are ignored: {', '.join(unknown)}"] if unknown else []
+    found = _Source(read_long_table(frame, source=source.name, scenario=scenario), notes)
     gpus = set(frame["gpus"].dropna().map(str)) if "gpus" in frame.columns else set()
     if len(gpus) == 1 and (gpu := next(iter(gpus)).removesuffix(".0")).isdecimal():
         if len(gpu) > MAX_COUNT_DIGITS:
-            raise StudyError(f"{source.name}: gpus is {shown(gpu)}; expected is how many GPUs a configuration held")
+            raise StudyError(f"{source.name}: gpus is {quoted(gpu)}; expected a number of GPUs")
         found.gpus = int(gpu)
     return found
 
@@ -161,8 +162,8 @@ def _read(source: Path, scenario: str) -> _Found:
 def _frame(source: Path) -> pd.DataFrame:
     import pandas as pd
 
-    if source.suffix in _PACKED:
-        raise StudyError(f"{source} is compressed; unpack it and import what is in it")
+    if source.suffix in _COMPRESSED:
+        raise StudyError(f"{source} is compressed; unpack it and import its content")
     try:
         if source.suffix in (".parquet", ".pq"):
             return pd.read_parquet(source)
@@ -170,26 +171,26 @@ def _frame(source: Path) -> pd.DataFrame:
     except ImportError:
         raise SetupError("parquet needs pyarrow: pip install 'autotune_nb[parquet]', or import a CSV") from None
     except (OSError, ValueError) as error:
-        told = str(error).splitlines()[0] if str(error) else type(error).__name__
-        found = _FIELDS.search(told)
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        found = _FIELDS.search(reason)
         if found:
-            told = (
-                f"line {found['line']} has {found['fields']} fields and the header {found['header']}; a text with a "
-                "comma in it stands in quotes"
+            reason = (
+                f"line {found['line']} has {found['fields']} fields and the header {found['header']}; put a text that "
+                "contains a comma in quotes"
             )
-        raise StudyError(f"{source} cannot be read as {source.suffix or 'CSV'}: {told}") from None
+        raise StudyError(f"{source} cannot be read as {source.suffix or 'CSV'}: {reason}") from None
 
 
 def _csv(source: Path) -> pd.DataFrame:
-    """Every cell as it stands there: pandas would read "on", "1" and "NA" as something else."""
+    """Read every cell as text: pandas would convert "on", "1" and "NA"."""
     import pandas as pd
 
     with source.open(encoding="utf-8-sig", errors="replace") as file:
         head = file.readline()
     other = next((name for sign, name in _SEPARATORS.items() if sign in head), None)
     if other is not None and "," not in head:
-        raise StudyError(f"{source} has {other} between its columns; expected are commas: save it as such a CSV")
-    # With a header of its own, pandas would rename a column that is there twice and shift a row that is too long.
+        raise StudyError(f"{source} has {other} between its columns; save it as a CSV with commas")
+    # Without header=None pandas would rename duplicate columns and shift rows that are too long.
     whole = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig", header=None)
     frame = whole.iloc[1:].reset_index(drop=True)
     names = whole.iloc[0].fillna("").tolist()
@@ -197,26 +198,26 @@ def _csv(source: Path) -> pd.DataFrame:
     return frame
 
 
-def _read_folders(source: Path) -> _Found:
-    """Each folder that holds level files is a configuration."""
+def _read_folders(source: Path) -> _Source:
+    """Read a folder; each folder with level files is a configuration."""
     folders = sorted({file.parent for file in source.rglob("*.json") if _LEVEL_FILE.search(file.name)})
     folders = sorted({*folders, *(file.parent for file in source.rglob(_METADATA))})
     if not folders:
         raise StudyError(
-            f"{source} holds no results of genai-bench: no {_METADATA} and no level's file (…_time_60s.json) in it"
+            f"{source} contains no results of genai-bench: neither {_METADATA} nor a level file (…_time_60s.json)"
         )
-    found = _Found([], [])
+    found = _Source([], [])
     for number, folder in enumerate(folders):
         metadata = _json(folder / _METADATA) or {}
         kind = metadata.get("task")
         found.kind = kind if kind in TASK_KINDS else found.kind
         found.model = str(metadata.get("model") or found.model)
         name = folder.name if folder == source else folder.relative_to(source).as_posix()
-        found.trials.append(_of_folder(number, name, folder, metadata, found))
+        found.trials.append(_folder_trial(number, name, folder, metadata, found))
     return found
 
 
-def _of_folder(number: int, name: str, folder: Path, metadata: dict[str, Any], found: _Found) -> Trial:
+def _folder_trial(number: int, name: str, folder: Path, metadata: dict[str, Any], found: _Source) -> Trial:
     by_level: dict[Level, Measurement] = {}
     torn: dict[str, str] = {}
     validity, text = Validity(), found.kind.endswith("-to-text")
@@ -226,21 +227,22 @@ def _of_folder(number: int, name: str, folder: Path, metadata: dict[str, Any], f
             torn |= {file.name: why_no_level(file)} if _LEVEL_FILE.search(file.name) else {}
             continue
         if level_of(data) in by_level:
-            found.notes.append(f"{name}: there are two results of {level_of(data)}; the newer one is taken")
+            found.notes.append(f"{name}: there are two results of {level_of(data)}; the newer one is used")
         by_level[level_of(data)] = measurement(data, validity, generates_text=text)
-    found.notes += [f"{name}: {file} is left out: {why}" for file, why in torn.items()]
-    asked = [metadata.get(name) for name in ("traffic_scenario", "num_concurrency")]
-    expected = math.prod(len(one) if isinstance(one, list) else 0 for one in asked)
+    found.notes += [f"{name}: {file} is ignored: {reason}" for file, reason in torn.items()]
+    requested = [metadata.get(name) for name in ("traffic_scenario", "num_concurrency")]
+    expected = math.prod(len(one) if isinstance(one, list) else 0 for one in requested)
     if by_level and len(by_level) < expected:
-        found.notes.append(f"{name}: {len(by_level)} of {expected} levels are there")
+        found.notes.append(f"{name}: only {len(by_level)} of {expected} levels have results")
     measured = tuple(by_level.values())
     trial = Trial(number, {_FOLDER: name}, TrialState.COMPLETE, measured)
     if measured:
         return trial.with_(seconds={"benchmark": round(sum(m.duration_s for m in measured), 3)})
-    told = "; ".join(f"{file}: {why}" for file, why in torn.items())
-    why = f"no level's file can be read ({told})" if torn else "no level has a result"
+    details = "; ".join(f"{file}: {reason}" for file, reason in torn.items())
+    message = f"no level file can be read ({details})" if torn else "no level has a result"
     return trial.with_(
-        state=TrialState.FAILED, failure=Failure(FailureKind.MEASUREMENT, "benchmark", f"genai-bench's folder: {why}")
+        state=TrialState.FAILED,
+        failure=Failure(FailureKind.MEASUREMENT, "benchmark", f"genai-bench's folder: {message}"),
     )
 
 
@@ -252,8 +254,8 @@ def _json(file: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _made_task(source: Path, found: _Found, objective: str, limits: Sequence[str]) -> Task:
-    """A task whose space is what the results have, and whose load is theirs. Its engine is only a name."""
+def _derived_task(source: Path, found: _Source, objective: str, limits: Sequence[str]) -> Task:
+    """Return a task with the parameters and the workload of the results, and a placeholder as its engine."""
     values: dict[str, list[Any]] = {}
     for trial in found.trials:
         for name, value in trial.params.items():
@@ -288,8 +290,8 @@ def _made_task(source: Path, found: _Found, objective: str, limits: Sequence[str
 
 
 def _parameter(values: Sequence[Any]) -> dict[str, Any]:
-    """The values that were seen, or of very many numbers the range they are in."""
-    # 1, 1.0 and True are equal in Python, and different flags.
+    """Return a choice of the values, or for very many numbers their range."""
+    # 1, 1.0 and True are equal in Python, but different flags.
     distinct = list({json.dumps(value, sort_keys=True): value for value in values}.values())
     if len(distinct) > _MAX_CHOICES and all(isinstance(v, int | float) and not isinstance(v, bool) for v in distinct):
         whole = all(isinstance(value, int) for value in distinct)
@@ -297,8 +299,8 @@ def _parameter(values: Sequence[Any]) -> dict[str, Any]:
     return {"type": "choice", "values": distinct}
 
 
-def _placed(trial: Trial, space: SearchSpace, source: Path) -> Trial:
-    """The trial with its parameters as the space has them. Raises TaskError where the space has no such point."""
+def _in_space(trial: Trial, space: SearchSpace, source: Path) -> Trial:
+    """Return the trial with canonical parameters. Raises TaskError if the space has no such point."""
     if trial.baseline:
         return trial
     params = {parameter_name(name): value for name, value in trial.params.items()}
@@ -318,7 +320,7 @@ def _scored(trial: Trial, task: Task) -> Trial:
     except MeasurementError as error:
         return trial.with_(state=TrialState.FAILED, failure=error.failure)
     if not all(map(math.isfinite, scored.values.values())):
-        failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"{task.goal.figure} is no finite number")
+        failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"{task.goal.figure} is not a finite number")
         return trial.with_(state=TrialState.FAILED, failure=failure)
     return trial.with_(score=scored)
 
@@ -339,9 +341,9 @@ def _write(
     try:
         folder.begin_import()
         study = Study.open(task, space, folder)
-        for start in range(0, len(trials), _AT_ONCE):
+        for start in range(0, len(trials), _BATCH):
             progress(start, len(trials))
-            study.add(trials[start : start + _AT_ONCE])
+            study.add(trials[start : start + _BATCH])
         progress(len(trials), len(trials))
         elapsed_s = round(sum(sum(trial.seconds.values()) for trial in trials), 3)
         study.keep_elapsed(elapsed_s)
@@ -352,12 +354,12 @@ def _write(
     finally:
         folder.release()
         if not whole:
-            # Half an import would pass for a study.
+            # An incomplete import would look like a study.
             _remove(folder, before)
 
 
 def _remove(folder: StudyFolder, before: set[Path] | None) -> None:
-    """Delete what was written into a folder, the mark of the import last; the folder too, where it was not there."""
+    """Delete what the import wrote, its mark last, and the folder if it did not exist before."""
     for file in set(folder.path.glob("*")) - (before or set()) - {folder.import_mark}:
         file.unlink(missing_ok=True)
     folder.end_import()

@@ -1,10 +1,10 @@
 """Measurements in long form: one row per configuration and level, written and read back.
 
 The columns are ``config_id, status, reason, param:NAME…, level, gpus, startup_s, duration_s``, the figures that occur
-under their names in FIGURES, and how many requests there were. A parameter's cell is its value as JSON, except that a
-text which JSON would not read as something else stands as it is: ``512``, ``true``, ``f16``, ``"1"`` (a text). An empty
-cell is a parameter that is not set, ``null`` one that is set to nothing; a configuration that sets none is the engine's
-default. Texts are never changed, also where a spreadsheet would read a formula: open the file as text there.
+under their names in FIGURES, and the numbers of requests. The cell of a parameter is its value as JSON, but without
+quotes for a text that is not JSON itself: ``512``, ``true``, ``f16``, ``"1"`` (a text). An empty cell is a parameter
+that is not set, ``null`` a parameter set to null; a configuration without parameters is the engine's default. Texts are
+written unchanged, even if a spreadsheet reads them as a formula: import the file as text there.
 """
 
 from __future__ import annotations
@@ -29,24 +29,24 @@ _FIRST = ("config_id", "status", "reason")
 _OWN = ("level", "gpus", "startup_s", "duration_s")
 _COUNTS = ("num_requests", "num_completed_requests", "num_failed_requests")
 _PARAM = "param:"
-#: What a parameter's cell may hold; a study keeps no larger ones.
+#: The largest integer and the deepest nesting in a parameter's cell that a study can store.
 _MAX_INTEGER, _MAX_DEPTH = 2**64 - 1, 100
 _TOO_DEEP = f"lists or objects nested more than {_MAX_DEPTH} deep"
-#: A load or a number of GPUs has no more digits.
+#: The most digits of a load or a number of GPUs.
 MAX_COUNT_DIGITS = 9
-#: So much of a wrong cell is repeated.
-_SHOWN = 80
+#: The most characters of an invalid cell that an error quotes.
+_MAX_QUOTED = 80
 _KNOWN = (*_FIRST, *_OWN, *_COUNTS, *FIGURES)
-#: A column's name that is so like one of ours is taken for a slip of the pen.
-_ALMOST = 0.85
+#: An unknown column with a name this similar to a known one is treated as a misspelling.
+_MISSPELLED = 0.85
 _LEVEL = re.compile(r"^(?:(?P<scenario>.+) at )?(?:concurrency |(?P<batch>batch ))?(?P<load>\d{1,9})$")
 _REASON = re.compile(rf"^({'|'.join(kind.replace('_', ' ') for kind in FailureKind)}) in ([^:]+): (.*)$", re.DOTALL)
-#: Spellings of units that no column here has, and the factor to ours.
+#: Units that columns must not have, each with the expected unit and the factor to it.
 _UNITS = {"_ms": ("seconds", 0.001), "_us": ("seconds", 1e-6), "_ns": ("seconds", 1e-9)}
 
 
 def long_table(trials: Sequence[Trial], gpus: Callable[[Trial], int]) -> pd.DataFrame:
-    """The finished trials in long form, every cell a text or a number; ``gpus`` tells how many one holds."""
+    """Return the finished trials in long form; ``gpus`` returns the number of GPUs of a trial."""
     import pandas as pd
 
     done = [trial for trial in trials if trial.state.finished]
@@ -79,26 +79,26 @@ def long_table(trials: Sequence[Trial], gpus: Callable[[Trial], int]) -> pd.Data
 
 
 def cell(value: Value) -> str:
-    """A parameter's value as its cell has it; ``value_of`` gives it back."""
+    """Return the text of a parameter's cell; ``value_of`` is the inverse."""
     if isinstance(value, str) and _is_plain(value):
         return value
     return json.dumps(value, ensure_ascii=False, sort_keys=True)
 
 
-def value_of(told: Any) -> Value:
-    """The value that a cell stands for: a text as ``cell`` writes it, or what a typed column of parquet holds.
+def value_of(content: Any) -> Value:
+    """Return the value of a cell: of a text as ``cell`` writes it, or of a typed column of parquet.
 
-    Raises TypeError, with the type's name, for what a typed column holds and no parameter can be; OverflowError, with
-    the reason, for a number that is too large and for lists or objects that are nested too deep.
+    Raises TypeError, with the name of the type, for a type that parameters do not have; OverflowError, with the reason,
+    for a number that is too large, and for lists or objects that are nested too deep.
     """
-    value = _plain(told)
-    if isinstance(told, str):
+    value = _plain(content)
+    if isinstance(content, str):
         try:
-            value = json.loads(told, parse_int=_integer)
+            value = json.loads(content, parse_int=_integer)
         except RecursionError:
             raise OverflowError(_TOO_DEEP) from None
         except ValueError:
-            return told
+            return content
     _require_bounded(value)
     return value
 
@@ -110,11 +110,11 @@ def _integer(digits: str) -> int:
 
 
 def _too_large(digits: int) -> str:
-    return f"an integer of {digits} digits; the largest that is read is {_MAX_INTEGER}"
+    return f"an integer of {digits} digits; the largest allowed is {_MAX_INTEGER}"
 
 
 def _require_bounded(value: Value) -> None:
-    """Raises OverflowError for what no database or JSON writer takes; not by recursion, which is bounded itself."""
+    """Raise OverflowError for values that databases or JSON cannot store; iterative, since recursion is bounded."""
     level: list[Any] = [value]
     for _ in range(_MAX_DEPTH + 1):
         for number in level:
@@ -131,27 +131,27 @@ def _require_bounded(value: Value) -> None:
     raise OverflowError(_TOO_DEEP)
 
 
-def _plain(told: Any) -> Value:
-    """numpy's own types, arrays and decimals as Python's."""
-    if hasattr(told, "dtype") and told.dtype.kind in "mM":
-        # As a list they would be bare numbers of nanoseconds.
-        raise TypeError(told.dtype.name.partition("[")[0])
-    if hasattr(told, "tolist"):
-        told = told.tolist()
-    if isinstance(told, list | tuple):
-        return [_plain(item) for item in told]
-    if isinstance(told, dict):
-        return {str(name): _plain(item) for name, item in told.items()}
-    if isinstance(told, Decimal):
-        exponent = told.as_tuple().exponent
-        return int(told) if isinstance(exponent, int) and exponent >= 0 else float(told)
-    if told is None or isinstance(told, str | int | float):
-        return told
-    raise TypeError(type(told).__name__)
+def _plain(value: Any) -> Value:
+    """Convert numpy's types, arrays and decimals to Python's types."""
+    if hasattr(value, "dtype") and value.dtype.kind in "mM":
+        # Times: as a list they would be numbers of nanoseconds.
+        raise TypeError(value.dtype.name.partition("[")[0])
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, dict):
+        return {str(name): _plain(item) for name, item in value.items()}
+    if isinstance(value, Decimal):
+        exponent = value.as_tuple().exponent
+        return int(value) if isinstance(exponent, int) and exponent >= 0 else float(value)
+    if value is None or isinstance(value, str | int | float):
+        return value
+    raise TypeError(type(value).__name__)
 
 
 def _is_plain(text: str) -> bool:
-    # A reader may take spaces and line ends off; JSON's quotes keep them.
+    # Readers may strip spaces and line ends; quoted as JSON they are preserved.
     if not text or text != text.strip() or not text.isprintable():
         return False
     try:
@@ -161,21 +161,20 @@ def _is_plain(text: str) -> bool:
 
 
 def read_long_table(frame: pd.DataFrame, *, source: str, scenario: str = "dataset") -> list[Trial]:
-    """The trials of a long table, numbered as they come.
+    """Return the trials of a table in long form, numbered in order and without scores.
 
-    A level that is a bare number is a concurrency of ``scenario``; without any ``param:`` column the config_id is one.
-    Cells are texts or numbers; columns that ``unknown_columns`` names are left out. Raises StudyError for missing
-    columns, columns in another unit or almost with a name of ours, and cells that are not what their column says.
-    Scores are not read: they depend on the objective.
+    A level that is only a number is a concurrency with ``scenario``. Without a ``param:`` column the config_id is the
+    only parameter. Columns in ``unknown_columns`` are ignored. Raises StudyError for missing, misspelled or duplicate
+    columns, columns in another unit, and invalid cells.
     """
     columns = list(map(str, frame.columns))
     twice = next((name for name in columns if columns.count(name) > 1), None)
     if twice is not None:
-        raise StudyError(f"{source} has the column {twice!r} twice; name each once, a parameter as param:NAME")
-    # Where every configuration failed at its start there is no figure to have.
+        raise StudyError(f"{source} has the column {twice!r} twice; parameters are param:NAME")
+    # Without a complete configuration there may be no column of a figure.
     measured = "status" not in columns or "complete" in set(frame["status"].map(str))
     _check_columns(columns, source, measured=measured)
-    # A column of whole numbers with a gap has become one of floats.
+    # pandas reads a column of integers with empty cells as floats.
     frame = frame.convert_dtypes() if frame.isna().to_numpy().any() else frame
     rows = [
         {str(name): _clean(value, str(name), f"{source}, row {index + 2}") for name, value in row.items()}
@@ -184,13 +183,13 @@ def read_long_table(frame: pd.DataFrame, *, source: str, scenario: str = "datase
     grouped: dict[str, list[tuple[int, dict[str, Any]]]] = {}
     for index, row in enumerate(rows):
         if row["config_id"] is None:
-            raise StudyError(f"{source}, row {index + 2}: config_id is empty; every row names its configuration")
+            raise StudyError(f"{source}, row {index + 2}: config_id is empty; every row needs one")
         grouped.setdefault(str(row["config_id"]), []).append((index + 2, row))
     return [_trial(number, own, source, scenario) for number, own in enumerate(grouped.values())]
 
 
 def unknown_columns(columns: Sequence[str]) -> list[str]:
-    """The columns that are neither a parameter's, nor a figure's, nor another one of the long form."""
+    """Return the columns that the long form does not have."""
     return [name for name in columns if name not in _KNOWN and not (name.startswith(_PARAM) and name != _PARAM)]
 
 
@@ -202,8 +201,8 @@ def _clean(value: Any, name: str, where: str) -> Any:
             value = _plain(value)
         except TypeError as error:
             raise StudyError(
-                f"{where}: {name} holds a {error}, {value!r}; expected is a text, a number, true or false, or a list "
-                "of such"
+                f"{where}: {name} contains a {error}, {value!r}; expected a text, a number, true or false, or a list "
+                "of these"
             ) from None
     return None if isinstance(value, float) and math.isnan(value) else value
 
@@ -212,8 +211,8 @@ def _check_columns(columns: list[str], source: str, *, measured: bool) -> None:
     missing = [name for name in ("config_id", "status", "level") if name not in columns]
     if missing:
         raise StudyError(
-            f"{source} has no column {', '.join(missing)}; its columns are {', '.join(columns[:12])}. One row per "
-            f"configuration and level is expected: {', '.join((*_FIRST, 'param:NAME', *_OWN))}, then figures such as "
+            f"{source} has no column {', '.join(missing)}; its columns are {', '.join(columns[:12])}. Expected one row "
+            f"per configuration and level: {', '.join((*_FIRST, 'param:NAME', *_OWN))}, then figures such as "
             "ttft_p99_s"
         )
     for name in unknown_columns(columns):
@@ -222,11 +221,11 @@ def _check_columns(columns: list[str], source: str, *, measured: bool) -> None:
             ours = next((f for f in (f"{stem}_s", f"{stem}_mean_s") if f in FIGURES or f in _OWN), None)
             if stem != name and ours:
                 raise StudyError(
-                    f"{source}: column {name!r} is not in {unit}; expected is {ours}, which is {name} times {factor:g}"
+                    f"{source}: column {name!r} is not in {unit}; expected {ours}, which is {name} times {factor:g}"
                 )
-        if get_close_matches(name, _KNOWN, n=1, cutoff=_ALMOST):
+        if get_close_matches(name, _KNOWN, n=1, cutoff=_MISSPELLED):
             raise StudyError(
-                f"{source}: nobody knows the column {name!r}{did_you_mean(name, _KNOWN)}; parameters are param:NAME"
+                f"{source}: unknown column {name!r}{did_you_mean(name, _KNOWN)}; parameters are param:NAME"
             )
     if measured and not set(columns) & set(FIGURES):
         raise StudyError(f"{source} has no column of a figure, such as output_tokens_per_s or ttft_p99_s")
@@ -235,20 +234,20 @@ def _check_columns(columns: list[str], source: str, *, measured: bool) -> None:
 def _trial(number: int, rows: list[tuple[int, dict[str, Any]]], source: str, scenario: str) -> Trial:
     line, first = rows[0]
     where = f"{source}, row {line}"
-    told = [name for name in first if name.startswith(_PARAM)]
+    columns = [name for name in first if name.startswith(_PARAM)]
     for other_line, other in rows[1:]:
-        differs = next((n for n in (*told, "status") if other[n] != first[n]), None)
+        differs = next((n for n in (*columns, "status") if other[n] != first[n]), None)
         if differs:
             raise StudyError(
                 f"{source}, row {other_line}: configuration {first['config_id']} has {differs} = "
-                f"{shown(other[differs])} here and {shown(first[differs])} in row {line}; "
+                f"{quoted(other[differs])} here and {quoted(first[differs])} in row {line}; "
                 "another configuration needs another config_id"
             )
     status = str(first["status"])
     if status not in ("complete", "failed"):
-        raise StudyError(f"{where}: status is {shown(status)}; expected is complete or failed")
-    params = {n.removeprefix(_PARAM): _value(first[n], n, where) for n in told if first[n] is not None}
-    if not told:
+        raise StudyError(f"{where}: status is {quoted(status)}; expected complete or failed")
+    params = {n.removeprefix(_PARAM): _value(first[n], n, where) for n in columns if first[n] is not None}
+    if not columns:
         params = {"config_id": str(first["config_id"])}
     measurements = tuple(
         _measurement(row, f"{source}, row {at}", scenario) for at, row in rows if row["level"] is not None
@@ -256,9 +255,7 @@ def _trial(number: int, rows: list[tuple[int, dict[str, Any]]], source: str, sce
     levels = [m.level for m in measurements]
     twice = next((level for level in levels if levels.count(level) > 1), None)
     if twice is not None:
-        raise StudyError(
-            f"{where}: configuration {first['config_id']} has {twice} twice; one row per level is expected"
-        )
+        raise StudyError(f"{where}: configuration {first['config_id']} has {twice} twice; expected one row per level")
     if status == "complete" and not measurements:
         raise StudyError(f"{where}: configuration {first['config_id']} is complete and has no level")
     startup_s = _seconds(first, "startup_s", where)
@@ -277,23 +274,23 @@ def _trial(number: int, rows: list[tuple[int, dict[str, Any]]], source: str, sce
     )
 
 
-def _value(told: Any, name: str, where: str) -> Value:
+def _value(value: Any, name: str, where: str) -> Value:
     try:
-        return value_of(told)
+        return value_of(value)
     except OverflowError as error:
-        raise StudyError(f"{where}: {name} holds {error}") from None
+        raise StudyError(f"{where}: {name} contains {error}") from None
 
 
-def shown(value: object) -> str:
-    """A wrong cell as an error repeats it."""
+def quoted(value: object) -> str:
+    """Format an invalid cell for an error message."""
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}… ({len(text)} characters)"
 
 
 def _failure(reason: Any) -> Failure:
     found = _REASON.match(str(reason)) if reason is not None else None
     if found is None:
-        return Failure(FailureKind.MEASUREMENT, "benchmark", str(reason or "no reason was given"))
+        return Failure(FailureKind.MEASUREMENT, "benchmark", str(reason or "no reason is known"))
     kind, phase, message = found.groups()
     return Failure(FailureKind(kind.replace(" ", "_")), phase, message)
 
@@ -311,7 +308,7 @@ def _measurement(row: Mapping[str, Any], where: str, scenario: str) -> Measureme
         num_failed_requests=failed,
         figures=figures,
     )
-    # How many requests must complete is the task's to say; that a figure is a number is not.
+    # Without a task there is no minimum of requests, but figures must be valid numbers.
     problems = Validity(max_failed_requests=failed, min_completed_requests=0).problems(
         completed=completed, failed=failed, figures=figures
     )
@@ -320,17 +317,17 @@ def _measurement(row: Mapping[str, Any], where: str, scenario: str) -> Measureme
     return measured
 
 
-def _level(told: Any, where: str, scenario: str) -> Level:
-    text = str(int(told)) if isinstance(told, float) and told.is_integer() else str(told)
+def _level(value: Any, where: str, scenario: str) -> Level:
+    text = str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
     found = _LEVEL.match(text.strip())
     if found is None:
         raise StudyError(
-            f"{where}: level is {shown(text)}; expected is one like 'D(512,128) at concurrency 8', or the "
-            "concurrency alone"
+            f"{where}: level is {quoted(text)}; expected a level such as 'D(512,128) at concurrency 8', or only the "
+            "concurrency"
         )
     load = int(found["load"])
     if load < 1:
-        raise StudyError(f"{where}: level is {shown(text)}; expected is a load of 1 or more")
+        raise StudyError(f"{where}: level is {quoted(text)}; expected a load of 1 or more")
     name = found["scenario"] or scenario
     return Level(name, 1, load) if found["batch"] else Level(name, load)
 
@@ -338,14 +335,14 @@ def _level(told: Any, where: str, scenario: str) -> Level:
 def _seconds(row: Mapping[str, Any], name: str, where: str) -> float | None:
     value = _number(row, name, where)
     if value is not None and not 0 <= value < math.inf:
-        raise StudyError(f"{where}: {name} is {shown(row[name])}; expected are seconds, 0 or more")
+        raise StudyError(f"{where}: {name} is {quoted(row[name])}; expected seconds, 0 or more")
     return value
 
 
 def _count(row: Mapping[str, Any], name: str, where: str) -> int | None:
     value = _number(row, name, where)
     if value is not None and not (0 <= value < math.inf and value == int(value)):
-        raise StudyError(f"{where}: {name} is {shown(row[name])}; expected is a whole number, 0 or more")
+        raise StudyError(f"{where}: {name} is {quoted(row[name])}; expected an integer, 0 or more")
     return None if value is None else int(value)
 
 
@@ -356,4 +353,4 @@ def _number(row: Mapping[str, Any], name: str, where: str) -> float | None:
     try:
         return float(value)
     except (TypeError, ValueError):
-        raise StudyError(f"{where}: {name} is {shown(value)}; expected is a number without a unit") from None
+        raise StudyError(f"{where}: {name} is {quoted(value)}; expected a number without a unit") from None

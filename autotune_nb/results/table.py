@@ -1,4 +1,4 @@
-"""Trials as tables: DataFrames for people, and the words of the verdict."""
+"""DataFrames of trials and measurements, and the verdict in a sentence or two."""
 
 from __future__ import annotations
 
@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 
 
 def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
-    """One row a trial, by number: state, the objective's figure, whether it keeps every limit, a column per parameter
-    (``param:NAME`` for one that is named as another column), the level the figure was read at, each limit's violation
-    (at most 0: kept), seconds of wall time, whether it is the baseline, and the failure."""
+    """Return a table with one row per trial, indexed by number.
+
+    The columns are the state, the objective's figure, whether every limit is kept, a column per parameter
+    (``param:NAME`` if NAME is another column), the level at which the figure was read, the violation of each limit
+    (at most 0 if kept), seconds of wall time, whether it is the baseline, and the failure.
+    """
     import pandas as pd
 
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
@@ -39,10 +42,10 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
     columns += [*limits, "seconds", "baseline", "failure"]
     frame = pd.DataFrame(rows, columns=columns).set_index("number")
     frame[objective.figure] = frame[objective.figure].astype(float)
-    # Not known is not False, and yet the column selects rows.
+    # Unknown is not False, but the column must still work as a mask.
     frame["feasible"] = frame["feasible"].astype("boolean")
     for name in column.values():
-        # Whole numbers stay whole beside the baseline, which sets no parameter.
+        # Integers stay integers despite the baseline, which sets no parameter.
         if pd.api.types.is_float_dtype(frame[name]) and _all_whole(trials, name.removeprefix("param:")):
             frame[name] = frame[name].astype("Int64")
     return frame
@@ -54,7 +57,7 @@ def _all_whole(trials: Sequence[Trial], name: str) -> bool:
 
 
 def levels_frame(trials: Sequence[Trial]) -> pd.DataFrame:
-    """Long form: one row a trial and load level, with a column per parameter (``param:NAME``) and per figure."""
+    """Return a table with one row per trial and load level: a column per parameter (``param:NAME``) and per figure."""
     import pandas as pd
 
     rows = []
@@ -68,7 +71,7 @@ def levels_frame(trials: Sequence[Trial]) -> pd.DataFrame:
 
 
 def _at_another_level(best: Score, default: Trial, objective: Objective) -> str:
-    """Where the default was best, and what it had where the best one is; empty where that is the same level."""
+    """Return the level of the default's score and its value at the level of the best; empty if the levels are equal."""
     assert default.score is not None
     if default.score.level is None or best.level is None or default.score.level == best.level:
         return ""
@@ -87,10 +90,10 @@ def _nothing_better(trials: Sequence[Trial]) -> str:
     failed = sum(1 for trial in others if trial.state is TrialState.FAILED)
     if complete:
         lost = f", {failed} failed" if failed else ""
-        return f"Nothing tried beats it ({_others(complete)} completed{lost})."
-    return (
-        f"It is the only one that could be measured: {_others(failed)} failed." if failed else "Nothing else was tried."
-    )
+        return f"No other configuration is better ({_others(complete)} completed{lost})."
+    if failed:
+        return f"It is the only one that could be measured: {_others(failed)} failed."
+    return "No other configuration was tried."
 
 
 def _others(count: int) -> str:
@@ -98,7 +101,7 @@ def _others(count: int) -> str:
 
 
 def verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> str:
-    """The answer in a sentence or two: the best configuration, against the engine's default where it was measured."""
+    """Return a sentence or two on the best configuration, compared with the engine's default if that was measured."""
     if best is None or best.score is None:
         complete = [t for t in trials if t.state is TrialState.COMPLETE]
         if complete:
@@ -118,5 +121,5 @@ def verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -
     against = value_text(default.score.value, objective.figure)
     broken = "" if default.feasible else ", which breaks a limit"
     times = f"{value / default.score.value:.2f} times" if default.score.value else "against 0:"
-    elsewhere = _at_another_level(best.score, default, objective)
-    return f"{text}: {params_text(best)}. That is {times} the engine's default ({against}{elsewhere}{broken})."
+    level = _at_another_level(best.score, default, objective)
+    return f"{text}: {params_text(best)}. That is {times} the engine's default ({against}{level}{broken})."

@@ -47,7 +47,7 @@ def _size(work: Path) -> Figure:
     write_study(work / "few", _FEW)
     source, out = shared_folder("notebooks") / "04_report.ipynb", work / "few.ipynb"
     parameters = {"study": str(work / "few")}
-    execute(source, out, parameters=parameters, say=lambda _line: None, html=True, show_code=False)
+    execute(source, out, parameters=parameters, report=lambda _line: None, html=True, show_code=False)
     size, page = out.stat().st_size / 1000, out.with_suffix(".html").stat().st_size / 1000
     return Figure(
         f"report_of_{_FEW}_trials", size, _GOAL_KB, f"the executed notebook; the HTML page has {page:.0f} KB", "KB"

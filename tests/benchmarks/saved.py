@@ -28,7 +28,7 @@ def saved() -> list[Figure]:
     with tempfile.TemporaryDirectory(prefix="at-bench-") as name:
         work = Path(name)
         headless, live = work / "headless.ipynb", work / "live.ipynb"
-        execute(_notebook(work / "a"), headless, parameters={}, say=lambda _line: None)
+        execute(_notebook(work / "a"), headless, parameters={}, report=lambda _line: None)
         _execute_live(_notebook(work / "b"), live)
         parts = {file: _outputs(file) for file in (headless, live)}
         sizes = {file: file.stat().st_size / 1000 for file in (headless, live)}

@@ -44,7 +44,7 @@ def test_it_writes_an_executed_notebook_and_a_page_without_scripts(study: Path, 
     assert all("data:image/svg+xml" in bundle["text/html"] for bundle in charts)
     page = out.with_suffix(".html").read_text()
     assert not re.search(r"<script|https?://(?!www\.w3\.org)[^ ]+\.(?:js|css)|<link", page)
-    assert page.index("Best is trial") < page.index("<img ") < page.index("Do it again")
+    assert page.index("Best is trial") < page.index("<img ") < page.index("<h3>Reproduce")
     assert f"run = at.tune(task, study={'runs/study-again'!r})" in page.replace("&#39;", "'")
 
 
@@ -74,7 +74,7 @@ def test_existing_files_are_overwritten_only_with_force(study: Path, tmp_path: P
 def test_the_notebook_cannot_have_the_name_of_a_page(study: Path, tmp_path: Path, page: tuple[str, ...]) -> None:
     result = report(study, "-o", tmp_path / "out.html", *page)
     assert result.exit_code == 2
-    assert "out.html is to be the notebook; name it .ipynb, and --html writes a page beside it" in result.stderr
+    assert "the output must be a notebook, not " in result.stderr
     assert list(tmp_path.glob("out.*")) == []
     (tmp_path / "file").touch()
     result = report(study, "-o", tmp_path / "file" / "out.ipynb")
@@ -100,7 +100,7 @@ def test_a_study_whose_trials_all_failed_and_one_without_trials_are_reported(wor
     result = report(world.folder, "-o", tmp_path / "failed.ipynb", "--html")
     assert result.exit_code == 0, result.output
     page = (tmp_path / "failed.html").read_text()
-    assert page.index("No trial completed. Trial 1: ") < page.index("Failures") < page.index("What it ran on")
+    assert page.index("No trial completed. Trial 1: ") < page.index("Failures") < page.index("<h3>Environment")
     assert content.trials[1].failure is not None
     assert page.count(html.escape(content.trials[1].failure.message)) >= 2
     assert "<img " not in page
@@ -110,7 +110,7 @@ def test_a_study_whose_trials_all_failed_and_one_without_trials_are_reported(wor
     result = report(empty, "-o", tmp_path / "empty.ipynb", "--html")
     assert result.exit_code == 0, result.output
     page = (tmp_path / "empty.html").read_text()
-    assert page.index("No trial completed.") < page.index("no trials yet") < page.index("What was asked")
+    assert page.index("No trial completed.") < page.index("no trials yet") < page.index("<h3>Task")
     assert "<img " not in page
 
 

@@ -91,12 +91,12 @@ def tune_cell(task: Path, study: Path) -> str:
     return f"import autotune_nb as at\nrun = at.tune({str(task)!r}, study={str(study)!r})"
 
 
-def test_a_run_left_unawaited_fails_the_notebook(cli: Cli, world: World, tmp_path: Path) -> None:
+def test_a_run_that_is_not_awaited_fails_the_notebook(cli: Cli, world: World, tmp_path: Path) -> None:
     file = world.task().save(tmp_path / "task.yaml")
     notebook = write_notebook(tmp_path / "n.ipynb", tune_cell(file, world.folder))
     done = cli("notebook", notebook, "-o", tmp_path / "o.ipynb")
     assert done.returncode == 1
-    assert "left unawaited" in done.stderr
+    assert "was not awaited" in done.stderr
     assert "await run" in done.stderr
 
 

@@ -47,7 +47,7 @@ def test_the_figure_has_one_trace_a_role_and_units_on_its_axes() -> None:
     ]
     assert figure.data[-2].x == (30, 50, None)
     assert figure.data[-2].line.color == COLOURS["best"]
-    assert "tokens a second" in figure.layout.xaxis.title.text
+    assert "tokens per second" in figure.layout.xaxis.title.text
     assert figure.layout.yaxis.title.text.endswith(", s")
 
 
@@ -61,7 +61,7 @@ def test_the_figures_texts_are_escaped() -> None:
 def test_the_svg_is_drawn_with_units_on_its_axes_and_every_role_named() -> None:
     svg = LatencyChart(tuple(latency_throughput([DEFAULT, BEST, OTHER, BROKEN], BEST))).svg()
     assert ET.fromstring(svg).tag == "{http://www.w3.org/2000/svg}svg"
-    for text in ("output tokens a second", "mean end-to-end latency, s", "best", "breaks a limit", "other trials"):
+    for text in ("output tokens per second", "mean end-to-end latency, s", "best", "breaks a limit", "other trials"):
         assert f">{text}" in svg, text
     assert all(colour.lower() in svg.lower() for colour in COLOURS.values())
 
@@ -116,7 +116,7 @@ def test_the_titles_say_what_one_should_see() -> None:
     assert [chart.title for chart in ALL] == [
         "Further right and lower is better, trial 1 is the best",
         "Best so far: 30 tokens/s, found at trial 1 of 4 (higher is better)",
-        "threads matters most: 70% of what sets the best trials apart",
+        "threads matters most: 70% of what distinguishes the best trials",
     ]
     nothing = History(RATE, (), (), (), (), ())
     assert HistoryChart(nothing).title == "No trial completed"
@@ -177,9 +177,11 @@ def test_the_picture_tells_roles_apart_without_colour_and_can_be_read_in_print()
 
 @pytest.mark.parametrize("figure", ["output_tokens_per_s", "ttft_p99_s", "requests_per_s"])
 def test_the_courses_axis_has_the_unit_of_the_objective(figure: str) -> None:
-    unit = {"output_tokens_per_s": "tokens a second", "ttft_p99_s": "s", "requests_per_s": "requests a second"}[figure]
+    unit = {"output_tokens_per_s": "tokens per second", "ttft_p99_s": "s", "requests_per_s": "requests per second"}[
+        figure
+    ]
     shown = HistoryChart(History(figure, (0, 1), (2.0, 3.0), (True, True), (0, 1), (2.0, 3.0)))
-    assert shown.figure().layout.yaxis.title.text == f"{figure}, {unit}"
+    assert shown.figure().layout.yaxis.title.text == f"{figure}, {units[figure]}"
     assert f">{figure}, {unit}<" in shown.svg()
 
 

@@ -148,7 +148,7 @@ def test_a_configuration_that_was_measured_again_says_what_it_was_then() -> None
     again = measured(1, 14.5).with_(number=2)
     trials = (measured(0, 10.0, baseline=True), measured(1, 15.0), again)
     told = cells(Report(trials, trials[1], GOAL, None).to_html())
-    assert told[1][2:4] == ["10 tokens/s, measured once", "15 tokens/s; again: 14.5 tokens/s in trial 2"]
+    assert told[1][2:4] == ["10 tokens/s, measured once", "15 tokens/s; repeated: 14.5 tokens/s in trial 2"]
 
 
 @pytest.mark.parametrize("best", [None, 0, 1])
@@ -216,7 +216,7 @@ def table_of(page: str, heading: str) -> list[list[str]]:
 
 def test_it_says_what_it_ran_on_once_and_whatever_differs_with_its_trials() -> None:
     trials = (measured(0, 10.0, baseline=True), measured(1, 15.0))
-    rows = dict(table_of(Report(trials, trials[1], GOAL, None).to_html(), "What it ran on"))
+    rows = dict(table_of(Report(trials, trials[1], GOAL, None).to_html(), "Environment"))
     assert rows == {
         "engine": "llama_cpp",
         # That there was none is an answer.
@@ -225,21 +225,21 @@ def test_it_says_what_it_ran_on_once_and_whatever_differs_with_its_trials() -> N
         "seed": "7",
     }
     other = trials[1].with_(number=2, fingerprint={"engine": "vllm", "image": "sha256:ab", "gpus": ["H100"]})
-    rows = dict(table_of(Report((*trials, other), trials[1], GOAL, None).to_html(), "What it ran on"))
+    rows = dict(table_of(Report((*trials, other), trials[1], GOAL, None).to_html(), "Environment"))
     assert rows["engine"] == "llama_cpp (trials 0, 1)<br>vllm (trial 2)"
     assert rows["image"] == "sha256:ab (trial 2)"
     assert rows["gpus"] == "no GPU (nvidia-smi lists none) (trials 0, 1)<br>H100 (trial 2)"
     unknown = trials[1].with_(fingerprint={"engine": "vllm"})
-    assert ["gpus", "not known"] in table_of(Report((unknown,), unknown, GOAL, None).to_html(), "What it ran on")
+    assert ["gpus", "unknown"] in table_of(Report((unknown,), unknown, GOAL, None).to_html(), "Environment")
 
 
-def test_a_study_in_a_cluster_says_its_set_up_once_with_the_nodes_in_a_row() -> None:
+def test_a_study_in_a_cluster_shows_its_environment_once_with_the_nodes_in_a_row() -> None:
     samples = Samples(sample_task(200))
     begun = [samples.begun(number) for number in range(200)]
     trials = tuple(samples.ended(trial, samples.measurements(dict(trial.params))) for trial in begun)
     assert len({json.dumps(dict(t.fingerprint), sort_keys=True) for t in trials}) > 4
     report = Report(trials, trials[1], samples.task.goal, "server")
-    rows = dict(table_of(report.to_html(), "What it ran on"))
+    rows = dict(table_of(report.to_html(), "Environment"))
     assert rows["image_id"] == IMAGE_ID
     assert rows["benchmark_image_id"].startswith("registry.example/genai-bench@sha256:")
     assert rows["seed"] == "7"
@@ -252,7 +252,7 @@ def test_a_study_in_a_cluster_says_its_set_up_once_with_the_nodes_in_a_row() -> 
     assert rows["driver.gpus"]
     assert isinstance(trials[0].fingerprint["driver"]["gpus"], list)
     assert list(rows).index("node") < list(rows).index("driver.host")
-    assert len(report._story) < 120_000
+    assert len(report._details) < 120_000
 
 
 def test_what_was_asked_and_the_cell_that_does_it_again(make_task: Callable[..., Task]) -> None:
@@ -326,7 +326,7 @@ def test_a_manifest_is_there_to_apply() -> None:
 def test_the_short_form_of_a_runs_own_output_has_answer_curves_and_trials() -> None:
     page = Report(TRIALS, TRIALS[1], GOAL, "server --threads 1", EDITS).summary_html()
     assert page.index("Best is trial 1") < page.index("server --threads 1") < page.index("<img ") < page.index("<table")
-    assert "Do it again" not in page
+    assert "Reproduce" not in page
 
 
 def test_a_notebook_shows_it_in_parts_each_in_every_form(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from click.testing import CliRunner, Result
 
 import autotune_nb as at
 from autotune_nb.cli.main import cli
-from autotune_nb.results.exporting import FORMS, export
+from autotune_nb.results.exporting import FORMATS, export
 from autotune_nb.task.task import Task
 from tests.stubs import World, open_study
 
@@ -155,7 +155,7 @@ def test_a_study_in_a_cluster_has_its_manifest(world: World) -> None:
     assert kind == ["InferenceService"]
 
 
-@pytest.mark.parametrize("form", [form for form in FORMS if form != "parquet"])
+@pytest.mark.parametrize("form", [form for form in FORMATS if form != "parquet"])
 def test_no_study_no_such_trial_and_nothing_finished_are_said(form: str, world: World, tmp_path: Path) -> None:
     told = run_export(tmp_path / "none", form)
     assert told.exit_code == 2
@@ -178,7 +178,7 @@ def test_no_study_no_such_trial_and_nothing_finished_are_said(form: str, world: 
 
 def test_a_study_in_which_nothing_is_finished_has_its_task_and_nothing_else_to_export(world: World) -> None:
     open_study(world.task(), world.folder).close()
-    for form in FORMS:
+    for form in FORMATS:
         told = run_export(world.folder, form, "-o", world.folder / f"out.{form}")
         if form == "yaml":
             assert told.exit_code == 0, told.stderr

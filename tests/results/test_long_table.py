@@ -128,15 +128,18 @@ HEAD = "config_id,status,reason,level,output_tokens_per_s"
     ("text", "told"),
     [
         ("a,b\n1,2\n", "x.csv has no column config_id, status, level; its columns are a, b"),
-        ("config_id,status,level,ttft_p99_ms\n", "column 'ttft_p99_ms' is not in seconds; expected is ttft_p99_s"),
-        ("config_id,status,level,ttft_ms\n", "expected is ttft_mean_s, which is ttft_ms times 0.001"),
-        ("config_id,status,level,duration_ms\n", "expected is duration_s"),
-        (f"{HEAD},output_token_per_s\n", "nobody knows the column 'output_token_per_s'; did you mean"),
+        ("config_id,status,level,ttft_p99_ms\n", "column 'ttft_p99_ms' is not in seconds; expected ttft_p99_s"),
+        ("config_id,status,level,ttft_ms\n", "expected ttft_mean_s, which is ttft_ms times 0.001"),
+        ("config_id,status,level,duration_ms\n", "expected duration_s"),
+        (f"{HEAD},output_token_per_s\n", "unknown column 'output_token_per_s'; did you mean"),
         ("config_id,status,level\n1,complete,8\n", "has no column of a figure"),
-        (f"{HEAD}\n1,done,,8,5\n", "row 2: status is 'done'; expected is complete or failed"),
-        (f"{HEAD}\n1,complete,,fast,5\n", "row 2: level is 'fast'; expected is one like 'D(512,128) at concurrency 8'"),
-        (f"{HEAD}\n1,complete,,0,5\n", "row 2: level is '0'; expected is a load of 1 or more"),
-        (f"{HEAD}\n1,complete,,8,5 tok/s\n", "row 2: output_tokens_per_s is '5 tok/s'; expected is a number without"),
+        (f"{HEAD}\n1,done,,8,5\n", "row 2: status is 'done'; expected complete or failed"),
+        (
+            f"{HEAD}\n1,complete,,fast,5\n",
+            "row 2: level is 'fast'; expected a level such as 'D(512,128)",
+        ),
+        (f"{HEAD}\n1,complete,,0,5\n", "row 2: level is '0'; expected a load of 1 or more"),
+        (f"{HEAD}\n1,complete,,8,5 tok/s\n", "row 2: output_tokens_per_s is '5 tok/s'; expected a number without"),
         (f"{HEAD}\n1,complete,,8,-5\n", "row 2: not finite or negative: output_tokens_per_s"),
         (f"{HEAD}\n1,complete,,8,nan\n", "row 2: not finite or negative: output_tokens_per_s"),
         (f"{HEAD}\n1,complete,,8,5\n1,complete,,8,6\n", "configuration 1 has dataset at concurrency 8 twice"),
@@ -155,10 +158,10 @@ def test_what_is_wrong_is_said_with_its_row_and_what_was_expected(text: str, tol
 @pytest.mark.parametrize(
     ("name", "value", "told"),
     [
-        ("duration_s", "-3", "duration_s is '-3'; expected are seconds, 0 or more"),
-        ("startup_s", "inf", "startup_s is 'inf'; expected are seconds, 0 or more"),
-        ("num_requests", "2.5", "num_requests is '2.5'; expected is a whole number, 0 or more"),
-        ("num_failed_requests", "-1", "expected is a whole number, 0 or more"),
+        ("duration_s", "-3", "duration_s is '-3'; expected seconds, 0 or more"),
+        ("startup_s", "inf", "startup_s is 'inf'; expected seconds, 0 or more"),
+        ("num_requests", "2.5", "num_requests is '2.5'; expected an integer, 0 or more"),
+        ("num_failed_requests", "-1", "expected an integer, 0 or more"),
     ],
 )
 def test_durations_and_counts_are_what_they_can_be(name: str, value: str, told: str) -> None:
@@ -239,8 +242,8 @@ def test_a_parameter_of_a_type_that_no_flag_has_names_column_and_type(value: Any
     pd.DataFrame({**TYPED, "param:a": [value, value]}).to_parquet(tmp_path / "x.parquet", index=False)
     with pytest.raises(StudyError) as error:
         read_long_table(pd.read_parquet(tmp_path / "x.parquet"), source="x.parquet")
-    assert str(error.value).startswith(f"x.parquet, row 2: param:a holds a {named}")
-    assert "expected is a text, a number, true or false, or a list of such" in str(error.value)
+    assert str(error.value).startswith(f"x.parquet, row 2: param:a contains a {named}")
+    assert "expected a text, a number, true or false, or a list of these" in str(error.value)
 
 
 @pytest.mark.parametrize("column", ["config_id", "status", "reason", "level", "gpus", "duration_s", "num_requests"])
@@ -249,7 +252,7 @@ def test_a_list_where_a_text_or_a_number_is_expected_is_one_clear_error(column: 
     if column in ("config_id", "reason", "gpus"):
         assert len(read_long_table(frame, source="x.parquet")) == 1
         return
-    with pytest.raises(StudyError, match=rf"^x\.parquet, row 2: {column} is .*\[1\].*; expected is"):
+    with pytest.raises(StudyError, match=rf"^x\.parquet, row 2: {column} is .*\[1\].*; expected "):
         read_long_table(frame, source="x.parquet")
 
 

@@ -1,4 +1,4 @@
-"""``autotune-nb import``: what was measured elsewhere becomes a study that is shown, reported and gone on with."""
+"""``autotune-nb import``: results become a study that can be shown, reported, exported and resumed."""
 
 from __future__ import annotations
 
@@ -78,19 +78,19 @@ def test_a_file_becomes_a_study_that_is_shown_reported_and_exported_the_same(tmp
     assert report.verdict.startswith("Best is trial 0 with 30 tokens/s")
     page = report.to_html()
     assert "&lt;b&gt;ערב&lt;/b&gt;" in page
-    # Nobody knows how it was started, so nothing is said that would start something else.
+    # The engine's command line is unknown, so none is shown.
     assert "imported --port 8000" not in page + report.text()
-    assert "It was measured elsewhere (imported from größe.csv)" in page
-    assert "Do it again" not in page
-    assert "None is set: the engine's default configuration." in page
+    assert "The results were imported (imported from größe.csv)" in page
+    assert "Reproduce" not in page
+    assert "It sets no parameter: the engine's default configuration." in page
     printed = CliRunner().invoke(cli, ["show", str(study)]).stdout
     assert printed.endswith("\n\nits command line is unknown: its results were imported\n")
     for form in ("command", "env", "isvc", "yaml"):
         for trial, told in ((), "the engine's default configuration"), (("--trial", "1"), "threads=2 mode=größe 🚀"):
             done = CliRunner().invoke(cli, ["export", str(study), "--as", form, *trial])
             assert (done.exit_code, done.stdout) == (2, "")
-            assert "was measured elsewhere and imported" in done.stderr
-            assert "has no task. Ask" in done.stderr if form == "yaml" else told in done.stderr
+            assert "were imported, so its" in done.stderr
+            assert "so its task is unknown. Use" in done.stderr if form == "yaml" else told in done.stderr
             assert "--as csv or parquet" in done.stderr
             assert done.stderr.count("\n") == 1
     again = CliRunner().invoke(cli, ["export", str(study), "--as", "csv"]).stdout
@@ -114,7 +114,7 @@ def test_nothing_is_started_with_a_task_that_was_made_of_results(tmp_path: Path)
     # So tight that none is the best: whichever trial is named, there is no command line either.
     assert run_import(source, study, "--limit", "ttft_p99_s <= 0.01").exit_code == 0
     told = CliRunner().invoke(cli, ["export", str(study), "--as", "command"]).stderr
-    assert "was measured elsewhere" in told
+    assert "were imported, so its" in told
     assert "--trial" not in told
     opened = at.open(study)
     assert isinstance(opened, OpenedStudy)
@@ -189,8 +189,8 @@ def test_a_folder_cut_short_gives_what_is_whole_and_says_the_rest(tmp_path: Path
     told = run_import(runs, tmp_path / "study")
     assert told.exit_code == 0
     assert told.stderr.splitlines()[:2] == [
-        f"note: cut: {level_file(2)} is left out: it is cut short",
-        "note: cut: 1 of 2 levels are there",
+        f"note: cut: {level_file(2)} is ignored: it is cut short",
+        "note: cut: only 1 of 2 levels have results",
     ]
     states = [(t["state"], len(t["measurements"])) for t in show(tmp_path / "study")["trials"]]
     assert states == [("complete", 1), ("failed", 0)]
@@ -222,7 +222,7 @@ def test_a_level_with_a_field_of_another_type_is_left_out_and_the_field_is_named
     (folder / level_file(2)).write_text(json.dumps(data))
     done = run_import(folder, tmp_path / "study")
     assert done.exit_code == 0, done.output
-    assert done.stderr == f"note: run: {level_file(2)} is left out: aggregated_metrics.{told}\n"
+    assert done.stderr == f"note: run: {level_file(2)} is ignored: aggregated_metrics.{told}\n"
 
 
 def test_a_folder_whose_only_level_is_of_another_type_fails_for_that(tmp_path: Path) -> None:
@@ -238,7 +238,7 @@ def test_a_trial_without_the_objectives_figure_is_kept_as_failed(tmp_path: Path)
     source.write_text("config_id,status,level,output_tokens_per_s,ttft_p99_s\nA,complete,1,5,\nB,complete,1,6,0.5\n")
     done = import_results(source, tmp_path / "study", objective="minimize ttft_p99_s")
     assert [str(t.state) for t in done.trials] == ["failed", "complete"]
-    assert done.notes == ("trial 0 is kept as failed: the measurement of dataset at concurrency 1 has no ttft_p99_s",)
+    assert done.notes == ("trial 0 is stored as failed: the measurement of dataset at concurrency 1 has no ttft_p99_s",)
     none = run_import(source, tmp_path / "none", "--objective", "minimize tpot_mean_s")
     assert none.exit_code == 1
     assert at.report(tmp_path / "none").verdict.startswith("No trial completed")
@@ -249,7 +249,7 @@ def test_a_column_that_nobody_knows_is_left_out_and_told(tmp_path: Path) -> None
     source.write_text("config_id,status,level,arrival_requests_per_s,output_tokens_per_s\nA,complete,1,4.5,5\n")
     told = run_import(source, tmp_path / "study")
     assert told.exit_code == 0, told.output
-    assert told.stderr == "note: nothing here is called arrival_requests_per_s: left out\n"
+    assert told.stderr == "note: unknown columns are ignored: arrival_requests_per_s\n"
     assert "there are no limits, so any trial can be the best; set them with --limit or --task" in told.stdout
 
 
@@ -257,8 +257,8 @@ def test_what_cannot_be_imported_is_said_and_nothing_is_written(tmp_path: Path, 
     source, study = tmp_path / "x.csv", tmp_path / "study"
     for text, told in (
         ("", "x.csv cannot be read as .csv: No columns"),
-        ("config_id,status,level,ttft_p99_ms\n", "expected is ttft_p99_s"),
-        ("config_id,status,level,ttft_p99_s\n", "holds no results"),
+        ("config_id,status,level,ttft_p99_ms\n", "expected ttft_p99_s"),
+        ("config_id,status,level,ttft_p99_s\n", "contains no results"),
         (CSV.replace("complete,,2", "complete,,2,7", 1), "line 4 has 12 fields and the header 11"),
         ("config_id,status,level\n1,complete,8,9\n", "line 2 has 4 fields and the header 3"),
         ("config_id,status,level,param:x,param:x\n", "x.csv has the column 'param:x' twice"),
@@ -274,18 +274,18 @@ def test_what_cannot_be_imported_is_said_and_nothing_is_written(tmp_path: Path, 
         assert not study.exists()
     packed = tmp_path / "x.csv.gz"
     packed.write_bytes(gzip.compress(CSV.encode()))
-    assert run_import(packed, study).stderr == f"error: {packed} is compressed; unpack it and import what is in it\n"
+    assert run_import(packed, study).stderr == f"error: {packed} is compressed; unpack it and import its content\n"
     source.write_text(CSV)
     done = run_import(tmp_path / "missing.csv", study)
     assert "there is no file or folder" in done.stderr
     (tmp_path / "empty").mkdir()
-    assert "holds no results of genai-bench" in run_import(tmp_path / "empty", study).stderr
+    assert "contains no results of genai-bench" in run_import(tmp_path / "empty", study).stderr
     file = tmp_path / "task.json"
     file.write_text(world.task().model_dump_json())
     done = run_import(source, study, "--task", file)
     assert done.exit_code == 2
     assert "configuration 1 of x.csv is not in the task's space" in done.stderr
-    assert "leave out --objective" in run_import(source, study, "--task", file, "--objective", "minimize ttft").stderr
+    assert "omit --objective" in run_import(source, study, "--task", file, "--objective", "minimize ttft").stderr
     assert not study.exists()
 
 
@@ -303,7 +303,7 @@ def test_no_secret_is_imported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
         source.write_text(CSV.replace(there, f"param:{secret}" if there.startswith("param") else secret))
         done = run_import(source, study)
         assert done.exit_code == 2
-        assert f"x.csv: {place}" in done.stderr and "is a secret's own value" in done.stderr
+        assert f"x.csv: {place}" in done.stderr and "is a secret value" in done.stderr
         assert secret not in done.output
         assert not study.exists()
     source.write_text(CSV.replace("failed", secret))
@@ -381,8 +381,8 @@ def test_a_long_import_says_that_it_goes_on(tmp_path: Path) -> None:
 
 
 _DIGITS, _LISTS, _OBJECTS = "1" * 400, "[" * 10_000 + "]" * 10_000, '{"a":' * 10_000 + "1" + "}" * 10_000
-_TOO_LARGE = "holds an integer of {} digits; the largest that is read is 18446744073709551615"
-_TOO_DEEP = "holds lists or objects nested more than 100 deep"
+_TOO_LARGE = "contains an integer of {} digits; the largest allowed is 18446744073709551615"
+_TOO_DEEP = "contains lists or objects nested more than 100 deep"
 
 
 @pytest.mark.parametrize(
@@ -396,11 +396,11 @@ _TOO_DEEP = "holds lists or objects nested more than 100 deep"
         ("param:threads", _OBJECTS, _TOO_DEEP),
         ("param:threads", "[" * 10_000, _TOO_DEEP),
         ("param:threads", "[" * 300 + "]" * 300, _TOO_DEEP),
-        ("level", f"concurrency {_DIGITS}", "(414 characters); expected is one like"),
-        ("level", "9" * 5000, "(5002 characters); expected is one like"),
-        ("gpus", "9" * 5000, "(5002 characters); expected is how many GPUs"),
-        ("duration_s", _LISTS, "(20002 characters); expected is a number"),
-        ("num_requests", _DIGITS, "(402 characters); expected is a whole number"),
+        ("level", f"concurrency {_DIGITS}", "(414 characters); expected a level such as"),
+        ("level", "9" * 5000, "(5002 characters); expected a level such as"),
+        ("gpus", "9" * 5000, "(5002 characters); expected a number of GPUs"),
+        ("duration_s", _LISTS, "(20002 characters); expected a number"),
+        ("num_requests", _DIGITS, "(402 characters); expected an integer"),
     ],
 )
 def test_huge_numbers_and_deep_lists_are_errors_in_one_short_line(

@@ -155,7 +155,7 @@ def test_the_verdict_says_where_the_default_breaks_a_limit_or_is_best_or_unknown
         "threads=2. The engine's default failed, so there is nothing to compare it with."
     )
     default = complete(0, 99)
-    assert "Nothing tried beats it" in verdict([default, best], default, objective())
+    assert "No other configuration is better" in verdict([default, best], default, objective())
 
 
 def test_the_verdict_without_a_best_says_why() -> None:
@@ -176,5 +176,5 @@ def test_a_level_shows_the_objectives_figure_and_the_limits_it_breaks() -> None:
 def test_a_default_that_was_never_challenged_is_not_called_unbeaten() -> None:
     default = complete(0, 99)
     alone = verdict([default], default, objective())
-    assert alone.endswith("Nothing else was tried.")
+    assert alone.endswith("No other configuration was tried.")
     assert "1 other failed" in verdict([default, FAILED], default, objective())

@@ -171,7 +171,7 @@ def test_a_reloaded_page_gets_the_latest_data(chart: LiveChart, task: Task) -> N
 def test_without_a_trial_there_is_nothing_to_send(chart: LiveChart, task: Task) -> None:
     chart.show(data([], task), "owner")
     assert drawn(chart) == {}
-    told = "<b>What matters most is told from ten complete trials on</b>"
+    told = "<b>Importances are computed from ten complete trials on</b>"
     assert chart.figure.layout.annotations[2].text == told
     assert chart.show(data([], task), "owner") == 0
 

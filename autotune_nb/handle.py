@@ -250,7 +250,7 @@ class StudyHandle(ABC):
 
     @property
     def importances(self) -> dict[str, float]:
-        """The share of each parameter in what distinguishes the best trials; empty with fewer than ten complete trials."""
+        """The share of each parameter in what distinguishes the best trials; empty before ten complete trials."""
         # Optuna takes a second to import.
         from autotune_nb.study.importance import importances
 

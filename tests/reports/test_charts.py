@@ -177,11 +177,10 @@ def test_the_picture_tells_roles_apart_without_colour_and_can_be_read_in_print()
 
 @pytest.mark.parametrize("figure", ["output_tokens_per_s", "ttft_p99_s", "requests_per_s"])
 def test_the_courses_axis_has_the_unit_of_the_objective(figure: str) -> None:
-    unit = {"output_tokens_per_s": "tokens per second", "ttft_p99_s": "s", "requests_per_s": "requests per second"}[
-        figure
-    ]
+    units = {"output_tokens_per_s": "tokens per second", "ttft_p99_s": "s", "requests_per_s": "requests per second"}
+    unit = units[figure]
     shown = HistoryChart(History(figure, (0, 1), (2.0, 3.0), (True, True), (0, 1), (2.0, 3.0)))
-    assert shown.figure().layout.yaxis.title.text == f"{figure}, {units[figure]}"
+    assert shown.figure().layout.yaxis.title.text == f"{figure}, {unit}"
     assert f">{figure}, {unit}<" in shown.svg()
 
 

@@ -13,7 +13,7 @@ from kubernetes.aio.config import incluster_config
 from autotune_nb.cluster import _credentials
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import POD
-from autotune_nb.deploy.ome.endpoint import url_from_here
+from autotune_nb.deploy.ome.endpoint import reachable_url
 from autotune_nb.errors import ClusterError
 from tests.kubernetes.handle import TestCluster
 from tests.stubs import in_loop
@@ -47,7 +47,7 @@ def test_the_accounts_token_and_namespace_are_used_and_services_are_reached_by_n
             assert (await connected.list(POD))[0] == []
             async with contextlib.AsyncExitStack() as stack:
                 url = "http://at-x.tune.svc.cluster.local:8080"
-                assert await url_from_here(stack, connected, lambda: "pod", 8080, url) == (url, None)
+                assert await reachable_url(stack, connected, lambda: "pod", 8080, url) == (url, None)
         finally:
             await connected.close()
 

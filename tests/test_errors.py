@@ -1,4 +1,4 @@
-"""The errors: what they say, and that a failure survives being kept."""
+"""Errors: their messages, and failures converted to JSON and back."""
 
 from __future__ import annotations
 

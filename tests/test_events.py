@@ -1,4 +1,4 @@
-"""Events: everybody hears them, and nobody can stop a run by failing."""
+"""Events: every listener receives them, and a failing listener does not stop a run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names a notebook types."""
+"""The public names of the package."""
 
 from __future__ import annotations
 

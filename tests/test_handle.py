@@ -1,4 +1,4 @@
-"""What a handle answers and refuses, the same whether a run or an opened study stands behind it."""
+"""What ``Run`` and ``OpenedStudy`` have in common: properties, edits and their errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Imports go one way, and what is heavy or patches the process stays out of the core."""
+"""The order of imports between folders, and the libraries that each folder may import."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A study looked at from outside: finished, cut short, or worked on by another process."""
+"""Opened studies: finished, interrupted, or running in another process."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the README shows is what there is."""
+"""The README agrees with the package."""
 
 from __future__ import annotations
 

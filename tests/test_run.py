@@ -1,4 +1,4 @@
-"""Starting, watching and finding runs: what a notebook's cells do."""
+"""Runs: starting, awaiting, stopping and resuming them, as notebook cells do."""
 
 from __future__ import annotations
 

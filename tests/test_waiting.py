@@ -1,4 +1,4 @@
-"""Waiting for work until it is over or what it works with has died, and in spite of a cancellation."""
+"""Awaiting work until it ends or an engine dies, and despite a cancellation."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def _objective(value: Any) -> Any:
 
 
 #: The context of a validation whose data was checked for secrets already, and whose errors are cleaned by the caller.
-SECRETS_CHECKED = {"looked at": True}
+SECRETS_CHECKED = {"secrets checked": True}
 
 
 class Task(Section):

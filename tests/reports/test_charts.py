@@ -1,4 +1,4 @@
-"""Charts: made of data, read in print and by the colour-blind, in a notebook and where no script runs."""
+"""Charts: titles, axes, markers and colours, in a notebook and as SVG."""
 
 from __future__ import annotations
 

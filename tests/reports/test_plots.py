@@ -1,4 +1,4 @@
-"""What charts show, as data."""
+"""The data of charts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The report: the answer first, and every edit with its time."""
+"""The report of a study: the verdict first, and every edit with its time."""
 
 from __future__ import annotations
 

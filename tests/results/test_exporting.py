@@ -1,4 +1,4 @@
-"""``autotune-nb export``: what can be pasted, applied, asked again and computed with."""
+"""``autotune-nb export``: command lines, environment files, manifests, tasks and measurements."""
 
 from __future__ import annotations
 

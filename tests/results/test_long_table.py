@@ -1,4 +1,4 @@
-"""Long form: every trial as rows of texts and numbers, and back again, whatever the parameters hold."""
+"""The long form: every trial as rows of texts and numbers, read back unchanged for any parameters."""
 
 from __future__ import annotations
 

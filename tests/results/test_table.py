@@ -1,4 +1,4 @@
-"""Tables and the words around them."""
+"""DataFrames of trials, and the verdict."""
 
 from __future__ import annotations
 

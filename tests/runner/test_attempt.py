@@ -1,4 +1,4 @@
-"""What an attempt at a trial gives, and how long its phases take."""
+"""The results of an attempt at a trial, and the durations of its phases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a task asks for: counted as the space itself counts, and quick whatever the task."""
+"""Estimates: exact counts agree with the space's, and any task is estimated quickly."""
 
 from __future__ import annotations
 

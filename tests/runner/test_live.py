@@ -1,4 +1,4 @@
-"""What the running trials are doing, folded out of a run's events."""
+"""The state of running trials, collected from events."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's events as lines of text."""
+"""Events formatted as lines of text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The runner over real small parts: a stub engine on a real port, a fake benchmark that writes real files."""
+"""The runner with a stub engine on a real port and a fake benchmark that writes real files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One trial, over real small parts: what goes wrong with it is told as what it is."""
+"""The execution of one trial: each error becomes a failure of the right kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parameters: what they accept, their grids, and values that land where they should."""
+"""Parameters: accepted values, grids, and canonical values."""
 
 from __future__ import annotations
 

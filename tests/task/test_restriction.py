@@ -1,4 +1,4 @@
-"""What edits leave of one parameter, held against the plainest reading of them."""
+"""Restrictions: the values of a parameter that remain after edits, compared with a naive implementation."""
 
 from __future__ import annotations
 

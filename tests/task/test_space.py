@@ -1,4 +1,4 @@
-"""The search space: rules as text, the points they leave, and what is said where they leave none."""
+"""The search space: rules as text, allowed points, and the errors if no point is allowed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The task: defaults, short forms, what its parts mean together."""
+"""The task: defaults, short forms, and checks between its sections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Task files: errors in one line that name the field, and tasks that survive being written."""
+"""Task files: errors in one line that name the field, and tasks that are written and read back unchanged."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("wrong", "shown"), [(5, "5$"), (None, "None$"), ({"name": "x"}, "a dict; use Task.parse")])
-def test_what_is_no_path_is_an_error_that_says_what_is_expected(wrong: Any, shown: str) -> None:
+def test_a_wrong_type_of_path_is_an_error_that_names_the_expected_type(wrong: Any, shown: str) -> None:
     with pytest.raises(TaskError, match=f"^expected the path of a task file or the name of a task .*, not {shown}"):
         Task.load(wrong)
 

@@ -1,4 +1,4 @@
-"""The sections of a task, each by itself: short forms, names in their usual spellings, what is refused."""
+"""The sections of a task: short forms, spellings of names, and invalid values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The traffic of every trial: scenarios in genai-bench's own words, levels in their order."""
+"""The workload: scenarios in genai-bench's spelling, and the order of levels."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Measurements: the names of figures, keeping them, and what makes one invalid."""
+"""Measurements: names of figures, conversion to JSON, and the checks that they are valid."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials: immutable, written in results.json's shape, and which one is best."""
+"""Trials: immutable, converted to the form of results.json, and which one is best."""
 
 from __future__ import annotations
 

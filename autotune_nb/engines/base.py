@@ -1,4 +1,4 @@
-"""What an engine is: its flags as data, how a configuration becomes a command line, how its logs are read."""
+"""The type ``Engine``: its flags as data, the command line of a configuration, the patterns of its logs."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ class Flag:
 
     ``style``: ``value`` writes ``--flag VALUE``; ``switch`` writes ``--flag`` for True and nothing for False;
     ``negatable`` writes ``--flag`` or ``--no-flag``; ``json`` writes the value as JSON.
-    ``low``/``high``/``log`` and ``values`` are suggestions for a search, ``minimum`` is what the engine accepts, and
-    ``words`` what it accepts besides: words instead of a number, values and spellings that are not worth searching. A
-    ``choice`` accepts its ``values`` and ``words`` alone; a flag whose values plugins add to is a ``str``.
+    ``low``/``high``/``log`` and ``values`` are suggestions for a search. ``minimum`` is the smallest number that the
+    engine accepts. ``other_values`` are accepted too, but not suggested: words in place of a number, and values and
+    spellings that are not worth searching. A ``choice`` accepts only its ``values`` and ``other_values``; a flag to
+    which plugins add values is a ``str``.
     """
 
     name: str
@@ -36,44 +37,45 @@ class Flag:
     spelling: str = ""
     aliases: tuple[str, ...] = ()
     minimum: float | None = None
-    words: tuple[str, ...] = ()
+    other_values: tuple[str, ...] = ()
 
     @property
     def flag(self) -> str:
+        """The flag as it is written on the command line."""
         return self.spelling or "--" + self.name.replace("_", "-")
 
     def render(self, value: Value) -> list[str]:
-        """The arguments for one value; none for None, which leaves the engine's default."""
+        """Return the arguments for one value; none for None, which leaves the engine's default."""
         return render(self.flag, self.style, value, on_off="on" in self.values)
 
     def problem(self, value: Value) -> str | None:
-        """Why the engine would refuse this value, as far as its type tells; None where it would not."""
-        if value is None or value in self.words:
+        """Return why the engine would refuse this value, judged by its type alone; None if it is accepted."""
+        if value is None or value in self.other_values:
             return None
         number = isinstance(value, int | float) and not isinstance(value, bool)
         if self.kind == "bool" and not isinstance(value, bool):
-            return f"{value!r} is neither true nor false"
+            return f"{value!r} is not a boolean"
         if self.kind == "int" and not (number and float(value) == int(value)) and value not in self.values:  # type: ignore[arg-type]
-            return f"{value!r} is no whole number"
+            return f"{value!r} is not a whole number"
         if self.kind == "float" and not number and value not in self.values:
-            return f"{value!r} is no number"
+            return f"{value!r} is not a number"
         if self.minimum is not None and number and value < self.minimum:  # type: ignore[operator]
             return f"{value!r} is below {self.minimum:g}"
         if isinstance(value, dict | list) and self.kind != "json":
-            return f"{value!r} is a list or an object, which it does not take"
+            return f"{value!r} is a list or an object, which this flag does not accept"
         if self.kind == "choice" and self.values and not variables_in(value):
-            return self._unknown(value)
+            return self._unknown_value(value)
         return None
 
-    def _unknown(self, value: Value) -> str | None:
-        known = [str(one) for one in (*self.values, *self.words)]
+    def _unknown_value(self, value: Value) -> str | None:
+        known = [str(one) for one in (*self.values, *self.other_values)]
         # YAML reads a bare on/off as a boolean, and 1 as a number.
         if str(value) in known or (isinstance(value, bool) and "on" in self.values):
             return None
         return f"unknown value {value!r}{did_you_mean(str(value), known)}"
 
     def suggestion(self) -> Choice | Bool | Int | Float | None:
-        """A parameter that searches this flag's sensible range; None where there is none to suggest."""
+        """Return a parameter that searches this flag's suggested range; None if the flag has none."""
         if self.kind == "bool":
             return Bool()
         if self.values:
@@ -86,7 +88,7 @@ class Flag:
 
 
 def render(flag: str, style: Style, value: Value, *, on_off: bool = False) -> list[str]:
-    """The arguments for one flag and value."""
+    """Return the arguments for one flag and value."""
     if value is None:
         return []
     if style == "switch":
@@ -96,14 +98,14 @@ def render(flag: str, style: Style, value: Value, *, on_off: bool = False) -> li
     if style == "json" or isinstance(value, dict | list):
         return [flag, json.dumps(value, separators=(",", ":"), sort_keys=True)]
     if isinstance(value, bool):
-        # YAML reads a bare on/off as a boolean, so flags with such words take them back.
+        # YAML reads a bare on/off as a boolean, so a flag with these values gets the words back.
         return [flag, ("on" if value else "off") if on_off else str(value).lower()]
     return [flag, str(value)]
 
 
 @dataclass(frozen=True)
 class LogPattern:
-    """A line of an engine's log that tells why it failed."""
+    """A pattern for lines of an engine's log that show why it failed."""
 
     pattern: re.Pattern[str]
     kind: FailureKind
@@ -114,17 +116,17 @@ class LogPattern:
         return cls(re.compile(pattern, re.IGNORECASE), kind, hint)
 
 
-#: What any engine's log may say. An engine's own patterns come first.
+#: Patterns for the log of any engine. An engine's own patterns are tried first.
 COMMON_PATTERNS = (
     LogPattern.of(
         r"address already in use|couldn't bind|EADDRINUSE",
         FailureKind.INFRASTRUCTURE,
-        "another program listens on the port; leave deploy.port out to get a free one",
+        "another program listens on the port; omit deploy.port to get a free one",
     ),
     LogPattern.of(
         r"out of memory|OutOfMemory|std::bad_alloc|cannot allocate memory|failed to allocate|no available memory",
         FailureKind.OUT_OF_MEMORY,
-        "less memory: fewer slots or sequences, a shorter context, a smaller batch",
+        "use less memory: fewer slots or sequences, a shorter context, a smaller batch",
     ),
     LogPattern.of(
         r"unrecognized arguments?|unknown (argument|option|flag)|invalid (argument|value|choice)|expected one argument"
@@ -133,10 +135,10 @@ COMMON_PATTERNS = (
         "compare the flags with the engine's --help",
     ),
     LogPattern.of(
-        # Not a debugger's "libc-start.c: No such file" in the trace of a crash.
+        # Except a debugger's "libc-start.c: No such file" in the trace of a crash.
         r"(?<!\.c: )no such file|does not exist|failed to load model|error loading model|could not find|not a valid",
         FailureKind.CONFIGURATION,
-        "look at the model's path and the files it names",
+        "check the model's path and the files it refers to",
     ),
     LogPattern.of(r"ValueError|AssertionError|NotImplementedError|ValidationError", FailureKind.CONFIGURATION),
 )
@@ -144,7 +146,7 @@ COMMON_PATTERNS = (
 
 @dataclass(frozen=True)
 class Engine:
-    """An inference engine: what starts it, its flags, the rules between them, and how it is asked for health."""
+    """An inference engine: the program that starts it, its flags, the rules between them, and its health check."""
 
     name: str
     program: tuple[str, ...]
@@ -164,7 +166,7 @@ class Engine:
     metrics_engine: str | None = None
 
     def flag_named(self, name: str) -> Flag | None:
-        """The catalog's flag of that name or alias; None for one it does not know."""
+        """Return the catalog's flag with this name or alias; None if there is none."""
         key = parameter_name(name)
         for flag in self.flags:
             if key == flag.name or key in flag.aliases:
@@ -172,7 +174,7 @@ class Engine:
         return None
 
     def check(self, name: str, parameter: Choice | Bool | Int | Float, *, field: str) -> None:
-        """Raises TaskError for a flag nobody knows or a value of the wrong type."""
+        """Raise TaskError for an unknown flag or a value that the flag does not accept."""
         if parameter.flag is not None:
             return
         flag = self.flag_named(name)
@@ -182,7 +184,7 @@ class Engine:
                 name,
                 [f.name for f in self.flags],
                 field=field,
-                hint=f"to pass a flag that the catalog does not know, add flag: --{name.replace('_', '-')}",
+                hint=f"to pass a flag that is not in the catalog, add flag: --{name.replace('_', '-')}",
             )
         values: Sequence[Any]
         match parameter:
@@ -191,25 +193,25 @@ class Engine:
             case Bool():
                 values = [True, False] if flag.kind == "bool" or "on" in flag.values else [None]
                 if values == [None]:
-                    raise TaskError(f"{flag.flag} is {flag.kind}, not true or false", field=field)
+                    raise TaskError(f"{flag.flag} is {flag.kind}, not a boolean", field=field)
                 return
             case Float(low=low, high=high) if flag.kind == "int" and low != high:
-                raise TaskError(f"{flag.flag} takes whole numbers; make it type int", field=field)
+                raise TaskError(f"{flag.flag} accepts whole numbers only; use type int", field=field)
             case Int(low=low, high=high) | Float(low=low, high=high):
                 if flag.kind in ("choice", "json"):
-                    raise TaskError(f"{flag.flag} takes no range of numbers; list its values", field=field)
+                    raise TaskError(f"{flag.flag} does not accept a range of numbers; list its values", field=field)
                 values = [low, high]
         wrong = [problem for value in values if (problem := flag.problem(value))]
         if wrong:
             hint = ""
             if flag.kind == "choice":
-                hint = f"; to pass a value that the catalog does not know, add flag: {flag.flag}"
+                hint = f"; to pass a value that is not in the catalog, add flag: {flag.flag}"
             raise TaskError(f"{flag.flag}: {'; '.join(wrong)}{hint}", field=field)
 
     def arguments(
         self, params: Mapping[str, Value], space: Mapping[str, Choice | Bool | Int | Float] | None = None
     ) -> list[str]:
-        """The flags of one configuration, in the parameters' order. None values leave the engine's default."""
+        """Return the flags of one configuration, in the parameters' order. A None leaves the engine's default."""
         result: list[str] = []
         for name, value in params.items():
             own = (space or {}).get(name)
@@ -236,21 +238,23 @@ class Engine:
         args: Mapping[str, Value] | None = None,
         raw_args: Sequence[str] = (),
     ) -> list[str]:
-        """The whole command line of one configuration. ``args`` are the task's fixed flags, over the engine's own."""
+        """Return the command line of one configuration. ``args``, the task's fixed flags, override the engine's own."""
         fixed = {k: v for k, v in {**self.fixed, **(args or {})}.items() if k not in params}
-        start = self.start(program, model, served_name, host, port)
-        return [*start, *self.arguments(fixed), *self.arguments(params, space), *raw_args]
+        leading = self.leading_arguments(program, model, served_name, host, port)
+        return [*leading, *self.arguments(fixed), *self.arguments(params, space), *raw_args]
 
-    def start(self, program: Sequence[str], model: str, served_name: str | None, host: str, port: int) -> list[str]:
-        """What every configuration's command line begins with."""
-        # "vllm serve" takes the model by position, its module takes --model.
+    def leading_arguments(
+        self, program: Sequence[str], model: str, served_name: str | None, host: str, port: int
+    ) -> list[str]:
+        """Return the start of the command line, which is the same for every configuration."""
+        # "vllm serve" has the model as a positional argument; vLLM's module has --model.
         argv = [*program, model] if program[-1] == "serve" else [*program, self.model_flag, model]
         if self.served_name_flag and served_name:
             argv += [self.served_name_flag, served_name]
         return [*argv, self.host_flag, host, self.port_flag, str(port)]
 
     def gpus(self, params: Mapping[str, Value]) -> int:
-        """How many GPUs a configuration's parallel sizes need: their product, at least 1."""
+        """Return the number of GPUs a configuration needs: the product of its parallel sizes, at least 1."""
         count = 1
         for name, value in params.items():
             flag = self.flag_named(name)

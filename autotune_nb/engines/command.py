@@ -1,4 +1,4 @@
-"""Any other OpenAI-compatible server, by a command template."""
+"""The engine of kind ``command``: any OpenAI-compatible server, started by a command template."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ _PLACEHOLDER = re.compile(r"\{[a-z]+\}")
 
 @dataclass(frozen=True)
 class CommandEngine(Engine):
-    """A server started by a command line of the user's, with {port}, {host} and {model} filled in.
+    """A server started by the user's own command line, in which {port}, {host} and {model} are replaced.
 
-    Parameters become flags by their names (``max_batch`` is ``--max-batch``), after the template's own arguments.
+    Parameters become flags by their names (``max_batch`` becomes ``--max-batch``), after the template's own arguments.
     """
 
     def check(self, name: str, parameter: Choice | Bool | Int | Float, *, field: str) -> None:
-        """Any name is a flag here."""
+        """Accept every name and value."""
 
-    def start(self, program: Sequence[str], model: str, served_name: str | None, host: str, port: int) -> list[str]:
-        filled = {"{port}": str(port), "{host}": host, "{model}": model}
-        return [_PLACEHOLDER.sub(lambda found: filled.get(found.group(), found.group()), part) for part in program]
+    def leading_arguments(
+        self, program: Sequence[str], model: str, served_name: str | None, host: str, port: int
+    ) -> list[str]:
+        replacements = {"{port}": str(port), "{host}": host, "{model}": model}
+        return [
+            _PLACEHOLDER.sub(lambda match: replacements.get(match.group(), match.group()), part) for part in program
+        ]
 
 
 def command_engine(template: str | Sequence[str]) -> CommandEngine:
-    """An engine for a command template; a text is split as a shell splits words."""
+    """Return the engine for a command template. A string is split into words as a shell does."""
     words = shlex.split(template) if isinstance(template, str) else list(template)
     return CommandEngine(name="command", program=tuple(words), model_flag="", health_path="/v1/models", version_args=())

@@ -1,4 +1,4 @@
-"""llama.cpp's server: ``llama-server`` where there is one, otherwise the server that xllamacpp carries."""
+"""The catalog of llama.cpp's server, and the program that starts it: ``llama-server`` or xllamacpp's server."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from autotune_nb.engines.base import Engine, Flag, LogPattern
 from autotune_nb.errors import FailureKind
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")
-#: How the server spells on and off besides.
+#: The server's other spellings of on and off.
 _ON_OFF = ("enabled", "true", "1", "disabled", "false", "0")
 _QUANTIZED = "('q8_0', 'q4_0', 'q4_1', 'iq4_nl', 'q5_0', 'q5_1')"
 
@@ -22,7 +22,7 @@ LLAMA_CPP = Engine(
     default_port=8080,
     backend="vllm",  # llama.cpp honours ignore_eos, which genai-bench's openai backend drops
     metrics_engine="LlamaCPP",
-    # By default the server changes what is unset to fit memory, so a trial would not measure what it asked for.
+    # By default the server changes unset sizes to fit memory; a trial would then measure another configuration.
     fixed={"fit": "off"},
     flags=(
         Flag(
@@ -39,7 +39,7 @@ LLAMA_CPP = Engine(
         Flag(
             "parallel",
             "int",
-            "slots: requests served at a time",
+            "slots: requests served at the same time",
             default=-1,
             low=1,
             high=64,
@@ -69,7 +69,7 @@ LLAMA_CPP = Engine(
         Flag(
             "ubatch_size",
             "int",
-            # Its default has no place in a rule: the server cuts it to the logical batch.
+            # No default, so that no rule uses it: the server reduces its default to batch_size.
             "physical batch of prompt tokens; default 512, at most batch_size",
             low=32,
             high=8192,
@@ -83,7 +83,7 @@ LLAMA_CPP = Engine(
             "flash attention",
             default="auto",
             values=("on", "off", "auto"),
-            words=(*_ON_OFF, "-1"),
+            other_values=(*_ON_OFF, "-1"),
             aliases=("fa",),
         ),
         Flag(
@@ -118,7 +118,7 @@ LLAMA_CPP = Engine(
             high=128,
             aliases=("ngl", "gpu_layers"),
             minimum=-2,
-            words=("auto", "all"),
+            other_values=("auto", "all"),
         ),
         Flag(
             "split_mode",
@@ -126,10 +126,10 @@ LLAMA_CPP = Engine(
             "how a model is split over GPUs",
             default="layer",
             values=("none", "layer", "row"),
-            words=("tensor",),
+            other_values=("tensor",),
             aliases=("sm",),
         ),
-        Flag("api_key", "str", "what requests must carry, by its name: ${VARIABLE}"),
+        Flag("api_key", "str", "key that requests must send, as a reference: ${VARIABLE}"),
         Flag("tensor_split", "str", "share of the model on each GPU, such as 3,1", aliases=("ts",)),
         Flag(
             "n_cpu_moe",
@@ -164,10 +164,10 @@ LLAMA_CPP = Engine(
         Flag(
             "fit",
             "choice",
-            "change what is unset so that it fits memory",
+            "change unset sizes to fit memory",
             default="on",
             values=("on", "off"),
-            words=_ON_OFF,
+            other_values=_ON_OFF,
         ),
     ),
     rules=(
@@ -178,7 +178,7 @@ LLAMA_CPP = Engine(
         LogPattern.of(
             r"failed to allocate|unable to allocate|ggml_.*alloc.*failed",
             FailureKind.OUT_OF_MEMORY,
-            "a smaller ctx_size, fewer parallel slots, or a quantized cache",
+            "use a smaller ctx_size, fewer parallel slots, or a quantized cache",
         ),
         LogPattern.of(
             r"V cache quantization requires flash_attn",
@@ -189,14 +189,14 @@ LLAMA_CPP = Engine(
             r"failed to (load|open|read).*model|error loading model|invalid magic|gguf_init_from_file"
             r"|model file .* does not",
             FailureKind.CONFIGURATION,
-            "look at the model's path: it must be a GGUF file",
+            "check the model's path: it must be a GGUF file",
         ),
     ),
 )
 
 
 def llama_program() -> tuple[str, ...] | None:
-    """What starts llama.cpp's server here: ``llama-server`` on the PATH, else xllamacpp's; None without either."""
+    """Return the command of ``llama-server`` on the PATH, else of xllamacpp's server; None if neither is installed."""
     found = shutil.which("llama-server")
     if found:
         return (found,)

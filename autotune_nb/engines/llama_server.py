@@ -1,6 +1,6 @@
-"""llama.cpp's server out of xllamacpp, with llama-server's own flag spellings: ``python -m … --model FILE``.
+"""llama.cpp's server from xllamacpp, with llama-server's own flag spellings: ``python -m … --model FILE``.
 
-Runs until it gets SIGTERM or SIGINT. An unknown flag or a bad value ends it with code 1 and one line, as
+It runs until SIGTERM or SIGINT. For an unknown flag or a bad value it prints one line and exits with code 1, as
 llama-server does.
 """
 
@@ -22,13 +22,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _on_off(text: str) -> str:
-    """The spellings of on and off that llama-server accepts."""
+    """Return ``on`` or ``off`` for llama-server's other spellings of them."""
     words = {"enabled": "on", "true": "on", "1": "on", "disabled": "off", "false": "off", "0": "off"}
     return words.get(text, text)
 
 
 def parser() -> argparse.ArgumentParser:
-    """The flags of llama-server that xllamacpp's parameters carry."""
+    """Return the parser for those flags of llama-server that xllamacpp has a parameter for."""
     p = _Parser(prog="llama-server (xllamacpp)", allow_abbrev=False)
     p.add_argument("--version", action="store_true")
     p.add_argument("-m", "--model")
@@ -78,7 +78,10 @@ def parser() -> argparse.ArgumentParser:
 
 
 def common_params(options: argparse.Namespace, x: Any) -> Any:
-    """xllamacpp's parameters for parsed flags. ``x`` is the xllamacpp module. Raises ValueError for a bad value."""
+    """Return xllamacpp's parameters for parsed flags. ``x`` is the xllamacpp module.
+
+    Raises ValueError for a bad value.
+    """
     params = x.CommonParams()
     params.model.path = options.model
     params.hostnames = [options.host]
@@ -140,7 +143,7 @@ def common_params(options: argparse.Namespace, x: Any) -> Any:
     if options.numa is not None:
         params.numa = getattr(x.ggml_numa_strategy, f"GGML_NUMA_STRATEGY_{options.numa.upper()}")
     if options.n_cpu_moe is not None:
-        raise ValueError("--n-cpu-moe is not carried by xllamacpp; use a llama-server on the PATH")
+        raise ValueError("--n-cpu-moe is not supported by xllamacpp; use a llama-server on the PATH")
     if options.mmap is not None:
         mode = "MMAP" if options.mmap else "NONE"
         params.load_mode = getattr(x.llama_load_mode, f"LLAMA_LOAD_MODE_{mode}")
@@ -150,7 +153,7 @@ def common_params(options: argparse.Namespace, x: Any) -> Any:
 def _threads(params: Any, options: argparse.Namespace) -> None:
     if options.threads is not None:
         params.cpuparams.n_threads = options.threads
-        # llama-server reads prompts with as many threads as it generates with, unless told otherwise.
+        # Like llama-server, use the same number of threads for prompts, unless --threads-batch is given.
         params.cpuparams_batch.n_threads = options.threads
     if options.threads_batch is not None:
         params.cpuparams_batch.n_threads = options.threads_batch
@@ -162,7 +165,7 @@ def _threads(params: Any, options: argparse.Namespace) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Serve until a signal. Returns the exit code."""
+    """Serve until a signal arrives. Return the exit code."""
     options = parser().parse_args(argv)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

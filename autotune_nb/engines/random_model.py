@@ -1,6 +1,7 @@
-"""A Llama-shaped GGUF model of random weights and its tokenizer, written on the spot.
+"""Write a GGUF model of Llama's architecture with random weights, and its tokenizer.
 
-Its text is noise; its speed is that of a real model of the shape, so tuning it is real. Needs the ``local`` extra.
+The text that it generates is noise, but it is as fast as a real model of the same shape, so it can be tuned. Needs the
+``local`` extra.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ _TEXT = (
 
 
 def write_random_model(shape: RandomWeights, folder: Path) -> tuple[Path, Path]:
-    """Write ``model.gguf`` and a tokenizer folder below ``folder``, unless they are there already.
+    """Write ``model.gguf`` and a tokenizer folder below ``folder``, unless they exist already.
 
-    Returns both paths. Raises SetupError where gguf or tokenizers is missing, or the folder cannot be written.
+    Returns both paths. Raises SetupError if gguf or tokenizers is not installed, or if the folder cannot be written.
     """
     model, tokenizer = folder / "model.gguf", folder / "tokenizer"
     stamp = folder / "shape.json"
@@ -94,8 +95,8 @@ def _write_tokenizer(tokenizer: Any, folder: Path, shape: RandomWeights) -> None
 def _write_gguf(gguf: Any, tokenizer: Any, path: Path, shape: RandomWeights) -> None:
     import numpy as np
 
-    width, wide = shape.hidden_size, shape.feed_forward_size
-    heads = width // HEAD_SIZE
+    hidden_size, feed_forward_size = shape.hidden_size, shape.feed_forward_size
+    heads = hidden_size // HEAD_SIZE
     kv_heads = shape.kv_heads or max(1, heads // 2 if heads % 2 == 0 else heads)
     vocabulary = sorted(tokenizer.get_vocab().items(), key=lambda item: item[1])
     tokens = [token for token, _ in vocabulary]
@@ -105,9 +106,9 @@ def _write_gguf(gguf: Any, tokenizer: Any, path: Path, shape: RandomWeights) -> 
     writer = gguf.GGUFWriter(path, "llama")
     writer.add_name("random weights")
     writer.add_context_length(shape.context_length)
-    writer.add_embedding_length(width)
+    writer.add_embedding_length(hidden_size)
     writer.add_block_count(shape.layers)
-    writer.add_feed_forward_length(wide)
+    writer.add_feed_forward_length(feed_forward_size)
     writer.add_head_count(heads)
     writer.add_head_count_kv(kv_heads)
     writer.add_layer_norm_rms_eps(1e-5)
@@ -131,22 +132,22 @@ def _write_gguf(gguf: Any, tokenizer: Any, path: Path, shape: RandomWeights) -> 
         writer.add_tensor(name, weights.astype(np.float16))
 
     def norm(name: str) -> None:
-        writer.add_tensor(name, np.ones(width, dtype=np.float32))
+        writer.add_tensor(name, np.ones(hidden_size, dtype=np.float32))
 
-    matrix("token_embd.weight", len(tokens), width)
+    matrix("token_embd.weight", len(tokens), hidden_size)
     norm("output_norm.weight")
-    matrix("output.weight", len(tokens), width)
+    matrix("output.weight", len(tokens), hidden_size)
     for layer in range(shape.layers):
         block = f"blk.{layer}."
         norm(block + "attn_norm.weight")
         norm(block + "ffn_norm.weight")
-        matrix(block + "attn_q.weight", width, width)
-        matrix(block + "attn_k.weight", kv_heads * HEAD_SIZE, width)
-        matrix(block + "attn_v.weight", kv_heads * HEAD_SIZE, width)
-        matrix(block + "attn_output.weight", width, width)
-        matrix(block + "ffn_gate.weight", wide, width)
-        matrix(block + "ffn_up.weight", wide, width)
-        matrix(block + "ffn_down.weight", width, wide)
+        matrix(block + "attn_q.weight", hidden_size, hidden_size)
+        matrix(block + "attn_k.weight", kv_heads * HEAD_SIZE, hidden_size)
+        matrix(block + "attn_v.weight", kv_heads * HEAD_SIZE, hidden_size)
+        matrix(block + "attn_output.weight", hidden_size, hidden_size)
+        matrix(block + "ffn_gate.weight", feed_forward_size, hidden_size)
+        matrix(block + "ffn_up.weight", feed_forward_size, hidden_size)
+        matrix(block + "ffn_down.weight", hidden_size, feed_forward_size)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()

@@ -1,4 +1,4 @@
-"""From a task to its engine: the catalog entry, the program that starts it, the rules that apply."""
+"""The engine of a task: its catalog entry, the program that starts it, and the rules that apply."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ENGINES = {engine.name: engine for engine in (LLAMA_CPP, VLLM, SGLANG)}
 
 
 def engine_named(name: str) -> Engine:
-    """The catalog entry of an engine. Raises UnknownNameError."""
+    """Return the catalog entry of an engine. Raises UnknownNameError."""
     try:
         return _ENGINES[name]
     except KeyError:
@@ -34,12 +34,12 @@ def engine_named(name: str) -> Engine:
 
 
 def engine_for(task: Task) -> Engine:
-    """The task's engine, every parameter checked against its catalog.
+    """Return the task's engine, after checking every parameter against its catalog.
 
-    Raises TaskError for a flag that the engine does not have, or a value that it does not take; of several problems
-    the first, followed by the others.
+    Raises TaskError for a flag that the engine does not have, or a value that it does not accept. With several
+    problems, the message of the first one lists the others.
     """
-    engine, problems = _examined(task)
+    engine, problems = _engine_and_problems(task)
     if engine is None or problems:
         data = task.model_dump(exclude_defaults=True)
         first, *others = [without_secrets(problem, data) for problem in problems]
@@ -50,25 +50,25 @@ def engine_for(task: Task) -> Engine:
 
 
 def engine_of_study(task: Task) -> Engine:
-    """The engine of a task that a study keeps. It was checked when the study began, by the catalog of that version."""
-    engine, problems = _examined(task)
+    """Return the engine of a stored study's task. The catalog of the version that created the study accepted it."""
+    engine, problems = _engine_and_problems(task)
     if engine is None:
         raise problems[0]
     return engine
 
 
 def engine_problems(task: Task) -> list[TaskError]:
-    """Everything that ``engine_for`` refuses, each with its field."""
+    """Return every problem for which ``engine_for`` refuses a task, each with its field."""
     data = task.model_dump(exclude_defaults=True)
-    return [without_secrets(problem, data) for problem in _examined(task)[1]]
+    return [without_secrets(problem, data) for problem in _engine_and_problems(task)[1]]
 
 
-def _examined(task: Task) -> tuple[Engine | None, list[TaskError]]:
+def _engine_and_problems(task: Task) -> tuple[Engine | None, list[TaskError]]:
     spec = task.engine
     problems: list[TaskError] = []
     try:
         engine: Engine = (
-            engine_named(spec.kind) if spec.command is None else command_engine(_words(spec.command, "engine.command"))
+            engine_named(spec.kind) if spec.command is None else command_engine(_split(spec.command, "engine.command"))
         )
     except TaskError as error:
         return None, [error]
@@ -87,9 +87,9 @@ def _examined(task: Task) -> tuple[Engine | None, list[TaskError]]:
         if other != name:
             problems.append(TaskError(f"is the same flag as parameters.{other}", field=f"parameters.{name}"))
     for name, value in spec.args.items():
-        wrong = _argument_problem(engine, name, value, tuned)
-        if wrong is not None:
-            problems.append(wrong)
+        problem = _argument_problem(engine, name, value, tuned)
+        if problem is not None:
+            problems.append(problem)
     return engine, problems
 
 
@@ -99,31 +99,31 @@ def _argument_problem(engine: Engine, name: str, value: Value, tuned: Mapping[st
     if flag is None:
         known = [flag.name for flag in engine.flags]
         return UnknownNameError(
-            f"{engine.name} flag", name, known, field=field, hint="to pass it all the same, use engine.raw_args"
+            f"{engine.name} flag", name, known, field=field, hint="to pass it without this check, use engine.raw_args"
         )
     if flag.name in tuned:
         return TaskError(f"is searched as parameters.{tuned[flag.name]}", field=field)
     problem = flag.problem(value)
     if problem:
-        hint = "; to pass it all the same, use engine.raw_args" if flag.kind == "choice" else ""
+        hint = "; to pass it without this check, use engine.raw_args" if flag.kind == "choice" else ""
         return TaskError(f"{flag.flag}: {problem}{hint}", field=field)
     return None
 
 
 def space_for(task: Task, engine: Engine) -> SearchSpace:
-    """The task's space with those of the engine's own rules that a tuned parameter takes part in.
+    """Return the task's space, with the engine's own rules that involve a tuned parameter.
 
-    What the task does not tune counts with the value it fixes, or else with the engine's default; a rule with a name
-    whose value is unknown is not held against a point.
+    For a flag that the task does not tune, a rule uses the value that the task fixes, or else the engine's default. A
+    rule that needs an unknown value allows every point.
     """
     names = {_canonical(engine, name): name for name in task.parameters}
     fixed: dict[str, Value] = {flag.name: flag.default for flag in engine.flags}
     fixed |= {_canonical(engine, name): value for name, value in task.engine.args.items()}
-    # YAML reads a bare on/off as a boolean, while the catalog's rules speak of the words.
-    switches = {flag.name for flag in engine.flags if "on" in flag.values}
+    # YAML reads a bare on/off as a boolean, while the catalog's rules use the words.
+    on_off_flags = {flag.name for flag in engine.flags if "on" in flag.values}
     written = {rule.text for rule in task.space.rules}
     rules = [
-        EngineRule(text, names, fixed, switches)
+        EngineRule(text, names, fixed, on_off_flags)
         for text in engine.rules
         if text not in written and names.keys() & set(Rule(text, list(fixed)).names)
     ]
@@ -133,22 +133,22 @@ def space_for(task: Task, engine: Engine) -> SearchSpace:
 
 
 class EngineRule(Rule):
-    """A rule of the engine's catalog, told under which names the task tunes its flags."""
+    """A rule of the engine's catalog, applied to the names under which the task tunes the flags."""
 
-    def __init__(self, text: str, tuned: Mapping[str, str], fixed: Mapping[str, Value], switches: Set[str]) -> None:
+    def __init__(self, text: str, tuned: Mapping[str, str], fixed: Mapping[str, Value], on_off_flags: Set[str]) -> None:
         super().__init__(text, list(fixed))
         self._tuned = tuned
         self._fixed = fixed
-        self._switches = switches
+        self._on_off_flags = on_off_flags
 
     @property
     def tuned(self) -> tuple[str, ...]:
-        """The task's parameters that take part in it."""
+        """The task's parameters that the rule involves."""
         return tuple(self._tuned[name] for name in self.names if name in self._tuned)
 
     def allows(self, point: Mapping[str, Value]) -> bool:
         values = {n: point.get(self._tuned[n]) if n in self._tuned else self._fixed[n] for n in self.names}
-        for name in self._switches & values.keys():
+        for name in self._on_off_flags & values.keys():
             if isinstance(values[name], bool):
                 values[name] = "on" if values[name] else "off"
         return super().allows(values)
@@ -160,41 +160,41 @@ def _canonical(engine: Engine, name: str) -> str:
 
 
 def program_for(task: Task, engine: Engine) -> Sequence[str]:
-    """The program that starts the engine here. Raises SetupError where there is none."""
+    """Return the program that starts the engine on this machine. Raises SetupError if there is none."""
     spec = task.engine
     if spec.executable is not None:
-        return _found(_words(spec.executable, "engine.executable"), "engine.executable")
+        return _resolved(_split(spec.executable, "engine.executable"), "engine.executable")
     if engine.name == "llama_cpp":
         program = llama_program()
         if program is None:
             raise SetupError(
-                "no llama-server on the PATH and no xllamacpp installed: pip install 'autotune_nb[local]', or name the "
-                "program",
+                "there is no llama-server on the PATH, and xllamacpp is not installed: pip install "
+                "'autotune_nb[local]', or give the path of the program",
                 field="engine.executable",
             )
         return program
-    return _found(list(engine.program), "engine.command" if engine.name == "command" else "engine.executable")
+    return _resolved(list(engine.program), "engine.command" if engine.name == "command" else "engine.executable")
 
 
-def _words(text: str | Sequence[str], field: str) -> list[str]:
+def _split(text: str | Sequence[str], field: str) -> list[str]:
     try:
         return shlex.split(text) if isinstance(text, str) else list(text)
     except ValueError as error:
         raise TaskError(f"{text!r} cannot be split into words: {error}", field=field) from None
 
 
-def _found(words: list[str], field: str) -> list[str]:
-    # Not by way of Path, which turns ./program into a name looked for on the PATH.
+def _resolved(words: list[str], field: str) -> list[str]:
+    # os.path, since Path turns ./program into a name that which() searches on the PATH.
     found = shutil.which(os.path.expanduser(words[0])) if words else None  # noqa: PTH111
     if found is None:
         shown = words[0] if words else ""
         raise SetupError(
-            f"the program {shown!r} is not there or cannot be executed; install it, or name where it is", field=field
+            f"the program {shown!r} does not exist or cannot be executed; install it, or give its path", field=field
         )
     if words[0] == sys.executable and words[1:2] == ["-m"] and importlib.util.find_spec(words[2].split(".")[0]) is None:
         raise SetupError(
-            f"{words[2].split('.')[0]} is not installed beside this Python ({sys.executable}); name the program that "
-            "starts the engine, as in [/opt/sglang/bin/python, -m, sglang.launch_server]",
+            f"{words[2].split('.')[0]} is not installed in this Python ({sys.executable}); give the program that "
+            "starts the engine, for example [/opt/sglang/bin/python, -m, sglang.launch_server]",
             field=field,
         )
     return [str(Path(found).absolute()), *words[1:]]

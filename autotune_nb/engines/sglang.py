@@ -1,4 +1,4 @@
-"""SGLang's server. Read off SGLang 0.5.23; its own ``--help`` wins over this catalog."""
+"""The catalog of SGLang's server, after SGLang 0.5.23. An installed SGLang's ``--help`` takes precedence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from autotune_nb.engines.base import Engine, Flag, LogPattern
 from autotune_nb.errors import FailureKind
 
 _ATTENTION = ("fa3", "fa4", "flashinfer", "triton", "trtllm_mha", "flashmla")
-#: Those of one kind of model or accelerator, and the deprecated names of some.
+#: Backends for one kind of model or accelerator, and deprecated names.
 _OTHER_ATTENTION = (
     *("torch_native", "flex_attention", "dsa", "nsa", "dsv4", "compressed", "cutlass_mla", "trtllm_mla"),
     *("cutedsl_mla", "tokenspeed_mla", "dual_chunk_flash_attn", "hpc_ops", "minicpm_flashattn", "minicpm_flashinfer"),
@@ -28,7 +28,7 @@ SGLANG = Engine(
         Flag(
             "tp_size",
             "int",
-            "GPUs a layer is split over",
+            "GPUs that share a layer",
             default=1,
             low=1,
             high=8,
@@ -57,7 +57,7 @@ SGLANG = Engine(
             minimum=1,
         ),
         Flag("attn_dp_size", "int", "data parallelism of attention alone", default=1, low=1, high=8, minimum=1),
-        Flag("ep_size", "int", "GPUs experts are spread over", default=1, low=1, high=8, minimum=1),
+        Flag("ep_size", "int", "GPUs that share the experts", default=1, low=1, high=8, minimum=1),
         Flag(
             "mem_fraction_static",
             "float",
@@ -106,13 +106,13 @@ SGLANG = Engine(
         Flag(
             "schedule_conservativeness",
             "float",
-            "higher admits fewer requests",
+            "a higher value admits fewer requests",
             default=1.0,
             low=0.3,
             high=1.3,
             minimum=0,
         ),
-        Flag("page_size", "int", "tokens a KV page", low=1, high=128, log=True, minimum=1),
+        Flag("page_size", "int", "tokens per KV page", low=1, high=128, log=True, minimum=1),
         Flag("disable_radix_cache", "bool", "no reuse of equal prefixes", style="switch"),
         Flag("disable_overlap_schedule", "bool", "no scheduling while the GPU works", style="switch"),
         Flag("enable_mixed_chunk", "bool", "prefill chunks beside decodes", style="switch"),
@@ -126,29 +126,29 @@ SGLANG = Engine(
             high=16,
             minimum=1,
         ),
-        Flag("stream_interval", "int", "tokens a streamed chunk", default=1, low=1, high=16, minimum=1),
+        Flag("stream_interval", "int", "tokens per streamed chunk", default=1, low=1, high=16, minimum=1),
         Flag(
             "kv_cache_dtype",
             "choice",
             "type of the KV cache",
             default="auto",
             values=("auto", "bf16", "fp8_e5m2", "fp8_e4m3"),
-            words=("bfloat16", "mxfp8", "nvfp4", "fp4_e2m1", "fp4_mx_block16"),
+            other_values=("bfloat16", "mxfp8", "nvfp4", "fp4_e2m1", "fp4_mx_block16"),
         ),
-        Flag("attention_backend", "choice", "attention kernels", values=_ATTENTION, words=_OTHER_ATTENTION),
+        Flag("attention_backend", "choice", "attention kernels", values=_ATTENTION, other_values=_OTHER_ATTENTION),
         Flag(
             "prefill_attention_backend",
             "choice",
             "attention kernels of prefill",
             values=_ATTENTION,
-            words=_OTHER_ATTENTION,
+            other_values=_OTHER_ATTENTION,
         ),
         Flag(
             "decode_attention_backend",
             "choice",
             "attention kernels of decode",
             values=_ATTENTION,
-            words=_OTHER_ATTENTION,
+            other_values=_OTHER_ATTENTION,
         ),
         Flag(
             "cuda_graph_max_bs_decode",
@@ -170,7 +170,15 @@ SGLANG = Engine(
             minimum=1,
         ),
         Flag("enable_hierarchical_cache", "bool", "KV cache in RAM behind the GPU's", style="switch"),
-        Flag("hicache_ratio", "float", "RAM cache to GPU cache", default=2.0, low=1.0, high=8.0, minimum=0),
+        Flag(
+            "hicache_ratio",
+            "float",
+            "size of the RAM cache, relative to the GPU's",
+            default=2.0,
+            low=1.0,
+            high=8.0,
+            minimum=0,
+        ),
         Flag("hicache_size", "int", "GB of RAM cache; overrides hicache_ratio", default=0, minimum=0),
         Flag(
             "speculative_algorithm",
@@ -183,7 +191,7 @@ SGLANG = Engine(
         Flag("speculative_eagle_topk", "int", "draft branches", low=1, high=16, minimum=1),
         Flag("speculative_num_draft_tokens", "int", "draft tokens", low=2, high=64, minimum=1),
         Flag("context_length", "int", "longest sequence", minimum=1),
-        Flag("api_key", "str", "what requests must carry, by its name: ${VARIABLE}"),
+        Flag("api_key", "str", "key that requests must send, as a reference: ${VARIABLE}"),
         Flag("quantization", "str", "quantization method"),
         Flag("load_format", "str", "how weights are loaded", default="auto"),
         Flag("trust_remote_code", "bool", "run the model's own code", style="switch"),
@@ -205,7 +213,7 @@ SGLANG = Engine(
         LogPattern.of(
             r"CUDA out of memory|torch\.(cuda\.)?OutOfMemoryError",
             FailureKind.OUT_OF_MEMORY,
-            "lower mem_fraction_static or max_running_requests: the memory ran out at work",
+            "lower mem_fraction_static or max_running_requests: the memory ran out under load",
         ),
     ),
 )

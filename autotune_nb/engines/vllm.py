@@ -1,4 +1,4 @@
-"""vLLM's OpenAI server. Read off vLLM 0.33; its own ``--help=all`` wins over this catalog."""
+"""The catalog of vLLM's OpenAI server, after vLLM 0.33. An installed vLLM's ``--help=all`` takes precedence."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ VLLM = Engine(
         Flag(
             "tensor_parallel_size",
             "int",
-            "GPUs a layer is split over",
+            "GPUs that share a layer",
             default=1,
             low=1,
             high=8,
@@ -49,7 +49,7 @@ VLLM = Engine(
         Flag(
             "decode_context_parallel_size",
             "int",
-            "GPUs a sequence's KV cache is split over",
+            "GPUs that share a sequence's KV cache",
             default=1,
             low=1,
             high=8,
@@ -68,7 +68,7 @@ VLLM = Engine(
             aliases=("gpu_mem_util",),
             minimum=0.01,
         ),
-        Flag("kv_cache_memory_bytes", "int", "KV cache a GPU; overrides gpu_memory_utilization", minimum=1),
+        Flag("kv_cache_memory_bytes", "int", "bytes of KV cache per GPU; overrides gpu_memory_utilization", minimum=1),
         Flag(
             "max_num_seqs",
             "int",
@@ -122,7 +122,7 @@ VLLM = Engine(
             minimum=0,
         ),
         Flag("prefill_schedule_interval", "int", "steps between prefills", default=1, low=1, high=8, minimum=1),
-        Flag("stream_interval", "int", "tokens a streamed chunk", default=1, low=1, high=16, minimum=1),
+        Flag("stream_interval", "int", "tokens per streamed chunk", default=1, low=1, high=16, minimum=1),
         Flag("scheduling_policy", "choice", "order of requests", default="fcfs", values=("fcfs", "priority")),
         Flag(
             "kv_cache_dtype",
@@ -130,18 +130,18 @@ VLLM = Engine(
             "type of the KV cache",
             default="auto",
             values=("auto", "float16", "bfloat16", "fp8", "fp8_e4m3", "fp8_e5m2", "nvfp4"),
-            # Of one kind of model or accelerator each.
-            words=(
+            # Each is for one kind of model or accelerator.
+            other_values=(
                 *("fp8_inc", "fp8_ds_mla", "nvfp4_ds_mla", "nvfp4_4over6"),
                 *("int4_per_token_head", "int8_per_token_head", "fp8_per_token_head"),
                 *("turboquant_k8v4", "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc"),
             ),
         ),
-        Flag("block_size", "int", "tokens a KV block", low=16, high=128, log=True, minimum=1),
+        Flag("block_size", "int", "tokens per KV block", low=16, high=128, log=True, minimum=1),
         Flag(
             "performance_mode",
             "choice",
-            "what unset sizes aim at",
+            "goal by which unset sizes are chosen",
             default="balanced",
             values=("balanced", "interactivity", "throughput"),
         ),
@@ -158,7 +158,7 @@ VLLM = Engine(
         ),
         Flag("attention_backend", "str", "attention kernels"),
         Flag("moe_backend", "str", "mixture-of-experts kernels"),
-        Flag("api_key", "str", "what requests must carry, by its name: ${VARIABLE}"),
+        Flag("api_key", "str", "key that requests must send, as a reference: ${VARIABLE}"),
         Flag("quantization", "str", "quantization method", aliases=("q",)),
         Flag("speculative_config", "json", "speculative decoding", style="json"),
         Flag("compilation_config", "json", "compilation", style="json"),
@@ -172,7 +172,7 @@ VLLM = Engine(
             values=("auto", "half", "float16", "bfloat16", "float", "float32"),
         ),
         Flag("load_format", "str", "how weights are loaded", default="auto"),
-        Flag("tokenizer", "str", "tokenizer, where it is not the model's"),
+        Flag("tokenizer", "str", "tokenizer, if it is not the model's own"),
         Flag("seed", "int", "seed of sampling", default=0),
     ),
     rules=(

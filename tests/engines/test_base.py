@@ -1,4 +1,4 @@
-"""Flags and engines: how a configuration becomes a command line, and what is refused before it does."""
+"""Flags and engines: the command line of a configuration, and the values that are refused."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ ENGINE = Engine(
         Flag("ratio", "float", "", low=0.1, high=0.9, minimum=0),
         Flag("eager", "bool", "", style="switch"),
         Flag("cache", "bool", "", style="negatable"),
-        Flag("flash", "choice", "", values=("on", "off", "auto"), words=("enabled", "1")),
+        Flag("flash", "choice", "", values=("on", "off", "auto"), other_values=("enabled", "1")),
         Flag("dtype", "choice", "", values=("auto", "fp8", "float16")),
         Flag("open", "str", "", values=("a", "b")),
         Flag("config", "json", "", style="json"),
         Flag("fit", "choice", "", values=("on", "off")),
-        Flag("layers", "int", "", low=0, high=9, words=("auto", "all")),
+        Flag("layers", "int", "", low=0, high=9, other_values=("auto", "all")),
         Flag("tp_size", "int", "", aliases=("tp",)),
         Flag("pp_size", "int", ""),
         Flag("odd", "str", "", spelling="-odd"),
@@ -79,18 +79,18 @@ def test_a_configuration_becomes_flags(params: dict[str, Any], arguments: list[s
         (Choice(values=["x"], style="json"), "x", ["--threads", '"x"']),
     ],
 )
-def test_a_parameter_may_say_how_it_is_written(parameter: Any, value: Any, arguments: list[str]) -> None:
+def test_a_parameter_may_set_its_flag_and_style(parameter: Any, value: Any, arguments: list[str]) -> None:
     assert ENGINE.arguments({"threads": value}, {"threads": parameter}) == arguments
 
 
 @given(st.recursive(st.one_of(st.integers(), st.text(), st.booleans()), lambda c: st.dictionaries(st.text(), c)))
-def test_json_is_one_argument_that_reads_back(value: Any) -> None:
+def test_json_is_one_argument_that_parses_to_the_same_value(value: Any) -> None:
     flag, text = render("--config", "json", value)
     assert flag == "--config"
     assert json.loads(text) == value
 
 
-def test_the_command_line_is_program_model_fixed_flags_and_the_configuration_last() -> None:
+def test_a_command_line_is_program_model_fixed_flags_configuration_and_raw_args() -> None:
     argv = ENGINE.argv(
         program=["/bin/toy"],
         model="m",
@@ -107,7 +107,7 @@ def test_the_command_line_is_program_model_fixed_flags_and_the_configuration_las
     ]
 
 
-def test_a_tasks_flags_win_over_the_engines_own_and_tuned_ones_over_both() -> None:
+def test_a_tasks_flags_override_the_engines_own_and_tuned_ones_override_both() -> None:
     def argv(params: dict[str, Any], args: dict[str, Any]) -> list[str]:
         return ENGINE.argv(program=["toy"], model="m", served_name=None, host="h", port=1, params=params, args=args)[7:]
 
@@ -117,7 +117,7 @@ def test_a_tasks_flags_win_over_the_engines_own_and_tuned_ones_over_both() -> No
     assert argv({}, {"fit": None}) == []
 
 
-def test_serve_takes_the_model_by_position() -> None:
+def test_serve_gets_the_model_as_a_positional_argument() -> None:
     argv = ENGINE.argv(program=["vllm", "serve"], model="m", served_name=None, host="h", port=1, params={})
     assert argv[:3] == ["vllm", "serve", "m"]
     assert "--model" not in argv
@@ -145,32 +145,32 @@ def test_gpus_are_the_product_of_the_parallel_sizes() -> None:
         ("flash", Bool()),
         ("config", Choice(values=[{"a": 1}])),
         ("layers", Choice(values=["auto", "all", 3])),
-        ("nobody_knows", Choice(values=[1], flag="--nobody-knows")),
+        ("not_in_catalog", Choice(values=[1], flag="--not-in-catalog")),
     ],
 )
-def test_what_the_engine_would_take_passes(name: str, parameter: Any) -> None:
+def test_a_parameter_that_the_engine_accepts_passes(name: str, parameter: Any) -> None:
     ENGINE.check(name, parameter, field="parameters.x")
 
 
 @pytest.mark.parametrize(
-    ("name", "parameter", "words"),
+    ("name", "parameter", "message"),
     [
         ("threds", Choice(values=[1]), r"unknown toy flag 'threds'; did you mean 'threads'\?.*add flag: --threds"),
-        ("threads", Choice(values=[1, 1.5]), r"--threads: 1\.5 is no whole number"),
-        ("threads", Choice(values=["many"]), "--threads: 'many' is no whole number"),
-        ("threads", Choice(values=[True]), "--threads: True is no whole number"),
+        ("threads", Choice(values=[1, 1.5]), r"--threads: 1\.5 is not a whole number"),
+        ("threads", Choice(values=["many"]), "--threads: 'many' is not a whole number"),
+        ("threads", Choice(values=[True]), "--threads: True is not a whole number"),
         ("threads", Choice(values=[0]), "--threads: 0 is below 1"),
         ("threads", Int(low=0, high=4), "--threads: 0 is below 1"),
-        ("threads", Float(low=1, high=4), "--threads takes whole numbers; make it type int"),
-        ("threads", Bool(), "--threads is int, not true or false"),
+        ("threads", Float(low=1, high=4), "--threads accepts whole numbers only; use type int"),
+        ("threads", Bool(), "--threads is int, not a boolean"),
         ("threads", Choice(values=[[1]]), "--threads: "),
-        ("ratio", Choice(values=["x"]), "--ratio: 'x' is no number"),
+        ("ratio", Choice(values=["x"]), "--ratio: 'x' is not a number"),
         ("ratio", Float(low=-1, high=1), "--ratio: -1.0 is below 0"),
-        ("eager", Choice(values=["yes"]), "--eager: 'yes' is neither true nor false"),
-        ("eager", Int(low=0, high=1), "--eager: 0 is neither true nor false"),
-        ("flash", Int(low=1, high=8), "--flash takes no range of numbers"),
+        ("eager", Choice(values=["yes"]), "--eager: 'yes' is not a boolean"),
+        ("eager", Int(low=0, high=1), "--eager: 0 is not a boolean"),
+        ("flash", Int(low=1, high=8), "--flash does not accept a range of numbers"),
         ("flash", Choice(values=[{"a": 1}]), r"--flash: \{'a': 1\} is a list or an object"),
-        ("layers", Choice(values=["some"]), "--layers: 'some' is no whole number"),
+        ("layers", Choice(values=["some"]), "--layers: 'some' is not a whole number"),
         (
             "flash",
             Choice(values=["on", "offf"]),
@@ -187,12 +187,12 @@ def test_what_the_engine_would_take_passes(name: str, parameter: Any) -> None:
         ("dtype", Choice(values=["FP8"]), "--dtype: unknown value 'FP8'"),
     ],
 )
-def test_what_the_engine_would_refuse_is_refused_before_it_starts(name: str, parameter: Any, words: str) -> None:
-    with pytest.raises(TaskError, match=rf"^parameters\.x: {words}"):
+def test_a_parameter_that_the_engine_does_not_accept_is_refused(name: str, parameter: Any, message: str) -> None:
+    with pytest.raises(TaskError, match=rf"^parameters\.x: {message}"):
         ENGINE.check(name, parameter, field="parameters.x")
 
 
-def test_a_command_template_is_filled_in_and_takes_any_flag() -> None:
+def test_a_command_template_has_placeholders_and_accepts_any_flag() -> None:
     engine = command_engine("python -m my.server --port {port} --bind={host}:{port} 'two words' {model}")
     engine.check("anything", Choice(values=[1]), field="parameters.anything")
     argv = engine.argv(
@@ -211,5 +211,5 @@ def test_a_command_template_is_filled_in_and_takes_any_flag() -> None:
     ]
 
 
-def test_a_command_of_words_is_not_split() -> None:
+def test_a_command_given_as_a_list_is_not_split() -> None:
     assert command_engine(["run me", "--port={port}"]).program == ("run me", "--port={port}")

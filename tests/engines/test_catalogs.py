@@ -1,4 +1,4 @@
-"""The catalogs, held together: names, suggestions, rules, and the patterns of their logs."""
+"""Consistency of every catalog: names, suggestions, rules, and log patterns."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ FLAGS = [pytest.param(engine, flag, id=f"{engine.name}-{flag.name}") for engine 
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
-def test_every_name_alias_and_spelling_is_there_once(engine: Engine) -> None:
+def test_every_name_alias_and_spelling_is_unique(engine: Engine) -> None:
     names = [name for flag in engine.flags for name in (flag.name, *flag.aliases)]
     assert len(names) == len(set(names))
     assert len({flag.flag for flag in engine.flags}) == len(engine.flags)
 
 
 @pytest.mark.parametrize(("engine", "flag"), FLAGS)
-def test_a_flags_own_values_default_and_suggestion_are_ones_it_takes(engine: Engine, flag: Flag) -> None:
+def test_a_flag_accepts_its_own_values_default_and_suggestion(engine: Engine, flag: Flag) -> None:
     assert flag.name.isidentifier()
     assert flag.help
     assert flag.problem(flag.default) is None
@@ -40,14 +40,14 @@ def test_a_flags_own_values_default_and_suggestion_are_ones_it_takes(engine: Eng
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
-def test_rules_name_catalog_flags_only_and_the_defaults_keep_them(engine: Engine) -> None:
+def test_rules_name_catalog_flags_only_and_allow_the_defaults(engine: Engine) -> None:
     defaults = {flag.name: flag.default for flag in engine.flags}
     for text in engine.rules:
         assert Rule(text, list(defaults)).allows(defaults), text
 
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
-def test_what_an_engine_is_started_with_is_in_its_catalog(engine: Engine) -> None:
+def test_parallel_sizes_and_fixed_flags_are_in_the_catalog(engine: Engine) -> None:
     for name in (*engine.parallel_sizes, *engine.fixed):
         assert engine.flag_named(name) is not None
 
@@ -72,7 +72,9 @@ def test_what_an_engine_is_started_with_is_in_its_catalog(engine: Engine) -> Non
         (SGLANG, "torch.OutOfMemoryError: CUDA out of memory.", FailureKind.OUT_OF_MEMORY, "lower mem_fraction_static"),
     ],
 )
-def test_a_telling_line_gives_its_kind_and_what_to_try(engine: Engine, line: str, kind: FailureKind, hint: str) -> None:
+def test_a_log_pattern_gives_the_kind_of_the_failure_and_a_hint(
+    engine: Engine, line: str, kind: FailureKind, hint: str
+) -> None:
     first = next(p for p in (*engine.patterns, *COMMON_PATTERNS) if p.pattern.search(line))
     assert first.kind is kind
     assert hint in first.hint

@@ -1,4 +1,4 @@
-"""The launcher: llama-server's own spellings, carried to the real xllamacpp."""
+"""The bundled llama.cpp server: llama-server's flags become parameters of the real xllamacpp."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ def values(flag: Flag) -> list[Value]:
     if flag.kind == "bool":
         return [True, False]
     numbers = [int(n) for n in (flag.low, flag.high, flag.minimum) if n is not None]
-    own = [*flag.values, *flag.words, *numbers, *([] if flag.default is None else [flag.default])]
+    own = [*flag.values, *flag.other_values, *numbers, *([] if flag.default is None else [flag.default])]
     return own or ["3,1"]
 
 
 @pytest.mark.parametrize("flag", LLAMA_CPP.flags, ids=lambda flag: flag.name)
-def test_every_flag_of_the_catalog_reaches_the_server_or_is_refused_in_one_line(flag: Flag) -> None:
+def test_every_flag_of_the_catalog_is_accepted_or_refused_in_one_line(flag: Flag) -> None:
     for value in values(flag):
         argv = flag.render(value)
         assert argv
         if flag.name == "n_cpu_moe":
             with pytest.raises(
-                ValueError, match=r"^--n-cpu-moe is not carried by xllamacpp; use a llama-server[^\n]*$"
+                ValueError, match=r"^--n-cpu-moe is not supported by xllamacpp; use a llama-server[^\n]*$"
             ):
                 params(*argv)
         else:
@@ -71,27 +71,27 @@ def test_every_flag_of_the_catalog_reaches_the_server_or_is_refused_in_one_line(
         (["--port", "81"], "port", 81),
     ],
 )
-def test_a_flag_arrives_as_the_servers_own_setting(argv: list[str], attribute: str, value: object) -> None:
+def test_a_flag_sets_the_servers_parameter(argv: list[str], attribute: str, value: object) -> None:
     assert getattr(params(*argv), attribute) == value
 
 
-def test_what_is_not_given_is_left_as_the_server_has_it() -> None:
+def test_an_absent_flag_leaves_the_servers_default() -> None:
     plain, own = params(), x.CommonParams()
     for attribute in ("n_ctx", "n_batch", "n_parallel", "cont_batching", "flash_attn_type", "cache_type_k", "warmup"):
         assert getattr(plain, attribute) == getattr(own, attribute)
 
 
-def test_prompts_are_read_with_as_many_threads_as_generate_unless_told_otherwise() -> None:
-    both = params("-t", "3")
-    assert (both.cpuparams.n_threads, both.cpuparams_batch.n_threads) == (3, 3)
-    apart = params("-t", "3", "-tb", "5")
-    assert (apart.cpuparams.n_threads, apart.cpuparams_batch.n_threads) == (3, 5)
+def test_threads_apply_to_prompts_too_unless_threads_batch_is_given() -> None:
+    same = params("-t", "3")
+    assert (same.cpuparams.n_threads, same.cpuparams_batch.n_threads) == (3, 3)
+    different = params("-t", "3", "-tb", "5")
+    assert (different.cpuparams.n_threads, different.cpuparams_batch.n_threads) == (3, 5)
 
 
 @pytest.mark.parametrize("name", CACHE_TYPES)
-def test_every_cache_type_of_the_catalog_is_one_of_the_servers(name: str) -> None:
-    made = params("-ctk", name, "-ctv", name)
-    assert made.cache_type_k == made.cache_type_v == getattr(x.ggml_type, f"GGML_TYPE_{name.upper()}")
+def test_the_server_has_every_cache_type_of_the_catalog(name: str) -> None:
+    result = params("-ctk", name, "-ctv", name)
+    assert result.cache_type_k == result.cache_type_v == getattr(x.ggml_type, f"GGML_TYPE_{name.upper()}")
 
 
 def test_flash_attention_on_off_and_auto_differ() -> None:
@@ -111,15 +111,15 @@ def test_flash_attention_on_off_and_auto_differ() -> None:
         ["stray"],
     ],
 )
-def test_an_unknown_flag_or_a_bad_value_ends_it_with_1_and_one_line(
+def test_an_unknown_flag_or_a_bad_value_exits_with_1_and_one_line(
     argv: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as caught:
         main(argv)
     assert caught.value.code == 1
-    said = capsys.readouterr().err
-    assert said.startswith("error: invalid argument: ")
-    assert said.count("\n") == 1
+    output = capsys.readouterr().err
+    assert output.startswith("error: invalid argument: ")
+    assert output.count("\n") == 1
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_an_unknown_flag_or_a_bad_value_ends_it_with_1_and_one_line(
         ["--poll", "-1"],
     ],
 )
-def test_a_value_the_server_cannot_hold_is_refused_in_one_line(argv: list[str]) -> None:
+def test_a_value_that_the_server_does_not_accept_is_refused_in_one_line(argv: list[str]) -> None:
     with pytest.raises((ValueError, TypeError, OverflowError)) as caught:
         params(*argv)
     assert str(caught.value)
@@ -141,7 +141,7 @@ def test_a_value_the_server_cannot_hold_is_refused_in_one_line(argv: list[str]) 
 
 
 @pytest.mark.parametrize(
-    ("argv", "code", "said"),
+    ("argv", "code", "output"),
     [
         (["--version"], 0, "xllamacpp "),
         ([], 1, "error: invalid argument: --model is required\n"),
@@ -149,9 +149,9 @@ def test_a_value_the_server_cannot_hold_is_refused_in_one_line(argv: list[str]) 
         (["--model", __file__, "-ctk", "q9"], 1, "error: invalid argument: unsupported cache type: q9\n"),
     ],
 )
-def test_as_a_program_it_ends_with_the_right_code_and_one_line(argv: list[str], code: int, said: str) -> None:
+def test_the_program_exits_with_the_right_code_and_one_line(argv: list[str], code: int, output: str) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "autotune_nb.engines.llama_server", *argv], capture_output=True, text=True, timeout=60
     )
     assert ended.returncode == code
-    assert (ended.stdout if code == 0 else ended.stderr).startswith(said)
+    assert (ended.stdout if code == 0 else ended.stderr).startswith(output)

@@ -1,4 +1,4 @@
-"""The model of random weights: the shape asked for, written once, and nothing half-written left behind."""
+"""The model of random weights: it has the requested shape, is written once, and is never left incomplete."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fields(model: Path) -> dict[str, Any]:
     }
 
 
-def test_the_file_has_the_shape_that_was_asked_for(tmp_path: Path) -> None:
+def test_the_file_has_the_requested_shape(tmp_path: Path) -> None:
     shape = RandomWeights(layers=3, hidden_size=256, feed_forward_size=96, kv_heads=2, context_length=512)
     model, _ = write_random_model(shape, tmp_path / "model")
     found = fields(model)
@@ -35,13 +35,15 @@ def test_the_file_has_the_shape_that_was_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("width", "kv_heads"), [(64, 1), (128, 1), (192, 3), (256, 2)])
-def test_without_kv_heads_half_the_heads_are_taken_where_they_halve(tmp_path: Path, width: int, kv_heads: int) -> None:
+def test_by_default_an_even_number_of_heads_has_half_as_many_kv_heads(
+    tmp_path: Path, width: int, kv_heads: int
+) -> None:
     shape = TINY.model_copy(update={"hidden_size": width})
     model, _ = write_random_model(shape, tmp_path / "model")
     assert fields(model)["llama.attention.head_count_kv"] == kv_heads
 
 
-def test_the_tokenizer_beside_it_reads_text_back_and_is_the_models(tmp_path: Path) -> None:
+def test_the_tokenizer_is_lossless_and_has_the_models_vocabulary(tmp_path: Path) -> None:
     tokenizers = pytest.importorskip("tokenizers")
     model, folder = write_random_model(TINY, tmp_path / "model")
     tokenizer = tokenizers.Tokenizer.from_file(str(folder / "tokenizer.json"))
@@ -69,7 +71,7 @@ def test_the_seed_decides_the_weights(tmp_path: Path) -> None:
     assert weights(1, "a") != weights(2, "c")
 
 
-def test_a_folder_that_cannot_be_written_is_a_setup_error_that_names_the_field(tmp_path: Path) -> None:
+def test_the_error_for_a_folder_that_cannot_be_written_names_the_field(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SetupError, match=r"^model\.random_weights: the model cannot be written") as caught:
         write_random_model(TINY, tmp_path / "file" / "model")

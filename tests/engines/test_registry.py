@@ -1,4 +1,4 @@
-"""From a task to its engine: the checks against the catalog, the rules that apply, the program that is started."""
+"""The engine of a task: checks against the catalog, the rules that apply, and the program that is started."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ def space(task: Task) -> SearchSpace:
     return space_for(task, engine_for(task))
 
 
-def test_an_unknown_engine_offers_the_nearest() -> None:
+def test_the_error_for_an_unknown_engine_suggests_the_nearest_name() -> None:
     with pytest.raises(UnknownNameError, match="unknown engine 'sglan'; did you mean 'sglang'"):
         engine_named("sglan")
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("change", "message"),
     [
         (
             {"parameters": {"thread": [1]}},
             r"parameters\.thread: unknown llama_cpp flag 'thread'; did you mean 'threads'",
         ),
-        ({"parameters": {"threads": ["two"]}}, r"parameters\.threads: --threads: 'two' is no whole number"),
+        ({"parameters": {"threads": ["two"]}}, r"parameters\.threads: --threads: 'two' is not a whole number"),
         (
             {"parameters": {"t": [1], "threads": [2]}},
             r"parameters\.threads: is the same flag as parameters\.t",
@@ -49,7 +49,10 @@ def test_an_unknown_engine_offers_the_nearest() -> None:
             {"engine": {"kind": "llama_cpp", "args": {"ctx_sise": 1}}},
             r"engine\.args\.ctx_sise: unknown llama_cpp flag .*did you mean 'ctx_size'.*engine\.raw_args",
         ),
-        ({"engine": {"kind": "llama_cpp", "args": {"ctx_size": "big"}}}, r"engine\.args\.ctx_size: .*no whole number"),
+        (
+            {"engine": {"kind": "llama_cpp", "args": {"ctx_size": "big"}}},
+            r"engine\.args\.ctx_size: .*not a whole number",
+        ),
         ({"engine": {"kind": "llama_cpp", "args": {"t": 3}}}, r"engine\.args\.t: is searched as parameters\.threads"),
         (
             {"engine": {"kind": "command", "command": "serve 'x {port}"}},
@@ -57,13 +60,13 @@ def test_an_unknown_engine_offers_the_nearest() -> None:
         ),
     ],
 )
-def test_a_wrong_flag_is_told_with_its_field(make_task: MakeTask, change: dict[str, Any], words: str) -> None:
-    with pytest.raises(TaskError, match=f"^{words}"):
+def test_the_error_for_a_wrong_flag_names_its_field(make_task: MakeTask, change: dict[str, Any], message: str) -> None:
+    with pytest.raises(TaskError, match=f"^{message}"):
         engine_for(make_task(**change))
 
 
 @pytest.mark.parametrize(
-    ("engine", "flag", "wrong", "near"),
+    ("engine", "flag", "wrong", "nearest"),
     [
         ("llama_cpp", "flash_attn", "offf", "off"),
         ("llama_cpp", "cache_type_k", "q8_o", "q8_0"),
@@ -71,28 +74,28 @@ def test_a_wrong_flag_is_told_with_its_field(make_task: MakeTask, change: dict[s
         ("sglang", "attention_backend", "flashinfr", "flashinfer"),
     ],
 )
-def test_an_unknown_value_of_an_enum_offers_the_nearest(
-    make_task: MakeTask, engine: str, flag: str, wrong: str, near: str
+def test_the_error_for_an_unknown_value_suggests_the_nearest_one(
+    make_task: MakeTask, engine: str, flag: str, wrong: str, nearest: str
 ) -> None:
-    searched = make_task(engine=engine, parameters={flag: [near, wrong]})
+    searched = make_task(engine=engine, parameters={flag: [nearest, wrong]})
     with pytest.raises(
-        TaskError, match=rf"unknown value '{wrong}'; did you mean '{near}'.*\?; .* add flag: --"
+        TaskError, match=rf"unknown value '{wrong}'; did you mean '{nearest}'.*\?; .* add flag: --"
     ) as caught:
         engine_for(searched)
     assert caught.value.field == f"parameters.{flag}"
-    own = make_task(engine=engine, parameters={flag: {"values": [near, wrong], "flag": "--x"}})
+    own = make_task(engine=engine, parameters={flag: {"values": [nearest, wrong], "flag": "--x"}})
     engine_for(own)
     threads = {"x": {"values": [1], "flag": "--x"}}
     fixed = make_task(engine={"kind": engine, "args": {flag: wrong}}, parameters=threads)
-    with pytest.raises(TaskError, match=rf"did you mean '{near}'.*\?; .*use engine\.raw_args") as caught:
+    with pytest.raises(TaskError, match=rf"did you mean '{nearest}'.*\?; .*use engine\.raw_args") as caught:
         engine_for(fixed)
     assert caught.value.field == f"engine.args.{flag}"
-    for value in (near, None, "${DTYPE}"):
+    for value in (nearest, None, "${DTYPE}"):
         engine_for(make_task(engine={"kind": engine, "args": {flag: value}}, parameters=threads))
 
 
 @pytest.mark.parametrize("value", [True, False, "on", "enabled", "0", 1, -1])
-def test_what_an_on_off_flag_takes_by_another_spelling_passes(make_task: MakeTask, value: Any) -> None:
+def test_other_spellings_of_on_and_off_are_accepted(make_task: MakeTask, value: Any) -> None:
     engine_for(make_task(parameters={"flash_attn": [value, "auto"]}))
     engine_for(make_task(engine={"kind": "llama_cpp", "args": {"flash_attn": value}}))
 
@@ -105,31 +108,31 @@ def test_every_wrong_value_of_a_task_is_reported(make_task: MakeTask) -> None:
     with pytest.raises(TaskError) as caught:
         engine_for(task)
     assert "\n" not in str(caught.value)
-    for told in ("'off'", "'on'", "parameters.threads: ", "engine.args.numa: ", "'isolate'", "engine.args.ctx_size: "):
-        assert told in str(caught.value)
+    for part in ("'off'", "'on'", "parameters.threads: ", "engine.args.numa: ", "'isolate'", "engine.args.ctx_size: "):
+        assert part in str(caught.value)
     assert [problem.field for problem in engine_problems(task)] == [
         *("parameters.flash_attn", "parameters.threads", "engine.args.numa", "engine.args.ctx_size")
     ]
 
 
-def test_a_study_keeps_its_engine_where_the_catalog_has_changed(make_task: MakeTask) -> None:
-    task = make_task(parameters={"flash_attn": ["of-an-earlier-version"]})
+def test_a_stored_study_keeps_its_engine_when_the_catalog_has_changed(make_task: MakeTask) -> None:
+    task = make_task(parameters={"flash_attn": ["of-a-previous-version"]})
     assert engine_of_study(task).name == "llama_cpp"
 
 
-def test_a_flag_of_ones_own_spelling_passes(make_task: MakeTask) -> None:
+def test_a_parameter_with_its_own_flag_is_accepted(make_task: MakeTask) -> None:
     task = make_task(parameters={"brand_new": {"values": [1], "flag": "--brand-new"}})
     assert engine_for(task).arguments({"brand_new": 1}, task.parameters) == ["--brand-new", "1"]
 
 
-def test_a_command_engine_takes_any_flag_and_its_own_health_path(make_task: MakeTask) -> None:
+def test_a_command_engine_accepts_any_flag_and_has_its_own_health_path(make_task: MakeTask) -> None:
     task = make_task(engine={"kind": "command", "command": "x {port}", "args": {"y": 1}, "health_path": "/ready"})
     engine = engine_for(task)
     assert (engine.name, engine.health_path) == ("command", "/ready")
     assert space_for(task, engine).rules == task.space.rules
 
 
-def test_the_engines_rules_hold_under_the_tasks_own_names(make_task: MakeTask) -> None:
+def test_the_engines_rules_apply_to_the_tasks_own_names(make_task: MakeTask) -> None:
     task = make_task(parameters={"ub": [64, 512], "b": [64, 512]})
     assert [tuple(point.values()) for point in space(task).grid()] == [(64, 64), (64, 512), (512, 512)]
     broken = space(task).broken_rule({"ub": 512, "b": 64})
@@ -137,24 +140,24 @@ def test_the_engines_rules_hold_under_the_tasks_own_names(make_task: MakeTask) -
     assert broken.text == "ubatch_size <= batch_size"
 
 
-def test_what_is_fixed_or_left_at_its_default_counts_in_the_engines_rules(make_task: MakeTask) -> None:
+def test_the_engines_rules_use_fixed_and_default_values(make_task: MakeTask) -> None:
     fixed = make_task(parameters={"ubatch_size": [64, 512]}, engine={"kind": "llama_cpp", "args": {"b": 128}})
     assert [point["ubatch_size"] for point in space(fixed).grid()] == [64]
     default = make_task(parameters={"ubatch_size": [64, 4096]})
     assert [point["ubatch_size"] for point in space(default).grid()] == [64]
 
 
-def test_a_rule_with_an_unknown_default_holds_nothing_against_a_point(make_task: MakeTask) -> None:
+def test_a_rule_with_an_unknown_default_allows_every_point(make_task: MakeTask) -> None:
     task = make_task(engine="vllm", parameters={"max_num_seqs": [16, 100_000]})
     assert space(task).num_allowed == 2
 
 
-def test_rules_of_flags_that_nobody_tunes_are_left_out(make_task: MakeTask) -> None:
+def test_rules_without_a_tuned_flag_are_omitted(make_task: MakeTask) -> None:
     assert space(make_task(parameters={"threads": [1, 2]})).rules == ()
 
 
 @pytest.mark.parametrize(("on", "off"), [("on", "off"), (True, False)])
-def test_on_and_off_as_yaml_reads_them_count_in_the_engines_rules(make_task: MakeTask, on: Any, off: Any) -> None:
+def test_the_engines_rules_apply_to_on_and_off_as_yaml_reads_them(make_task: MakeTask, on: Any, off: Any) -> None:
     task = make_task(parameters={"flash_attn": [on, off], "cache_type_v": ["f16", "q8_0"]})
     assert {"flash_attn": off, "cache_type_v": "q8_0"} not in list(space(task).grid())
     assert space(task).num_allowed == 3
@@ -162,7 +165,7 @@ def test_on_and_off_as_yaml_reads_them_count_in_the_engines_rules(make_task: Mak
     assert space(fixed).num_allowed == 1
 
 
-def test_a_space_that_the_engines_rules_empty_says_which(make_task: MakeTask) -> None:
+def test_the_error_for_an_empty_space_names_the_engines_rule(make_task: MakeTask) -> None:
     task = make_task(parameters={"ubatch_size": [512]}, engine={"kind": "llama_cpp", "args": {"batch_size": 64}})
     with pytest.raises(TaskError, match="no point keeps 'ubatch_size <= batch_size'"):
         space(task)
@@ -179,7 +182,9 @@ def test_a_space_that_the_engines_rules_empty_says_which(make_task: MakeTask) ->
         ({"kind": "sglang", "executable": [sys.executable, "-m", "no_such_module.serve"]}, "engine.executable"),
     ],
 )
-def test_a_missing_program_names_the_field(make_task: MakeTask, engine: dict[str, Any], field: str) -> None:
+def test_the_error_for_a_missing_program_names_the_field(
+    make_task: MakeTask, engine: dict[str, Any], field: str
+) -> None:
     task = make_task(engine=engine, parameters={"x": {"values": [1], "flag": "--x"}})
     with pytest.raises(SetupError) as caught:
         program_for(task, engine_for(task))
@@ -187,20 +192,20 @@ def test_a_missing_program_names_the_field(make_task: MakeTask, engine: dict[str
     assert "\n" not in str(caught.value)
 
 
-def test_a_file_that_cannot_be_executed_is_no_program(make_task: MakeTask, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_executed_is_refused(make_task: MakeTask, tmp_path: Path) -> None:
     (tmp_path / "server").write_text("#!/bin/sh\n")
     task = make_task(engine={"kind": "llama_cpp", "executable": str(tmp_path / "server")})
     with pytest.raises(SetupError, match=r"^engine\.executable: .*cannot be executed"):
         program_for(task, engine_for(task))
 
 
-def test_quotes_that_do_not_close_are_told(make_task: MakeTask) -> None:
+def test_an_unclosed_quote_in_a_command_is_refused(make_task: MakeTask) -> None:
     task = make_task(engine={"kind": "llama_cpp", "executable": "'server"})
     with pytest.raises(TaskError, match=r"^engine\.executable: .*cannot be split"):
         program_for(task, engine_for(task))
 
 
-def test_a_program_is_found_on_the_path_beside_us_and_at_home(
+def test_a_program_is_found_on_the_path_in_the_working_folder_and_at_home(
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server = tmp_path / "my-server"
@@ -222,7 +227,7 @@ def test_a_program_is_found_on_the_path_beside_us_and_at_home(
     assert program("my-server") == [str(server)]
 
 
-def test_llama_server_on_the_path_is_taken_before_xllamacpps(
+def test_llama_server_on_the_path_is_preferred_to_xllamacpps(
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = make_task()

@@ -143,7 +143,7 @@ def test_another_type_is_rejected_with_what_is_expected(wrong: Any, shown: str) 
         ("objective-figure", "ttft_p98", "objective-figure", "did you mean 'ttft_p99_s'"),
         ("objective-at", "concurrency: 9", "objective-at", "does not match any level"),
         ("budget-trials", "0", "budget-trials", "greater than or equal to 1"),
-        ("parameters-threads-values", "1, two", "parameters-threads", "--threads: 'two' is no whole number"),
+        ("parameters-threads-values", "1, two", "parameters-threads", "--threads: 'two' is not a whole number"),
         ("parameters-threads-values", "[1", "parameters-threads", "values: cannot be read"),
         ("parameters-threads-values", "", "parameters-threads", "values: field required"),
         ("parameters-threads", "thread", "parameters-threads", "unknown llama_cpp flag 'thread'; did you mean"),

@@ -82,7 +82,10 @@ def command_line(
     if ours.command is None and not command:
         # Without the runtime, use the engine's default command.
         program, model = list(engine.program), model_path or task.model.id_or_path or ""
-        return [*engine.start(program, model, served_name, "0.0.0.0", engine.default_port), *(ours.args or ())]
+        return [
+            *engine.leading_arguments(program, model, served_name, "0.0.0.0", engine.default_port),
+            *(ours.args or ()),
+        ]
     line = [*(ours.command if ours.command is not None else command), *(ours.args or ())]
     return [word.replace(_MODEL_PATH, model_path) for word in line] if model_path else line
 

@@ -72,8 +72,8 @@ def _row(result: CheckResult) -> str:
 def label_of(study: str | Path | None) -> str | None:
     """Return the label of the objects of the study in a folder; None if there is no study. Raises StudyError."""
     folder = StudyFolder(study) if study is not None else None
-    about = folder.about() if folder is not None else None
-    return folder.label(about["id"]) if folder is not None and about is not None else None
+    metadata = folder.metadata() if folder is not None else None
+    return folder.label(metadata["id"]) if folder is not None and metadata is not None else None
 
 
 async def check_task(task: Task, engine: Engine, *, study: str | Path | None = None) -> Checks:
@@ -85,9 +85,9 @@ async def check_task(task: Task, engine: Engine, *, study: str | Path | None = N
         if study is not None:
             folder = StudyFolder(study)
             folder.require_imported()
-            folder.require_same(task)
+            folder.require_same_task(task)
             # As it is stored: the URL of a file has no password.
-            require_database(folder, (folder.about() or {}).get("storage"))
+            require_database(folder, (folder.metadata() or {}).get("storage"))
     except (TaskError, SetupError, StudyError) as error:
         return Checks((CheckResult(False, str(error)),))
     if task.deploy.kind == "local":

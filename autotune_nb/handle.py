@@ -170,7 +170,7 @@ class StudyHandle(ABC):
 
     def _named(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """Return the configuration under the names of the space; it need not set every parameter."""
-        known = self.steering.whole.parameters
+        known = self.steering.full_space.parameters
         named = named_point(params)
         for name in named:
             if name not in known:
@@ -202,7 +202,7 @@ class StudyHandle(ABC):
     @property
     def queue(self) -> list[Point]:
         """The enqueued configurations that were not tried yet."""
-        return [point for _, point in self.steering.waiting(self._trial_numbers_by_edit)]
+        return [point for _, point in self.steering.pending(self._trial_numbers_by_edit)]
 
     @property
     def elsewhere(self) -> str | None:
@@ -254,7 +254,7 @@ class StudyHandle(ABC):
         # Optuna takes a second to import.
         from autotune_nb.study.importance import importances
 
-        return importances(self.history, self.steering.whole, self.task.goal)
+        return importances(self.history, self.steering.full_space, self.task.goal)
 
     def report(self) -> Report:
         """Return the report of the results so far: verdict, charts, trials, task and environment."""
@@ -317,7 +317,7 @@ class StudyHandle(ABC):
         if not isinstance(edit, Edit):
             raise TaskError(f"expected an Edit, as enqueue, ban, narrow and pin return one, not {edit!r}", field="edit")
         steering = self.steering
-        edit = steering.last(edit)
+        edit = steering.with_latest_time(edit)
         steering.with_(edit)
         self._steer(edit)
         return edit

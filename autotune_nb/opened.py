@@ -181,7 +181,7 @@ class OpenedStudy(StudyHandle):
                 self._results = {"state": self._results["state"], "edits": (), "best": None}
         study = self._open_study()
         study.reload()
-        study.take_edits()
+        study.apply_new_edits()
         self._trials = tuple(map(_as_running, study.trials)) if busy else study.trials
         self._steering = study.steering
         self._elapsed_s = study.elapsed_s
@@ -213,7 +213,7 @@ class OpenedStudy(StudyHandle):
     @property
     def _trial_numbers_by_edit(self) -> Mapping[str, int]:
         if self._study is not None:
-            return self._study.begun
+            return self._study.trial_numbers_by_edit
         edits = self._results["edits"] if self._results else ()
         return {edit["id"]: edit["trial"] for edit in edits if "trial" in edit}
 
@@ -249,7 +249,7 @@ class OpenedStudy(StudyHandle):
         with self._lock:
             study = self._open_study()
             # Other processes may have added edits meanwhile.
-            study.take_edits()
+            study.apply_new_edits()
             study.steer(edit)
             self._steering = study.steering
             self._version += 1

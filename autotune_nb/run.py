@@ -143,7 +143,7 @@ class Run(StudyHandle):
         finally:
             self._started.set()
             self._live.clear()
-            self._study.folder.forget_live()
+            self._study.folder.delete_live()
             with contextlib.suppress(OSError):
                 self._study.folder.release()
             _live.pop(self.folder.resolve(), None)
@@ -209,7 +209,7 @@ class Run(StudyHandle):
         stored, pending = self._study.steering, self._pending
         if not pending:
             return stored
-        return Steering(self._task, stored.whole, {e.id: e for e in (*stored.edits, *pending)}.values())
+        return Steering(self._task, stored.full_space, {e.id: e for e in (*stored.edits, *pending)}.values())
 
     @property
     def version(self) -> int:
@@ -224,7 +224,7 @@ class Run(StudyHandle):
 
     @property
     def _trial_numbers_by_edit(self) -> Mapping[str, int]:
-        return self._study.begun
+        return self._study.trial_numbers_by_edit
 
     def _best_command(self) -> str | None:
         return self._runner.best_command() if self._runner is not None else None
@@ -245,7 +245,7 @@ class Run(StudyHandle):
             self._loop.submit(self._store_edit(runner, edit))
         else:
             with self._pending_lock:
-                self._study.take_edits()
+                self._study.apply_new_edits()
                 self._study.steer(edit)
             self._live.version += 1
 

@@ -77,7 +77,7 @@ def tune(
     with _starting:
         running = live_run(folder.path)
         if running is not None:
-            folder.require_same(task)
+            folder.require_same_task(task)
             return running
         folder.create()
         folder.acquire()

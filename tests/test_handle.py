@@ -67,12 +67,12 @@ def test_a_value_of_the_wrong_type_is_an_error_that_says_what_is_expected(handle
     wrong: list[tuple[Callable[[], Any], str]] = [
         (
             lambda: anything.enqueue({1: 2}),
-            "point: expected a mapping of names of parameters to values",
+            "point: expected a mapping of parameter names to values",
         ),
-        (lambda: anything.enqueue([1]), "point: expected a mapping of names"),
-        (lambda: anything.enqueue(None), "point: expected a mapping of names"),
+        (lambda: anything.enqueue([1]), "point: expected a mapping of parameter names"),
+        (lambda: anything.enqueue(None), "point: expected a mapping of parameter names"),
         (lambda: anything.enqueue({"threads": object()}), "point."),
-        (lambda: anything.command(5), "point: expected a mapping of names"),
+        (lambda: anything.command(5), "point: expected a mapping of parameter names"),
         (lambda: anything.ban(3, 1), "parameter: expected the name of a parameter, not 3"),
         (lambda: anything.ban("threads", object()), "threads: <object"),
         (lambda: anything.ban("threads", b"1"), "threads: b'1' is not in the space"),
@@ -80,8 +80,8 @@ def test_a_value_of_the_wrong_type_is_an_error_that_says_what_is_expected(handle
         (lambda: anything.pin("threads", {1}), "threads: {1} is not in the space"),
         (lambda: anything.free(["threads"]), "parameter: expected the name of a parameter, not ['threads']"),
         (lambda: anything.narrow(b"threads", 1, 2), "parameter: expected the name of a parameter, not b'threads'"),
-        (lambda: anything.narrow("batch_size", "low"), "batch_size: 'low' is no number"),
-        (lambda: anything.narrow("batch_size", high=[300]), "batch_size: [300] is no number"),
+        (lambda: anything.narrow("batch_size", "low"), "batch_size: 'low' is not a number"),
+        (lambda: anything.narrow("batch_size", high=[300]), "batch_size: [300] is not a number"),
         (lambda: anything.narrow("threads", values=5), "threads: expected a list of values, not 5"),
         (lambda: anything.narrow("threads", values="12"), "threads: expected a list of values, not '12'"),
         (lambda: anything.set_budget(trials=[3]), "budget.trials: "),
@@ -127,7 +127,7 @@ def test_a_command_is_told_of_a_configuration_of_the_space_only(world: World) ->
         with pytest.raises(UnknownNameError, match="'thread'; did you mean 'threads'"):
             told({"thread": 1})
         for wrong in (None, ["threads"], {1: 2}):
-            with pytest.raises(TaskError, match=r"point: expected a mapping of names of parameters to values"):
+            with pytest.raises(TaskError, match=r"point: expected a mapping of parameter names to values"):
                 told(wrong)  # type: ignore[arg-type]
 
 

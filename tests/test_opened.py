@@ -56,7 +56,7 @@ def task() -> Task:
 
 def keep(study: Study, state: str = "finished") -> None:
     """The results, surely later than the database."""
-    study.keep_elapsed(12.5)
+    study.save_elapsed(12.5)
     study.folder.write_results(study.results(state=state, elapsed_s=12.5, command="server --port 1"))
     latest(study.folder)
 
@@ -175,7 +175,7 @@ def test_a_database_that_is_newer_than_the_results_is_what_counts(finished: Stud
     folder = finished.folder
     kept = (folder.path / "results.json").read_bytes()
     again = open_study(task, folder)
-    again.settle()
+    again.recover()
     more = again.tell(completed(asked(again), 99.0, violation=-1.0))
     again.close()
     (folder.path / "results.json").write_bytes(kept)
@@ -282,8 +282,8 @@ def test_where_there_is_no_study_it_says_so_and_makes_nothing(tmp_path: Path, wh
 @pytest.mark.parametrize(
     ("path", "told"),
     [
-        ("~no-such-user/x", "'~no-such-user/x' names no folder: "),
-        ("stu\0dy", r"'stu\\x00dy' names no folder: "),
+        ("~no-such-user/x", "'~no-such-user/x' is not a folder's path: "),
+        ("stu\0dy", r"'stu\\x00dy' is not a folder's path: "),
         ("x" * 5000, "cannot be read: File name too long"),
     ],
 )
@@ -331,7 +331,7 @@ def spoil(database: Path, left: float | str | None) -> str:
         return "is missing"
     if isinstance(left, str):
         database.write_text(left)
-        return "is no SQLite database"
+        return "is not a SQLite database"
     size = int(len(whole) * left) if isinstance(left, float) else int(left)
     database.write_bytes(whole[:size])
     if not size:
@@ -359,15 +359,13 @@ def test_a_lost_database_is_said_and_none_is_made_for_it(finished: Study, kept: 
     shown = CliRunner().invoke(cli, ["show", str(folder.path), "--json"])
     if kept == "damaged":
         assert (shown.exit_code, shown.stdout) == (2, "")
-        assert shown.stderr.startswith(
-            f"error: {gone}: restore it, or make another study of what results.json still has"
-        )
+        assert shown.stderr.startswith(f"error: {gone}: restore it, or import what results.json has into a new study")
     else:
         # Its results tell all that it came to.
         told = json.loads(shown.stdout)
         assert [t["number"] for t in told["trials"]] == [t["number"] for t in data["trials"]]
         assert shown.stderr.startswith(
-            f"note: {gone}. The trials shown are those in results.json; to resume, restore it, or make another study"
+            f"note: {gone}. The trials shown are those in results.json; to resume, restore it, or import what"
         )
         opened = OpenedStudy(folder.path)
         assert f"note: {opened.lost}\n" == shown.stderr
@@ -471,7 +469,7 @@ def test_a_storage_that_is_named_by_mistake_is_reported_and_never_written_to(
     url = f"sqlite:///{foreign(place, kind)}"
     before, own = contents(place), contents(finished.folder.path)
     study = str(finished.folder.path)
-    with pytest.raises(StudyNotFoundError, match=r"other\.db holds no study '.*'; it is kept in .*study\.db$"):
+    with pytest.raises(StudyNotFoundError, match=r"other\.db holds no study '.*'; it is stored in .*study\.db$"):
         session.open(study, storage=url)
     for command in (
         ("show", study),
@@ -605,7 +603,7 @@ def test_what_is_wrong_is_refused_in_one_line_and_nothing_changes(finished: Stud
     before = opened.edits
     with pytest.raises(UnknownNameError, match="did you mean 'threads'"):
         opened.ban("thread", 1)
-    with pytest.raises(TaskError, match=r"^batch_size: 1000 is not in the space: it goes from 32 to 512"):
+    with pytest.raises(TaskError, match=r"^batch_size: 1000 is not in the space: it is from 32 to 512"):
         opened.pin("batch_size", 1000)
     with pytest.raises(TaskError, match=r"^point\.ratio: excluded by the study's edits: ratio pinned to 0\.5; free"):
         opened.enqueue({"threads": 1, "batch_size": 64, "ratio": 0.1})

@@ -130,7 +130,7 @@ def _target_of(study: str, given: _Target) -> _Target:
         if Path(study).is_dir():
             raise StudyNotFoundError(f"there is no study in {folder.path}")
         return given
-    about = folder.about() or {}
+    metadata = folder.metadata() or {}
     deploy = folder.task().deploy
     if deploy.kind == "local":
         raise StudyError(
@@ -141,7 +141,7 @@ def _target_of(study: str, given: _Target) -> _Target:
         given.kubeconfig or deploy.kubeconfig,
         given.context or deploy.context,
         given.namespace or deploy.namespace,
-        folder.label(about["id"]),
+        folder.label(metadata["id"]),
     )
 
 

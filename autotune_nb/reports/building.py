@@ -89,6 +89,6 @@ def chart_of(study: ReportableStudy, kind: ChartKind) -> Chart:
 def _storage_url(folder: Path) -> str | None:
     """Return the URL of the study's storage, without a password; None for the folder's own database."""
     with contextlib.suppress(StudyError):
-        about = StudyFolder(folder).about()
+        about = StudyFolder(folder).metadata()
         return about["storage"] if about is not None else None
     return None

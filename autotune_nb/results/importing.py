@@ -346,7 +346,7 @@ def _write(
             study.add(trials[start : start + _BATCH])
         progress(len(trials), len(trials))
         elapsed_s = round(sum(sum(trial.seconds.values()) for trial in trials), 3)
-        study.keep_elapsed(elapsed_s)
+        study.save_elapsed(elapsed_s)
         study.close()
         folder.write_results(study.results(state=str(RunState.FINISHED), elapsed_s=elapsed_s, command=None))
         folder.end_import()

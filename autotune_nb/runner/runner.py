@@ -156,7 +156,7 @@ class Runner:
         self._publish_edit(edit)
 
     async def _take_edits(self) -> None:
-        for edit in await self._call_study(self.study.take_edits):
+        for edit in await self._call_study(self.study.apply_new_edits):
             self._publish_edit(edit)
 
     def _publish_edit(self, edit: Edit) -> None:
@@ -184,7 +184,7 @@ class Runner:
         left = [self.study.folder.trial_folder(t.number) for t in self.study.trials if not t.state.finished]
         for line in await uncancelled(asyncio.to_thread(scrub_files, *left)):
             self._notice(line)
-        for line in await self._call_study(self.study.settle):
+        for line in await self._call_study(self.study.recover):
             self._notice(line)
         for line in await self._deployer.sweep():
             self._notice(line)
@@ -271,7 +271,7 @@ class Runner:
         return self._spent_budget_text(running) is not None
 
     def _end_reason(self) -> str:
-        spent, waiting = self._spent_budget_text(), len(self.study.steering.waiting(self.study.begun))
+        spent, waiting = self._spent_budget_text(), len(self.study.steering.pending(self.study.trial_numbers_by_edit))
         if spent is None or not waiting:
             return spent or "every configuration was tried"
         untried = "configurations were" if waiting > 1 else "configuration was"
@@ -279,7 +279,7 @@ class Runner:
 
     def _spent_budget_text(self, running: int = 0) -> str | None:
         """Return which part of the budget is spent, in words, or None."""
-        budget, allowed = self.study.steering.budget, self.study.steering.wanted
+        budget, allowed = self.study.steering.budget, self.study.steering.max_trials
         if allowed is not None and self.study.num_finished + running >= allowed:
             return f"the budget of {allowed} trial{'s' * (allowed != 1)} is spent"
         if budget.minutes is not None and self.elapsed_s >= budget.minutes * 60:
@@ -310,7 +310,7 @@ class Runner:
     async def _store_trial(self, work: TrialWork, ended: Trial) -> None:
         await work.clean()
         ended = await self._call_study(lambda: self.study.tell(ended))
-        await self._call_study(lambda: self.study.keep_elapsed(self.elapsed_s))
+        await self._call_study(lambda: self.study.save_elapsed(self.elapsed_s))
         self.trials = self.study.trials
         if time.monotonic() - self._saved_at >= _SAVE_INTERVAL_FACTOR * self._saving_s:
             await self._save_results()

@@ -1,7 +1,7 @@
-"""The study: ask and tell over one task, its storage, its folder, people's edits, and what it was measured on.
+"""A study: ask and tell for one task, its storage, its folder, its edits and the fingerprints of its machines.
 
-The only room that imports Optuna's storage: everything that must survive a restart is kept here. Which trial runs how
-is in ``runner``; tables of trials are in ``results``.
+The only package that imports Optuna's storage: everything that must survive a restart is stored here. Running trials
+belongs to ``runner``, tables of trials to ``results``.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -28,7 +28,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # On first use: to look at a finished study takes neither Optuna nor a database, a second of imports.
+    # Imported on first use: reading a finished study needs neither Optuna nor a database, a second of imports.
     if name != "Study":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from autotune_nb.study.study import Study

@@ -1,4 +1,4 @@
-"""Adding many ended trials to Optuna's tables in one transaction: ``optuna.Study.add_trials`` makes one a trial."""
+"""Adds many trials to Optuna's tables in one transaction; ``optuna.Study.add_trials`` uses one per trial."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sqlalchemy import func, insert, select
 
 
 def add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
-    """Add trials that ended, numbered on from those that are there: all of them or, where it raises, none.
+    """Add finished trials, numbered after the existing ones: all of them or, if it raises, none.
 
-    Storages other than databases get them through Optuna, one by one.
+    In storages other than databases, Optuna adds them one by one.
     """
     backend = getattr(study._storage, "_backend", study._storage)
     if not isinstance(backend, RDBStorage):
@@ -28,11 +28,11 @@ def add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
         trial._validate()
     study_id = study._study_id
     with _create_scoped_session(backend.scoped_session) as session:
-        # As Optuna does: who adds trials to a study waits for who does so already.
+        # Locks the study's row as Optuna does: two processes add trials one after the other.
         models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
         count = select(func.count(models.TrialModel.trial_id)).where(models.TrialModel.study_id == study_id)
         first = session.scalar(count) or 0
-        own_rows = [
+        trial_rows = [
             models.TrialModel(
                 study_id=study_id,
                 number=number,
@@ -42,29 +42,31 @@ def add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
             )
             for number, trial in enumerate(trials, first)
         ]
-        session.add_all(own_rows)
-        # That gives them their ids.
+        session.add_all(trial_rows)
+        # Assigns their ids.
         session.flush()
-        identified = [(int(row.trial_id), trial) for row, trial in zip(own_rows, trials, strict=True)]
+        identified = [(int(row.trial_id), trial) for row, trial in zip(trial_rows, trials, strict=True)]
         for model, rows in _rows(identified).items():
             if rows:
                 session.execute(insert(model), rows)
 
 
 def _rows(trials: Sequence[tuple[int, FrozenTrial]]) -> dict[Any, list[dict[str, Any]]]:
-    """The rows of trials by their ids, in the tables beside the trials' own."""
-    told: dict[int, str] = {}
+    """Return the rows of trials in the other tables, by table."""
+    distribution_texts: dict[int, str] = {}
     return {
         models.TrialValueModel: [_value(id_, i, value) for id_, t in trials for i, value in enumerate(t.values or ())],
         models.TrialParamModel: [
             {
                 "trial_id": id_,
                 "param_name": name,
-                "param_value": spread.to_internal_repr(t.params[name]),
-                "distribution_json": told.setdefault(id(spread), distribution_to_json(spread)),
+                "param_value": distribution.to_internal_repr(t.params[name]),
+                "distribution_json": distribution_texts.setdefault(
+                    id(distribution), distribution_to_json(distribution)
+                ),
             }
             for id_, t in trials
-            for name, spread in t.distributions.items()
+            for name, distribution in t.distributions.items()
         ],
         models.TrialUserAttributeModel: [_attribute(id_, *one) for id_, t in trials for one in t.user_attrs.items()],
         models.TrialSystemAttributeModel: [
@@ -74,8 +76,8 @@ def _rows(trials: Sequence[tuple[int, FrozenTrial]]) -> dict[Any, list[dict[str,
 
 
 def _value(trial_id: int, objective: int, value: float) -> dict[str, Any]:
-    kept, kind = models.TrialValueModel.value_to_stored_repr(value)
-    return {"trial_id": trial_id, "objective": objective, "value": kept, "value_type": kind}
+    stored, kind = models.TrialValueModel.value_to_stored_repr(value)
+    return {"trial_id": trial_id, "objective": objective, "value": stored, "value_type": kind}
 
 
 def _attribute(trial_id: int, key: str, value: Any) -> dict[str, Any]:

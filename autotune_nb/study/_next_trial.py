@@ -1,4 +1,4 @@
-"""Which configuration comes next: an interrupted one, the baseline, an enqueued one, the grid's; else the sampler's."""
+"""The order of trials: interrupted ones, the baseline, enqueued ones, the grid, and then the sampler's."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
 
 
-class Order:
-    """Reads a study's trials as they are at the moment; it changes none."""
+class TrialOrder:
+    """Chooses the next configuration from a study's current trials, without changing them."""
 
     def __init__(
         self, task: Task, trials: Mapping[int, Trial], enqueued: Mapping[int, str], steering: Callable[[], Steering]
     ) -> None:
         self._task = task
         self._trials = trials
-        #: Which trial tries which enqueued configuration: the edit's id by the trial's number.
+        #: The id of the enqueuing edit by trial number.
         self._enqueued = enqueued
         self._steering = steering
         self._grid: Iterator[Point] | None = None
@@ -28,62 +28,64 @@ class Order:
         return self._steering().space
 
     @property
-    def begun(self) -> dict[str, int]:
-        """The enqueued configurations that are being tried or were, as the number of the trial by the edit's id; one
-        whose trial was stopped waits again."""
-        found = tuple(self._enqueued.items())
-        return {id_: number for number, id_ in found if number in self._trials and _counts(self._trials[number])}
+    def trial_numbers_by_edit(self) -> dict[str, int]:
+        """The trial number of each enqueued configuration that has a trial, by the id of its edit.
+
+        A configuration whose trial was stopped is pending again.
+        """
+        items = tuple(self._enqueued.items())
+        return {id_: number for number, id_ in items if number in self._trials and _not_stopped(self._trials[number])}
 
     @property
     def exhausted(self) -> bool:
-        """Whether there is nothing left to ask for, however large the budget."""
-        if self.interrupted() or self.wants_baseline or self.enqueued():
+        """Whether no configuration is left to try, however large the budget."""
+        if self.next_interrupted() or self.needs_baseline or self.next_enqueued():
             return False
         if self._task.strategy.sampler != "grid":
             return self.all_tried()
         self.restart_grid()
-        point = self.of_grid()
+        point = self.next_grid_point()
         self.restart_grid()
         return point is None
 
     @property
-    def wants_baseline(self) -> bool:
-        """Whether the engine's default configuration is to be measured and was not."""
-        return self._task.budget.baseline and not any(t.baseline for t in self._trials.values() if _counts(t))
+    def needs_baseline(self) -> bool:
+        """Whether the baseline is part of the budget and has no trial yet."""
+        return self._task.budget.baseline and not any(t.baseline for t in self._trials.values() if _not_stopped(t))
 
-    def interrupted(self) -> Trial | None:
-        """The earliest trial that an earlier process left unfinished and that may go on."""
-        left = (self._trials[number] for number in sorted(self._trials))
-        return next((t for t in left if t.state is TrialState.INTERRUPTED and self.may_go_on(t)), None)
+    def next_interrupted(self) -> Trial | None:
+        """Return the first trial that a previous process left unfinished and that edits allow."""
+        trials = (self._trials[number] for number in sorted(self._trials))
+        return next((t for t in trials if t.state is TrialState.INTERRUPTED and self.may_resume(t)), None)
 
-    def may_go_on(self, trial: Trial) -> bool:
-        """Whether no edit leaves its configuration out."""
+    def may_resume(self, trial: Trial) -> bool:
+        """Return whether edits allow the trial's configuration."""
         return trial.baseline or self._space.broken_rule(trial.params) is None
 
-    def enqueued(self) -> tuple[str, Point] | None:
-        """The earliest enqueued configuration that has not begun and that later edits still leave, with its edit."""
-        space, waiting = self._space, self._steering().waiting(self.begun)
-        return next(((id_, point) for id_, point in waiting if space.broken_rule(point) is None), None)
+    def next_enqueued(self) -> tuple[str, Point] | None:
+        """Return the first pending enqueued configuration that later edits allow, with the id of its edit."""
+        space, pending = self._space, self._steering().pending(self.trial_numbers_by_edit)
+        return next(((id_, point) for id_, point in pending if space.broken_rule(point) is None), None)
 
-    def of_grid(self) -> Point | None:
-        """The next point of the grid; None for the other samplers and at its end."""
+    def next_grid_point(self) -> Point | None:
+        """Return the next point of the grid; None at its end and for other samplers."""
         if self._task.strategy.sampler != "grid":
             return None
         if self._grid is None:
             self._grid = self._space.grid()
-        tried = self.tried()
+        tried = self.tried_keys()
         return next((p for p in self._grid if point_key(self._space.canonical(p)) not in tried), None)
 
     def restart_grid(self) -> None:
-        """What was left out of the grid may be in it again."""
+        """Start the grid again from its first point: an edit may have brought points back."""
         self._grid = None
 
-    def tried(self) -> set[str]:
-        """The keys of every configuration that is running or has finished; a stopped one may come again."""
-        return {point_key(t.params) for t in self._trials.values() if _counts(t) and not t.baseline}
+    def tried_keys(self) -> set[str]:
+        """Return the keys of all configurations that have a trial which was not stopped."""
+        return {point_key(t.params) for t in self._trials.values() if _not_stopped(t) and not t.baseline}
 
     def all_tried(self) -> bool:
-        """Whether every configuration that is left was tried."""
+        """Return whether every allowed configuration was tried."""
         steering, space = self._steering(), self._space
         if not steering.any_left:
             return True
@@ -91,11 +93,11 @@ class Order:
         if size is None:
             return False
         if not space.restrictions:
-            return len(self.tried()) >= size
-        # What was tried before an edit took it out is no part of what is left.
-        among = (t for t in self._trials.values() if _counts(t) and not t.baseline)
-        return len({point_key(t.params) for t in among if space.broken_rule(t.params) is None}) >= size
+            return len(self.tried_keys()) >= size
+        # Configurations that an edit excluded after they were tried do not count.
+        trials = (t for t in self._trials.values() if _not_stopped(t) and not t.baseline)
+        return len({point_key(t.params) for t in trials if space.broken_rule(t.params) is None}) >= size
 
 
-def _counts(trial: Trial) -> bool:
+def _not_stopped(trial: Trial) -> bool:
     return trial.state is not TrialState.STOPPED

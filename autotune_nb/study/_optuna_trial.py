@@ -1,4 +1,4 @@
-"""A trial as Optuna keeps it, there and back: its point encoded, the rest in attributes."""
+"""Conversion of trials to Optuna's and back: the point is encoded, everything else is in user attributes."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.study._sampler import decode, encode
-from autotune_nb.study._trial_json import require_sound, to_record, with_record
+from autotune_nb.study._trial_json import require_numbers, to_record, with_record
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.trial.trial import Trial, TrialState
 
 RECORD, ATTEMPTS, BASELINE, ENQUEUED = "record", "attempts", "baseline", "enqueued"
 
 
-def freeze(
+def to_optuna(
     trial: Trial, fingerprint: str, space: SearchSpace, distributions: Mapping[str, BaseDistribution]
 ) -> FrozenTrial:
-    """A trial that ended, for Optuna to add; its fingerprint by key."""
+    """Return a finished trial as Optuna's FrozenTrial, its fingerprint by key."""
     complete = trial.state is TrialState.COMPLETE and trial.score is not None
     limits = trial.score.limits if complete and trial.score else {}
     return optuna.trial.create_trial(
@@ -31,15 +31,15 @@ def freeze(
         params=encode(space, dict(trial.params)),
         distributions={name: distributions[name] for name in trial.params},
         user_attrs={RECORD: to_record(trial, fingerprint), **({BASELINE: True} if trial.baseline else {})},
-        # As Trial.set_constraint keeps them.
+        # As Trial.set_constraint stores them.
         system_attrs={f"constraints:{name}": violation for name, violation in limits.items()},
     )
 
 
-def thaw(frozen: FrozenTrial, space: SearchSpace, fingerprints: Mapping[str, Mapping[str, Any]]) -> Trial:
-    """The trial that Optuna keeps; one that is on record as running is one that nobody works on any more.
+def from_optuna(frozen: FrozenTrial, space: SearchSpace, fingerprints: Mapping[str, Mapping[str, Any]]) -> Trial:
+    """Return the trial of an Optuna FrozenTrial; one that is stored as running is interrupted.
 
-    Raises TypeError and the like for something else than what was written.
+    Raises TypeError, ValueError or LookupError if it is damaged.
     """
     trial = Trial(
         number=frozen.number,
@@ -50,7 +50,7 @@ def thaw(frozen: FrozenTrial, space: SearchSpace, fingerprints: Mapping[str, Map
     record = frozen.user_attrs.get(RECORD)
     if record is not None:
         trial = with_record(trial, record, fingerprints)
-        require_sound(trial)
+        require_numbers(trial)
         return trial
     if frozen.state.is_finished():
         failure = Failure(FailureKind.INTERRUPTED, "ask", "the process ended before the configuration was chosen")
@@ -58,8 +58,8 @@ def thaw(frozen: FrozenTrial, space: SearchSpace, fingerprints: Mapping[str, Map
     return trial.with_(state=TrialState.INTERRUPTED)
 
 
-def fingerprint_of(frozen: FrozenTrial) -> str | None:
-    """The key of the fingerprint that its record names, if it names one."""
+def fingerprint_key_of(frozen: FrozenTrial) -> str | None:
+    """Return the key of its fingerprint; None if its record has none."""
     record = frozen.user_attrs.get(RECORD)
     key = record["fingerprint"] if record is not None else None
     return key if isinstance(key, str) and key else None

@@ -1,4 +1,4 @@
-"""A whole study as one JSON value, as ``results.json`` and ``--json`` have it, and its trials out of one."""
+"""A study as JSON, the content of ``results.json`` and ``--json``, and its trials read from it."""
 
 from __future__ import annotations
 
@@ -19,25 +19,29 @@ def to_results(
     folder: Path,
     task: Task,
     trials: Sequence[Trial],
-    begun: Mapping[str, int],
+    trial_numbers_by_edit: Mapping[str, int],
     edits: Sequence[Edit],
     *,
     state: str,
     elapsed_s: float,
     command: str | None,
 ) -> dict[str, Any]:
-    """The study's results; ``begun`` says which trial an edit's configuration became, ``command`` is the best one's."""
+    """Return the study's results.
+
+    ``trial_numbers_by_edit`` has the number of the trial of an enqueued configuration, by the id of its edit;
+    ``command`` is that of the best trial.
+    """
     best = best_trial(trials, task.goal)
-    # Trials share their fingerprints, each of which is a long text.
-    prints = {id(t.fingerprint): t.fingerprint for t in trials}
-    names = {identity: fingerprint_key(one) for identity, one in prints.items()}
+    # Hashed once each: trials share their fingerprints, which are long.
+    fingerprints = {id(t.fingerprint): t.fingerprint for t in trials}
+    keys = {identity: fingerprint_key(one) for identity, one in fingerprints.items()}
     return {
         "study": str(folder),
         "task": task_data(task),
         "state": state,
-        "trials": [{**t.to_dict(), "fingerprint": names[id(t.fingerprint)]} for t in trials],
-        "fingerprints": {names[identity]: dict(one) for identity, one in prints.items() if one},
-        "edits": [{**edit.to_dict(), **({"trial": begun[edit.id]} if edit.id in begun else {})} for edit in edits],
+        "trials": [{**t.to_dict(), "fingerprint": keys[id(t.fingerprint)]} for t in trials],
+        "fingerprints": {keys[identity]: dict(one) for identity, one in fingerprints.items() if one},
+        "edits": [_edit_data(edit, trial_numbers_by_edit.get(edit.id)) for edit in edits],
         "best": {
             "number": best.number,
             "params": dict(best.params),
@@ -50,12 +54,16 @@ def to_results(
     }
 
 
+def _edit_data(edit: Edit, trial: int | None) -> dict[str, Any]:
+    return edit.to_dict() if trial is None else {**edit.to_dict(), "trial": trial}
+
+
 def trial_from_results(data: Mapping[str, Any], fingerprints: Mapping[str, Mapping[str, Any]]) -> Trial:
-    """A trial out of ``results.json``, equal to the one in the study's database."""
-    kept = common_fields(data)
-    level = next((m.level for m in kept["measurements"] if str(m.level) == data["level"]), None)
+    """Return a trial read from ``results.json``, equal to the one in the study's database."""
+    common = common_fields(data)
+    level = next((m.level for m in common["measurements"] if str(m.level) == data["level"]), None)
     return Trial(
-        **kept,
+        **common,
         number=data["number"],
         params=data["params"],
         score=Score(data["values"], data["limits"], level) if data["values"] else None,

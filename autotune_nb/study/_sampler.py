@@ -1,4 +1,4 @@
-"""Optuna's samplers by name, held to the points that are allowed and not yet tried."""
+"""Optuna's samplers by name, limited to allowed points that were not tried yet."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _CLASSES = {
     "nsgaii": "NSGAIISampler",
     "nsgaiii": "NSGAIIISampler",
 }
-#: What Optuna imports only when such a sampler is first asked.
+#: Packages that Optuna imports only when it first samples.
 _PACKAGES = {"gp": ("torch", "scipy"), "cmaes": ("cmaes",), "qmc": ("scipy",)}
 _PROPOSALS = 50
 
 
 def base_sampler(strategy: Strategy, num_trials: int | None = None) -> BaseSampler:
-    """Optuna's sampler for a strategy, and for a budget of so many trials.
+    """Return Optuna's sampler for a strategy and a budget of ``num_trials``.
 
-    Raises TaskError for an option it does not take, SetupError for a package that is missing.
+    Raises TaskError for an option it does not accept, SetupError for a missing package.
     """
-    # A grid is enqueued point by point; what samples beside it is never asked.
+    # A grid is enqueued point by point, so that its sampler is never used.
     name = "RandomSampler" if strategy.sampler == "grid" else _CLASSES[strategy.sampler]
     missing = [p for p in _PACKAGES.get(strategy.sampler, ()) if importlib.util.find_spec(p) is None]
     if missing:
-        told = f"the sampler {strategy.sampler!r} needs more packages: pip install {' '.join(missing)}"
-        raise SetupError(told, field="strategy.sampler")
+        message = f"the sampler {strategy.sampler!r} needs more packages: pip install {' '.join(missing)}"
+        raise SetupError(message, field="strategy.sampler")
     options: dict[str, Any] = {"seed": strategy.seed, **strategy.options}
     if name == "TPESampler":
         options = {"multivariate": True, "constant_liar": True, "n_startup_trials": _startup(num_trials), **options}
@@ -57,12 +57,12 @@ def base_sampler(strategy: Strategy, num_trials: int | None = None) -> BaseSampl
 
 
 def _startup(num_trials: int | None) -> int:
-    """How many trials are random before TPE learns: Optuna's 10, but at most a third of a small budget."""
+    """Return the number of random trials before TPE learns: Optuna's 10, but at most a third of a small budget."""
     return 10 if num_trials is None else max(3, min(10, num_trials // 3))
 
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
-    """The space in Optuna's terms; a JSON value is its text there."""
+    """Return a space as Optuna's distributions; a choice's list or mapping is its JSON text."""
     result: dict[str, BaseDistribution] = {}
     for name, parameter in space.parameters.items():
         match parameter:
@@ -79,7 +79,7 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 
 def encode(space: SearchSpace, point: Point) -> dict[str, Any]:
-    """A point as Optuna keeps it."""
+    """Return a point as Optuna's parameters."""
     result: dict[str, Any] = {}
     for name, value in point.items():
         parameter = space.parameters[name]
@@ -91,7 +91,7 @@ def encode(space: SearchSpace, point: Point) -> dict[str, Any]:
 
 
 def _codes(parameter: Choice) -> list[bool | int | float | str | None]:
-    """What stands for each value of a choice; Optuna would take 1, 1.0 and True for the same one."""
+    """Return Optuna's value for each value of a choice. They are distinct: to Optuna 1, 1.0 and True are equal."""
     codes: list[bool | int | float | str | None] = []
     for value in parameter.values:
         code = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
@@ -102,7 +102,7 @@ def _codes(parameter: Choice) -> list[bool | int | float | str | None]:
 
 
 def decode(space: SearchSpace, params: dict[str, Any]) -> Point:
-    """A point out of Optuna's parameters."""
+    """Return the point of Optuna's parameters."""
     point: Point = {}
     for name, value in params.items():
         parameter = space.parameters.get(name)
@@ -120,10 +120,10 @@ def _same(code: Any, value: Any) -> bool:
 
 
 class AllowedPointsSampler(BaseSampler):
-    """Any sampler, asked again until its proposal is allowed and new.
+    """Samples with another sampler until its proposal is allowed and new.
 
-    After 50 refusals a random allowed point is taken, so that narrow rules never stall a study, and nothing that was
-    refused is ever seen in the study.
+    After 50 rejected proposals it returns a random allowed point, so that narrow rules never stall a study. Rejected
+    proposals are not stored in the study.
     """
 
     def __init__(
@@ -142,31 +142,31 @@ class AllowedPointsSampler(BaseSampler):
         self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
     ) -> dict[str, Any]:
         if "fixed_params" in trial.system_attrs:
-            # Enqueued: nothing has to be proposed.
+            # Enqueued, so that nothing has to be proposed.
             return {}
-        view = _Comparable(study, self._distributions)
+        view = _StudyWithoutBaseline(study, self._distributions)
         tried, space = self._tried(), self._space()
         for _ in range(_PROPOSALS):
             proposal = self._propose(view, trial)
-            # Optuna's distributions stay as they are; what an edit took out is drawn again.
+            # Optuna's distributions do not change; values that an edit excludes are replaced by random ones.
             point = space.projected(decode(space, proposal), self._rng)
             if point_key(point) not in tried and space.broken_rule(point) is None:
                 return encode(space, space.canonical(point))
-        found = space.random_point(self._rng, exclude=tried) or space.random_point(self._rng)
-        if found is None:
+        fallback = space.random_point(self._rng, exclude=tried) or space.random_point(self._rng)
+        if fallback is None:
             return encode(space, space.projected(decode(space, self._propose(view, trial)), self._rng))
-        return encode(space, space.canonical(found))
+        return encode(space, space.canonical(fallback))
 
     def _propose(self, view: Any, trial: FrozenTrial) -> dict[str, Any]:
         try:
-            together = self._base.infer_relative_search_space(view, trial)
-            proposal = dict(self._base.sample_relative(view, trial, together))
+            relative = self._base.infer_relative_search_space(view, trial)
+            proposal = dict(self._base.sample_relative(view, trial, relative))
             for name, distribution in self._distributions.items():
                 if name not in proposal:
                     proposal[name] = self._base.sample_independent(view, trial, name, distribution)
         except (TypeError, ValueError, OverflowError) as error:
-            told = f"{type(self._base).__name__} cannot work with these options: {error}"
-            raise TaskError(told, field="strategy.options") from error
+            message = f"{type(self._base).__name__} cannot work with these options: {error}"
+            raise TaskError(message, field="strategy.options") from error
         return proposal
 
     def sample_independent(
@@ -187,8 +187,8 @@ class AllowedPointsSampler(BaseSampler):
         self._rng.seed()
 
 
-class _Comparable:
-    """A study as samplers should see it: without the baseline, which sets no parameter."""
+class _StudyWithoutBaseline:
+    """An Optuna study for samplers: without the baseline, which sets no parameter."""
 
     def __init__(self, study: optuna.Study, space: dict[str, BaseDistribution]) -> None:
         self._study = study
@@ -198,14 +198,14 @@ class _Comparable:
         return getattr(self._study, name)
 
     def _get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        return self._whole(self._study._get_trials(*args, **kwargs))
+        return self._without_baseline(self._study._get_trials(*args, **kwargs))
 
     def get_trials(self, *args: Any, **kwargs: Any) -> list[FrozenTrial]:
-        return self._whole(self._study.get_trials(*args, **kwargs))
+        return self._without_baseline(self._study.get_trials(*args, **kwargs))
 
     @property
     def trials(self) -> list[FrozenTrial]:
         return self.get_trials()
 
-    def _whole(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
+    def _without_baseline(self, trials: list[FrozenTrial]) -> list[FrozenTrial]:
         return [t for t in trials if not t.state.is_finished() or self._names <= t.params.keys()]

@@ -1,4 +1,4 @@
-"""A trial as one JSON value, kept beside Optuna's own fields."""
+"""A trial as JSON: its record, which is stored beside Optuna's own fields."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from autotune_nb.trial.trial import Trial, TrialState
 
 
 def to_record(trial: Trial, fingerprint: str) -> dict[str, Any]:
-    """Everything of an ended trial that Optuna does not keep itself, its fingerprint by key."""
+    """Return the fields of a finished trial that Optuna does not store itself, its fingerprint by key."""
     data = {**trial.to_dict(), "fingerprint": fingerprint}
     for name in ("number", "params", "values", "limits", "level", "baseline"):
         data.pop(name)
@@ -29,7 +29,7 @@ def to_record(trial: Trial, fingerprint: str) -> dict[str, Any]:
 
 
 def without_secrets(trial: Trial) -> Trial:
-    """The trial as it may be kept: no known secret in its failure, its command line and its fingerprint."""
+    """Return the trial without known secrets in its failure, its command line and its fingerprint."""
     return trial.with_(
         failure=scrub_failure(trial.failure) if trial.failure else None,
         command=tuple(scrub_data(trial.command)),
@@ -38,7 +38,7 @@ def without_secrets(trial: Trial) -> Trial:
 
 
 def with_record(trial: Trial, record: dict[str, Any], fingerprints: Mapping[str, Mapping[str, Any]]) -> Trial:
-    """The trial with what its record holds."""
+    """Return the trial with the fields of its record."""
     score = record.get("score")
     fingerprint = record["fingerprint"]
     return trial.with_(
@@ -46,38 +46,38 @@ def with_record(trial: Trial, record: dict[str, Any], fingerprints: Mapping[str,
         score=Score(score["values"], score["limits"], Level(*score["level"]) if score["level"] else None)
         if score
         else None,
-        # An earlier version kept it whole in every record.
+        # A previous version stored the whole fingerprint in every record.
         fingerprint=fingerprint if isinstance(fingerprint, dict) else fingerprints.get(fingerprint, {}),
     )
 
 
-def require_sound(trial: Trial) -> None:
-    """Raises TypeError for a trial that holds something else where numbers are expected."""
+def require_numbers(trial: Trial) -> None:
+    """Raise TypeError if a trial has anything but numbers where numbers are expected."""
     score = trial.score
-    told: list[tuple[str, Any]] = [("seconds", trial.seconds)]
+    numeric: list[tuple[str, Any]] = [("seconds", trial.seconds)]
     if score is not None:
-        told += [("score", score.values), ("limits", score.limits)]
+        numeric += [("score", score.values), ("limits", score.limits)]
     for one in trial.measurements:
         counts = (one.duration_s, one.num_requests, one.num_completed_requests, one.num_failed_requests)
-        told += [("figures", one.figures), ("counts", dict(enumerate(counts)))]
-    for name, numbers in told:
+        numeric += [("figures", one.figures), ("counts", dict(enumerate(counts)))]
+    for name, numbers in numeric:
         if not (isinstance(numbers, Mapping) and all(isinstance(value, int | float) for value in numbers.values())):
-            raise TypeError(f"trial {trial.number}: its {name} are no numbers")
+            raise TypeError(f"trial {trial.number}: its {name} are not numbers")
     if score is not None and not score.values:
         raise TypeError(f"trial {trial.number}: its score is empty")
 
 
 def common_fields(data: Mapping[str, Any]) -> dict[str, Any]:
-    """What a record and a trial in ``results.json`` hold alike, as a trial's fields."""
+    """Return the fields of a trial that a record and ``results.json`` have in common."""
     return {
         "state": TrialState(data["state"]),
         "measurements": tuple(Measurement.from_dict(m) for m in data["measurements"]),
         "failure": Failure.from_dict(data["failure"]) if data["failure"] else None,
         "seconds": data["seconds"],
-        "command": _words(data["command"] or ""),
+        "command": _split_command(data["command"] or ""),
     }
 
 
-def _words(command: str) -> tuple[str, ...]:
-    # Without a quote a plain split does the same in a tenth of the time.
+def _split_command(command: str) -> tuple[str, ...]:
+    # Without quotes, a plain split returns the same in a tenth of the time.
     return tuple(shlex.split(command) if "'" in command or '"' in command else command.split())

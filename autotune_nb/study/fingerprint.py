@@ -1,4 +1,4 @@
-"""What a figure was measured on: machine, GPUs, packages."""
+"""The fingerprint of the machine that figures are measured on: CPU, memory, GPUs, packages."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _PACKAGES = ("autotune_nb", "optuna", "genai-bench", "xllamacpp", "vllm", "sglan
 
 
 def fingerprint_key(fingerprint: Mapping[str, Any]) -> str:
-    """Equal for equal fingerprints; empty for none."""
+    """Return a short hash of a fingerprint; empty for an empty one."""
     if not fingerprint:
         return ""
     return hashlib.sha256(json.dumps(fingerprint, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
 def machine_fingerprint() -> dict[str, Any]:
-    """Host, CPU, memory in bytes, GPUs and package versions. Takes up to some seconds where there are GPUs."""
+    """Return host, CPU, memory in bytes, GPUs and package versions. May take seconds on a machine with GPUs."""
     return {
         "host": socket.gethostname(),
         "platform": platform.platform(),
@@ -62,10 +62,10 @@ def _gpus() -> list[str]:
 
 
 def _versions() -> dict[str, str]:
-    found = {}
+    versions = {}
     for name in _PACKAGES:
         try:
-            found[name] = metadata.version(name)
+            versions[name] = metadata.version(name)
         except metadata.PackageNotFoundError:
             continue
-    return found
+    return versions

@@ -1,4 +1,4 @@
-"""A study's folder: whose it is, which task it keeps, where its artifacts go, who works on it."""
+"""A study's folder: its files, its lock, its task and its artifacts."""
 
 from __future__ import annotations
 
@@ -31,47 +31,47 @@ from autotune_nb.study.storage_url import REDACTED, STORAGE_VARIABLE, absolute, 
 from autotune_nb.task.file import parse_task
 from autotune_nb.task.task import Task
 
-_ABOUT, _TASK, _RESULTS = "study.json", "task.json", "results.json"
+_METADATA, _TASK, _RESULTS = "study.json", "task.json", "results.json"
 _LOCK, _OWNER, _LIVE = "run.lock", "run.json", "live.json"
-#: What may change between two runs of one study: none of it changes what a figure means.
+#: Sections of a task that may change between two runs of a study: figures remain comparable.
 _MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy")
-#: The same within a section.
+#: Fields within a section that may change.
 _MAY_CHANGE_WITHIN = {"deploy": ("kubeconfig", "context", "templates"), "benchmark": ("results", "results_size")}
-#: The same of ``deploy`` where it is not this machine that several trials share.
+#: Fields of ``deploy`` that may change too in a cluster, where trials do not share this machine.
 _MAY_CHANGE_IN_A_CLUSTER = ("parallel", "gpus")
 _LOCK_S = 0.3
 
 
 class StudyFolder:
-    """The files of one study. Every write is atomic: a torn file never takes a whole one's place."""
+    """The files of one study. Every write is atomic."""
 
     def __init__(self, path: str | Path) -> None:
-        """Raises StudyError for what no folder can be called."""
+        """Raises StudyError if the path is not valid for a folder."""
         if not isinstance(path, str | Path):
             raise StudyError(f"expected the path of a study's folder, not {repr_without_contents(path)}")
         try:
             self.path = Path(path).expanduser().absolute()
         except RuntimeError as error:
-            raise StudyError(f"{str(path)!r} names no folder: {error}") from None
+            raise StudyError(f"{str(path)!r} is not a folder's path: {error}") from None
         if "\0" in str(self.path):
-            raise StudyError(f"{str(path)!r} names no folder: a zero byte is in it")
+            raise StudyError(f"{str(path)!r} is not a folder's path: it has a null byte")
         self._lock = filelock.FileLock(self.path / _LOCK, thread_local=False)
 
     @property
     def exists(self) -> bool:
-        """Whether it holds a study. Raises StudyError where it cannot be looked at."""
+        """Whether it holds a study. Raises StudyError if it cannot be read."""
         try:
-            return (self.path / _ABOUT).is_file()
+            return (self.path / _METADATA).is_file()
         except OSError as error:
             raise StudyError(f"{self.path} cannot be read: {error.strerror or error}") from None
 
     @property
     def import_mark(self) -> Path:
-        """Is there while an import writes the study, and after one that was killed."""
+        """The file that exists while an import writes the study, and after an import that was killed."""
         return self.path / "import-unfinished.json"
 
     def begin_import(self) -> None:
-        """Mark the study as incomplete until ``end_import``. Raises StudyError where that cannot be written."""
+        """Mark the study as incomplete until ``end_import``. Raises StudyError if that cannot be written."""
         self.write(self.import_mark.name, {"since": _now()})
 
     def end_import(self) -> None:
@@ -80,25 +80,25 @@ class StudyFolder:
             self.import_mark.unlink()
 
     def require_imported(self) -> None:
-        """Raises StudyError where an import into it did not finish, StudyBusyError where one is at work."""
+        """Raise StudyError if an import into it did not finish, StudyBusyError if one is running."""
         try:
-            begun = self.import_mark.exists()
+            marked = self.import_mark.exists()
         except OSError:
-            # Whoever reads it next reports that.
+            # The next read reports the error.
             return
-        if not begun:
+        if not marked:
             return
         if self.busy and not self._lock.is_locked:
-            raise StudyBusyError(f"an import into {self.path} is at work ({self.owner()}); wait until it has finished")
+            raise StudyBusyError(f"an import into {self.path} is running ({self.owner()}); wait until it has finished")
         raise StudyError(f"the import into {self.path} did not finish: delete the folder and import again")
 
     @property
     def database(self) -> Path:
-        """The SQLite file that keeps the trials where no storage is named."""
+        """The SQLite file that holds the trials unless another storage is used."""
         return self.path / "study.db"
 
     def create(self) -> None:
-        """Make the folder. Raises StudyError where it cannot be written."""
+        """Create the folder. Raises StudyError if it cannot be written."""
         try:
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
@@ -110,35 +110,35 @@ class StudyFolder:
             ) from None
 
     def acquire(self) -> None:
-        """Become the one process that works on it. Raises StudyBusyError, saying who does."""
+        """Lock the folder for this process. Raises StudyBusyError, with the owner, if another process has locked it."""
         try:
-            # Whoever only asks whether the folder is busy holds the lock for a moment.
+            # Retried, since a process that reads ``busy`` holds the lock for a moment.
             self._lock.acquire(timeout=_LOCK_S, poll_interval=0.02)
         except filelock.Timeout:
             raise StudyBusyError(
-                f"{self.path} is being worked on by {self.owner()}; look at it with: autotune-nb show {self.path}, in "
-                "a notebook with at.open"
+                f"{self.path} is in use by {self.owner()}; show it with: autotune-nb show {self.path}, in a notebook "
+                "with at.open"
             ) from None
         except OSError as error:
             raise StudyError(f"{self.path} cannot be locked: {error}") from None
-        # Of one that was killed.
-        self.forget_live()
+        # Left by a process that was killed.
+        self.delete_live()
         self.write(_OWNER, {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
 
     def release(self) -> None:
-        """Let the next process have it."""
+        """Unlock the folder."""
         with contextlib.suppress(OSError):
             (self.path / _OWNER).unlink(missing_ok=True)
         self._lock.release()
 
     @property
     def busy(self) -> bool:
-        """Whether some process works on it now."""
+        """Whether a process has locked it."""
         if self._lock.is_locked:
             return True
         try:
             with (self.path / _LOCK).open("rb") as file:
-                # Shared: those who only ask do not take each other for the owner.
+                # A shared lock, so that readers do not take each other for the owner.
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
                 return False
         except (FileNotFoundError, NotADirectoryError):
@@ -147,7 +147,7 @@ class StudyFolder:
             return error.errno != errno.ENOSYS or self._busy_without_flock()
 
     def _busy_without_flock(self) -> bool:
-        """``busy`` where the file system knows no such lock, and the lock is a file that is there or not."""
+        """Return ``busy`` on a file system without flock, where the lock is the file's existence."""
         probe = filelock.FileLock(self.path / _LOCK, thread_local=False)
         try:
             probe.acquire(timeout=0)
@@ -157,7 +157,7 @@ class StudyFolder:
         return False
 
     def owner(self) -> str:
-        """Who works on it, as far as that is known."""
+        """Return a description of the process that has locked it."""
         owner = None
         with contextlib.suppress(StudyError):
             owner = self.read(_OWNER)
@@ -165,99 +165,99 @@ class StudyFolder:
             return "another process"
         return f"pid {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
 
-    def identity(self, storage: str | None) -> dict[str, Any]:
-        """The study's id and storage, made at first use.
+    def ensure_metadata(self, storage: str | None) -> dict[str, Any]:
+        """Return the study's metadata, created on first use.
 
-        Raises StudyMismatchError where the folder's study lives in another storage than asked for.
+        Raises StudyMismatchError if the study is in another storage than ``storage``.
         """
-        about = self.about()
+        metadata = self.metadata()
         storage = absolute(storage) if storage else None
-        if about is None or "optuna_name" not in about:
-            # Until a study has begun in it, a storage that did not work may be exchanged for another.
-            about = {
-                "id": about["id"] if about else uuid.uuid4().hex[:12],
+        if metadata is None or "optuna_name" not in metadata:
+            # Before the study is created, a storage that did not work may be replaced by another.
+            metadata = {
+                "id": metadata["id"] if metadata else uuid.uuid4().hex[:12],
                 "storage": redact(storage) if storage else None,
                 "created": _now(),
             }
-            self.write(_ABOUT, about)
-        elif storage is not None and redact(storage) != about["storage"]:
-            kept = about["storage"] or "its own folder"
-            raise StudyMismatchError(f"the study in {self.path} is kept in {kept}, not in {redact(storage)}")
-        return about
+            self.write(_METADATA, metadata)
+        elif storage is not None and redact(storage) != metadata["storage"]:
+            stored = metadata["storage"] or "its own folder"
+            raise StudyMismatchError(f"the study in {self.path} is stored in {stored}, not in {redact(storage)}")
+        return metadata
 
-    def about(self) -> dict[str, Any] | None:
-        """The study's id, its storage and when it was made; None where there is none. Raises StudyError."""
-        about = self.read(_ABOUT)
-        if about is not None and not (isinstance(about.get("id"), str) and "storage" in about):
-            raise StudyError(f"{self.path / _ABOUT} is damaged: it has no id or no storage")
-        return about
+    def metadata(self) -> dict[str, Any] | None:
+        """Return the study's id, its storage and when it was created; None if there is no study. Raises StudyError."""
+        metadata = self.read(_METADATA)
+        if metadata is not None and not (isinstance(metadata.get("id"), str) and "storage" in metadata):
+            raise StudyError(f"{self.path / _METADATA} is damaged: it has no id or no storage")
+        return metadata
 
     def storage(self, given: str | None) -> str | None:
-        """The storage's URL; None for the folder's own database.
+        """Return the URL of the storage; None for the folder's own database.
 
-        Raises StudyError where it had a password, which is never written down.
+        Raises StudyError if it had a password, which is not stored, and neither ``given`` nor the environment has it.
         """
-        about = self.about()
-        if about is None:
+        metadata = self.metadata()
+        if metadata is None:
             raise StudyNotFoundError(f"there is no study in {self.path}")
         if given is not None:
             return absolute(given)
-        kept: str | None = about["storage"]
-        if kept is not None and REDACTED in kept and (told := os.environ.get(STORAGE_VARIABLE)):
-            # Only that very storage: the variable may be meant for another study.
-            kept = told if redact(told) == kept else kept
-        if kept is not None and REDACTED in kept:
+        stored: str | None = metadata["storage"]
+        if stored is not None and REDACTED in stored and (variable := os.environ.get(STORAGE_VARIABLE)):
+            # Only if it is this storage: the variable may be meant for another study.
+            stored = variable if redact(variable) == stored else stored
+        if stored is not None and REDACTED in stored:
             raise StudyError(
-                f"the study is kept in {kept}; its password is not written down: give --storage again, or set "
+                f"the study is stored in {stored}; its password is not stored: pass --storage again, or set "
                 f"{STORAGE_VARIABLE}"
             )
-        return kept
+        return stored
 
-    def keeps_trials_in(self, url: str | None) -> bool:
-        """Whether a storage, None for the folder's own database, is the one that the study began in."""
-        about = self.about()
-        return about is not None and about["storage"] == (redact(absolute(url)) if url else None)
+    def is_own_storage(self, url: str | None) -> bool:
+        """Return whether a storage, None for the folder's own database, is that of the study."""
+        metadata = self.metadata()
+        return metadata is not None and metadata["storage"] == (redact(absolute(url)) if url else None)
 
-    def keep_task(self, task: Task) -> None:
-        """Keep the task. Raises StudyMismatchError where the folder holds a study of another one."""
-        self.require_same(task)
+    def write_task(self, task: Task) -> None:
+        """Write the task. Raises StudyMismatchError if the folder holds a study of another one."""
+        self.require_same_task(task)
         self.write(_TASK, task.model_dump(mode="json"))
 
-    def require_same(self, task: Task) -> None:
-        """Raises StudyMismatchError where the folder holds a study of another task."""
-        kept = self.read(_TASK)
-        if kept is not None:
+    def require_same_task(self, task: Task) -> None:
+        """Raise StudyMismatchError if the folder holds a study of another task."""
+        stored = self.read(_TASK)
+        if stored is not None:
             with contextlib.suppress(TaskError):
-                # One kept by an earlier version lacks the fields that came since.
-                kept = parse_task(kept).model_dump(mode="json")
-        field = _difference(kept, task.model_dump(mode="json")) if kept is not None else None
+                # The task of a previous version lacks newer fields.
+                stored = parse_task(stored).model_dump(mode="json")
+        field = _difference(stored, task.model_dump(mode="json")) if stored is not None else None
         if field is not None:
             raise StudyMismatchError(
-                f"{field} differs from the task of the study in {self.path}; its trials could not be compared. "
-                "Choose another folder, or take the change back"
+                f"{field} differs from the task of the study in {self.path}; their trials could not be compared. "
+                "Choose another folder, or undo the change"
             )
 
-    def forget_task(self) -> None:
-        """Let the next ``keep_task`` keep any task."""
+    def delete_task(self) -> None:
+        """Delete the task, so that another one may be written."""
         with contextlib.suppress(OSError):
             (self.path / _TASK).unlink(missing_ok=True)
 
     def task(self) -> Task:
-        """The kept task. Raises StudyNotFoundError or StudyError."""
+        """Return the stored task. Raises StudyNotFoundError or StudyError."""
         data = self.read(_TASK)
         if data is None:
             raise StudyNotFoundError(f"there is no study in {self.path}")
         try:
             return parse_task(data)
         except TaskError as error:
-            raise StudyError(f"the task kept in {self.path / _TASK} cannot be read: {error}") from None
+            raise StudyError(f"the task in {self.path / _TASK} cannot be read: {error}") from None
 
     def label(self, study_id: str) -> str:
-        """What marks the processes of a study in this folder."""
+        """Return the label of the processes and objects of a study in this folder."""
         return f"{study_id}-{hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:8]}"
 
     def artifacts(self, trial: int, attempt: int) -> Path:
-        """A new folder for one trial's raw files and logs: what an earlier try left is never read as this one's."""
+        """Create a new folder for a trial's raw files and logs, separate from those of previous attempts."""
         trial_folder = self.trial_folder(trial)
         for number in itertools.count(attempt):
             folder = trial_folder if number <= 1 else trial_folder / f"attempt-{number}"
@@ -267,50 +267,50 @@ class StudyFolder:
         raise AssertionError
 
     def trial_folder(self, trial: int) -> Path:
-        """Where a trial's raw files and logs are, whether there are any or not."""
+        """Return the folder of a trial's raw files and logs, which may not exist."""
         return self.path / "artifacts" / f"trial-{trial:04d}"
 
-    def write_live(self, now: dict[str, Any]) -> None:
-        """Say what the running trials do, for whoever looks from another process. Raises StudyError."""
-        self._write(_LIVE, json.dumps(scrub_data(now), ensure_ascii=False))
+    def write_live(self, live: dict[str, Any]) -> None:
+        """Write the state of the running trials, for other processes. Raises StudyError."""
+        self._write(_LIVE, json.dumps(scrub_data(live), ensure_ascii=False))
 
     def read_live(self) -> dict[str, Any] | None:
-        """What the running trials do; None where no process says so."""
+        """Return the state of the running trials; None if there is none."""
         with contextlib.suppress(StudyError):
             return self.read(_LIVE)
         return None
 
-    def forget_live(self) -> None:
-        """Nothing runs any more."""
+    def delete_live(self) -> None:
+        """Delete the state of the running trials."""
         with contextlib.suppress(OSError):
             (self.path / _LIVE).unlink(missing_ok=True)
 
     @property
     def stamp(self) -> tuple[int, ...]:
-        """Changes whenever the study's own files do."""
-        found: list[int] = []
+        """A value that changes whenever the study's files do."""
+        facts: list[int] = []
         for file in (self.path / _RESULTS, self.database, self.path / _TASK):
             with contextlib.suppress(OSError):
-                now = file.stat()
-                # Two writes within one step of the clock are two files.
-                found += (now.st_mtime_ns, now.st_ino, now.st_size)
-        return tuple(found)
+                status = file.stat()
+                # The inode too, since two writes may have the same time.
+                facts += (status.st_mtime_ns, status.st_ino, status.st_size)
+        return tuple(facts)
 
     @property
     def results_are_current(self) -> bool:
-        """Whether ``results.json`` has all that the folder's own database has, which may be lost."""
+        """Whether ``results.json`` is newer than the folder's own database, or there is no such database."""
         try:
             written = (self.path / _RESULTS).stat().st_mtime_ns
             if not self.database.exists():
                 return True
-            # File systems count time in steps of milliseconds: of one step it is not known which came last.
+            # Not if equal: file systems round times to milliseconds.
             return written > self.database.stat().st_mtime_ns
         except OSError:
             return False
 
     def write_results(self, results: dict[str, Any]) -> None:
-        """Write ``results.json``, a line a trial: indented, thousands of them would take many seconds."""
-        # The task is as it was asked: it was looked at when it was read, and is compared with the next one.
+        """Write ``results.json`` with a line for each trial, since indenting thousands would take many seconds."""
+        # The task is not scrubbed: it was checked for secrets when it was read, and is compared with the next run's.
         results = {name: value if name == "task" else scrub_data(value) for name, value in results.items()}
         lines = ",\n".join(json.dumps(trial, ensure_ascii=False) for trial in results["trials"])
         parts = [
@@ -320,7 +320,7 @@ class StudyFolder:
         self._write(_RESULTS, "{" + ",\n".join(parts) + "}\n")
 
     def write(self, name: str, data: dict[str, Any]) -> None:
-        """Write JSON in one step. Raises StudyError where the disk does not take it."""
+        """Write JSON atomically. Raises StudyError if it cannot be written."""
         self._write(name, json.dumps(data, indent=1, ensure_ascii=False))
 
     def _write(self, name: str, text: str) -> None:
@@ -338,7 +338,7 @@ class StudyFolder:
             raise StudyError(f"{self.path / name} cannot be written: {error.strerror or error}") from None
 
     def read(self, name: str) -> dict[str, Any] | None:
-        """JSON from the folder; None where there is none. Raises StudyError where it is torn."""
+        """Return the JSON of a file; None if there is no such file. Raises StudyError if it cannot be read."""
         try:
             data = json.loads((self.path / name).read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
@@ -346,7 +346,7 @@ class StudyFolder:
         except (OSError, ValueError) as error:
             raise StudyError(f"{self.path / name} cannot be read: {error}") from None
         if not isinstance(data, dict):
-            raise StudyError(f"{self.path / name} holds no object")
+            raise StudyError(f"{self.path / name} is not a JSON object")
         return data
 
 
@@ -354,17 +354,17 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _difference(kept: dict[str, Any], now: dict[str, Any]) -> str | None:
-    """The first field that makes the kept task another one; what a kept task does not know yet has its default."""
-    for key in now:
-        if key in _MAY_CHANGE or kept.get(key) == now[key]:
+def _difference(stored: dict[str, Any], task: dict[str, Any]) -> str | None:
+    """Return the first field that differs and must not; None if there is none."""
+    for key in task:
+        if key in _MAY_CHANGE or stored.get(key) == task[key]:
             continue
-        if not (isinstance(now[key], dict) and isinstance(kept.get(key), dict)):
+        if not (isinstance(task[key], dict) and isinstance(stored.get(key), dict)):
             return key
         may_change: tuple[str, ...] = _MAY_CHANGE_WITHIN.get(key, ())
-        if key == "deploy" and now[key].get("kind") == "ome":
+        if key == "deploy" and task[key].get("kind") == "ome":
             may_change += _MAY_CHANGE_IN_A_CLUSTER
-        for inner in sorted({*now[key], *kept[key]}):
-            if inner not in may_change and now[key].get(inner) != kept[key].get(inner):
+        for inner in sorted({*task[key], *stored[key]}):
+            if inner not in may_change and task[key].get(inner) != stored[key].get(inner):
                 return f"{key}.{inner}"
     return None

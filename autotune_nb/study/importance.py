@@ -1,4 +1,4 @@
-"""Which parameters matter: PED-ANOVA over the complete trials."""
+"""The importance of parameters: PED-ANOVA over the complete trials."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from autotune_nb.task.space import SearchSpace
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState
 
-#: With fewer complete trials the figures would be noise.
+#: With fewer complete trials the importances are noise.
 MIN_TRIALS = 10
-#: So many trials at least are "the best": a tenth of few says nothing.
+#: The least number of trials that are "the best": a tenth of few trials is too small a sample.
 _MIN_BEST = 5
-#: More tell no more, and cost seconds.
+#: More trials cost seconds and do not change the result.
 _MAX_TRIALS = 1000
 
 
 def importances(trials: Sequence[Trial], space: SearchSpace, objective: Objective) -> dict[str, float]:
-    """The share of each parameter in what makes the best tenth (at least five) differ, largest first; they add up
-    to 1.
+    """Return the importance of each parameter for being among the best tenth of the trials (at least five), largest
+    first. Importances add up to 1.
 
-    Empty with fewer than ten complete trials (the baseline, which sets no parameter, is left out). The method is
-    PED-ANOVA (Watanabe et al., 2023), as Optuna has it.
+    Empty with fewer than ten complete trials, without the baseline, which sets no parameter. The method is PED-ANOVA
+    (Watanabe et al., 2023), as implemented by Optuna.
     """
-    spread = distributions(space)
+    optuna_space = distributions(space)
     complete = [t for t in trials if t.state is TrialState.COMPLETE and t.score is not None and not t.baseline]
-    complete = [t for t in complete if t.params.keys() == spread.keys()][-_MAX_TRIALS:]
+    complete = [t for t in complete if t.params.keys() == optuna_space.keys()][-_MAX_TRIALS:]
     values = {t.score.value for t in complete if t.score}
     if len(complete) < MIN_TRIALS or len(values) < 2:
         return {}
@@ -39,7 +39,7 @@ def importances(trials: Sequence[Trial], space: SearchSpace, objective: Objectiv
     study = optuna.create_study(direction=objective.direction, storage=optuna.storages.InMemoryStorage())
     frozen = [
         optuna.trial.create_trial(
-            params=encode(space, dict(t.params)), distributions=spread, value=t.score.value if t.score else None
+            params=encode(space, dict(t.params)), distributions=optuna_space, value=t.score.value if t.score else None
         )
         for t in complete
     ]
@@ -47,10 +47,10 @@ def importances(trials: Sequence[Trial], space: SearchSpace, objective: Objectiv
         warnings.simplefilter("ignore")
         study.add_trials(frozen)
         try:
-            found = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
+            raw = optuna.importance.get_param_importances(study, evaluator=evaluator, normalize=False)
         except (ValueError, RuntimeError):
-            # Every trial is among the best where all of them are equal.
+            # Raised if all trials are equal, since then every one is among the best.
             return {}
-    found = {name: value for name, value in found.items() if value == value}
-    total = sum(found.values())
-    return {name: value / total for name, value in found.items()} if total > 0 else {}
+    shares = {name: value for name, value in raw.items() if value == value}
+    total = sum(shares.values())
+    return {name: value / total for name, value in shares.items()} if total > 0 else {}

@@ -1,6 +1,6 @@
-"""Edits of a study while it goes on: what to try next, which values to leave out, how long to go on.
+"""Edits of a running study: configurations to try next, values to exclude, changes of the budget.
 
-An edit is an entry of the study with its time. Together they make the space that is left, the queue and the budget.
+The study stores each edit with its time. Together they determine the allowed space, the queue and the budget.
 """
 
 from __future__ import annotations
@@ -40,11 +40,11 @@ class EditKind(StrEnum):
 
 @dataclass(frozen=True, repr=False)
 class Edit:
-    """One change of course, made at ``at`` (seconds since the epoch).
+    """A change of a study, made at ``at`` (seconds since the epoch).
 
-    ``parameter`` is what ``ban``, ``narrow``, ``pin`` and ``free`` are about, ``values`` what is banned, pinned (one)
-    or kept; ``low`` and ``high`` bound a range; ``params`` is the enqueued configuration; ``budget`` holds the changed
-    fields and ``asked`` what the task said of them then.
+    ``parameter`` is the subject of ``ban``, ``narrow``, ``pin`` and ``free``; ``values`` are the banned, pinned (one)
+    or allowed values; ``low`` and ``high`` bound a range; ``params`` is the enqueued configuration; ``budget`` has the
+    changed fields and ``asked`` their values in the task at that time.
     """
 
     kind: EditKind
@@ -60,7 +60,7 @@ class Edit:
 
     @property
     def text(self) -> str:
-        """What it does, in words."""
+        """A description of the edit."""
         listed = ", ".join(map(value_text, self.values))
         match self.kind:
             case EditKind.ENQUEUE:
@@ -72,40 +72,40 @@ class Edit:
             case EditKind.FREE:
                 return f"free {self.parameter}"
             case EditKind.BUDGET:
-                told = [f"{k} {'no limit' if v is None else v}" for k, v in (self.budget or {}).items()]
-                return f"budget: {', '.join(told)}"
+                changes = [f"{k} {'no limit' if v is None else v}" for k, v in (self.budget or {}).items()]
+                return f"budget: {', '.join(changes)}"
         if self.values:
             return f"narrow {self.parameter} to {listed}"
         return f"narrow {self.parameter} {bounds_text(self.low, self.high)}"
 
     @property
     def when(self) -> str:
-        """When it was made, in local time."""
+        """The time of the edit, in local time."""
         return f"{datetime.fromtimestamp(self.at).astimezone():%Y-%m-%d %H:%M:%S}"
 
     def __repr__(self) -> str:
         return f"<Edit of {self.when}: {self.text}>"
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON, without what is not set."""
+        """Return the edit for JSON, without fields that are not set."""
         data = {k: list(v) if k == "values" else v for k, v in asdict(self).items() if v is not None and v != ()}
         return {**data, "kind": str(self.kind), "text": self.text}
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Edit:
-        """What ``to_dict`` made; what this version does not know is left out."""
+        """Return the edit of a ``to_dict``; unknown fields are ignored."""
         names = {one.name for one in fields(cls)}
         known = {k: v for k, v in data.items() if k in names}
         return cls(**{**known, "kind": EditKind(data["kind"]), "values": tuple(data.get("values", ()))})
 
 
 class Steering:
-    """What the edits of a study come to. Immutable."""
+    """The combined effect of a study's edits. Immutable."""
 
     def __init__(self, task: Task, space: SearchSpace, edits: Iterable[Edit] = ()) -> None:
         self.task = task
         self.edits = tuple(sorted(edits, key=lambda edit: (edit.at, edit.id)))
-        self.whole = space
+        self.full_space = space
         restrictions: dict[str, Restriction] = {}
         for edit in self.edits:
             name = edit.parameter
@@ -117,43 +117,43 @@ class Steering:
         self.space = space.restricted(self.restrictions)
         changes = _budget_changes(task.budget, self.edits)
         self.budget = Budget.model_validate({**task.budget.model_dump(), **changes}) if changes else task.budget
-        # Whoever lifts the bound does not ask for the default one.
+        # An edit that lifts the bound does not restore the default one.
         lifted = "trials" in changes and changes["trials"] is None
-        self.wanted = self.budget.trials or (None if lifted or task.strategy.sampler == "grid" else DEFAULT_TRIALS)
-        self.num_trials = trials_allowed(self.budget, task.strategy, task.space, default=self.wanted)
+        self.max_trials = self.budget.trials or (None if lifted or task.strategy.sampler == "grid" else DEFAULT_TRIALS)
+        self.num_trials = trials_allowed(self.budget, task.strategy, task.space, default=self.max_trials)
 
     @property
     def queue(self) -> list[tuple[str, Point]]:
-        """Every configuration that was enqueued, under its edit's id, the earliest first."""
-        asked = [e for e in self.edits if e.kind is EditKind.ENQUEUE and e.params is not None]
-        return [(edit.id, self.whole.canonical(dict(edit.params or {}))) for edit in asked]
+        """The enqueued configurations with the ids of their edits, oldest first."""
+        enqueued = [e for e in self.edits if e.kind is EditKind.ENQUEUE and e.params is not None]
+        return [(edit.id, self.full_space.canonical(dict(edit.params or {}))) for edit in enqueued]
 
-    def waiting(self, begun: Container[str]) -> list[tuple[str, Point]]:
-        """Those of the queue whose edits' ids are not among the ``begun``."""
-        return [(id_, point) for id_, point in self.queue if id_ not in begun]
+    def pending(self, started: Container[str]) -> list[tuple[str, Point]]:
+        """Return the part of the queue whose edits are not among the ``started`` ids."""
+        return [(id_, point) for id_, point in self.queue if id_ not in started]
 
     @cached_property
     def any_left(self) -> bool:
-        """Whether anything is left to try: edits of two processes, each right by itself, may leave nothing."""
+        """Whether the edits allow any point: those of two processes, each valid by itself, may allow none."""
         return not self.restrictions or self.space.may_have_points(of_grid=self._of_grid)
 
     @property
     def _of_grid(self) -> bool:
         return self.task.strategy.sampler == "grid"
 
-    def last(self, edit: Edit) -> Edit:
-        """The edit with a time after all others: the clock of who made those may be ahead."""
+    def with_latest_time(self, edit: Edit) -> Edit:
+        """Return the edit with a time after all others, since another process's clock may be ahead."""
         known = {one.id: one for one in self.edits}
         if edit.id in known or not known or edit.at > self.edits[-1].at:
             return known.get(edit.id, edit)
         return replace(edit, at=math.nextafter(self.edits[-1].at, math.inf))
 
     def with_(self, edit: Edit) -> Steering:
-        """These edits and one more, the last one. Raises TaskError where it is wrong or leaves nothing to try."""
+        """Return the steering with one more edit, the last. Raises TaskError if it is invalid or allows no point."""
         if edit.id in {known.id for known in self.edits}:
             return self
         self._check(edit)
-        return Steering(self.task, self.whole, (*self.edits, self.last(edit)))
+        return Steering(self.task, self.full_space, (*self.edits, self.with_latest_time(edit)))
 
     def _check(self, edit: Edit) -> None:
         if edit.kind is EditKind.ENQUEUE:
@@ -163,16 +163,16 @@ class Steering:
             _check_budget(self.budget, edit.budget or {})
             return
         name = edit.parameter or ""
-        if name not in self.whole.parameters:
-            raise UnknownNameError("parameter", name, self.whole.parameters, field="parameter")
-        parameter = self.whole.parameters[name]
+        if name not in self.full_space.parameters:
+            raise UnknownNameError("parameter", name, self.full_space.parameters, field="parameter")
+        parameter = self.full_space.parameters[name]
         for value in edit.values:
             if not parameter.contains(value):
                 raise TaskError(f"{value_text(value)} is not in the space: {range_text(parameter)}", field=name)
         if edit.kind is EditKind.NARROW:
             _check_range(edit, parameter)
         if edit.kind is EditKind.BAN and isinstance(parameter, Float) and parameter.step is None:
-            raise TaskError("has no single values to ban; narrow its range instead", field=name)
+            raise TaskError("is continuous and has no values to ban; narrow its range instead", field=name)
         if edit.kind in (EditKind.BAN, EditKind.PIN) and not edit.values:
             raise TaskError(f"give a value: {range_text(parameter)}", field=name)
         before = self.restrictions.get(name) or Restriction(name, parameter)
@@ -181,16 +181,16 @@ class Steering:
             raise TaskError(f"'{edit.text}' leaves no value of it: {range_text(parameter)}, {after.text}", field=name)
         if self._of_grid and not after.grid():
             raise TaskError(f"'{edit.text}' leaves no value of its grid; pin it to one instead", field=name)
-        left = self.whole.restricted({**self.restrictions, name: after})
-        if not left.may_have_points(of_grid=self._of_grid):
-            raise TaskError(f"'{edit.text}' leaves no configuration that keeps the rules", field=name)
+        restricted = self.full_space.restricted({**self.restrictions, name: after})
+        if not restricted.may_have_points(of_grid=self._of_grid):
+            raise TaskError(f"'{edit.text}' leaves no configuration that satisfies the rules", field=name)
 
 
 def named_point(params: Mapping[str, Value]) -> Point:
-    """A configuration by the names of a space. Raises TaskError for what is no mapping of names to values."""
+    """Return a configuration with canonical parameter names. Raises TaskError if it is not a mapping of names."""
     if not isinstance(params, Mapping) or not all(isinstance(name, str) for name in params):
         raise TaskError(
-            f"expected a mapping of names of parameters to values, as best.params is one, not {params!r}",
+            f"expected a mapping of parameter names to values, such as best.params, not {params!r}",
             field="point",
         )
     return {parameter_name(name): value for name, value in params.items()}
@@ -203,24 +203,24 @@ def _parameter(name: str) -> str:
 
 
 def enqueue_edit(params: Mapping[str, Value]) -> Edit:
-    """An edit that has a configuration tried next. Raises TaskError for what is no configuration."""
+    """Return an edit that enqueues a configuration. Raises TaskError if it is not a mapping of names."""
     return Edit(EditKind.ENQUEUE, params=named_point(params))
 
 
 def ban_edit(parameter: str, *values: Value) -> Edit:
-    """An edit that leaves values of a parameter out."""
+    """Return an edit that excludes values of a parameter."""
     return Edit(EditKind.BAN, _parameter(parameter), values)
 
 
 def pin_edit(parameter: str, value: Value) -> Edit:
-    """An edit that leaves one value of a parameter."""
+    """Return an edit that allows one value of a parameter only."""
     return Edit(EditKind.PIN, _parameter(parameter), (value,))
 
 
 def narrow_edit(
     parameter: str, low: float | None = None, high: float | None = None, values: Sequence[Value] = ()
 ) -> Edit:
-    """An edit that leaves part of a parameter's range, or some of its values."""
+    """Return an edit that allows part of a parameter's range, or some of its values."""
     name = _parameter(parameter)
     if isinstance(values, str | bytes | Mapping) or not isinstance(values, Iterable):
         raise TaskError(f"expected a list of values, not {values!r}", field=name)
@@ -228,28 +228,28 @@ def narrow_edit(
 
 
 def free_edit(parameter: str) -> Edit:
-    """An edit that takes back every edit of a parameter."""
+    """Return an edit that undoes the restrictions of a parameter."""
     return Edit(EditKind.FREE, _parameter(parameter))
 
 
 def budget_edit(task: Task, **changes: Any) -> Edit:
-    """An edit of the budget; it holds until the task itself asks for another one."""
+    """Return an edit of the budget, which applies until the task itself changes that field."""
     asked = {name: getattr(task.budget, name, None) for name in changes}
     return Edit(EditKind.BUDGET, budget=changes, asked=asked)
 
 
 def range_text(parameter: Choice | Bool | Int | Float) -> str:
-    """What a parameter may be, in words."""
+    """Return a description of a parameter's values."""
     match parameter:
         case Choice(values=values):
             return f"it is one of {', '.join(map(value_text, values))}"
         case Bool():
             return "it is true or false"
         case Int(low=low, high=high, step=step):
-            return f"it goes from {low} to {high}" + (f" in steps of {step}" if step != 1 else "")
+            return f"it is from {low} to {high}" + (f" in steps of {step}" if step != 1 else "")
         case Float(low=low, high=high, step=step):
-            told = f"it goes from {number_text(low)} to {number_text(high)}"
-            return told + (f" in steps of {number_text(step)}" if step else "")
+            text = f"it is from {number_text(low)} to {number_text(high)}"
+            return text + (f" in steps of {number_text(step)}" if step else "")
 
 
 def _restricted(before: Restriction, edit: Edit) -> Restriction:
@@ -272,28 +272,28 @@ def _check_range(edit: Edit, parameter: Choice | Bool | Int | Float) -> None:
     if edit.values:
         return
     if isinstance(parameter, Choice | Bool):
-        raise TaskError(f"has no range; give the values to keep: {range_text(parameter)}", field=name)
+        raise TaskError(f"has no range; give the allowed values: {range_text(parameter)}", field=name)
     if edit.low is None and edit.high is None:
         raise TaskError(f"give low, high or both: {range_text(parameter)}", field=name)
     for end in (edit.low, edit.high):
         if end is not None and (isinstance(end, bool) or not isinstance(end, int | float)):
-            raise TaskError(f"{end!r} is no number", field=name)
+            raise TaskError(f"{end!r} is not a number", field=name)
         if end is not None and not abs(end) <= sys.float_info.max:
-            raise TaskError(f"{end!r} is no number that a range may have", field=name)
+            raise TaskError(f"{end!r} is not a finite number", field=name)
     if edit.low is not None and edit.high is not None and edit.low > edit.high:
         raise TaskError(f"low {number_text(edit.low)} is above high {number_text(edit.high)}", field=name)
 
 
-def _check_budget(now: Budget, changes: Mapping[str, Any]) -> None:
+def _check_budget(budget: Budget, changes: Mapping[str, Any]) -> None:
     if not changes:
         raise TaskError("give trials, minutes or patience", field="budget")
     for name in changes:
         if name not in ("trials", "minutes", "patience"):
             raise UnknownNameError("part of the budget", name, ("trials", "minutes", "patience"), field="budget")
         if isinstance(changes[name], bool):
-            raise TaskError(f"{changes[name]} is no number", field=f"budget.{name}")
+            raise TaskError(f"{changes[name]} is not a number", field=f"budget.{name}")
     try:
-        after = Budget.model_validate({**now.model_dump(), **changes})
+        after = Budget.model_validate({**budget.model_dump(), **changes})
     except ValidationError as error:
         wrong = error.errors(include_url=False)[0]
         message = f"{wrong['msg'][0].lower()}{wrong['msg'][1:]}, not {wrong['input']!r}"
@@ -302,11 +302,11 @@ def _check_budget(now: Budget, changes: Mapping[str, Any]) -> None:
         raise TaskError("give None for no limit", field="budget.minutes")
 
 
-def _budget_changes(asked: Budget, edits: Sequence[Edit]) -> dict[str, Any]:
-    """What edits change of a budget, as long as the task asks for what it asked for when each was made."""
+def _budget_changes(requested: Budget, edits: Sequence[Edit]) -> dict[str, Any]:
+    """Return the budget fields that edits change, without those that the task has changed since."""
     changes: dict[str, Any] = {}
     for edit in edits:
         for name, value in (edit.budget or {}).items():
-            if (edit.asked or {}).get(name) == getattr(asked, name):
+            if (edit.asked or {}).get(name) == getattr(requested, name):
                 changes[name] = value
     return changes

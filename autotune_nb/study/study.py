@@ -1,4 +1,4 @@
-"""Ask and tell over one task; Optuna's storage is the one truth."""
+"""Ask and tell for one task; Optuna's storage is the source of truth."""
 
 from __future__ import annotations
 
@@ -11,7 +11,21 @@ from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.study._bulk import add_trials
-from autotune_nb.study._journal import (
+from autotune_nb.study._loading import load, load_or_create
+from autotune_nb.study._next_trial import TrialOrder
+from autotune_nb.study._optuna_trial import (
+    ATTEMPTS,
+    BASELINE,
+    ENQUEUED,
+    RECORD,
+    fingerprint_key_of,
+    from_optuna,
+    to_optuna,
+)
+from autotune_nb.study._results_json import to_results
+from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
+from autotune_nb.study._storage import damage_errors, location, storage_errors
+from autotune_nb.study._study_attributes import (
     read_edits,
     read_elapsed,
     read_fingerprints,
@@ -19,12 +33,6 @@ from autotune_nb.study._journal import (
     write_elapsed,
     write_fingerprint,
 )
-from autotune_nb.study._next_trial import Order
-from autotune_nb.study._opening import find, find_or_begin
-from autotune_nb.study._optuna_trial import ATTEMPTS, BASELINE, ENQUEUED, RECORD, fingerprint_of, freeze, thaw
-from autotune_nb.study._results_json import to_results
-from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
-from autotune_nb.study._storage import damage_errors, location, storage_errors
 from autotune_nb.study._trial_json import to_record, without_secrets
 from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.study.folder import StudyFolder
@@ -34,7 +42,7 @@ from autotune_nb.task.task import Task
 from autotune_nb.trial.score import Score
 from autotune_nb.trial.trial import Trial, TrialState, best_trial
 
-#: A configuration that was running at the end of so many processes is not tried again.
+#: A configuration is not retried after this many processes ended while it was running.
 MAX_ATTEMPTS = 3
 
 
@@ -44,169 +52,171 @@ class Study:
     def __init__(
         self, task: Task, space: SearchSpace, folder: StudyFolder, study: optuna.Study, url: str | None = None
     ) -> None:
-        """Raises StudyError where the storage holds something else than what was written."""
+        """Raises StudyError if the storage is damaged."""
         self.task = task
         self.folder = folder
-        self._where = location(folder, url)
+        self._location = location(folder, url)
         self._study = study
         self._distributions = distributions(space)
         self._trials: dict[int, Trial] = {}
         self._enqueued: dict[int, str] = {}
-        self._order = Order(task, self._trials, self._enqueued, lambda: self.steering)
-        with damage_errors(self._where), storage_errors():
+        self._order = TrialOrder(task, self._trials, self._enqueued, lambda: self.steering)
+        with damage_errors(self._location), storage_errors():
             self.id = str(study.user_attrs["autotune_nb_id"])
             read_elapsed(study)
-            #: What people's edits come to; replaced as a whole, so that it may be read from any thread.
+            #: The effect of all edits; replaced as a whole, so that it may be read from any thread.
             self.steering = Steering(task, space, read_edits(study))
             self._fingerprints = read_fingerprints(study)
         self.reload()
 
     @classmethod
     def open(cls, task: Task, space: SearchSpace, folder: StudyFolder, *, storage: str | None = None) -> Study:
-        """Open or begin the study of a task. The folder must be acquired.
+        """Open or create the study of a task. The folder must be acquired.
 
-        Raises StudyMismatchError where the folder holds another task's study, StudyError where the storage cannot be
+        Raises StudyMismatchError if the folder holds another task's study, StudyError if the storage cannot be
         reached.
         """
         sampler = base_sampler(task.strategy, task.num_trials)
-        study, url = find_or_begin(task, folder, storage)
+        study, url = load_or_create(task, folder, storage)
         self = cls(task, space, folder, study, url)
-        study.sampler = AllowedPointsSampler(sampler, lambda: self.space, self._order.tried, task.strategy.seed)
+        study.sampler = AllowedPointsSampler(sampler, lambda: self.space, self._order.tried_keys, task.strategy.seed)
         return self
 
     @classmethod
     def view(cls, task: Task, space: SearchSpace, folder: StudyFolder, *, storage: str | None = None) -> Study:
-        """Look at a study without working on it. Raises StudyNotFoundError or StudyError."""
-        study, url = find(folder, storage)
+        """Open a study for reading. Raises StudyNotFoundError or StudyError."""
+        study, url = load(folder, storage)
         return cls(task, space, folder, study, url)
 
     @property
     def label(self) -> str:
-        """What marks this study's processes: a copy of its folder marks its own."""
+        """The label of this study's processes and objects; a copy of its folder has another one."""
         return self.folder.label(self.id)
 
     @property
     def space(self) -> SearchSpace:
-        """The task's space, as far as people's edits leave it."""
+        """The task's space as restricted by edits."""
         return self.steering.space
 
     @property
-    def begun(self) -> dict[str, int]:
-        """The enqueued configurations that are being tried or were, as the number of the trial by the edit's id."""
-        return self._order.begun
+    def trial_numbers_by_edit(self) -> dict[str, int]:
+        """The trial number of each enqueued configuration that has a trial, by the id of its edit."""
+        return self._order.trial_numbers_by_edit
 
     @property
     def exhausted(self) -> bool:
-        """Whether there is nothing left to ask for, however large the budget."""
+        """Whether no configuration is left to try, however large the budget."""
         return self._order.exhausted
 
     @property
     def trials(self) -> tuple[Trial, ...]:
-        """Every trial so far, by number."""
+        """All trials, ordered by number."""
         return tuple(self._trials[number] for number in sorted(self._trials))
 
     @property
     def best(self) -> Trial | None:
-        """The best trial that keeps every limit; None where there is none."""
+        """The best trial that keeps every limit; None if there is none."""
         return best_trial(self.trials, self.task.goal)
 
     @property
     def num_finished(self) -> int:
-        """Trials that count against the budget: complete and failed ones."""
+        """The number of trials that count against the budget: complete and failed ones."""
         return sum(1 for trial in self._trials.values() if trial.state.finished)
 
     @property
     def num_since_best(self) -> int:
-        """Finished trials after the best one."""
+        """The number of finished trials after the best one."""
         best = self.best
         return sum(1 for t in self._trials.values() if t.state.finished and best is not None and t.number > best.number)
 
     @property
     def elapsed_s(self) -> float:
-        """Seconds that earlier runs of this study took."""
-        with damage_errors(self._where):
+        """The total duration of the study's previous runs in seconds."""
+        with damage_errors(self._location):
             return read_elapsed(self._study)
 
-    def keep_elapsed(self, seconds: float) -> None:
-        """Keep how many seconds all runs took together."""
+    def save_elapsed(self, seconds: float) -> None:
+        """Store the total duration of all runs in seconds."""
         with storage_errors():
             write_elapsed(self._study, seconds)
 
     def ask(self) -> Trial | None:
-        """The next configuration to try, on record as running; None once there is none left.
+        """Return the next trial, stored as running; None if no configuration is left.
 
-        First come those that an earlier process left unfinished, under their own number, then the baseline, then
-        what was enqueued, then the sampler's.
+        Trials that a previous process left unfinished come first, under their own number, then the baseline, then
+        enqueued configurations, then those of the sampler.
         """
         with storage_errors():
-            left = self._order.interrupted()
-            if left is not None:
-                return self._take_up(left)
-            if self._order.wants_baseline:
-                return self._begin(self._study.ask(), baseline=True)
-            wanted = self._order.enqueued()
-            if wanted is not None:
-                trial = self._begin_at(wanted[1], {ENQUEUED: wanted[0]})
-                self._enqueued[trial.number] = wanted[0]
+            interrupted = self._order.next_interrupted()
+            if interrupted is not None:
+                return self._resume(interrupted)
+            if self._order.needs_baseline:
+                return self._start(self._study.ask(), baseline=True)
+            enqueued = self._order.next_enqueued()
+            if enqueued is not None:
+                edit_id, point = enqueued
+                trial = self._start_at(point, {ENQUEUED: edit_id})
+                self._enqueued[trial.number] = edit_id
                 return trial
-            point = self._order.of_grid()
-            if point is not None:
-                return self._begin_at(point, {})
+            grid_point = self._order.next_grid_point()
+            if grid_point is not None:
+                return self._start_at(grid_point, {})
             if self.task.strategy.sampler == "grid" or self._order.all_tried():
                 return None
-            return self._begin(self._study.ask(self._distributions))
+            return self._start(self._study.ask(self._distributions))
 
     def steer(self, edit: Edit) -> None:
-        """Keep an edit; it counts from the next ``ask`` on. Raises TaskError where it is wrong, StudyError."""
-        edit = self.steering.last(edit)
+        """Store an edit, which applies from the next ``ask`` on. Raises TaskError if it is invalid, StudyError."""
+        edit = self.steering.with_latest_time(edit)
         steering = self.steering.with_(edit)
         with storage_errors():
             write_edit(self._study, edit)
-        self._steered(steering)
+        self._apply(steering)
 
-    def take_edits(self) -> list[Edit]:
-        """The edits that other processes have made since, the earliest first; they count from now on."""
+    def apply_new_edits(self) -> list[Edit]:
+        """Apply the edits that other processes have stored since, and return them, oldest first."""
         known = {edit.id for edit in self.steering.edits}
         with storage_errors():
             new = [edit for edit in read_edits(self._study) if edit.id not in known]
         if new:
-            self._steered(Steering(self.task, self.steering.whole, (*self.steering.edits, *new)))
+            self._apply(Steering(self.task, self.steering.full_space, (*self.steering.edits, *new)))
         return [edit for edit in self.steering.edits if edit.id not in known]
 
-    def _steered(self, steering: Steering) -> None:
+    def _apply(self, steering: Steering) -> None:
         self.steering = steering
         self._order.restart_grid()
 
     def tell(self, trial: Trial) -> Trial:
-        """Keep a trial that ended, and return it as it is kept.
+        """Store a trial that ended, and return it as stored.
 
-        Its record is written first: a crash in between loses nothing. One whose score is not finite is kept as failed.
+        Its record is written first, so that a crash in between loses nothing. A trial whose score is not finite is
+        stored as failed.
         """
-        strange = [f"{k} = {v}" for k, v in _numbers(trial.score).items() if not math.isfinite(v)]
-        if strange:
-            failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"no finite number: {', '.join(strange)}")
+        not_finite = [f"{k} = {v}" for k, v in _numbers(trial.score).items() if not math.isfinite(v)]
+        if not_finite:
+            failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"no finite number: {', '.join(not_finite)}")
             trial = trial.with_(state=TrialState.FAILED, score=None, failure=failure)
         trial = without_secrets(trial)
         with storage_errors():
-            ours = optuna.trial.Trial(self._study, self._trial_id(trial.number))
-            ours.set_user_attr(RECORD, to_record(trial, self._keep_fingerprint(trial)))
-            self._close(ours, trial)
+            optuna_trial = optuna.trial.Trial(self._study, self._trial_id(trial.number))
+            optuna_trial.set_user_attr(RECORD, to_record(trial, self._store_fingerprint(trial)))
+            self._finish(optuna_trial, trial)
         self._trials[trial.number] = trial
         return trial
 
     def add(self, trials: Sequence[Trial]) -> None:
-        """Keep trials that were measured elsewhere; they are numbered on from those that are there."""
+        """Store trials that were measured outside the study, numbered after the existing ones."""
         trials = [without_secrets(trial) for trial in trials]
         with storage_errors():
-            keys = [self._keep_fingerprint(trial) for trial in trials]
+            keys = [self._store_fingerprint(trial) for trial in trials]
             add_trials(
                 self._study,
-                [freeze(t, key, self.space, self._distributions) for t, key in zip(trials, keys, strict=True)],
+                [to_optuna(t, key, self.space, self._distributions) for t, key in zip(trials, keys, strict=True)],
             )
         self._trials.update((trial.number, trial) for trial in trials)
 
-    def _keep_fingerprint(self, trial: Trial) -> str:
-        """Its fingerprint's key; the fingerprint itself is kept once."""
+    def _store_fingerprint(self, trial: Trial) -> str:
+        """Store the trial's fingerprint if it is new, and return its key."""
         key = fingerprint_key(trial.fingerprint)
         if key and key not in self._fingerprints:
             write_fingerprint(self._study, trial.fingerprint)
@@ -214,12 +224,12 @@ class Study:
         return key
 
     def results(self, *, state: str, elapsed_s: float, command: str | None) -> dict[str, Any]:
-        """The whole study, as ``results.json`` and ``--json`` have it."""
+        """Return the whole study as written to ``results.json`` and printed by ``--json``."""
         return to_results(
             self.folder.path,
             self.task,
             self.trials,
-            self.begun,
+            self.trial_numbers_by_edit,
             self.steering.edits,
             state=state,
             elapsed_s=elapsed_s,
@@ -227,7 +237,7 @@ class Study:
         )
 
     def close(self) -> None:
-        """Give the database's connections back; what is in memory can still be read."""
+        """Close the database's connections; what is in memory can still be read."""
         storage = self._study._storage
         with storage_errors():
             storage.remove_session()
@@ -236,31 +246,31 @@ class Study:
                 engine.dispose()
 
     def mark_interrupted(self) -> None:
-        """What is on record as running is not any more: the next run takes it up."""
+        """Set running trials to interrupted: the next run resumes them."""
         for number, trial in self._trials.items():
             if trial.state is TrialState.RUNNING:
                 self._trials[number] = trial.with_(state=TrialState.INTERRUPTED)
 
     def reload(self) -> None:
-        """Read the trials that ended, or were begun, since the last time."""
-        with damage_errors(self._where), storage_errors():
-            for one in self._study.get_trials(deepcopy=False):
-                known = self._trials.get(one.number)
+        """Read the trials that were started or ended since the last call."""
+        with damage_errors(self._location), storage_errors():
+            for frozen in self._study.get_trials(deepcopy=False):
+                known = self._trials.get(frozen.number)
                 if known is None or not (known.state.finished or known.state is TrialState.STOPPED):
-                    self._trials[one.number] = self._thaw(one)
-                if ENQUEUED in one.user_attrs:
-                    self._enqueued[one.number] = one.user_attrs[ENQUEUED]
+                    self._trials[frozen.number] = self._from_optuna(frozen)
+                if ENQUEUED in frozen.user_attrs:
+                    self._enqueued[frozen.number] = frozen.user_attrs[ENQUEUED]
 
-    def _thaw(self, frozen: optuna.trial.FrozenTrial) -> Trial:
-        key = fingerprint_of(frozen)
+    def _from_optuna(self, frozen: optuna.trial.FrozenTrial) -> Trial:
+        key = fingerprint_key_of(frozen)
         if key is not None and key not in self._fingerprints:
             self._fingerprints = read_fingerprints(self._study)
-        return thaw(frozen, self.space, self._fingerprints)
+        return from_optuna(frozen, self.space, self._fingerprints)
 
-    def settle(self) -> list[str]:
-        """Bring what an earlier process left between two steps to its end; one line for each.
+    def recover(self) -> list[str]:
+        """Complete or resume the trials that a previous process left unfinished, and return a line for each.
 
-        Called once by the process that works on the study, before its first ask.
+        The process that runs the study calls it once, before its first ``ask``.
         """
         lines = []
         with storage_errors():
@@ -271,52 +281,53 @@ class Study:
                     self._trials[asked.number] = Trial(asked.number, point, TrialState.INTERRUPTED, attempts=0)
                     continue
                 trial = self._trials[frozen.number]
-                ours = optuna.trial.Trial(self._study, frozen._trial_id)
+                optuna_trial = optuna.trial.Trial(self._study, frozen._trial_id)
                 if RECORD in frozen.user_attrs:
-                    self._close(ours, trial)
-                    lines.append(f"trial {trial.number} had ended and is kept")
+                    self._finish(optuna_trial, trial)
+                    lines.append(f"trial {trial.number} had ended and is stored")
                 elif not trial.baseline and set(frozen.params) != set(self._distributions):
-                    self._study.tell(ours, state=OptunaState.FAIL)
-                    failure = Failure(FailureKind.INTERRUPTED, "ask", "the process ended before it had parameters")
+                    self._study.tell(optuna_trial, state=OptunaState.FAIL)
+                    failure = Failure(FailureKind.INTERRUPTED, "ask", "the process ended before it set parameters")
                     self._trials[trial.number] = trial.with_(state=TrialState.STOPPED, failure=failure)
                 elif trial.attempts >= MAX_ATTEMPTS:
                     message = f"the process ended {trial.attempts} times while this configuration was tried"
                     failure = Failure(FailureKind.INTERRUPTED, "benchmark", message)
                     self.tell(trial.with_(state=TrialState.FAILED, failure=failure))
-                    lines.append(f"trial {trial.number} is given up: {message}")
-                elif self._order.may_go_on(trial):
-                    lines.append(f"trial {trial.number} was interrupted and is tried again")
+                    lines.append(f"trial {trial.number} is not retried: {message}")
+                elif self._order.may_resume(trial):
+                    lines.append(f"trial {trial.number} was interrupted and is retried")
                 else:
-                    lines.append(f"trial {trial.number} was interrupted and waits: an edit leaves it out")
+                    lines.append(f"trial {trial.number} was interrupted and waits: an edit excludes it")
         return lines
 
-    def _take_up(self, left: Trial) -> Trial:
-        ours = optuna.trial.Trial(self._study, self._trial_id(left.number))
-        ours.set_user_attr(ATTEMPTS, left.attempts + 1)
-        trial = Trial(left.number, left.params, baseline=left.baseline, attempts=left.attempts + 1)
+    def _resume(self, interrupted: Trial) -> Trial:
+        attempts = interrupted.attempts + 1
+        optuna_trial = optuna.trial.Trial(self._study, self._trial_id(interrupted.number))
+        optuna_trial.set_user_attr(ATTEMPTS, attempts)
+        trial = Trial(interrupted.number, interrupted.params, baseline=interrupted.baseline, attempts=attempts)
         self._trials[trial.number] = trial
         return trial
 
-    def _begin_at(self, point: Point, attributes: dict[str, Any]) -> Trial:
+    def _start_at(self, point: Point, attributes: dict[str, Any]) -> Trial:
         self._study.enqueue_trial(encode(self.space, point), user_attrs=attributes)
-        return self._begin(self._study.ask(self._distributions))
+        return self._start(self._study.ask(self._distributions))
 
-    def _begin(self, ours: optuna.trial.Trial, *, baseline: bool = False) -> Trial:
+    def _start(self, optuna_trial: optuna.trial.Trial, *, baseline: bool = False) -> Trial:
         if baseline:
-            ours.set_user_attr(BASELINE, True)
-        trial = Trial(ours.number, decode(self.space, ours.params), baseline=baseline)
+            optuna_trial.set_user_attr(BASELINE, True)
+        trial = Trial(optuna_trial.number, decode(self.space, optuna_trial.params), baseline=baseline)
         self._trials[trial.number] = trial
         return trial
 
-    def _close(self, ours: optuna.trial.Trial, trial: Trial) -> None:
+    def _finish(self, optuna_trial: optuna.trial.Trial, trial: Trial) -> None:
         if trial.state is not TrialState.COMPLETE or trial.score is None:
-            self._study.tell(ours, state=OptunaState.FAIL)
+            self._study.tell(optuna_trial, state=OptunaState.FAIL)
             return
-        kept = ours.constraints
+        stored = optuna_trial.constraints
         for name, violation in trial.score.limits.items():
-            if name not in kept:
-                ours.set_constraint(name, violation)
-        self._study.tell(ours, trial.score.value)
+            if name not in stored:
+                optuna_trial.set_constraint(name, violation)
+        self._study.tell(optuna_trial, trial.score.value)
 
     def _trial_id(self, number: int) -> int:
         return int(self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))

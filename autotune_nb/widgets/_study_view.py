@@ -350,7 +350,7 @@ class StudyView:
             # Imports Optuna, which is not needed to draw a finished study.
             from autotune_nb.study.importance import importances
 
-            found = importances(trials, self.handle.steering.whole, self.handle.task.goal)
+            found = importances(trials, self.handle.steering.full_space, self.handle.task.goal)
             self._importances = (ended, found)
             self._importances_next_at = time.monotonic() + _IMPORTANCES_PAUSE * (time.monotonic() - now)
         return self._importances[1]

@@ -11,8 +11,8 @@ from optuna.distributions import distribution_to_json
 
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.study import Study, StudyFolder
-from autotune_nb.study._journal import write_fingerprint
 from autotune_nb.study._sampler import distributions, encode
+from autotune_nb.study._study_attributes import write_fingerprint
 from autotune_nb.study._trial_json import to_record
 from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.trial.trial import Trial, TrialState
@@ -35,7 +35,7 @@ def write_study(path: Path, trials: int) -> None:
     study.tell(ended[0].with_(params=asked.params))
     for one in {id(t.fingerprint): t.fingerprint for t in ended}.values():
         write_fingerprint(study._study, one)
-    study.keep_elapsed(trials * 231.0)
+    study.save_elapsed(trials * 231.0)
     study.close()
     _insert(folder.database, study, ended[1:])
     study = Study.open(task, space, folder)

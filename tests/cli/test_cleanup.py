@@ -120,9 +120,9 @@ def test_a_study_is_found_by_its_folder(
 ) -> None:
     folder = StudyFolder(tmp_path / "study")
     folder.create()
-    label = folder.label(folder.identity(None)["id"])
+    label = folder.label(folder.ensure_metadata(None)["id"])
     deploy = {"kind": "ome", "runtime": "srt", "namespace": access.namespace, "kubeconfig": str(access.kubeconfig)}
-    folder.keep_task(make_task(model="m", engine="sglang", parameters={"tp_size": [1, 2]}, deploy=deploy))
+    folder.write_task(make_task(model="m", engine="sglang", parameters={"tp_size": [1, 2]}, deploy=deploy))
     made(access, label, "another")
     # The task in the folder has the namespace and the kubeconfig.
     result = call(folder.path, "--yes", "--json")

@@ -109,7 +109,7 @@ def test_kill_9_during_a_trial_loses_no_result_and_leaves_no_process(
 
     done = cli("run", task, "--study", study, "--json")
     assert done.returncode == 0, done.stderr
-    assert "trial 1 was interrupted and is tried again" in done.stderr
+    assert "trial 1 was interrupted and is retried" in done.stderr
     trials = last_line(done.stdout)["trials"]
     assert trials[0] == before
     assert [t["state"] for t in trials] == ["complete"] * 3

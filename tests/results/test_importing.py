@@ -341,7 +341,7 @@ def test_an_import_that_is_cut_short_leaves_nothing(
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(Study, "keep_elapsed", interrupted)
+    monkeypatch.setattr(Study, "save_elapsed", interrupted)
     with pytest.raises(KeyboardInterrupt):
         import_results(source, study)
     assert [file.name for file in study.glob("*")] == (["mine.txt"] if there else [])

@@ -488,7 +488,7 @@ def test_a_run_whose_edits_leave_nothing_together_ends_in_good_order(world: Worl
     other.steer(ban_edit("threads", 2))
     runner = ran(world, task)
     assert (runner.trials, runner.state) == ((), RunState.FINISHED)
-    one.take_edits()
+    one.apply_new_edits()
     one.steer(free_edit("threads"))
     assert len(ran(world, task).trials) == 9
 

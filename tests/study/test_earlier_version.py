@@ -64,10 +64,14 @@ def test_it_is_opened_with_its_trials_levels_best_and_edits(study: Path) -> None
         (n, t["params"], t["baseline"], t["command"]) for n, t in kept.items()
     ]
     for trial in opened.history:
-        told = kept[trial.number]
+        expected = kept[trial.number]
         assert trial.score is not None
-        assert (trial.state, trial.score.values, trial.score.limits) == ("complete", told["values"], told["limits"])
-        assert (trial.seconds, fingerprint_key(trial.fingerprint)) == (told["seconds"], told["fingerprint"])
+        assert (trial.state, trial.score.values, trial.score.limits) == (
+            "complete",
+            expected["values"],
+            expected["limits"],
+        )
+        assert (trial.seconds, fingerprint_key(trial.fingerprint)) == (expected["seconds"], expected["fingerprint"])
     assert opened.trials["output_tokens_per_s"].to_list() == [t["values"]["output_tokens_per_s"] for t in kept.values()]
     measured = [m for trial in RESULTS["trials"] for m in trial["measurements"]]
     for column in ("concurrency", "ttft_p99_s", "output_tokens_per_s", "num_completed_requests"):
@@ -107,7 +111,7 @@ def test_it_is_reported(study: Path) -> None:
 def test_its_database_is_taken_up_and_asks_for_the_one_configuration_left(tmp_path: Path) -> None:
     folder = StudyFolder(rebuilt(tmp_path / "study"))
     study = open_study(at.Task.parse(json.loads((DATA / "task.json").read_text())), folder)
-    assert study.settle() == []
+    assert study.recover() == []
     trial = study.ask()
     assert trial is not None
     assert (trial.number, trial.params) == (4, LEFT)

@@ -13,13 +13,13 @@ from autotune_nb.study import machine_fingerprint
 
 
 def test_it_names_the_machine_and_the_packages_and_is_json() -> None:
-    told = machine_fingerprint()
-    assert json.loads(json.dumps(told)) == told
-    assert told["host"]
-    assert told["cpu"]
-    assert told["cpu_count"] >= 1
-    assert told["memory_bytes"] > 2**20
-    assert {"autotune_nb", "optuna"} <= told["packages"].keys()
+    fingerprint = machine_fingerprint()
+    assert json.loads(json.dumps(fingerprint)) == fingerprint
+    assert fingerprint["host"]
+    assert fingerprint["cpu"]
+    assert fingerprint["cpu_count"] >= 1
+    assert fingerprint["memory_bytes"] > 2**20
+    assert {"autotune_nb", "optuna"} <= fingerprint["packages"].keys()
 
 
 def _smi(folder: Path, body: str) -> None:

@@ -272,7 +272,7 @@ def test_the_password_of_a_storage_is_in_no_file_and_asked_for_again(
         "autotune_nb.study._storage.optuna.storages.get_storage",
         lambda _asked: real(url),
     )
-    monkeypatch.setattr("autotune_nb.study._opening.holds_study", lambda *_: True)
+    monkeypatch.setattr("autotune_nb.study._loading.holds_study", lambda *_: True)
     task = make_task()
     for secret in ("s3cr3t-hidden", "s3/cr3t-hidden"):
         study = open_study(task, folder, storage=f"postgresql://me:{secret}@host/db")
@@ -280,7 +280,7 @@ def test_the_password_of_a_storage_is_in_no_file_and_asked_for_again(
         folder.write_results(study.results(state="running", elapsed_s=1, command=None))
         assert b"me:***@host" in (folder.path / "study.json").read_bytes()
         assert not [file for file, data in text_below(folder.path).items() if b"hidden" in data]
-        with pytest.raises(StudyError, match="give --storage again") as caught:
+        with pytest.raises(StudyError, match="pass --storage again") as caught:
             open_study(task, folder)
         assert "hidden" not in str(caught.value)
 
@@ -376,8 +376,8 @@ def test_what_runs_is_told_and_forgotten_and_a_torn_note_is_none(folder: StudyFo
     for torn in ('{"state": "run', "", "[]", "\x00"):
         (folder.path / "live.json").write_text(torn)
         assert folder.read_live() is None
-    folder.forget_live()
-    folder.forget_live()
+    folder.delete_live()
+    folder.delete_live()
     assert folder.read_live() is None
     assert not (folder.path / "live.json").exists()
 
@@ -409,7 +409,7 @@ def test_every_write_of_the_study_changes_its_stamp(make_task: Any, folder: Stud
         # As fast as it goes: many within one step of the file system's clock.
         folder.write_results(study.results(state="running", elapsed_s=number, command=None))
         stamps.append(folder.stamp)
-    folder.forget_task()
+    folder.delete_task()
     stamps.append(folder.stamp)
     assert all(one != other for one, other in itertools.pairwise(stamps))
     assert folder.stamp == stamps[-1]
@@ -470,7 +470,7 @@ def test_a_task_kept_before_the_fields_of_a_cluster_came_is_the_same_task(
         for name in names:
             del old[section][name]
     folder.write("task.json", old)
-    folder.require_same(task)
+    folder.require_same_task(task)
 
 
 @pytest.mark.parametrize(
@@ -487,10 +487,10 @@ def test_where_a_study_goes_on_may_change_and_what_it_measures_may_not(
 ) -> None:
     folder = StudyFolder(tmp_path / "study")
     folder.create()
-    folder.keep_task(make_task(deploy={"kind": kind}))
+    folder.write_task(make_task(deploy={"kind": kind}))
     changed = make_task(deploy={"kind": kind, **change})
     if differs is None:
-        folder.require_same(changed)
+        folder.require_same_task(changed)
     else:
         with pytest.raises(StudyMismatchError, match=differs):
-            folder.require_same(changed)
+            folder.require_same_task(changed)

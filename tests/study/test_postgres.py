@@ -63,7 +63,7 @@ def test_a_study_lives_in_postgres_and_its_password_nowhere_else(postgres: str, 
         folder.acquire()
         try:
             study = Study.open(task, task.space, folder, storage=storage)
-            study.settle()
+            study.recover()
             return study
         finally:
             folder.release()
@@ -79,7 +79,7 @@ def test_a_study_lives_in_postgres_and_its_password_nowhere_else(postgres: str, 
     assert yours.trials == ()
     again = opened(StudyFolder(folders[0]), postgres)
     assert [t.score.value for t in again.trials if t.score] == [5.0]
-    with pytest.raises(StudyError, match="password is not written down"):
+    with pytest.raises(StudyError, match="password is not stored"):
         opened(StudyFolder(folders[0]), None)
     assert not [name for name, text in text_below(tmp_path).items() if SECRET.encode() in text]
     for study in (mine, yours, again):
@@ -91,7 +91,7 @@ def test_a_database_that_is_named_by_mistake_gets_no_tables(postgres: str, make_
     folder = StudyFolder(tmp_path)
     other = postgres.replace("/postgres", "/template1")
     with pytest.raises(
-        StudyNotFoundError, match=r"/template1 holds no study '.*'; it is kept in .*study\.db$"
+        StudyNotFoundError, match=r"/template1 holds no study '.*'; it is stored in .*study\.db$"
     ) as caught:
         Study.view(make_task(), make_task().space, folder, storage=other)
     assert SECRET not in str(caught.value)

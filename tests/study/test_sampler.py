@@ -29,13 +29,13 @@ BUILDABLE = [
 
 def work(study: Study, count: int) -> list[Trial]:
     """Ask and tell; some fail, some break the limit."""
-    told = []
+    trials = []
     for number in range(count):
         trial = asked(study)
         value = float(trial.params.get("a", 3)) * 2  # type: ignore[arg-type]
         good = completed(trial, value, violation=0.1 if number % 3 == 1 else -0.1)
-        told.append(study.tell(failed(trial) if number % 5 == 4 else good))
-    return told
+        trials.append(study.tell(failed(trial) if number % 5 == 4 else good))
+    return trials
 
 
 def assert_allowed(task: Task, trials: list[Trial]) -> None:
@@ -167,10 +167,10 @@ def test_edits_do_not_change_what_was_asked_before_them(make_task: Any, tmp_path
     def points(name: str, *edits: Edit) -> list[str]:
         task = make_task(**MIXED, strategy={"sampler": "tpe", "seed": 1}, budget={"baseline": False})
         study = open_study(task, tmp_path / name)
-        told = [point_key(t.params) for t in work(study, 3)]
+        trials = [point_key(t.params) for t in work(study, 3)]
         for edit in edits:
             study.steer(edit)
-        return [*told, *(point_key(t.params) for t in work(study, 3))]
+        return [*trials, *(point_key(t.params) for t in work(study, 3))]
 
     plain, again = points("a"), points("b", ban_edit("c", "x"), free_edit("c"))
     assert plain == again

@@ -98,7 +98,7 @@ def edits(draw: st.DrawFn, space: SearchSpace) -> Edit:
     return narrow_edit(name, values=draw(st.lists(one, min_size=1, max_size=3)))
 
 
-class Plainly:
+class ReferenceSteering:
     """The plainest reading of some edits: what each parameter may still be."""
 
     def __init__(self, accepted: list[Edit]) -> None:
@@ -153,7 +153,7 @@ def test_what_is_accepted_holds_and_what_is_refused_names_its_parameter(data: st
         assert after.edits[:-1] == steering.edits
         steering = after
         accepted.append(edit)
-    plainly = Plainly(accepted)
+    plainly = ReferenceSteering(accepted)
     rng = random.Random(0)
     # What is accepted leaves something.
     point = steering.space.random_point(rng)
@@ -199,7 +199,7 @@ def test_the_grid_that_is_left_is_the_allowed_rest_in_its_order(data: st.DataObj
             accepted.append(edit)
         except TaskError:
             continue
-    plainly = Plainly(accepted)
+    plainly = ReferenceSteering(accepted)
     rest = [point for point in task.space.grid() if plainly.allows_all(point)]
     left = list(steering.space.grid())
     # A value that is pinned by name is tried though the grid steps over it.
@@ -292,23 +292,26 @@ def test_conflicting_edits_of_two_processes_are_borne(make_task: Any) -> None:
         (ban_edit("threads", 3), "threads: 3 is not in the space: it is one of 1, 2, 4"),
         (ban_edit("threads", "1"), "threads: 1 is not in the space: it is one of 1, 2, 4"),
         (ban_edit("threads", True), "threads: true is not in the space: it is one of 1, 2, 4"),
-        (pin_edit("batch_size", 31), "batch_size: 31 is not in the space: it goes from 32 to 512"),
-        (pin_edit("batch_size", 64.0), "batch_size: 64.0 is not in the space: it goes from 32 to 512"),
+        (pin_edit("batch_size", 31), "batch_size: 31 is not in the space: it is from 32 to 512"),
+        (pin_edit("batch_size", 64.0), "batch_size: 64.0 is not in the space: it is from 32 to 512"),
         (ban_edit("threads"), "threads: give a value: it is one of 1, 2, 4"),
         (ban_edit("threads", 1, 2, 4), "threads: 'ban threads = 1, 2, 4' leaves no value of it"),
-        (narrow_edit("threads", 1, 2), "threads: has no range; give the values to keep: it is one of 1, 2, 4"),
-        (narrow_edit("batch_size"), "batch_size: give low, high or both: it goes from 32 to 512"),
+        (narrow_edit("threads", 1, 2), "threads: has no range; give the allowed values: it is one of 1, 2, 4"),
+        (narrow_edit("batch_size"), "batch_size: give low, high or both: it is from 32 to 512"),
         (narrow_edit("batch_size", 600), "batch_size: 'narrow batch_size from 600' leaves no value of it"),
         (narrow_edit("batch_size", 65, 64), "batch_size: low 65 is above high 64"),
-        (narrow_edit("batch_size", float("nan")), "batch_size: nan is no number"),
-        (narrow_edit("batch_size", high=float("inf")), "batch_size: inf is no number"),
+        (narrow_edit("batch_size", float("nan")), "batch_size: nan is not a finite number"),
+        (narrow_edit("batch_size", high=float("inf")), "batch_size: inf is not a finite number"),
         (narrow_edit("batch_size", -(10**400)), "batch_size: "),
         (narrow_edit("batch_size", 10**400), "batch_size: "),
-        (narrow_edit("batch_size", "64"), "batch_size: '64' is no number"),  # type: ignore[arg-type]
-        (narrow_edit("batch_size", True), "batch_size: True is no number"),
+        (narrow_edit("batch_size", "64"), "batch_size: '64' is not a number"),  # type: ignore[arg-type]
+        (narrow_edit("batch_size", True), "batch_size: True is not a number"),
         (narrow_edit("batch_size", 64, 65, [64]), "batch_size: give a range or values, not both"),
-        (ban_edit("ratio", 0.5), "ratio: has no single values to ban; narrow its range instead"),
-        (narrow_edit("threads", values=[1]), "threads: 'narrow threads to 1' leaves no configuration that keeps the"),
+        (ban_edit("ratio", 0.5), "ratio: is continuous and has no values to ban; narrow its range instead"),
+        (
+            narrow_edit("threads", values=[1]),
+            "threads: 'narrow threads to 1' leaves no configuration that satisfies",
+        ),
         (enqueue_edit({"threads": 2}), "point.batch_size: is missing"),
         (enqueue_edit({"threads": 2, "batch_size": 64, "ratio": 0.5, "x": 1}), "point: unknown parameter 'x'"),
         (enqueue_edit({"threads": 1, "batch_size": 64, "ratio": 0.5}), "point: breaks the rule 'threads > 1'"),

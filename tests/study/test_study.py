@@ -39,7 +39,7 @@ from autotune_nb.trial.score import Score
 from autotune_nb.trial.trial import Trial, TrialState
 from tests.strategies import MIXED_SPACE
 from tests.stubs import open_study
-from tests.study.test_steering import GRID, Plainly, edits, task_of, value_of
+from tests.study.test_steering import GRID, ReferenceSteering, edits, task_of, value_of
 
 FIGURE = "output_tokens_per_s"
 
@@ -72,7 +72,7 @@ def asked(study: Study) -> Trial:
 
 def queue_of(study: Study) -> list[Point]:
     """The enqueued configurations that were not tried yet, as a handle has them."""
-    return [point for _, point in study.steering.waiting(study.begun)]
+    return [point for _, point in study.steering.pending(study.trial_numbers_by_edit)]
 
 
 @pytest.fixture
@@ -113,10 +113,10 @@ def test_a_reopened_study_has_equal_trials_and_goes_on_after_them(make_task: Any
         study.tell(completed(asked(study), 30, violation=-0.25)),
         study.tell(asked(study).with_(state=TrialState.STOPPED)),
     ]
-    study.keep_elapsed(12.5)
+    study.save_elapsed(12.5)
     again = open_study(task, tmp_path)
     assert list(again.trials) == told
-    assert again.settle() == []
+    assert again.recover() == []
     assert list(again.trials) == told
     assert again.best == told[2]
     assert again.num_finished == 3
@@ -142,7 +142,7 @@ def test_a_study_that_never_began_is_not_found(make_task: Any, tmp_path: Path) -
     task = make_task()
     with pytest.raises(StudyNotFoundError):
         Study.view(task, task.space, StudyFolder(tmp_path))
-    StudyFolder(tmp_path).identity(None)
+    StudyFolder(tmp_path).ensure_metadata(None)
     with pytest.raises(StudyNotFoundError):
         Study.view(task, task.space, StudyFolder(tmp_path))
 
@@ -175,7 +175,7 @@ def test_a_grid_resumed_in_the_middle_tries_only_the_rest(small_grid: Any, tmp_p
     for tell in (lambda t: completed(t, 1.0), failed):
         study.tell(tell(asked(study)))
     again = open_study(task, tmp_path)
-    again.settle()
+    again.recover()
     rest = []
     while (trial := again.ask()) is not None:
         rest.append(point_key(again.tell(completed(trial, 1.0)).params))
@@ -224,10 +224,10 @@ def test_a_trial_whose_record_was_kept_before_the_crash_is_kept_whole(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(study, "_close", crash)
+        patch.setattr(study, "_finish", crash)
         study.tell(trial)
     again = open_study(task, tmp_path)
-    assert "trial 1 had ended and is kept" in again.settle()
+    assert "trial 1 had ended and is stored" in again.recover()
     assert again.trials[1] == trial
     assert again.best == trial
     frozen = again._study.get_trials()[1]
@@ -249,7 +249,7 @@ def test_a_crash_between_the_constraints_and_the_value_is_settled_too(
         patch.setattr(study._study, "tell", crash)
         study.tell(trial)
     again = open_study(task, tmp_path)
-    again.settle()
+    again.recover()
     assert again.trials == (trial,)
     assert again.best is None
     assert again._study.get_trials()[0].constraints == {"ttft_p99_s <= 0.5": 0.1}
@@ -262,11 +262,11 @@ def test_interrupted_trials_are_taken_up_under_their_own_number_and_given_up_aft
     first = asked(open_study(task, tmp_path))
     for attempt in range(2, MAX_ATTEMPTS + 1):
         study = open_study(task, tmp_path)
-        assert study.settle() == ["trial 0 was interrupted and is tried again"]
+        assert study.recover() == ["trial 0 was interrupted and is retried"]
         again = asked(study)
         assert (again.number, again.params, again.attempts) == (0, first.params, attempt)
     study = open_study(task, tmp_path)
-    assert "trial 0 is given up" in study.settle()[0]
+    assert "trial 0 is not retried" in study.recover()[0]
     [given_up] = study.trials
     assert given_up.state is TrialState.FAILED
     assert given_up.failure is not None
@@ -279,7 +279,7 @@ def test_an_interrupted_baseline_is_still_the_baseline(make_task: Any, tmp_path:
     task = make_task()
     assert asked(open_study(task, tmp_path)).baseline
     study = open_study(task, tmp_path)
-    study.settle()
+    study.recover()
     again = asked(study)
     assert (again.number, again.baseline, again.attempts) == (0, True, 2)
     assert not asked(study).baseline
@@ -291,7 +291,7 @@ def test_a_configuration_enqueued_before_the_crash_is_not_lost(small_grid: Any, 
     # The crash comes between enqueueing a point and asking for it.
     study._study.enqueue_trial({"threads": 1, "parallel": 1})
     again = open_study(task, tmp_path)
-    again.settle()
+    again.recover()
     seen = []
     while (trial := again.ask()) is not None:
         assert trial.attempts == 1
@@ -304,7 +304,7 @@ def test_a_trial_interrupted_before_it_had_parameters_is_put_aside(make_task: An
     study = open_study(task, tmp_path)
     study._study.ask()
     again = open_study(task, tmp_path)
-    again.settle()
+    again.recover()
     assert again.trials[0].state is TrialState.STOPPED
     assert asked(again).number == 1
     assert again._study.get_trials()[0].state is OptunaState.FAIL
@@ -315,7 +315,7 @@ def test_stopped_configurations_may_come_again(small_grid: Any, tmp_path: Path) 
     study = open_study(task, tmp_path)
     stopped = study.tell(asked(study).with_(state=TrialState.STOPPED))
     again = open_study(task, tmp_path)
-    again.settle()
+    again.recover()
     assert again.num_finished == 0
     trial = asked(again)
     assert trial.params == stopped.params
@@ -442,7 +442,7 @@ def test_a_database_that_was_edited_is_said_to_be_damaged(make_task: Any, tmp_pa
     trial = asked(study)
     study._study._storage.set_trial_user_attr(study._trial_id(0), "attempts", 1)
     study.tell(completed(trial, 10.0))
-    study.keep_elapsed(3.0)
+    study.save_elapsed(3.0)
     study.close()
     with contextlib.closing(sqlite3.connect(tmp_path / "study.db")) as database:
         assert database.execute(damage).rowcount >= 1
@@ -465,7 +465,7 @@ def test_a_sampler_option_that_optuna_does_not_take_names_the_field(make_task: A
 # Steering
 
 
-class Kept:
+class MemoryStudy:
     """A study in memory, reopened as often as a test likes."""
 
     def __init__(self, task: Task) -> None:
@@ -480,10 +480,10 @@ class Kept:
         study = Study(self.task, self.task.space, StudyFolder("/nowhere"), self._kept)
         sampler = base_sampler(self.task.strategy, self.task.num_trials)
         self._kept.sampler = AllowedPointsSampler(
-            sampler, lambda: study.space, study._order.tried, self.task.strategy.seed
+            sampler, lambda: study.space, study._order.tried_keys, self.task.strategy.seed
         )
         self.study = study
-        study.settle()
+        study.recover()
         return study
 
 
@@ -495,7 +495,7 @@ class Killed(BaseException):
 @given(data=st.data())
 def test_whatever_edits_are_accepted_hold_for_every_trial_asked_afterwards(sampler: str, data: st.DataObject) -> None:
     mixed = GRID if sampler == "grid" else data.draw(st.sampled_from([GRID, MIXED_SPACE]))
-    kept = Kept(task_of(**mixed, strategy={"sampler": sampler, "seed": data.draw(st.integers(0, 9))}))
+    kept = MemoryStudy(task_of(**mixed, strategy={"sampler": sampler, "seed": data.draw(st.integers(0, 9))}))
     accepted: list[Edit] = []
     enqueued: list[Edit] = []
     space = kept.task.space
@@ -515,14 +515,14 @@ def test_whatever_edits_are_accepted_hold_for_every_trial_asked_afterwards(sampl
             except TaskError:
                 assert (study.steering.edits, dict(study._study.user_attrs)) == before
                 continue
-            assert [e.id for e in study.take_edits()] == ([] if where is study else [edit.id])
+            assert [e.id for e in study.apply_new_edits()] == ([] if where is study else [edit.id])
             assert study.steering.edits[-1].id == edit.id
             (accepted if step == "edit" else enqueued).append(edit)
         elif step == "killed":
             killed(study, data.draw(st.integers(0, 6)))
             kept.open()
         else:
-            plainly = Plainly(accepted)
+            plainly = ReferenceSteering(accepted)
             again = [
                 t for t in study.trials if t.state is TrialState.INTERRUPTED and plainly.allows_all(dict(t.params))
             ]
@@ -622,7 +622,7 @@ def test_what_is_enqueued_comes_first_each_once_in_its_order_also_after_a_kill(m
     asked(study)
     # Killed while it tried the second one.
     again = open_study(task, tmp_path)
-    again.settle()
+    again.recover()
     assert queue_of(again) == points[2:]
     seen = [dict(again.tell(completed(asked(again), 1.0)).params) for _ in range(3)]
     assert [dict(first.params), *seen] == points
@@ -634,7 +634,7 @@ def test_what_is_enqueued_comes_first_each_once_in_its_order_also_after_a_kill(m
 def test_what_is_enqueued_is_not_lost_where_the_process_ends_in_the_middle_of_asking(
     written: int, make_task: Any
 ) -> None:
-    kept = Kept(make_task(budget={"baseline": False}))
+    kept = MemoryStudy(make_task(budget={"baseline": False}))
     points = [{"threads": 1, "batch_size": 77}, {"threads": 2, "batch_size": 78}]
     for point in points:
         kept.study.steer(enqueue_edit(point))
@@ -651,7 +651,7 @@ def test_what_is_enqueued_comes_again_where_its_trial_was_stopped(make_task: Any
     study.steer(enqueue_edit({"threads": 2, "batch_size": 77}))
     study.tell(asked(study).with_(state=TrialState.STOPPED))
     again = open_study(task, tmp_path)
-    again.settle()
+    again.recover()
     assert queue_of(again) == [{"threads": 2, "batch_size": 77}]
     trial = again.tell(completed(asked(again), 1.0))
     assert (trial.number, dict(trial.params)) == (1, {"threads": 2, "batch_size": 77})
@@ -678,7 +678,7 @@ def test_a_trial_that_was_interrupted_waits_while_an_edit_forbids_it(make_task: 
     asked(study)
     again = open_study(task, tmp_path)
     again.steer(ban_edit("threads", 1))
-    assert again.settle() == ["trial 0 was interrupted and waits: an edit leaves it out"]
+    assert again.recover() == ["trial 0 was interrupted and waits: an edit excludes it"]
     other = asked(again)
     assert (other.number, other.params["threads"]) == (1, 2)
     again.steer(free_edit("threads"))
@@ -692,7 +692,7 @@ def test_a_baseline_is_measured_whatever_is_pinned(make_task: Any, tmp_path: Pat
     study.steer(pin_edit("threads", 2))
     assert asked(study).baseline
     again = open_study(task, tmp_path)
-    again.settle()
+    again.recover()
     assert asked(again).baseline
     assert asked(again).params["threads"] == 2
 
@@ -756,7 +756,7 @@ def test_edits_of_two_processes_that_leave_nothing_together_end_the_study_in_goo
     one, other = open_study(task, tmp_path), open_study(task, tmp_path)
     one.steer(ban_edit("threads", 1))
     other.steer(ban_edit("threads", 2))
-    assert len(one.take_edits()) == len(other.take_edits()) == 1
+    assert len(one.apply_new_edits()) == len(other.apply_new_edits()) == 1
     assert one.ask() is None
     assert one.exhausted
     one.steer(free_edit("threads"))
@@ -770,7 +770,7 @@ def test_edits_that_break_a_rule_together_end_an_endless_study(make_task: Any, t
     one, other = open_study(task, tmp_path), open_study(task, tmp_path)
     one.steer(narrow_edit("a", 0.8))
     other.steer(narrow_edit("b", high=0.2))
-    one.take_edits()
+    one.apply_new_edits()
     assert one.ask() is None
 
 
@@ -804,10 +804,10 @@ def test_the_edits_of_every_process_are_kept_and_taken_by_the_others(make_task: 
     task = make_task(budget={"baseline": False, "trials": 5})
     one, other = open_study(task, tmp_path), open_study(task, tmp_path)
     one.steer(ban_edit("threads", 1))
-    assert other.take_edits() == list(one.steering.edits)
-    assert other.take_edits() == []
+    assert other.apply_new_edits() == list(one.steering.edits)
+    assert other.apply_new_edits() == []
     other.steer(budget_edit(task, trials=9))
-    assert [e.text for e in one.take_edits()] == ["budget: trials 9"]
+    assert [e.text for e in one.apply_new_edits()] == ["budget: trials 9"]
     assert one.steering.num_trials == 9
     again = open_study(task, tmp_path)
     assert again.steering.edits == one.steering.edits == other.steering.edits
@@ -852,7 +852,7 @@ def test_a_record_that_holds_its_fingerprint_itself_is_in_the_results_as_any_oth
 
 @given(data=st.data())
 def test_a_trial_out_of_the_results_equals_the_one_that_was_told(data: st.DataObject) -> None:
-    kept = Kept(task_of(**MIXED_SPACE))
+    kept = MemoryStudy(task_of(**MIXED_SPACE))
     study = kept.study
     number = st.floats(0, 1e6, allow_nan=False)
     for _ in range(data.draw(st.integers(1, 3))):

@@ -177,7 +177,7 @@ def test_the_fields_of_a_range_are_enabled_for_numbers_only(make: Callable[..., 
     panel.value.value = "1"
     panel.parameter.value = "batch_size"
     assert (panel.low.disabled, panel.high.disabled, panel.value.value) == (False, False, "")
-    assert "it goes from 32 to 512" in panel.about.value
+    assert "it is from 32 to 512" in panel.about.value
     panel.parameter.value = "flag"
     assert panel.low.disabled
     assert panel.value.options == ("false", "true")

@@ -170,8 +170,8 @@ def test_a_check_knows_the_names_of_a_study_that_is_there(cluster: TestCluster, 
     assert "checked when the study starts" in before
     assert not folder.path.exists()
     folder.create()
-    folder.keep_task(task)
-    label = folder.label(folder.identity(None)["id"])
+    folder.write_task(task)
+    label = folder.label(folder.ensure_metadata(None)["id"])
     name = trial_name("chat", label, 2)
     spec = {"ports": [{"port": 80}]}
     cluster.create({"apiVersion": "v1", "kind": "Service", "metadata": {"name": name}, "spec": spec}, namespace)

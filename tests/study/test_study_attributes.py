@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune_nb.study._journal import (
+from autotune_nb.study._study_attributes import (
     read_edits,
     read_fingerprints,
     write_edit,
@@ -33,11 +33,11 @@ JSON = st.recursive(
 
 
 @pytest.fixture
-def kept() -> optuna.Study:
+def study() -> optuna.Study:
     return optuna.create_study()
 
 
-def test_every_kind_of_an_edit_comes_back_equal(kept: optuna.Study, make_task: Any) -> None:
+def test_every_kind_of_an_edit_comes_back_equal(study: optuna.Study, make_task: Any) -> None:
     made = [
         enqueue_edit({"threads": 1, "x": None, "y": {"k": [1, "ü"]}}),
         ban_edit("threads", 1, None, {"k": 1}),
@@ -48,37 +48,37 @@ def test_every_kind_of_an_edit_comes_back_equal(kept: optuna.Study, make_task: A
         budget_edit(make_task(), trials=None, minutes=1.5),
     ]
     for edit in made:
-        write_edit(kept, edit)
-    assert {edit.id: edit for edit in read_edits(kept)} == {edit.id: edit for edit in made}
+        write_edit(study, edit)
+    assert {edit.id: edit for edit in read_edits(study)} == {edit.id: edit for edit in made}
     # Other entries of the study are none.
-    kept.set_user_attr("task", {"name": "edit:"})
-    assert len(read_edits(kept)) == len(made)
-    assert read_fingerprints(kept) == {}
+    study.set_user_attr("task", {"name": "edit:"})
+    assert len(read_edits(study)) == len(made)
+    assert read_fingerprints(study) == {}
 
 
-def test_an_edit_that_is_written_twice_is_one(kept: optuna.Study) -> None:
+def test_an_edit_that_is_written_twice_is_one(study: optuna.Study) -> None:
     edit = ban_edit("threads", 1)
-    write_edit(kept, edit)
-    write_edit(kept, edit)
-    assert read_edits(kept) == [edit]
+    write_edit(study, edit)
+    write_edit(study, edit)
+    assert read_edits(study) == [edit]
 
 
-def test_what_a_later_version_adds_to_an_edit_is_left_out(kept: optuna.Study) -> None:
+def test_what_a_later_version_adds_to_an_edit_is_left_out(study: optuna.Study) -> None:
     edit = ban_edit("threads", 1)
-    kept.set_user_attr(f"edit:{edit.id}", {**edit.to_dict(), "who": "somebody"})
-    assert read_edits(kept) == [edit]
+    study.set_user_attr(f"edit:{edit.id}", {**edit.to_dict(), "who": "somebody"})
+    assert read_edits(study) == [edit]
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=3))
 def test_a_fingerprint_is_kept_under_a_key_of_its_own(fingerprint: dict[str, Any]) -> None:
-    kept = optuna.create_study()
+    study = optuna.create_study()
     key = fingerprint_key(fingerprint)
     assert bool(key) == bool(fingerprint)
     assert fingerprint_key(dict(reversed(fingerprint.items()))) == key
     assert fingerprint_key({**fingerprint, "one more": 1}) != key
-    write_fingerprint(kept, fingerprint)
-    write_fingerprint(kept, fingerprint)
-    assert read_fingerprints(kept) == {key: fingerprint}
+    write_fingerprint(study, fingerprint)
+    write_fingerprint(study, fingerprint)
+    assert read_fingerprints(study) == {key: fingerprint}
 
 
 def _ban(folder: str, first: int, go: Any) -> None:
@@ -100,4 +100,4 @@ def test_processes_that_write_at_once_lose_nothing(make_task: Any, tmp_path: Pat
         assert writer.exitcode == 0
     wanted = {n + i for n in (100, 200, 300) for i in range(10)}
     assert {edit.values[0] for edit in read_edits(study._study)} == wanted
-    assert len(study.take_edits()) == 30
+    assert len(study.apply_new_edits()) == 30

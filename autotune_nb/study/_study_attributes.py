@@ -1,4 +1,4 @@
-"""What a study keeps besides its trials: people's edits, what figures were measured on, how long its runs took."""
+"""What a study stores in Optuna's user attributes: edits, fingerprints and the duration of its runs."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ _EDIT, _FINGERPRINT, _ELAPSED = "edit:", "fingerprint:", "elapsed_s"
 
 
 def read_edits(study: optuna.Study) -> list[Edit]:
-    """Every edit of the study, whichever process made it."""
+    """Return the edits of the study, made by any process."""
     return [Edit.from_dict(value) for key, value in study.user_attrs.items() if key.startswith(_EDIT)]
 
 
 def write_edit(study: optuna.Study, edit: Edit) -> None:
-    """Keep an edit; an entry of its own, so that two processes never overwrite each other's."""
+    """Store an edit under its own key, so that two processes never overwrite each other's."""
     study.set_user_attr(_EDIT + edit.id, edit.to_dict())
 
 
 def read_fingerprints(study: optuna.Study) -> dict[str, dict[str, Any]]:
-    """Every fingerprint by its key."""
+    """Return the fingerprints by their keys."""
     return {k.removeprefix(_FINGERPRINT): v for k, v in study.user_attrs.items() if k.startswith(_FINGERPRINT)}
 
 
 def write_fingerprint(study: optuna.Study, fingerprint: Mapping[str, Any]) -> None:
-    """Keep a fingerprint once, however many trials have it."""
+    """Store a fingerprint under its key, which trials refer to."""
     study.set_user_attr(_FINGERPRINT + fingerprint_key(fingerprint), dict(fingerprint))
 
 
 def read_elapsed(study: optuna.Study) -> float:
-    """Seconds that all runs of the study took together. Raises ValueError for what are none."""
+    """Return the total duration of the study's runs in seconds. Raises ValueError if the stored value is invalid."""
     elapsed_s = study.user_attrs.get(_ELAPSED, 0.0)
     if not (isinstance(elapsed_s, int | float) and 0 <= elapsed_s < math.inf):
-        raise ValueError(f"{_ELAPSED} is {elapsed_s!r}; expected are seconds")
+        raise ValueError(f"{_ELAPSED} is {elapsed_s!r}; expected seconds")
     return float(elapsed_s)
 
 
 def write_elapsed(study: optuna.Study, seconds: float) -> None:
-    """Keep how many seconds all runs took together."""
+    """Store the total duration of all runs in seconds."""
     study.set_user_attr(_ELAPSED, round(seconds, 3))

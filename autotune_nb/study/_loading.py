@@ -1,0 +1,94 @@
+"""Loading the Optuna study of a folder, or creating it."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from typing import Any
+
+import optuna
+
+from autotune_nb.errors import StudyError, StudyMismatchError, StudyNotFoundError
+from autotune_nb.study._database_file import require_database
+from autotune_nb.study._storage import damage_errors, holds_study, location, open_storage, storage_errors
+from autotune_nb.study.folder import StudyFolder
+from autotune_nb.task.task import Task
+
+_SCHEMA = 1
+
+
+def load_or_create(task: Task, folder: StudyFolder, storage: str | None) -> tuple[optuna.Study, str | None]:
+    """Return the study of a task, created if need be, and the URL of its storage (None for the folder's own database).
+
+    Raises StudyMismatchError if the folder holds another task's study, StudyError if the storage cannot be reached or
+    no longer holds the study.
+    """
+    metadata = folder.ensure_metadata(storage)
+    url = folder.storage(storage)
+    if "optuna_name" in metadata:
+        require_database(folder, url)
+    metadata = _delete_empty_study(folder, task, url, metadata)
+    name = metadata.get("optuna_name")
+    where = location(folder, url)
+    with damage_errors(where), storage_errors(url):
+        if name is not None and not holds_study(folder, url, name):
+            raise StudyError(
+                f"the trials of {folder.path} are not in {where}: no study {name!r}. Pass the storage in which it was "
+                "created, or choose another folder; results.json is not changed"
+            )
+        folder.write_task(task)
+        study = optuna.create_study(
+            storage=open_storage(folder, url),
+            study_name=name or f"{task.name}-{metadata['id']}",
+            direction=task.goal.direction,
+            load_if_exists=True,
+        )
+        if "autotune_nb_id" not in study.user_attrs:
+            study.set_user_attr("autotune_nb_id", metadata["id"])
+            study.set_user_attr("autotune_nb_schema", _SCHEMA)
+            study.set_user_attr("task", task.model_dump(mode="json"))
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                study.set_metric_names([task.goal.figure])
+    if name is None:
+        folder.write("study.json", {**metadata, "optuna_name": study.study_name})
+    return study, url
+
+
+def load(folder: StudyFolder, storage: str | None) -> tuple[optuna.Study, str | None]:
+    """Return the study of a folder and the URL of its storage. Writes nothing.
+
+    Raises StudyNotFoundError if the storage does not hold it, StudyError if it cannot be read.
+    """
+    url = folder.storage(storage)
+    metadata = folder.metadata() or {}
+    if "optuna_name" not in metadata:
+        raise StudyNotFoundError(f"the study in {folder.path} has no trials yet")
+    require_database(folder, url)
+    name = metadata["optuna_name"]
+    with storage_errors(url):
+        if holds_study(folder, url, name):
+            with contextlib.suppress(KeyError):
+                return optuna.load_study(storage=open_storage(folder, url), study_name=name), url
+    stored = "" if folder.is_own_storage(url) else f"; it is stored in {metadata['storage'] or folder.database}"
+    raise StudyNotFoundError(f"{location(folder, url)} holds no study {name!r}{stored}")
+
+
+def _delete_empty_study(folder: StudyFolder, task: Task, url: str | None, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Delete the study of another task if it has no trials. Returns the folder's metadata.
+
+    Raises StudyMismatchError if it has trials.
+    """
+    try:
+        folder.require_same_task(task)
+    except StudyMismatchError:
+        name = metadata.get("optuna_name")
+        with storage_errors(url):
+            if name is not None and holds_study(folder, url, name):
+                storage = open_storage(folder, url)
+                if optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False):
+                    raise
+                optuna.delete_study(study_name=name, storage=storage)
+        folder.delete_task()
+        return {name: value for name, value in metadata.items() if name != "optuna_name"}
+    return metadata

@@ -1,7 +1,7 @@
-"""Benchmarks: they put load on a ready engine and yield a measurement for each load level.
+"""Benchmarks: put load on a ready engine and yield a measurement for each load level.
 
-genai-bench as a local process, as a Job or as OME's BenchmarkJob, and its result files read into ``Measurement``. What
-a figure means is in ``trial.measurement``; scores and limits are in ``trial.score``.
+genai-bench runs as a local process, as a Job or as OME's BenchmarkJob. Its result files are read into ``Measurement``.
+``trial.measurement`` defines the figures, ``trial.score`` the scores and limits.
 """
 
 from autotune_nb.bench.base import Benchmark, BenchRequest

@@ -1,4 +1,4 @@
-"""genai-bench's arguments for a task, wherever it runs."""
+"""genai-bench's command-line arguments for a task, for a local process and for a Job."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import math
 from autotune_nb.task.task import Task
 from autotune_nb.task.workload import BATCH_TASKS
 
-#: The folder of one run's files, inside the one it is given.
+#: The folder of genai-bench's result files, inside ``folder``.
 RESULTS = "genai-bench"
-_SERVED_WITHOUT = "no-key"
+#: genai-bench requires a key; a real one is passed by an environment variable.
+_PLACEHOLDER_KEY = "no-key"
 
 
 def arguments(
@@ -25,14 +26,14 @@ def arguments(
     folder: str,
     whole_minutes: bool,
 ) -> list[str]:
-    """The same for every trial but for the server's address and the folder."""
+    """Return the arguments. Between trials only the server's address and the folder differ."""
     workload = task.workload
     seconds = workload.seconds_per_level
     argv = [
         "benchmark",
         *("--api-backend", backend),
         *("--api-base", url),
-        *("--api-key", _SERVED_WITHOUT),
+        *("--api-key", _PLACEHOLDER_KEY),
         *("--api-model-name", model),
         *("--model-tokenizer", tokenizer),
         *("--task", workload.task),
@@ -64,5 +65,5 @@ def arguments(
 
 
 def minutes_text(seconds: int) -> str:
-    """Seconds as genai-bench's minutes; times 60 and rounded they are the very same seconds."""
+    """Return genai-bench's minutes for whole seconds; times 60 and rounded, they are the same seconds."""
     return str(seconds // 60) if seconds % 60 == 0 else repr(seconds / 60)

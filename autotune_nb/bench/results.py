@@ -1,4 +1,4 @@
-"""genai-bench's result files, read into measurements."""
+"""Reads genai-bench's result files into measurements."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 from autotune_nb.trial.measurement import STATISTICS, Level, Measurement, Validity
 
-#: A value that is wrong is quoted so far.
-_SHOWN = 60
+#: How many characters of an invalid value are quoted.
+_MAX_QUOTED = 60
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
 _RATES = {
     "output_tokens_per_s": "mean_output_throughput_tokens_per_s",
@@ -28,15 +28,15 @@ _COUNTS = {
 
 
 def read_level(file: Path) -> dict[str, Any] | None:
-    """A level's file as genai-bench wrote it; None while it is not whole, or where it is no level's file."""
+    """Return the content of a level's file; None if it is incomplete or not the file of a level."""
     data = _json_object(file)
-    return data if data is not None and _wrong_field(data) is None else None
+    return data if data is not None and _invalid_field(data) is None else None
 
 
-def why_no_level(file: Path) -> str:
-    """Why ``read_level`` gives none of a file: it is cut short, or which field is not what it is to be."""
+def level_file_problem(file: Path) -> str:
+    """Return why ``read_level`` returns None for a file: it is cut short, or a field is invalid."""
     data = _json_object(file)
-    return (_wrong_field(data) if data is not None else None) or "it is cut short"
+    return (_invalid_field(data) if data is not None else None) or "it is cut short"
 
 
 def _json_object(file: Path) -> dict[str, Any] | None:
@@ -47,12 +47,12 @@ def _json_object(file: Path) -> dict[str, Any] | None:
     return data if isinstance(data, dict) else None
 
 
-def _wrong_field(data: Mapping[str, Any]) -> str | None:
-    """The first field that no level can be read from, its value and what was expected; None where there is none."""
+def _invalid_field(data: Mapping[str, Any]) -> str | None:
+    """Return a message about the first invalid field; None if all fields are valid."""
     aggregated = data.get("aggregated_metrics")
     if not isinstance(aggregated, dict):
-        return f"aggregated_metrics is {_shown(aggregated)}; expected is an object"
-    # An older genai-bench has no iteration_type and no batch_size.
+        return f"aggregated_metrics is {_quoted(aggregated)}; expected is an object"
+    # Older versions of genai-bench write no iteration_type and no batch_size.
     load = "batch_size" if aggregated.get("iteration_type") == "batch_size" else "num_concurrency"
     expected = {
         "scenario": ("a text", _is_text),
@@ -64,10 +64,10 @@ def _wrong_field(data: Mapping[str, Any]) -> str | None:
     }
     for name, (kind, fits) in expected.items():
         if not fits(aggregated.get(name)):
-            return f"aggregated_metrics.{name} is {_shown(aggregated.get(name))}; expected is {kind}"
+            return f"aggregated_metrics.{name} is {_quoted(aggregated.get(name))}; expected is {kind}"
     for name, statistics in (aggregated.get("stats") or {}).items():
         if not _is_object(statistics):
-            return f"aggregated_metrics.stats.{name} is {_shown(statistics)}; expected is an object"
+            return f"aggregated_metrics.stats.{name} is {_quoted(statistics)}; expected is an object"
     return None
 
 
@@ -87,13 +87,13 @@ def _is_amount(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and 0 <= value < math.inf)
 
 
-def _shown(value: Any) -> str:
+def _quoted(value: Any) -> str:
     text = repr(value)
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+    return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
 
 
 def level_of(data: Mapping[str, Any]) -> Level:
-    """Which level a file is of, read from inside it: its name is rewritten."""
+    """Return the level of a file, from its content: the characters of its name are replaced."""
     aggregated = data["aggregated_metrics"]
     if aggregated.get("iteration_type") == "batch_size":
         return Level(aggregated["scenario"], 1, aggregated["batch_size"])
@@ -101,34 +101,34 @@ def level_of(data: Mapping[str, Any]) -> Level:
 
 
 def measurement(data: Mapping[str, Any], validity: Validity, *, generates_text: bool = True) -> Measurement:
-    """One level's measurement, in seconds whatever unit the file is in, with every reason why it may be invalid."""
+    """Return one level's measurement, with times in seconds and all problems that make it invalid."""
     aggregated = data["aggregated_metrics"]
     scale = 0.001 if data.get("_time_unit", "s") == "ms" else 1.0
     stats: Mapping[str, Any] = aggregated.get("stats") or {}
     figures: dict[str, float] = {}
     unusable: list[str] = []
 
-    def take(name: str, value: Any, factor: float = 1.0, *, needed: bool = True) -> None:
+    def take(name: str, value: Any, factor: float = 1.0, *, required: bool = True) -> None:
         if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
             figures[name] = float(value) * factor
-        elif needed:
+        elif required:
             unusable.append(name)
 
     for time in _TIMES:
         for statistic in STATISTICS:
-            # A text's time per token is left out by genai-bench where a reply took under a millisecond.
-            take(f"{time}_{statistic}_s", (stats.get(time) or {}).get(statistic), scale, needed=generates_text)
+            # genai-bench omits the time per output token if a response took under a millisecond.
+            take(f"{time}_{statistic}_s", (stats.get(time) or {}).get(statistic), scale, required=generates_text)
     for name, key in _RATES.items():
         take(name, aggregated.get(key))
     for statistic in STATISTICS:
         speed = (stats.get("output_inference_speed") or {}).get(statistic)
-        # A rate a second, also where times are in milliseconds.
-        take(f"request_output_tokens_per_s_{statistic}", speed, needed=False)
+        # Per second, even if times are in milliseconds.
+        take(f"request_output_tokens_per_s_{statistic}", speed, required=False)
     for name, (field, statistic) in _COUNTS.items():
-        take(name, (stats.get(field) or {}).get(statistic), needed=False)
+        take(name, (stats.get(field) or {}).get(statistic), required=False)
 
     completed = int(aggregated.get("num_completed_requests") or 0)
-    # error_rate is always 0; the counts tell.
+    # genai-bench's error_rate is always 0, the counts are right.
     failed = int(aggregated.get("num_error_requests") or 0)
     result = Measurement(
         level=level_of(data),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb.bench.results import level_of, measurement, read_level, why_no_level
+from autotune_nb.bench.results import level_file_problem, level_of, measurement, read_level
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, StudyError, TaskError
 from autotune_nb.results.long_table import MAX_COUNT_DIGITS, quoted, read_long_table, unknown_columns
@@ -224,7 +224,7 @@ def _folder_trial(number: int, name: str, folder: Path, metadata: dict[str, Any]
     for file in sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
         data = read_level(file)
         if data is None:
-            torn |= {file.name: why_no_level(file)} if _LEVEL_FILE.search(file.name) else {}
+            torn |= {file.name: level_file_problem(file)} if _LEVEL_FILE.search(file.name) else {}
             continue
         if level_of(data) in by_level:
             found.notes.append(f"{name}: there are two results of {level_of(data)}; the newer one is used")

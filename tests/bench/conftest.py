@@ -1,4 +1,4 @@
-"""A namespace with an engine and a claim, for the tests of a module."""
+"""A namespace with an engine and a claim, shared by the tests of a module."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.bench.in_cluster import Ground
+from tests.bench.in_cluster import BenchNamespace
 from tests.kubernetes.handle import TestCluster
 
 
 @pytest.fixture(scope="module")
-def ground(cluster: TestCluster) -> Iterator[Ground]:
-    ground = Ground(cluster)
-    yield ground
-    cluster.delete(f"/api/v1/namespaces/{ground.namespace}")
+def bench_namespace(cluster: TestCluster) -> Iterator[BenchNamespace]:
+    bench_namespace = BenchNamespace(cluster)
+    yield bench_namespace
+    cluster.delete(f"/api/v1/namespaces/{bench_namespace.namespace}")

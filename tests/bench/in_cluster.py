@@ -1,4 +1,4 @@
-"""The executors that measure in a cluster, over a fake genai-bench in real Jobs and pods."""
+"""The executors that measure in a cluster, with a fake genai-bench in real Jobs and pods."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ BASE: dict[str, Any] = {
     "deadlines": {"ready_s": 40, "stop_s": 5, "pending_s": 8},
     "deploy": {"kind": "ome", "runtime": "stub", "gpus_per_trial": 0},
 }
-#: What ``python3 -c`` of the in-pod script imports; it hands its command line to the fake.
+#: What ``python3 -c`` of the in-pod script imports; it passes its command line to the fake.
 _MODULE = """
 import subprocess, sys
 
@@ -65,8 +65,8 @@ def task_of(
     )
 
 
-class Ground:
-    """A namespace with an engine that is Ready and a claim."""
+class BenchNamespace:
+    """A namespace with an InferenceService that is Ready and a claim."""
 
     def __init__(self, cluster: TestCluster) -> None:
         self.cluster = cluster
@@ -77,7 +77,7 @@ class Ground:
             "readinessProbe": {"periodSeconds": 10},
         }
         engine = {"minReplicas": 1, "maxReplicas": 1, "runner": {"name": "ome-container", **probes}}
-        made = cluster.create(
+        service = cluster.create(
             {
                 "apiVersion": "ome.io/v1beta1",
                 "kind": "InferenceService",
@@ -85,7 +85,7 @@ class Ground:
                 "spec": {"model": {"name": "tiny"}, "runtime": {"name": "stub"}, "engine": engine},
             }
         )
-        self.uid = str(made["metadata"]["uid"])
+        self.uid = str(service["metadata"]["uid"])
         cluster.until(self._ready, within_s=60)
 
     def _ready(self) -> bool:
@@ -94,12 +94,12 @@ class Ground:
         return any(one["type"] == "Ready" and one["status"] == "True" for one in conditions)
 
     def path(self, plural: str, name: str = "") -> str:
-        """A path of this namespace, of a plural such as ``pods`` or ``apis/batch/v1/jobs``."""
+        """The API path of a plural such as ``pods`` or ``apis/batch/v1/jobs`` in this namespace."""
         group, _, last = plural.rpartition("/")
         return f"/{group or 'api/v1'}/namespaces/{self.namespace}/{last}" + (f"/{name}" if name else "")
 
-    def made(self) -> list[str]:
-        """What of a benchmark's is there."""
+    def benchmark_objects(self) -> list[str]:
+        """The names of the BenchmarkJobs, Jobs and pods of benchmarks that exist."""
         found = [*self.cluster.list("apis/ome.io/v1beta1/benchmarkjobs", self.namespace)]
         found += self.cluster.list("apis/batch/v1/jobs", self.namespace)
         pods = self.cluster.list("pods", self.namespace)
@@ -108,12 +108,18 @@ class Ground:
 
 
 class Executor:
-    """One executor with a session of its own, which ``prepare`` opens; a benchmark as any other."""
+    """One executor with its own session, which ``prepare`` opens; it fulfils the protocol ``Benchmark``."""
 
     def __init__(
-        self, ground: Ground, executor: str, folder: Path, *, kubeconfig: Path | None = None, **how: Any
+        self,
+        bench_namespace: BenchNamespace,
+        executor: str,
+        folder: Path,
+        *,
+        kubeconfig: Path | None = None,
+        **options: Any,
     ) -> None:
-        self.ground = ground
+        self.bench_namespace = bench_namespace
         self.folder = folder / "trial"
         self.folder.mkdir(parents=True)
         self.fake = FakeBench(folder / "fake")
@@ -121,16 +127,19 @@ class Executor:
         python = folder / "python"
         (python / "genai_bench" / "cli").mkdir(parents=True)
         for package in (python / "genai_bench", python / "genai_bench" / "cli"):
-            # Without it the real one would be found first.
+            # Otherwise the real package would be found first.
             (package / "__init__.py").touch()
         (python / "genai_bench" / "cli" / "cli.py").write_text(_MODULE.format(script=str(self.fake.script)))
         (self.fake.script.parent / "genai-bench").symlink_to(self.fake.script)
         path = f"{self.fake.script.parent}:{Path(sys.executable).parent}:/usr/bin:/bin"
         env = [{"name": "PATH", "value": path}, {"name": "PYTHONPATH", "value": str(python)}]
-        where = {"kubeconfig": str(kubeconfig or ground.cluster.kubeconfig), "namespace": ground.namespace}
-        pod = {"env": env, **how.pop("pod", {})}
+        deploy = {
+            "kubeconfig": str(kubeconfig or bench_namespace.cluster.kubeconfig),
+            "namespace": bench_namespace.namespace,
+        }
+        pod = {"env": env, **options.pop("pod", {})}
         self.task = task_of(
-            executor=executor, deploy=where, **{"image": IMAGE_HERE, "results": CLAIM, "pod": pod, **how}
+            executor=executor, deploy=deploy, **{"image": IMAGE_HERE, "results": CLAIM, "pod": pod, **options}
         )
         self.session = ClusterSession(self.task, study_label=uuid.uuid4().hex[:12])
         self.session.notify = self.notices.append
@@ -151,8 +160,8 @@ class Executor:
 
     @property
     def service(self) -> ClusterService:
-        url = f"http://engine.{self.ground.namespace}.svc.cluster.local:8080"
-        return ClusterService(0, "engine", self.ground.namespace, uuid.uuid4().hex, url, "tiny", "", {})
+        url = f"http://engine.{self.bench_namespace.namespace}.svc.cluster.local:8080"
+        return ClusterService(0, "engine", self.bench_namespace.namespace, uuid.uuid4().hex, url, "tiny", "", {})
 
     def request(self) -> BenchRequest:
         return BenchRequest(
@@ -179,7 +188,7 @@ class Executor:
         await self.session.close()
 
     async def measured(self, levels: list[Measurement] | None = None) -> list[Measurement]:
-        """Every level's measurement, from ``prepare`` to ``close``; into ``levels`` also where it fails."""
+        """Prepare, measure all levels and close. Measurements before an error are in ``levels``."""
         levels = [] if levels is None else levels
         await self.prepare()
         try:
@@ -191,7 +200,7 @@ class Executor:
         return levels
 
     async def disturbed(self, disturb: Any) -> list[Measurement]:
-        """The same, and ``disturb`` is called in a thread once the fake genai-bench runs."""
+        """``measured``, with a call of ``disturb`` in a thread once the fake genai-bench runs."""
 
         async def once_it_runs() -> None:
             while not self.loading():  # noqa: ASYNC110

@@ -1,4 +1,4 @@
-"""Which executor measures, and why; and what each of the two in the cluster makes of a trial."""
+"""The choice of the executor, the objects that the two executors in the cluster create, and their results."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from autotune_nb.errors import FailureKind, MeasurementError, SetupError
 from autotune_nb.results.importing import import_results
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement
-from tests.bench.in_cluster import CLAIM, IMAGE_HERE, Executor, Ground, task_of
+from tests.bench.in_cluster import CLAIM, IMAGE_HERE, BenchNamespace, Executor, task_of
 from tests.kubernetes.handle import TestCluster
 from tests.stubs import in_loop, level_data, level_file
 
@@ -49,7 +49,7 @@ from tests.stubs import in_loop, level_data, level_file
         ({"results": CLAIM, "backend": "sglang"}, "benchmark.backend"),
     ],
 )
-def test_what_a_benchmark_job_cannot_measure_is_told_with_the_field(how: dict[str, Any], field: str) -> None:
+def test_a_task_that_a_benchmark_job_cannot_measure_is_refused_with_the_field(how: dict[str, Any], field: str) -> None:
     task = task_of(**how)
     assert (benchmark_job_problem(task) or ("", ""))[1] == field
     assert not uses_benchmark_job(task)
@@ -59,7 +59,7 @@ def test_what_a_benchmark_job_cannot_measure_is_told_with_the_field(how: dict[st
     assert caught.value.field == field
 
 
-def test_a_benchmark_job_asks_for_one_name_whatever_the_model_is_called() -> None:
+def test_a_benchmark_job_requires_a_fixed_served_model_name() -> None:
     assert required_model_name(task_of(results=CLAIM)) == OME_MODEL_NAME
     assert required_model_name(task_of(results=CLAIM, executor="job")) is None
 
@@ -84,7 +84,9 @@ async def opened(task: Task, cluster: TestCluster, namespace: str) -> AsyncItera
         (task_of(executor="direct"), "direct", "the task requests it"),
     ],
 )
-def test_auto_picks_and_says_why(task: Task, name: str, why: str, cluster: TestCluster, namespace: str) -> None:
+def test_auto_chooses_an_executor_and_reports_the_reason(
+    task: Task, name: str, why: str, cluster: TestCluster, namespace: str
+) -> None:
     async def scenario() -> tuple[str, str]:
         async with opened(task, cluster, namespace) as session:
             return await select_executor(task, session)
@@ -94,7 +96,9 @@ def test_auto_picks_and_says_why(task: Task, name: str, why: str, cluster: TestC
     assert re.search(why, told)
 
 
-def test_without_the_right_to_make_jobs_auto_goes_direct(cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
+def test_without_permission_to_create_jobs_auto_chooses_direct(
+    cluster: TestCluster, namespace: str, tmp_path: Path
+) -> None:
     account = "apiVersion: v1\nkind: ServiceAccount\nmetadata: {name: poor}\n"
     file = cluster.account(namespace, account, "poor", tmp_path / "kubeconfig")
     task = task_of(deploy={"kubeconfig": str(file), "namespace": namespace})
@@ -123,7 +127,7 @@ def request_in(folder: Path, service: ClusterService = SERVICE) -> BenchRequest:
     return BenchRequest("http://127.0.0.1:1", "tiny", "/models/tiny", folder, 2, service)
 
 
-def test_a_job_has_our_own_arguments_the_models_tokenizer_and_the_claim(
+def test_a_job_has_the_arguments_the_models_tokenizer_and_the_claim(
     cluster: TestCluster, namespace: str, tmp_path: Path
 ) -> None:
     pod = {"tolerations": [{"operator": "Exists"}], "resources": {"limits": {"cpu": "2"}}, "env": [{"name": "A"}]}
@@ -158,7 +162,7 @@ def test_a_job_has_our_own_arguments_the_models_tokenizer_and_the_claim(
     assert job["levels"] == 2
     mounts = {one["name"]: one for one in container["volumeMounts"]}
     assert mounts["results"]["subPath"] == "some/folder"
-    # A folder of the trial's own: what another left is never read as this one's.
+    # Each trial has its own folder, so that results of another trial are never read.
     assert SERVICE.uid[:8] in job["folder"]
     assert mounts["model"]["readOnly"] is True
 
@@ -173,7 +177,7 @@ def test_the_default_image_is_the_published_one(cluster: TestCluster, namespace:
     assert in_loop(scenario())["spec"]["template"]["spec"]["containers"][0]["image"] == IMAGE
 
 
-def test_a_benchmark_job_says_what_ome_understands(cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
+def test_a_benchmark_job_has_omes_fields(cluster: TestCluster, namespace: str, tmp_path: Path) -> None:
     task = task_of(results="s3://bucket/prefix", image="x:1", pod={"env": [{"name": "A", "value": "b"}]})
 
     async def scenario() -> dict[str, Any]:
@@ -184,13 +188,13 @@ def test_a_benchmark_job_says_what_ome_understands(cluster: TestCluster, namespa
     assert spec["endpoint"] == {"inferenceService": {"name": SERVICE.name, "namespace": "tune"}}
     assert (spec["maxTimePerIteration"], spec["maxRequestsPerIteration"]) == (1, 4)
     assert (spec["trafficScenarios"], spec["numConcurrency"]) == (["D(16,8)"], [1, 2])
-    # A bucket takes the files straight under the prefix, so each attempt has its own.
+    # In a bucket, files are written directly under the prefix, so each attempt has its own.
     assert spec["outputLocation"]["storageUri"] == "s3://bucket/prefix/t3-abc"
     assert spec["podOverride"] == {"image": "x:1", "env": [{"name": "A", "value": "b"}]}
 
 
 class Trial:
-    """One trial's engine in the cluster and its benchmark."""
+    """One trial in the cluster: its engine and its benchmark."""
 
     def __init__(self, task: Task, cluster: TestCluster, namespace: str, folder: Path) -> None:
         deploy = {**task.deploy.model_dump(), "kubeconfig": cluster.kubeconfig, "namespace": namespace}
@@ -206,7 +210,7 @@ class Trial:
     async def measured(
         self, during: Callable[[], Any] | None = None, params: dict[str, Any] | None = None
     ) -> list[Measurement]:
-        """Every level's measurement; ``during`` is called in a thread once the benchmark has begun."""
+        """Deploy, and measure all levels; ``during`` is called in a thread when the benchmark starts."""
         levels: list[Measurement] = []
         try:
             await self.deployer.prepare()
@@ -224,15 +228,15 @@ class Trial:
                 finally:
                     if disturbing is not None:
                         await disturbing
-                assert not self.made(), "the benchmark's own objects go before the engine does"
+                assert not self.benchmark_objects(), "the benchmark's own objects go before the engine does"
             return levels
         finally:
             self.levels = levels
             await self.benchmark.close()
             await self.deployer.close()
 
-    def made(self) -> list[str]:
-        """What of a benchmark's is there."""
+    def benchmark_objects(self) -> list[str]:
+        """The BenchmarkJobs, Jobs and pods of benchmarks that exist."""
         found = [*self.cluster.list("apis/ome.io/v1beta1/benchmarkjobs", self.namespace)]
         found += self.cluster.list("apis/batch/v1/jobs", self.namespace)
         pods = self.cluster.list("pods", self.namespace)
@@ -249,7 +253,7 @@ def trial(cluster: TestCluster, namespace: str, tmp_path: Path) -> Callable[...,
 
 
 @pytest.mark.e2e
-def test_a_job_gives_levels_one_by_one_and_keeps_its_files_on_the_claim(
+def test_a_job_yields_levels_one_by_one_and_writes_its_files_to_the_claim(
     trial: Callable[..., Trial], cluster: TestCluster, namespace: str
 ) -> None:
     claim = cluster.claim(namespace, "results")
@@ -260,7 +264,7 @@ def test_a_job_gives_levels_one_by_one_and_keeps_its_files_on_the_claim(
     assert len(list((one.folder / "genai-bench").glob("D*.json"))) == 2
     (kept,) = claim.glob("some/folder/*/genai-bench")
     assert len(list(kept.glob("D*.json"))) == 2
-    # A folder that genai-bench itself wrote is imported with the same figures.
+    # The folder that genai-bench wrote is imported with the same figures.
     imported = import_results(kept, one.folder / "imported")
     assert [trial.measurements for trial in imported.trials] == [tuple(levels)]
     assert imported.notes == ()
@@ -285,7 +289,7 @@ def test_half_the_requests_failing_is_an_invalid_measurement_of_a_benchmark_job(
 def failing(one: Trial, within_s: float = 60, during: Callable[[], Any] | None = None) -> MeasurementError:
     with pytest.raises(MeasurementError) as caught:
         in_loop(one.measured(during), within_s=within_s)
-    assert not one.made()
+    assert not one.benchmark_objects()
     return caught.value
 
 
@@ -297,7 +301,7 @@ def failing(one: Trial, within_s: float = 60, during: Callable[[], Any] | None =
         ({"pod": {"nodeSelector": {"no": "such"}}}, "not scheduled.*didn't match"),
     ],
 )
-def test_a_pod_that_cannot_run_is_told_and_both_objects_go(
+def test_a_pod_that_cannot_run_is_reported_and_all_objects_are_deleted(
     trial: Callable[..., Trial],
     cluster: TestCluster,
     namespace: str,
@@ -324,25 +328,25 @@ def test_a_pod_that_cannot_run_is_told_and_both_objects_go(
         (["good", "torn"], "concurrency 2; .* is truncated", 1),
     ],
 )
-def test_results_that_are_missing_empty_or_cut_short_though_it_completed(
-    ground: Ground, tmp_path: Path, files: list[str], told: str, whole: int
+def test_results_that_are_missing_empty_or_cut_short_after_completion(
+    bench_namespace: BenchNamespace, tmp_path: Path, files: list[str], told: str, whole: int
 ) -> None:
-    """A BenchmarkJob is Completed: the genai-bench of its pod ended well, whatever it left on the claim."""
+    """A BenchmarkJob is Completed if genai-bench ended with code 0, even if its files are missing."""
     text = {number: json.dumps(level_data(concurrency=number)) for number in (1, 2)}
     contents = {"good": text[1], "empty": "", "torn": text[2][:80]}
     levels = {level_file(number): contents[kind] for number, kind in enumerate(files, start=1)}
-    one = Executor(ground, "benchmark_job", tmp_path).writes(levels, after="exit 0")
+    one = Executor(bench_namespace, "benchmark_job", tmp_path).writes(levels, after="exit 0")
     found: list[Measurement] = []
     with pytest.raises(MeasurementError, match=told) as caught:
         in_loop(one.measured(found))
     assert len(found) == whole
     assert caught.value.failure.kind is FailureKind.MEASUREMENT
     assert "ended with code 0" in caught.value.failure.message
-    assert not ground.made()
+    assert not bench_namespace.benchmark_objects()
 
 
-def test_files_come_out_of_a_bucket(tmp_path: Path) -> None:
-    """fsspec's own storage in memory stands for a bucket: the address picks the storage."""
+def test_files_are_read_from_a_bucket(tmp_path: Path) -> None:
+    """fsspec's storage in memory replaces a bucket; the address selects the storage."""
     import fsspec
 
     from autotune_nb.bench.benchmark_job import _fetch, _filesystem

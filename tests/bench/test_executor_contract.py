@@ -1,4 +1,4 @@
-"""The executors that measure in a cluster are benchmarks as any other."""
+"""The executors that measure in a cluster fulfil the contract of a benchmark."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from pathlib import Path
 import pytest
 
 from autotune_nb.bench import BenchRequest
-from tests.bench.in_cluster import Executor, Ground
+from tests.bench.in_cluster import BenchNamespace, Executor
 from tests.contracts.benchmark import BenchmarkContract
 from tests.stubs import level_data, level_file
 
 
 class ExecutorSubject:
-    """One executor over three fakes of genai-bench."""
+    """One executor with three fakes of genai-bench."""
 
-    def __init__(self, ground: Ground, name: str, folder: Path) -> None:
+    def __init__(self, bench_namespace: BenchNamespace, name: str, folder: Path) -> None:
         self._gate = folder / "gate"
         self.stepwise = name == "job"
         first = level_file(1)
-        self.gated, self.missing, self.failing = (Executor(ground, name, folder / str(n)) for n in range(3))
+        self.gated, self.missing, self.failing = (Executor(bench_namespace, name, folder / str(n)) for n in range(3))
         self.gated.writes(
             self.gated.fake.both(),
             before=f'cp "$levels/{first}" "$out/"; while [ ! -e "{self._gate}" ]; do sleep 0.02; done',
-            # OME's own job is over when genai-bench has ended, and not before.
+            # OME's BenchmarkJob ends only when genai-bench has ended.
             after="sleep 600" if self.stepwise else "",
         )
         self.missing.writes({first: level_data()})
@@ -40,18 +40,18 @@ class ExecutorSubject:
         return self.gated.loading()
 
 
-class OfACluster(BenchmarkContract):
+class ClusterBenchmarkContract(BenchmarkContract):
     name = ""
 
     @pytest.fixture
-    def subject(self, ground: Ground, tmp_path: Path) -> Iterator[ExecutorSubject]:
-        yield ExecutorSubject(ground, self.name, tmp_path)
-        assert not ground.made()
+    def subject(self, bench_namespace: BenchNamespace, tmp_path: Path) -> Iterator[ExecutorSubject]:
+        yield ExecutorSubject(bench_namespace, self.name, tmp_path)
+        assert not bench_namespace.benchmark_objects()
 
 
-class TestJobBenchmark(OfACluster):
+class TestJobBenchmark(ClusterBenchmarkContract):
     name = "job"
 
 
-class TestOmeBenchmark(OfACluster):
+class TestOmeBenchmark(ClusterBenchmarkContract):
     name = "benchmark_job"

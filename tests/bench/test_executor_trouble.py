@@ -1,4 +1,4 @@
-"""What keeps a benchmark in the cluster from happening: told as what it is, and nothing of it is left."""
+"""Errors of a benchmark in the cluster: each is reported with its cause, and all objects are deleted."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from autotune_nb.cluster import owned_object as owned
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD, Kind, Object
 from autotune_nb.cluster.pod_errors import creation_error, pod_error
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
-from tests.bench.in_cluster import Executor, Ground
+from tests.bench.in_cluster import BenchNamespace, Executor
 from tests.kubernetes.proxy import FaultProxy
 from tests.stubs import in_loop, level_data, level_file, until_async
 
@@ -31,18 +31,20 @@ _FOREVER = "sleep 600"
 
 
 @pytest.fixture
-def through_proxy(ground: Ground, proxy: FaultProxy, tmp_path: Path) -> Path:
-    return proxy.kubeconfig(tmp_path / "kubeconfig", token=ground.cluster.token, namespace=ground.namespace)
+def through_proxy(bench_namespace: BenchNamespace, proxy: FaultProxy, tmp_path: Path) -> Path:
+    return proxy.kubeconfig(
+        tmp_path / "kubeconfig", token=bench_namespace.cluster.token, namespace=bench_namespace.namespace
+    )
 
 
 def failure_of(one: Executor, disturb: Callable[[], Any] | None = None) -> Failure:
     with pytest.raises(MeasurementError) as caught:
         in_loop(one.measured() if disturb is None else one.disturbed(disturb))
-    assert not one.ground.made()
+    assert not one.bench_namespace.benchmark_objects()
     return caught.value.failure
 
 
-# Taken away
+# Deleted by others
 
 
 @pytest.mark.parametrize(
@@ -51,17 +53,19 @@ def failure_of(one: Executor, disturb: Callable[[], Any] | None = None) -> Failu
         ("job", _JOBS, "^Job .* was deleted by another client"),
         ("job", "pods", "^Pod .* was deleted by another client"),
         ("benchmark_job", _BENCHMARK_JOBS, "^BenchmarkJob .* was deleted by another client"),
-        # OME runs the benchmark again, into the same folder.
+        # OME runs the benchmark again, with the same folder.
         ("benchmark_job", _JOBS, "^Job .* was deleted by another client"),
         ("benchmark_job", "pods", "^Pod .* was deleted by another client"),
     ],
 )
-def test_what_somebody_deletes_is_told(ground: Ground, tmp_path: Path, executor: str, plural: str, told: str) -> None:
-    one = Executor(ground, executor, tmp_path).writes({}, before=_FOREVER)
+def test_an_object_deleted_by_others_is_reported(
+    bench_namespace: BenchNamespace, tmp_path: Path, executor: str, plural: str, told: str
+) -> None:
+    one = Executor(bench_namespace, executor, tmp_path).writes({}, before=_FOREVER)
 
     def delete() -> None:
-        (name,) = {name for name in names(ground, plural) if name.startswith(one.name)}
-        ground.cluster.delete(ground.path(plural, name), propagationPolicy="Background")
+        (name,) = {name for name in names(bench_namespace, plural) if name.startswith(one.name)}
+        bench_namespace.cluster.delete(bench_namespace.path(plural, name), propagationPolicy="Background")
 
     failure = failure_of(one, delete)
     assert failure.kind is FailureKind.INFRASTRUCTURE
@@ -69,21 +73,21 @@ def test_what_somebody_deletes_is_told(ground: Ground, tmp_path: Path, executor:
     assert re.search(told, failure.message), failure.message
 
 
-def names(ground: Ground, plural: str) -> set[str]:
-    return {str(one["metadata"]["name"]) for one in ground.cluster.list(plural, ground.namespace)}
+def names(bench_namespace: BenchNamespace, plural: str) -> set[str]:
+    return {str(one["metadata"]["name"]) for one in bench_namespace.cluster.list(plural, bench_namespace.namespace)}
 
 
-def test_a_job_that_is_run_again_while_its_results_are_read_is_told(
-    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_job_that_is_created_again_while_its_results_are_read_is_reported(
+    bench_namespace: BenchNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    one = Executor(ground, "benchmark_job", tmp_path)
+    one = Executor(bench_namespace, "benchmark_job", tmp_path)
     one.writes(one.fake.both())
     read = ClaimReader.read
 
     async def read_and_delete(self: ClaimReader, *how: Any) -> None:
         await read(self, *how)
-        (before,) = ground.cluster.list(_JOBS, ground.namespace)
-        ground.cluster.delete(ground.path(_JOBS, one.name), propagationPolicy="Background")
+        (before,) = bench_namespace.cluster.list(_JOBS, bench_namespace.namespace)
+        bench_namespace.cluster.delete(bench_namespace.path(_JOBS, one.name), propagationPolicy="Background")
         jobs = one.session.watches.objects(JOB)
         await until_async(lambda: [j for j in jobs.values() if j["metadata"]["uid"] != before["metadata"]["uid"]])
 
@@ -93,9 +97,11 @@ def test_a_job_that_is_run_again_while_its_results_are_read_is_told(
     assert "was deleted by another client while its results were read" in failure.message
 
 
-def test_a_benchmark_that_runs_out_of_memory_is_not_the_configurations_fault(ground: Ground, tmp_path: Path) -> None:
+def test_a_benchmark_that_runs_out_of_memory_is_an_infrastructure_failure(
+    bench_namespace: BenchNamespace, tmp_path: Path
+) -> None:
     pod = {"resources": {"limits": {"memory": "60Mi"}, "requests": {"memory": "10Mi"}}}
-    one = Executor(ground, "benchmark_job", tmp_path, pod=pod)
+    one = Executor(bench_namespace, "benchmark_job", tmp_path, pod=pod)
     one.writes({}, before="python3 -S -c 'hoard = b\"1\" * (200 << 20); import time; time.sleep(60)'")
     failure = failure_of(one)
     assert failure.kind is FailureKind.INFRASTRUCTURE
@@ -106,17 +112,17 @@ def test_a_benchmark_that_runs_out_of_memory_is_not_the_configurations_fault(gro
 
 
 @pytest.fixture
-def quota(ground: Ground) -> Iterator[Callable[[str], Callable[[], None]]]:
-    """Sets a quota, and gives what takes it away again."""
-    path = ground.path("resourcequotas", "q")
+def quota(bench_namespace: BenchNamespace) -> Iterator[Callable[[str], Callable[[], None]]]:
+    """Return a function that sets a quota and returns a function that deletes it."""
+    path = bench_namespace.path("resourcequotas", "q")
 
     def lift() -> None:
-        ground.cluster.delete(path)
+        bench_namespace.cluster.delete(path)
 
     def limit(counted: str) -> Callable[[], None]:
         spec = {"metadata": {"name": "q"}, "spec": {"hard": {counted: "0"}}}
-        ground.cluster.call("POST", ground.path("resourcequotas"), spec)
-        ground.cluster.until(lambda: (ground.cluster.get(path) or {}).get("status", {}).get("hard"))
+        bench_namespace.cluster.call("POST", bench_namespace.path("resourcequotas"), spec)
+        bench_namespace.cluster.until(lambda: (bench_namespace.cluster.get(path) or {}).get("status", {}).get("hard"))
         return lift
 
     yield limit
@@ -125,13 +131,18 @@ def quota(ground: Ground) -> Iterator[Callable[[str], Callable[[], None]]]:
 
 @pytest.mark.parametrize("executor", ["job", "benchmark_job"])
 @pytest.mark.parametrize("counted", ["own", "pods"])
-def test_an_exceeded_quota_is_waited_for_and_told_once(
-    ground: Ground, tmp_path: Path, quota: Any, executor: str, counted: str, monkeypatch: pytest.MonkeyPatch
+def test_a_benchmark_waits_for_quota_and_reports_that_once(
+    bench_namespace: BenchNamespace,
+    tmp_path: Path,
+    quota: Any,
+    executor: str,
+    counted: str,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(owned, "QUOTA_PAUSE_S", 0.3)
     own = "count/jobs.batch" if executor == "job" else "count/benchmarkjobs.ome.io"
     quota(own if counted == "own" else "pods")
-    one = Executor(ground, executor, tmp_path, deadlines={"pending_s": 1}).writes({})
+    one = Executor(bench_namespace, executor, tmp_path, deadlines={"pending_s": 1}).writes({})
     failure = failure_of(one)
     (told,) = one.notices
     assert "exceeded quota: q" in told
@@ -141,11 +152,11 @@ def test_an_exceeded_quota_is_waited_for_and_told_once(
     assert "quota" in failure.hint
 
 
-def test_a_benchmark_goes_on_once_there_is_quota(
-    ground: Ground, tmp_path: Path, quota: Any, monkeypatch: pytest.MonkeyPatch
+def test_a_benchmark_continues_once_there_is_quota(
+    bench_namespace: BenchNamespace, tmp_path: Path, quota: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(owned, "QUOTA_PAUSE_S", 0.3)
-    one = Executor(ground, "job", tmp_path)
+    one = Executor(bench_namespace, "job", tmp_path)
     one.writes(one.fake.both())
     lift = quota("count/jobs.batch")
 
@@ -161,7 +172,7 @@ def test_a_benchmark_goes_on_once_there_is_quota(
     in_loop(scenario())
 
 
-# Requests whose answers get lost, and deletions that come to nothing
+# Requests without a response, and deletions that fail
 
 
 @contextlib.asynccontextmanager
@@ -174,7 +185,7 @@ async def prepared(one: Executor) -> AsyncIterator[Executor]:
 
 
 def manifest(one: Executor, kind: Kind) -> Object:
-    """What the executors make of that kind."""
+    """The object of that kind that the executors create."""
     if kind is POD:
         return ClaimReader(one.task, one.session, "", Removals(one.session))._manifest("folder", one.service)
     if isinstance(one.inner, benchmark_job.OmeBenchmark):
@@ -183,10 +194,10 @@ def manifest(one: Executor, kind: Kind) -> Object:
 
 
 @pytest.mark.parametrize(("kind", "executor"), [(JOB, "job"), (BENCHMARK_JOB, "benchmark_job"), (POD, "benchmark_job")])
-def test_what_may_have_been_made_is_looked_for_at_its_removal(
-    ground: Ground, tmp_path: Path, through_proxy: Path, proxy: FaultProxy, kind: Kind, executor: str
+def test_an_object_that_may_have_been_created_is_looked_up_at_its_deletion(
+    bench_namespace: BenchNamespace, tmp_path: Path, through_proxy: Path, proxy: FaultProxy, kind: Kind, executor: str
 ) -> None:
-    one = Executor(ground, executor, tmp_path, kubeconfig=through_proxy).writes({}, before=_FOREVER)
+    one = Executor(bench_namespace, executor, tmp_path, kubeconfig=through_proxy).writes({}, before=_FOREVER)
 
     async def scenario() -> None:
         async with prepared(one):
@@ -197,26 +208,28 @@ def test_what_may_have_been_made_is_looked_for_at_its_removal(
             one.session.cluster.patience_s = 0.3
             made, removals = BenchmarkObject(one.session, kind, 0, one.notices.append), Removals(one.session)
             with pytest.raises(
-                MeasurementError, match=f"{name} in namespace {ground.namespace} was not created"
+                MeasurementError, match=f"{name} in namespace {bench_namespace.namespace} was not created"
             ) as caught:
                 await made.create_for_trial(body)
             assert caught.value.failure.kind is FailureKind.INFRASTRUCTURE
-            assert name in ground.made()
+            assert name in bench_namespace.benchmark_objects()
             await removals.remove(made)
-            assert f"{name} in namespace {ground.namespace} may have been created" in one.notices[-1]
+            assert f"{name} in namespace {bench_namespace.namespace} may have been created" in one.notices[-1]
             looks.times = 0
             await removals.close()
-            assert one.notices[-1] == f"{kind.name.lower()} {name} in namespace {ground.namespace} is deleted now"
-            assert not ground.made()
+            assert (
+                one.notices[-1] == f"{kind.name.lower()} {name} in namespace {bench_namespace.namespace} is deleted now"
+            )
+            assert not bench_namespace.benchmark_objects()
 
     in_loop(scenario())
 
 
-def test_a_creation_that_is_never_answered_is_left_soon_when_the_trial_is_stopped_and_looked_for(
-    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_creation_without_response_ends_soon_when_the_trial_is_stopped_and_is_looked_up(
+    bench_namespace: BenchNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(owned, "_FINISH_S", 0.2)
-    one = Executor(ground, "job", tmp_path).writes({}, before=_FOREVER)
+    one = Executor(bench_namespace, "job", tmp_path).writes({}, before=_FOREVER)
 
     async def scenario() -> None:
         async with prepared(one):
@@ -229,49 +242,49 @@ def test_a_creation_that_is_never_answered_is_left_soon_when_the_trial_is_stoppe
             monkeypatch.setattr(one.session.cluster, "create", never_answered)
             made = BenchmarkObject(one.session, JOB, 0, one.notices.append)
             making = asyncio.ensure_future(made.create_for_trial(manifest(one, JOB)))
-            await until_async(ground.made)
+            await until_async(bench_namespace.benchmark_objects)
             making.cancel()
             with pytest.raises(asyncio.CancelledError):
                 async with asyncio.timeout(5):
                     await making
             assert await made.remove() == ""
-            assert not ground.made()
+            assert not bench_namespace.benchmark_objects()
 
     in_loop(scenario())
 
 
-def test_a_refused_deletion_is_told_by_name_and_tried_again_at_the_end(
-    ground: Ground, tmp_path: Path, through_proxy: Path, proxy: FaultProxy
+def test_a_refused_deletion_is_reported_by_name_and_retried_at_the_end(
+    bench_namespace: BenchNamespace, tmp_path: Path, through_proxy: Path, proxy: FaultProxy
 ) -> None:
     proxy.add("DELETE", "/jobs/", status=403, message="no, by order of the administrator")
-    one = Executor(ground, "job", tmp_path, kubeconfig=through_proxy)
+    one = Executor(bench_namespace, "job", tmp_path, kubeconfig=through_proxy)
     one.writes(one.fake.both())
     assert len(in_loop(one.measured())) == 2
-    what = f"job {one.name} in namespace {ground.namespace}"
+    what = f"job {one.name} in namespace {bench_namespace.namespace}"
     refused, gone = one.notices
     assert refused == f"{what} could not be deleted: no, by order of the administrator"
     assert gone == f"{what} is deleted now"
-    assert not ground.made()
+    assert not bench_namespace.benchmark_objects()
 
 
-def test_a_stuck_deletion_is_told_by_name_and_waited_for_again_at_the_end(
-    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_stuck_deletion_is_reported_by_name_and_retried_at_the_end(
+    bench_namespace: BenchNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_made, "_GONE_S", 0.5)
-    one = Executor(ground, "benchmark_job", tmp_path)
+    one = Executor(bench_namespace, "benchmark_job", tmp_path)
     one.writes(one.fake.both())
 
     async def scenario() -> None:
-        path = ground.path(_BENCHMARK_JOBS, one.name)
+        path = bench_namespace.path(_BENCHMARK_JOBS, one.name)
 
         def finalizers() -> list[str]:
-            return ((ground.cluster.get(path) or {}).get("metadata") or {}).get("finalizers") or []
+            return ((bench_namespace.cluster.get(path) or {}).get("metadata") or {}).get("finalizers") or []
 
         def hold(kept: list[str] | None) -> None:
-            ground.cluster.call("PATCH", path, {"metadata": {"finalizers": kept}})
+            bench_namespace.cluster.call("PATCH", path, {"metadata": {"finalizers": kept}})
 
         measuring = asyncio.ensure_future(one.measured())
-        # As if nobody took OME's own away.
+        # As if OME's controller did not remove its finalizer.
         own = await until_async(finalizers)
         hold([*own, "test.example.com/held"])
         await until_async(lambda: one.notices)
@@ -279,17 +292,17 @@ def test_a_stuck_deletion_is_told_by_name_and_waited_for_again_at_the_end(
         assert len(await measuring) == 2
 
     in_loop(scenario())
-    what = f"benchmarkjob {one.name} in namespace {ground.namespace}"
+    what = f"benchmarkjob {one.name} in namespace {bench_namespace.namespace}"
     stuck, gone = one.notices
     assert stuck == f"{what} stays Terminating; check that OME's controller is running; it removes the finalizer"
     assert gone == f"{what} is deleted now"
 
 
 @pytest.mark.parametrize("ours", [True, False])
-def test_a_job_of_that_name_gives_way_only_where_it_is_of_this_study(
-    ground: Ground, tmp_path: Path, ours: bool
+def test_a_job_of_the_same_name_is_replaced_only_if_it_belongs_to_this_study(
+    bench_namespace: BenchNamespace, tmp_path: Path, ours: bool
 ) -> None:
-    one = Executor(ground, "job", tmp_path)
+    one = Executor(bench_namespace, "job", tmp_path)
     one.writes(one.fake.both())
 
     async def scenario() -> list[Any]:
@@ -297,7 +310,7 @@ def test_a_job_of_that_name_gives_way_only_where_it_is_of_this_study(
             left = manifest(one, JOB)
             left["spec"]["template"]["spec"]["containers"][0]["command"] = ["sleep", "600"]
             left["metadata"]["labels"] |= {} if ours else {"autotune-nb/study": "another"}
-            ground.cluster.create({"apiVersion": "batch/v1", "kind": "Job", **left})
+            bench_namespace.cluster.create({"apiVersion": "batch/v1", "kind": "Job", **left})
             return [level async for level in one.measure(one.request())]
 
     if ours:
@@ -305,17 +318,17 @@ def test_a_job_of_that_name_gives_way_only_where_it_is_of_this_study(
     else:
         with pytest.raises(MeasurementError, match=f"job {one.name} .* exists and belongs to another study"):
             in_loop(scenario())
-        ground.cluster.delete(ground.path(_JOBS, one.name), propagationPolicy="Foreground")
-    ground.cluster.until(lambda: not ground.made())
+        bench_namespace.cluster.delete(bench_namespace.path(_JOBS, one.name), propagationPolicy="Foreground")
+    bench_namespace.cluster.until(lambda: not bench_namespace.benchmark_objects())
 
 
-# What may pass
+# Errors that may resolve themselves
 
 
-def test_ome_may_take_longer_than_its_own_minute_to_make_a_job_and_that_is_told_soon(
-    ground: Ground, tmp_path: Path
+def test_ome_may_take_over_a_minute_to_create_a_job_and_a_notice_reports_that_soon(
+    bench_namespace: BenchNamespace, tmp_path: Path
 ) -> None:
-    one = Executor(ground, "benchmark_job", tmp_path)
+    one = Executor(bench_namespace, "benchmark_job", tmp_path)
 
     async def scenario() -> None:
         async with prepared(one):
@@ -331,7 +344,9 @@ def test_ome_may_take_longer_than_its_own_minute_to_make_a_job_and_that_is_told_
             assert fails(5.0) is None
             assert fails(75.0) is None
             (told,) = one.notices
-            assert f"OME has created no Job for benchmarkjob {one.name} in namespace {ground.namespace}" in told
+            assert (
+                f"OME has created no Job for benchmarkjob {one.name} in namespace {bench_namespace.namespace}" in told
+            )
             failure = fails(91.0)
             assert failure is not None
             assert failure.failure.kind is FailureKind.INFRASTRUCTURE
@@ -340,12 +355,12 @@ def test_ome_may_take_longer_than_its_own_minute_to_make_a_job_and_that_is_told_
     in_loop(scenario())
 
 
-def test_a_benchmark_job_of_a_service_that_is_not_there_is_told_and_fails(
-    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_benchmark_job_of_a_missing_service_fails_after_a_notice(
+    bench_namespace: BenchNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(benchmark_job, "_NO_JOB_NOTICE_S", 0.3)
     monkeypatch.setattr(benchmark_job, "_NO_JOB_S", 1.0)
-    one = Executor(ground, "benchmark_job", tmp_path)
+    one = Executor(bench_namespace, "benchmark_job", tmp_path)
     service = replace(one.service, name="missing")
     monkeypatch.setattr(Executor, "service", property(lambda _self: service))
     failure = failure_of(one)
@@ -365,7 +380,7 @@ def event(message: str, reason: str = "FailedCreate") -> Object:
         ([event("jobs is forbidden: exceeded quota: q", "InternalError")], "waiting for quota: jobs", True),
         ([event('failed calling webhook "x": timeout')], "no pod could be created yet: ", True),
         ([event("violates PodSecurity")], "no pod may be created: violates PodSecurity", False),
-        # The newest counts.
+        # The newest event is reported.
         ([event("exceeded quota: q"), event("violates PodSecurity")], "no pod may be created: ", False),
     ],
 )
@@ -385,21 +400,21 @@ def test_why_a_job_has_no_pod(events: list[Object], told: str, transient: bool) 
         ("0/3 nodes are available: 3 node(s) didn't match node selector.", False),
     ],
 )
-def test_a_pod_that_waits_for_room_or_for_its_claims_volume_may_still_run(message: str, transient: bool) -> None:
+def test_a_pod_that_waits_for_resources_or_for_its_claims_volume_may_still_run(message: str, transient: bool) -> None:
     condition = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message}
     found = pod_error({"metadata": {"name": "p"}, "status": {"conditions": [condition]}})
     assert found is not None
     assert found.transient is transient
 
 
-def test_no_level_is_lost_where_keeping_its_file_takes_a_while(
-    ground: Ground, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_no_level_is_lost_if_its_file_is_saved_slowly(
+    bench_namespace: BenchNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def keep(folder: Path, name: str, data: bytes) -> None:
         time.sleep(0.7)
         _cluster.write_file(folder, name, data)
 
     monkeypatch.setattr(job, "write_file", keep)
-    one = Executor(ground, "job", tmp_path)
+    one = Executor(bench_namespace, "job", tmp_path)
     one.writes({level_file(n): level_data(concurrency=n) for n in (1, 2)})
     assert [level.level.concurrency for level in in_loop(one.measured())] == [1, 2]

@@ -1,4 +1,4 @@
-"""The process that has genai-bench imported: what it forks, and what happens when anybody dies."""
+"""The fork server: its children, and what happens when it, a child or the client ends."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from autotune_nb.errors import FailureKind, MeasurementError, SetupError
 from tests.bench.test_genai_bench import SECRETS, bench_for, request_in
 from tests.stubs import group_alive, in_loop, level_data, level_file, running, text_below, until, until_async
 
-#: Stands in for the genai_bench package: quick to import, does what the file ``mode`` beside it says.
+#: A fake genai_bench package, quick to import; the file ``mode`` beside it selects what it does.
 CLI = """
 import json, os, random, sys, time
 from pathlib import Path
@@ -62,7 +62,7 @@ def benchmark(max_time_per_run, base, name, rest):
 
 
 class FakePackage:
-    """A genai_bench package and the console script that leads to it."""
+    """A fake genai_bench package and its console script."""
 
     def __init__(self, folder: Path) -> None:
         self._cli = folder / "genai_bench" / "cli"
@@ -86,7 +86,7 @@ class FakePackage:
 
     @property
     def runs(self) -> list[tuple[int, str, str]]:
-        """Of every run started: its pid, its seconds as they were understood, its first random number."""
+        """The pid of each run, its seconds per level and its first random number."""
         file = self._cli / "runs"
         lines = file.read_text().splitlines() if file.exists() else []
         return [(int(pid), seconds, number) for pid, seconds, number in (line.split() for line in lines)]
@@ -104,7 +104,7 @@ def benchmark(package: FakePackage, make_task: Any) -> GenaiBench:
 
 
 async def take(benchmark: GenaiBench, folder: Path) -> int:
-    """Measure once; how many levels came."""
+    """Measure once. Returns the number of levels."""
     async with aclosing(benchmark.measure(request_in(folder))) as levels:
         return len([one async for one in levels])
 
@@ -114,7 +114,7 @@ def server_pid(benchmark: GenaiBench) -> int:
     return benchmark._client._process.pid
 
 
-def test_one_import_serves_every_trial_and_closing_leaves_nothing(
+def test_one_import_serves_all_trials_and_close_ends_all_processes(
     package: FakePackage, benchmark: GenaiBench, tmp_path: Path
 ) -> None:
     async def scenario() -> int:
@@ -130,11 +130,11 @@ def test_one_import_serves_every_trial_and_closing_leaves_nothing(
     pid = in_loop(scenario())
     assert not running(pid)
     assert len(package.runs) == 2
-    # Each had left a child of its own behind.
+    # Each run had started a child of its own.
     until(lambda: not any(group_alive(run) for run, _, _ in package.runs), within_s=3)
 
 
-def test_a_run_is_given_whole_seconds_and_the_tasks_seed(package: FakePackage, make_task: Any, tmp_path: Path) -> None:
+def test_a_run_has_whole_seconds_and_the_tasks_seed(package: FakePackage, make_task: Any, tmp_path: Path) -> None:
     # 965 is no float of minutes times 60.
     workload = {"scenarios": ["D(16,8)"], "concurrency": [1, 2], "seconds_per_level": 965}
 
@@ -157,7 +157,7 @@ def test_a_run_is_given_whole_seconds_and_the_tasks_seed(package: FakePackage, m
     assert first == second != other
 
 
-def test_secrets_reach_neither_the_helper_nor_any_file(
+def test_secrets_reach_neither_the_fork_server_nor_any_file(
     package: FakePackage, benchmark: GenaiBench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in SECRETS.items():
@@ -179,7 +179,7 @@ def test_secrets_reach_neither_the_helper_nor_any_file(
 
 
 @pytest.mark.parametrize(("mode", "code", "line"), [("exit", "5", ""), ("raise", "1", "the traffic broke down")])
-def test_a_run_that_fails_tells_its_code_and_its_log(
+def test_a_failed_run_reports_its_exit_code_and_its_log(
     package: FakePackage, benchmark: GenaiBench, tmp_path: Path, mode: str, code: str, line: str
 ) -> None:
     package.mode(mode)
@@ -189,7 +189,7 @@ def test_a_run_that_fails_tells_its_code_and_its_log(
         with pytest.raises(MeasurementError, match=f"code {code}") as caught:
             await take(benchmark, tmp_path / "trial")
         assert any(line in told for told in caught.value.failure.log_lines)
-        # The helper outlives what it forked.
+        # The fork server continues.
         package.mode("levels")
         assert await take(benchmark, tmp_path / "next") == 2
         await benchmark.close()
@@ -197,7 +197,7 @@ def test_a_run_that_fails_tells_its_code_and_its_log(
     in_loop(scenario())
 
 
-def test_a_helper_killed_between_two_trials_is_started_anew(
+def test_a_fork_server_killed_between_two_trials_is_started_again(
     package: FakePackage, benchmark: GenaiBench, tmp_path: Path
 ) -> None:
     async def scenario() -> None:
@@ -213,7 +213,7 @@ def test_a_helper_killed_between_two_trials_is_started_anew(
     in_loop(scenario())
 
 
-def test_a_helper_killed_while_measuring_fails_that_trial_at_once_and_takes_the_load_with_it(
+def test_a_fork_server_killed_while_measuring_fails_that_trial_at_once_and_ends_the_load(
     package: FakePackage, benchmark: GenaiBench, tmp_path: Path
 ) -> None:
     package.mode("slow")
@@ -227,7 +227,7 @@ def test_a_helper_killed_while_measuring_fails_that_trial_at_once_and_takes_the_
         with pytest.raises(MeasurementError) as caught:
             await taking
         assert time.monotonic() - began < 5
-        # Not the configuration's fault, so the runner tries it again.
+        # An infrastructure failure, which the runner retries.
         assert caught.value.failure.kind is FailureKind.INFRASTRUCTURE
         await until_async(lambda: not group_alive(package.runs[0][0]), within_s=3)
         await benchmark.close()
@@ -235,34 +235,34 @@ def test_a_helper_killed_while_measuring_fails_that_trial_at_once_and_takes_the_
     in_loop(scenario())
 
 
-def test_a_run_cancelled_while_it_is_forked_does_not_go_on_behind_everybodys_back(
+def test_a_run_cancelled_while_it_is_forked_is_killed(
     package: FakePackage, benchmark: GenaiBench, tmp_path: Path
 ) -> None:
     package.mode("slow")
 
     async def scenario() -> None:
         await benchmark.prepare()
-        helper = benchmark._client
-        assert helper is not None
-        # Stopped, so that the answer with the child's pid comes after the cancellation.
+        client = benchmark._client
+        assert client is not None
+        # Stopped, so that the response with the child's pid is received after the cancellation.
         os.kill(server_pid(benchmark), signal.SIGSTOP)
         taking = asyncio.ensure_future(take(benchmark, tmp_path / "trial"))
-        await until_async(lambda: helper._started)
+        await until_async(lambda: client._started)
         taking.cancel()
         await asyncio.gather(taking, return_exceptions=True)
         os.kill(server_pid(benchmark), signal.SIGCONT)
-        await until_async(lambda: not helper._ended)
+        await until_async(lambda: not client._ended)
         await until_async(lambda: not any(group_alive(pid) for pid, _, _ in package.runs), within_s=3)
-        # And the helper still serves.
+        # The fork server still works.
         package.mode("levels")
         assert await take(benchmark, tmp_path / "next") == 2
-        assert benchmark._client is helper
+        assert benchmark._client is client
         await benchmark.close()
 
     in_loop(scenario())
 
 
-def test_two_runs_at_a_time_end_each_on_its_own(package: FakePackage, benchmark: GenaiBench, tmp_path: Path) -> None:
+def test_two_concurrent_runs_end_independently(package: FakePackage, benchmark: GenaiBench, tmp_path: Path) -> None:
     async def scenario() -> None:
         await benchmark.prepare()
         assert benchmark._client is not None
@@ -280,11 +280,11 @@ def test_two_runs_at_a_time_end_each_on_its_own(package: FakePackage, benchmark:
     in_loop(scenario())
 
 
-async def _start(helper: ForkClient, log: Path) -> BenchProcess:
-    return await helper.run(["benchmark"], log=log, env={}, seed=0)
+async def _start(client: ForkClient, log: Path) -> BenchProcess:
+    return await client.run(["benchmark"], log=log, env={}, seed=0)
 
 
-def test_an_import_that_fails_says_why(package: FakePackage, benchmark: GenaiBench) -> None:
+def test_a_failed_import_reports_the_reason(package: FakePackage, benchmark: GenaiBench) -> None:
     package.break_import()
     with pytest.raises(SetupError, match=r"libgevent\.so is missing") as caught:
         in_loop(benchmark.prepare())
@@ -301,7 +301,7 @@ def test_an_import_that_hangs_ends_at_its_deadline(
         in_loop(benchmark.prepare(), within_s=10)
 
 
-def test_the_helper_does_not_outlive_this_python(package: FakePackage, tmp_path: Path) -> None:
+def test_the_fork_server_does_not_outlive_its_parent(package: FakePackage, tmp_path: Path) -> None:
     code = (
         "import asyncio, sys\nfrom autotune_nb.bench._fork_client import ForkClient\nfrom pathlib import Path\n"
         "async def main():\n"
@@ -320,10 +320,10 @@ def test_the_helper_does_not_outlive_this_python(package: FakePackage, tmp_path:
     until(lambda: not any(map(running, pids)), within_s=5)
 
 
-# Quiet time
+# The measurement lock
 
 
-def test_nobody_is_alone_while_somebody_measures_and_nobody_measures_meanwhile() -> None:
+def test_the_exclusive_lock_excludes_measurements_and_other_exclusive_holders() -> None:
     async def scenario() -> None:
         lock = MeasurementLock()
         measuring, alone = 0, 0
@@ -355,7 +355,7 @@ def test_nobody_is_alone_while_somebody_measures_and_nobody_measures_meanwhile()
     in_loop(scenario(), within_s=10)
 
 
-def test_quiet_time_survives_those_who_stop_waiting_or_fail() -> None:
+def test_the_lock_is_released_when_a_waiter_is_cancelled_or_a_holder_fails() -> None:
     async def scenario() -> None:
         lock = MeasurementLock()
 

@@ -1,4 +1,4 @@
-"""genai-bench's command line and its files, under everything that may go wrong with them."""
+"""genai-bench as a local process: its command line, its files and its failures."""
 
 from __future__ import annotations
 
@@ -79,13 +79,13 @@ async def measured(benchmark: GenaiBench, request: BenchRequest) -> list[Measure
 def fake(tmp_path: Path) -> Iterator[FakeBench]:
     bench = FakeBench(tmp_path / "fake")
     yield bench
-    # What is killed takes a moment to go.
+    # Killed processes take a moment to end.
     until(lambda: not any(map(group_alive, bench.pids)), within_s=3)
 
 
 @pytest.fixture
 def faked(fake: FakeBench, make_task: Any) -> Any:
-    """Makes a GenaiBench over the fake executable."""
+    """Return a function that creates a GenaiBench with the fake executable."""
 
     def make(levels: dict[str, Any], *, before: str = "", after: str = "", **changes: Any) -> GenaiBench:
         executable = fake.write(levels, before=before, after=after)
@@ -101,7 +101,7 @@ def failure_of(benchmark: GenaiBench, folder: Path) -> Failure:
 
 
 class FakeSubject:
-    """GenaiBench over scripts that stand in for genai-bench."""
+    """GenaiBench with scripts instead of genai-bench."""
 
     stepwise = True
 
@@ -161,7 +161,7 @@ def test_the_command_line_is_exactly_this(make_task: Any, fake: FakeBench, tmp_p
     assert benchmark.argv(request) == [
         *("benchmark", "--api-backend", "vllm", "--api-base", "http://127.0.0.1:8080", "--api-key", "no-key"),
         *("--api-model-name", "served", "--model-tokenizer", "/tok", "--task", "text-to-text"),
-        # A plain executable takes whole minutes only.
+        # A plain executable accepts whole minutes only.
         *("--max-time-per-run", "2", "--max-requests-per-run", "40"),
         *("--traffic-scenario", "D(16,8)", "--traffic-scenario", "N(64,8)/(32,4)"),
         *("--num-concurrency", "1", "--num-concurrency", "8", "--warmup-ratio", "0.1"),
@@ -172,7 +172,7 @@ def test_the_command_line_is_exactly_this(make_task: Any, fake: FakeBench, tmp_p
     ]
 
 
-def test_the_tasks_backend_stands_in_for_the_engines(make_task: Any, tmp_path: Path) -> None:
+def test_the_tasks_backend_overrides_the_engines(make_task: Any, tmp_path: Path) -> None:
     argv = bench_for(make_task(benchmark={"backend": "sglang"})).argv(request_in(tmp_path))
     assert argv[argv.index("--api-backend") + 1] == "sglang"
 
@@ -185,24 +185,24 @@ def test_tasks_without_text_are_loaded_by_batch_sizes(make_task: Any, tmp_path: 
 
 
 @given(st.integers(min_value=1, max_value=10_000_000))
-def test_minutes_come_out_as_the_very_same_seconds(seconds: int) -> None:
+def test_minutes_convert_back_to_the_same_seconds(seconds: int) -> None:
     text = minutes_text(seconds)
     assert _Minutes(text) * 60 == seconds
     assert isinstance(_Minutes(text) * 60, int)
 
 
-def test_whole_minutes_are_written_as_such() -> None:
+def test_whole_minutes_are_written_without_a_fraction() -> None:
     assert [minutes_text(seconds) for seconds in (60, 120, 90)] == ["1", "2", "1.5"]
 
 
-def test_the_command_line_is_kept_beside_the_files(faked: Any, fake: FakeBench, tmp_path: Path) -> None:
+def test_the_command_line_is_saved_beside_the_files(faked: Any, fake: FakeBench, tmp_path: Path) -> None:
     benchmark = faked(fake.both())
     request = request_in(tmp_path / "trial")
     assert len(in_loop(measured(benchmark, request))) == 2
     assert json.loads((tmp_path / "trial" / "genai-bench.argv.json").read_text()) == benchmark.argv(request)
 
 
-def test_a_script_tells_its_python_only_where_it_runs_genai_bench(tmp_path: Path) -> None:
+def test_the_python_of_a_script_is_read_only_if_it_runs_genai_bench(tmp_path: Path) -> None:
     script = tmp_path / "s"
     script.write_text("#!/opt/py/bin/python3.12\nfrom genai_bench.cli.cli import cli\n")
     assert python_of(str(script)) == "/opt/py/bin/python3.12"
@@ -237,7 +237,7 @@ def test_times_in_milliseconds_are_read_as_seconds(faked: Any, tmp_path: Path) -
     assert first.figures["output_tokens_per_s"] == second.figures["output_tokens_per_s"] == 100
 
 
-def test_a_file_is_read_once_it_is_whole(faked: Any, fake: FakeBench, tmp_path: Path) -> None:
+def test_a_file_is_read_once_it_is_complete(faked: Any, fake: FakeBench, tmp_path: Path) -> None:
     whole = json.dumps(level_data(concurrency=2))
     half = whole[: len(whole) // 2]
     levels = {level_file(1): level_data(), "half": half, "rest": whole[len(half) :]}
@@ -247,7 +247,7 @@ def test_a_file_is_read_once_it_is_whole(faked: Any, fake: FakeBench, tmp_path: 
     assert [one.level.concurrency for one in got] == [1, 2]
 
 
-def test_what_comes_after_the_last_level_is_not_waited_for(faked: Any, fake: FakeBench, tmp_path: Path) -> None:
+def test_the_benchmark_ends_after_the_last_level(faked: Any, fake: FakeBench, tmp_path: Path) -> None:
     began = time.monotonic()
     in_loop(measured(faked(fake.both(), after='sleep 600; touch "$out/plots.xlsx"'), request_in(tmp_path / "trial")))
     assert time.monotonic() - began < 5
@@ -284,13 +284,13 @@ def test_a_level_of_too_few_requests_names_the_load_of_the_machine_that_the_engi
     assert len(away.problems) == 1
 
 
-def test_a_level_nobody_asked_for_is_left_out(faked: Any, fake: FakeBench, tmp_path: Path) -> None:
+def test_a_level_that_is_not_expected_is_ignored(faked: Any, fake: FakeBench, tmp_path: Path) -> None:
     levels = {**fake.both(), "stale.json": level_data(concurrency=64), "list.json": "[]", "empty.json": "{}"}
     got = in_loop(measured(faked(levels), request_in(tmp_path / "trial")))
     assert [one.level.concurrency for one in got] == [1, 2]
 
 
-# Faults
+# Failures
 
 
 def test_a_missing_executable_names_the_field(make_task: Any) -> None:
@@ -308,7 +308,7 @@ def test_an_executable_that_the_system_cannot_execute_names_the_field(make_task:
     assert caught.value.field == "benchmark.executable"
 
 
-def test_one_that_exits_1_tells_its_code_and_its_last_words(faked: Any, tmp_path: Path) -> None:
+def test_an_exit_with_1_reports_the_code_and_the_last_lines(faked: Any, tmp_path: Path) -> None:
     failure = failure_of(
         faked({}, before='echo "ValueError: the tokenizer is no tokenizer" >&2; exit 1'), tmp_path / "t"
     )
@@ -326,7 +326,7 @@ def test_a_truncated_file_is_named(faked: Any, tmp_path: Path) -> None:
     assert "concurrency 1" not in failure.message
 
 
-def test_what_the_requests_were_answered_with_is_told(faked: Any, tmp_path: Path) -> None:
+def test_the_errors_of_failed_requests_are_reported(faked: Any, tmp_path: Path) -> None:
     failed = [{"error_code": 503, "error_message": "no slot"}, {"error_code": None}]
     levels = {
         level_file(1): level_data(),
@@ -336,7 +336,7 @@ def test_what_the_requests_were_answered_with_is_told(faked: Any, tmp_path: Path
     assert "its requests failed: 1 of 2, such as 503: no slot" in failure.message
 
 
-def test_one_that_hangs_is_ended_at_its_deadline(faked: Any, tmp_path: Path) -> None:
+def test_a_benchmark_that_hangs_is_ended_at_its_deadline(faked: Any, tmp_path: Path) -> None:
     benchmark = faked({level_file(1): level_data()}, after="sleep 600", deadlines={"benchmark_s": 0.6})
     began = time.monotonic()
     failure = failure_of(benchmark, tmp_path / "trial")
@@ -346,7 +346,7 @@ def test_one_that_hangs_is_ended_at_its_deadline(faked: Any, tmp_path: Path) -> 
     assert "deadlines.benchmark_s" in failure.hint
 
 
-def test_the_deadline_counts_the_readers_time_too_but_never_cancels_the_reader(
+def test_the_deadline_includes_the_consumers_time_but_never_cancels_the_consumer(
     faked: Any, fake: FakeBench, tmp_path: Path
 ) -> None:
     benchmark = faked(fake.both(), after="sleep 600", deadlines={"benchmark_s": 2})
@@ -360,7 +360,7 @@ def test_the_deadline_counts_the_readers_time_too_but_never_cancels_the_reader(
                 await asyncio.sleep(2.1)
         return count
 
-    # Both were there in time; whoever reads slowly loses none of them.
+    # Both were written in time; a slow consumer loses none.
     assert in_loop(scenario()) == 2
 
 
@@ -379,16 +379,16 @@ def test_secrets_of_the_environment_do_not_reach_the_benchmark(
     assert b"hidden" not in text
 
 
-def test_a_local_server_is_reached_past_any_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_local_server_is_reached_without_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "intranet")
     assert bench_environment()["no_proxy"].split(",") == ["intranet", "127.0.0.1", "localhost", "::1"]
 
 
-# The real one
+# The real genai-bench
 
 
 class Recorder:
-    """A server that answers chat completions as a stream and keeps every prompt."""
+    """A server that streams chat completions and stores every prompt."""
 
     def __init__(self) -> None:
         self.prompts: list[str] = []
@@ -432,7 +432,7 @@ def _real_bench_installed() -> bool:
 def test_the_real_genai_bench_measures_a_real_llama_cpp_server(
     make_task: Any, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One helper for everything that needs the real genai-bench: starting it takes seconds."""
+    """One test for everything that needs the real genai-bench, which takes seconds to start."""
     pytest.importorskip("xllamacpp")
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
@@ -451,7 +451,7 @@ def test_the_real_genai_bench_measures_a_real_llama_cpp_server(
             seen: list[Measurement] = []
             async with aclosing(benchmark.measure(request)) as levels:
                 async for one in levels:
-                    # Read while it still runs: the second level's file is not there when the first one is read.
+                    # Read while it runs: the second level's file does not exist when the first one is read.
                     assert len(list((tmp_path / "trial" / "genai-bench").glob("*_time_*.json"))) == len(seen) + 1
                     seen.append(one)
         assert [one.level for one in seen] == list(task.workload.levels)
@@ -460,9 +460,9 @@ def test_the_real_genai_bench_measures_a_real_llama_cpp_server(
             assert one.num_completed_requests >= 3
             assert one.figures["output_tokens_per_s"] > 0
             assert 0 < one.figures["ttft_p50_s"] <= one.figures["e2e_latency_p50_s"] < 5
-            # The backend keeps ignore_eos, so that every reply has the length that was asked for.
+            # The backend passes ignore_eos, so that every response has the requested length.
             assert one.figures["output_tokens_min"] == pytest.approx(8, abs=1)
-        # The rest of its run was cut short.
+        # genai-bench was ended after the last level.
         assert not list((tmp_path / "trial").rglob("*.xlsx"))
 
     async def prompts_of(seed: int, name: str) -> list[str]:
@@ -502,7 +502,7 @@ def test_the_real_genai_bench_measures_a_real_llama_cpp_server(
     assert b"hidden" not in everything
 
 
-def test_a_level_that_was_passed_over_ends_the_run_at_once(fake: FakeBench, faked: Any, tmp_path: Path) -> None:
+def test_a_skipped_level_ends_the_run_at_once(fake: FakeBench, faked: Any, tmp_path: Path) -> None:
     second = level_file(2)
     benchmark = faked({second: level_data(concurrency=2)}, after="sleep 600")
     failure = failure_of(benchmark, tmp_path / "t")

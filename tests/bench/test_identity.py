@@ -1,4 +1,4 @@
-"""What a benchmark in a cluster ran as, for the record."""
+"""The image of a benchmark in a cluster, for the study's record."""
 
 from __future__ import annotations
 
@@ -17,5 +17,5 @@ def test_the_image_and_its_digest_are_those_of_the_container_that_measures() -> 
     assert image_of(pod(*statuses)) == {"benchmark_image": "bench:0.0.5", "benchmark_image_id": "bench@sha256:ab"}
 
 
-def test_a_digest_that_is_not_known_is_empty() -> None:
+def test_an_unknown_digest_is_empty() -> None:
     assert image_of(pod()) == {"benchmark_image": "bench:0.0.5", "benchmark_image_id": ""}

@@ -1,4 +1,4 @@
-"""Files come whole out of a pod's log, however it was cut and whatever stood between."""
+"""Files are decoded from a pod's log, in pieces of any size and with other lines between."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ SCRIPT = Path(_frames.__file__).with_name("_in_pod.py")
 
 
 def framed(name: str, data: bytes, size: int = 20) -> list[bytes]:
-    """As the pod writes it, in lines of some size."""
+    """The lines that the pod writes for a file, with ``size`` characters of data each."""
     coded = base64.b64encode(gzip.compress(data)).decode()
     parts = [coded[at : at + size] for at in range(0, len(coded), size)]
     return [f"AUTOTUNE-NB {name} {n}/{len(parts)} {part}\n".encode() for n, part in enumerate(parts, start=1)]
@@ -33,7 +33,9 @@ def framed(name: str, data: bytes, size: int = 20) -> list[bytes]:
     st.lists(st.integers(1, 50), min_size=1, max_size=20),
     st.randoms(),
 )
-def test_every_file_comes_once_and_whole(files: list[bytes], noise: list[str], cuts: list[int], random: object) -> None:
+def test_every_file_is_decoded_once_and_completely(
+    files: list[bytes], noise: list[str], cuts: list[int], random: object
+) -> None:
     lines = [line for number, data in enumerate(files) for line in framed(f"f{number}.json", data)]
     for text in noise:
         at = random.randint(0, len(lines))  # type: ignore[attr-defined]
@@ -48,7 +50,7 @@ def test_every_file_comes_once_and_whole(files: list[bytes], noise: list[str], c
     assert len(frames.lines) == len(noise)
 
 
-def test_a_log_read_again_gives_nothing_twice_and_what_was_missing() -> None:
+def test_a_log_read_again_yields_only_the_files_that_were_missing() -> None:
     one, two = framed("a.json", b"1" * 50), framed("b.json", b"2" * 50)
     frames = Frames()
     assert [name for name, _ in frames.feed(b"".join([*one, *two[:-1]]))] == ["a.json"]
@@ -56,7 +58,7 @@ def test_a_log_read_again_gives_nothing_twice_and_what_was_missing() -> None:
     assert [name for name, _ in frames.feed(b"".join([*one, *two]))] == ["b.json"]
 
 
-def test_a_torn_part_and_a_missing_one_give_no_file() -> None:
+def test_a_damaged_or_missing_part_yields_no_file() -> None:
     lines = framed("a.json", bytes(range(256)) * 2, size=40)
     assert len(lines) > 2
     frames = Frames()
@@ -66,7 +68,7 @@ def test_a_torn_part_and_a_missing_one_give_no_file() -> None:
     assert not list(frames.feed(b"AUTOTUNE-NB no frame\nAUTOTUNE-NB a 1/2\n"))
 
 
-def test_a_last_line_without_an_end_counts_once_the_log_is_over() -> None:
+def test_a_last_line_without_a_line_end_is_decoded_at_the_end_of_the_log() -> None:
     frames = Frames()
     assert not list(frames.feed(b"".join(framed("a.json", b"1")).rstrip(b"\n")))
     assert list(frames.end()) == [("a.json", b"1")]
@@ -84,7 +86,7 @@ def read_by_the_pod(folder: Path) -> dict[str, bytes]:
     return {**dict(frames.feed(done.stdout)), **dict(frames.end())}
 
 
-def test_the_reader_sends_what_a_benchmark_left(tmp_path: Path) -> None:
+def test_the_reader_sends_the_files_of_a_finished_benchmark(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / level_file(number)).write_text(json.dumps(level_data(concurrency=number)))
     (tmp_path / "experiment_metadata.json").write_text('{"cmd": "with a key"}')
@@ -96,7 +98,7 @@ def test_the_reader_sends_what_a_benchmark_left(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("many", [10, 200_000])
-def test_a_file_too_large_for_a_log_comes_without_its_single_requests(tmp_path: Path, many: int) -> None:
+def test_a_file_too_large_for_a_log_is_sent_without_its_single_requests(tmp_path: Path, many: int) -> None:
     import random
 
     rng = random.Random(0)

@@ -1,4 +1,4 @@
-"""The completions before the first level, and the servers that give none."""
+"""The warm-up requests before the first level, and servers that do not complete them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WORKLOAD = Workload(scenarios=["D(16,8)"], warmup_requests=2)
 
 
 def probed(tmp_path: Path, *words: str, timeout_s: float = 5.0, workload: Workload = WORKLOAD) -> None:
-    """Probe a stub server that does what the words say."""
+    """Probe a stub server; ``words`` select its behaviour."""
     stub = StubEngine(tmp_path / "stub")
 
     async def scenario() -> None:
@@ -55,7 +55,7 @@ def test_a_server_that_completes_is_fine(tmp_path: Path) -> None:
     probed(tmp_path)
 
 
-def test_as_many_completions_are_sent_as_the_workload_says(tmp_path: Path) -> None:
+def test_the_workload_sets_the_number_of_completions(tmp_path: Path) -> None:
     probed(tmp_path, "dies-after:2")
     assert (
         failure_of(tmp_path, "dies-after:2", workload=WORKLOAD.model_copy(update={"warmup_requests": 3})).kind
@@ -63,13 +63,13 @@ def test_as_many_completions_are_sent_as_the_workload_says(tmp_path: Path) -> No
     )
 
 
-def test_a_500_is_told_with_what_it_said(tmp_path: Path) -> None:
+def test_status_500_is_reported_with_its_body(tmp_path: Path) -> None:
     failure = failure_of(tmp_path, "probe-500")
     assert failure.kind is FailureKind.MEASUREMENT
     assert "answered 500: the engine is overwhelmed" in failure.message
 
 
-def test_a_page_of_html_is_no_completion(tmp_path: Path) -> None:
+def test_a_page_of_html_is_not_a_completion(tmp_path: Path) -> None:
     failure = failure_of(tmp_path, "probe-html")
     assert failure.kind is FailureKind.MEASUREMENT
     assert "is not a completion: '<html>welcome to nginx" in failure.message
@@ -91,7 +91,7 @@ def test_a_broken_connection_is_a_crash(tmp_path: Path) -> None:
     assert "closed the connection" in failure.message
 
 
-def test_nobody_listening_is_a_crash() -> None:
+def test_a_closed_port_is_a_crash() -> None:
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{closed.getsockname()[1]}"

@@ -1,4 +1,4 @@
-"""genai-bench's result files: their unit, their level, and every way in which they may not be trusted."""
+"""genai-bench's result files: their unit, their level, and the values that make a measurement invalid."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
 
 
 def level_file(*, unit: str = "s", **changes: Any) -> dict[str, Any]:
-    """A level's file in the shape genai-bench 0.0.5 gives it, with some aggregated fields replaced."""
+    """A level's file in the format of genai-bench 0.0.5, with some aggregated fields replaced."""
     scale = 1000 if unit == "ms" else 1
     stats = {
         name: dict.fromkeys(_STATISTICS, value * (scale if name in _TIMES else 1)) for name, value in _SUBJECTS.items()
@@ -66,7 +66,7 @@ def with_statistic(subject: str, statistic: str, value: Any) -> dict[str, Any]:
 
 
 def read(data: dict[str, Any], **kwargs: Any) -> Measurement:
-    # Through JSON and back, as from the file: NaN and Infinity survive it.
+    # Through JSON and back, as from a file; NaN and Infinity are preserved.
     return measurement(json.loads(json.dumps(data)), Validity(), **kwargs)
 
 
@@ -152,7 +152,7 @@ def test_batches_are_levels_of_their_own() -> None:
     assert level_of(data) == Level("E(64)", 1, 8)
 
 
-def test_a_torn_file_is_not_there_yet(tmp_path: Path) -> None:
+def test_an_incomplete_file_is_not_read(tmp_path: Path) -> None:
     file = tmp_path / "level.json"
     whole = json.dumps(level_file(), indent=4)
     assert read_level(file) is None
@@ -176,11 +176,11 @@ def test_a_torn_file_is_not_there_yet(tmp_path: Path) -> None:
         b"\xff\xfe\x00",
     ],
 )
-def test_a_file_that_is_no_levels_is_passed_over(tmp_path: Path, content: bytes) -> None:
+def test_a_file_that_is_not_a_levels_is_ignored(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "experiment_metadata.json"
     file.write_bytes(content)
     assert read_level(file) is None
 
 
-def test_a_folder_in_its_place_is_passed_over(tmp_path: Path) -> None:
+def test_a_folder_in_its_place_is_ignored(tmp_path: Path) -> None:
     assert read_level(tmp_path) is None

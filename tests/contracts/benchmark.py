@@ -1,4 +1,4 @@
-"""What every benchmark must show, whatever it drives. Subclass it and give the ``subject`` fixture."""
+"""The contract of every benchmark. Subclass ``BenchmarkContract`` and define the fixture ``subject``."""
 
 from __future__ import annotations
 
@@ -16,12 +16,11 @@ from tests.stubs import in_loop, until_async
 
 
 class Subject(Protocol):
-    """One benchmark of two levels under test."""
+    """A benchmark under test, with two levels."""
 
-    #: Whether a level comes as it ends; else all come at once when the last has ended.
+    #: Whether a level is yielded when it ends; otherwise all are yielded when the last has ended.
     stepwise: bool
-    #: Its second level lands only after ``release``; then, where it is stepwise, it goes on with something nobody waits
-    #: for.
+    #: Its second level ends only after ``release``; a stepwise one then continues with work that is not needed.
     gated: Benchmark
     #: It ends without its second level.
     missing: Benchmark
@@ -33,7 +32,7 @@ class Subject(Protocol):
     def release(self) -> None: ...
 
     def loading(self) -> bool:
-        """Whether anything still loads the server."""
+        """Whether the benchmark still loads the server."""
 
 
 def _run(subject: Subject, work: Coroutine[Any, Any, None]) -> None:
@@ -56,17 +55,17 @@ class BenchmarkContract:
         async def scenario() -> None:
             await subject.gated.prepare()
             async with aclosing(subject.gated.measure(subject.request())) as levels:
-                came = [await anext(levels)] if subject.stepwise else []
+                measured = [await anext(levels)] if subject.stepwise else []
                 rest = asyncio.ensure_future(anext(levels))
                 await until_async(subject.loading)
                 await asyncio.wait((rest,), timeout=0.3)
                 assert not rest.done()
                 subject.release()
-                came.append(await rest)
+                measured.append(await rest)
                 if not subject.stepwise:
-                    came.append(await anext(levels))
-                assert [one.level.concurrency for one in came] == [1, 2]
-                assert all(one.valid for one in came)
+                    measured.append(await anext(levels))
+                assert [one.level.concurrency for one in measured] == [1, 2]
+                assert all(one.valid for one in measured)
                 with pytest.raises(StopAsyncIteration):
                     await anext(levels)
             await until_async(lambda: not subject.loading())
@@ -85,7 +84,7 @@ class BenchmarkContract:
 
         _run(subject, scenario())
 
-    def test_cancelling_whoever_reads_ends_the_load(self, subject: Subject) -> None:
+    def test_cancelling_the_consumer_ends_the_load(self, subject: Subject) -> None:
         async def scenario() -> None:
             await subject.gated.prepare()
             seen: list[Measurement] = []
@@ -104,7 +103,7 @@ class BenchmarkContract:
 
         _run(subject, scenario())
 
-    def test_a_missing_level_raises_and_names_it_after_the_others_came(self, subject: Subject) -> None:
+    def test_a_missing_level_is_named_in_an_error_after_the_other_levels(self, subject: Subject) -> None:
         async def scenario() -> None:
             await subject.missing.prepare()
             seen: list[Measurement] = []
@@ -116,7 +115,7 @@ class BenchmarkContract:
 
         _run(subject, scenario())
 
-    def test_failed_requests_make_a_measurement_invalid_and_say_how_many(self, subject: Subject) -> None:
+    def test_failed_requests_make_a_measurement_invalid_and_are_counted(self, subject: Subject) -> None:
         async def scenario() -> None:
             await subject.failing.prepare()
             async with aclosing(subject.failing.measure(subject.request())) as levels:
@@ -127,5 +126,5 @@ class BenchmarkContract:
 
         _run(subject, scenario())
 
-    def test_closing_what_was_never_prepared_is_harmless(self, subject: Subject) -> None:
+    def test_close_without_prepare_does_nothing(self, subject: Subject) -> None:
         in_loop(subject.gated.close())

@@ -1,4 +1,4 @@
-"""Stubs for tests: an engine that is a small HTTP server, and a benchmark that copies prepared level files."""
+"""Real small parts for tests: an engine that answers on a port, and a benchmark that writes level files at once."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ from autotune_nb.task.task import Task
 
 T = TypeVar("T")
 
-#: The stub engine, on raw sockets so that it starts in about 30 ms. Its third argument is a list of behaviours.
+#: Raw sockets, so that it is up in some 30 ms. Words after the port are what it does besides answering.
 SERVER = r"""
 import os, signal, socket, sys, threading, time
-port, pids, behaviours = int(sys.argv[1]), sys.argv[2], sys.argv[3].split(",")
-def record_pid():
+port, pids, words = int(sys.argv[1]), sys.argv[2], sys.argv[3].split(",")
+def note():
     with open(pids, "a") as file:
         file.write(f"{os.getpid()}\n")
-def values(prefix):
-    return [one[len(prefix):] for one in behaviours if one.startswith(prefix)]
-if "stubborn" in behaviours:
+def settings(prefix):
+    return [word[len(prefix):] for word in words if word.startswith(prefix)]
+if "stubborn" in words:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-record_pid()
-for line in values("print:"):
+note()
+for line in settings("say:"):
     print(line.replace("_", " ").replace("<ESC>", "\x1b"), flush=True)
-for name in values("env:"):
+for name in settings("env:"):
     print(f"{name}={os.environ.get(name)}", flush=True)
-for code in values("exit:"):
+for code in settings("exit:"):
     sys.exit(int(code))
-if "hang" in behaviours:
+if "hang" in words:
     time.sleep(600)
-if "children" in behaviours and os.fork() == 0:
-    record_pid()
+if "family" in words and os.fork() == 0:
+    note()
     if os.fork() == 0:
-        record_pid()
+        note()
     time.sleep(600)
-detached_server = "detached-server" in behaviours
-if "detached-child" in behaviours or detached_server:
+served_away = "away-serves" in words
+if "away" in words or served_away:
     child = os.fork()
     if child == 0:
         os.setsid()
         if os.fork():
             os._exit(0)
-        record_pid()
-        if not detached_server:
+        note()
+        if not served_away:
             time.sleep(600)
     else:
         os.waitpid(child, 0)
-        if detached_server:
+        if served_away:
             time.sleep(600)
 COMPLETION = b'{"choices": [{"message": {"content": "noise"}}]}'
 posts = 0
@@ -79,27 +79,27 @@ def serve(peer):
             if line.lower().startswith(b"content-length:"):
                 while len(body) < int(line.split(b":")[1]):
                     body += peer.recv(65536)
-        for name in values("key:"):
+        for name in settings("key:"):
             if f"Authorization: Bearer {os.environ[name]}".encode() not in head:
                 peer.sendall(reply(401, b"who are you?"))
                 return
         if data.startswith(b"POST"):
             posts += 1
-            for limit in values("dies-after:"):
+            for limit in settings("dies-after:"):
                 if posts > int(limit):
                     print("terminate called after throwing: the engine gave up", flush=True)
                     os._exit(3)
-            if "probe-500" in behaviours:
+            if "probe-500" in words:
                 peer.sendall(reply(500, b"the engine is overwhelmed"))
-            elif "probe-html" in behaviours:
+            elif "probe-html" in words:
                 peer.sendall(reply(200, b"<html>welcome to nginx</html>", "text/html"))
-            elif "probe-hang" in behaviours:
+            elif "probe-hang" in words:
                 time.sleep(600)
-            elif "probe-broken" in behaviours:
+            elif "probe-broken" in words:
                 peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{")
             else:
                 peer.sendall(reply(200, COMPLETION))
-        elif "unhealthy" in behaviours:
+        elif "unhealthy" in words:
             peer.sendall(reply(503, b"loading"))
         else:
             peer.sendall(reply(200, b"{}"))
@@ -113,7 +113,7 @@ while True:
 
 
 class StubEngine:
-    """The stub engine's script in a folder, and the pids of all processes that it has started."""
+    """A server's script in a folder, and the pids of everything that it ever started."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,13 +121,11 @@ class StubEngine:
         self.script.write_text(SERVER)
         self._pids = folder / "pids"
 
-    def argv(self, port: str | int, *behaviours: str) -> list[str]:
-        """Return the command line; an item of ``behaviours`` is one that ``SERVER`` has a branch for."""
-        return [sys.executable, "-I", "-S", str(self.script), str(port), str(self._pids), ",".join(("up", *behaviours))]
+    def argv(self, port: str | int, *words: str) -> list[str]:
+        return [sys.executable, "-I", "-S", str(self.script), str(port), str(self._pids), ",".join(("up", *words))]
 
-    def engine(self, *behaviours: str) -> dict[str, Any]:
-        """Return the ``engine`` section of a task."""
-        return {"kind": "command", "command": self.argv("{port}", *behaviours)}
+    def engine(self, *words: str) -> dict[str, Any]:
+        return {"kind": "command", "command": self.argv("{port}", *words)}
 
     @property
     def pids(self) -> list[int]:
@@ -135,19 +133,19 @@ class StubEngine:
 
     @property
     def alive(self) -> list[int]:
-        """The pids of the processes that still run."""
+        """Those of its processes that still run."""
         return [pid for pid in self.pids if running(pid)]
 
 
 def running(pid: int) -> bool:
-    """Return whether a process runs. A zombie does not."""
+    """Whether a process runs; a zombie has ended."""
     with contextlib.suppress(psutil.Error):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
 
 
 def group_alive(group: int) -> bool:
-    """Return whether any process of a group runs."""
+    """Whether a process group still has somebody running in it."""
     for process in psutil.process_iter():
         with contextlib.suppress(ProcessLookupError, psutil.Error):
             if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
@@ -156,29 +154,29 @@ def group_alive(group: int) -> bool:
 
 
 def until(condition: Callable[[], Any], *, within_s: float = 15.0) -> Any:
-    """Poll until the condition is true and return its value. Fails the test after ``within_s`` seconds."""
+    """Poll until the condition holds; what it gave. Fails the test where the deadline passes."""
     deadline = time.monotonic() + within_s
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"the condition is still false after {within_s:g} s"
+        assert time.monotonic() < deadline, f"still not so after {within_s:g} s"
         time.sleep(0.02)
 
 
 async def until_async(condition: Callable[[], Any], *, within_s: float = 15.0) -> Any:
-    """Poll like ``until``, on an event loop."""
+    """``until`` on an event loop."""
     deadline = time.monotonic() + within_s
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"the condition is still false after {within_s:g} s"
+        assert time.monotonic() < deadline, f"still not so after {within_s:g} s"
         await asyncio.sleep(0.02)
 
 
 def in_loop(work: Coroutine[Any, Any, T], *, within_s: float = 60.0) -> T:
-    """Run a coroutine on a new event loop and return its result. Raises TimeoutError after ``within_s`` seconds."""
+    """Run a coroutine to its end, with a deadline."""
 
     async def bounded() -> T:
         async with asyncio.timeout(within_s):
@@ -197,7 +195,7 @@ def level_data(
     ttft_s: float = 0.05,
     unit: str = "s",
 ) -> dict[str, Any]:
-    """Return the content of one level's file, as genai-bench writes it."""
+    """One level as genai-bench writes it."""
     factor = 1000.0 if unit == "ms" else 1.0
     names = ("min", "max", "mean", "stddev", "sum", "p25", "p50", "p75", "p90", "p95", "p99")
 
@@ -236,22 +234,21 @@ def level_data(
 
 
 def level_file(concurrency: int) -> str:
-    """Return the name of one level's file, as genai-bench writes it."""
     return f"D16_8_text-to-text_num_concurrency_{concurrency}_time_2s.json"
 
 
 def require_linear(work: Callable[[int], object], size: int) -> None:
-    """Fail if four times the size takes over nine times the CPU time. Quadratic work takes sixteen times."""
-    durations_s = []
-    for factor in (1, 4):
+    """Fail where four times the size takes far more than four times the CPU time; sixteen times is quadratic."""
+    took = []
+    for times in (1, 4):
         began = time.process_time()
-        work(factor * size)
-        durations_s.append(time.process_time() - began)
-    small, large = durations_s
+        work(times * size)
+        took.append(time.process_time() - began)
+    small, large = took
     assert large < 9 * small + 0.2, f"{small:.2f} s for {size}, {large:.2f} s for {4 * size}"
 
 
-#: A load that the real genai-bench completes quickly, also on a busy machine.
+#: A load that the real genai-bench is through with soon, on a busy machine too.
 IN_CLUSTER_LOAD: dict[str, Any] = {
     "scenarios": ["D(16,8)"],
     "concurrency": [1, 2],
@@ -262,7 +259,7 @@ IN_CLUSTER_LOAD: dict[str, Any] = {
 
 
 class FakeBench:
-    """An executable in place of genai-bench that copies level files. It is a shell script, so it cannot be imported."""
+    """A benchmark's executable that copies level files; a shell script, so nothing of it can be imported."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -272,7 +269,7 @@ class FakeBench:
         self._pids = folder / "bench-pids"
 
     def write(self, levels: Mapping[str, dict[str, Any] | str], *, before: str = "", after: str = "") -> str:
-        """Write the executable and return its path. ``before`` and ``after`` are shell lines around the copying."""
+        """Write it, with shell lines before and after the copying; its path."""
         for file in self.levels.iterdir():
             file.unlink()
         for name, data in levels.items():
@@ -290,8 +287,8 @@ class FakeBench:
         self.script.chmod(0o755)
         return str(self.script)
 
-    def both_levels(self, **changes: Any) -> dict[str, dict[str, Any] | str]:
-        """Return the files of the two levels of the tests' task."""
+    def both(self, **changes: Any) -> dict[str, dict[str, Any] | str]:
+        """The two levels of the tests' task."""
         return {level_file(n): level_data(concurrency=n, **changes) for n in (1, 2)}
 
     @property
@@ -299,14 +296,12 @@ class FakeBench:
         return [int(line) for line in self._pids.read_text().split()] if self._pids.exists() else []
 
 
-def stub_task(
-    data: dict[str, Any], engine: StubEngine, *behaviours: str, bench: str | None = None, **changes: Any
-) -> Task:
-    """Return a minimal task with a stub engine and, if given, a benchmark's executable."""
+def stub_task(data: dict[str, Any], engine: StubEngine, *words: str, bench: str | None = None, **changes: Any) -> Task:
+    """The minimal task over a stub engine and, where given, a benchmark's executable."""
     merged: dict[str, Any] = {
         **data,
         "model": "stub",
-        "engine": engine.engine(*behaviours),
+        "engine": engine.engine(*words),
         "deadlines": {"ready_s": 20, "stop_s": 2, "probe_s": 10},
         "budget": {"baseline": False},
         **changes,
@@ -326,26 +321,26 @@ def deploy_request(folder: Path, *, trial: int = 0, params: Mapping[str, Any] | 
 
 
 def open_study(task: Task, folder: Path | StudyFolder, *, storage: str | None = None) -> Study:
-    """Open a study. A folder that is given as a path is created first."""
+    """Open a study; a path's folder is made first."""
     if isinstance(folder, Path):
         folder = StudyFolder(folder)
         folder.create()
     return Study.open(task, space_for(task, engine_for(task)), folder, storage=storage)
 
 
-def contents_below(folder: Path) -> dict[Path, bytes]:
-    """Return the content of every file below a folder."""
+def text_below(folder: Path) -> dict[Path, bytes]:
+    """Every file below a folder."""
     return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def package_env() -> dict[str, str]:
-    """Return an environment in which a subprocess can import the tests."""
+    """An environment in which a subprocess finds this test package."""
     root = str(Path(__file__).parent.parent)
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
 
 
 class World:
-    """What a test needs to run a study: its folder, a stub engine, a fake benchmark, and tasks that use both."""
+    """A study's surroundings: a stub engine, a fake benchmark, and a task over both."""
 
     def __init__(self, folder: Path, data: dict[str, Any]) -> None:
         self.folder = folder / "study"
@@ -355,7 +350,7 @@ class World:
 
     def task(
         self,
-        *behaviours: str,
+        *words: str,
         levels: Mapping[str, dict[str, Any] | str] | None = None,
         before: str = "",
         after: str = "",
@@ -363,29 +358,25 @@ class World:
         budget: dict[str, Any] | None = None,
         **changes: Any,
     ) -> Task:
-        """Return a task whose trials take well under a second; ``before`` and ``after`` are lines of the benchmark."""
-        executable = self.bench.write(
-            self.bench.both_levels() if levels is None else levels, before=before, after=after
-        )
+        """A task whose trials take well under a second; ``before`` and ``after`` are lines of the benchmark's."""
+        executable = self.bench.write(self.bench.both() if levels is None else levels, before=before, after=after)
         changes["budget"] = {"baseline": False, "trials": trials, **(budget or {})}
         changes.setdefault("strategy", "random")
-        return stub_task(self._data, self.stub, *behaviours, bench=executable, **changes)
+        return stub_task(self._data, self.stub, *words, bench=executable, **changes)
 
     @property
     def first_level(self) -> str:
-        """A line of the benchmark that writes the first level."""
+        """A line of the benchmark's that writes the first level."""
         return f'cp "$levels/{level_file(1)}" "$out/"'
 
     @property
     def kill_engine(self) -> str:
-        """A line of the benchmark that makes the engine crash."""
+        """A line of the benchmark's that makes the engine crash."""
         return f'kill -SEGV $(tail -n 1 "{self.stub.script.parent}/pids")'
 
-    def all_ended(self) -> bool:
-        """Return whether no process of the engine or the benchmark runs."""
+    def nothing_left(self) -> bool:
         return not self.stub.alive and not any(map(group_alive, self.bench.pids))
 
     def results(self) -> dict[str, Any]:
-        """Return the content of ``results.json``."""
         data: dict[str, Any] = json.loads((self.folder / "results.json").read_text())
         return data

@@ -11,7 +11,8 @@ from autotune_nb.errors import SetupError
 
 def read_notebook(notebook: Path) -> dict[str, Any]:
     """Return the notebook, each text in one piece. Raises SetupError where it is none, which quotes nothing of it."""
-    nbformat = _nbformat()
+    import nbformat
+
     try:
         data = json.loads(notebook.read_bytes().decode("utf-8-sig"))
         if not isinstance(data, dict) or type(data.get("nbformat")) is not int or data["nbformat"] != 4:
@@ -20,47 +21,26 @@ def read_notebook(notebook: Path) -> dict[str, Any]:
                 f"notebook --output NEW.ipynb {notebook}"
             )
         nb = nbformat.v4.rwbase.strip_transient(nbformat.v4.rwbase.rejoin_lines(nbformat.from_dict(data)))
-        _name_cells(nb)
+        seen: set[str | None] = {None}
+        for number, cell in enumerate(nb["cells"] if nb["nbformat_minor"] >= 5 else (), 1):
+            # Counted, so that the same notebook gives the same copy.
+            cell["id"] = f"cell-{number}" if cell.get("id") in seen else cell["id"]
+            seen.add(cell["id"])
         nbformat.validate(nb)
     except OSError as error:
         raise SetupError(f"{str(notebook)!r} cannot be read: {error.strerror or error}") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise SetupError(f"{str(notebook)!r} is no notebook: {error}; expected a whole .ipynb file") from None
-    except (ValueError, LookupError, AttributeError, TypeError, AssertionError, nbformat.ValidationError) as error:
+    except (ValueError, LookupError, AttributeError, TypeError, AssertionError, nbformat.ValidationError):
         # Its message quotes the notebook.
-        path = ".".join(str(part) for part in getattr(error, "absolute_path", ()) or ())
-        where = f" at {path}" if path else ""
-        raise SetupError(f"{str(notebook)!r} is no valid notebook{where}; open and save it in JupyterLab") from None
+        raise SetupError(f"{str(notebook)!r} is no valid notebook; open and save it in JupyterLab") from None
     return dict(nb)
 
 
-def _name_cells(nb: Any) -> None:
-    """Give cells the ids that the format requires; counted, so that the same notebook gives the same copy."""
-    if nb["nbformat_minor"] < 5:
-        return
-    seen: set[str] = set()
-    for number, cell in enumerate(nb["cells"], 1):
-        if not isinstance(cell.get("id"), str) or cell["id"] in seen:
-            cell["id"] = f"cell-{number}"
-        seen.add(cell["id"])
-
-
-def notebook_bytes(nb: dict[str, Any], notebook: Path) -> bytes:
-    """Return the file's content. Raises SetupError where it is no valid notebook (any more)."""
-    nbformat = _nbformat()
-    node = nbformat.from_dict(nb)
-    try:
-        nbformat.validate(node)
-    except nbformat.ValidationError:
-        raise SetupError(f"{str(notebook)!r} cannot be cleaned: without its secrets it is no valid notebook") from None
-    # Half a surrogate pair is no text in any script.
-    text: str = nbformat.writes(node, version=nbformat.NO_CONVERT)
-    return (text.rstrip("\n") + "\n").encode("utf-8", "replace")
-
-
-def _nbformat() -> Any:
-    """Its readers are not typed."""
+def notebook_bytes(nb: dict[str, Any]) -> bytes:
+    """Return the content of the notebook's file."""
     import nbformat
-    import nbformat.v4.rwbase
 
-    return nbformat
+    # Half a surrogate pair is no text in any script.
+    text: str = nbformat.writes(nbformat.from_dict(nb), version=nbformat.NO_CONVERT)
+    return (text.rstrip("\n") + "\n").encode("utf-8", "replace")

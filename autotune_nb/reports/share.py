@@ -15,7 +15,7 @@ from pathlib import Path
 
 from autotune_nb.errors import SetupError
 from autotune_nb.reports._notebook_file import notebook_bytes, read_notebook
-from autotune_nb.reports.cleaning import Cleaning, Redactor
+from autotune_nb.reports.cleaning import Cleaning
 from autotune_nb.secrets.scrubbing import know
 
 _SHOWN_PLACES = 6
@@ -72,20 +72,16 @@ def share(notebook: Path, output: Path, *, html: bool = False, force: bool = Fal
     targets = _targets(notebook, output, html=html, force=force)
     nb = read_notebook(notebook)
     know()
-    redactor = Redactor()
-    # What one cell shows to be a secret another may print without any sign of it.
-    Cleaning(redactor).notebook(nb)
-    redactor.learn()
-    cleaning = Cleaning(redactor)
+    cleaning = Cleaning()
     clean = cleaning.notebook(nb)
-    again = Cleaning(redactor)
+    again = Cleaning()
     again.notebook(clean)
     if stuck := [*cleaning.stuck, *(f"{place}: {kind} even after cleaning" for kind, place in again.removed)]:
         raise SetupError(
             f"{str(notebook)!r} cannot be cleaned, nothing was written: {_listed(stuck)}; clear those outputs or take "
             "that out of the cells, and share again"
         )
-    _write(notebook_bytes(clean, notebook), targets)
+    _write(notebook_bytes(clean), targets)
     return Shared(
         output=output,
         html=targets[1] if html else None,

@@ -11,11 +11,11 @@ import importlib
 import logging
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from autotune_nb.secrets.known_values import SCHEME, URL_PASSWORD, URL_TOKEN
+from autotune_nb.secrets.known_values import SCHEME, URL_PASSWORD
 from autotune_nb.secrets.names import says_secret
 from autotune_nb.secrets.references import without_variables
 
@@ -27,26 +27,27 @@ _JWT = "JSON Web Token"
 #: High entropy is in digests, ids and the data of charts; an IP address is no secret. A URL's password may hold an @,
 #: and of a private key more than its header goes; KeywordDetector's expressions are of another form.
 _NOT_USED = {"Base64 High Entropy String", "Hex High Entropy String", "Public IP (ipv4)", KEYWORD, _URL, _KEY}
-#: Without a digit, or within a longer word, their form is found in plain text and in data.
-_WEAK = {"AWS Access Key", "Artifactory Credentials", "Discord Bot Token", "Mailchimp Access Key", "Twilio API Key"}
-_WEAK |= {"Telegram Bot Token"}
-#: Tokens of this field that detect-secrets 1.5 has no plugin for.
+#: Words in capitals have the form of this one.
+_ARTIFACTORY = "Artifactory Credentials"
+#: Tokens of this field that no plugin of detect-secrets 1.5 finds.
 _MORE = (
     ("Hugging Face Token", re.compile(r"\b(?:hf|api_org)_(?=[A-Za-z0-9]*[A-Z0-9])[A-Za-z0-9]{20,}")),
     ("NVIDIA Key", re.compile(r"\bnvapi-[A-Za-z0-9_-]{20,}")),
-    ("OpenAI Token", re.compile(r"(?<![\w-])sk-(?=[A-Za-z_-]*\d)[A-Za-z0-9_-]{20,}")),
     ("Google Key", re.compile(r"(?<![\w-])AIza[A-Za-z0-9_-]{35}")),
     ("GitHub Token", re.compile(r"github_pat_[A-Za-z0-9_]{22,}")),
 )
+_KEY_NAME = r"[A-Z0-9 ]*PRIVATE KEY(?: BLOCK)? ?-{4,5}"
+#: Up to its end; where that is missing, up to the next key or the end of the text.
 _PRIVATE_KEY = re.compile(
-    r"-{4,5} ?BEGIN ([A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?) ?-{4,5}(?:(?!-{4,5} ?BEGIN ).)*?-{4,5} ?END \1 ?-{4,5}",
+    rf"-{{4,5}} ?BEGIN {_KEY_NAME}(?=.{{0,200}}?[A-Za-z0-9+/=]{{24}}).*?"
+    rf"(?:-{{4,5}} ?END {_KEY_NAME}|(?=-{{4,5}} ?BEGIN )|\Z)",
     re.DOTALL,
 )
-_OPEN_KEY = re.compile(r"-{4,5} ?BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)? ?-{4,5}.{0,200}?[A-Za-z0-9+/=]{24}", re.DOTALL)
 #: No expression is tried over more than this at once, so that the time grows with the text's length.
-_WINDOW, _OVERLAP = 8000, 2000
+_WINDOW, _OVERLAP = 8000, 3000
 _KEYWORD_BEFORE, _KEYWORD_AFTER = 100, 400
-_QUOTE = re.compile(r"[\"'`]")
+#: Tokens have become longer than some expressions allow.
+_REST = r"(?:(?<=[\w.-])[\w-]+)?"
 _STAND_INS = {"empty", "none", "null", "dummy", "no-key", "nokey", "not-needed", "not-required", "changeme", "unused"}
 _STAND_INS |= {"no-key-required", "sk-no-key-required", "ollama", "lm-studio", "default", "required", "optional"}
 _STAND_INS |= {"", "true", "false"}
@@ -88,11 +89,6 @@ def is_stand_in(value: str) -> bool:
     return value.lower() in _STAND_INS
 
 
-def has_open_key(text: str) -> bool:
-    """Return whether a private key begins in a text and does not end, so that it cannot be taken out."""
-    return "PRIVATE KEY" in text and _OPEN_KEY.search(_PRIVATE_KEY.sub("", text)) is not None
-
-
 def find_secrets(text: str) -> list[Finding]:
     """Return the secrets in a text in their order, overlapping ones as one."""
     found = [Finding(*match.span(), _KEY) for match in _PRIVATE_KEY.finditer(text)] if "PRIVATE KEY" in text else []
@@ -118,30 +114,20 @@ def _in_urls(text: str) -> Iterator[Finding]:
         beside = without_variables(match[1])
         if sum(letter.isalnum() for letter in beside) >= 3 and not _NO_VALUE.match(beside):
             yield Finding(*match.span(1), _URL)
-    yield from (Finding(*match.span(1), _URL) for match in URL_TOKEN.finditer(text))
 
 
 def _tokens(text: str) -> Iterator[Finding]:
     # No token has fewer characters.
     for start in range(0, max(1, len(text) - _OVERLAP) if len(text) > 12 else 0, _WINDOW - _OVERLAP):
-        for kind, pattern, is_valid in _patterns():
+        for kind, pattern in _patterns():
             for match in pattern.finditer(text, start, start + _WINDOW):
                 # A group after some text is the secret; one at the start is a token's prefix.
                 group = 1 if pattern.groups and match.start(1) > match.start() else 0
-                value = match[group].lstrip(' \t\r\n"=:')
-                first, end = match.end(group) - len(value), match.end(group)
-                if kind in _WEAK:
-                    end -= len(value) - len(value.rstrip(' \t\r\n"'))
-                    around = (text[first - 1 : first] + text[end : end + 1]).strip()
-                    if any(map(str.isalnum, around)) or not any(map(str.isdigit, value)):
-                        continue
-                elif not group:
-                    # Tokens have become longer than some expressions allow.
-                    more = "_-." if kind == _JWT else "_-"
-                    while end < len(text) and (text[end].isalnum() or text[end] in more):
-                        end += 1
-                if is_valid is None or is_valid(text[first:end]):
-                    yield Finding(first, end, kind)
+                value = match[group].strip(' \t\r\n"').lstrip("=:")
+                start_of_value = match.start(group) + match[group].index(value)
+                is_word = kind == _ARTIFACTORY and not re.search(r"\d", value)
+                if not is_word and (kind != _JWT or _plugins()[_JWT].is_formally_valid(value)):
+                    yield Finding(start_of_value, start_of_value + len(value), kind)
 
 
 def _keywords(text: str) -> Iterator[Finding]:
@@ -155,9 +141,8 @@ def _keywords(text: str) -> Iterator[Finding]:
         end = text.find("\n", hit.end(), hit.end() + _KEYWORD_AFTER)
         end = hit.end() + _KEYWORD_AFTER if end < 0 else end
         done = min(hit.start() + _KEYWORD_BEFORE, end)
-        if _QUOTE.search(text, start, end) is None:
-            continue
-        for pattern, group in patterns.items():
+        # Every pattern has a quote, and is slow without one.
+        for pattern, group in patterns.items() if re.search("[\"'`]", text[start:end]) else ():
             for match in pattern.finditer(text, start, end):
                 name = re.findall(r"[\w-]+", text[max(0, match.start() - 60) : match.start(group)])[-1:]
                 before = match.start() < match.start(group) - 1
@@ -166,12 +151,16 @@ def _keywords(text: str) -> Iterator[Finding]:
 
 
 @functools.cache
-def _patterns() -> tuple[tuple[str, re.Pattern[str], Callable[[str], bool] | None], ...]:
+def _plugins() -> dict[str, Any]:
     # On first need: it imports every plugin.
-    util = _import("detect_secrets.core.plugins.util")
-    plugins: dict[str, Any] = util.get_mapping_from_secret_type_to_class()
-    own = [(kind, pattern) for kind, one in plugins.items() if kind not in _NOT_USED for pattern in one.denylist]
-    return tuple((kind, one, plugins[_JWT].is_formally_valid if kind == _JWT else None) for kind, one in (*own, *_MORE))
+    plugins: dict[str, Any] = _import("detect_secrets.core.plugins.util").get_mapping_from_secret_type_to_class()
+    return plugins
+
+
+@functools.cache
+def _patterns() -> tuple[tuple[str, re.Pattern[str]], ...]:
+    own = ((kind, one) for kind, plugin in _plugins().items() if kind not in _NOT_USED for one in plugin.denylist)
+    return (*((kind, re.compile(f"(?:{one.pattern}){_REST}", one.flags)) for kind, one in own), *_MORE)
 
 
 @functools.cache

@@ -52,16 +52,15 @@ def scrub_files(*folders: Path) -> list[str]:
 
 def _blocks(file: Path, now: Known) -> Iterator[tuple[str, str]]:
     """Yield a file's lines, some megabytes at a time, and the same without secrets."""
-    words = now.words
     with _open(file) as source:
         while lines := source.readlines(_BLOCK_BYTES):
             text = "".join(lines)
             clean, _ = now.replaced(text)
             if file.suffix in _TEXTS:
                 clean = now.without_words(clean)
-            elif words is not None and file.suffix == ".json":
+            elif file.suffix == ".json" and now.words.search(clean):
                 # Only its texts; its numbers are data.
-                clean = _JSON_TEXT.sub(lambda found: words.sub(REDACTED, found[0]), clean)
+                clean = _JSON_TEXT.sub(lambda found: now.words.sub(REDACTED, found[0]), clean)
             yield text, clean
 
 

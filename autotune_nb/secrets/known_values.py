@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import contextlib
 import html
 import json
 import re
@@ -20,8 +19,6 @@ _USER = r"://[^\s/:@\"'<>?#\[\]]{0,200}"
 URL_PASSWORD = re.compile(rf"{_USER}:(?!\d{{1,5}}[/?#,])((?:(?!://)[^\s\"'<>]){{1,300}})@")
 #: As RFC 3986 reads it: an @ in the path or the query does not end the password.
 _STRICT_PASSWORD = re.compile(rf"{_USER}:([^\s\"'<>/?#]{{1,300}})@")
-#: A token as the user's name: no account's name is this long and has digits and no dot.
-URL_TOKEN = re.compile(r"://(?=[^@\s]{0,199}\d)([A-Za-z0-9_~%+-]{16,200})(?:@|:[^\s/\"'<>]{0,200}@)")
 SCHEME = re.compile(r"^(?:[\w-]+: *)?(?:Bearer|Basic|Token|Api-?Key|Digest) +", re.IGNORECASE)
 
 
@@ -30,19 +27,11 @@ def secret_values(environment: Mapping[str, str]) -> set[str]:
     found: set[str] = set()
     for name, value in environment.items():
         if may_say_secret(name):
-            header = SCHEME.sub("", value.strip())
-            found |= {value, header, _basic_password(header)}
+            found |= {value, SCHEME.sub("", value.strip())}
         for password in (*URL_PASSWORD.findall(value), *_STRICT_PASSWORD.findall(value)):
             # With its separators too, which make a short password distinct.
             found |= {password, unquote(password), f":{password}@"}
-        found.update(URL_TOKEN.findall(value))
     return {value for value in found if _may_be_secret(value.strip())}
-
-
-def _basic_password(header: str) -> str:
-    with contextlib.suppress(ValueError):
-        return base64.b64decode(header, validate=True).decode().partition(":")[2]
-    return ""
 
 
 def is_distinct(value: str) -> bool:

@@ -34,16 +34,14 @@ class Known:
     forms: frozenset[str]
     pattern: re.Pattern[str]
     #: Values that are short or numbers.
-    words: re.Pattern[str] | None = None
+    words: re.Pattern[str]
     #: Names with a value behind them that only a pod knows.
-    names: re.Pattern[str] | None = None
+    names: re.Pattern[str]
     #: Whether detectors search as well.
-    detect: bool = False
+    detect: bool
 
     @classmethod
-    def of(
-        cls, values: Iterable[str], short: Iterable[str] = (), named: Iterable[str] = (), detect: bool = False
-    ) -> Self:
+    def of(cls, values: Iterable[str], short: Iterable[str], named: Iterable[str], detect: bool) -> Self:
         """Return what finds these values in all the forms they are written in."""
         distinct = set(filter(is_distinct, values))
         forms = {form for value in distinct for form in written_forms(value)}
@@ -52,9 +50,9 @@ class Known:
         coded = rf"[A-Za-z0-9+/_-]{{0,4}}(?:{_either(cores)})[A-Za-z0-9+/_=-]{{0,4}}"
         return cls(
             frozenset(forms | cores),
-            re.compile(f"{_either(forms)}|{coded}" if forms else r"(?!)"),
-            re.compile(rf"(?<![\w.])(?:{_either(short)})(?!\w|\.\d)") if short else None,
-            _behind(named) if named else None,
+            re.compile(f"{_either(forms)}|{coded}"),
+            re.compile(rf"(?<![\w.])(?:{_either(short)})(?!\w|\.\d)"),
+            _behind(named),
             detect,
         )
 
@@ -65,10 +63,8 @@ class Known:
 
     def without_words(self, text: str) -> str:
         """Return the text without what is scrubbed in texts alone."""
-        if self.words is not None:
-            text = self.words.sub(REDACTED, text)
-        if self.names is not None:
-            text = self.names.sub(lambda found: found[1] + (REDACTED if is_literal(found[2]) else found[2]), text)
+        text = self.words.sub(REDACTED, text)
+        text = self.names.sub(lambda found: found[1] + (REDACTED if is_literal(found[2]) else found[2]), text)
         return redact(text) if self.detect else text
 
 
@@ -97,15 +93,15 @@ def known() -> Known:
 
 
 def _either(texts: Iterable[str]) -> str:
+    """Match any of the texts; without one, nothing."""
     # The longest first, since it may hold a shorter one.
-    return "|".join(map(re.escape, sorted(texts, key=lambda text: (-len(text), text))))
+    return "|".join(map(re.escape, sorted(texts, key=lambda text: (-len(text), text)))) or "(?!)"
 
 
 def _behind(names: Iterable[str]) -> re.Pattern[str]:
     """Match ``NAME=VALUE``, ``name: 'VALUE'``, ``--name VALUE`` and ``'--name', 'VALUE'``."""
     either = _either(names).replace("_", "[-_]")
-    separator = r"(?:[\"']?\s*[=:]\s*|[\"'],\s*(?=[\"']))"
-    named = rf"(?<![\w-])(?:(?:{either}){separator}|--?(?:{either})(?:{separator}|\s+))"
+    named = rf"(?<![\w-])(?:(?:{either})[\"']?\s*[=:]\s*|--?(?:{either})[\s\"',=:]+)"
     return re.compile(rf"({named}[\[(]*[\"']*)([^\s\"',;()\[\]{{}}]{{3,}})", re.IGNORECASE)
 
 
@@ -116,18 +112,11 @@ def scrub(text: str) -> str:
 
 def scrub_data(data: Any) -> Any:
     """Return a JSON value without any known secret in its texts and keys; its shape and its numbers stay."""
-    return _scrub_data(data, known(), {})
-
-
-def _scrub_data(data: Any, now: Known, keys: dict[Any, Any]) -> Any:
     if isinstance(data, str):
-        return now.replaced(data)[0]
+        return known().replaced(data)[0]
     if isinstance(data, dict):
-        for key in data.keys() - keys.keys():
-            # A study has a few keys, each of them thousands of times.
-            keys[key] = now.replaced(key)[0] if isinstance(key, str) else key
-        return {keys[key]: _scrub_data(value, now, keys) for key, value in data.items()}
-    return [_scrub_data(value, now, keys) for value in data] if isinstance(data, list | tuple) else data
+        return {scrub_data(key): scrub_data(value) for key, value in data.items()}
+    return list(map(scrub_data, data)) if isinstance(data, list | tuple) else data
 
 
 def scrub_failure(failure: Failure) -> Failure:

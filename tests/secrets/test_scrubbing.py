@@ -24,7 +24,7 @@ from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.scrubbing import know, scrub, scrub_error
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task
-from tests.stubs import World, contents_below, open_study, package_env, until
+from tests.stubs import World, open_study, package_env, text_below, until
 
 CANARIES = {
     name: f"{kind}-canary-{number}7f2e9a\"'\\x"
@@ -61,8 +61,7 @@ def test_what_is_known_goes_and_everything_else_stays(canaries: dict[str, str], 
     assert scrub("HF_TOKEN is not set, /root/key, true") == "HF_TOKEN is not set, /root/key, true"
     assert str(scrub_error(RunError(f"no {canaries['GITHUB_TOKEN']}"))) == "no ***"
     (tmp_path / "sub").mkdir()
-    binary = b"\xff\x00" + canaries["GITHUB_TOKEN"].encode() + b"\xfe"
-    (tmp_path / "sub" / "b.bin").write_bytes(binary)
+    (tmp_path / "sub" / "b.bin").write_bytes(b"\xff\x00" + canaries["GITHUB_TOKEN"].encode() + b"\xfe")
     clean = tmp_path / "clean.txt"
     clean.write_text("nothing here")
     before = clean.stat().st_mtime_ns
@@ -93,11 +92,8 @@ def test_what_stands_for_other_things_too_breaks_no_file(world: World, monkeypat
         ("DATABASE_URL", "postgresql://me:wholly%2Dodd-7@host/db", "wholly%2Dodd-7"),
         ("DATABASE_URL", "postgresql://me:wholly%2Dodd-7@host/db", "wholly-odd-7"),
         ("DATABASE_URL", "postgresql://me:hunter2@host/db", ":hunter2@"),
-        ("DATABASE_URL", "postgresql://me:hunter2@odd/7@host/db", "hunter2@odd/7"),
         ("DATABASE_URL", "postgresql://me:wholly-odd-7@host/db?mail=me@here", "wholly-odd-7"),
-        ("INDEX_URL", "https://wholly-odd-token-77@host/simple", "wholly-odd-token-77"),
         ("AUTH_HEADER", "Authorization: Bearer wholly-odd-7", "wholly-odd-7"),
-        ("AUTH_HEADER", "Basic " + base64.b64encode(b"me:wholly-odd-7").decode(), "wholly-odd-7"),
         ("APIKEYS", "wholly-odd-7", "wholly-odd-7"),
     ],
 )
@@ -153,7 +149,7 @@ def test_what_is_kept_of_a_trial_is_scrubbed_once_and_for_all(world: World, cana
     assert kept.fingerprint == {"args": ["***"], "gpus": 1, "***": "x"}
     assert kept.failure is not None and kept.failure.hint == "try ***"
     study.close()
-    assert not any(found_in(content) for content in contents_below(world.folder).values())
+    assert not any(found_in(content) for content in text_below(world.folder).values())
 
 
 def test_a_short_secret_goes_from_texts_and_breaks_no_data(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +161,7 @@ def test_a_short_secret_goes_from_texts_and_breaks_no_data(world: World, monkeyp
     task = Task.parse({**task.model_dump(), "benchmark": benchmark})
     run = at.tune(task, study=world.folder).wait()
     assert run.history[0].state is at.TrialState.COMPLETE
-    files = {file.name: content.decode(errors="replace") for file, content in contents_below(world.folder).items()}
+    files = {file.name: content.decode(errors="replace") for file, content in text_below(world.folder).items()}
     assert files["genai_bench.log"] == "key ***, 81920 18192 8192.5\n"
     assert json.loads(files["experiment_metadata.json"]) == {"cmd": "run --api-key *** x", "tokens": 8192}
     assert "ENGINE_KEY=***" in files["engine.log"]
@@ -274,24 +270,14 @@ def test_what_a_killed_process_left_is_cleaned_by_the_next_start(world: World, c
     file = world.folder.parent / "task.json"
     file.write_text(leaking(world, trials=1).model_dump_json())
     slow = f"{LEAK}; touch {world.folder.parent / 'leaked'}; sleep 60"
-    world.bench.write(world.bench.both_levels(), before=slow)
+    world.bench.write(world.bench.both(), before=slow)
     child = subprocess.Popen([sys.executable, "-c", code, file, world.folder], env=package_env())
     try:
         until((world.folder.parent / "leaked").exists, within_s=30)
     finally:
         child.kill()
         child.wait()
-    assert any(found_in(content) for content in contents_below(world.folder).values())
-    world.bench.write(world.bench.both_levels(), before=LEAK)
+    assert any(found_in(content) for content in text_below(world.folder).values())
+    world.bench.write(world.bench.both(), before=LEAK)
     at.tune(task, study=world.folder).wait()
-    assert {file: found for file, content in contents_below(world.folder).items() if (found := found_in(content))} == {}
-
-
-def test_a_variable_that_is_not_set_is_said_before_anything_is_started(
-    world: World, make_task: Callable[..., Task]
-) -> None:
-    task = make_task(engine={"kind": "llama_cpp", "env": {"HF_TOKEN": "${NOT_THERE}"}})
-    with pytest.raises(at.SetupError, match="NOT_THERE is not set"):
-        at.tune(task, study=world.folder)
-    assert not world.folder.exists()
-    assert "NOT_THERE is not set" in str(at.check(task))
+    assert {file: found for file, content in text_below(world.folder).items() if (found := found_in(content))} == {}

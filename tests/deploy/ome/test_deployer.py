@@ -47,13 +47,13 @@ class OmeSubject:
     def request(self) -> DeployRequest:
         return self._ome.request()
 
-    def deployed(self) -> list[Any]:
+    def left(self) -> list[Any]:
         return self._ome.left()
 
     def kill(self, deployment: Deployment) -> None:
         self._ome.kill(deployment)
 
-    def create_leftovers(self) -> None:
+    def leave_behind(self) -> None:
         self._ome.leave_behind()
         until(lambda: len(self._ome.left()) == 4)
 

@@ -1,4 +1,4 @@
-"""Real small parts for tests: an engine that answers on a port, and a benchmark that writes level files at once."""
+"""Stubs for tests: an engine that is a small HTTP server, and a benchmark that copies prepared level files."""
 
 from __future__ import annotations
 
@@ -21,44 +21,44 @@ from autotune_nb.task.task import Task
 
 T = TypeVar("T")
 
-#: Raw sockets, so that it is up in some 30 ms. Words after the port are what it does besides answering.
+#: The stub engine, on raw sockets so that it starts in about 30 ms. Its third argument is a list of behaviours.
 SERVER = r"""
 import os, signal, socket, sys, threading, time
-port, pids, words = int(sys.argv[1]), sys.argv[2], sys.argv[3].split(",")
-def note():
+port, pids, behaviours = int(sys.argv[1]), sys.argv[2], sys.argv[3].split(",")
+def record_pid():
     with open(pids, "a") as file:
         file.write(f"{os.getpid()}\n")
-def settings(prefix):
-    return [word[len(prefix):] for word in words if word.startswith(prefix)]
-if "stubborn" in words:
+def values(prefix):
+    return [one[len(prefix):] for one in behaviours if one.startswith(prefix)]
+if "stubborn" in behaviours:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-note()
-for line in settings("say:"):
+record_pid()
+for line in values("print:"):
     print(line.replace("_", " ").replace("<ESC>", "\x1b"), flush=True)
-for name in settings("env:"):
+for name in values("env:"):
     print(f"{name}={os.environ.get(name)}", flush=True)
-for code in settings("exit:"):
+for code in values("exit:"):
     sys.exit(int(code))
-if "hang" in words:
+if "hang" in behaviours:
     time.sleep(600)
-if "family" in words and os.fork() == 0:
-    note()
+if "children" in behaviours and os.fork() == 0:
+    record_pid()
     if os.fork() == 0:
-        note()
+        record_pid()
     time.sleep(600)
-served_away = "away-serves" in words
-if "away" in words or served_away:
+detached_server = "detached-server" in behaviours
+if "detached-child" in behaviours or detached_server:
     child = os.fork()
     if child == 0:
         os.setsid()
         if os.fork():
             os._exit(0)
-        note()
-        if not served_away:
+        record_pid()
+        if not detached_server:
             time.sleep(600)
     else:
         os.waitpid(child, 0)
-        if served_away:
+        if detached_server:
             time.sleep(600)
 COMPLETION = b'{"choices": [{"message": {"content": "noise"}}]}'
 posts = 0
@@ -79,27 +79,27 @@ def serve(peer):
             if line.lower().startswith(b"content-length:"):
                 while len(body) < int(line.split(b":")[1]):
                     body += peer.recv(65536)
-        for name in settings("key:"):
+        for name in values("key:"):
             if f"Authorization: Bearer {os.environ[name]}".encode() not in head:
                 peer.sendall(reply(401, b"who are you?"))
                 return
         if data.startswith(b"POST"):
             posts += 1
-            for limit in settings("dies-after:"):
+            for limit in values("dies-after:"):
                 if posts > int(limit):
                     print("terminate called after throwing: the engine gave up", flush=True)
                     os._exit(3)
-            if "probe-500" in words:
+            if "probe-500" in behaviours:
                 peer.sendall(reply(500, b"the engine is overwhelmed"))
-            elif "probe-html" in words:
+            elif "probe-html" in behaviours:
                 peer.sendall(reply(200, b"<html>welcome to nginx</html>", "text/html"))
-            elif "probe-hang" in words:
+            elif "probe-hang" in behaviours:
                 time.sleep(600)
-            elif "probe-broken" in words:
+            elif "probe-broken" in behaviours:
                 peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{")
             else:
                 peer.sendall(reply(200, COMPLETION))
-        elif "unhealthy" in words:
+        elif "unhealthy" in behaviours:
             peer.sendall(reply(503, b"loading"))
         else:
             peer.sendall(reply(200, b"{}"))
@@ -113,7 +113,7 @@ while True:
 
 
 class StubEngine:
-    """A server's script in a folder, and the pids of everything that it ever started."""
+    """The stub engine's script in a folder, and the pids of all processes that it has started."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -121,11 +121,13 @@ class StubEngine:
         self.script.write_text(SERVER)
         self._pids = folder / "pids"
 
-    def argv(self, port: str | int, *words: str) -> list[str]:
-        return [sys.executable, "-I", "-S", str(self.script), str(port), str(self._pids), ",".join(("up", *words))]
+    def argv(self, port: str | int, *behaviours: str) -> list[str]:
+        """Return the command line; an item of ``behaviours`` is one that ``SERVER`` has a branch for."""
+        return [sys.executable, "-I", "-S", str(self.script), str(port), str(self._pids), ",".join(("up", *behaviours))]
 
-    def engine(self, *words: str) -> dict[str, Any]:
-        return {"kind": "command", "command": self.argv("{port}", *words)}
+    def engine(self, *behaviours: str) -> dict[str, Any]:
+        """Return the ``engine`` section of a task."""
+        return {"kind": "command", "command": self.argv("{port}", *behaviours)}
 
     @property
     def pids(self) -> list[int]:
@@ -133,19 +135,19 @@ class StubEngine:
 
     @property
     def alive(self) -> list[int]:
-        """Those of its processes that still run."""
+        """The pids of the processes that still run."""
         return [pid for pid in self.pids if running(pid)]
 
 
 def running(pid: int) -> bool:
-    """Whether a process runs; a zombie has ended."""
+    """Return whether a process runs. A zombie does not."""
     with contextlib.suppress(psutil.Error):
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     return False
 
 
 def group_alive(group: int) -> bool:
-    """Whether a process group still has somebody running in it."""
+    """Return whether any process of a group runs."""
     for process in psutil.process_iter():
         with contextlib.suppress(ProcessLookupError, psutil.Error):
             if os.getpgid(process.pid) == group and process.status() != psutil.STATUS_ZOMBIE:
@@ -154,29 +156,29 @@ def group_alive(group: int) -> bool:
 
 
 def until(condition: Callable[[], Any], *, within_s: float = 15.0) -> Any:
-    """Poll until the condition holds; what it gave. Fails the test where the deadline passes."""
+    """Poll until the condition is true and return its value. Fails the test after ``within_s`` seconds."""
     deadline = time.monotonic() + within_s
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"still not so after {within_s:g} s"
+        assert time.monotonic() < deadline, f"the condition is still false after {within_s:g} s"
         time.sleep(0.02)
 
 
 async def until_async(condition: Callable[[], Any], *, within_s: float = 15.0) -> Any:
-    """``until`` on an event loop."""
+    """Poll like ``until``, on an event loop."""
     deadline = time.monotonic() + within_s
     while True:
         value = condition()
         if value:
             return value
-        assert time.monotonic() < deadline, f"still not so after {within_s:g} s"
+        assert time.monotonic() < deadline, f"the condition is still false after {within_s:g} s"
         await asyncio.sleep(0.02)
 
 
 def in_loop(work: Coroutine[Any, Any, T], *, within_s: float = 60.0) -> T:
-    """Run a coroutine to its end, with a deadline."""
+    """Run a coroutine on a new event loop and return its result. Raises TimeoutError after ``within_s`` seconds."""
 
     async def bounded() -> T:
         async with asyncio.timeout(within_s):
@@ -195,7 +197,7 @@ def level_data(
     ttft_s: float = 0.05,
     unit: str = "s",
 ) -> dict[str, Any]:
-    """One level as genai-bench writes it."""
+    """Return the content of one level's file, as genai-bench writes it."""
     factor = 1000.0 if unit == "ms" else 1.0
     names = ("min", "max", "mean", "stddev", "sum", "p25", "p50", "p75", "p90", "p95", "p99")
 
@@ -234,21 +236,22 @@ def level_data(
 
 
 def level_file(concurrency: int) -> str:
+    """Return the name of one level's file, as genai-bench writes it."""
     return f"D16_8_text-to-text_num_concurrency_{concurrency}_time_2s.json"
 
 
 def require_linear(work: Callable[[int], object], size: int) -> None:
-    """Fail where four times the size takes far more than four times the CPU time; sixteen times is quadratic."""
-    took = []
-    for times in (1, 4):
+    """Fail if four times the size takes over nine times the CPU time. Quadratic work takes sixteen times."""
+    durations_s = []
+    for factor in (1, 4):
         began = time.process_time()
-        work(times * size)
-        took.append(time.process_time() - began)
-    small, large = took
+        work(factor * size)
+        durations_s.append(time.process_time() - began)
+    small, large = durations_s
     assert large < 9 * small + 0.2, f"{small:.2f} s for {size}, {large:.2f} s for {4 * size}"
 
 
-#: A load that the real genai-bench is through with soon, on a busy machine too.
+#: A load that the real genai-bench completes quickly, also on a busy machine.
 IN_CLUSTER_LOAD: dict[str, Any] = {
     "scenarios": ["D(16,8)"],
     "concurrency": [1, 2],
@@ -259,7 +262,7 @@ IN_CLUSTER_LOAD: dict[str, Any] = {
 
 
 class FakeBench:
-    """A benchmark's executable that copies level files; a shell script, so nothing of it can be imported."""
+    """An executable in place of genai-bench that copies level files. It is a shell script, so it cannot be imported."""
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
@@ -269,7 +272,7 @@ class FakeBench:
         self._pids = folder / "bench-pids"
 
     def write(self, levels: Mapping[str, dict[str, Any] | str], *, before: str = "", after: str = "") -> str:
-        """Write it, with shell lines before and after the copying; its path."""
+        """Write the executable and return its path. ``before`` and ``after`` are shell lines around the copying."""
         for file in self.levels.iterdir():
             file.unlink()
         for name, data in levels.items():
@@ -287,8 +290,8 @@ class FakeBench:
         self.script.chmod(0o755)
         return str(self.script)
 
-    def both(self, **changes: Any) -> dict[str, dict[str, Any] | str]:
-        """The two levels of the tests' task."""
+    def both_levels(self, **changes: Any) -> dict[str, dict[str, Any] | str]:
+        """Return the files of the two levels of the tests' task."""
         return {level_file(n): level_data(concurrency=n, **changes) for n in (1, 2)}
 
     @property
@@ -296,12 +299,14 @@ class FakeBench:
         return [int(line) for line in self._pids.read_text().split()] if self._pids.exists() else []
 
 
-def stub_task(data: dict[str, Any], engine: StubEngine, *words: str, bench: str | None = None, **changes: Any) -> Task:
-    """The minimal task over a stub engine and, where given, a benchmark's executable."""
+def stub_task(
+    data: dict[str, Any], engine: StubEngine, *behaviours: str, bench: str | None = None, **changes: Any
+) -> Task:
+    """Return a minimal task with a stub engine and, if given, a benchmark's executable."""
     merged: dict[str, Any] = {
         **data,
         "model": "stub",
-        "engine": engine.engine(*words),
+        "engine": engine.engine(*behaviours),
         "deadlines": {"ready_s": 20, "stop_s": 2, "probe_s": 10},
         "budget": {"baseline": False},
         **changes,
@@ -321,26 +326,26 @@ def deploy_request(folder: Path, *, trial: int = 0, params: Mapping[str, Any] | 
 
 
 def open_study(task: Task, folder: Path | StudyFolder, *, storage: str | None = None) -> Study:
-    """Open a study; a path's folder is made first."""
+    """Open a study. A folder that is given as a path is created first."""
     if isinstance(folder, Path):
         folder = StudyFolder(folder)
         folder.create()
     return Study.open(task, space_for(task, engine_for(task)), folder, storage=storage)
 
 
-def text_below(folder: Path) -> dict[Path, bytes]:
-    """Every file below a folder."""
+def contents_below(folder: Path) -> dict[Path, bytes]:
+    """Return the content of every file below a folder."""
     return {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def package_env() -> dict[str, str]:
-    """An environment in which a subprocess finds this test package."""
+    """Return an environment in which a subprocess can import the tests."""
     root = str(Path(__file__).parent.parent)
     return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))}
 
 
 class World:
-    """A study's surroundings: a stub engine, a fake benchmark, and a task over both."""
+    """What a test needs to run a study: its folder, a stub engine, a fake benchmark, and tasks that use both."""
 
     def __init__(self, folder: Path, data: dict[str, Any]) -> None:
         self.folder = folder / "study"
@@ -350,7 +355,7 @@ class World:
 
     def task(
         self,
-        *words: str,
+        *behaviours: str,
         levels: Mapping[str, dict[str, Any] | str] | None = None,
         before: str = "",
         after: str = "",
@@ -358,25 +363,29 @@ class World:
         budget: dict[str, Any] | None = None,
         **changes: Any,
     ) -> Task:
-        """A task whose trials take well under a second; ``before`` and ``after`` are lines of the benchmark's."""
-        executable = self.bench.write(self.bench.both() if levels is None else levels, before=before, after=after)
+        """Return a task whose trials take well under a second; ``before`` and ``after`` are lines of the benchmark."""
+        executable = self.bench.write(
+            self.bench.both_levels() if levels is None else levels, before=before, after=after
+        )
         changes["budget"] = {"baseline": False, "trials": trials, **(budget or {})}
         changes.setdefault("strategy", "random")
-        return stub_task(self._data, self.stub, *words, bench=executable, **changes)
+        return stub_task(self._data, self.stub, *behaviours, bench=executable, **changes)
 
     @property
     def first_level(self) -> str:
-        """A line of the benchmark's that writes the first level."""
+        """A line of the benchmark that writes the first level."""
         return f'cp "$levels/{level_file(1)}" "$out/"'
 
     @property
     def kill_engine(self) -> str:
-        """A line of the benchmark's that makes the engine crash."""
+        """A line of the benchmark that makes the engine crash."""
         return f'kill -SEGV $(tail -n 1 "{self.stub.script.parent}/pids")'
 
-    def nothing_left(self) -> bool:
+    def all_ended(self) -> bool:
+        """Return whether no process of the engine or the benchmark runs."""
         return not self.stub.alive and not any(map(group_alive, self.bench.pids))
 
     def results(self) -> dict[str, Any]:
+        """Return the content of ``results.json``."""
         data: dict[str, Any] = json.loads((self.folder / "results.json").read_text())
         return data

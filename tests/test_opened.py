@@ -673,7 +673,7 @@ run.wait(60)
 def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
     world = World(tmp_path, task_data)
     yield world
-    until(world.nothing_left, within_s=5)
+    until(world.all_ended, within_s=5)
 
 
 class Elsewhere:
@@ -729,7 +729,7 @@ def gated(world: World) -> tuple[str, Path]:
 
 def test_a_study_of_another_process_is_followed_paused_steered_and_finished(world: World) -> None:
     line, gate = gated(world)
-    task = world.task("say:loading_weights", trials=2, before=line, parameters={"threads": [1, 2, 3, 4]})
+    task = world.task("print:loading_weights", trials=2, before=line, parameters={"threads": [1, 2, 3, 4]})
     with Elsewhere(world, task) as elsewhere:
         opened = session.open(world.folder)
         assert isinstance(opened, OpenedStudy)
@@ -866,4 +866,4 @@ def test_a_study_is_gone_on_with_and_stopped_by_the_handle_that_opened_it(world:
     opened.resume()
     opened.stop(wait_s=30)
     assert run.ended
-    assert world.nothing_left()
+    assert world.all_ended()

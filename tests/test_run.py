@@ -23,7 +23,7 @@ from autotune_nb.session import tune, with_overrides
 from autotune_nb.study import Study, StudyFolder
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import TrialState
-from tests.stubs import World, in_loop, package_env, text_below, until
+from tests.stubs import World, contents_below, in_loop, package_env, until
 
 WAIT_S = 60.0
 
@@ -98,7 +98,7 @@ async def _watch(run: Run) -> Run:
 
 
 def test_a_run_in_which_nothing_completed_raises_when_awaited_and_when_waited_for(world: World) -> None:
-    run = tune(world.task("say:error:_invalid_value_for_x", "exit:1", trials=1), study=world.folder)
+    run = tune(world.task("print:error:_invalid_value_for_x", "exit:1", trials=1), study=world.folder)
     with pytest.raises(RunError, match="no trial completed: configuration in deploy") as caught:
         run.wait(WAIT_S)
     assert str(world.folder / "artifacts") in str(caught.value)
@@ -247,7 +247,7 @@ def test_secrets_of_the_environment_are_in_no_file_of_the_study(world: World, mo
     for name in ("MODEL_API_KEY", "AWS_SECRET_ACCESS_KEY", "GITHUB_TOKEN", "FOO_PASSWORD"):
         monkeypatch.setenv(name, "hidden-value")
     tune(world.task(trials=1, before="env"), study=world.folder).wait(WAIT_S)
-    files = text_below(world.folder)
+    files = contents_below(world.folder)
     assert any(b"PATH=" in data for data in files.values())
     assert not [file for file, data in files.items() if b"hidden-value" in data]
 
@@ -270,7 +270,7 @@ def test_a_process_killed_in_the_middle_loses_no_finished_trial_and_leaves_nothi
     second = (
         f'if [ $(wc -l < "{world.bench.script.parent}/bench-pids") -eq 2 ]; then {world.first_level}; sleep 600; fi'
     )
-    task = world.task("family", "away", trials=3, before=second)
+    task = world.task("children", "detached-child", trials=3, before=second)
     (tmp_path / "task.json").write_text(json.dumps(task.model_dump(mode="json")))
     argv = [sys.executable, "-c", KILLED, str(tmp_path / "task.json"), str(world.folder)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, env=package_env()) as process:

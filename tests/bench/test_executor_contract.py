@@ -22,13 +22,13 @@ class ExecutorSubject:
         first = level_file(1)
         self.gated, self.missing, self.failing = (Executor(bench_namespace, name, folder / str(n)) for n in range(3))
         self.gated.writes(
-            self.gated.fake.both(),
+            self.gated.fake.both_levels(),
             before=f'cp "$levels/{first}" "$out/"; while [ ! -e "{self._gate}" ]; do sleep 0.02; done',
             # OME's BenchmarkJob ends only when genai-bench has ended.
             after="sleep 600" if self.stepwise else "",
         )
         self.missing.writes({first: level_data()})
-        self.failing.writes(self.failing.fake.both(completed=5, failed=5))
+        self.failing.writes(self.failing.fake.both_levels(completed=5, failed=5))
 
     def request(self) -> BenchRequest:
         return self.gated.request()

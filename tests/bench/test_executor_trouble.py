@@ -81,7 +81,7 @@ def test_a_job_that_is_created_again_while_its_results_are_read_is_reported(
     bench_namespace: BenchNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one = Executor(bench_namespace, "benchmark_job", tmp_path)
-    one.writes(one.fake.both())
+    one.writes(one.fake.both_levels())
     read = ClaimReader.read
 
     async def read_and_delete(self: ClaimReader, *how: Any) -> None:
@@ -157,7 +157,7 @@ def test_a_benchmark_continues_once_there_is_quota(
 ) -> None:
     monkeypatch.setattr(owned, "QUOTA_PAUSE_S", 0.3)
     one = Executor(bench_namespace, "job", tmp_path)
-    one.writes(one.fake.both())
+    one.writes(one.fake.both_levels())
     lift = quota("count/jobs.batch")
 
     async def scenario() -> None:
@@ -258,7 +258,7 @@ def test_a_refused_deletion_is_reported_by_name_and_retried_at_the_end(
 ) -> None:
     proxy.add("DELETE", "/jobs/", status=403, message="no, by order of the administrator")
     one = Executor(bench_namespace, "job", tmp_path, kubeconfig=through_proxy)
-    one.writes(one.fake.both())
+    one.writes(one.fake.both_levels())
     assert len(in_loop(one.measured())) == 2
     what = f"job {one.name} in namespace {bench_namespace.namespace}"
     refused, gone = one.notices
@@ -272,7 +272,7 @@ def test_a_stuck_deletion_is_reported_by_name_and_retried_at_the_end(
 ) -> None:
     monkeypatch.setattr(_made, "_GONE_S", 0.5)
     one = Executor(bench_namespace, "benchmark_job", tmp_path)
-    one.writes(one.fake.both())
+    one.writes(one.fake.both_levels())
 
     async def scenario() -> None:
         path = bench_namespace.path(_BENCHMARK_JOBS, one.name)
@@ -303,7 +303,7 @@ def test_a_job_of_the_same_name_is_replaced_only_if_it_belongs_to_this_study(
     bench_namespace: BenchNamespace, tmp_path: Path, ours: bool
 ) -> None:
     one = Executor(bench_namespace, "job", tmp_path)
-    one.writes(one.fake.both())
+    one.writes(one.fake.both_levels())
 
     async def scenario() -> list[Any]:
         async with prepared(one):

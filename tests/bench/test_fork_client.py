@@ -21,7 +21,7 @@ from autotune_nb.bench._fork_client import BenchProcess, ForkClient
 from autotune_nb.bench.genai_bench import MeasurementLock
 from autotune_nb.errors import FailureKind, MeasurementError, SetupError
 from tests.bench.test_genai_bench import SECRETS, bench_for, request_in
-from tests.stubs import group_alive, in_loop, level_data, level_file, running, text_below, until, until_async
+from tests.stubs import contents_below, group_alive, in_loop, level_data, level_file, running, until, until_async
 
 #: A fake genai_bench package, quick to import; the file ``mode`` beside it selects what it does.
 CLI = """
@@ -173,7 +173,7 @@ def test_secrets_reach_neither_the_fork_server_nor_any_file(
         await benchmark.close()
 
     in_loop(scenario())
-    text = b"".join(text_below(tmp_path / "trial").values())
+    text = b"".join(contents_below(tmp_path / "trial").values())
     assert b"kept-as-it-is" in text
     assert b"hidden" not in text
 

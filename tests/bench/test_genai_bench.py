@@ -27,13 +27,13 @@ from autotune_nb.trial.measurement import Measurement
 from tests.contracts.benchmark import BenchmarkContract
 from tests.stubs import (
     FakeBench,
+    contents_below,
     deploy_request,
     deployer_for,
     group_alive,
     in_loop,
     level_data,
     level_file,
-    text_below,
     until,
 )
 
@@ -113,12 +113,12 @@ class FakeSubject:
         first = level_file(1)
         executables = [
             scripts[0].write(
-                scripts[0].both(),
+                scripts[0].both_levels(),
                 before=f'cp "$levels/{first}" "$out/"; while [ ! -e "{self._gate}" ]; do sleep 0.02; done',
                 after="sleep 600",
             ),
             scripts[1].write({first: level_data()}),
-            scripts[2].write(scripts[2].both(completed=5, failed=5)),
+            scripts[2].write(scripts[2].both_levels(completed=5, failed=5)),
         ]
         self.gated, self.missing, self.failing = (
             bench_for(make_task(benchmark={"executable": executable})) for executable in executables
@@ -196,7 +196,7 @@ def test_whole_minutes_are_written_without_a_fraction() -> None:
 
 
 def test_the_command_line_is_saved_beside_the_files(faked: Any, fake: FakeBench, tmp_path: Path) -> None:
-    benchmark = faked(fake.both())
+    benchmark = faked(fake.both_levels())
     request = request_in(tmp_path / "trial")
     assert len(in_loop(measured(benchmark, request))) == 2
     assert json.loads((tmp_path / "trial" / "genai-bench.argv.json").read_text()) == benchmark.argv(request)
@@ -249,7 +249,9 @@ def test_a_file_is_read_once_it_is_complete(faked: Any, fake: FakeBench, tmp_pat
 
 def test_the_benchmark_ends_after_the_last_level(faked: Any, fake: FakeBench, tmp_path: Path) -> None:
     began = time.monotonic()
-    in_loop(measured(faked(fake.both(), after='sleep 600; touch "$out/plots.xlsx"'), request_in(tmp_path / "trial")))
+    in_loop(
+        measured(faked(fake.both_levels(), after='sleep 600; touch "$out/plots.xlsx"'), request_in(tmp_path / "trial"))
+    )
     assert time.monotonic() - began < 5
     assert not (tmp_path / "trial" / "genai-bench" / "plots.xlsx").exists()
 
@@ -285,7 +287,7 @@ def test_a_level_of_too_few_requests_names_the_load_of_the_machine_that_the_engi
 
 
 def test_a_level_that_is_not_expected_is_ignored(faked: Any, fake: FakeBench, tmp_path: Path) -> None:
-    levels = {**fake.both(), "stale.json": level_data(concurrency=64), "list.json": "[]", "empty.json": "{}"}
+    levels = {**fake.both_levels(), "stale.json": level_data(concurrency=64), "list.json": "[]", "empty.json": "{}"}
     got = in_loop(measured(faked(levels), request_in(tmp_path / "trial")))
     assert [one.level.concurrency for one in got] == [1, 2]
 
@@ -349,7 +351,7 @@ def test_a_benchmark_that_hangs_is_ended_at_its_deadline(faked: Any, tmp_path: P
 def test_the_deadline_includes_the_consumers_time_but_never_cancels_the_consumer(
     faked: Any, fake: FakeBench, tmp_path: Path
 ) -> None:
-    benchmark = faked(fake.both(), after="sleep 600", deadlines={"benchmark_s": 2})
+    benchmark = faked(fake.both_levels(), after="sleep 600", deadlines={"benchmark_s": 2})
 
     async def scenario() -> int:
         await benchmark.prepare()
@@ -373,8 +375,8 @@ def test_secrets_of_the_environment_do_not_reach_the_benchmark(
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     monkeypatch.setenv("HARMLESS", "kept-as-it-is")
-    in_loop(measured(faked(fake.both(), before="env; env > $base/env.txt"), request_in(tmp_path / "trial")))
-    text = b"".join(text_below(tmp_path / "trial").values())
+    in_loop(measured(faked(fake.both_levels(), before="env; env > $base/env.txt"), request_in(tmp_path / "trial")))
+    text = b"".join(contents_below(tmp_path / "trial").values())
     assert b"kept-as-it-is" in text
     assert b"hidden" not in text
 
@@ -497,7 +499,7 @@ def test_the_real_genai_bench_measures_a_real_llama_cpp_server(
             await benchmark.close()
 
     in_loop(scenario(), within_s=120)
-    everything = b"".join(text_below(tmp_path).values())
+    everything = b"".join(contents_below(tmp_path).values())
     assert b"no-key" in everything
     assert b"hidden" not in everything
 

@@ -1,4 +1,4 @@
-"""What every deployer must show, whatever it deploys to. Subclass it and give the ``subject`` fixture."""
+"""The behaviour that every deployer must have. Subclass ``DeployerContract`` and define the ``subject`` fixture."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ from tests.stubs import in_loop
 
 
 class Subject(Protocol):
-    """One deployer under test, and what its surroundings can tell and do."""
+    """One deployer under test, with access to what it deploys."""
 
     deployer: Deployer
-    #: The same with a configuration that cannot come up.
+    #: The same deployer with a configuration that never becomes ready.
     failing: Deployer
     failing_kind: FailureKind
     failing_line: str
-    #: The same with an engine that takes at least ``stop_s`` seconds to stop when it is asked.
+    #: The same deployer with an engine that takes at least ``stop_s`` seconds to stop by itself.
     slow_to_stop: Deployer
     stop_s: float
 
     def request(self) -> DeployRequest: ...
 
-    def left(self) -> list[Any]:
-        """What is still there of anything it deployed."""
+    def deployed(self) -> list[Any]:
+        """Return everything that exists of its deployments."""
 
     def kill(self, deployment: Deployment) -> None:
-        """Kill a running engine behind the deployer's back."""
+        """Kill a running engine without the deployer."""
 
-    def leave_behind(self) -> None:
-        """Leave what an earlier process of the study would leave that ended before its clean-up."""
+    def create_leftovers(self) -> None:
+        """Create what a previous process of the study leaves if it ends before it has cleaned up."""
 
 
-class _OopsError(Exception):
+class _BodyError(Exception):
     pass
 
 
@@ -49,7 +49,7 @@ async def _status(url: str) -> int:
 
 
 def _run(subject: Subject, work: Coroutine[Any, Any, None]) -> None:
-    """Run a scenario and close the deployers, which may hold connections of its loop."""
+    """Run a scenario and close the deployers, which may have connections on its event loop."""
 
     async def scenario() -> None:
         try:
@@ -62,9 +62,9 @@ def _run(subject: Subject, work: Coroutine[Any, Any, None]) -> None:
 
 
 class DeployerContract:
-    """Behaviours of the protocol in ``autotune_nb.deploy.base``."""
+    """Tests of the protocols in ``autotune_nb.deploy.base``."""
 
-    def test_it_answers_inside_and_is_gone_after(self, subject: Subject) -> None:
+    def test_a_deployment_serves_inside_the_context_and_is_gone_after(self, subject: Subject) -> None:
         async def scenario() -> None:
             await subject.deployer.prepare()
             async with subject.deployer.deploy(subject.request()) as deployment:
@@ -73,25 +73,25 @@ class DeployerContract:
                 assert endpoint.model
                 assert endpoint.tokenizer
                 assert endpoint.command
-                assert subject.left()
-            assert not subject.left()
+                assert subject.deployed()
+            assert not subject.deployed()
             with pytest.raises(aiohttp.ClientError):
                 await _status(f"{endpoint.url}/v1/models")
 
         _run(subject, scenario())
 
-    def test_it_is_gone_after_the_body_raised(self, subject: Subject) -> None:
+    def test_a_deployment_is_gone_after_the_body_raised(self, subject: Subject) -> None:
         async def scenario() -> None:
             await subject.deployer.prepare()
-            with pytest.raises(_OopsError):
+            with pytest.raises(_BodyError):
                 async with subject.deployer.deploy(subject.request()):
-                    raise _OopsError
-            assert not subject.left()
+                    raise _BodyError
+            assert not subject.deployed()
 
         _run(subject, scenario())
 
     @pytest.mark.parametrize("times", [1, 2])
-    def test_it_is_gone_after_the_body_was_cancelled(self, subject: Subject, times: int) -> None:
+    def test_a_deployment_is_gone_after_the_body_was_cancelled(self, subject: Subject, times: int) -> None:
         async def scenario() -> None:
             await subject.slow_to_stop.prepare()
             inside = asyncio.Event()
@@ -109,14 +109,14 @@ class DeployerContract:
                 await asyncio.sleep(0.2)
             with pytest.raises(asyncio.CancelledError):
                 await task
-            assert not subject.left()
+            assert not subject.deployed()
             took = time.monotonic() - began
-            # The second request makes it quick, the first one asks nicely.
+            # The first cancellation lets the engine stop by itself; the second one kills it.
             assert took < subject.stop_s if times == 2 else took >= subject.stop_s
 
         _run(subject, scenario())
 
-    def test_it_is_gone_when_cancelled_while_it_comes_up(self, subject: Subject) -> None:
+    def test_a_deployment_is_gone_when_it_is_cancelled_before_it_is_ready(self, subject: Subject) -> None:
         async def scenario() -> None:
             await subject.deployer.prepare()
 
@@ -130,32 +130,32 @@ class DeployerContract:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
                 assert task.cancelled()
-                assert not subject.left()
+                assert not subject.deployed()
 
         _run(subject, scenario())
 
-    def test_hurry_takes_it_down_at_once(self, subject: Subject) -> None:
+    def test_hurry_takes_a_deployment_down_at_once(self, subject: Subject) -> None:
         async def scenario() -> None:
             await subject.slow_to_stop.prepare()
             async with subject.slow_to_stop.deploy(subject.request()):
                 subject.slow_to_stop.hurry()
                 began = time.monotonic()
             assert time.monotonic() - began < subject.stop_s
-            assert not subject.left()
+            assert not subject.deployed()
 
         _run(subject, scenario())
 
-    def test_a_failing_configuration_raises_with_kind_and_telling_lines(self, subject: Subject) -> None:
+    def test_a_failing_configuration_raises_with_its_kind_and_log_lines(self, subject: Subject) -> None:
         async def scenario() -> None:
             await subject.failing.prepare()
             with pytest.raises(DeployError) as caught:
                 async with subject.failing.deploy(subject.request()):
-                    pytest.fail("it came up")
+                    pytest.fail("it became ready")
             failure = caught.value.failure
             assert failure.kind is subject.failing_kind
             assert failure.phase == "deploy"
             assert any(subject.failing_line in line for line in failure.log_lines)
-            assert not subject.left()
+            assert not subject.deployed()
 
         _run(subject, scenario())
 
@@ -170,11 +170,11 @@ class DeployerContract:
                 with pytest.raises(DeployError) as caught:
                     await died
                 assert caught.value.failure.phase == "benchmark"
-            assert not subject.left()
+            assert not subject.deployed()
 
         _run(subject, scenario())
 
-    def test_died_may_be_watched_and_left_again(self, subject: Subject) -> None:
+    def test_died_may_be_cancelled_and_awaited_again(self, subject: Subject) -> None:
         async def scenario() -> None:
             await subject.deployer.prepare()
             async with subject.deployer.deploy(subject.request()) as deployment:
@@ -184,17 +184,17 @@ class DeployerContract:
                     watching.cancel()
                     await asyncio.gather(watching, return_exceptions=True)
                 assert await _status(f"{deployment.endpoint.url}/v1/models") == 200
-            assert not subject.left()
+            assert not subject.deployed()
 
         _run(subject, scenario())
 
-    def test_sweep_removes_what_an_earlier_process_left(self, subject: Subject) -> None:
+    def test_sweep_removes_the_leftovers_of_a_previous_process(self, subject: Subject) -> None:
         async def scenario() -> None:
             assert await subject.deployer.sweep() == []
-            subject.leave_behind()
-            assert subject.left()
+            subject.create_leftovers()
+            assert subject.deployed()
             assert await subject.deployer.sweep()
-            assert not subject.left()
+            assert not subject.deployed()
             assert await subject.deployer.sweep() == []
 
         _run(subject, scenario())

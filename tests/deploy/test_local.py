@@ -62,7 +62,7 @@ class LocalSubject:
         self._study = uuid.uuid4().hex
         self._orphans: list[subprocess.Popen[bytes]] = []
         self.deployer = self._of(stub_task(data, stub))
-        self.failing = self._of(stub_task(data, stub, "say:error:_unknown_argument_--turbo", "exit:2"))
+        self.failing = self._of(stub_task(data, stub, "print:error:_unknown_argument_--turbo", "exit:2"))
         slow = stub_task(data, stub, "stubborn", deadlines={"ready_s": 20, "stop_s": self.stop_s})
         self.slow_to_stop = self._of(slow)
 
@@ -72,17 +72,17 @@ class LocalSubject:
     def request(self) -> DeployRequest:
         return deploy_request(self._folder / uuid.uuid4().hex)
 
-    def left(self) -> list[int]:
+    def deployed(self) -> list[int]:
         processes = labelled({STUDY_LABEL: self._study})
         return [p.pid for p in processes if running(p.pid)] + self._stub.alive
 
     def kill(self, deployment: Deployment) -> None:
         os.kill(self._stub.pids[-1], signal.SIGKILL)
 
-    def leave_behind(self) -> None:
+    def create_leftovers(self) -> None:
         env = {**os.environ, STUDY_LABEL: self._study, TRIAL_LABEL: "7"}
         before = len(self._stub.pids)
-        self._orphans.append(subprocess.Popen(self._stub.argv(_free_port(), "stubborn", "family"), env=env))
+        self._orphans.append(subprocess.Popen(self._stub.argv(_free_port(), "stubborn", "children"), env=env))
         until(lambda: len(self._stub.pids) == before + 3)
 
     def reap(self) -> None:
@@ -168,7 +168,7 @@ def test_llama_cpp_refusing_a_value_is_a_configuration_failure_with_its_line(lla
 def test_an_engine_that_dies_at_start_tells_its_exit_code_and_last_lines(
     task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
 ) -> None:
-    task = stub_task(task_data, stub, "say:reading_weights", "say:something_went_wrong_here", "exit:7")
+    task = stub_task(task_data, stub, "print:reading_weights", "print:something_went_wrong_here", "exit:7")
     failure = failure_of(deployer_for(task, tmp_path), tmp_path / "trial")
     assert failure.kind is FailureKind.CRASH
     assert "exit code 7" in failure.message
@@ -180,7 +180,7 @@ def test_an_engine_that_dies_at_start_tells_its_exit_code_and_last_lines(
 def test_the_deadline_of_an_engine_that_never_becomes_healthy_is_honoured(
     task_data: dict[str, Any], stub: StubEngine, tmp_path: Path, word: str
 ) -> None:
-    task = stub_task(task_data, stub, "say:still_loading", word, deadlines={"ready_s": 0.6, "stop_s": 1})
+    task = stub_task(task_data, stub, "print:still_loading", word, deadlines={"ready_s": 0.6, "stop_s": 1})
     began = time.monotonic()
     failure = failure_of(deployer_for(task, tmp_path), tmp_path / "trial")
     assert 0.6 <= time.monotonic() - began < 6
@@ -194,7 +194,7 @@ def test_the_deadline_of_an_engine_that_never_becomes_healthy_is_honoured(
 def test_memory_running_out_is_told_from_other_failures(
     task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
 ) -> None:
-    words = ("say:torch.OutOfMemoryError:_CUDA_out_of_memory._Tried_to_allocate_20_GiB", "exit:1")
+    words = ("print:torch.OutOfMemoryError:_CUDA_out_of_memory._Tried_to_allocate_20_GiB", "exit:1")
     failure = failure_of(deployer_for(stub_task(task_data, stub, *words), tmp_path), tmp_path / "trial")
     assert failure.kind is FailureKind.OUT_OF_MEMORY
     assert "Tried to allocate" in failure.log_lines[0]
@@ -204,7 +204,7 @@ def test_memory_running_out_is_told_from_other_failures(
 def test_telling_lines_are_free_of_terminal_escapes(
     task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
 ) -> None:
-    words = ("say:<ESC>[31;1mfatal<ESC>[0m_<ESC>]0;title\x07broken", "exit:1")
+    words = ("print:<ESC>[31;1mfatal<ESC>[0m_<ESC>]0;title\x07broken", "exit:1")
     failure = failure_of(deployer_for(stub_task(task_data, stub, *words), tmp_path), tmp_path / "trial")
     assert failure.log_lines == ("fatal broken",)
 
@@ -212,7 +212,7 @@ def test_telling_lines_are_free_of_terminal_escapes(
 def test_an_earlier_starts_lines_are_not_read_as_this_ones(
     task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
 ) -> None:
-    deployer = deployer_for(stub_task(task_data, stub, "say:gave_up", "exit:1"), tmp_path)
+    deployer = deployer_for(stub_task(task_data, stub, "print:gave_up", "exit:1"), tmp_path)
     (tmp_path / "trial").mkdir()
     (tmp_path / "trial" / "engine.log").write_text("CUDA out of memory\n")
     failure = failure_of(deployer, tmp_path / "trial")
@@ -371,17 +371,17 @@ def _listens(port: int) -> bool:
 @pytest.mark.parametrize(
     "words",
     [
-        pytest.param(("family",), id="children and grandchildren"),
-        pytest.param(("stubborn", "family"), id="ignores SIGTERM"),
-        pytest.param(("away",), id="setsid and double fork"),
-        pytest.param(("stubborn", "away"), id="setsid and ignores SIGTERM"),
-        pytest.param(("away-serves",), id="the one that serves left the group"),
+        pytest.param(("children",), id="children and grandchildren"),
+        pytest.param(("stubborn", "children"), id="ignores SIGTERM"),
+        pytest.param(("detached-child",), id="setsid and double fork"),
+        pytest.param(("stubborn", "detached-child"), id="setsid and ignores SIGTERM"),
+        pytest.param(("detached-server",), id="the one that serves left the group"),
     ],
 )
 def test_the_whole_family_is_gone_afterwards(
     task_data: dict[str, Any], stub: StubEngine, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
-    expected = 3 if "family" in words else 2
+    expected = 3 if "children" in words else 2
     deployer = deployer_for(stub_task(task_data, stub, *words, deadlines={"ready_s": 20, "stop_s": 0.3}), tmp_path)
 
     async def scenario() -> None:
@@ -417,7 +417,9 @@ def test_the_family_of_an_engine_that_died_at_start_is_gone(
 
 
 def test_a_killed_guard_leaves_nothing_behind(task_data: dict[str, Any], stub: StubEngine, tmp_path: Path) -> None:
-    deployer = deployer_for(stub_task(task_data, stub, "stubborn", "family", "away"), tmp_path, study_id="guardless")
+    deployer = deployer_for(
+        stub_task(task_data, stub, "stubborn", "children", "detached-child"), tmp_path, study_id="guardless"
+    )
 
     async def scenario() -> None:
         await deployer.prepare()
@@ -459,7 +461,7 @@ asyncio.run(main())
 def test_the_engine_does_not_outlive_the_python_that_deployed_it(
     task_data: dict[str, Any], stub: StubEngine, tmp_path: Path, number: signal.Signals
 ) -> None:
-    words = ("family", "away")
+    words = ("children", "detached-child")
     task = stub_task(task_data, stub, *words, deadlines={"ready_s": 20, "stop_s": 1})
     (tmp_path / "task.json").write_text(json.dumps(task.model_dump(mode="json")))
     holder = subprocess.Popen(

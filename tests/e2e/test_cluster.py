@@ -58,7 +58,7 @@ class Place:
     def quick(self, *, before: str = "", **changes: Any) -> Path:
         """Write a task with a stub engine and a benchmark that runs ``before`` and then writes all levels at once."""
         bench = FakeBench(self.folder / "fake")
-        executable = bench.write(bench.both(), before=before)
+        executable = bench.write(bench.both_levels(), before=before)
         deploy = {"kind": "ome", "runtime": "stub", "gpus_per_trial": 1}
         benchmark = {"executable": executable, "executor": "direct"}
         return self.task(**{"deploy": deploy, "benchmark": benchmark, **changes})

@@ -16,7 +16,7 @@ from autotune_nb.cli.main import cli as command_line
 from autotune_nb.secrets import scrubbing
 from autotune_nb.task.task import Task
 from tests.e2e.conftest import CLI
-from tests.stubs import World, text_below
+from tests.stubs import World, contents_below
 
 pytestmark = pytest.mark.e2e
 KEY = "canary-3b1f" + "-90d7ac"
@@ -47,7 +47,7 @@ def test_a_referenced_key_reaches_the_engine_and_the_benchmark_but_no_file(
     assert trial["measurements"][0]["num_failed_requests"] == 0
     assert '--api-key "${ENGINE_KEY}"' in trial["command"]
     assert KEY not in done.stdout + done.stderr
-    assert [file for file, content in text_below(study).items() if KEY.encode() in content] == []
+    assert [file for file, content in contents_below(study).items() if KEY.encode() in content] == []
 
 
 #: In the environment, the task's env, the engine's arguments, the benchmark's key and a URL.
@@ -114,7 +114,7 @@ def call(monkeypatch: pytest.MonkeyPatch) -> Callable[..., str]:
 
 
 def everything_below(folder: Path) -> dict[str, list[str]]:
-    return {str(file): found for file, content in text_below(folder).items() if (found := found_in(content))}
+    return {str(file): found for file, content in contents_below(folder).items() if (found := found_in(content))}
 
 
 def test_no_file_or_output_of_a_study_contains_a_canary(
@@ -133,7 +133,7 @@ def test_no_file_or_output_of_a_study_contains_a_canary(
     for form in ("env", "yaml", "csv"):
         call("export", study, "--as", form, "-o", out / f"study.{form}")
     # The canaries were used: the engine printed them, and the benchmark sent its key.
-    files = {file.name: content for file, content in text_below(study / "artifacts" / "trial-0002").items()}
+    files = {file.name: content for file, content in contents_below(study / "artifacts" / "trial-0002").items()}
     assert files["engine.log"].count(b"***") == len(CANARIES)
     assert b"--api-key ***" in files["cmdline.bin"]
     assert json.loads(files["experiment_metadata.json"]) == {"headers": "Basic ***", "key": "***"}

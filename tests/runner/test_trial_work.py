@@ -36,7 +36,7 @@ def test_an_engine_that_dies_under_load_is_a_crash_and_the_study_goes_on(world: 
 
 
 def test_a_failed_deployment_fails_its_trial_only(world: World) -> None:
-    runner = ran(world, world.task("say:error:_invalid_value", "exit:1", trials=2))
+    runner = ran(world, world.task("print:error:_invalid_value", "exit:1", trials=2))
     assert [failure(trial).kind for trial in runner.trials] == [FailureKind.CONFIGURATION] * 2
     assert runner.state is RunState.FINISHED
     assert world.results()["best"] is None
@@ -50,7 +50,7 @@ def test_a_server_that_gives_no_completion_fails_in_the_probe(world: World) -> N
 
 
 def test_an_invalid_measurement_fails_the_trial_and_is_kept(world: World) -> None:
-    task = world.task(trials=1, levels=world.bench.both(failed=5))
+    task = world.task(trials=1, levels=world.bench.both_levels(failed=5))
     runner = ran(world, task)
     [trial] = runner.trials
     assert trial.state is TrialState.FAILED

@@ -24,7 +24,7 @@ from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.scrubbing import know, scrub, scrub_error
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task
-from tests.stubs import World, open_study, package_env, text_below, until
+from tests.stubs import World, contents_below, open_study, package_env, until
 
 CANARIES = {
     name: f"{kind}-canary-{number}7f2e9a\"'\\x"
@@ -149,7 +149,7 @@ def test_what_is_kept_of_a_trial_is_scrubbed_once_and_for_all(world: World, cana
     assert kept.fingerprint == {"args": ["***"], "gpus": 1, "***": "x"}
     assert kept.failure is not None and kept.failure.hint == "try ***"
     study.close()
-    assert not any(found_in(content) for content in text_below(world.folder).values())
+    assert not any(found_in(content) for content in contents_below(world.folder).values())
 
 
 def test_a_short_secret_goes_from_texts_and_breaks_no_data(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -161,7 +161,7 @@ def test_a_short_secret_goes_from_texts_and_breaks_no_data(world: World, monkeyp
     task = Task.parse({**task.model_dump(), "benchmark": benchmark})
     run = at.tune(task, study=world.folder).wait()
     assert run.history[0].state is at.TrialState.COMPLETE
-    files = {file.name: content.decode(errors="replace") for file, content in text_below(world.folder).items()}
+    files = {file.name: content.decode(errors="replace") for file, content in contents_below(world.folder).items()}
     assert files["genai_bench.log"] == "key ***, 81920 18192 8192.5\n"
     assert json.loads(files["experiment_metadata.json"]) == {"cmd": "run --api-key *** x", "tokens": 8192}
     assert "ENGINE_KEY=***" in files["engine.log"]
@@ -270,14 +270,14 @@ def test_what_a_killed_process_left_is_cleaned_by_the_next_start(world: World, c
     file = world.folder.parent / "task.json"
     file.write_text(leaking(world, trials=1).model_dump_json())
     slow = f"{LEAK}; touch {world.folder.parent / 'leaked'}; sleep 60"
-    world.bench.write(world.bench.both(), before=slow)
+    world.bench.write(world.bench.both_levels(), before=slow)
     child = subprocess.Popen([sys.executable, "-c", code, file, world.folder], env=package_env())
     try:
         until((world.folder.parent / "leaked").exists, within_s=30)
     finally:
         child.kill()
         child.wait()
-    assert any(found_in(content) for content in text_below(world.folder).values())
-    world.bench.write(world.bench.both(), before=LEAK)
+    assert any(found_in(content) for content in contents_below(world.folder).values())
+    world.bench.write(world.bench.both_levels(), before=LEAK)
     at.tune(task, study=world.folder).wait()
-    assert {file: found for file, content in text_below(world.folder).items() if (found := found_in(content))} == {}
+    assert {file: found for file, content in contents_below(world.folder).items() if (found := found_in(content))} == {}

@@ -143,7 +143,7 @@ def engine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StubEngine:
     )
     server.chmod(0o755)
     bench = FakeBench(tmp_path / "fake")
-    bench.write(bench.both())
+    bench.write(bench.both_levels())
     bench.script.rename(programs / "genai-bench")
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
     return engine

@@ -23,7 +23,7 @@ from autotune_nb.errors import StudyBusyError, StudyError, StudyMismatchError, S
 from autotune_nb.study import Study, StudyFolder
 from autotune_nb.study.steering import ban_edit
 from autotune_nb.task.task import Task
-from tests.stubs import open_study, package_env, text_below
+from tests.stubs import contents_below, open_study, package_env
 
 OWNER = """
 import sys, time
@@ -279,7 +279,7 @@ def test_the_password_of_a_storage_is_in_no_file_and_asked_for_again(
         study.ask()
         folder.write_results(study.results(state="running", elapsed_s=1, command=None))
         assert b"me:***@host" in (folder.path / "study.json").read_bytes()
-        assert not [file for file, data in text_below(folder.path).items() if b"hidden" in data]
+        assert not [file for file, data in contents_below(folder.path).items() if b"hidden" in data]
         with pytest.raises(StudyError, match="pass --storage again") as caught:
             open_study(task, folder)
         assert "hidden" not in str(caught.value)

@@ -17,7 +17,7 @@ from autotune_nb.errors import StudyError, StudyNotFoundError
 from autotune_nb.study import Study, StudyFolder
 from autotune_nb.trial.score import Score
 from autotune_nb.trial.trial import TrialState
-from tests.stubs import open_study, text_below
+from tests.stubs import contents_below, open_study
 
 SECRET = "hush-hush"
 #: One server for all of them.
@@ -81,7 +81,7 @@ def test_a_study_lives_in_postgres_and_its_password_nowhere_else(postgres: str, 
     assert [t.score.value for t in again.trials if t.score] == [5.0]
     with pytest.raises(StudyError, match="password is not stored"):
         opened(StudyFolder(folders[0]), None)
-    assert not [name for name, text in text_below(tmp_path).items() if SECRET.encode() in text]
+    assert not [name for name, text in contents_below(tmp_path).items() if SECRET.encode() in text]
     for study in (mine, yours, again):
         study.close()
 

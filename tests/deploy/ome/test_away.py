@@ -198,7 +198,7 @@ def test_a_run_whose_credentials_run_out_for_good_keeps_what_it_has_and_goes_on_
     bench, begun, go_on = FakeBench(tmp_path / "fake"), tmp_path / "begun", tmp_path / "go-on"
     second = f"case \"$out\" in */trial-0001/*) touch '{begun}'; while [ ! -e '{go_on}' ]; do sleep 0.1; done;; esac"
     task = ome.task(
-        benchmark={"executable": bench.write(bench.both(), before=second), "executor": "direct"},
+        benchmark={"executable": bench.write(bench.both_levels(), before=second), "executor": "direct"},
         budget={"baseline": False, "trials": 3},
         deadlines={"pending_s": 1},
         strategy="random",

@@ -47,13 +47,13 @@ class OmeSubject:
     def request(self) -> DeployRequest:
         return self._ome.request()
 
-    def left(self) -> list[Any]:
+    def deployed(self) -> list[Any]:
         return self._ome.left()
 
     def kill(self, deployment: Deployment) -> None:
         self._ome.kill(deployment)
 
-    def leave_behind(self) -> None:
+    def create_leftovers(self) -> None:
         self._ome.leave_behind()
         until(lambda: len(self._ome.left()) == 4)
 

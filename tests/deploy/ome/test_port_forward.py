@@ -122,7 +122,7 @@ def test_a_second_attempt_measures(ome: OmeNamespace, proxy: FaultProxy, tmp_pat
     bench = FakeBench(tmp_path / "fake")
     first = f"[ -e '{flag}' ] || {{ '{sys.executable}' '{client}' \"$url\" '{flag}' '{json.dumps(LONG)}'; sleep 60; }}"
     task = ome.task(
-        benchmark={"executable": bench.write(bench.both(), before=first), "executor": "direct"},
+        benchmark={"executable": bench.write(bench.both_levels(), before=first), "executor": "direct"},
         budget={"baseline": False, "trials": 1},
         strategy="random",
     )

@@ -6,18 +6,36 @@ import itertools
 import re
 import signal
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
-from autotune_nb.engines.base import COMMON_PATTERNS, Engine, LogPattern
+from autotune_nb.deploy.log_lines import LogLine, read_lines
+from autotune_nb.engines.base import COMMON_PATTERNS, Engine
 from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.secrets.scrubbing import scrub
 
 _READ_BYTES = 256_000
 _KEEP_LINES = 8
+_LAST_LINES = 3
+#: A shell or a container runtime adds the number of the signal to this exit code.
+_SIGNALLED = 128
 _MAX_CHARS = 400
 _EMPTY_LOG_HINT = "it died with an empty log: start its command line by hand"
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f]")
-_BAD = re.compile(r"error|fail|fatal|exception|abort|invalid|unable|cannot|out of memory|terminate called", re.I)
+_KILLED_HINT = "it was killed by another process, most often by the system for its memory"
+#: A server that answers requests or reports its throughput.
+_SERVING = re.compile(
+    r"HTTP/1\.[01]\" [234]\d\d\b|log_server_r: .* [234]\d\d$|Avg prompt throughput|(?:Prefill|Decode) batch\b"
+)
+_ENDS_ITSELF = re.compile(r"Received sigquit from a child process")
+#: Exceptions that a configuration's values cause.
+_OF_VALUES = {"ValueError", "AssertionError", "NotImplementedError", "ValidationError", "ArgumentError"}
+#: Exceptions that follow another one, or say nothing by themselves.
+_WRAPS = re.compile(
+    r"Engine core initialization failed|Engine process failed to start|EngineDead|EngineCore (?:encountered|died)"
+    r"|validation errors? for |CalledProcessError|^\w+(?:\.\w+)*$|^(?:KeyError|BrokenPipeError|ConnectionResetError"
+    r"|SystemExit|KeyboardInterrupt|EOFError|asyncio\.\S+): "
+)
 
 
 def tail(log: Path, read_bytes: int = _READ_BYTES) -> list[str]:
@@ -37,38 +55,109 @@ def diagnose(log: Path, engine: Engine, *, phase: str, exit_code: int | None, me
 
     ``exit_code`` is None if the engine still ran at the deadline.
     """
-    lines = tail(log)
-    match = _match(lines, (*engine.patterns, *COMMON_PATTERNS))
-    kind, hint, relevant = FailureKind.CRASH, _where(log) if lines else _EMPTY_LOG_HINT, _relevant(lines)
-    if exit_code is None:
+    raw = tail(log)
+    found = explain(raw, engine, exit_code=exit_code, started=phase == "benchmark")
+    hint = found.hint or (_where(log) if raw else _EMPTY_LOG_HINT)
+    return Failure(found.kind, phase, message, tuple(line[:_MAX_CHARS] for line in found.lines), hint)
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Why an engine failed, from its log: the kind, the lines with the cause first, and a hint or nothing."""
+
+    kind: FailureKind
+    lines: tuple[str, ...]
+    hint: str = ""
+
+
+def explain(raw: Sequence[str], engine: Engine, *, exit_code: int | None, started: bool = False) -> Explanation:
+    """Return why an engine failed. ``started``: it was healthy once; the log can show this as well."""
+    lines = read_lines(raw)
+    ready = _after_last(lines, engine.ready_line) if engine.ready_line else 0
+    started = started or ready > 0
+    # What was reported before the engine was ready, or before it answered again, has not ended it.
+    serving = max(ready, _after_last(lines, _SERVING))
+    cause = _cause(lines, engine, ready, serving, started=started)
+    killed = exit_code in (-signal.SIGKILL, _SIGNALLED + signal.SIGKILL)
+    kind, hint = (cause.kind, cause.hint) if cause else (FailureKind.CRASH, "")
+    if exit_code is None and kind in (FailureKind.CONFIGURATION, FailureKind.CRASH):
         kind, hint = FailureKind.TIMEOUT, "raise deadlines.ready_s if the engine is only slow"
-    elif exit_code == -signal.SIGKILL:
-        kind, hint = (
-            FailureKind.OUT_OF_MEMORY,
-            "it was killed by another process, most often by the system for its memory",
-        )
-    if match is not None and not (exit_code is None and match[0].kind is FailureKind.CONFIGURATION):
-        pattern, line = match
-        kind, hint = pattern.kind, pattern.hint or hint
-        relevant = [line, *(other for other in relevant if other != line)]
-    return Failure(kind, phase, message, tuple(line[:_MAX_CHARS] for line in relevant[:_KEEP_LINES]), hint)
+    elif killed and kind is FailureKind.CONFIGURATION and any(_ENDS_ITSELF.search(line.text) for line in lines):
+        # SGLang kills itself after an error in one of its processes.
+        kind = FailureKind.CRASH
+    elif killed and kind in (FailureKind.CONFIGURATION, FailureKind.CRASH):
+        kind, hint = FailureKind.OUT_OF_MEMORY, _KILLED_HINT
+    elif exit_code in (-signal.SIGILL, _SIGNALLED + signal.SIGILL) and not hint:
+        hint = "the program uses instructions that this CPU does not have: install a build for this CPU"
+    return Explanation(kind, _shown(lines, cause, serving, exit_code), hint)
+
+
+@dataclass(frozen=True)
+class _Cause:
+    index: int
+    kind: FailureKind
+    hint: str = ""
+
+
+def _cause(lines: Sequence[LogLine], engine: Engine, ready: int, serving: int, *, started: bool) -> _Cause | None:
+    """Return the first line that reports why the engine failed; None if no line does."""
+    end, matched, consequence = len(lines), None, None
+    patterns = [
+        pattern
+        for pattern in (*engine.patterns, *COMMON_PATTERNS)
+        if not (started and pattern.kind is FailureKind.CONFIGURATION)
+    ]
+    for index in range(ready, end):
+        line = lines[index]
+        pattern = next((one for one in patterns if one.pattern.search(line.text)), None) if line.telling else None
+        if pattern is None:
+            continue
+        hint = pattern.start_hint if pattern.start_hint and not started else pattern.hint
+        if not pattern.consequence:
+            matched = _Cause(index, pattern.kind, hint)
+            break
+        if consequence is None:
+            consequence = _Cause(_chain_start(lines, index, ready), pattern.kind, hint)
+    refusal = FailureKind.CRASH if started else FailureKind.CONFIGURATION
+    reason = next((i for i in range(serving, end) if lines[i].reason), None)
+    if matched and (reason is None or matched.index <= reason):
+        return matched
+    if reason is not None:
+        return _Cause(reason, refusal)
+    if consequence:
+        return consequence
+    exceptions = [i for i in range(serving, end) if lines[i].exception]
+    own = [i for i in exceptions if not _WRAPS.search(lines[i].text)]
+    for index in (own or exceptions)[:1]:
+        return _Cause(index, refusal if lines[index].exception in _OF_VALUES else FailureKind.CRASH)
+    bad = [i for i in range(serving, end) if lines[i].bad]
+    return _Cause(_chain_start(lines, bad[-1], serving), FailureKind.CRASH) if bad else None
+
+
+def _chain_start(lines: Sequence[LogLine], index: int, start: int) -> int:
+    """Return the first of the error lines that end at ``index`` without another line between them."""
+    while index > start and lines[index - 1].bad:
+        index -= 1
+    return index
+
+
+def _after_last(lines: Sequence[LogLine], pattern: re.Pattern[str]) -> int:
+    return next((i + 1 for i in reversed(range(len(lines))) if pattern.search(lines[i].text)), 0)
+
+
+def _shown(lines: Sequence[LogLine], cause: _Cause | None, serving: int, exit_code: int | None) -> tuple[str, ...]:
+    """Return the lines to show: the cause and the other errors, or else the last lines."""
+    if cause is None:
+        last = [line.text for line in lines if line.information or (line.telling and not line.bad)]
+        # An engine that a signal ended did not report why: its last line is the closest to the cause.
+        signalled = exit_code is not None and not 0 <= exit_code <= _SIGNALLED
+        return tuple(reversed(last[-_LAST_LINES:])) if signalled else tuple(last[-_KEEP_LINES:])
+    shown = [lines[cause.index].text, *(line.text for line in lines[min(cause.index, serving) :] if line.bad)]
+    return tuple(dict.fromkeys(shown))[:_KEEP_LINES]
 
 
 def _where(log: Path) -> str:
     return f"read its whole log, {log.parent.name}/{log.name} in the study's artifacts"
-
-
-def _match(lines: Sequence[str], patterns: Sequence[LogPattern]) -> tuple[LogPattern, str] | None:
-    for pattern in patterns:
-        for line in reversed(lines):
-            if pattern.pattern.search(line):
-                return pattern, line
-    return None
-
-
-def _relevant(lines: Sequence[str]) -> list[str]:
-    bad = [line for line in lines if _BAD.search(line)]
-    return bad[-_KEEP_LINES:] if bad else list(lines[-_KEEP_LINES:])
 
 
 def new_log(folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 import shutil
 import sys
 
@@ -174,22 +175,41 @@ LLAMA_CPP = Engine(
         "ubatch_size <= batch_size",
         f"cache_type_v not in {_QUANTIZED} or flash_attn != 'off'",
     ),
+    ready_line=re.compile(r"server is listening on http|: model loaded$|all slots are idle"),
     patterns=(
         LogPattern.of(
-            r"failed to allocate|unable to allocate|ggml_.*alloc.*failed",
+            r"cudaMalloc failed: out of memory|failed to allocate(?!.*pinned)|insufficient memory \(|unable to allocate"
+            r"|ggml_(?!cuda_host).*alloc.*failed|(?:CUDA|HIP) error: out of memory",
             FailureKind.OUT_OF_MEMORY,
             "use a smaller ctx_size, fewer parallel slots, or a quantized cache",
+            start_hint="lower n_gpu_layers or ctx_size, use fewer parallel slots, a quantized cache or a smaller model",
         ),
         LogPattern.of(
-            r"V cache quantization requires flash_attn",
+            r"V cache quantization requires flash_attn|quantized V cache was requested",
             FailureKind.CONFIGURATION,
             "set flash_attn to on or auto",
         ),
         LogPattern.of(
-            r"failed to (load|open|read).*model|error loading model|invalid magic|gguf_init_from_file"
-            r"|model file .* does not",
+            r"not within the file bounds|model is corrupted or incomplete|unexpectedly reached end of file",
+            FailureKind.CONFIGURATION,
+            "the model's file is incomplete: download it again",
+        ),
+        LogPattern.of(
+            r"unknown model architecture|unknown \(?pre-?tokenizer|unknown pre-tokenizer type",
+            FailureKind.CONFIGURATION,
+            "this version of llama.cpp does not support the model: use a newer version",
+        ),
+        LogPattern.of(
+            r"invalid magic|gguf_init_from_file\S*: (?:failed|invalid)|model file .* does not",
             FailureKind.CONFIGURATION,
             "check the model's path: it must be a GGUF file",
+        ),
+        LogPattern.of(
+            r"failed to (?:load|open|read) (?:the )?model|error loading model|exiting due to model loading error"
+            r"|failed to create context with model",
+            FailureKind.CONFIGURATION,
+            "check the model (its path must name a GGUF file) and its draft model, and the flags for both",
+            consequence=True,
         ),
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 
 from autotune_nb.engines.base import Engine, Flag, LogPattern
@@ -204,16 +205,29 @@ SGLANG = Engine(
         "ep_size == 1 or ep_size == tp_size",
         "pp_size == 1 or disable_overlap_schedule",
     ),
+    ready_line=re.compile(r"The server is fired up and ready to roll"),
     patterns=(
         LogPattern.of(
-            r"Not enough memory\. Please try to increase --mem-fraction-static",
+            r"Not enough memory\. Please try to increase --mem-fraction-static|Not enough memory to allocate KV cache",
             FailureKind.OUT_OF_MEMORY,
             "raise mem_fraction_static: there was no room for the KV cache at start",
         ),
         LogPattern.of(
-            r"CUDA out of memory|torch\.(cuda\.)?OutOfMemoryError",
+            r"(?:CUDA|HIP|XPU) out of memory|torch\.(?:cuda\.)?OutOfMemoryError|CUDA error: out of memory",
             FailureKind.OUT_OF_MEMORY,
             "lower mem_fraction_static or max_running_requests: the memory ran out under load",
+            start_hint="lower mem_fraction_static or cuda_graph_max_bs, raise tp_size, or use a smaller or quantized"
+            " model: the memory ran out at start",
+        ),
+        LogPattern.of(
+            r"AssertionError: .*is not divisible by|must be divisible by t(?:ensor parallel|p)",
+            FailureKind.CONFIGURATION,
+            "choose a tp_size that divides the attention heads",
+        ),
+        LogPattern.of(
+            r"^ValueError: .*greater than the derived context_length",
+            FailureKind.CONFIGURATION,
+            "lower context_length to what the model, or its draft model, supports",
         ),
     ),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from autotune_nb.engines.base import Engine, Flag, LogPattern
 from autotune_nb.errors import FailureKind
 
@@ -182,26 +184,46 @@ VLLM = Engine(
         "long_prefill_token_threshold <= max_model_len",
         "tensor_parallel_size % decode_context_parallel_size == 0",
     ),
+    ready_line=re.compile(r"Application startup complete"),
     patterns=(
         LogPattern.of(
-            r"No available memory for the cache blocks|Free memory on device .* is less than desired",
+            r"Free memory on device .*less than desired|less than desired (?:GPU|CPU) memory utilization",
+            FailureKind.OUT_OF_MEMORY,
+            "lower gpu_memory_utilization, or end the other programs that use this device's memory",
+        ),
+        LogPattern.of(
+            r"less than requested memory for kv",
+            FailureKind.OUT_OF_MEMORY,
+            "lower kv_cache_memory_bytes (VLLM_CPU_KVCACHE_SPACE) or gpu_memory_utilization: the host has less memory",
+        ),
+        LogPattern.of(
+            r"No available memory for the cache blocks"
+            r"|KV cache is needed, which is larger than the available KV cache memory"
+            r"|larger than the maximum number of tokens that can be stored in KV cache",
             FailureKind.OUT_OF_MEMORY,
             "raise gpu_memory_utilization, or lower max_model_len: there was no room for the KV cache at start",
         ),
         LogPattern.of(
-            r"CUDA out of memory|torch\.(cuda\.)?OutOfMemoryError",
+            r"(?:CUDA|HIP|XPU) out of memory|torch\.(?:cuda\.)?OutOfMemoryError|CUDA error: out of memory",
             FailureKind.OUT_OF_MEMORY,
             "lower gpu_memory_utilization or max_num_seqs: the memory ran out under load",
+            start_hint="the memory ran out at start: a smaller or quantized model, a larger tensor_parallel_size,"
+            " or a lower gpu_memory_utilization or max_num_seqs",
         ),
         LogPattern.of(
-            r"larger than the maximum number of tokens that can be stored in KV cache",
-            FailureKind.OUT_OF_MEMORY,
-            "lower max_model_len, or raise gpu_memory_utilization",
-        ),
-        LogPattern.of(
-            r"must be divisible by tensor parallel|Total number of attention heads",
+            r"must be divisible by tensor parallel|Total number of attention heads|is not divisible by",
             FailureKind.CONFIGURATION,
             "choose a tensor_parallel_size that divides the attention heads",
+        ),
+        LogPattern.of(
+            r"Value ?error[,:] .*greater than the derived max_model_len",
+            FailureKind.CONFIGURATION,
+            "lower max_model_len to what the model supports",
+        ),
+        LogPattern.of(
+            r"does not allow any tokens to be scheduled",
+            FailureKind.CONFIGURATION,
+            "raise max_num_batched_tokens, or lower max_num_seqs or the number of speculative tokens",
         ),
     ),
 )

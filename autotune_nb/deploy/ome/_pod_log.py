@@ -67,7 +67,7 @@ class EngineLog:
         diagnosis = diagnose(self.path or _NO_LOG, self._engine, phase=phase, exit_code=None, message=message)
         if timed_out:
             return diagnosis
-        return Failure(state.kind, phase, message, diagnosis.log_lines[-3:], state.hint)
+        return Failure(state.kind, phase, message, diagnosis.log_lines[:3], state.hint)
 
     def _of_crash(self, crash: Crash, phase: str, message: str) -> Failure:
         code = -signal.SIGKILL if crash.exit_code == _SIGKILL_EXIT else crash.exit_code

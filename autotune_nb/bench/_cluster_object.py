@@ -86,12 +86,12 @@ class BenchmarkObject(OwnedObject):
         except ClusterError as error:
             return f"{self.full_name} {what}: {server_message(error)}"
         self.uid = ""
-        # The next object of this name is another one.
+        # The next object with this name has another uid.
         self._seen.clear()
         return ""
 
     async def _wait_until_deleted(self) -> None:
-        """Ask the API server, for an object that was deleted before the watch had it."""
+        """Query the API server, since the watch does not report an object that was deleted before it was seen."""
         while True:
             found = await self._session.cluster.get(self.kind, self.name)
             if found is None or uid_of(found) != self.uid:

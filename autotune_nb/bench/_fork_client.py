@@ -22,21 +22,21 @@ _SCRIPT = Path(__file__).with_name("_fork_server.py")
 _START_S = 180.0
 #: Variables that genai-bench would write into its logs and its results.
 _SECRETS = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
-_KEPT = ("HF_TOKEN", "TOKENIZERS_PARALLELISM")
+_ALLOWED = ("HF_TOKEN", "TOKENIZERS_PARALLELISM")
 
 
 def find_genai_bench(executable: str) -> str:
     """Return the program's path: on the PATH, or beside this Python. Raises SetupError if there is none."""
     beside = Path(sys.executable).parent / executable
     # Path would drop the "./" that distinguishes a file from a name on the PATH.
-    found = shutil.which(os.path.expanduser(executable)) or (shutil.which(str(beside)) if beside.exists() else None)  # noqa: PTH111
-    if found is None:
+    path = shutil.which(os.path.expanduser(executable)) or (shutil.which(str(beside)) if beside.exists() else None)  # noqa: PTH111
+    if path is None:
         raise SetupError(
             f"the program {executable!r} was not found; pip install 'autotune_nb[local]', or set its path (it may be "
             "installed in its own environment)",
             field="benchmark.executable",
         )
-    return found
+    return path
 
 
 def python_of(script: str) -> str | None:
@@ -53,7 +53,7 @@ def python_of(script: str) -> str | None:
     if not first.startswith("#!") or not words:
         return None
     if words[0] == "/bin/sh":
-        # Long paths: the first line is a shell, the second runs the Python.
+        # If the path is long, the first line starts a shell, and the second line starts Python.
         match = re.search(r"'''exec' \"?([^\" ]+)\"?", rest)
         return match.group(1) if match else None
     return shutil.which(words[-1]) if Path(words[0]).name == "env" else words[0]
@@ -61,8 +61,8 @@ def python_of(script: str) -> str | None:
 
 def bench_environment() -> dict[str, str]:
     """Return this process's environment without the variables that genai-bench would write into its logs."""
-    kept = {k: v for k, v in os.environ.items() if k in _KEPT or not _SECRETS.search(k)}
-    # A local server is reached without the shell's proxy.
+    kept = {k: v for k, v in os.environ.items() if k in _ALLOWED or not _SECRETS.search(k)}
+    # No proxy for a local server.
     local = ",".join(filter(None, [os.environ.get("no_proxy"), "127.0.0.1", "localhost", "::1"]))
     return {
         **kept,
@@ -92,12 +92,12 @@ class BenchProcess:
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
         if self.exit_code is None:
-            # A child that was just forked leads no group yet.
+            # A child that was just forked does not lead a group yet.
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(self.pid, signal.SIGKILL)
 
     async def terminate(self) -> None:
-        """Kill its group and wait for its end; the level files are written by now."""
+        """Kill its group and wait for its end. No time to stop by itself is needed: the level files are complete."""
         self.kill()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(10):
@@ -151,16 +151,16 @@ class ForkClient:
                 "genai-bench cannot be imported: " + "; ".join(list(errors)[-3:]),
                 field="benchmark.executable",
             )
-        hello = json.loads(line)
-        if hello["tokenizer_error"]:
+        greeting = json.loads(line)
+        if greeting["tokenizer_error"]:
             process.kill()
             await process.wait()
             raise SetupError(
                 f"the tokenizer {tokenizer!r} cannot be loaded; name a folder or a hub name "
-                f"({hello['tokenizer_error']})",
+                f"({greeting['tokenizer_error']})",
                 field="model.tokenizer",
             )
-        return cls(process, hello["ready"])
+        return cls(process, greeting["ready"])
 
     @property
     def alive(self) -> bool:
@@ -180,7 +180,7 @@ class ForkClient:
         try:
             return BenchProcess(await asyncio.shield(started), ended)
         except asyncio.CancelledError:
-            # The child is forked anyway and must not put load on the server.
+            # The child is forked nevertheless, and must not put load on the server.
             started.add_done_callback(lambda pid: None if pid.exception() else BenchProcess(pid.result(), ended).kill())
             raise
 

@@ -1,9 +1,9 @@
-"""genai-bench, imported once: a process that forks a child for each of its command lines.
+"""The fork server: it imports genai-bench once and forks a child for each command line.
 
-Run as a script, by path, with genai-bench's own Python and nothing else: ``python _fork_server.py [TOKENIZER]``. It
-writes and reads JSON lines. First it writes ``{"ready": version, "tokenizer_error": text or null}``. Then it reads
-``{"id", "argv", "env", "log", "seed"}`` and answers ``{"id", "pid"}`` and, once that child has ended,
-``{"id", "exit": code}``. Closing its standard input kills every child's group and ends it.
+It runs as a script under genai-bench's own Python: ``python _fork_server.py [TOKENIZER]``. It imports nothing of this
+package. Its input and output are JSON lines. First it writes ``{"ready": version, "tokenizer_error": text or null}``.
+For each line ``{"id", "argv", "env", "log", "seed"}`` it writes ``{"id", "pid"}``, and ``{"id", "exit": code}`` after
+the child has ended. When its standard input is closed, it kills the process groups of its children and exits.
 """
 
 import contextlib
@@ -18,7 +18,7 @@ import sys
 import traceback
 from typing import Any, NoReturn
 
-# Taken before gevent replaces them: this process runs no greenlets, its children do.
+# The originals, before gevent replaces them: only the children run greenlets.
 _select, _waitpid = select.select, os.waitpid
 _OUT = os.dup(1)
 _PR_SET_PDEATHSIG = 1
@@ -35,7 +35,7 @@ def _die_with_parent() -> None:
 
 
 class _Minutes(float):
-    """Minutes that become whole seconds: no float times 60 is 965, and genai-bench refuses 964.9999999999999."""
+    """Minutes whose product with 60 is a whole number: genai-bench refuses 964.9999999999999; no float gives 965."""
 
     def __mul__(self, other: float) -> int:
         return round(float(self) * other)
@@ -48,14 +48,14 @@ def _import(tokenizer: str | None) -> tuple[Any, str, str | None]:
 
     for option in benchmark.params:
         if option.name == "max_time_per_run":
-            # Whole minutes are too coarse for a level of seconds; the code behind the option takes whole seconds.
+            # The option accepts whole minutes only, but the code behind it any whole number of seconds.
             option.type = click.types.FuncParamType(_Minutes)
     problem = None
     if tokenizer:
         from transformers import AutoTokenizer
 
         try:
-            # The first tokenizer costs a second of imports; a run loads its own again.
+            # Only for its imports, which take a second: each run loads the tokenizer again.
             AutoTokenizer.from_pretrained(tokenizer)
         except Exception as error:  # noqa: BLE001 - reported to the client
             problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
@@ -68,7 +68,7 @@ def _child(cli: Any, job: dict[str, Any], parent: int) -> NoReturn:
     os.setsid()
     _die_with_parent()
     if os.getppid() != parent:
-        # It died before it could be heard of.
+        # The server ended before PR_SET_PDEATHSIG was set.
         os._exit(1)
     log = os.open(job["log"], os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     null = os.open(os.devnull, os.O_RDONLY)
@@ -81,7 +81,7 @@ def _child(cli: Any, job: dict[str, Any], parent: int) -> NoReturn:
     os.environ.update(job["env"])
     import numpy
 
-    # Every trial meets the same prompts.
+    # Every trial gets the same prompts.
     random.seed(job["seed"])
     numpy.random.seed(job["seed"])
     sys.argv = ["genai-bench", *job["argv"]]
@@ -99,7 +99,7 @@ def _child(cli: Any, job: dict[str, Any], parent: int) -> NoReturn:
 
 
 def main() -> None:
-    # This script's own folder has a module named genai_bench.
+    # This script's folder contains a module named genai_bench.
     del sys.path[0]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
@@ -130,7 +130,7 @@ def main() -> None:
             children[pid] = job["id"]
             _send({"id": job["id"], "pid": pid})
     for pid in children:
-        # By its own number too: one forked this very moment leads no group yet.
+        # By process id too: a child that was just forked does not lead a group yet.
         for kill in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(pid, signal.SIGKILL)

@@ -1,8 +1,8 @@
-"""Runs inside a benchmark's or a reader's pod, as ``python3 -c`` of this text and one JSON argument.
+"""The script of a benchmark's or a reader's pod: it runs as ``python3 -c`` with one JSON argument.
 
-``{"argv", "folder", "levels", "seed"}`` runs genai-bench and sends each level's file as soon as it is whole, and ends
-once all are out. ``{"read": folder}`` sends what a finished benchmark left. A file goes as lines of standard output,
-``AUTOTUNE-NB name part/parts base64``, among which anything else is log.
+With ``{"argv", "folder", "levels", "seed"}`` it runs genai-bench, sends each level's file once it is complete, and
+exits after the last one. With ``{"read": folder}`` it sends the files of a finished benchmark. A file is sent as lines
+``AUTOTUNE-NB name part/parts base64`` of standard output. All other lines are log.
 """
 
 import base64
@@ -16,29 +16,29 @@ import time
 from pathlib import Path
 from typing import Any, NoReturn
 
-#: A line that fits one write to a pipe is not torn by what genai-bench writes meanwhile.
-_PART = 3000
+#: Characters of base64 per line: a line this short is written at once, not interleaved with genai-bench's output.
+_PART_SIZE = 3000
 _MAX_BYTES = 2_000_000
-_LOOK_S = 0.2
+_POLL_S = 0.2
 
 
-def _say(line: str) -> None:
+def _print(line: str) -> None:
     os.write(1, (line + "\n").encode())
 
 
 def _send(file: Path, text: str) -> None:
     packed = gzip.compress(text.encode())
     if len(packed) > _MAX_BYTES and text.rstrip().endswith("}"):
-        # A log is no place for every single request of thousands; the sums are what counts.
+        # Too long for a log: send the aggregated figures without the single requests.
         packed = gzip.compress(json.dumps({**json.loads(text), "individual_request_metrics": []}).encode())
-    coded = base64.b64encode(packed).decode()
-    parts = [coded[at : at + _PART] for at in range(0, len(coded), _PART)]
+    encoded = base64.b64encode(packed).decode()
+    parts = [encoded[at : at + _PART_SIZE] for at in range(0, len(encoded), _PART_SIZE)]
     for number, part in enumerate(parts, start=1):
-        _say(f"AUTOTUNE-NB {file.name} {number}/{len(parts)} {part}")
+        _print(f"AUTOTUNE-NB {file.name} {number}/{len(parts)} {part}")
 
 
-def _new(folder: Path, sent: set[str]) -> int:
-    """Send the files that have become whole; how many of them are levels."""
+def _send_complete(folder: Path, sent: set[str]) -> int:
+    """Send the complete files that are not in ``sent`` yet; return how many of them are levels."""
     levels = 0
     for file in sorted(folder.glob("*.json")) if folder.is_dir() else []:
         if file.name in sent:
@@ -54,7 +54,7 @@ def _new(folder: Path, sent: set[str]) -> int:
 
 
 class _Minutes(float):
-    """Minutes that become whole seconds."""
+    """Minutes whose product with 60 is a whole number; see ``_fork_server.py``."""
 
     def __mul__(self, other: float) -> int:
         return round(float(self) * other)
@@ -89,7 +89,7 @@ def _genai_bench(argv: list[str], seed: int) -> NoReturn:
 
 
 def _bench(job: dict[str, Any]) -> int:
-    # Before genai-bench is imported, which patches the process it is in.
+    # A child process, because genai-bench patches the process that imports it.
     child = os.fork()
     if child == 0:
         _genai_bench(job["argv"], job["seed"])
@@ -101,30 +101,30 @@ def _bench(job: dict[str, Any]) -> int:
 
     signal.signal(signal.SIGTERM, stop)
     sent: set[str] = set()
-    out, folder = 0, Path(job["folder"])
+    sent_levels, folder = 0, Path(job["folder"])
     while True:
         done, status = os.waitpid(child, os.WNOHANG)
-        out += _new(folder, sent)
+        sent_levels += _send_complete(folder, sent)
         if done:
             return os.waitstatus_to_exitcode(status)
-        if out >= job["levels"]:
-            # Plots and sheets are not waited for.
+        if sent_levels >= job["levels"]:
+            # Do not wait for genai-bench's plots and spreadsheets.
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(child, signal.SIGKILL)
             return 0
-        time.sleep(_LOOK_S)
+        time.sleep(_POLL_S)
 
 
 def main() -> int:
     job = json.loads(sys.argv[1])
     if "read" in job:
         folder, sent = Path(job["read"]), set[str]()
-        found = _new(folder, sent)
+        count = _send_complete(folder, sent)
         for file in sorted(folder.glob("*_time_*.json")) if folder.is_dir() else []:
-            # Torn, it tells which level was cut short.
+            # Also if truncated, to show which level was not completed.
             if file.name not in sent:
                 _send(file, file.read_text(encoding="utf-8", errors="replace"))
-        _say(f"{found} levels in {job['read']}")
+        _print(f"{count} levels in {job['read']}")
         return 0
     return _bench(job)
 

@@ -10,11 +10,11 @@ import zlib
 from collections.abc import Iterator
 
 _FRAME = re.compile(r"AUTOTUNE-NB (\S+) (\d+)/(\d+) ([A-Za-z0-9+/=]+)")
-_KEPT_LINES = 400
+_MAX_LINES = 400
 
 
 class Frames:
-    """Reads a log in pieces of any size. If the log is read again from its beginning, no file is yielded twice."""
+    """Reads a log in pieces of any size. Yields no file twice, even if the log is read again from its beginning."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -24,7 +24,7 @@ class Frames:
         self._restarted = False
 
     def restart(self) -> None:
-        """Expect the log from its beginning again."""
+        """Expect the log to be read from its beginning again."""
         self._rest = b""
         self._parts.clear()
         self._restarted = True
@@ -32,7 +32,7 @@ class Frames:
     def feed(self, piece: bytes) -> Iterator[tuple[str, bytes]]:
         """Yield the name and content of each file that is now complete."""
         if self._restarted:
-            # Not earlier: if the log is gone by now, the lines read before must stay.
+            # Only now, so that the previous lines stay if the log no longer exists.
             self._restarted = False
             self.lines.clear()
         *lines, self._rest = (self._rest + piece).split(b"\n")
@@ -41,7 +41,7 @@ class Frames:
             frame = _FRAME.fullmatch(line.strip())
             if frame is None:
                 self.lines.append(line)
-                del self.lines[:-_KEPT_LINES]
+                del self.lines[:-_MAX_LINES]
                 continue
             yield from self._take(frame[1], int(frame[2]), int(frame[3]), frame[4])
 

@@ -23,7 +23,7 @@ class BenchRequest:
     gpu_count: int = 0
     service: ClusterService | None = None
     on_notice: Callable[[str], None] = lambda _text: None
-    #: Called with what only the running benchmark knows, such as its image's digest.
+    #: Called with parts of the benchmark's identity that are known only while it runs, such as its image's digest.
     on_identity: Callable[[Mapping[str, Any]], None] = lambda _identity: None
 
 

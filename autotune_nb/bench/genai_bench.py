@@ -1,4 +1,4 @@
-"""genai-bench as a local process: its arguments, one process a trial, its level files read as they are written."""
+"""genai-bench as a local process: one process per trial, whose level files are read as they are written."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class GenaiBench:
     async def prepare(self, tokenizer: str = "") -> None:
         is_here = await asyncio.to_thread(os.path.isdir, tokenizer)
         if is_here:
-            # A local tokenizer is loaded without asking the hub for a newer one.
+            # Do not query the hub for a newer version of a local tokenizer.
             self._labels = {**self._labels, "HF_HUB_OFFLINE": "1"}
         self._tokenizer = tokenizer
         self._executable = find_genai_bench(self._task.benchmark.executable)

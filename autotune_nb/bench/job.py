@@ -38,12 +38,12 @@ from autotune_nb.trial.measurement import Measurement
 
 _SCRIPT = Path(__file__).with_name("_in_pod.py")
 _MOUNT, _WORK = "/autotune-nb-results", "/tmp/autotune-nb"
-#: Whether time is up is looked at so often.
+#: How often the deadline is checked.
 _POLL_S = 0.5
 
 
 class JobBenchmark:
-    """Measures with one batch/v1 Job a trial."""
+    """Measures with one batch/v1 Job per trial."""
 
     def __init__(self, task: Task, session: ClusterSession, *, backend: str, engine: str | None) -> None:
         self._task = task
@@ -63,19 +63,19 @@ class JobBenchmark:
         await self._removals.close()
 
     def manifest(self, request: BenchRequest) -> Object:
-        """The Job of one trial."""
+        """Return the Job of one trial."""
         task, service = self._task, request.service
         assert service is not None, "deployed in a cluster"
         extra = task.benchmark.pod
         tokenizer = task.model.tokenizer or service.model_path or request.tokenizer
-        # A volume of its own: the image's file system may be read-only, and nothing of another run is in it.
+        # An empty volume, because the image's file system may be read-only.
         volumes: list[Object] = [*(extra.get("volumes") or ()), {"name": "work", "emptyDir": {}}]
         mounts: list[Object] = [*(extra.get("volumeMounts") or ()), {"name": "work", "mountPath": _WORK}]
         folder = _WORK
         results = (task.benchmark.results or "").removeprefix("pvc://")
         if (task.benchmark.results or "").startswith("pvc://"):
             claim, _, sub = results.partition("/")
-            # A folder for each trial and attempt, as its artifacts have.
+            # One folder per trial and attempt, like the artifacts.
             folder = f"{_MOUNT}/{service.name}-{service.uid[:8]}"
             volumes.append({"name": "results", "persistentVolumeClaim": {"claimName": claim}})
             mounts.append({"name": "results", "mountPath": _MOUNT, "subPath": sub})

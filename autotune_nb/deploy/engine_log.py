@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune_nb.deploy.log_lines import LogLine, read_lines
-from autotune_nb.engines.base import COMMON_PATTERNS, Engine
+from autotune_nb.engines.base import Engine
+from autotune_nb.engines.log_patterns import COMMON_PATTERNS
 from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.secrets.scrubbing import scrub
 

@@ -7,7 +7,8 @@ import re
 import shutil
 import sys
 
-from autotune_nb.engines.base import Engine, Flag, LogPattern
+from autotune_nb.engines.base import Engine, Flag
+from autotune_nb.engines.log_patterns import LogPattern
 from autotune_nb.errors import FailureKind
 
 CACHE_TYPES = ("f32", "f16", "bf16", "q8_0", "q4_0", "q4_1", "iq4_nl", "q5_0", "q5_1")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 
-from autotune_nb.engines.base import Engine, Flag, LogPattern
+from autotune_nb.engines.base import Engine, Flag
+from autotune_nb.engines.log_patterns import LogPattern
 from autotune_nb.errors import FailureKind
 
 _ATTENTION = ("fa3", "fa4", "flashinfer", "triton", "trtllm_mha", "flashmla")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from autotune_nb.engines.base import Engine, Flag, LogPattern
+from autotune_nb.engines.base import Engine, Flag
+from autotune_nb.engines.log_patterns import LogPattern
 from autotune_nb.errors import FailureKind
 
 VLLM = Engine(

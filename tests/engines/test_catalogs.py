@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from autotune_nb.engines.base import COMMON_PATTERNS, Engine, Flag
+from autotune_nb.engines.base import Engine, Flag
 from autotune_nb.engines.llama_cpp import LLAMA_CPP
+from autotune_nb.engines.log_patterns import COMMON_PATTERNS
 from autotune_nb.engines.sglang import SGLANG
 from autotune_nb.engines.vllm import VLLM
 from autotune_nb.errors import FailureKind

@@ -8,8 +8,9 @@ import pytest
 
 from autotune_nb.deploy.engine_log import diagnose, explain, tail
 from autotune_nb.deploy.log_lines import read_lines
-from autotune_nb.engines.base import COMMON_PATTERNS, Engine
+from autotune_nb.engines.base import Engine
 from autotune_nb.engines.llama_cpp import LLAMA_CPP
+from autotune_nb.engines.log_patterns import COMMON_PATTERNS
 from autotune_nb.engines.sglang import SGLANG
 from autotune_nb.engines.vllm import VLLM
 from autotune_nb.errors import FailureKind

@@ -17,7 +17,7 @@ def read_notebook(notebook: Path) -> dict[str, Any]:
         data = json.loads(notebook.read_bytes().decode("utf-8-sig"))
         if not isinstance(data, dict) or type(data.get("nbformat")) is not int or data["nbformat"] != 4:
             raise SetupError(
-                f"{str(notebook)!r} is no notebook of format 4; convert an older one first: jupyter nbconvert --to "
+                f"{str(notebook)!r} is not a notebook of format 4; convert an older one first: jupyter nbconvert --to "
                 f"notebook --output NEW.ipynb {notebook}"
             )
         nb = nbformat.v4.rwbase.strip_transient(nbformat.v4.rwbase.rejoin_lines(nbformat.from_dict(data)))
@@ -30,7 +30,7 @@ def read_notebook(notebook: Path) -> dict[str, Any]:
     except OSError as error:
         raise SetupError(f"{str(notebook)!r} cannot be read: {error.strerror or error}") from None
     except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SetupError(f"{str(notebook)!r} is no notebook: {error}; expected a whole .ipynb file") from None
+        raise SetupError(f"{str(notebook)!r} is not a notebook: {error}; expected a whole .ipynb file") from None
     except (ValueError, LookupError, AttributeError, TypeError, AssertionError, nbformat.ValidationError):
         # Its message quotes the notebook.
         raise SetupError(f"{str(notebook)!r} is no valid notebook; open and save it in JupyterLab") from None

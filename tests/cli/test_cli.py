@@ -209,7 +209,7 @@ def test_a_file_that_is_not_a_notebook_is_reported_in_one_line(tmp_path: Path) -
     file.write_text("name: x")
     result = call("notebook", file, "-o", tmp_path / "o.ipynb")
     assert result.exit_code == 2
-    assert "is no notebook" in result.stderr
+    assert "is not a notebook" in result.stderr
     assert len(result.stderr.strip().splitlines()) == 1
 
 

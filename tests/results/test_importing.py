@@ -459,7 +459,7 @@ def test_an_import_that_was_killed_is_recognized_as_incomplete(tmp_path: Path, w
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "500\n"
-        with pytest.raises(StudyBusyError, match=f"at work .pid {process.pid} on .*; wait until it has finished"):
+        with pytest.raises(StudyBusyError, match=f"is running .pid {process.pid} on .*; wait until it has finished"):
             at.open(study)
         process.kill()
     before = {file: file.read_bytes() for file in study.iterdir()}

@@ -145,6 +145,6 @@ def test_a_second_attempt_measures(ome: OmeNamespace, proxy: FaultProxy, tmp_pat
     (trial,) = [event.trial for event in seen if isinstance(event, events.TrialEnded)]
     assert trial.state is TrialState.COMPLETE, trial.failure
     assert len(trial.measurements) == 2
-    (again,) = [event.text for event in seen if isinstance(event, events.Notice) and "tried again" in event.text]
-    assert "infrastructure" in again
-    assert "port-forward" in again
+    (retry,) = [event.text for event in seen if isinstance(event, events.Notice) and "is retried" in event.text]
+    assert "infrastructure" in retry
+    assert "port-forward" in retry

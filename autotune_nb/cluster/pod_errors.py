@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from autotune_nb.cluster.api_errors import QUOTA_EXCEEDED
-from autotune_nb.cluster.kinds import Object, name_of, terminating
+from autotune_nb.cluster.kinds import Object, name_of
 
 #: Reasons that may pass: other pods end, and a new claim gets its volume.
 _UNSCHEDULABLE_NOW = re.compile(r"Insufficient |Too many pods|unbound immediate PersistentVolumeClaims", re.IGNORECASE)
@@ -96,9 +96,3 @@ def has_log(pod: Object) -> bool:
         if "running" in state or "terminated" in state:
             return True
     return False
-
-
-def newest_pod(pods: list[Object]) -> Object | None:
-    """Return the newest pod that is not being deleted, if any; a controller may have created several."""
-    live = [pod for pod in pods if not terminating(pod)] or pods
-    return max(live, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")), default=None)

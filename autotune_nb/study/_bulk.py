@@ -53,7 +53,9 @@ def add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
 
 def _rows(trials: Sequence[tuple[int, FrozenTrial]]) -> dict[Any, list[dict[str, Any]]]:
     """Return the rows of trials in the other tables, by table."""
-    distribution_texts: dict[int, str] = {}
+    # Trials share their distributions: each is converted once.
+    distributions = {id(one): one for _, trial in trials for one in trial.distributions.values()}
+    distribution_texts = {key: distribution_to_json(one) for key, one in distributions.items()}
     return {
         models.TrialValueModel: [_value(id_, i, value) for id_, t in trials for i, value in enumerate(t.values or ())],
         models.TrialParamModel: [
@@ -61,9 +63,7 @@ def _rows(trials: Sequence[tuple[int, FrozenTrial]]) -> dict[Any, list[dict[str,
                 "trial_id": id_,
                 "param_name": name,
                 "param_value": distribution.to_internal_repr(t.params[name]),
-                "distribution_json": distribution_texts.setdefault(
-                    id(distribution), distribution_to_json(distribution)
-                ),
+                "distribution_json": distribution_texts[id(distribution)],
             }
             for id_, t in trials
             for name, distribution in t.distributions.items()

@@ -21,6 +21,7 @@ ROOMS: tuple[set[str], ...] = (
     {"secrets"},
     {"trial"},
     {"task"},
+    {"recorded"},
     {"engines", "cluster"},
     {"deploy", "bench", "study"},
     {"events", "runner"},

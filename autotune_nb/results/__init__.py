@@ -1,6 +1,6 @@
-"""Finished trials as tables: DataFrames, the long form in files, import and export, comparison and verdict.
+"""Finished trials as tables: DataFrames, import and export, comparison and verdict.
 
 Everything here is computed from stored trials. Charts and reports are in ``reports``.
 """
 
-__all__ = ["comparison", "exporting", "importing", "long_table", "table"]
+__all__ = ["comparison", "exporting", "importing", "table"]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
 from autotune_nb.engines.registry import engine_of_study
 from autotune_nb.errors import SetupError, StudyError
-from autotune_nb.results.long_table import long_table
+from autotune_nb.recorded.long_table import long_table
 from autotune_nb.secrets.references import command_text, secret_of, variables_in
 from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.file import task_yaml

@@ -9,12 +9,13 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from autotune_nb.bench.results import level_file_problem, level_of, measurement, read_level
 from autotune_nb.engines.registry import engine_for, space_for
-from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, StudyError, TaskError
-from autotune_nb.results.long_table import MAX_COUNT_DIGITS, quoted, read_long_table, unknown_columns
+from autotune_nb.errors import Failure, FailureKind, MeasurementError, StudyError, TaskError
+from autotune_nb.recorded.file import read_frame
+from autotune_nb.recorded.long_table import MAX_COUNT_DIGITS, quoted, read_long_table, unknown_columns
 from autotune_nb.runner.runner import RunState
 from autotune_nb.secrets.detectors import redact
 from autotune_nb.secrets.literals import has_secret
@@ -29,14 +30,8 @@ from autotune_nb.trial.measurement import Level, Measurement, Validity
 from autotune_nb.trial.score import score
 from autotune_nb.trial.trial import Trial, TrialState
 
-if TYPE_CHECKING:
-    import pandas as pd
-
 _LEVEL_FILE = re.compile(r"_time_\d+s\.json$")
-_FIELDS = re.compile(r"Expected (?P<header>\d+) fields in line (?P<line>\d+), saw (?P<fields>\d+)")
-_SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
 _MAX_CHOICES = 50
-_COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst", ".tar")
 _METADATA = "experiment_metadata.json"
 #: The name of the only parameter of a result folder.
 _FOLDER = "folder"
@@ -147,7 +142,7 @@ def _read(source: Path, scenario: str) -> _Source:
         return _read_folders(source)
     if not source.exists():
         raise StudyError(f"there is no file or folder {str(source)!r}")
-    frame = _frame(source)
+    frame = read_frame(source)
     unknown = unknown_columns(list(map(str, frame.columns)))
     notes = [f"unknown columns are ignored: {', '.join(unknown)}"] if unknown else []
     found = _Source(read_long_table(frame, source=source.name, scenario=scenario), notes)
@@ -157,45 +152,6 @@ def _read(source: Path, scenario: str) -> _Source:
             raise StudyError(f"{source.name}: gpus is {quoted(gpu)}; expected a number of GPUs")
         found.gpus = int(gpu)
     return found
-
-
-def _frame(source: Path) -> pd.DataFrame:
-    import pandas as pd
-
-    if source.suffix in _COMPRESSED:
-        raise StudyError(f"{source} is compressed; unpack it and import its content")
-    try:
-        if source.suffix in (".parquet", ".pq"):
-            return pd.read_parquet(source)
-        return _csv(source)
-    except ImportError:
-        raise SetupError("parquet needs pyarrow: pip install 'autotune_nb[parquet]', or import a CSV") from None
-    except (OSError, ValueError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        found = _FIELDS.search(reason)
-        if found:
-            reason = (
-                f"line {found['line']} has {found['fields']} fields and the header {found['header']}; put a text that "
-                "contains a comma in quotes"
-            )
-        raise StudyError(f"{source} cannot be read as {source.suffix or 'CSV'}: {reason}") from None
-
-
-def _csv(source: Path) -> pd.DataFrame:
-    """Read every cell as text: pandas would convert "on", "1" and "NA"."""
-    import pandas as pd
-
-    with source.open(encoding="utf-8-sig", errors="replace") as file:
-        head = file.readline()
-    other = next((name for sign, name in _SEPARATORS.items() if sign in head), None)
-    if other is not None and "," not in head:
-        raise StudyError(f"{source} has {other} between its columns; save it as a CSV with commas")
-    # Without header=None pandas would rename duplicate columns and shift rows that are too long.
-    whole = pd.read_csv(source, dtype=str, keep_default_na=False, encoding="utf-8-sig", header=None)
-    frame = whole.iloc[1:].reset_index(drop=True)
-    names = whole.iloc[0].fillna("").tolist()
-    frame.columns = pd.Index([name or f"Unnamed: {number}" for number, name in enumerate(names)])
-    return frame
 
 
 def _read_folders(source: Path) -> _Source:

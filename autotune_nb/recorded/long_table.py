@@ -40,7 +40,9 @@ _KNOWN = (*_FIRST, *_OWN, *_COUNTS, *FIGURES)
 #: An unknown column with a name this similar to a known one is treated as a misspelling.
 _MISSPELLED = 0.85
 _LEVEL = re.compile(r"^(?:(?P<scenario>.+) at )?(?:concurrency |(?P<batch>batch ))?(?P<load>\d{1,9})$")
-_REASON = re.compile(rf"^({'|'.join(kind.replace('_', ' ') for kind in FailureKind)}) in ([^:]+): (.*)$", re.DOTALL)
+_REASON = re.compile(
+    rf"^({'|'.join(kind.replace('_', ' ') for kind in FailureKind)})(?: in ([^:]+))?: (.*)$", re.DOTALL
+)
 #: Units that columns must not have, each with the expected unit and the factor to it.
 _UNITS = {"_ms": ("seconds", 0.001), "_us": ("seconds", 1e-6), "_ns": ("seconds", 1e-9)}
 
@@ -249,8 +251,10 @@ def _trial(number: int, rows: list[tuple[int, dict[str, Any]]], source: str, sce
     params = {n.removeprefix(_PARAM): _value(first[n], n, where) for n in columns if first[n] is not None}
     if not columns:
         params = {"config_id": str(first["config_id"])}
+    # Some tools write the level 0 for a configuration that did not start.
+    none = (None, "0", 0) if status == "failed" else (None,)
     measurements = tuple(
-        _measurement(row, f"{source}, row {at}", scenario) for at, row in rows if row["level"] is not None
+        _measurement(row, f"{source}, row {at}", scenario) for at, row in rows if row["level"] not in none
     )
     levels = [m.level for m in measurements]
     twice = next((level for level in levels if levels.count(level) > 1), None)
@@ -265,7 +269,7 @@ def _trial(number: int, rows: list[tuple[int, dict[str, Any]]], source: str, sce
         params,
         TrialState.COMPLETE if status == "complete" else TrialState.FAILED,
         measurements,
-        failure=_failure(first.get("reason")) if status == "failed" else None,
+        failure=_failure(first.get("reason"), measurements) if status == "failed" else None,
         seconds={
             **({"deploy": startup_s} if startup_s is not None else {}),
             **({"benchmark": benchmark_s} if measurements else {}),
@@ -287,11 +291,13 @@ def quoted(value: object) -> str:
     return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}… ({len(text)} characters)"
 
 
-def _failure(reason: Any) -> Failure:
+def _failure(reason: Any, measurements: Sequence[Measurement]) -> Failure:
     found = _REASON.match(str(reason)) if reason is not None else None
     if found is None:
         return Failure(FailureKind.MEASUREMENT, "benchmark", str(reason or "no reason is known"))
     kind, phase, message = found.groups()
+    # Other tools name only the kind; without a figure it failed before the first level.
+    phase = phase or ("benchmark" if any(one.figures for one in measurements) else "deploy")
     return Failure(FailureKind(kind.replace(" ", "_")), phase, message)
 
 

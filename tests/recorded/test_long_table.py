@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune_nb.errors import Failure, FailureKind, StudyError
-from autotune_nb.results.long_table import cell, long_table, read_long_table, unknown_columns, value_of
+from autotune_nb.recorded.long_table import cell, long_table, read_long_table, unknown_columns, value_of
 from autotune_nb.trial.measurement import FIGURES, Level, Measurement
 from autotune_nb.trial.trial import Trial, TrialState
 

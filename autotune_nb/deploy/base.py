@@ -70,7 +70,10 @@ class Deployer(Protocol):
         """Remove what a previous run of this study left. Returns a message for each process or object."""
 
     def command(self, params: Mapping[str, Value]) -> list[str]:
-        """Return the command line of one configuration, with the engine's default port."""
+        """Return the command line of one configuration, with the engine's default port.
+
+        It starts with ``env NAME=value …`` if the task sets environment variables; a secret is a reference.
+        """
 
     def manifest(self, params: Mapping[str, Value]) -> str | None:
         """Return one configuration as YAML for ``kubectl apply``; None for local processes."""

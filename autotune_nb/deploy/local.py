@@ -26,7 +26,7 @@ from autotune_nb.engines.base import Engine
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.engines.registry import program_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
-from autotune_nb.secrets.references import bearer, resolved
+from autotune_nb.secrets.references import bearer, environment_words, resolved
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
 
@@ -115,7 +115,8 @@ class LocalDeployer:
             # A study that is only opened may come from another machine.
             with contextlib.suppress(SetupError):
                 program = program_for(self._task, self._engine)
-        return self._argv(params, self._task.deploy.port or self._engine.default_port, program)
+        argv = self._argv(params, self._task.deploy.port or self._engine.default_port, program)
+        return [*environment_words(self._task.engine.env), *argv]
 
     def manifest(self, params: Mapping[str, Value]) -> str | None:
         return None
@@ -195,7 +196,7 @@ class LocalDeployer:
             url=f"http://{_in_url(self._task.deploy.host)}:{port}",
             model=self._served_name(),
             tokenizer=self._tokenizer,
-            command=tuple(argv),
+            command=(*environment_words(given), *argv),
             gpu_count=len(held or ()),
             log=log,
         )

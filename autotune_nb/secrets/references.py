@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from autotune_nb.errors import SetupError
@@ -60,6 +60,15 @@ def in_a_pod(word: str) -> str:
 def bearer(key: str | None) -> dict[str, str]:
     """Return the header of requests that need ``benchmark.api_key``. Raises SetupError as ``resolved``."""
     return {"Authorization": f"Bearer {resolved(key, field='benchmark.api_key')}"} if key else {}
+
+
+def environment_words(env: Mapping[str, str]) -> list[str]:
+    """Return the words that set variables before a command: ``env NAME=value …``, or nothing without variables.
+
+    The key of a Kubernetes Secret becomes a reference to a variable of the same name.
+    """
+    words = [f"{name}=" + (f"${{{name}}}" if secret_of(value) else value) for name, value in env.items()]
+    return ["env", *words] if words else []
 
 
 def command_text(words: Sequence[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import os
+import shlex
 import subprocess
 from pathlib import Path
 
@@ -41,6 +42,17 @@ def test_the_command_is_the_bests_or_the_trials(run: at.Run) -> None:
     assert f"--batch-size {other.params['batch_size']}" in told.stdout
 
 
+def test_every_command_line_of_a_study_sets_the_engines_variables(run: at.Run) -> None:
+    assert run.best is not None
+    best = run.history[run.best.number]
+    assert shlex.split(run.best.command)[:3] == ["env", "MODE=it's", "PLAIN=1"]
+    assert list(best.command[:3]) == ["env", "MODE=it's", "PLAIN=1"]
+    reopened = at.open(run.folder)
+    assert reopened.best is not None
+    assert reopened.best.command == run.best.command
+    assert run.command(best.params)[:3] == ["env", "MODE=it's", "PLAIN=1"]
+
+
 def test_an_environment_file_is_one_to_a_shell(run: at.Run, tmp_path: Path) -> None:
     assert run.best is not None
     told = run_export(run.folder, "env", "-o", tmp_path / "sub" / "engine.env")
@@ -54,7 +66,7 @@ def test_an_environment_file_is_one_to_a_shell(run: at.Run, tmp_path: Path) -> N
     # Docker compose reads it alike: bare values, single quotes without an escape, double ones around what needs none.
     text = (tmp_path / "sub" / "engine.env").read_text()
     assert '\nMODE="it\'s"\nPLAIN=1\nMODEL=stub\n' in text
-    assert f"\nENGINE_COMMAND='{run.best.command}'\n" in text
+    assert f"\nENGINE_COMMAND={shlex.quote(run.best.command)}\n" in text
     assert text.startswith("# For a shell (set -a; . FILE; set +a) or docker compose's env_file; docker run --env-file")
 
 

@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import subprocess
+import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError, TaskError
-from autotune_nb.secrets.references import command_text, resolved, secret_of, variables_in
+from autotune_nb.secrets.references import command_text, environment_words, resolved, secret_of, variables_in
 from autotune_nb.secrets.scrubbing import know
 from autotune_nb.task.file import parse_task, problems, save_task
 from autotune_nb.task.secret_names import referred
@@ -218,3 +219,15 @@ def test_what_an_engine_refuses_is_not_repeated_where_it_is_a_secret(make_task: 
         with pytest.raises(TaskError, match=r"\*\*\*|a secret's own value") as error:
             engine_for(make_task(engine={"kind": "llama_cpp", "args": args}))
         assert HUB not in str(error.value)
+
+
+def test_a_pasted_line_sets_its_variables_in_an_empty_environment() -> None:
+    env = {"MODE": 'it\'s a "test"', "EMPTY": "", "URL": "http://${KEY}@x/$HOME", "HF_TOKEN": "secret://keys/hf"}
+    names = ", ".join(map(repr, env))
+    program = f"import os; print([os.environ.get(name) for name in ({names})])"
+    line = command_text([*environment_words(env), sys.executable, "-c", program])
+    own = {"KEY": "value", "HF_TOKEN": "exported"}
+    shell = subprocess.run(["/bin/sh", "-c", line], env=own, capture_output=True, text=True, check=True)
+    assert shell.stdout.strip() == repr(['it\'s a "test"', "", "http://value@x/$HOME", "exported"])
+    assert "value@" not in line
+    assert environment_words({}) == []

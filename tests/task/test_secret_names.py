@@ -44,3 +44,5 @@ def test_in_a_cluster_the_pod_takes_it_from_the_secret(task_data: dict[str, Any]
         {"name": "MODE", "value": "fast"},
     ]
     assert "$(KEY)" in runner["args"]
+    command = deployer_for(task, engine_for(task), study_label="", folder=Path()).command({"max_num_seqs": 8})
+    assert command[:3] == ["env", "KEY=${KEY}", "MODE=fast"]

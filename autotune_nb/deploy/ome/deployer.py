@@ -40,6 +40,7 @@ from autotune_nb.deploy.ome.model_and_runtime import find_model_and_runtime, sto
 from autotune_nb.deploy.ome.preflight import preflight
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind, MeasurementError, SetupError, TaskError
+from autotune_nb.secrets.references import environment_words
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
 
@@ -104,9 +105,9 @@ class OmeDeployer:
 
     def command(self, params: Mapping[str, Value]) -> list[str]:
         path, name = str(storage_of(self._model).get("path") or ""), self._task.model.served_name
-        return command_line(
-            self._task, self._engine, params, self._model_and_runtime.runner, model_path=path, served_name=name
-        )
+        runner = self._model_and_runtime.runner
+        line = command_line(self._task, self._engine, params, runner, model_path=path, served_name=name)
+        return [*environment_words(self._task.engine.env), *line]
 
     def manifest(self, params: Mapping[str, Value]) -> str | None:
         session, task = self._session, self._task

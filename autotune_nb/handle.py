@@ -303,13 +303,20 @@ class StudyHandle(ABC):
         return self.steer(free_edit(parameter))
 
     def set_budget(
-        self, *, trials: int | None = UNCHANGED, minutes: float | None = UNCHANGED, patience: int | None = UNCHANGED
+        self,
+        *,
+        trials: int | None = UNCHANGED,
+        minutes: float | None = UNCHANGED,
+        patience: int | None = UNCHANGED,
+        max_failures: int | None = UNCHANGED,
     ) -> Edit:
-        """Change when to stop; None removes a bound. It applies until the budget in the task itself changes.
+        """Change when to stop; None removes a bound (for ``max_failures``: restores its default).
+
+        It applies until the budget in the task itself changes.
 
         Raises TaskError for an invalid budget.
         """
-        bounds = {"trials": trials, "minutes": minutes, "patience": patience}
+        bounds = {"trials": trials, "minutes": minutes, "patience": patience, "max_failures": max_failures}
         return self.steer(budget_edit(self.task, **{k: v for k, v in bounds.items() if v is not UNCHANGED}))
 
     def steer(self, edit: Edit) -> Edit:

@@ -4,4 +4,4 @@ The only folder that imports ``deploy``, ``bench`` and ``study`` together. The f
 in ``session``, ``run`` and ``handle``; the storage of trials is in ``study``.
 """
 
-__all__ = ["assembly", "estimate", "live", "progress", "runner"]
+__all__ = ["assembly", "budget", "estimate", "live", "progress", "runner"]

@@ -13,6 +13,7 @@ from autotune_nb import events
 from autotune_nb.bench.base import Benchmark
 from autotune_nb.deploy.base import Deployer
 from autotune_nb.errors import AutotuneError, SetupError, StudyError
+from autotune_nb.runner.budget import spent_budget
 from autotune_nb.runner.trial_work import TrialWork
 from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.references import command_text
@@ -75,11 +76,16 @@ class Runner:
         self._ended_at: float | None = None
         self._final: RunState | None = None
         self._previous_runs_s = study.elapsed_s
+        self._previously_ended = len(study.ended)
+        #: The seconds in which the run was paused and no trial was running, and since when it is so now.
+        self._idle_s = 0.0
+        self._idle_since: float | None = None
 
     @property
     def elapsed_s(self) -> float:
-        """The seconds of this run and of all previous runs of the study."""
-        return self._previous_runs_s + (self._ended_at or time.monotonic()) - self._began
+        """The seconds of this run and of all previous runs of the study, without pauses in which no trial ran."""
+        now = self._idle_since or self._ended_at or time.monotonic()
+        return self._previous_runs_s + now - self._began - self._idle_s
 
     async def run(self) -> None:
         """Run trials until the budget is spent, the space is exhausted, or the run is stopped.
@@ -241,10 +247,15 @@ class Runner:
         going = asyncio.ensure_future(self._not_paused.wait())
         try:
             while not self._not_paused.is_set():
+                if not self._trial_tasks and self._idle_since is None:
+                    self._idle_since = time.monotonic()
                 await asyncio.wait((going, *self._trial_tasks), return_when=asyncio.FIRST_COMPLETED)
                 self._collect()
         finally:
             going.cancel()
+            if self._idle_since is not None:
+                self._idle_s += time.monotonic() - self._idle_since
+                self._idle_since = None
 
     async def _until_changed(self) -> None:
         """Wait until a trial ends or an edit arrives."""
@@ -268,25 +279,19 @@ class Runner:
                 task.result()
 
     def _spent(self, running: int = 0) -> bool:
-        return self._spent_budget_text(running) is not None
+        return self._spent_text(running) is not None
 
     def _end_reason(self) -> str:
-        spent, waiting = self._spent_budget_text(), len(self.study.steering.pending(self.study.trial_numbers_by_edit))
+        spent, waiting = self._spent_text(), len(self.study.steering.pending(self.study.trial_numbers_by_edit))
         if spent is None or not waiting:
             return spent or "every configuration was tried"
         untried = "configurations were" if waiting > 1 else "configuration was"
         return f"{spent}; {waiting} enqueued {untried} not tried: raise the budget, with set_budget or --trials"
 
-    def _spent_budget_text(self, running: int = 0) -> str | None:
-        """Return which part of the budget is spent, in words, or None."""
-        budget, allowed = self.study.steering.budget, self.study.steering.max_trials
-        if allowed is not None and self.study.num_finished + running >= allowed:
-            return f"the budget of {allowed} trial{'s' * (allowed != 1)} is spent"
-        if budget.minutes is not None and self.elapsed_s >= budget.minutes * 60:
-            return f"the budget of {budget.minutes:g} minutes is spent"
-        if budget.patience is not None and self.study.num_since_best >= budget.patience:
-            return f"{budget.patience} trials brought no improvement"
-        return None
+    def _spent_text(self, running: int = 0) -> str | None:
+        return spent_budget(
+            self.study, previously_ended=self._previously_ended, running=running, elapsed_s=self.elapsed_s
+        )
 
     async def _run_trial(self, trial: Trial) -> None:
         """Execute a trial and store it, however it ended."""

@@ -26,6 +26,9 @@ from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import DEFAULT_TRIALS, Task, trials_allowed
 from autotune_nb.trial.trial import configuration_text
 
+#: The fields of the budget that edits may change.
+_BUDGET_PARTS = ("trials", "minutes", "patience", "max_failures")
+
 
 class EditKind(StrEnum):
     """What an edit does."""
@@ -286,10 +289,10 @@ def _check_range(edit: Edit, parameter: Choice | Bool | Int | Float) -> None:
 
 def _check_budget(budget: Budget, changes: Mapping[str, Any]) -> None:
     if not changes:
-        raise TaskError("give trials, minutes or patience", field="budget")
+        raise TaskError("give trials, minutes, patience or max_failures", field="budget")
     for name in changes:
-        if name not in ("trials", "minutes", "patience"):
-            raise UnknownNameError("part of the budget", name, ("trials", "minutes", "patience"), field="budget")
+        if name not in _BUDGET_PARTS:
+            raise UnknownNameError("part of the budget", name, _BUDGET_PARTS, field="budget")
         if isinstance(changes[name], bool):
             raise TaskError(f"{changes[name]} is not a number", field=f"budget.{name}")
     try:

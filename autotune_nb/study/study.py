@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Any
 
 import optuna
@@ -59,6 +60,8 @@ class Study:
         self._study = study
         self._distributions = distributions(space)
         self._trials: dict[int, Trial] = {}
+        #: The numbers of the finished trials, in the order in which they ended.
+        self._ended: list[int] = []
         self._enqueued: dict[int, str] = {}
         self._order = TrialOrder(task, self._trials, self._enqueued, lambda: self.steering)
         with damage_errors(self._location), storage_errors():
@@ -124,10 +127,9 @@ class Study:
         return sum(1 for trial in self._trials.values() if trial.state.finished)
 
     @property
-    def num_since_best(self) -> int:
-        """The number of finished trials after the best one."""
-        best = self.best
-        return sum(1 for t in self._trials.values() if t.state.finished and best is not None and t.number > best.number)
+    def ended(self) -> tuple[Trial, ...]:
+        """The finished trials, in the order in which they ended."""
+        return tuple(self._trials[number] for number in self._ended)
 
     @property
     def elapsed_s(self) -> float:
@@ -202,7 +204,12 @@ class Study:
             optuna_trial.set_user_attr(RECORD, to_record(trial, self._store_fingerprint(trial)))
             self._finish(optuna_trial, trial)
         self._trials[trial.number] = trial
+        self._note_ends(trial)
         return trial
+
+    def _note_ends(self, *trials: Trial) -> None:
+        known = set(self._ended)
+        self._ended += [trial.number for trial in trials if trial.state.finished and trial.number not in known]
 
     def add(self, trials: Sequence[Trial]) -> None:
         """Store trials that were measured outside the study, numbered after the existing ones."""
@@ -214,6 +221,7 @@ class Study:
                 [to_optuna(t, key, self.space, self._distributions) for t, key in zip(trials, keys, strict=True)],
             )
         self._trials.update((trial.number, trial) for trial in trials)
+        self._note_ends(*trials)
 
     def _store_fingerprint(self, trial: Trial) -> str:
         """Store the trial's fingerprint if it is new, and return its key."""
@@ -254,12 +262,15 @@ class Study:
     def reload(self) -> None:
         """Read the trials that were started or ended since the last call."""
         with damage_errors(self._location), storage_errors():
-            for frozen in self._study.get_trials(deepcopy=False):
+            stored = self._study.get_trials(deepcopy=False)
+            for frozen in stored:
                 known = self._trials.get(frozen.number)
                 if known is None or not (known.state.finished or known.state is TrialState.STOPPED):
                     self._trials[frozen.number] = self._from_optuna(frozen)
                 if ENQUEUED in frozen.user_attrs:
                     self._enqueued[frozen.number] = frozen.user_attrs[ENQUEUED]
+            stored.sort(key=lambda frozen: frozen.datetime_complete or datetime.max)
+            self._note_ends(*(self._trials[frozen.number] for frozen in stored))
 
     def _from_optuna(self, frozen: optuna.trial.FrozenTrial) -> Trial:
         key = fingerprint_key_of(frozen)

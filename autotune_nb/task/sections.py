@@ -157,6 +157,12 @@ class Budget(Section):
     trials: int | None = Field(None, ge=1, description="default: the whole grid, or 20 for the other samplers")
     minutes: float | None = Field(None, gt=0, description="no trial starts after so many minutes")
     patience: int | None = Field(None, ge=1, description="stop after so many trials without a better one")
+    max_failures: int | None = Field(
+        None,
+        ge=1,
+        description="stop after so many trials in a row that failed in the same way; default: 5, and no bound once a "
+        "trial with parameters has completed",
+    )
     baseline: bool = Field(True, description="measure the engine's default configuration first, as trial 0")
 
 

@@ -43,7 +43,11 @@ SECTIONS = (
     Section(
         "Strategy and budget",
         (*_of("strategy", "sampler"), *_of("budget", "trials minutes patience baseline")),
-        (*_of("strategy", "seed options"), *_of("deadlines", "ready_s pending_s probe_s benchmark_s stop_s")),
+        (
+            *_of("strategy", "seed options"),
+            *_of("budget", "max_failures"),
+            *_of("deadlines", "ready_s pending_s probe_s benchmark_s stop_s"),
+        ),
     ),
     Section(
         "Where it runs",

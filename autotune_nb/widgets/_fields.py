@@ -54,6 +54,7 @@ _PLACEHOLDERS = {
     "budget.trials": "20, or the whole grid",
     "budget.minutes": "no limit",
     "budget.patience": "no limit",
+    "budget.max_failures": "5, until one completes",
     "deadlines.benchmark_s": "computed from the load levels",
     "deploy.port": "a free one",
     "deploy.gpus": "how many, or which: 0, 1",

@@ -113,6 +113,15 @@ def test_patience_ends_it_after_so_many_trials_that_are_no_better(world: World) 
     assert runner.state is RunState.FINISHED
 
 
+def test_trials_that_fail_one_after_the_other_end_it_and_a_resumed_run_tries_again(world: World) -> None:
+    task = world.task("exit:3", trials=200, budget={"patience": 2})
+    runner = ran(world, task)
+    assert runner.state is RunState.FINISHED
+    assert [trial.state for trial in runner.trials] == [TrialState.FAILED] * 2
+    assert runner.notices[-1].startswith("2 trials in a row failed in the same way: crash in deploy: ")
+    assert len(ran(world, task).trials) == 4
+
+
 def test_no_trial_starts_after_the_minutes_are_over(world: World) -> None:
     runner = ran(world, world.task(trials=50, budget={"minutes": 0.8 / 60}))
     assert 1 <= len(runner.trials) < 10
@@ -177,8 +186,11 @@ def test_a_pause_asked_while_it_starts_is_kept(world: World) -> None:
         running = asyncio.ensure_future(runner.run())
         await runner.pause()
         await until_async(lambda: runner.state is RunState.PAUSED)
+        before_s = runner.elapsed_s
         await asyncio.wait((running,), timeout=0.4)
         assert runner.trials == ()
+        # A pause in which nothing runs does not count against budget.minutes.
+        assert runner.elapsed_s - before_s < 0.2
         await runner.resume()
         await running
         assert runner.state is RunState.FINISHED
@@ -391,7 +403,7 @@ def test_patience_that_is_set_while_it_runs_ends_it(world: World) -> None:
         gate.touch()
         await running
         assert len(runner.trials) == 2
-        assert runner.notices[-1] == "1 trials brought no improvement"
+        assert runner.notices[-1] == "1 trial brought no improvement"
 
     in_loop(scenario())
 

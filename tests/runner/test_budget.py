@@ -1,0 +1,131 @@
+"""When a run ends: patience, trials that keep failing, and trials that all break a limit."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.runner.budget import spent_budget
+from autotune_nb.study import Study
+from autotune_nb.trial.trial import Trial, TrialState
+from tests.stubs import open_study
+from tests.study.test_study import asked, completed, failed
+
+LIMIT = "ttft_p99_s <= 0.5"
+
+
+@pytest.fixture
+def study(make_task: Any, tmp_path: Path) -> Callable[..., Study]:
+    def opened(**budget: Any) -> Study:
+        limits = ["ttft_p99_s <= 0.5"]
+        task = make_task(budget={"baseline": False, "trials": 200, **budget}, strategy="random", limits=limits)
+        return open_study(task, tmp_path)
+
+    return opened
+
+
+def crashed(trial: Trial, message: str = "it ended with exit code 3") -> Trial:
+    failure = Failure(FailureKind.CRASH, "deploy", message, ("cannot start",))
+    return trial.with_(state=TrialState.FAILED, failure=failure)
+
+
+def spent(study: Study, **known: Any) -> str | None:
+    return spent_budget(study, **{"previously_ended": 0, **known})
+
+
+def test_patience_counts_trials_in_the_order_in_which_they_end(study: Callable[..., Study]) -> None:
+    one = study(patience=2)
+    slow, quick, other = asked(one), asked(one), asked(one)
+    one.tell(completed(quick, 10))
+    one.tell(completed(other, 9))
+    assert spent(one) is None
+    # The best has the lowest number and is the last to end.
+    one.tell(completed(slow, 30))
+    assert spent(one) is None
+    one.tell(completed(asked(one), 11))
+    assert spent(one) is None
+    one.tell(completed(asked(one), 12))
+    assert spent(one) == "2 trials brought no improvement"
+    # A reopened study has the same order.
+    assert [trial.number for trial in open_study(one.task, one.folder).ended] == [1, 2, 0, 3, 4]
+
+
+def test_trials_that_fail_in_the_same_way_end_the_study_with_that_reason(study: Callable[..., Study]) -> None:
+    one = study()
+    for number in range(5):
+        assert spent(one) is None
+        one.tell(crashed(asked(one), f"it ended with exit code {number}"))
+    assert spent(one) == (
+        "5 trials in a row failed in the same way: crash in deploy: it ended with exit code 4 | cannot start; "
+        "remove the cause and run it again, or raise budget.max_failures"
+    )
+    # Those of a previous run do not count: their cause may be gone.
+    assert spent(one, previously_ended=5) is None
+
+
+def test_failures_of_different_kinds_are_not_the_same(study: Callable[..., Study]) -> None:
+    one = study()
+    for _ in range(4):
+        one.tell(crashed(asked(one)))
+        one.tell(failed(asked(one)))
+    assert spent(one) is None
+
+
+def test_a_configuration_that_completed_lifts_the_default_but_not_a_given_bound(study: Callable[..., Study]) -> None:
+    one = study()
+    one.tell(completed(asked(one), 10))
+    for _ in range(9):
+        one.tell(failed(asked(one)))
+    assert spent(one) is None
+    other = study(max_failures=9)
+    assert (spent(other) or "").startswith("9 trials in a row failed in the same way: out of memory in deploy")
+
+
+def test_the_default_configuration_alone_does_not_lift_the_default(study: Callable[..., Study]) -> None:
+    one = study(baseline=True)
+    one.tell(completed(asked(one), 10))
+    for _ in range(5):
+        one.tell(crashed(asked(one)))
+    assert (spent(one) or "").startswith("5 trials in a row failed in the same way")
+
+
+def test_patience_ends_a_study_without_a_best(study: Callable[..., Study]) -> None:
+    one = study(patience=3)
+    for _ in range(3):
+        assert spent(one) is None
+        one.tell(crashed(asked(one)))
+    assert spent(one) == (
+        "3 trials in a row failed in the same way: crash in deploy: it ended with exit code 3 | cannot start"
+    )
+    assert spent(one, previously_ended=3) is None
+
+
+def test_patience_ends_a_study_whose_trials_all_break_a_limit(study: Callable[..., Study]) -> None:
+    one = study(patience=3)
+    one.tell(completed(asked(one), 10, violation=0.25))
+    one.tell(crashed(asked(one)))
+    assert spent(one) is None
+    one.tell(completed(asked(one), 10, violation=0.5))
+    assert spent(one) == f"none of 3 trials kept every limit, 1 of them failed; broken: {LIMIT}"
+    # What was measured counts in a later run too.
+    assert spent(one, previously_ended=3) is None
+    one.tell(completed(asked(one), 10, violation=0.5))
+    assert spent(one, previously_ended=3) == f"none of 3 trials kept every limit; broken: {LIMIT}"
+
+
+def test_patience_of_failures_that_differ_shows_the_last_one(study: Callable[..., Study]) -> None:
+    one = study(patience=2)
+    one.tell(failed(asked(one)))
+    one.tell(crashed(asked(one)))
+    assert spent(one) == "none of 2 trials completed; the last one: crash in deploy: it ended with exit code 3"
+
+
+def test_the_first_bound_is_the_reason(study: Callable[..., Study]) -> None:
+    one = study(trials=1, minutes=1)
+    assert spent(one, elapsed_s=59) is None
+    assert spent(one, elapsed_s=60) == "the budget of 1 minutes is spent"
+    assert spent(one, elapsed_s=60, running=1) == "the budget of 1 trial is spent"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import html
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,9 +27,12 @@ from autotune_nb.deploy.ome.endpoint import port_of
 from autotune_nb.deploy.ome.manifest import ModelAndRuntime, gpus_needed, inference_service
 from autotune_nb.deploy.ome.model_and_runtime import find_model_and_runtime, storage_of, tokenizer_of
 from autotune_nb.deploy.ome.preflight import preflight
+from autotune_nb.deploy.replay import ReplayDeployer
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import space_for
 from autotune_nb.errors import ClusterError, SetupError, StudyError, TaskError
+from autotune_nb.opened import read_recorded
+from autotune_nb.runner.assembly import replay_of, replayed_space
 from autotune_nb.study import StudyFolder, require_database
 from autotune_nb.task.external_results import require_engine
 from autotune_nb.task.parameters import Value
@@ -90,6 +94,8 @@ async def check_task(task: Task, engine: Engine, *, study: str | Path | None = N
             require_database(folder, (folder.metadata() or {}).get("storage"))
     except (TaskError, SetupError, StudyError) as error:
         return Checks((CheckResult(False, str(error)),))
+    if task.deploy.table is not None:
+        return Checks((await asyncio.to_thread(_replay, task, engine, task.deploy.table),))
     if task.deploy.kind == "local":
         return Checks((await _local(task, engine),))
     try:
@@ -113,6 +119,18 @@ async def _executor(task: Task, session: ClusterSession) -> CheckResult:
     except SetupError as error:
         return CheckResult(False, str(error))
     return CheckResult(True, f"benchmarks run as {executor}: {reason}")
+
+
+def _replay(task: Task, engine: Engine, source: str) -> CheckResult:
+    try:
+        table = read_recorded(source)
+        space = replayed_space(task, space_for(task, engine), table)
+        ReplayDeployer(task, engine, replay_of(task, table)).check()
+    except (TaskError, StudyError, SetupError) as error:
+        return CheckResult(False, str(error))
+    return CheckResult(
+        True, f"REPLAYED from {source}, nothing is measured: {space.num_allowed} recorded configurations are allowed"
+    )
 
 
 async def _local(task: Task, engine: Engine) -> CheckResult:

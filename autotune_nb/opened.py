@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb.engines.registry import engine_of_study, space_for
 from autotune_nb.errors import AutotuneError, StudyError, StudyNotFoundError
 from autotune_nb.handle import StudyHandle
+from autotune_nb.recorded import RecordedTable
+from autotune_nb.results.recording import table_of_study
 from autotune_nb.run import Run, live_run
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
@@ -303,3 +305,11 @@ def _as_interrupted(trial: Trial) -> Trial:
 def _as_running(trial: Trial) -> Trial:
     """Return the trial with state running instead of interrupted, for a study that a process works on."""
     return trial.with_(state=TrialState.RUNNING) if trial.state is TrialState.INTERRUPTED else trial
+
+
+def read_recorded(source: str | Path) -> RecordedTable:
+    """Return the recorded table of a study's folder, or of a CSV or parquet file in long form. Raises StudyError."""
+    path = Path(source).expanduser()
+    if path.is_dir():
+        return table_of_study(live_run(StudyFolder(path).path) or OpenedStudy(path), name=str(source))
+    return replace(RecordedTable.of_file(path), name=str(source))

@@ -17,6 +17,8 @@ from autotune_nb import events
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import AutotuneError, RunError, StudyError
 from autotune_nb.handle import Best, StudyHandle
+from autotune_nb.recorded import Clock, WallClock
+from autotune_nb.recorded.replay import Replay
 from autotune_nb.runner.assembly import assemble
 from autotune_nb.runner.live import LiveTrials, RunningTrial
 from autotune_nb.runner.progress import Ledger, ProgressLines
@@ -89,8 +91,11 @@ class Run(StudyHandle):
         engine: Engine,
         *,
         storage: str | None = None,
+        replay: Replay | None = None,
     ) -> None:
         self.storage = storage
+        self._replay = replay
+        self._clock: Clock = replay.clock if replay is not None else WallClock()
         self._study = study
         self._task = study.task
         self._engine = engine
@@ -129,8 +134,9 @@ class Run(StudyHandle):
                 study_label=self._study.label,
                 folder=self._study.folder.path,
                 notify=lambda text: self._bus.publish(events.Notice(scrub(text))),
+                replay=self._replay,
             )
-            self._runner = Runner(self._study, deployer, benchmark, self._bus)
+            self._runner = Runner(self._study, deployer, benchmark, self._bus, self._clock)
             self._started.set()
             live_writer = asyncio.ensure_future(self._write_live())
             try:
@@ -263,7 +269,14 @@ class Run(StudyHandle):
 
     def progress_lines(self, say: Callable[[str], None]) -> ProgressLines:
         """Return a listener that calls ``say`` with each event as a line of text."""
-        return ProgressLines(self._task.goal, self._task.num_trials, say, num_finished=self._study.num_finished)
+        return ProgressLines(
+            self._task.goal,
+            self._study.steering.num_trials,
+            say,
+            num_finished=self._study.num_finished,
+            now=self._clock.now,
+            prefix="REPLAYED " if self._replay is not None else "",
+        )
 
     def stop(self, *, now: bool = False, wait_s: float = 0.0) -> None:
         """Stop the running trials and start no more; with ``now`` engines are killed at once.

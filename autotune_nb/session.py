@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.handle import StudyHandle
-from autotune_nb.opened import OpenedStudy
+from autotune_nb.opened import OpenedStudy, read_recorded
 from autotune_nb.run import LoopThread, Run, live_run
+from autotune_nb.runner.assembly import replay_of, replayed_space
 from autotune_nb.study import StudyFolder
 from autotune_nb.task.external_results import require_engine
 from autotune_nb.task.secret_names import know_secrets
@@ -25,6 +26,7 @@ class Overrides(TypedDict, total=False):
 
     trials: int | None
     deploy: str | None
+    table: str | None
     kubeconfig: str | None
     context: str | None
     namespace: str | None
@@ -37,6 +39,7 @@ class Overrides(TypedDict, total=False):
 _FIELDS = {
     "trials": ("budget", "trials"),
     "deploy": ("deploy", "kind"),
+    "table": ("deploy", "table"),
     "kubeconfig": ("deploy", "kubeconfig"),
     "context": ("deploy", "context"),
     "namespace": ("deploy", "namespace"),
@@ -83,11 +86,15 @@ def tune(
         folder.acquire()
         try:
             folder.require_imported()
+            replay = None
+            if task.deploy.table is not None:
+                table = read_recorded(task.deploy.table)
+                space, replay = replayed_space(task, space, table), replay_of(task, table)
             opened = Study.open(task, space, folder, storage=storage)
         except BaseException:
             folder.release()
             raise
-        return Run(opened, engine, storage=storage)._start()
+        return Run(opened, engine, storage=storage, replay=replay)._start()
 
 
 def with_overrides(task: Task, **overrides: Unpack[Overrides]) -> Task:

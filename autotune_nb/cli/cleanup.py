@@ -132,7 +132,7 @@ def _target_of(study: str, given: _Target) -> _Target:
         return given
     metadata = folder.metadata() or {}
     deploy = folder.task().deploy
-    if deploy.kind == "local":
+    if deploy.kind != "ome":
         raise StudyError(
             f"the study in {folder.path} ran as local processes: nothing of it is in a cluster. If a run of it was "
             "killed, the next run ends the processes that it left on this machine"

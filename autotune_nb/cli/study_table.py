@@ -18,7 +18,9 @@ def study_table(results: dict[str, Any]) -> str:
     """
     trials, best = results["trials"], results["best"]
     count = f"{len(trials)} trial{'s' * (len(trials) != 1)}"
-    lines = [f"{results['study']}: {results['state']}, {count}, {results['elapsed_s']:.0f} s", ""]
+    replayed = results["task"].get("deploy", {}).get("table")
+    note = f", REPLAYED from {replayed}: nothing was measured" if replayed else ""
+    lines = [f"{results['study']}: {results['state']}, {count}, {results['elapsed_s']:.0f} s{note}", ""]
     if not trials:
         return "\n".join([*lines, f"no trials yet; start them with: autotune-nb run TASK --study {results['study']}"])
     top = max((value for trial in trials for value in trial["values"].values()), default=0.0)

@@ -22,6 +22,8 @@ class Endpoint:
     command: tuple[str, ...]
     gpu_count: int = 0
     log: Path | None = None
+    #: Whether nothing listens at the URL, since recorded measurements are replayed.
+    replayed: bool = False
     service: ClusterService | None = None
     #: What is known only after the deployment, such as the image's digest; added to the study's fingerprint.
     fingerprint: Mapping[str, Any] = field(default_factory=dict)

@@ -145,6 +145,11 @@ class RecordedTable:
         return tuple(dict.fromkeys(level for one in self.configurations for level in one.measurements))
 
     @cached_property
+    def parameter_names(self) -> frozenset[str]:
+        """The names of all parameters that some configuration has."""
+        return frozenset(name for one in self.configurations for name in one.params)
+
+    @cached_property
     def _by_key(self) -> dict[str, RecordedConfiguration]:
         return {configuration_key(one.params): one for one in self.configurations}
 

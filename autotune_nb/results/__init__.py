@@ -3,4 +3,4 @@
 Everything here is computed from stored trials. Charts and reports are in ``reports``.
 """
 
-__all__ = ["comparison", "exporting", "importing", "table"]
+__all__ = ["comparison", "exporting", "importing", "recording", "table"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import re
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
@@ -108,16 +108,21 @@ def measurements(study: ExportableStudy, *, trial: int | None = None) -> pd.Data
     trials = study.history if trial is None else (_trial(study, trial),)
     if not any(one.state.finished for one in trials):
         raise StudyError(f"no trial of the study in {study.path} is finished yet, so there is nothing to export")
-    engine, fixed = engine_of_study(study.task), study.task.deploy.gpus_per_trial
+    return long_table(trials, gpus_of_trial(study.task))
+
+
+def gpus_of_trial(task: Task) -> Callable[[Trial], int]:
+    """Return a function that returns the number of GPUs of a trial of a study."""
+    engine, fixed = engine_of_study(task), task.deploy.gpus_per_trial
 
     def gpus(one: Trial) -> int:
         if fixed is not None:
             return fixed
-        if study.task.deploy.kind == "local" and one.fingerprint.get("gpus") == []:
+        if task.deploy.kind == "local" and one.fingerprint.get("gpus") == []:
             return 0
-        return engine.gpus({**study.task.engine.args, **one.params})
+        return engine.gpus({**task.engine.args, **one.params})
 
-    return long_table(trials, gpus)
+    return gpus
 
 
 def _trial(study: ExportableStudy, number: int) -> Trial:

@@ -101,7 +101,16 @@ def _others(count: int) -> str:
 
 
 def verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> str:
-    """Return a sentence or two on the best configuration, compared with the engine's default if that was measured."""
+    """Return a sentence or two on the best configuration, compared with the engine's default if that was measured.
+
+    If recorded measurements were replayed, it begins with REPLAYED and the name of their table.
+    """
+    replayed = next((t.fingerprint["replayed"] for t in trials if "replayed" in t.fingerprint), None)
+    text = _verdict(trials, best, objective)
+    return text if replayed is None else f"REPLAYED from {replayed}: {text}"
+
+
+def _verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> str:
     if best is None or best.score is None:
         complete = [t for t in trials if t.state is TrialState.COMPLETE]
         if complete:

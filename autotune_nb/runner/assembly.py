@@ -7,8 +7,14 @@ from pathlib import Path
 
 from autotune_nb.bench import Benchmark
 from autotune_nb.bench.genai_bench import GenaiBench
+from autotune_nb.bench.replay import ReplayBenchmark
 from autotune_nb.deploy import STUDY_LABEL, Deployer, LocalDeployer
+from autotune_nb.deploy.replay import ReplayDeployer
 from autotune_nb.engines.base import Engine
+from autotune_nb.errors import TaskError
+from autotune_nb.recorded import RecordedTable, SimulatedClock
+from autotune_nb.recorded.replay import Replay
+from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
 
 
@@ -16,6 +22,8 @@ def deployer_for(task: Task, engine: Engine, *, study_label: str, folder: Path) 
     """Return the deployer of the task's engine. It starts nothing yet, but can compute command lines."""
     if task.deploy.kind == "local":
         return LocalDeployer(task, engine, study_id=study_label, folder=folder)
+    if task.deploy.kind == "replay":
+        return ReplayDeployer(task, engine)
     # The Kubernetes client takes a second to import.
     from autotune_nb.cluster.session import ClusterSession
     from autotune_nb.deploy.ome.deployer import OmeDeployer
@@ -24,9 +32,17 @@ def deployer_for(task: Task, engine: Engine, *, study_label: str, folder: Path) 
 
 
 def assemble(
-    task: Task, engine: Engine, *, study_label: str, folder: Path, notify: Callable[[str], None]
+    task: Task,
+    engine: Engine,
+    *,
+    study_label: str,
+    folder: Path,
+    notify: Callable[[str], None],
+    replay: Replay | None = None,
 ) -> tuple[Deployer, Benchmark]:
     """Return deployer and benchmark of a run. In a cluster they share a session, which reports to ``notify``."""
+    if replay is not None:
+        return ReplayDeployer(task, engine, replay), ReplayBenchmark(task, replay)
     if task.deploy.kind == "local":
         benchmark = GenaiBench(
             task, backend=engine.backend, engine=engine.metrics_engine, labels={STUDY_LABEL: study_label}
@@ -39,3 +55,34 @@ def assemble(
     session = ClusterSession(task, study_label=study_label)
     session.notify = notify
     return OmeDeployer(task, engine, session, folder=folder), cluster_benchmark(task, engine, session)
+
+
+def replay_of(task: Task, table: RecordedTable) -> Replay:
+    """Return the replay of a table for one run of a task."""
+    deploy = task.deploy
+    return Replay(
+        table,
+        SimulatedClock(),
+        noise=deploy.noise,
+        noise_within=deploy.noise_within or 0.0,
+        seed=task.strategy.seed,
+    )
+
+
+def replayed_space(task: Task, space: SearchSpace, table: RecordedTable) -> SearchSpace:
+    """Return the recorded configurations of the task's space. Raises TaskError if there is none."""
+    fixed = task.engine.args
+    points = []
+    for one in table.configurations:
+        params = {name: value for name, value in one.params.items() if fixed.get(name, ...) != value}
+        if params:
+            points.append({name: params.get(name) for name in space.parameters} | params)
+    restricted = space.with_points(points)
+    if not restricted.points:
+        example = f", such as {dict(table.configurations[-1].params)}" if table.configurations else ""
+        raise TaskError(
+            f"none of the {len(table.configurations)} configurations of {table.name} is in the task's space{example}; "
+            "parameters and engine.args must have the table's names and values",
+            field="deploy.table",
+        )
+    return restricted

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,20 +28,21 @@ class Attempt:
 
 
 class PhaseClock:
-    """Measures the wall time of each phase; the times of a phase that is entered twice are added."""
+    """Measures the time of each phase; the times of a phase that is entered twice are added."""
 
-    def __init__(self, on_phase: Callable[[str], None]) -> None:
+    def __init__(self, on_phase: Callable[[str], None], now: Callable[[], float]) -> None:
         self.seconds: dict[str, float] = {}
         self._on_phase = on_phase
+        self._now = now
         self._phase: str | None = None
         self._since = 0.0
 
     def start(self, phase: str) -> None:
         self.stop()
-        self._phase, self._since = phase, time.monotonic()
+        self._phase, self._since = phase, self._now()
         self._on_phase(phase)
 
     def stop(self) -> None:
         if self._phase is not None:
-            self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + time.monotonic() - self._since
+            self.seconds[self._phase] = self.seconds.get(self._phase, 0.0) + self._now() - self._since
             self._phase = None

@@ -22,19 +22,28 @@ class ProgressLines:
     """A listener that formats events and calls ``report`` with each line, without a newline."""
 
     def __init__(
-        self, objective: Objective, num_trials: int | None, report: Callable[[str], None], *, num_finished: int = 0
+        self,
+        objective: Objective,
+        num_trials: int | None,
+        report: Callable[[str], None],
+        *,
+        num_finished: int = 0,
+        now: Callable[[], float] = time.monotonic,
+        prefix: str = "",
     ) -> None:
         self._objective = objective
         self._of = f" of {num_trials}" if num_trials else ""
         self._report = report
-        self._began = time.monotonic()
+        self._now = now
+        self._began = now()
+        self._prefix = prefix
         self._started = num_finished
 
     def __call__(self, event: events.Event) -> None:
         line = self._line(event)
         if line is not None:
-            seconds = int(time.monotonic() - self._began)
-            self._report(f"[{seconds // 60:02d}:{seconds % 60:02d}] {line}")
+            seconds = int(self._now() - self._began)
+            self._report(f"[{seconds // 60:02d}:{seconds % 60:02d}] {self._prefix}{line}")
 
     def _line(self, event: events.Event) -> str | None:
         match event:

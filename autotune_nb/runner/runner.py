@@ -13,6 +13,7 @@ from autotune_nb import events
 from autotune_nb.bench.base import Benchmark
 from autotune_nb.deploy.base import Deployer
 from autotune_nb.errors import AutotuneError, SetupError, StudyError
+from autotune_nb.recorded.clock import Clock, WallClock, released
 from autotune_nb.runner.budget import spent_budget
 from autotune_nb.runner.trial_work import TrialWork
 from autotune_nb.secrets.files import scrub_files
@@ -54,7 +55,14 @@ class Runner:
     Other threads may read ``state``, ``trials`` and ``elapsed_s`` only.
     """
 
-    def __init__(self, study: Study, deployer: Deployer, benchmark: Benchmark, bus: events.EventBus) -> None:
+    def __init__(
+        self,
+        study: Study,
+        deployer: Deployer,
+        benchmark: Benchmark,
+        bus: events.EventBus,
+        clock: Clock | None = None,
+    ) -> None:
         self.study = study
         self.bus = bus
         self.state = RunState.STARTING
@@ -62,6 +70,7 @@ class Runner:
         self._deployer = deployer
         self._benchmark = benchmark
         self._task = study.task
+        self._clock: Clock = clock or WallClock()
         self._study_lock = asyncio.Lock()
         self._not_paused = asyncio.Event()
         self._not_paused.set()
@@ -72,7 +81,7 @@ class Runner:
         self._trial_tasks: set[asyncio.Task[None]] = set()
         self._preparing: asyncio.Task[None] | None = None
         self._fingerprint: dict[str, Any] = {}
-        self._began = time.monotonic()
+        self._began = self._clock.now()
         self._ended_at: float | None = None
         self._final: RunState | None = None
         self._previous_runs_s = study.elapsed_s
@@ -84,8 +93,9 @@ class Runner:
     @property
     def elapsed_s(self) -> float:
         """The seconds of this run and of all previous runs of the study, without pauses in which no trial ran."""
-        now = self._idle_since or self._ended_at or time.monotonic()
-        return self._previous_runs_s + now - self._began - self._idle_s
+        times = (self._idle_since, self._ended_at)
+        now = next((at for at in times if at is not None), None)
+        return self._previous_runs_s + (self._clock.now() if now is None else now) - self._began - self._idle_s
 
     async def run(self) -> None:
         """Run trials until the budget is spent, the space is exhausted, or the run is stopped.
@@ -201,7 +211,8 @@ class Runner:
             self._notice(line)
         # The model is written and the benchmark is warmed before anything is measured.
         await self._deployer.prepare()
-        self._notice("starting the benchmark, which takes a few seconds once per study")
+        if self._task.deploy.kind != "replay":
+            self._notice("starting the benchmark, which takes a few seconds once per study")
         await self._benchmark.prepare(self._deployer.tokenizer)
         machine = await asyncio.to_thread(machine_fingerprint)
         self._fingerprint = {
@@ -214,6 +225,7 @@ class Runner:
 
     async def _work(self) -> None:
         parallel = self._task.deploy.parallel
+        self._clock.hold()
         try:
             while True:
                 await self._until_resumed()
@@ -226,7 +238,7 @@ class Runner:
                 if trial is not None:
                     self._begin(trial)
                     if len(self._trial_tasks) >= parallel:
-                        await asyncio.wait(self._trial_tasks, return_when=asyncio.FIRST_COMPLETED)
+                        await self._until_trial_ends()
                 elif self._trial_tasks:
                     # A running trial may be stopped, which frees its configuration, or an edit may raise the budget.
                     await self._until_changed()
@@ -234,13 +246,18 @@ class Runner:
                     break
                 self._collect()
             while self._trial_tasks:
-                await asyncio.wait(self._trial_tasks, return_when=asyncio.FIRST_COMPLETED)
+                await self._until_trial_ends()
                 self._collect()
         finally:
+            self._clock.release()
             for task in self._trial_tasks:
                 task.cancel()
             if self._trial_tasks:
                 await asyncio.gather(*self._trial_tasks, return_exceptions=True)
+
+    async def _until_trial_ends(self) -> None:
+        with released(self._clock):
+            await asyncio.wait(self._trial_tasks, return_when=asyncio.FIRST_COMPLETED)
 
     async def _until_resumed(self) -> None:
         """Wait while paused; collect trials that end meanwhile, and raise their errors."""
@@ -248,26 +265,30 @@ class Runner:
         try:
             while not self._not_paused.is_set():
                 if not self._trial_tasks and self._idle_since is None:
-                    self._idle_since = time.monotonic()
-                await asyncio.wait((going, *self._trial_tasks), return_when=asyncio.FIRST_COMPLETED)
+                    self._idle_since = self._clock.now()
+                with released(self._clock):
+                    await asyncio.wait((going, *self._trial_tasks), return_when=asyncio.FIRST_COMPLETED)
                 self._collect()
         finally:
             going.cancel()
             if self._idle_since is not None:
-                self._idle_s += time.monotonic() - self._idle_since
+                self._idle_s += self._clock.now() - self._idle_since
                 self._idle_since = None
 
     async def _until_changed(self) -> None:
         """Wait until a trial ends or an edit arrives."""
         news = asyncio.ensure_future(self._changed.wait())
         try:
-            await asyncio.wait((news, *self._trial_tasks), return_when=asyncio.FIRST_COMPLETED)
+            with released(self._clock):
+                await asyncio.wait((news, *self._trial_tasks), return_when=asyncio.FIRST_COMPLETED)
         finally:
             news.cancel()
 
     def _begin(self, trial: Trial) -> None:
         self.trials = self.study.trials
         self.bus.publish(events.TrialStarted(trial))
+        # Until it is collected: the end of a trial and the start of the next take no simulated time.
+        self._clock.hold()
         self._trial_tasks.add(asyncio.ensure_future(self._run_trial(trial)))
 
     def _collect(self) -> None:
@@ -275,6 +296,7 @@ class Runner:
         done = {task for task in self._trial_tasks if task.done()}
         self._trial_tasks -= done
         for task in done:
+            self._clock.release()
             if not task.cancelled():
                 task.result()
 
@@ -303,6 +325,7 @@ class Runner:
             fingerprint=self._fingerprint,
             publish=self.bus.publish,
             stopping=self._stopping.is_set,
+            now=self._clock.now,
         )
         try:
             ended = await work.run()
@@ -327,7 +350,7 @@ class Runner:
         for line in await uncancelled(self._deployer.close()):
             self._notice(line)
         self.study.mark_interrupted()
-        self._ended_at = time.monotonic()
+        self._ended_at = self._clock.now()
         with contextlib.suppress(AutotuneError):
             await self._save_results()
         with contextlib.suppress(AutotuneError):
@@ -355,7 +378,9 @@ class Runner:
 
 
 def _advice(task: Task) -> list[str]:
-    """Return warnings about a task that may not do what the user intends."""
+    """Return what the user should know about a task before its run, such as that it may not do what is intended."""
+    if task.deploy.kind == "replay":
+        return [f"from {task.deploy.table}: nothing is measured, and the times are simulated"]
     if task.goal.direction == "minimize" and task.goal.level is None and len(task.workload.levels) > 1:
         return [
             f"{task.goal.figure} is read at the best of {len(task.workload.levels)} levels, which for a latency is the "

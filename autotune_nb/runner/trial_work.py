@@ -30,7 +30,10 @@ _RETRIES = 1
 
 
 class TrialWork:
-    """The execution of one trial. ``stopping`` returns whether the run is being stopped."""
+    """The execution of one trial.
+
+    ``stopping`` returns whether the run is being stopped, ``now`` the time of the run's clock.
+    """
 
     def __init__(
         self,
@@ -42,6 +45,7 @@ class TrialWork:
         fingerprint: Mapping[str, Any],
         publish: Callable[[events.Event], None],
         stopping: Callable[[], bool],
+        now: Callable[[], float],
     ) -> None:
         self._trial = trial
         self._task, self._folder = study.task, study.folder
@@ -50,7 +54,7 @@ class TrialWork:
         self._fingerprint = fingerprint
         self._publish = publish
         self._stopping = stopping
-        self._clock = PhaseClock(lambda phase: publish(events.PhaseStarted(trial.number, phase)))
+        self._clock = PhaseClock(lambda phase: publish(events.PhaseStarted(trial.number, phase)), now)
         self._attempts: list[Attempt] = []
 
     async def run(self) -> Trial:
@@ -144,10 +148,11 @@ class TrialWork:
         """Warm the engine up, and measure it at every load level of the task."""
         task, clock = self._task, self._clock
         assert attempt.folder is not None
-        clock.start("probe")
-        attempt.phase = "probe"
-        headers = bearer(task.benchmark.api_key)
-        await probe(endpoint.url, endpoint.model, task.workload, timeout_s=task.deadlines.probe_s, headers=headers)
+        if not endpoint.replayed:
+            clock.start("probe")
+            attempt.phase = "probe"
+            headers = bearer(task.benchmark.api_key)
+            await probe(endpoint.url, endpoint.model, task.workload, timeout_s=task.deadlines.probe_s, headers=headers)
         clock.start("benchmark")
         attempt.phase = "benchmark"
         request = BenchRequest(

@@ -15,8 +15,8 @@ def is_imported(task: Task) -> bool:
 
 
 def require_engine(task: Task) -> None:
-    """Raise TaskError if the task was derived from imported results."""
-    if is_imported(task):
+    """Raise TaskError if the task was derived from imported results, except for a replay, which starts no engine."""
+    if is_imported(task) and task.deploy.kind != "replay":
         raise TaskError(
             f"{IMPORTED_COMMAND!r} is a placeholder: this task was derived from imported results, and the command line "
             "of their engine is unknown. To measure more, import them again with --task, the task that produced them",

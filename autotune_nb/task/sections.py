@@ -184,7 +184,22 @@ _RESULTS = re.compile(
 class Deploy(Section):
     """Where trials run."""
 
-    kind: Literal["local", "ome"] = "local"
+    kind: Literal["local", "ome", "replay"] = "local"
+    table: str | None = Field(
+        None,
+        min_length=1,
+        description="for kind replay: the recorded table, a study's folder or an exported CSV or parquet file",
+    )
+    noise: float | None = Field(
+        None,
+        ge=0,
+        le=1,
+        description="for kind replay: the standard deviation of log-normal noise between two starts, such as 0.03; "
+        "default: what the table's repeats show",
+    )
+    noise_within: float | None = Field(
+        None, ge=0, le=1, description="for kind replay: the same between the levels of one start; default: none"
+    )
     host: str = "127.0.0.1"
     port: int | None = Field(None, ge=1, le=65535, description="default: a free one each trial")
     parallel: int = Field(1, ge=1, description="number of trials that run at the same time")
@@ -214,6 +229,10 @@ class Deploy(Section):
     def _port_for_one(self) -> Deploy:
         if self.port is not None and self.parallel > 1:
             raise ValueError("a fixed port serves one trial at a time; omit port, or set parallel to 1")
+        if (self.kind == "replay") != (self.table is not None):
+            raise ValueError("kind replay needs a table, a study's folder or an exported file; other kinds take none")
+        if self.kind != "replay" and (self.noise, self.noise_within) != (None, None):
+            raise ValueError("noise and noise_within are for kind replay")
         if self.kind == "ome" and isinstance(self.gpus, list):
             raise ValueError("in a cluster, gpus must be a number; the scheduler assigns the GPUs")
         return self

@@ -6,7 +6,7 @@ import ast
 import json
 import math
 import random
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -103,6 +103,18 @@ class Rule:
         return f"Rule({self.text!r})"
 
 
+class _OneOf(Rule):
+    """Allows the points with these keys."""
+
+    def __init__(self, keys: Set[str]) -> None:
+        self.text = "one of the recorded configurations"
+        self.names = ()
+        self._keys = keys
+
+    def allows(self, point: Mapping[str, Value]) -> bool:
+        return point_key(point) in self._keys
+
+
 def _is_condition(node: ast.expr) -> bool:
     match node:
         case ast.Compare() | ast.BoolOp() | ast.Name():
@@ -138,6 +150,8 @@ class SearchSpace:
     rules: tuple[Rule, ...] = ()
     #: The effect of the study's edits, by parameter.
     restrictions: Mapping[str, Restriction] = field(default_factory=dict)
+    #: The only points of the space, such as the recorded ones in a replay; None for all of its points.
+    points: tuple[Point, ...] | None = None
 
     @classmethod
     def of(cls, parameters: Mapping[str, Choice | Bool | Int | Float], rules: Sequence[str]) -> SearchSpace:
@@ -153,6 +167,8 @@ class SearchSpace:
     @cached_property
     def grid_size(self) -> int | None:
         """The number of grid points before the rules, or None if the values of a parameter are not countable."""
+        if self.points is not None:
+            return len(self.points)
         sizes = [None if values is None else len(values) for values in self._grid_values.values()]
         if 0 in sizes:
             return 0
@@ -167,6 +183,9 @@ class SearchSpace:
 
         Raises TaskError if the values of a parameter are not countable.
         """
+        if self.points is not None:
+            yield from (dict(point) for point in self.points if self.broken_rule(point) is None)
+            return
         values = []
         for name, grid in self._grid_values.items():
             if grid is None:
@@ -176,6 +195,18 @@ class SearchSpace:
             point = dict(zip(self.parameters, combination, strict=True))
             if self.broken_rule(point) is None:
                 yield point
+
+    def with_points(self, points: Sequence[Point]) -> SearchSpace:
+        """Return the space of those points that it allows, and no others."""
+        allowed = [
+            self.canonical(point)
+            for point in points
+            if point.keys() == self.parameters.keys()
+            and all(parameter.contains(point[name]) for name, parameter in self.parameters.items())
+            and self.broken_rule(self.canonical(point)) is None
+        ]
+        known = {point_key(point): point for point in allowed}
+        return replace(self, rules=(*self.rules, _OneOf(known.keys())), points=tuple(known.values()))
 
     def restricted(self, restrictions: Mapping[str, Restriction]) -> SearchSpace:
         """Return the space with these restrictions."""
@@ -225,6 +256,8 @@ class SearchSpace:
         return point
 
     def _draw(self, rng: random.Random) -> Point:
+        if self.points is not None:
+            return dict(rng.choice(self.points))
         drawn = {**self.parameters, **self.restrictions}
         return {name: drawn[name].random(rng) for name in self.parameters}
 

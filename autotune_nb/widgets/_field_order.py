@@ -54,7 +54,7 @@ SECTIONS = (
         _of("deploy", "kind parallel gpus gpus_per_trial"),
         (
             *_of("deploy", "host port runtime namespace kubeconfig context resources gpu_resource templates"),
-            *_of("deploy", "clusterbasemodel clusterservingruntime"),
+            *_of("deploy", "clusterbasemodel clusterservingruntime table noise noise_within"),
             *_of("benchmark", "executable backend executor results results_size api_key image pod"),
         ),
     ),

@@ -7,14 +7,20 @@ import math
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.errors import TaskError, did_you_mean
+from autotune_nb.errors import TaskError, UnknownNameError
+from autotune_nb.task._prototype_flags import add_parallel, add_quantization, parameters_of
+from autotune_nb.task._prototype_limits import is_positive, limits_of, unknown_field
 from autotune_nb.task.parameters import parameter_name
 
 _TOP_LEVEL = ("task_name", "description", "model", "base_runtime", "parameters", "optimization", "benchmark", "slo")
-#: Fields of later prototypes for objects that they created in the cluster first.
+#: Fields of later prototypes for objects in the cluster; a file with one of them runs in a cluster.
 _CLUSTER = ("clusterbasemodel_config", "clusterservingruntime_config", "storage")
+_MODES = {"local": "local", "docker": "local", "ome": "ome"}
 _MODEL = ("name", "id_or_path", "namespace")
-_OPTIMIZATION = ("strategy", "objective", "max_iterations", "timeout_per_iteration")
+_OPTIMIZATION = (
+    *("strategy", "objective", "max_iterations", "timeout_per_iteration"),
+    *("n_initial_random", "seed", "storage", "study_name"),
+)
 _BENCHMARK = (
     "task",
     "traffic_scenarios",
@@ -24,10 +30,23 @@ _BENCHMARK = (
     "additional_params",
     "model_name",
     "model_tokenizer",
+    "dataset_url",
+    "dataset_deduplicate",
 )
-#: Top-level fields of later prototypes that do not affect a study.
-_IGNORED = ("deployment_mode", "runtime_image_tag")
-_LATENCY = ("p50", "p90", "p99")
+_LATER = ("deployment_mode", "parallel_config", "quant_config")
+#: Other fields of later prototypes, and why they are ignored.
+_IGNORED = {
+    "runtime_image_tag": "local engines are those installed on this machine, and a serving runtime names its image",
+    "gpu_type": "trials run on the GPUs of this machine or of the cluster",
+    **dict.fromkeys(
+        (
+            *("id", "status", "created_clusterbasemodel", "created_clusterservingruntime", "total_experiments"),
+            *("successful_experiments", "failed_experiments", "best_experiment_id", "created_at", "started_at"),
+            *("completed_at", "elapsed_time", "task_metadata"),
+        ),
+        "it is the state of the prototype's own run",
+    ),
+}
 
 _FIELDS = {
     "name": "task_name",
@@ -47,7 +66,6 @@ _FIELDS = {
     "deploy.runtime": "base_runtime",
     "deploy.clusterbasemodel": "clusterbasemodel_config.spec",
     "deploy.clusterservingruntime": "clusterservingruntime_config.spec",
-    "benchmark.results": "storage",
     "deploy.namespace": "model.namespace",
 }
 
@@ -71,10 +89,11 @@ def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     Raises TaskError, naming the prototype's field, for a field that the prototype did not have either.
     """
     notes: list[str] = []
-    for key in sorted(set(data) - {*_TOP_LEVEL, *_CLUSTER}, key=str):
+    for key in sorted(set(data) - {*_TOP_LEVEL, *_CLUSTER, *_LATER}, key=str):
         if key not in _IGNORED:
-            raise _unknown(key, _TOP_LEVEL)
-        notes.append(f"{key} is ignored")
+            raise unknown_field(key, (*_TOP_LEVEL, *_CLUSTER, *_LATER))
+        if data[key] is not None:
+            notes.append(f"{key} is ignored: {_IGNORED[key]}")
     model = _section(data, "model", _MODEL)
     name = model.get("id_or_path") or model.get("name")
     if not name:
@@ -82,23 +101,22 @@ def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     benchmark = _section(data, "benchmark", _BENCHMARK)
     optimization = _section(data, "optimization", _OPTIMIZATION)
     runtime = data.get("base_runtime")
-    parameters = data.get("parameters")
-    if not isinstance(parameters, dict):
-        raise TaskError("must be an object of parameters", field="parameters")
-    local = Path(str(name)).expanduser().exists()
+    parameters = parameters_of(data.get("parameters"), notes)
+    engine = _engine(runtime, parameters, notes)
+    add_parallel(data.get("parallel_config"), engine, parameters, notes)
+    add_quantization(data.get("quant_config"), engine, parameters, notes)
+    local = _is_local(data, str(name), runtime, engine, notes)
     namespace = model.get("namespace")
-    objective = optimization.get("objective", "minimize_latency")
-    strategy = optimization.get("strategy", "grid_search")
     task: dict[str, Any] = {
         "name": data.get("task_name", "prototype"),
-        "description": data.get("description", ""),
+        "description": data.get("description") or "",
         "model": {"id_or_path": str(name)},
-        "engine": {"kind": _engine(runtime, parameters, notes)},
+        "engine": {"kind": engine},
         "parameters": parameters,
         "workload": _workload(benchmark, notes),
-        "objective": objective,
-        "limits": _limits(data.get("slo"), notes),
-        "strategy": {"sampler": strategy},
+        "objective": optimization.get("objective", "minimize_latency"),
+        "limits": limits_of(data.get("slo"), notes),
+        "strategy": _strategy(optimization, notes),
         "budget": {"baseline": False},
         "deploy": {"kind": "local"} if local else {"kind": "ome", "runtime": runtime, "namespace": namespace},
     }
@@ -109,12 +127,9 @@ def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         notes.append("model.name is ignored: model.id_or_path is served")
     if local:
         if namespace is not None:
-            notes.append("model.namespace is ignored: the model is a path, so trials run on this machine")
-        if runtime is not None:
-            notes.append(
-                f"base_runtime only sets the engine, {task['engine']['kind']}: the model is a path, so trials run on "
-                "this machine"
-            )
+            notes.append("model.namespace is ignored: trials run on this machine")
+        if runtime is not None and not _is_engine(runtime):
+            notes.append(f"base_runtime only sets the engine, {engine}: trials run on this machine")
     if "max_iterations" in optimization:
         task["budget"]["trials"] = optimization["max_iterations"]
     if "timeout_per_iteration" in optimization:
@@ -128,32 +143,85 @@ def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     return task, notes
 
 
+def _is_local(data: dict[str, Any], model: str, runtime: Any, engine: str, notes: list[str]) -> bool:
+    """Return whether trials run on this machine. Only a file that names a cluster runs in one.
+
+    Its deployment_mode decides; without one a path as the model, then an object or a serving runtime of a cluster.
+    """
+    mode = data.get("deployment_mode")
+    if mode is not None:
+        if not isinstance(mode, str) or mode.lower() not in _MODES:
+            raise UnknownNameError("deployment mode", str(mode), _MODES, field="deployment_mode")
+        if mode.lower() == "docker":
+            notes.append(
+                "deployment_mode docker is converted to processes on this machine: no containers are started, so the "
+                f"engine, {engine}, must be installed here"
+            )
+        return _MODES[mode.lower()] == "local"
+    if Path(model).expanduser().exists():
+        return True
+    if any(data.get(key) for key in _CLUSTER) or (runtime is not None and not _is_engine(runtime)):
+        return False
+    notes.append(
+        "deployment_mode is missing and nothing else names a cluster, so trials run on this machine; add "
+        "deployment_mode: ome to run them with OME"
+    )
+    return True
+
+
+def _is_engine(runtime: Any) -> bool:
+    """Return whether a base_runtime is the name of an engine, as in files for Docker, and not a serving runtime."""
+    return _flat(runtime) in ("sglang", "vllm", "llamacpp", "tensorrtllm")
+
+
+def _flat(runtime: Any) -> str:
+    return str(runtime or "").lower().replace(".", "").replace("-", "").replace("_", "")
+
+
+def _strategy(optimization: dict[str, Any], notes: list[str]) -> dict[str, Any]:
+    name = optimization.get("strategy", "grid_search")
+    strategy: dict[str, Any] = {"sampler": name}
+    if optimization.get("seed") is not None:
+        strategy["seed"] = optimization["seed"]
+    initial = optimization.get("n_initial_random")
+    if initial is not None and name == "bayesian":
+        strategy["options"] = {"n_startup_trials": initial}
+    elif initial is not None:
+        notes.append("optimization.n_initial_random is ignored: it only applies to the strategy bayesian")
+    if optimization.get("storage") is not None:
+        # It is not quoted: a URL may hold a password.
+        notes.append("optimization.storage is ignored: give the URL as --storage")
+    if optimization.get("study_name") is not None:
+        notes.append("optimization.study_name is ignored: give the study's folder as --study")
+    return strategy
+
+
 def _cluster(data: dict[str, Any], task: dict[str, Any], notes: list[str], *, local: bool) -> None:
-    """Convert the objects that a later prototype created in the cluster first: model, runtime, storage of results."""
+    """Convert the objects that a later prototype created in the cluster first: model and runtime."""
+    given = {key: data[key] for key in _CLUSTER if data.get(key) is not None}
     if local:
-        notes += [f"{key} is ignored: trials run on this machine" for key in _CLUSTER if key in data]
+        notes += [f"{key} is ignored: trials run on this machine" for key in given]
         return
     for key, field in (
         ("clusterbasemodel_config", "clusterbasemodel"),
         ("clusterservingruntime_config", "clusterservingruntime"),
     ):
-        given = data.get(key)
-        spec = given.get("spec") if isinstance(given, dict) else None
-        if isinstance(spec, dict):
+        config = given.get(key)
+        spec = config.get("spec") if isinstance(config, dict) else None
+        if isinstance(config, dict) and isinstance(spec, dict):
             task["deploy"][field] = spec
-        elif given is not None:
+            notes += [
+                f"{key}.{one} is ignored: deploy.{field} is the spec alone"
+                for one in ("name", "overrides", "labels", "annotations")
+                if config.get(one)
+            ]
+        elif config is not None:
             notes.append(f"{key} is ignored: it has no spec; give one as deploy.{field}")
-    storage = data.get("storage")
-    if storage is None:
-        return
-    claim = storage.get("pvc_name") if isinstance(storage, dict) and storage.get("type", "pvc") == "pvc" else None
-    if isinstance(claim, str) and claim:
-        folder = str(storage.get("pvc_subpath") or "results").strip("/")
-        task["benchmark"] = {"results": f"pvc://{claim}/{folder}"}
-        if "mount_path" in storage:
-            notes.append("storage.mount_path is ignored: only the pods of benchmarks mount the claim")
-    else:
-        notes.append("storage is ignored: give a claim or a bucket as benchmark.results")
+    if "storage" in given:
+        notes.append(
+            "storage is ignored: it is where the model's weights are, which the model in the cluster names; if that is "
+            "missing, give its spec as deploy.clusterbasemodel"
+        )
 
 
 def _section(data: dict[str, Any], key: str, known: tuple[str, ...]) -> dict[str, Any]:
@@ -162,25 +230,21 @@ def _section(data: dict[str, Any], key: str, known: tuple[str, ...]) -> dict[str
         raise TaskError(f"must be an object, not {type(value).__name__}", field=key)
     for name in value:
         if name not in known:
-            raise _unknown(name, known, key)
+            raise unknown_field(name, known, key)
     return value
 
 
-def _unknown(name: Any, known: tuple[str, ...], section: str = "") -> TaskError:
-    return TaskError(
-        f"unknown field{did_you_mean(str(name), known)}", field=f"{section}.{name}" if section else str(name)
-    )
-
-
 def _engine(runtime: Any, parameters: dict[str, Any], notes: list[str]) -> str:
-    name = str(runtime or "").lower()
+    name = _flat(runtime)
+    if "tensorrt" in name or "trtllm" in name:
+        raise TaskError(f"{runtime!r} is an engine without support here; use sglang or vllm", field="base_runtime")
     for mark, engine in (
         ("vllm", "vllm"),
         ("sglang", "sglang"),
         ("srt", "sglang"),
         ("llamacpp", "llama_cpp"),
     ):
-        if mark in name.replace(".", "").replace("-", "").replace("_", ""):
+        if mark in name:
             return engine
     named = {parameter_name(p) for p in parameters if isinstance(p, str)}
     engine = "vllm" if {"gpu_memory_utilization", "max_num_seqs", "tensor_parallel_size"} & named else "sglang"
@@ -196,7 +260,7 @@ def _workload(benchmark: dict[str, Any], notes: list[str]) -> dict[str, Any]:
     }
     if "max_time_per_iteration" in benchmark:
         minutes = benchmark["max_time_per_iteration"]
-        if not _positive(minutes):
+        if not is_positive(minutes):
             raise TaskError(f"must be minutes above 0, not {minutes!r}", field="benchmark.max_time_per_iteration")
         workload["seconds_per_level"] = math.ceil(minutes * 60)
     if "max_requests_per_iteration" in benchmark:
@@ -206,14 +270,15 @@ def _workload(benchmark: dict[str, Any], notes: list[str]) -> dict[str, Any]:
         if not isinstance(extra, dict):
             raise TaskError(f"must be an object, not {type(extra).__name__}", field="benchmark.additional_params")
         workload["request_params"] = {k: _plain(v) for k, v in extra.items()}
+    if benchmark.get("dataset_url") is not None:
+        # It is not quoted: a URL may hold a token.
+        notes.append("benchmark.dataset_url is ignored: requests follow benchmark.traffic_scenarios")
+    if benchmark.get("dataset_deduplicate") is not None:
+        notes.append("benchmark.dataset_deduplicate is ignored: no dataset is used")
     if workload["task"] == "image-to-text":
         notes.append("benchmark.task image-to-text is converted to image-text-to-text, its name in genai-bench today")
         workload["task"] = "image-text-to-text"
     return workload
-
-
-def _positive(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value > 0
 
 
 def _plain(value: Any) -> Any:
@@ -224,51 +289,3 @@ def _plain(value: Any) -> Any:
         return json.loads(value)
     except ValueError:
         return value
-
-
-def _limits(slo: Any, notes: list[str]) -> list[str]:
-    if slo is None:
-        return []
-    if not isinstance(slo, dict):
-        raise TaskError("must be an object", field="slo")
-    limits: list[str] = []
-    for key, value in slo.items():
-        if key == "steepness":
-            notes.append("slo.steepness is ignored: a limit is kept or broken, without a penalty curve")
-        elif key == "latency":
-            if not isinstance(value, dict):
-                raise TaskError("must be an object of p50, p90, p99", field="slo.latency")
-            for percentile, bound in value.items():
-                if percentile not in _LATENCY:
-                    raise _unknown(percentile, _LATENCY, "slo.latency")
-                limits.append(_limit(f"e2e_latency_{percentile}_s", bound, f"slo.latency.{percentile}", notes))
-        elif key in ("ttft", "tpot"):
-            limits.append(_limit(f"{key}_mean_s", value, f"slo.{key}", notes))
-        else:
-            raise _unknown(key, ("latency", "ttft", "tpot", "steepness"), "slo")
-    return limits
-
-
-def _limit(figure: str, bound: Any, field: str, notes: list[str]) -> str:
-    known = ("threshold", "weight", "hard_fail", "fail_ratio")
-    if not isinstance(bound, dict):
-        raise TaskError("needs a threshold in seconds", field=field)
-    for key in bound:
-        if key not in known:
-            raise _unknown(key, known, field)
-    if not _positive(bound.get("threshold")):
-        raise TaskError("needs a threshold in seconds, above 0", field=field)
-    ratio = bound.get("fail_ratio")
-    if ratio not in (None, 0) and not _positive(ratio):
-        raise TaskError(f"must be a number from 0 up, not {ratio!r}", field=f"{field}.fail_ratio")
-    threshold = float(bound["threshold"])
-    if bound.get("hard_fail"):
-        # The prototype failed an experiment that exceeded the threshold by more than fail_ratio of it.
-        threshold *= 1 + (ratio or 0)
-    else:
-        notes.append(f"{field}.hard_fail is false: the soft penalty is converted to a limit at its threshold")
-        if ratio:
-            notes.append(f"{field}.fail_ratio is ignored: it only applies if hard_fail is true")
-    if "weight" in bound:
-        notes.append(f"{field}.weight is ignored: limits have no weights")
-    return f"{figure} <= {threshold:.15g}"

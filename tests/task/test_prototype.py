@@ -166,7 +166,8 @@ def test_a_task_that_is_converted_completely_has_no_notes() -> None:
     ("path", "value", "name"),
     [
         ("storage", {"pvc": "x"}, "storage"),
-        ("deployment_mode", "docker", "deployment_mode"),
+        ("runtime_image_tag", "v0.5.2", "runtime_image_tag"),
+        ("parallel_config", {"presets": ["balanced"]}, "parallel_config.presets"),
         ("model.id_or_path", "meta/llama", "model.name"),
         ("base_runtime", "custom-rt", "base_runtime"),
         ("benchmark.task", "image-to-text", "benchmark.task"),
@@ -273,20 +274,192 @@ def test_a_model_that_is_no_path_goes_to_ome_with_its_runtime_and_gpus() -> None
 def test_the_cluster_objects_of_later_prototypes_are_converted() -> None:
     spec = {"storage": {"path": "/m"}}
     data, notes = _in_a_cluster(
-        storage={"type": "pvc", "pvc_name": "results", "pvc_subpath": "a/b", "mount_path": "/x"},
-        clusterbasemodel_config={"spec": spec},
-        clusterservingruntime_config={"preset": "sglang"},
+        clusterbasemodel_config={"spec": spec, "name": "m"}, clusterservingruntime_config={"preset": "sglang"}
     )
     task = Task.parse(data)
-    assert task.benchmark.results == "pvc://results/a/b"
     assert task.deploy.clusterbasemodel == spec
     assert task.deploy.clusterservingruntime is None
     told = "\n".join(notes)
     assert "clusterservingruntime_config is ignored: it has no spec" in told
-    assert "storage.mount_path is ignored" in told
+    assert "clusterbasemodel_config.name is ignored" in told
 
 
-def test_storage_of_another_kind_is_said_by_name() -> None:
-    data, notes = _in_a_cluster(storage={"type": "oci", "bucket": "b"})
-    assert "benchmark" not in data
-    assert any(note.startswith("storage is ignored") for note in notes)
+@pytest.mark.parametrize(
+    "storage",
+    [
+        {"type": "pvc", "pvc_name": "weights", "pvc_subpath": "a/b", "mount_path": "/x"},
+        {"pvc_name": "weights"},
+        {"type": "oci", "bucket": "b"},
+    ],
+)
+def test_the_place_of_the_weights_never_becomes_the_place_of_results(storage: dict[str, Any]) -> None:
+    data, notes = _in_a_cluster(storage=storage)
+    assert Task.parse(data).benchmark.results is None
+    assert any(note.startswith("storage is ignored: it is where the model's weights are") for note in notes)
+
+
+def _where(**more: Any) -> tuple[str, list[str]]:
+    """Where the trials of a file run whose base_runtime is an engine, as files for Docker have it, and its notes."""
+    data, notes = _in_a_cluster(**{"base_runtime": "sglang", **more})
+    return Task.parse(data).deploy.kind, notes
+
+
+@pytest.mark.parametrize(
+    ("more", "kind"),
+    [
+        ({}, "local"),
+        ({"base_runtime": "vLLM"}, "local"),
+        ({"base_runtime": None}, "local"),
+        ({"runtime_image_tag": "v0.5.2-cu126"}, "local"),
+        ({"deployment_mode": "local"}, "local"),
+        ({"deployment_mode": "LOCAL", "base_runtime": "srt-qwen3-8b"}, "local"),
+        ({"deployment_mode": "docker", "base_runtime": "srt-qwen3-8b"}, "local"),
+        ({"deployment_mode": "docker", "clusterbasemodel_config": {"spec": {}}}, "local"),
+        ({"deployment_mode": None, "storage": None}, "local"),
+        ({"deployment_mode": "ome"}, "ome"),
+        ({"storage": {"type": "pvc", "pvc_name": "weights"}}, "ome"),
+        ({"clusterservingruntime_config": {"preset": "small"}}, "ome"),
+        ({"base_runtime": "sglang-llama-small"}, "ome"),
+    ],
+)
+def test_only_a_file_that_names_a_cluster_runs_in_one(more: dict[str, Any], kind: str) -> None:
+    assert _where(**more)[0] == kind
+
+
+def test_a_path_runs_in_the_cluster_if_the_file_says_so(tmp_path: Path) -> None:
+    model = {"id_or_path": str(tmp_path), "namespace": "tune"}
+    assert _where(model=model)[0] == "local"
+    assert _where(model=model, deployment_mode="ome")[0] == "ome"
+
+
+def test_the_choice_of_this_machine_has_a_note_unless_the_file_made_it() -> None:
+    assert any("add deployment_mode: ome" in note for note in _where()[1])
+    assert any(
+        note.startswith("deployment_mode docker is converted to processes")
+        for note in _where(deployment_mode="docker")[1]
+    )
+    assert not any(note.startswith("deployment_mode") for note in _where(deployment_mode="local")[1])
+
+
+def test_an_unknown_deployment_mode_and_an_engine_without_support_are_refused() -> None:
+    with pytest.raises(TaskError, match=r"^deployment_mode: unknown deployment mode 'dockr'; did you mean 'docker'"):
+        _where(deployment_mode="dockr")
+    with pytest.raises(TaskError, match=r"^deployment_mode: "):
+        _where(deployment_mode=["ome"])
+    with pytest.raises(TaskError, match=r"^base_runtime: 'tensorrt-llm' is an engine without support here"):
+        _where(base_runtime="tensorrt-llm")
+
+
+def _parameters(runtime: str = "sglang", parameters: Any = None, **more: Any) -> tuple[dict[str, Any], list[str]]:
+    """The parameters of a prototype's file with their values or ranges, and the notes about flags."""
+    data, notes = _in_a_cluster(base_runtime=runtime, parameters=parameters or {"mem-fraction-static": [0.85]}, **more)
+    about = [note for note in notes if note.startswith(("parallel_config", "quant_config", "parameters"))]
+    task = Task.parse(data)
+    space_for(task, engine_for(task))
+    return {name: parameter.model_dump(exclude_defaults=True) for name, parameter in task.parameters.items()}, about
+
+
+def test_parallel_sizes_become_parameters_of_the_engine() -> None:
+    parallel = {"tp": [2, 4], "dp": 2, "moe_dense_tp": 2, "pp": None}
+    own, notes = _parameters(parallel_config=parallel)
+    assert own == {
+        "mem_fraction_static": {"values": [0.85]},
+        "tp_size": {"values": [2, 4]},
+        "dp_size": {"values": [2]},
+    }
+    assert [note.split()[0] for note in notes] == ["parallel_config.moe_dense_tp"]
+    own, _ = _parameters("vllm", {"max-num-seqs": [8]}, parallel_config={"tp": [2], "pp": 2, "dcp": [1, 2]})
+    assert list(own) == [
+        "max_num_seqs",
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "decode_context_parallel_size",
+    ]
+
+
+def test_parameters_win_over_the_sections_as_in_the_prototype() -> None:
+    own, notes = _parameters(
+        parameters={"tp": [1], "--kv-cache-dtype": ["auto"]},
+        parallel_config={"tp": [2, 4]},
+        quant_config={"kvcache_dtype": "fp8_e5m2"},
+    )
+    assert own == {"tp": {"values": [1]}, "kv_cache_dtype": {"values": ["auto"]}}
+    assert notes == [
+        "parallel_config.tp is ignored: parameters.tp sets the same flag",
+        "quant_config.kvcache_dtype is ignored: parameters.--kv-cache-dtype sets the same flag",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "quant", "flags", "named"),
+    [
+        ("sglang", {"gemm_dtype": "fp8", "moe_dtype": "auto"}, {"quantization": ["fp8"]}, []),
+        ("sglang", {"gemm_dtype": ["float16", "auto"]}, {"dtype": ["float16", "auto"]}, []),
+        ("sglang", {"kvcache_dtype": ["auto", "fp8"]}, {"kv_cache_dtype": ["auto", "fp8_e5m2"]}, []),
+        ("vllm", {"kvcache_dtype": ["auto", "fp8"]}, {"kv_cache_dtype": ["auto", "fp8"]}, []),
+        ("vllm", {"gemm_dtype": ["auto", "bfloat16"]}, {"dtype": ["auto", "bfloat16"]}, []),
+        # Two flags that would have to change together.
+        ("vllm", {"gemm_dtype": ["auto", "fp8"]}, {}, ["quant_config.gemm_dtype"]),
+        ("sglang", {"kvcache_dtype": ["auto", "int4"]}, {}, ["quant_config.kvcache_dtype"]),
+        ("sglang", {"attention_dtype": "fp8"}, {}, ["quant_config.attention_dtype"]),
+        ("sglang", {"moe_dtype": ["auto", "w4afp8"]}, {}, ["quant_config.moe_dtype"]),
+        ("sglang", {"presets": ["default", "dynamic-fp8"]}, {}, ["quant_config.presets"]),
+        ("sglang", {"preset": "kv-cache-fp8"}, {}, ["quant_config.preset"]),
+        ("sglang", {"gemm_dtyp": "fp8"}, {}, ["quant_config.gemm_dtyp"]),
+        ("llama.cpp", {"kvcache_dtype": "fp8"}, {}, ["quant_config.kvcache_dtype"]),
+        ("sglang", None, {}, []),
+    ],
+)  # fmt: skip
+def test_quantization_becomes_flags_or_is_named(
+    runtime: str, quant: Any, flags: dict[str, Any], named: list[str]
+) -> None:
+    first = {"threads": [1]} if runtime == "llama.cpp" else {"max-num-seqs": [8]} if runtime == "vllm" else None
+    own, notes = _parameters(runtime, first, quant_config=quant)
+    assert {name: one["values"] for name, one in list(own.items())[1:]} == flags
+    assert [note.split()[0] for note in notes] == named
+
+
+def test_the_prototypes_types_of_parameters_load() -> None:
+    own, notes = _parameters(
+        parameters={
+            "mem-fraction-static": {"type": "continuous", "low": 0.7, "high": 0.9},
+            "max-total-tokens": {"type": "integer", "low": 4096, "high": 16384, "log": True},
+            "schedule-policy": {"type": "categorical", "choices": ["lpm", "fcfs"]},
+            "chunked-prefill-size": [],
+        },
+        optimization={"strategy": "bayesian"},
+    )
+    assert own == {
+        "mem_fraction_static": {"low": 0.7, "high": 0.9},
+        "max_total_tokens": {"low": 4096, "high": 16384, "log": True},
+        "schedule_policy": {"values": ["lpm", "fcfs"]},
+    }
+    assert notes == ["parameters.chunked-prefill-size is ignored: it has no values"]
+
+
+def test_the_searchs_settings_are_carried_over_or_named_without_a_password() -> None:
+    url = "postgresql://me:secret@db/optuna"
+    settings = {"strategy": "bayesian", "seed": 7, "n_initial_random": 3, "storage": url, "study_name": "s"}
+    data, notes = _in_a_cluster(optimization=settings)
+    strategy = Task.parse(data).strategy
+    assert (strategy.seed, strategy.options) == (7, {"n_startup_trials": 3})
+    assert [note.split()[0] for note in notes] == ["optimization.storage", "optimization.study_name"]
+    assert not any("secret" in note for note in notes)
+    data, notes = _in_a_cluster(optimization={"strategy": "random", "n_initial_random": 3})
+    assert Task.parse(data).strategy.options == {}
+    assert [note.split()[0] for note in notes] == ["optimization.n_initial_random"]
+
+
+def test_a_dataset_and_the_state_of_a_saved_task_are_named_and_null_is_absent() -> None:
+    benchmark = {"num_concurrency": [1], "dataset_url": "https://a.example/p.csv", "dataset_deduplicate": True}
+    data, notes = _in_a_cluster(
+        benchmark=benchmark, id=3, status="completed", gpu_type="A100", description=None, quant_config=None, slo=None
+    )
+    assert Task.parse(data).description == ""
+    assert sorted(note.split()[0] for note in notes) == [
+        "benchmark.dataset_deduplicate",
+        "benchmark.dataset_url",
+        "gpu_type",
+        "id",
+        "status",
+    ]

@@ -18,7 +18,7 @@ from autotune_nb.run import Run, live_run
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
 from autotune_nb.secrets.references import command_text
-from autotune_nb.study import StudyFolder, database_problem, recovery_text, trial_from_results
+from autotune_nb.study import DamagedStorageError, StudyFolder, database_problem, recovery_text, trial_from_results
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.task import Task
@@ -171,22 +171,35 @@ class OpenedStudy(StudyHandle):
         if self._study is None and self._results is not None and not busy:
             lost = database_problem(self._folder, self._folder.storage(self.storage))
             if lost or self._is_current(self._results):
-                with contextlib.suppress(KeyError, TypeError, ValueError, AttributeError):
-                    self._read_results(self._results)
-                    if lost:
-                        self._lost = (
-                            f"{lost}. The trials shown are those in results.json; to resume, "
-                            f"{recovery_text(self._folder)}"
-                        )
+                if self._results_are_read(lost):
                     return
                 # results.json is damaged; read the database instead.
                 self._results = {"state": self._results["state"], "edits": (), "best": None}
-        study = self._open_study()
-        study.reload()
-        study.apply_new_edits()
+        try:
+            study = self._open_study()
+            study.reload()
+            study.apply_new_edits()
+        except (DamagedStorageError, StudyNotFoundError) as error:
+            # The trials are gone from the storage of the study: results.json has those that were written there.
+            own = self._folder.is_own_storage(self._folder.storage(self.storage))
+            if busy or not own or not self._results or not self._results_are_read(str(error).partition("; the")[0]):
+                raise
+            self._study = None
+            return
         self._trials = tuple(map(_as_running, study.trials)) if busy else study.trials
         self._steering = study.steering
         self._elapsed_s = study.elapsed_s
+
+    def _results_are_read(self, lost: str) -> bool:
+        """Read ``results.json`` and return True; False if it is damaged. ``lost`` is why the storage is not read."""
+        assert self._results is not None
+        try:
+            self._read_results(self._results)
+        except (KeyError, TypeError, ValueError, AttributeError):
+            return False
+        if lost:
+            self._lost = f"{lost}. The trials shown are those in results.json; to resume, {recovery_text(self._folder)}"
+        return True
 
     def _read_results(self, results: dict[str, Any]) -> None:
         # No process works on the study, so trials written as running were interrupted.

@@ -493,8 +493,9 @@ def test_a_foreign_database_in_the_place_of_the_studys_own_is_not_written_to(
     database.unlink()
     foreign(tmp_path, kind).rename(database)
     before = contents(database.parent)[database.name]
-    with pytest.raises(StudyNotFoundError, match=r"study\.db holds no study"):
-        OpenedStudy(database.parent)
+    opened = OpenedStudy(database.parent)
+    assert "study.db holds no study" in opened.lost
+    assert len(opened.history) == len(finished.trials)
     with pytest.raises(StudyError, match=r"the trials of .* are not in .*study\.db"):
         open_study(task, database.parent)
     assert contents(database.parent)[database.name] == before

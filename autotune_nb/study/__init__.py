@@ -6,7 +6,12 @@ belongs to ``runner``, tables of trials to ``results``.
 
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb.study._database_file import database_problem, recovery_text, require_database
+from autotune_nb.study._database_file import (
+    DamagedStorageError,
+    database_problem,
+    recovery_text,
+    require_database,
+)
 from autotune_nb.study._results_json import trial_from_results
 from autotune_nb.study.fingerprint import machine_fingerprint
 from autotune_nb.study.folder import StudyFolder
@@ -17,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "STORAGE_VARIABLE",
+    "DamagedStorageError",
     "Study",
     "StudyFolder",
     "database_problem",

@@ -13,6 +13,10 @@ _MAGIC = b"SQLite format 3\0"
 _HEADER = 100
 
 
+class DamagedStorageError(StudyError):
+    """The storage of a study has invalid content."""
+
+
 def database_problem(folder: StudyFolder, url: str | None) -> str:
     """Return why a study's SQLite file cannot be read: it is missing, empty, truncated or not a database.
 

@@ -30,7 +30,7 @@ def load_or_create(task: Task, folder: StudyFolder, storage: str | None) -> tupl
     metadata = _delete_empty_study(folder, task, url, metadata)
     name = metadata.get("optuna_name")
     where = location(folder, url)
-    with damage_errors(where), storage_errors(url):
+    with damage_errors(where), storage_errors(folder, url):
         if name is not None and not holds_study(folder, url, name):
             raise StudyError(
                 f"the trials of {folder.path} are not in {where}: no study {name!r}. Pass the storage in which it was "
@@ -66,7 +66,7 @@ def load(folder: StudyFolder, storage: str | None) -> tuple[optuna.Study, str | 
         raise StudyNotFoundError(f"the study in {folder.path} has no trials yet")
     require_database(folder, url)
     name = metadata["optuna_name"]
-    with storage_errors(url):
+    with storage_errors(folder, url):
         if holds_study(folder, url, name):
             with contextlib.suppress(KeyError):
                 return optuna.load_study(storage=open_storage(folder, url), study_name=name), url
@@ -83,7 +83,7 @@ def _delete_empty_study(folder: StudyFolder, task: Task, url: str | None, metada
         folder.require_same_task(task)
     except StudyMismatchError:
         name = metadata.get("optuna_name")
-        with storage_errors(url):
+        with storage_errors(folder, url):
             if name is not None and holds_study(folder, url, name):
                 storage = open_storage(folder, url)
                 if optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import shlex
 import sqlite3
 import warnings
 from collections.abc import Iterator
@@ -14,14 +16,33 @@ import sqlalchemy.exc
 import sqlalchemy.pool
 
 from autotune_nb.errors import AutotuneError, StudyError
-from autotune_nb.study._database_file import file_problem
+from autotune_nb.study._database_file import DamagedStorageError, file_problem, recovery_text
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.storage_url import redact, sqlite_file
 
+#: How many seconds a SQLite file may be locked by another program before an access fails.
+BUSY_S = 60.0
+#: Revisions of Optuna's tables, such as v3.2.0.a.
+_OPTUNA_REVISION = re.compile(r"v\d+\.\d+\.\d+\.\w+")
+_SET_UP_BY = re.compile(r"set up by optuna ([^\s)]+)")
+#: SQLite's messages about a file with invalid content.
+_DAMAGED = ("malformed", "file is not a database", "file is encrypted")
+
 
 def open_storage(folder: StudyFolder, url: str | None) -> optuna.storages.BaseStorage:
-    """Open the storage at a URL, by default the folder's own database. Raises StudyError if the URL is invalid."""
+    """Open the storage at a URL, by default the folder's own database.
+
+    Raises StudyError if the URL is invalid, or if the tables are those of another version of Optuna.
+    """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
+    _require_own_migrations(folder, url)
+    try:
+        return _open_optuna(folder, url)
+    except RuntimeError as error:
+        raise _schema_error(folder, url, error) from None
+
+
+def _open_optuna(folder: StudyFolder, url: str | None) -> optuna.storages.BaseStorage:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if url is not None:
@@ -34,7 +55,7 @@ def open_storage(folder: StudyFolder, url: str | None) -> optuna.storages.BaseSt
                 ) from None
 
         def connect() -> sqlite3.Connection:
-            return sqlite3.connect(folder.database, timeout=60, check_same_thread=False)
+            return sqlite3.connect(folder.database, timeout=BUSY_S, check_same_thread=False)
 
         # By its path, not by a URL, in which Optuna and SQLAlchemy interpret ?, % and {}.
         options = {"creator": connect, "poolclass": sqlalchemy.pool.QueuePool}
@@ -57,14 +78,8 @@ def holds_study(folder: StudyFolder, url: str | None, name: str) -> bool:
             # Of a process that runs the study, or was killed: SQLite rolls it back when the file is opened.
             return True
         raise StudyError(f"{location(folder, url)} has an unfinished transaction of another program")
-    try:
-        engine = sqlalchemy.create_engine(
-            url if file is None and url is not None else "sqlite://",
-            poolclass=sqlalchemy.pool.NullPool,
-            **({"creator": lambda: _read_only(file)} if file is not None else {}),
-        )
-    except (sqlalchemy.exc.ArgumentError, ValueError):
-        # Opening the storage reports the error.
+    engine = _reading_engine(url, file)
+    if engine is None:
         return True
     with engine.connect() as connection:
         tables = sqlalchemy.inspect(connection)
@@ -72,6 +87,64 @@ def holds_study(folder: StudyFolder, url: str | None, name: str) -> bool:
             return False
         rows = connection.execute(sqlalchemy.text("SELECT 1 FROM studies WHERE study_name = :name"), {"name": name})
         return rows.first() is not None
+
+
+def _reading_engine(url: str | None, file: Path | None) -> sqlalchemy.Engine | None:
+    """Return an engine that only reads; None for an invalid URL, whose error opening the storage reports."""
+    with contextlib.suppress(sqlalchemy.exc.ArgumentError, ValueError):
+        return sqlalchemy.create_engine(
+            url if file is None and url is not None else "sqlite://",
+            poolclass=sqlalchemy.pool.NullPool,
+            **({"creator": lambda: _read_only(file)} if file is not None else {}),
+        )
+    return None
+
+
+def _require_own_migrations(folder: StudyFolder, url: str | None) -> None:
+    """Raise StudyError if the table alembic_version is another program's: Optuna would add its tables and then fail."""
+    file = folder.database if url is None else sqlite_file(url)
+    if url is not None and url.startswith("redis"):
+        return
+    if file is not None and (file_problem(file) or _in_transaction(file)):
+        return
+    engine = _reading_engine(url, file)
+    if engine is None:
+        return
+    with engine.connect() as connection:
+        tables = sqlalchemy.inspect(connection)
+        if not tables.has_table("alembic_version"):
+            return
+        named = "version_num" in {column["name"] for column in tables.get_columns("alembic_version")}
+        rows = connection.execute(sqlalchemy.text("SELECT version_num FROM alembic_version")).all() if named else ()
+    foreign = [str(version) for (version,) in rows if not _OPTUNA_REVISION.fullmatch(str(version))]
+    if foreign or not named:
+        held = f" (it holds {foreign[0][:40]!r})" if foreign else ""
+        raise StudyError(
+            f"{location(folder, url)} is used by another program, whose migrations are in its table "
+            f"alembic_version{held}, which Optuna needs for its own; pass a database of its own for the study, with "
+            "--storage"
+        )
+
+
+def _schema_error(folder: StudyFolder, url: str | None, error: RuntimeError) -> StudyError:
+    """Return the StudyError for a storage whose tables another version of Optuna created."""
+    where, message = location(folder, url), " ".join(str(error).split())
+    created = _SET_UP_BY.search(message)
+    by = f"Optuna {created[1]}" if created else "another version of Optuna"
+    if "storage upgrade" in message:
+        file = folder.database if url is None else sqlite_file(url)
+        copy = f"cp {shlex.quote(str(file))} {shlex.quote(f'{file}.bak')}" if file else "a backup of the database"
+        link = where if url else f"sqlite:///{where}"
+        return StudyError(
+            f"{where} was created by {by}, and its tables are older than Optuna {optuna.__version__} needs; make a "
+            f"copy ({copy}), then upgrade them: optuna storage upgrade --storage {shlex.quote(link)}"
+        )
+    if created:
+        return StudyError(
+            f"{where} was created by {by}, which is newer than the installed {optuna.__version__}; install that: pip "
+            f"install 'optuna>={created[1]}'"
+        )
+    return StudyError(f"{where} cannot be opened: {message}")
 
 
 def _in_transaction(file: Path) -> bool:
@@ -88,7 +161,7 @@ def _read_only(file: Path) -> sqlite3.Connection:
     if wal and not Path(f"{file}-wal").exists():
         # In WAL mode even reading would create files beside it.
         uri += "&immutable=1"
-    return sqlite3.connect(uri, uri=True, timeout=60, check_same_thread=False)
+    return sqlite3.connect(uri, uri=True, timeout=BUSY_S, check_same_thread=False)
 
 
 def location(folder: StudyFolder, url: str | None) -> str:
@@ -97,13 +170,18 @@ def location(folder: StudyFolder, url: str | None) -> str:
 
 
 @contextlib.contextmanager
-def storage_errors(url: str | None = None) -> Iterator[None]:
+def storage_errors(folder: StudyFolder, url: str | None = None) -> Iterator[None]:
     """Turn errors of SQLAlchemy and the file system into StudyError without a password."""
     try:
         yield
     except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, OSError) as error:
         cause = error.__cause__ if isinstance(error, optuna.exceptions.StorageInternalError) else error
         message = redact(str(getattr(cause, "orig", None) or cause).splitlines()[0])
+        if isinstance(cause, sqlalchemy.exc.DatabaseError) and any(one in message for one in _DAMAGED):
+            raise DamagedStorageError(
+                f"{location(folder, url)} is damaged ({message}); the trials of {folder.path} were in it: "
+                f"{recovery_text(folder)}"
+            ) from None
         where = f" {redact(url)}" if url else ""
         raise StudyError(f"the study's storage{where} does not work: {message}") from None
     except ImportError as error:
@@ -121,4 +199,4 @@ def damage_errors(where: object) -> Iterator[None]:
         raise
     except (LookupError, TypeError, ValueError, AttributeError) as error:
         message = " ".join(str(error).split())
-        raise StudyError(f"{where} is damaged: {type(error).__name__} {message}") from None
+        raise DamagedStorageError(f"{where} is damaged: {type(error).__name__} {message}") from None

@@ -56,6 +56,7 @@ class Study:
         """Raises StudyError if the storage is damaged."""
         self.task = task
         self.folder = folder
+        self._url = url
         self._location = location(folder, url)
         self._study = study
         self._distributions = distributions(space)
@@ -64,7 +65,7 @@ class Study:
         self._ended: list[int] = []
         self._enqueued: dict[int, str] = {}
         self._order = TrialOrder(task, self._trials, self._enqueued, lambda: self.steering)
-        with damage_errors(self._location), storage_errors():
+        with damage_errors(self._location), storage_errors(self.folder, self._url):
             self.id = str(study.user_attrs["autotune_nb_id"])
             read_elapsed(study)
             #: The effect of all edits; replaced as a whole, so that it may be read from any thread.
@@ -139,7 +140,7 @@ class Study:
 
     def save_elapsed(self, seconds: float) -> None:
         """Store the total duration of all runs in seconds."""
-        with storage_errors():
+        with storage_errors(self.folder, self._url):
             write_elapsed(self._study, seconds)
 
     def ask(self) -> Trial | None:
@@ -148,7 +149,7 @@ class Study:
         Trials that a previous process left unfinished come first, under their own number, then the baseline, then
         enqueued configurations, then those of the sampler.
         """
-        with storage_errors():
+        with storage_errors(self.folder, self._url):
             interrupted = self._order.next_interrupted()
             if interrupted is not None:
                 return self._resume(interrupted)
@@ -171,14 +172,14 @@ class Study:
         """Store an edit, which applies from the next ``ask`` on. Raises TaskError if it is invalid, StudyError."""
         edit = self.steering.with_latest_time(edit)
         steering = self.steering.with_(edit)
-        with storage_errors():
+        with storage_errors(self.folder, self._url):
             write_edit(self._study, edit)
         self._apply(steering)
 
     def apply_new_edits(self) -> list[Edit]:
         """Apply the edits that other processes have stored since, and return them, oldest first."""
         known = {edit.id for edit in self.steering.edits}
-        with storage_errors():
+        with storage_errors(self.folder, self._url):
             new = [edit for edit in read_edits(self._study) if edit.id not in known]
         if new:
             self._apply(Steering(self.task, self.steering.full_space, (*self.steering.edits, *new)))
@@ -199,7 +200,7 @@ class Study:
             failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"no finite number: {', '.join(not_finite)}")
             trial = trial.with_(state=TrialState.FAILED, score=None, failure=failure)
         trial = without_secrets(trial)
-        with storage_errors():
+        with storage_errors(self.folder, self._url):
             optuna_trial = optuna.trial.Trial(self._study, self._trial_id(trial.number))
             optuna_trial.set_user_attr(RECORD, to_record(trial, self._store_fingerprint(trial)))
             self._finish(optuna_trial, trial)
@@ -214,7 +215,7 @@ class Study:
     def add(self, trials: Sequence[Trial]) -> None:
         """Store trials that were measured outside the study, numbered after the existing ones."""
         trials = [without_secrets(trial) for trial in trials]
-        with storage_errors():
+        with storage_errors(self.folder, self._url):
             keys = [self._store_fingerprint(trial) for trial in trials]
             add_trials(
                 self._study,
@@ -247,7 +248,7 @@ class Study:
     def close(self) -> None:
         """Close the database's connections; what is in memory can still be read."""
         storage = self._study._storage
-        with storage_errors():
+        with storage_errors(self.folder, self._url):
             storage.remove_session()
             engine = getattr(getattr(storage, "_backend", storage), "engine", None)
             if engine is not None:
@@ -261,7 +262,7 @@ class Study:
 
     def reload(self) -> None:
         """Read the trials that were started or ended since the last call."""
-        with damage_errors(self._location), storage_errors():
+        with damage_errors(self._location), storage_errors(self.folder, self._url):
             stored = self._study.get_trials(deepcopy=False)
             for frozen in stored:
                 known = self._trials.get(frozen.number)
@@ -284,7 +285,7 @@ class Study:
         The process that runs the study calls it once, before its first ``ask``.
         """
         lines = []
-        with storage_errors():
+        with storage_errors(self.folder, self._url):
             for frozen in self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING, OptunaState.WAITING)):
                 if frozen.state is OptunaState.WAITING:
                     asked = self._study.ask(self._distributions)

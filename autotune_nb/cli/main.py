@@ -118,16 +118,33 @@ def show(study: Path, storage: str | None, as_json: bool) -> None:
     help="The executed notebook.",
 )
 @click.option(
-    "-p", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="Parameter of the notebook. Can be repeated."
+    "-p",
+    "parameters",
+    nargs=2,
+    multiple=True,
+    metavar="NAME VALUE",
+    help="Parameter of the notebook: text where its cell tagged 'parameters' has text, else JSON. Can be repeated.",
+)
+@click.option(
+    "-r", "raw", nargs=2, multiple=True, metavar="NAME VALUE", help="Parameter that stays text. Can be repeated."
 )
 @click.option("--html", is_flag=True, help="Also write an HTML page beside it.")
-def notebook(notebook: Path, output: Path, parameters: tuple[tuple[str, str], ...], html: bool) -> None:
+def notebook(
+    notebook: Path,
+    output: Path,
+    parameters: tuple[tuple[str, str], ...],
+    raw: tuple[tuple[str, str], ...],
+    html: bool,
+) -> None:
     """Execute NOTEBOOK with papermill.
 
     Exits 1 if a cell fails, if a run in it fails, or if it does not await a run; the executed notebook is written in
     any case.
     """
-    _execute(notebook, output, dict(parameters), html=html)
+    twice = {name for name, _ in parameters} & {name for name, _ in raw}
+    if twice:
+        fail(2, SetupError(f"the parameter {sorted(twice)[0]!r} is given with -p and with -r; give it once"))
+    _execute(notebook, output, dict(parameters), raw=dict(raw), html=html)
 
 
 @cli.command()
@@ -179,25 +196,18 @@ def _next_study(folder: Path, name: str) -> Path:
     raise AssertionError
 
 
-def _execute(notebook: Path, output: Path, parameters: dict[str, str], *, html: bool) -> None:
+def _execute(
+    notebook: Path, output: Path, parameters: dict[str, str], *, raw: dict[str, str] | None = None, html: bool
+) -> None:
     from autotune_nb.reports.notebook import execute
 
-    values = {name: _value(text) for name, text in parameters.items()}
     try:
-        for file in execute(notebook, output, parameters=values, report=click.echo, html=html):
+        for file in execute(notebook, output, parameters=raw or {}, texts=parameters, report=click.echo, html=html):
             click.echo(f"wrote {file}")
     except SetupError as error:
         fail(2, error)
     except RunError as error:
         fail(1, error)
-
-
-def _value(text: str) -> Any:
-    """Return a parameter's value: the parsed JSON if the text is valid JSON, else the text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return text
 
 
 class _Signals:

@@ -13,6 +13,12 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.errors import RunError, SetupError, cannot_write
+from autotune_nb.reports._notebook_input import (
+    ParametersCell,
+    check_parameter_name,
+    language_of,
+    read_notebook_to_execute,
+)
 from autotune_nb.resources import shared_folder
 from autotune_nb.runner.progress import LEDGER_VARIABLE, Ledger
 
@@ -25,45 +31,47 @@ def execute(
     *,
     parameters: Mapping[str, Any],
     report: Callable[[str], None],
+    texts: Mapping[str, str] | None = None,
     html: bool = False,
     show_code: bool = True,
 ) -> list[Path]:
     """Execute a notebook with papermill and write it to ``output``, with ``html`` also as an HTML page beside it.
 
-    ``report`` is called with every line of progress; ``show_code`` applies to the HTML page. Returns the written files.
+    ``texts`` are further parameters as they were written on a command line: text where the notebook's parameter is
+    text, else JSON. ``report`` is called with every line of progress; ``show_code`` applies to the HTML page. Returns
+    the written files.
     Raises RunError if a cell or a run fails, or if a run was not awaited; the executed notebook is written anyway.
     """
     import nbformat
     import papermill
     from papermill.exceptions import PapermillException
 
-    if not notebook.is_file():
-        raise SetupError(f"there is no notebook {str(notebook)!r}")
-    try:
-        source = nbformat.read(notebook, as_version=4)
-        nbformat.validate(source)
-    except (ValueError, AttributeError, KeyError, nbformat.validator.ValidationError, OSError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise SetupError(f"{str(notebook)!r} is not a notebook: {reason}") from None
+    for name in (*parameters, *(texts or {})):
+        check_parameter_name(name)
+    source = read_notebook_to_execute(notebook)
     if output.suffix.lower() in (".html", ".htm"):
         raise SetupError(f"the output must be a notebook, not {output}; name it .ipynb, and use --html for a page")
-    if parameters and not any("parameters" in cell.metadata.get("tags", []) for cell in source.cells):
-        report(f"note: {notebook} has no cell tagged 'parameters'; it may overwrite {', '.join(parameters)}")
+    _check_language(source, notebook, report)
+    cell = ParametersCell.of(source)
+    values = {**parameters, **{name: cell.value(name, text) for name, text in (texts or {}).items()}}
+    for note in filter(None, map(cell.note, values)):
+        report(f"note: {notebook} {note}")
     _prepare(output)
     logging.getLogger("papermill").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="autotune_nb-") as work:
         ledger = Ledger(Path(work) / "ledger.jsonl")
+        normalized = Path(work) / notebook.name
+        nbformat.write(source, normalized)
         problem = None
         with _environment(LEDGER_VARIABLE, str(ledger.path)), _following(ledger, report):
             try:
                 papermill.execute_notebook(
-                    str(notebook),
-                    str(output),
-                    parameters=dict(parameters),
+                    _escaped(normalized),
+                    _escaped(output),
+                    parameters=values,
                     progress_bar=False,
-                    # Outputs hold static copies; the state of widgets would add hundreds of kilobytes.
-                    store_widget_state=False,
                     kernel_name=_kernel(),
+                    language="python",
                     # Suppresses ipykernel's warning about encryption, irrelevant for a local kernel.
                     extra_arguments=["--IPKernelApp.log_level=40"],
                     cwd=str(Path.cwd()),
@@ -74,12 +82,62 @@ def execute(
                 problem = f"the notebook's kernel ended: {error}"
         entries, _ = ledger.read()
     written = [output]
+    if output.is_file():
+        _finish(output, notebook)
     if html and output.is_file():
         written.append(to_html(output, show_code=show_code))
     problem = problem or _run_problem(entries)
     if problem:
         raise RunError(f"{problem} (the executed notebook is {output})")
     return written
+
+
+def _check_language(source: Any, notebook: Path, report: Callable[[str], None]) -> None:
+    language = language_of(source)
+    kernel = source.metadata.get("kernelspec", {}).get("name")
+    if language is None:
+        report(f"note: {notebook} names no language; Python is assumed")
+    elif not language.startswith(("python", "ipython")):
+        raise SetupError(f"{str(notebook)!r} is a notebook in {language}; only Python notebooks can be executed")
+    elif kernel not in (None, "", "python3", "python", "autotune_nb"):
+        report(f"note: {notebook} was written for the kernel {kernel!r}; it runs on this Python, {sys.executable}")
+
+
+def _escaped(path: Path) -> str:
+    """Return a path for papermill, which formats it with the parameters."""
+    return str(path).replace("{", "{{").replace("}", "}}")
+
+
+def _finish(output: Path, notebook: Path) -> None:
+    """Replace widgets with what they show, since their state would add hundreds of kilobytes."""
+    import nbformat
+
+    nb = nbformat.read(output, as_version=4)
+    widgets = nb.metadata.pop("widgets", None)
+    state = (widgets or {}).get("application/vnd.jupyter.widget-state+json", {}).get("state", {})
+    for cell in nb.cells:
+        if cell.cell_type == "code":
+            cell.outputs = [shown for one in cell.outputs for shown in (one, *_captured(one, state))]
+    nb.metadata.setdefault("papermill", {}).update(input_path=str(notebook), output_path=str(output))
+    nbformat.write(nb, output)
+
+
+def _captured(output: Any, state: Mapping[str, Any]) -> list[Any]:
+    """Return the outputs in the ``Output`` widgets of a displayed widget."""
+    view = output.get("data", {}).get("application/vnd.jupyter.widget-view+json", {})
+    found: list[Any] = []
+    seen: set[str] = set()
+    waiting = [str(view.get("model_id", ""))]
+    while waiting:
+        name = waiting.pop(0)
+        if name in seen or name not in state:
+            continue
+        seen.add(name)
+        model = state[name].get("state", {})
+        found += model.get("outputs", []) if state[name].get("model_name") == "OutputModel" else []
+        # Depth first, as they are displayed.
+        waiting[:0] = [str(one).removeprefix("IPY_MODEL_") for one in model.get("children") or []]
+    return found
 
 
 def _prepare(output: Path) -> None:
@@ -112,12 +170,16 @@ def _kernel() -> str:
 def to_html(notebook: Path, *, show_code: bool = True) -> Path:
     """Write a notebook as an HTML page beside it that needs no scripts and no network. Raises SetupError."""
     import jinja2
+    import nbformat
     from nbconvert import HTMLExporter
 
     exporter = HTMLExporter(
         template_name="basic", exclude_input=not show_code, exclude_input_prompt=True, exclude_output_prompt=True
     )
-    body, _ = exporter.from_filename(str(notebook))
+    nb = nbformat.read(notebook, as_version=4)
+    # A page without scripts shows no widgets, and nbconvert fails on a state that is incomplete.
+    nb.metadata.pop("widgets", None)
+    body, _ = exporter.from_notebook_node(nb)
     page = (shared_folder("templates") / "page.html.j2").read_text(encoding="utf-8")
     text = jinja2.Environment(autoescape=True).from_string(page).render(title=notebook.stem, body=body)
     target = notebook.with_suffix(".html")

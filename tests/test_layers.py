@@ -42,7 +42,7 @@ OUTSIDE = {
     "ipywidgets": {"widgets"},
     "jupyter_client": {"widgets", "reports/notebook.py"},
     "nbconvert": {"reports/notebook.py"},
-    "nbformat": {"reports/notebook.py", "reports/_notebook_file.py"},
+    "nbformat": {"reports/notebook.py", "reports/_notebook_file.py", "reports/_notebook_input.py"},
     "papermill": {"reports/notebook.py"},
     "plotly": {"reports/charts.py", "reports/drawing.py", "widgets/_chart.py", "widgets/_figure.py"},
     "matplotlib": {"reports/charts.py", "reports/drawing.py"},

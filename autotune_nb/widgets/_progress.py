@@ -51,6 +51,11 @@ def _refresh(handle: DisplayHandle, run: StudyHandle, shown: dict[str, str]) -> 
     return bundle
 
 
+def table_html(study: StudyHandle) -> str:
+    """Return the latest trials of a study as HTML without scripts."""
+    return _bundle(study)["text/html"]
+
+
 def _bundle(run: StudyHandle) -> dict[str, str]:
     trials = run.history
     title = f"{run.folder.name}: {run.state} ({counts_text(trials)})"

@@ -9,6 +9,7 @@ from typing import Any
 from autotune_nb.handle import StudyHandle
 from autotune_nb.run import Run, live_run
 from autotune_nb.widgets._front_end import has_front_end
+from autotune_nb.widgets._progress import table_html
 from autotune_nb.widgets._study_view import StudyView
 
 _views: dict[Path, StudyView] = {}
@@ -73,4 +74,5 @@ class Monitor:
         if not self._live:
             return self._handle.lasting_bundle()
         bundle: dict[str, Any] = self.box._repr_mimebundle_()
-        return {**bundle, "text/plain": repr(self)}
+        # Shown where the notebook is opened without its kernel.
+        return {**bundle, "text/plain": repr(self), "text/html": table_html(self.handle)}

@@ -42,7 +42,9 @@ def test_monitors_of_one_study_share_their_widgets(stub: StubHandle, make_task: 
 
 def test_it_is_a_widget_in_a_live_notebook_and_text_and_html_in_a_headless_one(stub: StubHandle) -> None:
     live = Monitor(stub, live=True)._repr_mimebundle_()
-    assert set(live) == {"text/plain", "application/vnd.jupyter.widget-view+json"}
+    assert set(live) == {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"}
+    # Shown where the notebook is opened without its kernel.
+    assert "<table>" in live["text/html"] and "<script" not in live["text/html"]
     lasting = Monitor(stub, live=False)._repr_mimebundle_()
     assert set(lasting) == {"text/plain", "text/html"}
     assert "<script" not in lasting["text/html"]
@@ -77,12 +79,19 @@ def test_the_active_run_is_shown_for_any_handle_of_its_study(world: World) -> No
 
 class _Parent:
     environment: dict[str, str] = {}  # noqa: RUF012
+    command: list[str] = ["/usr/share/code/code"]  # noqa: RUF012
 
     def __init__(self, _pid: int) -> None:
         pass
 
     def environ(self) -> dict[str, str]:
         return self.environment
+
+    def exe(self) -> str:
+        return self.command[0]
+
+    def cmdline(self) -> list[str]:
+        return self.command
 
 
 @pytest.mark.parametrize(
@@ -94,6 +103,9 @@ class _Parent:
         ({"JPY_SESSION_NAME": "a.ipynb"}, {"JPY_SESSION_NAME": "a.ipynb"}, False),
         ({"VSCODE_PID": "1"}, {"VSCODE_PID": "1"}, True),
         ({"JPY_SESSION_NAME": ""}, {}, False),
+        ({"SERVER_SOFTWARE": "voila/0.5.11"}, {}, True),
+        ({"SERVER_SOFTWARE": "voila/0.5.11"}, {"SERVER_SOFTWARE": "voila/0.5.11"}, False),
+        ({"SERVER_SOFTWARE": "gunicorn/23"}, {}, False),
     ],
 )
 def test_a_kernel_that_a_notebook_started_is_not_live(
@@ -102,7 +114,7 @@ def test_a_kernel_that_a_notebook_started_is_not_live(
     class Shell:
         kernel = None
 
-    for name in ("JPY_SESSION_NAME", "VSCODE_PID", "VSCODE_CWD"):
+    for name in ("JPY_SESSION_NAME", "VSCODE_PID", "VSCODE_CWD", "SERVER_SOFTWARE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in own.items():
         monkeypatch.setenv(name, value)
@@ -114,9 +126,34 @@ def test_a_kernel_that_a_notebook_started_is_not_live(
     assert not _front_end.has_front_end()
 
 
+@pytest.mark.parametrize(
+    ("command", "live"),
+    [
+        (["/usr/share/code/code", "--type=utility"], True),
+        (["/home/me/.vscode-server/bin/1/node", "extensionHost"], True),
+        (["/usr/bin/python3", "-m", "vscode_datascience_helpers.kernel_interrupt_daemon"], True),
+        (["/home/me/.venv/bin/python3.12", "/home/me/.venv/bin/papermill", "a.ipynb", "b.ipynb"], False),
+        (["/home/me/.venv/bin/python", "/home/me/.venv/bin/autotune-nb", "notebook"], False),
+    ],
+)
+def test_a_notebook_executed_in_a_terminal_of_vs_code_is_not_live(
+    monkeypatch: pytest.MonkeyPatch, command: list[str], live: bool
+) -> None:
+    class Shell:
+        kernel = None
+
+    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.setenv("VSCODE_PID", "1")
+    monkeypatch.setattr(_Parent, "command", command)
+    monkeypatch.setattr(psutil, "Process", _Parent)
+    monkeypatch.setattr(_front_end, "get_ipython", Shell)
+    assert _front_end.has_front_end() is live
+
+
 def test_a_parent_that_cannot_be_inspected_is_a_front_end(monkeypatch: pytest.MonkeyPatch) -> None:
     def denied(_pid: int) -> Any:
         raise psutil.AccessDenied(os.getppid())
 
     monkeypatch.setattr(psutil, "Process", denied)
-    assert not _front_end._inherited()
+    assert not _front_end._inherited("JPY_SESSION_NAME")
+    assert not _front_end._started_by_python()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +13,10 @@ from autotune_nb.trial.measurement import STATISTICS, Level, Measurement, Validi
 
 #: How many characters of an invalid value are quoted.
 _MAX_QUOTED = 60
+#: Begins the problem of a level file whose load is neither a concurrency nor a batch size.
+UNKNOWN_LOAD = "its load is of the kind"
+#: No engine generates so many tokens per second for a single request.
+_MAX_SPEED = 50_000.0
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
 _RATES = {
     "output_tokens_per_s": "mean_output_throughput_tokens_per_s",
@@ -53,6 +57,9 @@ def _invalid_field(data: Mapping[str, Any]) -> str | None:
     if not isinstance(aggregated, dict):
         return f"aggregated_metrics is {_quoted(aggregated)}; expected is an object"
     # Older versions of genai-bench write no iteration_type and no batch_size.
+    kind = aggregated.get("iteration_type") or ("request_rate" if aggregated.get("request_rate") else None)
+    if kind not in (None, "num_concurrency", "batch_size"):
+        return f"{UNKNOWN_LOAD} {_quoted(kind)}, not a concurrency or a batch size"
     load = "batch_size" if aggregated.get("iteration_type") == "batch_size" else "num_concurrency"
     expected = {
         "scenario": ("a text", _is_text),
@@ -100,39 +107,127 @@ def level_of(data: Mapping[str, Any]) -> Level:
     return Level(aggregated["scenario"], aggregated["num_concurrency"])
 
 
+def impossible_speed(data: Mapping[str, Any]) -> float | None:
+    """Return the highest output speed of a single request if it is impossible; None if it is possible or unknown.
+
+    It is, if the tokens of a response come in one chunk.
+    """
+    speeds = (data["aggregated_metrics"].get("stats") or {}).get("output_inference_speed") or {}
+    speed = speeds.get("max")
+    return float(speed) if isinstance(speed, int | float) and speed > _MAX_SPEED else None
+
+
+def _duration_s(aggregated: Mapping[str, Any], completed: int, figures: Mapping[str, float]) -> float:
+    """Return the duration of a level; versions that do not write it write the number of requests and their rate."""
+    duration, rate = aggregated.get("run_duration"), figures.get("requests_per_s")
+    if duration is None and rate:
+        return completed / rate
+    return float(duration or 0.0)
+
+
+def _aggregated(data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the aggregated metrics, computed from the single requests if genai-bench did not.
+
+    It computes none if no request has a time per output token, since every response came in one chunk.
+    """
+    aggregated: dict[str, Any] = data["aggregated_metrics"]
+    stats = aggregated.get("stats") or {}
+    given = (stats.get("e2e_latency") or {}).get("mean") is not None
+    requests = data.get("individual_request_metrics")
+    if given or not isinstance(requests, list) or not all(isinstance(request, dict) for request in requests):
+        return aggregated
+    names = ("ttft", "e2e_latency", "output_latency", "num_input_tokens", "num_output_tokens")
+    done = [request for request in requests if all(_is_number(request.get(name)) for name in names)]
+    if not done or len(done) != aggregated.get("num_completed_requests"):
+        return aggregated
+    values = {name: sorted(float(request[name]) for request in done) for name in names}
+    # Each of the concurrent users sends its next request as soon as the previous one is answered.
+    duration_s = sum(values["e2e_latency"]) / (aggregated.get("num_concurrency") or 1)
+    if data.get("_time_unit", "s") == "ms":
+        duration_s /= 1000
+    if not duration_s:
+        return aggregated
+    tokens_in, tokens_out = sum(values["num_input_tokens"]), sum(values["num_output_tokens"])
+    return {
+        **aggregated,
+        "run_duration": duration_s,
+        "mean_input_throughput_tokens_per_s": tokens_in / duration_s,
+        "mean_output_throughput_tokens_per_s": tokens_out / duration_s,
+        "mean_total_tokens_throughput_tokens_per_s": (tokens_in + tokens_out) / duration_s,
+        "requests_per_second": len(done) / duration_s,
+        "stats": {**stats, **{name: _statistics(one) for name, one in values.items()}},
+    }
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _statistics(ordered: Sequence[float]) -> dict[str, float]:
+    """Return genai-bench's statistics of sorted numbers."""
+    mean = math.fsum(ordered) / len(ordered)
+    found = {"mean": mean, "min": ordered[0], "max": ordered[-1]}
+    found["stddev"] = math.sqrt(math.fsum((value - mean) ** 2 for value in ordered) / len(ordered))
+    for percent in (25, 50, 75, 90, 95, 99):
+        place = percent / 100 * (len(ordered) - 1)
+        low = math.floor(place)
+        high = min(low + 1, len(ordered) - 1)
+        found[f"p{percent}"] = ordered[low] + (place - low) * (ordered[high] - ordered[low])
+    return found
+
+
 def measurement(data: Mapping[str, Any], validity: Validity, *, generates_text: bool = True) -> Measurement:
-    """Return one level's measurement, with times in seconds and all problems that make it invalid."""
-    aggregated = data["aggregated_metrics"]
+    """Return one level's measurement, with times in seconds and all problems that make it invalid.
+
+    If the responses have one token or come in one chunk, there is no time per output token, and it is left out.
+    """
+    aggregated = _aggregated(data)
     scale = 0.001 if data.get("_time_unit", "s") == "ms" else 1.0
     stats: Mapping[str, Any] = aggregated.get("stats") or {}
     figures: dict[str, float] = {}
     unusable: list[str] = []
 
     def take(name: str, value: Any, factor: float = 1.0, *, required: bool = True) -> None:
-        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        if _is_number(value):
             figures[name] = float(value) * factor
         elif required:
             unusable.append(name)
 
+    between_tokens = any(value is not None for value in (stats.get("tpot") or {}).values())
     for time in _TIMES:
+        required = generates_text and (time != "tpot" or between_tokens)
         for statistic in STATISTICS:
-            # genai-bench omits the time per output token if a response took under a millisecond.
-            take(f"{time}_{statistic}_s", (stats.get(time) or {}).get(statistic), scale, required=generates_text)
+            take(f"{time}_{statistic}_s", (stats.get(time) or {}).get(statistic), scale, required=required)
     for name, key in _RATES.items():
-        take(name, aggregated.get(key))
+        # Versions differ in the rates that they write. Embeddings have no output, and responses of one token no rate.
+        has_rate = name != "output_tokens_per_s" or (generates_text and between_tokens)
+        take(name, aggregated.get(key), required=key in aggregated and has_rate)
+    if "requests_per_second" not in aggregated and "requests_per_minute" in aggregated:
+        take("requests_per_s", aggregated.get("requests_per_minute"), 1 / 60)
     for statistic in STATISTICS:
         speed = (stats.get("output_inference_speed") or {}).get(statistic)
+        if isinstance(speed, int | float) and speed > _MAX_SPEED:
+            continue
         # Per second, even if times are in milliseconds.
         take(f"request_output_tokens_per_s_{statistic}", speed, required=False)
+    if impossible_speed(data) is not None:
+        # The outlier dominates them; the other percentiles remain.
+        for statistic in ("mean", "max", "stddev"):
+            figures.pop(f"request_output_tokens_per_s_{statistic}", None)
+        figures.pop("tpot_min_s", None)
     for name, (field, statistic) in _COUNTS.items():
         take(name, (stats.get(field) or {}).get(statistic), required=False)
 
+    if generates_text and "output_tokens_per_s" not in figures and not between_tokens:
+        tokens, rate = figures.get("output_tokens_mean"), figures.get("requests_per_s")
+        if tokens is not None and rate is not None:
+            figures["output_tokens_per_s"] = tokens * rate
     completed = int(aggregated.get("num_completed_requests") or 0)
     # genai-bench's error_rate is always 0, the counts are right.
     failed = int(aggregated.get("num_error_requests") or 0)
     result = Measurement(
         level=level_of(data),
-        duration_s=float(aggregated.get("run_duration") or 0.0),
+        duration_s=_duration_s(aggregated, completed, figures),
         num_requests=completed + failed,
         num_completed_requests=completed,
         num_failed_requests=failed,

@@ -11,7 +11,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.bench.results import level_file_problem, level_of, measurement, read_level
+from autotune_nb.bench.results import (
+    UNKNOWN_LOAD,
+    impossible_speed,
+    level_file_problem,
+    measurement,
+    read_level,
+)
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, StudyError, TaskError
 from autotune_nb.recorded.file import read_frame
@@ -23,9 +29,9 @@ from autotune_nb.secrets.scrubbing import know, scrub, scrub_failure
 from autotune_nb.study import StudyFolder
 from autotune_nb.task.external_results import IMPORTED_COMMAND
 from autotune_nb.task.parameters import parameter_name
-from autotune_nb.task.space import SearchSpace
+from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
-from autotune_nb.task.workload import BATCH_TASKS, TASK_KINDS
+from autotune_nb.task.workload import BATCH_TASKS, TASK_KINDS, canonical_scenario
 from autotune_nb.trial.measurement import Level, Measurement, Validity
 from autotune_nb.trial.score import score
 from autotune_nb.trial.trial import Trial, TrialState
@@ -98,14 +104,17 @@ def import_results(
     _require_no_secret(found, source)
     found.trials = [trial.with_(failure=_without_secrets(trial.failure)) for trial in found.trials]
     if task is None:
-        task = _derived_task(source, found, objective or "maximize output_tokens_per_s", limits)
+        if objective is None:
+            objective = _default_objective(found)
+        task = _derived_task(source, found, objective, limits)
     elif objective or limits:
         raise TaskError("the task has an objective and limits: omit --objective and --limit, or --task")
     task = task if isinstance(task, Task) else Task.load(task)
     space = space_for(task, engine_for(task))
-    trials = [_scored(_in_space(trial, space, source), task) for trial in found.trials]
+    placed = _in_space(found, space, source)
+    trials = [_scored(trial, task) for trial in placed]
     _write(folder, task, space, trials, progress)
-    lacking = [t for t, before in zip(trials, found.trials, strict=True) if t.state is not before.state]
+    lacking = [t for t, before in zip(trials, placed, strict=True) if t.state is not before.state]
     notes = [f"trial {t.number} is stored as failed: {t.failure.message}" for t in lacking[:5] if t.failure]
     notes += [f"and {len(lacking) - 5} more"] if len(lacking) > 5 else []
     return ImportResult(folder.path, tuple(trials), (*found.notes, *notes))
@@ -163,37 +172,60 @@ def _read_folders(source: Path) -> _Source:
             f"{source} contains no results of genai-bench: neither {_METADATA} nor a level file (…_time_60s.json)"
         )
     found = _Source([], [])
-    for number, folder in enumerate(folders):
+    for folder in folders:
         metadata = _json(folder / _METADATA) or {}
         kind = metadata.get("task")
         found.kind = kind if kind in TASK_KINDS else found.kind
         found.model = str(metadata.get("model") or found.model)
         name = folder.name if folder == source else folder.relative_to(source).as_posix()
-        found.trials.append(_folder_trial(number, name, folder, metadata, found))
+        trial = _folder_trial(len(found.trials), name, folder, metadata, found)
+        if trial is not None:
+            found.trials.append(trial)
+    if not found.trials:
+        raise StudyError(f"{source} has no results that can be imported: {'; '.join(found.notes)}")
     return found
 
 
-def _folder_trial(number: int, name: str, folder: Path, metadata: dict[str, Any], found: _Source) -> Trial:
+def _folder_trial(number: int, name: str, folder: Path, metadata: dict[str, Any], found: _Source) -> Trial | None:
+    """Return the trial of a folder; None, with a note, if all its levels have loads that a task cannot have."""
     by_level: dict[Level, Measurement] = {}
     torn: dict[str, str] = {}
+    foreign: list[str] = []
     validity, text = Validity(), found.kind.endswith("-to-text")
     for file in sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
         data = read_level(file)
         if data is None:
             torn |= {file.name: level_file_problem(file)} if _LEVEL_FILE.search(file.name) else {}
             continue
-        if level_of(data) in by_level:
-            found.notes.append(f"{name}: there are two results of {level_of(data)}; the newer one is used")
-        by_level[level_of(data)] = measurement(data, validity, generates_text=text)
+        measured = measurement(data, validity, generates_text=text)
+        try:
+            level = replace(measured.level, scenario=canonical_scenario(measured.level.scenario))
+        except ValueError:
+            foreign.append(f"the traffic scenario {quoted(measured.level.scenario)} is unknown")
+            continue
+        if level in by_level:
+            found.notes.append(f"{name}: there are two results of {level}; the newer one is used")
+        by_level[level] = replace(measured, level=level)
+        speed = impossible_speed(data)
+        if speed is not None:
+            found.notes.append(
+                f"{name}, {level}: a request of {speed:,.0f} output tokens/s is impossible (its response came in one "
+                "chunk); the statistics that it dominates are left out"
+            )
+    if not by_level and (foreign or (torn and all(UNKNOWN_LOAD in reason for reason in torn.values()))):
+        reasons = dict.fromkeys([*foreign, *torn.values()])
+        found.notes.append(f"{name} is left out: {'; '.join(reasons)}")
+        return None
     found.notes += [f"{name}: {file} is ignored: {reason}" for file, reason in torn.items()]
+    found.notes += [f"{name} is left out in part: {reason}" for reason in dict.fromkeys(foreign)]
     requested = [metadata.get(name) for name in ("traffic_scenario", "num_concurrency")]
     expected = math.prod(len(one) if isinstance(one, list) else 0 for one in requested)
     if by_level and len(by_level) < expected:
         found.notes.append(f"{name}: only {len(by_level)} of {expected} levels have results")
-    measured = tuple(by_level.values())
-    trial = Trial(number, {_FOLDER: name}, TrialState.COMPLETE, measured)
-    if measured:
-        return trial.with_(seconds={"benchmark": round(sum(m.duration_s for m in measured), 3)})
+    levels = tuple(by_level.values())
+    trial = Trial(number, {_FOLDER: name}, TrialState.COMPLETE, levels)
+    if levels:
+        return trial.with_(seconds={"benchmark": round(sum(m.duration_s for m in levels), 3)})
     details = "; ".join(f"{file}: {reason}" for file, reason in torn.items())
     message = f"no level file can be read ({details})" if torn else "no level has a result"
     return trial.with_(
@@ -208,6 +240,17 @@ def _json(file: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return data if isinstance(data, dict) else None
+
+
+def _default_objective(found: _Source) -> str:
+    """Return the objective of a task without one: the output's throughput, or the input's where there is no output."""
+    if found.kind.endswith("-to-text"):
+        return "maximize output_tokens_per_s"
+    figures = {name for trial in found.trials for m in trial.measurements for name in m.figures}
+    chosen = next((one for one in ("input_tokens_per_s", "requests_per_s") if one in figures), "output_tokens_per_s")
+    if chosen != "output_tokens_per_s":
+        found.notes.append(f"{found.kind} has no output tokens: the objective is maximize {chosen}, unless --objective")
+    return f"maximize {chosen}"
 
 
 def _derived_task(source: Path, found: _Source, objective: str, limits: Sequence[str]) -> Task:
@@ -255,17 +298,37 @@ def _parameter(values: Sequence[Any]) -> dict[str, Any]:
     return {"type": "choice", "values": distinct}
 
 
-def _in_space(trial: Trial, space: SearchSpace, source: Path) -> Trial:
-    """Return the trial with canonical parameters. Raises TaskError if the space has no such point."""
-    if trial.baseline:
-        return trial
+def _in_space(found: _Source, space: SearchSpace, source: Path) -> list[Trial]:
+    """Return the trials that are points of the space, with canonical parameters and consecutive numbers.
+
+    A note names those that are left out, such as one with a value that the task no longer has. Raises TaskError if
+    none is left.
+    """
+    placed: list[Trial] = []
+    first: TaskError | None = None
+    left_out: list[str] = []
+    for trial in found.trials:
+        try:
+            params = trial.params if trial.baseline else _point(trial, space)
+        except TaskError as error:
+            first = first or TaskError(
+                f"configuration {trial.number} of {source.name} is not in the task's space: {error}"
+            )
+            left_out.append(f"configuration {trial.number} is left out, it is not in the task's space: {error}")
+            continue
+        placed.append(trial.with_(params=params, number=len(placed)))
+    if first is not None and not any(not trial.baseline for trial in placed):
+        raise first
+    found.notes += left_out[:5]
+    found.notes += [f"and {len(left_out) - 5} more are left out"] if len(left_out) > 5 else []
+    return placed
+
+
+def _point(trial: Trial, space: SearchSpace) -> Point:
     params = {parameter_name(name): value for name, value in trial.params.items()}
     # An empty cell beside others that are set leaves the flag out.
     params = {name: params.get(name) for name in space.parameters} | params
-    try:
-        return trial.with_(params=space.check(params))
-    except TaskError as error:
-        raise TaskError(f"configuration {trial.number} of {source.name} is not in the task's space: {error}") from None
+    return space.check(params)
 
 
 def _scored(trial: Trial, task: Task) -> Trial:

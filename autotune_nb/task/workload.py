@@ -48,7 +48,7 @@ class Workload(Section):
     @field_validator("scenarios")
     @classmethod
     def _scenario(cls, values: list[str]) -> list[str]:
-        return [_scenario(value) for value in values]
+        return [canonical_scenario(value) for value in values]
 
     @field_validator("task")
     @classmethod
@@ -81,8 +81,8 @@ _SCENARIO = re.compile(
 )
 
 
-def _scenario(text: str) -> str:
-    """Return the scenario in genai-bench's spelling, which identifies its result files."""
+def canonical_scenario(text: str) -> str:
+    """Return the scenario in genai-bench's spelling, which identifies its result files. Raises ValueError."""
     squeezed = re.sub(r"\b0+(?=\d)", "", re.sub(r"\s+", "", text))
     if squeezed.startswith("U(") and "/" in squeezed:
         # genai-bench draws at least one token, and omits a minimum of 0 in its spelling.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,6 +18,11 @@ _AT_LEAST = "completed, at least"
 _TOO_FEW_HINT = (
     "give the level more time (workload.seconds_per_level), lower the concurrency, or request fewer tokens; check "
     "whether other processes use the machine"
+)
+_NOT_FOUND = re.compile(r"requests failed \(.*\bx 404\b")
+_NOT_FOUND_HINT = (
+    "404 means that the server has no such model or path: compare the model's name with the name that the server uses "
+    "(model.served_name)"
 )
 _SHORT_NAMES = {name: f"{name}_mean_s" for name in _TIMES}
 
@@ -83,6 +89,8 @@ class Measurement:
         """What to try if the measurement is invalid; empty if there is no advice."""
         # If requests failed, more time would only let more of them fail.
         few = not self.num_failed_requests and any(_AT_LEAST in problem for problem in self.problems)
+        if any(_NOT_FOUND.search(problem) for problem in self.problems):
+            return _NOT_FOUND_HINT
         return _TOO_FEW_HINT if few else ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -141,6 +149,9 @@ class Validity:
                 f"{failed} of {failed + completed} requests failed{f' ({codes})' if codes else ''}; "
                 f"at most {self.max_failed_requests} may"
             )
+        # If every request failed, nothing else was measured.
+        if not completed and found:
+            return tuple(found)
         if completed < self.min_completed_requests:
             found.append(
                 f"only {completed} request{'s' * (completed != 1)} {_AT_LEAST} {self.min_completed_requests} are needed"

@@ -8,8 +8,17 @@ from typing import Any
 
 import pytest
 
-from autotune_nb.bench.results import level_of, measurement, read_level
+from autotune_nb.bench.results import (
+    UNKNOWN_LOAD,
+    impossible_speed,
+    level_file_problem,
+    level_of,
+    measurement,
+    read_level,
+)
+from autotune_nb.errors import MeasurementError
 from autotune_nb.trial.measurement import FIGURES, Level, Measurement, Validity
+from autotune_nb.trial.score import Objective, score
 
 _STATISTICS = ("min", "max", "mean", "stddev", "sum", "p25", "p50", "p75", "p90", "p95", "p99")
 #: A typical value of each statistic's subject, in seconds or tokens, as genai-bench 0.0.5 writes them.
@@ -184,3 +193,106 @@ def test_a_file_that_is_not_a_levels_is_ignored(tmp_path: Path, content: bytes) 
 
 def test_a_folder_in_its_place_is_ignored(tmp_path: Path) -> None:
     assert read_level(tmp_path) is None
+
+
+def without(*subjects: str) -> dict[str, Any]:
+    """A level's statistics, None for some subjects."""
+    stats = level_file()["aggregated_metrics"]["stats"]
+    return {name: dict.fromkeys(_STATISTICS) if name in subjects else values for name, values in stats.items()}
+
+
+def test_responses_of_one_token_are_measured_without_the_time_between_tokens() -> None:
+    stats = {**without("tpot", "output_inference_speed"), "num_output_tokens": dict.fromkeys(_STATISTICS, 1)}
+    found = read(level_file(stats=stats, mean_output_throughput_tokens_per_s=None))
+    assert found.valid
+    assert set(FIGURES) - set(found.figures) == {
+        name for name in FIGURES if name.startswith(("tpot", "request_output_tokens_per_s"))
+    }
+    assert found.figures["output_tokens_per_s"] == pytest.approx(5.48)
+    with pytest.raises(MeasurementError, match="there is no time between tokens"):
+        score([found], Objective("tpot_mean_s", "minimize"))
+    assert score([found], Objective("ttft_mean_s", "minimize")).value == 0.076
+
+
+@pytest.mark.parametrize("unit", ["s", "ms"])
+def test_a_level_whose_responses_all_come_in_one_chunk_is_computed_from_its_requests(unit: str) -> None:
+    scale = 1000 if unit == "ms" else 1
+    data = level_file(
+        unit=unit,
+        stats={name: dict.fromkeys(_STATISTICS) for name in _SUBJECTS},
+        run_duration=0.0,
+        num_completed_requests=4,
+        num_requests=0,
+        num_concurrency=2,
+        mean_output_throughput_tokens_per_s=0.0,
+        mean_input_throughput_tokens_per_s=0.0,
+        mean_total_tokens_throughput_tokens_per_s=0.0,
+        requests_per_second=0.0,
+    )
+    data["individual_request_metrics"] = [
+        {"ttft": s * scale, "e2e_latency": s * scale, "output_latency": 0.0, "tpot": None, "num_input_tokens": 32}
+        | {"num_output_tokens": 16}
+        for s in (1.0, 2.0, 3.0, 4.0)
+    ]
+    found = read(data)
+    assert found.valid
+    assert found.duration_s == pytest.approx(5.0)
+    figures = found.figures
+    assert figures["output_tokens_per_s"] == pytest.approx(4 * 16 / 5)
+    assert figures["requests_per_s"] == pytest.approx(0.8)
+    assert [figures[f"e2e_latency_{name}_s"] for name in ("mean", "min", "max", "p25", "p50")] == pytest.approx(
+        [2.5, 1.0, 4.0, 1.75, 2.5]
+    )
+    assert "tpot_mean_s" not in figures
+
+
+def test_a_speed_that_is_impossible_leaves_its_statistics_out() -> None:
+    data = level_file()
+    data["aggregated_metrics"]["stats"]["output_inference_speed"].update(max=4_008_080.0, mean=63_120.4, p99=4e6)
+    assert impossible_speed(data) == 4_008_080.0
+    found = read(data)
+    assert found.valid
+    left_out = {"mean", "max", "stddev", "p99"}
+    assert {name for name in FIGURES if name not in found.figures} == {
+        "tpot_min_s",
+        *(f"request_output_tokens_per_s_{statistic}" for statistic in left_out),
+    }
+    assert found.figures["output_tokens_per_s"] == 175.4
+    assert impossible_speed(level_file()) is None
+
+
+def test_the_rates_of_2024_are_read_and_those_that_are_missing_are_left_out() -> None:
+    data = level_file(requests_per_minute=32.0)
+    for name in ("requests_per_second", "run_duration", "iteration_type", "batch_size"):
+        del data["aggregated_metrics"][name]
+    found = read(data)
+    assert found.valid
+    assert found.figures["requests_per_s"] == pytest.approx(32 / 60)
+    assert found.duration_s == pytest.approx(34 / (32 / 60))
+    del data["aggregated_metrics"]["requests_per_minute"]
+    found = read(data)
+    assert found.valid
+    assert "requests_per_s" not in found.figures
+
+
+def test_if_every_request_failed_that_is_the_only_problem() -> None:
+    stats = {name: dict.fromkeys(_STATISTICS) for name in _SUBJECTS}
+    codes = {"404": 37}
+    found = read(level_file(stats=stats, num_completed_requests=0, num_error_requests=37, error_codes_frequency=codes))
+    assert found.problems == ("37 of 37 requests failed (37 x 404); at most 0 may",)
+    assert "model.served_name" in found.hint
+
+
+def test_embeddings_need_no_figure_of_output() -> None:
+    stats = without("ttft", "tpot", "output_latency", "output_inference_speed", "num_output_tokens")
+    found = read(level_file(stats=stats, mean_output_throughput_tokens_per_s=None), generates_text=False)
+    assert found.valid
+    assert "output_tokens_per_s" not in found.figures
+
+
+@pytest.mark.parametrize("load", [{"iteration_type": "request_rate"}, {"iteration_type": None, "request_rate": 5}])
+def test_a_request_rate_is_no_level(tmp_path: Path, load: dict[str, Any]) -> None:
+    file = tmp_path / "D64_32_text-to-text_request_rate_5_time_60s.json"
+    file.write_text(json.dumps(level_file(**load)))
+    assert read_level(file) is None
+    assert level_file_problem(file).startswith(f"{UNKNOWN_LOAD} 'request_rate'")

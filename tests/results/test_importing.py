@@ -179,6 +179,69 @@ def test_folders_of_genai_bench_are_configurations(tmp_path: Path) -> None:
     assert one.stdout.startswith(f"{tmp_path / 'one'}: 1 trial complete, 0 failed")
 
 
+def changed(folder: Path, level: int, **changes: Any) -> None:
+    """Change fields of one level's file."""
+    file = folder / level_file(level)
+    data = json.loads(file.read_text())
+    data["aggregated_metrics"].update(changes)
+    file.write_text(json.dumps(data))
+
+
+def test_folders_with_loads_that_no_task_has_are_left_out_and_named(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    for name in ("mixed", "plain", "prefix", "rate"):
+        experiment(runs / name, 1, 2)
+    changed(runs / "mixed", 1, scenario="M(0.5:P(800,100)/50,0.5:D(64,16))")
+    changed(runs / "plain", 1, scenario="D(16, 8)")
+    for level in (1, 2):
+        changed(runs / "prefix", level, scenario="P(1500,300)/120")
+        changed(runs / "rate", level, iteration_type="request_rate", num_concurrency=64)
+    done = import_results(runs, tmp_path / "study")
+    assert [(t.number, t.params, len(t.measurements)) for t in done.trials] == [
+        (0, {"folder": "mixed"}, 1),
+        (1, {"folder": "plain"}, 2),
+    ]
+    assert done.notes == (
+        "mixed is left out in part: the traffic scenario 'M(0.5:P(800,100)/50,0.5:D(64,16))' is unknown",
+        "mixed: only 1 of 2 levels have results",
+        "prefix is left out: the traffic scenario 'P(1500,300)/120' is unknown",
+        "rate is left out: its load is of the kind 'request_rate', not a concurrency or a batch size",
+    )
+    alone = run_import(runs / "rate", tmp_path / "alone")
+    assert alone.exit_code == 2
+    assert "rate is left out: its load is of the kind 'request_rate'" in alone.stderr
+    assert not (tmp_path / "alone").exists()
+
+
+def test_embeddings_are_compared_by_their_input(tmp_path: Path) -> None:
+    runs = experiment(tmp_path / "runs", 1, task="text-to-embeddings", traffic_scenario=["E(64)"], num_concurrency=[1])
+    changed(runs, 1, scenario="E(64)", mean_output_throughput_tokens_per_s=None, stats=None)
+    done = import_results(runs, tmp_path / "study")
+    assert done.num_complete == 1
+    assert at.open(tmp_path / "study").task.goal.figure == "input_tokens_per_s"
+    assert "the objective is maximize input_tokens_per_s" in done.notes[0]
+
+
+def test_an_impossible_speed_is_named(tmp_path: Path) -> None:
+    runs = experiment(tmp_path / "runs", 1, num_concurrency=[1])
+    changed(runs, 1, stats={**level_data()["aggregated_metrics"]["stats"], "output_inference_speed": {"max": 4008080}})
+    done = import_results(runs, tmp_path / "study")
+    assert done.num_complete == 1
+    assert "a request of 4,008,080 output tokens/s is impossible" in done.notes[0]
+
+
+def test_a_value_that_the_space_no_longer_has_leaves_its_row_out(tmp_path: Path) -> None:
+    source = tmp_path / "x.csv"
+    source.write_text(CSV)
+    import_results(source, tmp_path / "all")
+    data = at.open(tmp_path / "all").task.model_dump(mode="json")
+    data["parameters"]["threads"] = [1, 4]
+    done = import_results(source, tmp_path / "study", task=at.Task.parse(data))
+    assert [(t.number, t.baseline or t.params["threads"]) for t in done.trials] == [(0, True), (1, 4)]
+    assert done.notes[0].startswith("configuration 1 is left out, it is not in the task's space: ")
+    assert [t.number for t in at.open(tmp_path / "study").history] == [0, 1]
+
+
 def test_a_folder_cut_short_gives_what_is_whole_and_says_the_rest(tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     cut = experiment(runs / "cut", 1, 2)

@@ -217,7 +217,7 @@ def _request(
         str(storage_of(model).get("path") or ""),
     )
     tokenizer = task.model.tokenizer or tokenizer_of(model)
-    gpus = gpus_needed(task, engine, point)
+    gpus = gpus_needed(task, engine, point, model_and_runtime.runner)
     return BenchRequest(service.url, service.model, tokenizer, Path(), gpus, service)
 
 

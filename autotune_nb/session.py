@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
+from autotune_nb.engines.given_flags import FlagWarning, flag_notes
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.handle import StudyHandle
 from autotune_nb.opened import OpenedStudy, read_recorded
@@ -18,6 +20,7 @@ from autotune_nb.task.task import Task
 
 if TYPE_CHECKING:
     from autotune_nb.checks import Checks
+    from autotune_nb.engines.base import Engine
     from autotune_nb.reports.study_report import Report
 
 
@@ -75,6 +78,7 @@ def tune(
     require_engine(task)
     know_secrets(task)
     engine = engine_for(task)
+    _warn_about_flags(task, engine)
     space = space_for(task, engine)
     folder = StudyFolder(study)
     with _starting:
@@ -117,7 +121,14 @@ def check(task: Task | str | Path, *, study: str | Path | None = None, **overrid
     from autotune_nb.checks import check_task
 
     task = with_overrides(task if isinstance(task, Task) else Task.load(task), **overrides)
-    return LoopThread.get().submit(check_task(task, engine_for(task), study=study)).result()
+    engine = engine_for(task)
+    _warn_about_flags(task, engine)
+    return LoopThread.get().submit(check_task(task, engine, study=study)).result()
+
+
+def _warn_about_flags(task: Task, engine: Engine) -> None:
+    for note in flag_notes(task, engine):
+        warnings.warn(note, FlagWarning, stacklevel=3)
 
 
 def open(study: str | Path, *, storage: str | None = None) -> Run | OpenedStudy:  # noqa: A001

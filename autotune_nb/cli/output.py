@@ -36,8 +36,11 @@ def usage_errors() -> Iterator[None]:
 
 @contextmanager
 def prototype_notes() -> Iterator[None]:
-    """Print the warnings about a prototype's task file, one per line."""
+    """Print the warnings about a task's flags and a prototype's file, one per line."""
+    from autotune_nb.engines.given_flags import FlagWarning
     from autotune_nb.task.file import PrototypeWarning
+
+    notes = (FlagWarning, PrototypeWarning)
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
@@ -45,10 +48,10 @@ def prototype_notes() -> Iterator[None]:
             yield
         finally:
             for warning in caught:
-                if issubclass(warning.category, PrototypeWarning):
+                if issubclass(warning.category, notes):
                     print_stderr(f"note: {warning.message}")
     for warning in caught:
-        if not issubclass(warning.category, PrototypeWarning):
+        if not issubclass(warning.category, notes):
             warnings.warn_explicit(warning.message, warning.category, warning.filename, warning.lineno)
 
 

@@ -23,6 +23,7 @@ from autotune_nb.deploy._process import (
 from autotune_nb.deploy.base import DeployRequest, Endpoint
 from autotune_nb.deploy.engine_log import diagnose, new_log, tail
 from autotune_nb.engines.base import Engine
+from autotune_nb.engines.given_flags import gpus_of_trial
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.engines.registry import program_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
@@ -282,9 +283,7 @@ class LocalDeployer:
     def _gpus_needed(self, params: Mapping[str, Value]) -> int:
         if self._task.deploy.gpus is None:
             return 0
-        fixed = {**self._task.engine.args, **params}
-        given = self._task.deploy.gpus_per_trial
-        return self._engine.gpus(fixed) if given is None else given
+        return gpus_of_trial(self._task, self._engine, params)
 
 
 class GpuSlots:

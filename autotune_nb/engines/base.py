@@ -1,107 +1,22 @@
-"""The type ``Engine``: its flags as data, and the command line of a configuration."""
+"""The type ``Engine``: the command line of a configuration, and the number of GPUs that it needs."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any
 
+from autotune_nb.engines.flag import Flag, json_or_text
 from autotune_nb.engines.log_patterns import LogPattern
-from autotune_nb.errors import TaskError, UnknownNameError, did_you_mean
-from autotune_nb.secrets.references import variables_in
+from autotune_nb.engines.values import number, read_flags, read_value, render
+from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import Bool, Choice, Float, Int, Style, Value, parameter_name
 
+__all__ = ["Engine", "Flag", "render"]
 
-@dataclass(frozen=True)
-class Flag:
-    """One flag of an engine: its spelling, type, default and a range worth searching.
-
-    ``style``: ``value`` writes ``--flag VALUE``; ``switch`` writes ``--flag`` for True and nothing for False;
-    ``negatable`` writes ``--flag`` or ``--no-flag``; ``json`` writes the value as JSON.
-    ``low``/``high``/``log`` and ``values`` are suggestions for a search. ``minimum`` is the smallest number that the
-    engine accepts. ``other_values`` are accepted too, but not suggested: words in place of a number, and values and
-    spellings that are not worth searching. A ``choice`` accepts only its ``values`` and ``other_values``; a flag to
-    which plugins add values is a ``str``.
-    """
-
-    name: str
-    kind: Literal["int", "float", "bool", "choice", "str", "json"]
-    help: str
-    default: Value = None
-    low: float | None = None
-    high: float | None = None
-    log: bool = False
-    values: tuple[Value, ...] = ()
-    style: Style = "value"
-    spelling: str = ""
-    aliases: tuple[str, ...] = ()
-    minimum: float | None = None
-    other_values: tuple[str, ...] = ()
-
-    @property
-    def flag(self) -> str:
-        """The flag as it is written on the command line."""
-        return self.spelling or "--" + self.name.replace("_", "-")
-
-    def render(self, value: Value) -> list[str]:
-        """Return the arguments for one value; none for None, which leaves the engine's default."""
-        return render(self.flag, self.style, value, on_off="on" in self.values)
-
-    def problem(self, value: Value) -> str | None:
-        """Return why the engine would refuse this value, judged by its type alone; None if it is accepted."""
-        if value is None or value in self.other_values:
-            return None
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        if self.kind == "bool" and not isinstance(value, bool):
-            return f"{value!r} is not a boolean"
-        if self.kind == "int" and not (number and float(value) == int(value)) and value not in self.values:  # type: ignore[arg-type]
-            return f"{value!r} is not a whole number"
-        if self.kind == "float" and not number and value not in self.values:
-            return f"{value!r} is not a number"
-        if self.minimum is not None and number and value < self.minimum:  # type: ignore[operator]
-            return f"{value!r} is below {self.minimum:g}"
-        if isinstance(value, dict | list) and self.kind != "json":
-            return f"{value!r} is a list or an object, which this flag does not accept"
-        if self.kind == "choice" and self.values and not variables_in(value):
-            return self._unknown_value(value)
-        return None
-
-    def _unknown_value(self, value: Value) -> str | None:
-        known = [str(one) for one in (*self.values, *self.other_values)]
-        # YAML reads a bare on/off as a boolean, and 1 as a number.
-        if str(value) in known or (isinstance(value, bool) and "on" in self.values):
-            return None
-        return f"unknown value {value!r}{did_you_mean(str(value), known)}"
-
-    def suggestion(self) -> Choice | Bool | Int | Float | None:
-        """Return a parameter that searches this flag's suggested range; None if the flag has none."""
-        if self.kind == "bool":
-            return Bool()
-        if self.values:
-            return Choice(values=list(self.values))
-        if self.low is None or self.high is None:
-            return None
-        if self.kind == "int":
-            return Int(low=int(self.low), high=int(self.high), log=self.log)
-        return Float(low=self.low, high=self.high, log=self.log)
-
-
-def render(flag: str, style: Style, value: Value, *, on_off: bool = False) -> list[str]:
-    """Return the arguments for one flag and value."""
-    if value is None:
-        return []
-    if style == "switch":
-        return [flag] if value else []
-    if style == "negatable":
-        return [flag if value else "--no-" + flag.lstrip("-")]
-    if style == "json" or isinstance(value, dict | list):
-        return [flag, json.dumps(value, separators=(",", ":"), sort_keys=True)]
-    if isinstance(value, bool):
-        # YAML reads a bare on/off as a boolean, so a flag with these values gets the words back.
-        return [flag, ("on" if value else "off") if on_off else str(value).lower()]
-    return [flag, str(value)]
+#: argparse accepts any unambiguous start of a name; a shorter one may be another flag's.
+_SHORTEST_ABBREVIATION = 6
 
 
 @dataclass(frozen=True)
@@ -112,6 +27,8 @@ class Engine:
     program: tuple[str, ...]
     model_flag: str
     flags: tuple[Flag, ...] = ()
+    #: More flags that are written and checked alike, but not offered for a search.
+    other_flags: tuple[Flag, ...] = ()
     rules: tuple[str, ...] = ()
     fixed: Mapping[str, Value] = field(default_factory=dict)
     host_flag: str = "--host"
@@ -124,30 +41,46 @@ class Engine:
     #: A line that the engine logs once it is ready; None if there is none.
     ready_line: re.Pattern[str] | None = None
     parallel_sizes: tuple[str, ...] = ()
+    #: A switch with which the sizes of ``shared_sizes`` use the GPUs of the others.
+    sharing_flag: str | None = None
+    shared_sizes: tuple[str, ...] = ()
+    #: How a flag that is not in the catalog is written for a boolean and for a list.
+    bool_style: Style = "switch"
+    list_style: Style = "list"
+    #: Whether the program accepts the start of a flag's name, as argparse does.
+    abbreviations: bool = False
+    #: Flags that the task sets elsewhere, with the field for it.
+    reserved: Mapping[str, str] = field(default_factory=dict)
     version_args: tuple[str, ...] = ("--version",)
     metrics_engine: str | None = None
 
     def flag_named(self, name: str) -> Flag | None:
-        """Return the catalog's flag with this name or alias; None if there is none."""
+        """Return the catalog's flag with this name, alias, former name or abbreviation; None if there is none."""
         key = parameter_name(name)
-        for flag in self.flags:
-            if key == flag.name or key in flag.aliases:
+        for flag in (*self.flags, *self.other_flags):
+            if key == flag.name or key in flag.aliases or key in flag.former:
                 return flag
+        if self.abbreviations and len(key) >= _SHORTEST_ABBREVIATION:
+            starting = [flag for flag in self.flags if flag.name.startswith(key)]
+            return starting[0] if len(starting) == 1 else None
         return None
 
+    def spelling(self, name: str) -> str:
+        """Return the flag of a parameter as it is written: a former name stays, since only old versions have it."""
+        flag = self.flag_named(name)
+        if flag is None or parameter_name(name) in flag.former:
+            head, dot, rest = parameter_name(name).partition(".")
+            known = self.flag_named(head) if dot else None
+            return (known.flag if known else "--" + head.replace("_", "-")) + dot + rest
+        return flag.flag
+
     def check(self, name: str, parameter: Choice | Bool | Int | Float, *, field: str) -> None:
-        """Raise TaskError for an unknown flag or a value that the flag does not accept."""
+        """Raise TaskError for a value that the flag does not accept; a flag that is not in the catalog accepts all."""
         if parameter.flag is not None:
             return
         flag = self.flag_named(name)
         if flag is None:
-            raise UnknownNameError(
-                f"{self.name} flag",
-                name,
-                [f.name for f in self.flags],
-                field=field,
-                hint=f"to pass a flag that is not in the catalog, add flag: --{name.replace('_', '-')}",
-            )
+            return
         values: Sequence[Any]
         match parameter:
             case Choice(values=values):
@@ -163,6 +96,8 @@ class Engine:
                 if flag.kind in ("choice", "json"):
                     raise TaskError(f"{flag.flag} does not accept a range of numbers; list its values", field=field)
                 values = [low, high]
+                if flag.multiple > 1 and low != high and (parameter.log or (parameter.step or 1) % flag.multiple):
+                    raise TaskError(f"{flag.flag} accepts multiples of {flag.multiple}; list its values", field=field)
         wrong = [problem for value in values if (problem := flag.problem(value))]
         if wrong:
             hint = ""
@@ -179,13 +114,45 @@ class Engine:
             own = (space or {}).get(name)
             flag = self.flag_named(name)
             if own is not None and (own.flag or own.style):
-                spelled = own.flag or (flag.flag if flag else "--" + name.replace("_", "-"))
-                result += render(spelled, own.style or _guess_style(value), value)
+                style = own.style or self._style(name, value)
+                if style == "json" and isinstance(from_text := json_or_text(value), dict | list):
+                    value = from_text
+                result += render(own.flag or self.spelling(name), style, value)
             elif flag is not None:
-                result += flag.render(value)
+                result += flag.render(value, self.spelling(name))
             else:
-                result += render("--" + name.replace("_", "-"), _guess_style(value), value)
+                result += render(self.spelling(name), self._style(name, value), value)
         return result
+
+    def _style(self, name: str, value: Value) -> Style:
+        """Return the style of a flag that is not in the catalog."""
+        if "." in name:
+            # A key of a JSON flag: its value is JSON, where texts need no quotes.
+            return "value"
+        if isinstance(value, bool):
+            return self.bool_style
+        return self.list_style if isinstance(value, list) else "json" if isinstance(value, dict) else "value"
+
+    def settings(
+        self, args: Mapping[str, Value], params: Mapping[str, Value]
+    ) -> tuple[dict[str, Value], dict[str, Value]]:
+        """Return the fixed flags and the configuration, with dotted names merged into the JSON flag that they extend.
+
+        The engine would otherwise use the last of both and drop the rest.
+        """
+        fixed = {k: v for k, v in {**self.fixed, **args}.items() if k not in params}
+        tuned = dict(params)
+        for given in (fixed, dict(params)):
+            for name, value in given.copy().items():
+                head, dot, rest = name.partition(".")
+                target = next((one for one in (tuned, fixed) if dot and head in one), None)
+                whole = json_or_text(target[head]) if target is not None else None
+                if target is None or not isinstance(whole, dict) or value is None:
+                    continue
+                target[head] = with_key(whole, rest.split("."), value)
+                fixed.pop(name, None)
+                tuned.pop(name, None)
+        return fixed, tuned
 
     def argv(
         self,
@@ -201,9 +168,9 @@ class Engine:
         raw_args: Sequence[str] = (),
     ) -> list[str]:
         """Return the command line of one configuration. ``args``, the task's fixed flags, override the engine's own."""
-        fixed = {k: v for k, v in {**self.fixed, **(args or {})}.items() if k not in params}
+        fixed, tuned = self.settings(args or {}, params)
         leading = self.leading_arguments(program, model, served_name, host, port)
-        return [*leading, *self.arguments(fixed), *self.arguments(params, space), *raw_args]
+        return [*leading, *self.arguments(fixed), *self.arguments(tuned, space), *raw_args]
 
     def leading_arguments(
         self, program: Sequence[str], model: str, served_name: str | None, host: str, port: int
@@ -218,12 +185,30 @@ class Engine:
     def gpus(self, params: Mapping[str, Value]) -> int:
         """Return the number of GPUs a configuration needs: the product of its parallel sizes, at least 1."""
         count = 1
-        for name, value in params.items():
-            flag = self.flag_named(name)
-            if flag is not None and flag.name in self.parallel_sizes and isinstance(value, int):
-                count *= max(1, value)
+        for name in self.counted_sizes(params):
+            value = number(self.named(params).get(name))
+            if value is not None:
+                count *= max(1, int(value))
         return count
 
+    def counted_sizes(self, params: Mapping[str, Value]) -> tuple[str, ...]:
+        """Return the parallel sizes that multiply the GPUs of a configuration."""
+        if self.sharing_flag is None or not self.named(params).get(self.sharing_flag):
+            return self.parallel_sizes
+        return tuple(name for name in self.parallel_sizes if name not in self.shared_sizes)
 
-def _guess_style(value: Value) -> Style:
-    return "switch" if isinstance(value, bool) else "json" if isinstance(value, dict | list) else "value"
+    def named(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        """Return a configuration under the catalog's names."""
+        return {flag.name if (flag := self.flag_named(name)) else name: value for name, value in params.items()}
+
+    def flags_in(self, words: Sequence[str]) -> dict[str, Value]:
+        """Return the flags of a command line with their values, under the catalog's names or their own."""
+        return self.named({parameter_name(flag): read_value(values) for flag, values in read_flags(words)})
+
+
+def with_key(whole: Mapping[str, Any], keys: Sequence[str], value: Value) -> dict[str, Any]:
+    """Return a JSON object with one more key, which may be nested."""
+    if len(keys) > 1:
+        inner = whole.get(keys[0])
+        value = with_key(inner if isinstance(inner, Mapping) else {}, keys[1:], value)
+    return {**whole, keys[0]: value}

@@ -24,6 +24,9 @@ LLAMA_CPP = Engine(
     default_port=8080,
     backend="vllm",  # llama.cpp honours ignore_eos, which genai-bench's openai backend drops
     metrics_engine="LlamaCPP",
+    bool_style="negatable",
+    list_style="comma",
+    reserved={"model": "model.id_or_path", "alias": "model.served_name", "host": "deploy.host", "port": "deploy.port"},
     # By default the server changes unset sizes to fit memory; a trial would then measure another configuration.
     fixed={"fit": "off"},
     flags=(
@@ -132,7 +135,7 @@ LLAMA_CPP = Engine(
             aliases=("sm",),
         ),
         Flag("api_key", "str", "key that requests must send, as a reference: ${VARIABLE}"),
-        Flag("tensor_split", "str", "share of the model on each GPU, such as 3,1", aliases=("ts",)),
+        Flag("tensor_split", "list", "share of the model on each GPU, such as 3,1", style="comma", aliases=("ts",)),
         Flag(
             "n_cpu_moe",
             "int",
@@ -152,7 +155,7 @@ LLAMA_CPP = Engine(
         ),
         Flag("cache_reuse", "int", "smallest chunk reused by shifting, in tokens", default=0, minimum=0),
         Flag("numa", "choice", "NUMA strategy", values=("distribute", "isolate", "numactl")),
-        Flag("prio", "int", "priority of the threads, -1 to 3", default=0, low=-1, high=3, minimum=-1),
+        Flag("prio", "int", "priority of the threads, -1 to 3", default=0, low=-1, high=3, minimum=-1, maximum=3),
         Flag(
             "poll",
             "int",
@@ -161,6 +164,7 @@ LLAMA_CPP = Engine(
             low=0,
             high=100,
             minimum=0,
+            maximum=100,
         ),
         Flag("threads_http", "int", "threads that answer HTTP", low=1, high=32, minimum=-1),
         Flag(
@@ -171,6 +175,19 @@ LLAMA_CPP = Engine(
             values=("on", "off"),
             other_values=_ON_OFF,
         ),
+    ),
+    other_flags=(
+        Flag("device", "list", "devices to use; none is the CPU alone", style="comma", aliases=("dev",)),
+        Flag("override_tensor", "list", "buffer types by tensor name", style="comma", aliases=("ot",)),
+        Flag("main_gpu", "int", "the GPU of split_mode none", default=0, minimum=0, aliases=("mg",)),
+        Flag("cpu_moe", "bool", "all experts stay on the CPU", style="switch", aliases=("cmoe",)),
+        Flag("mlock", "bool", "keep the model in RAM", style="switch"),
+        Flag("mmap", "bool", "map the model's file into memory", default=True, style="negatable"),
+        Flag("swa_full", "bool", "full cache of sliding windows", style="switch"),
+        Flag("jinja", "bool", "the model's own chat template", style="negatable"),
+        Flag("metrics", "bool", "Prometheus metrics", style="switch"),
+        Flag("embedding", "bool", "embeddings alone", style="switch", aliases=("embeddings",)),
+        Flag("seed", "int", "seed of sampling", default=-1, aliases=("s",)),
     ),
     rules=(
         "ubatch_size <= batch_size",

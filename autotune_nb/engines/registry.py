@@ -7,12 +7,13 @@ import os
 import shlex
 import shutil
 import sys
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from autotune_nb.engines.base import Engine
+from autotune_nb.engines.base import Engine, Flag
 from autotune_nb.engines.command import command_engine
+from autotune_nb.engines.given_flags import refused_names
 from autotune_nb.engines.llama_cpp import LLAMA_CPP, llama_program
 from autotune_nb.engines.sglang import SGLANG
 from autotune_nb.engines.vllm import VLLM
@@ -81,6 +82,7 @@ def _engine_and_problems(task: Task) -> tuple[Engine | None, list[TaskError]]:
             problems.append(error)
     if spec.kind == "command":
         return engine, problems
+    problems += refused_names(engine, task)
     tuned: dict[str, str] = {}
     for name in task.parameters:
         other = tuned.setdefault(_canonical(engine, name), name)
@@ -97,10 +99,7 @@ def _argument_problem(engine: Engine, name: str, value: Value, tuned: Mapping[st
     field = f"engine.args.{name}"
     flag = engine.flag_named(name)
     if flag is None:
-        known = [flag.name for flag in engine.flags]
-        return UnknownNameError(
-            f"{engine.name} flag", name, known, field=field, hint="to pass it without this check, use engine.raw_args"
-        )
+        return None
     if flag.name in tuned:
         return TaskError(f"is searched as parameters.{tuned[flag.name]}", field=field)
     problem = flag.problem(value)
@@ -118,12 +117,10 @@ def space_for(task: Task, engine: Engine) -> SearchSpace:
     """
     names = {_canonical(engine, name): name for name in task.parameters}
     fixed: dict[str, Value] = {flag.name: flag.default for flag in engine.flags}
-    fixed |= {_canonical(engine, name): value for name, value in task.engine.args.items()}
-    # YAML reads a bare on/off as a boolean, while the catalog's rules use the words.
-    on_off_flags = {flag.name for flag in engine.flags if "on" in flag.values}
+    fixed |= engine.named({**engine.flags_in(task.engine.raw_args), **task.engine.args})
     written = {rule.text for rule in task.space.rules}
     rules = [
-        EngineRule(text, names, fixed, on_off_flags)
+        EngineRule(text, names, fixed, engine)
         for text in engine.rules
         if text not in written and names.keys() & set(Rule(text, list(fixed)).names)
     ]
@@ -135,11 +132,11 @@ def space_for(task: Task, engine: Engine) -> SearchSpace:
 class EngineRule(Rule):
     """A rule of the engine's catalog, applied to the names under which the task tunes the flags."""
 
-    def __init__(self, text: str, tuned: Mapping[str, str], fixed: Mapping[str, Value], on_off_flags: Set[str]) -> None:
+    def __init__(self, text: str, tuned: Mapping[str, str], fixed: Mapping[str, Value], engine: Engine) -> None:
         super().__init__(text, list(fixed))
         self._tuned = tuned
         self._fixed = fixed
-        self._on_off_flags = on_off_flags
+        self._flags = {flag.name: flag for flag in engine.flags}
 
     @property
     def tuned(self) -> tuple[str, ...]:
@@ -148,10 +145,20 @@ class EngineRule(Rule):
 
     def allows(self, point: Mapping[str, Value]) -> bool:
         values = {n: point.get(self._tuned[n]) if n in self._tuned else self._fixed[n] for n in self.names}
-        for name in self._on_off_flags & values.keys():
-            if isinstance(values[name], bool):
-                values[name] = "on" if values[name] else "off"
+        values = {name: _comparable(self._flags.get(name), value) for name, value in values.items()}
         return super().allows(values)
+
+
+def _comparable(flag: Flag | None, value: Value) -> Value:
+    """Return a value as rules compare it: a size as its number, and None for a word in place of a number."""
+    if flag is None:
+        return value
+    # YAML reads a bare on/off as a boolean, while the catalog's rules use the words.
+    if isinstance(value, bool) and "on" in flag.values:
+        return "on" if value else "off"
+    if flag.kind in ("int", "float"):
+        return None if value in flag.other_values else flag.number(value)
+    return value
 
 
 def _canonical(engine: Engine, name: str) -> str:

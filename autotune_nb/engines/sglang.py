@@ -26,6 +26,16 @@ SGLANG = Engine(
     backend="sglang",
     metrics_engine="SGLang",
     parallel_sizes=("tp_size", "pp_size", "dp_size"),
+    sharing_flag="enable_dp_attention",
+    shared_sizes=("dp_size",),
+    abbreviations=True,
+    reserved={
+        "model": "model.id_or_path",
+        "model_path": "model.id_or_path",
+        "served_model_name": "model.served_name",
+        "host": "deploy.host",
+        "port": "deploy.port",
+    },
     flags=(
         Flag(
             "tp_size",
@@ -45,7 +55,7 @@ SGLANG = Engine(
             default=1,
             low=1,
             high=8,
-            aliases=("pipeline_parallel_size",),
+            aliases=("pp", "pipeline_parallel_size"),
             minimum=1,
         ),
         Flag(
@@ -55,11 +65,23 @@ SGLANG = Engine(
             default=1,
             low=1,
             high=8,
-            aliases=("data_parallel_size",),
+            aliases=("dp", "data_parallel_size"),
             minimum=1,
         ),
         Flag("attn_dp_size", "int", "data parallelism of attention alone", default=1, low=1, high=8, minimum=1),
-        Flag("ep_size", "int", "GPUs that share the experts", default=1, low=1, high=8, minimum=1),
+        Flag(
+            "ep_size",
+            "int",
+            "GPUs that share the experts",
+            default=1,
+            low=1,
+            high=8,
+            minimum=1,
+            aliases=("ep", "expert_parallel_size"),
+        ),
+        Flag(
+            "enable_dp_attention", "bool", "replicas of attention on the GPUs of tp_size", default=False, style="switch"
+        ),
         Flag(
             "mem_fraction_static",
             "float",
@@ -68,6 +90,7 @@ SGLANG = Engine(
             high=0.95,
             aliases=("mem_frac", "mem_fraction"),
             minimum=0.01,
+            maximum=1,
         ),
         Flag("max_running_requests", "int", "requests in a batch", low=16, high=2048, log=True, minimum=1),
         Flag("max_total_tokens", "int", "tokens of KV cache", minimum=1),
@@ -160,6 +183,7 @@ SGLANG = Engine(
             high=512,
             log=True,
             minimum=1,
+            former=("cuda_graph_max_bs",),
         ),
         Flag(
             "torch_compile_max_bs",
@@ -199,10 +223,16 @@ SGLANG = Engine(
         Flag("trust_remote_code", "bool", "run the model's own code", style="switch"),
         Flag("random_seed", "int", "seed of sampling"),
     ),
+    other_flags=(
+        Flag("nnodes", "int", "machines of one server", default=1, minimum=1),
+        Flag("json_model_override_args", "json", "values that replace the model's configuration", style="json"),
+        Flag("model_loader_extra_config", "json", "settings of load_format", style="json"),
+    ),
     rules=(
         "chunked_prefill_size == -1 or chunked_prefill_size % page_size == 0",
         "tp_size % attn_dp_size == 0",
         "attn_dp_size == 1 or dp_size == 1",
+        "not enable_dp_attention or tp_size % dp_size == 0",
         "ep_size == 1 or ep_size == tp_size",
         "pp_size == 1 or disable_overlap_schedule",
     ),

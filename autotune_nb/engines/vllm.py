@@ -17,6 +17,13 @@ VLLM = Engine(
     backend="vllm",
     metrics_engine="vLLM",
     parallel_sizes=("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"),
+    bool_style="negatable",
+    reserved={
+        "model": "model.id_or_path",
+        "served_model_name": "model.served_name",
+        "host": "deploy.host",
+        "port": "deploy.port",
+    },
     flags=(
         Flag(
             "tensor_parallel_size",
@@ -70,8 +77,15 @@ VLLM = Engine(
             high=0.97,
             aliases=("gpu_mem_util",),
             minimum=0.01,
+            maximum=1,
         ),
-        Flag("kv_cache_memory_bytes", "int", "bytes of KV cache per GPU; overrides gpu_memory_utilization", minimum=1),
+        Flag(
+            "kv_cache_memory_bytes",
+            "int",
+            "bytes of KV cache per GPU, such as 8G; overrides gpu_memory_utilization",
+            minimum=1,
+            sizes=True,
+        ),
         Flag(
             "max_num_seqs",
             "int",
@@ -84,11 +98,12 @@ VLLM = Engine(
         Flag(
             "max_num_batched_tokens",
             "int",
-            "tokens in a batch; default by GPU",
+            "tokens in a batch, such as 8k; default by GPU",
             low=512,
             high=65536,
             log=True,
             minimum=1,
+            sizes=True,
         ),
         Flag(
             "max_num_active_seqs",
@@ -99,7 +114,14 @@ VLLM = Engine(
             log=True,
             minimum=1,
         ),
-        Flag("max_model_len", "int", "longest sequence", minimum=1),
+        Flag(
+            "max_model_len",
+            "int",
+            "longest sequence, such as 16k; auto or -1: what fits in memory",
+            minimum=1,
+            sizes=True,
+            other_values=("auto", -1, "-1"),
+        ),
         Flag(
             "enable_chunked_prefill",
             "bool",
@@ -140,7 +162,7 @@ VLLM = Engine(
                 *("turboquant_k8v4", "turboquant_4bit_nc", "turboquant_k3v4_nc", "turboquant_3bit_nc"),
             ),
         ),
-        Flag("block_size", "int", "tokens per KV block", low=16, high=128, log=True, minimum=1),
+        Flag("block_size", "int", "tokens per KV block", values=(16, 32, 64, 128), other_values=(1, 8), multiple=16),
         Flag(
             "performance_mode",
             "choice",
@@ -148,7 +170,17 @@ VLLM = Engine(
             default="balanced",
             values=("balanced", "interactivity", "throughput"),
         ),
-        Flag("optimization_level", "int", "compilation effort", default=2, low=0, high=3, minimum=0),
+        Flag(
+            "optimization_level",
+            "int",
+            "compilation effort",
+            default=2,
+            low=0,
+            high=3,
+            minimum=0,
+            maximum=3,
+            aliases=("O",),
+        ),
         Flag("enforce_eager", "bool", "no CUDA graphs", style="switch"),
         Flag(
             "max_cudagraph_capture_size",
@@ -164,7 +196,7 @@ VLLM = Engine(
         Flag("api_key", "str", "key that requests must send, as a reference: ${VARIABLE}"),
         Flag("quantization", "str", "quantization method", aliases=("q",)),
         Flag("speculative_config", "json", "speculative decoding", style="json"),
-        Flag("compilation_config", "json", "compilation", style="json"),
+        Flag("compilation_config", "json", "compilation", style="json", aliases=("cc",)),
         Flag("kv_offloading_size", "float", "GiB of KV cache in RAM", low=0, high=64, minimum=0),
         Flag("cpu_offload_gb", "float", "GiB of weights in RAM", default=0, low=0, high=64, minimum=0),
         Flag(
@@ -177,6 +209,17 @@ VLLM = Engine(
         Flag("load_format", "str", "how weights are loaded", default="auto"),
         Flag("tokenizer", "str", "tokenizer, if it is not the model's own"),
         Flag("seed", "int", "seed of sampling", default=0),
+        Flag("trust_remote_code", "bool", "run the model's own code", style="negatable"),
+    ),
+    other_flags=(
+        Flag("nnodes", "int", "machines of one server", default=1, minimum=1),
+        Flag("middleware", "list", "ASGI middleware", style="repeat"),
+        Flag("disable_log_stats", "bool", "no statistics in the log", style="switch"),
+        Flag("headless", "bool", "no API server", style="switch"),
+        Flag("default_chat_template_kwargs", "json", "arguments of the chat template", style="json"),
+        Flag("hf_overrides", "json", "values that replace the model's configuration", style="json"),
+        Flag("kv_transfer_config", "json", "transfer of the KV cache", style="json"),
+        Flag("attention_config", "json", "attention", style="json", aliases=("ac",)),
     ),
     rules=(
         "max_num_batched_tokens >= max_num_seqs",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
+from autotune_nb.engines.given_flags import all_flags
 from autotune_nb.engines.registry import engine_of_study
 from autotune_nb.errors import SetupError, StudyError
 from autotune_nb.recorded.long_table import long_table
@@ -120,7 +121,7 @@ def gpus_of_trial(task: Task) -> Callable[[Trial], int]:
             return fixed
         if task.deploy.kind == "local" and one.fingerprint.get("gpus") == []:
             return 0
-        return engine.gpus({**task.engine.args, **one.params})
+        return engine.gpus(all_flags(task, engine, one.params))
 
     return gpus
 

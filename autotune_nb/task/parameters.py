@@ -35,21 +35,26 @@ def _json(value: Any) -> Any:
 Value = Annotated[trial.Value, AfterValidator(_json)]
 
 #: How a value is converted to flags; see ``engines.base.Flag``.
-Style = Literal["value", "switch", "negatable", "json"]
+Style = Literal["value", "switch", "negatable", "json", "list", "repeat", "comma"]
 
 
 def parameter_name(name: Any) -> str:
-    """Return the name that rules use: ``max_num_seqs`` for both ``--max-num-seqs`` and ``max-num-seqs``."""
+    """Return the name that rules use: ``max_num_seqs`` for both ``--max-num-seqs`` and ``max-num-seqs``.
+
+    ``compilation-config.mode`` is the key ``mode`` of a JSON flag.
+    """
     if not isinstance(name, str):
         # YAML reads an unquoted true, null or 1 as another type.
         raise ValueError(f"a name must be text, not {name!r}; put it in quotes")
-    return name.strip().lstrip("-").replace("-", "_")
+    # The keys after a dot are those of a JSON flag, which keep their dashes.
+    head, dot, keys = name.strip().lstrip("-").partition(".")
+    return head.replace("-", "_") + dot + keys
 
 
 ParameterName = Annotated[
     str,
     BeforeValidator(parameter_name),
-    StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$", max_length=80),
+    StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z0-9_][A-Za-z0-9_-]*)*$", max_length=80),
 ]
 
 
@@ -63,7 +68,8 @@ class _Parameter(BaseModel):
     )
     style: Style | None = Field(
         None,
-        description="how the value is passed: after the flag, as a bare switch, as --flag/--no-flag, or as JSON",
+        description="how the value is passed: after the flag, as a bare switch, as --flag/--no-flag, as JSON, or a "
+        "list as --flag A B (list), --flag A --flag B (repeat) or --flag A,B (comma)",
     )
 
 

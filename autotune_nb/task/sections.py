@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -55,6 +56,30 @@ class Model(Section):
 _PLACEHOLDER = re.compile(r"(?<!\$)\{([A-Za-z_]+)\}")
 
 
+#: A flag with its value in one word, as in "--ctx-size 2048"; in "--prompt=a b" the space belongs to the value.
+_FLAG_AND_VALUE = re.compile(r"(--?[A-Za-z][\w.-]*)\s+(.*)", re.DOTALL)
+
+
+def _words(given: str | list[Any], key: str) -> list[Any]:
+    """Return the words of a command line, which a program would otherwise not recognize as flags and values."""
+    try:
+        if isinstance(given, str):
+            # shlex keeps the line break after a backslash, a shell does not.
+            return shlex.split(given.replace("\\\n", " "))
+        return [part for word in given for part in _parts(word)]
+    except ValueError as error:
+        raise ValueError(f"{key} {given!r} cannot be split into words: {error}") from None
+
+
+def _parts(word: Any) -> list[Any]:
+    found = _FLAG_AND_VALUE.fullmatch(word) if isinstance(word, str) else None
+    if found is None:
+        return [str(word) if isinstance(word, int | float) and not isinstance(word, bool) else word]
+    flag, rest = found.groups()
+    # JSON keeps its quotes and spaces.
+    return [flag, rest.strip()] if rest.startswith(("{", "[")) else [flag, *shlex.split(rest)]
+
+
 class EngineSpec(Section):
     """The engine that serves the model, and its settings in every trial."""
 
@@ -64,7 +89,9 @@ class EngineSpec(Section):
         None, description="for kind command: the command line, with {port}, {host} and {model} in it"
     )
     args: dict[ParameterName, Value] = Field(default_factory=dict, description="flags of every trial, by name")
-    raw_args: list[str] = Field(default_factory=list, description="arguments of every trial, passed as they are")
+    raw_args: list[str] = Field(
+        default_factory=list, description="arguments of every trial, passed as they are, or one text"
+    )
     env: dict[str, str] = Field(
         default_factory=dict,
         description="environment variables; a secret by reference: ${VARIABLE}, or in a cluster secret://NAME/KEY",
@@ -72,6 +99,18 @@ class EngineSpec(Section):
     health_path: str | None = Field(
         None, pattern="^/", description="the path that returns 200 once the engine is ready"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _command_lines(cls, data: Any) -> Any:
+        """Read ``args`` and ``raw_args`` that are written as a command line, as one text or as a list of words."""
+        if not isinstance(data, dict):
+            return data
+        given = {key: data[key] for key in ("args", "raw_args") if isinstance(data.get(key), str | list)}
+        words = [word for key, value in given.items() for word in _words(value, key)]
+        if any(not isinstance(word, str) for word in words):
+            return data
+        return {key: value for key, value in data.items() if key not in given} | ({"raw_args": words} if given else {})
 
     @field_validator("kind")
     @classmethod

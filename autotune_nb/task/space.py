@@ -58,6 +58,7 @@ class Rule:
                 f"{text!r} is not an expression ({why}); write one such as 'ubatch_size <= batch_size'",
                 field=field,
             ) from None
+        tree = _DottedNames(names).visit(tree)
         disallowed = next((node for node in ast.walk(tree) if not isinstance(node, _ALLOWED)), None)
         if disallowed is not None:
             raise TaskError(
@@ -84,7 +85,7 @@ class Rule:
             )
         self._field = field
         self._evaluator = EvalWithCompoundTypes(functions=dict(_FUNCTIONS))
-        self._tree = EvalWithCompoundTypes.parse(self.text)
+        self._tree = _DottedNames(names).visit(EvalWithCompoundTypes.parse(self.text))
 
     def allows(self, point: Mapping[str, Value]) -> bool:
         """Return whether the point keeps the rule. Raises TaskError if it cannot be evaluated at this point."""
@@ -113,6 +114,17 @@ class _OneOf(Rule):
 
     def allows(self, point: Mapping[str, Value]) -> bool:
         return point_key(point) in self._keys
+
+
+class _DottedNames(ast.NodeTransformer):
+    """Replaces attributes that are parameters, such as ``compilation_config.mode``, by one name."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = names
+
+    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
+        text = ast.unparse(node)
+        return ast.copy_location(ast.Name(text, ast.Load()), node) if text in self._names else node
 
 
 def _is_condition(node: ast.expr) -> bool:

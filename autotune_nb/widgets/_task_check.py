@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from autotune_nb.engines.given_flags import flag_notes
 from autotune_nb.engines.registry import engine_for, engine_problems, space_for
 from autotune_nb.errors import TaskError
 from autotune_nb.runner.estimate import estimate
@@ -51,10 +52,12 @@ def _check(data: dict[str, Any], search: bool) -> Checked:
     if not search or found.failed & {"parameters", "rules", "engine"}:
         return Checked(tuple(problems))
     space = valid_part.space
+    notes: tuple[str, ...] = ()
     if not any(error.field.startswith(("parameters", "engine")) for error in problems):
         try:
-            space = space_for(valid_part, engine_for(valid_part))
+            engine = engine_for(valid_part)
+            space, notes = space_for(valid_part, engine), tuple(flag_notes(valid_part, engine))
         except TaskError as error:
             return Checked((*problems, error))
     text = estimate(valid_part, space).text
-    return Checked(tuple(problems), text[:1] if found.failed & _TIME else text)
+    return Checked(tuple(problems), (*(text[:1] if found.failed & _TIME else text), *notes))

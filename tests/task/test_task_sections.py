@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from autotune_nb.errors import TaskError
+from autotune_nb.task.sections import EngineSpec
 from autotune_nb.task.task import Task
 
 MakeTask = Callable[..., Task]
@@ -39,3 +40,28 @@ def test_a_placeholder_nobody_fills_is_refused(task_data: dict[str, Any]) -> Non
         Task.parse(task_data)
     task_data["engine"] = {"kind": "command", "command": ["server", "{port}", '{"json": 1}']}
     Task.parse(task_data)
+
+
+@pytest.mark.parametrize(
+    ("given", "raw_args"),
+    [
+        ({"raw_args": ["--ctx-size 2048"]}, ["--ctx-size", "2048"]),
+        ({"raw_args": ["--ctx-size 2048 --mlock", "-v"]}, ["--ctx-size", "2048", "--mlock", "-v"]),
+        ({"raw_args": ["--prompt=two words", "two words", "--prompt", "- a list"]}, None),
+        ({"raw_args": ['--config {"a": "x y"}']}, ["--config", '{"a": "x y"}']),
+        ({"raw_args": "--ctx-size 2048 --name 'two words'"}, ["--ctx-size", "2048", "--name", "two words"]),
+        ({"raw_args": ["--ctx-size", 2048]}, ["--ctx-size", "2048"]),
+        ({"args": ["--config", '{"a":{"b":4.0}}', "--x", "1"]}, ["--config", '{"a":{"b":4.0}}', "--x", "1"]),
+        ({"args": "--config '{\"a\": 4}' \\\n  --x 1"}, ["--config", '{"a": 4}', "--x", "1"]),
+        ({"args": ["--x 1"], "raw_args": ["--y"]}, ["--x", "1", "--y"]),
+    ],
+)
+def test_arguments_may_be_written_as_a_command_line(given: dict[str, Any], raw_args: list[str] | None) -> None:
+    engine = EngineSpec.model_validate({"kind": "vllm", **given})
+    assert (engine.args, engine.raw_args) == ({}, given["raw_args"] if raw_args is None else raw_args)
+
+
+@pytest.mark.parametrize("given", [{"raw_args": "--x 'open"}, {"args": ["--x 'open"]}])
+def test_a_command_line_with_an_open_quote_is_refused(given: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="cannot be split into words: No closing quotation"):
+        EngineSpec.model_validate({"kind": "vllm", **given})

@@ -104,22 +104,22 @@ def test_every_error_of_an_engines_flags_is_reported() -> None:
         {
             **new_study_data("llama_cpp"),
             "model": "m",
-            "parameters": {"threads": ["two"], "t": [1], "wurst": [1], "numa": [1]},
-            "engine": {"kind": "llama_cpp", "args": {"np": "many", "wurzt": 1}},
+            "parameters": {"threads": ["two"], "t": [1], "poll": [101], "numa": [1]},
+            "engine": {"kind": "llama_cpp", "args": {"np": "many", "host": "x"}},
         }
     )
     assert [error.field for error in engine_problems(task)] == [
-        *("parameters.threads", "parameters.wurst", "parameters.numa", "parameters.t"),
-        *("engine.args.np", "engine.args.wurzt"),
+        *("parameters.threads", "parameters.poll", "parameters.numa", "engine.args.host", "parameters.t"),
+        "engine.args.np",
     ]
 
 
 def test_an_invalid_draft_is_checked_as_far_as_possible() -> None:
     draft = new_study_data("llama_cpp")
-    draft["parameters"]["wurst"] = {"type": "bool"}
+    draft["parameters"]["numa"] = {"type": "bool"}
     draft["name"] = ""
     checked = check(draft)
-    assert [error.field for error in checked.problems] == ["name", "model", "parameters.wurst"]
+    assert [error.field for error in checked.problems] == ["name", "model", "parameters.numa"]
     assert len(checked.summary) == 2
     draft["budget"] = {"trials": 0}
     assert len(check(draft).summary) == 1

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from autotune_nb.cluster.templates import refuse_go_templates
-from autotune_nb.engines.base import Engine, Flag
+from autotune_nb.engines.base import Engine, Flag, with_key
+from autotune_nb.engines.values import is_flag
 from autotune_nb.errors import SetupError
 from autotune_nb.secrets.references import in_a_pod
 from autotune_nb.task.parameters import Value
@@ -21,7 +22,6 @@ _EXPANDED = ("$(MODEL_PATH)", "$(PARALLELISM_SIZE)")
 _MODEL_PATH = "$(MODEL_PATH)"
 #: Flags cannot be appended to a script with such an end.
 _NO_COMMAND_AT_END = re.compile(r"(?:[&;|)}]|\b(?:fi|done|esac))\s*$")
-_FLAG = re.compile(r"--?[A-Za-z]")
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ def runner_command(
             raw_args=task.engine.raw_args,
         )
         return RunnerCommand(tuple(map(_for_pod, argv)), ())
-    own = _own_arguments(task, engine, params, served_name)
+    own = _own_arguments(task, engine, params, runner, served_name)
     command, args = _runtime_command(runner)
     overridden = _overridden(task, engine, params, served_name)
     script = _script(command, args)
@@ -90,12 +90,47 @@ def command_line(
     return [word.replace(_MODEL_PATH, model_path) for word in line] if model_path else line
 
 
-def _own_arguments(task: Task, engine: Engine, params: Mapping[str, Value], served_name: str | None) -> list[str]:
-    fixed = {k: v for k, v in {**engine.fixed, **task.engine.args}.items() if k not in params}
-    arguments = [*engine.arguments(fixed), *engine.arguments(params, task.parameters), *task.engine.raw_args]
+def _own_arguments(
+    task: Task,
+    engine: Engine,
+    params: Mapping[str, Value],
+    runner: Mapping[str, Any] | None,
+    served_name: str | None,
+) -> list[str]:
+    fixed, tuned = _settings(task, engine, params, runner)
+    arguments = [*engine.arguments(fixed), *engine.arguments(tuned, task.parameters), *task.engine.raw_args]
     if served_name and engine.served_name_flag:
         arguments = [engine.served_name_flag, served_name, *arguments]
     return list(map(_for_pod, arguments))
+
+
+def _settings(
+    task: Task, engine: Engine, params: Mapping[str, Value], runner: Mapping[str, Any] | None
+) -> tuple[dict[str, Value], dict[str, Value]]:
+    """Return the task's flags and the configuration; their dotted names extend a JSON flag of the runtime."""
+    args = dict(task.engine.args)
+    heads = {head for name in (*args, *params) for head, dot, _ in [name.partition(".")] if dot}
+    own = runtime_flags(engine, runner)
+    for head in heads - args.keys() - params.keys():
+        whole = own.get(head)
+        dotted = {name: value for name, value in own.items() if name.startswith(f"{head}.")}
+        if isinstance(whole, dict) or dotted:
+            for name, value in dotted.items():
+                whole = with_key(whole if isinstance(whole, dict) else {}, name.split(".")[1:], value)
+            args = {head: whole, **args}
+    return engine.settings(args, params)
+
+
+def runtime_flags(engine: Engine, runner: Mapping[str, Any] | None) -> dict[str, Value]:
+    """Return the flags of a runtime's command line with their values, under the catalog's names or their own."""
+    command, args = _runtime_command(runner)
+    script = _script(command, args)
+    try:
+        # A backslash at the end of a line continues the command.
+        words = [*command, *args] if script is None else shlex.split(script.replace("\\\n", " "), comments=True)
+    except ValueError:
+        words = (script or "").split()
+    return engine.flags_in(words)
 
 
 def _for_pod(word: str) -> str:
@@ -118,10 +153,11 @@ def _runtime_command(runner: Mapping[str, Any] | None) -> tuple[list[str], list[
 
 @dataclass(frozen=True)
 class _Spelling:
-    """A spelling of a flag, and whether a value follows."""
+    """A spelling of a flag, and how many words may follow it: none, one, or all up to the next flag."""
 
     text: str
     takes_value: bool
+    takes_list: bool = False
 
 
 def _overridden(
@@ -130,43 +166,62 @@ def _overridden(
     """Return all spellings of the flags that the configuration sets or turns off."""
     found: dict[str, _Spelling] = {}
     values = {**engine.fixed, **task.engine.args, **params}
-    for name, value in values.items():
+    raw = engine.flags_in(task.engine.raw_args)
+    for name, value in {**values, **{name: value for name, value in raw.items() if _is_single(engine, name)}}.items():
         own = task.parameters.get(name)
-        flag = engine.flag_named(name)
+        # A dotted name is written with the whole JSON flag.
+        head = name.partition(".")[0]
+        flag = engine.flag_named(head)
         if value is None and not (flag is not None and flag.style == "switch"):
             # None keeps the runtime's flag.
             continue
         style = (own.style if own is not None else None) or (flag.style if flag is not None else None)
-        switch = style in ("switch", "negatable") or (style is None and isinstance(value, bool))
+        switch = style in ("switch", "negatable") or (style is None and isinstance(value, bool) and head == name)
         spellings = [own.flag] if own is not None and own.flag else []
-        spellings += _spellings(flag) if flag is not None else ["--" + name.replace("_", "-")]
+        spellings += _spellings(flag) if flag is not None else ["--" + head.replace("_", "-")]
         if switch:
             spellings += ["--no-" + one.removeprefix("--") for one in spellings if one.startswith("--")]
-        found |= {one: _Spelling(one, not switch) for one in spellings}
+        takes_list = style == "list" or isinstance(value, list)
+        found |= {one: _Spelling(one, not switch, takes_list) for one in spellings}
     if served_name and engine.served_name_flag:
         found[engine.served_name_flag] = _Spelling(engine.served_name_flag, takes_value=True)
     return found
 
 
+def _is_single(engine: Engine, name: str) -> bool:
+    flag = engine.flag_named(name)
+    return flag is not None and flag.style != "repeat"
+
+
 def _spellings(flag: Flag) -> list[str]:
-    return [flag.flag, *("--" + alias.replace("_", "-") for alias in flag.aliases)]
+    names = [flag.name, *flag.aliases, *flag.former]
+    # A short name has one dash, such as -np or -tp; engines that use argparse accept two as well.
+    long = [prefix + name.replace("_", "-") for name in names for prefix in ("--", *(("-",) if len(name) < 6 else ()))]
+    return list(dict.fromkeys([flag.flag, *long]))
+
+
+def _normalized(word: str) -> str:
+    """Return the flag of a word, without its value and without the key of a JSON flag."""
+    flag = word.split("=", 1)[0]
+    return flag.partition(".")[0].replace("_", "-")
 
 
 def _without(line: Sequence[str], overridden: Mapping[str, _Spelling]) -> list[str]:
     """Return a command line without the flags that the configuration overrides."""
     rest: list[str] = []
-    skip = False
-    for index, word in enumerate(line):
-        if skip:
-            skip = False
-            continue
-        spelled = overridden.get(word.split("=", 1)[0]) if word.startswith("-") else None
+    at = 0
+    while at < len(line):
+        word = line[at]
+        at += 1
+        spelled = overridden.get(_normalized(word)) if word.startswith("-") else None
         if spelled is None:
             rest.append(word)
             continue
-        follows = line[index + 1] if index + 1 < len(line) else None
         # A negative number is a value, another flag is not.
-        skip = spelled.takes_value and "=" not in word and follows is not None and not _FLAG.match(follows)
+        takes = "=" not in word and (spelled.takes_value or "." in word)
+        while takes and at < len(line) and not is_flag(line[at]):
+            at += 1
+            takes = spelled.takes_list
     return rest
 
 
@@ -197,8 +252,11 @@ def _in_script(
             field="deploy.runtime",
         )
     for spelled in overridden.values():
-        value = r"(?:[=\s]+(?!-{1,2}[A-Za-z])(?:\"[^\"]*\"|'[^']*'|[^\s\\]+))?" if spelled.takes_value else ""
-        text = re.sub(rf"(?<!\S){re.escape(spelled.text)}(?![\w-]){value}", "", text)
+        one = r"[=\s]+(?!-{1,2}[A-Za-z])(?:\"[^\"]*\"|'[^']*'|[^\s\\]+)"
+        value = f"(?:{one}){'*' if spelled.takes_list else '?'}" if spelled.takes_value else ""
+        name = re.escape(spelled.text).replace(r"\-", "[-_]") if spelled.text.startswith("--") else spelled.text
+        name = name.replace("[-_][-_]", "--", 1)
+        text = re.sub(rf"(?<!\S){name}(?:\.[\w.+-]+(?:{one})?|(?![\w.-]){value})", "", text)
     # Quoted for the shell, except what Kubernetes expands before it runs.
     quoted = " ".join(f'"{word}"' if any(one in word for one in _EXPANDED) else shlex.quote(word) for word in own)
     whole = f"{text.rstrip()} {quoted}".rstrip()

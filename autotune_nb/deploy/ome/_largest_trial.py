@@ -6,9 +6,12 @@ import heapq
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
+from typing import Any
 
+from autotune_nb.deploy.ome._arguments import runtime_flags
 from autotune_nb.deploy.ome.manifest import gpus_needed
 from autotune_nb.engines.base import Engine
+from autotune_nb.engines.given_flags import all_flags
 from autotune_nb.engines.registry import EngineRule, space_for
 from autotune_nb.task.parameters import Int, Parameter, Value
 from autotune_nb.task.space import Rule, SearchSpace
@@ -17,23 +20,26 @@ from autotune_nb.task.task import Task
 _MAX_POINTS = 5000
 
 
-def largest_trial(task: Task, engine: Engine) -> tuple[int, Mapping[str, Value]]:
+def largest_trial(
+    task: Task, engine: Engine, runner: Mapping[str, Any] | None = None
+) -> tuple[int, Mapping[str, Value]]:
     """Return the most GPUs that a trial needs, and its parallel sizes.
 
     A rule applies if the grid of the parameters it names is small enough to enumerate. The result is an upper bound;
     it is exact unless a rule depends on a range without a step.
     """
-    without = gpus_needed(task, engine, {})
+    without = gpus_needed(task, engine, {}, runner)
     space = space_for(task, engine)
     whole = SearchSpace({name: _whole(parameter) for name, parameter in space.parameters.items()}, space.rules)
-    sizes = [name for name in whole.parameters if _is_size(engine, name) and _count(whole, name) < math.inf]
+    counted = engine.counted_sizes(all_flags(task, engine, {}, runtime_flags(engine, runner)))
+    sizes = [name for name in whole.parameters if _is_size(engine, name, counted) and _count(whole, name) < math.inf]
     if not sizes or task.deploy.gpus_per_trial is not None:
         return without, {}
     bounded = SearchSpace({name: whole.parameters[name] for name in _bound(whole, sizes)}, space.rules)
     best: tuple[int, Mapping[str, Value]] = (without, {})
     for point in islice(_descending(bounded, sizes), _MAX_POINTS):
         # If all these points break a rule, the last one is a bound: the others need no more GPUs.
-        best = (gpus_needed(task, engine, point), {name: point[name] for name in sizes})
+        best = (gpus_needed(task, engine, point, runner), {name: point[name] for name in sizes})
         if bounded.broken_rule(point) is None:
             break
     return best if best[0] > without else (without, {})
@@ -44,9 +50,9 @@ def _whole(parameter: Parameter) -> Parameter:
     return parameter.model_copy(update={"log": False}) if isinstance(parameter, Int) else parameter
 
 
-def _is_size(engine: Engine, name: str) -> bool:
+def _is_size(engine: Engine, name: str, counted: Sequence[str]) -> bool:
     flag = engine.flag_named(name)
-    return flag is not None and flag.name in engine.parallel_sizes
+    return flag is not None and flag.name in counted
 
 
 def _bound(space: SearchSpace, sizes: Sequence[str]) -> list[str]:

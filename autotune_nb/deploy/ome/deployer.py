@@ -155,7 +155,7 @@ class OmeDeployer:
     @contextlib.asynccontextmanager
     async def deploy(self, request: DeployRequest) -> AsyncIterator[OmeDeployment]:
         session = self._session
-        gpus = gpus_needed(self._task, self._engine, request.params)
+        gpus = gpus_needed(self._task, self._engine, request.params, self._model_and_runtime.runner)
         body = self._service_manifest(request)
         ours = OwnedObject(session, INFERENCE_SERVICE, request.trial, name_of(body))
         log = EngineLog(session.cluster, request, self._engine)

@@ -14,8 +14,10 @@ from autotune_nb.cluster.executor_choice import required_model_name
 from autotune_nb.cluster.kinds import BASE_MODEL, SERVING_RUNTIME, Kind, Object
 from autotune_nb.cluster.names import slug
 from autotune_nb.cluster.templates import Templates, refuse_go_templates
-from autotune_nb.deploy.ome._arguments import runner_command
+from autotune_nb.deploy.ome._arguments import runner_command, runtime_flags
 from autotune_nb.engines.base import Engine
+from autotune_nb.engines.given_flags import all_flags, gpus_of_trial
+from autotune_nb.engines.values import number
 from autotune_nb.secrets.references import secret_of
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
@@ -36,10 +38,21 @@ class ModelAndRuntime:
     runner: Mapping[str, Any] | None = None
 
 
-def gpus_needed(task: Task, engine: Engine, params: Mapping[str, Value]) -> int:
-    """Return a configuration's number of GPUs: the task's, or the product of the engine's parallel sizes."""
-    given = task.deploy.gpus_per_trial
-    return engine.gpus({**task.engine.args, **params}) if given is None else given
+def gpus_needed(
+    task: Task, engine: Engine, params: Mapping[str, Value], runner: Mapping[str, Any] | None = None
+) -> int:
+    """Return a configuration's number of GPUs: the task's, or the product of the engine's parallel sizes.
+
+    Sizes that the task does not set are those of the runtime; without any, the runtime's resources count.
+    """
+    own = all_flags(task, engine, params)
+    if task.deploy.gpus_per_trial is None and not any(own.get(name) for name in engine.parallel_sizes):
+        resources = (runner or {}).get("resources") or {}
+        for kind in ("limits", "requests"):
+            amount = number((resources.get(kind) or {}).get(task.deploy.gpu_resource))
+            if amount is not None:
+                return int(amount)
+    return gpus_of_trial(task, engine, params, runtime_flags(engine, runner))
 
 
 def inference_service(
@@ -90,7 +103,7 @@ def _values(
     refuse_go_templates(dict(task.engine.env), field="engine.env")
     refuse_go_templates(dict(deploy.resources), field="deploy.resources")
     ours = runner_command(task, engine, params, model_and_runtime.runner, served_as)
-    gpus = gpus_needed(task, engine, params)
+    gpus = gpus_needed(task, engine, params, model_and_runtime.runner)
     resources = {name: _quantity(value) for name, value in deploy.resources.items()}
     if gpus:
         resources[deploy.gpu_resource] = str(gpus)

@@ -32,6 +32,15 @@ async def find_model_and_runtime(cluster: Cluster, task: Task) -> tuple[ModelAnd
     return ModelAndRuntime(model_kind, runtime_kind, runner), model
 
 
+def several_pods(runtime: Object) -> str:
+    """Return the parts of a runtime that need more than one pod, such as "a leader and a worker"; else nothing."""
+    spec = runtime.get("spec") or {}
+    engine = spec.get("engineConfig") or {}
+    parts = [f"a {part}" for part in ("leader", "worker") if engine.get(part)]
+    parts += ["a decoder"] if spec.get("decoderConfig") else []
+    return " and ".join(parts)
+
+
 def storage_of(model: Object) -> Mapping[str, Any]:
     """Return a model's storage: the source of its weights, and their path on the nodes."""
     return (model.get("spec") or {}).get("storage") or {}

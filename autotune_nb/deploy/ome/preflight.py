@@ -30,6 +30,7 @@ from autotune_nb.deploy.ome._largest_trial import largest_trial
 from autotune_nb.deploy.ome._permissions import missing_permissions, required_by
 from autotune_nb.deploy.ome._results_location import results_checks
 from autotune_nb.deploy.ome.check_result import CheckResult
+from autotune_nb.deploy.ome.model_and_runtime import find_model_and_runtime, several_pods
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import ClusterError, TaskError, did_you_mean
 from autotune_nb.task.task import Task
@@ -189,7 +190,11 @@ async def _runtime(cluster: Cluster, task: Task) -> AsyncIterator[CheckResult]:
         yield CheckResult(False, f"runtime {name} is disabled", "enable it, or use another in deploy.runtime")
     else:
         assert kind is not None
-        yield CheckResult(True, f"runtime {name} ({kind.name})")
+        if parts := several_pods(found):
+            hint = "use a runtime with one engine pod in deploy.runtime"
+            yield CheckResult(False, f"runtime {name} has {parts}; a trial runs in one pod", hint)
+        else:
+            yield CheckResult(True, f"runtime {name} ({kind.name})")
 
 
 async def _find(cluster: Cluster, kinds: Iterable[Kind], name: str) -> tuple[Kind | None, Object | None, list[str]]:
@@ -226,7 +231,8 @@ def _invalid_name(subject: str, name: str) -> CheckResult | None:
 
 async def _quota(cluster: Cluster, task: Task, engine: Engine) -> AsyncIterator[CheckResult]:
     try:
-        gpus, sizes = largest_trial(task, engine)
+        known, _ = await find_model_and_runtime(cluster, task)
+        gpus, sizes = largest_trial(task, engine, known.runner)
     except TaskError as error:
         yield CheckResult(False, f"the largest trial is unknown: {error}")
         return

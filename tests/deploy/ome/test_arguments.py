@@ -60,6 +60,45 @@ def test_a_runtimes_own_args_are_said_again_and_earlier_spellings_go() -> None:
     assert found.args == ("--log-requests", "-v", "--tp-size", "2", "--schedule-policy", "lpm")
 
 
+@pytest.mark.parametrize(
+    ("engine", "runtime", "params", "args"),
+    [
+        # All words of a list, in every spelling of the flag.
+        ("sglang", "--cuda-graph-bs 1 2 4 --x", {"cuda_graph_bs": [1, 8]}, "--x --cuda-graph-bs 1 8"),
+        ("sglang", "--cuda_graph_bs=1 --x", {"cuda_graph_bs": [1, 8]}, "--x --cuda-graph-bs 1 8"),
+        ("sglang", "--cuda-graph-max-bs 8", {"cuda_graph_max_bs_decode": 9}, "--cuda-graph-max-bs-decode 9"),
+        ("vllm", "--middleware a --x 1 --middleware b", {"middleware": ["c"]}, "--x 1 --middleware c"),
+        ("vllm", "-tp 2 --x", {"tensor_parallel_size": 4}, "--x --tensor-parallel-size 4"),
+        ("vllm", "--max_model_len -1 --x", {"max_model_len": "auto"}, "--x --max-model-len auto"),
+        ("vllm", "-O2 -cc.mode=1", {"compilation_config": {"mode": 3}}, "-O2 --compilation-config '{\"mode\":3}'"),
+        (
+            "vllm",
+            "--compilation-config.cudagraph_mode=NONE --compilation-config.mode 2 --x",
+            {"compilation_config": {"cudagraph_mode": "FULL"}},
+            '--x --compilation-config \'{"cudagraph_mode":"FULL"}\'',
+        ),
+        (
+            "vllm",
+            '--compilation-config \'{"mode": 3, "cudagraph_mode": "NONE"}\' --x',
+            {"compilation_config.cudagraph_mode": "FULL"},
+            '--x --compilation-config \'{"cudagraph_mode":"FULL","mode":3}\'',
+        ),
+        ("vllm", "--x", {"compilation_config.mode": 3}, "--x --compilation-config.mode 3"),
+        ("llama_cpp", "-ngl 99 --x", {"n_gpu_layers": "all"}, "--x --fit off --n-gpu-layers all"),
+    ],
+)
+@pytest.mark.parametrize("shell", [False, True], ids=["words", "script"])
+def test_every_spelling_of_a_flag_goes(
+    engine: str, runtime: str, params: dict[str, Any], args: str, shell: bool
+) -> None:
+    words = shlex.split(runtime)
+    runner = {"command": ["sh", "-c"], "args": [f"serve {runtime}"]} if shell else {"args": words}
+    found = said(runner, params, engine=engine, parameters={name: [value] for name, value in params.items()}).args
+    assert found is not None
+    got = shlex.split(found[0])[1:] if shell else list(found)
+    assert got == shlex.split(args)
+
+
 def test_what_the_configuration_does_not_decide_stays() -> None:
     runner = {"command": SGLANG, "args": ["--schedule-policy", "fcfs"]}
     assert said(runner, {"schedule_policy": None}).args == ("--schedule-policy", "fcfs")

@@ -106,6 +106,33 @@ def test_gpus_follow_the_parallel_sizes_where_the_task_names_none(
     assert ("resources" in runner) is (gpus > 0)
 
 
+@pytest.mark.parametrize(
+    ("runner", "params", "args", "gpus"),
+    [
+        ({"args": ["--tp-size=4"]}, {}, {}, 4),
+        ({"args": ["--tp", "4", "--dp-size", "2"]}, {}, {}, 8),
+        ({"args": ["--tp", "8", "--dp-size", "8", "--enable-dp-attention"]}, {}, {}, 8),
+        ({"command": ["sh", "-c"], "args": ["exec sglang serve \\\n  --tp-size 4"]}, {}, {}, 4),
+        ({"args": ["--tp", "4"]}, {"tp_size": 2}, {}, 2),
+        ({"args": ["--tp", "4"]}, {"dp_size": 2}, {}, 8),
+        ({"args": ["--tp", "$(PARALLELISM_SIZE)"], "resources": {"limits": {"nvidia.com/gpu": 4}}}, {}, {}, 4),
+        ({"resources": {"requests": {"nvidia.com/gpu": "2"}}}, {}, {}, 2),
+        ({"resources": {"limits": {"nvidia.com/gpu": 4}}}, {}, {"tp_size": 2}, 2),
+        ({"resources": {"limits": {"nvidia.com/gpu": 4}}}, {"tp_size": 2}, {}, 2),
+    ],
+)
+def test_gpus_that_the_task_does_not_set_are_the_runtimes(
+    runner: dict[str, Any], params: dict[str, Any], args: dict[str, Any], gpus: int
+) -> None:
+    found = made(
+        params,
+        model_and_runtime=ModelAndRuntime(CLUSTER_BASE_MODEL, None, {**RUNNER, **runner}),
+        engine={"kind": "sglang", "args": args},
+        parameters={name: [value] for name, value in params.items()} or {"page_size": [1]},
+    )
+    assert gpus_of(found["spec"]["engine"]["runner"], "nvidia.com/gpu") == gpus
+
+
 def test_resources_and_variables_come_along() -> None:
     runner = made(
         engine={"kind": "sglang", "env": {"A": "1: {x}"}},

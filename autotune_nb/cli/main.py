@@ -55,7 +55,8 @@ def run(
 
     TASK is a task file, or the name of one that comes with the package, such as quickstart.
 
-    Exits 0 if at least one trial is complete, 1 if none is, 2 for an invalid task or wrong usage. Ctrl-C stops the run
+    Exits 0 if at least one trial is complete, 1 if none is or an error ended the run, 2 for an invalid task or wrong
+    usage. Ctrl-C stops the run
     and takes the running trials down; the same command resumes the study. A second Ctrl-C kills the engines at once.
     """
     with _Signals() as signals:
@@ -83,7 +84,7 @@ def run(
         if results["state"] == "stopped":
             print_stderr("stopped; run the same command to resume")
         invalid = isinstance(error, SetupError | TaskError) and not results["trials"]
-        sys.exit(2 if invalid else _exit_code(results))
+        sys.exit(2 if invalid else 1 if error is not None else _exit_code(results))
 
 
 @cli.command(short_help="Print the trials and the best configuration of a study.")

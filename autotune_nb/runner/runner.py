@@ -19,7 +19,7 @@ from autotune_nb.runner.trial_work import TrialWork
 from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.references import command_text
 from autotune_nb.secrets.scrubbing import scrub
-from autotune_nb.study import machine_fingerprint
+from autotune_nb.study import StorageBusyError, machine_fingerprint
 from autotune_nb.study.steering import Edit
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 #: After a trial, results.json is written only if this many times the duration of the last write has passed since.
 _SAVE_INTERVAL_FACTOR = 20
+#: How often a trial is stored again while another program has locked the storage; each attempt waits for a minute.
+_STORE_ATTEMPTS = 10
 
 
 class RunState(StrEnum):
@@ -337,13 +339,29 @@ class Runner:
 
     async def _store_trial(self, work: TrialWork, ended: Trial) -> None:
         await work.clean()
-        ended = await self._call_study(lambda: self.study.tell(ended))
+        ended = await self._tell(ended)
         await self._call_study(lambda: self.study.save_elapsed(self.elapsed_s))
         self.trials = self.study.trials
         if time.monotonic() - self._saved_at >= _SAVE_INTERVAL_FACTOR * self._saving_s:
             await self._save_results()
         best = self.study.best
         self.bus.publish(events.TrialEnded(ended, is_best=best is not None and best.number == ended.number))
+
+    async def _tell(self, ended: Trial) -> Trial:
+        """Store a trial that ended, repeatedly while another program has locked the storage."""
+        from autotune_nb.study.study import TrialEndedOutsideError
+
+        for left in reversed(range(_STORE_ATTEMPTS)):
+            try:
+                return await self._call_study(lambda: self.study.tell(ended))
+            except TrialEndedOutsideError as error:
+                self._notice(f"trial {ended.number}: {error}")
+                break
+            except StorageBusyError as error:
+                if not left or self._stopping.is_set():
+                    raise
+                self._notice(f"trial {ended.number} is kept and stored later: {error}")
+        return ended
 
     async def _end(self) -> None:
         await uncancelled(self._benchmark.close())

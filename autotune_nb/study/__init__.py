@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune_nb.study._database_file import (
     DamagedStorageError,
+    StorageBusyError,
     database_problem,
     recovery_text,
     require_database,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STORAGE_VARIABLE",
     "DamagedStorageError",
+    "StorageBusyError",
     "Study",
     "StudyFolder",
     "database_problem",

@@ -17,6 +17,10 @@ class DamagedStorageError(StudyError):
     """The storage of a study has invalid content."""
 
 
+class StorageBusyError(StudyError):
+    """Another program has locked the storage of a study."""
+
+
 def database_problem(folder: StudyFolder, url: str | None) -> str:
     """Return why a study's SQLite file cannot be read: it is missing, empty, truncated or not a database.
 

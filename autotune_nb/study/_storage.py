@@ -16,7 +16,7 @@ import sqlalchemy.exc
 import sqlalchemy.pool
 
 from autotune_nb.errors import AutotuneError, StudyError
-from autotune_nb.study._database_file import DamagedStorageError, file_problem, recovery_text
+from autotune_nb.study._database_file import DamagedStorageError, StorageBusyError, file_problem, recovery_text
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.storage_url import redact, sqlite_file
 
@@ -183,6 +183,10 @@ def storage_errors(folder: StudyFolder, url: str | None = None) -> Iterator[None
                 f"{recovery_text(folder)}"
             ) from None
         where = f" {redact(url)}" if url else ""
+        if "database is locked" in message or "database table is locked" in message:
+            raise StorageBusyError(
+                f"the study's storage {location(folder, url)} is locked by another program ({message})"
+            ) from None
         raise StudyError(f"the study's storage{where} does not work: {message}") from None
     except ImportError as error:
         drivers = {"postgresql": "; pip install 'psycopg[binary]'", "mysql": "; pip install pymysql"}

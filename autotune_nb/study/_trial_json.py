@@ -13,8 +13,8 @@ from autotune_nb.trial.score import Score
 from autotune_nb.trial.trial import Trial, TrialState
 
 
-def to_record(trial: Trial, fingerprint: str) -> dict[str, Any]:
-    """Return the fields of a finished trial that Optuna does not store itself, its fingerprint by key."""
+def to_record(trial: Trial, fingerprint: str | Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a finished trial that Optuna does not store itself, its fingerprint by key or whole."""
     data = {**trial.to_dict(), "fingerprint": fingerprint}
     for name in ("number", "params", "values", "limits", "level", "baseline"):
         data.pop(name)

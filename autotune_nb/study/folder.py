@@ -337,6 +337,11 @@ class StudyFolder:
         except OSError as error:
             raise StudyError(f"{self.path / name} cannot be written: {error.strerror or error}") from None
 
+    def delete(self, name: str) -> None:
+        """Delete a file, if there is one."""
+        with contextlib.suppress(OSError):
+            (self.path / name).unlink(missing_ok=True)
+
     def read(self, name: str) -> dict[str, Any] | None:
         """Return the JSON of a file; None if there is no such file. Raises StudyError if it cannot be read."""
         try:

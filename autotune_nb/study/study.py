@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState as OptunaState
 
-from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.errors import Failure, FailureKind, StudyError
 from autotune_nb.study._bulk import add_trials
 from autotune_nb.study._loading import load, load_or_create
 from autotune_nb.study._next_trial import TrialOrder
@@ -34,7 +35,7 @@ from autotune_nb.study._study_attributes import (
     write_elapsed,
     write_fingerprint,
 )
-from autotune_nb.study._trial_json import to_record, without_secrets
+from autotune_nb.study._trial_json import to_record, with_record, without_secrets
 from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.steering import Edit, Steering
@@ -45,6 +46,10 @@ from autotune_nb.trial.trial import Trial, TrialState, best_trial
 
 #: A configuration is not retried after this many processes ended while it was running.
 MAX_ATTEMPTS = 3
+
+
+class TrialEndedOutsideError(StudyError):
+    """Another program ended a running trial in the storage."""
 
 
 class Study:
@@ -59,6 +64,7 @@ class Study:
         self._url = url
         self._location = location(folder, url)
         self._study = study
+        self._study_name = study.study_name
         self._distributions = distributions(space)
         self._trials: dict[int, Trial] = {}
         #: The numbers of the finished trials, in the order in which they ended.
@@ -200,13 +206,38 @@ class Study:
             failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"no finite number: {', '.join(not_finite)}")
             trial = trial.with_(state=TrialState.FAILED, score=None, failure=failure)
         trial = without_secrets(trial)
-        with storage_errors(self.folder, self._url):
+        # Before it is stored: results.json has it even if the storage refuses it.
+        self._trials[trial.number] = trial
+        self._note_ends(trial)
+        try:
+            self._store(trial)
+        except StudyError:
+            with contextlib.suppress(StudyError):
+                self.folder.write(_unstored(trial.number), to_record(trial, trial.fingerprint))
+            raise
+        self.folder.delete(_unstored(trial.number))
+        return trial
+
+    def _store(self, trial: Trial) -> None:
+        with storage_errors(self.folder, self._url), self._outside_changes():
             optuna_trial = optuna.trial.Trial(self._study, self._trial_id(trial.number))
             optuna_trial.set_user_attr(RECORD, to_record(trial, self._store_fingerprint(trial)))
             self._finish(optuna_trial, trial)
-        self._trials[trial.number] = trial
-        self._note_ends(trial)
-        return trial
+
+    @contextlib.contextmanager
+    def _outside_changes(self) -> Iterator[None]:
+        """Turn errors about a study or trial that another program changed into StudyError."""
+        try:
+            yield
+        except optuna.exceptions.UpdateFinishedTrialError:
+            raise TrialEndedOutsideError(
+                f"another program ended it in {self._location}; its measurement is in results.json only"
+            ) from None
+        except KeyError:
+            raise StudyError(
+                f"another program deleted the study {self._study_name!r} from {self._location}; what was measured is "
+                "in results.json"
+            ) from None
 
     def _note_ends(self, *trials: Trial) -> None:
         known = set(self._ended)
@@ -294,7 +325,11 @@ class Study:
                     continue
                 trial = self._trials[frozen.number]
                 optuna_trial = optuna.trial.Trial(self._study, frozen._trial_id)
-                if RECORD in frozen.user_attrs:
+                kept = self.folder.read(_unstored(trial.number))
+                if kept is not None:
+                    self.tell(with_record(trial, kept, self._fingerprints))
+                    lines.append(f"trial {trial.number} had ended and is stored")
+                elif RECORD in frozen.user_attrs:
                     self._finish(optuna_trial, trial)
                     lines.append(f"trial {trial.number} had ended and is stored")
                 elif not trial.baseline and set(frozen.params) != set(self._distributions):
@@ -343,6 +378,11 @@ class Study:
 
     def _trial_id(self, number: int) -> int:
         return int(self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
+
+
+def _unstored(number: int) -> str:
+    """Return the name of the file that keeps a trial which could not be stored."""
+    return f"unstored-trial-{number:04d}.json"
 
 
 def _numbers(score: Score | None) -> dict[str, float]:

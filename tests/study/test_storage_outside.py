@@ -1,0 +1,120 @@
+"""A storage that other programs lock or change while a study runs: no measurement is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sqlite3
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from click.testing import CliRunner
+
+import autotune_nb as at
+from autotune_nb import events
+from autotune_nb.cli.main import cli
+from autotune_nb.errors import StudyError
+from autotune_nb.runner.runner import RunState
+from autotune_nb.study import StorageBusyError, Study
+from autotune_nb.trial.trial import Trial, TrialState
+from tests.runs import runner_for
+from tests.stubs import World, in_loop, open_study
+from tests.study.test_study import asked, completed
+
+
+@pytest.fixture(autouse=True)
+def short_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autotune_nb.study._storage.BUSY_S", 0.1)
+
+
+def test_a_trial_that_a_locked_database_refuses_is_stored_by_the_next_run(make_task: Any, tmp_path: Path) -> None:
+    study = open_study(make_task(), tmp_path)
+    trial = completed(asked(study), 10)
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(StorageBusyError, match=r"study\.db is locked by another program"):
+            study.tell(trial)
+    assert study.trials == (trial,)
+    study.close()
+    again = open_study(study.task, tmp_path)
+    assert again.recover() == ["trial 0 had ended and is stored"]
+    assert again.trials == (trial,)
+    again.close()
+    assert open_study(study.task, tmp_path).trials == (trial,)
+    assert not list(tmp_path.glob("unstored*"))
+
+
+def test_a_run_stores_its_trial_once_the_database_is_unlocked(world: World) -> None:
+    runner = runner_for(world, world.task(trials=1))
+    other = sqlite3.connect(world.folder / "study.db", isolation_level=None, check_same_thread=False)
+
+    def listen(event: events.Event) -> None:
+        if isinstance(event, events.LevelMeasured) and event.index == event.count:
+            other.execute("BEGIN EXCLUSIVE")
+        if isinstance(event, events.Notice) and "is kept and stored later" in event.text:
+            other.close()
+
+    runner.bus.subscribe(listen)
+    in_loop(runner.run())
+    assert runner.state is RunState.FINISHED
+    assert sum("is kept and stored later" in notice for notice in runner.notices) == 1
+    assert [t.state for t in open_study(runner.study.task, world.folder).trials] == [TrialState.COMPLETE]
+
+
+def test_a_trial_that_another_program_ended_is_one_line_and_kept_in_the_results(world: World) -> None:
+    runner = runner_for(world, world.task(trials=2))
+
+    def listen(event: events.Event) -> None:
+        if isinstance(event, events.LevelMeasured) and event.number == 0 and event.index == event.count:
+            stored = optuna.load_study(
+                study_name=runner.study._study.study_name, storage=f"sqlite:///{world.folder / 'study.db'}"
+            )
+            stored.tell(0, state=optuna.trial.TrialState.FAIL)
+
+    runner.bus.subscribe(listen)
+    in_loop(runner.run())
+    assert runner.state is RunState.FINISHED
+    lines = [notice for notice in runner.notices if "another program ended it" in notice]
+    assert len(lines) == 1
+    assert [(t["state"], len(t["measurements"])) for t in world.results()["trials"]] == [("complete", 2)] * 2
+
+
+def test_a_study_that_another_program_deleted_is_one_line_and_its_measurement_kept(world: World) -> None:
+    runner = runner_for(world, world.task(trials=2))
+    name = runner.study._study.study_name
+
+    def listen(event: events.Event) -> None:
+        if isinstance(event, events.LevelMeasured) and event.index == event.count:
+            optuna.delete_study(study_name=name, storage=f"sqlite:///{world.folder / 'study.db'}")
+
+    runner.bus.subscribe(listen)
+    with pytest.raises(StudyError, match=f"another program deleted the study '{name}'") as caught:
+        in_loop(runner.run())
+    assert "\n" not in str(caught.value)
+    assert runner.state is RunState.FAILED
+    assert [(t["state"], len(t["measurements"])) for t in world.results()["trials"]] == [("complete", 2)]
+    assert [t.state for t in at.open(world.folder).history] == [TrialState.COMPLETE]
+
+
+def test_a_run_that_an_error_ends_exits_1_though_a_trial_is_complete(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Study._store
+
+    def refused(self: Study, trial: Trial) -> None:
+        if trial.number == 1:
+            raise StudyError("the storage is gone")
+        store(self, trial)
+
+    monkeypatch.setattr(Study, "_store", refused)
+    file = tmp_path / "task.json"
+    file.write_text(json.dumps(world.task(trials=2).model_dump(mode="json")))
+    ran = CliRunner().invoke(cli, ["run", str(file), "--study", str(world.folder)])
+    assert ran.exit_code == 1
+    assert "error: the storage is gone" in ran.stderr.splitlines()
+    assert [t["state"] for t in world.results()["trials"]] == ["complete", "complete"]
+    monkeypatch.undo()
+    again = open_study(world.task(trials=2), world.folder)
+    assert again.recover() == ["trial 1 had ended and is stored"]

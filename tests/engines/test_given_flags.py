@@ -150,3 +150,13 @@ def test_dp_attention_splits_the_gpus_of_tp(make_task: MakeTask) -> None:
         parameters={"dp_size": [2, 3, 8]},
     )
     assert [point["dp_size"] for point in space_for(task, engine_for(task)).grid()] == [2, 8]
+
+
+def test_a_rule_may_name_a_key_of_a_json_flag(make_task: MakeTask) -> None:
+    task = make_task(
+        engine="vllm",
+        parameters={"compilation_config.mode": [0, 3], "max_num_seqs": [8, 16]},
+        rules=["compilation_config.mode == 0 or max_num_seqs > 8"],
+    )
+    points = [(point["compilation_config.mode"], point["max_num_seqs"]) for point in task.space.grid()]
+    assert points == [(0, 8), (0, 16), (3, 16)]

@@ -16,6 +16,7 @@ from autotune_nb.cluster.quantity import quantity
 from autotune_nb.cluster.templates import Templates
 from autotune_nb.deploy.ome._live_pod_check import differences, gpus_of
 from autotune_nb.deploy.ome.manifest import ModelAndRuntime, gpus_needed, inference_service, manifest_text
+from autotune_nb.deploy.ome.model_and_runtime import several_pods
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import SetupError, TaskError
 from autotune_nb.task.task import Task
@@ -131,6 +132,19 @@ def test_gpus_that_the_task_does_not_set_are_the_runtimes(
         parameters={name: [value] for name, value in params.items()} or {"page_size": [1]},
     )
     assert gpus_of(found["spec"]["engine"]["runner"], "nvidia.com/gpu") == gpus
+
+
+@pytest.mark.parametrize(
+    ("spec", "parts"),
+    [
+        ({"engineConfig": {"runner": RUNNER}}, ""),
+        ({"containers": [RUNNER]}, ""),
+        ({"engineConfig": {"leader": {"runner": RUNNER}, "worker": {"size": 1}}}, "a leader and a worker"),
+        ({"engineConfig": {"runner": RUNNER}, "decoderConfig": {"runner": RUNNER}}, "a decoder"),
+    ],
+)
+def test_a_runtime_that_needs_several_pods_is_recognized(spec: dict[str, Any], parts: str) -> None:
+    assert several_pods({"spec": spec}) == parts
 
 
 def test_resources_and_variables_come_along() -> None:

@@ -34,7 +34,7 @@ APART = {"deploy", "bench", "study"}
 #: Who alone may import what, wherever in the file the import stands.
 OUTSIDE = {
     "optuna": {"study"},
-    "genai_bench": {"bench/_fork_server.py", "bench/_in_pod.py"},
+    "genai_bench": {"bench/_launcher.py"},
     "gevent": set(),
     "kubernetes": {"cluster"},
     "IPython": {"widgets", "reports/notebook.py", "reports/study_report.py"},

@@ -11,7 +11,7 @@ from typing import Any
 
 import psutil
 
-from autotune_nb.bench.results import level_of, measurement, read_level
+from autotune_nb.bench.results import failure_kind, level_of, measurement, read_level
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
 from autotune_nb.secrets.scrubbing import scrub
 from autotune_nb.task.task import Task
@@ -142,7 +142,9 @@ def _request_errors(folder: Path) -> str:
         except (OSError, ValueError, KeyError):
             continue
         errors = [
-            f"{r.get('error_code')}: {str(r.get('error_message'))[:160]}" for r in requests if r.get("error_code")
+            f"{failure_kind(r['error_code'])}: {str(r.get('error_message'))[:160]}"
+            for r in requests
+            if r.get("error_code")
         ]
         if errors:
             return f"{len(errors)} of {len(requests)}, such as {errors[0]}"

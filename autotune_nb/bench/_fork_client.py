@@ -16,9 +16,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autotune_nb.bench._scripts import script_source
 from autotune_nb.errors import SetupError
 
-_SCRIPT = Path(__file__).with_name("_fork_server.py")
 _START_S = 180.0
 #: Variables that genai-bench would write into its logs and its results.
 _SECRETS = re.compile(r"KEY|TOKEN|SECRET|PASS|CREDENTIAL", re.IGNORECASE)
@@ -120,7 +120,7 @@ class ForkClient:
         """Start the fork server: it imports genai-bench and loads the tokenizer. Raises SetupError with its output."""
         process = await asyncio.create_subprocess_exec(
             python,
-            str(_SCRIPT),
+            *("-c", await asyncio.to_thread(script_source, "_fork_server.py")),
             tokenizer,
             env={**bench_environment(), **labels},
             stdin=asyncio.subprocess.PIPE,

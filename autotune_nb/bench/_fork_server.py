@@ -1,22 +1,21 @@
 """The fork server: it imports genai-bench once and forks a child for each command line.
 
-It runs as a script under genai-bench's own Python: ``python _fork_server.py [TOKENIZER]``. It imports nothing of this
-package. Its input and output are JSON lines. First it writes ``{"ready": version, "tokenizer_error": text or null}``.
+It runs under genai-bench's own Python: ``python -c SCRIPT [TOKENIZER]``, where ``_scripts.py`` gives the script. Its
+input and output are JSON lines. First it writes ``{"ready": version, "tokenizer_error": text or null}``.
 For each line ``{"id", "argv", "env", "log", "seed"}`` it writes ``{"id", "pid"}``, and ``{"id", "exit": code}`` after
 the child has ended. When its standard input is closed, it kills the process groups of its children and exits.
 """
 
 import contextlib
 import ctypes
-import gc
 import json
 import os
-import random
 import select
 import signal
 import sys
-import traceback
 from typing import Any, NoReturn
+
+from autotune_nb.bench._launcher import load_genai_bench, run_genai_bench, warm_up
 
 # The originals, before gevent replaces them: only the children run greenlets.
 _select, _waitpid = select.select, os.waitpid
@@ -34,34 +33,15 @@ def _die_with_parent() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-class _Minutes(float):
-    """Minutes whose product with 60 is a whole number: genai-bench refuses 964.9999999999999; no float gives 965."""
+def _tokenizer_problem(tokenizer: str) -> str | None:
+    from transformers import AutoTokenizer
 
-    def __mul__(self, other: float) -> int:
-        return round(float(self) * other)
-
-
-def _import(tokenizer: str | None) -> tuple[Any, str, str | None]:
-    import click
-    from genai_bench.cli.cli import benchmark, cli
-    from genai_bench.version import __version__
-
-    for option in benchmark.params:
-        if option.name == "max_time_per_run":
-            # The option accepts whole minutes only, but the code behind it any whole number of seconds.
-            option.type = click.types.FuncParamType(_Minutes)
-    problem = None
-    if tokenizer:
-        from transformers import AutoTokenizer
-
-        try:
-            # Only for its imports, which take a second: each run loads the tokenizer again.
-            AutoTokenizer.from_pretrained(tokenizer)
-        except Exception as error:  # noqa: BLE001 - reported to the client
-            problem = " ".join(f"{type(error).__name__}: {error}".split())[:300]
-    gc.collect()
-    gc.freeze()
-    return cli, __version__, problem
+    try:
+        # Only for its imports, which take a second: each run loads the tokenizer again.
+        AutoTokenizer.from_pretrained(tokenizer)
+    except Exception as error:  # noqa: BLE001 - reported to the client
+        return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    return None
 
 
 def _child(cli: Any, job: dict[str, Any], parent: int) -> NoReturn:
@@ -79,32 +59,19 @@ def _child(cli: Any, job: dict[str, Any], parent: int) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.environ.update(job["env"])
-    import numpy
-
-    # Every trial gets the same prompts.
-    random.seed(job["seed"])
-    numpy.random.seed(job["seed"])
-    sys.argv = ["genai-bench", *job["argv"]]
-    code = 1
-    try:
-        cli.main(args=job["argv"], prog_name="genai-bench")
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
-    except BaseException:  # noqa: BLE001 - reported by the log and the exit code
-        traceback.print_exc()
-    with contextlib.suppress(Exception):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    os._exit(code)
+    run_genai_bench(cli, job["argv"], job["seed"])
 
 
 def main() -> None:
-    # This script's folder contains a module named genai_bench.
+    # The current folder, which may contain a module named genai_bench.
     del sys.path[0]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
     os.dup2(2, 1)
-    cli, version, problem = _import(sys.argv[1] if len(sys.argv) > 1 else None)
+    cli, version = load_genai_bench()
+    tokenizer = sys.argv[1] if len(sys.argv) > 1 else ""
+    problem = _tokenizer_problem(tokenizer) if tokenizer else None
+    warm_up()
     _send({"ready": version, "tokenizer_error": problem})
     children: dict[int, int] = {}
     buffer = b""

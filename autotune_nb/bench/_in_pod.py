@@ -13,12 +13,16 @@ import os
 import signal
 import sys
 import time
+import traceback
 from pathlib import Path
 from typing import Any, NoReturn
+
+from autotune_nb.bench._launcher import load_genai_bench, run_genai_bench, warm_up
 
 #: Characters of base64 per line: a line this short is written at once, not interleaved with genai-bench's output.
 _PART_SIZE = 3000
 _MAX_BYTES = 2_000_000
+_COUNTS = ("num_input_tokens", "num_output_tokens", "error_code")
 _POLL_S = 0.2
 
 
@@ -29,8 +33,10 @@ def _print(line: str) -> None:
 def _send(file: Path, text: str) -> None:
     packed = gzip.compress(text.encode())
     if len(packed) > _MAX_BYTES and text.rstrip().endswith("}"):
-        # Too long for a log: send the aggregated figures without the single requests.
-        packed = gzip.compress(json.dumps({**json.loads(text), "individual_request_metrics": []}).encode())
+        # Too long for a log: of the single requests, send only what throughput is calculated from.
+        data = json.loads(text)
+        requests = [{name: one.get(name) for name in _COUNTS} for one in data.get("individual_request_metrics") or ()]
+        packed = gzip.compress(json.dumps({**data, "individual_request_metrics": requests}).encode())
     encoded = base64.b64encode(packed).decode()
     parts = [encoded[at : at + _PART_SIZE] for at in range(0, len(encoded), _PART_SIZE)]
     for number, part in enumerate(parts, start=1):
@@ -53,39 +59,15 @@ def _send_complete(folder: Path, sent: set[str]) -> int:
     return levels
 
 
-class _Minutes(float):
-    """Minutes whose product with 60 is a whole number; see ``_fork_server.py``."""
-
-    def __mul__(self, other: float) -> int:
-        return round(float(self) * other)
-
-
 def _genai_bench(argv: list[str], seed: int) -> NoReturn:
     os.setsid()
-    code = 1
     try:
-        import random
-
-        import click
-        import numpy
-        from genai_bench.cli.cli import benchmark, cli
-
-        for option in benchmark.params:
-            if option.name == "max_time_per_run":
-                option.type = click.types.FuncParamType(_Minutes)
-        random.seed(seed)
-        numpy.random.seed(seed)
-        sys.argv = ["genai-bench", *argv]
-        cli.main(args=argv, prog_name="genai-bench")
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+        cli, _ = load_genai_bench()
+        warm_up()
     except BaseException:  # noqa: BLE001 - reported by the log and the exit code
-        import traceback
-
         traceback.print_exc()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
+        os._exit(1)
+    run_genai_bench(cli, argv, seed)
 
 
 def _bench(job: dict[str, Any]) -> int:

@@ -20,6 +20,7 @@ from autotune_nb.bench._expected_levels import (
     missing_levels_error,
     timeout_error,
 )
+from autotune_nb.bench._scripts import script_source
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.results import read_level
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, Object, name_of
@@ -29,7 +30,6 @@ from autotune_nb.errors import ClusterError, MeasurementError, SetupError
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement
 
-_SCRIPT = Path(__file__).with_name("_in_pod.py")
 #: How long after its BenchmarkJob a pod may be reported to have ended.
 _SEEN_S = 4.0
 #: OME retries only after 60 s if its cache says that the InferenceService is not Ready.
@@ -46,7 +46,7 @@ class OmeBenchmark:
         self._removals = Removals(session)
 
     async def prepare(self, tokenizer: str = "") -> None:
-        self._script = await asyncio.to_thread(_SCRIPT.read_text, encoding="utf-8")
+        self._script = await asyncio.to_thread(script_source, "_in_pod.py")
         if not self._results.startswith("pvc://"):
             await asyncio.to_thread(_filesystem, self._results)
 

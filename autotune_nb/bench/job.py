@@ -28,6 +28,7 @@ from autotune_nb.bench._expected_levels import (
     timeout_error,
 )
 from autotune_nb.bench._log_frames import Frames
+from autotune_nb.bench._scripts import script_source
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.cluster.kinds import JOB, Object
 from autotune_nb.cluster.pod_errors import exit_code, has_ended, has_log
@@ -36,7 +37,6 @@ from autotune_nb.errors import MeasurementError
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement
 
-_SCRIPT = Path(__file__).with_name("_in_pod.py")
 _MOUNT, _WORK = "/autotune-nb-results", "/tmp/autotune-nb"
 #: How often the deadline is checked.
 _POLL_S = 0.5
@@ -54,7 +54,7 @@ class JobBenchmark:
         self._removals = Removals(session)
 
     async def prepare(self, tokenizer: str = "") -> None:
-        self._script = await asyncio.to_thread(_SCRIPT.read_text, encoding="utf-8")
+        self._script = await asyncio.to_thread(script_source, "_in_pod.py")
 
     async def fingerprint(self) -> dict[str, Any]:
         return {"benchmark": "genai-bench", "executor": "job", "benchmark_image": self._task.benchmark.image or IMAGE}

@@ -9,6 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from autotune_nb.bench._launcher import ABORTED, CUT, NO_COMPLETION, NO_TOKEN
 from autotune_nb.trial.measurement import STATISTICS, Level, Measurement, Validity
 
 #: How many characters of an invalid value are quoted.
@@ -29,6 +30,21 @@ _COUNTS = {
     "output_tokens_mean": ("num_output_tokens", "mean"),
     "output_tokens_min": ("num_output_tokens", "min"),
 }
+
+
+#: The names of the launcher's error codes, for messages.
+_KINDS = {
+    "-1": "error in the stream",
+    str(NO_COMPLETION): "reply that is no completion",
+    str(NO_TOKEN): "reply without a token",
+    str(CUT): "stream cut off",
+    str(ABORTED): "aborted by the server",
+}
+
+
+def failure_kind(code: Any) -> str:
+    """Return the name of a failed request's error code: that of the launcher, or the code itself."""
+    return _KINDS.get(str(code), str(code))
 
 
 def read_level(file: Path) -> dict[str, Any] | None:
@@ -92,6 +108,26 @@ def _is_object(value: Any) -> bool:
 
 def _is_amount(value: Any) -> bool:
     return value is None or (isinstance(value, int | float) and 0 <= value < math.inf)
+
+
+def _rates_of_requests(data: Mapping[str, Any], aggregated: Mapping[str, Any]) -> dict[str, float]:
+    """Return the token rates of all completed requests; empty if the file does not have every request.
+
+    With a warm-up or a cool-down, genai-bench drops the tokens of those requests, and divides by the whole duration.
+    """
+    requests, duration_s = data.get("individual_request_metrics"), aggregated.get("run_duration")
+    if not duration_s or not isinstance(requests, list):
+        return {}
+    completed = [one for one in requests if isinstance(one, dict) and not one.get("error_code")]
+    tokens_in = [n for one in completed if isinstance(n := one.get("num_input_tokens"), int)]
+    tokens_out = [n for one in completed if isinstance(n := one.get("num_output_tokens"), int)]
+    if not len(tokens_in) == len(tokens_out) == aggregated.get("num_completed_requests"):
+        return {}
+    return {
+        "output_tokens_per_s": sum(tokens_out) / duration_s,
+        "input_tokens_per_s": sum(tokens_in) / duration_s,
+        "total_tokens_per_s": (sum(tokens_in) + sum(tokens_out)) / duration_s,
+    }
 
 
 def _quoted(value: Any) -> str:
@@ -198,10 +234,14 @@ def measurement(data: Mapping[str, Any], validity: Validity, *, generates_text: 
         required = generates_text and (time != "tpot" or between_tokens)
         for statistic in STATISTICS:
             take(f"{time}_{statistic}_s", (stats.get(time) or {}).get(statistic), scale, required=required)
+    of_requests = _rates_of_requests(data, aggregated)
     for name, key in _RATES.items():
         # Versions differ in the rates that they write. Embeddings have no output, and responses of one token no rate.
         has_rate = name != "output_tokens_per_s" or (generates_text and between_tokens)
-        take(name, aggregated.get(key), required=key in aggregated and has_rate)
+        value = aggregated.get(key)
+        take(
+            name, of_requests.get(name, value) if _is_number(value) else value, required=key in aggregated and has_rate
+        )
     if "requests_per_second" not in aggregated and "requests_per_minute" in aggregated:
         take("requests_per_s", aggregated.get("requests_per_minute"), 1 / 60)
     for statistic in STATISTICS:
@@ -238,7 +278,7 @@ def measurement(data: Mapping[str, Any], validity: Validity, *, generates_text: 
         failed=failed,
         figures=figures,
         unusable=unusable,
-        error_codes=aggregated.get("error_codes_frequency"),
+        error_codes={failure_kind(code): n for code, n in (aggregated.get("error_codes_frequency") or {}).items()},
         generates_text=generates_text,
     )
     return replace(result, problems=problems)

@@ -20,7 +20,7 @@ from autotune_nb.bench import BenchRequest, GenaiBench
 from autotune_nb.bench._arguments import minutes_text
 from autotune_nb.bench._expected_levels import ExpectedLevels
 from autotune_nb.bench._fork_client import bench_environment, find_genai_bench, python_of
-from autotune_nb.bench._fork_server import _Minutes
+from autotune_nb.bench._launcher import Minutes
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement
@@ -187,8 +187,8 @@ def test_tasks_without_text_are_loaded_by_batch_sizes(make_task: Any, tmp_path: 
 @given(st.integers(min_value=1, max_value=10_000_000))
 def test_minutes_convert_back_to_the_same_seconds(seconds: int) -> None:
     text = minutes_text(seconds)
-    assert _Minutes(text) * 60 == seconds
-    assert isinstance(_Minutes(text) * 60, int)
+    assert Minutes(text) * 60 == seconds
+    assert isinstance(Minutes(text) * 60, int)
 
 
 def test_whole_minutes_are_written_without_a_fraction() -> None:
@@ -423,14 +423,14 @@ class Recorder:
         return reply
 
 
-def _real_bench_installed() -> bool:
+def real_bench_installed() -> bool:
     with contextlib.suppress(SetupError):
         return python_of(find_genai_bench("genai-bench")) is not None
     return False
 
 
 @pytest.mark.e2e
-@pytest.mark.skipif(not _real_bench_installed(), reason="genai-bench is not installed beside this Python")
+@pytest.mark.skipif(not real_bench_installed(), reason="genai-bench is not installed beside this Python")
 def test_the_real_genai_bench_measures_a_real_llama_cpp_server(
     make_task: Any, small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -296,3 +296,31 @@ def test_a_request_rate_is_no_level(tmp_path: Path, load: dict[str, Any]) -> Non
     file.write_text(json.dumps(level_file(**load)))
     assert read_level(file) is None
     assert level_file_problem(file).startswith(f"{UNKNOWN_LOAD} 'request_rate'")
+
+
+def requests_of(tokens: int, *, completed: int, failed: int = 0) -> list[dict[str, Any]]:
+    one = {"num_input_tokens": 64, "num_output_tokens": tokens, "error_code": None}
+    return [*[one] * completed, *[{"num_output_tokens": None, "error_code": 503}] * failed]
+
+
+def test_throughput_counts_the_tokens_of_the_warm_up_too() -> None:
+    # With a warm-up ratio of 0.5, genai-bench divides the tokens of 17 of 34 requests by the whole duration.
+    data = level_file(mean_output_throughput_tokens_per_s=17 * 32 / 6.2, error_codes_frequency={"503": 2})
+    data["individual_request_metrics"] = requests_of(32, completed=34, failed=2)
+    figures = read(data).figures
+    assert figures["output_tokens_per_s"] == pytest.approx(34 * 32 / 6.2)
+    assert figures["input_tokens_per_s"] == pytest.approx(34 * 64 / 6.2)
+    assert figures["total_tokens_per_s"] == pytest.approx(34 * 96 / 6.2)
+    assert figures["requests_per_s"] == 5.48
+
+
+@pytest.mark.parametrize("requests", [[], None, requests_of(32, completed=3), [None] * 34, [{"error_code": None}] * 34])
+def test_throughput_is_genai_benchs_where_the_file_lacks_a_request(requests: Any) -> None:
+    data = level_file()
+    data["individual_request_metrics"] = requests
+    assert read(data).figures["output_tokens_per_s"] == 175.4
+
+
+def test_requests_that_failed_at_status_200_are_named_by_their_kind() -> None:
+    found = read(level_file(num_error_requests=5, error_codes_frequency={"-12": 3, "503": 2}))
+    assert found.problems == ("5 of 39 requests failed (2 x 503, 3 x reply without a token); at most 0 may",)

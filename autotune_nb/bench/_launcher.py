@@ -1,0 +1,166 @@
+"""Starts genai-bench inside a Python that has it: the part that ``_fork_server.py`` and ``_in_pod.py`` share.
+
+Its source is put before theirs (see ``_scripts.py``), so it imports nothing of this package.
+"""
+
+import contextlib
+import functools
+import gc
+import inspect
+import os
+import random
+import re
+import sys
+import traceback
+from typing import Any, NoReturn
+
+#: Error codes of requests that fail at status 200; genai-bench's own -1 is an error inside a stream.
+NO_COMPLETION, NO_TOKEN, CUT, ABORTED = -11, -12, -13, -14
+_FINISHED = re.compile(rb'"finish_reason"\s*:\s*"(\w*)')
+_QUOTED = 200
+
+
+class Minutes(float):
+    """Minutes whose product with 60 is a whole number: genai-bench refuses 964.9999999999999; no float gives 965."""
+
+    def __mul__(self, other: float) -> int:
+        return round(float(self) * other)
+
+
+class _Reply:
+    """A response of requests that records how its stream began and ended."""
+
+    def __init__(self, response: Any) -> None:
+        self._response = response
+        self.first_line = b""
+        self.finished = self.is_stream = False
+        self.finish_reason = b""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._response, name)
+
+    def iter_lines(self, *args: Any, **named: Any) -> Any:
+        self.is_stream = True
+        for line in self._response.iter_lines(*args, **named):
+            self.first_line = self.first_line or line.strip()
+            # A search, because a second json.loads of each chunk would slow the load generator down.
+            found = _FINISHED.search(line)
+            if found is not None:
+                self.finish_reason = found[1]
+            self.finished = self.finished or found is not None or b"[DONE]" in line
+            yield line
+
+    @property
+    def quoted(self) -> str:
+        line = self.first_line
+        if not self.is_stream:
+            with contextlib.suppress(Exception):
+                line = self._response.content[: 4 * _QUOTED]
+        return " ".join(line.decode("utf-8", errors="replace").split())[:_QUOTED] or "nothing"
+
+
+def count_failed_requests() -> None:
+    """Make genai-bench count requests that fail at status 200: it leaves exceptions out and counts a cut stream."""
+    from genai_bench.protocol import UserResponse
+    from genai_bench.user.base_user import BaseUser
+    from genai_bench.user.openai_user import OpenAIUser
+    from requests.exceptions import RequestException
+
+    def failed(code: int, message: str) -> Any:
+        return UserResponse(status_code=code, error_message=message)
+
+    def checked(parse: Any) -> Any:
+        def parse_checked(response: Any, *args: Any, **named: Any) -> Any:
+            reply = _Reply(response)
+            try:
+                parsed = parse(reply, *args, **named)
+            except RequestException as error:
+                return failed(CUT, f"the reply broke off: {type(error).__name__}: {error}")
+            except Exception as error:  # noqa: BLE001 - locust would log it and forget the request
+                if reply.is_stream and not reply.first_line.startswith(b"data:"):
+                    return failed(NO_COMPLETION, f"the reply is no stream of a completion: {reply.quoted}")
+                kind = NO_TOKEN if "empty response" in str(error) else NO_COMPLETION
+                return failed(kind, f"{type(error).__name__}: {str(error)[:_QUOTED]}; the reply began: {reply.quoted}")
+            if parsed.status_code != 200 or not reply.is_stream:
+                return parsed
+            if reply.finish_reason in (b"abort", b"error"):
+                return failed(ABORTED, f"the server ended it with finish_reason {reply.finish_reason.decode()}")
+            if parsed.time_at_first_token is None:
+                is_event = reply.first_line.startswith(b"data:")
+                return failed(NO_TOKEN if is_event else NO_COMPLETION, f"no token; the reply began: {reply.quoted}")
+            if not reply.finished:
+                return failed(CUT, "the stream ended without a finish_reason and without [DONE]")
+            return parsed
+
+        return parse_checked
+
+    send = OpenAIUser.send_request
+    signature = inspect.signature(send)
+
+    @functools.wraps(send)
+    def send_request(*args: Any, **named: Any) -> Any:
+        call = signature.bind(*args, **named)
+        call.arguments["parse_strategy"] = checked(call.arguments["parse_strategy"])
+        return send(*call.args, **call.kwargs)
+
+    collect = BaseUser.collect_metrics
+
+    @functools.wraps(collect)
+    def collect_metrics(self: Any, user_response: Any, endpoint: str) -> None:
+        try:
+            collect(self, user_response, endpoint)
+        except Exception as error:
+            if user_response.status_code != 200:
+                raise
+            collect(self, failed(NO_COMPLETION, f"{type(error).__name__}: {str(error)[:_QUOTED]}"), endpoint)
+
+    OpenAIUser.send_request = send_request
+    BaseUser.collect_metrics = collect_metrics
+
+
+def load_genai_bench() -> tuple[Any, str]:
+    """Import genai-bench and adapt it. Returns its command and its version."""
+    import click
+    from genai_bench.cli.cli import benchmark, cli
+
+    try:
+        from genai_bench.version import __version__ as version
+    except ImportError:
+        version = "unknown"
+    for option in benchmark.params:
+        if option.name == "max_time_per_run":
+            # The option accepts whole minutes only, but the code behind it any whole number of seconds.
+            option.type = click.types.FuncParamType(Minutes)
+    try:
+        count_failed_requests()
+    except (ImportError, AttributeError, KeyError) as error:
+        sys.stderr.write(f"autotune_nb: requests that fail at status 200 are not counted: {error!r}\n")
+    return cli, version
+
+
+def warm_up() -> None:
+    """Do before the load, once all is imported, what would stall the load generator."""
+    # Locust calls it at the end of each level; the first call examines every loaded module, up to a second.
+    inspect.stack()
+    gc.collect()
+    gc.freeze()
+
+
+def run_genai_bench(cli: Any, argv: list[str], seed: int) -> NoReturn:
+    """Run one command line and exit with its code. The seed gives every trial the same prompts."""
+    import numpy
+
+    random.seed(seed)
+    numpy.random.seed(seed)
+    sys.argv = ["genai-bench", *argv]
+    code = 1
+    try:
+        cli.main(args=argv, prog_name="genai-bench")
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 0 if end.code is None else 1
+    except BaseException:  # noqa: BLE001 - reported by the log and the exit code
+        traceback.print_exc()
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)

@@ -1,0 +1,115 @@
+"""The real genai-bench against an engine of known behaviour: levels end on time, and every failed request counts."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.bench import GenaiBench
+from autotune_nb.bench.results import failure_kind
+from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import Measurement
+from tests.bench.test_genai_bench import bench_for, real_bench_installed, request_in
+from tests.known_engine import KnownEngine
+from tests.stubs import in_loop
+
+pytestmark = [
+    pytest.mark.e2e,
+    pytest.mark.serial,
+    pytest.mark.xdist_group("known-engine"),
+    pytest.mark.skipif(not real_bench_installed(), reason="genai-bench is not installed beside this Python"),
+]
+
+KINDS = {
+    "html": "reply that is no completion",
+    "json-error": "reply that is no completion",
+    "done-only": "reply without a token",
+    "no-token": "reply without a token",
+    "bad-chunk": "reply that is no completion",
+    "stream-error": "500",
+    "cut": "stream cut off",
+    "dropped": "stream cut off",
+    "abort": "aborted by the server",
+    "status": "503",
+}
+
+
+def task_of(*, concurrency: list[int], seconds: int) -> Task:
+    workload = {
+        "scenarios": ["D(16,8)"],
+        "concurrency": concurrency,
+        "seconds_per_level": seconds,
+        "requests_per_level": 1000,
+    }
+    task = {"name": "t", "model": "m", "engine": "vllm", "parameters": {"max_num_seqs": [1, 2]}}
+    return Task.parse({**task, "objective": "maximize output_tokens_per_s", "workload": workload})
+
+
+async def take(benchmark: GenaiBench, engine: KnownEngine, folder: Path, tokenizer: str) -> list[Measurement]:
+    request = request_in(folder, url=engine.url, tokenizer=tokenizer)
+    async with aclosing(benchmark.measure(request)) as levels:
+        return [one async for one in levels]
+
+
+class Taken:
+    """All measurements of this module, taken with one import of genai-bench."""
+
+    def __init__(self, folder: Path, tokenizer: str) -> None:
+        self.folder = folder
+        self.faulty = KnownEngine(list(KINDS), every=2)
+        self.on_time, self.failed = in_loop(self._take(tokenizer), within_s=150)
+
+    async def _take(self, tokenizer: str) -> tuple[list[Measurement], Measurement]:
+        first = bench_for(task_of(concurrency=[1, 2], seconds=2))
+        await first.prepare(tokenizer)
+        second = bench_for(task_of(concurrency=[4], seconds=2))
+        second._executable, second._python, second._client = first._executable, first._python, first._client
+        try:
+            with KnownEngine() as engine:
+                on_time = await take(first, engine, self.folder / "on-time", tokenizer)
+            with self.faulty as engine:
+                (failed,) = await take(second, engine, self.folder / "failed", tokenizer)
+        finally:
+            await first.close()
+        return on_time, failed
+
+    def requests(self, name: str) -> list[list[dict[str, Any]]]:
+        """The single requests of each level, in the order of their ends."""
+        files = sorted((self.folder / name / "genai-bench").glob("*_time_*.json"))
+        return [json.loads(file.read_text())["individual_request_metrics"] for file in files]
+
+
+@pytest.fixture(scope="module")
+def taken(tmp_path_factory: pytest.TempPathFactory, small_model: Path) -> Taken:
+    return Taken(tmp_path_factory.mktemp("known"), str(small_model.parent / "tokenizer"))
+
+
+def test_every_level_ends_on_time_and_its_last_request_is_like_the_others(taken: Taken) -> None:
+    assert [one.problems for one in taken.on_time] == [(), ()]
+    for one in taken.on_time:
+        assert one.duration_s == pytest.approx(2, abs=0.3)
+    for requests in taken.requests("on-time"):
+        times = [one["e2e_latency"] for one in requests]
+        assert times[-1] == pytest.approx(statistics.median(times), abs=0.3)
+
+
+def test_requests_that_fail_at_any_status_are_counted_by_kind(taken: Taken) -> None:
+    one, given = taken.failed, Counter[str]()
+    for fault, count in taken.faulty.given.items():
+        given[KINDS[fault]] += count
+    (requests,) = taken.requests("failed")
+    counted = Counter(failure_kind(request["error_code"]) for request in requests if request["error_code"])
+    assert set(counted) == set(KINDS.values())
+    # Up to four requests are in flight at the end.
+    assert (given - counted).total() + (counted - given).total() <= 4
+    assert one.num_failed_requests == counted.total()
+    assert len(taken.faulty.bodies) - 4 <= one.num_requests <= len(taken.faulty.bodies)
+    assert one.problems[0].startswith(f"{one.num_failed_requests} of {one.num_requests} requests failed (")
+    assert all(f"{count} x {kind}" in one.problems[0] for kind, count in counted.items())
+    assert one.figures["output_tokens_min"] == 8

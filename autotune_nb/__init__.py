@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     )
     from autotune_nb.opened import OpenedStudy
     from autotune_nb.run import Best, Run
-    from autotune_nb.session import check, report, tune, with_overrides
+    from autotune_nb.session import check, lab, report, tune, with_overrides
     from autotune_nb.session import open as open  # noqa: A004
     from autotune_nb.study.steering import Edit
     from autotune_nb.task import Task
@@ -74,6 +74,7 @@ __all__ = [
     "UnknownNameError",
     "__version__",
     "check",
+    "lab",
     "report",
     "tune",
     "with_overrides",
@@ -93,6 +94,7 @@ _MODULES = {
     "Trial": "trial",
     "TrialState": "trial",
     "check": "session",
+    "lab": "session",
     "open": "session",
     "report": "session",
     "tune": "session",

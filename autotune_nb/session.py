@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from autotune_nb.engines.given_flags import FlagWarning, flag_notes
 from autotune_nb.engines.registry import engine_for, space_for
+from autotune_nb.errors import TaskError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.opened import OpenedStudy, read_recorded
 from autotune_nb.run import LoopThread, Run, live_run
@@ -16,11 +19,13 @@ from autotune_nb.runner.assembly import replay_of, replayed_space
 from autotune_nb.study import StudyFolder
 from autotune_nb.task.external_results import require_engine
 from autotune_nb.task.secret_names import know_secrets
-from autotune_nb.task.task import Task
+from autotune_nb.task.task import Task, parse_objective
+from autotune_nb.trial.score import Limit
 
 if TYPE_CHECKING:
     from autotune_nb.checks import Checks
     from autotune_nb.engines.base import Engine
+    from autotune_nb.reports.lab_report import LabReport
     from autotune_nb.reports.study_report import Report
 
 
@@ -51,6 +56,8 @@ _FIELDS = {
     "parallel": ("deploy", "parallel"),
     "gpus": ("deploy", "gpus"),
 }
+#: The strategies that ``lab`` compares.
+DEFAULT_STRATEGIES = ("random", "tpe")
 #: Held while a run starts, so that two threads that start one in the same folder get the same run.
 _starting = threading.Lock()
 
@@ -145,6 +152,52 @@ def report(study: str | Path, *, storage: str | None = None) -> Report:
     Raises what ``open`` raises.
     """
     return open(study, storage=storage).report()
+
+
+def lab(
+    *tables: str | Path,
+    strategies: Sequence[str] = DEFAULT_STRATEGIES,
+    objective: str | None = None,
+    at: str | int | None = None,
+    limits: Sequence[str] = (),
+    per_gpu: bool = False,
+    seeds: int = 30,
+    trials: int | None = None,
+    noise: float = 0.0,
+    progress: Callable[[str], None] = lambda _line: None,
+) -> LabReport:
+    """Compare search strategies on recorded tables in simulated time, without hardware.
+
+    A table is a study's folder, or a CSV or parquet file that ``export`` wrote. Each strategy runs ``seeds`` studies of
+    ``trials`` trials, by default until it has found a configuration within 2 % of the best. ``at`` is the level that
+    decides, and ``limits`` apply to it; ``per_gpu`` divides the objective by the GPUs of a configuration. By default
+    objective, level and limits are those of a study's task, or for a file maximize output_tokens_per_s. ``noise`` is
+    the standard deviation of log-normal noise.
+
+    Raises StudyError for a table that cannot be read or searched, TaskError for an invalid argument.
+    """
+    from autotune_nb.reports.lab_report import LabReport
+    from autotune_nb.search.lab import compare
+    from autotune_nb.search.lab_problem import lab_problem
+
+    if not tables:
+        raise TaskError("give at least one table, a study's folder or an exported file", field="tables")
+    for name, count in (("seeds", seeds), ("trials", trials)):
+        if count is not None and count < 1:
+            raise TaskError(f"expected 1 or more, not {count!r}", field=name)
+    if not 0 <= noise <= 1:
+        raise TaskError(f"expected a number from 0 to 1, such as 0.03, not {noise!r}", field="noise")
+    if isinstance(strategies, str):
+        strategies = [name.strip() for name in strategies.split(",")]
+    problems = []
+    for source in tables:
+        goal = None if Path(source).expanduser().is_file() or objective is not None else open(source).task.goal
+        level = str(at) if at is not None else str(goal.level) if goal is not None and goal.level is not None else None
+        wanted = parse_objective(objective or "maximize output_tokens_per_s") if goal is None else goal
+        if limits or goal is None:
+            wanted = replace(wanted, limits=tuple(Limit.parse(text) for text in limits))
+        problems.append(lab_problem(read_recorded(source), wanted, at=level, per_gpu=per_gpu))
+    return LabReport(compare(problems, strategies, seeds=seeds, trials=trials, noise=noise, progress=progress))
 
 
 def resume_study(study: StudyHandle) -> Run:

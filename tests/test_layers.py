@@ -23,17 +23,17 @@ ROOMS: tuple[set[str], ...] = (
     {"task"},
     {"recorded"},
     {"engines", "cluster"},
-    {"deploy", "bench", "study"},
+    {"deploy", "bench", "study", "search"},
     {"events", "runner"},
     {"results", "reports"},
     {"handle", "run", "opened", "session", "checks"},
     {"widgets", "cli"},
 )
 HEIGHT = {name: height for height, room in enumerate(ROOMS) for name in room}
-APART = {"deploy", "bench", "study"}
+APART = {"deploy", "bench", "study", "search"}
 #: Who alone may import what, wherever in the file the import stands.
 OUTSIDE = {
-    "optuna": {"study"},
+    "optuna": {"study", "search"},
     "genai_bench": {"bench/_launcher.py"},
     "gevent": set(),
     "kubernetes": {"cluster"},
@@ -44,8 +44,14 @@ OUTSIDE = {
     "nbconvert": {"reports/notebook.py"},
     "nbformat": {"reports/notebook.py", "reports/_notebook_file.py", "reports/_notebook_input.py"},
     "papermill": {"reports/notebook.py"},
-    "plotly": {"reports/charts.py", "reports/drawing.py", "widgets/_chart.py", "widgets/_figure.py"},
-    "matplotlib": {"reports/charts.py", "reports/drawing.py"},
+    "plotly": {
+        "reports/charts.py",
+        "reports/drawing.py",
+        "reports/lab_chart.py",
+        "widgets/_chart.py",
+        "widgets/_figure.py",
+    },
+    "matplotlib": {"reports/charts.py", "reports/drawing.py", "reports/lab_chart.py"},
     "xllamacpp": {"engines/llama_server.py"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -15,6 +15,7 @@ import click
 from autotune_nb.cli.check import check, placement_options, print_dry_run
 from autotune_nb.cli.cleanup import cleanup
 from autotune_nb.cli.export import export_command, import_command
+from autotune_nb.cli.lab import lab
 from autotune_nb.cli.manifests import manifests
 from autotune_nb.cli.output import fail, print_error, print_lost_database, print_stderr, prototype_notes, usage_errors
 from autotune_nb.cli.report import report
@@ -266,7 +267,7 @@ def _exit_code(results: dict[str, Any]) -> int:
     return 0 if any(trial["state"] == "complete" for trial in results["trials"]) else 1
 
 
-for command in (check, cleanup, manifests, report, share, export_command, import_command):
+for command in (check, cleanup, lab, manifests, report, share, export_command, import_command):
     cli.add_command(command)
 
 

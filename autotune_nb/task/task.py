@@ -33,7 +33,7 @@ from autotune_nb.task.sections import (
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.validation_errors import first_error
 from autotune_nb.task.workload import Section, Workload
-from autotune_nb.trial.measurement import Level
+from autotune_nb.trial.measurement import Level, figure_name
 from autotune_nb.trial.score import PROTOTYPE_OBJECTIVES, Limit, Objective
 
 #: The points of a larger space are not counted, since that would take long.
@@ -47,6 +47,12 @@ def _shorthand(key: str, section: type[Section]) -> BeforeValidator:
     return BeforeValidator(
         lambda value: {key: value} if isinstance(value, str) else value, json_schema_input_type=section | str
     )
+
+
+def parse_objective(text: str) -> Objective:
+    """Return the objective of a text such as ``maximize output_tokens_per_s``. Raises TaskError."""
+    data = _objective(text)
+    return Objective(figure_name(data["figure"], field="objective"), data["direction"])
 
 
 def _objective(value: Any) -> Any:

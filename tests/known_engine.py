@@ -39,7 +39,7 @@ FAULTS = {
 
 @dataclass
 class KnownEngine:
-    """Serves ``/health``, ``/v1/models``, ``/version`` and ``/v1/chat/completions``.
+    """Serves ``/health``, ``/v1/models``, ``/version``, ``/get_server_info`` and chat completions.
 
     A reply has as many tokens as ``max_tokens``: the first after ``first_token_s``, the others ``token_s`` apart.
     Every ``every``-th request gets a fault: the next one of ``faults``, in turn. ``given`` counts them.
@@ -67,6 +67,7 @@ class KnownEngine:
         app = web.Application()
         app.router.add_get("/health", self._health)
         app.router.add_get("/version", self._version)
+        app.router.add_get("/get_server_info", self._version)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._complete)
         return app

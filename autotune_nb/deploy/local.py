@@ -7,12 +7,13 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from autotune_nb.deploy._engine_identity import engine_packages, model_identity, served_version
 from autotune_nb.deploy._process import (
     STUDY_LABEL,
     TRIAL_LABEL,
@@ -123,10 +124,12 @@ class LocalDeployer:
         return None
 
     async def fingerprint(self) -> dict[str, Any]:
-        model = await asyncio.to_thread(_model_facts, self._model)
+        model = await asyncio.to_thread(model_identity, self._model)
         if self._task.model.random_weights is not None:
             model["random_weights"] = self._task.model.random_weights.model_dump()
-        return {"engine": self._engine.name, "engine_version": await self._version(), "model": model}
+        found: dict[str, Any] = {"engine": self._engine.name, "engine_version": await self._version(), "model": model}
+        packages = await engine_packages(self._program)
+        return {**found, "engine_packages": packages} if packages else found
 
     async def close(self) -> list[str]:
         return []
@@ -171,10 +174,19 @@ class LocalDeployer:
                         if taken and attempt < _PORT_TRIES:
                             continue
                         raise
-                    yield running
+                    yield await self._identified(running)
                     return
                 finally:
                     await self._take_down(running, request)
+
+    async def _identified(self, running: _Running) -> _Running:
+        """Add the version that the engine's server reports, if its program does not."""
+        if self._engine.version_paths:
+            headers = bearer(self._task.benchmark.api_key)
+            version = await served_version(running.endpoint.url, self._engine.version_paths, headers)
+            if version is not None:
+                running.endpoint = replace(running.endpoint, fingerprint={"engine_version": version})
+        return running
 
     async def _start(self, request: DeployRequest, held: Sequence[int] | None) -> _Running:
         port = self._task.deploy.port or free_port(self._task.deploy.host)
@@ -363,14 +375,6 @@ def default_tokenizer(model: str) -> str:
 def exit_text(code: int) -> str:
     """Return an exit code as text."""
     return f"signal {-code}" if code < 0 else f"exit code {code}"
-
-
-def _model_facts(model: str) -> dict[str, Any]:
-    path = Path(model)
-    if not path.is_file():
-        return {"id_or_path": model}
-    stat = path.stat()
-    return {"id_or_path": model, "bytes": stat.st_size, "modified": int(stat.st_mtime)}
 
 
 async def _is_healthy(session: aiohttp.ClientSession, url: str) -> bool:

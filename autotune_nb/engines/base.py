@@ -51,7 +51,9 @@ class Engine:
     abbreviations: bool = False
     #: Flags that the task sets elsewhere, with the field for it.
     reserved: Mapping[str, str] = field(default_factory=dict)
+    #: Arguments with which the program prints its version, or paths under which its server reports it.
     version_args: tuple[str, ...] = ("--version",)
+    version_paths: tuple[str, ...] = ()
     metrics_engine: str | None = None
 
     def flag_named(self, name: str) -> Flag | None:

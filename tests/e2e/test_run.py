@@ -130,7 +130,8 @@ def stopped_by_ctrl_c(running: Started, study: Path, *, times: int) -> None:
     assert json.loads((study / "results.json").read_text())["state"] == "stopped"
 
 
-def test_ctrl_c_takes_the_engine_down_and_stores_complete_trials(
+@pytest.mark.slow
+def test_ctrl_c_takes_the_real_engine_down_and_stores_complete_trials(
     start: Callable[..., Started], real_task: Callable[..., Path], tmp_path: Path
 ) -> None:
     study = tmp_path / "study"
@@ -138,10 +139,13 @@ def test_ctrl_c_takes_the_engine_down_and_stores_complete_trials(
     stopped_by_ctrl_c(start("run", task, "--study", study, "--json"), study, times=1)
 
 
-def test_a_second_ctrl_c_changes_nothing(start: Callable[..., Started], world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_once_or_twice_takes_the_engine_down_and_stores_complete_trials(
+    start: Callable[..., Started], world: World, tmp_path: Path, times: int
+) -> None:
     second = f'[ "$(wc -l < "{world.stub.script.parent}/pids")" = 1 ] || {{ {world.first_level}; sleep 60; }}'
     task = world.task(trials=3, before=second).save(tmp_path / "task.yaml")
-    stopped_by_ctrl_c(start("run", task, "--study", world.folder, "--json"), world.folder, times=2)
+    stopped_by_ctrl_c(start("run", task, "--study", world.folder, "--json"), world.folder, times=times)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])

@@ -63,6 +63,7 @@ COME_WITH = {
     "jupyter_client": "ipykernel",
     "nbclient": "papermill",
     "numpy": "pandas",
+    "requests": "genai-bench",
     "sqlalchemy": "optuna",
     "traitlets": "ipywidgets",
     "transformers": "genai-bench",

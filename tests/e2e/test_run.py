@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from autotune_nb.deploy.local import free_port
-from tests.e2e.conftest import Started, study_processes, until_gone
+from tests.e2e.conftest import CLI, Started, study_processes, until_gone
 from tests.stubs import World
 
 pytestmark = pytest.mark.e2e
@@ -184,6 +185,23 @@ def test_exit_code_is_1_when_no_trial_completed(cli: Cli, world: World, tmp_path
     results = last_line(done.stdout)
     assert results["best"] is None
     assert [t["state"] for t in results["trials"]] == ["failed", "failed"]
+
+
+def test_a_terminal_that_does_not_read_does_not_stop_the_run(
+    environment: dict[str, str], world: World, tmp_path: Path
+) -> None:
+    task = world.task(trials=2).save(tmp_path / "task.yaml")
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    argv = [*CLI, "run", str(task), "--study", str(world.folder), "--json"]
+    with os.fdopen(writer, "w") as stream, os.fdopen(reader):
+        done = subprocess.run(argv, env=environment, stdout=subprocess.PIPE, stderr=stream, text=True, timeout=60)
+    assert done.returncode == 0
+    assert [t["state"] for t in last_line(done.stdout)["trials"]] == ["complete", "complete"]
 
 
 def test_a_second_process_on_the_folder_is_refused(

@@ -36,6 +36,8 @@ class Engine:
     served_name_flag: str | None = None
     default_port: int = 8000
     health_path: str = "/health"
+    #: The path that is asked instead if the server does not have ``health_path``.
+    health_fallback: str | None = None
     backend: str = "openai"
     patterns: tuple[LogPattern, ...] = ()
     #: A line that the engine logs once it is ready; None if there is none.

@@ -1,6 +1,20 @@
 """Search strategies, and the lab that compares them on recorded tables.
 
-What runs and stores trials is in ``runner`` and ``study``; nothing here starts an engine.
+A strategy proposes the next configuration from what the trials have shown. What runs and stores trials is in
+``runner`` and ``study``; nothing here starts an engine.
 """
 
-__all__ = ["lab", "lab_problem"]
+from autotune_nb.search.base import Observation, Proposal, SearchProblem, Strategy, observation
+from autotune_nb.search.creation import STRATEGIES, create_strategy
+
+__all__ = [
+    "STRATEGIES",
+    "Observation",
+    "Proposal",
+    "SearchProblem",
+    "Strategy",
+    "create_strategy",
+    "lab",
+    "lab_problem",
+    "observation",
+]

@@ -15,8 +15,7 @@ from typing import Any
 
 import psutil
 
-#: This tool's own: an engine and a benchmark may be installed in another Python, and have their own versions.
-_PACKAGES = ("autotune_nb", "optuna")
+_PACKAGES = ("autotune_nb", "optuna", "genai-bench", "xllamacpp", "vllm", "sglang", "transformers")
 
 
 def fingerprint_key(fingerprint: Mapping[str, Any]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import math
 import random
@@ -319,6 +320,21 @@ class SearchSpace:
             return self
         left = {name: replace(one, parameter=plain[name]) for name, one in self.restrictions.items()}
         return replace(self, parameters=plain, restrictions=left)
+
+    def allowed_points(self, at_most: int) -> list[Point] | None:
+        """Return every allowed point, or None if there are more than ``at_most`` or too many to enumerate."""
+        grid = self._with_linear_ints
+        if grid.grid_size is None or grid.grid_size > _ENUMERATE_UP_TO:
+            return None
+        points = [self.canonical(point) for point in itertools.islice(grid.grid(), at_most + 1)]
+        return points if len(points) <= at_most else None
+
+    def random_points(self, rng: random.Random, draws: int) -> list[Point]:
+        """Return the different allowed points among so many random ones."""
+        if not self._all_have_values:
+            return []
+        drawn = [self.canonical(self._draw(rng)) for _ in range(draws)]
+        return list({point_key(point): point for point in drawn if self.broken_rule(point) is None}.values())
 
     @cached_property
     def num_allowed(self) -> int | None:

@@ -8,7 +8,6 @@ import sys
 import click
 
 from tests.benchmarks.cluster_load import cluster_load
-from tests.benchmarks.lab import lab
 from tests.benchmarks.lateness import lateness
 from tests.benchmarks.opening import opening
 from tests.benchmarks.overhead import overhead
@@ -23,7 +22,6 @@ BENCHMARKS = {
     "opening": opening,
     "saved": saved,
     "reporting": reporting,
-    "lab": lab,
     "cluster": cluster_load,
 }
 

@@ -1,0 +1,239 @@
+"""The strategy ``auto``: expected improvement over all allowed points, times P(limits) and P(runs), per second."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autotune_nb.search.base import Observation, Proposal, SearchProblem
+from autotune_nb.search.candidates import Candidates
+from autotune_nb.search.encoding import Encoding, Floats, Ints
+from autotune_nb.search.failures import Runnable
+from autotune_nb.search.figure_models import FigureModels
+from autotune_nb.search.gaussian_process import OneHot
+from autotune_nb.task.space import Point, point_key
+
+#: Trials that are spread out before the models decide, the default included.
+_START = 5
+#: The share of the distance that is random in the start.
+_JITTER = 0.3
+#: Every so many trials one value of the best is replaced by the one least tried: the models blame a value for what
+#: its only trial's other values did.
+_EXPLORE = 4
+#: The power of P(limits) times P(runs) in the score.
+_CAUTION = 1.5
+#: Beyond so many points a single draw screens them, and all draws score the best of them.
+_SCREEN = 1_000
+
+
+class AutoStrategy:
+    """Chooses among all allowed points that were not tried; a pure function of the observations."""
+
+    def __init__(self, problem: SearchProblem, seed: int, *, noisy: bool = True) -> None:
+        self._problem, self._seed, self._noisy = problem, seed, noisy
+        self._encoding = Encoding(problem.space)
+        self._candidates = Candidates(problem.space, self._encoding, seed)
+        self._runnable = Runnable(self._encoding)
+        self._models = FigureModels(problem, self._encoding)
+        self._one_hot = OneHot(self._encoding.dimensions)
+
+    def propose(self, observations: Sequence[Observation], pending: Sequence[Point] = (), n: int = 1) -> list[Proposal]:
+        running, proposals = list(pending), []
+        for _ in range(n):
+            proposal = self._next(observations, running)
+            if proposal is None:
+                break
+            proposals.append(proposal)
+            running.append(proposal.params)
+        return proposals
+
+    def named(self, observations: Sequence[Observation]) -> Observation | None:
+        """Return the trial to name as the best: the best by the model's mean of those that keep every limit."""
+        seen, codes = self._encoded(observations)
+        if self._fit(seen, codes, np.random.default_rng(self._seed)):
+            return self._models.best
+        return next((o for o in seen if o.feasible), None)
+
+    def promise(self, observations: Sequence[Observation], share: float = 0.02) -> float:
+        """Return the largest probability of an untried point to be better than the best by a share."""
+        seen, codes = self._encoded(observations)
+        left = self._left(self._candidates, seen, ())
+        if not self._fit(seen, codes, np.random.default_rng(self._seed)) or self._models.bar is None:
+            return 1.0 if len(left) else 0.0
+        self._runnable.fit(seen, codes)
+        one_hot = self._candidates.one_hot[left]
+        p = self._runnable.p(one_hot) * self._models.p_limits(one_hot) * self._models.p_better(one_hot, share)
+        return float(p.max(initial=0.0))
+
+    def skipped(self, observations: Sequence[Observation]) -> list[str]:
+        """Return in words which untried points are unlikely to run, and which trials they resemble."""
+        seen, codes = self._encoded(observations)
+        self._runnable.fit(seen, codes)
+        left = self._left(self._candidates, seen, ())
+        return self._runnable.skipped([self._candidates.points[i] for i in left], self._candidates.one_hot[left])
+
+    def _encoded(self, observations: Sequence[Observation]) -> tuple[list[Observation], Ints]:
+        """Return the observations that have a point, by number, and their codes. The baseline has the default's."""
+        seen, points = [], []
+        for one in sorted(observations, key=lambda o: o.number):
+            point = self._problem.default if one.baseline else dict(one.params)
+            if point is not None and point.keys() == self._problem.space.parameters.keys():
+                seen.append(one)
+                points.append(point)
+        return seen, self._encoding.encode(points)
+
+    def _left(self, candidates: Candidates, seen: Sequence[Observation], pending: Sequence[Point]) -> Ints:
+        tried = [candidates.index(dict(o.params)) for o in seen if not o.baseline]
+        tried += [candidates.index(point) for point in pending]
+        free = np.ones(len(candidates), dtype=bool)
+        free[[i for i in tried if i is not None]] = False
+        default = self._problem.default
+        if default is not None and any(o.baseline for o in seen) and free.sum() > 1:
+            # The baseline has measured it, so that it comes last.
+            place = candidates.index(default)
+            if place is not None:
+                free[place] = False
+        return np.flatnonzero(free)
+
+    def _next(self, observations: Sequence[Observation], pending: Sequence[Point]) -> Proposal | None:
+        seen, codes = self._encoded(observations)
+        count = len(seen) + len(pending)
+        rng = np.random.default_rng([self._seed, count])
+        good = sorted((o for o in seen if o.feasible), key=self._utility, reverse=True)
+        near = [dict(o.params) for o in good[:2] if not o.baseline]
+        candidates = self._candidates.with_neighbours(near, self._seed + count)
+        left = self._left(candidates, seen, pending)
+        if not len(left):
+            return None
+        default = self._problem.default
+        if default is not None and not count and (place := candidates.index(default)) in left.tolist():
+            assert place is not None
+            return Proposal(candidates.points[place], "the engine's default first")
+        self._runnable.fit(seen, codes)
+        tried = np.concatenate([codes, self._encoding.encode(pending)])
+        if count < _START or not self._fit(seen, codes, rng):
+            index = self._far(candidates, left, tried, rng)
+            reason = "the start: far from every configuration that was tried"
+            return Proposal(candidates.points[index], reason, p_start=float(self._p_start(candidates, index)))
+        self._imagine(seen, codes, pending, rng)
+        return self._scored(candidates, left, seen, count)
+
+    def _utility(self, one: Observation) -> float:
+        assert one.values is not None
+        return one.values[0] * (1 if self._problem.objectives[0].direction == "maximize" else -1)
+
+    def _fit(self, seen: Sequence[Observation], codes: Ints, rng: np.random.Generator) -> bool:
+        """Fit the models; False if too little is known, or if no model can be fitted."""
+        rows = [i for i, o in enumerate(seen) if o.values is not None]
+        if len(rows) < 2:
+            return False
+        weights = rng.dirichlet(np.ones(len(self._problem.objectives)))
+        try:
+            self._models.fit([seen[i] for i in rows], codes[rows], weights, noisy=self._noisy)
+        except np.linalg.LinAlgError:
+            return False
+        return True
+
+    def _imagine(
+        self, seen: Sequence[Observation], codes: Ints, pending: Sequence[Point], rng: np.random.Generator
+    ) -> None:
+        """Fit again as if each running trial had its predicted value, so that parallel trials differ."""
+        if not pending or len(self._problem.objectives) > 1:
+            return
+        extra = self._encoding.encode(pending)
+        limits = tuple(-0.1 for _ in self._problem.limits)
+        imagined = []
+        for number, row in enumerate(extra):
+            one_hot = self._one_hot(row[None])
+            predicted = self._models.predict(one_hot)
+            assert predicted is not None
+            seconds = float(self._models.seconds(one_hot)[0])
+            imagined.append(Observation(10**9 + number, pending[number], (predicted[0],), limits, seconds))
+        self._fit([*seen, *imagined], np.concatenate([codes, extra]), rng)
+
+    def _far(self, candidates: Candidates, left: Ints, tried: Ints, rng: np.random.Generator) -> int:
+        """Return a point far from all tried ones, with some randomness, that is likely to run."""
+        if not len(tried):
+            return int(left[rng.integers(len(left))])
+        distance = np.full(len(left), np.inf)
+        for row in tried:
+            distance = np.minimum(distance, self._distance(candidates.codes[left], row))
+        spread = distance + rng.random(len(left)) * _JITTER * max(float(distance.max()), 1e-9)
+        return int(left[int(np.argmax(spread * self._runnable.p(candidates.one_hot[left])))])
+
+    def _distance(self, codes: Ints, row: Ints) -> Floats:
+        total = np.zeros(len(codes))
+        for j, dimension in enumerate(self._encoding.dimensions):
+            total += dimension.squared_distances[row[j]][codes[:, j]]
+        return total
+
+    def _p_start(self, candidates: Candidates, index: int) -> float:
+        return float(self._runnable.p(candidates.one_hot[[index]])[0])
+
+    def _score(self, one_hot: Floats, kept: int | None = None) -> Floats:
+        p = np.maximum(self._runnable.p(one_hot) * self._models.p_limits(one_hot, kept), 1e-6)
+        result: Floats = p**_CAUTION * self._models.gain(one_hot, kept) / self._models.seconds(one_hot)
+        return result
+
+    def _scored(self, candidates: Candidates, left: Ints, seen: Sequence[Observation], count: int) -> Proposal:
+        if len(left) > _SCREEN:
+            order = np.argsort(-self._score(candidates.one_hot[left], 1), kind="stable")
+            left = left[order[:_SCREEN]]
+        reason = ""
+        if count % _EXPLORE == 0:
+            left, reason = self._least_tried(candidates, left, seen)
+        index = int(left[int(np.argmax(self._score(candidates.one_hot[left])))])
+        return self._proposal(candidates, index, reason)
+
+    def _least_tried(self, candidates: Candidates, left: Ints, seen: Sequence[Observation]) -> tuple[Ints, str]:
+        """Return the points one value away from the best, those whose new value was tried least; else all of them."""
+        complete = [o for o in seen if o.values is not None]
+        if not complete:
+            return left, ""
+        feasible = [o for o in complete if o.feasible]
+        if feasible:
+            best = max(feasible, key=self._utility)
+        else:
+            best = min(complete, key=lambda o: sum(max(e, 0.0) for e in o.excess))
+        base = self._problem.default if best.baseline else dict(best.params)
+        assert base is not None
+        changed: list[tuple[int, int, str]] = []
+        for i in left.tolist():
+            point = candidates.points[i]
+            names = [name for name in base if point_key({"": point[name]}) != point_key({"": base[name]})]
+            if len(names) == 1:
+                (name,) = names
+                key = point_key({"": point[name]})
+                times = sum(1 for o in seen if name in o.params and point_key({"": o.params[name]}) == key)
+                changed.append((times, i, name))
+        if not changed:
+            return left, ""
+        least = min(times for times, _, _ in changed)
+        reason = f"one value of trial {best.number}, the best, replaced by one tried {least} times"
+        return np.array([i for times, i, _ in changed if times == least]), reason
+
+    def _proposal(self, candidates: Candidates, index: int, reason: str) -> Proposal:
+        one_hot = candidates.one_hot[[index]]
+        predicted = self._models.predict(one_hot)
+        p_limits, p_start = float(self._models.p_limits(one_hot)[0]), self._p_start(candidates, index)
+        seconds = float(self._models.seconds(one_hot)[0])
+        parts = [reason or "the largest expected improvement per second"]
+        interval = None
+        if predicted is not None:
+            value, low, high = predicted
+            interval = (low, high)
+            parts.append(f"predicted {value:.4g} ({low:.4g} to {high:.4g})")
+        if self._problem.limits:
+            parts.append(f"keeps the limits with {p_limits:.0%}")
+        if p_start < 1:
+            parts.append(f"runs with {p_start:.0%}")
+        return Proposal(
+            candidates.points[index],
+            "; ".join(parts),
+            None if predicted is None else predicted[0],
+            interval,
+            seconds,
+            p_limits,
+            p_start,
+        )

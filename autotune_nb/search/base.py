@@ -1,0 +1,104 @@
+"""The protocol of search strategies, and what they learn from: one observation a trial."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from autotune_nb.errors import FailureKind
+from autotune_nb.task.space import Point, SearchSpace
+from autotune_nb.trial.score import Limit, Objective
+from autotune_nb.trial.trial import Trial, TrialState, Value
+
+#: Failures that say something about the configuration. Those of its surroundings do not.
+OWN_FAILURES = (FailureKind.CONFIGURATION, FailureKind.OUT_OF_MEMORY, FailureKind.CRASH, FailureKind.TIMEOUT)
+
+
+@dataclass(frozen=True)
+class SearchProblem:
+    """What is searched: the allowed points, the objectives and the limits.
+
+    ``default`` is the point that equals the engine's default configuration, as far as its catalog has every value.
+    """
+
+    space: SearchSpace
+    objectives: tuple[Objective, ...]
+    default: Point | None = None
+
+    @property
+    def limits(self) -> tuple[Limit, ...]:
+        return self.objectives[0].limits
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What a trial has shown.
+
+    ``values`` are those of the objectives; None if it has none: it failed, or it is still running. ``excess`` is how
+    far each limit is broken as a share of its bound, at most 0 if it is kept. ``failure`` is in words, ``own`` whether
+    the configuration caused it, and ``started`` whether the engine was ready before.
+    """
+
+    number: int
+    params: Mapping[str, Value]
+    values: tuple[float, ...] | None = None
+    excess: tuple[float, ...] = ()
+    seconds: float = 0.0
+    failure: str = ""
+    own: bool = False
+    started: bool = True
+    baseline: bool = False
+
+    @property
+    def feasible(self) -> bool:
+        """Whether it is complete and keeps every limit."""
+        return self.values is not None and all(excess <= 0 for excess in self.excess)
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A configuration to try, and the reason in words. Without a model the predictions are None.
+
+    ``value`` is the predicted value of the first objective, ``interval`` holds it with a probability of 90 %.
+    """
+
+    params: Point
+    reason: str
+    value: float | None = None
+    interval: tuple[float, float] | None = None
+    seconds: float | None = None
+    p_limits: float = 1.0
+    p_start: float = 1.0
+
+
+class Strategy(Protocol):
+    """Proposes configurations: a pure function of the observations, so that a resumed study proposes the same."""
+
+    def propose(self, observations: Sequence[Observation], pending: Sequence[Point] = (), n: int = 1) -> list[Proposal]:
+        """Return up to ``n`` allowed points that were neither observed nor are pending; fewer if no more are left."""
+
+
+def observation(trial: Trial, problem: SearchProblem) -> Observation:
+    """Return what a finished trial has shown."""
+    seconds = sum(trial.seconds.values())
+    if trial.state is TrialState.COMPLETE and trial.score is not None:
+        scored = trial.score
+        excess = tuple(
+            scored.limits[str(limit)] / (abs(limit.bound) or 1.0)
+            for limit in problem.limits
+            if str(limit) in scored.limits
+        )
+        return Observation(
+            trial.number, trial.params, tuple(scored.values.values()), excess, seconds, baseline=trial.baseline
+        )
+    failure = trial.failure
+    return Observation(
+        trial.number,
+        trial.params,
+        seconds=seconds,
+        failure="" if failure is None else f"{failure.kind.replace('_', ' ')} ({failure.phase})",
+        own=failure is not None and failure.kind in OWN_FAILURES,
+        started=failure is not None and failure.phase == "benchmark",
+        baseline=trial.baseline,
+    )

@@ -1,0 +1,130 @@
+"""Models of everything a trial measures: objectives, limits and the time that it takes, each on its logarithm."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autotune_nb.search.base import Observation, SearchProblem
+from autotune_nb.search.encoding import Encoding, Floats, Ints
+from autotune_nb.search.gaussian_process import Ensemble, OneHot, expected_gain, normal_cdf
+
+#: At most so many trials are fitted: the best half, and the others spread over the rest.
+MAX_ROWS = 96
+_SMALLEST = 0.05
+#: A figure of zero counts as this share of its bound.
+_FLOOR = 0.01
+#: The weight of the sum in the scalarization of several objectives.
+_SUM = 0.05
+
+
+class FigureModels:
+    """The models of one problem, fitted to its complete trials."""
+
+    def __init__(self, problem: SearchProblem, encoding: Encoding) -> None:
+        self._problem = problem
+        self._one_hot = OneHot(encoding.dimensions)
+        dimensions = encoding.dimensions
+        self._signs = np.array([1.0 if o.direction == "maximize" else -1.0 for o in problem.objectives])
+        self._upper = np.array([limit.operator == "<=" for limit in problem.limits], dtype=bool)
+        self._objective = Ensemble(dimensions, 1)
+        self._limits = [Ensemble(dimensions, 2 + k) for k in range(len(problem.limits))]
+        self._seconds = Ensemble(dimensions, 99, draws=16, kept=1)
+
+    def utilities(self, complete: Sequence[Observation], weights: Floats) -> Floats:
+        """Return one number a trial, larger is better: the objective's logarithm, or a scalarization of several."""
+        values = np.array([o.values for o in complete], dtype=float).reshape(len(complete), -1)
+        self._logarithmic = bool((values > 0).all())
+        scaled: Floats = (np.log(values) if self._logarithmic else values) * self._signs
+        if scaled.shape[1] == 1:
+            return scaled[:, 0]
+        low, high = scaled.min(0), scaled.max(0)
+        shares = (scaled - low) / np.maximum(high - low, 1e-9) * weights
+        result: Floats = shares.min(1) + _SUM * shares.sum(1)
+        return result
+
+    def excess_logarithms(self, complete: Sequence[Observation]) -> Floats:
+        """Return by trial and limit the logarithm of figure over bound, at most 0 if the limit is kept."""
+        excess = np.array([o.excess for o in complete], dtype=float).reshape(len(complete), len(self._limits))
+        upper = np.log(np.maximum(1 + excess, _FLOOR))
+        lower = -np.log(np.maximum(1 - excess, _FLOOR))
+        result: Floats = np.where(self._upper, upper, lower)
+        return result
+
+    def fit(self, complete: Sequence[Observation], codes: Ints, weights: Floats, *, noisy: bool) -> None:
+        """Fit the models. Raises LinAlgError if that fails."""
+        utilities = self.utilities(complete, weights)
+        rows = _rows(complete, utilities)
+        complete, codes, utilities = [complete[i] for i in rows], codes[rows], utilities[rows]
+        one_hot = self._one_hot(codes)
+        self._mean, self._scale = float(utilities.mean()), max(float(utilities.std()), _SMALLEST)
+        y = (utilities - self._mean) / self._scale
+        self._objective.fit(one_hot, codes, y)
+        excess = self.excess_logarithms(complete)
+        for k, model in enumerate(self._limits):
+            model.fit(one_hot, codes, excess[:, k] / max(float(np.sqrt((excess[:, k] ** 2).mean())), _SMALLEST))
+        seconds = np.log(np.maximum([o.seconds for o in complete], 1e-3))
+        self._mean_seconds, self._seconds_scale = float(seconds.mean()), max(float(seconds.std()), _SMALLEST)
+        self._seconds.fit(one_hot, codes, (seconds - seconds.mean()) / self._seconds_scale)
+        kept = [i for i, o in enumerate(complete) if o.feasible]
+        #: The standardized utility to beat; None while no trial keeps every limit.
+        self.bar: float | None = None
+        self.best: Observation | None = None
+        if kept:
+            inside = y[kept]
+            if noisy:
+                mean, _, weight = self._objective.predict(one_hot[kept])
+                inside = (weight * mean).sum(0)
+            self.bar, self.best = float(inside.max()), complete[kept[int(inside.argmax())]]
+
+    def p_limits(self, one_hot: Floats, kept: int | None = None) -> Floats:
+        """Return the probability that each point keeps every limit."""
+        p = np.ones(len(one_hot))
+        for model in self._limits:
+            mean, deviation, weight = model.predict(one_hot, kept)
+            p = p * (weight * normal_cdf(-mean / deviation)).sum(0)
+        return p
+
+    def seconds(self, one_hot: Floats) -> Floats:
+        """Return the predicted seconds of a trial of each point."""
+        mean, _, weight = self._seconds.predict(one_hot, 1)
+        result: Floats = np.exp(self._mean_seconds + self._seconds_scale * (weight * mean).sum(0))
+        return result
+
+    def gain(self, one_hot: Floats, kept: int | None = None) -> Floats:
+        """Return the expected improvement over the best; 1 before any trial keeps every limit."""
+        if self.bar is None:
+            return np.ones(len(one_hot))
+        mean, deviation, weight = self._objective.predict(one_hot, kept)
+        result: Floats = (weight * deviation * expected_gain((mean - self.bar) / deviation)).sum(0)
+        return result
+
+    def p_better(self, one_hot: Floats, share: float) -> Floats:
+        """Return the probability that each point is better than the best by a share."""
+        if self.bar is None:
+            return np.ones(len(one_hot))
+        mean, deviation, weight = self._objective.predict(one_hot)
+        result: Floats = (weight * normal_cdf((mean - self.bar - share / self._scale) / deviation)).sum(0)
+        return result
+
+    def predict(self, one_hot: Floats) -> tuple[float, float, float] | None:
+        """Return the predicted value of one point and its 90 % interval; None with several objectives."""
+        if len(self._signs) > 1:
+            return None
+        mean, deviation, weight = self._objective.predict(one_hot)
+        middle = float((weight * mean).sum())
+        variance = float((weight * (deviation**2 + mean**2)).sum()) - middle**2
+        reach = 1.645 * float(np.sqrt(max(variance, 0.0)))
+        three = [self._signs[0] * (self._mean + self._scale * (middle + k * reach)) for k in (0, -1, 1)]
+        value, a, b = (float(np.exp(x)) if self._logarithmic else float(x) for x in three)
+        return value, min(a, b), max(a, b)
+
+
+def _rows(complete: Sequence[Observation], utilities: Floats) -> list[int]:
+    if len(complete) <= MAX_ROWS:
+        return list(range(len(complete)))
+    order = sorted(range(len(complete)), key=lambda i: (not complete[i].feasible, -utilities[i]))
+    half = MAX_ROWS // 2
+    spread = np.linspace(0, len(order) - half - 1, MAX_ROWS - half).astype(int)
+    return order[:half] + [order[half + k] for k in spread]

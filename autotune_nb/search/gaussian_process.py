@@ -1,0 +1,119 @@
+"""An ensemble of Gaussian processes: hyperparameters drawn from their prior, weighted by the data's likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from autotune_nb.search.encoding import Dimension, Floats, Ints, Reading
+
+#: Mean and standard deviation of the logarithm of the length scale, of ordered values and of categories.
+_ORDERED, _CATEGORY = (0.0, 0.8), (0.3, 0.6)
+#: The same of the noise's variance; figures are standardized.
+_NOISE = (-5.0, 1.2)
+#: Beta prior of the share of main effects in the kernel.
+_ADDITIVE = (1.2, 1.2)
+#: Inverse-gamma prior of the variance.
+_VARIANCE = (1.0, 1.0)
+DRAWS, KEPT = 128, 12
+#: With more rows than this, a quarter of the draws is fitted.
+_ALL_DRAWS_UP_TO = 64
+
+
+def normal_cdf(z: Floats) -> Floats:
+    """Return the normal distribution function, with an error below 1e-7."""
+    x = np.abs(z) * 0.70710678
+    t = 1 / (1 + 0.3275911 * x)
+    series = (((1.061405429 * t - 1.453152027) * t + 1.421413741) * t - 0.284496736) * t + 0.254829592
+    result: Floats = 0.5 * (1 + np.sign(z) * (1 - series * t * np.exp(-x * x)))
+    return result
+
+
+def expected_gain(z: Floats) -> Floats:
+    """Return the expected positive part of a normal variable with mean ``z`` and variance 1."""
+    result: Floats = np.maximum(0.39894228 * np.exp(-0.5 * z * z) + z * normal_cdf(z), 1e-12)
+    return result
+
+
+def matern(squared: Floats) -> Floats:
+    """Return the Matérn-5/2 correlation at a squared distance."""
+    r = np.sqrt(5 * squared)
+    result: Floats = (1 + r + r * r / 3) * np.exp(-r)
+    return result
+
+
+class OneHot:
+    """Codes as columns of zeros and ones, so that distances to a few points are one product of matrices."""
+
+    def __init__(self, dimensions: Sequence[Dimension]) -> None:
+        sizes = [len(d.positions) for d in dimensions]
+        self._starts = np.concatenate(([0], np.cumsum(sizes)[:-1])).astype(np.int64) if sizes else np.zeros(0, int)
+        self.width = sum(sizes)
+
+    def __call__(self, codes: Ints) -> Floats:
+        rows = np.zeros((len(codes), self.width))
+        if codes.shape[1]:
+            np.put_along_axis(rows, codes + self._starts, 1.0, axis=1)
+        return rows
+
+
+class Ensemble:
+    """The model of one figure."""
+
+    def __init__(self, dimensions: Sequence[Dimension], seed: int, draws: int = DRAWS, kept: int = KEPT) -> None:
+        rng = np.random.default_rng(seed)
+        self._kept = kept
+        self._tables = [d.squared_distances for d in dimensions]
+        prior = np.array([_ORDERED if d.ordered else _CATEGORY for d in dimensions]).reshape(-1, 2)
+        mean, deviation = prior.T
+        inverse = np.exp(-2 * (mean + deviation * rng.standard_normal((draws, len(dimensions)))))
+        # A half of the draws reads values such as sarathi-512 as a name and a number, the other half as one value.
+        for half, unread in ((0, Reading.AS_ONE_VALUE), (1, Reading.AS_NAME_AND_NUMBER)):
+            columns = np.array([d.reading is unread for d in dimensions], dtype=bool)
+            inverse[np.ix_(np.arange(draws) % 2 == half, columns)] = 0.0
+        self._inverse = inverse
+        self._noise = np.exp(_NOISE[0] + _NOISE[1] * rng.standard_normal(draws))
+        self._additive = rng.beta(*_ADDITIVE, draws)
+
+    def _kernel(self, draws: Ints, one_hot: Floats, codes: Ints) -> Floats:
+        """Return the covariances (draws, points, rows) of one-hot points with rows given by their codes."""
+        pieces = [table[:, codes[:, j]] for j, table in enumerate(self._tables)]
+        if not pieces:
+            return np.full((len(draws), len(one_hot), len(codes)), 2.0)
+        scaled = np.concatenate(
+            [self._inverse[draws, j][:, None, None] * piece for j, piece in enumerate(pieces)], axis=1
+        )
+        share = self._additive[draws][:, None, None]
+        together = matern(np.maximum(one_hot @ scaled, 0.0))
+        effects = one_hot @ (matern(scaled) / len(pieces))
+        # Plus one: the prior variance of the constant.
+        result: Floats = (1 - share) * together + share * effects + 1.0
+        return result
+
+    def fit(self, one_hot: Floats, codes: Ints, y: Floats) -> None:
+        """Fit standardized figures. Raises LinAlgError if no process can be fitted."""
+        n, (a, b) = len(y), _VARIANCE
+        count = len(self._noise) if n <= _ALL_DRAWS_UP_TO else max(16, len(self._noise) // 4)
+        draws = np.arange(count)
+        kernel = self._kernel(draws, one_hot, codes) + self._noise[:count, None, None] * np.eye(n)
+        lower = np.linalg.cholesky(kernel)
+        z = np.linalg.solve(lower, np.broadcast_to(y[:, None], (count, n, 1)))[..., 0]
+        q = b + 0.5 * (z * z).sum(1)
+        likelihood = -np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(1) - (a + n / 2) * np.log(q)
+        top = np.argsort(-likelihood, kind="stable")[: self._kept]
+        weights = np.exp(likelihood[top] - likelihood[top[0]])
+        self._draws, self._weights, self._codes = top, weights / weights.sum(), codes
+        self._variance = q[top] / (a + n / 2)
+        self._inverse_lower = np.linalg.inv(lower[top])
+        self._alpha = np.einsum("mij,mi->mj", self._inverse_lower, z[top])
+
+    def predict(self, one_hot: Floats, kept: int | None = None) -> tuple[Floats, Floats, Floats]:
+        """Return means and deviations (draws, points) and the draws' weights; of the first ``kept`` draws only."""
+        k = kept or len(self._draws)
+        kernel = self._kernel(self._draws[:k], one_hot, self._codes)
+        whitened = kernel @ self._inverse_lower[:k].transpose(0, 2, 1)
+        mean = (kernel @ self._alpha[:k, :, None])[..., 0]
+        left = np.maximum(2.0 - np.einsum("mab,mab->ma", whitened, whitened), 1e-9)
+        deviation = np.sqrt(self._variance[:k, None] * left)
+        return mean, deviation, self._weights[:k, None] / self._weights[:k].sum()

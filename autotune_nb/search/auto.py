@@ -71,7 +71,8 @@ class AutoStrategy:
         seen, codes = self._encoded(observations)
         self._runnable.fit(seen, codes)
         left = self._left(self._candidates, seen, ())
-        return self._runnable.skipped([self._candidates.points[i] for i in left], self._candidates.one_hot[left])
+        found = self._candidates
+        return self._runnable.skipped([found.points[i] for i in left], found.codes[left], found.one_hot[left])
 
     def _encoded(self, observations: Sequence[Observation]) -> tuple[list[Observation], Ints]:
         """Return the observations that have a point, by number, and their codes. The baseline has the default's."""
@@ -172,7 +173,7 @@ class AutoStrategy:
         return float(self._runnable.p(candidates.one_hot[[index]])[0])
 
     def _score(self, one_hot: Floats, kept: int | None = None) -> Floats:
-        p = np.maximum(self._runnable.p(one_hot) * self._models.p_limits(one_hot, kept), 1e-6)
+        p = np.maximum(self._runnable.p(one_hot, kept) * self._models.p_limits(one_hot, kept), 1e-6)
         result: Floats = p**_CAUTION * self._models.gain(one_hot, kept) / self._models.seconds(one_hot)
         return result
 

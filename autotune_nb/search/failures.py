@@ -1,4 +1,4 @@
-"""The probability that a configuration runs, from the failures of similar ones, and the skipped regions in words."""
+"""The probability that a configuration runs, from the failures of others, and the skipped regions in words."""
 
 from __future__ import annotations
 
@@ -7,86 +7,69 @@ from collections.abc import Sequence
 import numpy as np
 
 from autotune_nb.search.base import Observation
-from autotune_nb.search.encoding import Dimension, Encoding, Floats, Ints
-from autotune_nb.search.gaussian_process import OneHot, matern
+from autotune_nb.search.encoding import Encoding, Floats, Ints
+from autotune_nb.search.gaussian_process import Ensemble, OneHot, normal_cdf
 from autotune_nb.task.space import Point
 
-_LENGTH_SCALE = 0.35
-#: Votes of the prior: 0.9 with the weight of half a trial.
-_PRIOR = (0.45, 0.05)
+#: What is assumed far from every trial, between -1 (fails) and 1 (runs).
+_PRIOR = 0.5
 #: Below this probability a configuration is tried last.
-UNLIKELY = 0.3
+UNLIKELY = 0.4
 _MAX_ROWS = 96
 
 
-def probability(ran: Sequence[bool], correlation: Floats) -> Floats:
-    """Return P(runs) of points by the votes of the observed ones; 1 before the first failure."""
-    good = np.array(ran, dtype=bool)
-    if good.all():
-        return np.ones(len(correlation))
-    yes = (correlation * good).sum(1) + _PRIOR[0]
-    no = (correlation * ~good).sum(1) + _PRIOR[1]
-    p = yes / (yes + no)
-    result: Floats = np.where(p < UNLIKELY, 0.05 * p, p)
-    return result
-
-
-class Votes:
-    """Correlations of points with observed ones, of fixed length scales."""
-
-    def __init__(self, dimensions: Sequence[Dimension]) -> None:
-        self._tables = [d.squared_distances / (_LENGTH_SCALE**2 if d.ordered else 1.0) for d in dimensions]
-
-    def __call__(self, one_hot: Floats, codes: Ints) -> Floats:
-        if not self._tables:
-            return np.ones((len(one_hot), len(codes)))
-        scaled = np.concatenate([table[:, codes[:, j]] for j, table in enumerate(self._tables)])
-        return matern(np.maximum(one_hot @ scaled, 0.0))
-
-
 class Runnable:
-    """P(start) and P(survives the load): two models, since they want opposite moves of the memory fraction."""
+    """P(start) and P(survives the load): two models, since they want opposite moves of the memory fraction.
+
+    Processes of the figures' kind: their length scales find the few parameters that a failure depends on.
+    """
 
     def __init__(self, encoding: Encoding) -> None:
-        self._votes = Votes(encoding.dimensions)
         self._one_hot = OneHot(encoding.dimensions)
+        self._models = (Ensemble(encoding.dimensions, 51), Ensemble(encoding.dimensions, 52))
 
     def fit(self, observations: Sequence[Observation], codes: Ints) -> None:
         """Take the outcome of trials. Those that failed because of their surroundings are left out."""
         rows = [i for i, o in enumerate(observations) if o.values is not None or o.own][-_MAX_ROWS:]
-        self._observations = [observations[i] for i in rows]
-        self._codes = codes[rows]
+        self._observations, self._codes = [observations[i] for i in rows], codes[rows]
+        started = np.array([o.started for o in self._observations], dtype=bool)
+        complete = np.array([o.values is not None for o in self._observations], dtype=bool)
+        self._fitted: list[Ensemble] = []
+        for model, used, ran in zip(self._models, (np.ones_like(started), started), (started, complete), strict=True):
+            # Before the first failure there is nothing to learn.
+            if ran[used].all():
+                continue
+            try:
+                codes_used = self._codes[used]
+                model.fit(self._one_hot(codes_used), codes_used, np.where(ran[used], 1.0, -1.0) - _PRIOR)
+            except np.linalg.LinAlgError:
+                continue
+            self._fitted.append(model)
 
-    def p(self, one_hot: Floats) -> Floats:
+    def p(self, one_hot: Floats, kept: int | None = None) -> Floats:
         """Return the probability that each point starts and survives the load."""
-        if all(o.values is not None for o in self._observations):
-            return np.ones(len(one_hot))
-        correlation = self._votes(one_hot, self._codes)
-        started = np.array([o.started for o in self._observations])
-        p = probability(started.tolist(), correlation)
-        survived = [o.values is not None for o in self._observations if o.started]
-        result: Floats = p * probability(survived, correlation[:, started])
-        return result
+        p = np.ones(len(one_hot))
+        for model in self._fitted:
+            mean, deviation, weight = model.predict(one_hot, kept)
+            runs = (weight * normal_cdf((mean + _PRIOR) / deviation)).sum(0)
+            p = p * np.where(runs < UNLIKELY, 0.05 * runs, runs)
+        return p
 
-    def skipped(self, points: Sequence[Point], one_hot: Floats) -> list[str]:
+    def skipped(self, points: Sequence[Point], codes: Ints, one_hot: Floats) -> list[str]:
         """Return in words which of the points are unlikely to run, grouped by the failed trials that they resemble."""
         unlikely = np.flatnonzero(self.p(one_hot) < UNLIKELY)
         failed = [i for i, o in enumerate(self._observations) if o.values is None]
         if not len(unlikely) or not failed:
             return []
-        nearest = self._votes(one_hot[unlikely], self._codes[failed])
-        reasons = [self._observations[i].failure or "failed" for i in failed]
-        groups: dict[str, tuple[list[int], set[int]]] = {}
-        for row, index in enumerate(unlikely):
-            reason = reasons[int(nearest[row].argmax())]
-            members, trials = groups.setdefault(reason, ([], set()))
-            members.append(int(index))
-            alike = [k for k, text in enumerate(reasons) if text == reason and nearest[row, k] > 0.1]
-            trials.update(self._observations[failed[k]].number for k in alike)
-        return [
-            _in_words([points[i] for i in members], sorted(trials), reason)
-            for reason, (members, trials) in groups.items()
-        ]
+        # The failed trial with the most values in common.
+        alike = (codes[unlikely][:, None] == self._codes[failed][None]).sum(2).argmax(1)
+        groups: dict[str, tuple[list[Point], set[int]]] = {}
+        for index, nearest in zip(unlikely.tolist(), alike.tolist(), strict=True):
+            one = self._observations[failed[nearest]]
+            members, trials = groups.setdefault(one.failure or "failed", ([], set()))
+            members.append(points[index])
+            trials.add(one.number)
+        return [_in_words(members, sorted(trials), reason) for reason, (members, trials) in groups.items()]
 
 
 def _in_words(points: Sequence[Point], trials: Sequence[int], reason: str) -> str:
@@ -94,7 +77,6 @@ def _in_words(points: Sequence[Point], trials: Sequence[int], reason: str) -> st
         f"{name}={value}" for name, value in points[0].items() if all(point[name] == value for point in points[1:])
     ]
     where = f" with {', '.join(shared)}" if shared else ""
-    count = f"{len(points)} configuration{'s' * (len(points) != 1)}"
-    numbers = " and ".join(filter(None, (", ".join(map(str, trials[:-1])), *map(str, trials[-1:]))))
-    like = f"like trial{'s' * (len(trials) != 1)} {numbers}: " if trials else ""
-    return f"{count}{where}: {like}{reason}"
+    numbers = " and ".join(part for part in (", ".join(map(str, trials[:-1])), str(trials[-1])) if part)
+    plural = "s" * (len(points) != 1)
+    return f"{len(points)} configuration{plural}{where}, like trial{'s' * (len(trials) != 1)} {numbers}: {reason}"

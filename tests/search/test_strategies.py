@@ -175,8 +175,8 @@ def test_auto_seldom_tries_what_resembles_a_failure_and_says_why() -> None:
     strategy = AutoStrategy(problem_of(space), 1)
     found = study(strategy, outcome, 25)
     failed = [one for one in found if one.values is None]
-    # At random 9 of 25.
-    assert 1 <= len(failed) <= 5
+    # At random 9 of 25, and the best of those that run lies beside those that do not.
+    assert 1 <= len(failed) <= 7
     (skipped,) = strategy.skipped(found)
     assert "out of memory (deploy)" in skipped
     assert str(failed[0].number) in skipped

@@ -334,7 +334,8 @@ class StudyHandle(ABC):
         return lambda: None
 
     def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.path.name!r}: {self.state}, {counts_text(self.history)}>"
+        replayed = f", {self.task.deploy.replayed}" if self.task.deploy.replayed else ""
+        return f"<{type(self).__name__} {self.path.name!r}: {self.state}, {counts_text(self.history)}{replayed}>"
 
     def lasting_bundle(self) -> dict[str, Any]:
         """Return the output to save in a notebook: text and script-free HTML."""

@@ -49,8 +49,12 @@ class ReplayDeployer:
         """Raise SetupError if the table lacks the baseline or a level of the task."""
         table, levels = self._replay.table, self._task.workload.levels
         missing = [level for level in levels if level not in table.levels]
+        if not table.levels:
+            count = len(table.configurations)
+            message = f"{table.name} has no measured level: each of its {count} configurations failed"
+            raise SetupError(message, field="deploy.table")
         if missing:
-            known = "; ".join(map(str, table.levels)) or "none: every configuration failed"
+            known = "; ".join(map(str, table.levels))
             raise SetupError(
                 f"{table.name} has no level {missing[0]}; its levels are {known}: change workload to these",
                 field="deploy.table",

@@ -264,6 +264,11 @@ class Deploy(Section):
         None, description="the spec of the ClusterServingRuntime to create if the runtime is missing"
     )
 
+    @property
+    def replayed(self) -> str:
+        """``REPLAYED from TABLE``, to show with everything of a replay; empty for trials that are measured."""
+        return f"REPLAYED from {self.table}" if self.kind == "replay" else ""
+
     @model_validator(mode="after")
     def _port_for_one(self) -> Deploy:
         if self.port is not None and self.parallel > 1:

@@ -83,10 +83,12 @@ def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
     bar = (
         f'<progress aria-label="{of}" value="{ended}" max="{max(wanted or 0, ended, 1)}"></progress>' if wanted else ""
     )
+    replayed = handle.task.deploy.replayed
     kind = _COLOUR.get(RunState(state), "at-dim") if state in list(RunState) else "at-dim"
     parts = [
         f'<h3>{escaped(handle.task.name)} <span class="{kind}">{escaped(state)}</span></h3>',
         f'<div class="at-dim">{escaped(handle.path)}</div>',
+        f"<div><b>{escaped(replayed)}</b>, nothing is measured</div>" if replayed else "",
         f"<div>{of}: {', '.join(counts)}. {_budget_text(handle)}</div>",
         bar,
         f"<div>{_time_text(handle, now if now is not None else time.time())}</div>",

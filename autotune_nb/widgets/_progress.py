@@ -58,7 +58,8 @@ def table_html(study: StudyHandle) -> str:
 
 def _bundle(run: StudyHandle) -> dict[str, str]:
     trials = run.history
-    title = f"{run.folder.name}: {run.state} ({counts_text(trials)})"
+    replayed = f", {run.task.deploy.replayed}" if run.task.deploy.replayed else ""
+    title = f"{run.folder.name}: {run.state} ({counts_text(trials)}){replayed}"
     figure = run.task.goal.figure
     rows = [_row(trial, figure) for trial in trials[-_ROWS:]]
     text = "\n".join([title, *("  ".join(row) for row in rows)])

@@ -18,6 +18,8 @@ from autotune_nb.recorded.replay import Replay
 from autotune_nb.run import Run
 from autotune_nb.trial.measurement import Level
 from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.widgets._panels import progress_html
+from autotune_nb.widgets._progress import table_html
 
 HEAD = "config_id,status,reason,param:threads,param:mode,level,gpus,startup_s,duration_s,output_tokens_per_s,ttft_p99_s"
 
@@ -90,6 +92,9 @@ def test_everything_that_is_printed_says_replayed(tmp_path: Path) -> None:
     assert progress[-1].startswith("[06:")
     assert done.stdout.startswith("REPLAYED from ")
     assert "REPLAYED from" in CliRunner().invoke(cli, ["show", str(tmp_path / "study")]).stdout.splitlines()[0]
+    assert "REPLAYED from" in repr(at.open(tmp_path / "study"))
+    assert "REPLAYED from" in progress_html(at.open(tmp_path / "study"))
+    assert "REPLAYED from" in table_html(at.open(tmp_path / "study"))
     assert "REPLAYED from" in at.report(tmp_path / "study").to_html()
     checked = CliRunner().invoke(cli, ["check", str(file)])
     assert "REPLAYED from" in checked.stdout
@@ -192,6 +197,13 @@ def test_a_table_that_does_not_fit_is_refused_before_a_trial(
         at.tune(task, study=tmp_path / "study").wait(60)
     (answer,) = at.check(task).answers
     assert not answer.ok
+
+
+def test_a_table_in_which_everything_failed_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "x.csv"
+    file.write_text(f"{HEAD}\n0,failed,,1,a,1,1,5,,,\n1,failed,,2,a,1,1,5,,,\n")
+    with pytest.raises(SetupError, match="no measured level: each of its 2 configurations failed"):
+        replayed(tmp_path / "study", file)
 
 
 def test_a_table_without_a_level_or_only_with_failures_fails_the_trials_in_words(tmp_path: Path) -> None:

@@ -44,6 +44,9 @@ class Engine:
     #: A switch with which the sizes of ``shared_sizes`` use the GPUs of the others.
     sharing_flag: str | None = None
     shared_sizes: tuple[str, ...] = ()
+    #: Rules with the model's attention heads, as ``{heads}``; the engine may pad them where it does not run on GPUs.
+    head_rules: tuple[str, ...] = ()
+    heads_on_gpus_only: bool = False
     #: How a flag that is not in the catalog is written for a boolean and for a list.
     bool_style: Style = "switch"
     list_style: Style = "list"

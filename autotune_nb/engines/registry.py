@@ -11,8 +11,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from autotune_nb.engines.base import Engine, Flag
+from autotune_nb.engines.base import Engine
 from autotune_nb.engines.command import command_engine
+from autotune_nb.engines.engine_rules import rules_for, size_problems
 from autotune_nb.engines.given_flags import refused_names
 from autotune_nb.engines.llama_cpp import LLAMA_CPP, llama_program
 from autotune_nb.engines.sglang import SGLANG
@@ -20,7 +21,7 @@ from autotune_nb.engines.vllm import VLLM
 from autotune_nb.errors import SetupError, TaskError, UnknownNameError
 from autotune_nb.secrets.literals import without_secrets
 from autotune_nb.task.parameters import Value
-from autotune_nb.task.space import Rule, SearchSpace
+from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
 
 _ENGINES = {engine.name: engine for engine in (LLAMA_CPP, VLLM, SGLANG)}
@@ -92,6 +93,9 @@ def _engine_and_problems(task: Task) -> tuple[Engine | None, list[TaskError]]:
         problem = _argument_problem(engine, name, value, tuned)
         if problem is not None:
             problems.append(problem)
+    if not problems:
+        # The rules need valid values.
+        problems += size_problems(task, engine)
     return engine, problems
 
 
@@ -110,55 +114,10 @@ def _argument_problem(engine: Engine, name: str, value: Value, tuned: Mapping[st
 
 
 def space_for(task: Task, engine: Engine) -> SearchSpace:
-    """Return the task's space, with the engine's own rules that involve a tuned parameter.
-
-    For a flag that the task does not tune, a rule uses the value that the task fixes, or else the engine's default. A
-    rule that needs an unknown value allows every point.
-    """
-    names = {_canonical(engine, name): name for name in task.parameters}
-    fixed: dict[str, Value] = {flag.name: flag.default for flag in engine.flags}
-    fixed |= engine.named({**engine.flags_in(task.engine.raw_args), **task.engine.args})
-    written = {rule.text for rule in task.space.rules}
-    rules = [
-        EngineRule(text, names, fixed, engine)
-        for text in engine.rules
-        if text not in written and names.keys() & set(Rule(text, list(fixed)).names)
-    ]
-    space = SearchSpace(task.parameters, (*task.space.rules, *rules))
+    """Return the task's space, with the engine's own rules that involve a tuned parameter."""
+    space = SearchSpace(task.parameters, (*task.space.rules, *rules_for(task, engine)))
     space.require_allowed()
     return space
-
-
-class EngineRule(Rule):
-    """A rule of the engine's catalog, applied to the names under which the task tunes the flags."""
-
-    def __init__(self, text: str, tuned: Mapping[str, str], fixed: Mapping[str, Value], engine: Engine) -> None:
-        super().__init__(text, list(fixed))
-        self._tuned = tuned
-        self._fixed = fixed
-        self._flags = {flag.name: flag for flag in engine.flags}
-
-    @property
-    def tuned(self) -> tuple[str, ...]:
-        """The task's parameters that the rule involves."""
-        return tuple(self._tuned[name] for name in self.names if name in self._tuned)
-
-    def allows(self, point: Mapping[str, Value]) -> bool:
-        values = {n: point.get(self._tuned[n]) if n in self._tuned else self._fixed[n] for n in self.names}
-        values = {name: _comparable(self._flags.get(name), value) for name, value in values.items()}
-        return super().allows(values)
-
-
-def _comparable(flag: Flag | None, value: Value) -> Value:
-    """Return a value as rules compare it: a size as its number, and None for a word in place of a number."""
-    if flag is None:
-        return value
-    # YAML reads a bare on/off as a boolean, while the catalog's rules use the words.
-    if isinstance(value, bool) and "on" in flag.values:
-        return "on" if value else "off"
-    if flag.kind in ("int", "float"):
-        return None if value in flag.other_values else flag.number(value)
-    return value
 
 
 def _canonical(engine: Engine, name: str) -> str:

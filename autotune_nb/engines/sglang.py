@@ -28,6 +28,10 @@ SGLANG = Engine(
     parallel_sizes=("tp_size", "pp_size", "dp_size"),
     sharing_flag="enable_dp_attention",
     shared_sizes=("dp_size",),
+    head_rules=(
+        "{heads} % max(1, tp_size // (dp_size if enable_dp_attention else attn_dp_size) // attn_cp_size) == 0",
+    ),
+    heads_on_gpus_only=True,
     abbreviations=True,
     reserved={
         "model": "model.id_or_path",
@@ -225,6 +229,14 @@ SGLANG = Engine(
     ),
     other_flags=(
         Flag("nnodes", "int", "machines of one server", default=1, minimum=1),
+        Flag(
+            "attn_cp_size",
+            "int",
+            "context parallelism of attention",
+            default=1,
+            minimum=1,
+            aliases=("attention_context_parallel_size",),
+        ),
         Flag("json_model_override_args", "json", "values that replace the model's configuration", style="json"),
         Flag("model_loader_extra_config", "json", "settings of load_format", style="json"),
     ),

@@ -17,6 +17,7 @@ VLLM = Engine(
     backend="vllm",
     metrics_engine="vLLM",
     parallel_sizes=("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"),
+    head_rules=("{heads} % tensor_parallel_size == 0",),
     bool_style="negatable",
     reserved={
         "model": "model.id_or_path",

@@ -8,7 +8,7 @@ import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from autotune_nb.engines.registry import EngineRule
+from autotune_nb.engines.engine_rules import EngineRule
 from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import Int, Value
 from autotune_nb.task.space import Rule, SearchSpace

@@ -80,6 +80,11 @@ def _parts(word: Any) -> list[Any]:
     return [flag, rest.strip()] if rest.startswith(("{", "[")) else [flag, *shlex.split(rest)]
 
 
+def _or_command_line(kind: Any) -> BeforeValidator:
+    """Describe a field in the JSON Schema that is also read from a command line; ``EngineSpec`` converts it."""
+    return BeforeValidator(lambda value: value, json_schema_input_type=kind | str | list[str | int | float])
+
+
 class EngineSpec(Section):
     """The engine that serves the model, and its settings in every trial."""
 
@@ -88,9 +93,11 @@ class EngineSpec(Section):
     command: str | list[str] | None = Field(
         None, description="for kind command: the command line, with {port}, {host} and {model} in it"
     )
-    args: dict[ParameterName, Value] = Field(default_factory=dict, description="flags of every trial, by name")
-    raw_args: list[str] = Field(
-        default_factory=list, description="arguments of every trial, passed as they are, or one text"
+    args: Annotated[dict[ParameterName, Value], _or_command_line(dict[ParameterName, Value])] = Field(
+        default_factory=dict, description="flags of every trial, by name; or a command line, as in raw_args"
+    )
+    raw_args: Annotated[list[str], _or_command_line(str)] = Field(
+        default_factory=list, description="arguments of every trial, passed as they are: words, or one text"
     )
     env: dict[str, str] = Field(
         default_factory=dict,

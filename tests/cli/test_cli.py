@@ -47,7 +47,7 @@ def run_with(task_data: dict[str, Any], tmp_path: Path) -> Callable[..., Result]
         ({"strategy": "tpee"}, ["strategy.sampler", "did you mean 'tpe'"]),
         ({"parameters": {}}, ["parameters", "nothing to tune"]),
         ({"parameters": {"threads": {"type": "int", "low": 4, "high": 2}}}, ["parameters.threads", "low 4", "high 2"]),
-        ({"parameters": {"tread": [1]}}, ["parameters.tread", "did you mean 'threads'", "flag: --tread"]),
+        ({"parameters": {"cache_type_k": ["q8"]}}, ["parameters.cache_type_k", "'q8'", "flag: --cache-type-k"]),
         ({"rules": ["thread <= 2"]}, ["rules[0]", "did you mean 'threads'"]),
         ({"rules": ["threads = 2"]}, ["rules[0]", "not an expression"]),
         ({"rules": ["threads > 5"]}, ["rules", "no point keeps 'threads > 5'"]),
@@ -122,7 +122,23 @@ def test_the_schema_accepts_the_tasks_that_come_with_the_package() -> None:
         jsonschema.validate(yaml.safe_load(file.read_text()), schema)
 
 
-@pytest.mark.parametrize("bad", [{"objectiv": 1}, {"budget": {"trials": 0}}, {"workload": {"scenarios": []}}])
+@pytest.mark.parametrize("key", ["args", "raw_args"])
+@pytest.mark.parametrize("given", ["--ctx-size 2048 -t 4", ["--ctx-size", 2048], ["--ctx-size 2048"], []])
+def test_the_schema_accepts_a_command_line(make_task: Callable[..., Task], key: str, given: Any) -> None:
+    data = make_task().model_dump(exclude_defaults=True) | {"engine": {"kind": "llama_cpp", key: given}}
+    Task.parse(data)
+    jsonschema.validate(data, json.loads(call("schema").stdout))
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"engine": {"kind": "vllm", "args": 4}},
+        {"objectiv": 1},
+        {"budget": {"trials": 0}},
+        {"workload": {"scenarios": []}},
+    ],
+)
 def test_the_schema_rejects_what_the_task_rejects(task_data: dict[str, Any], bad: dict[str, Any]) -> None:
     schema = json.loads(call("schema").stdout)
     with pytest.raises(jsonschema.ValidationError):

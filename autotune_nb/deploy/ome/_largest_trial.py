@@ -11,8 +11,9 @@ from typing import Any
 from autotune_nb.deploy.ome._arguments import runtime_flags
 from autotune_nb.deploy.ome.manifest import gpus_needed
 from autotune_nb.engines.base import Engine
+from autotune_nb.engines.engine_rules import EngineRule
 from autotune_nb.engines.given_flags import all_flags
-from autotune_nb.engines.registry import EngineRule, space_for
+from autotune_nb.engines.registry import space_for
 from autotune_nb.task.parameters import Int, Parameter, Value
 from autotune_nb.task.space import Rule, SearchSpace
 from autotune_nb.task.task import Task

@@ -1,0 +1,119 @@
+"""Parallel sizes and the model's attention heads: refused in the task, or left out of a range."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.engines.registry import engine_for, engine_problems, space_for
+from autotune_nb.task.task import Task
+
+MakeTask = Callable[..., Task]
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Callable[..., str]:
+    """Writes a model's folder with this config.json, and returns its path."""
+
+    def write(config: Any) -> str:
+        (tmp_path / "config.json").write_text(config if isinstance(config, str) else json.dumps(config))
+        return str(tmp_path)
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("engine", "parameters", "field"),
+    [
+        ("vllm", {"tensor_parallel_size": [1, 2, 3, 6]}, "parameters.tensor_parallel_size"),
+        ("vllm", {"tp": ["5"]}, "parameters.tp"),
+        ({"kind": "vllm", "args": {"tp_size": 3}}, {}, "engine.args.tp_size"),
+        ({"kind": "vllm", "raw_args": ["-tp", "3"]}, {}, "engine.raw_args"),
+        ({"kind": "sglang", "args": {"tp": 3}}, {}, "engine.args.tp"),
+        (
+            {"kind": "sglang", "args": {"enable_dp_attention": True, "dp_size": 2}},
+            {"tp_size": [6]},
+            "parameters.tp_size",
+        ),
+    ],
+)
+def test_a_size_that_does_not_divide_the_attention_heads_is_refused(
+    make_task: MakeTask, model: Callable[..., str], engine: Any, parameters: dict[str, Any], field: str
+) -> None:
+    task = make_task(
+        model=model({"num_attention_heads": 16}),
+        engine=engine,
+        parameters=parameters or {"max_x": {"values": [1], "flag": "--x"}},
+        deploy={"gpus": 8},
+    )
+    (problem,) = engine_problems(task)
+    assert problem.field == field
+    assert problem.message.startswith("the model's 16 attention heads cannot be divided among the GPUs with ")
+
+
+def test_a_range_leaves_out_the_sizes_that_do_not_divide_the_heads(
+    make_task: MakeTask, model: Callable[..., str]
+) -> None:
+    task = make_task(
+        model=model({"num_attention_heads": 12}),
+        engine="vllm",
+        parameters={"tensor_parallel_size": {"type": "int", "low": 1, "high": 8}},
+    )
+    assert [point["tensor_parallel_size"] for point in space_for(task, engine_for(task)).grid()] == [1, 2, 3, 4, 6]
+
+
+def test_dp_attention_shares_the_heads_among_fewer_gpus(make_task: MakeTask, model: Callable[..., str]) -> None:
+    task = make_task(
+        model=model({"num_attention_heads": 4}),
+        engine={"kind": "sglang", "args": {"tp_size": 8}},
+        parameters={"dp_size": [1, 2, 4], "enable_dp_attention": [True, False]},
+        deploy={"gpus": 8},
+    )
+    points = [tuple(point.values()) for point in space_for(task, engine_for(task)).grid()]
+    assert points == [(2, True), (4, True)]
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        {"num_attention_heads": 99, "text_config": {"num_attention_heads": 8}},
+        {"thinker_config": {"text_config": {"num_attention_heads": 8}}},
+        {"n_head": 8},
+    ],
+)
+def test_the_heads_are_those_of_the_language_model(
+    make_task: MakeTask, model: Callable[..., str], config: dict[str, Any]
+) -> None:
+    task = make_task(model=model(config), engine="vllm", parameters={"tensor_parallel_size": [3, 8]})
+    assert "the model's 8 attention heads cannot be divided among the GPUs with 3;" in str(engine_problems(task)[0])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"model": "org/name"},
+        {"model": {"id_or_path": "0"}},
+        {"engine": {"kind": "vllm", "args": {"hf_overrides": {"num_attention_heads": 3}}}},
+        {"engine": {"kind": "sglang"}, "deploy": {}},
+        {"deploy": {"kind": "ome", "namespace": "a"}},
+    ],
+)
+def test_sizes_pass_where_the_engine_may_accept_them(
+    make_task: MakeTask, model: Callable[..., str], changes: dict[str, Any]
+) -> None:
+    """A model elsewhere, a configuration that is replaced, and SGLang on CPUs, which pads the heads."""
+    given = {"model": model({"num_attention_heads": 16}), "engine": "vllm", "deploy": {"gpus": 3}} | changes
+    assert engine_problems(make_task(parameters={"tp_size": [3]}, **given)) == []
+
+
+@pytest.mark.parametrize("config", ["", "{", "[]", "[" * 5000, '{"num_attention_heads": [8, 4]}', '{"text_config": 1}'])
+def test_a_config_without_a_number_of_heads_restricts_nothing(
+    make_task: MakeTask, model: Callable[..., str], config: str
+) -> None:
+    task = make_task(model=model(config), engine="vllm", parameters={"tensor_parallel_size": [3]})
+    assert engine_problems(task) == []
+    assert space_for(task, engine_for(task)).num_allowed == 1

@@ -36,8 +36,9 @@ from autotune_nb.task.parameters import Value
 from autotune_nb.task.sections import Budget
 from autotune_nb.task.space import Point
 from autotune_nb.task.task import Task
+from autotune_nb.trial.configuration import Configuration, best_configuration
 from autotune_nb.trial.formatting import counts_text
-from autotune_nb.trial.trial import Trial, best_trial
+from autotune_nb.trial.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -237,16 +238,23 @@ class StudyHandle(ABC):
     @property
     def best(self) -> Best | None:
         """The best configuration so far that keeps every limit, with its command line, or None."""
-        trial = self.best_trial
-        if trial is None or trial.score is None:
+        found = self.best_configuration
+        if found is None:
             return None
         command, manifest = self._best_command() or "", self._best_manifest()
-        return Best(trial.number, dict(trial.params), dict(trial.score.values), command, manifest)
+        values = dict.fromkeys(found.trial.score.values if found.trial.score else (), found.value)
+        return Best(found.trial.number, dict(found.params), values, command, manifest)
 
     @property
     def best_trial(self) -> Trial | None:
-        """The best trial so far that keeps every limit, or None."""
-        return best_trial(self.history, self.task.goal)
+        """The trial of the best configuration whose value is closest to the configuration's mean, or None."""
+        found = self.best_configuration
+        return found.trial if found is not None else None
+
+    @property
+    def best_configuration(self) -> Configuration | None:
+        """The configuration with the best mean over its starts that keeps every limit, or None."""
+        return best_configuration(self.history, self.task.goal)
 
     @property
     def importances(self) -> dict[str, float]:

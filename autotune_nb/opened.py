@@ -18,7 +18,14 @@ from autotune_nb.run import Run, live_run
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
 from autotune_nb.secrets.references import command_text
-from autotune_nb.study import DamagedStorageError, StudyFolder, database_problem, recovery_text, trial_from_results
+from autotune_nb.study import (
+    DamagedStorageError,
+    StudyFolder,
+    best_data,
+    database_problem,
+    recovery_text,
+    trial_from_results,
+)
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.task import Task
@@ -253,7 +260,9 @@ class OpenedStudy(StudyHandle):
     def _study_results(self, state: str, elapsed_s: float, command: str | None) -> dict[str, Any]:
         if self._study is None and self._results is not None:
             trials = [dict(one) for one in self._results["trials"]]
-            results = {**self._results, "study": str(self.path), "state": state, "trials": trials}
+            # A study of a previous version has no means over repeats.
+            best = best_data(self._trials, self._task.goal, command)
+            results = {**self._results, "study": str(self.path), "state": state, "trials": trials, "best": best}
         else:
             results = self._open_study().results(state=state, elapsed_s=elapsed_s, command=command)
         for written, trial in zip(results["trials"], self._trials, strict=False):

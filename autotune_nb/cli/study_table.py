@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
+from autotune_nb.trial.configuration import Configuration, configurations, default_configuration
 from autotune_nb.trial.formatting import value_text
-from autotune_nb.trial.trial import configuration_text
+from autotune_nb.trial.score import Score
+from autotune_nb.trial.trial import Trial, TrialState, configuration_text
 
 #: Width of the longest bar, in characters.
 _BAR_WIDTH = 20
@@ -25,9 +28,10 @@ def study_table(results: dict[str, Any]) -> str:
         return "\n".join([*lines, f"no trials yet; start them with: autotune-nb run TASK --study {results['study']}"])
     top = max((value for trial in trials for value in trial["values"].values()), default=0.0)
     first_failures: dict[tuple[str, str, str], int] = {}
-    for trial in trials:
-        mark = "*" if best is not None and trial["number"] == best["number"] else " "
-        lines.append(f"{mark}{trial['number']:>4}  {_line(trial, top)}")
+    for trial, first in _repeats_together(trials):
+        mark = "*" if best is not None and trial["params"] == best["params"] and trial["values"] else " "
+        repeat = f"  same configuration as trial {first}" if first != trial["number"] else ""
+        lines.append(f"{mark}{trial['number']:>4}  {_line(trial, top)}{repeat}")
         lines += [f"{'':>7}{line}" for line in _failure(trial, first_failures)]
     lines.append("")
     if best is None:
@@ -35,23 +39,48 @@ def study_table(results: dict[str, Any]) -> str:
         reason = f"none of the {complete} complete trials keeps every limit" if complete else "no trial is complete"
         return "\n".join([*lines, f"no best configuration: {reason}"])
     command = best["command"] or "its command line is unknown: its results were imported"
-    return "\n".join([*lines, _best_line(trials, best), "", command])
+    return "\n".join([*lines, _best_line(results), "", command])
 
 
-def _best_line(trials: list[dict[str, Any]], best: dict[str, Any]) -> str:
+def _best_line(results: dict[str, Any]) -> str:
+    trials, best = results["trials"], results["best"]
     figure, value = next(iter(best["values"].items()))
     level = next(trial["level"] for trial in trials if trial["number"] == best["number"])
-    default = next((t for t in trials if t["baseline"] and t["state"] == "complete"), None)
+    scored = [_scored(trial) for trial in trials]
+    found = next(one for one in configurations(scored).values() if best["number"] in {t.number for t in one.complete})
+    default = default_configuration(scored)
     against = ""
-    if default is not None and default["number"] == best["number"]:
+    if found.baseline:
         against = ": the engine's default configuration"
-    elif default is not None and default["values"][figure]:
-        base = default["values"][figure]
-        times = f"{value / base:.2f} times the engine's default"
-        against = f", {times} ({value_text(base, figure)})"
+    elif default is not None and not default.feasible:
+        against = f"; the engine's default ({value_text(default.value, figure)}) breaks a limit"
+    elif default is not None and default.value:
+        times = f"{value / default.value:.2f} times the engine's default"
+        against = f", {times} ({_with_starts(value_text(default.value, figure), default)})"
     elif any(t["baseline"] and t["state"] == "failed" for t in trials):
         against = "; the trial of the engine's default configuration failed, so there is no comparison"
-    return f"best is trial {best['number']} with {value_text(value, figure)} ({figure}, under {level}){against}"
+    where = _with_starts(f"{figure}, under {level}", found)
+    return f"best is trial {best['number']} with {value_text(value, figure)} ({where}){against}"
+
+
+def _with_starts(text: str, configuration: Configuration) -> str:
+    return f"{text}, {configuration.starts_text}" if configuration.starts_text else text
+
+
+def _scored(trial: dict[str, Any]) -> Trial:
+    """Return a trial with the fields that its configuration's value needs."""
+    score = Score(trial["values"], trial["limits"]) if trial["values"] else None
+    state = TrialState(trial["state"])
+    return Trial(trial["number"], trial["params"], state, score=score, baseline=trial["baseline"])
+
+
+def _repeats_together(trials: list[dict[str, Any]]) -> list[tuple[dict[str, Any], int]]:
+    """Return each trial with the first number of its configuration, whose repeats follow it."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for trial in trials:
+        key = json.dumps([trial["baseline"], trial["params"]], sort_keys=True)
+        groups.setdefault(key, []).append(trial)
+    return [(trial, group[0]["number"]) for group in groups.values() for trial in group]
 
 
 def _line(trial: dict[str, Any], top: float) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from autotune_nb.trial.configuration import leaders
 from autotune_nb.trial.formatting import params_text, value_text
 from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.score import Limit, Objective
@@ -110,7 +111,10 @@ def front_of(curves: Iterable[Curve]) -> list[tuple[float, float]]:
 
 @dataclass(frozen=True)
 class History:
-    """The objective's value of each complete trial, and the points at which the best feasible value improved."""
+    """The objective's value of each complete trial, and the points at which the best configuration's value changed.
+
+    It also falls: where a repeat of the best configuration brings its mean down.
+    """
 
     figure: str
     numbers: tuple[int, ...]
@@ -125,12 +129,11 @@ def history(trials: Sequence[Trial], objective: Objective) -> History:
     done = sorted((t for t in trials if t.state is TrialState.COMPLETE and t.score), key=lambda t: t.number)
     best: list[tuple[int, float]] = []
     rows = []
-    for trial in done:
+    for trial, leader in zip(done, leaders(done, objective), strict=True):
         assert trial.score is not None
-        value = trial.score.value
-        rows.append((trial.number, value, trial.score.feasible))
-        if trial.score.feasible and (not best or objective.better(value, best[-1][1])):
-            best.append((trial.number, value))
+        rows.append((trial.number, trial.score.value, trial.score.feasible))
+        if leader is not None and (not best or leader.value != best[-1][1]):
+            best.append((trial.number, leader.value))
     if best and rows[-1][0] > best[-1][0]:
         best.append((rows[-1][0], best[-1][1]))
     numbers, values, feasible = zip(*rows, strict=True) if rows else ((), (), ())

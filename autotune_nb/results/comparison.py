@@ -6,10 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autotune_nb.trial.configuration import configuration_key, configurations, default_configuration, mean
 from autotune_nb.trial.formatting import value_text
 from autotune_nb.trial.measurement import STATISTICS, Measurement
 from autotune_nb.trial.score import Objective
-from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.trial.trial import Trial
 
 _TIMES = {"ttft": "time to first token", "tpot": "time per output token", "e2e_latency": "end-to-end latency"}
 #: The order statistics over the requests of a level, in ascending order.
@@ -44,34 +45,25 @@ class Comparison:
     rows: tuple[Row, ...]
 
 
-def default_trial(trials: Sequence[Trial]) -> Trial | None:
-    """Return the trial of the engine's default configuration if it is complete, or None."""
-    return next((t for t in trials if t.baseline and t.state is TrialState.COMPLETE and t.score), None)
-
-
 def compare(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> Comparison | None:
-    """Compare the best with the default; with one column if the other is missing or the same, None without either."""
-    default = default_trial(trials)
+    """Compare the best with the default; with one column if the other is missing or the same, None without either.
+
+    Figures are means over all starts of a configuration.
+    """
+    found, default = configurations(trials), default_configuration(trials)
     compared = [("engine's default", default)]
-    if best is not None and not (default is not None and best.number == default.number):
-        compared.append((f"trial {best.number}", best))
+    if best is not None and not (default is not None and configuration_key(best) == configuration_key(default.trial)):
+        compared.append((f"trial {best.number}", found.get(configuration_key(best))))
     measured = [
-        (name, level, _repeats(trials, trial))
-        for name, trial in compared
-        if trial is not None and (level := scored_level(trial)) is not None
+        (name, level, [m for t in one.complete for m in t.measurements if m.level == level.level])
+        for name, one in compared
+        if one is not None and (level := scored_level(one.trial)) is not None
     ]
     if not measured:
         return None
     rows = [_row(name, meaning, measured) for name, meaning in _figures(objective).items()]
     columns = tuple((name, str(level.level)) for name, level, _ in measured)
     return Comparison(columns, tuple(row for row in rows if row is not None))
-
-
-def _repeats(trials: Sequence[Trial], trial: Trial) -> list[Trial]:
-    """Return the other trials that measured the same configuration."""
-    same = (dict(trial.params), trial.baseline)
-    done = [t for t in trials if t.state is TrialState.COMPLETE and t.number != trial.number]
-    return [t for t in done if (dict(t.params), t.baseline) == same]
 
 
 def scored_level(trial: Trial) -> Measurement | None:
@@ -103,25 +95,24 @@ def _meaning(figure: str) -> str:
     return f"{_TIMES[time]}, {figure.removeprefix(f'{time}_').removesuffix('_s')}".removesuffix(", mean")
 
 
-def _row(figure: str, meaning: str, measured: Sequence[tuple[str, Measurement, list[Trial]]]) -> Row | None:
-    values = [level.figures.get(figure) for _, level, _ in measured]
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
+def _row(figure: str, meaning: str, measured: Sequence[tuple[str, Measurement, list[Measurement]]]) -> Row | None:
+    values = [[m.figures[figure] for m in starts if figure in m.figures] for _, _, starts in measured]
+    if not all(values):
         return None
-    before, after = known[0], known[-1]
-    change = "" if len(known) == 1 else f"{after / before:.2f} times" if before else "from 0"
-    return Row(figure, meaning, tuple(_cell(figure, level, repeats) for _, level, repeats in measured), change)
+    before, after = mean(values[0]), mean(values[-1])
+    change = "" if len(values) == 1 else f"{after / before:.2f} times" if before else "from 0"
+    cells = (_cell(figure, level, of_starts) for (_, level, _), of_starts in zip(measured, values, strict=True))
+    return Row(figure, meaning, tuple(cells), change)
 
 
-def _cell(figure: str, measured: Measurement, repeats: Sequence[Trial]) -> str:
-    """Format a figure with its spread, and its values in other trials of the same configuration."""
+def _cell(figure: str, measured: Measurement, values: Sequence[float]) -> str:
+    """Format a figure with its spread; of several starts their mean and their range."""
+    text = value_text(mean(values), figure)
+    if len(values) > 1:
+        low, high = value_text(min(values), figure), value_text(max(values), figure)
+        return f"{text}, mean of {len(values)} starts ({low} to {high})"
     spread = _spread(figure, measured)
-    text = f"{value_text(measured.figures[figure], figure)}{spread}"
-    levels = [(t.number, m.figures.get(figure)) for t in repeats for m in t.measurements if m.level == measured.level]
-    repeated = [f"{value_text(value, figure)} in trial {number}" for number, value in levels if value is not None]
-    if repeated:
-        return f"{text}; repeated: {', '.join(repeated)}"
-    return text if spread else f"{text}, measured once"
+    return f"{text}{spread}" if spread else f"{text}, measured once"
 
 
 def _spread(figure: str, measured: Measurement) -> str:

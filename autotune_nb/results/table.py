@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from autotune_nb.trial.configuration import configuration_key, configurations, default_configuration
 from autotune_nb.trial.formatting import params_text, value_text
 from autotune_nb.trial.score import Objective, Score
 from autotune_nb.trial.trial import Trial, TrialState
@@ -117,18 +118,24 @@ def _verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) 
             return f"None of the {len(complete)} complete trials keeps every limit."
         failed = [t for t in trials if t.failure is not None]
         return f"No trial completed.{f' Trial {failed[-1].number}: {failed[-1].failure}.' if failed else ''}"
-    value = best.score.value
+    found = configurations(trials)[configuration_key(best)]
+    value, of_starts = found.value, found.starts_text
     where = f", under {best.score.level}" if best.score.level else ""
+    where += f", {of_starts}" if of_starts else ""
     text = f"Best is trial {best.number} with {value_text(value, objective.figure)} ({objective.figure}){where}"
-    default = next((t for t in trials if t.baseline and t.score is not None), None)
+    default = default_configuration(trials)
     if best.baseline:
         return f"{text}: the engine's default configuration. {_nothing_better(trials)}"
-    if default is None or default.score is None or default.state is not TrialState.COMPLETE:
+    if default is None:
         lost = any(t.baseline and t.state is TrialState.FAILED for t in trials)
         alone = " The engine's default failed, so there is nothing to compare it with." if lost else ""
         return f"{text}: {params_text(best)}.{alone}"
-    against = value_text(default.score.value, objective.figure)
-    broken = "" if default.feasible else ", which breaks a limit"
-    times = f"{value / default.score.value:.2f} times" if default.score.value else "against 0:"
-    level = _at_another_level(best.score, default, objective)
-    return f"{text}: {params_text(best)}. That is {times} the engine's default ({against}{level}{broken})."
+    against = value_text(default.value, objective.figure)
+    of_starts = default.starts_text
+    against += f", {of_starts}" if of_starts else ""
+    level = _at_another_level(best.score, default.trial, objective)
+    if not default.feasible:
+        broken = ", ".join(name for name, violation in default.limits.items() if violation > 0) or "a limit"
+        return f"{text}: {params_text(best)}. The engine's default ({against}{level}) breaks {broken}."
+    times = f"{value / default.value:.2f} times" if default.value else "against 0:"
+    return f"{text}: {params_text(best)}. That is {times} the engine's default ({against}{level})."

@@ -13,7 +13,7 @@ from autotune_nb.study._database_file import (
     recovery_text,
     require_database,
 )
-from autotune_nb.study._results_json import trial_from_results
+from autotune_nb.study._results_json import best_data, trial_from_results
 from autotune_nb.study.fingerprint import machine_fingerprint
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.storage_url import STORAGE_VARIABLE
@@ -27,6 +27,7 @@ __all__ = [
     "StorageBusyError",
     "Study",
     "StudyFolder",
+    "best_data",
     "database_problem",
     "machine_fingerprint",
     "recovery_text",

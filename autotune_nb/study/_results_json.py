@@ -11,8 +11,9 @@ from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.study.steering import Edit
 from autotune_nb.task.file import task_data
 from autotune_nb.task.task import Task
-from autotune_nb.trial.score import Score
-from autotune_nb.trial.trial import Trial, best_trial
+from autotune_nb.trial.configuration import best_configuration
+from autotune_nb.trial.score import Objective, Score
+from autotune_nb.trial.trial import Trial
 
 
 def to_results(
@@ -31,7 +32,6 @@ def to_results(
     ``trial_numbers_by_edit`` has the number of the trial of an enqueued configuration, by the id of its edit;
     ``command`` is that of the best trial.
     """
-    best = best_trial(trials, task.goal)
     # Hashed once each: trials share their fingerprints, which are long.
     fingerprints = {id(t.fingerprint): t.fingerprint for t in trials}
     keys = {identity: fingerprint_key(one) for identity, one in fingerprints.items()}
@@ -42,16 +42,18 @@ def to_results(
         "trials": [{**t.to_dict(), "fingerprint": keys[id(t.fingerprint)]} for t in trials],
         "fingerprints": {keys[identity]: dict(one) for identity, one in fingerprints.items() if one},
         "edits": [_edit_data(edit, trial_numbers_by_edit.get(edit.id)) for edit in edits],
-        "best": {
-            "number": best.number,
-            "params": dict(best.params),
-            "values": dict(best.score.values) if best.score else {},
-            "command": command,
-        }
-        if best is not None
-        else None,
+        "best": best_data(trials, task.goal, command),
         "elapsed_s": round(elapsed_s, 3),
     }
+
+
+def best_data(trials: Sequence[Trial], objective: Objective, command: str | None) -> dict[str, Any] | None:
+    """Return the best configuration with its command line, or None; ``values`` are means over its starts."""
+    best = best_configuration(trials, objective)
+    if best is None or best.trial.score is None:
+        return None
+    values = dict.fromkeys(best.trial.score.values, best.value)
+    return {"number": best.trial.number, "params": dict(best.params), "values": values, "command": command}
 
 
 def _edit_data(edit: Edit, trial: int | None) -> dict[str, Any]:

@@ -21,9 +21,16 @@ _MIN_BEST = 5
 _MAX_TRIALS = 1000
 
 
+def _rank_values(trials: Sequence[Trial], objective: Objective) -> list[float]:
+    """Return the trials' values; one that breaks a limit gets the worst of them, so that it is never among the best."""
+    values = [trial.score.value for trial in trials if trial.score]
+    worst = (min if objective.direction == "maximize" else max)(values, default=0.0)
+    return [value if trial.feasible else worst for trial, value in zip(trials, values, strict=True)]
+
+
 def importances(trials: Sequence[Trial], space: SearchSpace, objective: Objective) -> dict[str, float]:
     """Return the importance of each parameter for being among the best tenth of the trials (at least five), largest
-    first. Importances add up to 1.
+    first. Importances add up to 1. Trials that break a limit count as worse than every trial that keeps them all.
 
     Empty with fewer than ten complete trials, without the baseline, which sets no parameter. The method is PED-ANOVA
     (Watanabe et al., 2023), as implemented by Optuna.
@@ -31,17 +38,15 @@ def importances(trials: Sequence[Trial], space: SearchSpace, objective: Objectiv
     optuna_space = distributions(space)
     complete = [t for t in trials if t.state is TrialState.COMPLETE and t.score is not None and not t.baseline]
     complete = [t for t in complete if t.params.keys() == optuna_space.keys()][-_MAX_TRIALS:]
-    values = {t.score.value for t in complete if t.score}
-    if len(complete) < MIN_TRIALS or len(values) < 2:
+    values = _rank_values(complete, objective)
+    if len(complete) < MIN_TRIALS or len(set(values)) < 2:
         return {}
     evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, _MIN_BEST / len(complete)))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     study = optuna.create_study(direction=objective.direction, storage=optuna.storages.InMemoryStorage())
     frozen = [
-        optuna.trial.create_trial(
-            params=encode(space, dict(t.params)), distributions=optuna_space, value=t.score.value if t.score else None
-        )
-        for t in complete
+        optuna.trial.create_trial(params=encode(space, dict(t.params)), distributions=optuna_space, value=value)
+        for t, value in zip(complete, values, strict=True)
     ]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

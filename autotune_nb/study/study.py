@@ -41,8 +41,9 @@ from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
+from autotune_nb.trial.configuration import best_trial
 from autotune_nb.trial.score import Score
-from autotune_nb.trial.trial import Trial, TrialState, best_trial
+from autotune_nb.trial.trial import Trial, TrialState
 
 #: A configuration is not retried after this many processes ended while it was running.
 MAX_ATTEMPTS = 3

@@ -4,11 +4,13 @@ Frozen types without I/O, and functions of them alone: the score of measurements
 request for trials is in ``task``, their storage in ``study``, and tables of them in ``results``.
 """
 
+from autotune_nb.trial.configuration import Configuration, best_configuration, best_trial
 from autotune_nb.trial.measurement import Level, Measurement, Validity
 from autotune_nb.trial.score import Limit, Objective, Score
-from autotune_nb.trial.trial import Trial, TrialState, Value, best_trial
+from autotune_nb.trial.trial import Trial, TrialState, Value
 
 __all__ = [
+    "Configuration",
     "Level",
     "Limit",
     "Measurement",
@@ -18,5 +20,6 @@ __all__ = [
     "TrialState",
     "Validity",
     "Value",
+    "best_configuration",
     "best_trial",
 ]

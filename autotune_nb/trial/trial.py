@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from autotune_nb.errors import Failure
 from autotune_nb.secrets.references import command_text
 from autotune_nb.trial.measurement import Measurement
-from autotune_nb.trial.score import Objective, Score
+from autotune_nb.trial.score import Score
 
 #: The value of a parameter: a JSON type. None omits the flag, so the engine uses its own default.
 Value = bool | int | float | str | dict[str, Any] | list[Any] | None
@@ -77,18 +77,6 @@ class Trial:
             "command": command_text(self.command) if self.command else None,
             "fingerprint": dict(self.fingerprint),
         }
-
-
-def best_trial(trials: Sequence[Trial], objective: Objective) -> Trial | None:
-    """Return the complete trial with the best value among those that keep every limit; the first one in a tie."""
-    best: Trial | None = None
-    for trial in sorted(trials, key=lambda t: t.number):
-        if not trial.feasible:
-            continue
-        assert trial.score is not None
-        if best is None or (best.score and objective.better(trial.score.value, best.score.value)):
-            best = trial
-    return best
 
 
 def configuration_text(params: Mapping[str, Value]) -> str:

@@ -16,9 +16,15 @@ from autotune_nb.handle import StudyHandle
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
 from autotune_nb.study.steering import Edit, Steering
+from autotune_nb.trial.configuration import (
+    Configuration,
+    best_configuration,
+    configuration_key,
+    configurations,
+)
 from autotune_nb.trial.formatting import level_text, params_text, value_text
 from autotune_nb.trial.score import Objective
-from autotune_nb.trial.trial import Trial, TrialState, best_trial
+from autotune_nb.trial.trial import Trial, TrialState
 
 _COLOUR = {RunState.RUNNING: "at-ok", RunState.FAILED: "at-error", RunState.PAUSED: "at-warn"}
 #: Figures in the table besides the objective's, taken at the level of the score.
@@ -93,10 +99,13 @@ def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
         bar,
         f"<div>{_time_text(handle, now if now is not None else time.time())}</div>",
     ]
-    best = handle.best_trial
-    if best is not None and best.score is not None:
-        value = value_text(best.score.value, handle.task.goal.figure)
-        parts.append(f"<div>best so far: trial {best.number}, <b>{value}</b>, {escaped(config_text(best))}</div>")
+    best = handle.best_configuration
+    if best is not None:
+        value = value_text(best.value, handle.task.goal.figure)
+        of_starts = best.starts_text
+        value = f"<b>{value}</b>{f' ({of_starts})' if of_starts else ''}"
+        text = escaped(config_text(best.trial))
+        parts.append(f"<div>best so far: trial {best.trial.number}, {value}, {text}</div>")
     return "".join(parts)
 
 
@@ -186,9 +195,9 @@ def sorted_trials(trials: Sequence[Trial], order: str, objective: Objective) -> 
     if order == "failed":
         return [t for t in reversed(trials) if t.state is TrialState.FAILED]
     if order == "best first":
-        scored = [t for t in trials if t.score is not None]
         sign = -1.0 if objective.direction == "maximize" else 1.0
-        return sorted(scored, key=lambda t: (not t.feasible, sign * t.score.value if t.score else 0.0))
+        ranked = sorted(configurations(trials).values(), key=lambda one: (not one.feasible, sign * one.value))
+        return [trial for one in ranked for trial in one.complete]
     return list(reversed(trials))
 
 
@@ -196,7 +205,9 @@ def table_html(
     trials: Sequence[Trial], page: Sequence[Trial], objective: Objective, running: Sequence[RunningTrial] = ()
 ) -> str:
     """Return a page of trials: figures at the level of the score, limits, parameters, failures."""
-    best = best_trial(trials, objective)
+    found = configurations(trials)
+    best = best_configuration(trials, objective)
+    marked = {trial.number for trial in best.complete} if best is not None else set()
     doing = {one.trial.number: one.doing for one in running}
     figures = {name: title for name, title in _FIGURES.items() if name != objective.figure}
     heads = ["trial", "state", objective.figure, *figures.values(), *map(str, objective.limits)]
@@ -204,7 +215,7 @@ def table_html(
     head = "".join(f'<th{_numeric(2 <= i <= numeric)} scope="col">{escaped(h)}</th>' for i, h in enumerate(heads))
     rows = []
     for trial in page:
-        mark = ' class="best"' if best is not None and trial.number == best.number else ""
+        mark = ' class="best"' if trial.number in marked else ""
         cells = [f"<td>{trial.number}</td>", f"<td>{escaped(doing.get(trial.number, _state_text(trial)))}</td>"]
         value = value_text(trial.score.value, objective.figure) if trial.score else ""
         read = _scored(trial)
@@ -215,9 +226,21 @@ def table_html(
             cells.append("<td></td>" if broken is None else _limit_cell(broken, limit.figure))
         failure = _failure(trial.failure) if trial.failure is not None else ""
         # Parameters are in a row of their own, since a column would be too narrow for them.
-        details = f'<td></td><td colspan="{len(heads) - 1}">{escaped(config_text(trial))}{failure}</td>'
+        repeat = _repeat_text(trial, found.get(configuration_key(trial)), objective)
+        details = f'<td></td><td colspan="{len(heads) - 1}">{escaped(config_text(trial) + repeat)}{failure}</td>'
         rows.append(f"<tr{mark}>{''.join(cells)}</tr><tr{mark}>{details}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""
+
+
+def _repeat_text(trial: Trial, configuration: Configuration | None, objective: Objective) -> str:
+    """Format which start of its configuration a trial is, and the mean; empty for the only start."""
+    starts = configuration.complete if configuration is not None else ()
+    if configuration is None or trial not in starts or (len(starts) == 1 and not configuration.failed):
+        return ""
+    mean = value_text(configuration.value, objective.figure)
+    return f" · start {starts.index(trial) + 1} of {len(starts)}, mean {mean}" + (
+        f", {configuration.failed} failed" if configuration.failed else ""
+    )
 
 
 def _numeric(numeric: bool) -> str:

@@ -109,7 +109,7 @@ def test_the_course_is_the_complete_trials_and_the_best_so_far(rows: list[Any], 
     trials = [
         Trial(
             2 * number,
-            {},
+            {"n": number},
             state,
             score=Score({"ttft_mean_s": value}, {"x <= 1": -1.0 if feasible else 1.0})
             if state is TrialState.COMPLETE

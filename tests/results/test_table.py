@@ -7,8 +7,11 @@ from typing import Any
 
 import pytest
 
+from autotune_nb.cli.study_table import study_table
 from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.results.comparison import compare
 from autotune_nb.results.table import levels_frame, trials_frame, verdict
+from autotune_nb.study import best_data
 from autotune_nb.trial.formatting import counts, level_text, params_text, value_text
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.score import Direction, Limit, Objective, Score
@@ -147,7 +150,8 @@ def test_the_verdict_says_where_the_default_was_best_under_another_level() -> No
 
 def test_the_verdict_says_where_the_default_breaks_a_limit_or_is_best_or_unknown() -> None:
     broken, best = complete(0, 50, 0.3), complete(1, 25, threads=2)
-    assert "(50 tokens/s, which breaks a limit)" in verdict([broken, best], best, objective("maximize", LIMIT))
+    text = verdict([broken, best], best, objective("maximize", LIMIT))
+    assert text.endswith("threads=2. The engine's default (50 tokens/s) breaks ttft_mean_s <= 0.5.")
     assert "against 0:" in verdict([complete(0, 0), best], best, objective())
     assert verdict([best], best, objective()).endswith("threads=2.")
     failed = FAILED.with_(baseline=True)
@@ -156,6 +160,39 @@ def test_the_verdict_says_where_the_default_breaks_a_limit_or_is_best_or_unknown
     )
     default = complete(0, 99)
     assert "No other configuration is better" in verdict([default, best], default, objective())
+
+
+def test_the_verdict_compares_the_means_of_all_starts() -> None:
+    default = [complete(0, 100), complete(4, 121)]
+    repeats = [complete(n, value, threads=2) for n, value in ((1, 150), (2, 200), (3, 266.7))]
+    lost = FAILED.with_(number=5, params={"threads": 2})
+    text = verdict([*default, *repeats, lost], repeats[1], objective())
+    assert "Best is trial 2 with 200 tokens/s" in text
+    assert "the mean of 3 starts, 150 tokens/s to 266.7 tokens/s; 1 other start of it failed" in text
+    assert "1.82 times the engine's default (110 tokens/s, the mean of 2 starts" in text
+
+
+def test_a_comparison_has_the_means_of_all_starts_and_their_range() -> None:
+    repeats = [complete(n, value, threads=2) for n, value in ((1, 150), (2, 200), (3, 266.7))]
+    found = compare([complete(0, 100), *repeats], repeats[1], objective())
+    assert found is not None
+    rate = next(row for row in found.rows if row.figure == "output_tokens_per_s")
+    assert rate.change == "2.00 times"
+    assert rate.cells[1] == "200 tokens/s, mean of 3 starts (150 tokens/s to 266.7 tokens/s)"
+
+
+def test_show_puts_repeats_together_and_names_the_mean() -> None:
+    trials = [complete(0, 100), complete(1, 150, threads=2), complete(2, 90, threads=4), complete(3, 250, threads=2)]
+    best = best_data(trials, objective(), "serve --threads 2")
+    results = {"study": "s", "state": "finished", "elapsed_s": 9.0, "task": {}, "best": best}
+    lines = study_table({**results, "trials": [t.to_dict() for t in trials]}).splitlines()
+    assert [line[:5].strip() for line in lines[2:6]] == ["0", "*   1", "*   3", "2"]
+    assert lines[4].endswith("same configuration as trial 1")
+    assert "best is trial 1 with 193.6 tokens/s" in lines[7]
+    assert (
+        "the mean of 2 starts, 150 tokens/s to 250 tokens/s), 1.94 times the engine's default (100 tokens/s)"
+        in lines[7]
+    )
 
 
 def test_the_verdict_without_a_best_says_why() -> None:

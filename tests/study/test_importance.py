@@ -114,3 +114,17 @@ def test_a_space_without_a_choice_has_nothing_that_matters() -> None:
         Trial(n, {"same": 5, "only": "x"}, TrialState.COMPLETE, score=Score({FIGURE: float(n)})) for n in range(20)
     ]
     assert importances(trials, space, MOST) == {}
+
+
+def test_a_trial_that_breaks_a_limit_is_never_among_the_best() -> None:
+    """The fast batch sizes break a limit: of those that keep it, threads decide."""
+    trials = []
+    for number in range(40):
+        threads, batch = number % 4 + 1, 2 ** (number // 4 % 5)
+        score = Score({"output_tokens_per_s": threads + 100.0 * (batch > 4)}, {"limit": 1.0 if batch > 4 else -1.0})
+        params = {"threads": threads, "batch": batch}
+        trials.append(Trial(number, params, TrialState.COMPLETE, score=score))
+    space = SearchSpace({"threads": Choice(values=[1, 2, 3, 4]), "batch": Choice(values=[1, 2, 4, 8, 16])})
+    ignoring = [t.with_(score=Score(t.score.values)) for t in trials if t.score]
+    assert importances(ignoring, space, MOST)["batch"] > 0.5
+    assert importances(trials, space, MOST)["threads"] > 0.5

@@ -10,9 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.trial.configuration import best_trial
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.score import Direction, Limit, Objective, Score
-from autotune_nb.trial.trial import Trial, TrialState, best_trial
+from autotune_nb.trial.trial import Trial, TrialState
 
 RATE = "output_tokens_per_s"
 LIMIT = "ttft_mean_s <= 0.5"

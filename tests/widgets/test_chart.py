@@ -15,8 +15,9 @@ from autotune_nb.reports.charts import LatencyChart
 from autotune_nb.reports.plots import history, latency_throughput, short_names
 from autotune_nb.reports.study_report import Report
 from autotune_nb.task.task import Task
+from autotune_nb.trial.configuration import best_trial
 from autotune_nb.trial.score import Limit
-from autotune_nb.trial.trial import Trial, TrialState, best_trial
+from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.widgets import _chart
 from autotune_nb.widgets._chart import ChartData, LiveChart
 from autotune_nb.widgets._figure import figure_widget

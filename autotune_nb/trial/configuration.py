@@ -1,0 +1,150 @@
+"""Configurations: every start of one of them together, since the value of a single start is partly noise."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+from autotune_nb.trial.formatting import value_text
+from autotune_nb.trial.score import Objective
+from autotune_nb.trial.trial import Trial, TrialState, Value
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The trials that started the engine with the same parameters.
+
+    ``complete`` are those with a score, in the order of their numbers, at least one; ``failed`` is how many failed.
+    """
+
+    complete: tuple[Trial, ...]
+    failed: int = 0
+
+    @cached_property
+    def values(self) -> tuple[float, ...]:
+        """The objective's value of each complete start."""
+        return tuple(trial.score.value for trial in self.complete if trial.score)
+
+    @cached_property
+    def value(self) -> float:
+        """The mean of the starts' values: the geometric one, as ratios are compared."""
+        return mean(self.values)
+
+    @cached_property
+    def limits(self) -> Mapping[str, float]:
+        """How far each limit is broken in the mean of the starts, in the unit of its figure; at most 0 if kept."""
+        scores = [trial.score.limits for trial in self.complete if trial.score]
+        return {name: math.fsum(one[name] for one in scores) / len(scores) for name in scores[0]}
+
+    @cached_property
+    def feasible(self) -> bool:
+        """Whether every limit is kept in the mean of the starts, and all of them in at least one start."""
+        return all(v <= 0 for v in self.limits.values()) and any(trial.feasible for trial in self.complete)
+
+    @cached_property
+    def trial(self) -> Trial:
+        """The start whose value is closest to the mean, of those that keep every limit where there are any."""
+        candidates = [trial for trial in self.complete if trial.feasible] or list(self.complete)
+        return min(candidates, key=lambda t: (abs(t.score.value - self.value) if t.score else math.inf, t.number))
+
+    @property
+    def params(self) -> Mapping[str, Value]:
+        return self.trial.params
+
+    @property
+    def baseline(self) -> bool:
+        """Whether it is the engine's default configuration."""
+        return self.trial.baseline
+
+    @property
+    def starts_text(self) -> str:
+        """Over how many starts the value is the mean, with their range, and how many failed; empty for a single one."""
+        parts = []
+        if len(self.values) > 1:
+            assert self.trial.score is not None
+            figure = next(iter(self.trial.score.values))
+            low, high = (value_text(value, figure) for value in (min(self.values), max(self.values)))
+            parts.append(f"the mean of {len(self.values)} starts, {low} to {high}")
+        if self.failed:
+            parts.append(f"{self.failed} other start{'s' * (self.failed != 1)} of it failed")
+        return "; ".join(parts)
+
+
+def mean(values: Sequence[float]) -> float:
+    """Return the geometric mean, or the arithmetic one if a value is not positive; a single value unchanged."""
+    if len(values) == 1:
+        return values[0]
+    if min(values) <= 0:
+        return math.fsum(values) / len(values)
+    return math.exp(math.fsum(map(math.log, values)) / len(values))
+
+
+def configuration_key(trial: Trial) -> Hashable:
+    """Return what the trials of one configuration have in common and no other trial has."""
+    params = sorted(trial.params.items(), key=lambda item: item[0])
+    # With its type, since 1 and True are equal; lists and mappings have no hash.
+    values = ((name, type(value), _hashable(value)) for name, value in params)
+    return trial.baseline, tuple(values)
+
+
+def _hashable(value: Value) -> Hashable:
+    return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
+
+
+def configurations(trials: Sequence[Trial]) -> dict[Hashable, Configuration]:
+    """Return the configurations with at least one score by their keys, in the order of their first trials."""
+    complete: dict[Hashable, list[Trial]] = {}
+    failed: dict[Hashable, int] = {}
+    for trial in sorted(trials, key=lambda t: t.number):
+        if trial.state is TrialState.COMPLETE and trial.score is not None:
+            complete.setdefault(configuration_key(trial), []).append(trial)
+        elif trial.state is TrialState.FAILED:
+            key = configuration_key(trial)
+            failed[key] = failed.get(key, 0) + 1
+    return {key: Configuration(tuple(starts), failed.get(key, 0)) for key, starts in complete.items()}
+
+
+def best_configuration(trials: Sequence[Trial], objective: Objective) -> Configuration | None:
+    """Return the configuration with the best mean of those that keep every limit; the first one in a tie, or None."""
+    best: Configuration | None = None
+    for one in configurations(trials).values():
+        best = _better(best, one, objective)
+    return best
+
+
+def leaders(trials: Sequence[Trial], objective: Objective) -> list[Configuration | None]:
+    """Return the best configuration after each trial; None while none keeps every limit."""
+    known: dict[Hashable, Configuration] = {}
+    best: Configuration | None = None
+    found = []
+    for trial in trials:
+        key = configuration_key(trial)
+        repeated = known.get(key)
+        known[key] = one = Configuration((*(repeated.complete if repeated else ()), trial))
+        if best is not None and repeated is best:
+            # Its mean has changed, so that another one may be better now.
+            best = None
+            for other in known.values():
+                best = _better(best, other, objective)
+        else:
+            best = _better(best, one, objective)
+        found.append(best)
+    return found
+
+
+def _better(best: Configuration | None, one: Configuration, objective: Objective) -> Configuration | None:
+    return one if one.feasible and (best is None or objective.better(one.value, best.value)) else best
+
+
+def default_configuration(trials: Sequence[Trial]) -> Configuration | None:
+    """Return the engine's default configuration if a trial of it is complete, or None."""
+    return next((one for one in configurations([t for t in trials if t.baseline]).values()), None)
+
+
+def best_trial(trials: Sequence[Trial], objective: Objective) -> Trial | None:
+    """Return a trial of the best configuration, the one whose value is closest to the configuration's, or None."""
+    best = best_configuration(trials, objective)
+    return best.trial if best is not None else None

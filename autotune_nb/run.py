@@ -1,17 +1,17 @@
-"""The handle of a study that this process works on, and the event loop of all runs."""
+"""The handle of a study that this process works on."""
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import concurrent.futures
 import contextlib
+import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Coroutine, Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from autotune_nb import events
 from autotune_nb.engines.base import Engine
@@ -21,6 +21,7 @@ from autotune_nb.recorded import Clock, WallClock
 from autotune_nb.recorded.replay import Replay
 from autotune_nb.runner.assembly import assemble
 from autotune_nb.runner.live import LiveTrials, RunningTrial
+from autotune_nb.runner.loop_thread import LoopThread, call_at_exit
 from autotune_nb.runner.progress import Ledger, ProgressLines
 from autotune_nb.runner.runner import Runner, RunState
 from autotune_nb.secrets.scrubbing import scrub, scrub_error
@@ -33,33 +34,10 @@ if TYPE_CHECKING:
 
 __all__ = ["Best", "LoopThread", "Run", "live_run", "stop_all"]
 
-T = TypeVar("T")
+#: How long runs may take to stop when the interpreter exits, and then again once their engines are killed.
 _EXIT_S = 20.0
 _SLICE_S = 0.2
 _WRITE_LIVE_S = 0.5
-
-
-class LoopThread:
-    """A daemon thread with the event loop of every run in this process."""
-
-    _instance: LoopThread | None = None
-    _instance_lock = threading.Lock()
-
-    def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
-        thread = threading.Thread(target=self.loop.run_forever, name="autotune_nb", daemon=True)
-        thread.start()
-
-    @classmethod
-    def get(cls) -> LoopThread:
-        with cls._instance_lock:
-            if cls._instance is None:
-                cls._instance = cls()
-                atexit.register(stop_all)
-            return cls._instance
-
-    def submit(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
-        return asyncio.run_coroutine_threadsafe(work, self.loop)
 
 
 _live: dict[Path, Run] = {}
@@ -73,10 +51,23 @@ def live_run(folder: Path) -> Run | None:
 
 def stop_all() -> None:
     """Stop every run of this process; called when the interpreter exits."""
-    for run in list(_live.values()):
-        if not run.ended:
+    runs = [run for run in list(_live.values()) if not run.ended]
+    for run in runs:
+        # Not sys.stderr: in a kernel that ends, it is a connection to a client that may be gone.
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            print(
+                f"the program ends before the run in {run.folder}, which is stopped: await the run, or call its wait()",
+                file=sys.__stderr__,
+                flush=True,
+            )
+    for now in (False, True):
+        for run in runs:
             with contextlib.suppress(Exception):
-                run.stop(wait_s=_EXIT_S)
+                run.stop(now=now)
+        concurrent.futures.wait([run._ended for run in runs], timeout=_EXIT_S)
+
+
+call_at_exit(stop_all)
 
 
 class Run(StudyHandle):

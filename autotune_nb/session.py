@@ -56,8 +56,6 @@ _FIELDS = {
     "parallel": ("deploy", "parallel"),
     "gpus": ("deploy", "gpus"),
 }
-#: The strategies that ``lab`` compares.
-DEFAULT_STRATEGIES = ("random", "tpe")
 #: Held while a run starts, so that two threads that start one in the same folder get the same run.
 _starting = threading.Lock()
 
@@ -156,7 +154,7 @@ def report(study: str | Path, *, storage: str | None = None) -> Report:
 
 def lab(
     *tables: str | Path,
-    strategies: Sequence[str] = DEFAULT_STRATEGIES,
+    strategies: str | Sequence[str] | None = None,
     objective: str | None = None,
     at: str | int | None = None,
     limits: Sequence[str] = (),
@@ -168,7 +166,8 @@ def lab(
 ) -> LabReport:
     """Compare search strategies on recorded tables in simulated time, without hardware.
 
-    A table is a study's folder, or a CSV or parquet file that ``export`` wrote. Each strategy runs ``seeds`` studies of
+    A table is a study's folder, or a CSV or parquet file that ``export`` wrote. ``strategies`` are names, by default
+    all; "random,tpe" is possible too. Each strategy runs ``seeds`` studies of
     ``trials`` trials, by default until it has found a configuration within 2 % of the best. ``at`` is the level that
     decides, and ``limits`` apply to it; ``per_gpu`` divides the objective by the GPUs of a configuration. By default
     objective, level and limits are those of a study's task, or for a file maximize output_tokens_per_s. ``noise`` is
@@ -179,6 +178,7 @@ def lab(
     from autotune_nb.reports.lab_report import LabReport
     from autotune_nb.search.lab import compare
     from autotune_nb.search.lab_problem import lab_problem
+    from autotune_nb.search.lab_strategies import STRATEGIES
 
     if not tables:
         raise TaskError("give at least one table, a study's folder or an exported file", field="tables")
@@ -189,6 +189,7 @@ def lab(
         raise TaskError(f"expected a number from 0 to 1, such as 0.03, not {noise!r}", field="noise")
     if isinstance(strategies, str):
         strategies = [name.strip() for name in strategies.split(",")]
+    names = list(dict.fromkeys(STRATEGIES if strategies is None else strategies))
     problems = []
     for source in tables:
         goal = None if Path(source).expanduser().is_file() or objective is not None else open(source).task.goal
@@ -197,7 +198,7 @@ def lab(
         if limits or goal is None:
             wanted = replace(wanted, limits=tuple(Limit.parse(text) for text in limits))
         problems.append(lab_problem(read_recorded(source), wanted, at=level, per_gpu=per_gpu))
-    return LabReport(compare(problems, strategies, seeds=seeds, trials=trials, noise=noise, progress=progress))
+    return LabReport(compare(problems, names, seeds=seeds, trials=trials, noise=noise, progress=progress))
 
 
 def resume_study(study: StudyHandle) -> Run:

@@ -39,7 +39,7 @@ FAULTS = {
 
 @dataclass
 class KnownEngine:
-    """Serves ``/health``, ``/v1/models``, ``/version`` and ``/v1/chat/completions``.
+    """Serves ``/health``, ``/v1/models``, ``/version``, ``/get_server_info`` and chat completions.
 
     A reply has as many tokens as ``max_tokens``: the first after ``first_token_s``, the others ``token_s`` apart.
     Every ``every``-th request gets a fault: the next one of ``faults``, in turn. ``given`` counts them.
@@ -50,6 +50,9 @@ class KnownEngine:
     first_token_s: float = 0.05
     token_s: float = 0.01
     version: str = "1.2.3"
+    #: For how long completions get status 503, from the first request on; ``health`` is the path's status.
+    loading_s: float = 0.0
+    health: int = 200
     port: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
     given: Counter[str] = field(default_factory=Counter)
@@ -57,6 +60,7 @@ class KnownEngine:
     def __post_init__(self) -> None:
         assert set(self.faults) <= set(FAULTS), self.faults
         turns = [turn for fault in self.faults for turn in (*[None] * (self.every - 1), fault)]
+        self._loaded_at: float | None = None
         self._turn: Iterator[str | None] = itertools.cycle(turns or [None])
 
     @property
@@ -67,6 +71,7 @@ class KnownEngine:
         app = web.Application()
         app.router.add_get("/health", self._health)
         app.router.add_get("/version", self._version)
+        app.router.add_get("/get_server_info", self._version)
         app.router.add_get("/v1/models", self._models)
         app.router.add_post("/v1/chat/completions", self._complete)
         return app
@@ -96,7 +101,7 @@ class KnownEngine:
         self._loop.close()
 
     async def _health(self, request: web.Request) -> web.Response:
-        return web.Response()
+        return web.Response(status=self.health)
 
     async def _version(self, request: web.Request) -> web.Response:
         return web.json_response({"version": self.version})
@@ -108,6 +113,10 @@ class KnownEngine:
         began = time.monotonic()
         body = await request.json()
         self.bodies.append(body)
+        if self._loaded_at is None:
+            self._loaded_at = began + self.loading_s
+        if began < self._loaded_at:
+            return web.json_response({"error": {"message": "Loading model", "code": 503}}, status=503)
         fault = next(self._turn)
         if fault is not None:
             self.given[fault] += 1
@@ -166,8 +175,11 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=1)
     parser.add_argument("--first-token-s", type=float, default=0.05)
     parser.add_argument("--token-s", type=float, default=0.01)
+    parser.add_argument("--loading-s", type=float, default=0.0)
     options, _ = parser.parse_known_args()
-    engine = KnownEngine(options.fault, options.every, options.first_token_s, options.token_s)
+    engine = KnownEngine(
+        options.fault, options.every, options.first_token_s, options.token_s, loading_s=options.loading_s
+    )
     web.run_app(engine.app(), host=options.host, port=options.port, print=None)
 
 

@@ -24,6 +24,7 @@ T = TypeVar("T")
 #: The stub engine, on raw sockets so that it starts in about 30 ms. Its third argument is a list of behaviours.
 SERVER = r"""
 import os, signal, socket, sys, threading, time
+began = time.monotonic()
 port, pids, behaviours = int(sys.argv[1]), sys.argv[2], sys.argv[3].split(",")
 def record_pid():
     with open(pids, "a") as file:
@@ -89,6 +90,14 @@ def serve(peer):
                 if posts > int(limit):
                     print("terminate called after throwing: the engine gave up", flush=True)
                     os._exit(3)
+            for limit in values("core-dies-after:"):
+                if posts > int(limit):
+                    print("RuntimeError: CUDA error: an illegal memory access was encountered", flush=True)
+                    peer.sendall(reply(500, b"EngineCore encountered an issue"))
+                    if "front-end-stays" not in behaviours:
+                        time.sleep(1.5)
+                        os._exit(3)
+                    return
             if "probe-500" in behaviours:
                 peer.sendall(reply(500, b"the engine is overwhelmed"))
             elif "probe-html" in behaviours:
@@ -99,6 +108,10 @@ def serve(peer):
                 peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{")
             else:
                 peer.sendall(reply(200, COMPLETION))
+        elif "models-only" in behaviours and b"/v1/models" not in data:
+            peer.sendall(reply(404, b"{}"))
+        elif "loads-for-a-second" in behaviours and b"/health" in data and time.monotonic() - began < 1:
+            peer.sendall(reply(503, b"loading"))
         elif "unhealthy" in behaviours:
             peer.sendall(reply(503, b"loading"))
         else:

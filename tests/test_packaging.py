@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import re
+import sys
 import tomllib
 from pathlib import Path
 
@@ -53,6 +55,36 @@ def test_the_environment_file_and_the_project_name_the_same_packages_and_bounds(
 def test_kubernetes_stays_below_the_release_that_excludes_genai_bench() -> None:
     assert Version("37.0.2") not in declared()["kubernetes"].specifier
     assert Version("36.0.0") in declared()["kubernetes"].specifier
+
+
+#: Modules that come with a declared package.
+COME_WITH = {
+    "IPython": "ipykernel",
+    "jupyter_client": "ipykernel",
+    "nbclient": "papermill",
+    "numpy": "pandas",
+    "requests": "genai-bench",
+    "sqlalchemy": "optuna",
+    "traitlets": "ipywidgets",
+    "transformers": "genai-bench",
+    "urllib3": "kubernetes",
+    "yaml": "pyyaml",
+}
+
+
+def test_every_package_that_is_imported_is_declared() -> None:
+    """What a wheel needs in an empty environment; `make test-all` installs one with the packages that it declares."""
+    names = {name.lower() for name in declared("local", "lab", "parquet")}
+    allowed = {name.replace("-", "_") for name in names} | {m for m, source in COME_WITH.items() if source in names}
+    allowed |= {*sys.stdlib_module_names, "autotune_nb"}
+    found = set()
+    for file in (ROOT / "autotune_nb").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {(alias.name.partition(".")[0], file.name) for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                found.add((node.module.partition(".")[0], file.name))
+    assert {(module, file) for module, file in found if module not in allowed} == set()
 
 
 def test_every_requirement_has_a_lower_bound() -> None:

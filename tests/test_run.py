@@ -288,6 +288,36 @@ def test_a_process_killed_in_the_middle_loses_no_finished_trial_and_leaves_nothi
     assert [trial.attempts for trial in run.history] == [1, 2, 1]
 
 
+ENDS = """
+import json, multiprocessing, sys, time
+from pathlib import Path
+import autotune_nb as at
+task = at.Task.parse(json.loads(Path(sys.argv[1]).read_text()))
+run = at.tune(task, study=sys.argv[2])
+# A forked process that ends stops nothing.
+child = multiprocessing.get_context("fork").Process(target=int)
+child.start()
+child.join(10)
+assert child.exitcode == 0
+while not any(trial.phase == "stop" for trial in run.running):
+    time.sleep(0.01)
+"""
+
+
+def test_a_program_that_ends_before_its_run_stops_it_and_keeps_the_measured_trial(world: World, tmp_path: Path) -> None:
+    # Its engine ignores SIGTERM, so that it is still being taken down when the program ends.
+    task = world.task("stubborn", trials=3)
+    (tmp_path / "task.json").write_text(json.dumps(task.model_dump(mode="json")))
+    argv = [sys.executable, "-c", ENDS, str(tmp_path / "task.json"), str(world.folder)]
+    ended = subprocess.run(argv, stderr=subprocess.PIPE, env=package_env(), timeout=60, text=True, check=True)
+    results = world.results()
+    assert results["state"] == "stopped"
+    assert [(t["state"], len(t["measurements"])) for t in results["trials"]] == [("complete", 2)]
+    assert world.all_ended()
+    assert "await the run, or call its wait()" in ended.stderr
+    assert len(ended.stderr.splitlines()) == 1
+
+
 # Told to other processes, and steered
 
 

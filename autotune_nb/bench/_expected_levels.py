@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,17 +10,15 @@ from typing import Any
 
 import psutil
 
+from autotune_nb.bench._bench_log import relevant_lines, server_response, unknown_option
 from autotune_nb.bench.results import failure_kind, level_of, measurement, read_level
-from autotune_nb.errors import Failure, FailureKind, MeasurementError
+from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
 from autotune_nb.secrets.scrubbing import scrub
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Level, Measurement, Validity
 
 #: genai-bench takes seconds to end a level, and far longer to start without the fork server.
 _SLACK_S_PER_LEVEL, _SLACK_S = 30.0, 120.0
-#: Log lines about a failed run, and those about genai-bench's plots and spreadsheets.
-_RELEVANT = re.compile(r"^(WARNING|ERROR|CRITICAL)\b|^\w[\w.]*(Error|Exception)\b|^Error: |‼|🚨", re.IGNORECASE)
-_REPORTING = re.compile(r"experiment_loader|plot_report|excel_report|has NoneType value in metric|^\s*$")
 
 
 class ExpectedLevels:
@@ -89,8 +86,21 @@ def timeout_error(missing: list[Level], within_s: float, log: Sequence[str]) -> 
     )
 
 
-def missing_levels_error(missing: list[Level], code: int | None, folder: Path, log: Sequence[str]) -> MeasurementError:
-    """Return the error for levels that genai-bench ended or continued without."""
+def missing_levels_error(
+    missing: list[Level], code: int | None, folder: Path, log: Sequence[str], *, field: str
+) -> MeasurementError | SetupError:
+    """Return the error for levels that genai-bench ended or continued without.
+
+    It is a SetupError if this genai-bench lacks an option, since then no trial can be measured; ``field`` is the
+    task's field that selects it.
+    """
+    option = unknown_option(log) if code else None
+    if option is not None:
+        return SetupError(
+            f"the installed genai-bench has no option {option}: it is older or newer than what calls it; use another "
+            "version of genai-bench (or, for a BenchmarkJob, an image that fits this version of OME)",
+            field=field,
+        )
     torn = [file.name for file in folder.glob("*_time_*.json") if read_level(file) is None] if folder.is_dir() else []
     reason = f"; {', '.join(torn)} is truncated" if torn else ""
     ending = "continued without" if code is None else f"ended with code {code} and delivered no"
@@ -103,9 +113,20 @@ def missing_levels_error(missing: list[Level], code: int | None, folder: Path, l
             "benchmark",
             f"genai-bench {ending} figures for {_names(missing)}{reason}",
             relevant_lines(log),
-            "give the level more seconds or fewer tokens, and check what else loads the machine; if the server "
-            "answered no request, see engine.log",
+            _hint(server_response(log) or errors),
         )
+    )
+
+
+def _hint(response: str) -> str:
+    if response.startswith("404") or "such as 404" in response:
+        return (
+            "404 means that the server has no such model or path: compare the model's name with the name that the "
+            "server uses (model.served_name)"
+        )
+    return (
+        "give the level more seconds or fewer tokens, and check what else loads the machine; if the server answered no "
+        "request, see engine.log"
     )
 
 
@@ -115,13 +136,6 @@ def log_lines(log: Path) -> list[str]:
         return scrub(log.read_text(encoding="utf-8", errors="replace")).splitlines()
     except OSError:
         return []
-
-
-def relevant_lines(log: Sequence[str]) -> tuple[str, ...]:
-    """Return the last six lines of genai-bench's log that report an error, or its last six lines."""
-    lines = [line for line in log if not _REPORTING.search(line)]
-    found = [line for line in lines if _RELEVANT.search(line)]
-    return tuple(line[:300] for line in (found or lines)[-6:])
 
 
 def _load_text() -> str:

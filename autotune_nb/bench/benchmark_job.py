@@ -108,7 +108,7 @@ class OmeBenchmark:
             if one is not None:
                 yield one
         if levels.missing:
-            raise missing_levels_error(levels.missing, code, read, log)
+            raise missing_levels_error(levels.missing, code, read, log, field="benchmark.image")
 
     async def _wait_until_ended(self, obj: BenchmarkObject, request: BenchRequest, log: list[str]) -> int:
         """Wait for the state Completed or Failed and return genai-bench's exit code. Raises MeasurementError."""

@@ -155,7 +155,9 @@ class GenaiBench:
                     raise MeasurementError(
                         Failure(FailureKind.INFRASTRUCTURE, "benchmark", "genai-bench was killed from outside")
                     )
-                raise missing_levels_error(passed, process.exit_code, folder, log_lines(log))
+                raise missing_levels_error(
+                    passed, process.exit_code, folder, log_lines(log), field="benchmark.executable"
+                )
             if asyncio.get_running_loop().time() > deadline:
                 raise timeout_error(missing, within_s, log_lines(log))
             with contextlib.suppress(TimeoutError):

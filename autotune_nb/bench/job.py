@@ -33,7 +33,7 @@ from autotune_nb.bench.base import BenchRequest
 from autotune_nb.cluster.kinds import JOB, Object
 from autotune_nb.cluster.pod_errors import exit_code, has_ended, has_log
 from autotune_nb.cluster.session import ClusterSession
-from autotune_nb.errors import MeasurementError
+from autotune_nb.errors import MeasurementError, SetupError
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement
 
@@ -192,7 +192,7 @@ class JobBenchmark:
 
     def _ended(
         self, obj: BenchmarkObject, levels: ExpectedLevels, folder: Path, frames: Frames, watch: PodWatch
-    ) -> MeasurementError:
+    ) -> MeasurementError | SetupError:
         """Return the error for levels that are missing after the end of the log."""
         gone, wrong, pods = (
             obj.deleted_by_others(),
@@ -205,7 +205,7 @@ class JobBenchmark:
             return infra_error(wrong.text, wrong.hint, frames.lines)
         if not pods:
             return infra_error(f"the log of {obj.full_name} broke off", log=frames.lines)
-        return missing_levels_error(levels.missing, exit_code(pods[-1]), folder, frames.lines)
+        return missing_levels_error(levels.missing, exit_code(pods[-1]), folder, frames.lines, field="benchmark.image")
 
 
 async def _next(landed: asyncio.Queue[tuple[str, bytes]], within_s: float) -> tuple[str, bytes] | None:

@@ -6,18 +6,28 @@ import itertools
 import json
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from autotune_nb.cli._line_printer import LinePrinter
 from autotune_nb.cli.check import check, placement_options, print_dry_run
 from autotune_nb.cli.cleanup import cleanup
 from autotune_nb.cli.export import export_command, import_command
 from autotune_nb.cli.lab import lab
 from autotune_nb.cli.manifests import manifests
-from autotune_nb.cli.output import fail, print_error, print_lost_database, print_stderr, prototype_notes, usage_errors
+from autotune_nb.cli.output import (
+    ending_signals,
+    fail,
+    print_error,
+    print_lost_database,
+    print_stderr,
+    prototype_notes,
+    usage_errors,
+)
 from autotune_nb.cli.report import report
 from autotune_nb.cli.share import share
 from autotune_nb.cli.study_table import study_table
@@ -69,11 +79,12 @@ def run(
             if dry_run:
                 sys.exit(print_dry_run(loaded, study))
             started = tune(loaded, study=study, storage=storage)
-        # Before subscribing: a user may send a signal in response to the first line of progress.
-        signals.stop(started)
-        started.subscribe(started.progress_lines(print_stderr))
-        error = _outcome(started)
-        signals.ignore()
+        with LinePrinter() as printer:
+            # Before subscribing: a user may send a signal in response to the first line of progress.
+            signals.stop(started, printer.print)
+            started.subscribe(started.progress_lines(printer.print))
+            error = _outcome(started)
+            signals.ignore()
         results = started.results()
         if error is not None:
             print_error(error)
@@ -213,7 +224,7 @@ def _execute(
 
 
 class _Signals:
-    """Handles SIGINT, SIGTERM and SIGHUP during ``run``.
+    """Handles the signals that end a command, during ``run``.
 
     Before the run starts they end the program, then they stop the run, and afterwards they are ignored so that the
     results are printed in full.
@@ -221,11 +232,12 @@ class _Signals:
 
     def __init__(self) -> None:
         self._run: Run | None = None
+        self._report: Callable[[str], None] = print_stderr
         self._stopping = False
         self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> _Signals:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        for number in ending_signals():
             self._previous[number] = signal.signal(number, self._handle)
         return self
 
@@ -233,9 +245,9 @@ class _Signals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)
 
-    def stop(self, run: Run) -> None:
+    def stop(self, run: Run, report: Callable[[str], None]) -> None:
         """Stop this run at the next signal, and kill its engines at a second one."""
-        self._run = run
+        self._run, self._report = run, report
 
     def ignore(self) -> None:
         """Ignore signals from now on."""
@@ -244,10 +256,10 @@ class _Signals:
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._run is None:
-            print_stderr("stopped before the run started")
+            self._report("stopped before the run started")
             raise SystemExit(1)
         kill, self._stopping = self._stopping, True
-        print_stderr("killing the engines" if kill else "stopping: taking down the running trials; repeat to kill them")
+        self._report("killing the engines" if kill else "stopping: taking down the running trials; repeat to kill them")
         self._run.stop(now=kill)
 
 

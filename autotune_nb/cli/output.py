@@ -76,14 +76,20 @@ def progress_bar(action: str) -> Iterator[Callable[[int, int], None]]:
         yield update
 
 
+def ending_signals() -> list[signal.Signals]:
+    """Return the signals that end a command: SIGHUP only if nohup, or another parent process, does not ignore it."""
+    ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    return [signal.SIGINT, signal.SIGTERM, *([] if ignored else [signal.SIGHUP])]
+
+
 @contextmanager
 def signals_as_interrupts() -> Iterator[None]:
-    """Raise KeyboardInterrupt on SIGTERM and SIGHUP too, and on SIGINT also in a shell's background jobs."""
+    """Raise KeyboardInterrupt on each of ``ending_signals``; on SIGINT also in a shell's background jobs."""
 
     def interrupt(number: int, frame: FrameType | None) -> None:
         raise KeyboardInterrupt
 
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    previous = {number: signal.signal(number, interrupt) for number in ending_signals()}
     try:
         yield
     finally:

@@ -18,6 +18,7 @@ _DATA, _ERROR = 0, 1
 _CHUNK_BYTES = 65536
 #: How long opening a web socket is retried, and how often; then the client's connection is closed.
 _OPEN_S, _PAUSE_S = 5.0, 0.2
+_ACCEPT_STEPS = 3
 
 
 class _PortError(ClusterError):
@@ -39,7 +40,7 @@ class PortForward:
         self._port = port
         self._namespace = namespace or cluster.namespace
         self._server: asyncio.Server | None = None
-        self._open: set[asyncio.Task[None]] = set()
+        self._open: dict[asyncio.Task[None], asyncio.StreamWriter] = {}
         self.local_port = 0
         #: How many connections broke or could not be opened while the client waited for a response (a pod that closes
         #: an idle one may look like that), and the last error of any kind.
@@ -61,22 +62,34 @@ class PortForward:
 
     async def __aenter__(self) -> PortForward:
         # Load generators open a hundred connections at once.
-        self._server = await asyncio.start_server(self._handle, "127.0.0.1", 0, backlog=1024)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0, backlog=1024)
         self.local_port = self._server.sockets[0].getsockname()[1]
         return self
 
     async def __aexit__(self, *_: object) -> None:
         assert self._server is not None
+        # The loop calls _accept some steps after it accepted a connection; if the server is closed between, 3.11 leaves
+        # the connection open.
+        for listening in self._server.sockets or ():
+            asyncio.get_running_loop().remove_reader(listening.fileno())
+        for _step in range(_ACCEPT_STEPS):
+            await asyncio.sleep(0)
         self._server.close()
-        for task in self._open:
+        open_now = dict(self._open)
+        for task in open_now:
             task.cancel()
-        await asyncio.gather(*self._open, return_exceptions=True)
+        await asyncio.gather(*open_now, return_exceptions=True)
+        # A task that is cancelled before its first step closes nothing.
+        for writer in open_now.values():
+            await _close(writer)
         await self._server.wait_closed()
 
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.ensure_future(self._handle(reader, writer))
+        self._open[task] = writer
+        task.add_done_callback(self._open.pop)
+
     async def _handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._open.add(task)
         tracker = ResponseTracker()
         try:
             await self._relay(reader, writer, tracker)
@@ -92,10 +105,7 @@ class PortForward:
             # Cancelled by __aexit__, which waits for this task.
             pass
         finally:
-            self._open.discard(task)
-            writer.close()
-            with contextlib.suppress(OSError, asyncio.CancelledError):
-                await writer.wait_closed()
+            await _close(writer)
 
     async def _relay(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, tracker: ResponseTracker
@@ -174,3 +184,9 @@ class PortForward:
                 await writer.drain()
         if socket.close_code not in (None, 1000, 1005) or socket.exception() is not None:
             raise ClusterError(f"the port-forward was closed (code {socket.close_code})")
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError, asyncio.CancelledError):
+        await writer.wait_closed()

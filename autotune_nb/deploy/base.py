@@ -22,6 +22,8 @@ class Endpoint:
     command: tuple[str, ...]
     gpu_count: int = 0
     log: Path | None = None
+    #: The event loop's time at which ``deadlines.ready_s`` ends; None if that is not counted from the start.
+    ready_by: float | None = None
     #: Whether nothing listens at the URL, since recorded measurements are replayed.
     replayed: bool = False
     service: ClusterService | None = None

@@ -62,6 +62,15 @@ def diagnose(log: Path, engine: Engine, *, phase: str, exit_code: int | None, me
     return Failure(found.kind, phase, message, tuple(line[:_MAX_CHARS] for line in found.lines), hint)
 
 
+def explained(failure: Failure, log: Path, engine: Engine) -> Failure:
+    """Return the failure of a measurement, as what the engine's log reports; unchanged if that has no error."""
+    found = explain(tail(log), engine, exit_code=1, started=True)
+    if not found.has_cause:
+        return failure
+    lines = (*(line[:_MAX_CHARS] for line in found.lines), *failure.log_lines)
+    return Failure(found.kind, failure.phase, failure.message, lines, found.hint or failure.hint)
+
+
 @dataclass(frozen=True)
 class Explanation:
     """Why an engine failed, from its log: the kind, the lines with the cause first, and a hint or nothing."""
@@ -69,6 +78,8 @@ class Explanation:
     kind: FailureKind
     lines: tuple[str, ...]
     hint: str = ""
+    #: Whether the log reports an error; else the lines are its last ones.
+    has_cause: bool = False
 
 
 def explain(raw: Sequence[str], engine: Engine, *, exit_code: int | None, started: bool = False) -> Explanation:
@@ -90,7 +101,7 @@ def explain(raw: Sequence[str], engine: Engine, *, exit_code: int | None, starte
         kind, hint = FailureKind.OUT_OF_MEMORY, _KILLED_HINT
     elif exit_code in (-signal.SIGILL, _SIGNALLED + signal.SIGILL) and not hint:
         hint = "the program uses instructions that this CPU does not have: install a build for this CPU"
-    return Explanation(kind, _shown(lines, cause, serving, exit_code), hint)
+    return Explanation(kind, _shown(lines, cause, serving, exit_code), hint, cause is not None)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,13 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
+from autotune_nb.deploy._engine_identity import engine_packages, model_identity, served_version
 from autotune_nb.deploy._process import (
     STUDY_LABEL,
     TRIAL_LABEL,
@@ -32,6 +33,8 @@ from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
 
 _PORT_TRIES = 3
+#: Responses of a server that does not have a path.
+_NO_SUCH_PATH = frozenset({400, 401, 403, 404, 405, 501})
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.02, 0.5
 
 
@@ -123,10 +126,12 @@ class LocalDeployer:
         return None
 
     async def fingerprint(self) -> dict[str, Any]:
-        model = await asyncio.to_thread(_model_facts, self._model)
+        model = await asyncio.to_thread(model_identity, self._model)
         if self._task.model.random_weights is not None:
             model["random_weights"] = self._task.model.random_weights.model_dump()
-        return {"engine": self._engine.name, "engine_version": await self._version(), "model": model}
+        found: dict[str, Any] = {"engine": self._engine.name, "engine_version": await self._version(), "model": model}
+        packages = await engine_packages(self._program)
+        return {**found, "engine_packages": packages} if packages else found
 
     async def close(self) -> list[str]:
         return []
@@ -171,10 +176,19 @@ class LocalDeployer:
                         if taken and attempt < _PORT_TRIES:
                             continue
                         raise
-                    yield running
+                    yield await self._identified(running)
                     return
                 finally:
                     await self._take_down(running, request)
+
+    async def _identified(self, running: _Running) -> _Running:
+        """Add the version that the engine's server reports, if its program does not."""
+        if self._engine.version_paths:
+            headers = bearer(self._task.benchmark.api_key)
+            version = await served_version(running.endpoint.url, self._engine.version_paths, headers)
+            if version is not None:
+                running.endpoint = replace(running.endpoint, fingerprint={"engine_version": version})
+        return running
 
     async def _start(self, request: DeployRequest, held: Sequence[int] | None) -> _Running:
         port = self._task.deploy.port or free_port(self._task.deploy.host)
@@ -190,6 +204,7 @@ class LocalDeployer:
         }
         if held is not None:
             env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in held)
+        ready_by = asyncio.get_running_loop().time() + self._task.deadlines.ready_s
         # Only the process gets the secrets' values: argv is stored and displayed.
         started = [resolved(word, field="engine.args") for word in argv]
         process = await GuardedProcess.start(started, env=env, log=log, grace_s=self._task.deadlines.stop_s)
@@ -200,13 +215,15 @@ class LocalDeployer:
             command=(*environment_words(given), *argv),
             gpu_count=len(held or ()),
             log=log,
+            ready_by=ready_by,
         )
         return _Running(endpoint, process, self._engine)
 
     async def _wait_until_healthy(self, running: _Running) -> None:
         """Poll the health path until it returns 200. Raises DeployError if the process ends or time is up."""
         deadline_s = self._task.deadlines.ready_s
-        url = running.endpoint.url + self._engine.health_path
+        base = running.endpoint.url
+        url, fallback = base + self._engine.health_path, self._engine.health_fallback
         log = running.endpoint.log
         assert log is not None
         pause = _FIRST_POLL_S
@@ -218,7 +235,11 @@ class LocalDeployer:
                     if code is not None:
                         message = f"the engine ended with {exit_text(code)} before it was healthy"
                         raise DeployError(diagnose(log, self._engine, phase="deploy", exit_code=code, message=message))
-                    if await _is_healthy(session, url):
+                    status = await _status(session, url)
+                    if fallback is not None and status in _NO_SUCH_PATH:
+                        url, fallback = base + fallback, None
+                        continue
+                    if status == 200:
                         self._require_own_port(running)
                         return
                     with contextlib.suppress(TimeoutError):
@@ -365,17 +386,10 @@ def exit_text(code: int) -> str:
     return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
-def _model_facts(model: str) -> dict[str, Any]:
-    path = Path(model)
-    if not path.is_file():
-        return {"id_or_path": model}
-    stat = path.stat()
-    return {"id_or_path": model, "bytes": stat.st_size, "modified": int(stat.st_mtime)}
-
-
-async def _is_healthy(session: aiohttp.ClientSession, url: str) -> bool:
+async def _status(session: aiohttp.ClientSession, url: str) -> int:
+    """Return the status of a response; 0 if there is none."""
     try:
         async with session.get(url, timeout=aiohttp.ClientTimeout(total=5)) as reply:
-            return reply.status == 200
+            return reply.status
     except (aiohttp.ClientError, TimeoutError, OSError):
-        return False
+        return 0

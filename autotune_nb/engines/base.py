@@ -36,6 +36,8 @@ class Engine:
     served_name_flag: str | None = None
     default_port: int = 8000
     health_path: str = "/health"
+    #: The path that is asked instead if the server does not have ``health_path``.
+    health_fallback: str | None = None
     backend: str = "openai"
     patterns: tuple[LogPattern, ...] = ()
     #: A line that the engine logs once it is ready; None if there is none.
@@ -54,7 +56,9 @@ class Engine:
     abbreviations: bool = False
     #: Flags that the task sets elsewhere, with the field for it.
     reserved: Mapping[str, str] = field(default_factory=dict)
+    #: Arguments with which the program prints its version, or paths under which its server reports it.
     version_args: tuple[str, ...] = ("--version",)
+    version_paths: tuple[str, ...] = ()
     metrics_engine: str | None = None
 
     def flag_named(self, name: str) -> Flag | None:

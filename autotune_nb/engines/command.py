@@ -35,4 +35,6 @@ class CommandEngine(Engine):
 def command_engine(template: str | Sequence[str]) -> CommandEngine:
     """Return the engine for a command template. A string is split into words as a shell does."""
     words = shlex.split(template) if isinstance(template, str) else list(template)
-    return CommandEngine(name="command", program=tuple(words), model_flag="", health_path="/v1/models", version_args=())
+    return CommandEngine(
+        name="command", program=tuple(words), model_flag="", health_fallback="/v1/models", version_args=()
+    )

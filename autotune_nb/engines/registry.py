@@ -75,7 +75,7 @@ def _engine_and_problems(task: Task) -> tuple[Engine | None, list[TaskError]]:
     except TaskError as error:
         return None, [error]
     if spec.health_path is not None:
-        engine = replace(engine, health_path=spec.health_path)
+        engine = replace(engine, health_path=spec.health_path, health_fallback=None)
     for name, parameter in task.parameters.items():
         try:
             engine.check(name, parameter, field=f"parameters.{name}")

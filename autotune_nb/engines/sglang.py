@@ -25,6 +25,9 @@ SGLANG = Engine(
     default_port=30000,
     backend="sglang",
     metrics_engine="SGLang",
+    version_args=(),
+    # The second is the newer name.
+    version_paths=("/get_server_info", "/server_info"),
     parallel_sizes=("tp_size", "pp_size", "dp_size"),
     sharing_flag="enable_dp_attention",
     shared_sizes=("dp_size",),

@@ -16,6 +16,9 @@ VLLM = Engine(
     default_port=8000,
     backend="vllm",
     metrics_engine="vLLM",
+    # Its program imports for a minute before it prints a version.
+    version_args=(),
+    version_paths=("/version",),
     parallel_sizes=("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"),
     head_rules=("{heads} % tensor_parallel_size == 0",),
     bool_style="negatable",

@@ -6,14 +6,16 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb import events
 from autotune_nb.bench.base import Benchmark, BenchRequest
-from autotune_nb.bench.probe import probe
-from autotune_nb.deploy.base import Deployer, DeployRequest, Endpoint
-from autotune_nb.errors import Failure, FailureKind, SetupError, StudyError, TrialError
+from autotune_nb.bench.probe import completes, probe
+from autotune_nb.deploy.base import Deployer, Deployment, DeployRequest, Endpoint
+from autotune_nb.deploy.engine_log import explained
+from autotune_nb.engines.registry import engine_of_study
+from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, StudyError, TrialError
 from autotune_nb.runner.attempt import Attempt, PhaseClock
 from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.references import bearer
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _RETRIES = 1
+#: How long an engine that answers no more may take to end.
+_DYING_S = 5.0
 
 
 class TrialWork:
@@ -142,7 +146,26 @@ class TrialWork:
         async with self._deployer.deploy(request) as deployment:
             attempt.command = deployment.endpoint.command
             attempt.add_fingerprint(deployment.endpoint.fingerprint)
-            await until_died(self._benchmark_levels(deployment.endpoint, attempt), deployment)
+            try:
+                await until_died(self._benchmark_levels(deployment.endpoint, attempt), deployment)
+            except MeasurementError as error:
+                raise MeasurementError(await self._explained(error.failure, deployment)) from None
+
+    async def _explained(self, failure: Failure, deployment: Deployment) -> Failure:
+        """Return what the engine's log says about a failed measurement, if the engine does not answer any more.
+
+        Raises the engine's own error if it ends.
+        """
+        endpoint, task = deployment.endpoint, self._task
+        if endpoint.log is None or failure.kind is FailureKind.INFRASTRUCTURE or not task.workload.generates_text:
+            return failure
+        if await completes(endpoint.url, endpoint.model, headers=bearer(task.benchmark.api_key)):
+            return failure
+        # A server may answer with errors for a while after its engine has ended.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_DYING_S):
+                await deployment.died()
+        return await asyncio.to_thread(explained, failure, endpoint.log, engine_of_study(task))
 
     async def _benchmark_levels(self, endpoint: Endpoint, attempt: Attempt) -> None:
         """Warm the engine up, and measure it at every load level of the task."""
@@ -152,7 +175,18 @@ class TrialWork:
             clock.start("probe")
             attempt.phase = "probe"
             headers = bearer(task.benchmark.api_key)
-            await probe(endpoint.url, endpoint.model, task.workload, timeout_s=task.deadlines.probe_s, headers=headers)
+            ready_by = endpoint.ready_by
+            if ready_by is None:
+                ready_by = asyncio.get_running_loop().time() + task.deadlines.ready_s
+            await probe(
+                endpoint.url,
+                endpoint.model,
+                task.workload,
+                timeout_s=task.deadlines.probe_s,
+                headers=headers,
+                ready_by=ready_by,
+                notify=lambda text: self._notice(f"trial {self._trial.number}: {text}"),
+            )
         clock.start("benchmark")
         attempt.phase = "benchmark"
         request = BenchRequest(

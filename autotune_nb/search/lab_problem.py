@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from autotune_nb.errors import StudyError, TaskError, did_you_mean
+from autotune_nb.errors import Failure, StudyError, TaskError, did_you_mean
 from autotune_nb.recorded import RecordedTable
 from autotune_nb.task.parameters import Value
 from autotune_nb.trial.measurement import Level
@@ -40,6 +40,9 @@ class LabProblem:
     excess: Floats
     #: Whether a limit is an upper bound, by limit.
     upper: Bools
+    goal: Objective
+    #: The failures in words, empty for complete configurations.
+    reasons: tuple[str, ...] = ()
     objective: str = ""
 
     def __len__(self) -> int:
@@ -51,25 +54,29 @@ class LabProblem:
         total: Floats = self.startup_s + np.nansum(self.level_s, axis=1)
         return total
 
-    def score(self, values: Floats, excess: Floats) -> tuple[float, float]:
-        """Return the value of one configuration and the largest excess over a limit; NaN without a value.
+    def scored_level(self, values: Floats, excess: Floats) -> int | None:
+        """Return the level at which a configuration is scored, or None without a value there.
 
-        ``values`` are by level, ``excess`` by level and limit. They are read at the level that decides, or at the best
-        one that keeps every limit; if none does, at the level with the least total excess.
+        ``values`` are by level, ``excess`` by level and limit. It is the level that decides, or the best one that keeps
+        every limit; if none does, the one with the least total excess.
         """
-        worst = excess.max(axis=1, initial=-np.inf)
         if self.at is not None:
-            return float(values[self.at]), float(worst[self.at])
+            return None if np.isnan(values[self.at]) else self.at
         measured = ~np.isnan(values)
         if not measured.any():
-            return np.nan, np.inf
-        kept = measured & (worst <= 0)
+            return None
+        kept = measured & (excess <= 0).all(axis=1)
         if kept.any():
             inside = np.where(kept, values, np.nan)
-            index = int(np.nanargmax(inside) if self.maximize else np.nanargmin(inside))
-        else:
-            index = int(np.where(measured, np.maximum(excess, 0).sum(axis=1), np.inf).argmin())
-        return float(values[index]), float(worst[index])
+            return int(np.nanargmax(inside) if self.maximize else np.nanargmin(inside))
+        return int(np.where(measured, np.maximum(excess, 0).sum(axis=1), np.inf).argmin())
+
+    def score(self, values: Floats, excess: Floats) -> tuple[float, float]:
+        """Return the value of one configuration and the largest excess over a limit; NaN without a value."""
+        level = self.scored_level(values, excess)
+        if level is None:
+            return np.nan, np.inf
+        return float(values[level]), float(excess[level].max(initial=-np.inf))
 
     @cached_property
     def _scores(self) -> Floats:
@@ -167,6 +174,8 @@ def lab_problem(
         values,
         np.where(np.isnan(excess), np.inf, excess),
         np.array([limit.operator == "<=" for limit in limits], dtype=bool),
+        objective,
+        tuple("" if one.failure is None else _reason(one.failure) for one in rows),
         f"{objective.direction} {objective.figure}{' per GPU' if per_gpu else ''}",
     )
     if not problem.feasible.any():
@@ -177,6 +186,10 @@ def lab_problem(
             else f"no complete configuration of {table.name} has {objective.figure}{where}"
         )
     return problem
+
+
+def _reason(failure: Failure) -> str:
+    return f"{failure.kind.replace('_', ' ')} ({failure.phase})"
 
 
 def _excess(limit: Limit, value: float | None) -> float:

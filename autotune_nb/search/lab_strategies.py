@@ -52,22 +52,28 @@ class WholeTrials:
 
     def __init__(self, problem: LabProblem) -> None:
         self.problem = problem
-        self._best: tuple[float, int] | None = None
+        #: The best trial so far: its value, negative if less is better, and its configuration.
+        self.best_gain = -np.inf
+        self._best: int | None = None
+
+    def gain(self, outcome: Outcome) -> float:
+        """Return a trial's value, negative if less is better; -inf if it failed or breaks a limit."""
+        value, excess = self.problem.score(outcome.values, outcome.excess)
+        if outcome.failed or np.isnan(value) or excess > 0:
+            return -np.inf
+        return value if self.problem.maximize else -value
 
     def next_level(self, outcome: Outcome) -> int | None:
         left = np.flatnonzero(~outcome.ran & ~np.isnan(self.problem.level_s[outcome.index]))
         return int(left[0]) if len(left) else None
 
     def tell(self, outcome: Outcome) -> None:
-        value, excess = self.problem.score(outcome.values, outcome.excess)
-        if outcome.failed or np.isnan(value) or excess > 0:
-            return
-        gain = value if self.problem.maximize else -value
-        if self._best is None or gain > self._best[0]:
-            self._best = gain, outcome.index
+        gain = self.gain(outcome)
+        if gain > self.best_gain:
+            self.best_gain, self._best = gain, outcome.index
 
     def named(self) -> int | None:
-        return None if self._best is None else self._best[1]
+        return self._best
 
 
 class RandomOrder(WholeTrials):

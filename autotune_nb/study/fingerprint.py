@@ -15,7 +15,8 @@ from typing import Any
 
 import psutil
 
-_PACKAGES = ("autotune_nb", "optuna", "genai-bench", "xllamacpp", "vllm", "sglang", "transformers")
+#: This tool's own: an engine and a benchmark may be installed in another Python, and have their own versions.
+_PACKAGES = ("autotune_nb", "optuna")
 
 
 def fingerprint_key(fingerprint: Mapping[str, Any]) -> str:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from autotune_nb.bench.probe import probe
+from autotune_nb.bench.probe import completes, probe
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
 from autotune_nb.task.workload import Workload
+from tests.known_engine import KnownEngine
 from tests.stubs import StubEngine, in_loop, until_async
 
 WORKLOAD = Workload(scenarios=["D(16,8)"], warmup_requests=2)
@@ -103,3 +104,59 @@ def test_a_closed_port_is_a_crash() -> None:
 def test_a_task_that_generates_no_text_is_not_probed() -> None:
     workload = Workload(task="text-to-embeddings", scenarios=["E(64)"])
     in_loop(probe("http://127.0.0.1:9", "m", workload, timeout_s=1))
+
+
+def test_completions_are_repeated_while_the_model_loads() -> None:
+    notices: list[str] = []
+
+    async def scenario() -> None:
+        ready_by = asyncio.get_running_loop().time() + 30
+        await probe(engine.url, "m", WORKLOAD, timeout_s=5, ready_by=ready_by, notify=notices.append)
+
+    with KnownEngine(loading_s=0.3) as engine:
+        in_loop(scenario())
+    (notice,) = notices
+    assert "503" in notice
+    assert "Loading model" in notice
+    # The repeated one, and the second of the workload.
+    assert [body["messages"][0]["content"][:2] for body in engine.bodies][-2:] == ["0:", "1:"]
+
+
+def test_a_model_that_does_not_load_in_time_is_a_timeout() -> None:
+    with KnownEngine(loading_s=600) as engine, pytest.raises(MeasurementError) as caught:
+        in_loop(probe(engine.url, "m", WORKLOAD, timeout_s=5))
+    assert caught.value.failure.kind is FailureKind.TIMEOUT
+    assert "Loading model" in caught.value.failure.message
+    assert "deadlines.ready_s" in caught.value.failure.hint
+
+
+def test_a_server_that_opens_its_port_late_is_waited_for() -> None:
+    async def scenario() -> None:
+        ready_by = asyncio.get_running_loop().time() + 30
+        opened = asyncio.Event()
+
+        def refused(text: str) -> None:
+            assert "refused the connection" in text
+            opened.set()
+
+        with socket.socket() as found:
+            found.bind(("127.0.0.1", 0))
+            engine.port = found.getsockname()[1]
+        probing = asyncio.ensure_future(
+            probe(engine.url, "m", WORKLOAD, timeout_s=5, ready_by=ready_by, notify=refused)
+        )
+        await opened.wait()
+        runner = await engine.start()
+        await probing
+        await runner.cleanup()
+
+    engine = KnownEngine()
+    in_loop(scenario())
+    assert len(engine.bodies) == WORKLOAD.warmup_requests
+
+
+def test_whether_a_server_completes_one_token(tmp_path: Path) -> None:
+    with KnownEngine() as engine:
+        assert in_loop(completes(engine.url, "m"))
+        assert engine.bodies[0]["max_tokens"] == 1
+    assert not in_loop(completes(engine.url, "m"))

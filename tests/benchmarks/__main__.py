@@ -8,6 +8,7 @@ import sys
 import click
 
 from tests.benchmarks.cluster_load import cluster_load
+from tests.benchmarks.lab import lab
 from tests.benchmarks.lateness import lateness
 from tests.benchmarks.opening import opening
 from tests.benchmarks.overhead import overhead
@@ -22,6 +23,7 @@ BENCHMARKS = {
     "opening": opening,
     "saved": saved,
     "reporting": reporting,
+    "lab": lab,
     "cluster": cluster_load,
 }
 

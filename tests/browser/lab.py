@@ -395,6 +395,12 @@ class Notebook:
             error.add_note("\n".join(["The page's errors:", *self.errors]))
             raise
 
+    def press(self, css: str) -> None:
+        """Press Enter on a button once it is enabled: on a disabled one the key is lost without an error."""
+        button = self.page.locator(css)
+        self.until(button.is_enabled, f"{css} enabled")
+        button.press("Enter")
+
     # -- the kernel
 
     def execute(self, source: str, value: str = "None", *, timeout_s: float = PATIENCE_S) -> Any:

@@ -45,7 +45,7 @@ def test_a_filled_in_form_starts_a_real_run(notebook: Notebook, small_model: Pat
         lambda: re.search(r"8 trials of 2 levels", page.locator(".at-form-estimate").inner_text()), "the estimate"
     )
     page.locator(".at-form-study input").fill(str(tmp_path / "study"))
-    page.locator("button.at-form-start").press("Enter")
+    notebook.press("button.at-form-start")
     notebook.until(lambda: measured(notebook) >= 2, "levels of the run", timeout_s=200)
     click(notebook, "stop")
     notebook.until(lambda: "everything is taken down" in text_of(notebook, "notices"), "the end of the stop")
@@ -67,7 +67,7 @@ def test_parameters_are_edited_by_keyboard_and_the_code_creates_the_same_task(
     notebook.run(0)
     page = notebook.page
     page.locator(".at-param-name input").fill("poll")
-    page.locator("button.at-param-add").press("Enter")
+    notebook.press("button.at-param-add")
     notebook.until(lambda: notebook.value("'poll' in form.task.parameters"), "the new parameter")
     page.locator(".at-field-parameters-poll-type select").select_option("choice")
     page.locator(".at-field-parameters-threads-values input").fill("1")
@@ -76,7 +76,7 @@ def test_parameters_are_edited_by_keyboard_and_the_code_creates_the_same_task(
     page.locator(".at-field-rules-0 input").fill("parallel > 99")
     notebook.until(lambda: "no point keeps 'parallel > 99'" in page.locator(".at-form").inner_text(), "the broken rule")
     page.locator(".at-field-rules-0 input").fill("parallel <= 2")
-    page.locator("button.at-form-code").press("Enter")
+    notebook.press("button.at-form-code")
     notebook.until(lambda: notebook.value("not form.problems"), "a task without errors")
     assert notebook.value("(scope := {}, exec(form.code(), scope), scope['task'] == form.task)[2]")
     assert notebook.errors == []

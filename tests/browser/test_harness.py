@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib.image
 import psutil
@@ -13,7 +11,8 @@ import pytest
 
 from .lab import KERNELS, VERSIONS, Lab, Notebook, plot_points
 
-pytestmark = pytest.mark.browser
+# Of the product, test_monitor.py holds all of it with the newest kernel: clicks, charts, a reload, a restart.
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 BUTTON = """
 import ipywidgets
@@ -50,11 +49,7 @@ def red_pixels(picture: bytes) -> int:
     return int(((image[..., 0] > 0.9) & (image[..., 1] < 0.3) & (image[..., 2] < 0.3)).sum())
 
 
-def newest_and_slow_ones(names: Sequence[str]) -> list[Any]:
-    return [*(pytest.param(name, marks=pytest.mark.slow) for name in names[:-1]), names[-1]]
-
-
-@pytest.mark.parametrize("version", newest_and_slow_ones(VERSIONS))
+@pytest.mark.parametrize("version", VERSIONS)
 def test_a_kernel_runs_the_version_it_is_named_for_and_a_click_reaches_it_and_comes_back(
     notebook: Notebook, version: str
 ) -> None:
@@ -68,7 +63,7 @@ def test_a_kernel_runs_the_version_it_is_named_for_and_a_click_reaches_it_and_co
     assert notebook.errors == []
 
 
-@pytest.mark.parametrize("kernel", newest_and_slow_ones(KERNELS))
+@pytest.mark.parametrize("kernel", KERNELS)
 def test_a_chart_draws_its_points_and_a_threads_update_and_is_there_after_a_reload(
     notebook: Notebook, kernel: str
 ) -> None:

@@ -102,3 +102,15 @@ def test_arguments_out_of_range_are_named(table: Path) -> None:
             at.lab(table, **arguments)  # type: ignore[arg-type]
     with pytest.raises(TaskError, match="tables: give at least one table"):
         at.lab()
+
+
+def test_the_notebook_compares_and_replays(table: Path, tmp_path: Path) -> None:
+    source = Path(__file__).parents[2] / "notebooks" / "05_lab.ipynb"
+    out = tmp_path / "lab.ipynb"
+    parameters = ["-p", "tables", json.dumps([str(table)]), "-p", "seeds", "3", "-p", "trials", "5"]
+    done = CliRunner().invoke(cli, ["notebook", str(source), "-o", str(out), *parameters])
+    assert done.exit_code == 0, done.output
+    outputs = [cell["outputs"] for cell in json.loads(out.read_text())["cells"] if cell["cell_type"] == "code"]
+    printed = next("".join(one["text"]) for cell in outputs for one in cell if one["output_type"] == "stream")
+    assert printed.startswith("REPLAYED, nothing was measured: 3 simulated studies")
+    assert any("application/vnd.plotly.v1+json" in one.get("data", {}) for cell in outputs for one in cell)

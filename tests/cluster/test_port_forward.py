@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import io
+import socket
 import sys
 import time
+import warnings
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -90,6 +94,25 @@ async def forwarded(
 async def text(http: aiohttp.ClientSession, url: str) -> str:
     async with http.get(url, timeout=aiohttp.ClientTimeout(total=20)) as reply:
         return await reply.text()
+
+
+@pytest.mark.parametrize("steps", range(6))
+def test_a_connection_that_is_accepted_while_the_forward_closes_is_closed(steps: int) -> None:
+    """At any step of the event loop between the connection and its first byte."""
+
+    async def scenario() -> None:
+        cluster = cast(Cluster, SimpleNamespace(namespace="tune"))
+        async with PortForward(cluster, lambda: None, 8080) as forward:
+            with socket.create_connection(("127.0.0.1", forward.local_port)) as client:
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+        del forward, client
+
+    in_loop(scenario())
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        gc.collect()
+    assert [str(one.message) for one in found] == []
 
 
 def test_many_at_once_and_large_bodies_both_ways(kubeconfig: Path) -> None:

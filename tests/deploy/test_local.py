@@ -176,6 +176,33 @@ def test_an_engine_that_dies_at_start_tells_its_exit_code_and_last_lines(
     assert "reading weights" in (tmp_path / "trial" / "engine.log").read_text()
 
 
+def test_a_server_without_health_page_is_ready_when_it_lists_its_models(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    deployer = deployer_for(stub_task(task_data, stub, "models-only"), tmp_path)
+
+    async def scenario() -> str:
+        await deployer.prepare()
+        async with deployer.deploy(deploy_request(tmp_path)) as deployment:
+            return deployment.endpoint.model
+
+    assert in_loop(scenario()) == "stub"
+
+
+def test_the_health_page_counts_where_the_models_are_listed_at_once(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    deployer = deployer_for(stub_task(task_data, stub, "loads-for-a-second"), tmp_path)
+
+    async def scenario() -> float:
+        await deployer.prepare()
+        began = time.monotonic()
+        async with deployer.deploy(deploy_request(tmp_path)):
+            return time.monotonic() - began
+
+    assert in_loop(scenario()) > 1
+
+
 @pytest.mark.parametrize("word", ["hang", "unhealthy"])
 def test_the_deadline_of_an_engine_that_never_becomes_healthy_is_honoured(
     task_data: dict[str, Any], stub: StubEngine, tmp_path: Path, word: str

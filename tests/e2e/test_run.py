@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -16,7 +17,7 @@ from typing import Any
 import pytest
 
 from autotune_nb.deploy.local import free_port
-from tests.e2e.conftest import Started, study_processes, until_gone
+from tests.e2e.conftest import CLI, Started, study_processes, until_gone
 from tests.stubs import World
 
 pytestmark = pytest.mark.e2e
@@ -130,7 +131,8 @@ def stopped_by_ctrl_c(running: Started, study: Path, *, times: int) -> None:
     assert json.loads((study / "results.json").read_text())["state"] == "stopped"
 
 
-def test_ctrl_c_takes_the_engine_down_and_stores_complete_trials(
+@pytest.mark.slow
+def test_ctrl_c_takes_the_real_engine_down_and_stores_complete_trials(
     start: Callable[..., Started], real_task: Callable[..., Path], tmp_path: Path
 ) -> None:
     study = tmp_path / "study"
@@ -138,10 +140,13 @@ def test_ctrl_c_takes_the_engine_down_and_stores_complete_trials(
     stopped_by_ctrl_c(start("run", task, "--study", study, "--json"), study, times=1)
 
 
-def test_a_second_ctrl_c_changes_nothing(start: Callable[..., Started], world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("times", [1, 2])
+def test_ctrl_c_once_or_twice_takes_the_engine_down_and_stores_complete_trials(
+    start: Callable[..., Started], world: World, tmp_path: Path, times: int
+) -> None:
     second = f'[ "$(wc -l < "{world.stub.script.parent}/pids")" = 1 ] || {{ {world.first_level}; sleep 60; }}'
     task = world.task(trials=3, before=second).save(tmp_path / "task.yaml")
-    stopped_by_ctrl_c(start("run", task, "--study", world.folder, "--json"), world.folder, times=2)
+    stopped_by_ctrl_c(start("run", task, "--study", world.folder, "--json"), world.folder, times=times)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
@@ -180,6 +185,23 @@ def test_exit_code_is_1_when_no_trial_completed(cli: Cli, world: World, tmp_path
     results = last_line(done.stdout)
     assert results["best"] is None
     assert [t["state"] for t in results["trials"]] == ["failed", "failed"]
+
+
+def test_a_terminal_that_does_not_read_does_not_stop_the_run(
+    environment: dict[str, str], world: World, tmp_path: Path
+) -> None:
+    task = world.task(trials=2).save(tmp_path / "task.yaml")
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    os.set_blocking(writer, True)
+    argv = [*CLI, "run", str(task), "--study", str(world.folder), "--json"]
+    with os.fdopen(writer, "w") as stream, os.fdopen(reader):
+        done = subprocess.run(argv, env=environment, stdout=subprocess.PIPE, stderr=stream, text=True, timeout=60)
+    assert done.returncode == 0
+    assert [t["state"] for t in last_line(done.stdout)["trials"]] == ["complete", "complete"]
 
 
 def test_a_second_process_on_the_folder_is_refused(

@@ -42,7 +42,8 @@ def test_a_failed_deployment_fails_its_trial_only(world: World) -> None:
     assert world.results()["best"] is None
 
 
-def test_a_server_that_gives_no_completion_fails_in_the_probe(world: World) -> None:
+def test_a_server_that_gives_no_completion_fails_in_the_probe(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autotune_nb.runner.trial_work._DYING_S", 0.1)
     runner = ran(world, world.task("probe-html", trials=1))
     assert failure(runner.trials[0]).phase == "probe"
     assert runner.trials[0].measurements == ()
@@ -56,6 +57,25 @@ def test_an_invalid_measurement_fails_the_trial_and_is_kept(world: World) -> Non
     assert trial.state is TrialState.FAILED
     assert "requests failed" in failure(trial).message
     assert [m.valid for m in trial.measurements] == [False, False]
+
+
+def test_a_front_end_that_outlives_its_engine_is_a_crash_with_the_engine_s_log(world: World) -> None:
+    task = world.task("core-dies-after:2", trials=1, levels=world.bench.both_levels(failed=5))
+    died = failure(ran(world, task).trials[0])
+    assert died.kind is FailureKind.CRASH
+    assert "exit code 3" in died.message
+    assert "CUDA error" in died.log_lines[0]
+
+
+def test_a_front_end_that_stays_without_its_engine_has_the_engine_s_log_lines(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.runner.trial_work._DYING_S", 0.1)
+    levels = world.bench.both_levels(failed=5)
+    died = failure(ran(world, world.task("core-dies-after:2", "front-end-stays", trials=1, levels=levels)).trials[0])
+    assert died.kind is FailureKind.CRASH
+    assert "requests failed" in died.message
+    assert "CUDA error" in died.log_lines[0]
 
 
 def engine_that_finds_its_port_taken(world: World, times: int) -> dict[str, Any]:

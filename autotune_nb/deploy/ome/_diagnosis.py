@@ -25,6 +25,9 @@ from autotune_nb.errors import FailureKind
 _REFUSED_S, _SILENT_S, _QUIET_S = 3.5, 30.0, 3.5
 #: Warnings that also a successful start has.
 _HARMLESS = frozenset({"UpdateFailed", "InternalError"})
+_VOLUME_EVENTS = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
+_MODEL_FAILED = frozenset({"BlockedByFailedLoad", "InvalidSpec"})
+_MODEL_HINT = "check that the model is ready on a node, and OME's model agent"
 _UNSCHEDULABLE_NOW = re.compile(r"Insufficient |Too many pods|unbound immediate PersistentVolumeClaims", re.I)
 _NO_IMAGE = re.compile(
     r"not found|manifest unknown|unauthorized|denied|forbidden|no basic auth|invalid reference", re.I
@@ -170,6 +173,16 @@ def _no_deployment(snapshot: TrialSnapshot) -> ServiceState:
             patience_s=_REFUSED_S,
             notify_after_s=0.0,
         )
+    reported = _model_failure(snapshot)
+    if reported:
+        return ServiceState(
+            "model",
+            reported,
+            hint=_MODEL_HINT,
+            patience_s=_SILENT_S,
+            notify_after_s=_QUIET_S,
+            waits_for_controller=True,
+        )
     others = [f"{reason}: {text}" for reason, text in messages.items() if reason not in _HARMLESS]
     text = f"OME has created nothing for inferenceservice {snapshot.name}" + (f": {others[-1]}" if others else "")
     hint = (
@@ -237,7 +250,36 @@ def _pod(snapshot: TrialSnapshot, pod: Object) -> ServiceState:
         return ServiceState(
             "status", text, hint=hint, patience_s=_SILENT_S, notify_after_s=_QUIET_S, waits_for_controller=True, pod=pod
         )
+    return _starting(snapshot, pod)
+
+
+def _starting(snapshot: TrialSnapshot, pod: Object) -> ServiceState:
+    """Return the state of a service whose pod starts, with what its volumes or OME report meanwhile."""
+    statuses = (pod.get("status") or {}).get("containerStatuses") or ()
+    if any("running" in (one.get("state") or {}) for one in statuses):
+        # The engine's log says more, and an event stays after its cause has gone.
+        return ServiceState("starting", pod=pod)
+    volumes = [message_of(one) for one in snapshot.events(uid_of(pod)) if one.get("reason") in _VOLUME_EVENTS]
+    if volumes:
+        text = f"its volumes are not mounted: {volumes[-1]}"
+        hint = "check the model's path on the node and the pod's volumes; the kubelet tries again"
+        return ServiceState("volumes", text, hint=hint, notify_after_s=_QUIET_S, pod=pod)
+    reported = _model_failure(snapshot)
+    if reported:
+        return ServiceState("starting", reported, hint=_MODEL_HINT, notify_after_s=_QUIET_S, pod=pod)
     return ServiceState("starting", pod=pod)
+
+
+def _model_failure(snapshot: TrialSnapshot) -> str:
+    """Return why OME's status reports that the model failed to load; empty if it does not."""
+    status = ((snapshot.service or {}).get("status") or {}).get("modelStatus") or {}
+    info = status.get("lastFailureInfo") or {}
+    if status.get("transitionStatus") not in _MODEL_FAILED or not info:
+        return ""
+    parts = [str(info.get(key) or "") for key in ("reason", "message")]
+    code = info.get("exitCode")
+    text = ": ".join(part for part in parts if part) or "no reason is given"
+    return f"OME reports that the model failed to load: {text}" + (f" (exit code {code})" if code else "")
 
 
 def _unscheduled(pod: Object, reason: str, message: str, snapshot: TrialSnapshot) -> ServiceState:

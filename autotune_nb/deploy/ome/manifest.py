@@ -158,7 +158,7 @@ def _handler(engine: Engine, runner: Mapping[str, Any], probe: str) -> Object:
         return {}
     ports = runner.get("ports") or ()
     port = next((int(one["containerPort"]) for one in ports if "containerPort" in one), PORT)
-    return {"httpGet": {"path": engine.health_path, "port": port}, "timeoutSeconds": 5}
+    return {"httpGet": {"path": engine.health_fallback or engine.health_path, "port": port}, "timeoutSeconds": 5}
 
 
 def _quantity(value: str | float) -> str:

@@ -299,3 +299,37 @@ def test_a_kill_for_memory_is_told_as_such() -> None:
     assert standing is not None
     assert standing.crash is not None
     assert standing.crash.out_of_memory
+
+
+def blocked_service(**info: Any) -> Object:
+    found = service({"type": "Ready", "status": "False"})
+    found["status"]["modelStatus"] = {"transitionStatus": "BlockedByFailedLoad", "lastFailureInfo": info}
+    return found
+
+
+def test_the_failure_that_omes_status_has_is_reported_where_nothing_else_is_the_reason() -> None:
+    failed = blocked_service(reason="ModelLoadFailed", message="model m is In_Transit on all nodes", exitCode=1)
+    alone = service_state(seen(service=failed, deployments=[], replica_sets=[]))
+    told = (
+        "OME reports that the model failed to load: ModelLoadFailed: model m is In_Transit on all nodes (exit code 1)"
+    )
+    assert (alone.state, alone.text) == ("model", told)
+    beside = service_state(seen(pod(SCHEDULED), service=failed))
+    assert (beside.state, beside.text) == ("starting", told)
+    assert beside.patience_s is None
+    # A later success leaves the old failure in the status.
+    failed["status"]["modelStatus"]["transitionStatus"] = "UpToDate"
+    assert service_state(seen(pod(SCHEDULED), service=failed)).text == ""
+    assert service_state(seen(service=service(), deployments=[], replica_sets=[])).state == "silent"
+
+
+@pytest.mark.parametrize("reason", ["FailedMount", "FailedAttachVolume"])
+def test_a_volume_that_only_an_event_reports_is_reported_while_its_pod_waits(reason: str) -> None:
+    events = {"pod": [event(reason, 'MountVolume.SetUp failed for volume "model": /models/x is not a directory')]}
+    state = service_state(seen(pod(SCHEDULED, containerStatuses=[waiting("ContainerCreating")]), events=events))
+    assert state.state == "volumes"
+    assert "/models/x is not a directory" in state.text
+    # The kubelet tries again, so it may pass until the deadline.
+    assert state.patience_s is None
+    running = pod(SCHEDULED, containerStatuses=[container(state={"running": {}})])
+    assert service_state(seen(running, events=events)).state == "starting"

@@ -1,0 +1,125 @@
+"""The identity of a local engine: its version from its server, its packages from its Python, its model's files."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+_ASK_S, _PACKAGES_S = 5.0, 20.0
+#: Of the packages that an engine may consist of, those that its Python has are part of the fingerprint.
+_PACKAGES = (
+    *("vllm", "sglang", "sgl-kernel", "sglang-kernel", "xllamacpp", "llama-cpp-python"),
+    *("torch", "triton", "transformers", "flashinfer-python", "xformers", "flash-attn"),
+)
+_PROGRAM = """
+import json, sys
+from importlib import metadata
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        pass
+print(json.dumps(found))
+"""
+#: Files of this size or less are hashed as a whole; of larger ones, this much of their start.
+_HASHED_BYTES = 1 << 20
+
+
+async def served_version(url: str, paths: Sequence[str], headers: Mapping[str, str]) -> str | None:
+    """Return the version that a server reports under one of the paths; None if it reports none."""
+    timeout = aiohttp.ClientTimeout(total=_ASK_S)
+    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+        for path in paths:
+            try:
+                async with session.get(url + path) as reply:
+                    data = json.loads(await reply.text(errors="replace")) if reply.status == 200 else None
+            except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError):
+                continue
+            version = data.get("version") if isinstance(data, dict) else None
+            if isinstance(version, str) and version:
+                return version[:120]
+    return None
+
+
+async def engine_packages(program: Sequence[str]) -> dict[str, str]:
+    """Return the versions of the packages in the Python that runs an engine; empty if it is no Python program."""
+    python = await asyncio.to_thread(_python_of, program)
+    if python is None:
+        return {}
+    try:
+        # The metadata only: an import of an engine takes up to a minute.
+        process = await asyncio.create_subprocess_exec(
+            *(python, "-c", _PROGRAM, *_PACKAGES),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+        )
+    except OSError:
+        return {}
+    try:
+        async with asyncio.timeout(_PACKAGES_S):
+            output, _ = await process.communicate()
+        found = json.loads(output)
+    except (TimeoutError, ValueError):
+        return {}
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    return found if isinstance(found, dict) else {}
+
+
+def _python_of(program: Sequence[str]) -> str | None:
+    """Return the Python of a command line: its program, or that of the first line of a script."""
+    path = shutil.which(program[0]) if program else None
+    if path is None:
+        return None
+    if Path(path).name.startswith("python"):
+        return path
+    try:
+        with Path(path).open("rb") as file:
+            first = file.readline(4096).decode("utf-8", errors="replace")
+    except OSError:
+        return None
+    words = first.removeprefix("#!").split()
+    if not first.startswith("#!") or not words or "python" not in Path(words[-1]).name:
+        return None
+    return shutil.which(words[-1]) if Path(words[0]).name == "env" else words[0]
+
+
+def model_identity(model: str) -> dict[str, Any]:
+    """Return the identity of a model: its files, wherever they are; a hub name is itself.
+
+    The hash is of the names and sizes of all files and of the start of each file that is not huge, such as the
+    config and the index, so that copies are the same and changes of the weights' format are not.
+    """
+    path = Path(model)
+    try:
+        return _identity_of_files(path) if path.exists() else {"id_or_path": model}
+    except OSError:
+        return {"id_or_path": model}
+
+
+def _identity_of_files(path: Path) -> dict[str, Any]:
+    if path.is_file():
+        files = [path]
+    else:
+        inside = (file for file in path.rglob("*") if not any(p.startswith(".") for p in file.relative_to(path).parts))
+        files = sorted(file for file in inside if file.is_file())
+    digest, total = hashlib.sha256(), 0
+    for file in files:
+        size = file.stat().st_size
+        total += size
+        digest.update(f"{file.relative_to(path) if file != path else ''}\0{size}\0".encode("utf-8", "surrogateescape"))
+        if size <= _HASHED_BYTES or len(files) == 1:
+            with file.open("rb") as content:
+                digest.update(content.read(_HASHED_BYTES))
+    return {"name": path.name, "files": len(files), "bytes": total, "sha256": digest.hexdigest()[:16]}

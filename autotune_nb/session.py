@@ -167,7 +167,7 @@ def lab(
     """Compare search strategies on recorded tables in simulated time, without hardware.
 
     A table is a study's folder, or a CSV or parquet file that ``export`` wrote. ``strategies`` are names, by default
-    all; "random,tpe" is possible too. Each strategy runs ``seeds`` studies of
+    random, tpe and auto; as a text "random,tpe". Each strategy runs ``seeds`` studies of
     ``trials`` trials, by default until it has found a configuration within 2 % of the best. ``at`` is the level that
     decides, and ``limits`` apply to it; ``per_gpu`` divides the objective by the GPUs of a configuration. By default
     objective, level and limits are those of a study's task, or for a file maximize output_tokens_per_s. ``noise`` is
@@ -178,7 +178,7 @@ def lab(
     from autotune_nb.reports.lab_report import LabReport
     from autotune_nb.search.lab import compare
     from autotune_nb.search.lab_problem import lab_problem
-    from autotune_nb.search.lab_strategies import STRATEGIES
+    from autotune_nb.search.lab_registry import DEFAULT
 
     if not tables:
         raise TaskError("give at least one table, a study's folder or an exported file", field="tables")
@@ -189,7 +189,7 @@ def lab(
         raise TaskError(f"expected a number from 0 to 1, such as 0.03, not {noise!r}", field="noise")
     if isinstance(strategies, str):
         strategies = [name.strip() for name in strategies.split(",")]
-    names = list(dict.fromkeys(STRATEGIES if strategies is None else strategies))
+    names = list(dict.fromkeys(DEFAULT if strategies is None else strategies))
     problems = []
     for source in tables:
         goal = None if Path(source).expanduser().is_file() or objective is not None else open(source).task.goal

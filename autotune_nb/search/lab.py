@@ -12,7 +12,7 @@ import numpy as np
 from autotune_nb.errors import UnknownNameError
 from autotune_nb.search import lab_random
 from autotune_nb.search.lab_problem import Floats, LabProblem
-from autotune_nb.search.lab_strategies import STRATEGIES
+from autotune_nb.search.lab_registry import STRATEGIES
 from autotune_nb.search.lab_study import MIN_TRIALS, WITHIN, SimulatedStudy
 from autotune_nb.search.lab_workers import simulated_studies
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -153,7 +152,3 @@ def _codes(problem: LabProblem) -> tuple[list[tuple[int, ...]], dict[str, Any]]:
     values = [list(dict.fromkeys(row[j] for row in texts)) for j in range(len(names))]
     codes = [tuple(values[j].index(text) for j, text in enumerate(row)) for row in texts]
     return codes, {name: CategoricalDistribution(range(len(values[j]))) for j, name in enumerate(names)}
-
-
-#: Creates a strategy for a problem and a seed. Random search is computed exactly instead, except with noise.
-STRATEGIES: dict[str, Callable[[LabProblem, int], LabStrategy]] = {"random": RandomOrder, "tpe": Tpe}

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from autotune_nb.errors import SetupError
 from autotune_nb.search.lab_problem import LabProblem
-from autotune_nb.search.lab_strategies import STRATEGIES
+from autotune_nb.search.lab_registry import STRATEGIES
 from autotune_nb.search.lab_study import SimulatedStudy, simulate
 
 #: Fewer trials are simulated in the time that a process takes to start.

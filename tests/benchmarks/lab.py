@@ -21,7 +21,7 @@ from autotune_nb.recorded import RecordedTable
 from autotune_nb.search import lab_random
 from autotune_nb.search.lab import compare
 from autotune_nb.search.lab_problem import LabProblem, lab_problem
-from autotune_nb.search.lab_strategies import STRATEGIES
+from autotune_nb.search.lab_registry import DEFAULT
 from autotune_nb.search.lab_study import WITHIN, SimulatedStudy
 from autotune_nb.search.lab_workers import simulated_studies
 from autotune_nb.trial.measurement import Level, Measurement
@@ -43,13 +43,11 @@ def lab() -> list[Figure]:
     figures = [_duration(problems[0])]
     tpe = _ratios("tpe", problems, _TPE_SEEDS)
     figures += [Figure("lab_time_ratio_tpe", statistics.median(map(np.median, tpe)), 1.0, _note(problems, tpe))]
-    if "auto" in STRATEGIES:
-        figures += _of_auto(problems, tpe)
-    return figures
+    return [*figures, *_of_auto("auto", problems, tpe), *_of_auto("auto-cut", problems, tpe)]
 
 
-def _of_auto(problems: Sequence[LabProblem], tpe: Sequence[Sequence[float]]) -> list[Figure]:
-    studies = [_studies("auto", one, _SEEDS) for one in problems]
+def _of_auto(name: str, problems: Sequence[LabProblem], tpe: Sequence[Sequence[float]]) -> list[Figure]:
+    studies = [_studies(name, one, _SEEDS) for one in problems]
     auto = [_shares(one, found) for one, found in zip(problems, studies, strict=True)]
     medians = [float(np.median(one)) for one in auto]
     to_tpe = [middle / float(np.median(one)) for middle, one in zip(medians, tpe, strict=True)]
@@ -60,27 +58,27 @@ def _of_auto(problems: Sequence[LabProblem], tpe: Sequence[Sequence[float]]) -> 
         / lab_random.failed_share(one, WITHIN)
         for one, found in failing
     )
-    noisy = [np.median(_ratios("auto", [one], _SEEDS, noise=0.03)[0]) for one in problems]
+    cpu_ms = 1000 * max(float(np.median([study.cpu_s for study in found])) for found in studies)
+    noisy = [np.median(_ratios(name, [one], _SEEDS, noise=0.03)[0]) for one in problems]
+    name = name.replace("-", "_")
     return [
-        Figure("lab_time_ratio_auto", statistics.median(medians), 0.10, _note(problems, auto)),
-        Figure("lab_time_ratio_auto_worst", max(medians), 0.20),
-        Figure("lab_time_ratio_auto_p90", max(float(np.quantile(one, 0.9)) for one in auto), 0.40),
-        Figure("lab_auto_to_tpe", statistics.median(to_tpe), 0.4),
-        Figure("lab_auto_to_tpe_worst", max(to_tpe), 1.0),
-        Figure("lab_time_ratio_auto_noise", float(statistics.median(noisy)), 0.20, "3 % noise"),
-        Figure("lab_failed_share_auto", share, 0.4, "share of failed trials to random's, where over 10 % cannot start"),
-        Figure(
-            "lab_cpu_auto", 1000 * max(float(np.median([s.cpu_s for s in found])) for found in studies), 20, unit="ms"
-        ),
+        Figure(f"lab_time_ratio_{name}", statistics.median(medians), 0.10, _note(problems, auto)),
+        Figure(f"lab_time_ratio_{name}_worst", max(medians), 0.20),
+        Figure(f"lab_time_ratio_{name}_p90", max(float(np.quantile(one, 0.9)) for one in auto), 0.40),
+        Figure(f"lab_{name}_to_tpe", statistics.median(to_tpe), 0.4),
+        Figure(f"lab_{name}_to_tpe_worst", max(to_tpe), 1.0),
+        Figure(f"lab_time_ratio_{name}_noise", float(statistics.median(noisy)), 0.20, "3 % noise"),
+        Figure(f"lab_failed_share_{name}", share, 0.4, "to random's, where over 10 % cannot start"),
+        Figure(f"lab_cpu_{name}", cpu_ms, 20, "of a proposal", unit="ms"),
     ]
 
 
 def _duration(problem: LabProblem) -> Figure:
     """Return the minutes that a comparison of all strategies takes on one table, with 30 studies each."""
     began = time.monotonic()
-    compare([problem], list(STRATEGIES), seeds=_SEEDS)
+    compare([problem], DEFAULT, seeds=_SEEDS)
     minutes = (time.monotonic() - began) / 60
-    return Figure("lab_minutes", minutes, 2.0, f"{len(STRATEGIES)} strategies, {len(problem)} configurations", "min")
+    return Figure("lab_minutes", minutes, 2.0, f"{len(DEFAULT)} strategies, {len(problem)} configurations", "min")
 
 
 def _ratios(name: str, problems: Sequence[LabProblem], seeds: int, noise: float = 0.0) -> list[list[float]]:

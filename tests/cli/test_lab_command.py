@@ -69,8 +69,8 @@ def test_the_chart_has_a_band_per_strategy_and_its_data(table: Path) -> None:
     found = at.lab(table, seeds=3)
     chart = found.chart()
     assert "REPLAYED" in chart.title
-    assert set(chart.frame()["strategy"]) == {"random", "tpe"}
-    assert len(chart.figure().data) == 6
+    assert set(chart.frame()["strategy"]) == {"random", "tpe", "auto"}
+    assert len(chart.figure().data) == 9
     assert "simulated time (h)" in chart.svg()
     assert "<img" in found._repr_html_()
     assert "REPLAYED" in found._repr_html_()

@@ -15,7 +15,8 @@ from autotune_nb.errors import SetupError, UnknownNameError
 from autotune_nb.search import lab_random, lab_workers
 from autotune_nb.search.lab import compare
 from autotune_nb.search.lab_problem import LabProblem
-from autotune_nb.search.lab_strategies import STRATEGIES, Outcome, RandomOrder, Tpe, WholeTrials
+from autotune_nb.search.lab_registry import STRATEGIES
+from autotune_nb.search.lab_strategies import Outcome, RandomOrder, Tpe, WholeTrials
 from autotune_nb.search.lab_study import simulate
 from tests.search.tables import grid, problem, row
 
@@ -116,6 +117,18 @@ def test_a_strategy_tries_everything_once_and_repeats_itself_with_its_seed(name:
     assert sorted(tried(0)) == list(range(16))
     assert tried(0) == tried(0)
     assert tried(0) != tried(1)
+
+
+def test_auto_needs_less_time_than_random_and_least_if_trials_are_cut() -> None:
+    found = grid(8, failing=2)
+    median = {
+        name: statistics.median(
+            (study.found or (0, 1e9))[1]
+            for study in (simulate(found, STRATEGIES[name](found, seed), seed=seed) for seed in range(5))
+        )
+        for name in ("auto", "auto-cut")
+    }
+    assert median["auto-cut"] < median["auto"] < 0.5 * lab_random.expected_seconds(found, 0.02)
 
 
 def test_the_comparison_has_the_documented_form_and_tpe_learns() -> None:

@@ -76,6 +76,7 @@ def tune(
     Raises TaskError for an invalid task, SetupError if it cannot run here, StudyError otherwise (StudyBusyError if
     another process works on the folder, StudyMismatchError if the folder holds a study of another task).
     """
+    from autotune_nb.runner.proposals import Proposals
     from autotune_nb.study import Study
 
     task = task if isinstance(task, Task) else Task.load(task)
@@ -99,7 +100,7 @@ def tune(
             if task.deploy.table is not None:
                 table = read_recorded(task.deploy.table)
                 space, replay = replayed_space(task, space, table), replay_of(task, table)
-            opened = Study.open(task, space, folder, storage=storage)
+            opened = Study.open(task, space, folder, storage=storage, propose=Proposals.of(task, engine))
         except BaseException:
             folder.release()
             raise

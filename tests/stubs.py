@@ -16,6 +16,7 @@ import psutil
 
 from autotune_nb.deploy import DeployRequest, LocalDeployer
 from autotune_nb.engines.registry import engine_for, space_for
+from autotune_nb.runner.proposals import Proposals
 from autotune_nb.study import Study, StudyFolder
 from autotune_nb.task.task import Task
 
@@ -343,7 +344,8 @@ def open_study(task: Task, folder: Path | StudyFolder, *, storage: str | None = 
     if isinstance(folder, Path):
         folder = StudyFolder(folder)
         folder.create()
-    return Study.open(task, space_for(task, engine_for(task)), folder, storage=storage)
+    engine = engine_for(task)
+    return Study.open(task, space_for(task, engine), folder, storage=storage, propose=Proposals.of(task, engine))
 
 
 def contents_below(folder: Path) -> dict[Path, bytes]:

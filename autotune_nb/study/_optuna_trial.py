@@ -17,6 +17,7 @@ from autotune_nb.task.space import SearchSpace
 from autotune_nb.trial.trial import Trial, TrialState
 
 RECORD, ATTEMPTS, BASELINE, ENQUEUED = "record", "attempts", "baseline", "enqueued"
+REASON = "reason"
 
 
 def to_optuna(
@@ -30,7 +31,11 @@ def to_optuna(
         value=trial.score.value if complete and trial.score else None,
         params=encode(space, dict(trial.params)),
         distributions={name: distributions[name] for name in trial.params},
-        user_attrs={RECORD: to_record(trial, fingerprint), **({BASELINE: True} if trial.baseline else {})},
+        user_attrs={
+            RECORD: to_record(trial, fingerprint),
+            **({BASELINE: True} if trial.baseline else {}),
+            **({REASON: trial.reason} if trial.reason else {}),
+        },
         # As Trial.set_constraint stores them.
         system_attrs={f"constraints:{name}": violation for name, violation in limits.items()},
     )
@@ -46,6 +51,7 @@ def from_optuna(frozen: FrozenTrial, space: SearchSpace, fingerprints: Mapping[s
         params=decode(space, frozen.params),
         baseline=bool(frozen.user_attrs.get(BASELINE, False)),
         attempts=int(frozen.user_attrs.get(ATTEMPTS, 1)),
+        reason=str(frozen.user_attrs.get(REASON, "")),
     )
     record = frozen.user_attrs.get(RECORD)
     if record is not None:

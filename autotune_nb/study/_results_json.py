@@ -72,4 +72,5 @@ def trial_from_results(data: Mapping[str, Any], fingerprints: Mapping[str, Mappi
         baseline=data["baseline"],
         fingerprint=fingerprints.get(data["fingerprint"], {}),
         attempts=data["attempts"],
+        reason=data.get("reason", ""),
     )

@@ -38,8 +38,10 @@ def base_sampler(strategy: Strategy, num_trials: int | None = None) -> BaseSampl
 
     Raises TaskError for an option it does not accept, SetupError for a missing package.
     """
-    # A grid is enqueued point by point, so that its sampler is never used.
-    name = "RandomSampler" if strategy.sampler == "grid" else _CLASSES[strategy.sampler]
+    # The points of a grid and of auto are enqueued one by one, so that their sampler is never used.
+    name = _CLASSES.get(strategy.sampler, "RandomSampler")
+    if strategy.sampler == "auto" and strategy.options:
+        raise TaskError(f"auto has no options; {', '.join(strategy.options)} given", field="strategy.options")
     missing = [p for p in _PACKAGES.get(strategy.sampler, ()) if importlib.util.find_spec(p) is None]
     if missing:
         message = f"the sampler {strategy.sampler!r} needs more packages: pip install {' '.join(missing)}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -19,6 +19,7 @@ from autotune_nb.study._optuna_trial import (
     ATTEMPTS,
     BASELINE,
     ENQUEUED,
+    REASON,
     RECORD,
     fingerprint_key_of,
     from_optuna,
@@ -49,6 +50,10 @@ from autotune_nb.trial.trial import Trial, TrialState
 MAX_ATTEMPTS = 3
 
 
+#: Returns the next configuration of a space after these trials and the reason for it; None if none is left.
+Propose = Callable[[SearchSpace, Sequence[Trial]], tuple[Point, str] | None]
+
+
 class TrialEndedOutsideError(StudyError):
     """Another program ended a running trial in the storage."""
 
@@ -63,6 +68,7 @@ class Study:
         self.task = task
         self.folder = folder
         self._url = url
+        self._propose: Propose | None = None
         self._location = location(folder, url)
         self._study = study
         self._study_name = study.study_name
@@ -81,8 +87,18 @@ class Study:
         self.reload()
 
     @classmethod
-    def open(cls, task: Task, space: SearchSpace, folder: StudyFolder, *, storage: str | None = None) -> Study:
+    def open(
+        cls,
+        task: Task,
+        space: SearchSpace,
+        folder: StudyFolder,
+        *,
+        storage: str | None = None,
+        propose: Propose | None = None,
+    ) -> Study:
         """Open or create the study of a task. The folder must be acquired.
+
+        ``propose`` is asked for the next configuration in place of Optuna's sampler.
 
         Raises StudyMismatchError if the folder holds another task's study, StudyError if the storage cannot be
         reached.
@@ -90,6 +106,7 @@ class Study:
         sampler = base_sampler(task.strategy, task.num_trials)
         study, url = load_or_create(task, folder, storage)
         self = cls(task, space, folder, study, url)
+        self._propose = propose
         study.sampler = AllowedPointsSampler(sampler, lambda: self.space, self._order.tried_keys, task.strategy.seed)
         return self
 
@@ -154,7 +171,7 @@ class Study:
         """Return the next trial, stored as running; None if no configuration is left.
 
         Trials that a previous process left unfinished come first, under their own number, then the baseline, then
-        enqueued configurations, then those of the sampler.
+        enqueued configurations, then those of the strategy.
         """
         with storage_errors(self.folder, self._url):
             interrupted = self._order.next_interrupted()
@@ -173,6 +190,9 @@ class Study:
                 return self._start_at(grid_point, {})
             if self.task.strategy.sampler == "grid" or self._order.all_tried():
                 return None
+            if self._propose is not None:
+                proposal = self._propose(self.space, self.trials)
+                return None if proposal is None else self._start_at(proposal[0], {REASON: proposal[1]})
             return self._start(self._study.ask(self._distributions))
 
     def steer(self, edit: Edit) -> None:
@@ -352,7 +372,13 @@ class Study:
         attempts = interrupted.attempts + 1
         optuna_trial = optuna.trial.Trial(self._study, self._trial_id(interrupted.number))
         optuna_trial.set_user_attr(ATTEMPTS, attempts)
-        trial = Trial(interrupted.number, interrupted.params, baseline=interrupted.baseline, attempts=attempts)
+        trial = Trial(
+            interrupted.number,
+            interrupted.params,
+            baseline=interrupted.baseline,
+            attempts=attempts,
+            reason=interrupted.reason,
+        )
         self._trials[trial.number] = trial
         return trial
 
@@ -363,7 +389,9 @@ class Study:
     def _start(self, optuna_trial: optuna.trial.Trial, *, baseline: bool = False) -> Trial:
         if baseline:
             optuna_trial.set_user_attr(BASELINE, True)
-        trial = Trial(optuna_trial.number, decode(self.space, optuna_trial.params), baseline=baseline)
+        reason = str(optuna_trial.user_attrs.get(REASON, ""))
+        params = decode(self.space, optuna_trial.params)
+        trial = Trial(optuna_trial.number, params, baseline=baseline, reason=reason)
         self._trials[trial.number] = trial
         return trial
 

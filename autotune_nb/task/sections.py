@@ -14,7 +14,7 @@ from autotune_nb.task.workload import Section
 from autotune_nb.trial.measurement import figure_name
 
 ENGINES = ("llama_cpp", "vllm", "sglang", "command")
-SAMPLERS = ("grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii", "nsgaiii")
+SAMPLERS = ("auto", "grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii", "nsgaiii")
 _SAMPLER_ALIASES = {"grid_search": "grid", "bayesian": "tpe"}
 
 
@@ -180,7 +180,7 @@ class Strategy(Section):
     """How the next configuration is chosen."""
 
     sampler: str = Field(
-        "tpe",
+        "auto",
         description=f"one of {', '.join(SAMPLERS)}",
         json_schema_extra={"enum": [*SAMPLERS, *_SAMPLER_ALIASES]},
     )

@@ -36,7 +36,7 @@ class Trial:
     """A trial of one configuration.
 
     ``seconds`` is the wall time of each phase, ``command`` the engine's command line as it ran. ``baseline`` is True
-    for the engine's default configuration, which sets no parameter.
+    for the engine's default configuration, which sets no parameter. ``reason`` is why a strategy proposed it.
     """
 
     number: int
@@ -50,6 +50,7 @@ class Trial:
     baseline: bool = False
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     attempts: int = 1
+    reason: str = ""
 
     @property
     def feasible(self) -> bool:
@@ -76,6 +77,7 @@ class Trial:
             "level": str(self.score.level) if self.score and self.score.level else None,
             "command": command_text(self.command) if self.command else None,
             "fingerprint": dict(self.fingerprint),
+            **({"reason": self.reason} if self.reason else {}),
         }
 
 

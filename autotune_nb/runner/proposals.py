@@ -1,0 +1,70 @@
+"""Connects a study with its search strategy, which sees the study's trials only."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from autotune_nb.engines.base import Engine
+from autotune_nb.search import Proposal, SearchProblem, Strategy, create_strategy, observation
+from autotune_nb.task.space import Point, SearchSpace
+from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import Trial, TrialState
+
+#: The strategies that propose by themselves; Optuna's samplers propose through its storage.
+_OWN = ("auto",)
+
+
+class Proposals:
+    """Proposes the next configurations of a study by its task's strategy."""
+
+    def __init__(self, task: Task, engine: Engine) -> None:
+        self._task, self._engine = task, engine
+        self._space: SearchSpace | None = None
+
+    @classmethod
+    def of(cls, task: Task, engine: Engine) -> Proposals | None:
+        """Return the proposals of a task; None if a sampler of Optuna makes them."""
+        return cls(task, engine) if task.strategy.sampler in _OWN else None
+
+    def __call__(self, space: SearchSpace, trials: Sequence[Trial]) -> tuple[Point, str] | None:
+        """Return the next configuration and the reason for it; None if no allowed one is left."""
+        found = self.next(space, trials, 1)
+        return (found[0].params, found[0].reason) if found else None
+
+    def next(self, space: SearchSpace, trials: Sequence[Trial], n: int) -> list[Proposal]:
+        """Return the next ``n`` configurations, with what is predicted of them."""
+        if space is not self._space:
+            # Edits have changed what is allowed.
+            self._problem = SearchProblem(space, (self._task.goal,), default_point(space, self._engine))
+            seed = self._task.strategy.seed
+            self._strategies: tuple[Strategy, ...] = (
+                create_strategy(self._task.strategy.sampler, self._problem, seed),
+                # Where the first one has no candidate left: of a large space it scores a part.
+                create_strategy("random", self._problem, seed),
+            )
+            self._space = space
+        observed = [observation(trial, self._problem) for trial in trials if trial.state.finished]
+        pending = [
+            dict(trial.params)
+            for trial in trials
+            if trial.state in (TrialState.RUNNING, TrialState.INTERRUPTED) and not trial.baseline
+        ]
+        for strategy in self._strategies:
+            proposals = strategy.propose(observed, pending, n)
+            if proposals:
+                return proposals
+        return []
+
+
+def default_point(space: SearchSpace, engine: Engine) -> Point | None:
+    """Return the point of a space that equals the engine's default; None if the catalog lacks a value of it."""
+    point: Point = {}
+    for name, parameter in space.parameters.items():
+        flag = engine.flag_named(name)
+        default = None if flag is None else flag.default
+        # Without a value the flag is left out.
+        value = None if parameter.contains(None) else default
+        if not parameter.contains(value):
+            return None
+        point[name] = value
+    return space.canonical(point)

@@ -13,6 +13,8 @@ _BOX = re.compile(r"^\s*[│╭╰┃┏┗├└┌]")
 #: What a rich console writes around a message: the time before it, the source line after it.
 _TIME, _SOURCE = re.compile(r"^\[[\d/:. -]+\]\s*"), re.compile(r"\s+\w+\.py:\d+\s*$")
 _REFUSED = re.compile(r"Error code:\s*(-?\d+),\s*message:\s*(.*)")
+_LEVEL_STARTS = re.compile(r"Starting benchmark with concurrency=\d+")
+_EXCEPTION = re.compile(r"^\s*(\[[^\]]*\]\s*)?ERROR\b.* locust\.user\.task:run - ")
 _NO_OPTION = re.compile(r"^Error: No such option:? ['\"]?(-[\w-]+)")
 
 
@@ -40,6 +42,20 @@ def server_response(log: Sequence[str]) -> str | None:
 def unknown_option(log: Sequence[str]) -> str | None:
     """Return the option that this genai-bench does not have, if that is why it ended; otherwise None."""
     return next((match[1] for line in _lines(log) if (match := _NO_OPTION.match(line))), None)
+
+
+def unrecorded_failures(log: Sequence[str]) -> list[int]:
+    """Return how many requests of each level ended with an exception, in the order of the levels.
+
+    genai-bench itself leaves these requests out of its files; only its log has them.
+    """
+    counts: list[int] = []
+    for line in log:
+        if _LEVEL_STARTS.search(line):
+            counts.append(0)
+        elif counts and _EXCEPTION.search(line):
+            counts[-1] += 1
+    return counts
 
 
 def _lines(log: Sequence[str]) -> list[str]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import math
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from pathlib import Path
 from typing import Any
 
 from autotune_nb.bench._arguments import RESULTS
+from autotune_nb.bench._bench_log import unrecorded_failures
 from autotune_nb.bench._claim_reader import ClaimReader
 from autotune_nb.bench._cluster_job import PodWatch, container_of, image_of
 from autotune_nb.bench._cluster_object import BenchmarkObject, Removals
@@ -20,16 +21,19 @@ from autotune_nb.bench._expected_levels import (
     missing_levels_error,
     timeout_error,
 )
+from autotune_nb.bench._launcher import NO_COMPLETION
 from autotune_nb.bench._scripts import script_source
 from autotune_nb.bench.base import BenchRequest
-from autotune_nb.bench.results import read_level
+from autotune_nb.bench.results import level_of, read_level
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, Object, name_of
 from autotune_nb.cluster.pod_errors import exit_code, has_ended, has_log
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.errors import ClusterError, MeasurementError, SetupError
 from autotune_nb.task.task import Task
-from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.measurement import Level, Measurement
 
+#: Enough for an exception, with its traceback, of each of a thousand requests.
+_LOG_LINES = 20_000
 #: How long after its BenchmarkJob a pod may be reported to have ended.
 _SEEN_S = 4.0
 #: OME retries only after 60 s if its cache says that the InferenceService is not Ready.
@@ -104,7 +108,7 @@ class OmeBenchmark:
         levels = ExpectedLevels(self._task)
         for file in sorted(read.glob("*.json")) if read.is_dir() else []:
             data = read_level(file)
-            one = levels.receive(data) if data is not None else None
+            one = levels.receive(with_failures(data, levels.expected, log)) if data is not None else None
             if one is not None:
                 yield one
         if levels.missing:
@@ -149,7 +153,7 @@ class OmeBenchmark:
         if pods:
             request.on_identity(image_of(pods[-1]))
             with contextlib.suppress(ClusterError):
-                text = await self._session.cluster.log(name_of(pods[-1]), container_of(pods[-1]), tail_lines=400)
+                text = await self._session.cluster.log(name_of(pods[-1]), container_of(pods[-1]), tail_lines=_LOG_LINES)
                 log += text.splitlines()
         if isinstance(found, MeasurementError):
             raise found
@@ -194,6 +198,20 @@ class JobCreationTimeout:
             self._reported = True
             obj.notify(f"{obj.subject}: {message}; it may retry only after a minute")
         return None
+
+
+def with_failures(data: dict[str, Any], levels: Sequence[Level], log: Sequence[str]) -> dict[str, Any]:
+    """Return a level's file with the failed requests that only the log has: OME runs genai-bench as it is."""
+    counts, level = unrecorded_failures(log), level_of(data)
+    if len(counts) != len(levels) or level not in levels or not counts[levels.index(level)]:
+        return data
+    count, aggregated = counts[levels.index(level)], data["aggregated_metrics"]
+    codes = {**(aggregated.get("error_codes_frequency") or {}), str(NO_COMPLETION): count}
+    failed = (aggregated.get("num_error_requests") or 0) + count
+    return {
+        **data,
+        "aggregated_metrics": {**aggregated, "num_error_requests": failed, "error_codes_frequency": codes},
+    }
 
 
 def _filesystem(uri: str) -> Any:

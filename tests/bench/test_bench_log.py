@@ -6,10 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from autotune_nb.bench._bench_log import relevant_lines, unknown_option
+from autotune_nb.bench._bench_log import relevant_lines, unknown_option, unrecorded_failures
 from autotune_nb.bench._expected_levels import missing_levels_error
+from autotune_nb.bench.benchmark_job import with_failures
+from autotune_nb.bench.results import measurement
 from autotune_nb.errors import FailureKind, MeasurementError, SetupError
-from autotune_nb.trial.measurement import Level
+from autotune_nb.trial.measurement import Level, Validity
+from tests.stubs import level_data
 
 LEVELS = [Level("D(100,100)", 1)]
 REFUSED = '{"error": {"message": "The model `m1` does not exist.", "type": "NotFoundError", "code": 404}}'
@@ -62,3 +65,25 @@ def test_an_option_that_genai_bench_lacks_ends_the_run_with_the_field_of_its_ver
     assert "no option --bucket" in str(error)
     assert isinstance(missing_levels_error(LEVELS, 0, tmp_path, log, field="benchmark.image"), MeasurementError)
     assert unknown_option(["Error: Invalid value for '--task'", "INFO no such option: --x"]) is None
+
+
+LOG = """\
+INFO     2026-11-29 17:37:24.1 - genai_bench.benchmark:benchmark - Starting benchmark with concurrency=1, spawn_rate=1
+ERROR    2026-11-29 17:37:24.2 - locust.user.task:run - response.time_at_first_token is None
+Traceback (most recent call last):
+    raise ValueError("locust.user.task:run - ")
+ERROR    2026-11-29 17:37:24.3 - locust.user.task:run - Expecting value: line 1 column 1 (char 0)
+INFO     2026-11-29 17:37:24.4 - genai_bench.benchmark:benchmark - Starting benchmark with concurrency=2, spawn_rate=2
+""".splitlines()
+
+
+def test_requests_that_only_the_log_has_are_failed_requests_of_their_level() -> None:
+    assert unrecorded_failures(LOG) == [2, 0]
+    levels = [Level("D(16,8)", 1), Level("D(16,8)", 2)]
+    first, second = (with_failures(level_data(concurrency=n), levels, LOG) for n in (1, 2))
+    assert measurement(first, Validity()).problems[0] == (
+        "2 of 12 requests failed (2 x reply that is no completion); at most 0 may"
+    )
+    assert second == level_data(concurrency=2)
+    # A log whose beginning is lost says nothing about the levels.
+    assert with_failures(level_data(), levels, LOG[:3]) == level_data()

@@ -34,6 +34,7 @@ FAULTS = {
     "status": "status 503",
     "hang": "two tokens and then nothing",
     "short": "two tokens instead of all, rightly finished",
+    "special": "tokens without text, rightly finished",
 }
 
 
@@ -136,7 +137,7 @@ class KnownEngine:
             return web.json_response({"error": {"message": "the engine core is dead", "code": 500}})
         reply = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await reply.prepare(request)
-        sent = {None: tokens, "done-only": 0, "no-token": 0}.get(fault, 2)
+        sent = {None: tokens, "done-only": 0, "no-token": 0, "special": 0}.get(fault, 2)
         for number in range(sent):
             # By the clock, so that the latency of a reply does not grow with the sleeps' lateness.
             await asyncio.sleep(began + self.first_token_s + number * self.token_s - time.monotonic())
@@ -150,10 +151,10 @@ class KnownEngine:
             await reply.write(b"data: {'choices': broken\n\n")
         elif fault == "stream-error":
             await _send(reply, {"error": {"message": "the engine core is dead", "code": 500}})
-        if fault in (None, "short", "no-token", "abort"):
+        if fault in (None, "short", "no-token", "special", "abort"):
             reason = "abort" if fault == "abort" else "length"
             await _send(reply, {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
-            await _send(reply, {"choices": [], "usage": _usage(prompt, sent)})
+            await _send(reply, {"choices": [], "usage": _usage(prompt, tokens if fault == "special" else sent)})
         if fault not in ("cut", "dropped"):
             await reply.write(b"data: [DONE]\n\n")
         return reply

@@ -7,10 +7,12 @@ import contextlib
 import functools
 import gc
 import inspect
+import json
 import os
 import random
 import re
 import sys
+import time
 import traceback
 from typing import Any, NoReturn
 
@@ -34,7 +36,8 @@ class _Reply:
         self._response = response
         self.first_line = b""
         self.finished = self.is_stream = False
-        self.finish_reason = b""
+        self.finish_reason = self.last_line = b""
+        self.finished_at = 0.0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._response, name)
@@ -46,9 +49,28 @@ class _Reply:
             # A search, because a second json.loads of each chunk would slow the load generator down.
             found = _FINISHED.search(line)
             if found is not None:
-                self.finish_reason = found[1]
+                self.finish_reason, self.finished_at = found[1], time.monotonic()
             self.finished = self.finished or found is not None or b"[DONE]" in line
+            self.last_line = line
             yield line
+
+    @property
+    def usage(self) -> dict[str, Any]:
+        try:
+            return dict(json.loads(self.last_line.strip().removeprefix(b"data:"))["usage"])
+        except (ValueError, KeyError, TypeError):
+            return {}
+
+    @property
+    def is_single_token(self) -> bool:
+        """Whether one token was asked for and generated that has no text: a special one, or part of a character."""
+        try:
+            asked = json.loads(self._response.request.body)
+        except (ValueError, AttributeError, TypeError):
+            return False
+        limit = asked.get("max_tokens") or asked.get("max_completion_tokens")
+        usage = self.usage if self.finish_reason in (b"length", b"stop") and limit == 1 else {}
+        return usage.get("completion_tokens") == 1 and isinstance(usage.get("prompt_tokens"), int)
 
     @property
     def quoted(self) -> str:
@@ -61,7 +83,7 @@ class _Reply:
 
 def count_failed_requests() -> None:
     """Make genai-bench count requests that fail at status 200: it leaves exceptions out and counts a cut stream."""
-    from genai_bench.protocol import UserResponse
+    from genai_bench.protocol import UserChatResponse, UserResponse
     from genai_bench.user.base_user import BaseUser
     from genai_bench.user.openai_user import OpenAIUser
     from requests.exceptions import RequestException
@@ -77,6 +99,15 @@ def count_failed_requests() -> None:
             except RequestException as error:
                 return failed(CUT, f"the reply broke off: {type(error).__name__}: {error}")
             except Exception as error:  # noqa: BLE001 - locust would log it and forget the request
+                if reply.is_single_token:
+                    return UserChatResponse(
+                        status_code=200,
+                        tokens_received=1,
+                        time_at_first_token=reply.finished_at,
+                        num_prefill_tokens=reply.usage["prompt_tokens"],
+                        start_time=args[0],
+                        end_time=time.monotonic(),
+                    )
                 if reply.is_stream and not reply.first_line.startswith(b"data:"):
                     return failed(NO_COMPLETION, f"the reply is no stream of a completion: {reply.quoted}")
                 kind = NO_TOKEN if "empty response" in str(error) else NO_COMPLETION
@@ -118,6 +149,14 @@ def count_failed_requests() -> None:
     BaseUser.collect_metrics = collect_metrics
 
 
+def allow_single_tokens() -> None:
+    """Make genai-bench keep requests without a time between tokens, and the levels in which no request has one."""
+    from genai_bench.metrics.metrics import RequestLevelMetrics
+
+    # The figures that it accepts as missing; it drops requests of one token, and ends if a level has no time per token.
+    RequestLevelMetrics.AUDIO_METRICS_FIELDS |= {"tpot", "output_inference_speed", "output_throughput"}
+
+
 def load_genai_bench() -> tuple[Any, str]:
     """Import genai-bench and adapt it. Returns its command and its version."""
     import click
@@ -131,6 +170,10 @@ def load_genai_bench() -> tuple[Any, str]:
         if option.name == "max_time_per_run":
             # The option accepts whole minutes only, but the code behind it any whole number of seconds.
             option.type = click.types.FuncParamType(Minutes)
+    try:
+        allow_single_tokens()
+    except (ImportError, AttributeError, TypeError) as error:
+        sys.stderr.write(f"autotune_nb: responses of one token are not measured: {error!r}\n")
     try:
         count_failed_requests()
     except (ImportError, AttributeError, KeyError) as error:

@@ -40,9 +40,9 @@ KINDS = {
 }
 
 
-def task_of(*, concurrency: list[int], seconds: int) -> Task:
+def task_of(*, concurrency: list[int], seconds: int, scenario: str = "D(16,8)") -> Task:
     workload = {
-        "scenarios": ["D(16,8)"],
+        "scenarios": [scenario],
         "concurrency": concurrency,
         "seconds_per_level": seconds,
         "requests_per_level": 1000,
@@ -63,21 +63,26 @@ class Taken:
     def __init__(self, folder: Path, tokenizer: str) -> None:
         self.folder = folder
         self.faulty = KnownEngine(list(KINDS), every=2)
-        self.on_time, self.failed = in_loop(self._take(tokenizer), within_s=150)
+        self.single = KnownEngine(["special"], every=3)
+        self.on_time, self.failed, self.one_token = in_loop(self._take(tokenizer), within_s=150)
 
-    async def _take(self, tokenizer: str) -> tuple[list[Measurement], Measurement]:
+    async def _take(self, tokenizer: str) -> tuple[list[Measurement], Measurement, list[Measurement]]:
         first = bench_for(task_of(concurrency=[1, 2], seconds=2))
         await first.prepare(tokenizer)
         second = bench_for(task_of(concurrency=[4], seconds=2))
-        second._executable, second._python, second._client = first._executable, first._python, first._client
+        third = bench_for(task_of(concurrency=[1, 2], seconds=1, scenario="D(16,1)"))
+        for other in (second, third):
+            other._executable, other._python, other._client = first._executable, first._python, first._client
         try:
             with KnownEngine() as engine:
                 on_time = await take(first, engine, self.folder / "on-time", tokenizer)
             with self.faulty as engine:
                 (failed,) = await take(second, engine, self.folder / "failed", tokenizer)
+            with self.single as engine:
+                one_token = await take(third, engine, self.folder / "one-token", tokenizer)
         finally:
             await first.close()
-        return on_time, failed
+        return on_time, failed, one_token
 
     def requests(self, name: str) -> list[list[dict[str, Any]]]:
         """The single requests of each level, in the order of their ends."""
@@ -113,3 +118,15 @@ def test_requests_that_fail_at_any_status_are_counted_by_kind(taken: Taken) -> N
     assert one.problems[0].startswith(f"{one.num_failed_requests} of {one.num_requests} requests failed (")
     assert all(f"{count} x {kind}" in one.problems[0] for kind, count in counted.items())
     assert one.figures["output_tokens_min"] == 8
+
+
+def test_responses_of_one_token_are_measured_without_a_time_between_tokens(taken: Taken) -> None:
+    """Also where the token has no text, since it is a special one or part of a character."""
+    assert [one.problems for one in taken.one_token] == [(), ()]
+    assert taken.single.given["special"] > 1
+    for one in taken.one_token:
+        assert one.num_failed_requests == 0
+        assert one.figures["output_tokens_mean"] == 1
+        assert one.figures["ttft_mean_s"] == pytest.approx(taken.single.first_token_s, abs=0.2)
+        assert one.figures["output_tokens_per_s"] == pytest.approx(one.figures["requests_per_s"])
+        assert not {name for name in one.figures if name.startswith(("tpot", "request_output"))}

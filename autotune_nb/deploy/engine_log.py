@@ -94,14 +94,19 @@ def explain(raw: Sequence[str], engine: Engine, *, exit_code: int | None, starte
     kind, hint = (cause.kind, cause.hint) if cause else (FailureKind.CRASH, "")
     if exit_code is None and kind in (FailureKind.CONFIGURATION, FailureKind.CRASH):
         kind, hint = FailureKind.TIMEOUT, "raise deadlines.ready_s if the engine is only slow"
-    elif killed and kind is FailureKind.CONFIGURATION and any(_ENDS_ITSELF.search(line.text) for line in lines):
-        # SGLang kills itself after an error in one of its processes.
+    elif killed and cause and _ended_itself(lines, kind, started=started or serving > 0):
         kind = FailureKind.CRASH
     elif killed and kind in (FailureKind.CONFIGURATION, FailureKind.CRASH):
         kind, hint = FailureKind.OUT_OF_MEMORY, _KILLED_HINT
     elif exit_code in (-signal.SIGILL, _SIGNALLED + signal.SIGILL) and not hint:
         hint = "the program uses instructions that this CPU does not have: install a build for this CPU"
     return Explanation(kind, _shown(lines, cause, serving, exit_code), hint, cause is not None)
+
+
+def _ended_itself(lines: Sequence[LogLine], kind: FailureKind, *, started: bool) -> bool:
+    """Return whether SGLang killed itself, as it does after an error in one of its processes at start."""
+    possible = kind is FailureKind.CONFIGURATION or (kind is FailureKind.CRASH and not started)
+    return possible and any(_ENDS_ITSELF.search(line.text) for line in lines)
 
 
 @dataclass(frozen=True)

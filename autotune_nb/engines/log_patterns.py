@@ -93,6 +93,12 @@ COMMON_PATTERNS = (
         "check the model's path and the files it refers to",
     ),
     LogPattern.of(
+        r"NCCL error: ",
+        FailureKind.CRASH,
+        "the GPUs could not communicate: set NCCL_DEBUG to INFO in engine.env, and see which call fails in the log",
+        consequence=True,
+    ),
+    LogPattern.of(
         r"(?:CUDA|HIP|Triton) error(?: \[CUDA\])?: \S|illegal memory access|no kernel image is available|GGML_ASSERT"
         r"|^Fatal Python error: ",
         FailureKind.CRASH,

@@ -269,6 +269,11 @@ VLLM = Engine(
             "lower max_model_len to what the model supports",
         ),
         LogPattern.of(
+            r"LoRA rank \d+ is greater than max_lora_rank",
+            FailureKind.CONFIGURATION,
+            "raise max_lora_rank to the adapter's rank",
+        ),
+        LogPattern.of(
             r"does not allow any tokens to be scheduled",
             FailureKind.CONFIGURATION,
             "raise max_num_batched_tokens, or lower max_num_seqs or the number of speculative tokens",

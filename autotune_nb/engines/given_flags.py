@@ -89,4 +89,4 @@ def flag_notes(task: Task, engine: Engine) -> Iterator[str]:
             yield f"{name} is read as {flag.name}"
     if unknown:
         verb = "is" if len(unknown) == 1 else "are"
-        yield f"{', '.join(unknown)} {verb} not in the catalog of {engine.name}, and passed without a check"
+        yield f"{', '.join(unknown)} {verb} not in the catalog of {engine.name}, and passed to the engine unchecked"

@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from autotune_nb.errors import Failure
+from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.trial.trial import Trial, TrialState
 
 if TYPE_CHECKING:
@@ -83,7 +83,9 @@ def _same_failures(ended: Sequence[Trial]) -> list[Trial]:
 
 
 def _way(failure: Failure) -> tuple[str, str, str]:
-    return failure.kind, failure.phase, _VARIABLE.sub("#", failure.message)
+    # A load that the engine or the machine does not sustain fails one level or the other, in different words.
+    message = "" if failure.kind is FailureKind.MEASUREMENT else _VARIABLE.sub("#", failure.message)
+    return failure.kind, failure.phase, message
 
 
 def _failed_alike(same: Sequence[Trial]) -> str:

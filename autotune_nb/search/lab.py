@@ -162,7 +162,7 @@ def _exact_random(problem: LabProblem, trials: int | None, noise: float) -> Stra
     count = min(trials or len(problem), len(problem))
     numbers = np.unique(np.linspace(0, count, min(count, _POINTS) + 1).round().astype(int))
     by_time = lab_random.regret_quantiles(problem, numbers.tolist(), QUARTILES)
-    shown = list(range(1, min(count, max(MIN_TRIALS, 1)) + 1))
+    shown = list(range(1, min(len(problem), max(trials or 0, 2 * MIN_TRIALS)) + 1))
     good, n = int(problem.good(within).sum()), len(problem)
     return StrategyResult(
         lab_random.expected_trials(problem, within),

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, TaskError
-from autotune_nb.trial.measurement import Level, Measurement, figure_name
+from autotune_nb.trial.measurement import FIGURES, Level, Measurement, figure_name
 
 Direction = Literal["minimize", "maximize"]
 
@@ -37,7 +37,8 @@ class Limit:
         """Parse ``FIGURE <= NUMBER``; ``<`` means ``<=``. Raises TaskError naming ``field``."""
         match = _LIMIT.match(text)
         if not match:
-            raise TaskError(f"{text!r} is not a limit; write FIGURE <= NUMBER, as in 'ttft_p99_s <= 0.5'", field=field)
+            wanted = "write FIGURE <= NUMBER, times in seconds, as in 'ttft_p99_s <= 0.5'"
+            raise TaskError(f"{text!r} is not a limit; {wanted}", field=field)
         name, operator, number = match.groups()
         try:
             bound = float(number)
@@ -45,6 +46,9 @@ class Limit:
                 raise ValueError
         except ValueError:
             raise TaskError(f"{number!r} in {text!r} is not a number", field=field) from None
+        if name.endswith("_ms") and f"{name[:-3]}_s" in FIGURES:
+            wanted = f"{name[:-3]}_s {operator} {bound / 1000:g}"
+            raise TaskError(f"times are in seconds: write {wanted!r} instead of {text!r}", field=field)
         return cls(figure_name(name, field=field), "<=" if operator.startswith("<") else ">=", bound)
 
     def violation(self, measurement: Measurement) -> float:

@@ -129,3 +129,14 @@ def test_the_first_bound_is_the_reason(study: Callable[..., Study]) -> None:
     assert spent(one, elapsed_s=59) is None
     assert spent(one, elapsed_s=60) == "the budget of 1 minutes is spent"
     assert spent(one, elapsed_s=60, running=1) == "the budget of 1 trial is spent"
+
+
+def test_invalid_measurements_of_different_levels_are_one_reason(study: Callable[..., Study]) -> None:
+    """On a machine that is overloaded one level or the other has no requests, each in its own words."""
+    one = study()
+    for number in range(5):
+        assert spent(one) is None
+        message = "no request completed" if number % 2 else "genai-bench continued without figures for D(16,8)"
+        failure = Failure(FailureKind.MEASUREMENT, "benchmark", message)
+        one.tell(asked(one).with_(state=TrialState.FAILED, failure=failure))
+    assert (spent(one) or "").startswith("5 trials in a row failed in the same way: measurement in benchmark")

@@ -186,3 +186,14 @@ def test_an_unknown_strategy_is_named_with_the_known_ones() -> None:
 def test_random_order_of_a_seed_is_a_permutation() -> None:
     found = grid(3)
     assert simulate(found, RandomOrder(found, 1), seed=1).found is not None
+
+
+@pytest.mark.parametrize(("trials", "shown"), [(None, 80), (90, 90)])
+def test_random_searchs_expectation_is_shown_for_as_many_trials_as_other_strategies_may_need(
+    trials: int | None, shown: int
+) -> None:
+    found = problem(*(row(n, (1, 100 - 0.5 * n)) for n in range(100)))
+    random = compare([found], ["random"], trials=trials).tables[0].strategies["random"]
+    assert len(random.found_by_trial) == len(random.regret_by_trial) == shown
+    good = int(found.good(0.02).sum())
+    assert random.found_by_trial[-1] == pytest.approx(lab_random.found_share(100, good, shown))

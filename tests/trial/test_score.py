@@ -139,3 +139,9 @@ def test_no_feasible_level_beats_the_one_that_is_read(levels: list[tuple[float, 
     feasible = [m for m in measurements if FAST.violation(m) <= 0]
     assert result.feasible is bool(feasible)
     assert not any(objective.better(m.figures[RATE], result.value) for m in feasible)
+
+
+def test_a_limit_in_milliseconds_is_refused_with_the_same_limit_in_seconds() -> None:
+    with pytest.raises(TaskError, match=r"times are in seconds: write 'ttft_p99_s <= 0.2' instead of") as caught:
+        Limit.parse("ttft_p99_ms <= 200", field="limits[0]")
+    assert str(caught.value).startswith("limits[0]: ")

@@ -262,7 +262,7 @@ def test_switching_the_engine_keeps_the_rest_and_marks_unknown_flags() -> None:
     status = find(form, "at-form-estimate")[0].value
     for name in ("threads", "ctx_size"):
         assert name in status
-    assert "are not in the catalog of vllm, and passed without a check" in status
+    assert "are not in the catalog of vllm, and passed to the engine unchecked" in status
     assert len(form._fields.parameters.rows) == 8
     assert "max_num_seqs" in find(form, "at-param-name")[0].options
     field(form, "engine-kind").value = "llama_cpp"

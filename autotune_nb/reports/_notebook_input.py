@@ -25,7 +25,9 @@ def read_notebook_to_execute(notebook: Path) -> Any:
         raise SetupError(f"there is no notebook {str(notebook)!r}")
     try:
         data = json.loads(notebook.read_bytes().decode("utf-8-sig"))
-        if isinstance(data, dict) and data.get("nbformat") == 4:
+        if not isinstance(data, dict) or "nbformat" not in data:
+            raise ValueError("it has no nbformat; expected the content of an .ipynb file")
+        if data["nbformat"] == 4:
             # Versions up to 4.4 have no ids of cells, but papermill and others wrote them there.
             data["nbformat_minor"] = max(5, data.get("nbformat_minor", 0))
             _repair(data)

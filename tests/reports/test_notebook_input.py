@@ -62,6 +62,21 @@ def test_odd_widget_metadata_hinders_neither_execution_nor_page(widgets: Any, tm
     assert "<b>a table</b>" in page and "<script" not in page
 
 
+def test_a_servers_response_with_a_notebook_in_it_is_refused_by_what_it_lacks(tmp_path: Path) -> None:
+    file = tmp_path / "n.ipynb"
+    file.write_text(json.dumps({"type": "notebook", "format": "json", "content": {"nbformat": 4, "cells": []}}))
+    with pytest.raises(SetupError, match="is not a notebook: it has no nbformat; expected"):
+        read_notebook_to_execute(file)
+
+
+def test_a_notebook_of_format_3_is_read(tmp_path: Path) -> None:
+    file = tmp_path / "n.ipynb"
+    old = {"cell_type": "code", "language": "python", "metadata": {}, "input": ["1 + 1"], "outputs": []}
+    worksheets = [{"cells": [old | {"collapsed": False, "prompt_number": 1}], "metadata": {}}]
+    file.write_text(json.dumps({"nbformat": 3, "nbformat_minor": 0, "metadata": {}, "worksheets": worksheets}))
+    assert [one.source for one in read_notebook_to_execute(file).cells] == ["1 + 1"]
+
+
 @pytest.mark.parametrize(
     "content", ["", "[]", "{}", '{"nbformat": 4, "cells": [1]}', '{"nbformat": 4, "cells": {}}', "x"]
 )

@@ -27,6 +27,7 @@ _REFUSED_S, _SILENT_S, _QUIET_S = 3.5, 30.0, 3.5
 _HARMLESS = frozenset({"UpdateFailed", "InternalError"})
 _VOLUME_EVENTS = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolume"})
 _MODEL_FAILED = frozenset({"BlockedByFailedLoad", "InvalidSpec"})
+_CONTAINER_FAILED = "ContainerStartupFailed"
 _MODEL_HINT = "check that the model is ready on a node, and OME's model agent"
 _UNSCHEDULABLE_NOW = re.compile(r"Insufficient |Too many pods|unbound immediate PersistentVolumeClaims", re.I)
 _NO_IMAGE = re.compile(
@@ -178,7 +179,7 @@ def _no_deployment(snapshot: TrialSnapshot) -> ServiceState:
         return ServiceState(
             "model",
             reported,
-            hint=_MODEL_HINT,
+            hint=_hint_of_failure(reported),
             patience_s=_SILENT_S,
             notify_after_s=_QUIET_S,
             waits_for_controller=True,
@@ -266,7 +267,7 @@ def _starting(snapshot: TrialSnapshot, pod: Object) -> ServiceState:
         return ServiceState("volumes", text, hint=hint, notify_after_s=_QUIET_S, pod=pod)
     reported = _model_failure(snapshot)
     if reported:
-        return ServiceState("starting", reported, hint=_MODEL_HINT, notify_after_s=_QUIET_S, pod=pod)
+        return ServiceState("starting", reported, hint=_hint_of_failure(reported), notify_after_s=_QUIET_S, pod=pod)
     return ServiceState("starting", pod=pod)
 
 
@@ -279,7 +280,13 @@ def _model_failure(snapshot: TrialSnapshot) -> str:
     parts = [str(info.get(key) or "") for key in ("reason", "message")]
     code = info.get("exitCode")
     text = ": ".join(part for part in parts if part) or "no reason is given"
-    return f"OME reports that the model failed to load: {text}" + (f" (exit code {code})" if code else "")
+    # OME reports a container that keeps ending in the status of the model, too.
+    what = "the engine's container fails to start" if _CONTAINER_FAILED in text else "the model failed to load"
+    return f"OME reports that {what}: {text}" + (f" (exit code {code})" if code else "")
+
+
+def _hint_of_failure(reported: str) -> str:
+    return "read the engine's log and its last state in the pod" if _CONTAINER_FAILED in reported else _MODEL_HINT
 
 
 def _unscheduled(pod: Object, reason: str, message: str, snapshot: TrialSnapshot) -> ServiceState:

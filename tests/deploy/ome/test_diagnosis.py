@@ -323,6 +323,21 @@ def test_the_failure_that_omes_status_has_is_reported_where_nothing_else_is_the_
     assert service_state(seen(service=service(), deployments=[], replica_sets=[])).state == "silent"
 
 
+def test_a_container_that_fails_to_start_is_not_reported_as_a_model_that_failed_to_load() -> None:
+    failed = blocked_service(
+        reason="ContainerStartupFailed", message="ome-container is in CrashLoopBackOff", exitCode=1
+    )
+    for state in (
+        service_state(seen(pod(SCHEDULED), service=failed)),
+        service_state(seen(service=failed, deployments=[], replica_sets=[])),
+    ):
+        assert state.text == (
+            "OME reports that the engine's container fails to start: ContainerStartupFailed: "
+            "ome-container is in CrashLoopBackOff (exit code 1)"
+        )
+        assert "log" in state.hint
+
+
 @pytest.mark.parametrize("reason", ["FailedMount", "FailedAttachVolume"])
 def test_a_volume_that_only_an_event_reports_is_reported_while_its_pod_waits(reason: str) -> None:
     events = {"pod": [event(reason, 'MountVolume.SetUp failed for volume "model": /models/x is not a directory')]}

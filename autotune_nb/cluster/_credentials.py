@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 from kubernetes.aio import config
 from kubernetes.aio.client import Configuration
+from kubernetes.aio.config.kube_config import KUBE_CONFIG_DEFAULT_LOCATION, KubeConfigMerger
 
+from autotune_nb.cluster._credential_plugin import Loader
+from autotune_nb.cluster._proxy import proxy_for
 from autotune_nb.errors import ClusterError
 
 _NAMESPACE_FILE = Path("/var/run/secrets/kubernetes.io/serviceaccount/namespace")
@@ -19,14 +23,22 @@ def has_kubeconfig() -> bool:
     return bool(os.environ.get("KUBECONFIG")) or (Path.home() / ".kube" / "config").is_file()
 
 
-async def credentials(kubeconfig: str | None, context: str | None, *, inside: bool) -> tuple[Configuration, str]:
-    """Return the client's configuration and its namespace, which is empty if none is set. Raises ClusterError."""
+async def credentials(
+    kubeconfig: str | None, context: str | None, *, inside: bool, notify: Callable[[str], None]
+) -> tuple[Configuration, str]:
+    """Return the client's configuration and its namespace, which is empty if none is set. Raises ClusterError.
+
+    ``notify`` is called with the messages of a credential plugin.
+    """
     configuration = Configuration()
     # No limit: every running trial and every watch holds a connection.
     configuration.connection_pool_maxsize = 0
+    # The proxy is chosen below: the library's own choice ignores networks in NO_PROXY.
+    configuration.client_session_kwargs = {"trust_env": False}
     try:
         if inside:
             config.load_incluster_config(client_configuration=configuration)
+            configuration.proxy = proxy_for(configuration.host)
             return configuration, await asyncio.to_thread(_own_namespace)
         file = kubeconfig and os.path.expanduser(kubeconfig)  # noqa: PTH111, ASYNC240
         if file and not await asyncio.to_thread(os.path.isfile, file):
@@ -39,9 +51,10 @@ async def credentials(kubeconfig: str | None, context: str | None, *, inside: bo
         file = file or os.environ.get("KUBECONFIG")
         if file and not await asyncio.to_thread(_any_file, file):
             raise ClusterError(f"there is no kubeconfig file {file!r} (KUBECONFIG)")
-        loader = await config.load_kube_config(
-            config_file=file, context=context, client_configuration=configuration, persist_config=False
-        )
+        merged = await asyncio.to_thread(KubeConfigMerger, file or KUBE_CONFIG_DEFAULT_LOCATION)
+        loader = Loader(notify, config_dict=merged.config, config_base_path=None, active_context=context)
+        await loader.load_and_set(configuration)
+        configuration.proxy = configuration.proxy or proxy_for(configuration.host)
         current = loader.current_context.get("context", {}) if loader.current_context else {}
         return configuration, current.get("namespace", "")
     except ClusterError:

@@ -30,6 +30,11 @@ def over_quota(error: ClusterError) -> bool:
     return error.status == 403 and QUOTA_EXCEEDED in str(error)
 
 
+def namespace_ends(error: ClusterError) -> bool:
+    """Whether the namespace, in which nothing can be created any more, is being deleted."""
+    return error.status == 403 and "because it is being terminated" in str(error)
+
+
 def quota_wait_message(subject: str, error: ClusterError) -> str:
     """Return the message that ``subject``, such as ``trial 3``, waits for quota."""
     return f"{subject} waits for quota: {server_message(error)}"
@@ -47,6 +52,8 @@ def hint_for(error: ClusterError) -> str:
         return "check that OME's controller runs: its webhook does not respond"
     if error.by_webhook:
         return ""
+    if namespace_ends(error):
+        return "the namespace is being deleted: create it again once it is gone, or use another one"
     if error.status == 403:
         return "a permission is missing: bind the Role of templates/rbac.yaml.j2; autotune-nb check lists them all"
     if error.status == 401:

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import random
+import sys
 import uuid
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -18,6 +19,7 @@ from kubernetes.aio.client import ApiClient, Configuration
 
 from autotune_nb.cluster._credential_renewal import CredentialRenewal
 from autotune_nb.cluster._credentials import credentials, error_text, has_kubeconfig
+from autotune_nb.cluster._proxy import without_password
 from autotune_nb.cluster.kinds import ACCESS_REVIEW, Kind, Object, name_of
 from autotune_nb.cluster.names import REQUEST_ANNOTATION
 from autotune_nb.errors import ClusterError
@@ -28,6 +30,14 @@ _RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
 #: Responses (0: none) after which the API server counts as unreachable; 401 since all requests need credentials.
 _UNREACHABLE_STATUSES = frozenset({0, 401, 502, 503, 504})
 
+#: How much longer than its period a watch may be silent, in seconds.
+_MARGIN_S = 10.0
+
+
+def write_to_stderr(text: str) -> None:
+    """Write a message for the user where nothing else displays it."""
+    sys.stderr.write(f"{text}\n")
+
 
 class Cluster:
     """A client of a cluster's API server. Create it with ``connect`` and use it in one event loop only."""
@@ -37,6 +47,8 @@ class Cluster:
     timeout_s = 20.0
     #: How long requests wait for the renewal of expired credentials, in seconds.
     renewal_s = 60.0
+    #: How long a followed log may be silent before it is read again: its connection may be half open.
+    silent_log_s = 120.0
 
     def __init__(
         self, api: ApiClient, *, namespace: str, inside: bool, kubeconfig: str | None, context: str | None
@@ -51,7 +63,7 @@ class Cluster:
         self._api = api
 
         async def fresh() -> Configuration:
-            return (await credentials(kubeconfig, context, inside=inside))[0]
+            return (await credentials(kubeconfig, context, inside=inside, notify=lambda text: self.notify(text)))[0]
 
         #: Called with messages for the user about the connection.
         self.notify: Callable[[str], None] = lambda _text: None
@@ -59,16 +71,22 @@ class Cluster:
 
     @classmethod
     async def connect(
-        cls, *, kubeconfig: str | None = None, context: str | None = None, namespace: str | None = None
+        cls,
+        *,
+        kubeconfig: str | None = None,
+        context: str | None = None,
+        namespace: str | None = None,
+        notify: Callable[[str], None] = write_to_stderr,
     ) -> Cluster:
         """Return a client with the credentials of a kubeconfig file, $KUBECONFIG, ~/.kube/config or this process's pod.
 
-        Sends no request. Raises ClusterError if there are no readable credentials.
+        ``notify`` is called with the messages of a credential plugin. Sends no request. Raises ClusterError if there
+        are no readable credentials.
         """
         inside = kubeconfig is None and not has_kubeconfig() and "KUBERNETES_SERVICE_HOST" in os.environ
         if inside and context is not None:
             raise ClusterError(f"context {context!r} is given, but in a pod there is no kubeconfig; leave it out")
-        configuration, default_namespace = await credentials(kubeconfig, context, inside=inside)
+        configuration, default_namespace = await credentials(kubeconfig, context, inside=inside, notify=notify)
         return cls(
             ApiClient(configuration=configuration),
             namespace=namespace or default_namespace or "default",
@@ -81,6 +99,12 @@ class Cluster:
     def server(self) -> str:
         """The URL of the API server."""
         return str(self._api.configuration.host)
+
+    @property
+    def _server_text(self) -> str:
+        """The API server in messages, with the proxy it is reached through."""
+        proxy = self._api.configuration.proxy
+        return f"{self.server} (through the proxy {without_password(proxy)})" if proxy else self.server
 
     def stop_credential_wait(self) -> None:
         """Fail requests with expired credentials at once from now on."""
@@ -99,8 +123,10 @@ class Cluster:
             if error.status == 404:
                 return None
             raise
-        except (ValueError, aiohttp.ClientError) as error:
+        except ValueError as error:
             raise ClusterError(f"GET {path}: the response is no JSON: {error}") from None
+        except (aiohttp.ClientError, OSError) as error:
+            raise _cut_short("GET", path, error) from None
         return found if isinstance(found, dict) else None
 
     async def get(self, kind: Kind, name: str, *, namespace: str | None = None) -> Object | None:
@@ -213,27 +239,40 @@ class Cluster:
             query["previous"] = "true"
         path = self._log_path(pod, namespace)
         async with self._request("GET", path, "pods/log", query=query) as reply:
-            return await reply.text(errors="replace")
+            try:
+                return await reply.text(errors="replace")
+            except (aiohttp.ClientError, OSError) as error:
+                raise _cut_short("GET", path, error) from None
 
     @contextlib.asynccontextmanager
     async def follow_log(
         self, pod: str, container: str, *, namespace: str | None = None
     ) -> AsyncIterator[AsyncIterator[bytes]]:
-        """Stream a container's log from its beginning until the container ends."""
+        """Stream a container's log from its beginning until the container ends.
+
+        The stream raises TimeoutError if it is silent for ``silent_log_s``.
+        """
         query = {"container": container, "follow": "true"}
         path = self._log_path(pod, namespace)
-        async with self._request("GET", path, "pods/log", query=query, timeout_s=None) as reply:
+        async with self._request(
+            "GET", path, "pods/log", query=query, timeout_s=None, silent_s=self.silent_log_s
+        ) as reply:
             yield reply.content.iter_any()
 
     async def stream(
         self, kind: Kind, version: str, *, selector: str = "", fields: str = "", timeout_s: int = 300
     ) -> aiohttp.ClientResponse:
-        """Return the open response of a watch, one JSON line for each event. The caller closes it."""
+        """Return the open response of a watch, one JSON line for each event. The caller closes it.
+
+        The server ends it after ``timeout_s``; if it does not, reading raises TimeoutError.
+        """
         query = {"watch": "1", "resourceVersion": version, "allowWatchBookmarks": "true"}
         query |= {"timeoutSeconds": str(timeout_s)}
         query |= {k: v for k, v in (("labelSelector", selector), ("fieldSelector", fields)) if v}
         path = self._path(kind, None)
-        return await self._send("GET", path, kind.resource, query=query, timeout_s=None, verb="WATCH")
+        return await self._send(
+            "GET", path, kind.resource, query=query, timeout_s=None, silent_s=timeout_s + _MARGIN_S, verb="WATCH"
+        )
 
     @contextlib.asynccontextmanager
     async def websocket(
@@ -245,7 +284,11 @@ class Cluster:
             _, url, headers, _, _ = await self._api.param_serialize("GET", path, auth_settings=["BearerToken"])
             try:
                 socket = await self._session().ws_connect(
-                    f"{url}?{urlencode(query)}", headers=headers, protocols=protocols, heartbeat=20.0
+                    f"{url}?{urlencode(query)}",
+                    headers=headers,
+                    protocols=protocols,
+                    heartbeat=20.0,
+                    proxy=self._api.configuration.proxy,
                 )
             except aiohttp.WSServerHandshakeError as error:
                 refused = ClusterError(f"{path}: {error.status} {error.message}", status=error.status)
@@ -254,7 +297,7 @@ class Cluster:
                     continue
                 raise refused from None
             except (aiohttp.ClientError, OSError) as error:
-                raise ClusterError(f"{self.server} did not respond: {error_text(error)}") from None
+                raise ClusterError(f"{self._server_text} did not respond: {error_text(error)}") from None
             async with socket:
                 yield socket
             return
@@ -269,7 +312,9 @@ class Cluster:
         async with self._request(method, path, kind.resource, **options) as reply:
             try:
                 body = json.loads(await reply.read())
-            except (ValueError, aiohttp.ClientError) as error:
+            except (aiohttp.ClientError, OSError) as error:
+                raise _cut_short(method, path, error) from None
+            except ValueError as error:
                 raise ClusterError(f"{method} {path}: the response is cut short or no JSON: {error}") from None
         if not isinstance(body, dict):
             raise ClusterError(f"{method} {path}: the response is no object")
@@ -329,9 +374,12 @@ class Cluster:
         body: Object | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = -1,
+        silent_s: float | None = None,
         verb: str | None = None,
     ) -> aiohttp.ClientResponse:
-        limit = aiohttp.ClientTimeout(total=self.timeout_s if timeout_s == -1 else timeout_s, sock_connect=10)
+        total_s = self.timeout_s if timeout_s == -1 else timeout_s
+        # Without a limit on reading, a connection that is half open is never noticed.
+        limit = aiohttp.ClientTimeout(total=total_s, sock_connect=10, sock_read=silent_s)
         first = True
         while True:
             self.requests[verb or method, resource] += 1
@@ -352,9 +400,13 @@ class Cluster:
                     return reply
                 text = await reply.text(errors="replace")
             except TimeoutError:
-                raise ClusterError(f"{method} {path}: no response from {self.server} within {limit.total} s") from None
+                raise ClusterError(
+                    f"{method} {path}: no response from {self._server_text} within {limit.total or silent_s:g} s"
+                ) from None
             except (aiohttp.ClientError, OSError) as error:
-                raise ClusterError(f"{method} {path}: {self.server} did not respond: {error_text(error)}") from None
+                raise ClusterError(
+                    f"{method} {path}: {self._server_text} did not respond: {error_text(error)}"
+                ) from None
             error_reply = _api_error(method, path, reply, text)
             if reply.status != 401:
                 raise error_reply
@@ -381,6 +433,10 @@ class _StoredObject:
 
 def _type_fields(kind: Kind) -> Object:
     return {"apiVersion": kind.api_version, "kind": kind.name}
+
+
+def _cut_short(method: str, path: str, error: BaseException) -> ClusterError:
+    return ClusterError(f"{method} {path}: the response is cut short: {error_text(error)}")
 
 
 def _api_error(method: str, path: str, reply: aiohttp.ClientResponse, text: str) -> ClusterError:

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from autotune_nb.cluster.client import Cluster
+from autotune_nb.cluster.client import Cluster, write_to_stderr
 from autotune_nb.cluster.executor_choice import uses_benchmark_job
 from autotune_nb.cluster.kinds import (
     BENCHMARK_JOB,
@@ -52,19 +52,23 @@ class ClusterSession:
         self.study_label = study_label
         self.name = study_name(task.name, study_label)
         self.templates = Templates(task.deploy.templates)
-        self.notify: Callable[[str], None] = lambda _text: None
+        self.notify: Callable[[str], None] = write_to_stderr
         self._holder = f"{socket.gethostname()}/{os.getpid()}/{uuid.uuid4().hex[:8]}"
         self._anchor: Object | None = None
         self._renewing: asyncio.Task[None] | None = None
         self._opened = self._lease_lost = False
         self._lease_uid: str | None = None
+        self._ensuring = asyncio.Lock()
 
     async def open(self) -> None:
         """Connect, unless connected already. Raises ClusterError."""
         if not self._opened:
             deploy = self.task.deploy
             self.cluster = await Cluster.connect(
-                kubeconfig=deploy.kubeconfig, context=deploy.context, namespace=deploy.namespace
+                kubeconfig=deploy.kubeconfig,
+                context=deploy.context,
+                namespace=deploy.namespace,
+                notify=lambda text: self.notify(text),
             )
             self.cluster.notify = lambda text: self.notify(text)
             self.watches = Watches(self.cluster, lambda text: self.notify(text))
@@ -130,6 +134,25 @@ class ClusterSession:
                     f"configmap {self.name} is being deleted by another process; start again in a moment"
                 )
 
+    async def ensure_anchor(self) -> None:
+        """Create the anchor again if another process deleted it: the cluster deletes objects without their owner.
+
+        Raises ClusterError, also while the old one is being deleted.
+        """
+        async with self._ensuring:
+            found = await self.cluster.get(CONFIG_MAP, self.name)
+            if found is not None and terminating(found):
+                raise ClusterError(f"configmap {self.name}, which owns the study's objects, is being deleted")
+            previous = self._anchor
+            if previous is None or (found is not None and uid_of(found) == uid_of(previous)):
+                return
+            try:
+                await self._create_anchor()
+            except BaseException:
+                self._anchor = previous
+                raise
+            self.notify(f"configmap {self.name} was deleted by another process, and is created again")
+
     @property
     def owner(self) -> Object:
         """The owner reference of the study's objects; deleting the anchor deletes them all."""
@@ -186,20 +209,12 @@ class ClusterSession:
         A process of this machine would still hold the folder's lock. Otherwise wait until the lease expires or is
         renewed.
         """
-        body: Object = {
-            "metadata": {
-                "name": self.name,
-                "labels": study_labels(self.study_label),
-                "ownerReferences": [self.owner],
-            },
-            "spec": self._lease_spec({}),
-        }
         seen_renewal = ""
         while True:
             found = await self.cluster.get(LEASE, self.name)
             if found is None:
                 try:
-                    self._lease_uid = uid_of(await self.cluster.create(LEASE, body))
+                    await self._create_lease()
                     return
                 except ClusterError as error:
                     if error.status != 409:
@@ -227,6 +242,15 @@ class ClusterSession:
             seen_renewal = renewed
             await asyncio.sleep(2.0)
 
+    async def _create_lease(self) -> None:
+        metadata = {
+            "name": self.name,
+            "labels": study_labels(self.study_label),
+            "ownerReferences": [self.owner],
+        }
+        body: Object = {"metadata": metadata, "spec": self._lease_spec({})}
+        self._lease_uid = uid_of(await self.cluster.create(LEASE, body))
+
     async def _renew(self) -> None:
         notified = False
         while True:
@@ -234,9 +258,9 @@ class ClusterSession:
             try:
                 found = await self.cluster.get(LEASE, self.name)
                 if found is None:
-                    self.notify(
-                        f"lease {self.name} was deleted by another process; a reaper may delete this study's objects"
-                    )
+                    await self.ensure_anchor()
+                    await self._create_lease()
+                    self.notify(f"lease {self.name} was deleted by another process, and is created again")
                     continue
                 holder = found["spec"].get("holderIdentity")
                 if holder != self._holder:
@@ -245,9 +269,10 @@ class ClusterSession:
                     return
                 await self.cluster.replace(LEASE, {**found, "spec": self._lease_spec(found["spec"])})
                 notified = False
-            except ClusterError as error:
+            except Exception as error:  # noqa: BLE001 - a reaper deletes a study whose lease is not renewed
                 if not notified:
-                    self.notify(f"lease {self.name} could not be renewed and is retried: {error}")
+                    shown = error if isinstance(error, ClusterError) else f"{type(error).__name__}: {error}"
+                    self.notify(f"lease {self.name} could not be renewed and is retried: {shown}")
                 notified = True
 
     def _lease_spec(self, previous: Object) -> dict[str, Any]:

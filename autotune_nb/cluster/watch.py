@@ -19,8 +19,8 @@ from autotune_nb.cluster.names import TRIAL_LABEL
 from autotune_nb.errors import ClusterError
 
 T = TypeVar("T")
-#: The duration of one watch request; then it is resumed.
-_WATCH_S = 280
+#: The duration of one watch request; then it is resumed. A broken connection is noticed at the latest then.
+_WATCH_S = 110
 _LONGEST_PAUSE_S = 5.0
 #: The interval at which conditions are checked without a change, since some depend on time.
 _TICK_S = 0.5
@@ -39,6 +39,8 @@ class _WatchedKind:
     listed: asyncio.Event = field(default_factory=asyncio.Event)
     rejected: ClusterError | None = None
     rejected_at: float = float("-inf")
+    #: Whether the watch ended, since its objects could not be listed at first.
+    gave_up: bool = False
 
 
 class Watches:
@@ -60,8 +62,9 @@ class Watches:
         self._waiting: defaultdict[str | None, set[asyncio.Event]] = defaultdict(set)
 
     async def follow(self, kind: Kind, *, selector: str = "", fields: str = "") -> None:
-        """Start to watch a kind, and return when its objects are listed. Raises ClusterError if that is rejected."""
-        if kind in self._kinds:
+        """Start to watch a kind, and return when its objects are listed. Raises ClusterError if that fails."""
+        known = self._kinds.get(kind)
+        if known is not None and not known.gave_up:
             return
         watched = self._kinds[kind] = _WatchedKind(selector, fields)
         task = asyncio.ensure_future(self._follow(kind, watched))
@@ -139,17 +142,31 @@ class Watches:
                 version = "" if error.status == 410 else version
             except ClusterError as error:
                 version = "" if error.status == 410 else version
+                if not watched.listed.is_set():
+                    self._give_up(watched, error)
+                    return
                 if error.status in _REFUSALS:
                     self._on_rejected(kind, watched, error)
-                    if not watched.listed.is_set():
-                        watched.listed.set()
-                        self._wake(None)
-                        return
-            except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError):
-                # The connection broke, maybe within a line: resume after the last complete change.
-                pass
+            except Exception as error:  # noqa: BLE001 - a watch that ends would show the old objects for ever
+                if not watched.listed.is_set():
+                    message = f"the list of {kind.resource} is malformed: {type(error).__name__}: {error}"
+                    self._give_up(watched, ClusterError(message))
+                    return
+                # A connection breaks within a line too: resume after the last complete change.
+                if not isinstance(error, aiohttp.ClientError | OSError | ValueError | LookupError | TypeError):
+                    version = ""
+                # An error outside of the stream leaves it open.
+                if watch.resp is not None:
+                    watch.resp.close()
+                watch = Watch()
             await asyncio.sleep(pause)
             pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    def _give_up(self, watched: _WatchedKind, error: ClusterError) -> None:
+        """End a watch that could not begin."""
+        watched.rejected, watched.gave_up = error, True
+        watched.listed.set()
+        self._wake(None)
 
     async def _changes(
         self, watch: Watch, kind: Kind, watched: _WatchedKind, version: str

@@ -140,6 +140,49 @@ def test_it_is_renewed_and_says_when_somebody_took_it(kubeconfig: Path, monkeypa
     in_loop(scenario())
 
 
+def test_a_lease_that_is_deleted_is_created_again_and_no_error_ends_its_renewal(
+    kubeconfig: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "RENEW_S", 0.1)
+
+    async def scenario() -> None:
+        async with opened(kubeconfig) as session:
+            await session.acquire()
+            get, errors = session.cluster.get, [TimeoutError(), AttributeError("unexpected")]
+
+            async def failing(*args: Any, **named: Any) -> Any:
+                if errors:
+                    raise errors.pop()
+                return await get(*args, **named)
+
+            monkeypatch.setattr(session.cluster, "get", failing)
+            await until_async(lambda: not errors)
+            await session.cluster.delete(LEASE, session.name)
+            await until_async(lambda: any("created again" in text for text in session.said))  # type: ignore[attr-defined]
+            lease = await get(LEASE, session.name)
+            assert lease is not None and lease["spec"]["holderIdentity"] == session._holder
+            assert uid_of(lease) == session._lease_uid
+
+    in_loop(scenario())
+
+
+def test_an_anchor_that_was_deleted_is_created_again_once(kubeconfig: Path) -> None:
+    async def scenario() -> None:
+        async with opened(kubeconfig) as session:
+            await session.acquire()
+            before = session.owner["uid"]
+            await session.ensure_anchor()
+            assert session.owner["uid"] == before
+            await session.cluster.delete(CONFIG_MAP, session.name, propagation="Background")
+            await asyncio.gather(*(session.ensure_anchor() for _ in range(3)))
+            found = await session.cluster.get(CONFIG_MAP, session.name)
+            assert found is not None and uid_of(found) == session.owner["uid"] != before
+            (notice,) = [text for text in session.said if "configmap" in text]  # type: ignore[attr-defined]
+            assert "is created again" in notice
+
+    in_loop(scenario())
+
+
 def test_an_anchor_that_is_being_deleted_is_not_held_on_to(kubeconfig: Path) -> None:
     async def scenario() -> None:
         async with opened(kubeconfig) as session:

@@ -139,6 +139,9 @@ async def _local(task: Task, engine: Engine) -> CheckResult:
     try:
         deployer.check()
         benchmark.look()
+        # With random weights, the run itself writes the tokenizer.
+        if deployer.tokenizer:
+            await benchmark.check(deployer.tokenizer)
     except SetupError as error:
         return CheckResult(False, str(error))
     return CheckResult(True, "the engine, the model and genai-bench are on this machine")

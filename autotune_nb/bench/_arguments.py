@@ -64,6 +64,13 @@ def arguments(
     ]
 
 
+def trusts_tokenizer(task: Task) -> bool:
+    """Whether a tokenizer may run the code that comes with it, as the task or the engine's flags allow."""
+    args = task.engine.args
+    given = args.get("trust_remote_code", args.get("trust-remote-code", "--trust-remote-code" in task.engine.raw_args))
+    return task.model.trust_remote_code or given is True
+
+
 def minutes_text(seconds: int) -> str:
     """Return genai-bench's minutes for whole seconds; times 60 and rounded, they are the same seconds."""
     return str(seconds // 60) if seconds % 60 == 0 else repr(seconds / 60)

@@ -116,12 +116,13 @@ class ForkClient:
         self._reader = asyncio.ensure_future(self._read())
 
     @classmethod
-    async def start(cls, python: str, tokenizer: str, *, labels: dict[str, str]) -> ForkClient:
+    async def start(cls, python: str, tokenizer: str, *, labels: dict[str, str], trusted: bool = False) -> ForkClient:
         """Start the fork server: it imports genai-bench and loads the tokenizer. Raises SetupError with its output."""
         process = await asyncio.create_subprocess_exec(
             python,
             *("-c", await asyncio.to_thread(script_source, "_fork_server.py")),
             tokenizer,
+            *(["trusted"] if trusted else []),
             env={**bench_environment(), **labels},
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
@@ -155,6 +156,12 @@ class ForkClient:
         if greeting["tokenizer_error"]:
             process.kill()
             await process.wait()
+            if "trust_remote_code" in greeting["tokenizer_error"]:
+                raise SetupError(
+                    f"the tokenizer {tokenizer!r} comes with code of its own; read that code, and allow it with "
+                    "model.trust_remote_code: true",
+                    field="model.tokenizer",
+                )
             raise SetupError(
                 f"the tokenizer {tokenizer!r} cannot be loaded; name a folder or a hub name "
                 f"({greeting['tokenizer_error']})",

@@ -1,7 +1,7 @@
 """The fork server: it imports genai-bench once and forks a child for each command line.
 
-It runs under genai-bench's own Python: ``python -c SCRIPT [TOKENIZER]``, where ``_scripts.py`` gives the script. Its
-input and output are JSON lines. First it writes ``{"ready": version, "tokenizer_error": text or null}``.
+It runs under genai-bench's own Python: ``python -c SCRIPT [TOKENIZER [trusted]]``, where ``_scripts.py`` gives the
+script. Its input and output are JSON lines. First it writes ``{"ready": version, "tokenizer_error": text or null}``.
 For each line ``{"id", "argv", "env", "log", "seed"}`` it writes ``{"id", "pid"}``, and ``{"id", "exit": code}`` after
 the child has ended. When its standard input is closed, it kills the process groups of its children and exits.
 """
@@ -33,14 +33,15 @@ def _die_with_parent() -> None:
             ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
-def _tokenizer_problem(tokenizer: str) -> str | None:
+def _tokenizer_problem(tokenizer: str, *, trusted: bool) -> str | None:
     from transformers import AutoTokenizer
 
     try:
         # Only for its imports, which take a second: each run loads the tokenizer again.
-        AutoTokenizer.from_pretrained(tokenizer)
+        # Without the argument, the library asks on standard input.
+        AutoTokenizer.from_pretrained(tokenizer, trust_remote_code=trusted)
     except Exception as error:  # noqa: BLE001 - reported to the client
-        return " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        return " ".join(f"{type(error).__name__}: {error}".split())[:1000]
     return None
 
 
@@ -68,9 +69,9 @@ def main() -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     _die_with_parent()
     os.dup2(2, 1)
-    cli, version = load_genai_bench()
-    tokenizer = sys.argv[1] if len(sys.argv) > 1 else ""
-    problem = _tokenizer_problem(tokenizer) if tokenizer else None
+    tokenizer, trusted = sys.argv[1] if len(sys.argv) > 1 else "", sys.argv[2:] == ["trusted"]
+    cli, version = load_genai_bench(trusted=trusted)
+    problem = _tokenizer_problem(tokenizer, trusted=trusted) if tokenizer else None
     warm_up()
     _send({"ready": version, "tokenizer_error": problem})
     children: dict[int, int] = {}

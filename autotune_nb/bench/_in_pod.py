@@ -1,7 +1,8 @@
 """The script of a benchmark's or a reader's pod: it runs as ``python3 -c`` with one JSON argument.
 
-With ``{"argv", "folder", "levels", "seed"}`` it runs genai-bench, sends each level's file once it is complete, and
-exits after the last one. With ``{"read": folder}`` it sends the files of a finished benchmark. A file is sent as lines
+With ``{"argv", "folder", "levels", "seed", "trusted"}`` it runs genai-bench, sends each level's file once it is
+complete, and exits after the last one. With ``{"read": folder}`` it sends the files of a finished benchmark. A file is
+sent as lines
 ``AUTOTUNE-NB name part/parts base64`` of standard output. All other lines are log.
 """
 
@@ -59,10 +60,10 @@ def _send_complete(folder: Path, sent: set[str]) -> int:
     return levels
 
 
-def _genai_bench(argv: list[str], seed: int) -> NoReturn:
+def _genai_bench(argv: list[str], seed: int, *, trusted: bool) -> NoReturn:
     os.setsid()
     try:
-        cli, _ = load_genai_bench()
+        cli, _ = load_genai_bench(trusted=trusted)
         warm_up()
     except BaseException:  # noqa: BLE001 - reported by the log and the exit code
         traceback.print_exc()
@@ -74,7 +75,7 @@ def _bench(job: dict[str, Any]) -> int:
     # A child process, because genai-bench patches the process that imports it.
     child = os.fork()
     if child == 0:
-        _genai_bench(job["argv"], job["seed"])
+        _genai_bench(job["argv"], job["seed"], trusted=job["trusted"])
 
     def stop(*_: object) -> None:
         with contextlib.suppress(ProcessLookupError):

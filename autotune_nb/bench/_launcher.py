@@ -157,8 +157,15 @@ def allow_single_tokens() -> None:
     RequestLevelMetrics.AUDIO_METRICS_FIELDS |= {"tpot", "output_inference_speed", "output_throughput"}
 
 
-def load_genai_bench() -> tuple[Any, str]:
-    """Import genai-bench and adapt it. Returns its command and its version."""
+def trust_remote_code() -> None:
+    """Let tokenizers run the code that comes with them."""
+    from transformers import AutoTokenizer
+
+    AutoTokenizer.from_pretrained = functools.partial(AutoTokenizer.from_pretrained, trust_remote_code=True)
+
+
+def load_genai_bench(*, trusted: bool = False) -> tuple[Any, str]:
+    """Import genai-bench and adapt it; ``trusted`` tokenizers may run code. Returns its command and its version."""
     import click
     from genai_bench.cli.cli import benchmark, cli
 
@@ -170,6 +177,8 @@ def load_genai_bench() -> tuple[Any, str]:
         if option.name == "max_time_per_run":
             # The option accepts whole minutes only, but the code behind it any whole number of seconds.
             option.type = click.types.FuncParamType(Minutes)
+    if trusted:
+        trust_remote_code()
     try:
         allow_single_tokens()
     except (ImportError, AttributeError, TypeError) as error:

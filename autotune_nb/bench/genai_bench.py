@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.bench._arguments import RESULTS, arguments
+from autotune_nb.bench._arguments import RESULTS, arguments, trusts_tokenizer
 from autotune_nb.bench._expected_levels import (
     ExpectedLevels,
     deadline_s,
@@ -21,7 +21,14 @@ from autotune_nb.bench._expected_levels import (
 from autotune_nb.bench._fork_client import BenchProcess, ForkClient, find_genai_bench, python_of, start_command
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.results import read_level
-from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
+from autotune_nb.errors import (
+    Failure,
+    FailureKind,
+    MeasurementError,
+    SetupError,
+    failed_to_write,
+    lacks_resources,
+)
 from autotune_nb.secrets.references import resolved
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement
@@ -47,6 +54,13 @@ class GenaiBench:
         """Raise SetupError if genai-bench is not installed."""
         find_genai_bench(self._task.benchmark.executable)
 
+    async def check(self, tokenizer: str) -> None:
+        """Raise SetupError if genai-bench cannot be imported or cannot load the tokenizer."""
+        try:
+            await self.prepare(tokenizer)
+        finally:
+            await self.close()
+
     async def prepare(self, tokenizer: str = "") -> None:
         is_here = await asyncio.to_thread(os.path.isdir, tokenizer)
         if is_here:
@@ -64,7 +78,9 @@ class GenaiBench:
         if self._client is None or not self._client.alive:
             async with self._lock.exclusive():
                 if self._client is None or not self._client.alive:
-                    self._client = await ForkClient.start(self._python, self._tokenizer, labels=self._labels)
+                    self._client = await ForkClient.start(
+                        self._python, self._tokenizer, labels=self._labels, trusted=trusts_tokenizer(self._task)
+                    )
         return self._client
 
     async def fingerprint(self) -> dict[str, Any]:
@@ -112,6 +128,8 @@ class GenaiBench:
             try:
                 return await start_command([self._executable, *argv], log=log, env={**self._labels, **self._key()})
             except OSError as error:
+                if lacks_resources(error) or failed_to_write(log.parent, error):
+                    raise
                 message = f"{self._executable!r} cannot be started: {error.strerror or error}"
                 raise SetupError(message, field="benchmark.executable") from None
         try:

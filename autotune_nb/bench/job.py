@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.bench._arguments import RESULTS, arguments
+from autotune_nb.bench._arguments import RESULTS, arguments, trusts_tokenizer
 from autotune_nb.bench._cluster_job import (
     IMAGE,
     PodWatch,
@@ -98,6 +98,7 @@ class JobBenchmark:
             "folder": f"{folder}/{RESULTS}",
             "levels": len(task.workload.levels),
             "seed": task.strategy.seed,
+            "trusted": trusts_tokenizer(task),
         }
         container = script_container(
             task.benchmark.image or IMAGE, "genai-bench", self._script, job, {**extra, "volumeMounts": mounts}

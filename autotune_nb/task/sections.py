@@ -42,6 +42,7 @@ class Model(Section):
     id_or_path: str | None = Field(None, min_length=1, description="a file or folder, or a model hub's name")
     random_weights: RandomWeights | None = None
     tokenizer: str | None = Field(None, description="a folder or a hub's name; default: the model's own")
+    trust_remote_code: bool = Field(False, description="run the code that comes with the tokenizer")
     served_name: str | None = Field(None, min_length=1, description="the model name in requests; default: the model's")
     namespace: str | None = Field(None, description="the Kubernetes namespace, for OME")
 
@@ -219,6 +220,9 @@ class Deadlines(Section):
     pending_s: float = Field(300, gt=0, description="waiting for a free GPU or quota in a cluster")
     probe_s: float = Field(60, gt=0, description="for one completion of the warm-up")
     benchmark_s: float | None = Field(None, gt=0, description="default: the durations of the levels, with a margin")
+    surroundings_s: float = Field(
+        3600, ge=0, description="waiting for a cluster or its webhooks that do not respond; then the run ends"
+    )
     stop_s: float = Field(20, gt=0, description="from terminating the engine to killing it")
 
 

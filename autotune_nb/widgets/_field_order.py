@@ -27,7 +27,10 @@ SECTIONS = (
             *_of("model", "id_or_path tokenizer"),
             *_of(WEIGHTS, "layers hidden_size feed_forward_size kv_heads context_length seed"),
         ),
-        (*_of("model", "served_name namespace"), *_of("engine", "executable raw_args env health_path")),
+        (
+            *_of("model", "served_name trust_remote_code namespace"),
+            *_of("engine", "executable raw_args env health_path"),
+        ),
     ),
     Section("Parameters", ()),
     Section("Rules", ()),
@@ -46,7 +49,7 @@ SECTIONS = (
         (
             *_of("strategy", "seed options"),
             *_of("budget", "max_failures"),
-            *_of("deadlines", "ready_s pending_s probe_s benchmark_s stop_s"),
+            *_of("deadlines", "ready_s pending_s probe_s benchmark_s surroundings_s stop_s"),
         ),
     ),
     Section(

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from autotune_nb.bench import GenaiBench
+from autotune_nb.bench._arguments import trusts_tokenizer
 from autotune_nb.bench._fork_client import BenchProcess, ForkClient
 from autotune_nb.bench.genai_bench import MeasurementLock
 from autotune_nb.errors import FailureKind, MeasurementError, SetupError
@@ -377,3 +378,42 @@ def test_the_lock_is_released_when_a_waiter_is_cancelled_or_a_holder_fails() -> 
             pass
 
     in_loop(scenario(), within_s=5)
+
+
+@pytest.fixture
+def own_tokenizer(small_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A tokenizer that comes with code of its own."""
+    pytest.importorskip("transformers")
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hf"))
+    folder = tmp_path / "own"
+    folder.mkdir()
+    (folder / "tokenizer.json").write_bytes((small_model.parent / "tokenizer" / "tokenizer.json").read_bytes())
+    code = "from transformers import PreTrainedTokenizerFast\nclass OwnTokenizer(PreTrainedTokenizerFast): ...\n"
+    (folder / "own_tokenizer.py").write_text(code)
+    names = ["own_tokenizer.OwnTokenizer", "own_tokenizer.OwnTokenizer"]
+    config = {"tokenizer_class": "OwnTokenizer", "auto_map": {"AutoTokenizer": names}}
+    (folder / "tokenizer_config.json").write_text(json.dumps(config))
+    return str(folder)
+
+
+def test_a_tokenizer_with_code_of_its_own_is_refused_until_the_task_allows_it(
+    package: FakePackage, make_task: Any, own_tokenizer: str
+) -> None:
+    executable = {"executable": str(package.script)}
+    with pytest.raises(SetupError, match=r"code of its own.*model\.trust_remote_code: true$"):
+        in_loop(bench_for(make_task(benchmark=executable)).check(own_tokenizer))
+    model = {"id_or_path": "m", "trust_remote_code": True}
+    in_loop(bench_for(make_task(benchmark=executable, model=model)).check(own_tokenizer))
+
+
+@pytest.mark.parametrize(
+    ("engine", "trusted"),
+    [
+        ({"kind": "vllm"}, False),
+        ({"kind": "vllm", "args": {"trust_remote_code": True}}, True),
+        ({"kind": "vllm", "args": {"trust_remote_code": False}}, False),
+        ({"kind": "vllm", "raw_args": ["--trust-remote-code"]}, True),
+    ],
+)
+def test_the_engines_flag_allows_the_tokenizers_code_too(make_task: Any, engine: dict[str, Any], trusted: bool) -> None:
+    assert trusts_tokenizer(make_task(engine=engine, parameters={"max_num_seqs": [1, 2]})) is trusted

@@ -11,6 +11,7 @@
     │   └── StudyNotFoundError  the folder holds no study
     ├── TrialError              one trial failed; carries a Failure
     │   ├── DeployError         the engine did not start, or died
+    │   │   └── SurroundingsError  a cluster or its webhook does not respond
     │   └── MeasurementError    the benchmark produced no valid figures
     ├── SetupError              no trial can run here: a program, a model or disk space is missing
     ├── ClusterError            the Kubernetes API refused a request, or did not answer
@@ -20,6 +21,8 @@
 from __future__ import annotations
 
 import difflib
+import errno
+import os
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from enum import StrEnum
@@ -164,8 +167,31 @@ class DeployError(TrialError):
     """The engine did not start, or died."""
 
 
+class SurroundingsError(DeployError):
+    """What every trial depends on does not respond, such as a webhook; the trial can be repeated later."""
+
+
 class MeasurementError(TrialError):
     """The benchmark produced no valid figures."""
+
+
+#: Errors of a machine that is out of processes, files or memory for the moment.
+_EXHAUSTED = frozenset({errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
+#: Errors of a file system that takes no more files.
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS})
+
+
+def lacks_resources(error: OSError) -> bool:
+    """Whether an error passes once the machine has processes, files or memory again."""
+    return error.errno in _EXHAUSTED
+
+
+def failed_to_write(folder: Path, error: OSError) -> bool:
+    """Whether an error is of a file in a folder, and lasts. A write that fails names no file."""
+    if error.filename is None:
+        return error.errno in _FULL
+    name = error.filename if isinstance(error.filename, str | bytes) else ""
+    return not lacks_resources(error) and Path(os.fsdecode(name)).absolute().is_relative_to(folder.absolute())
 
 
 def cannot_write(output: Path, error: OSError) -> SetupError:

@@ -22,7 +22,7 @@ from autotune_nb.errors import (
 
 def test_every_error_of_the_drawn_tree_is_one_of_ours_and_stands_where_it_is_drawn() -> None:
     drawn = re.findall(r"^    ([│├└─ ]*)(\w+Error)\b", errors.__doc__ or "", re.MULTILINE)
-    assert len(drawn) == 13
+    assert len(drawn) == 14
     parents: list[type[Exception]] = [AutotuneError]
     for branch, name in drawn:
         depth = len(branch) // 4

@@ -49,6 +49,15 @@ async def served_version(url: str, paths: Sequence[str], headers: Mapping[str, s
     return None
 
 
+async def served_models(session: aiohttp.ClientSession, url: str) -> list[str]:
+    """Return the names of the models that a server lists; empty if it lists none."""
+    try:
+        async with session.get(f"{url}/v1/models", timeout=aiohttp.ClientTimeout(total=_ASK_S)) as reply:
+            return [str(one["id"]) for one in json.loads(await reply.text(errors="replace"))["data"]]
+    except (aiohttp.ClientError, TimeoutError, OSError, ValueError, LookupError, TypeError, RecursionError):
+        return []
+
+
 async def engine_packages(program: Sequence[str]) -> dict[str, str]:
     """Return the versions of the packages in the Python that runs an engine; empty if it is no Python program."""
     python = await asyncio.to_thread(_python_of, program)

@@ -103,7 +103,7 @@ def main() -> int:
                 preexec_fn=in_child,
             )
     except OSError as error:
-        _write({"error": str(error)})
+        _write({"error": str(error), "errno": error.errno, "log": error.filename == log})
         return 127
     _write({"pid": child.pid})
 

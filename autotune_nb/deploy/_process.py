@@ -14,7 +14,7 @@ from typing import Any
 
 import psutil
 
-from autotune_nb.errors import SetupError
+from autotune_nb.errors import SetupError, lacks_resources
 
 _GUARD = Path(__file__).with_name("_guard.py")
 #: Environment variables of engine processes, by which a later run finds those that were left.
@@ -43,7 +43,10 @@ class GuardedProcess:
         log: Path,
         grace_s: float,
     ) -> GuardedProcess:
-        """Start a command with its output in ``log``. Raises SetupError if the program cannot be executed."""
+        """Start a command with its output in ``log``. Raises SetupError if the program cannot be executed.
+
+        Raises OSError if the log cannot be written, or the machine lacks processes or memory.
+        """
         guard = await asyncio.create_subprocess_exec(
             sys.executable,
             "-I",
@@ -76,6 +79,9 @@ class GuardedProcess:
             raise
         if "error" in reply:
             await guard.wait()
+            error = OSError(reply.get("errno"), reply["error"], *([str(log)] if reply.get("log") else []))
+            if reply.get("log") or lacks_resources(error):
+                raise error
             raise SetupError(f"{argv[0]!r} cannot be started: {reply['error']}", field="engine.executable")
         labels = {name: env[name] for name in (STUDY_LABEL, TRIAL_LABEL) if name in env}
         return cls(guard, reply["pid"], grace_s, labels)
@@ -157,6 +163,16 @@ def port_owner(port: int) -> str | None:
     except psutil.AccessDenied:
         return None
     return None
+
+
+def serves_a_trial(port: int) -> bool:
+    """Whether the process that listens on a local port is an engine of any study's trial."""
+    with contextlib.suppress(psutil.Error, OSError):
+        for connection in psutil.net_connections("tcp"):
+            listens = connection.status == psutil.CONN_LISTEN and connection.laddr and connection.laddr.port == port
+            if listens and connection.pid is not None and TRIAL_LABEL in psutil.Process(connection.pid).environ():
+                return True
+    return False
 
 
 def labelled(labels: Mapping[str, str]) -> list[psutil.Process]:

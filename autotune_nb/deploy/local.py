@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -13,13 +12,15 @@ from typing import Any
 
 import aiohttp
 
-from autotune_nb.deploy._engine_identity import engine_packages, model_identity, served_version
+from autotune_nb.deploy._engine_environment import engine_environment
+from autotune_nb.deploy._engine_identity import engine_packages, model_identity, served_models, served_version
 from autotune_nb.deploy._process import (
     STUDY_LABEL,
     TRIAL_LABEL,
     GuardedProcess,
     kill_labelled,
     port_owner,
+    serves_a_trial,
 )
 from autotune_nb.deploy.base import DeployRequest, Endpoint
 from autotune_nb.deploy.engine_log import diagnose, new_log, tail
@@ -28,13 +29,15 @@ from autotune_nb.engines.given_flags import gpus_of_trial
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.engines.registry import program_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
-from autotune_nb.secrets.references import bearer, environment_words, resolved
+from autotune_nb.secrets.references import bearer, environment_words, resolved, variables_in
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
 
 _PORT_TRIES = 3
 #: Responses of a server that does not have a path.
 _NO_SUCH_PATH = frozenset({400, 401, 403, 404, 405, 501})
+#: How long an engine may take to end after it found its port taken.
+_BIND_S = 2.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.02, 0.5
 
 
@@ -68,14 +71,14 @@ class LocalDeployer:
         gpus = task.deploy.gpus
         self._gpus = GpuSlots(range(gpus) if isinstance(gpus, int) else gpus)
         self._hurry = False
+        self._stray_reported = False
 
     def check(self) -> None:
-        """Raise SetupError if the program or the model is missing."""
+        """Find the tokenizer. Raises SetupError if the program or the model is missing."""
         program_for(self._task, self._engine)
         if self._task.model.random_weights is None:
             model = local_model(self._model, self._engine)
-            if not self._tokenizer:
-                default_tokenizer(model)
+            self._tokenizer = self._tokenizer or default_tokenizer(model)
 
     async def prepare(self) -> None:
         task = self._task
@@ -196,8 +199,14 @@ class LocalDeployer:
         log = new_log(request.folder)
         request.on_log(log)
         given = self._task.engine.env
+        # A key that requests are sent with is meant for the engine too.
+        environment, stray = engine_environment(variables_in(self._task.benchmark.api_key))
+        if stray and not self._stray_reported and not given.keys() >= set(stray):
+            names = ", ".join(name for name in stray if name not in given)
+            request.on_notice(f"kept from the engine: {names} of this environment; to pass them, use engine.env")
+        self._stray_reported = True
         env = {
-            **os.environ,
+            **environment,
             **{name: resolved(value, field=f"engine.env.{name}") for name, value in given.items()},
             STUDY_LABEL: self._study_id,
             TRIAL_LABEL: str(request.trial),
@@ -240,7 +249,7 @@ class LocalDeployer:
                         url, fallback = base + fallback, None
                         continue
                     if status == 200:
-                        self._require_own_port(running)
+                        await self._require_own_port(running, session)
                         return
                     with contextlib.suppress(TimeoutError):
                         async with asyncio.timeout(pause):
@@ -250,13 +259,27 @@ class LocalDeployer:
             message = f"the engine was not healthy at {url} after {deadline_s:g} s"
             raise DeployError(diagnose(log, self._engine, phase="deploy", exit_code=None, message=message)) from None
 
-    def _require_own_port(self, running: _Running) -> None:
-        """Raise DeployError if another process listens on the port: it must not be measured."""
+    async def _require_own_port(self, running: _Running, session: aiohttp.ClientSession) -> None:
+        """Raise DeployError if another program listens on the port: it must not be measured.
+
+        A server that the command started elsewhere, such as a container of a daemon, serves the task's model.
+        """
         port = int(running.endpoint.url.rsplit(":", 1)[1])
-        if running.process.listens(port) is False:
-            owner = port_owner(port) or "another program"
-            message = f"{owner}, not the engine, listens on port {port}"
-            raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message))
+        if running.process.listens(port) is not False:
+            return
+        owner = port_owner(port) or "another program"
+        message = f"{owner}, not the engine, listens on port {port}"
+        models = await served_models(session, running.endpoint.url)
+        if running.endpoint.model in models and not serves_a_trial(port):
+            # An engine that could not bind the port ends.
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_BIND_S):
+                    await running.process.wait()
+            if running.process.exit_code is None:
+                return
+        elif models and running.endpoint.model not in models:
+            message += f"; it serves {', '.join(map(repr, models[:3]))}, not {running.endpoint.model!r}"
+        raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message))
 
     async def _take_down(self, running: _Running, request: DeployRequest) -> None:
         request.on_phase("stop")

@@ -39,6 +39,8 @@ class RunningTrial:
             case "benchmark":
                 done = len(self.trial.measurements)
                 return f"benchmarking level {min(done + 1, self.num_levels)} of {self.num_levels}"
+            case "wait":
+                return "waiting for the cluster"
             case "stop":
                 return "taking the engine down"
         return self.phase

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import traceback
-from collections.abc import Callable, Mapping
-from contextlib import aclosing, suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import aclosing, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb import events
@@ -15,7 +15,17 @@ from autotune_nb.bench.probe import completes, probe
 from autotune_nb.deploy.base import Deployer, Deployment, DeployRequest, Endpoint
 from autotune_nb.deploy.engine_log import explained
 from autotune_nb.engines.registry import engine_of_study
-from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, StudyError, TrialError
+from autotune_nb.errors import (
+    Failure,
+    FailureKind,
+    MeasurementError,
+    SetupError,
+    StudyError,
+    SurroundingsError,
+    TrialError,
+    failed_to_write,
+    lacks_resources,
+)
 from autotune_nb.runner.attempt import Attempt, PhaseClock
 from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.references import bearer
@@ -29,6 +39,10 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger(__name__)
 _RETRIES = 1
+#: How long a retry waits, so that what failed may recover.
+_RETRY_PAUSE_S = 1.0
+#: The first and the longest pause while the surroundings do not respond.
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
 #: How long an engine that answers no more may take to end.
 _DYING_S = 5.0
 
@@ -60,6 +74,9 @@ class TrialWork:
         self._stopping = stopping
         self._clock = PhaseClock(lambda phase: publish(events.PhaseStarted(trial.number, phase)), now)
         self._attempts: list[Attempt] = []
+        #: Since when the surroundings do not respond, and how long the next pause is.
+        self._waiting_since: float | None = None
+        self._pause_s = _FIRST_PAUSE_S
 
     async def run(self) -> Trial:
         """Execute the trial and return it as it ended, even if it was cancelled; its engine is taken down by then.
@@ -115,21 +132,62 @@ class TrialWork:
 
     async def _measure_with_retry(self) -> Attempt:
         """Return the attempt that was measured. Raises TrialError with the failure of the last attempt."""
-        for retries_left in reversed(range(_RETRIES + 1)):
+        retries_left = _RETRIES
+        while True:
             attempt = Attempt()
             self._attempts.append(attempt)
             try:
-                await self._measure(attempt)
-                break
+                with self._surroundings(attempt):
+                    await self._measure(attempt)
+                return attempt
+            except SurroundingsError as error:
+                await self._wait_for_surroundings(error, attempt)
             except TrialError as error:
                 if error.failure.phase == "stop" and attempt.score is not None:
                     # The measurements are valid, even if taking the engine down failed.
                     self._notice(f"trial {self._trial.number}: {error.failure}")
-                    break
+                    return attempt
                 if error.failure.kind is not FailureKind.INFRASTRUCTURE or not retries_left or self._stopping():
                     raise
                 self._notice(f"trial {self._trial.number} is retried: {error.failure}")
-        return attempt
+                retries_left -= 1
+                await asyncio.sleep(_RETRY_PAUSE_S)
+
+    async def _wait_for_surroundings(self, error: SurroundingsError, attempt: Attempt) -> None:
+        """Wait before the next attempt, longer each time. Raises SetupError after ``deadlines.surroundings_s``."""
+        within_s, now = self._task.deadlines.surroundings_s, asyncio.get_running_loop().time()
+        number, failure = self._trial.number, scrub_failure(error.failure)
+        if self._waiting_since is None:
+            self._waiting_since = now
+            self._notice(f"trial {number} waits up to {within_s:g} s and is tried again: {failure}")
+        left_s = within_s - (now - self._waiting_since)
+        if left_s <= 0 or self._stopping():
+            hint = f"; {failure.hint}" if failure.hint else ""
+            raise SetupError(
+                f"trial {number} was not started within {within_s:g} s (deadlines.surroundings_s): {failure.message}"
+                f"{hint}; start the study again later, it continues with trial {number}"
+            )
+        if attempt.folder is not None:
+            # Many attempts may follow; most of them leave no file.
+            with suppress(OSError):
+                attempt.folder.rmdir()
+        self._clock.start("wait")
+        await asyncio.sleep(min(self._pause_s, left_s))
+        self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+
+    @contextmanager
+    def _surroundings(self, attempt: Attempt) -> Iterator[None]:
+        """Raise TrialError for an error of the system, unless it concerns the study's folder, and so every trial."""
+        try:
+            yield
+        except OSError as error:
+            if failed_to_write(self._folder.path, error):
+                raise
+            _log.error("error of the system in trial %s\n%s", self._trial.number, scrub(traceback.format_exc()))
+            message = f"{type(error).__name__}: {error}"
+            hint = "the machine lacks processes, open files or memory: see ulimit -a" if lacks_resources(error) else ""
+            failure = Failure(FailureKind.INFRASTRUCTURE, attempt.phase or "deploy", message, hint=hint)
+            raise TrialError(failure) from error
 
     async def _measure(self, attempt: Attempt) -> None:
         number, clock = self._trial.number, self._clock
@@ -144,6 +202,7 @@ class TrialWork:
             on_notice=self._notice,
         )
         async with self._deployer.deploy(request) as deployment:
+            self._waiting_since, self._pause_s = None, _FIRST_PAUSE_S
             attempt.command = deployment.endpoint.command
             attempt.add_fingerprint(deployment.endpoint.fingerprint)
             try:

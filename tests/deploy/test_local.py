@@ -13,6 +13,7 @@ import textwrap
 import time
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,12 +21,13 @@ import psutil
 import pytest
 
 from autotune_nb.deploy import Deployment, DeployRequest, Endpoint, LocalDeployer
-from autotune_nb.deploy._process import STUDY_LABEL, TRIAL_LABEL, labelled
+from autotune_nb.deploy._process import STUDY_LABEL, TRIAL_LABEL, GuardedProcess, labelled
 from autotune_nb.deploy.local import GpuSlots, default_tokenizer, local_model
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
 from autotune_nb.task.task import Task
 from tests.contracts.deployer import DeployerContract
+from tests.known_engine import KnownEngine
 from tests.stubs import (
     StubEngine,
     deploy_request,
@@ -527,6 +529,32 @@ def test_every_trial_has_the_tasks_environment_and_its_own_label(
     assert in_loop(scenario()).split() == ["OMP_NUM_THREADS=3", f"{TRIAL_LABEL}=4", "CUDA_VISIBLE_DEVICES=5"]
 
 
+def test_settings_left_in_this_environment_do_not_reach_the_engine_unasked(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stray = ["LLAMA_API_KEY", "LLAMA_ARG_THREADS", "VLLM_PORT", "VLLM_API_KEY", "RANK", "WORLD_SIZE", "MASTER_ADDR"]
+    for name in (*stray, "VLLM_LOGGING_LEVEL"):
+        monkeypatch.setenv(name, "left-over")
+    engine = {**stub.engine(*(f"env:{name}" for name in (*stray, "VLLM_LOGGING_LEVEL"))), "env": {"RANK": "0"}}
+    data = {**task_data, "model": "stub", "engine": engine, "benchmark": {"api_key": "${VLLM_API_KEY}"}}
+    deployer = deployer_for(Task.parse(data), tmp_path)
+    notices: list[str] = []
+
+    async def scenario() -> list[str]:
+        await deployer.prepare()
+        for number in range(2):
+            request = replace(deploy_request(tmp_path / str(number)), on_notice=notices.append)
+            async with deployer.deploy(request) as deployment:
+                assert deployment.endpoint.log is not None
+                log = deployment.endpoint.log.read_text()
+        return log.split()
+
+    passed = {"RANK": "0", "VLLM_API_KEY": "left-over", "VLLM_LOGGING_LEVEL": "left-over"}
+    assert in_loop(scenario()) == [f"{name}={passed.get(name)}" for name in (*stray, "VLLM_LOGGING_LEVEL")]
+    (notice,) = notices
+    assert "LLAMA_API_KEY, LLAMA_ARG_THREADS, MASTER_ADDR, VLLM_PORT, WORLD_SIZE of" in notice
+
+
 def test_two_trials_at_a_time_never_share_a_gpu(task_data: dict[str, Any], stub: StubEngine, tmp_path: Path) -> None:
     task = stub_task(
         task_data, stub, "env:CUDA_VISIBLE_DEVICES", deploy={"gpus": [2, 5, 7], "gpus_per_trial": 1, "parallel": 3}
@@ -624,3 +652,42 @@ def test_the_fingerprint_holds_the_models_size_and_the_engines_version(
     assert told["engine"] == "llama_cpp"
     assert any(c.isdigit() for c in told["engine_version"])
     assert told["model"]["bytes"] == small_model.stat().st_size
+
+
+def deployed_beside(task_data: dict[str, Any], folder: Path, name: str) -> str:
+    """Deploy a command that serves nothing itself while a process that is not its child serves the model ``m``."""
+    port = _free_port()
+    engine = {"kind": "command", "command": ["sleep", "600", "{port}"]}
+    model = {"id_or_path": "stub", "served_name": name}
+    data = {**task_data, "model": model, "engine": engine, "deploy": {"port": port}, "deadlines": {"ready_s": 20}}
+    deployer = deployer_for(Task.parse(data), folder)
+
+    async def scenario() -> str:
+        await deployer.prepare()
+        with KnownEngine(port=port):
+            async with deployer.deploy(deploy_request(folder)) as deployment:
+                return deployment.endpoint.model
+
+    return in_loop(scenario())
+
+
+def test_a_port_that_is_not_served_by_a_child_counts_by_the_served_model(
+    task_data: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.deploy.local._BIND_S", 0.1)
+    assert deployed_beside(task_data, tmp_path / "one", "m") == "m"
+    with pytest.raises(DeployError, match=r"not the engine, listens on port .* it serves 'm', not 'other'"):
+        deployed_beside(task_data, tmp_path / "two", "other")
+    # The engine of another trial is never measured.
+    monkeypatch.setattr("autotune_nb.deploy.local.serves_a_trial", lambda _port: True)
+    with pytest.raises(DeployError, match="not the engine, listens on port"):
+        deployed_beside(task_data, tmp_path / "three", "m")
+
+
+def test_a_log_that_cannot_be_written_is_no_wrong_program(tmp_path: Path) -> None:
+    async def start() -> None:
+        log = tmp_path / "missing" / "engine.log"
+        await GuardedProcess.start([sys.executable, "-c", ""], env=dict(os.environ), log=log, grace_s=1)
+
+    with pytest.raises(OSError, match=r"engine\.log"):
+        in_loop(start())

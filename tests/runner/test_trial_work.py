@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import shlex
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,12 +12,13 @@ from typing import Any
 import pytest
 
 from autotune_nb.deploy import DeployRequest, LocalDeployer
+from autotune_nb.deploy._process import GuardedProcess
 from autotune_nb.engines.registry import engine_for
-from autotune_nb.errors import DeployError, Failure, FailureKind, StudyError
+from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError, StudyError, SurroundingsError
 from autotune_nb.runner.runner import RunState
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import TrialState
-from tests.runs import failure, ran, runner_for
+from tests.runs import Watched, failure, ran, runner_for
 from tests.stubs import World, in_loop, level_data, level_file, open_study
 
 
@@ -107,6 +109,59 @@ def test_a_failure_of_the_surroundings_that_stays_fails_the_trial(world: World) 
     assert len((world.stub.script.parent / "started").read_text().split()) == 6
 
 
+class _Away(LocalDeployer):
+    """Its surroundings do not respond for the first ``times`` deployments."""
+
+    times = 3
+
+    @contextlib.asynccontextmanager
+    async def deploy(self, request: DeployRequest) -> AsyncIterator[Any]:
+        if self.times:
+            self.times -= 1
+            raise SurroundingsError(Failure(FailureKind.INFRASTRUCTURE, "deploy", "the webhook does not respond"))
+        async with super().deploy(request) as running:
+            yield running
+
+
+def away(world: World, monkeypatch: pytest.MonkeyPatch, times: int, **deadlines: float) -> Watched:
+    """Return a runner whose surroundings do not respond at first."""
+    monkeypatch.setattr("autotune_nb.runner.trial_work._FIRST_PAUSE_S", 0.01)
+    task = world.task(trials=1, deadlines={"ready_s": 20, "stop_s": 2, "probe_s": 10, **deadlines})
+    runner = runner_for(world, task)
+    runner._deployer = deployer = _Away(task, engine_for(task), study_id=runner.study.id, folder=world.folder)
+    deployer.times = times
+    return runner
+
+
+def test_surroundings_that_do_not_respond_are_waited_for_and_cost_no_trial(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = away(world, monkeypatch, times=5)
+    in_loop(runner.run())
+    (trial,) = runner.trials
+    assert trial.state is TrialState.COMPLETE
+    assert trial.seconds["wait"] > 0.1
+    (notice,) = [text for text in runner.notices if "the webhook does not respond" in text]
+    assert "waits up to 3600 s" in notice
+    # Attempts without a file leave no folder.
+    assert [file.name for file in (world.folder / "artifacts").rglob("attempt-*") if not any(file.iterdir())] == []
+
+
+def test_a_run_whose_surroundings_stay_away_ends_and_can_be_resumed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = away(world, monkeypatch, times=10**6, surroundings_s=0.1)
+    with pytest.raises(
+        SetupError, match=r"deadlines\.surroundings_s.*the webhook does not respond.*continues with trial 0"
+    ):
+        in_loop(runner.run())
+    assert runner.state is RunState.FAILED
+    assert not [trial for trial in runner.trials if trial.state is TrialState.FAILED]
+    again = away(world, monkeypatch, times=0, surroundings_s=0.1)
+    in_loop(again.run())
+    assert [trial.state for trial in again.trials] == [TrialState.COMPLETE]
+
+
 def test_artifacts_that_cannot_be_written_end_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     runner = runner_for(world, world.task())
 
@@ -117,6 +172,49 @@ def test_artifacts_that_cannot_be_written_end_the_run(world: World, monkeypatch:
     with pytest.raises(StudyError, match="No space left"):
         in_loop(runner.run())
     assert runner.state is RunState.FAILED
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"),
+        OSError(errno.EMFILE, "Too many open files"),
+        OSError(errno.ENOSPC, "No space left on device", "/dev/shm/x"),
+        TimeoutError(),
+    ],
+)
+def test_an_error_of_the_system_fails_its_trial_and_not_the_study(
+    world: World, monkeypatch: pytest.MonkeyPatch, error: OSError
+) -> None:
+    runner = runner_for(world, world.task(trials=2))
+    start, errors = GuardedProcess.start, [error, error]
+
+    async def failing_twice(*args: Any, **named: Any) -> GuardedProcess:
+        if errors:
+            raise errors.pop()
+        return await start(*args, **named)
+
+    monkeypatch.setattr(GuardedProcess, "start", failing_twice)
+    in_loop(runner.run())
+    assert runner.state is RunState.FINISHED
+    failed, fine = runner.trials
+    assert failure(failed).kind is FailureKind.INFRASTRUCTURE
+    assert type(error).__name__ in failure(failed).message
+    assert fine.state is TrialState.COMPLETE
+
+
+def test_a_file_of_the_study_that_cannot_be_written_ends_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = runner_for(world, world.task(trials=2))
+    create = runner.study.folder.artifacts
+
+    def blocked(trial: int, attempt: int) -> Path:
+        folder = create(trial, attempt)
+        (folder / "genai-bench.argv.json").mkdir()
+        return folder
+
+    monkeypatch.setattr(runner.study.folder, "artifacts", blocked)
+    with pytest.raises(StudyError, match=r"cannot be written: .*genai-bench\.argv\.json"):
+        in_loop(runner.run())
 
 
 @pytest.mark.parametrize(

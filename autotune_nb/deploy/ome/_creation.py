@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from autotune_nb.cluster.api_errors import hint_for, over_quota, quota_timeout, server_message
+from autotune_nb.cluster.api_errors import hint_for, namespace_ends, over_quota, quota_timeout, server_message
 from autotune_nb.cluster.kinds import INFERENCE_SERVICE, SERVICE, Object, terminating, uid_of
 from autotune_nb.cluster.owned_object import OwnedObject
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.ome._readiness import ControllerActivity
-from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind
+from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind, SurroundingsError
 from autotune_nb.task.sections import Deadlines
 
 #: Waiting for an object that is Terminating is reported after this time.
@@ -50,7 +50,7 @@ class Creation:
                 )
             except ClusterError as error:
                 if error.status != 409 or error.reason == "Conflict":
-                    raise DeployError(self._failure(error)) from None
+                    raise self._error(error) from None
                 adopted = await self._resolve_name_conflict(body)
                 if adopted is not None:
                     return adopted
@@ -95,7 +95,7 @@ class Creation:
                 self._notify(f"{ours.full_name} is of a previous attempt and is deleted")
                 await cluster.delete(INFERENCE_SERVICE, ours.name, uid=ours.uid)
         except ClusterError as error:
-            raise DeployError(self._failure(error)) from None
+            raise self._error(error) from None
         uid = uid_of(found)
         services = self._session.watches.objects(INFERENCE_SERVICE)
         await self._wait_until_gone(
@@ -123,7 +123,12 @@ class Creation:
             hint = "check that OME's controller runs: it removes the finalizer"
             raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message, hint=hint)) from None
         except ClusterError as error:
-            raise DeployError(self._failure(error)) from None
+            raise self._error(error) from None
+
+    def _error(self, error: ClusterError) -> DeployError:
+        """Return the error of the trial for an error of the API server."""
+        passes = error.status in (0, 429) or error.status >= 500 or namespace_ends(error)
+        return (SurroundingsError if passes else DeployError)(self._failure(error))
 
     def _failure(self, error: ClusterError) -> Failure:
         """Return the failure for an error of the API server."""

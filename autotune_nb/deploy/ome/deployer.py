@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.cluster import executor_choice
+from autotune_nb.cluster.api_errors import hint_for, server_message
 from autotune_nb.cluster.cleanup import remove_study
 from autotune_nb.cluster.kinds import INFERENCE_SERVICE, OME_GROUP, POD, Object, name_of
 from autotune_nb.cluster.leftovers import list_objects
@@ -39,7 +40,16 @@ from autotune_nb.deploy.ome.manifest import ModelAndRuntime, gpus_needed, infere
 from autotune_nb.deploy.ome.model_and_runtime import find_model_and_runtime, storage_of, tokenizer_of
 from autotune_nb.deploy.ome.preflight import preflight
 from autotune_nb.engines.base import Engine
-from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind, MeasurementError, SetupError, TaskError
+from autotune_nb.errors import (
+    ClusterError,
+    DeployError,
+    Failure,
+    FailureKind,
+    MeasurementError,
+    SetupError,
+    SurroundingsError,
+    TaskError,
+)
 from autotune_nb.secrets.references import environment_words
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
@@ -156,8 +166,7 @@ class OmeDeployer:
     async def deploy(self, request: DeployRequest) -> AsyncIterator[OmeDeployment]:
         session = self._session
         gpus = gpus_needed(self._task, self._engine, request.params, self._model_and_runtime.runner)
-        body = self._service_manifest(request)
-        ours = OwnedObject(session, INFERENCE_SERVICE, request.trial, name_of(body))
+        ours = OwnedObject(session, INFERENCE_SERVICE, request.trial, name_of(self._service_manifest(request)))
         log = EngineLog(session.cluster, request, self._engine)
         await self._require_cluster(request)
         await self._wait_for_previous_attempt(request)
@@ -166,7 +175,7 @@ class OmeDeployer:
         succeeded = False
         try:
             async with contextlib.AsyncExitStack() as stack:
-                running = await self._bring_up(body, ours, request, log, stack)
+                running = await self._bring_up(ours, request, log, stack)
                 try:
                     yield running
                 except MeasurementError:
@@ -182,16 +191,16 @@ class OmeDeployer:
 
     async def _require_cluster(self, request: DeployRequest) -> None:
         """Raise SetupError if the cluster stays unreachable: this trial and all that follow would fail."""
-        pending_s, trial = self._task.deadlines.pending_s, request.trial
+        within_s, trial = self._task.deadlines.surroundings_s, request.trial
         if self._session.cluster.connection_error is None:
             return
         request.on_phase("queue")
         try:
-            await self._session.wait_until_reachable(within_s=pending_s, notify=request.on_notice)
+            await self._session.wait_until_reachable(within_s=within_s, notify=request.on_notice)
         except ClusterError as error:
             raise SetupError(
                 f"trial {trial} was not started: the cluster did not respond, or rejected the credentials, for "
-                f"{pending_s:g} s ({error}); start the study again later, it continues with trial {trial}"
+                f"{within_s:g} s ({error}); start the study again later, it continues with trial {trial}"
             ) from None
         request.on_phase("deploy")
 
@@ -244,9 +253,16 @@ class OmeDeployer:
             raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", str(error))) from None
 
     async def _bring_up(
-        self, body: Object, ours: OwnedObject, request: DeployRequest, log: EngineLog, stack: contextlib.AsyncExitStack
+        self, ours: OwnedObject, request: DeployRequest, log: EngineLog, stack: contextlib.AsyncExitStack
     ) -> OmeDeployment:
         session, deadlines, notify = self._session, self._task.deadlines, request.on_notice
+        try:
+            await session.ensure_anchor()
+        except ClusterError as error:
+            message = f"what owns the study's objects cannot be created: {server_message(error)}"
+            failure = Failure(FailureKind.INFRASTRUCTURE, "deploy", message, hint=hint_for(error))
+            raise SurroundingsError(failure) from None
+        body = self._service_manifest(request)
         created = await Creation(session, ours, deadlines, self._controller, notify).create(body)
         objects = TrialObjects(session.watches, ours.trial, ours.name, created)
         try:

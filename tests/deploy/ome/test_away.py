@@ -101,7 +101,7 @@ def test_a_trial_begins_once_the_cluster_accepts_the_credentials_again_and_what_
                     proxy.token = ("second", ome.cluster.token)
                     await asyncio.to_thread(proxy.cut)
             again = asyncio.ensure_future(in_and_out(deployer, ome.request()))
-            await until_async(lambda: ome.told("waiting up to 20 s for the cluster", "Unauthorized"))
+            await until_async(lambda: ome.told("waiting up to 3600 s for the cluster", "Unauthorized"))
             impatient("second")
             await again
             assert ome.told("the cluster responds again")
@@ -114,7 +114,7 @@ def test_a_trial_begins_once_the_cluster_accepts_the_credentials_again_and_what_
 
 def test_a_cluster_that_stays_away_ends_the_run_and_spends_no_trial(ome: OmeNamespace, proxy: FaultProxy) -> None:
     async def scenario() -> None:
-        async with prepared(ome.deployer(deadlines={"pending_s": 0.5})) as deployer:
+        async with prepared(ome.deployer(deadlines={"surroundings_s": 0.5})) as deployer:
             deployer._session.cluster.patience_s = 0.2
             with proxy.down():
                 await failure_of(deployer, ome.request())
@@ -130,7 +130,7 @@ def test_a_cluster_that_stays_away_ends_the_run_and_spends_no_trial(ome: OmeName
 
 def test_a_proxy_that_finds_no_server_is_a_cluster_that_stays_away(ome: OmeNamespace, proxy: FaultProxy) -> None:
     async def scenario() -> None:
-        async with prepared(ome.deployer(deadlines={"pending_s": 0.5})) as deployer:
+        async with prepared(ome.deployer(deadlines={"surroundings_s": 0.5})) as deployer:
             deployer._session.cluster.patience_s = 0.2
             methods = ("GET", "POST", "DELETE", "WATCH")
             away = [proxy.add(one, ".*", status=503, message="upstream unavailable", times=10**9) for one in methods]
@@ -153,7 +153,7 @@ def test_a_trial_that_waits_for_gpus_which_nobody_can_free_ends_the_run_too(
     monkeypatch.setattr("autotune_nb.deploy.ome.deployer._CHECK_S", 0.2)
 
     async def scenario() -> None:
-        deployer = ome.deployer(deploy={"gpus": 1, "gpus_per_trial": 1}, deadlines={"pending_s": 1})
+        deployer = ome.deployer(deploy={"gpus": 1, "gpus_per_trial": 1}, deadlines={"surroundings_s": 1})
         async with prepared(deployer):
             with pytest.raises(DeployError, match="could not be taken down"):
                 async with deployer.deploy(ome.request()):
@@ -200,7 +200,7 @@ def test_a_run_whose_credentials_run_out_for_good_keeps_what_it_has_and_goes_on_
     task = ome.task(
         benchmark={"executable": bench.write(bench.both_levels(), before=second), "executor": "direct"},
         budget={"baseline": False, "trials": 3},
-        deadlines={"pending_s": 1},
+        deadlines={"surroundings_s": 1},
         strategy="random",
     )
     notices: list[str] = []

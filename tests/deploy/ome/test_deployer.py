@@ -17,7 +17,7 @@ from autotune_nb.deploy import Deployment, DeployRequest
 from autotune_nb.deploy.ome import _teardown as teardown
 from autotune_nb.deploy.ome.deployer import OmeDeployer
 from autotune_nb.deploy.ome.preflight import CheckResult
-from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
+from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError, SurroundingsError
 from autotune_nb.resources import shared_folder
 from tests.contracts.deployer import DeployerContract
 from tests.deploy.ome.ome_namespace import OmeNamespace, failure_of, gone_wrong, in_and_out, prepared, run
@@ -422,9 +422,10 @@ def test_a_webhook_that_does_not_answer_is_told_as_omes_controller(
 
     async def scenario() -> None:
         async with prepared(ome.deployer()) as deployer:
-            failure = await failure_of(deployer, ome.request())
-            assert failure.kind is FailureKind.INFRASTRUCTURE
-            assert "OME's controller" in failure.hint
+            with pytest.raises(SurroundingsError) as caught:
+                await in_and_out(deployer, ome.request())
+            assert caught.value.failure.kind is FailureKind.INFRASTRUCTURE
+            assert "OME's controller" in caught.value.failure.hint
 
     run(scenario)
 

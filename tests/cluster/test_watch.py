@@ -120,8 +120,8 @@ def test_after_410_it_lists_again_and_sees_what_went_meanwhile(
             await cluster.create(CONFIG_MAP, of_trial("goes", 1))
             await watches.follow(CONFIG_MAP, selector=study_selector(STUDY))
             with proxy.down():
-                pass
-            proxy.add("WATCH", "/configmaps", **fault)
+                # Before the watch can connect again.
+                proxy.add("WATCH", "/configmaps", **fault)
             await cluster.delete(CONFIG_MAP, "goes")
             await cluster.create(CONFIG_MAP, of_trial("comes", 2))
             await watches.until(lambda: set(watches.objects(CONFIG_MAP)) == {"comes"} or None, within_s=10)

@@ -139,18 +139,25 @@ class Run(StudyHandle):
             error = scrub_error(raised)
         finally:
             self._started.set()
-            self._live.clear()
-            self._study.folder.delete_live()
-            with contextlib.suppress(OSError):
-                self._study.folder.release()
-            _live.pop(self.folder.resolve(), None)
-            completed = any(t.state is TrialState.COMPLETE for t in self.history)
-            message = str(error) if error else None
-            self._record({"event": "ended", "state": str(self.state), "error": message, "completed": completed})
+            try:
+                self._clean_up(error)
+            except BaseException as raised:  # noqa: BLE001 - whoever waits for the end must learn of it
+                error = error or scrub_error(raised)
             if error is None:
                 self._ended.set_result(None)
             else:
                 self._ended.set_exception(error)
+
+    def _clean_up(self, error: BaseException | None) -> None:
+        """Release the folder and record the end."""
+        self._live.clear()
+        self._study.folder.delete_live()
+        with contextlib.suppress(OSError):
+            self._study.folder.release()
+        _live.pop(self.folder.resolve(), None)
+        completed = any(t.state is TrialState.COMPLETE for t in self.history)
+        message = str(error) if error else None
+        self._record({"event": "ended", "state": str(self.state), "error": message, "completed": completed})
 
     async def _write_live(self) -> None:
         """Write the state of the running trials to a file, for readers in other processes."""

@@ -18,6 +18,7 @@ from autotune_nb import events, session
 from autotune_nb.errors import RunError, SetupError, StudyBusyError, StudyError, StudyMismatchError, StudyNotFoundError
 from autotune_nb.opened import OpenedStudy
 from autotune_nb.run import Run, live_run
+from autotune_nb.runner.progress import LEDGER_VARIABLE
 from autotune_nb.runner.runner import RunState
 from autotune_nb.session import tune, with_overrides
 from autotune_nb.study import Study, StudyFolder
@@ -121,6 +122,26 @@ def test_what_ended_a_run_is_raised_and_kept(world: World, monkeypatch: pytest.M
     assert isinstance(run.error, StudyError)
     assert not StudyFolder(world.folder).busy
     assert not world.stub.alive
+
+
+def test_a_ledger_that_cannot_be_written_ends_no_run(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(LEDGER_VARIABLE, str(tmp_path))
+    assert tune(world.task(trials=1), study=world.folder).wait(WAIT_S).state is RunState.FINISHED
+    assert "the progress of a notebook cannot be reported" in caplog.text
+
+
+def test_an_error_while_a_run_cleans_up_ends_the_waiting(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_folder: StudyFolder) -> None:
+        raise RuntimeError("no lock")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(StudyFolder, "release", fail)
+        run = tune(world.task(trials=1), study=world.folder)
+        with pytest.raises(RuntimeError, match="no lock"):
+            run.wait(WAIT_S)
+    run._study.folder.release()
 
 
 def test_waiting_has_a_deadline_that_does_not_stop_the_run(world: World) -> None:

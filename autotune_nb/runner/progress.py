@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import time
 from collections.abc import Callable
@@ -13,6 +14,8 @@ from autotune_nb import events
 from autotune_nb.trial.formatting import level_text, params_text, value_text
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import TrialState
+
+_log = logging.getLogger(__name__)
 
 #: The environment variable with the path of the ledger, set while a notebook is executed headless.
 LEDGER_VARIABLE = "AUTOTUNE_NB_LEDGER"
@@ -92,8 +95,12 @@ class Ledger:
         return cls(Path(path)) if path else None
 
     def append(self, entry: dict[str, Any]) -> None:
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(entry) + "\n")
+        """Append an entry. A ledger that cannot be written is logged: no run ends because of it."""
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+        except OSError as error:
+            _log.warning("the progress of a notebook cannot be reported: %s", error)
 
     def read(self, offset: int = 0) -> tuple[list[dict[str, Any]], int]:
         """Return the complete entries from an offset in bytes, and the next offset."""

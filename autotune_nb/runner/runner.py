@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -82,6 +82,9 @@ class Runner:
         self._saved_at = self._saving_s = 0.0
         self._trial_tasks: set[asyncio.Task[None]] = set()
         self._preparing: asyncio.Task[None] | None = None
+        self._prepared = False
+        #: How many edits are being stored.
+        self._num_edits_arriving = 0
         self._fingerprint: dict[str, Any] = {}
         self._began = self._clock.now()
         self._ended_at: float | None = None
@@ -106,10 +109,7 @@ class Runner:
         """
         final = RunState.FAILED
         try:
-            self._preparing = asyncio.ensure_future(self._prepare())
-            await asyncio.wait((self._preparing,))
-            if not self._preparing.cancelled():
-                self._preparing.result()
+            if await self._unless_stopped(self._prepare()):
                 if not self._stopping.is_set():
                     self._set_state(RunState.RUNNING if self._not_paused.is_set() else RunState.PAUSED)
                     await self._work()
@@ -169,9 +169,16 @@ class Runner:
 
     async def steer(self, edit: Edit) -> None:
         """Store an edit; it applies from the next trial on. Raises TaskError if newer edits make it invalid."""
-        await self._take_edits()
-        await self._call_study(lambda: self.study.steer(edit))
-        self._publish_edit(edit)
+        self._num_edits_arriving += 1
+        try:
+            await self._take_edits()
+            await self._call_study(lambda: self.study.steer(edit))
+            if self._final is not None:
+                self._notice("the run is ending: the edit applies to the next run")
+            self._publish_edit(edit)
+        finally:
+            self._num_edits_arriving -= 1
+            self._changed.set()
 
     async def _take_edits(self) -> None:
         for edit in await self._call_study(self.study.apply_new_edits):
@@ -197,6 +204,14 @@ class Runner:
         best = self.study.best
         return None if best is None else self._deployer.manifest(best.params)
 
+    async def _unless_stopped(self, preparation: Coroutine[Any, Any, None]) -> bool:
+        """Await a preparation; returns False if ``stop`` cancelled it."""
+        self._preparing = asyncio.ensure_future(preparation)
+        await asyncio.wait((self._preparing,))
+        if not self._preparing.cancelled():
+            self._preparing.result()
+        return not self._preparing.cancelled()
+
     async def _prepare(self) -> None:
         # What a process that was killed could not do itself.
         left = [self.study.folder.trial_folder(t.number) for t in self.study.trials if not t.state.finished]
@@ -207,8 +222,13 @@ class Runner:
         for line in await self._deployer.sweep():
             self._notice(line)
         await self._save_results()
-        if self._spent() or await self._call_study(lambda: self.study.exhausted):
-            return
+        if await self._has_trials():
+            await self._prepare_trials()
+
+    async def _has_trials(self) -> bool:
+        return not self._spent() and not await self._call_study(lambda: self.study.exhausted)
+
+    async def _prepare_trials(self) -> None:
         for line in _advice(self._task):
             self._notice(line)
         # The model is written and the benchmark is warmed before anything is measured.
@@ -224,6 +244,7 @@ class Runner:
             **await self._benchmark.fingerprint(),
             "seed": self._task.strategy.seed,
         }
+        self._prepared = True
 
     async def _work(self) -> None:
         parallel = self._task.deploy.parallel
@@ -235,13 +256,17 @@ class Runner:
                     break
                 self._changed.clear()
                 await self._take_edits()
+                # An edit may give trials to a run that had none at its start.
+                if not self._prepared and await self._has_trials():
+                    await self._unless_stopped(self._prepare_trials())
+                    continue
                 spent = self._spent(running=len(self._trial_tasks))
                 trial = None if spent else await self._call_study(self.study.ask)
                 if trial is not None:
                     self._begin(trial)
                     if len(self._trial_tasks) >= parallel:
                         await self._until_trial_ends()
-                elif self._trial_tasks:
+                elif self._trial_tasks or self._num_edits_arriving or self._changed.is_set():
                     # A running trial may be stopped, which frees its configuration, or an edit may raise the budget.
                     await self._until_changed()
                 else:
@@ -364,15 +389,25 @@ class Runner:
         return ended
 
     async def _end(self) -> None:
-        await uncancelled(self._benchmark.close())
-        for line in await uncancelled(self._deployer.close()):
-            self._notice(line)
+        try:
+            await uncancelled(self._benchmark.close())
+        except Exception as error:  # noqa: BLE001 - the deployer must be closed and the results stored after any error
+            self._notice(f"the benchmark could not be closed: {type(error).__name__}: {error}")
+        finally:
+            await self._close_deployer()
         self.study.mark_interrupted()
         self._ended_at = self._clock.now()
         with contextlib.suppress(AutotuneError):
             await self._save_results()
         with contextlib.suppress(AutotuneError):
             await self._call_study(self.study.close)
+
+    async def _close_deployer(self) -> None:
+        try:
+            for line in await uncancelled(self._deployer.close()):
+                self._notice(line)
+        except Exception as error:  # noqa: BLE001 - see above
+            self._notice(f"the deployer could not be closed: {type(error).__name__}: {error}")
 
     async def _call_study(self, call: Callable[[], T]) -> T:
         """Call a method of the study in a thread, one at a time, since a database may be slow."""

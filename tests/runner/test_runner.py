@@ -480,6 +480,32 @@ def test_a_grid_without_a_budget_is_tried_whole_whatever_is_enqueued_beside_it(w
     assert len(ran(world, task).trials) == 7
 
 
+def test_an_edit_right_after_the_start_of_a_spent_study_gives_it_trials(world: World) -> None:
+    task = world.task(trials=1)
+    ran(world, task)
+    runner = runner_for(world, task)
+
+    async def scenario() -> None:
+        edits: list[asyncio.Task[None]] = []
+
+        def steer(event: events.Event) -> None:
+            if isinstance(event, events.StateChanged) and event.state == "running":
+                edits.append(asyncio.ensure_future(runner.steer(budget_edit(task, trials=2))))
+            if isinstance(event, events.Notice) and event.text == "the budget of 2 trials is spent":
+                edits.append(asyncio.ensure_future(runner.steer(budget_edit(task, trials=3))))
+
+        runner.bus.subscribe(steer)
+        await runner.run()
+        await asyncio.gather(*edits)
+
+    in_loop(scenario())
+    assert [trial.state for trial in runner.trials] == [TrialState.COMPLETE] * 2
+    assert runner.trials[1].fingerprint["benchmark"] == "genai-bench"
+    # Too late for this run.
+    assert "the run is ending: the edit applies to the next run" in runner.notices
+    assert len(ran(world, task).trials) == 3
+
+
 def test_an_enqueued_configuration_that_the_budget_does_not_cover_is_reported(world: World) -> None:
     task = world.task(trials=1)
     first = ran(world, task)
@@ -585,6 +611,28 @@ def test_a_run_that_fails_leaves_no_trial_on_record_as_running(world: World, mon
         in_loop(runner.run())
     assert [trial.state for trial in runner.trials] == [TrialState.INTERRUPTED]
     assert world.results()["trials"][0]["state"] == "interrupted"
+
+
+def test_a_benchmark_that_cannot_be_closed_keeps_nothing_else_from_its_end(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runner = runner_for(world, world.task(trials=1))
+    closed: list[str] = []
+
+    async def close_deployer() -> list[str]:
+        closed.append("deployer")
+        raise ConnectionError("the cluster is gone")
+
+    async def close_benchmark() -> None:
+        raise OSError("no such process")
+
+    monkeypatch.setattr(runner._deployer, "close", close_deployer)
+    monkeypatch.setattr(runner._benchmark, "close", close_benchmark)
+    in_loop(runner.run())
+    assert closed == ["deployer"]
+    assert world.results()["state"] == "finished"
+    assert "the benchmark could not be closed: OSError: no such process" in runner.notices
+    assert "the deployer could not be closed: ConnectionError: the cluster is gone" in runner.notices
 
 
 def test_a_listener_that_raises_stops_nothing(world: World) -> None:

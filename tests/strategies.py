@@ -22,8 +22,8 @@ _VALUES = st.one_of(
     st.floats(allow_nan=False, allow_infinity=False),
     st.sampled_from(["on", "off", "no", "null", "1", "1.0", "1e3", "2024-01-01", "=", "~", "", "a: b", "- x", "0x1"]),
     st.text(_LETTERS, max_size=8),
-    st.dictionaries(_WORDS, st.one_of(st.integers(), st.booleans(), _WORDS), max_size=2),
-    st.lists(st.integers(), max_size=2),
+    st.dictionaries(_WORDS, st.one_of(st.integers(-(2**63), 2**63 - 1), st.booleans(), _WORDS), max_size=2),
+    st.lists(st.integers(-(2**63), 2**63 - 1), max_size=2),
 )
 _OPTIONAL_FLAG = st.fixed_dictionaries(
     {}, optional={"flag": st.just("--x-y"), "style": st.sampled_from(["switch", "json"])}
@@ -72,7 +72,7 @@ def tasks(draw: st.DrawFn) -> Task:
         ),
         "strategy": {
             "sampler": draw(st.sampled_from([s for s in SAMPLERS if s != "grid"])),
-            "seed": draw(st.integers()),
+            "seed": draw(st.integers(-(2**63), 2**63 - 1)),
         },
         "budget": {"trials": draw(st.one_of(st.none(), st.integers(1, 99))), "baseline": draw(st.booleans())},
         "deploy": {"gpus": draw(st.one_of(st.none(), st.lists(st.integers(0, 7), max_size=2)))},

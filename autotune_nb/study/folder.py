@@ -27,7 +27,7 @@ from autotune_nb.errors import (
     repr_without_contents,
 )
 from autotune_nb.secrets.scrubbing import scrub_data
-from autotune_nb.study.storage_url import REDACTED, STORAGE_VARIABLE, absolute, redact
+from autotune_nb.study.storage_url import REDACTED, STORAGE_VARIABLE, absolute, redact, require_lasting
 from autotune_nb.task.file import parse_task
 from autotune_nb.task.task import Task
 
@@ -55,6 +55,11 @@ class StudyFolder:
             raise StudyError(f"{str(path)!r} is not a folder's path: {error}") from None
         if "\0" in str(self.path):
             raise StudyError(f"{str(path)!r} is not a folder's path: it has a null byte")
+        try:
+            str(self.path).encode("utf-8")
+        except UnicodeEncodeError:
+            # Such a name cannot be written into a study's files, which are JSON.
+            raise StudyError(f"{str(self.path)!a} is not a folder's path: it is not valid UTF-8") from None
         self._lock = filelock.FileLock(self.path / _LOCK, thread_local=False)
 
     @property
@@ -171,7 +176,9 @@ class StudyFolder:
         Raises StudyMismatchError if the study is in another storage than ``storage``.
         """
         metadata = self.metadata()
-        storage = absolute(storage) if storage else None
+        if storage:
+            require_lasting(storage)
+            storage = absolute(storage)
         if metadata is None or "optuna_name" not in metadata:
             # Before the study is created, a storage that did not work may be replaced by another.
             metadata = {
@@ -201,6 +208,7 @@ class StudyFolder:
         if metadata is None:
             raise StudyNotFoundError(f"there is no study in {self.path}")
         if given is not None:
+            require_lasting(given)
             return absolute(given)
         stored: str | None = metadata["storage"]
         if stored is not None and REDACTED in stored and (variable := os.environ.get(STORAGE_VARIABLE)):

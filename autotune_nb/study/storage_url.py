@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from autotune_nb.errors import StudyError
+
 _PASSWORD = re.compile(r"(://[^:/@]*):.*@")
 _PASSWORD_OPTION = re.compile(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
 #: Replaces a password.
@@ -24,6 +26,15 @@ def sqlite_file(url: str) -> Path | None:
     scheme, separator, file = url.partition(":///")
     named = separator and scheme.startswith("sqlite") and file and not file.startswith((":memory:", "file:", "?"))
     return Path(file.partition("?")[0]) if named else None
+
+
+def require_lasting(url: str) -> None:
+    """Raise StudyError for the URL of a database in memory, which ends with the process, and for an outdated scheme."""
+    scheme, separator, rest = url.partition("://")
+    if scheme.startswith("sqlite") and separator and rest.partition("?")[0] in ("", "/", "/:memory:"):
+        raise StudyError(f"{url} names no file, so that the trials would be lost; write sqlite:///FILE.db")
+    if scheme.startswith("postgres") and scheme.partition("+")[0] != "postgresql":
+        raise StudyError(f"{redact(url)} has an unknown scheme; write postgresql://USER@HOST/DATABASE")
 
 
 def redact(url: str) -> str:

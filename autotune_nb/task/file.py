@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 import warnings
@@ -23,13 +24,64 @@ from autotune_nb.task.prototype import from_prototype, is_prototype, prototype_f
 from autotune_nb.task.task import SECRETS_CHECKED, Task
 from autotune_nb.task.validation_errors import first_error
 
+#: What the storages and other programs' JSON readers accept.
+_MAX_BITS, _MAX_DIGITS = 64, 40
+_TOO_DEEP = "its lists or mappings are nested too deep, or contain themselves"
+
 
 class PrototypeWarning(UserWarning):
     """Part of a prototype's task file was converted with changes or ignored."""
 
 
+#: The values of a task file with its aliases replaced; few lines of aliases to aliases can stand for billions.
+_MAX_VALUES = 1_000_000
+
+
 class TaskLoader(yaml.SafeLoader):
-    """A YAML loader with YAML 1.2's booleans only, so that ``on`` and ``off`` are text."""
+    """A YAML loader with YAML 1.2's booleans only, so that ``on`` and ``off`` are text.
+
+    It refuses a key that is given twice, of which YAML's readers silently keep the last, and aliases without an end.
+    """
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node: yaml.MappingNode = super().compose_mapping_node(anchor)
+        first: dict[tuple[str, str], yaml.Mark] = {}
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.tag != "tag:yaml.org,2002:merge":
+                mark = first.setdefault((key.tag, key.value), key.start_mark)
+                if mark is not key.start_mark:
+                    problem = f"the key {key.value[:80]} is given twice, first at line {mark.line + 1}"
+                    raise yaml.composer.ComposerError(None, None, problem, key.start_mark)
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        node: yaml.Node | None = super().get_single_node()
+        if node is not None:
+            _require_finite(node)
+        return node
+
+
+def _require_finite(root: yaml.Node) -> None:
+    """Raise ComposerError if aliases make a collection contain itself, or the whole too large."""
+    sizes: dict[int, int] = {}
+
+    def size(node: yaml.Node) -> int:
+        if not isinstance(node, yaml.CollectionNode):
+            return 1
+        known = sizes.get(id(node))
+        if known == 0:
+            problem = "an alias makes this list or mapping contain itself"
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+        if known is None:
+            sizes[id(node)] = 0
+            parts = (part for item in node.value for part in (item if isinstance(item, tuple) else (item,)))
+            known = sizes[id(node)] = 1 + sum(map(size, parts))
+        if known > _MAX_VALUES:
+            problem = f"its aliases stand for more than {_MAX_VALUES:,} values"
+            raise yaml.composer.ComposerError(None, None, problem, node.start_mark)
+        return known
+
+    size(root)
 
 
 TaskLoader.yaml_implicit_resolvers = {
@@ -66,7 +118,7 @@ def load_task(path: str | Path) -> Task:
 
 def _read(text: str, file: Path) -> dict[str, Any]:
     try:
-        data = json.loads(text) if file.suffix == ".json" else yaml.load(text, TaskLoader)
+        data = json.loads(text, object_pairs_hook=_object) if file.suffix == ".json" else yaml.load(text, TaskLoader)
     except json.JSONDecodeError as error:
         raise TaskError(f"{file.name} is not valid JSON: {error}") from None
     except yaml.YAMLError as error:
@@ -75,14 +127,28 @@ def _read(text: str, file: Path) -> dict[str, Any]:
         problem = " ".join(_without_quotations(getattr(error, "problem", None) or error).split())
         hint = _YAML_HINTS.get(problem, "")
         raise TaskError(f"{file.name} is not valid YAML{at}: {problem}{hint}") from None
-    except (ValueError, RecursionError) as error:
-        # A date such as 2024-13-45, or lists nested too deep.
-        raise TaskError(f"{file.name} cannot be read: {_without_quotations(error)}") from None
+    except RecursionError:
+        raise TaskError(f"{file.name} cannot be read: {_TOO_DEEP}") from None
+    except ValueError as error:
+        # A date such as 2024-13-45.
+        hint = ": an integer has at most 64 bits" if "set_int_max_str_digits" in str(error) else ""
+        reason = "a number has thousands of digits" if hint else _without_quotations(error)
+        raise TaskError(f"{file.name} cannot be read: {reason}{hint}") from None
     except (KeyError, AttributeError):
         raise TaskError(f"{file.name} cannot be read: a value does not match its !! tag; remove the tag") from None
     if not isinstance(data, dict):
         raise TaskError(f"{file.name} contains {type(data).__name__}, not the fields of a task")
     return data
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of JSON. Raises ValueError if it has a key twice, of which Python's reader keeps the last."""
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise ValueError(f"the key {key[:80]} is given twice in the same object")
+        found[key] = value
+    return found
 
 
 #: Hints for the errors of text that should have been quoted.
@@ -105,6 +171,8 @@ def parse_task(data: dict[str, Any]) -> Task:
         raise _not_an_object(data)
     try:
         return _parse(data)
+    except RecursionError:
+        wrong = TaskError(f"the task cannot be read: {_TOO_DEEP}")
     except TaskError as error:
         wrong = without_secrets(error, data)
     # Not within the handler: what an error comes from is kept with it, and holds the data.
@@ -112,7 +180,7 @@ def parse_task(data: dict[str, Any]) -> Task:
 
 
 def _parse(data: dict[str, Any]) -> Task:
-    for wrong in chain(_text_problems(data), literal_secrets(data)):
+    for wrong in chain(_value_problems(data), literal_secrets(data)):
         raise wrong
     given, prototype = data, is_prototype(data)
     if prototype:
@@ -142,7 +210,7 @@ def problems(data: dict[str, Any]) -> list[TaskError]:
 
 def examine_task(data: dict[str, Any], *, search: bool = True) -> Examination:
     """Return every error in a task's plain data, and its valid part; see ``problems.examine``."""
-    text = [*_text_problems(data), *literal_secrets(data)]
+    text = [*_value_problems(data), *literal_secrets(data)]
     given, prototype = data, is_prototype(data)
     if prototype:
         try:
@@ -161,15 +229,22 @@ def _not_an_object(data: Any) -> TaskError:
     return TaskError(f"a task is an object of fields, not {type(data).__name__}")
 
 
-def _text_problems(data: Any, field: str = "") -> Iterator[TaskError]:
-    """Yield an error for every text that cannot be stored or passed on: with a null byte or half a surrogate pair."""
+def _value_problems(data: Any, field: str = "") -> Iterator[TaskError]:
+    """Yield an error for every value that cannot be stored or passed on.
+
+    Texts with a null byte or half a surrogate pair, and numbers that are not finite or have more than 64 bits.
+    """
     if isinstance(data, dict):
         for key, value in data.items():
-            yield from _text_problems(key, field)
-            yield from _text_problems(value, f"{field}.{key}" if field else str(key))
+            yield from _value_problems(key, field)
+            yield from _value_problems(value, f"{field}.{key}" if field else str(key))
     elif isinstance(data, list):
         for index, value in enumerate(data):
-            yield from _text_problems(value, f"{field}[{index}]")
+            yield from _value_problems(value, f"{field}[{index}]")
+    elif isinstance(data, int) and not -(2 ** (_MAX_BITS - 1)) <= data < 2 ** (_MAX_BITS - 1):
+        yield TaskError(f"{_digits(data)} is too large: an integer has at most {_MAX_BITS} bits", field=field)
+    elif isinstance(data, float) and not math.isfinite(data):
+        yield TaskError(f"{data!r} is not a finite number", field=field)
     elif isinstance(data, str) and ("\x00" in data or not data.isprintable()):
         try:
             data.encode("utf-8")
@@ -178,6 +253,12 @@ def _text_problems(data: Any, field: str = "") -> Iterator[TaskError]:
             return
         if "\x00" in data and not field.startswith("workload.request_params"):
             yield TaskError(f"{data!r} contains a null byte", field=field)
+
+
+def _digits(number: int) -> str:
+    """Return an integer, only its first digits if it is long; Python refuses to format one of thousands of digits."""
+    digits = int(number.bit_length() * math.log10(2))
+    return str(number) if digits < _MAX_DIGITS else f"an integer of about {digits} digits"
 
 
 def _caller_stacklevel() -> int:

@@ -252,7 +252,7 @@ class Deploy(Section):
     )
     host: str = "127.0.0.1"
     port: int | None = Field(None, ge=1, le=65535, description="default: a free one each trial")
-    parallel: int = Field(1, ge=1, description="number of trials that run at the same time")
+    parallel: int = Field(1, ge=1, le=10_000, description="number of trials that run at the same time")
     gpus: Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)]] | None = Field(
         None,
         description="number of GPUs for all running trials together, or the list of this machine's GPUs to use; "

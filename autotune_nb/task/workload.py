@@ -22,6 +22,8 @@ TASK_KINDS = (
     "image-to-embeddings",
 )
 BATCH_TASKS = ("text-to-embeddings", "text-to-rerank")
+#: More concurrent requests than one load generator sends, and more tokens than the context of any model.
+MAX_LOAD, _MAX_TOKENS = 100_000, 10_000_000
 
 
 class Section(BaseModel):
@@ -35,9 +37,9 @@ class Workload(Section):
 
     task: str = Field("text-to-text", description="genai-bench's task kind")
     scenarios: list[str] = Field(min_length=1, description="genai-bench's traffic scenarios, such as D(64,32)")
-    concurrency: list[Annotated[int, Field(ge=1)]] = Field(default=[1], min_length=1)
-    batch_sizes: list[Annotated[int, Field(ge=1)]] = Field(default=[1], min_length=1)
-    seconds_per_level: int = Field(60, ge=1, description="a level ends after so many seconds")
+    concurrency: list[Annotated[int, Field(ge=1, le=MAX_LOAD)]] = Field(default=[1], min_length=1)
+    batch_sizes: list[Annotated[int, Field(ge=1, le=MAX_LOAD)]] = Field(default=[1], min_length=1)
+    seconds_per_level: int = Field(60, ge=1, le=1_000_000, description="a level ends after so many seconds")
     requests_per_level: int = Field(100, ge=1, description="or after about so many requests")
     warmup_requests: int = Field(2, ge=1, le=1000, description="completions sent before the first level")
     warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of each level's requests to ignore at its start")
@@ -48,7 +50,10 @@ class Workload(Section):
     @field_validator("scenarios")
     @classmethod
     def _scenario(cls, values: list[str]) -> list[str]:
-        return [canonical_scenario(value) for value in values]
+        scenarios = [canonical_scenario(value) for value in values]
+        for text in scenarios:
+            _require_possible(text)
+        return scenarios
 
     @field_validator("task")
     @classmethod
@@ -94,3 +99,21 @@ def canonical_scenario(text: str) -> str:
             "U(min,max)/(min,max)"
         )
     return squeezed
+
+
+def _require_possible(scenario: str) -> None:
+    """Raise ValueError for a scenario whose requests cannot be sent: of no tokens, or of more than any model reads."""
+    numbers = [int(digits) for digits in re.findall(r"\d+", scenario)]
+    if any(number > _MAX_TOKENS for number in numbers):
+        raise ValueError(f"the scenario {scenario[:60]} has a number above {_MAX_TOKENS:,}; no model reads so much")
+    match scenario[0], numbers:
+        case "N", [*_]:
+            least = [numbers[0], numbers[2]]
+        case "U", [low_in, high_in, low_out, high_out]:
+            if low_in > high_in or low_out > high_out:
+                raise ValueError(f"the scenario {scenario} has a minimum above its maximum; write U(min,max)/(min,max)")
+            least = [high_in, high_out]
+        case _:
+            least = numbers
+    if 0 in least:
+        raise ValueError(f"the scenario {scenario} asks for nothing: each of its numbers must be 1 or more")

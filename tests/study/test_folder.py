@@ -173,6 +173,12 @@ def test_what_changes_no_figure_may_change(make_task: Any, folder: StudyFolder) 
 # Writing
 
 
+def test_a_folder_whose_name_is_not_utf_8_is_one_line(tmp_path: Path) -> None:
+    name = os.fsdecode(b"runs-\xe4")
+    with pytest.raises(StudyError, match=r"runs-.*udce4' is not a folder's path: it is not valid UTF-8"):
+        StudyFolder(tmp_path / name)
+
+
 def test_a_folder_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(StudyError, match="cannot be written") as caught:

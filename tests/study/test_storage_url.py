@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from autotune_nb.study.storage_url import redact
+from autotune_nb.errors import StudyError
+from autotune_nb.study.storage_url import redact, require_lasting
 
 
 @pytest.mark.parametrize(
@@ -27,3 +28,18 @@ def test_a_password_among_the_options_is_lost_too() -> None:
 )
 def test_no_form_of_a_password_is_kept(url: str) -> None:
     assert "SECRET" not in redact(url)
+
+
+@pytest.mark.parametrize(
+    "url", ["sqlite://", "sqlite:///", "sqlite:///:memory:", "sqlite+pysqlite://", "sqlite:///?timeout=3"]
+)
+def test_a_database_in_memory_is_no_storage_of_a_study(url: str) -> None:
+    with pytest.raises(StudyError, match=r"names no file, so that the trials would be lost; write sqlite:///FILE\.db"):
+        require_lasting(url)
+
+
+def test_an_outdated_scheme_is_refused_without_its_password() -> None:
+    with pytest.raises(StudyError, match=r"^postgres://me:\*\*\*@host/db has an unknown scheme; write postgresql://"):
+        require_lasting("postgres://me:hidden@host/db")
+    for url in ("sqlite:///a.db", "sqlite:////a.db?timeout=3", "postgresql://h/db", "postgresql+psycopg://h/db"):
+        require_lasting(url)

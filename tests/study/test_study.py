@@ -397,7 +397,15 @@ def test_two_studies_of_one_name_share_a_storage_without_mixing(make_task: Any, 
 
 
 @pytest.mark.parametrize(
-    "url", ["nonsense", "sqlite:////no/such/folder/x.db", "oracle://u:hidden-word@host/db", "mysql+nodriver://x/y"]
+    "url",
+    [
+        "nonsense",
+        "sqlite://",
+        "sqlite:////no/such/folder/x.db",
+        "oracle://u:hidden-word@host/db",
+        "postgres://u:hidden-word@host/db",
+        "mysql+nodriver://x/y",
+    ],
 )
 def test_a_storage_that_does_not_work_is_one_line_and_may_be_exchanged(
     make_task: Any, tmp_path: Path, url: str

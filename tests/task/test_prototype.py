@@ -237,7 +237,7 @@ def test_the_engine_is_read_off_the_runtime_or_else_the_parameters(
         ("slo.latency.p95", {"threshold": 1}, "slo.latency.p95: unknown field"),
         ("slo.ttft", 5, "slo.ttft: needs a threshold"),
         ("slo.ttft", {}, "slo.ttft: needs a threshold"),
-        ("slo.ttft.threshold", float("inf"), "slo.ttft: needs a threshold"),
+        ("slo.ttft.threshold", float("inf"), "slo.ttft.threshold: inf is not a finite number"),
         ("slo.ttft.treshold", 1, "slo.ttft.treshold: unknown field; did you mean 'threshold'?"),
         ("slo.latency.p90.fail_ratio", "x", "slo.latency.p90.fail_ratio: "),
     ],

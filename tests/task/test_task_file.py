@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 
 from autotune_nb.errors import TaskError
-from autotune_nb.task.file import load_task, problems
+from autotune_nb.task.file import TaskLoader, load_task, parse_task, problems
 from autotune_nb.task.file import task_data as task_data_of
 from autotune_nb.task.task import Task
 from tests.strategies import tasks
@@ -47,7 +47,7 @@ DAY = datetime.date(2024, 1, 1)
         ({"engine": {"kind": "vllm", "executable": ["a", 5]}}, "engine.executable[1]: "),
         ({"engine": {"kind": "vllm", "args": {"x": DAY}}}, "engine.args.x: "),
         ({"engine": {"kind": "vllm", "args": {"a b": 1}}}, "engine.args.a b: "),
-        ({"engine": {"kind": "vllm", "args": {"int": NAN}}}, "engine.args.int: nan cannot be written as JSON"),
+        ({"engine": {"kind": "vllm", "args": {"int": NAN}}}, "engine.args.int: nan is not a finite number"),
         ({"engine": {"kind": "vllm", "env": {"A": 1}}}, "engine.env.A: input should be a valid string, not 1"),
         ({"parameters": {}}, "parameters: there is nothing to tune"),
         ({"parameters": [1]}, "parameters: "),
@@ -57,7 +57,7 @@ DAY = datetime.date(2024, 1, 1)
         ({"parameters": {"x": None}}, "parameters.x: "),
         ({"parameters": {"x": []}}, "parameters.x.values: "),
         ({"parameters": {"x": [1, DAY]}}, "parameters.x.values[1]: "),
-        ({"parameters": {"x": [[NAN]]}}, "parameters.x.values[0]: [nan] cannot be written as JSON"),
+        ({"parameters": {"x": [[NAN]]}}, "parameters.x[0][0]: nan is not a finite number"),
         ({"parameters": {"x": {"type": "integer", "low": 1, "high": 2}}}, "parameters.x.type: "),
         ({"budget": 10}, "budget: is a section with fields such as trials"),
         ({"parameters": {"x": {"low": 5, "high": 2}}}, "parameters.x: low 5 is above high 2"),
@@ -273,3 +273,61 @@ def test_a_grid_without_end_is_told_for_each_parameter(task_data: dict[str, Any]
 @given(task=tasks())
 def test_a_valid_task_has_no_problems(task: Task) -> None:
     assert problems(task_data_of(task)) == []
+
+
+ALIASES = "a0: &a0 [1, 2]\n" + "\n".join(f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 12))
+SELF_REFERENCE = "an alias makes this list or mapping contain itself"
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "problem"),
+    [
+        ("t.yaml", ALIASES, "its aliases stand for more than 1,000,000 values"),
+        ("t.yaml", "parameters: &p {batch_size: [1, *p]}", f"at line 1, column 13: {SELF_REFERENCE}"),
+        ("t.yaml", "engine: &e {<<: *e, kind: vllm}", f"at line 1, column 9: {SELF_REFERENCE}"),
+        ("t.yaml", "name: a\nmodel: m\nname: b", "at line 3, column 1: the key name is given twice, first at line 1"),
+        ("t.yaml", "parameters:\n  x: [1]\n  x: [2]", "at line 3, column 3: the key x is given twice, first at line 2"),
+        ("t.json", '{"parameters": {"x": [1], "x": [2]}}', "the key x is given twice in the same object"),
+        ("t.yaml", "budget: {trials: " + "9" * 5000 + "}", "a number has thousands of digits: an integer has at most"),
+        ("t.json", "[" * 100_000, "nested too deep"),
+    ],
+)
+def test_a_file_that_no_task_can_be_read_from_is_refused_at_once(
+    tmp_path: Path, name: str, text: str, problem: str
+) -> None:
+    file = tmp_path / name
+    file.write_text(text)
+    with pytest.raises(TaskError) as caught:
+        load_task(file)
+    assert problem in str(caught.value)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_mapping_may_override_what_it_merges() -> None:
+    text = "x: &x {a: 1, b: 2}\ny: &y {<<: *x, b: 3}\nz: {<<: *y, a: 4}\n"
+    read = yaml.load(text, TaskLoader)
+    assert read == {"x": {"a": 1, "b": 2}, "y": {"a": 1, "b": 3}, "z": {"a": 4, "b": 3}}
+
+
+def test_plain_data_that_contains_itself_is_refused(task_data: dict[str, Any]) -> None:
+    task_data["parameters"]["x"] = [task_data]
+    with pytest.raises(TaskError, match="nested too deep, or contain themselves"):
+        parse_task(task_data)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"parameters": {"x": [1, 10**400]}}, "parameters.x[1]: an integer of about 400 digits is too large"),
+        ({"budget": {"trials": 2**63}}, f"budget.trials: {2**63} is too large: an integer has at most 64 bits"),
+        ({"deadlines": {"ready_s": float("inf")}}, "deadlines.ready_s: inf is not a finite number"),
+        ({"strategy": {"sampler": "tpe", "options": {"x": NAN}}}, "strategy.options.x: nan is not a finite number"),
+        ({"deploy": {"parallel": 10**9}}, "deploy.parallel: input should be less than or equal to 10000"),
+    ],
+)
+def test_a_number_that_no_storage_or_machine_takes_is_refused(
+    task_data: dict[str, Any], change: dict[str, Any], problem: str
+) -> None:
+    with pytest.raises(TaskError) as caught:
+        parse_task({**task_data, **change})
+    assert str(caught.value).startswith(problem)

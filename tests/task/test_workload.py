@@ -10,9 +10,11 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from autotune_nb.errors import TaskError
 from autotune_nb.task.task import Task
+from autotune_nb.task.workload import Workload
 from autotune_nb.trial.measurement import Level
 
 MakeTask = Callable[..., Task]
@@ -87,3 +89,33 @@ def test_a_task_kind_that_genai_bench_does_not_have_is_refused(task_data: dict[s
         TaskError, match=r"workload\.task: unknown task kind 'text-to-txt'; did you mean 'text-to-text'"
     ):
         Task.parse(task_data)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "problem"),
+    [
+        ("D(0,0)", "the scenario D(0,0) asks for nothing: each of its numbers must be 1 or more"),
+        ("D(0,8)", "asks for nothing"),
+        ("D(16,0)", "asks for nothing"),
+        ("E(0)", "asks for nothing"),
+        ("R(8,0)", "asks for nothing"),
+        ("N(0,1)/(8,1)", "asks for nothing"),
+        ("U(10,5)/(8,9)", "has a minimum above its maximum"),
+        ("D(100000000,8)", "has a number above 10,000,000"),
+    ],
+)
+def test_a_scenario_whose_requests_cannot_be_sent_is_refused(scenario: str, problem: str) -> None:
+    with pytest.raises(ValidationError) as caught:
+        Workload(scenarios=[scenario])
+    assert problem in str(caught.value)
+
+
+@pytest.mark.parametrize("scenario", ["D(16,1)", "N(8,0)/(8,0)", "U(0,8)/(0,8)", "U(8,8)", "dataset"])
+def test_a_scenario_at_the_limits_is_accepted(scenario: str) -> None:
+    Workload(scenarios=[scenario])
+
+
+def test_a_load_that_no_machine_sends_is_refused() -> None:
+    for loads in ({"concurrency": [10**9]}, {"batch_sizes": [10**9]}):
+        with pytest.raises(ValidationError, match="less than or equal to 100000"):
+            Workload(scenarios=["D(8,8)"], **loads)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import os
+import signal
 import sqlite3
 import tempfile
 from collections.abc import Callable, Iterator
@@ -31,6 +32,9 @@ from tests.kubernetes.fixtures import (
 )
 from tests.schedule import pytest_addoption, pytest_collection_modifyitems, pytest_xdist_make_scheduler
 from tests.stubs import World, until
+
+# Under nohup the tests' own children would inherit that hang-ups are ignored.
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 __all__ = [
     "_cluster_starts_early",

@@ -31,7 +31,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """The browser's tests are one unit of work, any other test is one of its own.
+    """The browser's tests and those of the known engine are one unit of work each, any other test is one of its own.
 
     --dist loadgroup would say so by a mark, but pytest-xdist 3.8 no longer hears it under pytest 9: it ran a JupyterLab
     and a Chromium in two workers at once.
@@ -40,6 +40,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]
         def _split_scope(self, nodeid: str) -> str:
-            return "browser" if nodeid.startswith("tests/browser/") else nodeid
+            if nodeid.startswith("tests/browser/"):
+                return "browser"
+            # Its tests read what one load has measured.
+            return "known engine" if nodeid.startswith("tests/bench/test_known_engine.py") else nodeid
 
     return Scheduling(config, log)

@@ -129,9 +129,10 @@ def test_a_study_under_each_executor(place: Place, cli: Cli, tmp_path: Path, exe
     assert "best is trial" in shown.stdout
 
 
-def test_a_prototypes_task_runs_in_the_cluster_by_default(place: Place, cli: Cli, tmp_path: Path) -> None:
+def test_a_prototypes_task_runs_in_the_cluster_that_it_names(place: Place, cli: Cli, tmp_path: Path) -> None:
     prototype = {
         "task_name": "p" * 60,
+        "deployment_mode": "ome",
         "model": {"name": "tiny", "namespace": place.namespace},
         "base_runtime": "llama-cpp",
         "parameters": {"threads": {"type": "choice", "values": [1]}},

@@ -53,7 +53,7 @@ def test_a_drop_while_a_request_is_under_way_is_told_as_such_and_the_next_one_ge
                     assert deployment.forward is not None
                     died = asyncio.ensure_future(deployment.died())
                     # One that nobody uses any more may go.
-                    carried = deployment.forward._open
+                    carried = deployment.forward._open.keys()
                     before = set(carried)
                     http, _ = await under_way(url)
                     await http.close()

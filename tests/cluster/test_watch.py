@@ -119,9 +119,10 @@ def test_after_410_it_lists_again_and_sees_what_went_meanwhile(
         async with watching(kubeconfig) as (cluster, watches):
             await cluster.create(CONFIG_MAP, of_trial("goes", 1))
             await watches.follow(CONFIG_MAP, selector=study_selector(STUDY))
-            with proxy.down():
-                # Before the watch can connect again.
-                proxy.add("WATCH", "/configmaps", **fault)
+            # The watch is open, so that its next request is the one with the fault.
+            await until_async(lambda: proxy.num_open == 1)
+            proxy.add("WATCH", "/configmaps", **fault)
+            await asyncio.to_thread(proxy.cut)
             await cluster.delete(CONFIG_MAP, "goes")
             await cluster.create(CONFIG_MAP, of_trial("comes", 2))
             await watches.until(lambda: set(watches.objects(CONFIG_MAP)) == {"comes"} or None, within_s=10)

@@ -144,7 +144,7 @@ def test_it_is_quick_whatever_the_task(size: int) -> None:
     parameters = {name: Int(low=1, high=size) for name in names}
     task = Task.load("quickstart")
     space = SearchSpace(parameters, tuple(Rule(text, names) for text in rules))
-    begun = time.perf_counter()
+    # CPU time, since other tests run beside; ten times the goal of 50 ms.
+    begun = time.thread_time()
     estimate(task, space)
-    # Ten times the goal of 50 ms: other tests run beside.
-    assert time.perf_counter() - begun < 0.5
+    assert time.thread_time() - begun < 0.5

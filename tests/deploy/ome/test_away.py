@@ -100,6 +100,8 @@ def test_a_trial_begins_once_the_cluster_accepts_the_credentials_again_and_what_
                 async with deployer.deploy(ome.request()):
                     proxy.token = ("second", ome.cluster.token)
                     await asyncio.to_thread(proxy.cut)
+            # A response to a request from before may have arrived last.
+            await until_async(lambda: deployer._session.cluster.connection_error is not None)
             again = asyncio.ensure_future(in_and_out(deployer, ome.request()))
             await until_async(lambda: ome.told("waiting up to 3600 s for the cluster", "Unauthorized"))
             impatient("second")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 #: After a trial, results.json is written only if this many times the duration of the last write has passed since.
 _SAVE_INTERVAL_FACTOR = 20
-#: How often a trial is stored again while another program has locked the storage; each attempt waits for a minute.
+#: How often the storage is tried again while another program has locked it; each attempt waits for a minute.
 _STORE_ATTEMPTS = 10
 
 
@@ -181,7 +181,7 @@ class Runner:
             self._changed.set()
 
     async def _take_edits(self) -> None:
-        for edit in await self._call_study(self.study.apply_new_edits):
+        for edit in await self._until_unlocked(self.study.apply_new_edits, "waiting for the storage"):
             self._publish_edit(edit)
 
     def _publish_edit(self, edit: Edit) -> None:
@@ -261,7 +261,7 @@ class Runner:
                     await self._unless_stopped(self._prepare_trials())
                     continue
                 spent = self._spent(running=len(self._trial_tasks))
-                trial = None if spent else await self._call_study(self.study.ask)
+                trial = None if spent else await self._until_unlocked(self.study.ask, "the next trial waits")
                 if trial is not None:
                     self._begin(trial)
                     if len(self._trial_tasks) >= parallel:
@@ -365,7 +365,8 @@ class Runner:
     async def _store_trial(self, work: TrialWork, ended: Trial) -> None:
         await work.clean()
         ended = await self._tell(ended)
-        await self._call_study(lambda: self.study.save_elapsed(self.elapsed_s))
+        with contextlib.suppress(StorageBusyError):  # the next trial stores it too
+            await self._call_study(lambda: self.study.save_elapsed(self.elapsed_s))
         self.trials = self.study.trials
         if time.monotonic() - self._saved_at >= _SAVE_INTERVAL_FACTOR * self._saving_s:
             await self._save_results()
@@ -373,20 +374,30 @@ class Runner:
         self.bus.publish(events.TrialEnded(ended, is_best=best is not None and best.number == ended.number))
 
     async def _tell(self, ended: Trial) -> Trial:
-        """Store a trial that ended, repeatedly while another program has locked the storage."""
+        """Store a trial that ended, unless another program has ended it."""
         from autotune_nb.study.study import TrialEndedOutsideError
 
-        for left in reversed(range(_STORE_ATTEMPTS)):
-            try:
-                return await self._call_study(lambda: self.study.tell(ended))
-            except TrialEndedOutsideError as error:
-                self._notice(f"trial {ended.number}: {error}")
-                break
-            except StorageBusyError as error:
-                if not left or self._stopping.is_set():
-                    raise
-                self._notice(f"trial {ended.number} is kept and stored later: {error}")
+        try:
+            return await self._until_unlocked(
+                lambda: self.study.tell(ended), f"trial {ended.number} is kept and stored later"
+            )
+        except TrialEndedOutsideError as error:
+            self._notice(f"trial {ended.number}: {error}")
         return ended
+
+    async def _until_unlocked(self, call: Callable[[], T], meanwhile: str) -> T:
+        """Call a method of the study, repeatedly while another program has locked the storage.
+
+        Raises StorageBusyError if it stays locked, or once the run is stopped.
+        """
+        for _ in range(_STORE_ATTEMPTS - 1):
+            try:
+                return await self._call_study(call)
+            except StorageBusyError as error:
+                if self._stopping.is_set():
+                    raise
+                self._notice(f"{meanwhile}: {error}")
+        return await self._call_study(call)
 
     async def _end(self) -> None:
         try:

@@ -46,21 +46,49 @@ def test_a_trial_that_a_locked_database_refuses_is_stored_by_the_next_run(make_t
     assert not list(tmp_path.glob("unstored*"))
 
 
-def test_a_run_stores_its_trial_once_the_database_is_unlocked(world: World) -> None:
-    runner = runner_for(world, world.task(trials=1))
+@pytest.mark.parametrize(
+    ("moment", "notice"),
+    [
+        ("measured", "trial 0 is kept and stored later"),
+        ("ended", "waiting for the storage"),
+        ("edits read", "the next trial waits"),
+    ],
+)
+def test_a_run_goes_on_once_the_database_is_unlocked(
+    world: World, monkeypatch: pytest.MonkeyPatch, moment: str, notice: str
+) -> None:
+    runner = runner_for(world, world.task(trials=2))
     other = sqlite3.connect(world.folder / "study.db", isolation_level=None, check_same_thread=False)
+    read_edits = runner.study.apply_new_edits
+
+    def lock(now: str) -> None:
+        if now == moment and 0 in {t.number for t in runner.study.trials} and not notices():
+            with contextlib.suppress(sqlite3.ProgrammingError):
+                other.execute("BEGIN EXCLUSIVE")
+
+    def notices() -> int:
+        return sum(line.startswith(notice) for line in runner.notices)
 
     def listen(event: events.Event) -> None:
         if isinstance(event, events.LevelMeasured) and event.index == event.count:
-            other.execute("BEGIN EXCLUSIVE")
-        if isinstance(event, events.Notice) and "is kept and stored later" in event.text:
+            lock("measured")
+        if isinstance(event, events.TrialEnded):
+            lock("ended")
+        if isinstance(event, events.Notice) and event.text.startswith(notice):
             other.close()
 
+    def edits() -> Any:
+        read = read_edits()
+        lock("edits read")
+        return read
+
+    monkeypatch.setattr(runner.study, "apply_new_edits", edits)
     runner.bus.subscribe(listen)
     in_loop(runner.run())
     assert runner.state is RunState.FINISHED
-    assert sum("is kept and stored later" in notice for notice in runner.notices) == 1
-    assert [t.state for t in open_study(runner.study.task, world.folder).trials] == [TrialState.COMPLETE]
+    assert notices() == 1
+    stored = open_study(runner.study.task, world.folder)
+    assert [(t.number, t.state) for t in stored.trials] == [(0, TrialState.COMPLETE), (1, TrialState.COMPLETE)]
 
 
 def test_a_trial_that_another_program_ended_is_one_line_and_kept_in_the_results(world: World) -> None:

@@ -43,7 +43,8 @@ async def served_version(url: str, paths: Sequence[str], headers: Mapping[str, s
                     data = json.loads(await reply.text(errors="replace")) if reply.status == 200 else None
             except (aiohttp.ClientError, TimeoutError, OSError, ValueError, RecursionError):
                 continue
-            version = data.get("version") if isinstance(data, dict) else None
+            # llama-server's ``/props`` has a build instead.
+            version = data.get("version") or data.get("build_info") if isinstance(data, dict) else None
             if isinstance(version, str) and version:
                 return version[:120]
     return None

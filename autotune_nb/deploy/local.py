@@ -186,7 +186,7 @@ class LocalDeployer:
 
     async def _identified(self, running: _Running) -> _Running:
         """Add the version that the engine's server reports, if its program does not."""
-        if self._engine.version_paths:
+        if self._engine.version_paths and not self._engine.version_args:
             headers = bearer(self._task.benchmark.api_key)
             version = await served_version(running.endpoint.url, self._engine.version_paths, headers)
             if version is not None:

@@ -56,7 +56,7 @@ class Engine:
     abbreviations: bool = False
     #: Flags that the task sets elsewhere, with the field for it.
     reserved: Mapping[str, str] = field(default_factory=dict)
-    #: Arguments with which the program prints its version, or paths under which its server reports it.
+    #: Arguments with which the program prints its version, and paths under which its server reports it.
     version_args: tuple[str, ...] = ("--version",)
     version_paths: tuple[str, ...] = ()
     metrics_engine: str | None = None

@@ -21,6 +21,7 @@ LLAMA_CPP = Engine(
     program=("llama-server",),
     model_flag="--model",
     served_name_flag="--alias",
+    version_paths=("/props",),
     default_port=8080,
     backend="vllm",  # llama.cpp honours ignore_eos, which genai-bench's openai backend drops
     metrics_engine="LlamaCPP",

@@ -71,6 +71,9 @@ class Handler(BaseHTTPRequestHandler):
         self.wfile.write(data)
 
     def do_GET(self) -> None:
+        if self.path == "/version":
+            self.answer(200, {"version": "0.9.1"})
+            return
         self.answer(200, {"object": "list", "data": [{"id": "tiny"}]})
 
     def do_POST(self) -> None:

@@ -17,6 +17,7 @@ from autotune_nb.cluster.names import study_selector
 from autotune_nb.cluster.owned_object import OwnedObject
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
+from autotune_nb.deploy._engine_identity import served_version
 from autotune_nb.deploy.base import DeployRequest, Endpoint
 from autotune_nb.deploy.ome._arguments import command_line
 from autotune_nb.deploy.ome._creation import Creation
@@ -50,7 +51,7 @@ from autotune_nb.errors import (
     SurroundingsError,
     TaskError,
 )
-from autotune_nb.secrets.references import environment_words
+from autotune_nb.secrets.references import bearer, environment_words
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
 
@@ -280,6 +281,8 @@ class OmeDeployer:
         pods = session.watches.objects(POD)
         url, forward = await reachable_url(stack, session.cluster, lambda: name if name in pods else None, port, inside)
         model = executor_choice.required_model_name(self._task) or await first_model(url, deadlines.ready_s)
+        headers = bearer(self._task.benchmark.api_key)
+        version = await served_version(url, self._engine.version_paths, headers)
         service = ClusterService(
             trial=ours.trial,
             name=ours.name,
@@ -298,7 +301,7 @@ class OmeDeployer:
             gpu_count=gpus_of(container, self._task.deploy.gpu_resource),
             log=request.folder / "engine.log",
             service=service,
-            fingerprint=pod_fingerprint(pod, container),
+            fingerprint={**pod_fingerprint(pod, container), **({"engine_version": version} if version else {})},
         )
         return OmeDeployment(endpoint, pod, objects, log, session.watches, forward)
 

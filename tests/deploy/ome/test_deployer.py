@@ -97,6 +97,7 @@ def test_llama_cpp_answers_as_an_inference_service(ome: OmeNamespace) -> None:
         deployer = ome.deployer(checked=True, deploy={"runtime": "llama-cpp"}, deadlines={"ready_s": 120})
         async with prepared(deployer), deployer.deploy(ome.request(threads=1)) as deployment:
             body = {"model": deployment.endpoint.model, "prompt": "a", "max_tokens": 4}
+            assert deployment.endpoint.fingerprint.get("engine_version"), "llama-server reports its build"
             async with (
                 aiohttp.ClientSession() as http,
                 http.post(f"{deployment.endpoint.url}/v1/completions", json=body) as reply,
@@ -105,6 +106,16 @@ def test_llama_cpp_answers_as_an_inference_service(ome: OmeNamespace) -> None:
                 assert (await reply.json())["choices"]
 
     run(scenario, within_s=90)
+
+
+def test_the_version_is_that_which_the_engine_serves(ome: OmeNamespace) -> None:
+    async def scenario() -> None:
+        deployer = ome.deployer()
+        deployer._engine = replace(deployer._engine, version_paths=("/nothing", "/version"))
+        async with prepared(deployer), deployer.deploy(ome.request()) as deployment:
+            assert deployment.endpoint.fingerprint["engine_version"] == "0.9.1"
+
+    run(scenario)
 
 
 def test_the_engines_log_is_kept(ome: OmeNamespace) -> None:

@@ -29,7 +29,7 @@ class Proposals:
     def __call__(self, space: SearchSpace, trials: Sequence[Trial]) -> tuple[Point, str] | None:
         """Return the next configuration and the reason for it; None if no allowed one is left."""
         found = self.next(space, trials, 1)
-        return (found[0].params, found[0].reason) if found else None
+        return (found[0].params, found[0].text) if found else None
 
     def next(self, space: SearchSpace, trials: Sequence[Trial], n: int) -> list[Proposal]:
         """Return the next ``n`` configurations, with what is predicted of them."""

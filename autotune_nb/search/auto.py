@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -13,9 +14,10 @@ from autotune_nb.search.failures import Runnable
 from autotune_nb.search.figure_models import FigureModels
 from autotune_nb.search.gaussian_process import OneHot
 from autotune_nb.task.space import Point, point_key
+from autotune_nb.trial.formatting import value_text
 
 #: Trials that are spread out before the models decide, the default included.
-_START = 5
+START = 5
 #: The share of the distance that is random in the start.
 _JITTER = 0.3
 #: Every so many trials one value of the best is replaced by the one least tried: the models blame a value for what
@@ -25,6 +27,17 @@ _EXPLORE = 4
 _CAUTION = 1.5
 #: Beyond so many points a single draw screens them, and all draws score the best of them.
 _SCREEN = 1_000
+#: From this probability on, it is not worth a word that a configuration may fail.
+_CERTAIN = 0.995
+
+
+@dataclass(frozen=True)
+class _Choice:
+    """A chosen point; ``predicted`` is whether the models chose it."""
+
+    point: Point
+    reason: str
+    predicted: bool
 
 
 class AutoStrategy:
@@ -39,14 +52,19 @@ class AutoStrategy:
         self._one_hot = OneHot(self._encoding.dimensions)
 
     def propose(self, observations: Sequence[Observation], pending: Sequence[Point] = (), n: int = 1) -> list[Proposal]:
-        running, proposals = list(pending), []
+        chosen: list[_Choice] = []
         for _ in range(n):
-            proposal = self._next(observations, running)
-            if proposal is None:
+            choice = self._next(observations, [*pending, *(one.point for one in chosen)])
+            if choice is None:
                 break
-            proposals.append(proposal)
-            running.append(proposal.params)
-        return proposals
+            chosen.append(choice)
+        if len(chosen) > 1 and any(one.predicted for one in chosen):
+            # Each was chosen as if those before it had been tried: their predicted values are no trials.
+            seen, codes = self._encoded(observations)
+            rng = np.random.default_rng([self._seed, len(seen) + len(pending)])
+            if self._fit(seen, codes, rng):
+                self._imagine(seen, codes, pending, rng)
+        return [self._proposal(one) for one in chosen]
 
     def named(self, observations: Sequence[Observation]) -> Observation | None:
         """Return the trial to name as the best: the best by the model's mean of those that keep every limit."""
@@ -97,7 +115,7 @@ class AutoStrategy:
                 free[place] = False
         return np.flatnonzero(free)
 
-    def _next(self, observations: Sequence[Observation], pending: Sequence[Point]) -> Proposal | None:
+    def _next(self, observations: Sequence[Observation], pending: Sequence[Point]) -> _Choice | None:
         seen, codes = self._encoded(observations)
         count = len(seen) + len(pending)
         rng = np.random.default_rng([self._seed, count])
@@ -110,13 +128,14 @@ class AutoStrategy:
         default = self._problem.default
         if default is not None and not count and (place := candidates.index(default)) in left.tolist():
             assert place is not None
-            return Proposal(candidates.points[place], "the engine's default first")
+            return _Choice(candidates.points[place], "the engine's default first", predicted=False)
         self._runnable.fit(seen, codes)
         tried = np.concatenate([codes, self._encoding.encode(pending)])
-        if count < _START or not self._fit(seen, codes, rng):
+        starting = count < START
+        if starting or not self._fit(seen, codes, rng):
             index = self._far(candidates, left, tried, rng)
-            reason = "the start: far from every configuration that was tried"
-            return Proposal(candidates.points[index], reason, p_start=float(self._p_start(candidates, index)))
+            reason = f"{'the start' if starting else 'without a model'}: far from every configuration that was tried"
+            return _Choice(candidates.points[index], reason, predicted=False)
         self._imagine(seen, codes, pending, rng)
         return self._scored(candidates, left, seen, count)
 
@@ -169,29 +188,31 @@ class AutoStrategy:
             total += dimension.squared_distances[row[j]][codes[:, j]]
         return total
 
-    def _p_start(self, candidates: Candidates, index: int) -> float:
-        return float(self._runnable.p(candidates.one_hot[[index]])[0])
-
     def _score(self, one_hot: Floats, kept: int | None = None) -> Floats:
         p = np.maximum(self._runnable.p(one_hot, kept) * self._models.p_limits(one_hot, kept), 1e-6)
         result: Floats = p**_CAUTION * self._models.gain(one_hot, kept) / self._models.seconds(one_hot)
         return result
 
-    def _scored(self, candidates: Candidates, left: Ints, seen: Sequence[Observation], count: int) -> Proposal:
+    def _scored(self, candidates: Candidates, left: Ints, seen: Sequence[Observation], count: int) -> _Choice:
         if len(left) > _SCREEN:
             order = np.argsort(-self._score(candidates.one_hot[left], 1), kind="stable")
             left = left[order[:_SCREEN]]
-        reason = ""
+        reason = "the largest expected improvement per second"
         if count % _EXPLORE == 0:
-            left, reason = self._least_tried(candidates, left, seen)
+            left, reason = self._least_tried(candidates, left, seen, reason)
         index = int(left[int(np.argmax(self._score(candidates.one_hot[left])))])
-        return self._proposal(candidates, index, reason)
+        return _Choice(candidates.points[index], reason, predicted=True)
 
-    def _least_tried(self, candidates: Candidates, left: Ints, seen: Sequence[Observation]) -> tuple[Ints, str]:
-        """Return the points one value away from the best, those whose new value was tried least; else all of them."""
+    def _least_tried(
+        self, candidates: Candidates, left: Ints, seen: Sequence[Observation], otherwise: str
+    ) -> tuple[Ints, str]:
+        """Return the points one value away from the best, those whose new value was tried least, and the reason.
+
+        Without such points it returns all of them and the reason ``otherwise``.
+        """
         complete = [o for o in seen if o.values is not None]
         if not complete:
-            return left, ""
+            return left, otherwise
         feasible = [o for o in complete if o.feasible]
         if feasible:
             best = max(feasible, key=self._utility)
@@ -209,32 +230,41 @@ class AutoStrategy:
                 times = sum(1 for o in seen if name in o.params and point_key({"": o.params[name]}) == key)
                 changed.append((times, i, name))
         if not changed:
-            return left, ""
+            return left, otherwise
         least = min(times for times, _, _ in changed)
-        reason = f"one value of trial {best.number}, the best, replaced by one tried {least} times"
+        tried = "never tried" if not least else f"tried {least} time{'s' * (least != 1)}"
+        reason = f"one value of trial {best.number}, the best, replaced by one {tried}"
         return np.array([i for times, i, _ in changed if times == least]), reason
 
-    def _proposal(self, candidates: Candidates, index: int, reason: str) -> Proposal:
-        one_hot = candidates.one_hot[[index]]
-        predicted = self._models.predict(one_hot)
-        p_limits, p_start = float(self._models.p_limits(one_hot)[0]), self._p_start(candidates, index)
-        seconds = float(self._models.seconds(one_hot)[0])
-        parts = [reason or "the largest expected improvement per second"]
-        interval = None
-        if predicted is not None:
-            value, low, high = predicted
-            interval = (low, high)
-            parts.append(f"predicted {value:.4g} ({low:.4g} to {high:.4g})")
-        if self._problem.limits:
-            parts.append(f"keeps the limits with {p_limits:.0%}")
-        if p_start < 1:
-            parts.append(f"runs with {p_start:.0%}")
-        return Proposal(
-            candidates.points[index],
-            "; ".join(parts),
-            None if predicted is None else predicted[0],
-            interval,
-            seconds,
-            p_limits,
-            p_start,
+    def _proposal(self, choice: _Choice) -> Proposal:
+        one_hot = self._one_hot(self._encoding.encode([choice.point]))
+        p_start = float(self._runnable.p(one_hot)[0])
+        if not choice.predicted:
+            return Proposal(choice.point, choice.reason, p_start=p_start)
+        models = self._models
+        p_limits, gain = float(models.p_limits(one_hot)[0]), models.expected_gain(one_hot)
+        proposal = Proposal(
+            choice.point,
+            choice.reason,
+            seconds=float(models.seconds(one_hot)[0]),
+            p_limits=p_limits,
+            p_start=p_start,
+            limits=models.predict_limits(one_hot),
+            gain=None if gain is None else gain * p_limits * p_start,
         )
+        predicted = models.predict(one_hot)
+        if predicted is not None:
+            proposal = replace(proposal, value=predicted[0], interval=predicted[1:])
+        return replace(proposal, predictions=tuple(self._in_words(proposal)))
+
+    def _in_words(self, proposal: Proposal) -> Iterator[str]:
+        if proposal.value is not None and proposal.interval is not None:
+            figure = self._problem.objectives[0].figure
+            value, low, high = (value_text(one, figure) for one in (proposal.value, *proposal.interval))
+            yield f"predicted {value} ({low} to {high})"
+        if proposal.gain is not None:
+            yield f"expected gain {proposal.gain:.1%}" if proposal.gain >= 0.0005 else "expected gain below 0.1%"
+        if self._problem.limits:
+            yield f"keeps the limits with a probability of {proposal.p_limits:.0%}"
+        if proposal.p_start < _CERTAIN:
+            yield f"runs with a probability of {proposal.p_start:.0%}"

@@ -6,11 +6,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from autotune_nb.errors import FailureKind
+from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.trial.score import Limit, Objective
 from autotune_nb.trial.trial import Trial, TrialState, Value
 
+#: A predicted figure, and the interval that holds it with a probability of 90 %: value, low and high.
+Predicted = tuple[float, float, float]
+#: When a trial failed, by the phase.
+_WHEN = {"deploy": "at start", "probe": "at the first request", "benchmark": "under load"}
 #: Failures that say something about the configuration. Those of its surroundings do not.
 OWN_FAILURES = (FailureKind.CONFIGURATION, FailureKind.OUT_OF_MEMORY, FailureKind.CRASH, FailureKind.TIMEOUT)
 
@@ -60,7 +64,10 @@ class Observation:
 class Proposal:
     """A configuration to try, and the reason in words. Without a model the predictions are None.
 
-    ``value`` is the predicted value of the first objective, ``interval`` holds it with a probability of 90 %.
+    ``predictions`` are the predictions in words. ``value`` is the predicted value of the first objective, ``interval``
+    holds it with a probability of 90 %. ``limits`` is the same for the figure of each limit: value, low and high.
+    ``gain`` is the expected improvement over the best as a share of its value, the risk of failing or of breaking a
+    limit included.
     """
 
     params: Point
@@ -70,6 +77,14 @@ class Proposal:
     seconds: float | None = None
     p_limits: float = 1.0
     p_start: float = 1.0
+    limits: tuple[Predicted, ...] = ()
+    gain: float | None = None
+    predictions: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The reason and the predictions in one line."""
+        return "; ".join((self.reason, *self.predictions))
 
 
 class Strategy(Protocol):
@@ -97,8 +112,13 @@ def observation(trial: Trial, problem: SearchProblem) -> Observation:
         trial.number,
         trial.params,
         seconds=seconds,
-        failure="" if failure is None else f"{failure.kind.replace('_', ' ')} ({failure.phase})",
+        failure="" if failure is None else _failure_text(failure),
         own=failure is not None and failure.kind in OWN_FAILURES,
         started=failure is not None and failure.phase == "benchmark",
         baseline=trial.baseline,
     )
+
+
+def _failure_text(failure: Failure) -> str:
+    """Format what failed and when, such as ``out of memory at start``."""
+    return f"{failure.kind.replace('_', ' ')} {_WHEN.get(failure.phase, f'({failure.phase})')}"

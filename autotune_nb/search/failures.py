@@ -27,6 +27,7 @@ class Runnable:
     def __init__(self, encoding: Encoding) -> None:
         self._one_hot = OneHot(encoding.dimensions)
         self._models = (Ensemble(encoding.dimensions, 51), Ensemble(encoding.dimensions, 52))
+        self._fitted: list[Ensemble] = []
 
     def fit(self, observations: Sequence[Observation], codes: Ints) -> None:
         """Take the outcome of trials. Those that failed because of their surroundings are left out."""
@@ -34,7 +35,7 @@ class Runnable:
         self._observations, self._codes = [observations[i] for i in rows], codes[rows]
         started = np.array([o.started for o in self._observations], dtype=bool)
         complete = np.array([o.values is not None for o in self._observations], dtype=bool)
-        self._fitted: list[Ensemble] = []
+        self._fitted = []
         for model, used, ran in zip(self._models, (np.ones_like(started), started), (started, complete), strict=True):
             # Before the first failure there is nothing to learn.
             if ran[used].all():

@@ -6,13 +6,15 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autotune_nb.search.base import Observation, SearchProblem
+from autotune_nb.search.base import Observation, Predicted, SearchProblem
 from autotune_nb.search.encoding import Encoding, Floats, Ints
 from autotune_nb.search.gaussian_process import Ensemble, OneHot, expected_gain, normal_cdf
 
 #: At most so many trials are fitted: the best half, and the others spread over the rest.
 MAX_ROWS = 96
 _SMALLEST = 0.05
+#: Half the width of a 90 % interval, in standard deviations.
+_REACH = 1.645
 #: A figure of zero counts as this share of its bound.
 _FLOOR = 0.01
 #: The weight of the sum in the scalarization of several objectives.
@@ -62,8 +64,9 @@ class FigureModels:
         y = (utilities - self._mean) / self._scale
         self._objective.fit(one_hot, codes, y)
         excess = self.excess_logarithms(complete)
+        self._limit_scales = np.maximum(np.sqrt((excess**2).mean(0)), _SMALLEST)
         for k, model in enumerate(self._limits):
-            model.fit(one_hot, codes, excess[:, k] / max(float(np.sqrt((excess[:, k] ** 2).mean())), _SMALLEST))
+            model.fit(one_hot, codes, excess[:, k] / self._limit_scales[k])
         seconds = np.log(np.maximum([o.seconds for o in complete], 1e-3))
         self._mean_seconds, self._seconds_scale = float(seconds.mean()), max(float(seconds.std()), _SMALLEST)
         self._seconds.fit(one_hot, codes, (seconds - seconds.mean()) / self._seconds_scale)
@@ -108,17 +111,51 @@ class FigureModels:
         result: Floats = (weight * normal_cdf((mean - self.bar - share / self._scale) / deviation)).sum(0)
         return result
 
-    def predict(self, one_hot: Floats) -> tuple[float, float, float] | None:
+    def expected_gain(self, one_hot: Floats) -> float | None:
+        """Return the expected improvement of one point over the best as a share of the best value.
+
+        The expected logarithm of their ratio, which is that share as long as it is small; None if there is no best,
+        with several objectives, or with values that have no logarithm.
+        """
+        if self.bar is None or len(self._signs) > 1 or not self._logarithmic:
+            return None
+        return self._scale * float(self.gain(one_hot)[0])
+
+    def predict(self, one_hot: Floats) -> Predicted | None:
         """Return the predicted value of one point and its 90 % interval; None with several objectives."""
         if len(self._signs) > 1:
             return None
-        mean, deviation, weight = self._objective.predict(one_hot)
-        middle = float((weight * mean).sum())
-        variance = float((weight * (deviation**2 + mean**2)).sum()) - middle**2
-        reach = 1.645 * float(np.sqrt(max(variance, 0.0)))
-        three = [self._signs[0] * (self._mean + self._scale * (middle + k * reach)) for k in (0, -1, 1)]
+        return self._value(*_interval(*self._objective.predict(one_hot)))
+
+    def predict_average(self, one_hot: Floats, codes: Ints) -> Predicted | None:
+        """Return the value predicted on average over points, the geometric mean, and its 90 % interval."""
+        if len(self._signs) > 1:
+            return None
+        return self._value(*_interval(*self._objective.predict_average(one_hot, codes)))
+
+    def predict_limits(self, one_hot: Floats) -> tuple[Predicted, ...]:
+        """Return the predicted figure of each limit at one point, with its 90 % interval."""
+        predicted = []
+        for model, limit, scale in zip(self._limits, self._problem.limits, self._limit_scales, strict=True):
+            sign = 1.0 if limit.operator == "<=" else -1.0
+            # The model has the logarithm of figure over bound, which only bounds above 0 have.
+            bound = limit.bound if limit.bound > 0 else np.nan
+            a, b, c = (bound * float(np.exp(sign * scale * x)) for x in _interval(*model.predict(one_hot)))
+            predicted.append((a, min(b, c), max(b, c)))
+        return tuple(predicted)
+
+    def _value(self, *standardized: float) -> Predicted:
+        three = [self._signs[0] * (self._mean + self._scale * x) for x in standardized]
         value, a, b = (float(np.exp(x)) if self._logarithmic else float(x) for x in three)
         return value, min(a, b), max(a, b)
+
+
+def _interval(mean: Floats, deviation: Floats, weight: Floats) -> Predicted:
+    """Return the mean over all draws of one prediction, and the ends of its 90 % interval."""
+    middle = float((weight * mean).sum())
+    variance = float((weight * (deviation**2 + mean**2)).sum()) - middle**2
+    reach = _REACH * float(np.sqrt(max(variance, 0.0)))
+    return middle, middle - reach, middle + reach
 
 
 def _rows(complete: Sequence[Observation], utilities: Floats) -> list[int]:

@@ -117,3 +117,15 @@ class Ensemble:
         left = np.maximum(2.0 - np.einsum("mab,mab->ma", whitened, whitened), 1e-9)
         deviation = np.sqrt(self._variance[:k, None] * left)
         return mean, deviation, self._weights[:k, None] / self._weights[:k].sum()
+
+    def predict_average(self, one_hot: Floats, codes: Ints) -> tuple[Floats, Floats, Floats]:
+        """Return mean and deviation (draws, 1) of the average over points, and the draws' weights.
+
+        The deviations of the points have much in common, so that it is not the average of theirs.
+        """
+        kernel = self._kernel(self._draws, one_hot, self._codes).mean(1)
+        among = self._kernel(self._draws, one_hot, codes).mean((1, 2))
+        whitened = np.einsum("mb,mab->ma", kernel, self._inverse_lower)
+        mean = (kernel * self._alpha).sum(1)
+        left = np.maximum(among - (whitened**2).sum(1), 1e-9)
+        return mean[:, None], np.sqrt(self._variance * left)[:, None], self._weights[:, None]

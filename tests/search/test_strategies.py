@@ -47,7 +47,7 @@ def complete(number: int, point: Point, value: float, excess: float = -0.5, seco
 
 
 def out_of_memory(number: int, point: Point) -> Observation:
-    return Observation(number, point, failure="out of memory (deploy)", own=True, started=False)
+    return Observation(number, point, failure="out of memory at start", own=True, started=False)
 
 
 def study(strategy: Strategy, outcome: Outcome, trials: int) -> list[Observation]:
@@ -178,7 +178,7 @@ def test_auto_seldom_tries_what_resembles_a_failure_and_says_why() -> None:
     # At random 9 of 25, and the best of those that run lies beside those that do not.
     assert 1 <= len(failed) <= 7
     (skipped,) = strategy.skipped(found)
-    assert "out of memory (deploy)" in skipped
+    assert "out of memory at start" in skipped
     assert str(failed[0].number) in skipped
 
 
@@ -255,7 +255,7 @@ def test_a_proposal_predicts_and_gives_its_reason() -> None:
     assert truth is not None
     assert proposal.value == pytest.approx(truth[0], rel=0.3)
     assert proposal.seconds == pytest.approx(100, rel=0.2)
-    assert "predicted" in proposal.reason
+    assert "predicted" in proposal.text
 
 
 def test_the_promise_falls_as_the_best_is_found() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from autotune_nb import events
 from autotune_nb.bench.base import Benchmark
@@ -15,24 +15,20 @@ from autotune_nb.deploy.base import Deployer
 from autotune_nb.errors import AutotuneError, SetupError, StudyError
 from autotune_nb.recorded.clock import Clock, WallClock, released
 from autotune_nb.runner.budget import spent_budget
+from autotune_nb.runner.preparation import advice, run_fingerprint
+from autotune_nb.runner.stopwatch import Stopwatch
+from autotune_nb.runner.study_calls import StudyCalls
 from autotune_nb.runner.trial_work import TrialWork
 from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.references import command_text
 from autotune_nb.secrets.scrubbing import scrub
-from autotune_nb.study import StorageBusyError, machine_fingerprint
+from autotune_nb.study import StorageBusyError
 from autotune_nb.study.steering import Edit
-from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.waiting import uncancelled
 
 if TYPE_CHECKING:
     from autotune_nb.study import Study
-
-T = TypeVar("T")
-#: After a trial, results.json is written only if this many times the duration of the last write has passed since.
-_SAVE_INTERVAL_FACTOR = 20
-#: How often the storage is tried again while another program has locked it; each attempt waits for a minute.
-_STORE_ATTEMPTS = 10
 
 
 class RunState(StrEnum):
@@ -73,34 +69,26 @@ class Runner:
         self._benchmark = benchmark
         self._task = study.task
         self._clock: Clock = clock or WallClock()
-        self._study_lock = asyncio.Lock()
+        self._calls = StudyCalls(study, stopping=self._is_stopping, notify=self._notice)
         self._not_paused = asyncio.Event()
         self._not_paused.set()
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._stop_requested_at: float | None = None
-        self._saved_at = self._saving_s = 0.0
         self._trial_tasks: set[asyncio.Task[None]] = set()
         self._preparing: asyncio.Task[None] | None = None
         self._prepared = False
         #: How many edits are being stored.
         self._num_edits_arriving = 0
         self._fingerprint: dict[str, Any] = {}
-        self._began = self._clock.now()
-        self._ended_at: float | None = None
         self._final: RunState | None = None
-        self._previous_runs_s = study.elapsed_s
+        self._stopwatch = Stopwatch(self._clock.now, study.elapsed_s)
         self._previously_ended = len(study.ended)
-        #: The seconds in which the run was paused and no trial was running, and since when it is so now.
-        self._idle_s = 0.0
-        self._idle_since: float | None = None
 
     @property
     def elapsed_s(self) -> float:
         """The seconds of this run and of all previous runs of the study, without pauses in which no trial ran."""
-        times = (self._idle_since, self._ended_at)
-        now = next((at for at in times if at is not None), None)
-        return self._previous_runs_s + (self._clock.now() if now is None else now) - self._began - self._idle_s
+        return self._stopwatch.elapsed_s
 
     async def run(self) -> None:
         """Run trials until the budget is spent, the space is exhausted, or the run is stopped.
@@ -172,7 +160,7 @@ class Runner:
         self._num_edits_arriving += 1
         try:
             await self._take_edits()
-            await self._call_study(lambda: self.study.steer(edit))
+            await self._calls(lambda: self.study.steer(edit))
             if self._final is not None:
                 self._notice("the run is ending: the edit applies to the next run")
             self._publish_edit(edit)
@@ -181,7 +169,7 @@ class Runner:
             self._changed.set()
 
     async def _take_edits(self) -> None:
-        for edit in await self._until_unlocked(self.study.apply_new_edits, "waiting for the storage"):
+        for edit in await self._calls.until_unlocked(self.study.apply_new_edits, "waiting for the storage"):
             self._publish_edit(edit)
 
     def _publish_edit(self, edit: Edit) -> None:
@@ -217,7 +205,7 @@ class Runner:
         left = [self.study.folder.trial_folder(t.number) for t in self.study.trials if not t.state.finished]
         for line in await uncancelled(asyncio.to_thread(scrub_files, *left)):
             self._notice(line)
-        for line in await self._call_study(self.study.recover):
+        for line in await self._calls(self.study.recover):
             self._notice(line)
         for line in await self._deployer.sweep():
             self._notice(line)
@@ -226,24 +214,17 @@ class Runner:
             await self._prepare_trials()
 
     async def _has_trials(self) -> bool:
-        return not self._spent() and not await self._call_study(lambda: self.study.exhausted)
+        return not self._spent() and not await self._calls(lambda: self.study.exhausted)
 
     async def _prepare_trials(self) -> None:
-        for line in _advice(self._task):
+        for line in advice(self._task):
             self._notice(line)
         # The model is written and the benchmark is warmed before anything is measured.
         await self._deployer.prepare()
         if self._task.deploy.kind != "replay":
             self._notice("starting the benchmark, which takes a few seconds once per study")
         await self._benchmark.prepare(self._deployer.tokenizer)
-        machine = await asyncio.to_thread(machine_fingerprint)
-        self._fingerprint = {
-            # In a cluster the engine runs on another machine, which each deployment reports.
-            **(machine if self._task.deploy.kind == "local" else {"driver": machine}),
-            **await self._deployer.fingerprint(),
-            **await self._benchmark.fingerprint(),
-            "seed": self._task.strategy.seed,
-        }
+        self._fingerprint = await run_fingerprint(self._task, self._deployer, self._benchmark)
         self._prepared = True
 
     async def _work(self) -> None:
@@ -261,7 +242,7 @@ class Runner:
                     await self._unless_stopped(self._prepare_trials())
                     continue
                 spent = self._spent(running=len(self._trial_tasks))
-                trial = None if spent else await self._until_unlocked(self.study.ask, "the next trial waits")
+                trial = None if spent else await self._calls.until_unlocked(self.study.ask, "the next trial waits")
                 if trial is not None:
                     self._begin(trial)
                     if len(self._trial_tasks) >= parallel:
@@ -291,16 +272,14 @@ class Runner:
         going = asyncio.ensure_future(self._not_paused.wait())
         try:
             while not self._not_paused.is_set():
-                if not self._trial_tasks and self._idle_since is None:
-                    self._idle_since = self._clock.now()
+                if not self._trial_tasks:
+                    self._stopwatch.hold()
                 with released(self._clock):
                     await asyncio.wait((going, *self._trial_tasks), return_when=asyncio.FIRST_COMPLETED)
                 self._collect()
         finally:
             going.cancel()
-            if self._idle_since is not None:
-                self._idle_s += self._clock.now() - self._idle_since
-                self._idle_since = None
+            self._stopwatch.go_on()
 
     async def _until_changed(self) -> None:
         """Wait until a trial ends or an edit arrives."""
@@ -351,7 +330,7 @@ class Runner:
             self._benchmark,
             fingerprint=self._fingerprint,
             publish=self.bus.publish,
-            stopping=self._stopping.is_set,
+            stopping=self._is_stopping,
             now=self._clock.now,
         )
         try:
@@ -364,40 +343,14 @@ class Runner:
 
     async def _store_trial(self, work: TrialWork, ended: Trial) -> None:
         await work.clean()
-        ended = await self._tell(ended)
+        ended = await self._calls.tell(ended)
         with contextlib.suppress(StorageBusyError):  # the next trial stores it too
-            await self._call_study(lambda: self.study.save_elapsed(self.elapsed_s))
+            await self._calls(lambda: self.study.save_elapsed(self.elapsed_s))
         self.trials = self.study.trials
-        if time.monotonic() - self._saved_at >= _SAVE_INTERVAL_FACTOR * self._saving_s:
+        if self._calls.may_save:
             await self._save_results()
         best = self.study.best
         self.bus.publish(events.TrialEnded(ended, is_best=best is not None and best.number == ended.number))
-
-    async def _tell(self, ended: Trial) -> Trial:
-        """Store a trial that ended, unless another program has ended it."""
-        from autotune_nb.study.study import TrialEndedOutsideError
-
-        try:
-            return await self._until_unlocked(
-                lambda: self.study.tell(ended), f"trial {ended.number} is kept and stored later"
-            )
-        except TrialEndedOutsideError as error:
-            self._notice(f"trial {ended.number}: {error}")
-        return ended
-
-    async def _until_unlocked(self, call: Callable[[], T], meanwhile: str) -> T:
-        """Call a method of the study, repeatedly while another program has locked the storage.
-
-        Raises StorageBusyError if it stays locked, or once the run is stopped.
-        """
-        for _ in range(_STORE_ATTEMPTS - 1):
-            try:
-                return await self._call_study(call)
-            except StorageBusyError as error:
-                if self._stopping.is_set():
-                    raise
-                self._notice(f"{meanwhile}: {error}")
-        return await self._call_study(call)
 
     async def _end(self) -> None:
         try:
@@ -407,11 +360,11 @@ class Runner:
         finally:
             await self._close_deployer()
         self.study.mark_interrupted()
-        self._ended_at = self._clock.now()
+        self._stopwatch.stop()
         with contextlib.suppress(AutotuneError):
             await self._save_results()
         with contextlib.suppress(AutotuneError):
-            await self._call_study(self.study.close)
+            await self._calls(self.study.close)
 
     async def _close_deployer(self) -> None:
         try:
@@ -420,18 +373,12 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - see above
             self._notice(f"the deployer could not be closed: {type(error).__name__}: {error}")
 
-    async def _call_study(self, call: Callable[[], T]) -> T:
-        """Call a method of the study in a thread, one at a time, since a database may be slow."""
-        async with self._study_lock:
-            return await uncancelled(asyncio.to_thread(call))
-
     async def _save_results(self) -> None:
         self.trials = self.study.trials
-        began = time.monotonic()
-        # In a thread too: with thousands of trials it writes megabytes.
-        await self._call_study(lambda: self.study.folder.write_results(self.results()))
-        self._saved_at = time.monotonic()
-        self._saving_s = self._saved_at - began
+        await self._calls.save_results(self.results)
+
+    def _is_stopping(self) -> bool:
+        return self._stopping.is_set()
 
     def _set_state(self, state: RunState) -> None:
         self.state = state
@@ -439,15 +386,3 @@ class Runner:
 
     def _notice(self, text: str) -> None:
         self.bus.publish(events.Notice(scrub(text)))
-
-
-def _advice(task: Task) -> list[str]:
-    """Return what the user should know about a task before its run, such as that it may not do what is intended."""
-    if task.deploy.kind == "replay":
-        return [f"from {task.deploy.table}: nothing is measured, and the times are simulated"]
-    if task.goal.direction == "minimize" and task.goal.level is None and len(task.workload.levels) > 1:
-        return [
-            f"{task.goal.figure} is read at the best of {len(task.workload.levels)} levels, which for a latency is the "
-            "lightest load; set objective.at to read it at another level"
-        ]
-    return []

@@ -229,14 +229,22 @@ def _short_form(value: Any) -> Any:
     """Expand short forms: a list is a choice, and an object without ``type`` gets the type that fits its keys."""
     if isinstance(value, list):
         return {"type": "choice", "values": value}
-    if isinstance(value, dict) and "type" not in value:
+    if isinstance(value, dict):
+        if "type" in value:
+            return value
         if "values" in value:
             return {"type": "choice", **value}
         if "low" in value or "high" in value:
             numbers = [value.get(key) for key in ("low", "high", "step") if value.get(key) is not None]
             kind = "int" if all(isinstance(n, int) and not isinstance(n, bool) for n in numbers) else "float"
             return {"type": kind, **value}
-    return value
+        return value
+    if isinstance(value, _Parameter):
+        return value
+    raise ValueError(
+        f"{value!r} is one value; list the values to search, such as [{json.dumps(value, default=str)}, …], or move "
+        "a value that is the same in every trial to engine.args"
+    )
 
 
 Parameter = Annotated[

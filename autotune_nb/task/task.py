@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Self
@@ -65,6 +66,9 @@ def _objective(value: Any) -> Any:
     words = value.split()
     if len(words) == 2 and words[0] in ("minimize", "maximize"):
         return {"direction": words[0], "figure": words[1]}
+    near = get_close_matches(words[0].lower(), ("minimize", "maximize"), 1) if len(words) == 2 else ()
+    if near:
+        raise TaskError(f"{value!r} is no objective; did you mean '{near[0]} {words[1]}'?", field="objective")
     raise UnknownNameError(
         "objective",
         value,

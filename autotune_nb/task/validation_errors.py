@@ -10,26 +10,26 @@ from pydantic import BaseModel, ValidationError
 
 from autotune_nb.errors import TaskError, UnknownNameError, did_you_mean
 
+#: How many errors a message lists beside the first.
+_NUM_OTHERS = 5
+
 
 def first_error(error: ValidationError, model: type[BaseModel]) -> TaskError:
-    """Return the first error of a model's validation; its message lists the fields of the others."""
-    details = error.errors(include_url=False)
-    path, first, is_generic = next(_errors_by_path(details, model))
-    others = dict.fromkeys(_dotted(_own_path(d["loc"])) for d in details)
-    named = [field for field in others if field not in (_dotted(path), _dotted(path[:-1]))]
-    if not is_generic or not named:
+    """Return the first error of a model's validation; its message lists the others."""
+    first, *others = every_error(error, model)
+    if not others:
         return first
-    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
-    return TaskError(f"{first.message} (also wrong: {', '.join(named[:3])}{more})", field=first.field)
+    more = f"; and {len(others) - _NUM_OTHERS} more" if len(others) > _NUM_OTHERS else ""
+    listed = "; ".join(str(other).partition("\n")[0] for other in others[:_NUM_OTHERS])
+    return TaskError(f"{first.message} (also wrong: {listed}{more})", field=first.field)
 
 
 def every_error(error: ValidationError, model: type[BaseModel]) -> list[TaskError]:
     """Return every error of a model's validation, one per field, in order."""
-    return [one for _, one, _ in _errors_by_path(error.errors(include_url=False), model)]
+    return list(_errors_by_path(error.errors(include_url=False), model))
 
 
-def _errors_by_path(details: list[Any], model: type[BaseModel]) -> Iterator[tuple[list[int | str], TaskError, bool]]:
-    """Yield the path of every field with an error, the error, and whether its message is pydantic's generic one."""
+def _errors_by_path(details: list[Any], model: type[BaseModel]) -> Iterator[TaskError]:
     seen: list[list[int | str]] = []
     for detail in sorted(details, key=lambda d: d["type"] != "extra_forbidden"):
         path = _own_path(detail["loc"])
@@ -40,27 +40,25 @@ def _errors_by_path(details: list[Any], model: type[BaseModel]) -> Iterator[tupl
             path = _own_path(detail["loc"])
         if path not in seen:
             seen.append(path)
-            yield path, *_task_error(detail, path, details, model)
+            yield _task_error(detail, path, details, model)
 
 
-def _task_error(
-    detail: Any, path: list[int | str], details: list[Any], model: type[BaseModel]
-) -> tuple[TaskError, bool]:
+def _task_error(detail: Any, path: list[int | str], details: list[Any], model: type[BaseModel]) -> TaskError:
     field = _dotted(path)
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, TaskError):
-        return TaskError(cause.message, field=cause.field or field), False
+        return TaskError(cause.message, field=cause.field or field)
     if detail["type"] == "extra_forbidden":
         known = _fields_at(detail["loc"][:-1], model)
-        return TaskError(f"unknown field{did_you_mean(str(path[-1]), known)}", field=field), False
+        return TaskError(f"unknown field{did_you_mean(str(path[-1]), known)}", field=field)
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "union_tag_invalid":
         tag = str(detail["ctx"]["tag"])
-        return UnknownNameError("type", tag, ("choice", "bool", "int", "float"), field=f"{field}.type"), False
+        return UnknownNameError("type", tag, ("choice", "bool", "int", "float"), field=f"{field}.type")
     if detail["type"] == "model_type":
         section = _models_named(detail["ctx"]["class_name"], model)
         fields = ", ".join(list(section.model_fields)[:4]) if section else "its fields"
-        return TaskError(f"is a section with fields such as {fields}, not {detail['input']!r}", field=field), False
+        return TaskError(f"is a section with fields such as {fields}, not {detail['input']!r}", field=field)
     same = [d for d in details if _own_path(d["loc"]) == path]
     wanted = [d["msg"].removeprefix("Input should be ") for d in same]
     if len(same) > 1 and not any(d["msg"] == want for d, want in zip(same, wanted, strict=True)):
@@ -68,7 +66,7 @@ def _task_error(
     value = detail["input"]
     plain = cause is None and detail["type"] != "missing" and not isinstance(value, dict | list)
     shown = f", not {value!r}" if plain else ""
-    return TaskError(f"{message[0].lower()}{message[1:]}{shown}", field=field), True
+    return TaskError(f"{message[0].lower()}{message[1:]}{shown}", field=field)
 
 
 _UNION_TAG = re.compile(r"bool|(constrained-)?int|float|choice|str|none|(list|dict|literal)\[.*\]|LevelRef|\[key\]")

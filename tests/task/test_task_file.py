@@ -84,6 +84,11 @@ DAY = datetime.date(2024, 1, 1)
             "objective: unknown objective 'minimize_latensy'; did you mean 'minimize_latency'",
         ),
         (
+            {"objective": "maximise output_tokens_per_s"},
+            "objective: 'maximise output_tokens_per_s' is no objective; did you mean 'maximize output_tokens_per_s'?",
+        ),
+        ({"parameters": {"threads": 2}}, "parameters.threads: 2 is one value; list the values to search, such as [2"),
+        (
             {"objective": "maximize output_token_per_s"},
             "objective.figure: unknown figure 'output_token_per_s'; did you mean",
         ),
@@ -131,11 +136,11 @@ def test_an_error_is_one_line_that_begins_with_the_field(
     assert caught.value.field == begins.split(": ")[0]
     first = problems({**task_data, **change})[0]
     assert first.field == caught.value.field
-    assert caught.value.message.split(" (and ")[0] == first.message.split(" (and ")[0]
+    assert caught.value.message.split(" (also ")[0] == first.message.split(" (also ")[0]
 
 
 def test_several_errors_are_named(task_data: dict[str, Any]) -> None:
-    with pytest.raises(TaskError, match=r"^name: .* \(also wrong: budget.trials, deadlines.ready_s\)$"):
+    with pytest.raises(TaskError, match=r"^name: .* \(also wrong: budget.trials: .*; deadlines.ready_s: .*\)$"):
         Task.parse({**task_data, "name": 5, "deadlines": {"ready_s": -1}, "budget": {"trials": 0}})
 
 

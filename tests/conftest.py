@@ -133,7 +133,7 @@ def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
     run = live_run(world.folder)
     if run is not None:
         run.stop(now=True, wait_s=20)
-    until(world.all_ended, within_s=5)
+    until(world.all_ended)
 
 
 @pytest.fixture

@@ -22,6 +22,9 @@ from autotune_nb.task.task import Task
 
 T = TypeVar("T")
 
+#: After so many seconds what a test waits for hangs, also on a machine that is overloaded.
+HANGS_S = 60.0
+
 #: The stub engine, on raw sockets so that it starts in about 30 ms. Its third argument is a list of behaviours.
 SERVER = r"""
 import os, signal, socket, sys, threading, time
@@ -169,7 +172,7 @@ def group_alive(group: int) -> bool:
     return False
 
 
-def until(condition: Callable[[], Any], *, within_s: float = 15.0) -> Any:
+def until(condition: Callable[[], Any], *, within_s: float = HANGS_S) -> Any:
     """Poll until the condition is true and return its value. Fails the test after ``within_s`` seconds."""
     deadline = time.monotonic() + within_s
     while True:
@@ -180,7 +183,7 @@ def until(condition: Callable[[], Any], *, within_s: float = 15.0) -> Any:
         time.sleep(0.02)
 
 
-async def until_async(condition: Callable[[], Any], *, within_s: float = 15.0) -> Any:
+async def until_async(condition: Callable[[], Any], *, within_s: float = HANGS_S) -> Any:
     """Poll like ``until``, on an event loop."""
     deadline = time.monotonic() + within_s
     while True:
@@ -191,7 +194,7 @@ async def until_async(condition: Callable[[], Any], *, within_s: float = 15.0) -
         await asyncio.sleep(0.02)
 
 
-def in_loop(work: Coroutine[Any, Any, T], *, within_s: float = 60.0) -> T:
+def in_loop(work: Coroutine[Any, Any, T], *, within_s: float = 2 * HANGS_S) -> T:
     """Run a coroutine on a new event loop and return its result. Raises TimeoutError after ``within_s`` seconds."""
 
     async def bounded() -> T:
@@ -321,7 +324,7 @@ def stub_task(
         **data,
         "model": "stub",
         "engine": engine.engine(*behaviours),
-        "deadlines": {"ready_s": 20, "stop_s": 2, "probe_s": 10},
+        "deadlines": {"ready_s": HANGS_S, "stop_s": 2, "probe_s": HANGS_S},
         "budget": {"baseline": False},
         **changes,
     }

@@ -674,7 +674,7 @@ run.wait(60)
 def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
     world = World(tmp_path, task_data)
     yield world
-    until(world.all_ended, within_s=5)
+    until(world.all_ended)
 
 
 class Elsewhere:
@@ -720,7 +720,7 @@ def polled(opened: OpenedStudy, condition: Callable[[], Any]) -> Any:
         opened.poll()
         return condition()
 
-    return until(so, within_s=30)
+    return until(so)
 
 
 def gated(world: World) -> tuple[str, Path]:

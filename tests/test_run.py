@@ -8,7 +8,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +45,9 @@ def stopped(run: Run) -> Run:
 
 
 def test_a_run_starts_at_once_and_has_everything_at_the_end(world: World) -> None:
-    began = time.monotonic()
-    run = tune(world.task(trials=2), study=world.folder)
-    assert time.monotonic() - began < 5
+    started = world.folder.parent / "started"
+    run = tune(world.task(trials=2, before=f'until [ -e "{started}" ]; do sleep 0.05; done'), study=world.folder)
+    started.touch()
     assert run.wait(WAIT_S) is run
     assert run.ended
     assert run.error is None
@@ -295,7 +294,7 @@ def test_a_process_killed_in_the_middle_loses_no_finished_trial_and_leaves_nothi
     (tmp_path / "task.json").write_text(json.dumps(task.model_dump(mode="json")))
     argv = [sys.executable, "-c", KILLED, str(tmp_path / "task.json"), str(world.folder)]
     with subprocess.Popen(argv, stdout=subprocess.PIPE, env=package_env()) as process:
-        until(lambda: len(world.bench.pids) == 2, within_s=30)
+        until(lambda: len(world.bench.pids) == 2)
         until(lambda: list((world.folder / "artifacts" / "trial-0001").glob("genai-bench/*.json")))
         process.send_signal(signal.SIGKILL)
     until(lambda: not world.stub.alive)

@@ -40,7 +40,7 @@ def test_an_engines_death_is_raised_in_place_of_the_broken_connection_it_causes(
         with pytest.raises(ConnectionResetError):
             await until_died(work(), calm)
 
-    in_loop(scenario(), within_s=5)
+    in_loop(scenario())
 
 
 def test_an_engines_death_ends_the_work() -> None:
@@ -59,7 +59,7 @@ def test_an_engines_death_ends_the_work() -> None:
             await until_died(work(), engine)
         assert ended.is_set()
 
-    in_loop(scenario(), within_s=5)
+    in_loop(scenario())
 
 
 def test_what_must_not_be_cancelled_comes_to_its_end_first() -> None:
@@ -87,4 +87,4 @@ def test_what_must_not_be_cancelled_comes_to_its_end_first() -> None:
         with pytest.raises(ValueError, match="no"):
             await uncancelled(breaks())
 
-    in_loop(scenario(), within_s=5)
+    in_loop(scenario())

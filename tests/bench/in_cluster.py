@@ -86,7 +86,7 @@ class BenchNamespace:
             }
         )
         self.uid = str(service["metadata"]["uid"])
-        cluster.until(self._ready, within_s=60)
+        cluster.until(self._ready)
 
     def _ready(self) -> bool:
         (service,) = self.cluster.services(self.namespace)

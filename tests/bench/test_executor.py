@@ -258,7 +258,7 @@ def test_a_job_yields_levels_one_by_one_and_writes_its_files_to_the_claim(
 ) -> None:
     claim = cluster.claim(namespace, "results")
     one = trial(executor="job", results=CLAIM)
-    levels = in_loop(one.measured(), within_s=120)
+    levels = in_loop(one.measured())
     assert [level.level.concurrency for level in levels] == [1, 2]
     assert all(level.valid for level in levels), levels
     assert len(list((one.folder / "genai-bench").glob("D*.json"))) == 2
@@ -280,15 +280,15 @@ def test_half_the_requests_failing_is_an_invalid_measurement_of_a_benchmark_job(
     one = trial(results=CLAIM, deploy={"runtime": "stub"}, workload={"concurrency": [1]})
     task = Task.parse({**one.task.model_dump(), "engine": {"kind": "llama_cpp", "raw_args": ["--fail-half"]}})
     half = Trial(task, cluster, namespace, one.folder)
-    (level,) = in_loop(half.measured(), within_s=120)
+    (level,) = in_loop(half.measured())
     assert not level.valid
     assert level.num_failed_requests > 0
     assert any("requests failed" in problem for problem in level.problems)
 
 
-def failing(one: Trial, within_s: float = 60, during: Callable[[], Any] | None = None) -> MeasurementError:
+def failing(one: Trial, during: Callable[[], Any] | None = None) -> MeasurementError:
     with pytest.raises(MeasurementError) as caught:
-        in_loop(one.measured(during), within_s=within_s)
+        in_loop(one.measured(during))
     assert not one.benchmark_objects()
     return caught.value
 

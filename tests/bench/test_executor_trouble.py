@@ -24,7 +24,7 @@ from autotune_nb.cluster.pod_errors import creation_error, pod_error
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
 from tests.bench.in_cluster import BenchNamespace, Executor
 from tests.kubernetes.proxy import FaultProxy
-from tests.stubs import in_loop, level_data, level_file, until_async
+from tests.stubs import HANGS_S, in_loop, level_data, level_file, until_async
 
 _JOBS, _BENCHMARK_JOBS = "apis/batch/v1/jobs", "apis/ome.io/v1beta1/benchmarkjobs"
 _FOREVER = "sleep 600"
@@ -245,7 +245,7 @@ def test_a_creation_without_response_ends_soon_when_the_trial_is_stopped_and_is_
             await until_async(bench_namespace.benchmark_objects)
             making.cancel()
             with pytest.raises(asyncio.CancelledError):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(HANGS_S):
                     await making
             assert await made.remove() == ""
             assert not bench_namespace.benchmark_objects()

@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from contextlib import aclosing
 from pathlib import Path
 from typing import Any
@@ -132,7 +131,7 @@ def test_one_import_serves_all_trials_and_close_ends_all_processes(
     assert not running(pid)
     assert len(package.runs) == 2
     # Each run had started a child of its own.
-    until(lambda: not any(group_alive(run) for run, _, _ in package.runs), within_s=3)
+    until(lambda: not any(group_alive(run) for run, _, _ in package.runs))
 
 
 def test_a_run_has_whole_seconds_and_the_tasks_seed(package: FakePackage, make_task: Any, tmp_path: Path) -> None:
@@ -223,14 +222,12 @@ def test_a_fork_server_killed_while_measuring_fails_that_trial_at_once_and_ends_
         await benchmark.prepare()
         taking = asyncio.ensure_future(take(benchmark, tmp_path / "trial"))
         await until_async(lambda: package.runs)
-        began = time.monotonic()
         os.kill(server_pid(benchmark), signal.SIGKILL)
         with pytest.raises(MeasurementError) as caught:
             await taking
-        assert time.monotonic() - began < 5
         # An infrastructure failure, which the runner retries.
         assert caught.value.failure.kind is FailureKind.INFRASTRUCTURE
-        await until_async(lambda: not group_alive(package.runs[0][0]), within_s=3)
+        await until_async(lambda: not group_alive(package.runs[0][0]))
         await benchmark.close()
 
     in_loop(scenario())
@@ -253,7 +250,7 @@ def test_a_run_cancelled_while_it_is_forked_is_killed(
         await asyncio.gather(taking, return_exceptions=True)
         os.kill(server_pid(benchmark), signal.SIGCONT)
         await until_async(lambda: not client._ended)
-        await until_async(lambda: not any(group_alive(pid) for pid, _, _ in package.runs), within_s=3)
+        await until_async(lambda: not any(group_alive(pid) for pid, _, _ in package.runs))
         # The fork server still works.
         package.mode("levels")
         assert await take(benchmark, tmp_path / "next") == 2
@@ -299,7 +296,7 @@ def test_an_import_that_hangs_ends_at_its_deadline(
     cli = Path(os.environ["PYTHONPATH"]) / "genai_bench" / "cli" / "cli.py"
     cli.write_text("import time; time.sleep(600)\n")
     with pytest.raises(SetupError, match="did not start within"):
-        in_loop(benchmark.prepare(), within_s=10)
+        in_loop(benchmark.prepare())
 
 
 def test_the_fork_server_does_not_outlive_its_parent(package: FakePackage, tmp_path: Path) -> None:
@@ -318,7 +315,7 @@ def test_the_fork_server_does_not_outlive_its_parent(package: FakePackage, tmp_p
         pids = [int(word) for word in holder.stdout.readline().split()]
         assert len(pids) == 2
         holder.kill()
-    until(lambda: not any(map(running, pids)), within_s=5)
+    until(lambda: not any(map(running, pids)))
 
 
 # The measurement lock
@@ -353,7 +350,7 @@ def test_the_exclusive_lock_excludes_measurements_and_other_exclusive_holders() 
         await asyncio.gather(*(measure(0.01) for _ in range(5)), *(be_alone() for _ in range(3)), measure(0.02))
         assert together > 1
 
-    in_loop(scenario(), within_s=10)
+    in_loop(scenario())
 
 
 def test_the_lock_is_released_when_a_waiter_is_cancelled_or_a_holder_fails() -> None:
@@ -377,7 +374,7 @@ def test_the_lock_is_released_when_a_waiter_is_cancelled_or_a_holder_fails() -> 
         async with lock.exclusive():
             pass
 
-    in_loop(scenario(), within_s=5)
+    in_loop(scenario())
 
 
 @pytest.fixture

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +14,12 @@ from autotune_nb.bench.probe import completes, probe
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
 from autotune_nb.task.workload import Workload
 from tests.known_engine import KnownEngine
-from tests.stubs import StubEngine, in_loop, until_async
+from tests.stubs import HANGS_S, StubEngine, in_loop, until_async
 
 WORKLOAD = Workload(scenarios=["D(16,8)"], warmup_requests=2)
 
 
-def probed(tmp_path: Path, *words: str, timeout_s: float = 5.0, workload: Workload = WORKLOAD) -> None:
+def probed(tmp_path: Path, *words: str, timeout_s: float = HANGS_S, workload: Workload = WORKLOAD) -> None:
     """Probe a stub server; ``words`` select its behaviour."""
     stub = StubEngine(tmp_path / "stub")
 
@@ -78,9 +77,7 @@ def test_a_page_of_html_is_not_a_completion(tmp_path: Path) -> None:
 
 
 def test_a_hang_ends_at_its_deadline(tmp_path: Path) -> None:
-    began = time.monotonic()
     failure = failure_of(tmp_path, "probe-hang", timeout_s=0.4)
-    assert time.monotonic() - began < 5
     assert failure.kind is FailureKind.TIMEOUT
     assert "within 0.4 s" in failure.message
     assert "deadlines.probe_s" in failure.hint

@@ -37,4 +37,4 @@ def test_the_reapers_job_deletes_an_expired_study_and_spares_a_held_one(access: 
             assert "held by elsewhere/1/abc" in log
             assert " is gone" in log
 
-    in_loop(work(), within_s=120)
+    in_loop(work())

@@ -169,14 +169,14 @@ def test_a_server_that_is_away_is_asked_again_until_patience_ends(proxy: FaultPr
 
 
 def test_a_request_that_hangs_is_given_up_and_repeated(proxy: FaultProxy, kubeconfig: Path) -> None:
-    proxy.add("GET", "/configmaps", delay_s=30)
+    # Until the end of the test.
+    proxy.add("GET", "/configmaps", delay_s=600)
 
     async def scenario() -> None:
         async with connected(kubeconfig) as cluster:
             cluster.timeout_s = 0.5
-            began = time.monotonic()
             await cluster.list(CONFIG_MAP)
-            assert time.monotonic() - began < 10
+            assert cluster.requests["GET", "configmaps"] > 1
 
     in_loop(scenario())
 

@@ -81,7 +81,7 @@ def test_a_watch_that_falls_silent_is_resumed(tmp_path: Path, monkeypatch: pytes
         async with connected(server, tmp_path) as cluster:
             watches = Watches(cluster)
             await watches.follow(CONFIG_MAP)
-            await watches.until(lambda: "later" in watches.objects(CONFIG_MAP) or None, within_s=20)
+            await watches.until(lambda: "later" in watches.objects(CONFIG_MAP) or None)
             await watches.close()
 
     in_loop(scenario())
@@ -141,7 +141,7 @@ def test_an_unexpected_error_does_not_end_a_watch(tmp_path: Path, monkeypatch: p
 
             monkeypatch.setattr(watches, "_apply", failing)
             await watches.follow(CONFIG_MAP)
-            await watches.until(lambda: "later" in watches.objects(CONFIG_MAP) or None, within_s=20)
+            await watches.until(lambda: "later" in watches.objects(CONFIG_MAP) or None)
             await watches.close()
 
     in_loop(scenario())

@@ -15,7 +15,7 @@ from autotune_nb.errors import ClusterError
 from tests.cluster.test_session import opened
 from tests.kubernetes.handle import TestCluster
 from tests.kubernetes.proxy import FaultProxy
-from tests.stubs import in_loop, until_async
+from tests.stubs import HANGS_S, in_loop, until_async
 
 _MAPS = r"/configmaps(\?|$)"
 
@@ -24,7 +24,7 @@ def body(session: ClusterSession) -> Object:
     return {"metadata": session.trial_metadata(3), "data": {"a": "b"}}
 
 
-async def make(session: ClusterSession, one: OwnedObject, *, within_s: float = 5.0) -> Object:
+async def make(session: ClusterSession, one: OwnedObject, *, within_s: float = HANGS_S) -> Object:
     deadline = asyncio.get_running_loop().time() + within_s
     return await one.create(body(session), deadline=deadline, notify=session.notify, subject="trial 3")
 
@@ -56,7 +56,7 @@ def test_a_quota_that_many_count_against_at_once_is_asked_again_but_not_for_ever
             assert conflict.hits == 2
             conflict.times = 10**6
             with pytest.raises(ClusterError, match="injected"):
-                async with asyncio.timeout(5):
+                async with asyncio.timeout(HANGS_S):
                     await make(session, OwnedObject(session, CONFIG_MAP, 3), within_s=0.5)
 
     in_loop(scenario())

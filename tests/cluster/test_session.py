@@ -130,12 +130,12 @@ def test_it_is_renewed_and_says_when_somebody_took_it(kubeconfig: Path, monkeypa
         async with opened(kubeconfig) as session:
             await session.acquire()
             first = (await session.cluster.get(LEASE, session.name) or {})["spec"]["renewTime"]
-            await asyncio.sleep(0.8)
-            lease = await session.cluster.get(LEASE, session.name) or {}
-            assert lease["spec"]["renewTime"] > first
+            while (await session.cluster.get(LEASE, session.name) or {})["spec"]["renewTime"] <= first:  # noqa: ASYNC110
+                await asyncio.sleep(0.05)
+            assert session.said == []  # type: ignore[attr-defined]
             await session.cluster.patch(LEASE, session.name, {"spec": {"holderIdentity": "thief/1"}})
-            await until_async(lambda: session.said, within_s=5)  # type: ignore[attr-defined]
-            assert "taken by thief/1" in session.said[0]  # type: ignore[attr-defined]
+            # A renewal that was under way as it was taken is refused, and the next one finds the thief.
+            await until_async(lambda: any("taken by thief/1" in text for text in session.said))  # type: ignore[attr-defined]
 
     in_loop(scenario())
 
@@ -204,7 +204,7 @@ def test_a_right_that_is_missing_ends_it_at_once(proxy: FaultProxy, kubeconfig: 
             with pytest.raises(ClusterError, match="leases is forbidden"):
                 await session.acquire()
 
-    in_loop(scenario(), within_s=20)
+    in_loop(scenario())
 
 
 def test_benchmark_jobs_hand_no_label_on_so_their_pods_are_watched_without(

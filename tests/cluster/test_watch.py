@@ -17,7 +17,7 @@ from autotune_nb.cluster.names import study_selector, trial_labels
 from autotune_nb.cluster.watch import Watches
 from autotune_nb.errors import ClusterError
 from tests.kubernetes.proxy import FaultProxy
-from tests.stubs import in_loop, until_async
+from tests.stubs import HANGS_S, in_loop, until_async
 
 STUDY = "s1"
 
@@ -45,12 +45,12 @@ def test_it_shows_what_was_there_what_comes_and_what_goes(kubeconfig: Path) -> N
             await watches.follow(CONFIG_MAP, selector=study_selector(STUDY))
             assert set(watches.objects(CONFIG_MAP)) == {"before"}
             await cluster.create(CONFIG_MAP, of_trial("two", 2))
-            await watches.until(lambda: "two" in watches.of_trial(CONFIG_MAP, 2) or None, trial=2, within_s=5)
+            await watches.until(lambda: "two" in watches.of_trial(CONFIG_MAP, 2) or None, trial=2)
             assert set(watches.of_trial(CONFIG_MAP, 1)) == {"before"}
             await cluster.patch(CONFIG_MAP, "two", {"data": {"a": "1"}})
-            await watches.until(lambda: watches.of_trial(CONFIG_MAP, 2)["two"].get("data") or None, trial=2, within_s=5)
+            await watches.until(lambda: watches.of_trial(CONFIG_MAP, 2)["two"].get("data") or None, trial=2)
             await cluster.delete(CONFIG_MAP, "two")
-            await watches.until(lambda: not watches.of_trial(CONFIG_MAP, 2) or None, trial=2, within_s=5)
+            await watches.until(lambda: not watches.of_trial(CONFIG_MAP, 2) or None, trial=2)
             assert set(watches.objects(CONFIG_MAP)) == {"before"}
             assert cluster.requests["WATCH", "configmaps"] == 1
 
@@ -64,7 +64,7 @@ def test_many_wait_on_one_watch(kubeconfig: Path) -> None:
 
             async def one(trial: int) -> None:
                 await cluster.create(CONFIG_MAP, of_trial(f"t{trial}", trial))
-                await watches.until(lambda: watches.of_trial(CONFIG_MAP, trial) or None, trial=trial, within_s=15)
+                await watches.until(lambda: watches.of_trial(CONFIG_MAP, trial) or None, trial=trial)
 
             await asyncio.gather(*map(one, range(30)))
             assert cluster.requests["WATCH", "configmaps"] == 1
@@ -80,7 +80,7 @@ def test_it_goes_on_where_it_was_cut_off(proxy: FaultProxy, kubeconfig: Path) ->
             for number in range(4):
                 await cluster.create(CONFIG_MAP, of_trial(f"m{number}", number))
                 await asyncio.to_thread(proxy.cut)
-            await watches.until(lambda: len(watches.objects(CONFIG_MAP)) == 4 or None, within_s=10)
+            await watches.until(lambda: len(watches.objects(CONFIG_MAP)) == 4 or None)
             # Resumed, not listed again.
             assert cluster.requests["GET", "configmaps"] == 1
             assert cluster.requests["WATCH", "configmaps"] > 1
@@ -95,7 +95,7 @@ def test_a_line_cut_in_the_middle_loses_nothing(proxy: FaultProxy, kubeconfig: P
         async with watching(kubeconfig) as (cluster, watches):
             await watches.follow(CONFIG_MAP, selector=study_selector(STUDY))
             await cluster.create(CONFIG_MAP, of_trial("whole", 1))
-            await watches.until(lambda: watches.of_trial(CONFIG_MAP, 1) or None, trial=1, within_s=10)
+            await watches.until(lambda: watches.of_trial(CONFIG_MAP, 1) or None, trial=1)
             assert fault.hits == 1
 
     in_loop(scenario())
@@ -125,7 +125,7 @@ def test_after_410_it_lists_again_and_sees_what_went_meanwhile(
             await asyncio.to_thread(proxy.cut)
             await cluster.delete(CONFIG_MAP, "goes")
             await cluster.create(CONFIG_MAP, of_trial("comes", 2))
-            await watches.until(lambda: set(watches.objects(CONFIG_MAP)) == {"comes"} or None, within_s=10)
+            await watches.until(lambda: set(watches.objects(CONFIG_MAP)) == {"comes"} or None)
             assert not watches.of_trial(CONFIG_MAP, 1)
             assert cluster.requests["GET", "configmaps"] == 2
 
@@ -142,7 +142,7 @@ def test_a_line_that_is_no_event_ends_no_watch(proxy: FaultProxy, kubeconfig: Pa
         async with watching(kubeconfig) as (cluster, watches):
             await watches.follow(CONFIG_MAP, selector=study_selector(STUDY))
             await cluster.create(CONFIG_MAP, of_trial("whole", 1))
-            await watches.until(lambda: watches.of_trial(CONFIG_MAP, 1) or None, trial=1, within_s=10)
+            await watches.until(lambda: watches.of_trial(CONFIG_MAP, 1) or None, trial=1)
             assert fault.hits == 1
 
     in_loop(scenario())
@@ -156,7 +156,7 @@ def test_a_watch_that_is_not_allowed_is_an_error_for_whoever_waits(proxy: FaultP
             with pytest.raises(ClusterError, match="configmaps is forbidden"):
                 await watches.follow(CONFIG_MAP)
             with pytest.raises(ClusterError, match="configmaps is forbidden"):
-                await watches.until(lambda: None, within_s=5)
+                await watches.until(lambda: None)
 
     in_loop(scenario())
 
@@ -167,7 +167,7 @@ def test_a_watch_that_is_refused_in_mid_run_comes_back_and_is_told_once(proxy: F
     async def scenario() -> None:
         async with watching(kubeconfig) as (cluster, watches):
             watches._notify = said.append
-            watches.patience_s = 1.5
+            watches.patience_s = 600.0
             await watches.follow(CONFIG_MAP, selector=study_selector(STUDY))
             await watches.follow(POD)
             await until_async(lambda: proxy.num_open == 2)
@@ -177,8 +177,9 @@ def test_a_watch_that_is_refused_in_mid_run_comes_back_and_is_told_once(proxy: F
             # An API server that starts up refuses for a moment.
             with pytest.raises(TimeoutError):
                 await watches.until(lambda: None, within_s=0.1)
+            watches.patience_s = 0.0
             with pytest.raises(ClusterError, match="no watching"):
-                await watches.until(lambda: None, within_s=5)
+                await watches.until(lambda: None)
             await cluster.create(CONFIG_MAP, of_trial("unseen", 1))
             proxy.faults.remove(refused)
             await until_async(lambda: "unseen" in watches.objects(CONFIG_MAP))
@@ -200,7 +201,7 @@ def test_waiting_ends_in_time_and_passes_on_what_the_check_raises(kubeconfig: Pa
             began = time.monotonic()
             with pytest.raises(TimeoutError):
                 await watches.until(lambda: None, within_s=0.3)
-            assert 0.3 <= time.monotonic() - began < 2
+            assert time.monotonic() - began >= 0.3
             with pytest.raises(KeyError):
                 await watches.until(lambda: {}["no"])  # type: ignore[misc]
 
@@ -218,7 +219,7 @@ def test_events_are_told_by_the_uid_they_are_about(kubeconfig: Path, namespace: 
             await cluster.create(EVENT, event("old", "1"))
             await cluster.create(EVENT, event("usual", "2", "Normal"))
             await cluster.create(EVENT, event("new", "2"))
-            await watches.until(lambda: watches.events("2") or None, trial=5, within_s=5)
+            await watches.until(lambda: watches.events("2") or None, trial=5)
             assert [one["reason"] for one in watches.events("2")] == ["new"]
             assert [one["reason"] for one in watches.events("1")] == ["old"]
             assert watches.events("3") == []
@@ -247,7 +248,7 @@ def test_a_cancellation_as_something_comes_is_not_lost(turns: int) -> None:
         for _ in range(turns):
             await asyncio.sleep(0)
         waiting.cancel()
-        done, _ = await asyncio.wait((waiting,), timeout=1)
+        done, _ = await asyncio.wait((waiting,), timeout=HANGS_S)
         waiting.cancel()
         assert done, "the cancellation was lost"
         assert waiting.cancelled()

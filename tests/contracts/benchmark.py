@@ -80,7 +80,7 @@ class BenchmarkContract:
                     subject.release()
                 await anext(levels)
                 assert subject.loading() is subject.stepwise
-            await until_async(lambda: not subject.loading(), within_s=3)
+            await until_async(lambda: not subject.loading())
 
         _run(subject, scenario())
 
@@ -99,7 +99,7 @@ class BenchmarkContract:
             reading.cancel()
             await asyncio.gather(reading, return_exceptions=True)
             assert reading.cancelled()
-            await until_async(lambda: not subject.loading(), within_s=3)
+            await until_async(lambda: not subject.loading())
 
         _run(subject, scenario())
 

@@ -78,8 +78,8 @@ class Place:
         anchors = self.cluster.list("configmaps", self.namespace, selector="autotune-nb/study")
         return found + [f"configmap {one['metadata']['name']}" for one in anchors]
 
-    def until_empty(self, within_s: float = 20) -> None:
-        self.cluster.until(lambda: not self.left() or None, within_s=within_s)
+    def until_empty(self) -> None:
+        self.cluster.until(lambda: not self.left() or None)
 
 
 @pytest.fixture
@@ -243,7 +243,7 @@ def test_killed_and_not_started_again_a_cleanup_removes_it(
 ) -> None:
     study = tmp_path / "study"
     first = start("run", place.quick(before="sleep 60"), "--study", study, *place.where)
-    place.cluster.until(lambda: place.cluster.services(place.namespace), within_s=60)
+    place.cluster.until(lambda: place.cluster.services(place.namespace))
     os.killpg(first.process.pid, signal.SIGKILL)
     first.end()
     where = ["--kubeconfig", place.kubeconfig, "--namespace", place.namespace]
@@ -262,7 +262,7 @@ def test_two_interrupts_leave_nothing(place: Place, start: Callable[..., Started
     run = start("run", task, "--study", tmp_path / "study", *place.where)
     run.wait_for("trial 0 (1 of 2)")
     if when == "readiness":
-        place.cluster.until(lambda: place.cluster.services(place.namespace), within_s=30)
+        place.cluster.until(lambda: place.cluster.services(place.namespace))
     os.kill(run.process.pid, signal.SIGINT)
     time.sleep(0.1)
     os.kill(run.process.pid, signal.SIGINT)

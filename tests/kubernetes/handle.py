@@ -89,7 +89,7 @@ class TestCluster:
         status, told = self.call("DELETE", path, options or None)
         assert status in (200, 202, 404), told
 
-    def until(self, condition: Callable[[], Any], *, within_s: float = 20.0) -> Any:
+    def until(self, condition: Callable[[], Any], *, within_s: float = 60.0) -> Any:
         """Poll until the condition returns a value, and return it."""
         deadline = time.monotonic() + within_s
         while not (value := condition()):

@@ -45,6 +45,8 @@ class Fault:
     delay_s: float = 0.0
     #: Pass it on at once, and its answer back only after so long.
     late_s: float = 0.0
+    #: Pass it on only once so many requests with such a fault have arrived.
+    together: int = 0
     after: int = 0
     times: int = 1
     #: How often it happened.
@@ -180,6 +182,9 @@ class FaultProxy:
         if fault is not None:
             if fault.method == "*":
                 return _dropped(request)
+            if fault.together:
+                while sum(one.hits for one in self.faults if one.together) < fault.together:  # noqa: ASYNC110
+                    await asyncio.sleep(0.02)
             if fault.delay_s:
                 await asyncio.sleep(fault.delay_s)
             if fault.status and not fault.take_effect:

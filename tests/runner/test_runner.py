@@ -19,7 +19,7 @@ from autotune_nb.study.steering import ban_edit, budget_edit, enqueue_edit, free
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
 from tests.runs import Watched, ran, runner_for
-from tests.stubs import World, in_loop, open_study, until_async
+from tests.stubs import HANGS_S, World, in_loop, open_study, until_async
 
 # To the end
 
@@ -262,7 +262,7 @@ def test_a_trial_that_was_measured_is_kept_where_stop_comes_while_its_files_are_
     def slowly(*folders: Path) -> list[str]:
         if folders:
             cleaning.set()
-            assert go_on.wait(10)
+            assert go_on.wait(HANGS_S)
         return []
 
     monkeypatch.setattr("autotune_nb.runner.trial_work.scrub_files", slowly)
@@ -299,7 +299,7 @@ def test_a_trial_that_was_measured_is_kept_where_stop_comes_while_its_engine_goe
 
 
 def test_a_second_stop_kills_an_engine_that_does_not_listen(world: World) -> None:
-    task = world.task("stubborn", trials=5, before="sleep 600", deadlines={"ready_s": 20, "stop_s": 60})
+    task = world.task("stubborn", trials=5, before="sleep 600", deadlines={"ready_s": HANGS_S, "stop_s": 600})
 
     async def scenario() -> None:
         runner = runner_for(world, task)
@@ -307,10 +307,8 @@ def test_a_second_stop_kills_an_engine_that_does_not_listen(world: World) -> Non
         await until_async(lambda: any(e.phase == "benchmark" for e in runner.of(events.PhaseStarted)))
         await runner.stop()
         await until_async(lambda: any(e.phase == "stop" for e in runner.of(events.PhaseStarted)))
-        began = time.monotonic()
         await runner.stop_now()
         await running
-        assert time.monotonic() - began < 10
         assert not world.stub.alive
         assert [trial.state for trial in runner.trials] == [TrialState.STOPPED]
 

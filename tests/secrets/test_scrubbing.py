@@ -273,7 +273,7 @@ def test_what_a_killed_process_left_is_cleaned_by_the_next_start(world: World, c
     world.bench.write(world.bench.both_levels(), before=slow)
     child = subprocess.Popen([sys.executable, "-c", code, file, world.folder], env=package_env())
     try:
-        until((world.folder.parent / "leaked").exists, within_s=30)
+        until((world.folder.parent / "leaked").exists)
     finally:
         child.kill()
         child.wait()

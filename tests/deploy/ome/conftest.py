@@ -20,4 +20,4 @@ def ome(
     """Deployers in a namespace. Fails the test if an InferenceService or an object created for one remains."""
     ome = OmeNamespace(cluster, kubeconfig, namespace, task_data, tmp_path)
     yield ome
-    until(lambda: not ome.left(), within_s=20)
+    until(lambda: not ome.left())

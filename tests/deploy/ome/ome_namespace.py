@@ -24,7 +24,7 @@ from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, Failure
 from autotune_nb.task.task import Task
 from tests.kubernetes.handle import TestCluster
-from tests.stubs import deploy_request, in_loop
+from tests.stubs import HANGS_S, deploy_request, in_loop
 
 _OME = "/apis/ome.io/v1beta1"
 
@@ -131,15 +131,15 @@ async def prepared(deployer: OmeDeployer) -> AsyncIterator[OmeDeployer]:
         await deployer.close()
 
 
-def run(work: Callable[[], Coroutine[Any, Any, Any]], *, within_s: float = 60.0) -> Any:
-    return in_loop(work(), within_s=within_s)
+def run(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
+    return in_loop(work())
 
 
 async def failure_of(deployer: OmeDeployer, request: DeployRequest) -> Failure:
     """The failure that deploying raises, or what ends it."""
     with pytest.raises(DeployError) as caught:
         async with deployer.deploy(request) as deployment:
-            await asyncio.wait_for(deployment.died(), 30)
+            await asyncio.wait_for(deployment.died(), HANGS_S)
     return caught.value.failure
 
 
@@ -148,7 +148,7 @@ async def gone_wrong(deployer: OmeDeployer, request: DeployRequest, then: Callab
     with pytest.raises(DeployError) as caught:
         async with deployer.deploy(request) as deployment:
             await asyncio.to_thread(then, deployment)
-            await asyncio.wait_for(deployment.died(), 30)
+            await asyncio.wait_for(deployment.died(), HANGS_S)
     return caught.value.failure
 
 

@@ -231,4 +231,4 @@ def test_a_run_whose_credentials_run_out_for_good_keeps_what_it_has_and_goes_on_
         assert [trial.state for trial in again.trials] == [TrialState.COMPLETE] * 3
         assert not ome.left()
 
-    run(scenario, within_s=90)
+    run(scenario)

@@ -23,7 +23,7 @@ from tests.contracts.deployer import DeployerContract
 from tests.deploy.ome.ome_namespace import OmeNamespace, failure_of, gone_wrong, in_and_out, prepared, run
 from tests.kubernetes.fixtures import needs_standin
 from tests.kubernetes.proxy import FaultProxy
-from tests.stubs import until, until_async
+from tests.stubs import HANGS_S, until, until_async
 
 _SERVICES = r"/inferenceservices(\?|$)"
 
@@ -43,6 +43,7 @@ class OmeSubject:
         self.deployer = ome.deployer()
         self.failing = ome.deployer("--say", self.failing_line, "--exit-code", "2")
         self.slow_to_stop = ome.deployer("--stop-s", str(self.stop_s))
+        self.never_stops = ome.deployer("--stop-s", "600", deadlines={"stop_s": 600})
 
     def request(self) -> DeployRequest:
         return self._ome.request()
@@ -105,7 +106,7 @@ def test_llama_cpp_answers_as_an_inference_service(ome: OmeNamespace) -> None:
                 assert reply.status == 200
                 assert (await reply.json())["choices"]
 
-    run(scenario, within_s=90)
+    run(scenario)
 
 
 def test_the_version_is_that_which_the_engine_serves(ome: OmeNamespace) -> None:
@@ -287,7 +288,7 @@ def test_deleting_the_studys_anchor_takes_everything_of_it(ome: OmeNamespace) ->
                     assert len(there()) == 8
                     ome.cluster.delete(anchor, propagationPolicy="Background")
                     await asyncio.to_thread(until, lambda: not there())
-                    await asyncio.wait_for(deployment.died(), 10)
+                    await asyncio.wait_for(deployment.died(), HANGS_S)
 
     run(scenario)
 
@@ -459,7 +460,7 @@ def test_two_interrupts_while_it_is_created_leave_nothing(ome: OmeNamespace, pro
     until(lambda: late.answers)
     assert late.answers == [201]
     # It belongs to the study's anchor, which is gone.
-    ome.cluster.until(lambda: not ome.left(), within_s=30)
+    ome.cluster.until(lambda: not ome.left())
 
 
 # Names that are taken
@@ -629,15 +630,19 @@ def test_each_kind_is_watched_once_however_many_trials(ome: OmeNamespace, proxy:
 def test_no_more_gpus_are_held_than_the_ceiling(ome: OmeNamespace) -> None:
     pods: list[int] = []
 
+    def count() -> bool:
+        pods.append(len(ome.cluster.list("pods", ome.namespace)))
+        return max(pods) >= 2
+
     async def scenario() -> None:
         deployer = ome.deployer(deploy={"gpus": 2, "gpus_per_trial": 1, "parallel": 4})
         async with prepared(deployer):
 
             async def one(trial: int) -> None:
                 async with deployer.deploy(ome.request(trial)):
-                    pods.append(len(ome.cluster.list("pods", ome.namespace)))
+                    await until_async(count)
                     await asyncio.sleep(0.5)
-                    pods.append(len(ome.cluster.list("pods", ome.namespace)))
+                    count()
 
             await asyncio.gather(*(one(trial) for trial in range(4)))
 

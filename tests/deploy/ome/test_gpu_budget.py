@@ -22,7 +22,7 @@ def test_any_number_where_there_is_no_ceiling() -> None:
         for _ in range(100):
             await budget.take(8)
 
-    in_loop(scenario(), within_s=5)
+    in_loop(scenario())
 
 
 def test_a_large_trial_is_not_passed_by_small_ones() -> None:
@@ -46,7 +46,7 @@ def test_a_large_trial_is_not_passed_by_small_ones() -> None:
         assert order == ["large", "small"]
         assert budget.held == 1
 
-    in_loop(scenario(), within_s=5)
+    in_loop(scenario())
 
 
 def test_one_that_waits_no_more_lets_the_next_one_in() -> None:
@@ -59,7 +59,7 @@ def test_one_that_waits_no_more_lets_the_next_one_in() -> None:
         await small
         assert budget.held == 2
 
-    in_loop(scenario(), within_s=5)
+    in_loop(scenario())
 
 
 def test_gpus_given_in_the_moment_of_a_cancellation_come_back() -> None:
@@ -74,7 +74,7 @@ def test_gpus_given_in_the_moment_of_a_cancellation_come_back() -> None:
         assert waiting.cancelled()
         assert budget.held == 0
 
-    in_loop(scenario(), within_s=5)
+    in_loop(scenario())
 
 
 def test_what_somebody_else_holds_already_is_waited_for() -> None:
@@ -89,7 +89,7 @@ def test_what_somebody_else_holds_already_is_waited_for() -> None:
         await waiting
         assert budget.held == 1
 
-    in_loop(scenario(), within_s=5)
+    in_loop(scenario())
 
 
 def test_more_than_there_will_ever_be_is_refused() -> None:
@@ -97,4 +97,4 @@ def test_more_than_there_will_ever_be_is_refused() -> None:
         with pytest.raises(DeployError, match="needs 3 GPUs"):
             await GpuBudget(2).take(3)
 
-    in_loop(scenario(), within_s=5)
+    in_loop(scenario())

@@ -19,7 +19,7 @@ from autotune_nb.runner.runner import Runner
 from autotune_nb.trial.trial import TrialState
 from tests.deploy.ome.ome_namespace import OmeNamespace, gone_wrong, prepared, run
 from tests.kubernetes.proxy import FaultProxy
-from tests.stubs import FakeBench, open_study, until, until_async
+from tests.stubs import HANGS_S, FakeBench, open_study, until, until_async
 
 #: It streams for some ten seconds.
 LONG = {"model": "tiny", "stream": True, "max_tokens": 5000, "messages": []}
@@ -68,7 +68,7 @@ def test_a_drop_while_a_request_is_under_way_is_told_as_such_and_the_next_one_ge
                     async with http.get(f"{url}/v1/models") as again:
                         assert again.status == 200
                     await http.close()
-                    await asyncio.wait_for(died, 5.0)
+                    await asyncio.wait_for(died, HANGS_S)
         failure = caught.value.failure
         assert (failure.kind, failure.phase) == (FailureKind.INFRASTRUCTURE, "benchmark")
         assert "port-forward" in failure.message

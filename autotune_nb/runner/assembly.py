@@ -79,10 +79,29 @@ def replayed_space(task: Task, space: SearchSpace, table: RecordedTable) -> Sear
             points.append({name: params.get(name) for name in space.parameters} | params)
     restricted = space.with_points(points)
     if not restricted.points:
-        example = f", such as {dict(table.configurations[-1].params)}" if table.configurations else ""
         raise TaskError(
-            f"none of the {len(table.configurations)} configurations of {table.name} is in the task's space{example}; "
-            "parameters and engine.args must have the table's names and values",
+            f"none of the {len(table.configurations)} configurations of {table.name} is in the task's space: "
+            + "; ".join(_differences(task, space, table)),
             field="deploy.table",
         )
     return restricted
+
+
+def _differences(task: Task, space: SearchSpace, table: RecordedTable) -> list[str]:
+    """Return in what a task differs from a recorded table of which no configuration is in its space."""
+    fixed = task.engine.args
+    own = {*space.parameters, *fixed}
+    found = []
+    for name in sorted(table.parameter_names):
+        recorded = list(
+            {repr(one.params[name]): one.params[name] for one in table.configurations if name in one.params}.values()
+        )
+        listed = ", ".join(map(str, recorded[:8])) + (", …" if len(recorded) > 8 else "")
+        if name not in own:
+            found.append(f"the task lacks {name}, whose recorded values are {listed}")
+        elif not any(fixed[name] == v if name in fixed else space.parameters[name].contains(v) for v in recorded):
+            found.append(f"no value of {name} was recorded; the recorded ones are {listed}")
+    found += [f"{name} was not recorded" for name in sorted(own - table.parameter_names)]
+    if missing := [level for level in task.workload.levels if level not in table.levels]:
+        found.append(f"no level {missing[0]} was recorded; the recorded ones are {'; '.join(map(str, table.levels))}")
+    return found or ["no configuration has these values together"]

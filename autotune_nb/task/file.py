@@ -93,6 +93,13 @@ TaskLoader.add_implicit_resolver(
 )
 
 
+def _has_task(folder: Path) -> bool:
+    try:
+        return (folder / "task.json").is_file()
+    except (OSError, ValueError):
+        return False
+
+
 def load_task(path: str | Path) -> Task:
     """Read, convert and validate a task file; a bare name is a task of this package. Raises TaskError."""
     if not isinstance(path, str | Path):
@@ -112,7 +119,8 @@ def load_task(path: str | Path) -> Task:
         raise TaskError(f"there is no task file {str(path)!r}{hint}") from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
-        raise TaskError(f"the task file {str(file)!r} cannot be read: {reason}") from None
+        hint = f"; it is the folder of a study, whose task is {file / 'task.json'}" if _has_task(file) else ""
+        raise TaskError(f"the task file {str(file)!r} cannot be read: {reason}{hint}") from None
     return parse_task(_read(text, file))
 
 

@@ -185,7 +185,17 @@ def test_noise_is_log_normal_between_starts_and_within(tmp_path: Path) -> None:
             r"deploy.table: .* no level .* 9; its lev",
         ),
         ({"budget": {"baseline": True}}, r"budget.baseline: .* has no configuration without parameters"),
-        ({"parameters": {"threads": [1, 2]}}, r"deploy.table: none of the 8 configurations .* in the task's space"),
+        (
+            {
+                "parameters": {"threads": [7], "batch": [1]},
+                "workload": {"scenarios": ["dataset"], "concurrency": [9]},
+                "objective": "maximize output_tokens_per_s",
+                "limits": [],
+            },
+            r"none of the 8 configurations .* in the task's space: the task lacks mode, whose recorded values are a, b"
+            r"; no value of threads was recorded; the recorded ones are 1, 2, 4, 8; batch was not recorded; "
+            r"no level .* 9 was recorded; the recorded ones are ",
+        ),
         ({"deploy": {"table": "nothing.csv"}}, "there is no file or study 'nothing.csv'"),
     ],
 )

@@ -178,6 +178,12 @@ def test_a_file_that_is_no_task_says_so_in_one_line(tmp_path: Path, name: str, c
     assert "\n" not in str(caught.value)
 
 
+def test_the_folder_of_a_study_is_named_as_such(tmp_path: Path) -> None:
+    (tmp_path / "task.json").write_text("{}")
+    with pytest.raises(TaskError, match=r"Is a directory; it is the folder of a study, whose task is .*task\.json"):
+        Task.load(tmp_path)
+
+
 def test_a_missing_file_and_a_folder_are_told(tmp_path: Path) -> None:
     with pytest.raises(TaskError, match="there is no task file"):
         Task.load(tmp_path / "none.yaml")

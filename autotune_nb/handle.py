@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -16,10 +18,12 @@ from autotune_nb.reports.building import brief_report, chart_of, full_report
 from autotune_nb.reports.charts import ChartKind
 from autotune_nb.reports.drawing import Chart
 from autotune_nb.reports.study_report import Report
+from autotune_nb.results.suggestions import suggestions_frame
 from autotune_nb.results.table import levels_frame, trials_frame
 from autotune_nb.runner.assembly import deployer_for
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
+from autotune_nb.runner.suggestions import Suggester, SuggestionWarning
 from autotune_nb.study.steering import (
     Edit,
     Steering,
@@ -34,7 +38,7 @@ from autotune_nb.study.steering import (
 from autotune_nb.task.external_results import require_engine
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.sections import Budget
-from autotune_nb.task.space import Point
+from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
 from autotune_nb.trial.configuration import Configuration, best_configuration
 from autotune_nb.trial.formatting import counts_text
@@ -263,6 +267,33 @@ class StudyHandle(ABC):
         from autotune_nb.study.importance import importances
 
         return importances(self.history, self.steering.full_space, self.task.goal)
+
+    def suggestions(self, n: int = 5) -> pd.DataFrame:
+        """Return the configurations that the strategy ``auto`` would try next, without running them.
+
+        There is one row per configuration, the first to try first: predicted figures with 90 % intervals, the expected
+        gain over the best, and the reason; see ``suggestions.suggestions_frame``. It warns if nothing can be predicted
+        yet, and if the study has another strategy.
+
+        Raises TaskError for an invalid number, StudyError if the results were imported without a task.
+        """
+        suggested = self._suggester.suggest(self._searched_space, self.history, self.queue, n)
+        for note in suggested.notes:
+            warnings.warn(note, SuggestionWarning, stacklevel=2)
+        return suggestions_frame(suggested.proposals, list(self.steering.full_space.parameters), self.task.goal)
+
+    def skipped(self) -> list[str]:
+        """Return in words which untried configurations ``auto`` skips, since they resemble trials that failed."""
+        return self._suggester.skipped(self._searched_space, self.history)
+
+    @cached_property
+    def _suggester(self) -> Suggester:
+        return Suggester(self.task, engine_of_study(self.task))
+
+    @property
+    def _searched_space(self) -> SearchSpace:
+        """The space of the next trials: with the edits, and of a replay the recorded configurations."""
+        return self.steering.space
 
     def report(self) -> Report:
         """Return the report of the results so far: verdict, charts, trials, task and environment."""

@@ -15,6 +15,7 @@ from autotune_nb.handle import StudyHandle
 from autotune_nb.recorded import RecordedTable
 from autotune_nb.results.recording import table_of_study
 from autotune_nb.run import Run, live_run
+from autotune_nb.runner.assembly import replayed_space
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
 from autotune_nb.secrets.references import command_text
@@ -28,6 +29,7 @@ from autotune_nb.study import (
 )
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.external_results import is_imported
+from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
 
@@ -65,6 +67,8 @@ class OpenedStudy(StudyHandle):
         self._notices: tuple[tuple[float, str], ...] = ()
         self._results: dict[str, Any] | None = None
         self._lost = ""
+        #: The space of the edits, and the recorded configurations of it.
+        self._replayed: tuple[SearchSpace, SearchSpace] | None = None
         self._refresh()
 
     @property
@@ -98,6 +102,15 @@ class OpenedStudy(StudyHandle):
     @property
     def steering(self) -> Steering:
         return self._steering
+
+    @property
+    def _searched_space(self) -> SearchSpace:
+        space, table = self.steering.space, self._task.deploy.table
+        if table is None:
+            return space
+        if self._replayed is None or self._replayed[0] is not space:
+            self._replayed = (space, replayed_space(self._task, space, read_recorded(table)))
+        return self._replayed[1]
 
     @property
     def elapsed_s(self) -> float:

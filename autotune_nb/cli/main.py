@@ -31,6 +31,7 @@ from autotune_nb.cli.output import (
 from autotune_nb.cli.report import report
 from autotune_nb.cli.share import share
 from autotune_nb.cli.study_table import study_table
+from autotune_nb.cli.suggestions import suggestions_of, suggestions_text
 from autotune_nb.errors import RunError, SetupError, TaskError
 
 if TYPE_CHECKING:
@@ -102,9 +103,12 @@ def run(
 @cli.command(short_help="Print the trials and the best configuration of a study.")
 @click.argument("study", type=_STUDY)
 @click.option("--storage", metavar="URL", help="Storage URL, needed if it has a password: passwords are not saved.")
+@click.option("--suggestions", type=click.IntRange(1, 100), metavar="N", help="Also print the next N configurations.")
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of text.")
-def show(study: Path, storage: str | None, as_json: bool) -> None:
+def show(study: Path, storage: str | None, suggestions: int | None, as_json: bool) -> None:
     """Print the trials and the best configuration of STUDY: finished, interrupted, or running in another process.
+
+    With --suggestions, also what the strategy auto would try next and why, without running it.
 
     Exits 0 if at least one trial is complete, 1 if none is, 2 if there is no study.
     """
@@ -113,10 +117,13 @@ def show(study: Path, storage: str | None, as_json: bool) -> None:
     with usage_errors():
         opened = session.open(study, storage=storage)
         results = opened.results()
+        suggested = suggestions_of(opened, suggestions) if suggestions is not None else None
     if as_json:
-        click.echo(json.dumps(results))
+        click.echo(json.dumps({**results, **(suggested or {})}))
     else:
         click.echo(study_table(results))
+        if suggested is not None:
+            click.echo(suggestions_text(suggested, opened))
     print_lost_database(opened)
     sys.exit(_exit_code(results))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autotune_nb.engines.base import Engine
-from autotune_nb.search import Proposal, SearchProblem, Strategy, create_strategy, observation
+from autotune_nb.search import Observation, Proposal, SearchProblem, Strategy, create_strategy, observation
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
@@ -15,10 +15,11 @@ _OWN = ("auto",)
 
 
 class Proposals:
-    """Proposes the next configurations of a study by its task's strategy."""
+    """Proposes the next configurations of a study by its task's strategy, or by another one."""
 
-    def __init__(self, task: Task, engine: Engine) -> None:
+    def __init__(self, task: Task, engine: Engine, strategy: str | None = None) -> None:
         self._task, self._engine = task, engine
+        self._name = strategy or task.strategy.sampler
         self._space: SearchSpace | None = None
 
     @classmethod
@@ -31,29 +32,44 @@ class Proposals:
         found = self.next(space, trials, 1)
         return (found[0].params, found[0].text) if found else None
 
-    def next(self, space: SearchSpace, trials: Sequence[Trial], n: int) -> list[Proposal]:
-        """Return the next ``n`` configurations, with what is predicted of them."""
-        if space is not self._space:
-            # Edits have changed what is allowed.
-            self._problem = SearchProblem(space, (self._task.goal,), default_point(space, self._engine))
-            seed = self._task.strategy.seed
-            self._strategies: tuple[Strategy, ...] = (
-                create_strategy(self._task.strategy.sampler, self._problem, seed),
-                # Where the first one has no candidate left: of a large space it scores a part.
-                create_strategy("random", self._problem, seed),
-            )
-            self._space = space
-        observed = [observation(trial, self._problem) for trial in trials if trial.state.finished]
+    def next(self, space: SearchSpace, trials: Sequence[Trial], n: int, queue: Sequence[Point] = ()) -> list[Proposal]:
+        """Return the next ``n`` configurations, with what is predicted; none is in the queue."""
+        self._search(space)
         pending = [
             dict(trial.params)
             for trial in trials
             if trial.state in (TrialState.RUNNING, TrialState.INTERRUPTED) and not trial.baseline
         ]
         for strategy in self._strategies:
-            proposals = strategy.propose(observed, pending, n)
+            proposals = strategy.propose(self._observed(trials), [*pending, *queue], n)
             if proposals:
                 return proposals
         return []
+
+    def skipped(self, space: SearchSpace, trials: Sequence[Trial]) -> list[str]:
+        """Return in words which untried configurations the strategy skips, since they resemble failures."""
+        self._search(space)
+        observed = self._observed(trials)
+        if not any(one.own for one in observed):
+            return []
+        skipped = getattr(self._strategies[0], "skipped", None)
+        return [] if skipped is None else skipped(observed)
+
+    def _search(self, space: SearchSpace) -> None:
+        """Search this space from now on: edits may have changed what is allowed."""
+        if space is self._space:
+            return
+        self._problem = SearchProblem(space, (self._task.goal,), default_point(space, self._engine))
+        seed = self._task.strategy.seed
+        self._strategies: tuple[Strategy, ...] = (
+            create_strategy(self._name, self._problem, seed),
+            # Where the first one has no candidate left: of a large space it scores a part.
+            create_strategy("random", self._problem, seed),
+        )
+        self._space = space
+
+    def _observed(self, trials: Sequence[Trial]) -> list[Observation]:
+        return [observation(trial, self._problem) for trial in trials if trial.state.finished]
 
 
 def default_point(space: SearchSpace, engine: Engine) -> Point | None:

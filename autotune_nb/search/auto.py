@@ -14,7 +14,7 @@ from autotune_nb.search.failures import Runnable
 from autotune_nb.search.figure_models import FigureModels
 from autotune_nb.search.gaussian_process import OneHot
 from autotune_nb.task.space import Point, point_key
-from autotune_nb.trial.formatting import value_text
+from autotune_nb.trial.formatting import interval_text
 
 #: Trials that are spread out before the models decide, the default included.
 START = 5
@@ -238,11 +238,12 @@ class AutoStrategy:
 
     def _proposal(self, choice: _Choice) -> Proposal:
         one_hot = self._one_hot(self._encoding.encode([choice.point]))
-        p_start = float(self._runnable.p(one_hot)[0])
+        # The sum of the draws' weights may exceed 1 in the last digits.
+        p_start = min(1.0, float(self._runnable.p(one_hot)[0]))
         if not choice.predicted:
             return Proposal(choice.point, choice.reason, p_start=p_start)
         models = self._models
-        p_limits, gain = float(models.p_limits(one_hot)[0]), models.expected_gain(one_hot)
+        p_limits, gain = min(1.0, float(models.p_limits(one_hot)[0])), models.expected_gain(one_hot)
         proposal = Proposal(
             choice.point,
             choice.reason,
@@ -260,8 +261,7 @@ class AutoStrategy:
     def _in_words(self, proposal: Proposal) -> Iterator[str]:
         if proposal.value is not None and proposal.interval is not None:
             figure = self._problem.objectives[0].figure
-            value, low, high = (value_text(one, figure) for one in (proposal.value, *proposal.interval))
-            yield f"predicted {value} ({low} to {high})"
+            yield f"predicted {interval_text(proposal.value, *proposal.interval, figure)}"
         if proposal.gain is not None:
             yield f"expected gain {proposal.gain:.1%}" if proposal.gain >= 0.0005 else "expected gain below 0.1%"
         if self._problem.limits:

@@ -16,6 +16,8 @@ _PRIOR = 0.5
 #: Below this probability a configuration is tried last.
 UNLIKELY = 0.4
 _MAX_ROWS = 96
+#: Up to so many values of a parameter are named of skipped configurations.
+_MAX_SHARED = 2
 
 
 class Runnable:
@@ -70,12 +72,21 @@ class Runnable:
             members, trials = groups.setdefault(one.failure or "failed", ([], set()))
             members.append(points[index])
             trials.add(one.number)
-        return [_in_words(members, sorted(trials), reason) for reason, (members, trials) in groups.items()]
+        known = _values(points)
+        return [_in_words(members, known, sorted(trials), reason) for reason, (members, trials) in groups.items()]
 
 
-def _in_words(points: Sequence[Point], trials: Sequence[int], reason: str) -> str:
+def _values(points: Sequence[Point]) -> dict[str, dict[str, None]]:
+    """Return by parameter the different values of points, as text."""
+    return {name: dict.fromkeys(str(point[name]) for point in points) for name in points[0]}
+
+
+def _in_words(points: Sequence[Point], known: dict[str, dict[str, None]], trials: Sequence[int], reason: str) -> str:
+    # The parameters of which the points have few of the values that all untried points have.
     shared = [
-        f"{name}={value}" for name, value in points[0].items() if all(point[name] == value for point in points[1:])
+        f"{name}={' or '.join(values)}"
+        for name, values in _values(points).items()
+        if len(values) <= _MAX_SHARED and (len(values) < len(known[name]) or len(values) == 1)
     ]
     where = f" with {', '.join(shared)}" if shared else ""
     numbers = " and ".join(part for part in (", ".join(map(str, trials[:-1])), str(trials[-1])) if part)

@@ -43,6 +43,13 @@ def value_text(value: float, figure: str) -> str:
     return f"{value:.4g}"
 
 
+def interval_text(value: float, low: float, high: float, figure: str) -> str:
+    """Format a figure and an interval, such as ``704.3 tokens/s (513.7 to 965.7 tokens/s)``."""
+    first, last = value_text(low, figure), value_text(high, figure)
+    number, _, unit = first.partition(" ")
+    return f"{value_text(value, figure)} ({number if last.endswith(f' {unit}') else first} to {last})"
+
+
 def level_text(measured: Measurement, objective: Objective | None = None) -> str:
     """Format the figures of a level in one line, with the objective's figure and the limits that it breaks."""
     f = measured.figures

@@ -5,7 +5,6 @@ from __future__ import annotations
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
@@ -18,12 +17,12 @@ from autotune_nb.reports.building import brief_report, chart_of, full_report
 from autotune_nb.reports.charts import ChartKind
 from autotune_nb.reports.drawing import Chart
 from autotune_nb.reports.study_report import Report
+from autotune_nb.results.exporting import Best as Best
 from autotune_nb.results.suggestions import suggestions_frame
 from autotune_nb.results.table import levels_frame, trials_frame
 from autotune_nb.runner.assembly import deployer_for
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
-from autotune_nb.runner.suggestions import Suggester, SuggestionWarning
 from autotune_nb.study.steering import (
     Edit,
     Steering,
@@ -47,23 +46,7 @@ from autotune_nb.trial.trial import Trial
 if TYPE_CHECKING:
     import pandas as pd
 
-
-@dataclass(frozen=True)
-class Best:
-    """The best configuration, and how to run it.
-
-    ``command`` is the engine's command line (empty for imported results); ``manifest`` is its InferenceService as YAML,
-    or None for a study of local processes.
-    """
-
-    number: int
-    params: dict[str, Value]
-    values: dict[str, float]
-    command: str
-    manifest: str | None = field(default=None, repr=False)
-
-    def __str__(self) -> str:
-        return self.command
+    from autotune_nb.runner.suggestions import Suggester
 
 
 class _Unchanged:
@@ -277,6 +260,8 @@ class StudyHandle(ABC):
 
         Raises TaskError for an invalid number, StudyError if the results were imported without a task.
         """
+        from autotune_nb.runner.suggestions import SuggestionWarning
+
         suggested = self._suggester.suggest(self._searched_space, self.history, self.queue, n)
         for note in suggested.notes:
             warnings.warn(note, SuggestionWarning, stacklevel=2)
@@ -286,8 +271,20 @@ class StudyHandle(ABC):
         """Return in words which untried configurations ``auto`` skips, since they resemble trials that failed."""
         return self._suggester.skipped(self._searched_space, self.history)
 
+    def reason(self, trial: Trial) -> str:
+        """Return in one line why the configuration of a trial was chosen."""
+        if trial.reason:
+            return trial.reason
+        if trial.baseline:
+            return "the engine's default configuration, with which the others are compared"
+        enqueued = trial.number in self._trial_numbers_by_edit.values()
+        return "it was enqueued" if enqueued else f"by the strategy {self.task.strategy.sampler}"
+
     @cached_property
     def _suggester(self) -> Suggester:
+        # NumPy is not needed to open a study.
+        from autotune_nb.runner.suggestions import Suggester
+
         return Suggester(self.task, engine_of_study(self.task))
 
     @property

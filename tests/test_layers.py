@@ -214,6 +214,7 @@ def test_only_a_script_of_its_own_process_imports_genai_bench() -> None:
                 "ipywidgets",
                 "xllamacpp",
                 "kubernetes",
+                "numpy",
             ],
         ),
         (

@@ -12,7 +12,7 @@ from autotune_nb.reports.charts import ChartKind, HistoryChart, ImportanceChart
 from autotune_nb.reports.drawing import Chart
 from autotune_nb.reports.plots import history
 from autotune_nb.reports.study_report import Report
-from autotune_nb.results.exporting import BestConfiguration
+from autotune_nb.results.exporting import Best
 from autotune_nb.study import StudyFolder
 from autotune_nb.study.steering import Edit
 from autotune_nb.task.task import Task
@@ -41,7 +41,7 @@ class ReportableStudy(Protocol):
     def elapsed_s(self) -> float: ...
 
     @property
-    def best(self) -> BestConfiguration | None: ...
+    def best(self) -> Best | None: ...
 
     @property
     def best_trial(self) -> Trial | None: ...

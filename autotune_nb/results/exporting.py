@@ -6,6 +6,7 @@ import io
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
@@ -35,14 +36,22 @@ _NOT_IN_DOUBLE_QUOTES = re.compile(r'["\\$`!\n]')
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
-class BestConfiguration(Protocol):
-    """The command line and manifest of the best configuration; ``Best`` fulfils it."""
+@dataclass(frozen=True)
+class Best:
+    """The best configuration, and how to run it.
 
-    @property
-    def command(self) -> str: ...
+    ``command`` is the engine's command line (empty for imported results); ``manifest`` is its InferenceService as YAML,
+    or None for a study of local processes.
+    """
 
-    @property
-    def manifest(self) -> str | None: ...
+    number: int
+    params: dict[str, Value]
+    values: dict[str, float]
+    command: str
+    manifest: str | None = field(default=None, repr=False)
+
+    def __str__(self) -> str:
+        return self.command
 
 
 class ExportableStudy(Protocol):
@@ -58,7 +67,7 @@ class ExportableStudy(Protocol):
     def history(self) -> Sequence[Trial]: ...
 
     @property
-    def best(self) -> BestConfiguration | None: ...
+    def best(self) -> Best | None: ...
 
     @property
     def best_trial(self) -> Trial | None: ...

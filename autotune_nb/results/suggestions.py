@@ -6,11 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb.search import Proposal
 from autotune_nb.trial.score import Objective
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from autotune_nb.search import Proposal
 
 
 def suggestions_frame(proposals: Sequence[Proposal], parameters: Sequence[str], objective: Objective) -> pd.DataFrame:

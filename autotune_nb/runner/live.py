@@ -50,6 +50,7 @@ class RunningTrial:
             "number": self.trial.number,
             "params": dict(self.trial.params),
             "baseline": self.trial.baseline,
+            "reason": self.trial.reason,
             "measurements": [m.to_dict() for m in self.trial.measurements],
             "since": self.since,
             "phase": self.phase,
@@ -61,7 +62,13 @@ class RunningTrial:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> RunningTrial:
         measured = tuple(Measurement.from_dict(m) for m in data["measurements"])
-        trial = Trial(data["number"], data["params"], baseline=data["baseline"], measurements=measured)
+        trial = Trial(
+            data["number"],
+            data["params"],
+            baseline=data["baseline"],
+            measurements=measured,
+            reason=str(data.get("reason", "")),
+        )
         log = Path(data["log"]) if data["log"] else None
         return cls(trial, data["since"], data["phase"], data["phase_since"], data["num_levels"], log)
 

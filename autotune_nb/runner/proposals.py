@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from autotune_nb.engines.base import Engine
 from autotune_nb.search import Observation, Proposal, SearchProblem, Strategy, create_strategy, observation
+from autotune_nb.search.base import OWN_FAILURES
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
@@ -48,12 +49,11 @@ class Proposals:
 
     def skipped(self, space: SearchSpace, trials: Sequence[Trial]) -> list[str]:
         """Return in words which untried configurations the strategy skips, since they resemble failures."""
-        self._search(space)
-        observed = self._observed(trials)
-        if not any(one.own for one in observed):
+        if not any(trial.failure is not None and trial.failure.kind in OWN_FAILURES for trial in trials):
             return []
+        self._search(space)
         skipped = getattr(self._strategies[0], "skipped", None)
-        return [] if skipped is None else skipped(observed)
+        return [] if skipped is None else skipped(self._observed(trials))
 
     def _search(self, space: SearchSpace) -> None:
         """Search this space from now on: edits may have changed what is allowed."""

@@ -58,6 +58,8 @@ class Suggester:
 
     def skipped(self, space: SearchSpace, trials: Sequence[Trial]) -> list[str]:
         """Return in words which untried configurations are skipped, since they resemble trials that failed."""
+        if is_imported(self._task) and self._task.deploy.kind != "replay":
+            return []
         with self._lock:
             return self._proposals.skipped(space, trials)
 

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
+from types import MappingProxyType
 
 from autotune_nb.errors import Failure
 from autotune_nb.handle import StudyHandle
@@ -164,8 +165,13 @@ def message_html(message: str | None) -> str:
     return f'<div class="at-banner at-error" role="alert">{escaped(message)}</div>' if message else ""
 
 
-def running_html(running: Sequence[RunningTrial], logs: Mapping[int, Sequence[str]], objective: Objective) -> str:
-    """Return each running trial's phase, measured levels, and last lines of its log."""
+def running_html(
+    running: Sequence[RunningTrial],
+    logs: Mapping[int, Sequence[str]],
+    objective: Objective,
+    reasons: Mapping[int, str] = MappingProxyType({}),
+) -> str:
+    """Return each running trial's phase, why it was chosen, its measured levels, and last lines of its log."""
     parts = []
     for one in running:
         levels = "".join(f"<div>{escaped(level_text(m, objective))}</div>" for m in one.trial.measurements)
@@ -174,9 +180,19 @@ def running_html(running: Sequence[RunningTrial], logs: Mapping[int, Sequence[st
         parts.append(
             f"<div><b>trial {one.trial.number}</b>: {escaped(one.doing)}"
             f' <span class="at-dim">since {clock(one.phase_since or one.since)}</span></div>'
-            f'<div class="at-dim">{escaped(config_text(one.trial))}</div>{levels}{log}'
+            f'<div class="at-dim">{escaped(config_text(one.trial))}</div>{_chosen(reasons.get(one.trial.number))}'
+            f"{levels}{log}"
         )
     return f"<h4>Running</h4>{''.join(parts)}" if parts else ""
+
+
+def _chosen(reason: str | None) -> str:
+    return f'<div class="at-dim">chosen: {escaped(reason)}</div>' if reason else ""
+
+
+def skipped_html(skipped: Sequence[str]) -> str:
+    """Return a line for each group of configurations that is skipped."""
+    return "".join(f'<div class="at-dim">skipped: {escaped(text)}</div>' for text in skipped)
 
 
 def notices_html(notices: Sequence[tuple[float, str]]) -> str:
@@ -277,9 +293,8 @@ def trial_html(trial: Trial | None, objective: Objective) -> str:
     if trial is None:
         return '<span class="at-dim">Hover over a trial in the charts to see its parameters here.</span>'
     levels = "; ".join(escaped(level_text(m, objective)) for m in trial.measurements)
-    return (
-        f"<b>trial {trial.number}</b> ({escaped(_state_text(trial))}): {escaped(config_text(trial, 5000))}<br>{levels}"
-    )
+    about = f"<b>trial {trial.number}</b> ({escaped(_state_text(trial))}): {escaped(config_text(trial, 5000))}"
+    return f"{about}{_chosen(trial.reason)}<div>{levels}</div>"
 
 
 def edits_html(edits: Sequence[Edit], steering: Steering, waiting: int) -> str:

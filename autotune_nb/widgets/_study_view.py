@@ -7,11 +7,12 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import ipywidgets
 
 from autotune_nb.deploy.engine_log import tail
+from autotune_nb.errors import AutotuneError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.reports.plots import history, latency_throughput
 from autotune_nb.run import Run, live_run
@@ -19,18 +20,18 @@ from autotune_nb.runner.runner import RunState
 from autotune_nb.trial.trial import Trial
 from autotune_nb.widgets import _panels
 from autotune_nb.widgets._chart import ChartData, LiveChart
+from autotune_nb.widgets._recomputed import Recomputed
 from autotune_nb.widgets._steering import SteerPanel
 from autotune_nb.widgets._style import stylesheet
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 _EVERY_S = 0.5
 #: The rate that a slow page can process; if more is sent, the next redraw waits.
 _BYTES_PER_S = 16_000
 _ROWS = 15
 _LOG_LINES, _LOG_BYTES, _LOG_WIDTH = 4, 4096, 240
-#: After computing the importances, the view waits for this many times as long before it computes them again.
-_IMPORTANCES_PAUSE = 20
-#: With more ended trials, the first redraw comes before the importances.
+#: With more ended trials, the first redraw comes before what takes long to compute.
 _MANY = 500
 _STOP = "Stop"
 _FOLDER_GONE = "The study's folder is gone; this is what was last read from it. Start creates the study again."
@@ -51,9 +52,8 @@ class StudyView:
         self._page = 0
         self._drawn: object = None
         self._over = False
-        self._importances: tuple[int, dict[str, float]] = (-1, {})
-        self._importances_next_at = 0.0
-        self._importances_pending = False
+        self._importances: Recomputed[dict[str, float]] = Recomputed({})
+        self._skipped: Recomputed[list[str]] = Recomputed([])
         self._logs: dict[Path, tuple[int, list[str]]] = {}
         self._hovered_number: int | None = None
         self._make_widgets()
@@ -70,6 +70,7 @@ class StudyView:
 
         self.progress, self.errors, self.notices = text("progress"), text("errors"), text("notices")
         self.running, self.details, self.table = text("running"), text("details"), text("table")
+        self.skipped = text("skipped")
         self.start = self._button("Start", "play", "resume this study", self._start)
         self.pause = self._button("Pause", "pause", "start no more trials; the running ones continue", self._pause)
         self.resume = self._button("Resume", "forward", "continue after a pause", self._resume)
@@ -96,6 +97,7 @@ class StudyView:
                 controls,
                 self.notices,
                 self.running,
+                self.skipped,
                 self.charts,
                 self.details,
                 pages,
@@ -126,7 +128,9 @@ class StudyView:
         self._unsubscribe()
         self.handle = handle
         # The folder may have been deleted and contain another study.
-        self._hovered_number, self._importances = None, (-1, {})
+        self._hovered_number = None
+        self._importances.reset()
+        self._skipped.reset()
         self._logs.clear()
         self.steer.follow()
         self._unsubscribe = handle.subscribe(lambda _event: self._wake.set())
@@ -219,8 +223,9 @@ class StudyView:
         """How soon to poll without an event: growing logs and other processes send none."""
         if self.handle.running:
             return 0.0
-        if self._importances_pending:
-            return max(0.0, self._importances_next_at - time.monotonic())
+        pending = [one.due_in_s for one in (self._importances, self._skipped) if one.pending]
+        if pending:
+            return min(pending)
         if isinstance(self.handle, Run):
             # The last event comes before the run has taken everything down and has its error.
             return None if self._over or not self.handle.state.ended else _EVERY_S
@@ -243,9 +248,10 @@ class StudyView:
         goal = handle.task.goal
         self._over = isinstance(handle, Run) and handle.ended
         key = (handle, handle.version, self._over, gone, self._message, self.order.value, self._page)
-        if key == self._drawn and not self._importances_due():
+        due = any(one.pending and not one.due_in_s for one in (self._importances, self._skipped))
+        if key == self._drawn and not due:
             # Only a log may have grown.
-            sent = self._send({self.running: _panels.running_html(handle.running, self._tails(), goal)})
+            sent = self._send({self.running: self._running_html()})
             self.redraws += bool(sent)
             return sent
         self._drawn = key
@@ -259,7 +265,8 @@ class StudyView:
             self.errors: _panels.error_html(handle.error)
             + _panels.message_html(self._message or (_FOLDER_GONE if gone else handle.lost)),
             self.notices: _panels.notices_html(self._notices()),
-            self.running: _panels.running_html(running, self._tails(), goal),
+            self.running: self._running_html(),
+            self.skipped: _panels.skipped_html(self._skipped_regions(trials)),
             self.table: _panels.table_html(trials, shown, goal, running),
             self.page_text: f'<span class="at-dim">page {self._page + 1} of {pages}</span>',
             self.steer.edits: _panels.edits_html(handle.edits, handle.steering, len(handle.queue)),
@@ -307,6 +314,11 @@ class StudyView:
             notices.append((time.time() if not notices else notices[-1][0], text))
         return notices
 
+    def _running_html(self) -> str:
+        handle = self.handle
+        reasons = {one.trial.number: handle.reason(one.trial) for one in handle.running}
+        return _panels.running_html(handle.running, self._tails(), handle.task.goal, reasons)
+
     def _tails(self) -> dict[int, list[str]]:
         tails = {}
         for one in self.handle.running:
@@ -337,23 +349,29 @@ class StudyView:
         )
 
     def _importance(self, trials: list[Trial]) -> dict[str, float]:
-        ended = sum(1 for t in trials if t.state.finished)
-        now = time.monotonic()
-        if not self.drawn.is_set() and ended > _MANY:
-            # They are computed for the second redraw, so that the first is not delayed.
-            self._importances_pending = True
-            return {}
-        # Without further trials they are computed at once; later they would be sent although nothing has changed.
-        more = bool(self.handle.running) or self.handle.state in (RunState.STARTING, RunState.RUNNING)
-        self._importances_pending = more and ended != self._importances[0] and now < self._importances_next_at
-        if ended != self._importances[0] and not self._importances_pending:
+        def compute() -> dict[str, float]:
             # Imports Optuna, which is not needed to draw a finished study.
             from autotune_nb.study.importance import importances
 
-            found = importances(trials, self.handle.steering.full_space, self.handle.task.goal)
-            self._importances = (ended, found)
-            self._importances_next_at = time.monotonic() + _IMPORTANCES_PAUSE * (time.monotonic() - now)
-        return self._importances[1]
+            return importances(trials, self.handle.steering.full_space, self.handle.task.goal)
 
-    def _importances_due(self) -> bool:
-        return self._importances_pending and time.monotonic() >= self._importances_next_at
+        return self._recomputed(self._importances, trials, compute)
+
+    def _skipped_regions(self, trials: list[Trial]) -> list[str]:
+        def compute() -> list[str]:
+            try:
+                return self.handle.skipped()
+            except AutotuneError:
+                # The table of a replay may be gone.
+                return []
+
+        # Other strategies skip nothing.
+        return self._recomputed(self._skipped, trials, compute) if self.handle.task.strategy.sampler == "auto" else []
+
+    def _recomputed(self, value: Recomputed[T], trials: list[Trial], compute: Callable[[], T]) -> T:
+        ended = sum(1 for t in trials if t.state.finished)
+        if not self.drawn.is_set() and ended > _MANY:
+            return value.postpone()
+        # Without further trials it is computed at once; later it would be sent although nothing has changed.
+        more = bool(self.handle.running) or self.handle.state in (RunState.STARTING, RunState.RUNNING)
+        return value.update(ended, compute, may_wait=more)

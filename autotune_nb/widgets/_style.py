@@ -16,8 +16,8 @@ CSS = """
 .at-monitor-table tr:nth-child(odd) td { border-bottom: none; padding-bottom: 0; white-space: nowrap; }
 .at-monitor-table tr:nth-child(even) td { overflow-wrap: anywhere; font-size: 12px; }
 .at-monitor-table .widget-html-content { overflow-x: auto; }
-:is(.at-monitor-progress, .at-monitor-notices, .at-monitor-running, .at-monitor-details, .at-steer-edits,
-  .at-steer-message) .widget-html-content { overflow-wrap: anywhere; }
+:is(.at-monitor-progress, .at-monitor-notices, .at-monitor-running, .at-monitor-skipped, .at-monitor-details,
+  .at-steer-edits, .at-steer-message) .widget-html-content { overflow-wrap: anywhere; }
 .at-root td.n, .at-root th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .at-root tr.best td { font-weight: 600; background: var(--jp-layout-color2, #8882); }
 .at-root pre { background: var(--jp-layout-color2, #8882); color: inherit; padding: 4px 8px; margin: 2px 0;

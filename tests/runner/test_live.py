@@ -99,7 +99,7 @@ def test_only_the_latest_notices_are_kept() -> None:
 def test_another_process_reads_the_same(
     params: dict[str, Any], phase: str, done: int, log: Path | None, baseline: bool
 ) -> None:
-    trial = Trial(4, params, baseline=baseline, measurements=tuple(map(measured, LEVELS[:done])))
+    trial = Trial(4, params, baseline=baseline, measurements=tuple(map(measured, LEVELS[:done])), reason="far")
     one = RunningTrial(trial, 12.5, phase, 13.25, 3, log)
     again = RunningTrial.from_dict(json.loads(json.dumps(one.to_dict())))
     assert again == one

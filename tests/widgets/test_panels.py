@@ -67,10 +67,11 @@ def every_panel(task: Task, tmp_path: Path) -> dict[str, str]:
         "progress": _panels.progress_html(handle),
         "error": _panels.error_html(error),
         "message": _panels.message_html(NASTY),
-        "running": _panels.running_html([running], {2: [NASTY]}, goal),
+        "running": _panels.running_html([running], {2: [NASTY]}, goal, {2: NASTY}),
+        "skipped": _panels.skipped_html([NASTY, NASTY]),
         "notices": _panels.notices_html([(NOON, NASTY)]),
         "table": _panels.table_html(trials, trials, goal, [running]),
-        "trial": _panels.trial_html(trials[0], goal),
+        "trial": _panels.trial_html(trials[0].with_(reason=NASTY), goal),
         "edits": _panels.edits_html(edits, handle.steering, 1),
     }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,12 @@ import pytest
 from plotly import missing_anywidget
 
 from autotune_nb import session
-from autotune_nb.errors import StudyError
+from autotune_nb.errors import Failure, FailureKind, StudyError
 from autotune_nb.run import Run
 from autotune_nb.runner.runner import Runner, RunState
 from autotune_nb.session import tune
 from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.widgets import _panels
 from autotune_nb.widgets._chart import LiveChart
 from autotune_nb.widgets._study_view import StudyView
@@ -334,7 +336,7 @@ def test_importances_are_up_to_date_once_the_work_is_over_and_nothing_is_sent_la
 
     monkeypatch.setattr("autotune_nb.study.importance.importances", importances)
     # The next computation would come much later than this test.
-    monkeypatch.setattr("autotune_nb.widgets._study_view._IMPORTANCES_PAUSE", 1e9)
+    monkeypatch.setattr("autotune_nb.widgets._recomputed._PAUSE", 1e9)
     stub.history = tuple(complete(n, 10.0 + n) for n in range(10))
     view = StudyView(stub)
     until(lambda: asked == [10])
@@ -347,6 +349,48 @@ def test_importances_are_up_to_date_once_the_work_is_over_and_nothing_is_sent_la
     redraw(view)
     assert asked == [10, 12]
     redraws = view.redraws
-    view._importances_next_at = 0.0
+    view._importances._next_at = 0.0
     redraw(view)
     assert (asked, view.redraws) == ([10, 12], redraws)
+
+
+# Why
+
+
+def test_each_running_trial_has_the_reason_for_its_choice(stub: StubHandle) -> None:
+    proposed = Trial(3, {"threads": 4}, reason="the largest expected improvement per second; predicted 5 to <9>")
+    default, enqueued, sampled = Trial(0, {}, baseline=True), Trial(1, {"threads": 1}), Trial(2, {"threads": 2})
+    stub.running = tuple(working(trial) for trial in (default, enqueued, sampled, proposed))
+    stub._trial_numbers_by_edit = {"edit": 1}
+    view = StudyView(stub)
+    assert view.drawn.wait(WAIT_S)
+    chosen = re.findall(r"chosen: (.*?)</div>", view.running.value)
+    assert chosen == [
+        "the engine&#x27;s default configuration, with which the others are compared",
+        "it was enqueued",
+        f"by the strategy {stub.task.strategy.sampler}",
+        "the largest expected improvement per second; predicted 5 to &lt;9&gt;",
+    ]
+
+
+@pytest.mark.parametrize(("strategy", "shown"), [("auto", True), ("random", False)])
+def test_skipped_configurations_are_shown_as_soon_as_a_failure_is_known(
+    make_task: Callable[..., Task], tmp_path: Path, strategy: str, shown: bool
+) -> None:
+    task = make_task(strategy=strategy, parameters={"slots": list(range(1, 13)), "flag": ["a", "b"]}, rules=[])
+    (tmp_path / "study.json").write_text("{}")
+    params = [{"slots": slots, "flag": "a" if slots % 2 else "b"} for slots in range(1, 11)]
+    ended = tuple(complete(n, 10.0 + n, **one) for n, one in enumerate(params[:5]))
+    stub = StubHandle(task, tmp_path, history=ended)
+    view = StudyView(stub)
+    assert view.drawn.wait(WAIT_S)
+    assert view.skipped.value == ""
+    failure = Failure(FailureKind.OUT_OF_MEMORY, "deploy", "too large")
+    lost = [Trial(5 + n, one, TrialState.FAILED, failure=failure) for n, one in enumerate(params[5:])]
+    stub.history, stub.state = (*ended, *lost), RunState.FINISHED
+    redraw(view)
+    # 14 of the 24 are left; those with many slots resemble the failed ones.
+    found = re.findall(
+        r'<div class="at-dim">skipped: \d+ configurations.* like trials? [\d, and]+: (.*?)</div>', view.skipped.value
+    )
+    assert found == (["out of memory at start"] if shown else [])

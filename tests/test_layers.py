@@ -33,7 +33,7 @@ HEIGHT = {name: height for height, room in enumerate(ROOMS) for name in room}
 APART = {"deploy", "bench", "study", "search"}
 #: Who alone may import what, wherever in the file the import stands.
 OUTSIDE = {
-    "optuna": {"study", "search"},
+    "optuna": {"study", "search", "task/optuna_space.py"},
     "genai_bench": {"bench/_launcher.py"},
     "gevent": set(),
     "kubernetes": {"cluster"},
@@ -180,6 +180,21 @@ def test_what_is_heavy_is_imported_where_it_belongs_alone() -> None:
             allowed = OUTSIDE.get(dotted.split(".")[0])
             if allowed is not None:
                 assert own in allowed or own.split("/")[0] in allowed, f"{own} imports {dotted}"
+
+
+@pytest.mark.parametrize(("part", "room"), [("samplers", "search"), ("storages", "study")])
+def test_one_room_alone_uses_a_part_of_optuna(part: str, room: str) -> None:
+    users = {_id(file).split("/")[0] for file in FILES if part in _parts_of_optuna(file)}
+    assert users == {room}
+
+
+def _parts_of_optuna(file: Path) -> set[str]:
+    dotted = {name.split(".")[1] for name in imports(file) if name.startswith("optuna.")}
+    return dotted | {
+        node.attr
+        for node in ast.walk(_tree(file))
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "optuna"
+    }
 
 
 def test_the_rules_above_can_fail(tmp_path: Path) -> None:

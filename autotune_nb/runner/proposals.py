@@ -5,14 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from autotune_nb.engines.base import Engine
-from autotune_nb.search import Observation, Proposal, SearchProblem, Strategy, create_strategy, observation
+from autotune_nb.search import (
+    Observation,
+    Proposal,
+    SearchProblem,
+    Strategy,
+    check_options,
+    create_strategy,
+    observation,
+)
 from autotune_nb.search.base import OWN_FAILURES
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
-
-#: The strategies that propose by themselves; Optuna's samplers propose through its storage.
-_OWN = ("auto",)
 
 
 class Proposals:
@@ -25,8 +30,15 @@ class Proposals:
 
     @classmethod
     def of(cls, task: Task, engine: Engine) -> Proposals | None:
-        """Return the proposals of a task; None if a sampler of Optuna makes them."""
-        return cls(task, engine) if task.strategy.sampler in _OWN else None
+        """Return the proposals of a task; None for a grid, which the study works through itself.
+
+        Raises TaskError for an option that the strategy does not accept, SetupError if it needs a missing package.
+        """
+        if task.strategy.sampler == "grid":
+            return None
+        # Refuses invalid options before anything is created.
+        check_options(task.strategy.sampler, task.strategy.options)
+        return cls(task, engine)
 
     def __call__(self, space: SearchSpace, trials: Sequence[Trial]) -> tuple[Point, str] | None:
         """Return the next configuration and the reason for it; None if no allowed one is left."""
@@ -60,11 +72,12 @@ class Proposals:
         if space is self._space:
             return
         self._problem = SearchProblem(space, (self._task.goal,), default_point(space, self._engine))
-        seed = self._task.strategy.seed
+        chosen, num_trials = self._task.strategy, self._task.num_trials
+        options = chosen.options if self._name == chosen.sampler else {}
         self._strategies: tuple[Strategy, ...] = (
-            create_strategy(self._name, self._problem, seed),
+            create_strategy(self._name, self._problem, chosen.seed, options=options, num_trials=num_trials),
             # Where the first one has no candidate left: of a large space it scores a part.
-            create_strategy("random", self._problem, seed),
+            create_strategy("random", self._problem, chosen.seed),
         )
         self._space = space
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import optuna
@@ -11,21 +11,49 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import Failure, FailureKind
-from autotune_nb.study._sampler import decode, encode
 from autotune_nb.study._trial_json import require_numbers, to_record, with_record
-from autotune_nb.task.space import SearchSpace
+from autotune_nb.task.optuna_space import decode, encode
+from autotune_nb.task.space import Point, SearchSpace
+from autotune_nb.trial.score import Limit, Score
 from autotune_nb.trial.trial import Trial, TrialState
 
 RECORD, ATTEMPTS, BASELINE, ENQUEUED = "record", "attempts", "baseline", "enqueued"
 REASON = "reason"
 
 
+def constraints_of(score: Score, limits: Iterable[Limit]) -> dict[str, float]:
+    """Return Optuna's constraints: how far each limit is broken, as a share of its bound.
+
+    Samplers and charts add them up, which makes sense only without units.
+    """
+    bounds = {str(limit): abs(limit.bound) or 1.0 for limit in limits}
+    return {name: violation / bounds.get(name, 1.0) for name, violation in score.limits.items()}
+
+
+def running_trial(
+    point: Point,
+    space: SearchSpace,
+    distributions: Mapping[str, BaseDistribution],
+    attributes: Mapping[str, Any],
+) -> FrozenTrial:
+    """Return a new trial of a point as Optuna's FrozenTrial; the baseline's point sets no parameter."""
+    return optuna.trial.create_trial(
+        state=OptunaState.RUNNING,
+        params=encode(space, point),
+        distributions={name: distributions[name] for name in point},
+        user_attrs=dict(attributes),
+    )
+
+
 def to_optuna(
-    trial: Trial, fingerprint: str, space: SearchSpace, distributions: Mapping[str, BaseDistribution]
+    trial: Trial,
+    fingerprint: str,
+    space: SearchSpace,
+    distributions: Mapping[str, BaseDistribution],
+    limits: Iterable[Limit],
 ) -> FrozenTrial:
     """Return a finished trial as Optuna's FrozenTrial, its fingerprint by key."""
     complete = trial.state is TrialState.COMPLETE and trial.score is not None
-    limits = trial.score.limits if complete and trial.score else {}
     return optuna.trial.create_trial(
         state=OptunaState.COMPLETE if complete else OptunaState.FAIL,
         value=trial.score.value if complete and trial.score else None,
@@ -36,8 +64,7 @@ def to_optuna(
             **({BASELINE: True} if trial.baseline else {}),
             **({REASON: trial.reason} if trial.reason else {}),
         },
-        # As Trial.set_constraint stores them.
-        system_attrs={f"constraints:{name}": violation for name, violation in limits.items()},
+        constraints=constraints_of(trial.score, limits) if complete and trial.score else None,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator
 
-from autotune_nb.study._sampler import distributions, encode
+from autotune_nb.task.optuna_space import distributions, encode
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState

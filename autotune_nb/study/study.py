@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,32 +12,14 @@ import optuna
 from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import Failure, FailureKind, StudyError
-from autotune_nb.study._bulk import add_trials
 from autotune_nb.study._loading import load, load_or_create
 from autotune_nb.study._next_trial import TrialOrder
-from autotune_nb.study._optuna_trial import (
-    ATTEMPTS,
-    BASELINE,
-    ENQUEUED,
-    REASON,
-    RECORD,
-    fingerprint_key_of,
-    from_optuna,
-    to_optuna,
-)
+from autotune_nb.study._optuna_trial import BASELINE, ENQUEUED, REASON, RECORD
 from autotune_nb.study._results_json import to_results
-from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler, decode, distributions, encode
 from autotune_nb.study._storage import damage_errors, location, storage_errors
-from autotune_nb.study._study_attributes import (
-    read_edits,
-    read_elapsed,
-    read_fingerprints,
-    write_edit,
-    write_elapsed,
-    write_fingerprint,
-)
+from autotune_nb.study._study_attributes import read_edits, read_elapsed, write_edit, write_elapsed
 from autotune_nb.study._trial_json import to_record, with_record, without_secrets
-from autotune_nb.study.fingerprint import fingerprint_key
+from autotune_nb.study._trial_store import TrialEndedOutsideError, TrialStore
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.space import Point, SearchSpace
@@ -45,6 +27,8 @@ from autotune_nb.task.task import Task
 from autotune_nb.trial.configuration import best_trial
 from autotune_nb.trial.score import Score
 from autotune_nb.trial.trial import Trial, TrialState
+
+__all__ = ["MAX_ATTEMPTS", "Propose", "Study", "TrialEndedOutsideError"]
 
 #: A configuration is not retried after this many processes ended while it was running.
 MAX_ATTEMPTS = 3
@@ -54,25 +38,25 @@ MAX_ATTEMPTS = 3
 Propose = Callable[[SearchSpace, Sequence[Trial]], tuple[Point, str] | None]
 
 
-class TrialEndedOutsideError(StudyError):
-    """Another program ended a running trial in the storage."""
-
-
 class Study:
     """One task's trials. Not thread-safe: one caller at a time, from any thread."""
 
     def __init__(
-        self, task: Task, space: SearchSpace, folder: StudyFolder, study: optuna.Study, url: str | None = None
+        self,
+        task: Task,
+        space: SearchSpace,
+        folder: StudyFolder,
+        study: optuna.Study,
+        url: str | None = None,
+        propose: Propose | None = None,
     ) -> None:
         """Raises StudyError if the storage is damaged."""
         self.task = task
         self.folder = folder
         self._url = url
-        self._propose: Propose | None = None
+        self._propose = propose
         self._location = location(folder, url)
         self._study = study
-        self._study_name = study.study_name
-        self._distributions = distributions(space)
         self._trials: dict[int, Trial] = {}
         #: The numbers of the finished trials, in the order in which they ended.
         self._ended: list[int] = []
@@ -83,7 +67,7 @@ class Study:
             read_elapsed(study)
             #: The effect of all edits; replaced as a whole, so that it may be read from any thread.
             self.steering = Steering(task, space, read_edits(study))
-            self._fingerprints = read_fingerprints(study)
+            self._store = TrialStore(study, space, task.goal.limits, self._location)
         self.reload()
 
     @classmethod
@@ -98,17 +82,13 @@ class Study:
     ) -> Study:
         """Open or create the study of a task. The folder must be acquired.
 
-        ``propose`` is asked for the next configuration in place of Optuna's sampler.
+        ``propose`` is asked for the next configuration; without it, only a grid has one.
 
         Raises StudyMismatchError if the folder holds another task's study, StudyError if the storage cannot be
         reached.
         """
-        sampler = base_sampler(task.strategy, task.num_trials)
         study, url = load_or_create(task, folder, storage)
-        self = cls(task, space, folder, study, url)
-        self._propose = propose
-        study.sampler = AllowedPointsSampler(sampler, lambda: self.space, self._order.tried_keys, task.strategy.seed)
-        return self
+        return cls(task, space, folder, study, url, propose)
 
     @classmethod
     def view(cls, task: Task, space: SearchSpace, folder: StudyFolder, *, storage: str | None = None) -> Study:
@@ -176,24 +156,29 @@ class Study:
         with storage_errors(self.folder, self._url):
             interrupted = self._order.next_interrupted()
             if interrupted is not None:
-                return self._resume(interrupted)
+                return self._started(self._store.restart(interrupted))
             if self._order.needs_baseline:
-                return self._start(self._study.ask(), baseline=True)
+                return self._started(self._store.start({}, {BASELINE: True}))
             enqueued = self._order.next_enqueued()
             if enqueued is not None:
                 edit_id, point = enqueued
-                trial = self._start_at(point, {ENQUEUED: edit_id})
+                trial = self._started(self._store.start(point, {ENQUEUED: edit_id}))
                 self._enqueued[trial.number] = edit_id
                 return trial
             grid_point = self._order.next_grid_point()
             if grid_point is not None:
-                return self._start_at(grid_point, {})
-            if self.task.strategy.sampler == "grid" or self._order.all_tried():
+                return self._started(self._store.start(grid_point, {}))
+            if self.task.strategy.sampler == "grid" or self._propose is None or self._order.all_tried():
                 return None
-            if self._propose is not None:
-                proposal = self._propose(self.space, self.trials)
-                return None if proposal is None else self._start_at(proposal[0], {REASON: proposal[1]})
-            return self._start(self._study.ask(self._distributions))
+            proposal = self._propose(self.space, self.trials)
+            if proposal is None:
+                return None
+            point, reason = proposal
+            return self._started(self._store.start(point, {REASON: reason}))
+
+    def _started(self, trial: Trial) -> Trial:
+        self._trials[trial.number] = trial
+        return trial
 
     def steer(self, edit: Edit) -> None:
         """Store an edit, which applies from the next ``ask`` on. Raises TaskError if it is invalid, StudyError."""
@@ -231,34 +216,14 @@ class Study:
         self._trials[trial.number] = trial
         self._note_ends(trial)
         try:
-            self._store(trial)
+            with storage_errors(self.folder, self._url):
+                self._store.end(trial)
         except StudyError:
             with contextlib.suppress(StudyError):
                 self.folder.write(_unstored(trial.number), to_record(trial, trial.fingerprint))
             raise
         self.folder.delete(_unstored(trial.number))
         return trial
-
-    def _store(self, trial: Trial) -> None:
-        with storage_errors(self.folder, self._url), self._outside_changes():
-            optuna_trial = optuna.trial.Trial(self._study, self._trial_id(trial.number))
-            optuna_trial.set_user_attr(RECORD, to_record(trial, self._store_fingerprint(trial)))
-            self._finish(optuna_trial, trial)
-
-    @contextlib.contextmanager
-    def _outside_changes(self) -> Iterator[None]:
-        """Turn errors about a study or trial that another program changed into StudyError."""
-        try:
-            yield
-        except optuna.exceptions.UpdateFinishedTrialError:
-            raise TrialEndedOutsideError(
-                f"another program ended it in {self._location}; its measurement is in results.json only"
-            ) from None
-        except KeyError:
-            raise StudyError(
-                f"another program deleted the study {self._study_name!r} from {self._location}; what was measured is "
-                "in results.json"
-            ) from None
 
     def _note_ends(self, *trials: Trial) -> None:
         known = set(self._ended)
@@ -268,21 +233,9 @@ class Study:
         """Store trials that were measured outside the study, numbered after the existing ones."""
         trials = [without_secrets(trial) for trial in trials]
         with storage_errors(self.folder, self._url):
-            keys = [self._store_fingerprint(trial) for trial in trials]
-            add_trials(
-                self._study,
-                [to_optuna(t, key, self.space, self._distributions) for t, key in zip(trials, keys, strict=True)],
-            )
+            self._store.add(trials)
         self._trials.update((trial.number, trial) for trial in trials)
         self._note_ends(*trials)
-
-    def _store_fingerprint(self, trial: Trial) -> str:
-        """Store the trial's fingerprint if it is new, and return its key."""
-        key = fingerprint_key(trial.fingerprint)
-        if key and key not in self._fingerprints:
-            write_fingerprint(self._study, trial.fingerprint)
-            self._fingerprints[key] = dict(trial.fingerprint)
-        return key
 
     def results(self, *, state: str, elapsed_s: float, command: str | None) -> dict[str, Any]:
         """Return the whole study as written to ``results.json`` and printed by ``--json``."""
@@ -319,17 +272,11 @@ class Study:
             for frozen in stored:
                 known = self._trials.get(frozen.number)
                 if known is None or not (known.state.finished or known.state is TrialState.STOPPED):
-                    self._trials[frozen.number] = self._from_optuna(frozen)
+                    self._trials[frozen.number] = self._store.read(frozen)
                 if ENQUEUED in frozen.user_attrs:
                     self._enqueued[frozen.number] = frozen.user_attrs[ENQUEUED]
             stored.sort(key=lambda frozen: frozen.datetime_complete or datetime.max)
             self._note_ends(*(self._trials[frozen.number] for frozen in stored))
-
-    def _from_optuna(self, frozen: optuna.trial.FrozenTrial) -> Trial:
-        key = fingerprint_key_of(frozen)
-        if key is not None and key not in self._fingerprints:
-            self._fingerprints = read_fingerprints(self._study)
-        return from_optuna(frozen, self.space, self._fingerprints)
 
     def recover(self) -> list[str]:
         """Complete or resume the trials that a previous process left unfinished, and return a line for each.
@@ -340,21 +287,18 @@ class Study:
         with storage_errors(self.folder, self._url):
             for frozen in self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING, OptunaState.WAITING)):
                 if frozen.state is OptunaState.WAITING:
-                    asked = self._study.ask(self._distributions)
-                    point = decode(self.space, asked.params)
-                    self._trials[asked.number] = Trial(asked.number, point, TrialState.INTERRUPTED, attempts=0)
+                    self._started(self._store.start_waiting())
                     continue
                 trial = self._trials[frozen.number]
-                optuna_trial = optuna.trial.Trial(self._study, frozen._trial_id)
                 kept = self.folder.read(_unstored(trial.number))
                 if kept is not None:
-                    self.tell(with_record(trial, kept, self._fingerprints))
+                    self.tell(with_record(trial, kept, self._store.fingerprints))
                     lines.append(f"trial {trial.number} had ended and is stored")
                 elif RECORD in frozen.user_attrs:
-                    self._finish(optuna_trial, trial)
+                    self._store.finish(trial)
                     lines.append(f"trial {trial.number} had ended and is stored")
-                elif not trial.baseline and set(frozen.params) != set(self._distributions):
-                    self._study.tell(optuna_trial, state=OptunaState.FAIL)
+                elif not trial.baseline and not self._store.has_parameters(frozen):
+                    self._study.tell(frozen.number, state=OptunaState.FAIL)
                     failure = Failure(FailureKind.INTERRUPTED, "ask", "the process ended before it set parameters")
                     self._trials[trial.number] = trial.with_(state=TrialState.STOPPED, failure=failure)
                 elif trial.attempts >= MAX_ATTEMPTS:
@@ -367,46 +311,6 @@ class Study:
                 else:
                     lines.append(f"trial {trial.number} was interrupted and waits: an edit excludes it")
         return lines
-
-    def _resume(self, interrupted: Trial) -> Trial:
-        attempts = interrupted.attempts + 1
-        optuna_trial = optuna.trial.Trial(self._study, self._trial_id(interrupted.number))
-        optuna_trial.set_user_attr(ATTEMPTS, attempts)
-        trial = Trial(
-            interrupted.number,
-            interrupted.params,
-            baseline=interrupted.baseline,
-            attempts=attempts,
-            reason=interrupted.reason,
-        )
-        self._trials[trial.number] = trial
-        return trial
-
-    def _start_at(self, point: Point, attributes: dict[str, Any]) -> Trial:
-        self._study.enqueue_trial(encode(self.space, point), user_attrs=attributes)
-        return self._start(self._study.ask(self._distributions))
-
-    def _start(self, optuna_trial: optuna.trial.Trial, *, baseline: bool = False) -> Trial:
-        if baseline:
-            optuna_trial.set_user_attr(BASELINE, True)
-        reason = str(optuna_trial.user_attrs.get(REASON, ""))
-        params = decode(self.space, optuna_trial.params)
-        trial = Trial(optuna_trial.number, params, baseline=baseline, reason=reason)
-        self._trials[trial.number] = trial
-        return trial
-
-    def _finish(self, optuna_trial: optuna.trial.Trial, trial: Trial) -> None:
-        if trial.state is not TrialState.COMPLETE or trial.score is None:
-            self._study.tell(optuna_trial, state=OptunaState.FAIL)
-            return
-        stored = optuna_trial.constraints
-        for name, violation in trial.score.limits.items():
-            if name not in stored:
-                optuna_trial.set_constraint(name, violation)
-        self._study.tell(optuna_trial, trial.score.value)
-
-    def _trial_id(self, number: int) -> int:
-        return int(self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, number))
 
 
 def _unstored(number: int) -> str:

@@ -11,10 +11,10 @@ from optuna.distributions import distribution_to_json
 
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.study import Study, StudyFolder
-from autotune_nb.study._sampler import distributions, encode
 from autotune_nb.study._study_attributes import write_fingerprint
 from autotune_nb.study._trial_json import to_record
 from autotune_nb.study.fingerprint import fingerprint_key
+from autotune_nb.task.optuna_space import distributions, encode
 from autotune_nb.trial.trial import Trial, TrialState
 from tests.benchmarks.samples import Samples, sample_task
 

@@ -6,13 +6,14 @@ import importlib.util
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from autotune_nb.errors import SetupError
 from autotune_nb.study import Study
-from autotune_nb.study._sampler import decode, distributions, encode
 from autotune_nb.study.steering import Edit, ban_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
-from autotune_nb.task.sections import SAMPLERS, Strategy
+from autotune_nb.task.optuna_space import decode, distributions, encode
+from autotune_nb.task.sections import SAMPLERS
 from autotune_nb.task.space import SearchSpace, point_key
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
@@ -115,13 +116,6 @@ def test_every_value_of_a_space_fits_its_distribution(make_task: Any) -> None:
             assert found[name]._contains(found[name].to_internal_repr(kept)), (name, value)
 
 
-def test_a_samplers_options_reach_it(make_task: Any) -> None:
-    from autotune_nb.study._sampler import base_sampler
-
-    sampler = base_sampler(Strategy(sampler="nsgaii", options={"population_size": 7}))
-    assert sampler._population_size == 7  # type: ignore[attr-defined]
-
-
 # Edits
 
 
@@ -176,36 +170,56 @@ def test_edits_do_not_change_what_was_asked_before_them(make_task: Any, tmp_path
     assert plain == again
 
 
-def test_what_is_enqueued_asks_no_sampler(make_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_enqueued_asks_no_strategy(make_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     task = make_task(parameters={"threads": [1, 2, 3]}, strategy="random", budget={"baseline": False})
     study = open_study(task, tmp_path)
     study.steer(enqueue_edit({"threads": 2}))
-    sampler = study._study.sampler
 
     def refuse(*_: Any) -> Any:
         raise AssertionError("it was asked")
 
-    monkeypatch.setattr(sampler, "_propose", refuse)
+    monkeypatch.setattr(study, "_propose", refuse)
     assert asked(study).params == {"threads": 2}
 
 
-def test_the_sampler_still_chooses_what_an_edit_leaves_open(
+def test_a_proposal_writes_its_trial_and_nothing_else(
     make_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task = make_task(**{**MIXED, "rules": []}, strategy="tpe", budget={"baseline": False})
+    task = make_task(**MIXED, strategy="tpe", budget={"trials": 9, "baseline": False})
     study = open_study(task, tmp_path)
-    study.steer(pin_edit("g", 2))
-    sampler: Any = study._study.sampler
-    proposed: list[dict[str, Any]] = []
-    propose = sampler._propose
+    work(study, 6)
+    storage = study._study._storage
+    created: list[int] = []
+    create = storage.create_new_trial
 
-    def kept(*args: Any) -> dict[str, Any]:
-        proposed.append(propose(*args))
-        return proposed[-1]
+    def counted(*args: Any) -> int:
+        created.append(create(*args))
+        return created[-1]
 
-    monkeypatch.setattr(sampler, "_propose", kept)
-    trials = work(study, 6)
-    # Its first proposal is taken, but for what is pinned.
-    assert len(proposed) == 6
-    for trial, proposal in zip(trials, proposed, strict=True):
-        assert {**decode(task.space, proposal), "g": 2.0} == dict(trial.params)
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("it was written")
+
+    monkeypatch.setattr(storage, "create_new_trial", counted)
+    for name in ("set_trial_param", "set_trial_system_attr", "set_trial_user_attr", "set_study_system_attr"):
+        monkeypatch.setattr(storage, name, refuse)
+    # Rules and tried points make the sampler propose several times.
+    trials = [asked(study) for _ in range(3)]
+    assert len(created) == 3
+    stored = open_study(task, tmp_path)._study.get_trials()[-3:]
+    assert [decode(task.space, one.params) for one in stored] == [dict(trial.params) for trial in trials]
+    assert [one.system_attrs for one in stored] == [{}, {}, {}]
+
+
+def test_optuna_and_its_dashboard_name_the_same_best(make_task: Any, tmp_path: Path) -> None:
+    task = make_task(**MIXED, strategy="tpe", budget={"trials": 12})
+    work(open_study(task, tmp_path), 12)
+    study = open_study(task, tmp_path)
+    best = study.best
+    assert best is not None
+    assert best.score is not None
+    # As optuna-dashboard reads it: by the storage's URL and the study's name.
+    read = optuna.load_study(study_name=study._study.study_name, storage=f"sqlite:///{study.folder.database}")
+    assert (read.best_trial.number, read.best_trial.value) == (best.number, best.score.value)
+    # And more than one trial that breaks a limit or failed has a better or no value.
+    assert {t.state.name for t in read.get_trials()} == {"COMPLETE", "FAIL"}
+    assert any(v > 0 for t in read.get_trials() for v in t.constraints.values())

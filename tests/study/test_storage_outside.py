@@ -17,7 +17,8 @@ from autotune_nb import events
 from autotune_nb.cli.main import cli
 from autotune_nb.errors import StudyError
 from autotune_nb.runner.runner import RunState
-from autotune_nb.study import StorageBusyError, Study
+from autotune_nb.study import StorageBusyError
+from autotune_nb.study._trial_store import TrialStore
 from autotune_nb.trial.trial import Trial, TrialState
 from tests.runs import runner_for
 from tests.stubs import World, in_loop, open_study
@@ -129,14 +130,14 @@ def test_a_study_that_another_program_deleted_is_one_line_and_its_measurement_ke
 def test_a_run_that_an_error_ends_exits_1_though_a_trial_is_complete(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    store = Study._store
+    end = TrialStore.end
 
-    def refused(self: Study, trial: Trial) -> None:
+    def refused(self: TrialStore, trial: Trial) -> None:
         if trial.number == 1:
             raise StudyError("the storage is gone")
-        store(self, trial)
+        end(self, trial)
 
-    monkeypatch.setattr(Study, "_store", refused)
+    monkeypatch.setattr(TrialStore, "end", refused)
     file = tmp_path / "task.json"
     file.write_text(json.dumps(world.task(trials=2).model_dump(mode="json")))
     ran = CliRunner().invoke(cli, ["run", str(file), "--study", str(world.folder)])

@@ -28,8 +28,8 @@ from autotune_nb.errors import (
     StudyNotFoundError,
     TaskError,
 )
+from autotune_nb.runner.proposals import Proposals
 from autotune_nb.study import Study, StudyFolder, trial_from_results
-from autotune_nb.study._sampler import AllowedPointsSampler, base_sampler
 from autotune_nb.study.steering import Edit, ban_edit, budget_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
 from autotune_nb.study.study import MAX_ATTEMPTS
 from autotune_nb.task.space import Point, point_key
@@ -224,7 +224,7 @@ def test_a_trial_whose_record_was_kept_before_the_crash_is_kept_whole(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(study, "_finish", crash)
+        patch.setattr(study._store, "finish", crash)
         study.tell(trial)
     again = open_study(task, tmp_path)
     assert "trial 1 had ended and is stored" in again.recover()
@@ -232,7 +232,7 @@ def test_a_trial_whose_record_was_kept_before_the_crash_is_kept_whole(
     assert again.best == trial
     frozen = again._study.get_trials()[1]
     assert frozen.state is OptunaState.COMPLETE
-    assert frozen.constraints == {"ttft_p99_s <= 0.5": -0.1}
+    assert frozen.constraints == {"ttft_p99_s <= 0.5": -0.2}
 
 
 def test_a_crash_between_the_constraints_and_the_value_is_settled_too(
@@ -252,7 +252,7 @@ def test_a_crash_between_the_constraints_and_the_value_is_settled_too(
     again.recover()
     assert again.trials == (trial,)
     assert again.best is None
-    assert again._study.get_trials()[0].constraints == {"ttft_p99_s <= 0.5": 0.1}
+    assert again._study.get_trials()[0].constraints == {"ttft_p99_s <= 0.5": 0.2}
 
 
 def test_interrupted_trials_are_taken_up_under_their_own_number_and_given_up_after_three(
@@ -333,7 +333,8 @@ def test_limits_are_constraints_and_what_breaks_one_is_never_best(make_task: Any
     keeps = study.tell(completed(asked(study), 10, violation=0.0))
     assert study.best == keeps
     frozen = study._study.get_trials()
-    assert [t.constraints for t in frozen] == [{"ttft_p99_s <= 0.5": 0.25}, {"ttft_p99_s <= 0.5": 0.0}]
+    # As a share of the bound.
+    assert [t.constraints for t in frozen] == [{"ttft_p99_s <= 0.5": 0.5}, {"ttft_p99_s <= 0.5": 0.0}]
     assert study._study.best_trial.number == keeps.number
     assert study._study.direction is optuna.study.StudyDirection.MAXIMIZE
 
@@ -448,7 +449,7 @@ RECORD = "UPDATE trial_user_attributes SET value_json = CASE key WHEN 'record' T
 def test_a_database_that_was_edited_is_said_to_be_damaged(make_task: Any, tmp_path: Path, damage: str) -> None:
     study = open_study(make_task(parameters={"threads": [1, 2, 4]}, budget={"baseline": False}), tmp_path)
     trial = asked(study)
-    study._study._storage.set_trial_user_attr(study._trial_id(0), "attempts", 1)
+    study._study._storage.set_trial_user_attr(study._study.trials[0]._trial_id, "attempts", 1)
     study.tell(completed(trial, 10.0))
     study.save_elapsed(3.0)
     study.close()
@@ -485,11 +486,8 @@ class MemoryStudy:
     def open(self) -> Study:
         """As another process sees it."""
         # Nothing is written: the folder stands for its name.
-        study = Study(self.task, self.task.space, StudyFolder("/nowhere"), self._kept)
-        sampler = base_sampler(self.task.strategy, self.task.num_trials)
-        self._kept.sampler = AllowedPointsSampler(
-            sampler, lambda: study.space, study._order.tried_keys, self.task.strategy.seed
-        )
+        propose = Proposals.of(self.task, engine_for(self.task))
+        study = Study(self.task, self.task.space, StudyFolder("/nowhere"), self._kept, propose=propose)
         self.study = study
         study.recover()
         return study

@@ -1,0 +1,138 @@
+"""The trials of a study in Optuna's storage: starts them, ends them, and reads them."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import optuna
+from optuna.trial import FrozenTrial
+from optuna.trial import TrialState as OptunaState
+
+from autotune_nb.errors import StudyError
+from autotune_nb.study._bulk import add_trials
+from autotune_nb.study._optuna_trial import (
+    ATTEMPTS,
+    BASELINE,
+    REASON,
+    RECORD,
+    constraints_of,
+    fingerprint_key_of,
+    from_optuna,
+    running_trial,
+    to_optuna,
+)
+from autotune_nb.study._study_attributes import read_fingerprints, write_fingerprint
+from autotune_nb.study._trial_json import to_record
+from autotune_nb.study.fingerprint import fingerprint_key
+from autotune_nb.task.optuna_space import decode, distributions
+from autotune_nb.task.space import Point, SearchSpace
+from autotune_nb.trial.score import Limit
+from autotune_nb.trial.trial import Trial, TrialState
+
+
+class TrialEndedOutsideError(StudyError):
+    """Another program ended a running trial in the storage."""
+
+
+class TrialStore:
+    """Reads and writes the trials of one study; raises the errors of its storage."""
+
+    def __init__(self, study: optuna.Study, space: SearchSpace, limits: Sequence[Limit], location: str) -> None:
+        self._study, self._space, self._limits, self._location = study, space, limits, location
+        self._study_name = study.study_name
+        self._distributions = distributions(space)
+        #: The fingerprints of trials by their keys.
+        self.fingerprints: Mapping[str, Mapping[str, Any]] = read_fingerprints(study)
+
+    def start(self, point: Point, attributes: Mapping[str, Any]) -> Trial:
+        """Store a new running trial of a point, and return it; the baseline's point sets no parameter."""
+        # At once and whole: Optuna's ``ask`` would sample, and write each parameter by itself.
+        template = running_trial(point, self._space, self._distributions, attributes)
+        storage = self._study._storage
+        number = storage.get_trial_number_from_id(storage.create_new_trial(self._study._study_id, template))
+        return Trial(
+            number,
+            decode(self._space, template.params),
+            baseline=BASELINE in attributes,
+            reason=str(attributes.get(REASON, "")),
+        )
+
+    def start_waiting(self) -> Trial:
+        """Start the next trial that Optuna's own enqueueing left waiting, and return it as interrupted."""
+        asked = self._study.ask(self._distributions)
+        return Trial(asked.number, decode(self._space, asked.params), TrialState.INTERRUPTED, attempts=0)
+
+    def restart(self, trial: Trial) -> Trial:
+        """Store that another attempt at an interrupted trial starts, and return it as running."""
+        attempts = trial.attempts + 1
+        self._optuna_trial(trial).set_user_attr(ATTEMPTS, attempts)
+        return Trial(trial.number, trial.params, baseline=trial.baseline, attempts=attempts, reason=trial.reason)
+
+    def end(self, trial: Trial) -> None:
+        """Store a trial that ended, its record first. Raises StudyError if another program changed the study."""
+        with self._outside_changes():
+            self._optuna_trial(trial).set_user_attr(RECORD, to_record(trial, self._fingerprint_of(trial)))
+            self.finish(trial)
+
+    def finish(self, trial: Trial) -> None:
+        """Store the state, the value and the constraints of a trial whose record is stored."""
+        optuna_trial = self._optuna_trial(trial)
+        if trial.state is not TrialState.COMPLETE or trial.score is None:
+            self._study.tell(optuna_trial, state=OptunaState.FAIL)
+            return
+        stored = optuna_trial.constraints
+        for name, excess in constraints_of(trial.score, self._limits).items():
+            if name not in stored:
+                optuna_trial.set_constraint(name, excess)
+        self._study.tell(optuna_trial, trial.score.value)
+
+    def add(self, trials: Sequence[Trial]) -> None:
+        """Store ended trials, numbered after the existing ones: all of them or, if it raises, none."""
+        keys = [self._fingerprint_of(trial) for trial in trials]
+        add_trials(
+            self._study,
+            [
+                to_optuna(trial, key, self._space, self._distributions, self._limits)
+                for trial, key in zip(trials, keys, strict=True)
+            ],
+        )
+
+    def read(self, frozen: FrozenTrial) -> Trial:
+        """Return a stored trial. Raises TypeError, ValueError or LookupError if it is damaged."""
+        key = fingerprint_key_of(frozen)
+        if key is not None and key not in self.fingerprints:
+            self.fingerprints = read_fingerprints(self._study)
+        return from_optuna(frozen, self._space, self.fingerprints)
+
+    def has_parameters(self, frozen: FrozenTrial) -> bool:
+        """Return whether every parameter of a stored trial is set."""
+        return set(frozen.params) == set(self._distributions)
+
+    def _fingerprint_of(self, trial: Trial) -> str:
+        """Store the trial's fingerprint if it is new, and return its key."""
+        key = fingerprint_key(trial.fingerprint)
+        if key and key not in self.fingerprints:
+            write_fingerprint(self._study, trial.fingerprint)
+            self.fingerprints = {**self.fingerprints, key: dict(trial.fingerprint)}
+        return key
+
+    def _optuna_trial(self, trial: Trial) -> optuna.trial.Trial:
+        storage, study_id = self._study._storage, self._study._study_id
+        return optuna.trial.Trial(self._study, storage.get_trial_id_from_study_id_trial_number(study_id, trial.number))
+
+    @contextlib.contextmanager
+    def _outside_changes(self) -> Iterator[None]:
+        """Turn errors about a study or trial that another program changed into StudyError."""
+        try:
+            yield
+        except optuna.exceptions.UpdateFinishedTrialError:
+            raise TrialEndedOutsideError(
+                f"another program ended it in {self._location}; its measurement is in results.json only"
+            ) from None
+        except KeyError:
+            raise StudyError(
+                f"another program deleted the study {self._study_name!r} from {self._location}; what was measured is "
+                "in results.json"
+            ) from None

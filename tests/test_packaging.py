@@ -62,7 +62,6 @@ COME_WITH = {
     "IPython": "ipykernel",
     "jupyter_client": "ipykernel",
     "nbclient": "papermill",
-    "numpy": "pandas",
     "requests": "genai-bench",
     "sqlalchemy": "optuna",
     "traitlets": "ipywidgets",

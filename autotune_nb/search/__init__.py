@@ -5,7 +5,8 @@ A strategy proposes the next configuration from what the trials have shown. What
 """
 
 from autotune_nb.search.base import Observation, Proposal, SearchProblem, Strategy, observation
-from autotune_nb.search.creation import STRATEGIES, create_strategy
+from autotune_nb.search.creation import STRATEGIES, check_options, create_strategy
+from autotune_nb.search.pareto import hypervolume, pareto_front
 
 __all__ = [
     "STRATEGIES",
@@ -13,8 +14,11 @@ __all__ = [
     "Proposal",
     "SearchProblem",
     "Strategy",
+    "check_options",
     "create_strategy",
+    "hypervolume",
     "lab",
     "lab_problem",
     "observation",
+    "pareto_front",
 ]

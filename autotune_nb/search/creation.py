@@ -15,6 +15,22 @@ _OWN: dict[str, Callable[[SearchProblem, int], Strategy]] = {"auto": AutoStrateg
 STRATEGIES = (*_OWN, "tpe", "gp", "cmaes", "qmc", "nsgaii", "nsgaiii")
 
 
+def check_options(name: str, options: Mapping[str, Any]) -> None:
+    """Check the options of a strategy without creating it.
+
+    Raises UnknownNameError for an unknown name, TaskError for an option that it does not accept, SetupError for a
+    missing package.
+    """
+    if name not in STRATEGIES:
+        raise UnknownNameError("strategy", name, STRATEGIES, field="strategy")
+    if name not in _OWN:
+        from autotune_nb.search.optuna_samplers import optuna_sampler
+
+        optuna_sampler(name, 0, options)
+    elif options:
+        raise TaskError(f"{name} has no options; {', '.join(options)} given", field="strategy.options")
+
+
 def create_strategy(
     name: str,
     problem: SearchProblem,
@@ -28,13 +44,10 @@ def create_strategy(
     Raises UnknownNameError for an unknown name, TaskError for an option that it does not accept, SetupError for a
     missing package.
     """
-    if name not in STRATEGIES:
-        raise UnknownNameError("strategy", name, STRATEGIES, field="strategy")
+    check_options(name, options or {})
     # Negative seeds are allowed, but not by every generator of random numbers.
     seed %= 2**64
     if name in _OWN:
-        if options:
-            raise TaskError(f"{name} has no options; {', '.join(options)} given", field="strategy.options")
         return _OWN[name](problem, seed)
     # Optuna takes a second to import, which the own strategies do not need.
     from autotune_nb.search.optuna_samplers import OptunaStrategy

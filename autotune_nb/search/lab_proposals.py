@@ -14,6 +14,9 @@ from autotune_nb.search.lab_strategies import Outcome, WholeTrials
 from autotune_nb.task.parameters import Choice
 from autotune_nb.task.space import Point, SearchSpace, point_key
 
+#: The number of trials of a usual study: of these, TPE tries a third at random.
+_BUDGET = 20
+
 
 class Proposed(WholeTrials):
     """A strategy of a study, in the lab.
@@ -26,7 +29,7 @@ class Proposed(WholeTrials):
         self._points = points_of(problem)
         self._index = {point_key(point): index for index, point in enumerate(self._points)}
         search_problem = SearchProblem(table_space(self._points), (problem.goal,))
-        self._strategy = create_strategy(name, search_problem, seed)
+        self._strategy = create_strategy(name, search_problem, seed, num_trials=_BUDGET)
         self._observations: list[Observation] = []
         self._cut = cut and problem.at is not None
 

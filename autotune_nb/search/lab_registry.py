@@ -7,12 +7,12 @@ from functools import partial
 
 from autotune_nb.search.lab_problem import LabProblem
 from autotune_nb.search.lab_proposals import Proposed
-from autotune_nb.search.lab_strategies import LabStrategy, RandomOrder, Tpe
+from autotune_nb.search.lab_strategies import LabStrategy, RandomOrder
 
 #: Creates a strategy for a problem and a seed. The results of random search are computed, not simulated.
 STRATEGIES: dict[str, Callable[[LabProblem, int], LabStrategy]] = {
     "random": RandomOrder,
-    "tpe": Tpe,
+    "tpe": partial(Proposed, "tpe"),
     "auto": partial(Proposed, "auto"),
     #: As auto, but a trial ends after the level that decides unless it is the best so far.
     "auto-cut": partial(Proposed, "auto", cut=True),

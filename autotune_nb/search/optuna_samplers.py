@@ -79,12 +79,10 @@ class OptunaStrategy:
         options: Mapping[str, Any] | None = None,
         num_trials: int | None = None,
     ) -> None:
-        """Raises TaskError for an option that the sampler does not accept, SetupError for a missing package."""
         self._name, self._problem, self._num_trials = name, problem, num_trials
         self._options = dict(options or {})
         self._seed = int(self._options.pop("seed", seed))
         self._distributions = distributions(problem.space)
-        self._sampler(0)
 
     def propose(self, observations: Sequence[Observation], pending: Sequence[Point] = (), n: int = 1) -> list[Proposal]:
         running, proposals = list(pending), []

@@ -10,6 +10,7 @@ from pathlib import Path
 from optuna.distributions import distribution_to_json
 
 from autotune_nb.engines.registry import engine_for, space_for
+from autotune_nb.runner.proposals import Proposals
 from autotune_nb.study import Study, StudyFolder
 from autotune_nb.study._study_attributes import write_fingerprint
 from autotune_nb.study._trial_json import to_record
@@ -29,7 +30,7 @@ def write_study(path: Path, trials: int) -> None:
     samples = Samples(task)
     begun = [samples.begun(number) for number in range(trials)]
     ended = [samples.ended(trial, samples.measurements(dict(trial.params))) for trial in begun]
-    study = Study.open(task, space, folder)
+    study = Study.open(task, space, folder, propose=Proposals.of(task, engine_for(task)))
     asked = study.ask()
     assert asked is not None
     study.tell(ended[0].with_(params=asked.params))

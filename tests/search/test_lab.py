@@ -16,7 +16,7 @@ from autotune_nb.search import lab_random, lab_workers
 from autotune_nb.search.lab import compare
 from autotune_nb.search.lab_problem import LabProblem
 from autotune_nb.search.lab_registry import STRATEGIES
-from autotune_nb.search.lab_strategies import Outcome, RandomOrder, Tpe, WholeTrials
+from autotune_nb.search.lab_strategies import Outcome, RandomOrder, WholeTrials
 from autotune_nb.search.lab_study import simulate
 from tests.search.tables import grid, problem, row
 
@@ -168,7 +168,7 @@ def test_a_budget_of_trials_bounds_every_study_and_what_is_not_found_is_null() -
 
 def test_processes_return_what_one_process_would(monkeypatch: pytest.MonkeyPatch) -> None:
     found = grid(6)
-    here = [simulate(found, Tpe(found, seed), seed=seed) for seed in range(3)]
+    here = [simulate(found, STRATEGIES["tpe"](found, seed), seed=seed) for seed in range(3)]
     monkeypatch.setattr(lab_workers, "_MIN_TRIALS", 0)
     monkeypatch.setattr(lab_workers, "_num_cores", lambda: 2)
     there = lab_workers.simulated_studies(found, "tpe", range(3), trials=None, noise=0.0)

@@ -36,10 +36,10 @@ def test_tpe_tries_fewer_configurations_that_cannot_run_than_if_it_does_not_see_
     problem = problem_of(space_of(a=list(range(8)), b=list(range(8)), c=[1, 2, 3]))
 
     def failures(strategy: type[OptunaStrategy]) -> int:
-        found = [study(strategy("tpe", problem, seed, num_trials=40), beside_a_cliff, 40) for seed in range(3)]
+        found = [study(strategy("tpe", problem, seed, num_trials=40), beside_a_cliff, 40) for seed in range(2)]
         return sum(one.values is None for trials in found for one in trials)
 
-    # 42 against 62 of 120.
+    # 29 against 43 of 80.
     assert failures(OptunaStrategy) <= 0.75 * failures(BlindToFailures)
 
 

@@ -62,7 +62,7 @@ def test_a_study_lives_in_postgres_and_its_password_nowhere_else(postgres: str, 
     def opened(folder: StudyFolder, storage: str | None) -> Study:
         folder.acquire()
         try:
-            study = Study.open(task, task.space, folder, storage=storage)
+            study = open_study(task, folder, storage=storage)
             study.recover()
             return study
         finally:

@@ -9,8 +9,6 @@ import numpy as np
 
 from autotune_nb.search.lab_problem import Bools, Floats, LabProblem
 
-_PROPOSALS = 50
-
 
 @dataclass(eq=False)
 class Outcome:

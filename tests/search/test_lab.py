@@ -133,7 +133,7 @@ def test_auto_needs_less_time_than_random_and_least_if_trials_are_cut() -> None:
 
 def test_the_comparison_has_the_documented_form_and_tpe_learns() -> None:
     found = grid(8, failing=2)
-    result = compare([found, grid(3)], ["random", "tpe"], seeds=6)
+    result = compare([found, grid(3)], ["random", "tpe"], seeds=4)
     data = json.loads(json.dumps(result.to_dict(), allow_nan=False))
     assert data.keys() == {"tables", "time_ratio"}
     assert [one.keys() for one in data["tables"]] == 2 * [{"table", "best", "strategies"}]
@@ -168,10 +168,10 @@ def test_a_budget_of_trials_bounds_every_study_and_what_is_not_found_is_null() -
 
 def test_processes_return_what_one_process_would(monkeypatch: pytest.MonkeyPatch) -> None:
     found = grid(6)
-    here = [simulate(found, STRATEGIES["tpe"](found, seed), seed=seed) for seed in range(3)]
+    here = [simulate(found, STRATEGIES["tpe"](found, seed), seed=seed, trials=9) for seed in range(3)]
     monkeypatch.setattr(lab_workers, "_MIN_TRIALS", 0)
     monkeypatch.setattr(lab_workers, "_num_cores", lambda: 2)
-    there = lab_workers.simulated_studies(found, "tpe", range(3), trials=None, noise=0.0)
+    there = lab_workers.simulated_studies(found, "tpe", range(3), trials=9, noise=0.0)
     assert [one.found for one in there] == [one.found for one in here]
     assert [one.seconds.tolist() for one in there] == [one.seconds.tolist() for one in here]
     with pytest.raises(SetupError, match="a process of the lab failed on nothing: KeyError: 'nothing'"):

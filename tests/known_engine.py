@@ -48,6 +48,10 @@ class KnownEngine:
 
     faults: Sequence[str] = ()
     every: int = 1
+    #: After so many requests it answers none, though it stays healthy.
+    stops_after: int | None = None
+    #: A parameter that it refuses with status 400.
+    refused: str | None = None
     first_token_s: float = 0.05
     token_s: float = 0.01
     version: str = "1.2.3"
@@ -118,6 +122,11 @@ class KnownEngine:
             self._loaded_at = began + self.loading_s
         if began < self._loaded_at:
             return web.json_response({"error": {"message": "Loading model", "code": 503}}, status=503)
+        if self.stops_after is not None and len(self.bodies) > self.stops_after:
+            await asyncio.sleep(3600)
+        if self.refused in body:
+            message = f"{self.refused}: extra fields are not permitted"
+            return web.json_response({"error": {"message": message, "code": 400}}, status=400)
         fault = next(self._turn)
         if fault is not None:
             self.given[fault] += 1
@@ -174,12 +183,19 @@ def main() -> None:
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--fault", action="append", default=[], choices=sorted(FAULTS))
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--stops-after", type=int)
     parser.add_argument("--first-token-s", type=float, default=0.05)
     parser.add_argument("--token-s", type=float, default=0.01)
     parser.add_argument("--loading-s", type=float, default=0.0)
     options, _ = parser.parse_known_args()
     engine = KnownEngine(
-        options.fault, options.every, options.first_token_s, options.token_s, loading_s=options.loading_s
+        options.fault,
+        options.every,
+        first_token_s=options.first_token_s,
+        token_s=options.token_s,
+        stops_after=options.stops_after,
+        port=options.port,
+        loading_s=options.loading_s,
     )
     web.run_app(engine.app(), host=options.host, port=options.port, print=None)
 

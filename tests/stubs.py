@@ -102,6 +102,9 @@ def serve(peer):
                         time.sleep(1.5)
                         os._exit(3)
                     return
+            silent = any(posts > int(limit) for limit in values("silent-after:"))
+            if silent:
+                time.sleep(600)
             if "probe-500" in behaviours:
                 peer.sendall(reply(500, b"the engine is overwhelmed"))
             elif "probe-html" in behaviours:

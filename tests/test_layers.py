@@ -35,7 +35,7 @@ APART = {"deploy", "bench", "study", "search"}
 OUTSIDE = {
     "optuna": {"study", "search", "task/optuna_space.py"},
     "genai_bench": {"bench/_launcher.py"},
-    "gevent": set(),
+    "gevent": {"bench/_launcher.py"},
     "kubernetes": {"cluster"},
     "IPython": {"widgets", "reports/notebook.py", "reports/study_report.py"},
     "ipykernel": {"widgets", "reports/notebook.py"},

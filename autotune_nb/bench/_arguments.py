@@ -14,6 +14,19 @@ RESULTS = "genai-bench"
 _PLACEHOLDER_KEY = "no-key"
 
 
+#: genai-bench's backends that send ``ignore_eos``; its backend openai drops it, and is the same otherwise.
+_IGNORE_EOS = ("vllm", "sglang")
+
+
+def backend_of(task: Task, engines_own: str, accepts_ignore_eos: bool | None) -> str:
+    """Return the backend: the task's, or one that sends ``ignore_eos`` if and only if the server accepts it."""
+    if task.benchmark.backend is not None or accepts_ignore_eos is None:
+        return task.benchmark.backend or engines_own
+    if not accepts_ignore_eos:
+        return "openai" if engines_own in _IGNORE_EOS else engines_own
+    return "vllm" if engines_own == "openai" else engines_own
+
+
 def arguments(
     task: Task,
     *,

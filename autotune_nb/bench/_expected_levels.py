@@ -28,11 +28,12 @@ class ExpectedLevels:
         workload = task.workload
         self.expected = list(workload.levels)
         self.received: set[Level] = set()
-        self._generates_text = workload.generates_text
+        self._workload = workload
         self._engine_is_here = task.deploy.kind == "local"
         self._validity = Validity(
             max_failed_requests=workload.max_failed_requests,
             min_completed_requests=min(workload.min_completed_requests, workload.requests_per_level),
+            min_output_ratio=workload.min_output_ratio,
         )
 
     def receive(self, data: Mapping[str, Any]) -> Measurement | None:
@@ -41,7 +42,13 @@ class ExpectedLevels:
         if level not in self.expected or level in self.received:
             return None
         self.received.add(level)
-        one = measurement(data, self._validity, generates_text=self._generates_text)
+        workload = self._workload
+        one = measurement(
+            data,
+            self._validity,
+            generates_text=workload.generates_text,
+            size=workload.request_size(level.scenario),
+        )
         if self._engine_is_here and one.num_completed_requests < self._validity.min_completed_requests:
             one = replace(one, problems=(*one.problems, _load_text()))
         return one

@@ -17,7 +17,7 @@ import traceback
 from typing import Any, NoReturn
 
 #: Error codes of requests that fail at status 200; genai-bench's own -1 is an error inside a stream.
-NO_COMPLETION, NO_TOKEN, CUT, ABORTED = -11, -12, -13, -14
+NO_COMPLETION, NO_TOKEN, CUT, ABORTED, UNANSWERED = -11, -12, -13, -14, -15
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"(\w*)')
 _QUOTED = 200
 
@@ -82,10 +82,16 @@ class _Reply:
 
 
 def count_failed_requests() -> None:
-    """Make genai-bench count requests that fail at status 200: it leaves exceptions out and counts a cut stream."""
+    """Make genai-bench count requests that fail at status 200, and those without a reply at the end of a level.
+
+    By itself it leaves both out, and counts a stream that is cut off as complete.
+    """
+    from genai_bench.metrics.aggregated_metrics_collector import AggregatedMetricsCollector
+    from genai_bench.metrics.metrics import RequestLevelMetrics
     from genai_bench.protocol import UserChatResponse, UserResponse
     from genai_bench.user.base_user import BaseUser
     from genai_bench.user.openai_user import OpenAIUser
+    from gevent import GreenletExit
     from requests.exceptions import RequestException
 
     def failed(code: int, message: str) -> Any:
@@ -132,7 +138,13 @@ def count_failed_requests() -> None:
     def send_request(*args: Any, **named: Any) -> Any:
         call = signature.bind(*args, **named)
         call.arguments["parse_strategy"] = checked(call.arguments["parse_strategy"])
-        return send(*call.args, **call.kwargs)
+        began = time.monotonic()
+        try:
+            return send(*call.args, **call.kwargs)
+        except GreenletExit:
+            # The end of the level; genai-bench forgets the request.
+            dropped.append(time.monotonic() - began)
+            raise
 
     collect = BaseUser.collect_metrics
 
@@ -145,6 +157,21 @@ def count_failed_requests() -> None:
                 raise
             collect(self, failed(NO_COMPLETION, f"{type(error).__name__}: {str(error)[:_QUOTED]}"), endpoint)
 
+    dropped: list[float] = []
+    aggregate = AggregatedMetricsCollector.aggregate_metrics_data
+
+    @functools.wraps(aggregate)
+    def aggregate_metrics_data(self: Any, start_time: float, end_time: float, *args: Any, **named: Any) -> None:
+        longest_s = max((one.e2e_latency or 0.0 for one in self.all_request_metrics if not one.error_code), default=0.0)
+        for age_s in dropped:
+            # Without any completed request there are no figures either.
+            if longest_s and age_s > max((end_time - start_time) / 2, 2 * longest_s):
+                text = f"no reply within {age_s:.1f} s, and then the level ended; other requests took {longest_s:.1f} s"
+                self.add_single_request_metrics(RequestLevelMetrics(error_code=UNANSWERED, error_message=text))
+        dropped.clear()
+        aggregate(self, start_time, end_time, *args, **named)
+
+    AggregatedMetricsCollector.aggregate_metrics_data = aggregate_metrics_data
     OpenAIUser.send_request = send_request
     BaseUser.collect_metrics = collect_metrics
 

@@ -22,6 +22,8 @@ class BenchRequest:
     folder: Path
     gpu_count: int = 0
     service: ClusterService | None = None
+    #: Whether the server accepts ``ignore_eos``; None if it is unknown.
+    accepts_ignore_eos: bool | None = None
     on_notice: Callable[[str], None] = lambda _text: None
     #: Called with parts of the benchmark's identity that are known only while it runs, such as its image's digest.
     on_identity: Callable[[Mapping[str, Any]], None] = lambda _identity: None

@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.bench._arguments import RESULTS, arguments, trusts_tokenizer
+from autotune_nb.bench._arguments import RESULTS, arguments, backend_of, trusts_tokenizer
 from autotune_nb.bench._expected_levels import (
     ExpectedLevels,
     deadline_s,
@@ -41,7 +41,7 @@ class GenaiBench:
 
     def __init__(self, task: Task, *, backend: str, engine: str | None, labels: dict[str, str]) -> None:
         self._task = task
-        self._backend = task.benchmark.backend or backend
+        self._backend = backend
         self._engine = engine
         self._tokenizer = ""
         self._labels = labels
@@ -97,7 +97,7 @@ class GenaiBench:
         """Return genai-bench's arguments for one server; between trials only the address differs."""
         return arguments(
             self._task,
-            backend=self._backend,
+            backend=backend_of(self._task, self._backend, request.accepts_ignore_eos),
             engine=self._engine,
             url=request.url,
             model=request.model,

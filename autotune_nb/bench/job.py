@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.bench._arguments import RESULTS, arguments, trusts_tokenizer
+from autotune_nb.bench._arguments import RESULTS, arguments, backend_of, trusts_tokenizer
 from autotune_nb.bench._cluster_job import (
     IMAGE,
     PodWatch,
@@ -48,7 +48,7 @@ class JobBenchmark:
     def __init__(self, task: Task, session: ClusterSession, *, backend: str, engine: str | None) -> None:
         self._task = task
         self._session = session
-        self._backend = task.benchmark.backend or backend
+        self._backend = backend
         self._engine = engine
         self._script = ""
         self._removals = Removals(session)
@@ -84,7 +84,7 @@ class JobBenchmark:
             mounts.append({"name": "model", "mountPath": service.model_path, "readOnly": True})
         argv = arguments(
             task,
-            backend=self._backend,
+            backend=backend_of(task, self._backend, request.accepts_ignore_eos),
             engine=self._engine,
             url=service.url,
             model=request.model,

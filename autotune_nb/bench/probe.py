@@ -1,26 +1,40 @@
-"""Sends a few completions before the first level: they check that the server works, and warm it up."""
+"""Sends single completions: before the first level to check the server and warm it up, and after each level."""
 
 from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import aiohttp
 
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
-from autotune_nb.task.workload import Workload
+from autotune_nb.task.workload import RequestSize, Workload
+from autotune_nb.trial.measurement import Level
 
 _WORDS = "the tuning of a server is the search for settings that serve its readers well and "
-
-
+#: The size of the warm-up requests if the scenario does not say it.
+_DEFAULT_SIZE = RequestSize(32, 16)
 #: Responses of a server that still loads its model, or takes no requests yet.
 _NOT_READY = frozenset({429, 503})
+#: Responses of a server to a parameter that it does not support.
+_UNSUPPORTED = frozenset({400, 422})
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 #: How long one token may take from a server that answers.
 _ONE_TOKEN_S = 5.0
+
+
+class _NotReadyError(MeasurementError):
+    """The server may be ready later."""
+
+
+class _RefusedError(MeasurementError):
+    """The server responded with an error."""
+
+    def __init__(self, message: str, status: int) -> None:
+        super().__init__(Failure(FailureKind.MEASUREMENT, "probe", message))
+        self.status = status
 
 
 async def probe(
@@ -32,58 +46,106 @@ async def probe(
     headers: Mapping[str, str] | None = None,
     ready_by: float = 0.0,
     notify: Callable[[str], None] = lambda _text: None,
-) -> None:
+) -> bool | None:
     """Send ``workload.warmup_requests`` completions of the first scenario's size, one after another.
 
     Until ``ready_by`` (the event loop's time) a completion is repeated while the server responds that it is not ready,
-    or refuses the connection; ``notify`` is called once. Raises MeasurementError if one is refused, takes over
-    ``timeout_s`` seconds, or is not a completion.
+    or refuses the connection; ``notify`` is called once. Returns whether the server accepts ``ignore_eos``, or None if
+    the workload generates no text. Raises MeasurementError if a completion is refused, takes over ``timeout_s``
+    seconds, or is not a completion.
     """
     if not workload.generates_text:
-        return
-    tokens_in, tokens_out = _shape(workload.scenarios[0])
+        return None
+    size = workload.request_size(workload.scenarios[0]) or _DEFAULT_SIZE
     body = {
         "model": model,
-        "max_tokens": tokens_out,
+        "max_tokens": max(2, round(size.output_tokens)),
         "temperature": 0.0,
+        "ignore_eos": True,
         **workload.request_params,
         "stream": False,
     }
-    text = (_WORDS * (tokens_in // 8 + 1))[: tokens_in * 4]
-    timeout = aiohttp.ClientTimeout(total=timeout_s)
-    pause, notified = _FIRST_PAUSE_S, False
-    async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
+    length = round(size.input_tokens)
+    text = (_WORDS * (length // 8 + 1))[: length * 4]
+    accepts_ignore_eos = True
+
+    def not_ready(error: _NotReadyError) -> None:
+        notify(f"{error.failure.message}; it is asked again until deadlines.ready_s")
+
+    async with _session(timeout_s, headers) as session:
         for number in range(workload.warmup_requests):
             # Each request starts differently, so that no prefix cache answers it.
-            message = {"role": "user", "content": f"{number}: {text}"}
-            while True:
-                try:
-                    await _complete(session, url, {**body, "messages": [message]}, timeout_s)
-                    break
-                except _NotReadyError as error:
-                    if asyncio.get_running_loop().time() + pause > ready_by:
-                        raise MeasurementError(error.failure) from None
-                    if not notified:
-                        notify(f"{error.failure.message}; it is asked again until deadlines.ready_s")
-                    notified = True
-                    await asyncio.sleep(pause)
-                    pause = min(pause * 1.5, _LONGEST_PAUSE_S)
+            body["messages"] = [{"role": "user", "content": f"{number}: {text}"}]
+            try:
+                await _complete_by(session, url, body, timeout_s, ready_by, not_ready)
+            except _RefusedError as error:
+                if error.status not in _UNSUPPORTED or not accepts_ignore_eos:
+                    raise
+                accepts_ignore_eos = False
+                body.pop("ignore_eos")
+                await _complete_by(session, url, body, timeout_s, ready_by, not_ready)
+    return accepts_ignore_eos
 
 
 async def completes(url: str, model: str, *, headers: Mapping[str, str] | None = None) -> bool:
     """Whether the server completes a request for one token within a few seconds."""
-    body = {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "a"}], "stream": False}
-    timeout = aiohttp.ClientTimeout(total=_ONE_TOKEN_S)
     try:
-        async with aiohttp.ClientSession(timeout=timeout, headers=headers) as session:
-            await _complete(session, url, body, _ONE_TOKEN_S)
+        async with _session(_ONE_TOKEN_S, headers) as session:
+            await _complete(session, url, _one_token(model), _ONE_TOKEN_S)
     except MeasurementError:
         return False
     return True
 
 
-class _NotReadyError(MeasurementError):
-    """The server may be ready later."""
+async def require_answer(
+    url: str, model: str, after: Level, *, timeout_s: float, headers: Mapping[str, str] | None = None
+) -> None:
+    """Request one token after a level. Raises MeasurementError if the server does not generate it in time.
+
+    An engine that has died or hangs may still report that it is healthy.
+    """
+    deadline = asyncio.get_running_loop().time() + timeout_s
+    try:
+        async with _session(timeout_s, headers) as session:
+            await _complete_by(session, url, _one_token(model), timeout_s, deadline)
+    except MeasurementError as error:
+        if isinstance(error, _RefusedError) and error.status < 500:
+            # It answers, even if it expects another request than this one.
+            return
+        message = f"the engine was asked for one token after {after}, and generated none: {error.failure.message}"
+        hint = "it may have stopped during the level; see engine.log"
+        raise MeasurementError(Failure(FailureKind.CRASH, "benchmark", message, hint=hint)) from None
+
+
+def _one_token(model: str) -> dict[str, Any]:
+    return {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "a"}], "stream": False}
+
+
+def _session(timeout_s: float, headers: Mapping[str, str] | None) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s), headers=headers)
+
+
+async def _complete_by(
+    session: aiohttp.ClientSession,
+    url: str,
+    body: dict[str, Any],
+    timeout_s: float,
+    ready_by: float,
+    not_ready: Callable[[_NotReadyError], None] = lambda _error: None,
+) -> None:
+    """Send a completion, again until ``ready_by`` while the server is not ready; ``not_ready`` is called once."""
+    pause, notified = _FIRST_PAUSE_S, False
+    while True:
+        try:
+            return await _complete(session, url, body, timeout_s)
+        except _NotReadyError as error:
+            if asyncio.get_running_loop().time() + pause > ready_by:
+                raise MeasurementError(error.failure) from None
+            if not notified:
+                not_ready(error)
+            notified = True
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LONGEST_PAUSE_S)
 
 
 async def _complete(session: aiohttp.ClientSession, url: str, body: dict[str, Any], timeout_s: float) -> None:
@@ -107,7 +169,7 @@ async def _complete(session: aiohttp.ClientSession, url: str, body: dict[str, An
         hint = "raise deadlines.ready_s if the engine is only slow"
         raise _NotReadyError(Failure(FailureKind.TIMEOUT, "probe", message, hint=hint))
     if status != 200:
-        raise _failed(f"{where} answered {status}: {text[:300]}", FailureKind.MEASUREMENT)
+        raise _RefusedError(f"{where} answered {status}: {text[:300]}", status)
     try:
         data = json.loads(text)
         choice = data["choices"][0]
@@ -122,16 +184,3 @@ async def _complete(session: aiohttp.ClientSession, url: str, body: dict[str, An
 
 def _failed(message: str, kind: FailureKind, hint: str = "") -> MeasurementError:
     return MeasurementError(Failure(kind, "probe", message, hint=hint))
-
-
-def _shape(scenario: str) -> tuple[int, int]:
-    """Return about how many input and output tokens a scenario's requests have."""
-    numbers = [int(number) for number in re.findall(r"\d+", scenario)]
-    if scenario.startswith("D") and len(numbers) == 2:
-        return numbers[0], max(2, numbers[1])
-    if scenario.startswith("N") and len(numbers) == 4:
-        return numbers[0], max(2, numbers[2])
-    if scenario.startswith("U") and numbers:
-        half = len(numbers) // 2
-        return numbers[half - 1], max(2, numbers[-1])
-    return 32, 16

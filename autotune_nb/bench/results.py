@@ -9,7 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.bench._launcher import ABORTED, CUT, NO_COMPLETION, NO_TOKEN
+from autotune_nb.bench._launcher import ABORTED, CUT, NO_COMPLETION, NO_TOKEN, UNANSWERED
+from autotune_nb.task.workload import RequestSize
 from autotune_nb.trial.measurement import STATISTICS, Level, Measurement, Validity
 
 #: How many characters of an invalid value are quoted.
@@ -18,6 +19,9 @@ _MAX_QUOTED = 60
 UNKNOWN_LOAD = "its load is of the kind"
 #: No engine generates so many tokens per second for a single request.
 _MAX_SPEED = 50_000.0
+#: A level stalled if it has less than this share of the requests that fit at their mean latency, unless the longest
+#: request took more than that share of the level, or hardly any fit.
+_MIN_BUSY, _MAX_WAIT, _MIN_FITTING = 1 / 3, 1 / 4, 8
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
 _RATES = {
     "output_tokens_per_s": "mean_output_throughput_tokens_per_s",
@@ -39,6 +43,7 @@ _KINDS = {
     str(NO_TOKEN): "reply without a token",
     str(CUT): "stream cut off",
     str(ABORTED): "aborted by the server",
+    str(UNANSWERED): "in flight for most of the level, without a reply",
 }
 
 
@@ -212,8 +217,12 @@ def _statistics(ordered: Sequence[float]) -> dict[str, float]:
     return found
 
 
-def measurement(data: Mapping[str, Any], validity: Validity, *, generates_text: bool = True) -> Measurement:
+def measurement(
+    data: Mapping[str, Any], validity: Validity, *, generates_text: bool = True, size: RequestSize | None = None
+) -> Measurement:
     """Return one level's measurement, with times in seconds and all problems that make it invalid.
+
+    ``size`` has the tokens that were requested, if they are known.
 
     If the responses have one token or come in one chunk, there is no time per output token, and it is left out.
     """
@@ -280,5 +289,30 @@ def measurement(data: Mapping[str, Any], validity: Validity, *, generates_text: 
         unusable=unusable,
         error_codes={failure_kind(code): n for code, n in (aggregated.get("error_codes_frequency") or {}).items()},
         generates_text=generates_text,
+        requested_tokens=size.output_tokens if size is not None else 0.0,
+        requested_tokens_stddev=size.output_tokens_stddev if size is not None else 0.0,
     )
-    return replace(result, problems=problems)
+    stalled = _stalled(result, aggregated) if generates_text else None
+    return replace(result, problems=problems if stalled is None else (*problems, stalled))
+
+
+def _stalled(level: Measurement, aggregated: Mapping[str, Any]) -> str | None:
+    """Return the problem of a level in which requests stopped for most of the time; None if they did not."""
+    unanswered = int((aggregated.get("error_codes_frequency") or {}).get(str(UNANSWERED)) or 0)
+    mean_s, longest_s = level.figures.get("e2e_latency_mean_s"), level.figures.get("e2e_latency_max_s")
+    if not mean_s or not longest_s:
+        return None
+    if unanswered:
+        return (
+            f"{unanswered} request{'s were' if unanswered > 1 else ' was'} in flight for most of the level "
+            f"({level.duration_s:.3g} s) without a reply, where others took at most {longest_s:.2g} s: the engine "
+            "stopped answering"
+        )
+    fits = level.level.concurrency * level.duration_s / mean_s
+    # At a load that the engine cannot serve, requests wait for most of the level too, but their latency shows it.
+    if longest_s < level.duration_s * _MAX_WAIT and level.num_requests < fits * _MIN_BUSY and fits >= _MIN_FITTING:
+        return (
+            f"only {level.num_requests} requests ended within {level.duration_s:.3g} s, where a mean latency of "
+            f"{mean_s:.2g} s allows {fits:.0f} at this concurrency: the engine or the load stopped in between"
+        )
+    return None

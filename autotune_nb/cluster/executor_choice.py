@@ -51,6 +51,15 @@ async def choose_executor(task: Task, cluster: Cluster) -> str:
         return "direct"
 
 
+def backend_variable(task: Task, backend: str) -> dict[str, str]:
+    """Return the variable of the engine's container from which OME takes the backend of its BenchmarkJob.
+
+    Without it, that is genai-bench's openai, which does not send ``ignore_eos`` as the other executors do.
+    """
+    own = "PROTOCOL_VERSION" in task.engine.env or task.benchmark.backend is not None
+    return {} if own or not uses_benchmark_job(task) else {"PROTOCOL_VERSION": backend}
+
+
 def required_model_name(task: Task) -> str | None:
     """Return the name under which the engine must serve its model; None if any name works.
 

@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psutil
 
@@ -20,6 +20,13 @@ _GUARD = Path(__file__).with_name("_guard.py")
 #: Environment variables of engine processes, by which a later run finds those that were left.
 STUDY_LABEL = "AUTOTUNE_NB_STUDY"
 TRIAL_LABEL = "AUTOTUNE_NB_TRIAL"
+
+
+class Listener(NamedTuple):
+    """A process that listens on a port; a process id alone may be used again."""
+
+    pid: int
+    started: float
 
 
 class GuardedProcess:
@@ -114,9 +121,9 @@ class GuardedProcess:
             with contextlib.suppress(OSError, RuntimeError):
                 stdin.write(word)
 
-    def listens(self, port: int) -> bool | None:
-        """Whether the command or a process it started listens on the port; None if the system denies access."""
-        return _listens(self._guard.pid, port)
+    def listeners(self, port: int) -> frozenset[Listener] | None:
+        """Return which of the command and the processes it started listen; None if the system denies access."""
+        return _listeners(self._guard.pid, port)
 
     def kill(self) -> None:
         """Send SIGKILL to the whole group, without waiting for its end."""
@@ -135,7 +142,8 @@ class GuardedProcess:
         return True
 
 
-def _listens(guard: int, port: int) -> bool | None:
+def _listeners(guard: int, port: int) -> frozenset[Listener] | None:
+    found = set()
     # On Linux the guard is a subreaper, so processes that left the group are still its descendants.
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in psutil.Process(guard).children(recursive=True):
@@ -146,8 +154,8 @@ def _listens(guard: int, port: int) -> bool | None:
             except psutil.AccessDenied:
                 return None
             if any(c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port for c in connections):
-                return True
-    return False
+                found.add(Listener(process.pid, process.create_time()))
+    return frozenset(found)
 
 
 def port_owner(port: int) -> str | None:

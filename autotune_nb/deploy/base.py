@@ -55,6 +55,9 @@ class Deployment(Protocol):
     async def died(self) -> None:
         """Wait until the engine has died, then raise DeployError. Never returns."""
 
+    async def require_same_engine(self) -> None:
+        """Raise DeployError if the engine was restarted since it was ready."""
+
 
 class Deployer(Protocol):
     """Deploys engines and takes them down.

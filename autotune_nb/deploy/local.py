@@ -18,6 +18,7 @@ from autotune_nb.deploy._process import (
     STUDY_LABEL,
     TRIAL_LABEL,
     GuardedProcess,
+    Listener,
     kill_labelled,
     port_owner,
     serves_a_trial,
@@ -48,6 +49,9 @@ class _Running:
     endpoint: Endpoint
     process: GuardedProcess
     engine: Engine
+    port: int
+    #: The processes that listened on the port when it was ready; None if the system denies access.
+    listeners: frozenset[Listener] | None = None
 
     async def died(self) -> None:
         code = await self.process.wait()
@@ -55,6 +59,19 @@ class _Running:
         assert log is not None
         message = f"the engine ended with {exit_text(code)} during the measurement"
         raise DeployError(diagnose(log, self.engine, phase="benchmark", exit_code=code, message=message))
+
+    async def require_same_engine(self) -> None:
+        now = await asyncio.to_thread(self.process.listeners, self.port)
+        replaced = sorted(one.pid for one in (self.listeners or ()) if now is not None and one not in now)
+        if replaced and self.process.exit_code is None:
+            log = self.endpoint.log
+            assert log is not None and now is not None
+            others = ", ".join(str(one.pid) for one in now) or "none"
+            message = (
+                f"the engine was restarted during the measurement: process {replaced[0]} served port {self.port}, now "
+                f"{others} does"
+            )
+            raise DeployError(diagnose(log, self.engine, phase="benchmark", exit_code=1, message=message))
 
 
 class LocalDeployer:
@@ -226,7 +243,7 @@ class LocalDeployer:
             log=log,
             ready_by=ready_by,
         )
-        return _Running(endpoint, process, self._engine)
+        return _Running(endpoint, process, self._engine, port)
 
     async def _wait_until_healthy(self, running: _Running) -> None:
         """Poll the health path until it returns 200. Raises DeployError if the process ends or time is up."""
@@ -264,8 +281,9 @@ class LocalDeployer:
 
         A server that the command started elsewhere, such as a container of a daemon, serves the task's model.
         """
-        port = int(running.endpoint.url.rsplit(":", 1)[1])
-        if running.process.listens(port) is not False:
+        port = running.port
+        running.listeners = await asyncio.to_thread(running.process.listeners, port)
+        if running.listeners is None or running.listeners:
             return
         owner = port_owner(port) or "another program"
         message = f"{owner}, not the engine, listens on port {port}"
@@ -276,6 +294,8 @@ class LocalDeployer:
                 async with asyncio.timeout(_BIND_S):
                     await running.process.wait()
             if running.process.exit_code is None:
+                # Not a process of the engine's, so that a restart is not recognized.
+                running.listeners = None
                 return
         elif models and running.endpoint.model not in models:
             message += f"; it serves {', '.join(map(repr, models[:3]))}, not {running.endpoint.model!r}"

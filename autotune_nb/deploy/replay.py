@@ -27,6 +27,9 @@ class _Replayed:
     async def died(self) -> None:
         await asyncio.Event().wait()
 
+    async def require_same_engine(self) -> None:
+        pass
+
 
 class ReplayDeployer:
     """Deploys the configurations of a recorded table in simulated time.

@@ -7,12 +7,13 @@ import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import aclosing, contextmanager, suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb import events
 from autotune_nb.bench.base import Benchmark, BenchRequest
-from autotune_nb.bench.probe import completes, probe
-from autotune_nb.deploy.base import Deployer, Deployment, DeployRequest, Endpoint
+from autotune_nb.bench.probe import completes, probe, require_answer
+from autotune_nb.deploy.base import Deployer, Deployment, DeployRequest
 from autotune_nb.deploy.engine_log import explained
 from autotune_nb.engines.registry import engine_of_study
 from autotune_nb.errors import (
@@ -30,6 +31,7 @@ from autotune_nb.runner.attempt import Attempt, PhaseClock
 from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.references import bearer
 from autotune_nb.secrets.scrubbing import scrub, scrub_failure
+from autotune_nb.trial.measurement import Level
 from autotune_nb.trial.score import score
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.waiting import until_died
@@ -206,7 +208,7 @@ class TrialWork:
             attempt.command = deployment.endpoint.command
             attempt.add_fingerprint(deployment.endpoint.fingerprint)
             try:
-                await until_died(self._benchmark_levels(deployment.endpoint, attempt), deployment)
+                await until_died(self._benchmark_levels(deployment, attempt), deployment)
             except MeasurementError as error:
                 raise MeasurementError(await self._explained(error.failure, deployment)) from None
 
@@ -226,10 +228,11 @@ class TrialWork:
                 await deployment.died()
         return await asyncio.to_thread(explained, failure, endpoint.log, engine_of_study(task))
 
-    async def _benchmark_levels(self, endpoint: Endpoint, attempt: Attempt) -> None:
+    async def _benchmark_levels(self, deployment: Deployment, attempt: Attempt) -> None:
         """Warm the engine up, and measure it at every load level of the task."""
-        task, clock = self._task, self._clock
+        task, clock, endpoint = self._task, self._clock, deployment.endpoint
         assert attempt.folder is not None
+        accepts_ignore_eos = None
         if not endpoint.replayed:
             clock.start("probe")
             attempt.phase = "probe"
@@ -237,7 +240,7 @@ class TrialWork:
             ready_by = endpoint.ready_by
             if ready_by is None:
                 ready_by = asyncio.get_running_loop().time() + task.deadlines.ready_s
-            await probe(
+            accepts_ignore_eos = await probe(
                 endpoint.url,
                 endpoint.model,
                 task.workload,
@@ -255,15 +258,39 @@ class TrialWork:
             attempt.folder,
             endpoint.gpu_count,
             endpoint.service,
+            accepts_ignore_eos,
             on_notice=self._notice,
             on_identity=attempt.add_fingerprint,
         )
         count = len(task.workload.levels)
         async with aclosing(self._benchmark.measure(request)) as levels:
             async for one in levels:
+                error = await self._engine_error(deployment, one.level)
+                if error is not None:
+                    one = replace(one, problems=(*one.problems, error.failure.message))
                 attempt.measurements.append(one)
                 self._publish(events.LevelMeasured(self._trial.number, one, len(attempt.measurements), count))
+                if error is not None:
+                    # With what else was wrong in the level, such as failed requests.
+                    raise type(error)(replace(error.failure, message="; ".join(one.problems)))
         attempt.score = score(attempt.measurements, task.goal)
+
+    async def _engine_error(self, deployment: Deployment, level: Level) -> TrialError | None:
+        """Return the error of an engine that no longer generates text after a level, or that was restarted."""
+        task, endpoint = self._task, deployment.endpoint
+        try:
+            await deployment.require_same_engine()
+            if task.workload.generates_text and not endpoint.replayed:
+                await require_answer(
+                    endpoint.url,
+                    endpoint.model,
+                    level,
+                    timeout_s=task.deadlines.probe_s,
+                    headers=bearer(task.benchmark.api_key),
+                )
+        except TrialError as error:
+            return error
+        return None
 
     def _notice(self, text: str) -> None:
         self._publish(events.Notice(scrub(text)))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
@@ -46,6 +48,9 @@ class Workload(Section):
     request_params: dict[str, Value] = Field(default_factory=dict, description="added to every request's body")
     max_failed_requests: int = Field(0, ge=0)
     min_completed_requests: int = Field(3, ge=1)
+    min_output_ratio: float = Field(
+        0.9, ge=0, le=1, description="share of the requested output tokens that replies must have on average"
+    )
 
     @field_validator("scenarios")
     @classmethod
@@ -73,12 +78,50 @@ class Workload(Section):
     def generates_text(self) -> bool:
         return self.task.endswith("-to-text")
 
+    def request_size(self, scenario: str) -> RequestSize | None:
+        """Return the tokens of a scenario's requests; None if the scenario does not say how many."""
+        size = request_size(scenario) if self.generates_text else None
+        for name in ("max_tokens", "max_completion_tokens"):
+            tokens = self.request_params.get(name)
+            if size is not None and isinstance(tokens, int) and not isinstance(tokens, bool):
+                # It replaces the scenario's tokens in every request.
+                size = RequestSize(size.input_tokens, tokens)
+        return size
+
     @property
     def levels(self) -> tuple[Level, ...]:
         """Every load level, in the order of the benchmark."""
         if self.task in BATCH_TASKS:
             return tuple(Level(s, 1, b) for s in self.scenarios for b in self.batch_sizes)
         return tuple(Level(s, c) for s in self.scenarios for c in self.concurrency)
+
+
+@dataclass(frozen=True)
+class RequestSize:
+    """The mean number of tokens of a scenario's prompts and requested replies, and the deviation of the latter."""
+
+    input_tokens: float
+    output_tokens: float
+    output_tokens_stddev: float = 0.0
+
+
+def request_size(scenario: str) -> RequestSize | None:
+    """Return the tokens of a canonical text scenario; None for datasets and other kinds."""
+    numbers = [int(number) for number in re.findall(r"\d+", scenario)]
+    match scenario[:1], numbers:
+        case "D", [tokens_in, tokens_out]:
+            return RequestSize(tokens_in, tokens_out)
+        case "N", [tokens_in, _, tokens_out, stddev]:
+            return RequestSize(tokens_in, tokens_out, stddev)
+        case "U", [high_in, high_out]:
+            return _uniform(1, high_in, 1, high_out)
+        case "U", [low_in, high_in, low_out, high_out]:
+            return _uniform(low_in, high_in, low_out, high_out)
+    return None
+
+
+def _uniform(low_in: int, high_in: int, low_out: int, high_out: int) -> RequestSize:
+    return RequestSize((low_in + high_in) / 2, (low_out + high_out) / 2, (high_out - low_out) / math.sqrt(12))
 
 
 _SCENARIO = re.compile(

@@ -19,6 +19,13 @@ _TOO_FEW_HINT = (
     "give the level more time (workload.seconds_per_level), lower the concurrency, or request fewer tokens; check "
     "whether other processes use the machine"
 )
+#: Occurs only in the problem of short replies.
+_SHORT = "replies had only"
+_SHORT_HINT = (
+    "short replies are fast, so their figures cannot be compared: let the server generate past the end of the text "
+    "(ignore_eos), check that prompt and reply fit its context length, or allow shorter replies by "
+    "workload.min_output_ratio"
+)
 _NOT_FOUND = re.compile(r"requests failed \(.*\bx 404\b")
 _NOT_FOUND_HINT = (
     "404 means that the server has no such model or path: compare the model's name with the name that the server uses "
@@ -91,6 +98,8 @@ class Measurement:
         few = not self.num_failed_requests and any(_AT_LEAST in problem for problem in self.problems)
         if any(_NOT_FOUND.search(problem) for problem in self.problems):
             return _NOT_FOUND_HINT
+        if any(problem.startswith(_SHORT) for problem in self.problems):
+            return _SHORT_HINT
         return _TOO_FEW_HINT if few else ""
 
     def to_dict(self) -> dict[str, Any]:
@@ -127,6 +136,8 @@ class Validity:
 
     max_failed_requests: int = 0
     min_completed_requests: int = 3
+    #: The share of the requested output tokens that replies must have on average.
+    min_output_ratio: float = 0.0
 
     def problems(
         self,
@@ -137,10 +148,13 @@ class Validity:
         unusable: Sequence[str] = (),
         error_codes: Mapping[str, int] | None = None,
         generates_text: bool = True,
+        requested_tokens: float = 0.0,
+        requested_tokens_stddev: float = 0.0,
     ) -> tuple[str, ...]:
         """Return every reason why these counts and figures are not a valid measurement.
 
         ``unusable`` are the names of figures that the benchmark reported as None, NaN or infinite.
+        ``requested_tokens`` are the mean output tokens that were requested, 0 if they are unknown.
         """
         found = []
         if failed > self.max_failed_requests:
@@ -164,4 +178,14 @@ class Validity:
             found.append(f"not finite or negative: {', '.join(sorted(broken))}")
         if generates_text and completed and figures.get("output_tokens_min", 1) < 1:
             found.append("a response contained no token: the server returned something other than a completion")
+        received = figures.get("output_tokens_mean")
+        if generates_text and completed and received is not None:
+            # Requests of random sizes: their mean may differ from that of the distribution.
+            chance = 3 * requested_tokens_stddev / math.sqrt(completed)
+            least = self.min_output_ratio * requested_tokens - chance
+            if received < least:
+                found.append(
+                    f"{_SHORT} {received:.4g} tokens on average, {requested_tokens:.4g} were requested; at least "
+                    f"{least:.4g} are needed"
+                )
         return tuple(found)

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune_nb.bench import BenchRequest, GenaiBench
-from autotune_nb.bench._arguments import minutes_text
+from autotune_nb.bench._arguments import backend_of, minutes_text
 from autotune_nb.bench._expected_levels import ExpectedLevels
 from autotune_nb.bench._fork_client import bench_environment, find_genai_bench, python_of
 from autotune_nb.bench._launcher import Minutes
@@ -270,6 +270,7 @@ def test_a_level_of_too_few_requests_names_the_load_of_the_machine_that_the_engi
     monkeypatch.setattr("psutil.getloadavg", lambda: (8.7, 1.0, 1.0))
     monkeypatch.setattr("psutil.cpu_count", lambda: 2)
     few, enough = level_data(completed=2), level_data(concurrency=2)
+    few["aggregated_metrics"]["run_duration"] = 0.4
     levels = ExpectedLevels(make_task())
     taken = levels.receive(few)
     assert taken is not None
@@ -283,6 +284,23 @@ def test_a_level_of_too_few_requests_names_the_load_of_the_machine_that_the_engi
     away = ExpectedLevels(make_task(deploy={"kind": "ome"})).receive(few)
     assert away is not None
     assert len(away.problems) == 1
+
+
+@pytest.mark.parametrize(
+    ("own", "accepts", "given", "backend"),
+    [
+        ("openai", True, None, "vllm"),
+        ("openai", False, None, "openai"),
+        ("openai", None, None, "openai"),
+        ("sglang", True, None, "sglang"),
+        ("vllm", False, None, "openai"),
+        ("openai", True, "openai", "openai"),
+    ],
+)
+def test_the_backend_sends_ignore_eos_if_the_server_accepts_it(
+    make_task: Any, own: str, accepts: bool | None, given: str | None, backend: str
+) -> None:
+    assert backend_of(make_task(benchmark={"backend": given}), own, accepts) == backend
 
 
 def test_a_level_that_is_not_expected_is_ignored(faked: Any, fake: FakeBench, tmp_path: Path) -> None:

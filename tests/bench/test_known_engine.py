@@ -64,9 +64,10 @@ class Taken:
         self.folder = folder
         self.faulty = KnownEngine(list(KINDS), every=2)
         self.single = KnownEngine(["special"], every=3)
-        self.on_time, self.failed, self.one_token = in_loop(self._take(tokenizer))
+        self.fine, self.stopped = KnownEngine(), KnownEngine(stops_after=12)
+        self.on_time, self.failed, self.one_token, self.stalled = in_loop(self._take(tokenizer))
 
-    async def _take(self, tokenizer: str) -> tuple[list[Measurement], Measurement, list[Measurement]]:
+    async def _take(self, tokenizer: str) -> tuple[list[Measurement], Measurement, list[Measurement], Measurement]:
         first = bench_for(task_of(concurrency=[1, 2], seconds=2))
         await first.prepare(tokenizer)
         second = bench_for(task_of(concurrency=[4], seconds=2))
@@ -74,15 +75,17 @@ class Taken:
         for other in (second, third):
             other._executable, other._python, other._client = first._executable, first._python, first._client
         try:
-            with KnownEngine() as engine:
+            with self.fine as engine:
                 on_time = await take(first, engine, self.folder / "on-time", tokenizer)
             with self.faulty as engine:
                 (failed,) = await take(second, engine, self.folder / "failed", tokenizer)
             with self.single as engine:
                 one_token = await take(third, engine, self.folder / "one-token", tokenizer)
+            with self.stopped as engine:
+                (stalled,) = await take(second, engine, self.folder / "stalled", tokenizer)
         finally:
             await first.close()
-        return on_time, failed, one_token
+        return on_time, failed, one_token, stalled
 
     def requests(self, name: str) -> list[list[dict[str, Any]]]:
         """The single requests of each level, in the order of their ends."""
@@ -131,3 +134,16 @@ def test_responses_of_one_token_are_measured_without_a_time_between_tokens(taken
         assert one.figures["ttft_mean_s"] == pytest.approx(taken.single.first_token_s, abs=0.6)
         assert one.figures["output_tokens_per_s"] == pytest.approx(one.figures["requests_per_s"])
         assert not {name for name in one.figures if name.startswith(("tpot", "request_output"))}
+
+
+def test_every_request_asks_the_server_to_ignore_the_end_of_the_text(taken: Taken) -> None:
+    assert {body["ignore_eos"] for body in taken.fine.bodies} == {True}
+
+
+def test_an_engine_that_stops_answering_makes_the_level_invalid(taken: Taken) -> None:
+    one = taken.stalled
+    # Its health page still responds, and the requests that it answered were fast.
+    assert one.num_completed_requests == 12
+    assert one.num_failed_requests == 4
+    assert "4 requests were in flight for most of the level (2" in one.problems[-1]
+    assert "the engine stopped answering" in one.problems[-1]

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
-from autotune_nb.bench.probe import completes, probe
+from autotune_nb.bench.probe import completes, probe, require_answer
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
 from autotune_nb.task.workload import Workload
+from autotune_nb.trial.measurement import Level
 from tests.known_engine import KnownEngine
 from tests.stubs import HANGS_S, StubEngine, in_loop, until_async
 
@@ -157,3 +158,42 @@ def test_whether_a_server_completes_one_token(tmp_path: Path) -> None:
         assert in_loop(completes(engine.url, "m"))
         assert engine.bodies[0]["max_tokens"] == 1
     assert not in_loop(completes(engine.url, "m"))
+
+
+def test_ignore_eos_is_sent_unless_the_server_refuses_it() -> None:
+    with KnownEngine() as engine:
+        assert in_loop(probe(engine.url, "m", WORKLOAD, timeout_s=5)) is True
+    assert [body["ignore_eos"] for body in engine.bodies] == [True, True]
+    with KnownEngine(refused="ignore_eos") as strict:
+        assert in_loop(probe(strict.url, "m", WORKLOAD, timeout_s=5)) is False
+    # It is tried once, and the other requests warm the engine up without it.
+    assert ["ignore_eos" in body for body in strict.bodies] == [True, False, False]
+
+
+def test_another_refusal_is_reported_as_it_is() -> None:
+    with (
+        KnownEngine(refused="temperature") as engine,
+        pytest.raises(MeasurementError, match=r"answered 400.*temperature"),
+    ):
+        in_loop(probe(engine.url, "m", WORKLOAD, timeout_s=5))
+
+
+def answer_of(engine: KnownEngine, timeout_s: float = 5.0) -> None:
+    with engine:
+        in_loop(require_answer(engine.url, "m", Level("D(16,8)", 2), timeout_s=timeout_s))
+
+
+def test_an_engine_that_answers_after_a_level_is_fine_even_if_it_wants_another_request() -> None:
+    answer_of(KnownEngine())
+    answer_of(KnownEngine(refused="max_tokens"))
+
+
+def test_an_engine_that_hangs_after_a_level_has_died_whatever_its_health_page_says() -> None:
+    with pytest.raises(MeasurementError) as caught:
+        answer_of(KnownEngine(stops_after=0), timeout_s=0.3)
+    failure = caught.value.failure
+    assert (failure.kind, failure.phase) == (FailureKind.CRASH, "benchmark")
+    assert failure.message.startswith(
+        "the engine was asked for one token after D(16,8) at concurrency 2, and generated"
+    )
+    assert "within 0.3 s" in failure.message

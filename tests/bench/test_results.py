@@ -17,6 +17,7 @@ from autotune_nb.bench.results import (
     read_level,
 )
 from autotune_nb.errors import MeasurementError
+from autotune_nb.task.workload import RequestSize
 from autotune_nb.trial.measurement import FIGURES, Level, Measurement, Validity
 from autotune_nb.trial.score import Objective, score
 
@@ -49,7 +50,7 @@ def level_file(*, unit: str = "s", **changes: Any) -> dict[str, Any]:
         "num_concurrency": 4,
         "batch_size": 1,
         "iteration_type": "num_concurrency",
-        "run_duration": 6.2,
+        "run_duration": 1.55,
         "mean_output_throughput_tokens_per_s": 175.4,
         "mean_input_throughput_tokens_per_s": 361.8,
         "mean_total_tokens_throughput_tokens_per_s": 537.2,
@@ -85,7 +86,7 @@ def test_a_good_file_gives_every_figure_and_no_problem() -> None:
     assert set(found.figures) == set(FIGURES)
     assert found.level == Level("D(64,32)", 4)
     assert (found.num_requests, found.num_completed_requests, found.num_failed_requests) == (34, 34, 0)
-    assert found.duration_s == 6.2
+    assert found.duration_s == 1.55
     assert found.figures["ttft_p99_s"] == 0.076
     assert found.figures["output_tokens_per_s"] == 175.4
     assert found.figures["input_tokens_per_s"] == 361.8
@@ -262,13 +263,13 @@ def test_a_speed_that_is_impossible_leaves_its_statistics_out() -> None:
 
 
 def test_the_rates_of_2024_are_read_and_those_that_are_missing_are_left_out() -> None:
-    data = level_file(requests_per_minute=32.0)
+    data = level_file(requests_per_minute=1320.0)
     for name in ("requests_per_second", "run_duration", "iteration_type", "batch_size"):
         del data["aggregated_metrics"][name]
     found = read(data)
     assert found.valid
-    assert found.figures["requests_per_s"] == pytest.approx(32 / 60)
-    assert found.duration_s == pytest.approx(34 / (32 / 60))
+    assert found.figures["requests_per_s"] == pytest.approx(22)
+    assert found.duration_s == pytest.approx(34 / 22)
     del data["aggregated_metrics"]["requests_per_minute"]
     found = read(data)
     assert found.valid
@@ -308,9 +309,9 @@ def test_throughput_counts_the_tokens_of_the_warm_up_too() -> None:
     data = level_file(mean_output_throughput_tokens_per_s=17 * 32 / 6.2, error_codes_frequency={"503": 2})
     data["individual_request_metrics"] = requests_of(32, completed=34, failed=2)
     figures = read(data).figures
-    assert figures["output_tokens_per_s"] == pytest.approx(34 * 32 / 6.2)
-    assert figures["input_tokens_per_s"] == pytest.approx(34 * 64 / 6.2)
-    assert figures["total_tokens_per_s"] == pytest.approx(34 * 96 / 6.2)
+    assert figures["output_tokens_per_s"] == pytest.approx(34 * 32 / 1.55)
+    assert figures["input_tokens_per_s"] == pytest.approx(34 * 64 / 1.55)
+    assert figures["total_tokens_per_s"] == pytest.approx(34 * 96 / 1.55)
     assert figures["requests_per_s"] == 5.48
 
 
@@ -324,3 +325,42 @@ def test_throughput_is_genai_benchs_where_the_file_lacks_a_request(requests: Any
 def test_requests_that_failed_at_status_200_are_named_by_their_kind() -> None:
     found = read(level_file(num_error_requests=5, error_codes_frequency={"-12": 3, "503": 2}))
     assert found.problems == ("5 of 39 requests failed (2 x 503, 3 x reply without a token); at most 0 may",)
+
+
+@pytest.mark.parametrize(
+    ("size", "received", "valid"),
+    [
+        (RequestSize(64, 64), 2, False),
+        (RequestSize(64, 64), 57, False),
+        (RequestSize(64, 64), 58, True),
+        (RequestSize(64, 64), 80, True),
+        # The mean of 34 random sizes may be this far from that of their distribution.
+        (RequestSize(64, 64, 30), 45, True),
+        (RequestSize(64, 64, 30), 40, False),
+        (None, 2, True),
+    ],
+)
+def test_replies_that_are_much_shorter_than_requested_make_a_level_invalid(
+    size: RequestSize | None, received: int, valid: bool
+) -> None:
+    data = with_statistic("num_output_tokens", "mean", received)
+    found = measurement(data, Validity(min_output_ratio=0.9), size=size)
+    assert found.valid is valid
+    if not valid:
+        assert f"replies had only {received} tokens on average, 64 were requested" in found.problems[0]
+        assert "ignore_eos" in found.hint
+    assert measurement(data, Validity(), size=size).valid
+
+
+def test_far_fewer_requests_than_their_latency_allows_make_a_level_invalid() -> None:
+    found = read(level_file(run_duration=10.0, num_completed_requests=12, num_requests=12))
+    assert found.problems == (
+        "only 12 requests ended within 10 s, where a mean latency of 0.17 s allows 230 at this concurrency: the engine "
+        "or the load stopped in between",
+    )
+
+
+def test_a_load_that_the_engine_cannot_serve_is_no_reason_to_refuse_its_level() -> None:
+    data = level_file(run_duration=10.0, num_completed_requests=12, num_concurrency=64)
+    data["aggregated_metrics"]["stats"]["e2e_latency"].update(mean=5.0, max=9.8)
+    assert read(data).valid

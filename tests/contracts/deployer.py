@@ -167,6 +167,7 @@ class DeployerContract:
                 died = asyncio.ensure_future(deployment.died())
                 await asyncio.wait((died,), timeout=0.3)
                 assert not died.done()
+                await deployment.require_same_engine()
                 subject.kill(deployment)
                 with pytest.raises(DeployError) as caught:
                     await died

@@ -449,6 +449,33 @@ def test_the_family_of_an_engine_that_died_at_start_is_gone(
     assert stub.alive == []
 
 
+def test_an_engine_that_a_supervisor_restarted_is_not_the_one_that_was_deployed(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    script = tmp_path / "supervisor"
+    script.write_text(f"#!/bin/sh\nwhile true; do {' '.join(stub.argv('$1'))}; done\n")
+    script.chmod(0o755)
+    engine = {"kind": "command", "command": [str(script), "{port}"]}
+    task = Task.parse({**task_data, "model": "stub", "engine": engine, "deadlines": {"ready_s": 20, "stop_s": 1}})
+    deployer = deployer_for(task, tmp_path)
+
+    async def scenario() -> Failure:
+        await deployer.prepare()
+        async with deployer.deploy(deploy_request(tmp_path / "trial")) as deployment:
+            await deployment.require_same_engine()
+            (first,) = stub.alive
+            psutil.Process(first).kill()
+            port = int(deployment.endpoint.url.rsplit(":", 1)[1])
+            await until_async(lambda: stub.alive not in ([first], []) and _listens(port))
+            with pytest.raises(DeployError) as caught:
+                await deployment.require_same_engine()
+            assert f"process {first} served port {port}, now {stub.alive[0]} does" in caught.value.failure.message
+            return caught.value.failure
+
+    failure = in_loop(scenario())
+    assert (failure.kind, failure.phase) == (FailureKind.CRASH, "benchmark")
+
+
 def test_a_killed_guard_leaves_nothing_behind(task_data: dict[str, Any], stub: StubEngine, tmp_path: Path) -> None:
     deployer = deployer_for(
         stub_task(task_data, stub, "stubborn", "children", "detached-child"), tmp_path, study_id="guardless"

@@ -248,8 +248,12 @@ class Controller:
             if isvc is None or model is None or missing or not _is_ready(isvc):
                 self._spawn(self.later(key, 6.0))
                 return
+            env = ((isvc["spec"].get("engine") or {}).get("runner") or {}).get("env") or []
+            backend = next((one["value"] for one in env if one["name"] == "PROTOCOL_VERSION"), "openai")
             await self.api.call(
-                "POST", f"/apis/batch/v1/namespaces/{space}/jobs", merge.benchmark(job, model, self.options.image)
+                "POST",
+                f"/apis/batch/v1/namespaces/{space}/jobs",
+                merge.benchmark(job, model, self.options.image, backend),
             )
             return
         told = made.get("status") or {}

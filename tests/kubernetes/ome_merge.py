@@ -136,13 +136,13 @@ def port_of(built: Json) -> int:
     return int(ports[0]["containerPort"])
 
 
-def benchmark(job: Json, model: Json, image: str) -> Json:
+def benchmark(job: Json, model: Json, image: str, backend: str) -> Json:
     """Return the Job of a BenchmarkJob."""
     spec, name = job["spec"], job["metadata"]["name"]
     target = spec["endpoint"]["inferenceService"]
     path = ((model.get("spec") or {}).get("storage") or {}).get("path") or ""
     url = f"http://{target['name']}.{target['namespace']}.svc.cluster.local:8080"
-    args = ["benchmark", "--api-backend", "openai", "--api-base", url, "--api-model-name", "vllm-model"]
+    args = ["benchmark", "--api-backend", backend, "--api-base", url, "--api-model-name", "vllm-model"]
     args += ["--task", spec["task"], "--max-time-per-run", str(spec["maxTimePerIteration"])]
     args += ["--max-requests-per-run", str(spec["maxRequestsPerIteration"])]
     args += ["--api-key", "sample-key", "--model-tokenizer", path]

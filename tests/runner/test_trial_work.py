@@ -37,6 +37,34 @@ def test_an_engine_that_dies_under_load_is_a_crash_and_the_study_goes_on(world: 
     assert open_study(task, world.folder).trials[0] == died
 
 
+def test_an_engine_that_is_healthy_but_generates_nothing_after_a_level_fails_the_level(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.bench.probe._ONE_TOKEN_S", 0.2)
+    monkeypatch.setattr("autotune_nb.runner.trial_work._DYING_S", 0.2)
+    task = world.task("silent-after:3", trials=1, deadlines={"probe_s": 0.5})
+    (trial,) = ran(world, task).trials
+    assert failure(trial).kind is FailureKind.CRASH
+    assert failure(trial).message.startswith(
+        "the engine was asked for one token after D(16,8) at concurrency 2, and generated none: no completion came"
+    )
+    first, second = trial.measurements
+    assert first.valid
+    assert second.problems == (failure(trial).message,)
+    assert world.results()["best"] is None
+
+
+def test_short_replies_make_a_trial_fail_however_fast_they_are(world: World) -> None:
+    levels = world.bench.both_levels()
+    levels[level_file(2)]["aggregated_metrics"]["stats"]["num_output_tokens"]["mean"] = 2
+    (trial,) = ran(
+        world, world.task(levels=levels, trials=1, objective={"direction": "minimize", "figure": "ttft", "at": 2})
+    ).trials
+    assert trial.state is TrialState.FAILED
+    assert "replies had only 2 tokens on average, 8 were requested; at least 7.2 are needed" in failure(trial).message
+    assert "workload.min_output_ratio" in failure(trial).hint
+
+
 def test_a_failed_deployment_fails_its_trial_only(world: World) -> None:
     runner = ran(world, world.task("print:error:_invalid_value", "exit:1", trials=2))
     assert [failure(trial).kind for trial in runner.trials] == [FailureKind.CONFIGURATION] * 2

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 
 from autotune_nb.errors import TaskError
 from autotune_nb.task.task import Task
-from autotune_nb.task.workload import Workload
+from autotune_nb.task.workload import RequestSize, Workload, canonical_scenario
 from autotune_nb.trial.measurement import Level
 
 MakeTask = Callable[..., Task]
@@ -119,3 +120,27 @@ def test_a_load_that_no_machine_sends_is_refused() -> None:
     for loads in ({"concurrency": [10**9]}, {"batch_sizes": [10**9]}):
         with pytest.raises(ValidationError, match="less than or equal to 100000"):
             Workload(scenarios=["D(8,8)"], **loads)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "size"),
+    [
+        ("D(100,64)", RequestSize(100, 64)),
+        ("N(480,240)/(300,150)", RequestSize(480, 300, 150)),
+        ("U(50,100)/(8,20)", RequestSize(75, 14, 12 / math.sqrt(12))),
+        ("U(99,19)", RequestSize(50, 10, 18 / math.sqrt(12))),
+        ("dataset", None),
+        ("I(512,512)", None),
+    ],
+)
+def test_the_tokens_that_a_scenario_requests(scenario: str, size: RequestSize | None) -> None:
+    assert Workload(scenarios=[scenario]).request_size(canonical_scenario(scenario)) == size
+
+
+def test_the_tokens_of_the_request_params_replace_those_of_the_scenario() -> None:
+    workload = Workload(scenarios=["N(480,240)/(300,150)"], request_params={"max_tokens": 16})
+    assert workload.request_size(workload.scenarios[0]) == RequestSize(480, 16)
+
+
+def test_no_output_tokens_are_requested_of_an_embedding_model() -> None:
+    assert Workload(task="text-to-embeddings", scenarios=["E(64)"]).request_size("E(64)") is None

@@ -58,6 +58,10 @@ class OmeDeployment:
         message = f"{state.text} during the measurement"
         raise DeployError(await self.log.failure(state, phase="benchmark", message=message, timed_out=False))
 
+    async def require_same_engine(self) -> None:
+        if lost_state(self.objects.snapshot(), uid_of(self.pod), restarts_of(self.pod)) is not None:
+            await self.died()
+
     async def require_unbroken(self) -> None:
         """Raise DeployError if the port-forward dropped during a request or the engine died.
 

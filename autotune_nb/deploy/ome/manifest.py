@@ -6,11 +6,12 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 from typing import Any
 
 import yaml
 
-from autotune_nb.cluster.executor_choice import required_model_name
+from autotune_nb.cluster.executor_choice import backend_variable, required_model_name
 from autotune_nb.cluster.kinds import BASE_MODEL, SERVING_RUNTIME, Kind, Object
 from autotune_nb.cluster.names import slug
 from autotune_nb.cluster.templates import Templates, refuse_go_templates
@@ -68,7 +69,16 @@ def inference_service(
     Raises TaskError for a value that OME cannot process, SetupError if a user's template lacks a required field.
     """
     return templates.render_object(
-        TEMPLATE, _values(task, engine, params, model_and_runtime, metadata, required_model_name(task))
+        TEMPLATE,
+        _values(
+            task,
+            engine,
+            params,
+            model_and_runtime,
+            metadata,
+            required_model_name(task),
+            backend_variable(task, engine.backend),
+        ),
     )
 
 
@@ -98,6 +108,7 @@ def _values(
     model_and_runtime: ModelAndRuntime,
     metadata: Object,
     served_as: str | None,
+    variables: Mapping[str, str] = MappingProxyType({}),
 ) -> dict[str, Any]:
     deploy, runner = task.deploy, model_and_runtime.runner or {}
     refuse_go_templates(dict(task.engine.env), field="engine.env")
@@ -129,7 +140,7 @@ def _values(
             "name": runner.get("name") or CONTAINER,
             "command": None if ours.command is None else list(ours.command),
             "args": None if ours.args is None else list(ours.args),
-            "env": [_variable(name, value) for name, value in task.engine.env.items()],
+            "env": [_variable(name, value) for name, value in {**task.engine.env, **variables}.items()],
             "resources": resources,
             "startup_probe": _startup_probe(task, engine, runner),
             "readiness_probe": {"periodSeconds": 10, **_handler(engine, runner, "readinessProbe")},

@@ -23,6 +23,7 @@ from autotune_nb.deploy._process import (
     port_owner,
     serves_a_trial,
 )
+from autotune_nb.deploy._visible_gpus import VARIABLE, chosen_gpus
 from autotune_nb.deploy.base import DeployRequest, Endpoint
 from autotune_nb.deploy.engine_log import diagnose, new_log, tail
 from autotune_nb.engines.base import Engine
@@ -86,13 +87,14 @@ class LocalDeployer:
         self._model = task.model.id_or_path or str(folder / "model" / "model.gguf")
         self._tokenizer = task.model.tokenizer or ""
         gpus = task.deploy.gpus
-        self._gpus = GpuSlots(range(gpus) if isinstance(gpus, int) else gpus)
+        self._gpus = GpuSlots(None if gpus is None else chosen_gpus(gpus, {}))
         self._hurry = False
         self._stray_reported = False
 
     def check(self) -> None:
         """Find the tokenizer. Raises SetupError if the program or the model is missing."""
         program_for(self._task, self._engine)
+        self._visible_gpus()
         if self._task.model.random_weights is None:
             model = local_model(self._model, self._engine)
             self._tokenizer = self._tokenizer or default_tokenizer(model)
@@ -119,9 +121,18 @@ class LocalDeployer:
                     f"port {task.deploy.port} is in use by {owner}; leave it out for a free one",
                     field="deploy.port",
                 )
+        self._gpus = GpuSlots(self._visible_gpus())
         need = self._gpus_needed({})
         if self._gpus.total is not None and need > self._gpus.total:
             raise SetupError(f"a trial needs {need} GPUs, but only {self._gpus.total} are given", field="deploy.gpus")
+
+    def _visible_gpus(self) -> list[str] | None:
+        """Return the GPUs of all trials; None if they are not managed. Raises SetupError if one is not visible."""
+        gpus, own = self._task.deploy.gpus, self._task.engine.env.get(VARIABLE)
+        if gpus is None:
+            return None
+        given = {} if own is None else {VARIABLE: resolved(own, field=f"engine.env.{VARIABLE}")}
+        return chosen_gpus(gpus, {**os.environ, **given})
 
     @property
     def tokenizer(self) -> str:
@@ -210,7 +221,7 @@ class LocalDeployer:
                 running.endpoint = replace(running.endpoint, fingerprint={"engine_version": version})
         return running
 
-    async def _start(self, request: DeployRequest, held: Sequence[int] | None) -> _Running:
+    async def _start(self, request: DeployRequest, held: Sequence[str] | None) -> _Running:
         port = self._task.deploy.port or free_port(self._task.deploy.host)
         argv = self._argv(request.params, port, self._program)
         log = new_log(request.folder)
@@ -229,7 +240,7 @@ class LocalDeployer:
             TRIAL_LABEL: str(request.trial),
         }
         if held is not None:
-            env["CUDA_VISIBLE_DEVICES"] = ",".join(str(gpu) for gpu in held)
+            env[VARIABLE] = ",".join(held)
         ready_by = asyncio.get_running_loop().time() + self._task.deadlines.ready_s
         # Only the process gets the secrets' values: argv is stored and displayed.
         started = [resolved(word, field="engine.args") for word in argv]
@@ -353,13 +364,14 @@ class LocalDeployer:
 class GpuSlots:
     """Allocates GPUs to trials in the order of their requests; without ``gpus`` none are managed."""
 
-    def __init__(self, gpus: Sequence[int] | None) -> None:
+    def __init__(self, gpus: Sequence[str] | None) -> None:
         self.total = None if gpus is None else len(gpus)
-        self._free = sorted(gpus or ())
+        self._all = list(gpus or ())
+        self._free = list(self._all)
         self._changed = asyncio.Condition()
 
     @contextlib.asynccontextmanager
-    async def hold(self, count: int) -> AsyncIterator[list[int] | None]:
+    async def hold(self, count: int) -> AsyncIterator[list[str] | None]:
         """Wait for ``count`` GPUs and hold them. Raises DeployError if there are fewer in total."""
         if self.total is None:
             yield None
@@ -373,7 +385,7 @@ class GpuSlots:
         try:
             yield held
         finally:
-            self._free = sorted([*self._free, *held])
+            self._free = sorted([*self._free, *held], key=self._all.index)
             async with self._changed:
                 self._changed.notify_all()
 

@@ -231,6 +231,9 @@ _RESULTS = re.compile(
 )
 
 
+GpuId = Annotated[str, Field(pattern=r"^(GPU|MIG)-[A-Za-z0-9/-]+$")]
+
+
 class Deploy(Section):
     """Where trials run."""
 
@@ -253,10 +256,10 @@ class Deploy(Section):
     host: str = "127.0.0.1"
     port: int | None = Field(None, ge=1, le=65535, description="default: a free one each trial")
     parallel: int = Field(1, ge=1, le=10_000, description="number of trials that run at the same time")
-    gpus: Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)]] | None = Field(
+    gpus: Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)] | GpuId] | None = Field(
         None,
-        description="number of GPUs for all running trials together, or the list of this machine's GPUs to use; "
-        "default: no bound, and CUDA_VISIBLE_DEVICES is not set",
+        description="number of GPUs for all running trials together, or the list of this machine's GPUs to use, by "
+        "number or as GPU-… or MIG-…, all among CUDA_VISIBLE_DEVICES; default: no bound, and the variable is not set",
     )
     gpus_per_trial: int | None = Field(None, ge=0, description="default: computed from the engine's parallel sizes")
     runtime: str | None = Field(None, description="OME's serving runtime")
@@ -288,6 +291,8 @@ class Deploy(Section):
             raise ValueError("kind replay needs a table, a study's folder or an exported file; other kinds take none")
         if self.kind != "replay" and (self.noise, self.noise_within) != (None, None):
             raise ValueError("noise and noise_within are for kind replay")
+        if isinstance(self.gpus, list) and len(set(self.gpus)) != len(self.gpus):
+            raise ValueError("gpus lists a GPU twice")
         if self.kind == "ome" and isinstance(self.gpus, list):
             raise ValueError("in a cluster, gpus must be a number; the scheduler assigns the GPUs")
         return self

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -615,26 +616,73 @@ def test_two_trials_at_a_time_never_share_a_gpu(task_data: dict[str, Any], stub:
 
 def test_gpu_slots_are_handed_on_when_a_holder_ends_or_is_cancelled() -> None:
     async def scenario() -> None:
-        slots = GpuSlots([3, 1])
-        seen: list[list[int] | None] = []
+        slots = GpuSlots(["1", "GPU-a"])
+        seen: list[list[str] | None] = []
 
         async def take(count: int) -> None:
             async with slots.hold(count) as held:
                 seen.append(held)
 
         async with slots.hold(1) as first:
-            assert first == [1]
+            assert first == ["1"]
             waiting = [asyncio.ensure_future(take(2)) for _ in range(2)]
             await asyncio.sleep(0)
             await asyncio.sleep(0)
             assert seen == []
             waiting[0].cancel()
         await asyncio.gather(*waiting, return_exceptions=True)
-        assert seen == [[1, 3]]
+        assert seen == [["1", "GPU-a"]]
         async with slots.hold(2) as again:
-            assert again == [1, 3]
+            assert again == ["1", "GPU-a"]
 
     in_loop(scenario())
+
+
+@pytest.mark.parametrize(
+    ("visible", "gpus", "seen"),
+    [
+        ("2,3", {"gpus": 1}, ["2"]),
+        ("3", {"gpus": [3]}, ["3"]),
+        ("MIG-1/a,GPU-b", {"gpus": 2, "gpus_per_trial": 2}, ["MIG-1/a,GPU-b"]),
+        ("2,3", {"gpus": 2, "parallel": 2}, ["2", "3"]),
+    ],
+)
+def test_trials_get_only_gpus_that_are_visible(
+    task_data: dict[str, Any],
+    stub: StubEngine,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    visible: str,
+    gpus: dict[str, Any],
+    seen: list[str],
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    deployer = deployer_for(
+        stub_task(task_data, stub, "env:CUDA_VISIBLE_DEVICES", deploy={"gpus_per_trial": 1, **gpus}), tmp_path
+    )
+
+    async def scenario() -> list[str]:
+        await deployer.prepare()
+        found = []
+        async with contextlib.AsyncExitStack() as stack:
+            for number in range(len(seen)):
+                request = deploy_request(tmp_path / str(number), trial=number)
+                deployment = await stack.enter_async_context(deployer.deploy(request))
+                assert deployment.endpoint.log is not None
+                found.append(deployment.endpoint.log.read_text().split("=")[1].strip())
+        return found
+
+    assert in_loop(scenario()) == seen
+
+
+def test_a_gpu_that_is_not_visible_is_refused_before_the_first_trial(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    deployer = deployer_for(stub_task(task_data, stub, deploy={"gpus": [0], "gpus_per_trial": 1}), tmp_path)
+    for attempt in (lambda: in_loop(deployer.prepare()), deployer.check):
+        with pytest.raises(SetupError, match="GPU 0 is not visible: CUDA_VISIBLE_DEVICES is '2,3'"):
+            attempt()
 
 
 def test_a_configuration_that_needs_more_gpus_than_there_are_is_its_own_fault(make_task: Any, tmp_path: Path) -> None:

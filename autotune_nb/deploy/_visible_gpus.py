@@ -1,0 +1,57 @@
+"""Which GPUs the engines of a study get: those that the task asks for, among those that this process may use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from autotune_nb.errors import SetupError
+
+VARIABLE = "CUDA_VISIBLE_DEVICES"
+
+
+def chosen_gpus(gpus: int | Sequence[int | str], environment: Mapping[str, str]) -> list[str]:
+    """Return the GPUs for ``CUDA_VISIBLE_DEVICES``: so many of the visible ones, or those listed by number or id.
+
+    Raises SetupError if they are not visible: on a shared machine they belong to somebody else.
+    """
+    given = environment.get(VARIABLE)
+    visible = None if given is None else _visible(given)
+    if isinstance(gpus, int):
+        if visible is None:
+            return [str(number) for number in range(gpus)]
+        if gpus > len(visible):
+            raise _error(f"{gpus} GPU{'s are' if gpus > 1 else ' is'} requested, but {len(visible)} visible", given)
+        return visible[:gpus]
+    listed = [str(gpu) for gpu in gpus]
+    if visible is None:
+        return listed
+    # An id may be abbreviated, here and in the variable.
+    found = {gpu: next((one for one in visible if _same(gpu, one)), None) for gpu in listed}
+    missing = [gpu for gpu, one in found.items() if one is None]
+    if missing:
+        verb = "is" if len(missing) == 1 else "are"
+        raise _error(f"GPU {', '.join(missing)} {verb} not visible", given)
+    return [one for one in found.values() if one is not None]
+
+
+def _visible(given: str) -> list[str]:
+    """Return the devices of the variable's value; CUDA ignores what follows the first invalid one."""
+    found: list[str] = []
+    for word in map(str.strip, given.split(",")):
+        if not (word.isdecimal() or word.startswith(("GPU-", "MIG-"))):
+            break
+        found.append(str(int(word)) if word.isdecimal() else word)
+    return found
+
+
+def _same(one: str, other: str) -> bool:
+    if one.isdecimal() or other.isdecimal():
+        return one == other
+    return one.startswith(other) or other.startswith(one)
+
+
+def _error(problem: str, given: str | None) -> SetupError:
+    return SetupError(
+        f"{problem}: {VARIABLE} is {given!r}; give a number of GPUs or some of these, or change the variable",
+        field="deploy.gpus",
+    )

@@ -75,7 +75,7 @@ def tasks(draw: st.DrawFn) -> Task:
             "seed": draw(st.integers(-(2**63), 2**63 - 1)),
         },
         "budget": {"trials": draw(st.one_of(st.none(), st.integers(1, 99))), "baseline": draw(st.booleans())},
-        "deploy": {"gpus": draw(st.one_of(st.none(), st.lists(st.integers(0, 7), max_size=2)))},
+        "deploy": {"gpus": draw(st.one_of(st.none(), st.lists(st.integers(0, 7), max_size=2, unique=True)))},
     }
     return Task.parse(data)
 

@@ -20,6 +20,9 @@ from typing import Any, NoReturn
 NO_COMPLETION, NO_TOKEN, CUT, ABORTED, UNANSWERED = -11, -12, -13, -14, -15
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"(\w*)')
 _QUOTED = 200
+#: A request counts as unanswered if it received nothing for most of the level, for longer than any pause of a busy
+#: machine, and for so many times the longest latency of the others; random sizes differ more.
+_SILENT_S, _TIMES_LONGEST, _TIMES_LONGEST_RANDOM = 3.0, 3.0, 10.0
 
 
 class Minutes(float):
@@ -32,8 +35,9 @@ class Minutes(float):
 class _Reply:
     """A response of requests that records how its stream began and ended."""
 
-    def __init__(self, response: Any) -> None:
+    def __init__(self, response: Any, heard: Any) -> None:
         self._response = response
+        self._heard = heard
         self.first_line = b""
         self.finished = self.is_stream = False
         self.finish_reason = self.last_line = b""
@@ -52,6 +56,7 @@ class _Reply:
                 self.finish_reason, self.finished_at = found[1], time.monotonic()
             self.finished = self.finished or found is not None or b"[DONE]" in line
             self.last_line = line
+            self._heard()
             yield line
 
     @property
@@ -97,9 +102,9 @@ def count_failed_requests() -> None:
     def failed(code: int, message: str) -> Any:
         return UserResponse(status_code=code, error_message=message)
 
-    def checked(parse: Any) -> Any:
+    def checked(parse: Any, heard: Any) -> Any:
         def parse_checked(response: Any, *args: Any, **named: Any) -> Any:
-            reply = _Reply(response)
+            reply = _Reply(response, heard)
             try:
                 parsed = parse(reply, *args, **named)
             except RequestException as error:
@@ -137,13 +142,18 @@ def count_failed_requests() -> None:
     @functools.wraps(send)
     def send_request(*args: Any, **named: Any) -> Any:
         call = signature.bind(*args, **named)
-        call.arguments["parse_strategy"] = checked(call.arguments["parse_strategy"])
-        began = time.monotonic()
+        last = time.monotonic()
+
+        def heard() -> None:
+            nonlocal last
+            last = time.monotonic()
+
+        call.arguments["parse_strategy"] = checked(call.arguments["parse_strategy"], heard)
         try:
             return send(*call.args, **call.kwargs)
         except GreenletExit:
             # The end of the level; genai-bench forgets the request.
-            dropped.append(time.monotonic() - began)
+            silences.append(time.monotonic() - last)
             raise
 
     collect = BaseUser.collect_metrics
@@ -157,18 +167,22 @@ def count_failed_requests() -> None:
                 raise
             collect(self, failed(NO_COMPLETION, f"{type(error).__name__}: {str(error)[:_QUOTED]}"), endpoint)
 
-    dropped: list[float] = []
+    silences: list[float] = []
     aggregate = AggregatedMetricsCollector.aggregate_metrics_data
 
     @functools.wraps(aggregate)
     def aggregate_metrics_data(self: Any, start_time: float, end_time: float, *args: Any, **named: Any) -> None:
         longest_s = max((one.e2e_latency or 0.0 for one in self.all_request_metrics if not one.error_code), default=0.0)
-        for age_s in dropped:
+        scenario = str(getattr(self.aggregated_metrics, "scenario", ""))
+        factor = _TIMES_LONGEST if scenario.startswith("D") else _TIMES_LONGEST_RANDOM
+        for silent_s in silences:
             # Without any completed request there are no figures either.
-            if longest_s and age_s > max((end_time - start_time) / 2, 2 * longest_s):
-                text = f"no reply within {age_s:.1f} s, and then the level ended; other requests took {longest_s:.1f} s"
+            if longest_s and silent_s > max((end_time - start_time) / 2, factor * longest_s, _SILENT_S):
+                text = (
+                    f"it received nothing for {silent_s:.1f} s, and then the level ended; others took {longest_s:.1f} s"
+                )
                 self.add_single_request_metrics(RequestLevelMetrics(error_code=UNANSWERED, error_message=text))
-        dropped.clear()
+        silences.clear()
         aggregate(self, start_time, end_time, *args, **named)
 
     AggregatedMetricsCollector.aggregate_metrics_data = aggregate_metrics_data

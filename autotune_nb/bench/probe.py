@@ -1,4 +1,4 @@
-"""Sends single completions: before the first level to check the server and warm it up, and after each level."""
+"""Sends single completions: before the first level to check the server and warm it up, and after the last."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def require_answer(
             # It answers, even if it expects another request than this one.
             return
         message = f"the engine was asked for one token after {after}, and generated none: {error.failure.message}"
-        hint = "it may have stopped during the level; see engine.log"
+        hint = "it may have stopped during the level, see engine.log; if it is only slow, raise deadlines.probe_s"
         raise MeasurementError(Failure(FailureKind.CRASH, "benchmark", message, hint=hint)) from None
 
 

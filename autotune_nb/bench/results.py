@@ -11,7 +11,7 @@ from typing import Any
 
 from autotune_nb.bench._launcher import ABORTED, CUT, NO_COMPLETION, NO_TOKEN, UNANSWERED
 from autotune_nb.task.workload import RequestSize
-from autotune_nb.trial.measurement import STATISTICS, Level, Measurement, Validity
+from autotune_nb.trial.measurement import STALLED, STATISTICS, Level, Measurement, Validity
 
 #: How many characters of an invalid value are quoted.
 _MAX_QUOTED = 60
@@ -20,8 +20,8 @@ UNKNOWN_LOAD = "its load is of the kind"
 #: No engine generates so many tokens per second for a single request.
 _MAX_SPEED = 50_000.0
 #: A level stalled if it has less than this share of the requests that fit at their mean latency, unless the longest
-#: request took more than that share of the level, or hardly any fit.
-_MIN_BUSY, _MAX_WAIT, _MIN_FITTING = 1 / 3, 1 / 4, 8
+#: request took more than that share of the level, hardly any fit, or the missing time is as short as that of a start.
+_MIN_BUSY, _MAX_WAIT, _MIN_FITTING, _MIN_IDLE_S = 1 / 3, 1 / 4, 8, 5.0
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
 _RATES = {
     "output_tokens_per_s": "mean_output_throughput_tokens_per_s",
@@ -43,7 +43,7 @@ _KINDS = {
     str(NO_TOKEN): "reply without a token",
     str(CUT): "stream cut off",
     str(ABORTED): "aborted by the server",
-    str(UNANSWERED): "in flight for most of the level, without a reply",
+    str(UNANSWERED): "without any reply for most of the level",
 }
 
 
@@ -304,15 +304,18 @@ def _stalled(level: Measurement, aggregated: Mapping[str, Any]) -> str | None:
         return None
     if unanswered:
         return (
-            f"{unanswered} request{'s were' if unanswered > 1 else ' was'} in flight for most of the level "
-            f"({level.duration_s:.3g} s) without a reply, where others took at most {longest_s:.2g} s: the engine "
-            "stopped answering"
+            f"{unanswered} request{'s' if unanswered > 1 else ''} received nothing for most of the level "
+            f"({level.duration_s:.3g} s), where others took at most {longest_s:.2g} s: the engine stopped answering"
         )
     fits = level.level.concurrency * level.duration_s / mean_s
+    if fits < _MIN_FITTING:
+        return None
+    idle_s = level.duration_s * (1 - level.num_requests / fits)
     # At a load that the engine cannot serve, requests wait for most of the level too, but their latency shows it.
-    if longest_s < level.duration_s * _MAX_WAIT and level.num_requests < fits * _MIN_BUSY and fits >= _MIN_FITTING:
+    waited = longest_s >= level.duration_s * _MAX_WAIT
+    if level.num_requests < fits * _MIN_BUSY and idle_s >= _MIN_IDLE_S and not waited:
         return (
-            f"only {level.num_requests} requests ended within {level.duration_s:.3g} s, where a mean latency of "
-            f"{mean_s:.2g} s allows {fits:.0f} at this concurrency: the engine or the load stopped in between"
+            f"{STALLED} only {level.num_requests} requests ended within {level.duration_s:.3g} s, where a mean latency "
+            f"of {mean_s:.2g} s allows {fits:.0f} at this concurrency: the engine or the load stopped in between"
         )
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -57,6 +57,9 @@ class Deployment(Protocol):
 
     async def require_same_engine(self) -> None:
         """Raise DeployError if the engine was restarted since it was ready."""
+
+    async def require_answer(self, ask: Callable[[], Awaitable[None]]) -> None:
+        """Call ``ask``, a request after the last level; raise its error unless only the way to the engine broke."""
 
 
 class Deployer(Protocol):

@@ -7,7 +7,7 @@ import contextlib
 import os
 import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,16 +15,16 @@ import aiohttp
 
 from autotune_nb.deploy._engine_environment import engine_environment
 from autotune_nb.deploy._engine_identity import engine_packages, model_identity, served_models, served_version
+from autotune_nb.deploy._gpus import VARIABLE, GpuSlots, chosen_gpus
+from autotune_nb.deploy._local_deployment import LocalDeployment, exit_text
 from autotune_nb.deploy._process import (
     STUDY_LABEL,
     TRIAL_LABEL,
     GuardedProcess,
-    Listener,
     kill_labelled,
     port_owner,
     serves_a_trial,
 )
-from autotune_nb.deploy._visible_gpus import VARIABLE, chosen_gpus
 from autotune_nb.deploy.base import DeployRequest, Endpoint
 from autotune_nb.deploy.engine_log import diagnose, new_log, tail
 from autotune_nb.engines.base import Engine
@@ -42,38 +42,6 @@ _NO_SUCH_PATH = frozenset({400, 401, 403, 404, 405, 501})
 #: How long an engine may take to end after it found its port taken.
 _BIND_S = 2.0
 _FIRST_POLL_S, _LONGEST_POLL_S = 0.02, 0.5
-
-
-@dataclass
-class _Running:
-    """A local engine that is ready."""
-
-    endpoint: Endpoint
-    process: GuardedProcess
-    engine: Engine
-    port: int
-    #: The processes that listened on the port when it was ready; None if the system denies access.
-    listeners: frozenset[Listener] | None = None
-
-    async def died(self) -> None:
-        code = await self.process.wait()
-        log = self.endpoint.log
-        assert log is not None
-        message = f"the engine ended with {exit_text(code)} during the measurement"
-        raise DeployError(diagnose(log, self.engine, phase="benchmark", exit_code=code, message=message))
-
-    async def require_same_engine(self) -> None:
-        now = await asyncio.to_thread(self.process.listeners, self.port)
-        replaced = sorted(one.pid for one in (self.listeners or ()) if now is not None and one not in now)
-        if replaced and self.process.exit_code is None:
-            log = self.endpoint.log
-            assert log is not None and now is not None
-            others = ", ".join(str(one.pid) for one in now) or "none"
-            message = (
-                f"the engine was restarted during the measurement: process {replaced[0]} served port {self.port}, now "
-                f"{others} does"
-            )
-            raise DeployError(diagnose(log, self.engine, phase="benchmark", exit_code=1, message=message))
 
 
 class LocalDeployer:
@@ -194,7 +162,7 @@ class LocalDeployer:
         return lines[0].strip()[:120] if lines and process.returncode == 0 else None
 
     @contextlib.asynccontextmanager
-    async def deploy(self, request: DeployRequest) -> AsyncIterator[_Running]:
+    async def deploy(self, request: DeployRequest) -> AsyncIterator[LocalDeployment]:
         gpus = self._gpus_needed(request.params)
         async with self._gpus.hold(gpus) as held:
             for attempt in range(1, _PORT_TRIES + 1):
@@ -213,7 +181,7 @@ class LocalDeployer:
                 finally:
                     await self._take_down(running, request)
 
-    async def _identified(self, running: _Running) -> _Running:
+    async def _identified(self, running: LocalDeployment) -> LocalDeployment:
         """Add the version that the engine's server reports, if its program does not."""
         if self._engine.version_paths and not self._engine.version_args:
             headers = bearer(self._task.benchmark.api_key)
@@ -222,7 +190,7 @@ class LocalDeployer:
                 running.endpoint = replace(running.endpoint, fingerprint={"engine_version": version})
         return running
 
-    async def _start(self, request: DeployRequest, held: Sequence[str] | None) -> _Running:
+    async def _start(self, request: DeployRequest, held: Sequence[str] | None) -> LocalDeployment:
         port = self._task.deploy.port or free_port(self._task.deploy.host)
         argv = self._argv(request.params, port, self._program)
         log = new_log(request.folder)
@@ -255,9 +223,9 @@ class LocalDeployer:
             log=log,
             ready_by=ready_by,
         )
-        return _Running(endpoint, process, self._engine, port)
+        return LocalDeployment(endpoint, process, self._engine, port)
 
-    async def _wait_until_healthy(self, running: _Running) -> None:
+    async def _wait_until_healthy(self, running: LocalDeployment) -> None:
         """Poll the health path until it returns 200. Raises DeployError if the process ends or time is up."""
         deadline_s = self._task.deadlines.ready_s
         base = running.endpoint.url
@@ -288,7 +256,7 @@ class LocalDeployer:
             message = f"the engine was not healthy at {url} after {deadline_s:g} s"
             raise DeployError(diagnose(log, self._engine, phase="deploy", exit_code=None, message=message)) from None
 
-    async def _require_own_port(self, running: _Running, session: aiohttp.ClientSession) -> None:
+    async def _require_own_port(self, running: LocalDeployment, session: aiohttp.ClientSession) -> None:
         """Raise DeployError if another program listens on the port: it must not be measured.
 
         A server that the command started elsewhere, such as a container of a daemon, serves the task's model.
@@ -313,7 +281,7 @@ class LocalDeployer:
             message += f"; it serves {', '.join(map(repr, models[:3]))}, not {running.endpoint.model!r}"
         raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message))
 
-    async def _take_down(self, running: _Running, request: DeployRequest) -> None:
+    async def _take_down(self, running: LocalDeployment, request: DeployRequest) -> None:
         request.on_phase("stop")
         stopping = asyncio.ensure_future(running.process.stop(at_once=self._hurry))
         cancelled = False
@@ -362,35 +330,6 @@ class LocalDeployer:
         return gpus_of_trial(self._task, self._engine, params)
 
 
-class GpuSlots:
-    """Allocates GPUs to trials in the order of their requests; without ``gpus`` none are managed."""
-
-    def __init__(self, gpus: Sequence[str] | None) -> None:
-        self.total = None if gpus is None else len(gpus)
-        self._all = list(gpus or ())
-        self._free = list(self._all)
-        self._changed = asyncio.Condition()
-
-    @contextlib.asynccontextmanager
-    async def hold(self, count: int) -> AsyncIterator[list[str] | None]:
-        """Wait for ``count`` GPUs and hold them. Raises DeployError if there are fewer in total."""
-        if self.total is None:
-            yield None
-            return
-        if count > self.total:
-            message = f"the configuration needs {count} GPUs, only {self.total} are given"
-            raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", message, hint="check deploy.gpus"))
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self._free) >= count)
-            held, self._free = self._free[:count], self._free[count:]
-        try:
-            yield held
-        finally:
-            self._free = sorted([*self._free, *held], key=self._all.index)
-            async with self._changed:
-                self._changed.notify_all()
-
-
 def _in_url(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
@@ -435,11 +374,6 @@ def default_tokenizer(model: str) -> str:
             field="model.tokenizer",
         )
     return model
-
-
-def exit_text(code: int) -> str:
-    """Return an exit code as text."""
-    return f"signal {-code}" if code < 0 else f"exit code {code}"
 
 
 async def _status(session: aiohttp.ClientSession, url: str) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,9 @@ class _Replayed:
         await asyncio.Event().wait()
 
     async def require_same_engine(self) -> None:
+        pass
+
+    async def require_answer(self, ask: Callable[[], Awaitable[None]]) -> None:
         pass
 
 

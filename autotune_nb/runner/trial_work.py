@@ -265,7 +265,9 @@ class TrialWork:
         count = len(task.workload.levels)
         async with aclosing(self._benchmark.measure(request)) as levels:
             async for one in levels:
-                error = await self._engine_error(deployment, one.level)
+                # After the others, genai-bench already loads the engine with the next one.
+                is_last = len(attempt.measurements) + 1 == count
+                error = await self._engine_error(deployment, one.level, ask=is_last)
                 if error is not None:
                     one = replace(one, problems=(*one.problems, error.failure.message))
                 attempt.measurements.append(one)
@@ -275,19 +277,23 @@ class TrialWork:
                     raise type(error)(replace(error.failure, message="; ".join(one.problems)))
         attempt.score = score(attempt.measurements, task.goal)
 
-    async def _engine_error(self, deployment: Deployment, level: Level) -> TrialError | None:
-        """Return the error of an engine that no longer generates text after a level, or that was restarted."""
+    async def _engine_error(self, deployment: Deployment, level: Level, *, ask: bool) -> TrialError | None:
+        """Return the error of an engine that was restarted in a level, or (with ``ask``) generates text no more."""
         task, endpoint = self._task, deployment.endpoint
+
+        async def ask_for_token() -> None:
+            await require_answer(
+                endpoint.url,
+                endpoint.model,
+                level,
+                timeout_s=task.deadlines.probe_s,
+                headers=bearer(task.benchmark.api_key),
+            )
+
         try:
             await deployment.require_same_engine()
-            if task.workload.generates_text and not endpoint.replayed:
-                await require_answer(
-                    endpoint.url,
-                    endpoint.model,
-                    level,
-                    timeout_s=task.deadlines.probe_s,
-                    headers=bearer(task.benchmark.api_key),
-                )
+            if ask and task.workload.generates_text:
+                await deployment.require_answer(ask_for_token)
         except TrialError as error:
             return error
         return None

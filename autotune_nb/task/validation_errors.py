@@ -69,7 +69,7 @@ def _task_error(detail: Any, path: list[int | str], details: list[Any], model: t
     return TaskError(f"{message[0].lower()}{message[1:]}{shown}", field=field)
 
 
-_UNION_TAG = re.compile(r"bool|(constrained-)?int|float|choice|str|none|(list|dict|literal)\[.*\]|LevelRef|\[key\]")
+_UNION_TAG = re.compile(r"bool|(constrained-)?(int|str)|float|choice|none|(list|dict|literal)\[.*\]|LevelRef|\[key\]")
 #: Fields whose keys are chosen by the user, so that a key may look like a tag.
 _OWN_KEYS = (("parameters",), ("engine", "args"), ("engine", "env"), ("workload", "request_params"))
 

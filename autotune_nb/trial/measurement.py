@@ -26,6 +26,12 @@ _SHORT_HINT = (
     "(ignore_eos), check that prompt and reply fit its context length, or allow shorter replies by "
     "workload.min_output_ratio"
 )
+#: Begins the problem of a level with far fewer requests than their latency allows.
+STALLED = "the level stalled:"
+_STALLED_HINT = (
+    "see engine.log, and whether the machine paused; if single requests take only milliseconds, genai-bench itself may "
+    "be the limit: request more tokens, or lower the concurrency"
+)
 _NOT_FOUND = re.compile(r"requests failed \(.*\bx 404\b")
 _NOT_FOUND_HINT = (
     "404 means that the server has no such model or path: compare the model's name with the name that the server uses "
@@ -100,6 +106,8 @@ class Measurement:
             return _NOT_FOUND_HINT
         if any(problem.startswith(_SHORT) for problem in self.problems):
             return _SHORT_HINT
+        if any(problem.startswith(STALLED) for problem in self.problems):
+            return _STALLED_HINT
         return _TOO_FEW_HINT if few else ""
 
     def to_dict(self) -> dict[str, Any]:

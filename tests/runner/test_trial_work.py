@@ -42,7 +42,7 @@ def test_an_engine_that_is_healthy_but_generates_nothing_after_a_level_fails_the
 ) -> None:
     monkeypatch.setattr("autotune_nb.bench.probe._ONE_TOKEN_S", 0.2)
     monkeypatch.setattr("autotune_nb.runner.trial_work._DYING_S", 0.2)
-    task = world.task("silent-after:3", trials=1, deadlines={"probe_s": 0.5})
+    task = world.task("silent-after:2", trials=1, deadlines={"probe_s": 2})
     (trial,) = ran(world, task).trials
     assert failure(trial).kind is FailureKind.CRASH
     assert failure(trial).message.startswith(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,7 +16,7 @@ from autotune_nb.deploy.ome._diagnosis import ServiceState, lost_state
 from autotune_nb.deploy.ome._pod_log import EngineLog
 from autotune_nb.deploy.ome._pods import restarts_of
 from autotune_nb.deploy.ome._readiness import TrialObjects
-from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind
+from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind, MeasurementError
 
 #: A port-forward breaks at once when the engine dies, but the pod's status may follow this much later.
 _STATUS_DELAY_S = 3.0
@@ -33,6 +34,8 @@ class OmeDeployment:
     forward: PortForward | None = None
     #: The number of drops before the deployment was ready.
     _drops: int = field(init=False)
+    #: Whether all levels are measured, so that only the loss of the engine matters.
+    _measured: bool = field(init=False, default=False)
 
     def __post_init__(self) -> None:
         self._drops = self.forward.drops if self.forward is not None else 0
@@ -41,7 +44,7 @@ class OmeDeployment:
         losing = asyncio.ensure_future(self._lost())
         waiting: list[asyncio.Future[Any]] = [losing]
         if self.forward is not None:
-            waiting.append(asyncio.ensure_future(self.forward.wait_for_drop(self._drops)))
+            waiting.append(asyncio.ensure_future(self._broken(self.forward)))
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
             if not losing.done():
@@ -50,6 +53,8 @@ class OmeDeployment:
                 raise DeployError(self._dropped())
             state = losing.result()
         except ClusterError as error:
+            if self._measured:
+                await asyncio.Event().wait()
             raise DeployError(watch_failure(error, "benchmark")) from None
         finally:
             for one in waiting:
@@ -61,6 +66,21 @@ class OmeDeployment:
     async def require_same_engine(self) -> None:
         if lost_state(self.objects.snapshot(), uid_of(self.pod), restarts_of(self.pod)) is not None:
             await self.died()
+
+    async def require_answer(self, ask: Callable[[], Awaitable[None]]) -> None:
+        forward = self.forward
+        if forward is None:
+            return await ask()
+        before = forward.drops
+        self._measured = True
+        try:
+            await ask()
+        except MeasurementError:
+            # A port-forward that breaks now takes nothing from what was measured.
+            if forward.drops == before:
+                raise
+        finally:
+            self._drops += forward.drops - before
 
     async def require_unbroken(self) -> None:
         """Raise DeployError if the port-forward dropped during a request or the engine died.
@@ -75,6 +95,12 @@ class OmeDeployment:
         message = f"the port-forward to pod {name_of(self.pod)} broke during the measurement: {error}"
         hint = "check the network to the API server, or measure inside the cluster (benchmark.executor: job)"
         return Failure(FailureKind.INFRASTRUCTURE, "benchmark", message, hint=hint)
+
+    async def _broken(self, forward: PortForward) -> None:
+        """Wait until the port-forward drops before all levels are measured."""
+        await forward.wait_for_drop(self._drops)
+        if self._measured:
+            await asyncio.Event().wait()
 
     async def _lost(self) -> ServiceState:
         restarts = restarts_of(self.pod)

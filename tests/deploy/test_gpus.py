@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from autotune_nb.deploy._visible_gpus import chosen_gpus
+from autotune_nb.deploy._gpus import chosen_gpus
 from autotune_nb.errors import SetupError
 
 

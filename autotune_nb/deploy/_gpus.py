@@ -1,10 +1,12 @@
-"""Which GPUs the engines of a study get: those that the task asks for, among those that this process may use."""
+"""The GPUs of a study's engines: those that the task asks for, among those that this process may use."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Mapping, Sequence
 
-from autotune_nb.errors import SetupError
+from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -55,3 +57,32 @@ def _error(problem: str, given: str | None) -> SetupError:
         f"{problem}: {VARIABLE} is {given!r}; give a number of GPUs or some of these, or change the variable",
         field="deploy.gpus",
     )
+
+
+class GpuSlots:
+    """Allocates GPUs to trials in the order of their requests; without ``gpus`` none are managed."""
+
+    def __init__(self, gpus: Sequence[str] | None) -> None:
+        self.total = None if gpus is None else len(gpus)
+        self._all = list(gpus or ())
+        self._free = list(self._all)
+        self._changed = asyncio.Condition()
+
+    @contextlib.asynccontextmanager
+    async def hold(self, count: int) -> AsyncIterator[list[str] | None]:
+        """Wait for ``count`` GPUs and hold them. Raises DeployError if there are fewer in total."""
+        if self.total is None:
+            yield None
+            return
+        if count > self.total:
+            message = f"the configuration needs {count} GPUs, only {self.total} are given"
+            raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", message, hint="check deploy.gpus"))
+        async with self._changed:
+            await self._changed.wait_for(lambda: len(self._free) >= count)
+            held, self._free = self._free[:count], self._free[count:]
+        try:
+            yield held
+        finally:
+            self._free = sorted([*self._free, *held], key=self._all.index)
+            async with self._changed:
+                self._changed.notify_all()

@@ -60,6 +60,7 @@ def test_kubernetes_stays_below_the_release_that_excludes_genai_bench() -> None:
 #: Modules that come with a declared package.
 COME_WITH = {
     "IPython": "ipykernel",
+    "gevent": "genai-bench",
     "jupyter_client": "ipykernel",
     "nbclient": "papermill",
     "requests": "genai-bench",

@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
 
 from autotune_nb.engines.base import Engine, Flag
+from autotune_nb.engines.model_config import model_config
 from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import Choice, Value
 from autotune_nb.task.space import Rule
 from autotune_nb.task.task import Task
 
-#: Where the configurations of multimodal models have those of their language model.
-_TEXT_CONFIGS = ("text_config", "llm_config", "language_config", "thinker_config")
 _HEADS = ("num_attention_heads", "n_head")
-#: Flags with which the engine does not read config.json, or changes what it says.
-_OTHER_CONFIGS = ("hf_overrides", "hf_config_path", "json_model_override_args", "config_format")
-_LARGEST_CONFIG = 10 << 20
 
 
 class EngineRule(Rule):
@@ -36,11 +30,11 @@ class EngineRule(Rule):
 
     def allows(self, point: Mapping[str, Value]) -> bool:
         values = {n: point.get(self._tuned[n]) if n in self._tuned else self._fixed[n] for n in self.names}
-        values = {name: _comparable(self._flags.get(name), value) for name, value in values.items()}
+        values = {name: comparable(self._flags.get(name), value) for name, value in values.items()}
         return super().allows(values)
 
 
-def _comparable(flag: Flag | None, value: Value) -> Value:
+def comparable(flag: Flag | None, value: Value) -> Value:
     """Return a value as rules compare it: a size as its number, and None for a word in place of a number."""
     if flag is None:
         return value
@@ -106,25 +100,10 @@ def _head_rules(task: Task, engine: Engine) -> tuple[str, ...]:
 
 def attention_heads(task: Task, engine: Engine) -> int | None:
     """Return the number of attention heads of a model in a folder of this machine; None if it is unknown."""
-    if not engine.head_rules or task.deploy.kind != "local" or task.model.id_or_path is None:
+    if not engine.head_rules:
         return None
     if engine.heads_on_gpus_only and not task.deploy.gpus:
         return None
-    given = {**engine.flags_in(task.engine.raw_args), **task.engine.args, **task.parameters}
-    if any(engine.named({name: None}).keys() & set(_OTHER_CONFIGS) for name in given):
-        return None
-    try:
-        file = Path(task.model.id_or_path).expanduser() / "config.json"
-        if not file.is_file() or file.stat().st_size > _LARGEST_CONFIG:
-            return None
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RuntimeError, RecursionError):
-        return None
-    # As the engines do, the language model's configuration before that of the whole.
-    while isinstance(config, dict):
-        inner = next((config[key] for key in _TEXT_CONFIGS if isinstance(config.get(key), dict)), None)
-        if inner is None:
-            break
-        config = inner
-    found = next((config[key] for key in _HEADS if key in config), None) if isinstance(config, dict) else None
+    config = model_config(task, engine)
+    found = None if config is None else next((config[key] for key in _HEADS if key in config), None)
     return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from autotune_nb.engines.base import Engine
+from autotune_nb.engines.memory import memory_headroom
 from autotune_nb.search import (
     Observation,
     Proposal,
@@ -19,6 +21,9 @@ from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
 
+#: As nvidia-smi lists a GPU: ``NVIDIA H200, 143771 MiB, 570.86``.
+_GPU_MEMORY = re.compile(r", *(\d+) MiB")
+
 
 class Proposals:
     """Proposes the next configurations of a study by its task's strategy, or by another one."""
@@ -27,6 +32,7 @@ class Proposals:
         self._task, self._engine = task, engine
         self._name = strategy or task.strategy.sampler
         self._space: SearchSpace | None = None
+        self._gpu_bytes: float | None = None
 
     @classmethod
     def of(cls, task: Task, engine: Engine) -> Proposals | None:
@@ -47,7 +53,7 @@ class Proposals:
 
     def next(self, space: SearchSpace, trials: Sequence[Trial], n: int, queue: Sequence[Point] = ()) -> list[Proposal]:
         """Return the next ``n`` configurations, with what is predicted; none is in the queue."""
-        self._search(space)
+        self._search(space, trials)
         pending = [
             dict(trial.params)
             for trial in trials
@@ -63,15 +69,17 @@ class Proposals:
         """Return in words which untried configurations the strategy skips, since they resemble failures."""
         if not any(trial.failure is not None and trial.failure.kind in OWN_FAILURES for trial in trials):
             return []
-        self._search(space)
+        self._search(space, trials)
         skipped = getattr(self._strategies[0], "skipped", None)
         return [] if skipped is None else skipped(self._observed(trials))
 
-    def _search(self, space: SearchSpace) -> None:
+    def _search(self, space: SearchSpace, trials: Sequence[Trial]) -> None:
         """Search this space from now on: edits may have changed what is allowed."""
-        if space is self._space:
+        gpu_bytes = smallest_gpu(trials)
+        if space is self._space and gpu_bytes == self._gpu_bytes:
             return
-        self._problem = SearchProblem(space, (self._task.goal,), default_point(space, self._engine))
+        headroom = memory_headroom(self._task, self._engine, gpu_bytes) if self._name == "auto" else None
+        self._problem = SearchProblem(space, (self._task.goal,), default_point(space, self._engine), headroom)
         chosen, num_trials = self._task.strategy, self._task.num_trials
         options = chosen.options if self._name == chosen.sampler else {}
         self._strategies: tuple[Strategy, ...] = (
@@ -79,10 +87,20 @@ class Proposals:
             # Where the first one has no candidate left: of a large space it scores a part.
             create_strategy("random", self._problem, chosen.seed),
         )
-        self._space = space
+        self._space, self._gpu_bytes = space, gpu_bytes
 
     def _observed(self, trials: Sequence[Trial]) -> list[Observation]:
         return [observation(trial, self._problem) for trial in trials if trial.state.finished]
+
+
+def smallest_gpu(trials: Sequence[Trial]) -> float | None:
+    """Return the memory in bytes of the smallest GPU that a trial has recorded; None if none has."""
+    for trial in trials:
+        gpus = trial.fingerprint.get("gpus")
+        found = [match for one in gpus if (match := _GPU_MEMORY.search(str(one)))] if isinstance(gpus, list) else []
+        if found:
+            return min(float(match[1]) for match in found) * 2**20
+    return None
 
 
 def default_point(space: SearchSpace, engine: Engine) -> Point | None:

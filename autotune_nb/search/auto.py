@@ -10,9 +10,10 @@ import numpy as np
 from autotune_nb.search.base import Observation, Proposal, SearchProblem
 from autotune_nb.search.candidates import Candidates
 from autotune_nb.search.encoding import Encoding, Floats, Ints
-from autotune_nb.search.failures import Runnable
+from autotune_nb.search.failures import UNLIKELY, Runnable
 from autotune_nb.search.figure_models import FigureModels
 from autotune_nb.search.gaussian_process import OneHot
+from autotune_nb.search.memory_prior import MemoryPrior
 from autotune_nb.task.space import Point, point_key
 from autotune_nb.trial.formatting import interval_text
 
@@ -48,6 +49,7 @@ class AutoStrategy:
         self._encoding = Encoding(problem.space)
         self._candidates = Candidates(problem.space, self._encoding, seed)
         self._runnable = Runnable(self._encoding)
+        self._memory = MemoryPrior(problem.headroom, problem.default)
         self._models = FigureModels(problem, self._encoding)
         self._one_hot = OneHot(self._encoding.dimensions)
 
@@ -79,9 +81,13 @@ class AutoStrategy:
         left = self._left(self._candidates, seen, ())
         if not self._fit(seen, codes, np.random.default_rng(self._seed)) or self._models.bar is None:
             return 1.0 if len(left) else 0.0
-        self._runnable.fit(seen, codes)
+        self._fit_runnable(seen, codes)
         one_hot = self._candidates.one_hot[left]
-        p = self._runnable.p(one_hot) * self._models.p_limits(one_hot) * self._models.p_better(one_hot, share)
+        p = (
+            self._p_runs(self._candidates, left)
+            * self._models.p_limits(one_hot)
+            * self._models.p_better(one_hot, share)
+        )
         return float(p.max(initial=0.0))
 
     def skipped(self, observations: Sequence[Observation]) -> list[str]:
@@ -129,7 +135,7 @@ class AutoStrategy:
         if default is not None and not count and (place := candidates.index(default)) in left.tolist():
             assert place is not None
             return _Choice(candidates.points[place], "the engine's default first", predicted=False)
-        self._runnable.fit(seen, codes)
+        self._fit_runnable(seen, codes)
         tried = np.concatenate([codes, self._encoding.encode(pending)])
         starting = count < START
         if starting or not self._fit(seen, codes, rng):
@@ -174,13 +180,24 @@ class AutoStrategy:
 
     def _far(self, candidates: Candidates, left: Ints, tried: Ints, rng: np.random.Generator) -> int:
         """Return a point far from all tried ones, with some randomness, that is likely to run."""
+        p = self._p_runs(candidates, left)
         if not len(tried):
-            return int(left[rng.integers(len(left))])
+            likely = left[p >= min(UNLIKELY, float(p.max()))]
+            return int(likely[rng.integers(len(likely))])
         distance = np.full(len(left), np.inf)
         for row in tried:
             distance = np.minimum(distance, self._distance(candidates.codes[left], row))
         spread = distance + rng.random(len(left)) * _JITTER * max(float(distance.max()), 1e-9)
-        return int(left[int(np.argmax(spread * self._runnable.p(candidates.one_hot[left])))])
+        return int(left[int(np.argmax(spread * p))])
+
+    def _fit_runnable(self, seen: Sequence[Observation], codes: Ints) -> None:
+        self._runnable.fit(seen, codes)
+        self._memory.fit(seen)
+
+    def _p_runs(self, candidates: Candidates, left: Ints, kept: int | None = None) -> Floats:
+        """Return the probability that candidates start and survive the load."""
+        p: Floats = self._runnable.p(candidates.one_hot[left], kept) * self._memory.p(candidates.points)[left]
+        return p
 
     def _distance(self, codes: Ints, row: Ints) -> Floats:
         total = np.zeros(len(codes))
@@ -188,19 +205,20 @@ class AutoStrategy:
             total += dimension.squared_distances[row[j]][codes[:, j]]
         return total
 
-    def _score(self, one_hot: Floats, kept: int | None = None) -> Floats:
-        p = np.maximum(self._runnable.p(one_hot, kept) * self._models.p_limits(one_hot, kept), 1e-6)
+    def _score(self, candidates: Candidates, left: Ints, kept: int | None = None) -> Floats:
+        one_hot = candidates.one_hot[left]
+        p = np.maximum(self._p_runs(candidates, left, kept) * self._models.p_limits(one_hot, kept), 1e-6)
         result: Floats = p**_CAUTION * self._models.gain(one_hot, kept) / self._models.seconds(one_hot)
         return result
 
     def _scored(self, candidates: Candidates, left: Ints, seen: Sequence[Observation], count: int) -> _Choice:
         if len(left) > _SCREEN:
-            order = np.argsort(-self._score(candidates.one_hot[left], 1), kind="stable")
+            order = np.argsort(-self._score(candidates, left, 1), kind="stable")
             left = left[order[:_SCREEN]]
         reason = "the largest expected improvement per second"
         if count % _EXPLORE == 0:
             left, reason = self._least_tried(candidates, left, seen, reason)
-        index = int(left[int(np.argmax(self._score(candidates.one_hot[left])))])
+        index = int(left[int(np.argmax(self._score(candidates, left)))])
         return _Choice(candidates.points[index], reason, predicted=True)
 
     def _least_tried(
@@ -239,7 +257,7 @@ class AutoStrategy:
     def _proposal(self, choice: _Choice) -> Proposal:
         one_hot = self._one_hot(self._encoding.encode([choice.point]))
         # The sum of the draws' weights may exceed 1 in the last digits.
-        p_start = min(1.0, float(self._runnable.p(one_hot)[0]))
+        p_start = min(1.0, float(self._runnable.p(one_hot)[0] * self._memory.p([choice.point])[0]))
         if not choice.predicted:
             return Proposal(choice.point, choice.reason, p_start=p_start)
         models = self._models

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -24,11 +24,13 @@ class SearchProblem:
     """What is searched: the allowed points, the objectives and the limits.
 
     ``default`` is the point that equals the engine's default configuration, as far as its catalog has every value.
+    ``headroom`` returns the logarithm of available over needed memory at the start of a point, None if it is unknown.
     """
 
     space: SearchSpace
     objectives: tuple[Objective, ...]
     default: Point | None = None
+    headroom: Callable[[Point], float | None] | None = None
 
     @property
     def limits(self) -> tuple[Limit, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import re
@@ -124,7 +125,12 @@ def _name_and_number(value: Value) -> tuple[str, float | None]:
 
 
 def _key(value: Value) -> str:
-    return json.dumps(value, sort_keys=True)
+    return _plain_key(value) if isinstance(value, int | str) else json.dumps(value, sort_keys=True)
+
+
+@functools.lru_cache(maxsize=4096, typed=True)
+def _plain_key(value: int | str) -> str:
+    return json.dumps(value)
 
 
 def _ranked(

@@ -20,6 +20,12 @@ _MAX_ROWS = 96
 _MAX_SHARED = 2
 
 
+def tried_last(p: Floats) -> Floats:
+    """Return probabilities to run with the small ones made smaller: such configurations are tried last."""
+    result: Floats = np.where(p < UNLIKELY, 0.05 * p, p)
+    return result
+
+
 class Runnable:
     """P(start) and P(survives the load): two models, since they want opposite moves of the memory fraction.
 
@@ -55,7 +61,7 @@ class Runnable:
         for model in self._fitted:
             mean, deviation, weight = model.predict(one_hot, kept)
             runs = (weight * normal_cdf((mean + _PRIOR) / deviation)).sum(0)
-            p = p * np.where(runs < UNLIKELY, 0.05 * runs, runs)
+            p = p * tried_last(runs)
         return p
 
     def skipped(self, points: Sequence[Point], codes: Ints, one_hot: Floats) -> list[str]:

@@ -297,7 +297,8 @@ class StudyHandle(ABC):
         return full_report(self)
 
     def chart(self, kind: ChartKind = "latency") -> Chart:
-        """Return a chart: ``latency`` against throughput, the objective's ``history``, or parameters' ``importance``.
+        """Return a chart: ``latency`` against throughput, the objective's ``history``, parameters' ``importance``, or
+        its ``dependence`` on the most important parameters as ``auto`` models it.
 
         Its ``frame()`` returns the data, to plot it yourself. Raises ValueError for another kind.
         """

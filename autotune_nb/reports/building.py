@@ -9,12 +9,13 @@ from typing import Protocol
 
 from autotune_nb.errors import StudyError
 from autotune_nb.reports.charts import ChartKind, HistoryChart, ImportanceChart
+from autotune_nb.reports.dependence_chart import DependenceChart, dependence_chart
 from autotune_nb.reports.drawing import Chart
 from autotune_nb.reports.plots import history
 from autotune_nb.reports.study_report import Report
 from autotune_nb.results.exporting import Best
 from autotune_nb.study import StudyFolder
-from autotune_nb.study.steering import Edit
+from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial
 
@@ -47,12 +48,15 @@ class ReportableStudy(Protocol):
     def best_trial(self) -> Trial | None: ...
 
     @property
+    def steering(self) -> Steering: ...
+
+    @property
     def importances(self) -> Mapping[str, float]: ...
 
 
 def full_report(study: ReportableStudy) -> Report:
     """Return the report with everything it can show."""
-    best = study.best
+    best, importances = study.best, study.importances
     return Report(
         trials=study.history,
         best=study.best_trial,
@@ -60,12 +64,13 @@ def full_report(study: ReportableStudy) -> Report:
         command=best.command if best else None,
         edits=study.edits,
         task=study.task,
-        importances=study.importances,
+        importances=importances,
         name=study.path.name,
         state=str(study.state),
         elapsed_s=study.elapsed_s,
         manifest=best.manifest if best else None,
         storage=_storage_url(study.path),
+        dependence=_dependence(study, importances),
     )
 
 
@@ -83,7 +88,13 @@ def chart_of(study: ReportableStudy, kind: ChartKind) -> Chart:
         return HistoryChart(history(study.history, study.task.goal), study.task.goal.direction)
     if kind == "importance":
         return ImportanceChart(study.importances)
-    raise ValueError(f"there is no chart {kind!r}; there are latency, history and importance")
+    if kind == "dependence":
+        return _dependence(study, study.importances)
+    raise ValueError(f"there is no chart {kind!r}; there are latency, history, importance and dependence")
+
+
+def _dependence(study: ReportableStudy, importances: Mapping[str, float]) -> DependenceChart:
+    return dependence_chart(study.task, study.steering.full_space, study.history, importances)
 
 
 def _storage_url(folder: Path) -> str | None:

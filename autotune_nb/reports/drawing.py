@@ -9,6 +9,7 @@ import json
 import re
 import warnings
 from abc import ABC, abstractmethod
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import plotly.graph_objects as go
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Okabe and Ito's colours, which colour-blind readers can distinguish; in grey, the markers and widths differ.
 COLOURS: dict[Role, str] = {
@@ -62,8 +64,15 @@ class Chart(ABC):
     def figure(self) -> go.Figure:
         """Return Plotly's figure."""
 
-    @abstractmethod
-    def _draw(self, axes: Axes) -> None: ...
+    def _draw(self, axes: Axes) -> None:
+        raise NotImplementedError("a chart implements _draw or _draw_in")
+
+    def _draw_in(self, figure: Figure) -> None:
+        """Draw the whole image; by default one pair of axes with the title above."""
+        axes = figure.add_subplot()
+        self._draw(axes)
+        axes.set_title(self.title, loc="left", fontsize=11, parse_math=False)
+        axes.grid(alpha=0.3)
 
     def svg(self) -> str:
         """Return the chart as SVG, drawn without a browser."""
@@ -73,10 +82,7 @@ class Chart(ABC):
 
         figure = Figure(figsize=(self.width_in, self.height_in), layout="constrained")
         FigureCanvasSVG(figure)
-        axes = figure.add_subplot()
-        self._draw(axes)
-        axes.set_title(self.title, loc="left", fontsize=11, parse_math=False)
-        axes.grid(alpha=0.3)
+        self._draw_in(figure)
         out = io.StringIO()
         with warnings.catch_warnings(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "autotune_nb"}):
             # Letters that matplotlib's font lacks are drawn in the reader's fonts.
@@ -116,6 +122,8 @@ class Chart(ABC):
         }
 
 
+#: A style that occurs more often becomes a class.
+_FEW = 3
 #: A group of markers, each with its style.
 _MARKERS_WITH_STYLE = re.compile(r'(<g[^>]*)>\n((?:<use [^>]*? style="([^"]*)"/>\n)+)</g>')
 
@@ -134,7 +142,23 @@ def _compact(svg: str) -> str:
     svg = re.sub(r"font-family: [^;\"]*", "font-family: sans-serif", svg)
     svg = re.sub(r' transform="rotate\(-0 [^"]*"', "", svg)
     svg = _MARKERS_WITH_STYLE.sub(_styled_once, svg)
+    used = set(re.findall(r"#([\w-]+)", svg))
+    svg = re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in used else "", svg)
     # The id of a marker is repeated wherever it is drawn, hundreds of times.
     for number, name in enumerate(dict.fromkeys(re.findall(r'<path id="(m[0-9a-f]{10})"', svg))):
         svg = svg.replace(f'id="{name}"', f'id="m{number}"').replace(f'"#{name}"', f'"#m{number}"')
-    return re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), svg)
+    svg = re.sub(r' (?:d|x|y|transform)="[^"]*"', lambda found: re.sub(r"(\.\d)\d+", r"\1", found[0]), svg)
+    svg = re.sub(r' d="[^"]*"', lambda found: found[0].replace("\n", ""), svg)
+    # Browsers have not needed the prefix for years; it is repeated for every marker.
+    return _with_classes(svg).replace("xlink:href=", "href=")
+
+
+def _with_classes(svg: str) -> str:
+    """Return the same image with a class for each style that is repeated, such as that of the grid's lines."""
+    styles = Counter(re.findall(r' style="([^"]*)"', svg))
+    repeated = [style for style, count in styles.items() if count > _FEW]
+    rules = ""
+    for number, style in enumerate(repeated):
+        svg = svg.replace(f' style="{style}"', f' class="s{number}"')
+        rules += f".s{number}{{{style}}}"
+    return svg.replace("</style>", f"{rules}</style>", 1)

@@ -13,10 +13,13 @@ from autotune_nb.errors import Failure
 from autotune_nb.reports._environment import environment_of
 from autotune_nb.reports._reproduce import reproduce_code
 from autotune_nb.reports.charts import HistoryChart, ImportanceChart, LatencyChart
+from autotune_nb.reports.dependence_chart import DependenceChart
 from autotune_nb.reports.drawing import LABELS, Chart
 from autotune_nb.reports.plots import history, latency_throughput
 from autotune_nb.resources import shared_folder
+from autotune_nb.results.alternatives import Alternative, alternatives
 from autotune_nb.results.comparison import compare
+from autotune_nb.results.exporting import gpus_of_trial
 from autotune_nb.results.table import trials_frame, verdict
 from autotune_nb.study.steering import Edit
 from autotune_nb.task.external_results import is_imported
@@ -55,23 +58,32 @@ class Report:
     elapsed_s: float = 0.0
     manifest: str | None = field(default=None, repr=False)
     storage: str | None = None
+    dependence: DependenceChart | None = None
 
     @property
     def verdict(self) -> str:
         """The best configuration compared with the engine's default, in a sentence or two."""
         return verdict(self.trials, self.best, self.objective)
 
+    @property
+    def alternatives(self) -> list[Alternative]:
+        """The configurations that rank behind the best one, with what they have for it."""
+        return alternatives(self.trials, self.objective, None if self.task is None else gpus_of_trial(self.task))
+
     def chart(self) -> LatencyChart:
         """Return the chart of latency against throughput, with a curve per trial and the Pareto front."""
         return LatencyChart(tuple(latency_throughput(self.trials, self.best, self.objective.limits)))
 
     def charts(self) -> tuple[Chart, ...]:
-        """Return every chart that has data: curves, the objective's history, importances."""
+        """Return every chart that has data: curves, the objective's history, importances, partial dependence."""
         if not any(trial.measurements for trial in self.trials):
             return ()
         course = HistoryChart(history(self.trials, self.objective), self.objective.direction)
         shares = (ImportanceChart(self.importances),) if self.importances else ()
-        return (self.chart(), *((course,) if course.history.numbers else ()), *shares)
+        dependence = (self.dependence,) if self.dependence is not None and self.dependence.dependences else ()
+        # Recorded measurements may lack the figures of the curves.
+        curves = (chart,) if (chart := self.chart()).curves else ()
+        return (*curves, *((course,) if course.history.numbers else ()), *shares, *dependence)
 
     def text(self) -> str:
         """Return the report for a terminal."""
@@ -85,8 +97,8 @@ class Report:
 
     def summary_html(self) -> str:
         """Return verdict, curves and trials as HTML that needs no scripts and no network."""
-        measured = any(trial.measurements for trial in self.trials)
-        return self._render("summary", image=self.chart().image_html() if measured else "")
+        chart = self.chart()
+        return self._render("summary", image=chart.image_html() if chart.curves else "")
 
     @cached_property
     def _answer(self) -> str:
@@ -104,13 +116,14 @@ class Report:
             loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
         )
         template = environment.get_template("report.html.j2")
-        return template.render(part=part, report=self, **self._context(), **more).strip()
+        return template.render(part=part, report=self, **self._context(part), **more).strip()
 
-    def _context(self) -> dict[str, Any]:
+    def _context(self, part: str) -> dict[str, Any]:
         shown = _shown_trials(self.trials, self.objective, _MAX_ROWS)
         imported = self.task is not None and is_imported(self.task)
         return {
             "comparison": compare(self.trials, self.best, self.objective),
+            "alternatives": self.alternatives if part == "answer" and self.best is not None else (),
             "counts": counts_text(self.trials),
             "minutes": f"{self.elapsed_s / 60:,.1f}",
             "failures": _failures(self.trials),

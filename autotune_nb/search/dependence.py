@@ -15,7 +15,7 @@ from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value
 from autotune_nb.task.space import Point, SearchSpace
 
 #: The most values of a parameter and the most configurations that are predicted, so that any study takes about as long.
-_MAX_VALUES, _MAX_CONFIGURATIONS = 12, 48
+_MAX_VALUES, _MAX_CONFIGURATIONS = 12, 32
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def partial_dependences(
     if not complete:
         return []
     models = FigureModels(problem, encoding)
-    models.fit(complete, codes, np.ones(len(problem.objectives)), noisy=True)
+    models.fit_objective(complete, codes, np.ones(len(problem.objectives)))
     one_hot = OneHot(encoding.dimensions)
     spread = np.linspace(0, len(points) - 1, min(len(points), _MAX_CONFIGURATIONS)).astype(int)
     found = []

@@ -56,13 +56,8 @@ class FigureModels:
 
     def fit(self, complete: Sequence[Observation], codes: Ints, weights: Floats, *, noisy: bool) -> None:
         """Fit the models. Raises LinAlgError if that fails."""
-        utilities = self.utilities(complete, weights)
-        rows = _rows(complete, utilities)
-        complete, codes, utilities = [complete[i] for i in rows], codes[rows], utilities[rows]
+        complete, codes, y = self.fit_objective(complete, codes, weights)
         one_hot = self._one_hot(codes)
-        self._mean, self._scale = float(utilities.mean()), max(float(utilities.std()), _SMALLEST)
-        y = (utilities - self._mean) / self._scale
-        self._objective.fit(one_hot, codes, y)
         excess = self.excess_logarithms(complete)
         self._limit_scales = np.maximum(np.sqrt((excess**2).mean(0)), _SMALLEST)
         for k, model in enumerate(self._limits):
@@ -80,6 +75,21 @@ class FigureModels:
                 mean, _, weight = self._objective.predict(one_hot[kept])
                 inside = (weight * mean).sum(0)
             self.bar, self.best = float(inside.max()), complete[kept[int(inside.argmax())]]
+
+    def fit_objective(
+        self, complete: Sequence[Observation], codes: Ints, weights: Floats
+    ) -> tuple[Sequence[Observation], Ints, Floats]:
+        """Fit the model of the objective alone, and return the trials that it is fitted to, with standardized values.
+
+        Raises LinAlgError if that fails.
+        """
+        utilities = self.utilities(complete, weights)
+        rows = _rows(complete, utilities)
+        complete, codes, utilities = [complete[i] for i in rows], codes[rows], utilities[rows]
+        self._mean, self._scale = float(utilities.mean()), max(float(utilities.std()), _SMALLEST)
+        y = (utilities - self._mean) / self._scale
+        self._objective.fit(self._one_hot(codes), codes, y)
+        return complete, codes, y
 
     def p_limits(self, one_hot: Floats, kept: int | None = None) -> Floats:
         """Return the probability that each point keeps every limit."""

@@ -77,7 +77,7 @@ def test_a_level_that_breaks_a_limit_is_marked_in_the_figure_and_in_the_picture(
     assert ">breaks a limit" in chart.svg()
     marks = re.findall(rf'<path id="([^"]*)"[^>]*style="[^"]*stroke: {COLOURS["infeasible"].lower()}', chart.svg())
     # Three and the legend's.
-    assert chart.svg().count(f'<use xlink:href="#{marks[0]}"') == 4
+    assert chart.svg().count(f'<use href="#{marks[0]}"') == 4
 
 
 def test_a_chart_without_trials_still_draws() -> None:

@@ -140,9 +140,10 @@ class StudyHandle(ABC):
         """The trial of each enqueued configuration that was started, by the edit's id."""
 
     @abstractmethod
-    def _best_command(self) -> str | None: ...
+    def _command_of(self, trial: Trial) -> str | None:
+        """Return the command line of a trial as its run wrote it, or None if it is unknown."""
 
-    def _best_manifest(self) -> str | None:
+    def _manifest_of(self, trial: Trial) -> str | None:
         return None
 
     def command(self, params: Mapping[str, Value]) -> list[str]:
@@ -228,9 +229,8 @@ class StudyHandle(ABC):
         found = self.best_configuration
         if found is None:
             return None
-        command, manifest = self._best_command() or "", self._best_manifest()
-        values = dict.fromkeys(found.trial.score.values if found.trial.score else (), found.value)
-        return Best(found.trial.number, dict(found.params), values, command, manifest)
+        command, manifest = self._command_of(found.trial) or "", self._manifest_of(found.trial)
+        return Best(found.trial.number, dict(found.params), found.figures, command, manifest)
 
     @property
     def best_trial(self) -> Trial | None:

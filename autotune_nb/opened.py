@@ -252,32 +252,28 @@ class OpenedStudy(StudyHandle):
         edits = self._results["edits"] if self._results else ()
         return {edit["id"]: edit["trial"] for edit in edits if "trial" in edit}
 
-    def _best_command(self) -> str | None:
-        best = self.best_trial
-        if best is None or is_imported(self._task):
+    def _command_of(self, trial: Trial) -> str | None:
+        if is_imported(self._task):
             return None
         stored = self._results.get("best") if self._results else None
-        if stored and stored["number"] == best.number and stored.get("command"):
+        if stored and stored["number"] == trial.number and stored.get("command"):
             # As the run wrote it: this process may have another working directory, or no engine installed.
             return str(stored["command"])
-        return command_text(self.command(best.params))
+        return command_text(self.command(trial.params))
 
-    def _best_manifest(self) -> str | None:
-        best = self.best_trial
-        return self.manifest(best.params) if best is not None and not is_imported(self._task) else None
+    def _manifest_of(self, trial: Trial) -> str | None:
+        return None if is_imported(self._task) else self.manifest(trial.params)
 
     def results(self) -> dict[str, Any]:
-        state, elapsed_s, command = str(self.state), self.elapsed_s, self._best_command()
-        return self._study_results(state, elapsed_s, command)
-
-    def _study_results(self, state: str, elapsed_s: float, command: str | None) -> dict[str, Any]:
+        state = str(self.state)
         if self._study is None and self._results is not None:
             trials = [dict(one) for one in self._results["trials"]]
             # A study of a previous version has no means over repeats.
-            best = best_data(self._trials, self._task.goal, command)
+            best = best_data(self._trials, self._task.goal, self._command_of)
             results = {**self._results, "study": str(self.path), "state": state, "trials": trials, "best": best}
         else:
-            results = self._open_study().results(state=state, elapsed_s=elapsed_s, command=command)
+            study = self._open_study()
+            results = study.results(state=state, elapsed_s=self.elapsed_s, command=self._command_of)
         for written, trial in zip(results["trials"], self._trials, strict=False):
             written["state"] = str(trial.state)
         return results

@@ -230,11 +230,11 @@ class Run(StudyHandle):
     def _trial_numbers_by_edit(self) -> Mapping[str, int]:
         return self._study.trial_numbers_by_edit
 
-    def _best_command(self) -> str | None:
-        return self._runner.best_command() if self._runner is not None else None
+    def _command_of(self, trial: Trial) -> str | None:
+        return self._runner.command_of(trial) if self._runner is not None else None
 
-    def _best_manifest(self) -> str | None:
-        return self._runner.best_manifest() if self._runner is not None else None
+    def _manifest_of(self, trial: Trial) -> str | None:
+        return self._runner.manifest_of(trial) if self._runner is not None else None
 
     def results(self) -> dict[str, Any]:
         assert self._runner is not None

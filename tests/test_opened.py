@@ -57,7 +57,7 @@ def task() -> Task:
 def keep(study: Study, state: str = "finished") -> None:
     """The results, surely later than the database."""
     study.save_elapsed(12.5)
-    study.folder.write_results(study.results(state=state, elapsed_s=12.5, command="server --port 1"))
+    study.folder.write_results(study.results(state=state, elapsed_s=12.5, command=lambda _best: "server --port 1"))
     latest(study.folder)
 
 
@@ -230,7 +230,7 @@ def test_a_study_elsewhere_never_uses_the_results_of_the_folder(
     study = open_study(task, tmp_path / "study", storage=url)
     told = study.tell(completed(asked(study), 10.0))
     # A file that says less, and is newer than anything.
-    results = study.results(state="finished", elapsed_s=1.0, command=None)
+    results = study.results(state="finished", elapsed_s=1.0)
     study.folder.write_results({**results, "trials": []})
     (tmp_path / "study" / "study.db").touch()
     latest(study.folder)
@@ -390,7 +390,7 @@ def test_a_lost_database_of_a_storage_is_said_and_none_is_made_for_it(task: Task
     study = open_study(task, tmp_path / "study", storage=url)
     told = study.tell(completed(asked(study), 10.0))
     if kept:
-        study.folder.write_results(study.results(state="finished", elapsed_s=1.0, command=None))
+        study.folder.write_results(study.results(state="finished", elapsed_s=1.0))
     study.close()
     (tmp_path / "other.db").unlink()
     if kept:

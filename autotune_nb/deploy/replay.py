@@ -82,8 +82,13 @@ class ReplayDeployer:
         return []
 
     def command(self, params: Mapping[str, Value]) -> list[str]:
+        """Return the command line of a configuration: as it was recorded, or computed from the task."""
         if is_imported(self._task):
             return []
+        if self._given is not None:
+            recorded = self._given.table.find(recorded_params(self._task, self._given, params))
+            if recorded is not None and recorded.command:
+                return list(recorded.command)
         argv = self._engine.argv(
             program=self._engine.program,
             model=self._model,

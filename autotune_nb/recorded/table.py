@@ -66,6 +66,11 @@ class RecordedConfiguration:
         return {level: _mean(several) for level, several in found.items()}
 
     @property
+    def command(self) -> tuple[str, ...]:
+        """The engine's command line as it ran; empty if it was not recorded, as in a file."""
+        return next((trial.command for trial in self.trials if trial.command), ())
+
+    @property
     def _alike(self) -> list[Trial]:
         """The trials that ended as most of them did."""
         state = TrialState.COMPLETE if self.failure is None else TrialState.FAILED

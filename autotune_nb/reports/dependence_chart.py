@@ -83,6 +83,7 @@ class DependenceChart(Chart):
                 "tickvals": _ticks(one),
                 "ticktext": [html.escape(_label(one.values[k])) for k in _ticks(one)],
                 "range": [-0.5, len(one.values) - 0.5],
+                "zeroline": False,
             }
             for i, one in enumerate(self.dependences)
         }

@@ -367,7 +367,7 @@ def _write(
         elapsed_s = round(sum(sum(trial.seconds.values()) for trial in trials), 3)
         study.save_elapsed(elapsed_s)
         study.close()
-        folder.write_results(study.results(state=str(RunState.FINISHED), elapsed_s=elapsed_s, command=None))
+        folder.write_results(study.results(state=str(RunState.FINISHED), elapsed_s=elapsed_s))
         folder.end_import()
         whole = True
     finally:

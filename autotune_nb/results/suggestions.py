@@ -35,7 +35,7 @@ def suggestions_frame(proposals: Sequence[Proposal], parameters: Sequence[str], 
         known = one.value is not None
         row: dict[str, Any] = {"rank": rank, "reason": one.reason, "p_runs": one.p_start}
         row |= {column[name]: value for name, value in one.params.items()}
-        row["expected_gain_percent"] = math.nan if one.gain is None else 100 * one.gain
+        row["expected_gain_percent"] = math.nan if one.gain is None else round(100 * one.gain, 2)
         row["p_limits"] = one.p_limits if known else math.nan
         row["seconds"] = math.nan if one.seconds is None else one.seconds
         predicted = {objective.figure: (one.value, *one.interval)} if known and one.interval else {}
@@ -44,7 +44,11 @@ def suggestions_frame(proposals: Sequence[Proposal], parameters: Sequence[str], 
             row |= zip(_interval(name), predicted.get(name, (math.nan,) * 3), strict=True)
         rows.append(row)
     frame = pd.DataFrame(rows, columns=["rank", *first, *column.values(), *last, "reason"]).set_index("rank")
-    return frame.astype(dict.fromkeys([*first, *last], float))
+    frame = frame.astype(dict.fromkeys([*first, *last], float))
+    # More digits than a prediction has would only make it hard to read.
+    for name in [*first, *last]:
+        frame[name] = frame[name].map(lambda value: float(f"{value:.4g}"))
+    return frame
 
 
 def _interval(figure: str) -> tuple[str, str, str]:

@@ -179,18 +179,16 @@ class Runner:
     def results(self) -> dict[str, Any]:
         """Return the study in the form of ``results.json``."""
         return self.study.results(
-            state=str(self._final or self.state), elapsed_s=self.elapsed_s, command=self.best_command()
+            state=str(self._final or self.state), elapsed_s=self.elapsed_s, command=self.command_of
         )
 
-    def best_command(self) -> str | None:
-        """Return the engine's command line for the best configuration, or None."""
-        best = self.study.best
-        return None if best is None else command_text(self._deployer.command(best.params))
+    def command_of(self, trial: Trial) -> str:
+        """Return the engine's command line for a trial's configuration."""
+        return command_text(self._deployer.command(trial.params))
 
-    def best_manifest(self) -> str | None:
-        """Return the manifest of the best configuration; None without one, or without a cluster."""
-        best = self.study.best
-        return None if best is None else self._deployer.manifest(best.params)
+    def manifest_of(self, trial: Trial) -> str | None:
+        """Return the manifest of a trial's configuration; None without a cluster."""
+        return self._deployer.manifest(trial.params)
 
     async def _unless_stopped(self, preparation: Coroutine[Any, Any, None]) -> bool:
         """Await a preparation; returns False if ``stop`` cancelled it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +25,12 @@ def to_results(
     *,
     state: str,
     elapsed_s: float,
-    command: str | None,
+    command: Callable[[Trial], str | None],
 ) -> dict[str, Any]:
     """Return the study's results.
 
     ``trial_numbers_by_edit`` has the number of the trial of an enqueued configuration, by the id of its edit;
-    ``command`` is that of the best trial.
+    ``command`` returns the command line of the best trial.
     """
     # Hashed once each: trials share their fingerprints, which are long.
     fingerprints = {id(t.fingerprint): t.fingerprint for t in trials}
@@ -47,13 +47,19 @@ def to_results(
     }
 
 
-def best_data(trials: Sequence[Trial], objective: Objective, command: str | None) -> dict[str, Any] | None:
+def best_data(
+    trials: Sequence[Trial], objective: Objective, command: Callable[[Trial], str | None]
+) -> dict[str, Any] | None:
     """Return the best configuration with its command line, or None; ``values`` are means over its starts."""
     best = best_configuration(trials, objective)
-    if best is None or best.trial.score is None:
+    if best is None:
         return None
-    values = dict.fromkeys(best.trial.score.values, best.value)
-    return {"number": best.trial.number, "params": dict(best.params), "values": values, "command": command}
+    return {
+        "number": best.trial.number,
+        "params": dict(best.params),
+        "values": best.figures,
+        "command": command(best.trial),
+    }
 
 
 def _edit_data(edit: Edit, trial: int | None) -> dict[str, Any]:

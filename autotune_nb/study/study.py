@@ -237,8 +237,13 @@ class Study:
         self._trials.update((trial.number, trial) for trial in trials)
         self._note_ends(*trials)
 
-    def results(self, *, state: str, elapsed_s: float, command: str | None) -> dict[str, Any]:
-        """Return the whole study as written to ``results.json`` and printed by ``--json``."""
+    def results(
+        self, *, state: str, elapsed_s: float, command: Callable[[Trial], str | None] = lambda _best: None
+    ) -> dict[str, Any]:
+        """Return the whole study as written to ``results.json`` and printed by ``--json``.
+
+        ``command`` returns the command line of the best trial.
+        """
         return to_results(
             self.folder.path,
             self.task,

@@ -51,6 +51,11 @@ class Configuration:
         return min(candidates, key=lambda t: (abs(t.score.value - self.value) if t.score else math.inf, t.number))
 
     @property
+    def figures(self) -> dict[str, float]:
+        """The value by the name of its figure."""
+        return dict.fromkeys(self.trial.score.values if self.trial.score else (), self.value)
+
+    @property
     def params(self) -> Mapping[str, Value]:
         return self.trial.params
 

@@ -134,7 +134,7 @@ class Feed(StudyHandle):
     def _trial_numbers_by_edit(self) -> dict[str, int]:
         return {}
 
-    def _best_command(self) -> str | None:
+    def _command_of(self, trial: Any) -> str | None:
         return None
 
     def results(self) -> dict[str, Any]:

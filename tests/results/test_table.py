@@ -183,7 +183,7 @@ def test_a_comparison_has_the_means_of_all_starts_and_their_range() -> None:
 
 def test_show_puts_repeats_together_and_names_the_mean() -> None:
     trials = [complete(0, 100), complete(1, 150, threads=2), complete(2, 90, threads=4), complete(3, 250, threads=2)]
-    best = best_data(trials, objective(), "serve --threads 2")
+    best = best_data(trials, objective(), lambda trial: f"serve --threads {trial.params['threads']}")
     results = {"study": "s", "state": "finished", "elapsed_s": 9.0, "task": {}, "best": best}
     lines = study_table({**results, "trials": [t.to_dict() for t in trials]}).splitlines()
     assert [line[:5].strip() for line in lines[2:6]] == ["0", "*   1", "*   3", "2"]

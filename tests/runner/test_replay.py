@@ -12,11 +12,13 @@ from click.testing import CliRunner
 
 import autotune_nb as at
 from autotune_nb.cli.main import cli
+from autotune_nb.deploy.replay import ReplayDeployer
+from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import RunError, SetupError, StudyError, TaskError
 from autotune_nb.recorded import RecordedTable, SimulatedClock
 from autotune_nb.recorded.replay import Replay
 from autotune_nb.run import Run
-from autotune_nb.trial.measurement import Level
+from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.widgets._panels import progress_html
 from autotune_nb.widgets._progress import table_html
@@ -142,6 +144,20 @@ def test_a_finished_study_is_replayed_with_its_baseline(tmp_path: Path) -> None:
     second = at.tune(at.Task.parse(task), study=tmp_path / "second").wait(60)
     assert facts(second.history) == facts(first.history)
     assert second.history[0].baseline
+
+
+def test_a_replayed_study_has_the_command_lines_of_the_original(tmp_path: Path) -> None:
+    task = at.Task.parse(replay_task(tmp_path / "original"))
+    params: dict[str, Any] = {"threads": 1, "mode": "a"}
+    # Of an engine that ran on another machine.
+    command = ("/opt/engine", "--model", "/models/m", "--threads", "1")
+    measured = Measurement(Level("dataset", 4), 9.0, 9, 9, 0, {"output_tokens_per_s": 5.0})
+    original = Trial(0, params, TrialState.COMPLETE, (measured,), command=command)
+    table = RecordedTable.of_trials("original", [original])
+    deployer = ReplayDeployer(task, engine_for(task), Replay(table, SimulatedClock()))
+    assert tuple(deployer.command(params)) == command
+    # One that was not recorded has the task's.
+    assert deployer.command({"threads": 2, "mode": "a"})[0] == "engine"
 
 
 def test_an_imported_table_is_replayed_by_its_own_task(tmp_path: Path) -> None:

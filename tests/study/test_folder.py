@@ -284,7 +284,7 @@ def test_the_password_of_a_storage_is_in_no_file_and_asked_for_again(
     for secret in ("s3cr3t-hidden", "s3/cr3t-hidden"):
         study = open_study(task, folder, storage=f"postgresql://me:{secret}@host/db")
         study.ask()
-        folder.write_results(study.results(state="running", elapsed_s=1, command=None))
+        folder.write_results(study.results(state="running", elapsed_s=1))
         assert b"me:***@host" in (folder.path / "study.json").read_bytes()
         assert not [file for file, data in contents_below(folder.path).items() if b"hidden" in data]
         with pytest.raises(StudyError, match="pass --storage again") as caught:
@@ -400,7 +400,7 @@ def test_the_results_are_current_until_the_database_is_written_again(make_task: 
     assert not folder.results_are_current
     study = open_study(make_task(), folder)
     assert not folder.results_are_current
-    folder.write_results(study.results(state="finished", elapsed_s=1, command=None))
+    folder.write_results(study.results(state="finished", elapsed_s=1))
     kept = folder.database.stat().st_mtime_ns
     for since, current in ((1, True), (0, False), (-1, False)):
         # Of one step of the file system's clock it is not known which came last.
@@ -414,7 +414,7 @@ def test_every_write_of_the_study_changes_its_stamp(make_task: Any, folder: Stud
     stamps = [folder.stamp]
     for number in range(5):
         # As fast as it goes: many within one step of the file system's clock.
-        folder.write_results(study.results(state="running", elapsed_s=number, command=None))
+        folder.write_results(study.results(state="running", elapsed_s=number))
         stamps.append(folder.stamp)
     folder.delete_task()
     stamps.append(folder.stamp)
@@ -453,7 +453,7 @@ def test_the_results_are_whole_json_whatever_the_task_says(
 def test_a_full_disk_leaves_the_old_results(
     make_task: Any, folder: StudyFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    results = open_study(make_task(), folder).results(state="running", elapsed_s=1, command=None)
+    results = open_study(make_task(), folder).results(state="running", elapsed_s=1)
     folder.write_results(results)
 
     def full(*_: Any) -> None:

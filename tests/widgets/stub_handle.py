@@ -46,7 +46,7 @@ class StubHandle(StudyHandle):
     def poll(self) -> None:
         pass
 
-    def _best_command(self) -> str | None:
+    def _command_of(self, trial: Trial) -> str | None:
         return None
 
     def results(self) -> dict[str, Any]:

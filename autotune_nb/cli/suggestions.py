@@ -44,7 +44,8 @@ def _lines(row: dict[str, Any], study: StudyHandle) -> list[str]:
         if row[name] is not None:
             parts.append(f"{name} {interval_text(row[name], row[f'{name}_low'], row[f'{name}_high'], name)}")
     gain, kept = row["expected_gain_percent"], row.get("p_limits")
-    parts += [f"expected gain {gain:.1f}%"] if gain is not None else []
+    if gain is not None:
+        parts.append(f"expected gain {gain:.1f}%" if gain >= 0.05 else "expected gain below 0.1%")
     parts += [f"keeps the limits with a probability of {kept:.0%}"] if kept is not None else []
     parts += [f"runs with a probability of {row['p_runs']:.0%}"] if row["p_runs"] < _CERTAIN else []
     lines = [row["reason"], *([f"predicted: {'; '.join(parts)}"] if parts else [])]

@@ -13,7 +13,7 @@ from autotune_nb.reports.plots import axis_label, short_names
 from autotune_nb.task.restriction import value_text
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
-from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.trial.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -175,7 +175,8 @@ def dependence_chart(
 
     The model is that of ``auto``, whatever strategy chose the trials.
     """
-    complete = sum(1 for trial in trials if trial.state is TrialState.COMPLETE and not trial.baseline)
+    scored = [trial for trial in trials if trial.state.finished and trial.score is not None]
+    complete = sum(1 for trial in scored if not trial.baseline)
     direction = task.goal.direction
     if complete < MIN_TRIALS:
         note = f"Partial dependence needs {MIN_TRIALS} complete trials besides the default; there are {complete}."
@@ -191,7 +192,7 @@ def dependence_chart(
     from autotune_nb.search.dependence import partial_dependences
 
     problem = SearchProblem(space, (task.goal,), default_point(space, engine_of_study(task)))
-    observed = [observation(trial, problem) for trial in trials if trial.state is TrialState.COMPLETE]
+    observed = [observation(trial, problem) for trial in scored]
     try:
         found = partial_dependences(problem, observed, names)
     except np.linalg.LinAlgError:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,8 @@ def test_everything_that_is_printed_says_replayed(tmp_path: Path) -> None:
     progress = done.stderr.splitlines()[:-1]
     assert progress
     assert all("] REPLAYED " in line for line in progress)
-    assert progress[-1].startswith("[06:")
+    # Simulated minutes: which two configurations are drawn decides how many.
+    assert re.match(r"\[0[3-8]:", progress[-1])
     assert done.stdout.startswith("REPLAYED from ")
     assert "REPLAYED from" in CliRunner().invoke(cli, ["show", str(tmp_path / "study")]).stdout.splitlines()[0]
     assert "REPLAYED from" in repr(at.open(tmp_path / "study"))

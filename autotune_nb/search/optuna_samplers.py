@@ -31,6 +31,8 @@ _PACKAGES = {"gp": ("torch", "scipy"), "cmaes": ("cmaes",), "qmc": ("scipy",)}
 #: Samplers that learn from nothing but parameters, values and constraints. The others note their own state, such as
 #: its generation, in each trial that they sample.
 _WITHOUT_STATE = ("tpe", "gp")
+#: Samplers that ignore constraints: to them what breaks a limit is as bad as the worst.
+_WITHOUT_CONSTRAINTS = ("cmaes", "qmc")
 #: So many proposals may be forbidden or tried before a random point takes their place.
 _PROPOSALS = 50
 #: The constraint that a configuration breaks which did not run.
@@ -49,6 +51,9 @@ def optuna_sampler(name: str, seed: int, options: Mapping[str, Any], num_trials:
     given: dict[str, Any] = {"seed": seed, **options}
     if name == "tpe":
         given = {"multivariate": True, "constant_liar": True, "n_startup_trials": _startup(num_trials), **given}
+    if name in _WITHOUT_CONSTRAINTS:
+        # Categories are sampled at random, which Optuna would say in every proposal.
+        given = {"warn_independent_sampling": False, **given}
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -186,8 +191,11 @@ class OptunaStrategy:
         ]
         # And it breaks its constraint by more than any limit is broken.
         most = 1.0 + max((sum(max(e, 0.0) for e in o.excess) for o in complete), default=0.0)
-        shown = []
+        shown: list[tuple[dict[str, Any], list[float], dict[str, float]]] = []
         for params, one in seen:
+            if self._name in _WITHOUT_CONSTRAINTS:
+                shown.append((params, list((one.feasible and one.values) or worst), {}))
+                continue
             constraints = dict(zip(limits, one.excess or [0.0] * len(limits), strict=False))
             if len(complete) < len(seen):
                 constraints[_RAN] = 0.0 if one.values is not None else most

@@ -96,3 +96,14 @@ def test_options_reach_a_sampler_and_what_it_does_not_accept_is_refused() -> Non
 def test_a_negative_seed_is_one_too(name: str) -> None:
     problem = problem_of(space_of(a=list(range(9)), b=list(range(9))))
     assert len(study(create_strategy(name, problem, -3), lambda n, p: complete(n, p, 1.0 + n), 7)) == 7
+
+
+def test_samplers_that_ignore_constraints_see_the_worst_value_in_their_place() -> None:
+    # Not sampled from: CMA-ES needs a package that may be missing.
+    strategy = OptunaStrategy("cmaes", problem_of(space_of(a=[1, 2, 3])), 0)
+    found = [
+        complete(0, {"a": 1}, 50.0),
+        complete(1, {"a": 2}, 90.0, excess=0.5),
+        out_of_memory(2, {"a": 3}),
+    ]
+    assert strategy._shown(found) == [({"a": n}, [50.0], {}) for n in (1, 2, 3)]

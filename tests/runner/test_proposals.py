@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -96,3 +98,28 @@ def test_the_default_of_an_engine_as_a_point(make_task: Any) -> None:
     found = point(chunked_prefill_size=[None, 2048], schedule_policy=["lpm", "fcfs"])
     assert found == {"chunked_prefill_size": None, "schedule_policy": "fcfs"}
     assert point(schedule_policy=["lpm", "random"]) is None
+
+
+def test_the_memory_of_the_recorded_gpus_tells_what_cannot_start(make_task: Any, tmp_path: Path) -> None:
+    config = {"num_hidden_layers": 80, "hidden_size": 8192, "num_attention_heads": 64, "num_key_value_heads": 8}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "model.safetensors").touch()
+    os.truncate(tmp_path / "model.safetensors", 130 << 30)
+    task = make_task(
+        engine={"kind": "vllm"},
+        model=str(tmp_path),
+        parameters={"tensor_parallel_size": [1, 2, 4, 8], "max_num_seqs": [16, 32, 64]},
+        deploy={"gpus": 8},
+        rules=[],
+        limits=[],
+    )
+    engine = engine_for(task)
+    space = space_for(task, engine)
+
+    def tried(gpus: list[str]) -> set[Any]:
+        baseline = Trial(0, {}, TrialState.FAILED, baseline=True, fingerprint={"gpus": gpus})
+        found = Proposals(task, engine).next(space, [baseline], 6)
+        return {proposal.params["tensor_parallel_size"] for proposal in found}
+
+    assert tried([]) == {1, 2, 4, 8}
+    assert tried(["NVIDIA A100-SXM4-40GB, 40960 MiB, 570.86"] * 8) == {4, 8}

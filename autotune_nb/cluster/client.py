@@ -1,35 +1,24 @@
-"""A client of the Kubernetes API: plain objects, retries where they are safe, errors that say what failed."""
+"""A client of the Kubernetes API: reads, creates, changes, deletes and watches plain objects, and reads logs."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import os
-import random
 import sys
 import uuid
-from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any
-from urllib.parse import urlencode
+from collections.abc import AsyncIterator, Callable
 
 import aiohttp
 from kubernetes.aio.client import ApiClient, Configuration
 
-from autotune_nb.cluster._credential_renewal import CredentialRenewal
-from autotune_nb.cluster._credentials import credentials, error_text, has_kubeconfig
-from autotune_nb.cluster._proxy import without_password
+from autotune_nb.cluster._credentials import credentials, has_kubeconfig
+from autotune_nb.cluster._requests import ApiRequests, cut_short
 from autotune_nb.cluster.kinds import ACCESS_REVIEW, Kind, Object, name_of
 from autotune_nb.cluster.names import REQUEST_ANNOTATION
 from autotune_nb.errors import ClusterError
 
 _MERGE = "application/merge-patch+json"
-#: Requests are repeated after these responses: too many requests, and errors of the server that may pass.
-_RETRIED_STATUSES = frozenset({429, 500, 502, 503, 504})
-#: Responses (0: none) after which the API server counts as unreachable; 401 since all requests need credentials.
-_UNREACHABLE_STATUSES = frozenset({0, 401, 502, 503, 504})
-
 #: How much longer than its period a watch may be silent, in seconds.
 _MARGIN_S = 10.0
 
@@ -39,35 +28,22 @@ def write_to_stderr(text: str) -> None:
     sys.stderr.write(f"{text}\n")
 
 
-class Cluster:
+class Cluster(ApiRequests):
     """A client of a cluster's API server. Create it with ``connect`` and use it in one event loop only."""
 
-    #: How long a request is repeated, and how long one response may take, in seconds.
-    patience_s = 30.0
-    timeout_s = 20.0
-    #: How long requests wait for the renewal of expired credentials, in seconds.
-    renewal_s = 60.0
     #: How long a followed log may be silent before it is read again: its connection may be half open.
     silent_log_s = 120.0
 
     def __init__(
         self, api: ApiClient, *, namespace: str, inside: bool, kubeconfig: str | None, context: str | None
     ) -> None:
+        async def read_credentials() -> Configuration:
+            return (await credentials(kubeconfig, context, inside=inside, notify=lambda text: self.notify(text)))[0]
+
+        super().__init__(api, read_credentials)
         self.namespace = namespace
         #: Whether this process runs in a pod of the cluster, so that Services are reachable by their names.
         self.inside = inside
-        #: The number of requests for each verb and resource.
-        self.requests: Counter[tuple[str, str]] = Counter()
-        #: Why the last request had no response of the API server; None if it had one, even an error.
-        self.connection_error: ClusterError | None = None
-        self._api = api
-
-        async def fresh() -> Configuration:
-            return (await credentials(kubeconfig, context, inside=inside, notify=lambda text: self.notify(text)))[0]
-
-        #: Called with messages for the user about the connection.
-        self.notify: Callable[[str], None] = lambda _text: None
-        self._renewal = CredentialRenewal(api, fresh, patience_s=self.renewal_s, notify=lambda text: self.notify(text))
 
     @classmethod
     async def connect(
@@ -95,25 +71,6 @@ class Cluster:
             context=context,
         )
 
-    @property
-    def server(self) -> str:
-        """The URL of the API server."""
-        return str(self._api.configuration.host)
-
-    @property
-    def _server_text(self) -> str:
-        """The API server in messages, with the proxy it is reached through."""
-        proxy = self._api.configuration.proxy
-        return f"{self.server} (through the proxy {without_password(proxy)})" if proxy else self.server
-
-    def stop_credential_wait(self) -> None:
-        """Fail requests with expired credentials at once from now on."""
-        self._renewal.patience_s = 0.0
-
-    async def close(self) -> None:
-        """Close the connections."""
-        await self._api.close()
-
     async def get_path(self, path: str) -> Object | None:
         """Return the JSON object at a path such as ``/version``; None if the server does not have the path."""
         try:
@@ -126,7 +83,7 @@ class Cluster:
         except ValueError as error:
             raise ClusterError(f"GET {path}: the response is no JSON: {error}") from None
         except (aiohttp.ClientError, OSError) as error:
-            raise _cut_short("GET", path, error) from None
+            raise cut_short("GET", path, error) from None
         return found if isinstance(found, dict) else None
 
     async def get(self, kind: Kind, name: str, *, namespace: str | None = None) -> Object | None:
@@ -242,7 +199,7 @@ class Cluster:
             try:
                 return await reply.text(errors="replace")
             except (aiohttp.ClientError, OSError) as error:
-                raise _cut_short("GET", path, error) from None
+                raise cut_short("GET", path, error) from None
 
     @contextlib.asynccontextmanager
     async def follow_log(
@@ -274,178 +231,12 @@ class Cluster:
             "GET", path, kind.resource, query=query, timeout_s=None, silent_s=timeout_s + _MARGIN_S, verb="WATCH"
         )
 
-    @contextlib.asynccontextmanager
-    async def websocket(
-        self, path: str, query: Mapping[str, str], protocols: tuple[str, ...]
-    ) -> AsyncIterator[aiohttp.ClientWebSocketResponse]:
-        """Open a web socket of the API server, such as a port-forward. Raises ClusterError."""
-        self.requests["CONNECT", path.rsplit("/", 1)[-1]] += 1
-        for last in (False, True):
-            _, url, headers, _, _ = await self._api.param_serialize("GET", path, auth_settings=["BearerToken"])
-            try:
-                socket = await self._session().ws_connect(
-                    f"{url}?{urlencode(query)}",
-                    headers=headers,
-                    protocols=protocols,
-                    heartbeat=20.0,
-                    proxy=self._api.configuration.proxy,
-                )
-            except aiohttp.WSServerHandshakeError as error:
-                refused = ClusterError(f"{path}: {error.status} {error.message}", status=error.status)
-                if error.status == 401 and not last:
-                    await self._renewal.on_unauthorized(headers.get("authorization"), refused, first=True, wait=False)
-                    continue
-                raise refused from None
-            except (aiohttp.ClientError, OSError) as error:
-                raise ClusterError(f"{self._server_text} did not respond: {error_text(error)}") from None
-            async with socket:
-                yield socket
-            return
-
     def _path(self, kind: Kind, namespace: str | None, name: str | None = None) -> str:
         return kind.path(namespace or self.namespace, name)
 
     def _log_path(self, pod: str, namespace: str | None) -> str:
         return f"/api/v1/namespaces/{namespace or self.namespace}/pods/{pod}/log"
 
-    async def _json(self, method: str, path: str, kind: Kind, **options: Any) -> Object:
-        async with self._request(method, path, kind.resource, **options) as reply:
-            try:
-                body = json.loads(await reply.read())
-            except (aiohttp.ClientError, OSError) as error:
-                raise _cut_short(method, path, error) from None
-            except ValueError as error:
-                raise ClusterError(f"{method} {path}: the response is cut short or no JSON: {error}") from None
-        if not isinstance(body, dict):
-            raise ClusterError(f"{method} {path}: the response is no object")
-        return body
-
-    @contextlib.asynccontextmanager
-    async def _request(
-        self, method: str, path: str, resource: str, *, find_created: Any = None, **options: Any
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
-        """Yield a successful response, with retries. ``find_created`` looks up what a lost request created."""
-        deadline = asyncio.get_running_loop().time() + self.patience_s
-        pause, unsure = 0.2, False
-        while True:
-            try:
-                reply = await self._send(method, path, resource, **options)
-                break
-            except ClusterError as error:
-                # A missing webhook is a 500 too, but after it nothing is created.
-                lost = error.status == 0 or (error.status >= 500 and not error.by_webhook)
-                unsure = unsure or (lost and find_created is not None)
-                if unsure and (lost or error.status == 409):
-                    found = await find_created()
-                    if found is not None:
-                        yield _StoredObject(found)  # type: ignore[misc]
-                        return
-                late = asyncio.get_running_loop().time() + pause > deadline
-                if (
-                    late
-                    or not (error.status == 0 or error.status in _RETRIED_STATUSES)
-                    or "exceeded quota" in str(error)
-                ):
-                    raise
-                await asyncio.sleep(max(pause * random.uniform(0.7, 1.3), error.retry_after_s))
-                pause = min(pause * 2, 5.0)
-        try:
-            yield reply
-        finally:
-            reply.release()
-
-    async def _send(self, method: str, path: str, resource: str, **options: Any) -> aiohttp.ClientResponse:
-        """Send one request, repeated with new credentials after a 401. Raises ClusterError unless it succeeds."""
-        try:
-            reply = await self._request_once(method, path, resource, **options)
-        except ClusterError as error:
-            self.connection_error = error if error.status in _UNREACHABLE_STATUSES else None
-            raise
-        self.connection_error = None
-        return reply
-
-    async def _request_once(
-        self,
-        method: str,
-        path: str,
-        resource: str,
-        *,
-        query: Mapping[str, str] | None = None,
-        body: Object | None = None,
-        headers: Mapping[str, str] | None = None,
-        timeout_s: float | None = -1,
-        silent_s: float | None = None,
-        verb: str | None = None,
-    ) -> aiohttp.ClientResponse:
-        total_s = self.timeout_s if timeout_s == -1 else timeout_s
-        # Without a limit on reading, a connection that is half open is never noticed.
-        limit = aiohttp.ClientTimeout(total=total_s, sock_connect=10, sock_read=silent_s)
-        first = True
-        while True:
-            self.requests[verb or method, resource] += 1
-            _, url, sent, data, _ = await self._api.param_serialize(
-                method,
-                path,
-                query_params=list((query or {}).items()),
-                header_params={"Accept": "application/json", **(headers or {})},
-                body=body,
-                auth_settings=["BearerToken"],
-            )
-            try:
-                response = await self._api.call_api(method, url, sent, data, _request_timeout=limit)
-                reply: aiohttp.ClientResponse = response.response
-                if reply.status != 401:
-                    self._renewal.on_accepted()
-                if reply.status < 300:
-                    return reply
-                text = await reply.text(errors="replace")
-            except TimeoutError:
-                raise ClusterError(
-                    f"{method} {path}: no response from {self._server_text} within {limit.total or silent_s:g} s"
-                ) from None
-            except (aiohttp.ClientError, OSError) as error:
-                raise ClusterError(
-                    f"{method} {path}: {self._server_text} did not respond: {error_text(error)}"
-                ) from None
-            error_reply = _api_error(method, path, reply, text)
-            if reply.status != 401:
-                raise error_reply
-            await self._renewal.on_unauthorized(sent.get("authorization"), error_reply, first=first)
-            first = False
-
-    def _session(self) -> aiohttp.ClientSession:
-        rest = self._api.rest_client
-        if rest.pool_manager is None:
-            rest.pool_manager = rest._create_pool_manager()
-        session: aiohttp.ClientSession = rest.pool_manager
-        return session
-
-
-class _StoredObject:
-    """Stands in for a lost response: the object that was found."""
-
-    def __init__(self, obj: Object) -> None:
-        self._obj = obj
-
-    async def read(self) -> bytes:
-        return json.dumps(self._obj).encode()
-
 
 def _type_fields(kind: Kind) -> Object:
     return {"apiVersion": kind.api_version, "kind": kind.name}
-
-
-def _cut_short(method: str, path: str, error: BaseException) -> ClusterError:
-    return ClusterError(f"{method} {path}: the response is cut short: {error_text(error)}")
-
-
-def _api_error(method: str, path: str, reply: aiohttp.ClientResponse, text: str) -> ClusterError:
-    try:
-        status = json.loads(text)
-        message, reason = str(status["message"]), str(status.get("reason", ""))
-    except (ValueError, KeyError, TypeError):
-        message, reason = " ".join(text.split())[:300] or str(reply.reason), ""
-    error = ClusterError(f"{method} {path}: {reply.status}: {message}", status=reply.status, reason=reason)
-    with contextlib.suppress(ValueError):
-        error.retry_after_s = min(float(reply.headers.get("Retry-After", 0)), 10.0)
-    return error

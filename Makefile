@@ -54,8 +54,10 @@ $(VENV)/.demo: $(BIN)/uv pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[local]'
 	touch $@
 
+# Without rfc3987-syntax, which every process that imports jsonschema would spend a second on; nothing here needs it.
 $(VENV)/.test: $(BIN)/uv pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[local,lab,test]'
+	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python rfc3987-syntax
 	$(INSTALL_KERNEL)/6.31 'ipykernel==6.31.*' nest-asyncio
 	$(INSTALL_KERNEL)/7.3 'ipykernel==7.3.*'
 	touch $@ $(VENV)/.demo $(VENV)/.lab

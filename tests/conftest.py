@@ -138,14 +138,17 @@ def world(tmp_path: Path, task_data: dict[str, Any]) -> Iterator[World]:
 
 @pytest.fixture
 def real_task(small_model: Path, tmp_path: Path) -> Callable[..., Path]:
-    """Writes a task file for the real llama.cpp server and the real genai-bench, quick enough for a test."""
+    """Writes a task file for the real llama.cpp server and the real genai-bench, quick enough for a test.
+
+    With one thread: on a busy machine several wait for one another actively, for a second a request.
+    """
 
     def write(**changes: Any) -> Path:
         task: dict[str, Any] = {
             "name": "e2e",
             "model": {"id_or_path": str(small_model), "served_name": "tiny"},
-            "engine": {"kind": "llama_cpp", "args": {"ctx_size": 2048}},
-            "parameters": {"threads": [1, 2], "parallel": [1, 2], "flash_attn": ["on", "off"]},
+            "engine": {"kind": "llama_cpp", "args": {"ctx_size": 2048, "threads": 1}},
+            "parameters": {"threads_http": [1, 2], "parallel": [1, 2], "flash_attn": ["on", "off"]},
             "workload": {
                 "scenarios": ["D(16,8)"],
                 "concurrency": [1, 2],

@@ -54,7 +54,7 @@ def real_task(real_task: Callable[..., Path]) -> Callable[..., Path]:
     """The real task with more configurations and trials."""
     usual: dict[str, Any] = {
         "name": "browser",
-        "parameters": {"threads": [1, 2], "parallel": [1, 2, 4], "batch_size": [64, 128, 256, 512]},
+        "parameters": {"threads_http": [1, 2], "parallel": [1, 2, 4], "batch_size": [64, 128, 256, 512]},
         "strategy": {"sampler": "random"},
         "budget": {"trials": 20},
     }

@@ -32,6 +32,9 @@ def test_a_filled_in_form_starts_a_real_run(notebook: Notebook, small_model: Pat
     notebook.until(lambda: missing in "".join(wrong.all_inner_texts()), "what the model lacks")
     page.locator(field("model-id_or_path")).fill(str(small_model))
     notebook.until(lambda: not "".join(wrong.all_inner_texts()).strip(), "the model's error gone")
+    # With one thread: several wait for one another actively, which takes seconds on a busy machine.
+    notebook.press(".at-form-parameter:has(.at-field-parameters-threads-type) button.at-param-remove")
+    page.locator(field("engine-args")).fill("threads: 1")
     scenarios = page.locator(field("workload-scenarios"))
     scenarios.fill("D(16;8)")
     wrong = page.locator(".at-error-workload-scenarios")
@@ -63,15 +66,15 @@ def test_a_filled_in_form_starts_a_real_run(notebook: Notebook, small_model: Pat
 def test_parameters_are_edited_by_keyboard_and_the_code_creates_the_same_task(
     notebook: Notebook, real_task: Callable[..., Path]
 ) -> None:
-    notebook.open([FORM.replace("'llama_cpp'", repr(str(real_task(rules=["parallel <= threads * 4"]))))])
+    notebook.open([FORM.replace("'llama_cpp'", repr(str(real_task(rules=["parallel <= threads_http * 4"]))))])
     notebook.run(0)
     page = notebook.page
     page.locator(".at-param-name input").fill("poll")
     notebook.press("button.at-param-add")
     notebook.until(lambda: notebook.value("'poll' in form.task.parameters"), "the new parameter")
     page.locator(".at-field-parameters-poll-type select").select_option("choice")
-    page.locator(".at-field-parameters-threads-values input").fill("1")
-    notebook.until(lambda: notebook.value("form.task.parameters['threads'].values") == [1], "the edited parameter")
+    page.locator(".at-field-parameters-threads_http-values input").fill("1")
+    notebook.until(lambda: notebook.value("form.task.parameters['threads_http'].values") == [1], "the edited parameter")
     # A rule that no point keeps is reported.
     page.locator(".at-field-rules-0 input").fill("parallel > 99")
     notebook.until(lambda: "no point keeps 'parallel > 99'" in page.locator(".at-form").inner_text(), "the broken rule")

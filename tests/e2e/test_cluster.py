@@ -41,8 +41,8 @@ class Place:
         task: dict[str, Any] = {
             "name": "cluster",
             "model": {"id_or_path": "tiny", "tokenizer": str(self._tokenizer)},
-            "engine": {"kind": "llama_cpp", "args": {"ctx_size": 2048}},
-            "parameters": {"threads": [1, 2], "parallel": [1, 2]},
+            "engine": {"kind": "llama_cpp", "args": {"ctx_size": 2048, "threads": 1}},
+            "parameters": {"threads_http": [1, 2], "parallel": [1, 2]},
             "workload": IN_CLUSTER_LOAD,
             "objective": "maximize output_tokens_per_s",
             "strategy": {"sampler": "random", "seed": 3},
@@ -120,7 +120,7 @@ def test_a_study_under_each_executor(place: Place, cli: Cli, tmp_path: Path, exe
             assert fingerprint["benchmark_image"] == IMAGE
             assert fingerprint["benchmark_image_id"] == ""
     tuned = found["trials"][1]
-    assert f"--threads {tuned['params']['threads']}" in tuned["command"]
+    assert f"--threads-http {tuned['params']['threads_http']}" in tuned["command"]
     assert f"benchmarks run as {executor}" in done.stderr
     assert place.left() == []
     if results:

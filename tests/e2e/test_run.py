@@ -56,7 +56,7 @@ def test_a_study_ends_with_a_best_configuration_whose_command_line_serves(
         assert fingerprint["engine_version"]
     # Trial 0 is the engine's default configuration, trial 1 the first point of the grid.
     assert results["trials"][0]["params"] == {}
-    assert results["trials"][1]["params"] == {"threads": 1, "parallel": 1, "flash_attn": "on"}
+    assert results["trials"][1]["params"] == {"threads_http": 1, "parallel": 1, "flash_attn": "on"}
     best = results["best"]
     assert best["values"]["output_tokens_per_s"] == max(t["values"]["output_tokens_per_s"] for t in results["trials"])
     assert json.loads((study / "results.json").read_text())["trials"] == results["trials"]

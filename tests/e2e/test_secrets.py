@@ -25,7 +25,7 @@ KEY = "canary-3b1f" + "-90d7ac"
 def test_a_referenced_key_reaches_the_engine_and_the_benchmark_but_no_file(
     environment: dict[str, str], real_task: Callable[..., Path], tmp_path: Path
 ) -> None:
-    engine = {"kind": "llama_cpp", "args": {"ctx_size": 2048, "api_key": "${ENGINE_KEY}"}}
+    engine = {"kind": "llama_cpp", "args": {"ctx_size": 2048, "threads": 1, "api_key": "${ENGINE_KEY}"}}
     workload: dict[str, Any] = {"scenarios": ["D(16,8)"], "seconds_per_level": 90, "requests_per_level": 4}
     task = real_task(
         engine=engine,

@@ -53,6 +53,9 @@ def test_an_installed_wheel_runs_the_demo_in_an_empty_folder(
     shipped = next(venv.glob("lib/python*/site-packages/autotune_nb/_share/notebooks/tasks/quickstart.yaml"))
     patient = yaml.safe_load(shipped.read_text())
     patient["model"]["random_weights"] = {"layers": 12, "hidden_size": 384, "feed_forward_size": 1024}
+    patient["engine"]["args"]["threads"] = 1
+    for name in ("threads", "threads_batch"):
+        del patient["parameters"][name]
     patient["workload"] |= {"scenarios": ["D(16,8)"], "seconds_per_level": 60, "requests_per_level": 4}
     patient["limits"] = ["ttft_p99_s <= 60"]
     task = tmp_path / "patient.json"

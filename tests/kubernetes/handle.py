@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
-import ssl
 import time
-import urllib.error
-import urllib.request
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import urllib3
 import yaml
 
 Json = dict[str, Any]
@@ -43,25 +41,24 @@ class TestCluster:
     ca: str
     root: str
     node: str
+    #: Namespaces that are made but not given to a test yet.
+    _spare: list[str] = field(default_factory=list)
 
     @cached_property
-    def _tls(self) -> ssl.SSLContext:
-        return ssl.create_default_context(cafile=self.ca)
+    def _connections(self) -> urllib3.PoolManager:
+        return urllib3.PoolManager(ca_certs=self.ca, maxsize=8)
 
     def call(self, method: str, path: str, body: Any = None, *, token: str | None = None) -> tuple[int, Any]:
         kind = "application/merge-patch+json" if method == "PATCH" else "application/json"
-        request = urllib.request.Request(
+        reply = self._connections.request(
+            method,
             self.url + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
+            body=None if body is None else json.dumps(body).encode(),
             headers={"Authorization": f"Bearer {token or self.token}", "Content-Type": kind},
+            timeout=60,
+            retries=False,
         )
-        try:
-            with urllib.request.urlopen(request, context=self._tls, timeout=20) as reply:
-                return reply.status, json.loads(reply.read() or b"{}")
-        except urllib.error.HTTPError as error:
-            with error:
-                return error.code, json.loads(error.read() or b"{}")
+        return reply.status, json.loads(reply.data or b"{}")
 
     def get(self, path: str) -> Any:
         """Return an object; None if it does not exist."""
@@ -98,14 +95,21 @@ class TestCluster:
         return value
 
     def namespace(self) -> str:
-        """Create a namespace, and wait until its default service account is ready for pods."""
-        name = f"t-{uuid.uuid4().hex[:8]}"
-        self.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        """Return a new namespace whose default service account is ready for pods."""
+        # The next one becomes ready while this one is in use.
+        name = self._spare.pop() if self._spare else self._new_namespace()
+        self._spare.append(self._new_namespace())
         pod = {"metadata": {"name": "asked"}, "spec": {"containers": [{"name": "c", "image": "none"}]}}
         path = f"/api/v1/namespaces/{name}/pods?dryRun=All"
         # Any server refuses pods until the account is there, old ones until its token is too. A webhook that knows no
         # dry run (400) comes after that.
         self.until(lambda: self.call("POST", path, pod)[0] in (201, 400))
+        return name
+
+    def _new_namespace(self) -> str:
+        name = f"t-{uuid.uuid4().hex[:8]}"
+        status, told = self.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
+        assert status == 201, told
         return name
 
     def claim(self, namespace: str, name: str) -> Path:

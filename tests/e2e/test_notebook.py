@@ -14,7 +14,7 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from autotune_nb.resources import shared_folder
-from tests.stubs import World
+from tests.stubs import World, level_data, level_file
 
 pytestmark = pytest.mark.e2e
 Cli = Callable[..., subprocess.CompletedProcess[str]]
@@ -25,12 +25,11 @@ def outputs(notebook: Path) -> list[Any]:
     return [o for c in nbformat.read(notebook, as_version=4).cells for o in c.get("outputs", [])]
 
 
-def test_the_saved_notebook_holds_what_the_study_found(
-    cli: Cli, real_task: Callable[..., Path], tmp_path: Path
-) -> None:
-    study, out = tmp_path / "study", tmp_path / "out" / "q.ipynb"
+def test_the_saved_notebook_holds_what_the_study_found(cli: Cli, world: World, tmp_path: Path) -> None:
+    study, out = world.folder, tmp_path / "out" / "q.ipynb"
     source = shared_folder("notebooks") / "01_quickstart.ipynb"
-    task = real_task(strategy="random")
+    levels = {level_file(n): level_data(concurrency=n, tokens_per_s=71.25 * n) for n in (1, 2)}
+    task = world.task(levels=levels, budget={"baseline": True}).save(tmp_path / "task.yaml")
     arguments = ["-p", "task", str(task), "-p", "study", str(study), "-p", "trials", "3"]
     done = cli("notebook", source, "-o", out, *arguments, "--html")
     assert done.returncode == 0, done.stderr

@@ -122,7 +122,7 @@ def main(folder: Path, pid: int, model: str) -> None:
     program = os.environ["AUTOTUNE_NB_TEST_CLUSTER"]
     parts: list[subprocess.Popen[str]] = []
     try:
-        for root in ("root", "root-again"):
+        for root in ("root", "root-again", "root-at-last"):
             # On a machine that is busy enough it gives up on itself.
             cluster = subprocess.Popen(
                 [sys.executable, program, "--root", str(folder / root), "--namespace", "tune", "--", *options],

@@ -27,7 +27,7 @@ from autotune_nb.runner.runner import Runner, RunState
 from autotune_nb.secrets.scrubbing import scrub, scrub_error
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.task import Task
-from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.trial.trial import Trial
 
 if TYPE_CHECKING:
     from autotune_nb.study import Study
@@ -155,7 +155,7 @@ class Run(StudyHandle):
         with contextlib.suppress(OSError):
             self._study.folder.release()
         _live.pop(self.folder.resolve(), None)
-        completed = any(t.state is TrialState.COMPLETE for t in self.history)
+        completed = any(t.state.scored for t in self.history)
         message = str(error) if error else None
         self._record({"event": "ended", "state": str(self.state), "error": message, "completed": completed})
 
@@ -331,7 +331,7 @@ class Run(StudyHandle):
         return self._require_completed()
 
     def _require_completed(self) -> Run:
-        if self.state is RunState.FINISHED and not any(t.state is TrialState.COMPLETE for t in self.history):
+        if self.state is RunState.FINISHED and not any(t.state.scored for t in self.history):
             failures = [t.failure for t in self.history if t.failure]
             raise RunError(
                 f"no trial completed: {failures[-1] if failures else 'there was no configuration to try'} (logs: "

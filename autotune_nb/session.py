@@ -33,6 +33,7 @@ class Overrides(TypedDict, total=False):
     """Fields of a task that a notebook or the command line may override; None keeps the task's value."""
 
     trials: int | None
+    cut: bool | None
     deploy: str | None
     table: str | None
     kubeconfig: str | None
@@ -46,6 +47,7 @@ class Overrides(TypedDict, total=False):
 
 _FIELDS = {
     "trials": ("budget", "trials"),
+    "cut": ("budget", "cut"),
     "deploy": ("deploy", "kind"),
     "table": ("deploy", "table"),
     "kubeconfig": ("deploy", "kubeconfig"),

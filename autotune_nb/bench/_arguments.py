@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Sequence
 
 from autotune_nb.task.task import Task
 from autotune_nb.task.workload import BATCH_TASKS
+from autotune_nb.trial.measurement import Level
 
 #: The folder of genai-bench's result files, inside ``folder``.
 RESULTS = "genai-bench"
@@ -38,9 +40,14 @@ def arguments(
     gpu_count: int,
     folder: str,
     whole_minutes: bool,
+    levels: Sequence[Level] = (),
 ) -> list[str]:
-    """Return the arguments. Between trials only the server's address and the folder differ."""
+    """Return the arguments for these levels, or all of the task's.
+
+    Between trials only the server's address, the folder and the levels differ.
+    """
     workload = task.workload
+    run = run_order(levels or workload.levels)
     seconds = workload.seconds_per_level
     argv = [
         "benchmark",
@@ -53,14 +60,11 @@ def arguments(
         *("--max-time-per-run", str(math.ceil(seconds / 60)) if whole_minutes else minutes_text(seconds)),
         *("--max-requests-per-run", str(workload.requests_per_level)),
     ]
-    for scenario in workload.scenarios:
+    for scenario in dict.fromkeys(level.scenario for level in run):
         argv += ["--traffic-scenario", scenario]
-    if workload.task in BATCH_TASKS:
-        for size in workload.batch_sizes:
-            argv += ["--batch-size", str(size)]
-    else:
-        for concurrency in workload.concurrency:
-            argv += ["--num-concurrency", str(concurrency)]
+    in_batches = workload.task in BATCH_TASKS
+    for load in dict.fromkeys(level.batch_size if in_batches else level.concurrency for level in run):
+        argv += ["--batch-size" if in_batches else "--num-concurrency", str(load)]
     if workload.warmup_ratio:
         argv += ["--warmup-ratio", f"{workload.warmup_ratio:g}"]
     if workload.request_params:
@@ -75,6 +79,17 @@ def arguments(
         *("--experiment-folder-name", RESULTS),
         *("--log-dir", folder),
     ]
+
+
+def run_order(levels: Sequence[Level]) -> tuple[Level, ...]:
+    """Return levels in the order in which one run of genai-bench measures them: all loads of a scenario, then the next.
+
+    The first level stays the first.
+    """
+    loads = dict.fromkeys((level.concurrency, level.batch_size) for level in levels)
+    known = set(levels)
+    every = (Level(name, *load) for name in dict.fromkeys(level.scenario for level in levels) for load in loads)
+    return tuple(level for level in every if level in known)
 
 
 def trusts_tokenizer(task: Task) -> bool:

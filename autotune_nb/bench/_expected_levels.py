@@ -22,11 +22,11 @@ _SLACK_S_PER_LEVEL, _SLACK_S = 30.0, 120.0
 
 
 class ExpectedLevels:
-    """The levels of one trial's benchmark and the measurements received so far."""
+    """The levels of one run of the benchmark, by default the task's, and the measurements received so far."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, task: Task, levels: Sequence[Level] = ()) -> None:
         workload = task.workload
-        self.expected = list(workload.levels)
+        self.expected = list(levels or workload.levels)
         self.received: set[Level] = set()
         self._workload = workload
         self._engine_is_here = task.deploy.kind == "local"

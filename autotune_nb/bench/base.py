@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from autotune_nb.cluster.service import ClusterService
-from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.measurement import Level, Measurement
 
 
 @dataclass(frozen=True)
@@ -24,6 +24,11 @@ class BenchRequest:
     service: ClusterService | None = None
     #: Whether the server accepts ``ignore_eos``; None if it is unknown.
     accepts_ignore_eos: bool | None = None
+    #: The order in which levels run; empty for that of the task.
+    levels: tuple[Level, ...] = ()
+    #: Returns the next level, and None after the last. A benchmark asks before each level if it can; one that cannot
+    #: runs ``levels``, and runs no more once its iterator is closed.
+    next_level: Callable[[], Level | None] | None = None
     on_notice: Callable[[str], None] = lambda _text: None
     #: Called with parts of the benchmark's identity that are known only while it runs, such as its image's digest.
     on_identity: Callable[[Mapping[str, Any]], None] = lambda _identity: None

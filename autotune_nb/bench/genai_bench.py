@@ -1,4 +1,4 @@
-"""genai-bench as a local process: one process per trial, whose level files are read as they are written."""
+"""genai-bench as local processes, whose level files are read as they are written."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import asyncio
 import contextlib
 import json
 import os
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.bench._arguments import RESULTS, arguments, backend_of, trusts_tokenizer
+from autotune_nb.bench._arguments import RESULTS, arguments, backend_of, run_order, trusts_tokenizer
 from autotune_nb.bench._expected_levels import (
     ExpectedLevels,
     deadline_s,
@@ -31,13 +31,15 @@ from autotune_nb.errors import (
 )
 from autotune_nb.secrets.references import resolved
 from autotune_nb.task.task import Task
-from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.measurement import Level, Measurement
 
 _POLL_S = 0.1
+_LOG = "genai-bench.out.log"
+_SEED_STEP = 1_000_003
 
 
 class GenaiBench:
-    """Measures with genai-bench, imported once per study and forked once per trial."""
+    """Measures with genai-bench, imported once per study and forked once per trial, or per level if it may ask."""
 
     def __init__(self, task: Task, *, backend: str, engine: str | None, labels: dict[str, str]) -> None:
         self._task = task
@@ -93,8 +95,8 @@ class GenaiBench:
         if self._client is not None:
             await self._client.close()
 
-    def argv(self, request: BenchRequest) -> list[str]:
-        """Return genai-bench's arguments for one server; between trials only the address differs."""
+    def argv(self, request: BenchRequest, levels: Sequence[Level] = ()) -> list[str]:
+        """Return genai-bench's arguments for one server and these levels, by default those of the request."""
         return arguments(
             self._task,
             backend=backend_of(self._task, self._backend, request.accepts_ignore_eos),
@@ -106,24 +108,42 @@ class GenaiBench:
             folder=str(request.folder),
             # genai-bench's own command takes whole minutes; the fork server takes seconds.
             whole_minutes=self._python is None,
+            levels=levels or request.levels,
         )
 
     async def measure(self, request: BenchRequest) -> AsyncGenerator[Measurement, None]:
-        log = request.folder / "genai-bench.out.log"
-        argv = self.argv(request)
-        (request.folder / "genai-bench.argv.json").write_text(json.dumps(argv))
+        (request.folder / "genai-bench.argv.json").write_text(json.dumps(self.argv(request)))
         if self._python is not None:
             await self._running_client()
+        deadline = asyncio.get_running_loop().time() + deadline_s(self._task)
         async with self._lock.measuring():
-            process = await self._start(argv, log)
-            try:
-                async for one in self._levels(process, request.folder / RESULTS, log):
-                    yield one
-            finally:
-                await process.terminate()
+            for levels in self._runs(request):
+                process = await self._start(request, levels)
+                try:
+                    async for one in self._levels(process, request.folder, levels, deadline):
+                        yield one
+                finally:
+                    await process.terminate()
 
-    async def _start(self, argv: list[str], log: Path) -> BenchProcess:
+    def _runs(self, request: BenchRequest) -> Iterator[tuple[Level, ...]]:
+        """Yield the levels of each process: one level, or all of them where a start takes seconds."""
+        if request.next_level is None or self._python is None:
+            yield run_order(request.levels or self._task.workload.levels)
+            return
+        while (level := request.next_level()) is not None:
+            yield (level,)
+
+    def _seed(self, levels: tuple[Level, ...]) -> int:
+        """Return the seed of the prompts: that of the task in its first level, and another one in each other level.
+
+        Otherwise a prefix cache would answer a level with the prompts of the one before.
+        """
+        place = self._task.workload.levels.index(levels[0]) if len(levels) == 1 else 0
         seed = self._task.strategy.seed
+        return (seed + place * _SEED_STEP) % 2**32 if place else seed
+
+    async def _start(self, request: BenchRequest, levels: tuple[Level, ...]) -> BenchProcess:
+        argv, log = self.argv(request, levels), request.folder / _LOG
         if self._python is None:
             try:
                 return await start_command([self._executable, *argv], log=log, env={**self._labels, **self._key()})
@@ -134,7 +154,7 @@ class GenaiBench:
                 raise SetupError(message, field="benchmark.executable") from None
         try:
             assert self._client is not None
-            return await self._client.run(argv, log=log, env=self._key(), seed=seed)
+            return await self._client.run(argv, log=log, env=self._key(), seed=self._seed(levels))
         except ConnectionError as error:
             raise MeasurementError(
                 Failure(FailureKind.INFRASTRUCTURE, "benchmark", f"genai-bench did not start: {error}")
@@ -145,13 +165,13 @@ class GenaiBench:
         key = self._task.benchmark.api_key
         return {"MODEL_API_KEY": resolved(key, field="benchmark.api_key")} if key else {}
 
-    async def _levels(self, process: BenchProcess, folder: Path, log: Path) -> AsyncGenerator[Measurement, None]:
+    async def _levels(
+        self, process: BenchProcess, trial_folder: Path, run: tuple[Level, ...], deadline: float
+    ) -> AsyncGenerator[Measurement, None]:
         """Yield each expected level's measurement once its file is complete; stops after the last one."""
-        levels = ExpectedLevels(self._task)
+        levels, folder, log = ExpectedLevels(self._task, run), trial_folder / RESULTS, trial_folder / _LOG
         read: set[Path] = set()
-        within_s = deadline_s(self._task)
         # No asyncio.timeout here: one that spans a yield would cancel the reader of the measurements.
-        deadline = asyncio.get_running_loop().time() + within_s
         while True:
             # Read before the files, so that a file written just before the end is not missed.
             ended = process.exit_code is not None
@@ -177,7 +197,7 @@ class GenaiBench:
                     passed, process.exit_code, folder, log_lines(log), field="benchmark.executable"
                 )
             if asyncio.get_running_loop().time() > deadline:
-                raise timeout_error(missing, within_s, log_lines(log))
+                raise timeout_error(missing, deadline_s(self._task), log_lines(log))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_POLL_S):
                     await process.wait()

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.bench._arguments import RESULTS, arguments, backend_of, trusts_tokenizer
+from autotune_nb.bench._arguments import RESULTS, arguments, backend_of, run_order, trusts_tokenizer
 from autotune_nb.bench._cluster_job import (
     IMAGE,
     PodWatch,
@@ -92,6 +92,7 @@ class JobBenchmark:
             gpu_count=request.gpu_count,
             folder=folder,
             whole_minutes=False,
+            levels=request.levels,
         )
         job = {
             "argv": argv,
@@ -136,7 +137,8 @@ class JobBenchmark:
     async def _levels(
         self, request: BenchRequest, obj: BenchmarkObject, frames: Frames
     ) -> AsyncGenerator[Measurement, None]:
-        levels, folder = ExpectedLevels(self._task), request.folder / RESULTS
+        order = run_order(request.levels or self._task.workload.levels)
+        levels, folder = ExpectedLevels(self._task, order), request.folder / RESULTS
         landed: asyncio.Queue[tuple[str, bytes]] = asyncio.Queue()
         within_s = deadline_s(self._task)
         loop = asyncio.get_running_loop()

@@ -25,7 +25,9 @@ class ReplayBenchmark:
     async def measure(self, request: BenchRequest) -> AsyncGenerator[Measurement, None]:
         start = self._replay.find(request.url)
         failure = start.configuration.failure
-        for level in self._levels:
+        order = iter(request.levels or self._levels)
+        next_level = request.next_level or (lambda: next(order, None))
+        while (level := next_level()) is not None:
             one = start.measurement(level)
             if one is None:
                 if failure is None:

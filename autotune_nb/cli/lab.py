@@ -12,7 +12,7 @@ from autotune_nb.cli.output import print_stderr, usage_errors
 
 @click.command(short_help="Compare search strategies on recorded tables.")
 @click.argument("tables", metavar="TABLE…", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--strategies", metavar="NAME,…", help="Default: random,tpe,auto. Also known: auto-cut.")
+@click.option("--strategies", metavar="NAME,…", help="Default: random,tpe,auto. Also known: auto-whole.")
 @click.option(
     "--objective", metavar="TEXT", help="Default: the study's own, or for files 'maximize output_tokens_per_s'."
 )

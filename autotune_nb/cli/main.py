@@ -51,6 +51,7 @@ def cli() -> None:
 @click.option("--study", required=True, type=_STUDY, help="Folder of the study; an existing study is resumed.")
 @click.option("--storage", metavar="URL", help="Optuna storage URL. Default: a SQLite file in the study's folder.")
 @click.option("--trials", type=click.IntRange(min=1), help="Total number of trials (budget.trials).")
+@click.option("--cut/--no-cut", default=None, help="End trials early that are not the best (budget.cut).")
 @placement_options
 @click.option("--dry-run", is_flag=True, help="Print the manifests of a cluster's first trials and exit.")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
@@ -59,6 +60,7 @@ def run(
     study: Path,
     storage: str | None,
     trials: int | None,
+    cut: bool | None,
     dry_run: bool,
     as_json: bool,
     **overrides: Any,
@@ -76,7 +78,7 @@ def run(
         from autotune_nb.task.task import Task
 
         with usage_errors(), prototype_notes():
-            loaded = with_overrides(Task.load(task), trials=trials, **overrides)
+            loaded = with_overrides(Task.load(task), trials=trials, cut=cut, **overrides)
             if dry_run:
                 sys.exit(print_dry_run(loaded, study))
             started = tune(loaded, study=study, storage=storage)

@@ -33,10 +33,12 @@ def study_table(results: dict[str, Any]) -> str:
         repeat = f"  same configuration as trial {first}" if first != trial["number"] else ""
         lines.append(f"{mark}{trial['number']:>4}  {_line(trial, top)}{repeat}")
         lines += [f"{'':>7}{line}" for line in _failure(trial, first_failures)]
+        if trial.get("cut_reason"):
+            lines.append(f"{'':>7}cut: {trial['cut_reason']}")
     lines.append("")
     if best is None:
-        complete = sum(1 for trial in trials if trial["state"] == "complete")
-        reason = f"none of the {complete} complete trials keeps every limit" if complete else "no trial is complete"
+        scored = sum(1 for trial in trials if TrialState(trial["state"]).scored)
+        reason = f"none of the {scored} measured trials keeps every limit" if scored else "no trial is complete"
         return "\n".join([*lines, f"no best configuration: {reason}"])
     command = best["command"] or "its command line is unknown: its results were imported"
     return "\n".join([*lines, _best_line(results), "", command])

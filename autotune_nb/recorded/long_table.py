@@ -57,8 +57,8 @@ def long_table(trials: Sequence[Trial], gpus: Callable[[Trial], int]) -> pd.Data
     for trial in done:
         common: dict[str, Any] = {
             "config_id": trial.number,
-            "status": "complete" if trial.state is TrialState.COMPLETE else "failed",
-            "reason": re.sub(r"\r\n?", "\n", str(trial.failure)) if trial.failure else "",
+            "status": str(trial.state),
+            "reason": re.sub(r"\r\n?", "\n", str(trial.failure)) if trial.failure else trial.cut_reason,
             **{f"{_PARAM}{name}": cell(value) for name, value in trial.params.items()},
             "gpus": gpus(trial),
             "startup_s": trial.seconds.get("deploy"),
@@ -174,7 +174,7 @@ def read_long_table(frame: pd.DataFrame, *, source: str, scenario: str = "datase
     if twice is not None:
         raise StudyError(f"{source} has the column {twice!r} twice; parameters are param:NAME")
     # Without a complete configuration there may be no column of a figure.
-    measured = "status" not in columns or "complete" in set(frame["status"].map(str))
+    measured = "status" not in columns or not set(frame["status"].map(str)).isdisjoint(("complete", "cut"))
     _check_columns(columns, source, measured=measured)
     # pandas reads a column of integers with empty cells as floats.
     frame = frame.convert_dtypes() if frame.isna().to_numpy().any() else frame
@@ -246,8 +246,8 @@ def _trial(number: int, rows: list[tuple[int, dict[str, Any]]], source: str, sce
                 "another configuration needs another config_id"
             )
     status = str(first["status"])
-    if status not in ("complete", "failed"):
-        raise StudyError(f"{where}: status is {quoted(status)}; expected complete or failed")
+    if status not in ("complete", "cut", "failed"):
+        raise StudyError(f"{where}: status is {quoted(status)}; expected complete, cut or failed")
     params = {n.removeprefix(_PARAM): _value(first[n], n, where) for n in columns if first[n] is not None}
     if not columns:
         params = {"config_id": str(first["config_id"])}
@@ -260,14 +260,14 @@ def _trial(number: int, rows: list[tuple[int, dict[str, Any]]], source: str, sce
     twice = next((level for level in levels if levels.count(level) > 1), None)
     if twice is not None:
         raise StudyError(f"{where}: configuration {first['config_id']} has {twice} twice; expected one row per level")
-    if status == "complete" and not measurements:
-        raise StudyError(f"{where}: configuration {first['config_id']} is complete and has no level")
+    if status != "failed" and not measurements:
+        raise StudyError(f"{where}: configuration {first['config_id']} is {status} and has no level")
     startup_s = _seconds(first, "startup_s", where)
     benchmark_s = round(sum(m.duration_s for m in measurements), 3)
     return Trial(
         number,
         params,
-        TrialState.COMPLETE if status == "complete" else TrialState.FAILED,
+        TrialState(status),
         measurements,
         failure=_failure(first.get("reason"), measurements) if status == "failed" else None,
         seconds={
@@ -275,6 +275,7 @@ def _trial(number: int, rows: list[tuple[int, dict[str, Any]]], source: str, sce
             **({"benchmark": benchmark_s} if measurements else {}),
         },
         baseline=not params,
+        cut_reason=str(first.get("reason") or "") if status == "cut" else "",
     )
 
 

@@ -73,8 +73,8 @@ class RecordedConfiguration:
     @property
     def _alike(self) -> list[Trial]:
         """The trials that ended as most of them did."""
-        state = TrialState.COMPLETE if self.failure is None else TrialState.FAILED
-        return [trial for trial in self.trials if trial.state is state]
+        failed = self.failure is not None
+        return [trial for trial in self.trials if (trial.state is TrialState.FAILED) is failed]
 
 
 def _mean(several: Sequence[Measurement]) -> Measurement:

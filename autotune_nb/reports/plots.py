@@ -10,7 +10,7 @@ from autotune_nb.trial.configuration import leaders
 from autotune_nb.trial.formatting import params_text, value_text
 from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.score import Limit, Objective
-from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.trial.trial import Trial
 
 #: The labels of the axes of curves and importances.
 THROUGHPUT_AXIS, LATENCY_AXIS = "output tokens per second (all requests)", "mean end-to-end latency, s"
@@ -126,7 +126,7 @@ class History:
 
 def history(trials: Sequence[Trial], objective: Objective) -> History:
     """Return the history of a study; the line of the best so far ends at the last complete trial."""
-    done = sorted((t for t in trials if t.state is TrialState.COMPLETE and t.score), key=lambda t: t.number)
+    done = sorted((t for t in trials if t.state.scored and t.score), key=lambda t: t.number)
     best: list[tuple[int, float]] = []
     rows = []
     for trial, leader in zip(done, leaders(done, objective), strict=True):

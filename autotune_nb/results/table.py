@@ -19,13 +19,13 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
 
     The columns are the state, the objective's figure, whether every limit is kept, a column per parameter
     (``param:NAME`` if NAME is another column), the level at which the figure was read, the violation of each limit
-    (at most 0 if kept), seconds of wall time, whether it is the baseline, and the failure.
+    (at most 0 if kept), seconds of wall time, whether it is the baseline, the failure, and why a trial was cut.
     """
     import pandas as pd
 
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     limits = list(dict.fromkeys(str(limit) for limit in objective.limits))
-    own = {"number", "state", "baseline", "level", "feasible", "seconds", "failure", objective.figure}
+    own = {"number", "state", "baseline", "level", "feasible", "seconds", "failure", "cut", objective.figure}
     column = {name: f"param:{name}" if name in own else name for name in names}
     rows = []
     for trial in trials:
@@ -35,12 +35,15 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         row["level"] = str(trial.score.level) if trial.score and trial.score.level else None
         for limit in limits:
             row[limit] = trial.score.limits.get(limit) if trial.score else None
-        row["feasible"] = trial.feasible if trial.score else None
+        row["feasible"] = trial.score.feasible if trial.score and trial.state.scored else None
         row["seconds"] = round(sum(trial.seconds.values()), 1)
         row["failure"] = str(trial.failure) if trial.failure else None
+        row["cut"] = trial.cut_reason or None
         rows.append(row)
     columns = ["number", "state", objective.figure, "feasible", *column.values(), "level"]
-    columns += [*limits, "seconds", "baseline", "failure"]
+    # A column of its own only where a trial was cut.
+    cut = ["cut"] if any(trial.cut_reason for trial in trials) else []
+    columns += [*limits, "seconds", "baseline", "failure", *cut]
     frame = pd.DataFrame(rows, columns=columns).set_index("number")
     frame[objective.figure] = frame[objective.figure].astype(float)
     # Unknown is not False, but the column must still work as a mask.
@@ -88,10 +91,13 @@ def _at_another_level(best: Score, default: Trial, objective: Objective) -> str:
 def _nothing_better(trials: Sequence[Trial]) -> str:
     others = [trial for trial in trials if not trial.baseline]
     complete = sum(1 for trial in others if trial.state is TrialState.COMPLETE)
+    cut = sum(1 for trial in others if trial.state is TrialState.CUT)
     failed = sum(1 for trial in others if trial.state is TrialState.FAILED)
-    if complete:
-        lost = f", {failed} failed" if failed else ""
-        return f"No other configuration is better ({_others(complete)} completed{lost})."
+    if complete or cut:
+        counts = [f"{_others(complete)} completed"] if complete else []
+        counts += [f"{cut if complete else _others(cut)} cut"] if cut else []
+        counts += [f"{failed} failed"] if failed else []
+        return f"No other configuration is better ({', '.join(counts)})."
     if failed:
         return f"It is the only one that could be measured: {_others(failed)} failed."
     return "No other configuration was tried."
@@ -113,9 +119,9 @@ def verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -
 
 def _verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> str:
     if best is None or best.score is None:
-        complete = [t for t in trials if t.state is TrialState.COMPLETE]
-        if complete:
-            return f"None of the {len(complete)} complete trials keeps every limit."
+        scored = [t for t in trials if t.state.scored]
+        if scored:
+            return f"None of the {len(scored)} measured trials keeps every limit."
         failed = [t for t in trials if t.failure is not None]
         return f"No trial completed.{f' Trial {failed[-1].number}: {failed[-1].failure}.' if failed else ''}"
     found = configurations(trials)[configuration_key(best)]

@@ -19,6 +19,7 @@ class Attempt:
     command: tuple[str, ...] = ()
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     score: Score | None = None
+    cut_reason: str = ""
     phase: str = ""
     folder: Path | None = None
 

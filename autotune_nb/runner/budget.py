@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autotune_nb.errors import Failure, FailureKind
-from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.trial.trial import Trial
 
 if TYPE_CHECKING:
     from autotune_nb.study import Study
@@ -42,7 +42,7 @@ def spent_budget(study: Study, *, previously_ended: int, running: int = 0, elaps
 def _repeated_failure(ended: Sequence[Trial], max_failures: int | None) -> str | None:
     """Return a message if the last trials failed in the same way, as many as are allowed."""
     if max_failures is None:
-        if any(trial.state is TrialState.COMPLETE and not trial.baseline for trial in ended):
+        if any(trial.state.scored and not trial.baseline for trial in ended):
             return None
         max_failures = DEFAULT_MAX_FAILURES
     same = _same_failures(ended)
@@ -58,7 +58,7 @@ def _impatience(study: Study, previously_ended: int, patience: int) -> str | Non
         since = len(ended) - 1 - [trial.number for trial in ended].index(best.number)
         plural = "s" * (patience != 1)
         return f"{patience} trial{plural} brought no improvement" if since >= patience else None
-    in_vain = [t for place, t in enumerate(ended) if place >= previously_ended or t.state is TrialState.COMPLETE]
+    in_vain = [t for place, t in enumerate(ended) if place >= previously_ended or t.state.scored]
     if len(in_vain) < patience:
         return None
     same = _same_failures(in_vain)

@@ -13,7 +13,6 @@ from typing import Any
 from autotune_nb import events
 from autotune_nb.trial.formatting import level_text, params_text, value_text
 from autotune_nb.trial.score import Objective
-from autotune_nb.trial.trial import TrialState
 
 _log = logging.getLogger(__name__)
 
@@ -68,10 +67,12 @@ class ProgressLines:
 
     def _ended(self, trial: Any, is_best: bool) -> str:
         seconds = sum(trial.seconds.values())
-        if trial.state is TrialState.COMPLETE and trial.score is not None:
+        if trial.state.scored and trial.score is not None:
             value = value_text(trial.score.value, self._objective.figure)
             broken = [name for name, violation in trial.score.limits.items() if violation > 0]
             note = f"  breaks {', '.join(broken)}" if broken else "  best so far" if is_best else ""
+            if trial.cut_reason:
+                note = f"  cut: {trial.cut_reason}"
             return f"trial {trial.number}   {self._objective.figure} = {value} in {seconds:.0f} s{note}"
         if trial.failure is not None:
             hint = f"; try: {trial.failure.hint}" if trial.failure.hint else ""

@@ -28,6 +28,7 @@ from autotune_nb.errors import (
     lacks_resources,
 )
 from autotune_nb.runner.attempt import Attempt, PhaseClock
+from autotune_nb.runner.trial_cuts import TrialCuts
 from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.references import bearer
 from autotune_nb.secrets.scrubbing import scrub, scrub_failure
@@ -69,6 +70,7 @@ class TrialWork:
     ) -> None:
         self._trial = trial
         self._task, self._folder = study.task, study.folder
+        self._cuts = TrialCuts(trial, study)
         self._deployer = deployer
         self._benchmark = benchmark
         self._fingerprint = fingerprint
@@ -117,13 +119,14 @@ class TrialWork:
         try:
             if self._stopping():
                 raise asyncio.CancelledError
-            return trial.with_(state=TrialState.COMPLETE, score=(await self._measure_with_retry()).score)
+            return _measured(trial, await self._measure_with_retry())
         except TrialError as error:
             return trial.with_(state=TrialState.FAILED, failure=scrub_failure(error.failure))
         except asyncio.CancelledError:
-            measured = self._attempts[-1].score if self._attempts else None
             # If only its engine was still being taken down, the trial is complete.
-            return trial.with_(state=TrialState.COMPLETE if measured else TrialState.STOPPED, score=measured)
+            if self._attempts and self._attempts[-1].score is not None:
+                return _measured(trial, self._attempts[-1])
+            return trial.with_(state=TrialState.STOPPED)
         except (StudyError, SetupError, OSError):
             raise
         except Exception as error:  # noqa: BLE001 - the other trials continue after any error
@@ -251,6 +254,14 @@ class TrialWork:
             )
         clock.start("benchmark")
         attempt.phase = "benchmark"
+        # How many levels the benchmark has taken one by one.
+        taken = 0
+
+        def next_level() -> Level | None:
+            nonlocal taken
+            taken += 1
+            return self._cuts.next_level(attempt.measurements)
+
         request = BenchRequest(
             endpoint.url,
             endpoint.model,
@@ -259,15 +270,17 @@ class TrialWork:
             endpoint.gpu_count,
             endpoint.service,
             accepts_ignore_eos,
+            levels=self._cuts.order,
+            next_level=next_level if self._cuts.asks else None,
             on_notice=self._notice,
             on_identity=attempt.add_fingerprint,
         )
         count = len(task.workload.levels)
         async with aclosing(self._benchmark.measure(request)) as levels:
             async for one in levels:
-                # After the others, genai-bench already loads the engine with the next one.
-                is_last = len(attempt.measurements) + 1 == count
-                error = await self._engine_error(deployment, one.level, ask=is_last)
+                # Otherwise genai-bench already loads the engine with the next level.
+                is_idle = taken == len(attempt.measurements) + 1 or len(attempt.measurements) + 1 == count
+                error = await self._engine_error(deployment, one.level, ask=is_idle)
                 if error is not None:
                     one = replace(one, problems=(*one.problems, error.failure.message))
                 attempt.measurements.append(one)
@@ -275,6 +288,9 @@ class TrialWork:
                 if error is not None:
                     # With what else was wrong in the level, such as failed requests.
                     raise type(error)(replace(error.failure, message="; ".join(one.problems)))
+                attempt.cut_reason = self._cuts.reason(attempt.measurements)
+                if attempt.cut_reason or self._cuts.will_fail(attempt.measurements):
+                    break
         attempt.score = score(attempt.measurements, task.goal)
 
     async def _engine_error(self, deployment: Deployment, level: Level, *, ask: bool) -> TrialError | None:
@@ -300,3 +316,9 @@ class TrialWork:
 
     def _notice(self, text: str) -> None:
         self._publish(events.Notice(scrub(text)))
+
+
+def _measured(trial: Trial, attempt: Attempt) -> Trial:
+    """Return a trial that ended with a score."""
+    state = TrialState.CUT if attempt.cut_reason else TrialState.COMPLETE
+    return trial.with_(state=state, score=attempt.score, cut_reason=attempt.cut_reason)

@@ -9,7 +9,7 @@ from typing import Protocol
 from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.trial.score import Limit, Objective
-from autotune_nb.trial.trial import Trial, TrialState, Value
+from autotune_nb.trial.trial import Trial, Value
 
 #: A predicted figure, and the interval that holds it with a probability of 90 %: value, low and high.
 Predicted = tuple[float, float, float]
@@ -99,7 +99,7 @@ class Strategy(Protocol):
 def observation(trial: Trial, problem: SearchProblem) -> Observation:
     """Return what a finished trial has shown."""
     seconds = sum(trial.seconds.values())
-    if trial.state is TrialState.COMPLETE and trial.score is not None:
+    if trial.state.scored and trial.score is not None:
         scored = trial.score
         excess = tuple(
             scored.limits[str(limit)] / (abs(limit.bound) or 1.0)

@@ -9,6 +9,7 @@ import numpy as np
 
 from autotune_nb.search.base import Observation, SearchProblem
 from autotune_nb.search.creation import create_strategy
+from autotune_nb.search.cutting import breaks, is_worse
 from autotune_nb.search.lab_problem import LabProblem
 from autotune_nb.search.lab_strategies import Outcome, WholeTrials
 from autotune_nb.task.parameters import Choice
@@ -21,7 +22,8 @@ _BUDGET = 20
 class Proposed(WholeTrials):
     """A strategy of a study, in the lab.
 
-    With ``cut``, the level that decides runs first, and a trial ends after it unless it is the best so far.
+    With ``cut``, trials are cut as those of a study are: the level that decides runs first, and a trial ends after it
+    unless it may be the best.
     """
 
     def __init__(self, name: str, problem: LabProblem, seed: int, *, cut: bool = False) -> None:
@@ -43,7 +45,11 @@ class Proposed(WholeTrials):
             return super().next_level(outcome)
         if not outcome.ran[decisive]:
             return decisive
-        return super().next_level(outcome) if self.gain(outcome) > self.best_gain else None
+        value = float(outcome.values[decisive])
+        gain = value if self.problem.maximize else -value
+        if np.isnan(value) or breaks(outcome.excess[decisive]) or is_worse(gain, self.best_gain, maximize=True):
+            return None
+        return super().next_level(outcome)
 
     def tell(self, outcome: Outcome) -> None:
         super().tell(outcome)

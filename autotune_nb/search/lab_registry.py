@@ -13,9 +13,9 @@ from autotune_nb.search.lab_strategies import LabStrategy, RandomOrder
 STRATEGIES: dict[str, Callable[[LabProblem, int], LabStrategy]] = {
     "random": RandomOrder,
     "tpe": partial(Proposed, "tpe"),
-    "auto": partial(Proposed, "auto"),
-    #: As auto, but a trial ends after the level that decides unless it is the best so far.
-    "auto-cut": partial(Proposed, "auto", cut=True),
+    "auto": partial(Proposed, "auto", cut=True),
+    #: As with budget.cut: false.
+    "auto-whole": partial(Proposed, "auto"),
 }
 #: What the lab compares if no strategies are named.
 DEFAULT = ("random", "tpe", "auto")

@@ -53,10 +53,11 @@ def to_optuna(
     limits: Iterable[Limit],
 ) -> FrozenTrial:
     """Return a finished trial as Optuna's FrozenTrial, its fingerprint by key."""
-    complete = trial.state is TrialState.COMPLETE and trial.score is not None
+    scored = trial.state.scored and trial.score is not None
+    state = OptunaState.PRUNED if trial.state is TrialState.CUT else OptunaState.COMPLETE
     return optuna.trial.create_trial(
-        state=OptunaState.COMPLETE if complete else OptunaState.FAIL,
-        value=trial.score.value if complete and trial.score else None,
+        state=state if scored else OptunaState.FAIL,
+        value=trial.score.value if scored and trial.score else None,
         params=encode(space, dict(trial.params)),
         distributions={name: distributions[name] for name in trial.params},
         user_attrs={
@@ -64,7 +65,7 @@ def to_optuna(
             **({BASELINE: True} if trial.baseline else {}),
             **({REASON: trial.reason} if trial.reason else {}),
         },
-        constraints=constraints_of(trial.score, limits) if complete and trial.score else None,
+        constraints=constraints_of(trial.score, limits) if scored and trial.score else None,
     )
 
 

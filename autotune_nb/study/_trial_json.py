@@ -74,6 +74,8 @@ def common_fields(data: Mapping[str, Any]) -> dict[str, Any]:
         "measurements": tuple(Measurement.from_dict(m) for m in data["measurements"]),
         "failure": Failure.from_dict(data["failure"]) if data["failure"] else None,
         "seconds": data["seconds"],
+        # Trials of a previous version have none.
+        "cut_reason": str(data.get("cut_reason", "")),
         "command": _split_command(data["command"] or ""),
     }
 

@@ -79,13 +79,18 @@ class TrialStore:
     def finish(self, trial: Trial) -> None:
         """Store the state, the value and the constraints of a trial whose record is stored."""
         optuna_trial = self._optuna_trial(trial)
-        if trial.state is not TrialState.COMPLETE or trial.score is None:
+        if not trial.state.scored or trial.score is None:
             self._study.tell(optuna_trial, state=OptunaState.FAIL)
             return
         stored = optuna_trial.constraints
         for name, excess in constraints_of(trial.score, self._limits).items():
             if name not in stored:
                 optuna_trial.set_constraint(name, excess)
+        if trial.state is TrialState.CUT:
+            # Optuna's word for a trial that ended early: it is never the best, and keeps the value it had so far.
+            optuna_trial.report(trial.score.value, len(trial.measurements))
+            self._study.tell(optuna_trial, state=OptunaState.PRUNED)
+            return
         self._study.tell(optuna_trial, trial.score.value)
 
     def add(self, trials: Sequence[Trial]) -> None:

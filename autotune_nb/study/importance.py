@@ -11,7 +11,7 @@ from optuna.importance import PedAnovaImportanceEvaluator
 from autotune_nb.task.optuna_space import distributions, encode
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.trial.score import Objective
-from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.trial.trial import Trial
 
 #: With fewer complete trials the importances are noise.
 MIN_TRIALS = 10
@@ -36,7 +36,7 @@ def importances(trials: Sequence[Trial], space: SearchSpace, objective: Objectiv
     (Watanabe et al., 2023), as implemented by Optuna.
     """
     optuna_space = distributions(space)
-    complete = [t for t in trials if t.state is TrialState.COMPLETE and t.score is not None and not t.baseline]
+    complete = [t for t in trials if t.state.scored and t.score is not None and not t.baseline]
     complete = [t for t in complete if t.params.keys() == optuna_space.keys()][-_MAX_TRIALS:]
     values = _rank_values(complete, objective)
     if len(complete) < MIN_TRIALS or len(set(values)) < 2:

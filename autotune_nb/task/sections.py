@@ -211,6 +211,11 @@ class Budget(Section):
         "trial with parameters has completed",
     )
     baseline: bool = Field(True, description="measure the engine's default configuration first, as trial 0")
+    cut: bool = Field(
+        True,
+        description="end a trial as soon as the levels that it ran show that it is not the best; never that of the "
+        "engine's default, nor a repeat",
+    )
 
 
 class Deadlines(Section):

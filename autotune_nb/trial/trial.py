@@ -21,6 +21,8 @@ class TrialState(StrEnum):
 
     RUNNING = "running"
     COMPLETE = "complete"
+    #: It ended before its last level, since those measured already showed that it is not the best.
+    CUT = "cut"
     FAILED = "failed"
     STOPPED = "stopped"
     #: It was running when the process ended; resuming the study runs it again.
@@ -28,7 +30,12 @@ class TrialState(StrEnum):
 
     @property
     def finished(self) -> bool:
-        return self in (TrialState.COMPLETE, TrialState.FAILED)
+        return self in (TrialState.COMPLETE, TrialState.CUT, TrialState.FAILED)
+
+    @property
+    def scored(self) -> bool:
+        """Whether the trial ended with a score."""
+        return self in (TrialState.COMPLETE, TrialState.CUT)
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,8 @@ class Trial:
     """A trial of one configuration.
 
     ``seconds`` is the wall time of each phase, ``command`` the engine's command line as it ran. ``baseline`` is True
-    for the engine's default configuration, which sets no parameter. ``reason`` is why a strategy proposed it.
+    for the engine's default configuration, which sets no parameter. ``reason`` is why a strategy proposed it,
+    ``cut_reason`` why it was cut.
     """
 
     number: int
@@ -51,6 +59,7 @@ class Trial:
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     attempts: int = 1
     reason: str = ""
+    cut_reason: str = ""
 
     @property
     def feasible(self) -> bool:
@@ -78,6 +87,7 @@ class Trial:
             "command": command_text(self.command) if self.command else None,
             "fingerprint": dict(self.fingerprint),
             **({"reason": self.reason} if self.reason else {}),
+            **({"cut_reason": self.cut_reason} if self.cut_reason else {}),
         }
 
 

@@ -76,16 +76,19 @@ def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
     running = len(handle.running)
     wanted = handle.num_trials
     state = str(handle.state)
+    cut = sum(1 for t in trials if t.state is TrialState.CUT)
     broken = sum(1 for t in trials if t.state is TrialState.COMPLETE and not t.feasible)
     counts = [
         f"<b>{done}</b> done" + (f" ({broken} break a limit)" if broken else ""),
         f"<b>{running}</b> running",
         f"<b>{failed}</b> failed",
     ]
+    if cut:
+        counts.insert(1, f"<b>{cut}</b> cut")
     stopped = sum(1 for t in trials if t.state in (TrialState.STOPPED, TrialState.INTERRUPTED))
     if stopped:
         counts.append(f"<b>{stopped}</b> ended early")
-    ended = done + failed
+    ended = done + cut + failed
     of = f"{ended} of {wanted} trials" if wanted else f"{ended} trials"
     bar = (
         f'<progress aria-label="{of}" value="{ended}" max="{max(wanted or 0, ended, 1)}"></progress>' if wanted else ""
@@ -213,7 +216,8 @@ def sorted_trials(trials: Sequence[Trial], order: str, objective: Objective) -> 
     if order == "best first":
         sign = -1.0 if objective.direction == "maximize" else 1.0
         ranked = sorted(configurations(trials).values(), key=lambda one: (not one.feasible, sign * one.value))
-        return [trial for one in ranked for trial in one.complete]
+        # Those that were cut are not ranked: they were measured at fewer levels.
+        return [*(trial for one in ranked for trial in one.complete), *(t for t in trials if t.state is TrialState.CUT)]
     return list(reversed(trials))
 
 
@@ -240,7 +244,7 @@ def table_html(
         for limit in objective.limits:
             broken = trial.score.limits.get(str(limit)) if trial.score else None
             cells.append("<td></td>" if broken is None else _limit_cell(broken, limit.figure))
-        failure = _failure(trial.failure) if trial.failure is not None else ""
+        failure = _failure(trial.failure) if trial.failure is not None else _cut(trial.cut_reason)
         # Parameters are in a row of their own, since a column would be too narrow for them.
         repeat = _repeat_text(trial, found.get(configuration_key(trial)), objective)
         details = f'<td></td><td colspan="{len(heads) - 1}">{escaped(config_text(trial) + repeat)}{failure}</td>'
@@ -282,6 +286,10 @@ def _scored(trial: Trial) -> Mapping[str, float]:
     return next((m.figures for m in trial.measurements if m.level == level), {})
 
 
+def _cut(reason: str) -> str:
+    return f'<div class="at-dim">cut: {escaped(reason)}</div>' if reason else ""
+
+
 def _failure(failure: Failure) -> str:
     hint = f"<br>try: {escaped(failure.hint)}" if failure.hint else ""
     log = f"<pre>{escaped(chr(10).join(failure.log_lines))}</pre>" if failure.log_lines else ""
@@ -294,7 +302,7 @@ def trial_html(trial: Trial | None, objective: Objective) -> str:
         return '<span class="at-dim">Hover over a trial in the charts to see its parameters here.</span>'
     levels = "; ".join(escaped(level_text(m, objective)) for m in trial.measurements)
     about = f"<b>trial {trial.number}</b> ({escaped(_state_text(trial))}): {escaped(config_text(trial, 5000))}"
-    return f"{about}{_chosen(trial.reason)}<div>{levels}</div>"
+    return f"{about}{_chosen(trial.reason)}<div>{levels}</div>{_cut(trial.cut_reason)}"
 
 
 def edits_html(edits: Sequence[Edit], steering: Steering, waiting: int) -> str:

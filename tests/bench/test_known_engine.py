@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import sys
 from collections import Counter
 from contextlib import aclosing
 from pathlib import Path
@@ -11,13 +12,16 @@ from typing import Any
 
 import pytest
 
+from autotune_nb import events
 from autotune_nb.bench import GenaiBench
 from autotune_nb.bench.results import failure_kind
+from autotune_nb.runner.runner import Runner
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.trial import Trial, TrialState
 from tests.bench.test_genai_bench import bench_for, real_bench_installed, request_in
 from tests.known_engine import KnownEngine
-from tests.stubs import in_loop
+from tests.stubs import deployer_for, in_loop, open_study
 
 pytestmark = [
     pytest.mark.e2e,
@@ -65,7 +69,7 @@ class Taken:
         self.faulty = KnownEngine(list(KINDS), every=2)
         self.single = KnownEngine(["special"], every=3)
         self.fine, self.stopped = KnownEngine(), KnownEngine(stops_after=12)
-        self.on_time, self.failed, self.one_token, self.stalled = in_loop(self._take(tokenizer))
+        self.on_time, self.failed, self.one_token, self.stalled = in_loop(self._take(tokenizer), within_s=240)
 
     async def _take(self, tokenizer: str) -> tuple[list[Measurement], Measurement, list[Measurement], Measurement]:
         first = bench_for(task_of(concurrency=[1, 2], seconds=2))
@@ -85,9 +89,33 @@ class Taken:
                 one_token = await take(third, engine, self.folder / "one-token", tokenizer)
             with self.stopped as engine:
                 (stalled,) = await take(fourth, engine, self.folder / "stalled", tokenizer)
+            # Its run closes the benchmark at its end.
+            self.trials = await self._cut(first, tokenizer)
         finally:
             await first.close()
         return on_time, failed, one_token, stalled
+
+    async def _cut(self, warm: GenaiBench, tokenizer: str) -> tuple[Trial, ...]:
+        """Run a study of a fast and a slow configuration."""
+        data = task_of(concurrency=[1, 2], seconds=1).model_dump()
+        python = [sys.executable, "-m", "tests.known_engine", "--port", "{port}"]
+        task = Task.parse(
+            {
+                **data,
+                "model": {"id_or_path": "m", "tokenizer": tokenizer},
+                "engine": {"kind": "command", "command": python, "env": {"PYTHONPATH": str(Path(__file__).parents[2])}},
+                "parameters": {"token_s": [0.01, 0.08]},
+                "objective": {"direction": "maximize", "figure": "output_tokens_per_s", "at": 2},
+                "strategy": "grid",
+                "budget": {"baseline": False},
+            }
+        )
+        benchmark = bench_for(task)
+        benchmark._executable, benchmark._python, benchmark._client = warm._executable, warm._python, warm._client
+        study = open_study(task, self.folder / "cut")
+        deployer = deployer_for(task, self.folder / "cut", study_id=study.id)
+        await Runner(study, deployer, benchmark, events.EventBus()).run()
+        return study.trials
 
     def requests(self, name: str) -> list[list[dict[str, Any]]]:
         """The single requests of each level, in the order of their ends."""
@@ -124,6 +152,18 @@ def test_requests_that_fail_at_any_status_are_counted_by_kind(taken: Taken) -> N
     assert one.problems[0].startswith(f"{one.num_failed_requests} of {one.num_requests} requests failed (")
     assert all(f"{count} x {kind}" in one.problems[0] for kind, count in counted.items())
     assert one.figures["output_tokens_min"] == 8
+
+
+def test_a_slow_configuration_ends_after_the_level_that_decides(taken: Taken) -> None:
+    fast, slow = taken.trials
+    assert fast.state is TrialState.COMPLETE
+    # Each level is a process of its own, with other prompts than the level before.
+    assert [one.level.concurrency for one in fast.measurements] == [2, 1]
+    assert all(one.valid for one in fast.measurements)
+    assert slow.state is TrialState.CUT
+    assert [one.level.concurrency for one in slow.measurements] == [2]
+    assert "where trial 0 has the best" in slow.cut_reason
+    assert len(list((taken.folder / "cut" / "artifacts").rglob("*_time_*.json"))) == 3
 
 
 def test_responses_of_one_token_are_measured_without_a_time_between_tokens(taken: Taken) -> None:

@@ -43,7 +43,7 @@ def lab() -> list[Figure]:
     figures = [_duration(problems[0])]
     tpe = _ratios("tpe", problems, _TPE_SEEDS)
     figures += [Figure("lab_time_ratio_tpe", statistics.median(map(np.median, tpe)), 1.0, _note(problems, tpe))]
-    return [*figures, *_of_auto("auto", problems, tpe), *_of_auto("auto-cut", problems, tpe)]
+    return [*figures, *_of_auto("auto", problems, tpe), *_of_auto("auto-whole", problems, tpe)]
 
 
 def _of_auto(name: str, problems: Sequence[LabProblem], tpe: Sequence[Sequence[float]]) -> list[Figure]:

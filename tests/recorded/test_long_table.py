@@ -133,7 +133,7 @@ HEAD = "config_id,status,reason,level,output_tokens_per_s"
         ("config_id,status,level,duration_ms\n", "expected duration_s"),
         (f"{HEAD},output_token_per_s\n", "unknown column 'output_token_per_s'; did you mean"),
         ("config_id,status,level\n1,complete,8\n", "has no column of a figure"),
-        (f"{HEAD}\n1,done,,8,5\n", "row 2: status is 'done'; expected complete or failed"),
+        (f"{HEAD}\n1,done,,8,5\n", "row 2: status is 'done'; expected complete, cut or failed"),
         (
             f"{HEAD}\n1,complete,,fast,5\n",
             "row 2: level is 'fast'; expected a level such as 'D(512,128)",

@@ -196,7 +196,7 @@ def test_show_puts_repeats_together_and_names_the_mean() -> None:
 
 
 def test_the_verdict_without_a_best_says_why() -> None:
-    assert verdict([complete(0, 1, 0.5)], None, objective()) == "None of the 1 complete trials keeps every limit."
+    assert verdict([complete(0, 1, 0.5)], None, objective()) == "None of the 1 measured trials keeps every limit."
     assert verdict([FAILED], None, objective()) == "No trial completed. Trial 2: crash in deploy: it died."
     assert verdict([], None, objective()) == "No trial completed."
 

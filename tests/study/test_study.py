@@ -339,6 +339,28 @@ def test_limits_are_constraints_and_what_breaks_one_is_never_best(make_task: Any
     assert study._study.direction is optuna.study.StudyDirection.MAXIMIZE
 
 
+def test_a_cut_trial_is_pruned_keeps_what_it_measured_and_is_never_best(make_task: Any, tmp_path: Path) -> None:
+    task = make_task(limits=["ttft_p99_s <= 0.5"], budget={"baseline": False})
+    study = open_study(task, tmp_path)
+    whole = study.tell(completed(asked(study), 10, violation=-0.1))
+    cut = completed(asked(study), 99, violation=-0.1).with_(state=TrialState.CUT, cut_reason="slower than trial 0")
+    study.tell(cut)
+    study.add([cut.with_(number=2)])
+    again = open_study(task, tmp_path)
+    assert again.trials == study.trials
+    assert again.trials[1] == cut
+    assert again.best == whole
+    assert again.num_finished == 3
+    frozen = again._study.get_trials()
+    assert [t.state for t in frozen] == [OptunaState.COMPLETE, OptunaState.PRUNED, OptunaState.PRUNED]
+    assert [t.value for t in frozen] == [10, 99, 99]
+    assert frozen[1].constraints == frozen[2].constraints == {"ttft_p99_s <= 0.5": -0.1}
+    assert again._study.best_trial.number == 0
+    results = study.results(state="finished", elapsed_s=1.0, command=None)
+    assert results["trials"][1]["cut_reason"] == "slower than trial 0"
+    assert [trial_from_results(one, results["fingerprints"]) for one in results["trials"]] == list(study.trials)
+
+
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 @pytest.mark.parametrize("where", ["value", "limit"])
 def test_what_is_no_finite_number_is_kept_as_a_failure(

@@ -1,0 +1,56 @@
+"""Decides after each level of a trial whether it goes on, and with which level."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from autotune_nb.search.cutting import Cutting, margin_of
+from autotune_nb.trial.configuration import best_configuration, configuration_key
+from autotune_nb.trial.measurement import Level, Measurement
+from autotune_nb.trial.trial import Trial
+
+if TYPE_CHECKING:
+    from autotune_nb.study import Study
+
+
+class TrialCuts:
+    """The order of one trial's levels, and the reason to cut it.
+
+    The trial of the engine's default is never cut, nor a repeat; but its levels run in the same order as all others.
+    """
+
+    def __init__(self, trial: Trial, study: Study) -> None:
+        task = study.task
+        self._study, self._goal = study, task.goal
+        self._cutting = Cutting(task.goal, task.workload.levels)
+        self._on = task.budget.cut and len(task.workload.levels) > 1
+        key = configuration_key(trial)
+        repeated = any(other.state.scored and configuration_key(other) == key for other in study.trials)
+        self._may_cut = self._on and not trial.baseline and not repeated
+
+    @property
+    def order(self) -> tuple[Level, ...]:
+        """The order in which levels run; empty for that of the task."""
+        return self._cutting.order if self._on else ()
+
+    @property
+    def asks(self) -> bool:
+        """Whether the benchmark should ask for each level."""
+        return self._on
+
+    def next_level(self, measured: Sequence[Measurement]) -> Level | None:
+        """Return the next level to run; None if every level was measured."""
+        return self._cutting.next_level(measured)
+
+    def reason(self, measured: Sequence[Measurement]) -> str:
+        """Return why the trial is cut after these levels; empty if it goes on."""
+        if not self._may_cut:
+            return ""
+        trials = self._study.trials
+        best, margin = best_configuration(trials, self._goal), margin_of(trials)
+        return Cutting(self._goal, self._cutting.levels, margin).reason_to_cut(measured, best) or ""
+
+    def will_fail(self, measured: Sequence[Measurement]) -> bool:
+        """Return whether the trial fails in any case, since its last level is invalid."""
+        return self._may_cut and not measured[-1].valid

@@ -8,10 +8,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from autotune_nb.study.steering import Edit
 from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.trial import Trial
+
+if TYPE_CHECKING:
+    from autotune_nb.search import Promise
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +80,13 @@ class TrialEnded(Event):
 
     trial: Trial
     is_best: bool
+
+
+@dataclass(frozen=True)
+class Predicted(Event):
+    """The strategy has predicted what another trial may bring."""
+
+    promise: Promise
 
 
 @dataclass(frozen=True)

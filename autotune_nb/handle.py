@@ -7,7 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
 
 from autotune_nb import events
 from autotune_nb.deploy import Deployer
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from autotune_nb.runner.suggestions import Suggester
+    from autotune_nb.search import Promise
 
 
 class _Unchanged:
@@ -104,6 +105,11 @@ class StudyHandle(ABC):
     @abstractmethod
     def notices(self) -> tuple[tuple[float, str], ...]:
         """The latest notices, each with its time in epoch seconds."""
+
+    @property
+    def promise(self) -> Promise | None:
+        """What the strategy expects of another trial while a run is going on; None if it does not predict that."""
+        return None
 
     @property
     @abstractmethod
@@ -344,7 +350,7 @@ class StudyHandle(ABC):
         *,
         trials: int | None = UNCHANGED,
         minutes: float | None = UNCHANGED,
-        patience: int | None = UNCHANGED,
+        patience: int | Literal["auto"] | None = UNCHANGED,
         max_failures: int | None = UNCHANGED,
     ) -> Edit:
         """Change when to stop; None removes a bound (for ``max_failures``: restores its default).

@@ -34,6 +34,7 @@ from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
 
 if TYPE_CHECKING:
+    from autotune_nb.search import Promise
     from autotune_nb.study import Study
 
 _WORKING = ("starting", "running", "paused", "stopping")
@@ -65,6 +66,7 @@ class OpenedStudy(StudyHandle):
         self._version = 0
         self._running: tuple[RunningTrial, ...] = ()
         self._notices: tuple[tuple[float, str], ...] = ()
+        self._promise: Promise | None = None
         self._results: dict[str, Any] | None = None
         self._lost = ""
         #: The space of the edits, and the recorded configurations of it.
@@ -94,6 +96,10 @@ class OpenedStudy(StudyHandle):
     @property
     def notices(self) -> tuple[tuple[float, str], ...]:
         return self._notices
+
+    @property
+    def promise(self) -> Promise | None:
+        return self._promise
 
     @property
     def lost(self) -> str:
@@ -172,6 +178,7 @@ class OpenedStudy(StudyHandle):
         if live is not None:
             self._state: RunState | str = live.state
             self._notices = live.notices
+            self._promise = live.promise
         elif busy:
             self._state = RunState.RUNNING
         else:
@@ -314,6 +321,7 @@ class _LiveState:
     state: RunState
     running: tuple[RunningTrial, ...]
     notices: tuple[tuple[float, str], ...]
+    promise: Promise | None
 
 
 def _parse_live(data: dict[str, Any] | None) -> _LiveState | None:
@@ -323,7 +331,12 @@ def _parse_live(data: dict[str, Any] | None) -> _LiveState | None:
     try:
         running = tuple(RunningTrial.from_dict(one) for one in data["running"])
         notices = tuple((float(at), str(text)) for at, text in data["notices"])
-        return _LiveState(RunState(data["state"]), running, notices)
+        from autotune_nb.search import Promise
+
+        # A run of a previous version writes none.
+        promise = data.get("promise")
+        promised = None if promise is None else Promise(float(promise["gain"]), float(promise["seconds"]))
+        return _LiveState(RunState(data["state"]), running, notices, promised)
     except (KeyError, TypeError, ValueError):
         return None
 

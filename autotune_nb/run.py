@@ -30,6 +30,8 @@ from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial
 
 if TYPE_CHECKING:
+    from autotune_nb.runner.proposals import Proposals
+    from autotune_nb.search import Promise
     from autotune_nb.study import Study
 
 __all__ = ["Best", "LoopThread", "Run", "live_run", "stop_all"]
@@ -83,8 +85,10 @@ class Run(StudyHandle):
         *,
         storage: str | None = None,
         replay: Replay | None = None,
+        proposals: Proposals | None = None,
     ) -> None:
         self.storage = storage
+        self._proposals = proposals
         self._replay = replay
         self._clock: Clock = replay.clock if replay is not None else WallClock()
         self._study = study
@@ -127,7 +131,7 @@ class Run(StudyHandle):
                 notify=lambda text: self._bus.publish(events.Notice(scrub(text))),
                 replay=self._replay,
             )
-            self._runner = Runner(self._study, deployer, benchmark, self._bus, self._clock)
+            self._runner = Runner(self._study, deployer, benchmark, self._bus, self._clock, self._proposals)
             self._started.set()
             live_writer = asyncio.ensure_future(self._write_live())
             try:
@@ -207,6 +211,10 @@ class Run(StudyHandle):
     @property
     def notices(self) -> tuple[tuple[float, str], ...]:
         return tuple(self._live.notices)
+
+    @property
+    def promise(self) -> Promise | None:
+        return self._live.promise
 
     @property
     def steering(self) -> Steering:

@@ -102,11 +102,12 @@ def tune(
             if task.deploy.table is not None:
                 table = read_recorded(task.deploy.table)
                 space, replay = replayed_space(task, space, table), replay_of(task, table)
-            opened = Study.open(task, space, folder, storage=storage, propose=Proposals.of(task, engine))
+            proposals = Proposals.of(task, engine)
+            opened = Study.open(task, space, folder, storage=storage, propose=proposals)
         except BaseException:
             folder.release()
             raise
-        return Run(opened, engine, storage=storage, replay=replay)._start()
+        return Run(opened, engine, storage=storage, replay=replay, proposals=proposals)._start()
 
 
 def with_overrides(task: Task, **overrides: Unpack[Overrides]) -> Task:

@@ -8,22 +8,73 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.trial.formatting import duration_text
 from autotune_nb.trial.trial import Trial
 
 if TYPE_CHECKING:
+    from autotune_nb.runner.proposals import Proposals
+    from autotune_nb.search import Promise
     from autotune_nb.study import Study
 
 #: The default of ``budget.max_failures``, which applies until a trial with parameters has completed.
 DEFAULT_MAX_FAILURES = 5
+#: With ``patience: auto``, the gain, as a share of the best value, for which a trial that takes as long as all trials
+#: before it is still worth its time.
+_WORTH = 0.2
+#: And after how many trials without a better one: the models may be wrong, and a new best shows that they were.
+_SETTLED = 10
+#: How many of the last trials predict the duration of the next one.
+_LAST = 10
 #: The variable parts of a failure's message: numbers, ids and addresses.
 _VARIABLE = re.compile(r"0x[0-9a-fA-F]+|[0-9a-f]{8,}|\d+(\.\d+)*")
 
 
-def spent_budget(study: Study, *, previously_ended: int, running: int = 0, elapsed_s: float = 0.0) -> str | None:
+class BudgetCheck:
+    """Decides before each trial of a run whether another one starts."""
+
+    def __init__(self, study: Study, proposals: Proposals | None) -> None:
+        self._study, self._proposals = study, proposals
+        self._previously_ended = len(study.ended)
+        self._promise: Promise | None = None
+
+    def predict(self) -> Promise | None:
+        """Return what another trial may bring as of now; ``spent`` uses it from now on."""
+        if self._proposals is not None:
+            self._promise = self._proposals.promise(self._study.space, self._study.trials)
+        return self._promise
+
+    def spent(self, *, running: int = 0, elapsed_s: float) -> str | None:
+        """Return in words why no further trial starts; None if the budget allows another one."""
+        return spent_budget(
+            self._study,
+            previously_ended=self._previously_ended,
+            running=running,
+            elapsed_s=elapsed_s,
+            promise=self._promise,
+        )
+
+    def end_reason(self, elapsed_s: float) -> str:
+        """Return in words why the run ends."""
+        spent, study = self.spent(elapsed_s=elapsed_s), self._study
+        waiting = len(study.steering.pending(study.trial_numbers_by_edit))
+        if spent is None or not waiting:
+            return spent or "every configuration was tried"
+        untried = "configurations were" if waiting > 1 else "configuration was"
+        return f"{spent}; {waiting} enqueued {untried} not tried: raise the budget, with set_budget or --trials"
+
+
+def spent_budget(
+    study: Study,
+    *,
+    previously_ended: int,
+    running: int = 0,
+    elapsed_s: float = 0.0,
+    promise: Promise | None = None,
+) -> str | None:
     """Return in words why no further trial starts; None if the budget allows another one.
 
     ``previously_ended`` is the number of trials that previous runs ended. Their failures do not count, so that a study
-    can be resumed once their cause is removed.
+    can be resumed once their cause is removed. ``promise`` is what the strategy expects of another trial.
     """
     budget, allowed = study.steering.budget, study.steering.max_trials
     ended = study.ended
@@ -34,9 +85,40 @@ def spent_budget(study: Study, *, previously_ended: int, running: int = 0, elaps
         return f"the budget of {allowed} trial{'s' * (allowed != 1)} is spent"
     if budget.minutes is not None and elapsed_s >= budget.minutes * 60:
         return f"the budget of {budget.minutes:g} minutes is spent"
+    if budget.minutes is not None and (needed_s := predicted_seconds(ended, promise)) is not None:
+        left_s = budget.minutes * 60 - elapsed_s
+        if needed_s > left_s:
+            left, needed = duration_text(left_s), duration_text(needed_s)
+            return (
+                f"{left} of the budget of {budget.minutes:g} minutes are left, and another trial takes about {needed}"
+            )
+    if budget.patience == "auto":
+        return None if promise is None else _not_worth_it(study, promise)
     if budget.patience is not None:
         return _impatience(study, previously_ended, budget.patience)
     return None
+
+
+def predicted_seconds(ended: Sequence[Trial], promise: Promise | None) -> float | None:
+    """Return how long another trial will probably take: as the strategy predicts, or as the last ones did."""
+    if promise is not None:
+        return promise.seconds
+    last = [sum(trial.seconds.values()) for trial in ended[-_LAST:]]
+    return sum(last) / len(last) if last else None
+
+
+def _not_worth_it(study: Study, promise: Promise) -> str | None:
+    """Return in words that another trial gains too little for its share of the study's time; None if it does not."""
+    ended, best = study.ended, study.best
+    if best is None or _num_since(best, ended) < _SETTLED:
+        return None
+    spent_s = sum(sum(trial.seconds.values()) for trial in ended)
+    if promise.gain * spent_s >= _WORTH * promise.seconds:
+        return None
+    return (
+        f"another trial of about {duration_text(promise.seconds)} is expected to gain {promise.gain:.2%}, which is not "
+        f"worth its time after {duration_text(spent_s)} of trials (budget.patience: auto)"
+    )
 
 
 def _repeated_failure(ended: Sequence[Trial], max_failures: int | None) -> str | None:
@@ -51,11 +133,15 @@ def _repeated_failure(ended: Sequence[Trial], max_failures: int | None) -> str |
     return f"{_failed_alike(same)}; remove the cause and run it again, or raise budget.max_failures"
 
 
+def _num_since(best: Trial, ended: Sequence[Trial]) -> int:
+    """Return how many trials ended after the best one: several at a time do not end in the order of their numbers."""
+    return len(ended) - 1 - [trial.number for trial in ended].index(best.number)
+
+
 def _impatience(study: Study, previously_ended: int, patience: int) -> str | None:
     best, ended = study.best, study.ended
     if best is not None:
-        # By the order in which trials ended: several at a time do not end in the order of their numbers.
-        since = len(ended) - 1 - [trial.number for trial in ended].index(best.number)
+        since = _num_since(best, ended)
         plural = "s" * (patience != 1)
         return f"{patience} trial{plural} brought no improvement" if since >= patience else None
     in_vain = [t for place, t in enumerate(ended) if place >= previously_ended or t.state.scored]

@@ -175,6 +175,8 @@ def _time_line(task: Task, trials: int | None, minutes: float | None, capped: bo
     if minutes is None:
         return f"{many} of {each}{beside}: set budget.trials or budget.minutes"
     until = ", then no more start" if capped else ""
+    if task.budget.patience == "auto":
+        until += "; fewer once another one is not worth its time"
     return f"{many} of {each}{beside}: at most about {_duration(minutes)}{until}"
 
 

@@ -6,13 +6,16 @@ import threading
 import time
 from collections import deque
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from autotune_nb import events
 from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.trial import Trial
+
+if TYPE_CHECKING:
+    from autotune_nb.search import Promise
 
 _NOTICES = 30
 
@@ -80,6 +83,8 @@ class LiveTrials:
     num_levels: int
     version: int = 0
     notices: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=_NOTICES))
+    #: What the strategy expects of another trial, if it predicts that.
+    promise: Promise | None = None
     _running: dict[int, RunningTrial] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -89,6 +94,8 @@ class LiveTrials:
             match event:
                 case events.Notice(text=text):
                     self.notices.append((event.at, text))
+                case events.Predicted(promise=promise):
+                    self.promise = promise
                 case events.TrialStarted(trial=trial):
                     self._running[trial.number] = RunningTrial(trial, event.at, num_levels=self.num_levels)
                 case events.PhaseStarted(number=number, phase=phase):
@@ -125,4 +132,10 @@ class LiveTrials:
         """Return the state for readers in other processes."""
         with self._lock:
             notices = [[at, text] for at, text in self.notices]
-        return {"state": state, "at": time.time(), "running": [r.to_dict() for r in self.running], "notices": notices}
+        return {
+            "state": state,
+            "at": time.time(),
+            "running": [r.to_dict() for r in self.running],
+            "notices": notices,
+            "promise": None if self.promise is None else asdict(self.promise),
+        }

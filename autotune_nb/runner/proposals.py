@@ -9,6 +9,7 @@ from autotune_nb.engines.base import Engine
 from autotune_nb.engines.memory import memory_headroom
 from autotune_nb.search import (
     Observation,
+    Promise,
     Proposal,
     SearchProblem,
     Strategy,
@@ -54,16 +55,18 @@ class Proposals:
     def next(self, space: SearchSpace, trials: Sequence[Trial], n: int, queue: Sequence[Point] = ()) -> list[Proposal]:
         """Return the next ``n`` configurations, with what is predicted; none is in the queue."""
         self._search(space, trials)
-        pending = [
-            dict(trial.params)
-            for trial in trials
-            if trial.state in (TrialState.RUNNING, TrialState.INTERRUPTED) and not trial.baseline
-        ]
+        pending = _pending(trials)
         for strategy in self._strategies:
             proposals = strategy.propose(self._observed(trials), [*pending, *queue], n)
             if proposals:
                 return proposals
         return []
+
+    def promise(self, space: SearchSpace, trials: Sequence[Trial]) -> Promise | None:
+        """Return what another trial may bring; None if it is unknown, or if the strategy does not predict it."""
+        self._search(space, trials)
+        promise = getattr(self._strategies[0], "promise", None)
+        return None if promise is None else promise(self._observed(trials), _pending(trials))
 
     def skipped(self, space: SearchSpace, trials: Sequence[Trial]) -> list[str]:
         """Return in words which untried configurations the strategy skips, since they resemble failures."""
@@ -101,6 +104,15 @@ def smallest_gpu(trials: Sequence[Trial]) -> float | None:
         if found:
             return min(float(match[1]) for match in found) * 2**20
     return None
+
+
+def _pending(trials: Sequence[Trial]) -> list[Point]:
+    """Return the points of the trials that have not ended."""
+    return [
+        dict(trial.params)
+        for trial in trials
+        if trial.state in (TrialState.RUNNING, TrialState.INTERRUPTED) and not trial.baseline
+    ]
 
 
 def default_point(space: SearchSpace, engine: Engine) -> Point | None:

@@ -14,7 +14,7 @@ from autotune_nb.bench.base import Benchmark
 from autotune_nb.deploy.base import Deployer
 from autotune_nb.errors import AutotuneError, SetupError, StudyError
 from autotune_nb.recorded.clock import Clock, WallClock, released
-from autotune_nb.runner.budget import spent_budget
+from autotune_nb.runner.budget import BudgetCheck
 from autotune_nb.runner.preparation import advice, run_fingerprint
 from autotune_nb.runner.stopwatch import Stopwatch
 from autotune_nb.runner.study_calls import StudyCalls
@@ -28,6 +28,7 @@ from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.waiting import uncancelled
 
 if TYPE_CHECKING:
+    from autotune_nb.runner.proposals import Proposals
     from autotune_nb.study import Study
 
 
@@ -60,6 +61,7 @@ class Runner:
         benchmark: Benchmark,
         bus: events.EventBus,
         clock: Clock | None = None,
+        proposals: Proposals | None = None,
     ) -> None:
         self.study = study
         self.bus = bus
@@ -83,7 +85,7 @@ class Runner:
         self._fingerprint: dict[str, Any] = {}
         self._final: RunState | None = None
         self._stopwatch = Stopwatch(self._clock.now, study.elapsed_s)
-        self._previously_ended = len(study.ended)
+        self._budget = BudgetCheck(study, proposals)
 
     @property
     def elapsed_s(self) -> float:
@@ -102,7 +104,7 @@ class Runner:
                     self._set_state(RunState.RUNNING if self._not_paused.is_set() else RunState.PAUSED)
                     await self._work()
                 if not self._stopping.is_set():
-                    self._notice(self._end_reason())
+                    self._notice(self._budget.end_reason(self.elapsed_s))
             final = RunState.STOPPED if self._stopping.is_set() else RunState.FINISHED
         except asyncio.CancelledError:
             final = RunState.STOPPED
@@ -239,6 +241,9 @@ class Runner:
                 if not self._prepared and await self._has_trials():
                     await self._unless_stopped(self._prepare_trials())
                     continue
+                promise = await self._calls(self._budget.predict)
+                if promise is not None:
+                    self.bus.publish(events.Predicted(promise))
                 spent = self._spent(running=len(self._trial_tasks))
                 trial = None if spent else await self._calls.until_unlocked(self.study.ask, "the next trial waits")
                 if trial is not None:
@@ -305,19 +310,7 @@ class Runner:
                 task.result()
 
     def _spent(self, running: int = 0) -> bool:
-        return self._spent_text(running) is not None
-
-    def _end_reason(self) -> str:
-        spent, waiting = self._spent_text(), len(self.study.steering.pending(self.study.trial_numbers_by_edit))
-        if spent is None or not waiting:
-            return spent or "every configuration was tried"
-        untried = "configurations were" if waiting > 1 else "configuration was"
-        return f"{spent}; {waiting} enqueued {untried} not tried: raise the budget, with set_budget or --trials"
-
-    def _spent_text(self, running: int = 0) -> str | None:
-        return spent_budget(
-            self.study, previously_ended=self._previously_ended, running=running, elapsed_s=self.elapsed_s
-        )
+        return self._budget.spent(running=running, elapsed_s=self.elapsed_s) is not None
 
     async def _run_trial(self, trial: Trial) -> None:
         """Execute a trial and store it, however it ended."""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from autotune_nb.search.cutting import Cutting, margin_of
 from autotune_nb.trial.configuration import best_configuration, configuration_key
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.trial import Trial
@@ -21,6 +21,9 @@ class TrialCuts:
     """
 
     def __init__(self, trial: Trial, study: Study) -> None:
+        # The models of search need numpy, which takes long to import.
+        from autotune_nb.search.cutting import Cutting
+
         task = study.task
         self._study, self._goal = study, task.goal
         self._cutting = Cutting(task.goal, task.workload.levels)
@@ -47,9 +50,11 @@ class TrialCuts:
         """Return why the trial is cut after these levels; empty if it goes on."""
         if not self._may_cut:
             return ""
+        from autotune_nb.search.cutting import margin_of
+
         trials = self._study.trials
-        best, margin = best_configuration(trials, self._goal), margin_of(trials)
-        return Cutting(self._goal, self._cutting.levels, margin).reason_to_cut(measured, best) or ""
+        cutting = replace(self._cutting, margin=margin_of(trials))
+        return cutting.reason_to_cut(measured, best_configuration(trials, self._goal)) or ""
 
     def will_fail(self, measured: Sequence[Measurement]) -> bool:
         """Return whether the trial fails in any case, since its last level is invalid."""

@@ -4,13 +4,14 @@ A strategy proposes the next configuration from what the trials have shown. What
 ``runner`` and ``study``; nothing here starts an engine.
 """
 
-from autotune_nb.search.base import Observation, Proposal, SearchProblem, Strategy, observation
+from autotune_nb.search.base import Observation, Promise, Proposal, SearchProblem, Strategy, observation
 from autotune_nb.search.creation import STRATEGIES, check_options, create_strategy
 from autotune_nb.search.pareto import hypervolume, pareto_front
 
 __all__ = [
     "STRATEGIES",
     "Observation",
+    "Promise",
     "Proposal",
     "SearchProblem",
     "Strategy",

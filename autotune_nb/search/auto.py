@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from autotune_nb.search.base import Observation, Proposal, SearchProblem
+from autotune_nb.search.base import Observation, Promise, Proposal, SearchProblem
 from autotune_nb.search.candidates import Candidates
 from autotune_nb.search.encoding import Encoding, Floats, Ints
 from autotune_nb.search.failures import UNLIKELY, Runnable
@@ -75,20 +75,23 @@ class AutoStrategy:
             return self._models.best
         return next((o for o in seen if o.feasible), None)
 
-    def promise(self, observations: Sequence[Observation], share: float = 0.02) -> float:
-        """Return the largest probability of an untried point to be better than the best by a share."""
+    def promise(self, observations: Sequence[Observation], pending: Sequence[Point] = ()) -> Promise | None:
+        """Return what another trial may bring; None while too little is known, or with several objectives."""
         seen, codes = self._encoded(observations)
-        left = self._left(self._candidates, seen, ())
-        if not self._fit(seen, codes, np.random.default_rng(self._seed)) or self._models.bar is None:
-            return 1.0 if len(left) else 0.0
+        good = [dict(o.params) for o in seen if o.feasible and not o.baseline][-2:]
+        candidates = self._candidates.with_neighbours(good, self._seed + len(seen))
+        left = self._left(candidates, seen, pending)
+        models = self._models
+        if len(seen) < START or not len(left) or not self._fit(seen, codes, np.random.default_rng(self._seed)):
+            return None
+        one_hot = candidates.one_hot[left]
+        gains = models.expected_gains(one_hot)
+        if gains is None:
+            return None
         self._fit_runnable(seen, codes)
-        one_hot = self._candidates.one_hot[left]
-        p = (
-            self._p_runs(self._candidates, left)
-            * self._models.p_limits(one_hot)
-            * self._models.p_better(one_hot, share)
-        )
-        return float(p.max(initial=0.0))
+        gains = gains * self._p_runs(candidates, left) * models.p_limits(one_hot)
+        best = int(gains.argmax())
+        return Promise(float(gains[best]), float(models.seconds(one_hot[[best]])[0]))
 
     def skipped(self, observations: Sequence[Observation]) -> list[str]:
         """Return in words which untried points are unlikely to run, and which trials they resemble."""
@@ -261,7 +264,7 @@ class AutoStrategy:
         if not choice.predicted:
             return Proposal(choice.point, choice.reason, p_start=p_start)
         models = self._models
-        p_limits, gain = min(1.0, float(models.p_limits(one_hot)[0])), models.expected_gain(one_hot)
+        p_limits, gain = min(1.0, float(models.p_limits(one_hot)[0])), models.expected_gains(one_hot)
         proposal = Proposal(
             choice.point,
             choice.reason,
@@ -269,7 +272,7 @@ class AutoStrategy:
             p_limits=p_limits,
             p_start=p_start,
             limits=models.predict_limits(one_hot),
-            gain=None if gain is None else gain * p_limits * p_start,
+            gain=None if gain is None else float(gain[0]) * p_limits * p_start,
         )
         predicted = models.predict(one_hot)
         if predicted is not None:

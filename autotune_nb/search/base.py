@@ -89,6 +89,14 @@ class Proposal:
         return "; ".join((self.reason, *self.predictions))
 
 
+@dataclass(frozen=True)
+class Promise:
+    """What another trial may bring: its expected gain as a share of the best value, and its predicted seconds."""
+
+    gain: float
+    seconds: float
+
+
 class Strategy(Protocol):
     """Proposes configurations: a pure function of the observations, so that a resumed study proposes the same."""
 

@@ -113,23 +113,15 @@ class FigureModels:
         result: Floats = (weight * deviation * expected_gain((mean - self.bar) / deviation)).sum(0)
         return result
 
-    def p_better(self, one_hot: Floats, share: float) -> Floats:
-        """Return the probability that each point is better than the best by a share."""
-        if self.bar is None:
-            return np.ones(len(one_hot))
-        mean, deviation, weight = self._objective.predict(one_hot)
-        result: Floats = (weight * normal_cdf((mean - self.bar - share / self._scale) / deviation)).sum(0)
-        return result
-
-    def expected_gain(self, one_hot: Floats) -> float | None:
-        """Return the expected improvement of one point over the best as a share of the best value.
+    def expected_gains(self, one_hot: Floats) -> Floats | None:
+        """Return the expected improvement of each point over the best as a share of the best value.
 
         The expected logarithm of their ratio, which is that share as long as it is small; None if there is no best,
         with several objectives, or with values that have no logarithm.
         """
         if self.bar is None or len(self._signs) > 1 or not self._logarithmic:
             return None
-        return self._scale * float(self.gain(one_hot)[0])
+        return self._scale * self.gain(one_hot)
 
     def predict(self, one_hot: Floats) -> Predicted | None:
         """Return the predicted value of one point and its 90 % interval; None with several objectives."""

@@ -202,8 +202,14 @@ class Budget(Section):
     """When to stop; the first bound that is reached applies."""
 
     trials: int | None = Field(None, ge=1, description="default: the whole grid, or 20 for the other samplers")
-    minutes: float | None = Field(None, gt=0, description="no trial starts after so many minutes")
-    patience: int | None = Field(None, ge=1, description="stop after so many trials without a better one")
+    minutes: float | None = Field(
+        None, gt=0, description="no trial starts that would probably end after so many minutes"
+    )
+    patience: Annotated[int, Field(ge=1)] | Literal["auto"] | None = Field(
+        None,
+        description="stop after so many trials without a better one; auto: once the gain that strategy auto expects of "
+        "another trial is not worth its time",
+    )
     max_failures: int | None = Field(
         None,
         ge=1,

@@ -147,6 +147,7 @@ class Task(Section):
         both = sorted(set(self.parameters) & set(self.engine.args))
         if both:
             raise TaskError(f"{both[0]!r} is fixed here and searched in parameters", field=f"engine.args.{both[0]}")
+        require_predictions(self.budget, self.strategy)
         if self.strategy.sampler == "grid" and self.space.grid_size is None:
             next(self.space.grid())
 
@@ -205,6 +206,16 @@ class Task(Section):
         from autotune_nb.task.file import save_task
 
         return save_task(self, path)
+
+
+def require_predictions(budget: Budget, strategy: Strategy) -> None:
+    """Raise TaskError if the budget needs predictions that the strategy does not make."""
+    if budget.patience == "auto" and strategy.sampler != "auto":
+        raise TaskError(
+            f"auto needs strategy auto, which predicts the gain of another trial; {strategy.sampler} does not: give a "
+            "number of trials, such as 10",
+            field="budget.patience",
+        )
 
 
 def trials_allowed(

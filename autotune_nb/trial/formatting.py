@@ -8,6 +8,8 @@ from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState, configuration_text
 
+YEAR_S = 365 * 24 * 3600
+
 
 def counts(trials: Sequence[Trial]) -> dict[str, int]:
     """Return the number of trials in each state; states without trials are omitted."""
@@ -69,3 +71,13 @@ def level_text(measured: Measurement, objective: Objective | None = None) -> str
     broken = [str(limit) for limit in limits if limit.figure in f and limit.violation(measured) > 0]
     note = f"  breaks {', '.join(broken)}" if broken else ""
     return f"{measured.level}: {', '.join(parts)}{note}"
+
+
+def duration_text(seconds: float) -> str:
+    """Return a duration such as ``48 s``, ``12 min`` or ``3 h 5 min``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    if not seconds < YEAR_S:
+        return "over a year"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

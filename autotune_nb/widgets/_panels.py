@@ -23,7 +23,7 @@ from autotune_nb.trial.configuration import (
     configuration_key,
     configurations,
 )
-from autotune_nb.trial.formatting import level_text, params_text, value_text
+from autotune_nb.trial.formatting import YEAR_S, duration_text, level_text, params_text, value_text
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState
 
@@ -33,7 +33,6 @@ _FIGURES = {"ttft_p99_s": "TTFT p99", "tpot_mean_s": "TPOT", "e2e_latency_mean_s
 _NOTICES = 6
 #: Control characters, surrogates, and characters that change the direction of the text.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_YEAR_S = 365 * 24 * 3600
 
 
 def escaped(text: object) -> str:
@@ -56,16 +55,6 @@ def clock(at: float) -> str:
         return "?"
     today = datetime.now().astimezone().date()
     return then.strftime("%H:%M:%S" if then.date() == today else "%Y-%m-%d %H:%M")
-
-
-def duration(seconds: float) -> str:
-    """Return a duration such as ``48 s``, ``12 min`` or ``3 h 5 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    if not seconds < _YEAR_S:
-        return "over a year"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
@@ -101,7 +90,7 @@ def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
         f"<div><b>{escaped(replayed)}</b>, nothing is measured</div>" if replayed else "",
         f"<div>{of}: {', '.join(counts)}. {_budget_text(handle)}</div>",
         bar,
-        f"<div>{_time_text(handle, now if now is not None else time.time())}</div>",
+        f"<div>{_time_text(handle, now if now is not None else time.time())}{_promise_text(handle)}</div>",
     ]
     best = handle.best_configuration
     if best is not None:
@@ -113,11 +102,21 @@ def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
     return "".join(parts)
 
 
+def _promise_text(handle: StudyHandle) -> str:
+    promise = handle.promise if handle.state in (RunState.RUNNING, RunState.PAUSED) else None
+    if promise is None:
+        return ""
+    return f" Another trial of about {duration_text(promise.seconds)} is expected to gain {promise.gain:.1%}."
+
+
 def _budget_text(handle: StudyHandle) -> str:
     budget = handle.budget
     parts = [f"{handle.num_trials} trials" if handle.num_trials else ""]
     parts.append(f"{budget.minutes:g} min" if budget.minutes else "")
-    parts.append(f"patience of {budget.patience} trials" if budget.patience else "")
+    if budget.patience == "auto":
+        parts.append("as long as a trial is worth its time")
+    else:
+        parts.append(f"patience of {budget.patience} trials" if budget.patience else "")
     return f"Budget: {', '.join(filter(None, parts)) or 'the whole space'}."
 
 
@@ -138,19 +137,19 @@ def seconds_left(handle: StudyHandle) -> float | None:
 
 
 def _time_text(handle: StudyHandle, now: float) -> str:
-    took = f"{duration(handle.elapsed_s)} of work so far"
+    took = f"{duration_text(handle.elapsed_s)} of work so far"
     if handle.state not in (RunState.RUNNING, RunState.PAUSED):
         return f"{took}."
     left = seconds_left(handle)
     if left is None:
         return f"{took}; the remaining time is estimated after the first trial."
     if handle.state is RunState.PAUSED:
-        return f"{took}; about {duration(left)} left after the pause."
-    if not left < _YEAR_S:
-        return f"{took}; about {duration(left)} left."
+        return f"{took}; about {duration_text(left)} left after the pause."
+    if not left < YEAR_S:
+        return f"{took}; about {duration_text(left)} left."
     until = clock(now + left)
     # The time of another day has no seconds to remove.
-    return f"{took}; about {duration(left)} left, until {until[:5] if len(until) == 8 else until}."
+    return f"{took}; about {duration_text(left)} left, until {until[:5] if len(until) == 8 else until}."
 
 
 def error_html(error: BaseException | None) -> str:

@@ -44,7 +44,7 @@ class SteerPanel:
             field.tooltip = what
         self.minutes.tooltip, self.patience.tooltip = (
             "minutes; none removes the limit",
-            "patience; none removes the limit",
+            "patience: a number of trials, or auto; none removes the limit",
         )
         self.message = ipywidgets.HTML()
         self.edits = ipywidgets.HTML()
@@ -169,7 +169,7 @@ class SteerPanel:
         for name, field in (("trials", self.trials), ("minutes", self.minutes), ("patience", self.patience)):
             text = field.value.strip()
             if text:
-                changes[name] = None if text == _NO_LIMIT else _number(text, f"budget.{name}")
+                changes[name] = _bound(text, name)
         if not changes:
             raise TaskError("give trials, minutes or patience", field="budget")
         edit = handle.set_budget(**{**dict.fromkeys(("trials", "minutes", "patience"), UNCHANGED), **changes})
@@ -183,6 +183,13 @@ def _read(read: Callable[[str], Any], text: str, field: str) -> Any:
         return read(text)
     except ValueError as error:
         raise TaskError(str(error), field=field) from None
+
+
+def _bound(text: str, name: str) -> float | str | None:
+    """Return a bound of the budget: a number, None, or how patience is decided."""
+    if name == "patience" and text == "auto":
+        return text
+    return None if text == _NO_LIMIT else _number(text, f"budget.{name}")
 
 
 def _number(text: str, field: str) -> float | None:

@@ -97,14 +97,14 @@ class Taken:
 
     async def _cut(self, warm: GenaiBench, tokenizer: str) -> tuple[Trial, ...]:
         """Run a study of a fast and a slow configuration."""
-        data = task_of(concurrency=[1, 2], seconds=1).model_dump()
+        data = task_of(concurrency=[1, 2], seconds=2).model_dump()
         python = [sys.executable, "-m", "tests.known_engine", "--port", "{port}"]
         task = Task.parse(
             {
                 **data,
                 "model": {"id_or_path": "m", "tokenizer": tokenizer},
                 "engine": {"kind": "command", "command": python, "env": {"PYTHONPATH": str(Path(__file__).parents[2])}},
-                "parameters": {"token_s": [0.01, 0.08]},
+                "parameters": {"token_s": [0.01, 0.04]},
                 "objective": {"direction": "maximize", "figure": "output_tokens_per_s", "at": 2},
                 "strategy": "grid",
                 "budget": {"baseline": False},

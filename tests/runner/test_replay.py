@@ -86,7 +86,7 @@ def test_a_replayed_grid_finds_the_best_of_the_table_in_simulated_time(tmp_path:
 
 def test_everything_that_is_printed_says_replayed(tmp_path: Path) -> None:
     file = tmp_path / "task.json"
-    file.write_text(json.dumps(replay_task(write_table(tmp_path), budget={"trials": 2})))
+    file.write_text(json.dumps(replay_task(write_table(tmp_path), strategy="grid", budget={"trials": 2})))
     done = CliRunner().invoke(cli, ["run", str(file), "--study", str(tmp_path / "study")])
     assert done.exit_code == 0, done.output
     progress = done.stderr.splitlines()[:-1]
@@ -122,9 +122,15 @@ def test_parallel_trials_overlap_in_simulated_time(tmp_path: Path) -> None:
 
 
 def test_minutes_of_the_budget_are_simulated(tmp_path: Path) -> None:
-    run = replayed(tmp_path / "study", write_table(tmp_path), strategy="grid", budget={"minutes": 6})
-    # 190 s and 191 s: no third trial starts after 360 s.
-    assert len(run.history) == 2
+    table = write_table(tmp_path)
+    run = replayed(tmp_path / "study", table, strategy="grid", budget={"minutes": 6})
+    # 190 s each: a second one would end after 360 s.
+    assert len(run.history) == 1
+    assert run.notices[-1][1] == ("3 min of the budget of 6 minutes are left, and another trial takes about 3 min")
+    # With a larger budget it goes on, to within one trial of the budget.
+    run = replayed(tmp_path / "study", table, strategy="grid", budget={"minutes": 11})
+    assert len(run.history) == 3
+    assert 660 - 192 < run.elapsed_s <= 660
 
 
 def test_edits_apply_to_a_replay(tmp_path: Path) -> None:

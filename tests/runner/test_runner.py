@@ -569,7 +569,7 @@ def test_results_that_take_long_to_write_are_written_less_often_and_whole_at_the
 
 
 def test_a_trial_that_breaks_a_limit_is_complete_and_never_best(world: World) -> None:
-    runner = ran(world, world.task(trials=1, limits=["ttft_p99_s <= 0.01"]))
+    runner = ran(world, world.task(trials=1, limits=["ttft_p99_s <= 0.01"], budget={"cut": False}))
     assert runner.trials[0].state is TrialState.COMPLETE
     assert runner.study.best is None
     assert not runner.of(events.TrialEnded)[0].is_best

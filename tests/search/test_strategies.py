@@ -263,8 +263,13 @@ def test_the_promise_falls_as_the_best_is_found() -> None:
     space = space_of(a=list(range(8)), b=list(range(8)))
     strategy = AutoStrategy(problem_of(space), 0)
     found = study(strategy, climb, 40)
-    assert strategy.promise([]) == 1.0
-    assert strategy.promise(found) < 0.1 < strategy.promise(found[:4])
+    # Before the models decide nothing is predicted.
+    assert strategy.promise(found[:4]) is None
+    early, late = strategy.promise(found[:6]), strategy.promise(found)
+    assert early is not None
+    assert late is not None
+    assert late.gain < 0.01 < early.gain
+    assert late.seconds == pytest.approx(100, rel=0.2)
 
 
 def test_a_trial_as_an_observation() -> None:

@@ -354,7 +354,7 @@ def test_a_cut_trial_is_pruned_keeps_what_it_measured_and_is_never_best(make_tas
     frozen = again._study.get_trials()
     assert [t.state for t in frozen] == [OptunaState.COMPLETE, OptunaState.PRUNED, OptunaState.PRUNED]
     assert [t.value for t in frozen] == [10, 99, 99]
-    assert frozen[1].constraints == frozen[2].constraints == {"ttft_p99_s <= 0.5": -0.1}
+    assert frozen[1].constraints == frozen[2].constraints == {"ttft_p99_s <= 0.5": -0.2}
     assert again._study.best_trial.number == 0
     results = study.results(state="finished", elapsed_s=1.0, command=None)
     assert results["trials"][1]["cut_reason"] == "slower than trial 0"

@@ -15,6 +15,7 @@ from autotune_nb.errors import Failure, FailureKind, StudyError
 from autotune_nb.runner.runner import RunState
 from autotune_nb.study.steering import ban_edit, budget_edit, enqueue_edit
 from autotune_nb.task.task import Task
+from autotune_nb.trial.formatting import duration_text
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.widgets import _panels
 from tests.widgets.stub_handle import LIMIT, NASTY, StubHandle, complete, measured, working
@@ -95,7 +96,7 @@ def test_all_values_are_escaped(task: Task, tmp_path: Path) -> None:
     + [(value, "over a year") for value in (1e12, 1e308, float("inf"), float("nan"))],
 )
 def test_a_duration_is_short(seconds: float, expected: str) -> None:
-    assert _panels.duration(seconds) == expected
+    assert duration_text(seconds) == expected
 
 
 @pytest.mark.parametrize("at", [1e20, -1e20, float("inf"), float("nan")])

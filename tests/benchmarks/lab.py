@@ -21,8 +21,10 @@ from autotune_nb.recorded import RecordedTable
 from autotune_nb.search import lab_random
 from autotune_nb.search.lab import compare
 from autotune_nb.search.lab_problem import LabProblem, lab_problem
+from autotune_nb.search.lab_proposals import Proposed
 from autotune_nb.search.lab_registry import DEFAULT
-from autotune_nb.search.lab_study import WITHIN, SimulatedStudy
+from autotune_nb.search.lab_strategies import Outcome
+from autotune_nb.search.lab_study import MIN_TRIALS, WITHIN, SimulatedStudy, simulate
 from autotune_nb.search.lab_workers import simulated_studies
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.score import Limit, Objective
@@ -32,7 +34,7 @@ from tests.benchmarks.figure import Figure
 TABLES = Path(os.environ.get("AUTOTUNE_NB_TABLES", Path(__file__).parents[3] / "shared" / "tables"))
 #: Limits on the 99th percentiles of the time to first token and of the time per token, by table.
 _LIMITS = {"T1": (1.0, 0.1), "T3": (5.0, 1.0), "simulated": (2.0, 0.08)}
-_SEEDS, _TPE_SEEDS = 30, 10
+_SEEDS, _TPE_SEEDS, _CUT_SEEDS = 30, 10, 5
 
 
 def lab() -> list[Figure]:
@@ -43,7 +45,31 @@ def lab() -> list[Figure]:
     figures = [_duration(problems[0])]
     tpe = _ratios("tpe", problems, _TPE_SEEDS)
     figures += [Figure("lab_time_ratio_tpe", statistics.median(map(np.median, tpe)), 1.0, _note(problems, tpe))]
-    return [*figures, *_of_auto("auto", problems, tpe), *_of_auto("auto-whole", problems, tpe)]
+    return [*figures, *_of_auto("auto", problems, tpe), *_of_auto("auto-whole", problems, tpe), _wrong_cuts(problems)]
+
+
+class _CountedCuts(Proposed):
+    """Counts the trials that were cut, and those of them whose true value was the best so far."""
+
+    def __init__(self, problem: LabProblem, seed: int) -> None:
+        super().__init__("auto", problem, seed, cut=True)
+        self.cut = self.wrong = 0
+
+    def tell(self, outcome: Outcome) -> None:
+        i, problem = outcome.index, self.problem
+        if not outcome.failed and (~outcome.ran & ~np.isnan(problem.level_s[i])).any():
+            true = problem.value[i] if problem.maximize else -problem.value[i]
+            self.cut += 1
+            self.wrong += bool(problem.feasible[i]) and true > self.best_gain
+        super().tell(outcome)
+
+
+def _wrong_cuts(problems: Sequence[LabProblem]) -> Figure:
+    counted = [(one, _CountedCuts(one, seed), seed) for one in problems for seed in range(_CUT_SEEDS)]
+    for problem, strategy, seed in counted:
+        simulate(problem, strategy, seed=seed, trials=MIN_TRIALS)
+    cut, wrong = (sum(getattr(strategy, name) for _, strategy, _ in counted) for name in ("cut", "wrong"))
+    return Figure("lab_wrong_cuts", 1000 * wrong / max(cut, 1), 0.0, f"of 1 000; {cut} trials were cut")
 
 
 def _of_auto(name: str, problems: Sequence[LabProblem], tpe: Sequence[Sequence[float]]) -> list[Figure]:

@@ -86,7 +86,7 @@ def test_a_replayed_grid_finds_the_best_of_the_table_in_simulated_time(tmp_path:
 
 def test_everything_that_is_printed_says_replayed(tmp_path: Path) -> None:
     file = tmp_path / "task.json"
-    file.write_text(json.dumps(replay_task(write_table(tmp_path), strategy="grid", budget={"trials": 2})))
+    file.write_text(json.dumps(replay_task(write_table(tmp_path), budget={"trials": 2})))
     done = CliRunner().invoke(cli, ["run", str(file), "--study", str(tmp_path / "study")])
     assert done.exit_code == 0, done.output
     progress = done.stderr.splitlines()[:-1]

@@ -18,6 +18,8 @@ _ADDITIVE = (1.2, 1.2)
 #: Inverse-gamma prior of the variance.
 _VARIANCE = (1.0, 1.0)
 DRAWS, KEPT = 128, 12
+#: The most likely draws, which averages over points are predicted with.
+_AVERAGED = 6
 #: With more rows than this, a quarter of the draws is fitted.
 _ALL_DRAWS_UP_TO = 64
 #: So many covariances are computed at once.
@@ -176,9 +178,11 @@ class Ensemble:
 
         The deviations of the points have much in common, so that it is not the average of theirs.
         """
-        kernel = self._kernel(self._draws, one_hot, self._tables_of(self._draws, self._codes)).mean(1)
-        among = self._kernel(self._draws, one_hot, self._tables_of(self._draws, codes)).mean((1, 2))
-        whitened = np.einsum("mb,mab->ma", kernel, self._inverse_lower)
-        mean = (kernel * self._alpha).sum(1)
+        draws, weights = self._draws[:_AVERAGED], self._weights[:_AVERAGED]
+        kernel = self._kernel(draws, one_hot, self._tables_of(draws, self._codes)).mean(1)
+        among = self._kernel(draws, one_hot, self._tables_of(draws, codes)).mean((1, 2))
+        whitened = np.einsum("mb,mab->ma", kernel, self._inverse_lower[:_AVERAGED])
+        mean = (kernel * self._alpha[:_AVERAGED]).sum(1)
         left = np.maximum(among - (whitened**2).sum(1), 1e-9)
-        return mean[:, None], np.sqrt(self._variance * left)[:, None], self._weights[:, None]
+        deviation = np.sqrt(self._variance[:_AVERAGED] * left)
+        return mean[:, None], deviation[:, None], weights[:, None] / weights.sum()

@@ -11,8 +11,8 @@
     │   └── StudyNotFoundError  the folder holds no study
     ├── TrialError              one trial failed; carries a Failure
     │   ├── DeployError         the engine did not start, or died
-    │   │   └── SurroundingsError  a cluster or its webhook does not respond
-    │   └── MeasurementError    the benchmark produced no valid figures
+    │   ├── MeasurementError    the benchmark produced no valid figures
+    │   └── SurroundingsError   a cluster, a webhook, a daemon or a disk does not respond; the trial is repeated
     ├── SetupError              no trial can run here: a program, a model or disk space is missing
     ├── ClusterError            the Kubernetes API refused a request, or did not answer
     └── RunError                a run ended without a result
@@ -167,12 +167,12 @@ class DeployError(TrialError):
     """The engine did not start, or died."""
 
 
-class SurroundingsError(DeployError):
-    """What every trial depends on does not respond, such as a webhook; the trial can be repeated later."""
-
-
 class MeasurementError(TrialError):
     """The benchmark produced no valid figures."""
+
+
+class SurroundingsError(TrialError):
+    """What every trial depends on does not respond, such as a webhook; the trial can be repeated later."""
 
 
 #: Errors of a machine that is out of processes, files or memory for the moment.

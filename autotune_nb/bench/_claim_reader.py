@@ -14,7 +14,7 @@ from autotune_nb.cluster.kinds import POD, Object
 from autotune_nb.cluster.pod_errors import exit_code, has_ended
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
-from autotune_nb.errors import MeasurementError
+from autotune_nb.errors import TrialError
 from autotune_nb.task.task import Task
 
 _MOUNT = "/autotune-nb-results"
@@ -80,14 +80,14 @@ class ClaimReader:
         pending_s = self._task.deadlines.pending_s
         watch = PodWatch(reader, pending_s)
 
-        def check() -> str | MeasurementError | None:
+        def check() -> str | TrialError | None:
             gone = reader.deleted_by_others()
             if gone:
                 return infra_error(f"the results could not be read: {gone}")
             over = [pod for pod in reader.pods() if has_ended(pod)]
             wrong = watch.current_error() if over else watch.lasting_error(loop.time())
             if wrong is not None:
-                return infra_error(f"the results could not be read: {wrong.text}", wrong.hint)
+                return infra_error(f"the results could not be read: {wrong.text}", wrong.hint, away=wrong.away)
             if over and exit_code(over[0]):
                 return infra_error(
                     f"the results could not be read: {reader.full_name} ended with code {exit_code(over[0])}"
@@ -98,5 +98,5 @@ class ClaimReader:
             found = await self._session.watches.until(check, within_s=_READ_S + pending_s)
         except TimeoutError:
             raise infra_error(f"{reader.full_name} did not read the results within {_READ_S:g} s") from None
-        if isinstance(found, MeasurementError):
+        if isinstance(found, TrialError):
             raise found

@@ -23,6 +23,8 @@ IMAGE = "ghcr.io/sgl-project/genai-bench:0.0.5"
 #: The fields of benchmark.pod that belong to the container; the others belong to the pod.
 _OF_CONTAINER = ("env", "envFrom", "resources", "volumeMounts", "securityContext", "imagePullPolicy")
 _ERROR_S, _AGAIN_S = 4.0, 1.0
+#: How long to wait, with the engine running, for a webhook or a cluster that lets no pod be created.
+_AWAY_S = 60.0
 
 
 def script_container(image: str, name: str, script: str, job: Mapping[str, Any], extra: Mapping[str, Any]) -> Object:
@@ -76,11 +78,13 @@ class PodWatch:
         what = wrong.text.split(": ")[0]
         if wrong.transient and what != self._reported:
             self._reported = what
-            self._object.notify(f"{self._object.subject}: {wrong.text}; {wrong.hint}")
+            self._object.notify(f"{self._object.subject}: {wrong.text}" + (f"; {wrong.hint}" if wrong.hint else ""))
+        pending_s = min(self._pending_s, _AWAY_S) if wrong.away else self._pending_s
         # A registry may fail once, so that a pod that cannot start now may start a moment later.
-        if now - self._since < (self._pending_s if wrong.transient else _ERROR_S):
+        if now - self._since < (pending_s if wrong.transient else _ERROR_S):
             return None
-        passed = f"; deadlines.pending_s ({self._pending_s:g} s) has passed" if wrong.transient else ""
+        timed_out = wrong.transient and not wrong.away
+        passed = f"; deadlines.pending_s ({self._pending_s:g} s) has passed" if timed_out else ""
         return replace(wrong, text=wrong.text + passed)
 
     @property

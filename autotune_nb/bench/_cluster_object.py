@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 
 from autotune_nb.bench._expected_levels import infra_error
-from autotune_nb.cluster.api_errors import hint_for, over_quota, quota_timeout, server_message
+from autotune_nb.cluster.api_errors import hint_for, of_surroundings, over_quota, quota_timeout, server_message
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD, Kind, Object, name_of, terminating, uid_of
 from autotune_nb.cluster.owned_object import OwnedObject
 from autotune_nb.cluster.session import ClusterSession
@@ -32,7 +32,10 @@ class BenchmarkObject(OwnedObject):
         return f"trial {self.trial}'s benchmark"
 
     async def create_for_trial(self, body: Object) -> None:
-        """Create it, replacing one that a previous attempt left. Waits for quota. Raises MeasurementError."""
+        """Create it, replacing one that a previous attempt left. Waits for quota.
+
+        Raises MeasurementError, or SurroundingsError if the cluster or a webhook does not respond.
+        """
         pending_s = self._session.task.deadlines.pending_s
         until, cleared = asyncio.get_running_loop().time() + pending_s, False
         while True:
@@ -43,9 +46,8 @@ class BenchmarkObject(OwnedObject):
                 if over_quota(error):
                     raise infra_error(*quota_timeout(pending_s, error)) from None
                 if error.status != 409 or error.reason == "Conflict" or cleared:
-                    raise infra_error(
-                        f"{self.full_name} was not created: {server_message(error)}", hint_for(error)
-                    ) from None
+                    message = f"{self.full_name} was not created: {server_message(error)}"
+                    raise infra_error(message, hint_for(error), away=of_surroundings(error)) from None
                 cleared = True
                 await self._delete_previous()
 
@@ -54,9 +56,8 @@ class BenchmarkObject(OwnedObject):
         try:
             found = await self._session.cluster.get(self.kind, self.name)
         except ClusterError as error:
-            raise infra_error(
-                f"{self.full_name} exists and could not be read: {server_message(error)}", hint_for(error)
-            ) from None
+            message = f"{self.full_name} exists and could not be read: {server_message(error)}"
+            raise infra_error(message, hint_for(error), away=of_surroundings(error)) from None
         if found is None:
             return
         if not self.belongs_to_trial(found):

@@ -12,7 +12,7 @@ import psutil
 
 from autotune_nb.bench._bench_log import relevant_lines, server_response, unknown_option
 from autotune_nb.bench.results import failure_kind, level_of, measurement, read_level
-from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError
+from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, SurroundingsError, TrialError
 from autotune_nb.secrets.scrubbing import scrub
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Level, Measurement, Validity
@@ -75,9 +75,13 @@ def deadline_s(task: Task) -> float:
     )
 
 
-def infra_error(message: str, hint: str = "", log: Sequence[str] = ()) -> MeasurementError:
-    """Return the error for a benchmark that the cluster, not the configuration, prevented."""
-    return MeasurementError(Failure(FailureKind.INFRASTRUCTURE, "benchmark", message, relevant_lines(log), hint))
+def infra_error(message: str, hint: str = "", log: Sequence[str] = (), *, away: bool = False) -> TrialError:
+    """Return the error for a benchmark that the cluster, not the configuration, prevented.
+
+    It is a SurroundingsError if the cluster or a webhook is ``away``, so that the trial is repeated later.
+    """
+    failure = Failure(FailureKind.INFRASTRUCTURE, "benchmark", message, relevant_lines(log), hint)
+    return (SurroundingsError if away else MeasurementError)(failure)
 
 
 def timeout_error(missing: list[Level], within_s: float, log: Sequence[str]) -> MeasurementError:

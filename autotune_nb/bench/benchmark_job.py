@@ -28,7 +28,7 @@ from autotune_nb.bench.results import level_of, read_level
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, Object, name_of
 from autotune_nb.cluster.pod_errors import exit_code, has_ended, has_log
 from autotune_nb.cluster.session import ClusterSession
-from autotune_nb.errors import ClusterError, MeasurementError, SetupError
+from autotune_nb.errors import ClusterError, SetupError, TrialError
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Level, Measurement
 
@@ -115,13 +115,13 @@ class OmeBenchmark:
             raise missing_levels_error(levels.missing, code, read, log, field="benchmark.image")
 
     async def _wait_until_ended(self, obj: BenchmarkObject, request: BenchRequest, log: list[str]) -> int:
-        """Wait for the state Completed or Failed and return genai-bench's exit code. Raises MeasurementError."""
+        """Wait for the state Completed or Failed and return genai-bench's exit code. Raises TrialError."""
         loop, pending_s = asyncio.get_running_loop(), self._task.deadlines.pending_s
         within_s, began = deadline_s(self._task), loop.time()
         watch, silence = PodWatch(obj, pending_s), JobCreationTimeout(obj, began)
         failed_at: float | None = None
 
-        def check() -> str | MeasurementError | None:
+        def check() -> str | TrialError | None:
             nonlocal failed_at
             now, status = loop.time(), (obj.object() or {}).get("status") or {}
             state = status.get("state")
@@ -139,7 +139,7 @@ class OmeBenchmark:
                     return None
             wrong = watch.current_error() if state == "Failed" else watch.lasting_error(now)
             if wrong is not None:
-                return infra_error(wrong.text, wrong.hint)
+                return infra_error(wrong.text, wrong.hint, away=wrong.away)
             if state == "Failed":
                 return "Failed" if over else infra_error(f"{obj.full_name} failed: {status.get('failureMessage')}")
             if now - began > within_s + pending_s:
@@ -155,7 +155,7 @@ class OmeBenchmark:
             with contextlib.suppress(ClusterError):
                 text = await self._session.cluster.log(name_of(pods[-1]), container_of(pods[-1]), tail_lines=_LOG_LINES)
                 log += text.splitlines()
-        if isinstance(found, MeasurementError):
+        if isinstance(found, TrialError):
             raise found
         code = exit_code(pods[-1]) if pods else None
         return code if code is not None else int(found == "Failed")
@@ -181,7 +181,7 @@ class JobCreationTimeout:
     def __init__(self, obj: BenchmarkObject, began: float) -> None:
         self._object, self._since, self._reported = obj, began, False
 
-    def check(self, now: float, state: str, *, broken: bool) -> MeasurementError | None:
+    def check(self, now: float, state: str, *, broken: bool) -> TrialError | None:
         """Return the error once it has lasted too long; reports it earlier. ``broken`` restarts the time."""
         obj = self._object
         if broken or state == "Running" or obj.jobs():

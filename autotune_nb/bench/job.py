@@ -33,7 +33,7 @@ from autotune_nb.bench.base import BenchRequest
 from autotune_nb.cluster.kinds import JOB, Object
 from autotune_nb.cluster.pod_errors import exit_code, has_ended, has_log
 from autotune_nb.cluster.session import ClusterSession
-from autotune_nb.errors import MeasurementError, SetupError
+from autotune_nb.errors import SetupError, TrialError
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement
 
@@ -174,28 +174,28 @@ class JobBenchmark:
             await asyncio.gather(reading, return_exceptions=True)
 
     async def _wait_until_started(self, obj: BenchmarkObject, watch: PodWatch, within_s: float) -> None:
-        """Wait until its pod has a log. Raises MeasurementError if it never will."""
+        """Wait until its pod has a log. Raises TrialError if it never will."""
         loop = asyncio.get_running_loop()
 
-        def check() -> str | MeasurementError | None:
+        def check() -> str | TrialError | None:
             gone = obj.deleted_by_others()
             if gone:
                 return infra_error(gone)
             if any(has_log(pod) for pod in obj.pods()):
                 return "started"
             wrong = watch.lasting_error(loop.time())
-            return infra_error(wrong.text, wrong.hint) if wrong is not None else None
+            return infra_error(wrong.text, wrong.hint, away=wrong.away) if wrong is not None else None
 
         try:
             found = await self._session.watches.until(check, within_s=within_s + self._task.deadlines.pending_s)
         except TimeoutError:
             raise infra_error(f"{obj.full_name} never started a pod", "see the events of this Job") from None
-        if isinstance(found, MeasurementError):
+        if isinstance(found, TrialError):
             raise found
 
     def _ended(
         self, obj: BenchmarkObject, levels: ExpectedLevels, folder: Path, frames: Frames, watch: PodWatch
-    ) -> MeasurementError | SetupError:
+    ) -> TrialError | SetupError:
         """Return the error for levels that are missing after the end of the log."""
         gone, wrong, pods = (
             obj.deleted_by_others(),
@@ -205,7 +205,7 @@ class JobBenchmark:
         if gone:
             return infra_error(gone, log=frames.lines)
         if wrong is not None:
-            return infra_error(wrong.text, wrong.hint, frames.lines)
+            return infra_error(wrong.text, wrong.hint, frames.lines, away=wrong.away)
         if not pods:
             return infra_error(f"the log of {obj.full_name} broke off", log=frames.lines)
         return missing_levels_error(levels.missing, exit_code(pods[-1]), folder, frames.lines, field="benchmark.image")

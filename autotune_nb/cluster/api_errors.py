@@ -10,6 +10,9 @@ from autotune_nb.errors import ClusterError
 QUOTA_EXCEEDED = "exceeded quota"
 #: The interval at which a request that exceeded a quota is repeated.
 QUOTA_PAUSE_S = 2.0
+_NAMESPACE_GONE = re.compile(r'namespaces "[^"]*" not found')
+#: Messages about pods that a controller could not create yet, or a container that could not start yet.
+MAY_PASS = re.compile(r"failed calling webhook|internal error|timed? ?out|too many requests|try again", re.IGNORECASE)
 _REQUEST = re.compile(r"^[A-Z]+ \S+: (?:\d+: )?")
 
 
@@ -35,6 +38,12 @@ def namespace_ends(error: ClusterError) -> bool:
     return error.status == 403 and "because it is being terminated" in str(error)
 
 
+def of_surroundings(error: ClusterError) -> bool:
+    """Whether the cluster or a webhook does not respond, or the namespace is gone: every object would be refused."""
+    gone = error.status == 404 and bool(_NAMESPACE_GONE.search(str(error)))
+    return error.status in (0, 401, 429) or error.status >= 500 or namespace_ends(error) or gone
+
+
 def quota_wait_message(subject: str, error: ClusterError) -> str:
     """Return the message that ``subject``, such as ``trial 3``, waits for quota."""
     return f"{subject} waits for quota: {server_message(error)}"
@@ -52,7 +61,7 @@ def hint_for(error: ClusterError) -> str:
         return "check that OME's controller runs: its webhook does not respond"
     if error.by_webhook:
         return ""
-    if namespace_ends(error):
+    if namespace_ends(error) or _NAMESPACE_GONE.search(str(error)):
         return "the namespace is being deleted: create it again once it is gone, or use another one"
     if error.status == 403:
         return "a permission is missing: bind the Role of templates/rbac.yaml.j2; autotune-nb check lists them all"

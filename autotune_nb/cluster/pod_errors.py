@@ -6,12 +6,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from autotune_nb.cluster.api_errors import QUOTA_EXCEEDED
+from autotune_nb.cluster.api_errors import MAY_PASS, QUOTA_EXCEEDED
 from autotune_nb.cluster.kinds import Object, name_of
 
 #: Reasons that may pass: other pods end, and a new claim gets its volume.
 _UNSCHEDULABLE_NOW = re.compile(r"Insufficient |Too many pods|unbound immediate PersistentVolumeClaims", re.IGNORECASE)
-_TRANSIENT = re.compile(r"failed calling webhook|internal error|timed? ?out|too many requests|try again", re.IGNORECASE)
 _CANNOT_START = (
     "ErrImagePull",
     "ImagePullBackOff",
@@ -28,12 +27,13 @@ _CANNOT_START = (
 class PodError:
     """Why a pod is not created, does not start or was ended, for a reason outside its container's program.
 
-    A ``transient`` error may pass.
+    A ``transient`` error may pass. With ``away``, the cluster or a webhook does not respond: it concerns every pod.
     """
 
     text: str
     hint: str = ""
     transient: bool = False
+    away: bool = False
 
 
 def creation_error(warnings: Sequence[Object]) -> PodError | None:
@@ -43,11 +43,10 @@ def creation_error(warnings: Sequence[Object]) -> PodError | None:
         if QUOTA_EXCEEDED in message:
             return PodError(f"waiting for quota: {message}", "raise the quota, or wait for others", transient=True)
         if event.get("reason") == "FailedCreate":
-            transient = bool(_TRANSIENT.search(message))
-            what = "no pod could be created yet" if transient else "no pod may be created"
-            return PodError(
-                f"{what}: {message}", "ask the administrator of the namespace's limits", transient=transient
-            )
+            if MAY_PASS.search(message):
+                hint = "check that the webhook's controller runs" if "webhook" in message else ""
+                return PodError(f"no pod could be created yet: {message}", hint, transient=True, away=True)
+            return PodError(f"no pod may be created: {message}", "ask the administrator of the namespace's limits")
     return None
 
 

@@ -14,15 +14,15 @@ from autotune_nb.bench.base import Benchmark
 from autotune_nb.deploy.base import Deployer
 from autotune_nb.errors import AutotuneError, SetupError, StudyError
 from autotune_nb.recorded.clock import Clock, WallClock, released
+from autotune_nb.runner.active_time import ActiveTime
 from autotune_nb.runner.budget import BudgetCheck
 from autotune_nb.runner.preparation import advice, run_fingerprint
-from autotune_nb.runner.stopwatch import Stopwatch
 from autotune_nb.runner.study_calls import StudyCalls
 from autotune_nb.runner.trial_work import TrialWork
 from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.references import command_text
 from autotune_nb.secrets.scrubbing import scrub
-from autotune_nb.study import StorageBusyError
+from autotune_nb.study import StorageAwayError, StorageBusyError
 from autotune_nb.study.steering import Edit
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.waiting import uncancelled
@@ -71,10 +71,11 @@ class Runner:
         self._benchmark = benchmark
         self._task = study.task
         self._clock: Clock = clock or WallClock()
-        self._calls = StudyCalls(study, stopping=self._is_stopping, notify=self._notice)
         self._not_paused = asyncio.Event()
         self._not_paused.set()
         self._stopping = asyncio.Event()
+        self._active = ActiveTime(self._clock.now, study.elapsed_s)
+        self._calls = StudyCalls(study, self._active, stopping=self._stopping, notify=self._notice)
         self._changed = asyncio.Event()
         self._stop_requested_at: float | None = None
         self._trial_tasks: set[asyncio.Task[None]] = set()
@@ -84,13 +85,12 @@ class Runner:
         self._num_edits_arriving = 0
         self._fingerprint: dict[str, Any] = {}
         self._final: RunState | None = None
-        self._stopwatch = Stopwatch(self._clock.now, study.elapsed_s)
         self._budget = BudgetCheck(study, proposals)
 
     @property
     def elapsed_s(self) -> float:
-        """The seconds of this run and of all previous runs of the study, without pauses in which no trial ran."""
-        return self._stopwatch.elapsed_s
+        """The seconds of this run and of all previous ones, without pauses and waits for the surroundings."""
+        return self._active.seconds
 
     async def run(self) -> None:
         """Run trials until the budget is spent, the space is exhausted, or the run is stopped.
@@ -236,6 +236,8 @@ class Runner:
                 if self._stopping.is_set():
                     break
                 self._changed.clear()
+                # A trial that starts while its files cannot be written would fail.
+                await self._calls.require_disk()
                 await self._take_edits()
                 # An edit may give trials to a run that had none at its start.
                 if not self._prepared and await self._has_trials():
@@ -273,16 +275,15 @@ class Runner:
     async def _until_resumed(self) -> None:
         """Wait while paused; collect trials that end meanwhile, and raise their errors."""
         going = asyncio.ensure_future(self._not_paused.wait())
+        self._active.pause(not self._not_paused.is_set())
         try:
             while not self._not_paused.is_set():
-                if not self._trial_tasks:
-                    self._stopwatch.hold()
                 with released(self._clock):
                     await asyncio.wait((going, *self._trial_tasks), return_when=asyncio.FIRST_COMPLETED)
                 self._collect()
         finally:
             going.cancel()
-            self._stopwatch.go_on()
+            self._active.pause(False)
 
     async def _until_changed(self) -> None:
         """Wait until a trial ends or an edit arrives."""
@@ -323,23 +324,27 @@ class Runner:
             publish=self.bus.publish,
             stopping=self._is_stopping,
             now=self._clock.now,
+            active=self._active,
         )
         try:
             ended = await work.run()
         except (StudyError, SetupError):
             await uncancelled(work.clean())
             raise
+        finally:
+            self._active.ended(trial.number)
         # From here on a cancellation must not lose the result.
         await uncancelled(self._store_trial(work, ended))
 
     async def _store_trial(self, work: TrialWork, ended: Trial) -> None:
         await work.clean()
         ended = await self._calls.tell(ended)
-        with contextlib.suppress(StorageBusyError):  # the next trial stores it too
+        with contextlib.suppress(StorageBusyError, StorageAwayError):  # the next trial stores it too
             await self._calls(lambda: self.study.save_elapsed(self.elapsed_s))
         self.trials = self.study.trials
         if self._calls.may_save:
-            await self._save_results()
+            with contextlib.suppress(StorageAwayError):  # the next trial waits for the disk
+                await self._save_results()
         best = self.study.best
         self.bus.publish(events.TrialEnded(ended, is_best=best is not None and best.number == ended.number))
 
@@ -351,7 +356,7 @@ class Runner:
         finally:
             await self._close_deployer()
         self.study.mark_interrupted()
-        self._stopwatch.stop()
+        self._active.end()
         with contextlib.suppress(AutotuneError):
             await self._save_results()
         with contextlib.suppress(AutotuneError):

@@ -1,13 +1,17 @@
-"""Calls of a study from the event loop: in a thread, one at a time, since its database may be slow."""
+"""Calls of a study from the event loop: in a thread, one at a time, repeated while its storage does not work."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from autotune_nb.study import StorageBusyError
+from autotune_nb.errors import Failure, FailureKind, StudyError
+from autotune_nb.runner.active_time import ActiveTime
+from autotune_nb.runner.surroundings import DISK_HINT, SurroundingsWait, disk_problem
+from autotune_nb.study import StorageAwayError, StorageBusyError
 from autotune_nb.trial.trial import Trial
 from autotune_nb.waiting import uncancelled
 
@@ -22,10 +26,13 @@ _STORE_ATTEMPTS = 10
 
 
 class StudyCalls:
-    """Calls a study's methods. ``stopping`` returns whether the run is being stopped."""
+    """Calls a study's methods. ``stopping`` is set once the run is being stopped, ``active`` is the run's time."""
 
-    def __init__(self, study: Study, *, stopping: Callable[[], bool], notify: Callable[[str], None]) -> None:
+    def __init__(
+        self, study: Study, active: ActiveTime, *, stopping: asyncio.Event, notify: Callable[[str], None]
+    ) -> None:
         self._study = study
+        self._active = active
         self._stopping = stopping
         self._notify = notify
         self._lock = asyncio.Lock()
@@ -36,18 +43,43 @@ class StudyCalls:
             return await uncancelled(asyncio.to_thread(call))
 
     async def until_unlocked(self, call: Callable[[], T], meanwhile: str) -> T:
-        """Call a method of the study, repeatedly while another program has locked the storage.
+        """Call a method of the study, repeatedly while the storage is locked or away, or the disk is full.
 
-        Raises StorageBusyError if it stays locked, or once the run is stopped.
+        Raises StorageBusyError if it stays locked, SetupError if it stays away, and StudyError once the run is stopped.
         """
-        for _ in range(_STORE_ATTEMPTS - 1):
-            try:
-                return await self(call)
-            except StorageBusyError as error:
-                if self._stopping():
-                    raise
-                self._notify(f"{meanwhile}: {error}")
-        return await self(call)
+        wait = SurroundingsWait("the study", self._study.task.deadlines.surroundings_s, self._notify)
+        attempts = _STORE_ATTEMPTS
+        try:
+            while True:
+                try:
+                    result = await self(call)
+                    break
+                except StorageBusyError as error:
+                    attempts -= 1
+                    if self._stopping.is_set() or not attempts:
+                        raise
+                    self._notify(f"{meanwhile}: {error}")
+                except StudyError as error:
+                    problem = str(error) if isinstance(error, StorageAwayError) else await self._disk_problem()
+                    if self._stopping.is_set() or not problem:
+                        raise
+                    self._active.waits(wait, self._active.now())
+                    failure = Failure(FailureKind.INFRASTRUCTURE, "store", f"{problem}; {meanwhile}", hint=DISK_HINT)
+                    await wait.pause(failure, self._sleep)
+        finally:
+            self._active.ended(wait)
+        wait.reset()
+        return result
+
+    async def require_disk(self) -> None:
+        """Wait until the study's folder can be written. Raises as ``until_unlocked`` does."""
+
+        def check() -> None:
+            problem = disk_problem(self._study.folder.path)
+            if problem:
+                raise StorageAwayError(problem)
+
+        await self.until_unlocked(check, "the next trial waits")
 
     async def tell(self, ended: Trial) -> Trial:
         """Store a trial that ended, unless another program has ended it."""
@@ -67,9 +99,23 @@ class StudyCalls:
         return time.monotonic() - self._saved_at >= _SAVE_INTERVAL_FACTOR * self._saving_s
 
     async def save_results(self, results: Callable[[], dict[str, Any]]) -> None:
-        """Write ``results.json``."""
+        """Write ``results.json``. Raises StudyError; it is a StorageAwayError if the disk is full or away."""
         began = time.monotonic()
-        # In a thread too: with thousands of trials it writes megabytes.
-        await self(lambda: self._study.folder.write_results(results()))
+        try:
+            # In a thread too: with thousands of trials it writes megabytes.
+            await self(lambda: self._study.folder.write_results(results()))
+        except StudyError as error:
+            if await self._disk_problem():
+                raise StorageAwayError(str(error)) from None
+            raise
         self._saved_at = time.monotonic()
         self._saving_s = self._saved_at - began
+
+    async def _disk_problem(self) -> str:
+        return await asyncio.to_thread(disk_problem, self._study.folder.path)
+
+    async def _sleep(self, seconds: float) -> None:
+        """Wait, but not longer than until the run is stopped."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()

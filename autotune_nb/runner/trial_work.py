@@ -27,7 +27,9 @@ from autotune_nb.errors import (
     failed_to_write,
     lacks_resources,
 )
-from autotune_nb.runner.attempt import Attempt, PhaseClock
+from autotune_nb.runner.active_time import ActiveTime
+from autotune_nb.runner.attempt import WAIT, Attempt, PhaseClock
+from autotune_nb.runner.surroundings import DISK_HINT, SurroundingsWait, disk_problem, of_disk
 from autotune_nb.runner.trial_cuts import TrialCuts
 from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.references import bearer
@@ -44,8 +46,6 @@ _log = logging.getLogger(__name__)
 _RETRIES = 1
 #: How long a retry waits, so that what failed may recover.
 _RETRY_PAUSE_S = 1.0
-#: The first and the longest pause while the surroundings do not respond.
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 60.0
 #: How long an engine that answers no more may take to end.
 _DYING_S = 5.0
 
@@ -53,7 +53,7 @@ _DYING_S = 5.0
 class TrialWork:
     """The execution of one trial.
 
-    ``stopping`` returns whether the run is being stopped, ``now`` the time of the run's clock.
+    ``stopping`` returns whether the run is being stopped, ``now`` the time of the run's clock. ``active`` is the run's.
     """
 
     def __init__(
@@ -67,6 +67,7 @@ class TrialWork:
         publish: Callable[[events.Event], None],
         stopping: Callable[[], bool],
         now: Callable[[], float],
+        active: ActiveTime,
     ) -> None:
         self._trial = trial
         self._task, self._folder = study.task, study.folder
@@ -76,11 +77,11 @@ class TrialWork:
         self._fingerprint = fingerprint
         self._publish = publish
         self._stopping = stopping
-        self._clock = PhaseClock(lambda phase: publish(events.PhaseStarted(trial.number, phase)), now)
+        self._now, self._active = now, active
+        self._clock = PhaseClock(self._phase_started, now)
         self._attempts: list[Attempt] = []
-        #: Since when the surroundings do not respond, and how long the next pause is.
-        self._waiting_since: float | None = None
-        self._pause_s = _FIRST_PAUSE_S
+        within_s = study.task.deadlines.surroundings_s
+        self._wait = SurroundingsWait(f"trial {trial.number}", within_s, self._notice)
 
     async def run(self) -> Trial:
         """Execute the trial and return it as it ended, even if it was cancelled; its engine is taken down by then.
@@ -137,57 +138,72 @@ class TrialWork:
 
     async def _measure_with_retry(self) -> Attempt:
         """Return the attempt that was measured. Raises TrialError with the failure of the last attempt."""
-        retries_left = _RETRIES
+        retries_left, number = _RETRIES, self._trial.number
         while True:
-            attempt = Attempt()
+            attempt, began = Attempt(), self._now()
             self._attempts.append(attempt)
+            self._active.works(number)
             try:
-                with self._surroundings(attempt):
+                with self._system_errors(attempt):
                     await self._measure(attempt)
                 return attempt
-            except SurroundingsError as error:
-                await self._wait_for_surroundings(error, attempt)
             except TrialError as error:
+                away = await self._away(error)
+                if away is not None:
+                    if self._stopping():
+                        raise asyncio.CancelledError from None
+                    await self._wait_for_surroundings(away, attempt, began)
+                    continue
                 if error.failure.phase == "stop" and attempt.score is not None:
                     # The measurements are valid, even if taking the engine down failed.
-                    self._notice(f"trial {self._trial.number}: {error.failure}")
+                    self._notice(f"trial {number}: {error.failure}")
                     return attempt
                 if error.failure.kind is not FailureKind.INFRASTRUCTURE or not retries_left or self._stopping():
                     raise
-                self._notice(f"trial {self._trial.number} is retried: {error.failure}")
+                self._notice(f"trial {number} is retried: {error.failure}")
                 retries_left -= 1
                 await asyncio.sleep(_RETRY_PAUSE_S)
 
-    async def _wait_for_surroundings(self, error: SurroundingsError, attempt: Attempt) -> None:
-        """Wait before the next attempt, longer each time. Raises SetupError after ``deadlines.surroundings_s``."""
-        within_s, now = self._task.deadlines.surroundings_s, asyncio.get_running_loop().time()
-        number, failure = self._trial.number, scrub_failure(error.failure)
-        if self._waiting_since is None:
-            self._waiting_since = now
-            self._notice(f"trial {number} waits up to {within_s:g} s and is tried again: {failure}")
-        left_s = within_s - (now - self._waiting_since)
-        if left_s <= 0 or self._stopping():
-            hint = f"; {failure.hint}" if failure.hint else ""
-            raise SetupError(
-                f"trial {number} was not started within {within_s:g} s (deadlines.surroundings_s): {failure.message}"
-                f"{hint}; start the study again later, it continues with trial {number}"
-            )
+    async def _away(self, error: TrialError) -> Failure | None:
+        """Return the failure if it is one of the surroundings: it costs no trial, and passes."""
+        if isinstance(error, SurroundingsError):
+            return error.failure
+        if error.failure.phase == "stop":
+            return None
+        # An engine or genai-bench that cannot write a file fails in many ways.
+        problem = await asyncio.to_thread(disk_problem, self._folder.path)
+        return Failure(FailureKind.INFRASTRUCTURE, error.failure.phase, problem, hint=DISK_HINT) if problem else None
+
+    async def _wait_for_surroundings(self, failure: Failure, attempt: Attempt, began: float) -> None:
+        """Wait before the next attempt. Raises SetupError after ``deadlines.surroundings_s``."""
         if attempt.folder is not None:
             # Many attempts may follow; most of them leave no file.
             with suppress(OSError):
                 attempt.folder.rmdir()
-        self._clock.start("wait")
-        await asyncio.sleep(min(self._pause_s, left_s))
-        self._pause_s = min(self._pause_s * 2, _LONGEST_PAUSE_S)
+        self._clock.start(WAIT)
+        self._active.waits(self._trial.number, began)
+        await self._wait.pause(failure)
+
+    def _phase_started(self, phase: str) -> None:
+        """Publish a phase; while the deployer waits for its cluster, that time does not count."""
+        if phase == WAIT:
+            self._active.waits(self._trial.number, self._now())
+        else:
+            self._active.works(self._trial.number)
+        self._publish(events.PhaseStarted(self._trial.number, phase))
 
     @contextmanager
-    def _surroundings(self, attempt: Attempt) -> Iterator[None]:
-        """Raise TrialError for an error of the system, unless it concerns the study's folder, and so every trial."""
+    def _system_errors(self, attempt: Attempt) -> Iterator[None]:
+        """Raise TrialError for an error of the system, unless a file of the study can never be written."""
         try:
             yield
         except OSError as error:
             if failed_to_write(self._folder.path, error):
-                raise
+                if not of_disk(error):
+                    raise
+                text = f"the study's folder {self._folder.path} cannot be written: {error.strerror or error}"
+                failure = Failure(FailureKind.INFRASTRUCTURE, attempt.phase or "deploy", text, hint=DISK_HINT)
+                raise SurroundingsError(failure) from error
             _log.error("error of the system in trial %s\n%s", self._trial.number, scrub(traceback.format_exc()))
             message = f"{type(error).__name__}: {error}"
             hint = "the machine lacks processes, open files or memory: see ulimit -a" if lacks_resources(error) else ""
@@ -207,7 +223,6 @@ class TrialWork:
             on_notice=self._notice,
         )
         async with self._deployer.deploy(request) as deployment:
-            self._waiting_since, self._pause_s = None, _FIRST_PAUSE_S
             attempt.command = deployment.endpoint.command
             attempt.add_fingerprint(deployment.endpoint.fingerprint)
             try:
@@ -278,6 +293,7 @@ class TrialWork:
         count = len(task.workload.levels)
         async with aclosing(self._benchmark.measure(request)) as levels:
             async for one in levels:
+                self._wait.reset()
                 # Otherwise genai-bench already loads the engine with the next level.
                 is_idle = taken == len(attempt.measurements) + 1 or len(attempt.measurements) + 1 == count
                 error = await self._engine_error(deployment, one.level, ask=is_idle)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune_nb.study._database_file import (
     DamagedStorageError,
+    StorageAwayError,
     StorageBusyError,
     database_problem,
     recovery_text,
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "STORAGE_VARIABLE",
     "DamagedStorageError",
+    "StorageAwayError",
     "StorageBusyError",
     "Study",
     "StudyFolder",

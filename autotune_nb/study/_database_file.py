@@ -21,6 +21,10 @@ class StorageBusyError(StudyError):
     """Another program has locked the storage of a study."""
 
 
+class StorageAwayError(StudyError):
+    """The disk of a study's storage is full or fails, or its database does not respond; the call can be repeated."""
+
+
 def database_problem(folder: StudyFolder, url: str | None) -> str:
     """Return why a study's SQLite file cannot be read: it is missing, empty, truncated or not a database.
 

@@ -16,7 +16,13 @@ import sqlalchemy.exc
 import sqlalchemy.pool
 
 from autotune_nb.errors import AutotuneError, StudyError
-from autotune_nb.study._database_file import DamagedStorageError, StorageBusyError, file_problem, recovery_text
+from autotune_nb.study._database_file import (
+    DamagedStorageError,
+    StorageAwayError,
+    StorageBusyError,
+    file_problem,
+    recovery_text,
+)
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.storage_url import redact, sqlite_file
 
@@ -27,6 +33,8 @@ _OPTUNA_REVISION = re.compile(r"v\d+\.\d+\.\d+\.\w+")
 _SET_UP_BY = re.compile(r"set up by optuna ([^\s)]+)")
 #: SQLite's messages about a file with invalid content.
 _DAMAGED = ("malformed", "file is not a database", "file is encrypted")
+#: SQLite's messages about a disk that is full or fails.
+_DISK = ("database or disk is full", "disk I/O error")
 
 
 def open_storage(folder: StudyFolder, url: str | None) -> optuna.storages.BaseStorage:
@@ -187,7 +195,9 @@ def storage_errors(folder: StudyFolder, url: str | None = None) -> Iterator[None
             raise StorageBusyError(
                 f"the study's storage {location(folder, url)} is locked by another program ({message})"
             ) from None
-        raise StudyError(f"the study's storage{where} does not work: {message}") from None
+        server = url is not None and sqlite_file(url) is None and isinstance(cause, sqlalchemy.exc.OperationalError)
+        kind = StorageAwayError if server or any(one in message for one in _DISK) else StudyError
+        raise kind(f"the study's storage{where} does not work: {message}") from None
     except ImportError as error:
         drivers = {"postgresql": "; pip install 'psycopg[binary]'", "mysql": "; pip install pymysql"}
         hint = drivers.get((url or "").partition(":")[0], "")

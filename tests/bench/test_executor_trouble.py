@@ -21,7 +21,7 @@ from autotune_nb.bench._cluster_object import BenchmarkObject, Removals
 from autotune_nb.cluster import owned_object as owned
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, JOB, POD, Kind, Object
 from autotune_nb.cluster.pod_errors import creation_error, pod_error
-from autotune_nb.errors import Failure, FailureKind, MeasurementError
+from autotune_nb.errors import Failure, FailureKind, SurroundingsError, TrialError
 from tests.bench.in_cluster import BenchNamespace, Executor
 from tests.kubernetes.proxy import FaultProxy
 from tests.stubs import HANGS_S, in_loop, level_data, level_file, until_async
@@ -38,7 +38,7 @@ def through_proxy(bench_namespace: BenchNamespace, proxy: FaultProxy, tmp_path: 
 
 
 def failure_of(one: Executor, disturb: Callable[[], Any] | None = None) -> Failure:
-    with pytest.raises(MeasurementError) as caught:
+    with pytest.raises(TrialError) as caught:
         in_loop(one.measured() if disturb is None else one.disturbed(disturb))
     assert not one.bench_namespace.benchmark_objects()
     return caught.value.failure
@@ -172,6 +172,30 @@ def test_a_benchmark_continues_once_there_is_quota(
     in_loop(scenario())
 
 
+# A webhook that does not respond
+
+
+@pytest.mark.parametrize(("executor", "group", "plural"), [("job", "batch", "jobs"), ("benchmark_job", "", "pods")])
+def test_a_webhook_that_does_not_respond_fails_no_trial(
+    bench_namespace: BenchNamespace,
+    tmp_path: Path,
+    executor: str,
+    group: str,
+    plural: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("autotune_nb.cluster.client.Cluster.patience_s", 0.3)
+    monkeypatch.setattr(_cluster, "_AWAY_S", 0.5)
+    one = Executor(bench_namespace, executor, tmp_path).writes({}, before=_FOREVER)
+    away = bench_namespace.cluster.dead_webhook(bench_namespace.namespace, group, plural)
+    with away as webhook, pytest.raises(SurroundingsError) as caught:
+        in_loop(one.measured())
+    failure = caught.value.failure
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert f'failed calling webhook "{webhook}"' in failure.message
+    assert not bench_namespace.benchmark_objects()
+
+
 # Requests without a response, and deletions that fail
 
 
@@ -208,7 +232,7 @@ def test_an_object_that_may_have_been_created_is_looked_up_at_its_deletion(
             one.session.cluster.patience_s = 0.3
             made, removals = BenchmarkObject(one.session, kind, 0, one.notices.append), Removals(one.session)
             with pytest.raises(
-                MeasurementError, match=f"{name} in namespace {bench_namespace.namespace} was not created"
+                TrialError, match=f"{name} in namespace {bench_namespace.namespace} was not created"
             ) as caught:
                 await made.create_for_trial(body)
             assert caught.value.failure.kind is FailureKind.INFRASTRUCTURE
@@ -316,7 +340,7 @@ def test_a_job_of_the_same_name_is_replaced_only_if_it_belongs_to_this_study(
     if ours:
         assert len(in_loop(scenario())) == 2
     else:
-        with pytest.raises(MeasurementError, match=f"job {one.name} .* exists and belongs to another study"):
+        with pytest.raises(TrialError, match=f"job {one.name} .* exists and belongs to another study"):
             in_loop(scenario())
         bench_namespace.cluster.delete(bench_namespace.path(_JOBS, one.name), propagationPolicy="Foreground")
     bench_namespace.cluster.until(lambda: not bench_namespace.benchmark_objects())
@@ -336,7 +360,7 @@ def test_ome_may_take_over_a_minute_to_create_a_job_and_a_notice_reports_that_so
             made.name = one.name
             silence = benchmark_job.JobCreationTimeout(made, 100.0)
 
-            def fails(after_s: float) -> MeasurementError | None:
+            def fails(after_s: float) -> TrialError | None:
                 return silence.check(100.0 + after_s, "Pending", broken=False)
 
             assert fails(2.0) is None

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +18,7 @@ import yaml
 
 Json = dict[str, Any]
 _PLURALS = {"ServingRuntime": "servingruntimes", "Lease": "leases", "ConfigMap": "configmaps"}
+_HOOKED = "test.example.com/webhook"
 _CLUSTER_WIDE = ("ClusterBaseModel", "ClusterServingRuntime", "ClusterRole", "ClusterRoleBinding", "Namespace", "Node")
 
 
@@ -111,6 +113,34 @@ class TestCluster:
         status, told = self.call("POST", "/api/v1/namespaces", {"metadata": {"name": name}})
         assert status == 201, told
         return name
+
+    @contextlib.contextmanager
+    def dead_webhook(self, namespace: str, group: str, plural: str) -> Iterator[str]:
+        """Register an admission webhook for new objects in a namespace at which nothing listens, and yield its name."""
+        name, path = f"dead.{namespace}.test", "/apis/admissionregistration.k8s.io/v1/validatingwebhookconfigurations"
+        rule = {"apiGroups": [group], "apiVersions": ["*"], "operations": ["CREATE"], "resources": [plural]}
+        hook = {
+            "name": name,
+            "clientConfig": {"url": "https://127.0.0.1:1/"},
+            "rules": [rule],
+            "namespaceSelector": {"matchLabels": {_HOOKED: namespace}},
+            "failurePolicy": "Fail",
+            "sideEffects": "None",
+            "admissionReviewVersions": ["v1"],
+        }
+        self.call("PATCH", f"/api/v1/namespaces/{namespace}", {"metadata": {"labels": {_HOOKED: namespace}}})
+        status, told = self.call("POST", path, {"metadata": {"name": name}, "webhooks": [hook]})
+        assert status == 201, told
+        probe = f"/api{'s/' + group if group else ''}/v1/namespaces/{namespace}/{plural}?dryRun=All"
+        spec = {"containers": [{"name": "c", "image": "none"}], "restartPolicy": "Never"}
+        body = {"metadata": {"name": "asked"}, "spec": spec if plural == "pods" else {"template": {"spec": spec}}}
+        try:
+            # The API server follows such registrations a moment later.
+            self.until(lambda: self.call("POST", probe, body)[0] == 500)
+            yield name
+        finally:
+            self.delete(f"{path}/{name}")
+            self.until(lambda: self.call("POST", probe, body)[0] == 201)
 
     def claim(self, namespace: str, name: str) -> Path:
         """Create a claim and return the folder that backs it."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import shlex
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from autotune_nb.deploy._process import GuardedProcess
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError, StudyError, SurroundingsError
 from autotune_nb.runner.runner import RunState
+from autotune_nb.study import StorageAwayError
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import TrialState
 from tests.runs import Watched, failure, ran, runner_for
@@ -154,7 +156,7 @@ class _Away(LocalDeployer):
 
 def away(world: World, monkeypatch: pytest.MonkeyPatch, times: int, **deadlines: float) -> Watched:
     """Return a runner whose surroundings do not respond at first."""
-    monkeypatch.setattr("autotune_nb.runner.trial_work._FIRST_PAUSE_S", 0.01)
+    monkeypatch.setattr("autotune_nb.runner.surroundings._FIRST_PAUSE_S", 0.01)
     task = world.task(trials=1, deadlines={"ready_s": 20, "stop_s": 2, "probe_s": 10, **deadlines})
     runner = runner_for(world, task)
     runner._deployer = deployer = _Away(task, engine_for(task), study_id=runner.study.id, folder=world.folder)
@@ -165,11 +167,13 @@ def away(world: World, monkeypatch: pytest.MonkeyPatch, times: int, **deadlines:
 def test_surroundings_that_do_not_respond_are_waited_for_and_cost_no_trial(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner = away(world, monkeypatch, times=5)
+    runner, began = away(world, monkeypatch, times=5), time.monotonic()
     in_loop(runner.run())
     (trial,) = runner.trials
     assert trial.state is TrialState.COMPLETE
     assert trial.seconds["wait"] > 0.1
+    # Neither the waits nor the attempts in between count.
+    assert runner.elapsed_s <= time.monotonic() - began - trial.seconds["wait"]
     (notice,) = [text for text in runner.notices if "the webhook does not respond" in text]
     assert "waits up to 3600 s" in notice
     # Attempts without a file leave no folder.
@@ -191,16 +195,65 @@ def test_a_run_whose_surroundings_stay_away_ends_and_can_be_resumed(
     assert [trial.state for trial in again.trials] == [TrialState.COMPLETE]
 
 
-def test_artifacts_that_cannot_be_written_end_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    runner = runner_for(world, world.task())
+def full_disk(world: World, monkeypatch: pytest.MonkeyPatch, times: int, **deadlines: float) -> Watched:
+    """Return a runner with a disk that is full for the first ``times`` trial folders."""
+    monkeypatch.setattr("autotune_nb.runner.surroundings._FIRST_PAUSE_S", 0.01)
+    runner = runner_for(world, world.task(trials=1, deadlines={"ready_s": 20, "stop_s": 2, "probe_s": 10, **deadlines}))
+    create, left = runner.study.folder.artifacts, [times]
 
-    def full(*_: Any) -> Path:
-        raise OSError(28, "No space left on device")
+    def full(*given: Any) -> Path:
+        left[0] -= 1
+        if left[0] >= 0:
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return create(*given)
 
     monkeypatch.setattr(runner.study.folder, "artifacts", full)
-    with pytest.raises(StudyError, match="No space left"):
+    return runner
+
+
+def test_a_disk_that_is_full_is_waited_for_and_costs_no_trial(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = full_disk(world, monkeypatch, times=4)
+    in_loop(runner.run())
+    assert [trial.state for trial in runner.trials] == [TrialState.COMPLETE]
+    assert len([text for text in runner.notices if "No space left" in text]) == 1
+    assert any("goes on after a wait" in text for text in runner.notices)
+
+
+def test_a_disk_that_stays_full_ends_the_run(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    runner = full_disk(world, monkeypatch, times=10**6, surroundings_s=0.1)
+    with pytest.raises(SetupError, match=r"No space left on device; free space.*continues with trial 0"):
         in_loop(runner.run())
     assert runner.state is RunState.FAILED
+
+
+def test_an_engine_that_fails_while_the_disk_is_full_is_started_again(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.runner.surroundings._FIRST_PAUSE_S", 0.01)
+    reports = ["", "", "the study's folder cannot be written: disk quota exceeded"]
+    monkeypatch.setattr("autotune_nb.runner.trial_work.disk_problem", lambda _folder: reports.pop())
+    task = world.task(trials=1)
+    runner = ran(world, Task.parse({**task.model_dump(), "engine": engine_that_finds_its_port_taken(world, 3)}))
+    assert [trial.state for trial in runner.trials] == [TrialState.COMPLETE]
+    assert not [line for line in runner.notices if "is retried" in line]
+
+
+@pytest.mark.parametrize("method", ["tell", "ask", "apply_new_edits"])
+def test_a_trial_is_stored_once_its_disk_takes_it(world: World, monkeypatch: pytest.MonkeyPatch, method: str) -> None:
+    monkeypatch.setattr("autotune_nb.runner.surroundings._FIRST_PAUSE_S", 0.01)
+    runner = runner_for(world, world.task(trials=1))
+    call, left = getattr(runner.study, method), [3]
+
+    def failing(*given: Any) -> Any:
+        if left[0]:
+            left[0] -= 1
+            raise StorageAwayError("the study's storage does not work: database or disk is full")
+        return call(*given)
+
+    monkeypatch.setattr(runner.study, method, failing)
+    in_loop(runner.run())
+    assert left == [0]
+    assert [trial.state for trial in open_study(runner.study.task, world.folder).trials] == [TrialState.COMPLETE]
 
 
 @pytest.mark.parametrize(

@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from autotune_nb.cluster.api_errors import hint_for, namespace_ends, over_quota, quota_timeout, server_message
+from autotune_nb.cluster.api_errors import hint_for, of_surroundings, over_quota, quota_timeout, server_message
 from autotune_nb.cluster.kinds import INFERENCE_SERVICE, SERVICE, Object, terminating, uid_of
 from autotune_nb.cluster.owned_object import OwnedObject
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy.ome._readiness import ControllerActivity
-from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind, SurroundingsError
+from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind, SurroundingsError, TrialError
 from autotune_nb.task.sections import Deadlines
 
 #: Waiting for an object that is Terminating is reported after this time.
@@ -40,7 +40,7 @@ class Creation:
         self._deadline = asyncio.get_running_loop().time() + deadlines.pending_s
 
     async def create(self, body: Object) -> Object:
-        """Return the InferenceService in the cluster. Raises DeployError."""
+        """Return the InferenceService in the cluster. Raises DeployError or SurroundingsError."""
         ours, subject = self._ours, f"trial {self._ours.trial}"
         while True:
             try:
@@ -125,10 +125,9 @@ class Creation:
         except ClusterError as error:
             raise self._error(error) from None
 
-    def _error(self, error: ClusterError) -> DeployError:
+    def _error(self, error: ClusterError) -> TrialError:
         """Return the error of the trial for an error of the API server."""
-        passes = error.status in (0, 429) or error.status >= 500 or namespace_ends(error)
-        return (SurroundingsError if passes else DeployError)(self._failure(error))
+        return (SurroundingsError if of_surroundings(error) else DeployError)(self._failure(error))
 
     def _failure(self, error: ClusterError) -> Failure:
         """Return the failure for an error of the API server."""

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from autotune_nb.cluster.api_errors import MAY_PASS
 from autotune_nb.cluster.kinds import Object, name_of, terminating, uid_of
 from autotune_nb.deploy.ome._pods import (
     Crash,
@@ -33,7 +34,6 @@ _UNSCHEDULABLE_NOW = re.compile(r"Insufficient |Too many pods|unbound immediate 
 _NO_IMAGE = re.compile(
     r"not found|manifest unknown|unauthorized|denied|forbidden|no basic auth|invalid reference", re.I
 )
-_TRANSIENT = re.compile(r"failed calling webhook|internal error|timed? ?out|too many requests|try again", re.I)
 
 
 @dataclass(frozen=True)
@@ -75,6 +75,8 @@ class ServiceState:
     patience_s: float | None = None
     notify_after_s: float | None = None
     waits_for_capacity: bool = False
+    #: Whether the cluster or a webhook does not respond, which concerns every trial.
+    away: bool = False
     #: Whether the service waits for OME's controller, which many trials at once keep busy.
     waits_for_controller: bool = False
     crash: Crash | None = None
@@ -153,8 +155,10 @@ def _no_pod(snapshot: TrialSnapshot) -> ServiceState:
             "quota", f"waiting for quota: {refusal}", hint="raise the quota, or wait for others", notify_after_s=0.0,
             waits_for_capacity=True,
         )  # fmt: skip
-    if _TRANSIENT.search(refusal):
-        return ServiceState("no-pod", f"no pod could be created yet: {refusal}", notify_after_s=0.0)
+    if MAY_PASS.search(refusal):
+        text, hint = f"no pod could be created yet: {refusal}", "check that the webhook's controller runs"
+        hint = hint if "webhook" in refusal else ""
+        return ServiceState("away", text, hint=hint, patience_s=_SILENT_S, notify_after_s=0.0, away=True)
     text = f"no pod may be created: {refusal}"
     hint = "ask the administrator of the namespace's limits"
     return ServiceState("pod-refused", text, patience_s=_REFUSED_S, hint=hint)
@@ -320,7 +324,7 @@ def _blocked(pod: Object, reason: str, message: str) -> ServiceState | None:
         return _final("image", text, infrastructure, hint, pod)
     if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError"):
         hint = "check the secrets, config maps, volumes and command it names"
-        if _TRANSIENT.search(message):
+        if MAY_PASS.search(message):
             return ServiceState("container", text, hint=hint, notify_after_s=0.0, pod=pod)
         return _final("container", text, infrastructure, hint, pod)
     return None

@@ -190,12 +190,12 @@ class OmeDeployer:
                 hint = "delete its pods, or drain their node; the next start of this study retries the deletion"
                 raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "stop", down.remaining, hint=hint))
 
-    async def _require_cluster(self, request: DeployRequest) -> None:
+    async def _require_cluster(self, request: DeployRequest, phase: str = "deploy") -> None:
         """Raise SetupError if the cluster stays unreachable: this trial and all that follow would fail."""
         within_s, trial = self._task.deadlines.surroundings_s, request.trial
         if self._session.cluster.connection_error is None:
             return
-        request.on_phase("queue")
+        request.on_phase("wait")
         try:
             await self._session.wait_until_reachable(within_s=within_s, notify=request.on_notice)
         except ClusterError as error:
@@ -203,7 +203,7 @@ class OmeDeployer:
                 f"trial {trial} was not started: the cluster did not respond, or rejected the credentials, for "
                 f"{within_s:g} s ({error}); start the study again later, it continues with trial {trial}"
             ) from None
-        request.on_phase("deploy")
+        request.on_phase(phase)
 
     async def _wait_for_previous_attempt(self, request: DeployRequest) -> None:
         """Wait until what the trial's previous attempt left is Terminating, so that it is not adopted."""
@@ -225,7 +225,7 @@ class OmeDeployer:
                 await asyncio.wait((taking,), timeout=_CHECK_S)
                 # The trials that hold GPUs cannot release them without the cluster.
                 if not taking.done():
-                    await self._require_cluster(request)
+                    await self._require_cluster(request, "queue")
             taking.result()
         except BaseException:
             await self._release(taking, count)
@@ -270,7 +270,7 @@ class OmeDeployer:
             pod = await wait_until_ready(session.cluster, session.watches, objects, deadlines, self._controller, notify)
         except NotReadyError as error:
             failure = await log.failure(error.state, phase="deploy", message=error.message, timed_out=error.timed_out)
-            raise DeployError(failure) from None
+            raise (SurroundingsError if error.state.away else DeployError)(failure) from None
         except ClusterError as error:
             raise DeployError(watch_failure(error, "deploy")) from None
         requested = requested_runner(body)

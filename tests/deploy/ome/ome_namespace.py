@@ -21,7 +21,7 @@ from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy import DeployRequest
 from autotune_nb.deploy.ome.deployer import OmeDeployer
 from autotune_nb.engines.registry import engine_for
-from autotune_nb.errors import DeployError, Failure
+from autotune_nb.errors import Failure, TrialError
 from autotune_nb.task.task import Task
 from tests.kubernetes.handle import TestCluster
 from tests.stubs import HANGS_S, deploy_request, in_loop
@@ -137,7 +137,7 @@ def run(work: Callable[[], Coroutine[Any, Any, Any]]) -> Any:
 
 async def failure_of(deployer: OmeDeployer, request: DeployRequest) -> Failure:
     """The failure that deploying raises, or what ends it."""
-    with pytest.raises(DeployError) as caught:
+    with pytest.raises(TrialError) as caught:
         async with deployer.deploy(request) as deployment:
             await asyncio.wait_for(deployment.died(), HANGS_S)
     return caught.value.failure
@@ -145,7 +145,7 @@ async def failure_of(deployer: OmeDeployer, request: DeployRequest) -> Failure:
 
 async def gone_wrong(deployer: OmeDeployer, request: DeployRequest, then: Callable[[Any], object]) -> Failure:
     """The failure that something done to a running engine raises."""
-    with pytest.raises(DeployError) as caught:
+    with pytest.raises(TrialError) as caught:
         async with deployer.deploy(request) as deployment:
             await asyncio.to_thread(then, deployment)
             await asyncio.wait_for(deployment.died(), HANGS_S)

@@ -12,7 +12,7 @@ from autotune_nb import events
 from autotune_nb.cluster.kinds import POD
 from autotune_nb.deploy.ome import _teardown as teardown
 from autotune_nb.engines.registry import engine_for
-from autotune_nb.errors import DeployError, FailureKind, SetupError
+from autotune_nb.errors import DeployError, FailureKind, SetupError, SurroundingsError
 from autotune_nb.runner.assembly import assemble
 from autotune_nb.runner.runner import Runner
 from autotune_nb.trial.trial import TrialState
@@ -108,7 +108,7 @@ def test_a_trial_begins_once_the_cluster_accepts_the_credentials_again_and_what_
             await again
             assert ome.told("the cluster responds again")
             assert not ome.told("which existed")
-            assert ome.phases == ["stop", "queue", "deploy", "stop"]
+            assert ome.phases == ["stop", "wait", "deploy", "stop"]
             assert not ome.left()
 
     run(scenario)
@@ -144,6 +144,22 @@ def test_a_proxy_that_finds_no_server_is_a_cluster_that_stays_away(ome: OmeNames
                 fault.times = 0
             await in_and_out(deployer, ome.request(trial=1))
             assert not ome.left()
+
+    run(scenario)
+
+
+def test_a_webhook_that_lets_no_pod_be_created_fails_no_trial(
+    ome: OmeNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.deploy.ome._diagnosis._SILENT_S", 0.5)
+
+    async def scenario() -> None:
+        async with prepared(ome.deployer()) as deployer:
+            with ome.cluster.dead_webhook(ome.namespace, "", "pods") as webhook:
+                with pytest.raises(SurroundingsError, match=f'failed calling webhook "{webhook}"') as caught:
+                    await in_and_out(deployer, ome.request())
+                assert "webhook" in caught.value.failure.hint
+            await in_and_out(deployer, ome.request())
 
     run(scenario)
 

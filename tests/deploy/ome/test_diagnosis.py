@@ -108,7 +108,7 @@ REPLICA_FAILURE = {"type": "ReplicaFailure", "status": "True"}
         ),
         (seen(events={"rs": [event("FailedCreate", QUOTA)]}), "quota", "exceeded quota"),
         (seen(events={"rs": [event("FailedCreate", "violates PodSecurity")]}), "pod-refused", "violates PodSecurity"),
-        (seen(events={"rs": [event("FailedCreate", "failed calling webhook")]}), "no-pod", "failed calling webhook"),
+        (seen(events={"rs": [event("FailedCreate", "failed calling webhook")]}), "away", "failed calling webhook"),
         (seen(unscheduled(INSUFFICIENT)), "no-room", "Insufficient nvidia.com/gpu"),
         (
             seen(unscheduled("0/1 nodes: didn't match"), events={"pod": [event("TriggeredScaleUp", "1->2")]}),

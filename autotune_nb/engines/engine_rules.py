@@ -8,7 +8,7 @@ from autotune_nb.engines.base import Engine, Flag
 from autotune_nb.engines.model_config import model_config
 from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import Choice, Value
-from autotune_nb.task.space import Rule
+from autotune_nb.task.rule import Rule
 from autotune_nb.task.task import Task
 
 _HEADS = ("num_attention_heads", "n_head")

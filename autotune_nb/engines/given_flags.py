@@ -69,7 +69,9 @@ def refused_names(engine: Engine, task: Task) -> list[TaskError]:
 
 
 def flag_notes(task: Task, engine: Engine) -> Iterator[str]:
-    """Yield notes on the flags that the engine's catalog does not contain, or contains under another name."""
+    """Yield notes on the rules, and on flags that the engine's catalog does not contain or that have another name."""
+    if task.space.note:
+        yield f"rules: {task.space.note}"
     if engine.name == "command":
         return
     known = [flag.name for flag in engine.flags]

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from autotune_nb.engines.engine_rules import EngineRule
 from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import Int, Value
-from autotune_nb.task.space import Rule, SearchSpace
+from autotune_nb.task.rule import Rule
+from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import DEFAULT_TRIALS, Task
 
 #: Combinations of parameters with common rules are counted exactly up to this many evaluations of rules and this many

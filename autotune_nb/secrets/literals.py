@@ -16,6 +16,7 @@ from autotune_nb.secrets.scrubbing import scrub
 
 #: Where a text is a command line or a part of one.
 _COMMANDS = ("engine.env", "engine.args", "engine.raw_args", "engine.command")
+_MAX_BITS = 64
 _HINT = "name where it is: ${VARIABLE} of the environment, or in a cluster secret://NAME/KEY (engine.env)"
 
 
@@ -66,6 +67,9 @@ def secrets_in(data: Any, field: str = "", name: str = "", *, inherit: bool = Fa
             before = data[index - 1] if index and isinstance(data[index - 1], str) else ""
             flag = before if before.startswith("-") and "=" not in before else name
             yield from secrets_in(value, f"{field}[{index}]", flag, inherit=inherit)
+    elif isinstance(data, int) and data.bit_length() > _MAX_BITS:
+        # No value of a task; Python refuses to format one of thousands of digits.
+        return
     elif isinstance(data, str | int | float) and not isinstance(data, bool):
         yield from ((field, secret) for secret in _secrets_of(data, field, name))
 

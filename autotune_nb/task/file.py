@@ -92,6 +92,11 @@ TaskLoader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
 
+# Also without a dot or a sign, as in YAML 1.2: 1e-3 is a number.
+TaskLoader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+)
+
 
 def _has_task(folder: Path) -> bool:
     try:

@@ -12,7 +12,8 @@ from pydantic import TypeAdapter, ValidationError, model_validator
 
 from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
-from autotune_nb.task.space import Rule, SearchSpace
+from autotune_nb.task.rule import Rule
+from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import SECRETS_CHECKED, Task
 from autotune_nb.task.validation_errors import every_error
 from autotune_nb.trial.score import Limit

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import itertools
 import json
 import math
@@ -12,97 +11,16 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
-from simpleeval import EvalWithCompoundTypes, InvalidExpression
-
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value
 from autotune_nb.task.restriction import Restriction
+from autotune_nb.task.rule import Rule
+from autotune_nb.task.rule_search import RuleSearch
 
 Point = dict[str, Value]
-_FUNCTIONS = {"min": min, "max": max, "abs": abs}
-_ALLOWED = (
-    *(
-        ast.Expression,
-        ast.BoolOp,
-        ast.UnaryOp,
-        ast.BinOp,
-        ast.Compare,
-        ast.IfExp,
-        ast.Call,
-        ast.Name,
-        ast.Constant,
-    ),
-    *(ast.Tuple, ast.List, ast.expr_context, ast.boolop, ast.operator, ast.unaryop, ast.cmpop),
-)
-_MAX_RULE = 2000
 _ENUMERATE_UP_TO = 200_000
 _RANDOM_TRIES = 20_000
 _SEARCH_DRAWS = 2000
-
-
-class Rule:
-    """A condition on parameters, as text: ``"ubatch_size <= batch_size"``.
-
-    simpleeval evaluates it: arithmetic, comparison and logic over the parameters, with min, max and abs. The rule
-    allows every point in which one of its parameters is missing or None (the engine's default).
-    """
-
-    def __init__(self, text: str, names: Sequence[str], *, field: str = "rules") -> None:
-        self.text = text.strip()
-        if len(self.text) > _MAX_RULE:
-            raise TaskError(f"a rule of {len(self.text)} characters; at most {_MAX_RULE}", field=field)
-        try:
-            tree = ast.parse(self.text, mode="eval")
-        except (SyntaxError, ValueError, MemoryError, RecursionError) as error:
-            why = error.args[0] if error.args else "it is too deep"
-            raise TaskError(
-                f"{text!r} is not an expression ({why}); write one such as 'ubatch_size <= batch_size'",
-                field=field,
-            ) from None
-        tree = _DottedNames(names).visit(tree)
-        disallowed = next((node for node in ast.walk(tree) if not isinstance(node, _ALLOWED)), None)
-        if disallowed is not None:
-            raise TaskError(
-                f"{text!r} contains a {type(disallowed).__name__}; a rule compares parameters with numbers and texts",
-                field=field,
-            )
-        sums = [node for node in ast.walk(tree) if isinstance(node, ast.BinOp)]
-        if any(isinstance(leaf, ast.Constant) and isinstance(leaf.value, str) for n in sums for leaf in ast.walk(n)):
-            raise TaskError(f"{text!r} computes with a text; texts can only be compared", field=field)
-        called = {id(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
-        used = [node for node in ast.walk(tree) if isinstance(node, ast.Name)]
-        for node in used:
-            if id(node) in called:
-                if node.id not in _FUNCTIONS:
-                    raise UnknownNameError("function", node.id, _FUNCTIONS, field=field, hint=f"in rule {text!r}")
-            elif node.id not in names:
-                raise UnknownNameError("parameter", node.id, names, field=field, hint=f"in rule {text!r}")
-        self.names = tuple(sorted({node.id for node in used if id(node) not in called}))
-        if not self.names:
-            raise TaskError(f"{text!r} names no parameter", field=field)
-        if not _is_condition(tree.body):
-            raise TaskError(
-                f"{text!r} is an expression but not a condition; compare values, as in 'a <= b'", field=field
-            )
-        self._field = field
-        self._evaluator = EvalWithCompoundTypes(functions=dict(_FUNCTIONS))
-        self._tree = _DottedNames(names).visit(EvalWithCompoundTypes.parse(self.text))
-
-    def allows(self, point: Mapping[str, Value]) -> bool:
-        """Return whether the point keeps the rule. Raises TaskError if it cannot be evaluated at this point."""
-        values = {name: point.get(name) for name in self.names}
-        if any(value is None for value in values.values()):
-            return True
-        self._evaluator.names = values
-        try:
-            result = self._evaluator.eval(self.text, previously_parsed=self._tree)
-        except (InvalidExpression, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError) as error:
-            at = ", ".join(f"{name}={value!r}" for name, value in values.items())
-            raise TaskError(f"the rule {self.text!r} cannot be evaluated at {at}: {error}", field=self._field) from None
-        return bool(result)
-
-    def __repr__(self) -> str:
-        return f"Rule({self.text!r})"
 
 
 class _OneOf(Rule):
@@ -115,29 +33,6 @@ class _OneOf(Rule):
 
     def allows(self, point: Mapping[str, Value]) -> bool:
         return point_key(point) in self._keys
-
-
-class _DottedNames(ast.NodeTransformer):
-    """Replaces attributes that are parameters, such as ``compilation_config.mode``, by one name."""
-
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = names
-
-    def visit_Attribute(self, node: ast.Attribute) -> ast.AST:
-        text = ast.unparse(node)
-        return ast.copy_location(ast.Name(text, ast.Load()), node) if text in self._names else node
-
-
-def _is_condition(node: ast.expr) -> bool:
-    match node:
-        case ast.Compare() | ast.BoolOp() | ast.Name():
-            return True
-        case ast.UnaryOp(op=ast.Not()):
-            return True
-        case ast.IfExp(body=body, orelse=orelse):
-            return _is_condition(body) and _is_condition(orelse)
-        case _:
-            return False
 
 
 def _product(values: Sequence[Sequence[Value]]) -> Iterator[tuple[Value, ...]]:
@@ -293,7 +188,9 @@ class SearchSpace:
             return False
         if not (of_grid and small) and any(self.broken_rule(self._draw(rng)) is None for _ in range(_SEARCH_DRAWS)):
             return True
-        return small and next(grid.grid(), None) is not None
+        if small:
+            return next(grid.grid(), None) is not None
+        return not of_grid and self._searched_point(rng)[0] is not None
 
     def random_point(self, rng: random.Random, *, exclude: frozenset[str] | set[str] = frozenset()) -> Point | None:
         """Return an allowed point whose key is not excluded, or None if none was found."""
@@ -307,7 +204,19 @@ class SearchSpace:
         if size is not None and size <= _ENUMERATE_UP_TO:
             left = [point for point in self._with_linear_ints.grid() if point_key(point) not in exclude]
             return rng.choice(left) if left else None
-        return None
+        return self._searched_point(rng, exclude)[0]
+
+    def _searched_point(self, rng: random.Random, exclude: Set[str] = frozenset()) -> tuple[Point | None, bool]:
+        """Return an allowed point that random draws miss, or None and whether it is certain that there is none."""
+        if self.points is not None:
+            return None, False
+        space = self._with_linear_ints
+        search = RuleSearch(space.parameters, space.restrictions, space.rules, rng)
+        for values in search.solutions():
+            point = space.canonical({**space._draw(rng), **values})
+            if point_key(point) not in exclude and self.broken_rule(point) is None:
+                return point, False
+        return None, search.complete
 
     @cached_property
     def _with_linear_ints(self) -> SearchSpace:
@@ -352,17 +261,31 @@ class SearchSpace:
 
     def require_allowed(self) -> None:
         """Raise TaskError if no point keeps every rule; it names a rule that no point keeps if there is one."""
-        if not self.rules:
-            return
-        rng = random.Random(0)
-        if self.random_point(rng) is not None:
+        if self.rules and self._allowed_point is not None:
             # A rule that cannot be evaluated at some point should raise now, not in the middle of a study.
+            rng = random.Random(0)
             for _ in range(200):
                 self.broken_rule({name: parameter.random(rng) for name, parameter in self.parameters.items()})
-            return
-        alone = [
-            rule for rule in self.rules if SearchSpace(self.parameters, (rule,)).random_point(random.Random(0)) is None
-        ]
-        reason = f"no point keeps {alone[0].text!r}" if alone else "no point keeps all of the rules together"
-        tried = "" if self.grid_size is not None and self.grid_size <= _ENUMERATE_UP_TO else f" ({_RANDOM_TRIES} tried)"
-        raise TaskError(f"{reason}{tried}: loosen a rule or widen a range", field="rules")
+        elif self.rules and self._none_allowed:
+            alone = [rule for rule in self.rules if SearchSpace(self.parameters, (rule,))._none_allowed]
+            reason = f"no point keeps {alone[0].text!r}" if alone else "no point keeps all of the rules together"
+            raise TaskError(f"{reason}: loosen a rule or widen a range", field="rules")
+
+    @property
+    def note(self) -> str:
+        """What is unusual about the rules, for the user; empty if nothing is."""
+        if not self.rules or self._allowed_point is not None or self._none_allowed:
+            return ""
+        return f"none of {_RANDOM_TRIES:,} random points keeps all of the rules, and a search found none; it goes on"
+
+    @cached_property
+    def _allowed_point(self) -> Point | None:
+        return self.random_point(random.Random(0))
+
+    @cached_property
+    def _none_allowed(self) -> bool:
+        """Whether it is certain that no point keeps every rule."""
+        size = self._with_linear_ints.grid_size
+        if size is not None and size <= _ENUMERATE_UP_TO:
+            return next(self._with_linear_ints.grid(), None) is None
+        return self._searched_point(random.Random(0))[1]

@@ -31,7 +31,7 @@ MAX_LOAD, _MAX_TOKENS = 100_000, 10_000_000
 class Section(BaseModel):
     """The base of a task's sections: frozen, without unknown fields."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
 class Workload(Section):

@@ -10,7 +10,7 @@ from autotune_nb.engines.log_patterns import COMMON_PATTERNS
 from autotune_nb.engines.sglang import SGLANG
 from autotune_nb.engines.vllm import VLLM
 from autotune_nb.errors import FailureKind
-from autotune_nb.task.space import Rule
+from autotune_nb.task.rule import Rule
 
 ENGINES = (LLAMA_CPP, VLLM, SGLANG)
 FLAGS = [pytest.param(engine, flag, id=f"{engine.name}-{flag.name}") for engine in ENGINES for flag in engine.flags]

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.runner.estimate import Count, count, estimate
 from autotune_nb.task.parameters import Bool, Choice, Float, Int
+from autotune_nb.task.rule import Rule
 from autotune_nb.task.sections import SAMPLERS
-from autotune_nb.task.space import Rule, SearchSpace
+from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
 
 _SPACES = st.fixed_dictionaries(

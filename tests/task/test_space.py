@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.task.parameters import Bool, Choice, Float, Int
 from autotune_nb.task.restriction import Restriction
-from autotune_nb.task.space import Rule, SearchSpace, point_key
+from autotune_nb.task.rule import Rule
+from autotune_nb.task.space import SearchSpace, point_key
 
 _PARAMETERS = st.fixed_dictionaries(
     {
@@ -240,8 +241,50 @@ def test_rules_that_nobody_satisfies_name_the_culprit() -> None:
         SearchSpace.of(parameters, ["b >= 1", "a > 9"])
     with pytest.raises(TaskError, match="no point keeps all of the rules together"):
         SearchSpace.of(parameters, ["a < b", "b < a"])
-    with pytest.raises(TaskError, match=r"no point keeps 'x > 2' \(\d+ tried\)"):
-        SearchSpace.of({"x": Float(low=0, high=1)}, ["x > 2"])
+    with pytest.raises(TaskError, match=r"no point keeps '2 \* x - 1 > 1': loosen"):
+        SearchSpace.of({"x": Float(low=0, high=1)}, ["2 * x - 1 > 1"])
+
+
+TEN = {name: Int(low=1, high=10) for name in "abcdefgh"}
+LARGE = {"a": Int(low=1, high=10**6), "b": Float(low=0, high=1), "c": Choice(values=["on", "off"])}
+
+
+@pytest.mark.parametrize(
+    ("parameters", "rules", "values"),
+    [
+        (TEN, ["a == 3 and b == 7", "c == 1", "d == 2", "e == a + b - 1", "f < 2 and g > 9"], {"e": 9, "g": 10}),
+        (TEN, ["a < b", "b < c", "c < d", "d < e", "e < f", "f < g", "g < h - 2"], {"a": 1, "g": 7, "h": 10}),
+        (LARGE, ["a == 77777 and c == 'on'", "b == 0.25"], {"a": 77777, "b": 0.25, "c": "on"}),
+    ],
+)
+def test_a_point_that_random_draws_miss_is_found(
+    parameters: dict[str, Any], rules: list[str], values: dict[str, Any]
+) -> None:
+    space = SearchSpace.of(parameters, rules)
+    point = space.random_point(random.Random(1))
+    assert point is not None
+    assert point.items() >= values.items()
+    assert point.keys() == parameters.keys()
+    assert not space.note
+
+
+def test_a_point_that_random_draws_miss_is_found_once() -> None:
+    space = SearchSpace.of(TEN, [*(f"{name} == 3" for name in "abcdefg"), "h < 3"])
+    points = []
+    for _ in range(2):
+        point = space.random_point(random.Random(1), exclude={point_key(point) for point in points})
+        assert point is not None
+        points.append(point)
+    assert {point["h"] for point in points} == {1, 2}
+    assert space.random_point(random.Random(1), exclude={point_key(point) for point in points}) is None
+
+
+def test_rules_of_a_large_space_are_refused_only_if_it_is_certain_that_no_point_keeps_them() -> None:
+    ascending = [f"{low} < {high}" for low, high in itertools.pairwise("abcdefgh")]
+    with pytest.raises(TaskError, match="no point keeps all of the rules together"):
+        SearchSpace.of(TEN, [*ascending, "a > 3"])
+    space = SearchSpace.of({"x": Float(low=0, high=1), "y": Float(low=0, high=1)}, ["x * x + y * y == 0.4321"])
+    assert "none of 20,000 random points keeps all of the rules" in space.note
 
 
 # What edits leave

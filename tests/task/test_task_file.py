@@ -218,6 +218,10 @@ def test_a_task_survives_being_written(name: str, task: Task) -> None:
     assert again.model_dump_json() == task.model_dump_json()
 
 
+def test_numbers_with_an_exponent_are_numbers_in_yaml() -> None:
+    assert yaml.load("[1e-3, 1.e3, -2E+4, 1e5x]", TaskLoader) == [0.001, 1000.0, -20000.0, "1e5x"]
+
+
 def test_on_and_off_stay_words_in_yaml(task_data: dict[str, Any], tmp_path: Path) -> None:
     file = tmp_path / "task.yaml"
     text = yaml.safe_dump({**task_data, "parameters": {"flash_attn": "VALUES", "cont_batching": {"type": "bool"}}})
@@ -333,6 +337,8 @@ def test_plain_data_that_contains_itself_is_refused(task_data: dict[str, Any]) -
         ({"budget": {"trials": 2**63}}, f"budget.trials: {2**63} is too large: an integer has at most 64 bits"),
         ({"deadlines": {"ready_s": float("inf")}}, "deadlines.ready_s: inf is not a finite number"),
         ({"strategy": {"sampler": "tpe", "options": {"x": NAN}}}, "strategy.options.x: nan is not a finite number"),
+        ({"budget": {"minutes": "1e400"}}, "budget.minutes: input should be a finite number"),
+        ({"parameters": {"x": [1, 16**5000]}}, "parameters.x[1]: an integer of about 6020 digits is too large"),
         ({"deploy": {"parallel": 10**9}}, "deploy.parallel: input should be less than or equal to 10000"),
     ],
 )

@@ -15,7 +15,8 @@ from autotune_nb.engines.engine_rules import EngineRule
 from autotune_nb.engines.given_flags import all_flags
 from autotune_nb.engines.registry import space_for
 from autotune_nb.task.parameters import Int, Parameter, Value
-from autotune_nb.task.space import Rule, SearchSpace
+from autotune_nb.task.rule import Rule
+from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
 
 _MAX_POINTS = 5000

@@ -13,6 +13,9 @@ import os
 import select
 import signal
 import sys
+import time
+from collections.abc import Collection
+from pathlib import Path
 from typing import Any, NoReturn
 
 from autotune_nb.bench._launcher import load_genai_bench, run_genai_bench, warm_up
@@ -20,17 +23,39 @@ from autotune_nb.bench._launcher import load_genai_bench, run_genai_bench, warm_
 # The originals, before gevent replaces them: only the children run greenlets.
 _select, _waitpid = select.select, os.waitpid
 _OUT = os.dup(1)
-_PR_SET_PDEATHSIG = 1
+_PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
+#: How long the processes of ended runs may take to end when this one ends.
+_LAST_S = 1.0
 
 
 def _send(message: dict[str, Any]) -> None:
     os.write(_OUT, (json.dumps(message) + "\n").encode())
 
 
-def _die_with_parent() -> None:
+def _prctl(option: int, value: int) -> None:
     if sys.platform.startswith("linux"):
         with contextlib.suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            ctypes.CDLL(None).prctl(option, value, 0, 0, 0)
+
+
+def _children() -> set[int]:
+    try:
+        return {int(pid) for pid in Path("/proc/thread-self/children").read_text().split()}
+    except OSError:
+        return set()
+
+
+def _end_orphans(others: Collection[int]) -> bool:
+    """Kill and reap what ended runs have left, such as processes in a session of their own; returns if there was any.
+
+    This process is a subreaper, so it is their parent. ``others`` are its other children.
+    """
+    orphans = _children().difference(others)
+    for pid in orphans:
+        with contextlib.suppress(OSError):
+            os.kill(pid, signal.SIGKILL)
+            _waitpid(pid, os.WNOHANG)
+    return bool(orphans)
 
 
 def _tokenizer_problem(tokenizer: str, *, trusted: bool) -> str | None:
@@ -47,7 +72,7 @@ def _tokenizer_problem(tokenizer: str, *, trusted: bool) -> str | None:
 
 def _child(cli: Any, job: dict[str, Any], parent: int) -> NoReturn:
     os.setsid()
-    _die_with_parent()
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         # The server ended before PR_SET_PDEATHSIG was set.
         os._exit(1)
@@ -67,21 +92,25 @@ def main() -> None:
     # The current folder, which may contain a module named genai_bench.
     del sys.path[0]
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _die_with_parent()
+    _prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
     os.dup2(2, 1)
     tokenizer, trusted = sys.argv[1] if len(sys.argv) > 1 else "", sys.argv[2:] == ["trusted"]
     cli, version = load_genai_bench(trusted=trusted)
     problem = _tokenizer_problem(tokenizer, trusted=trusted) if tokenizer else None
     warm_up()
+    own = _children()
     _send({"ready": version, "tokenizer_error": problem})
     children: dict[int, int] = {}
-    buffer = b""
+    buffer, orphans = b"", False
     while True:
-        ready, _, _ = _select([0], [], [], 0.05 if children else None)
+        ready, _, _ = _select([0], [], [], 0.05 if children or orphans else None)
         for pid in list(children):
             done, status = _waitpid(pid, os.WNOHANG)
             if done:
                 _send({"id": children.pop(pid), "exit": os.waitstatus_to_exitcode(status)})
+                orphans = True
+        orphans = orphans and _end_orphans({*own, *children})
         if not ready:
             continue
         data = os.read(0, 65536)
@@ -102,6 +131,9 @@ def main() -> None:
         for kill in (os.killpg, os.kill):
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 kill(pid, signal.SIGKILL)
+    until = time.monotonic() + _LAST_S
+    while _end_orphans(own) and time.monotonic() < until:
+        time.sleep(0.01)
 
 
 if __name__ == "__main__":

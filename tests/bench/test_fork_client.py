@@ -56,7 +56,14 @@ def benchmark(max_time_per_run, base, name, rest):
     for level in sorted(HERE.glob("level-*.json")):
         (out / level.name.removeprefix("level-")).write_text(level.read_text())
     if os.fork() == 0:
+        if mode == "detached" and os.fork() == 0:
+            os.setsid()
+            (HERE / "detached").write_text(str(os.getpid()))
         time.sleep(600)
+    while mode == "detached" and not (HERE / "detached").exists():
+        time.sleep(0.01)
+    if mode == "detached":
+        sys.exit(0)
     time.sleep(600)
 """
 
@@ -83,6 +90,11 @@ class FakePackage:
 
     def break_import(self) -> None:
         (self._cli / "cli.py").write_text("raise ImportError('libgevent.so is missing')\n")
+
+    @property
+    def detached(self) -> int:
+        """The pid of the process that has a session of its own."""
+        return int((self._cli / "detached").read_text())
 
     @property
     def runs(self) -> list[tuple[int, str, str]]:
@@ -132,6 +144,21 @@ def test_one_import_serves_all_trials_and_close_ends_all_processes(
     assert len(package.runs) == 2
     # Each run had started a child of its own.
     until(lambda: not any(group_alive(run) for run, _, _ in package.runs))
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs a subreaper")
+def test_a_process_in_a_session_of_its_own_ends_with_its_run(
+    package: FakePackage, benchmark: GenaiBench, tmp_path: Path
+) -> None:
+    package.mode("detached")
+
+    async def scenario() -> None:
+        await benchmark.prepare()
+        assert await take(benchmark, tmp_path / "t0") == 2
+        await until_async(lambda: not running(package.detached))
+        await benchmark.close()
+
+    in_loop(scenario())
 
 
 def test_a_run_has_whole_seconds_and_the_tasks_seed(package: FakePackage, make_task: Any, tmp_path: Path) -> None:

@@ -27,9 +27,17 @@ class LogPattern:
         return cls(re.compile(pattern, re.IGNORECASE), kind, hint, start_hint, consequence)
 
 
+#: The container daemon does not respond: docker's, podman's and nerdctl's messages.
+DAEMON_AWAY = re.compile(
+    r"cannot connect to the docker daemon|failed to connect to the docker API|unable to connect to podman socket"
+    r"|cannot connect to podman|cannot access containerd socket|error waiting for container: unexpected EOF",
+    re.IGNORECASE,
+)
+
 #: Patterns for the log of any engine. An engine's own patterns are tried first. None may match a line of a healthy
 #: engine, which also reports refused requests and optional features that are not available.
 COMMON_PATTERNS = (
+    LogPattern(DAEMON_AWAY, FailureKind.INFRASTRUCTURE, "start the container daemon, or check its socket"),
     LogPattern.of(
         r"address already in use|couldn't bind|EADDRINUSE",
         FailureKind.INFRASTRUCTURE,

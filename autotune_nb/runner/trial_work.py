@@ -15,6 +15,7 @@ from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.probe import completes, probe, require_answer
 from autotune_nb.deploy.base import Deployer, Deployment, DeployRequest
 from autotune_nb.deploy.engine_log import explained
+from autotune_nb.engines.log_patterns import DAEMON_AWAY
 from autotune_nb.engines.registry import engine_of_study
 from autotune_nb.errors import (
     Failure,
@@ -166,7 +167,7 @@ class TrialWork:
 
     async def _away(self, error: TrialError) -> Failure | None:
         """Return the failure if it is one of the surroundings: it costs no trial, and passes."""
-        if isinstance(error, SurroundingsError):
+        if isinstance(error, SurroundingsError) or any(map(DAEMON_AWAY.search, error.failure.log_lines)):
             return error.failure
         if error.failure.phase == "stop":
             return None

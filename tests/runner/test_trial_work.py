@@ -111,11 +111,13 @@ def test_a_front_end_that_stays_without_its_engine_has_the_engine_s_log_lines(
     assert "CUDA error" in died.log_lines[0]
 
 
-def engine_that_finds_its_port_taken(world: World, times: int) -> dict[str, Any]:
+def engine_that_finds_its_port_taken(
+    world: World, times: int, message: str = "Address already in use"
+) -> dict[str, Any]:
     started = world.stub.script.parent / "started"
     line = (
         f'echo x >> "{started}"; '
-        f'if [ $(wc -l < "{started}") -le {times} ]; then echo Address already in use; exit 1; fi; '
+        f'if [ $(wc -l < "{started}") -le {times} ]; then echo {shlex.quote(message)}; exit 1; fi; '
         f"exec {shlex.join(world.stub.argv('PORT'))}"
     ).replace("PORT", "{port}")
     return {"kind": "command", "command": ["sh", "-c", line]}
@@ -130,6 +132,24 @@ def test_an_infrastructure_failure_is_retried_once(world: World) -> None:
     assert len([line for line in runner.notices if "trial 0 is retried" in line]) == 1
     assert (world.folder / "artifacts" / "trial-0000" / "engine.log").is_file()
     assert (world.folder / "artifacts" / "trial-0000" / "attempt-2" / "genai-bench").is_dir()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "docker: Cannot connect to the Docker daemon at unix:///run/docker.sock. Is the docker daemon running?",
+        "Error: unable to connect to Podman socket: dial unix /run/podman/podman.sock: connect: connection refused",
+    ],
+)
+def test_a_container_daemon_that_does_not_respond_is_waited_for(
+    world: World, monkeypatch: pytest.MonkeyPatch, message: str
+) -> None:
+    monkeypatch.setattr("autotune_nb.runner.surroundings._FIRST_PAUSE_S", 0.01)
+    task = world.task(trials=1)
+    engine = engine_that_finds_its_port_taken(world, 3, message)
+    runner = ran(world, Task.parse({**task.model_dump(), "engine": engine}))
+    assert [trial.state for trial in runner.trials] == [TrialState.COMPLETE]
+    assert not [line for line in runner.notices if "is retried" in line]
 
 
 def test_a_failure_of_the_surroundings_that_stays_fails_the_trial(world: World) -> None:

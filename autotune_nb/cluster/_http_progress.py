@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import h11
+
 #: Longer response headers are not taken for HTTP.
 _MAX_HEADER_BYTES = 65536
+_FRAMED = {b"content-length", b"transfer-encoding"}
 
 
 class ResponseTracker:
@@ -11,12 +14,8 @@ class ResponseTracker:
 
     def __init__(self) -> None:
         self.opened = self.waiting = False
-        self._buffer = bytearray()
-        #: Bytes of the current body or chunk that are still to come; None while headers or a chunk's size are read.
-        self._remaining: int | None = None
-        self._chunked = False
-        self._in_headers = True
         self._readable = True
+        self._connection: h11.Connection | None = None
 
     def on_request(self) -> None:
         """Record that the client has sent something."""
@@ -24,71 +23,25 @@ class ResponseTracker:
 
     def on_response(self, data: bytes) -> None:
         """Process bytes that the server has sent."""
-        if not self._readable:
-            return
-        self._buffer += data
-        while self._buffer and self._readable and self._step():
-            pass
-
-    def _step(self) -> bool:
-        """Parse one part of the buffer. Returns whether there may be another."""
-        if self._remaining is not None:
-            taken = min(self._remaining, len(self._buffer))
-            del self._buffer[:taken]
-            self._remaining -= taken
-            if self._remaining == 0:
-                self._remaining = None
-                if not self._chunked:
-                    self._response_complete()
-            return True
-        return self._headers() if self._in_headers else self._chunk()
-
-    def _headers(self) -> bool:
-        end = self._buffer.find(b"\r\n\r\n")
-        head = bytes(self._buffer if end < 0 else self._buffer[:end])
-        if not head.startswith(b"HTTP/"[: len(head)]) or len(head) > _MAX_HEADER_BYTES:
-            self._readable = False
-            return False
-        if end < 0:
-            return False
-        del self._buffer[: end + 4]
-        first, *lines = head.split(b"\r\n")
-        status = first.split(b" ")[1:2]
-        fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
-        if status and status[0].startswith(b"1"):
-            return True
-        length = fields.get(b"content-length", b"")
-        if b"chunked" in fields.get(b"transfer-encoding", b"").lower():
-            self._chunked, self._in_headers = True, False
-        elif length.isdigit() and int(length) and status not in ([b"204"], [b"304"]):
-            self._in_headers, self._remaining = False, int(length)
-        else:
-            # Without a length the response ends when the connection closes, which may also be a broken connection.
-            self._response_complete()
-        return True
-
-    def _chunk(self) -> bool:
-        end = self._buffer.find(b"\r\n")
-        if end < 0:
-            return False
         try:
-            count = int(self._buffer[:end].split(b";")[0], 16)
-        except ValueError:
+            while data and self._readable:
+                data = self._read(data)
+        except h11.RemoteProtocolError:
             self._readable = False
-            return False
-        if count:
-            del self._buffer[: end + 2]
-            # The chunk ends with a line break of its own.
-            self._remaining = count + 2
-            return True
-        # The last chunk: its trailer ends with an empty line.
-        trailer_end = self._buffer.find(b"\r\n\r\n", end)
-        if trailer_end < 0:
-            return False
-        del self._buffer[: trailer_end + 4]
-        self._response_complete()
-        return True
 
-    def _response_complete(self) -> None:
-        self.waiting = self._chunked = False
-        self._in_headers, self._remaining = True, None
+    def _read(self, data: bytes) -> bytes:
+        """Read the rest of one response. Returns what follows it."""
+        if self._connection is None:
+            self._connection = h11.Connection(h11.CLIENT, max_incomplete_event_size=_MAX_HEADER_BYTES)
+            # What was requested does not matter here.
+            self._connection.send(h11.Request(method="GET", target="/", headers=[("Host", "engine")]))
+            self._connection.send(h11.EndOfMessage())
+        self._connection.receive_data(data)
+        while (event := self._connection.next_event()) is not h11.NEED_DATA:
+            unframed = isinstance(event, h11.Response) and not _FRAMED & {name for name, _ in event.headers}
+            # Without a length the response ends when the connection closes, which may also be a broken connection.
+            if unframed or isinstance(event, h11.EndOfMessage):
+                rest, _ = self._connection.trailing_data
+                self._connection, self.waiting = None, False
+                return b"" if unframed else rest
+        return b""

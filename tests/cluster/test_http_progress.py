@@ -8,7 +8,7 @@ from autotune_nb.cluster._http_progress import ResponseTracker
 
 SIZED = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
 HEAD = b"HTTP/1.1 200 OK\r\ntransfer-encoding: Chunked\r\n\r\n"
-CHUNKED = HEAD + b"4;x=y\r\n\r\n0\r\n\r\n1f\r\n" + b"d" * 31 + b"\r\n0\r\n\r\n"
+CHUNKED = HEAD + b"5;x=y\r\n\r\n0\r\n\r\n1f\r\n" + b"d" * 31 + b"\r\n0\r\n\r\n"
 TRAILED = HEAD + b"1\r\na\r\n0\r\nX-Took: 3\r\n\r\n"
 
 

@@ -10,17 +10,10 @@ from autotune_nb.cluster.api_errors import MAY_PASS, QUOTA_EXCEEDED
 from autotune_nb.cluster.kinds import Object, name_of
 
 #: Reasons that may pass: other pods end, and a new claim gets its volume.
-_UNSCHEDULABLE_NOW = re.compile(r"Insufficient |Too many pods|unbound immediate PersistentVolumeClaims", re.IGNORECASE)
-_CANNOT_START = (
-    "ErrImagePull",
-    "ImagePullBackOff",
-    "ErrImageNeverPull",
-    "InvalidImageName",
-    "ImageInspectError",
-    "CreateContainerConfigError",
-    "CreateContainerError",
-    "RunContainerError",
-)
+UNSCHEDULABLE_NOW = re.compile(r"Insufficient |Too many pods|unbound immediate PersistentVolumeClaims", re.IGNORECASE)
+#: Reasons for which a container waits that cannot start.
+NO_IMAGE = ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError")
+NO_CONTAINER = ("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError")
 
 
 @dataclass(frozen=True)
@@ -59,12 +52,12 @@ def pod_error(pod: Object) -> PodError | None:
             return PodError(
                 f"pod {name} is not scheduled: {message}",
                 "check the claim, node selectors and tolerations (benchmark.pod), and the nodes' free resources",
-                transient=bool(_UNSCHEDULABLE_NOW.search(str(message))) or condition.get("reason") != "Unschedulable",
+                transient=bool(UNSCHEDULABLE_NOW.search(str(message))) or condition.get("reason") != "Unschedulable",
             )
     for one in (*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())):
         waiting = (one.get("state") or {}).get("waiting") or {}
-        if waiting.get("reason") in _CANNOT_START:
-            image = "check benchmark.image, and that the nodes may pull it" if "Image" in waiting["reason"] else ""
+        if waiting.get("reason") in (*NO_IMAGE, *NO_CONTAINER):
+            image = "check benchmark.image, and that the nodes may pull it" if waiting["reason"] in NO_IMAGE else ""
             return PodError(f"pod {name} cannot start: {waiting['reason']}: {waiting.get('message', '')}", image)
         terminated = (one.get("state") or {}).get("terminated") or {}
         if terminated.get("reason") == "OOMKilled":

@@ -12,7 +12,7 @@ from typing import Any
 
 import aiohttp
 
-_ASK_S, _PACKAGES_S = 5.0, 20.0
+_ASK_S, _PACKAGES_S, _VERSION_S = 5.0, 20.0, 60.0
 #: Of the packages that an engine may consist of, those that its Python has are part of the fingerprint.
 _PACKAGES = (
     *("vllm", "sglang", "sgl-kernel", "sglang-kernel", "xllamacpp", "llama-cpp-python"),
@@ -64,27 +64,43 @@ async def engine_packages(program: Sequence[str]) -> dict[str, str]:
     python = await asyncio.to_thread(_python_of, program)
     if python is None:
         return {}
+    # The metadata only: an import of an engine takes up to a minute.
+    output = await _output((python, "-c", _PROGRAM, *_PACKAGES), within_s=_PACKAGES_S)
     try:
-        # The metadata only: an import of an engine takes up to a minute.
+        found = json.loads(output or "")
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+async def program_version(program: Sequence[str], version_args: Sequence[str]) -> str | None:
+    """Return the version that an engine's program prints with these arguments; None if it prints none."""
+    output = await _output((*program, *version_args), within_s=_VERSION_S, errors=True) if version_args else None
+    lines = [line for line in (output or "").splitlines() if any(c.isdigit() for c in line)]
+    return lines[0].strip()[:120] if lines else None
+
+
+async def _output(command: Sequence[str], *, within_s: float, errors: bool = False) -> str | None:
+    """Return what a command prints, with ``errors`` on stderr too; None if it fails or takes longer."""
+    try:
         process = await asyncio.create_subprocess_exec(
-            *(python, "-c", _PROGRAM, *_PACKAGES),
+            *command,
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.STDOUT if errors else asyncio.subprocess.DEVNULL,
         )
     except OSError:
-        return {}
+        return None
     try:
-        async with asyncio.timeout(_PACKAGES_S):
+        async with asyncio.timeout(within_s):
             output, _ = await process.communicate()
-        found = json.loads(output)
-    except (TimeoutError, ValueError):
-        return {}
+    except TimeoutError:
+        return None
     finally:
         if process.returncode is None:
             process.kill()
             await process.wait()
-    return found if isinstance(found, dict) else {}
+    return output.decode(errors="replace") if process.returncode == 0 else None
 
 
 def _python_of(program: Sequence[str]) -> str | None:

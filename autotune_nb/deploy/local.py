@@ -14,7 +14,13 @@ from typing import Any
 import aiohttp
 
 from autotune_nb.deploy._engine_environment import engine_environment
-from autotune_nb.deploy._engine_identity import engine_packages, model_identity, served_models, served_version
+from autotune_nb.deploy._engine_identity import (
+    engine_packages,
+    model_identity,
+    program_version,
+    served_models,
+    served_version,
+)
 from autotune_nb.deploy._gpus import VARIABLE, GpuSlots, chosen_gpus
 from autotune_nb.deploy._local_deployment import LocalDeployment, exit_text
 from autotune_nb.deploy._process import (
@@ -129,37 +135,13 @@ class LocalDeployer:
         model = await asyncio.to_thread(model_identity, self._model)
         if self._task.model.random_weights is not None:
             model["random_weights"] = self._task.model.random_weights.model_dump()
-        found: dict[str, Any] = {"engine": self._engine.name, "engine_version": await self._version(), "model": model}
+        version = await program_version(self._program, self._engine.version_args)
+        found: dict[str, Any] = {"engine": self._engine.name, "engine_version": version, "model": model}
         packages = await engine_packages(self._program)
         return {**found, "engine_packages": packages} if packages else found
 
     async def close(self) -> list[str]:
         return []
-
-    async def _version(self) -> str | None:
-        if not self._engine.version_args:
-            return None
-        try:
-            process = await asyncio.create_subprocess_exec(
-                *self._program,
-                *self._engine.version_args,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=asyncio.subprocess.STDOUT,
-            )
-        except OSError:
-            return None
-        try:
-            async with asyncio.timeout(60):
-                output, _ = await process.communicate()
-        except TimeoutError:
-            return None
-        finally:
-            if process.returncode is None:
-                process.kill()
-                await process.wait()
-        lines = [line for line in output.decode(errors="replace").splitlines() if any(c.isdigit() for c in line)]
-        return lines[0].strip()[:120] if lines and process.returncode == 0 else None
 
     @contextlib.asynccontextmanager
     async def deploy(self, request: DeployRequest) -> AsyncIterator[LocalDeployment]:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 from autotune_nb.cluster.api_errors import MAY_PASS
 from autotune_nb.cluster.kinds import Object, name_of, terminating, uid_of
+from autotune_nb.cluster.pod_errors import NO_CONTAINER, NO_IMAGE, UNSCHEDULABLE_NOW, has_ended
 from autotune_nb.deploy.ome._pods import (
     Crash,
     condition,
     conditions,
     crash_of,
-    ended,
     ended_now,
     is_true,
     owners,
@@ -30,8 +30,7 @@ _VOLUME_EVENTS = frozenset({"FailedMount", "FailedAttachVolume", "FailedMapVolum
 _MODEL_FAILED = frozenset({"BlockedByFailedLoad", "InvalidSpec"})
 _CONTAINER_FAILED = "ContainerStartupFailed"
 _MODEL_HINT = "check that the model is ready on a node, and OME's model agent"
-_UNSCHEDULABLE_NOW = re.compile(r"Insufficient |Too many pods|unbound immediate PersistentVolumeClaims", re.I)
-_NO_IMAGE = re.compile(
+_IMAGE_REFUSED = re.compile(
     r"not found|manifest unknown|unauthorized|denied|forbidden|no basic auth|invalid reference", re.I
 )
 
@@ -55,7 +54,7 @@ class TrialSnapshot:
     @property
     def live(self) -> list[Object]:
         """The pods that run or start, the newest last."""
-        live = [pod for pod in self.pods if not terminating(pod) and not ended(pod)]
+        live = [pod for pod in self.pods if not terminating(pod) and not has_ended(pod)]
         return sorted(live, key=lambda pod: str(pod["metadata"].get("creationTimestamp", "")))
 
 
@@ -109,7 +108,7 @@ def lost_state(snapshot: TrialSnapshot, pod_uid: str, restarts: int) -> ServiceS
     crash = crash_of(pod) if restarts_of(pod) > restarts or ended_now(pod) else None
     if crash is not None:
         return ServiceState("crashed", crash.text, patience_s=0.0, crash=crash, pod=pod)
-    if ended(pod):
+    if has_ended(pod):
         return _evicted(pod)
     if terminating(pod):
         return _final("pod-gone", f"pod {name_of(pod)} is being deleted by another client", infrastructure, pod=pod)
@@ -221,7 +220,7 @@ def _pods(snapshot: TrialSnapshot) -> ServiceState:
         crash = crash_of(pod)
         if crash is not None:
             return ServiceState("crashed", crash.text, patience_s=0.0, crash=crash, pod=pod)
-    dead = [pod for pod in snapshot.pods if ended(pod) and not terminating(pod)]
+    dead = [pod for pod in snapshot.pods if has_ended(pod) and not terminating(pod)]
     if dead:
         return _evicted(dead[-1])
     if not live:
@@ -296,7 +295,7 @@ def _hint_of_failure(reported: str) -> str:
 def _unscheduled(pod: Object, reason: str, message: str, snapshot: TrialSnapshot) -> ServiceState:
     detail = message or reason or "no node was found yet"
     scaling = any(event.get("reason") == "TriggeredScaleUp" for event in snapshot.events(uid_of(pod)))
-    if scaling or _UNSCHEDULABLE_NOW.search(message):
+    if scaling or UNSCHEDULABLE_NOW.search(message):
         text = f"waiting for a free node: {detail}"
         return ServiceState(
             "no-room",
@@ -316,13 +315,13 @@ def _blocked(pod: Object, reason: str, message: str) -> ServiceState | None:
     """Return the state of a service whose container cannot start; None if it waits as usual."""
     text = f"{reason}: {message}" if message else reason
     infrastructure = FailureKind.INFRASTRUCTURE
-    if reason in ("ErrImagePull", "ImagePullBackOff", "ErrImageNeverPull", "InvalidImageName", "ImageInspectError"):
+    if reason in NO_IMAGE:
         hint = "check the image's name in the runtime, and that the nodes may pull it"
-        if reason == "ErrImagePull" and not _NO_IMAGE.search(message):
+        if reason == "ErrImagePull" and not _IMAGE_REFUSED.search(message):
             # A registry may fail once; the second time it is ImagePullBackOff.
             return ServiceState("image", text, hint=hint, patience_s=_QUIET_S, notify_after_s=0.0, pod=pod)
         return _final("image", text, infrastructure, hint, pod)
-    if reason in ("CreateContainerConfigError", "CreateContainerError", "RunContainerError", "PreCreateHookError"):
+    if reason in NO_CONTAINER:
         hint = "check the secrets, config maps, volumes and command it names"
         if MAY_PASS.search(message):
             return ServiceState("container", text, hint=hint, notify_after_s=0.0, pod=pod)

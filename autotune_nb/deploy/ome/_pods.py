@@ -70,11 +70,6 @@ def _statuses(pod: Object) -> Iterator[tuple[Mapping[str, Any], bool]]:
         yield one, False
 
 
-def ended(pod: Object) -> bool:
-    """Whether all containers of a pod have ended for good."""
-    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
-
-
 def is_true(obj: Object, name: str) -> bool:
     """Whether an object's condition has status True."""
     return condition(obj, name).get("status") == "True"

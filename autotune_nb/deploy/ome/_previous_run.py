@@ -7,10 +7,10 @@ from collections.abc import Callable
 
 from autotune_nb.cluster.cleanup import Removal
 from autotune_nb.cluster.kinds import POD, Object, name_of, uid_of
+from autotune_nb.cluster.pod_errors import has_ended
 from autotune_nb.cluster.watch import Watches
 from autotune_nb.deploy.ome._gpu_budget import GpuBudget
 from autotune_nb.deploy.ome._live_pod_check import gpus_of
-from autotune_nb.deploy.ome._pods import ended
 from autotune_nb.errors import ClusterError
 
 _RETRY_S = 5.0
@@ -46,7 +46,7 @@ class PreviousRunPods:
         """Wait until the pods are gone, and release the GPUs of each."""
 
         def gone() -> list[str] | None:
-            present = {uid_of(pod) for pod in watches.objects(POD).values() if not ended(pod)}
+            present = {uid_of(pod) for pod in watches.objects(POD).values() if not has_ended(pod)}
             return [uid for uid in self._pods if uid not in present] or None
 
         while self._pods:
@@ -64,7 +64,7 @@ class PreviousRunPods:
 
     def _gpus(self, pod: Object) -> int:
         """Return the GPUs a pod holds; none if it is not scheduled or has ended."""
-        if not pod["spec"].get("nodeName") or ended(pod):
+        if not pod["spec"].get("nodeName") or has_ended(pod):
             return 0
         return sum(gpus_of(container, self._resource) for container in pod["spec"]["containers"])
 

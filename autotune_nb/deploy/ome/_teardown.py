@@ -21,8 +21,9 @@ from autotune_nb.cluster.kinds import (
 )
 from autotune_nb.cluster.names import STUDY_LABEL, TRIAL_LABEL
 from autotune_nb.cluster.owned_object import OwnedObject
+from autotune_nb.cluster.pod_errors import has_ended
 from autotune_nb.cluster.session import ClusterSession
-from autotune_nb.deploy.ome._pods import ended, owners
+from autotune_nb.deploy.ome._pods import owners
 from autotune_nb.errors import ClusterError
 from autotune_nb.task.sections import Deadlines
 
@@ -214,7 +215,7 @@ class Teardown:
         return [pod for pod in self._children(POD) if self._holds_gpus(pod)]
 
     def _holds_gpus(self, pod: Object) -> bool:
-        return not ended(pod) and (_replicated(pod) or self._labelled(pod))
+        return not has_ended(pod) and (_replicated(pod) or self._labelled(pod))
 
     def _labelled(self, pod: Object) -> bool:
         return labels_of(pod).get(_POD_LABEL) == self._ours.name

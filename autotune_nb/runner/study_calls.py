@@ -23,6 +23,8 @@ T = TypeVar("T")
 _SAVE_INTERVAL_FACTOR = 20
 #: How often the storage is tried again while another program has locked it; each attempt waits for a minute.
 _STORE_ATTEMPTS = 10
+#: A call that takes longer is reported; a file system of the network may block it for any time.
+_SLOW_S = 75.0
 
 
 class StudyCalls:
@@ -40,7 +42,19 @@ class StudyCalls:
 
     async def __call__(self, call: Callable[[], T]) -> T:
         async with self._lock:
-            return await uncancelled(asyncio.to_thread(call))
+            return await uncancelled(self._reporting(call))
+
+    async def _reporting(self, call: Callable[[], T]) -> T:
+        """Call a method in a thread, and report a disk or a database that does not respond."""
+        work = asyncio.ensure_future(asyncio.to_thread(call))
+        await asyncio.wait((work,), timeout=_SLOW_S)
+        if not work.done():
+            self._notify(f"the study's storage has not responded for {_SLOW_S:g} s; the run waits for it")
+            self._active.waits(work, self._active.now())
+            await asyncio.wait((work,))
+            self._active.ended(work)
+            self._notify("the study's storage responds again")
+        return work.result()
 
     async def until_unlocked(self, call: Callable[[], T], meanwhile: str) -> T:
         """Call a method of the study, repeatedly while the storage is locked or away, or the disk is full.

@@ -190,6 +190,12 @@ def storage_errors(folder: StudyFolder, url: str | None = None) -> Iterator[None
                 f"{location(folder, url)} is damaged ({message}); the trials of {folder.path} were in it: "
                 f"{recovery_text(folder)}"
             ) from None
+        file = folder.database if url is None else sqlite_file(url)
+        if "readonly database" in message and file is not None and not file.exists():
+            # SQLite's words for a file that has lost its name.
+            raise DamagedStorageError(
+                f"{location(folder, url)} was deleted or moved while the study used it: {recovery_text(folder)}"
+            ) from None
         where = f" {redact(url)}" if url else ""
         if "database is locked" in message or "database table is locked" in message:
             raise StorageBusyError(

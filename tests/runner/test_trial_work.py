@@ -19,9 +19,9 @@ from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError, St
 from autotune_nb.runner.runner import RunState
 from autotune_nb.study import StorageAwayError
 from autotune_nb.task.task import Task
-from autotune_nb.trial.trial import TrialState
+from autotune_nb.trial.trial import Trial, TrialState
 from tests.runs import Watched, failure, ran, runner_for
-from tests.stubs import World, in_loop, level_data, level_file, open_study
+from tests.stubs import World, in_loop, level_data, level_file, open_study, until
 
 
 def test_an_engine_that_dies_under_load_is_a_crash_and_the_study_goes_on(world: World, tmp_path: Path) -> None:
@@ -274,6 +274,21 @@ def test_a_trial_is_stored_once_its_disk_takes_it(world: World, monkeypatch: pyt
     in_loop(runner.run())
     assert left == [0]
     assert [trial.state for trial in open_study(runner.study.task, world.folder).trials] == [TrialState.COMPLETE]
+
+
+def test_a_storage_that_does_not_respond_is_reported(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("autotune_nb.runner.study_calls._SLOW_S", 0.05)
+    runner = runner_for(world, world.task(trials=1))
+    tell = runner.study.tell
+
+    def hanging(trial: Trial) -> Trial:
+        until(lambda: any("storage has not responded for 0.05 s" in notice for notice in runner.notices))
+        return tell(trial)
+
+    monkeypatch.setattr(runner.study, "tell", hanging)
+    in_loop(runner.run())
+    assert "the study's storage responds again" in runner.notices
+    assert [trial.state for trial in runner.trials] == [TrialState.COMPLETE]
 
 
 @pytest.mark.parametrize(

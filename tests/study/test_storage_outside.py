@@ -147,3 +147,12 @@ def test_a_run_that_an_error_ends_exits_1_though_a_trial_is_complete(
     monkeypatch.undo()
     again = open_study(world.task(trials=2), world.folder)
     assert again.recover() == ["trial 1 had ended and is stored"]
+
+
+@pytest.mark.parametrize("moved", [".", "study.db"])
+def test_a_study_that_is_moved_while_it_runs_is_reported_as_that(make_task: Any, tmp_path: Path, moved: str) -> None:
+    study = open_study(make_task(), tmp_path / "study")
+    trial = completed(asked(study), 10)
+    (tmp_path / "study" / moved).rename(tmp_path / "elsewhere")
+    with pytest.raises(StudyError, match=r"study\.db was deleted or moved while the study used it"):
+        study.tell(trial)

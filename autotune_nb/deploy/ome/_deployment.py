@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from autotune_nb.cluster.api_errors import server_message
+from autotune_nb.cluster.api_errors import of_surroundings, server_message
 from autotune_nb.cluster.kinds import Object, name_of, uid_of
 from autotune_nb.cluster.port_forward import PortForward
 from autotune_nb.cluster.watch import Watches
@@ -16,7 +16,15 @@ from autotune_nb.deploy.ome._diagnosis import ServiceState, lost_state
 from autotune_nb.deploy.ome._pod_log import EngineLog
 from autotune_nb.deploy.ome._pods import restarts_of
 from autotune_nb.deploy.ome._readiness import TrialObjects
-from autotune_nb.errors import ClusterError, DeployError, Failure, FailureKind, MeasurementError
+from autotune_nb.errors import (
+    ClusterError,
+    DeployError,
+    Failure,
+    FailureKind,
+    MeasurementError,
+    SurroundingsError,
+    TrialError,
+)
 
 #: A port-forward breaks at once when the engine dies, but the pod's status may follow this much later.
 _STATUS_DELAY_S = 3.0
@@ -55,7 +63,7 @@ class OmeDeployment:
         except ClusterError as error:
             if self._measured:
                 await asyncio.Event().wait()
-            raise DeployError(watch_failure(error, "benchmark")) from None
+            raise watch_error(error, "benchmark") from None
         finally:
             for one in waiting:
                 one.cancel()
@@ -111,9 +119,10 @@ class OmeDeployment:
         return await self.watches.until(check, trial=self.objects.trial)
 
 
-def watch_failure(error: ClusterError, phase: str) -> Failure:
-    """Return the failure of a trial whose watches stay rejected."""
+def watch_error(error: ClusterError, phase: str) -> TrialError:
+    """Return the error of a trial whose watches stay rejected."""
     hint = "the credentials have expired; log in again" if error.status == 401 else ""
     hint = hint or "a permission is missing; autotune-nb check lists it"
     message = f"the state of the trial is unknown, since watches are rejected: {server_message(error)}"
-    return Failure(FailureKind.INFRASTRUCTURE, phase, message, hint=hint)
+    failure = Failure(FailureKind.INFRASTRUCTURE, phase, message, hint=hint)
+    return (SurroundingsError if of_surroundings(error) else DeployError)(failure)

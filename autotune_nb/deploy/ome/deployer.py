@@ -21,7 +21,7 @@ from autotune_nb.deploy._engine_identity import served_version
 from autotune_nb.deploy.base import DeployRequest, Endpoint
 from autotune_nb.deploy.ome._arguments import command_line
 from autotune_nb.deploy.ome._creation import Creation
-from autotune_nb.deploy.ome._deployment import OmeDeployment, watch_failure
+from autotune_nb.deploy.ome._deployment import OmeDeployment, watch_error
 from autotune_nb.deploy.ome._gpu_budget import GpuBudget
 from autotune_nb.deploy.ome._live_pod_check import differences, gpus_of, requested_runner
 from autotune_nb.deploy.ome._pod_log import EngineLog
@@ -272,7 +272,7 @@ class OmeDeployer:
             failure = await log.failure(error.state, phase="deploy", message=error.message, timed_out=error.timed_out)
             raise (SurroundingsError if error.state.away else DeployError)(failure) from None
         except ClusterError as error:
-            raise DeployError(watch_failure(error, "deploy")) from None
+            raise watch_error(error, "deploy") from None
         requested = requested_runner(body)
         container = engine_container(pod, requested["name"])
         _require_as_requested(requested, container)

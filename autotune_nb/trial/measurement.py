@@ -26,6 +26,12 @@ _SHORT_HINT = (
     "(ignore_eos), check that prompt and reply fit its context length, or allow shorter replies by "
     "workload.min_output_ratio"
 )
+#: Replies with more tokens than this times the requested ones, of which no server may generate any, are invalid.
+_MAX_RATIO, _LONG = 1.25, "replies had"
+_LONG_HINT = (
+    "the server ignores max_tokens, or it counts tokens differently: see usage in its responses; if it reports none, "
+    "genai-bench counts them, with model.tokenizer, which must be the model's own"
+)
 #: Begins the problem of a level with far fewer requests than their latency allows.
 STALLED = "the level stalled:"
 _STALLED_HINT = (
@@ -106,6 +112,8 @@ class Measurement:
             return _NOT_FOUND_HINT
         if any(problem.startswith(_SHORT) for problem in self.problems):
             return _SHORT_HINT
+        if any(problem.startswith(_LONG) for problem in self.problems):
+            return _LONG_HINT
         if any(problem.startswith(STALLED) for problem in self.problems):
             return _STALLED_HINT
         return _TOO_FEW_HINT if few else ""
@@ -195,5 +203,9 @@ class Validity:
                 found.append(
                     f"{_SHORT} {received:.4g} tokens on average, {requested_tokens:.4g} were requested; at least "
                     f"{least:.4g} are needed"
+                )
+            if requested_tokens and self.min_output_ratio and received > _MAX_RATIO * requested_tokens + chance + 1:
+                found.append(
+                    f"{_LONG} {received:.4g} tokens on average, and only {requested_tokens:.4g} were requested"
                 )
         return tuple(found)

@@ -327,6 +327,18 @@ def test_requests_that_failed_at_status_200_are_named_by_their_kind() -> None:
     assert found.problems == ("5 of 39 requests failed (2 x 503, 3 x reply without a token); at most 0 may",)
 
 
+@pytest.mark.parametrize(("received", "ratio", "valid"), [(81, 0.9, True), (82, 0.9, False), (640, 0.0, True)])
+def test_replies_that_are_much_longer_than_requested_make_a_level_invalid(
+    received: int, ratio: float, valid: bool
+) -> None:
+    data = with_statistic("num_output_tokens", "mean", received)
+    found = measurement(data, Validity(min_output_ratio=ratio), size=RequestSize(64, 64))
+    assert found.valid is valid
+    if not valid:
+        assert found.problems == (f"replies had {received} tokens on average, and only 64 were requested",)
+        assert "ignores max_tokens" in found.hint
+
+
 @pytest.mark.parametrize(
     ("size", "received", "valid"),
     [

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 
-from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
+from autotune_nb.deploy.gpu_budget import GpuBudget
+from autotune_nb.errors import SetupError
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -63,10 +63,13 @@ class GpuSlots:
     """Allocates GPUs to trials in the order of their requests; without ``gpus`` none are managed."""
 
     def __init__(self, gpus: Sequence[str] | None) -> None:
-        self.total = None if gpus is None else len(gpus)
         self._all = list(gpus or ())
         self._free = list(self._all)
-        self._changed = asyncio.Condition()
+        self._budget = GpuBudget(None if gpus is None else len(gpus))
+
+    @property
+    def total(self) -> int | None:
+        return self._budget.ceiling
 
     @contextlib.asynccontextmanager
     async def hold(self, count: int) -> AsyncIterator[list[str] | None]:
@@ -74,15 +77,10 @@ class GpuSlots:
         if self.total is None:
             yield None
             return
-        if count > self.total:
-            message = f"the configuration needs {count} GPUs, only {self.total} are given"
-            raise DeployError(Failure(FailureKind.CONFIGURATION, "deploy", message, hint="check deploy.gpus"))
-        async with self._changed:
-            await self._changed.wait_for(lambda: len(self._free) >= count)
-            held, self._free = self._free[:count], self._free[count:]
+        await self._budget.take(count)
+        held, self._free = self._free[:count], self._free[count:]
         try:
             yield held
         finally:
             self._free = sorted([*self._free, *held], key=self._all.index)
-            async with self._changed:
-                self._changed.notify_all()
+            self._budget.give(count)

@@ -700,7 +700,7 @@ def test_a_configuration_that_needs_more_gpus_than_there_are_is_its_own_fault(ma
 
     failure = in_loop(scenario())
     assert failure.kind is FailureKind.CONFIGURATION
-    assert "needs 4 GPUs, only 2" in failure.message
+    assert "needs 4 GPUs, and trials may hold 2 together" in failure.message
 
 
 def test_more_gpus_a_trial_than_are_given_is_said_before_the_first_trial(

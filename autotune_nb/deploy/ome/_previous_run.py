@@ -9,7 +9,7 @@ from autotune_nb.cluster.cleanup import Removal
 from autotune_nb.cluster.kinds import POD, Object, name_of, uid_of
 from autotune_nb.cluster.pod_errors import has_ended
 from autotune_nb.cluster.watch import Watches
-from autotune_nb.deploy.ome._gpu_budget import GpuBudget
+from autotune_nb.deploy.gpu_budget import GpuBudget
 from autotune_nb.deploy.ome._live_pod_check import gpus_of
 from autotune_nb.errors import ClusterError
 

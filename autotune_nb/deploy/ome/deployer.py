@@ -19,10 +19,10 @@ from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy._engine_identity import served_version
 from autotune_nb.deploy.base import DeployRequest, Endpoint
+from autotune_nb.deploy.gpu_budget import GpuBudget
 from autotune_nb.deploy.ome._arguments import command_line
 from autotune_nb.deploy.ome._creation import Creation
 from autotune_nb.deploy.ome._deployment import OmeDeployment, watch_error
-from autotune_nb.deploy.ome._gpu_budget import GpuBudget
 from autotune_nb.deploy.ome._live_pod_check import differences, gpus_of, requested_runner
 from autotune_nb.deploy.ome._pod_log import EngineLog
 from autotune_nb.deploy.ome._previous_run import PreviousRunPods

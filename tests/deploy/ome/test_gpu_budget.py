@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from autotune_nb.deploy.ome._gpu_budget import GpuBudget
+from autotune_nb.deploy.gpu_budget import GpuBudget
 from autotune_nb.errors import DeployError
 from tests.stubs import in_loop
 

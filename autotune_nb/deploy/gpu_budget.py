@@ -9,7 +9,7 @@ from autotune_nb.errors import DeployError, Failure, FailureKind
 
 
 class GpuBudget:
-    """Counts the GPUs that trials hold; the cluster's scheduler chooses which.
+    """Counts the GPUs that trials hold; on a cluster its scheduler chooses which.
 
     Requests are served in order, so that small trials cannot starve a large one. ``ceiling`` None means no limit.
     """

@@ -10,9 +10,6 @@ from typing import Any
 from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.score import Score
 
-#: The phase of a trial that waits for its surroundings, such as a cluster; ``budget.minutes`` does not count it.
-WAIT = "wait"
-
 
 @dataclass
 class Attempt:

@@ -66,7 +66,7 @@ class ProgressLines:
         return None
 
     def _ended(self, trial: Any, is_best: bool) -> str:
-        seconds = sum(trial.seconds.values())
+        seconds = trial.work_s
         if trial.state.scored and trial.score is not None:
             value = value_text(trial.score.value, self._objective.figure)
             broken = [name for name, violation in trial.score.limits.items() if violation > 0]

@@ -29,7 +29,7 @@ from autotune_nb.errors import (
     lacks_resources,
 )
 from autotune_nb.runner.active_time import ActiveTime
-from autotune_nb.runner.attempt import WAIT, Attempt, PhaseClock
+from autotune_nb.runner.attempt import Attempt, PhaseClock
 from autotune_nb.runner.surroundings import DISK_HINT, SurroundingsWait, disk_problem, of_disk
 from autotune_nb.runner.trial_cuts import TrialCuts
 from autotune_nb.secrets.files import scrub_files
@@ -37,7 +37,7 @@ from autotune_nb.secrets.references import bearer
 from autotune_nb.secrets.scrubbing import scrub, scrub_failure
 from autotune_nb.trial.measurement import Level
 from autotune_nb.trial.score import score
-from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.trial.trial import WAIT, Trial, TrialState
 from autotune_nb.waiting import until_died
 
 if TYPE_CHECKING:

@@ -106,7 +106,7 @@ class Strategy(Protocol):
 
 def observation(trial: Trial, problem: SearchProblem) -> Observation:
     """Return what a finished trial has shown."""
-    seconds = sum(trial.seconds.values())
+    seconds = trial.work_s
     if trial.state.scored and trial.score is not None:
         scored = trial.score
         excess = tuple(

@@ -38,6 +38,10 @@ class TrialState(StrEnum):
         return self in (TrialState.COMPLETE, TrialState.CUT)
 
 
+#: The phases of a trial that waits: for GPUs, and for its surroundings, such as a cluster that does not respond.
+QUEUE, WAIT = "queue", "wait"
+
+
 @dataclass(frozen=True)
 class Trial:
     """A trial of one configuration.
@@ -65,6 +69,11 @@ class Trial:
     def feasible(self) -> bool:
         """Whether the trial is complete and keeps every limit."""
         return self.state is TrialState.COMPLETE and self.score is not None and self.score.feasible
+
+    @property
+    def work_s(self) -> float:
+        """The seconds of its phases without waiting for GPUs or for its surroundings, which its values do not cause."""
+        return sum(seconds for phase, seconds in self.seconds.items() if phase not in (QUEUE, WAIT))
 
     def with_(self, **changes: Any) -> Trial:
         """Return a copy with some fields changed."""

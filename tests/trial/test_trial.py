@@ -33,6 +33,11 @@ def test_a_trial_is_finished_once_it_completed_or_failed(state: TrialState) -> N
     assert state.finished is (state in (TrialState.COMPLETE, TrialState.FAILED))
 
 
+def test_waiting_is_no_work() -> None:
+    trial = Trial(0, {}, seconds={"queue": 300, "deploy": 5, "wait": 3600, "probe": 1, "benchmark": 60, "stop": 2})
+    assert trial.work_s == 68
+
+
 def test_a_complete_trial_is_written_whole_as_json() -> None:
     level = Level("D(1,2)", 4)
     trial = Trial(

@@ -54,6 +54,7 @@ from autotune_nb.errors import (
 from autotune_nb.secrets.references import bearer, environment_words
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import QUEUE, WAIT
 
 #: At the end of a run, how long to wait for objects that could not be taken down.
 _CLOSE_S = 3.0
@@ -195,7 +196,7 @@ class OmeDeployer:
         within_s, trial = self._task.deadlines.surroundings_s, request.trial
         if self._session.cluster.connection_error is None:
             return
-        request.on_phase("wait")
+        request.on_phase(WAIT)
         try:
             await self._session.wait_until_reachable(within_s=within_s, notify=request.on_notice)
         except ClusterError as error:
@@ -218,14 +219,14 @@ class OmeDeployer:
         if self._budget.free(count):
             await self._budget.take(count)
             return
-        request.on_phase("queue")
+        request.on_phase(QUEUE)
         taking = asyncio.ensure_future(self._budget.take(count))
         try:
             while not taking.done():
                 await asyncio.wait((taking,), timeout=_CHECK_S)
                 # The trials that hold GPUs cannot release them without the cluster.
                 if not taking.done():
-                    await self._require_cluster(request, "queue")
+                    await self._require_cluster(request, QUEUE)
             taking.result()
         except BaseException:
             await self._release(taking, count)

@@ -187,7 +187,8 @@ def away(world: World, monkeypatch: pytest.MonkeyPatch, times: int, **deadlines:
 def test_surroundings_that_do_not_respond_are_waited_for_and_cost_no_trial(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    runner, began = away(world, monkeypatch, times=5), time.monotonic()
+    began = time.monotonic()
+    runner = away(world, monkeypatch, times=5)
     in_loop(runner.run())
     (trial,) = runner.trials
     assert trial.state is TrialState.COMPLETE

@@ -247,7 +247,9 @@ class Runner:
                 if promise is not None:
                     self.bus.publish(events.Predicted(promise))
                 spent = self._spent(running=len(self._trial_tasks))
-                trial = None if spent else await self._calls.until_unlocked(self.study.ask, "the next trial waits")
+                # Edits that give an unprepared run trials arrive while it is checked: then it goes round again.
+                ready = self._prepared and not spent
+                trial = await self._calls.until_unlocked(self.study.ask, "the next trial waits") if ready else None
                 if trial is not None:
                     self._begin(trial)
                     if len(self._trial_tasks) >= parallel:

@@ -29,8 +29,8 @@ def test_a_trial_is_changed_by_copy_only() -> None:
 
 
 @pytest.mark.parametrize("state", TrialState)
-def test_a_trial_is_finished_once_it_completed_or_failed(state: TrialState) -> None:
-    assert state.finished is (state in (TrialState.COMPLETE, TrialState.FAILED))
+def test_a_trial_is_finished_once_it_completed_failed_or_was_cut(state: TrialState) -> None:
+    assert state.finished is (state in (TrialState.COMPLETE, TrialState.CUT, TrialState.FAILED))
 
 
 def test_waiting_is_no_work() -> None:

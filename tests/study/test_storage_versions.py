@@ -45,7 +45,7 @@ def study(make_task: Any, tmp_path: Path) -> tuple[Any, Path]:
     folder = tmp_path / "study"
     opened = open_study(task, folder)
     opened.tell(completed(asked(opened), 10))
-    opened.folder.write_results(opened.results(state="finished", elapsed_s=1.0, command=None))
+    opened.folder.write_results(opened.results(state="finished", elapsed_s=1.0))
     opened.close()
     return task, folder
 

@@ -356,7 +356,7 @@ def test_a_cut_trial_is_pruned_keeps_what_it_measured_and_is_never_best(make_tas
     assert [t.value for t in frozen] == [10, 99, 99]
     assert frozen[1].constraints == frozen[2].constraints == {"ttft_p99_s <= 0.5": -0.2}
     assert again._study.best_trial.number == 0
-    results = study.results(state="finished", elapsed_s=1.0, command=None)
+    results = study.results(state="finished", elapsed_s=1.0)
     assert results["trials"][1]["cut_reason"] == "slower than trial 0"
     assert [trial_from_results(one, results["fingerprints"]) for one in results["trials"]] == list(study.trials)
 
@@ -382,11 +382,11 @@ def test_what_is_no_finite_number_is_kept_as_a_failure(
 def test_the_results_have_the_shape_that_scripts_read(make_task: Any, tmp_path: Path) -> None:
     task = make_task(limits=["ttft_p99_s <= 0.5"])
     study = open_study(task, tmp_path)
-    empty = study.results(state="starting", elapsed_s=0.0, command=None)
+    empty = study.results(state="starting", elapsed_s=0.0)
     assert (empty["trials"], empty["best"]) == ([], None)
     study.tell(completed(asked(study), 10, violation=-0.1))
     study.tell(failed(asked(study)))
-    results = study.results(state="finished", elapsed_s=1.23456, command="server --port 1")
+    results = study.results(state="finished", elapsed_s=1.23456, command=lambda _best: "server --port 1")
     assert set(results) == {"study", "task", "state", "trials", "best", "elapsed_s", "fingerprints", "edits"}
     assert results["elapsed_s"] == 1.235
     assert results["fingerprints"][results["trials"][0]["fingerprint"]] == {"host": "here", "seed": 0}
@@ -874,7 +874,7 @@ def test_a_record_that_holds_its_fingerprint_itself_is_in_the_results_as_any_oth
         storage._backend.set_trial_user_attr(frozen._trial_id, "record", record)  # type: ignore[attr-defined]
     again = open_study(task, tmp_path)
     assert again.trials == (trial.with_(fingerprint={"host": "old"}),)
-    results = again.results(state="finished", elapsed_s=1.0, command=None)
+    results = again.results(state="finished", elapsed_s=1.0)
     assert trial_from_results(results["trials"][0], results["fingerprints"]) == again.trials[0]
 
 
@@ -911,7 +911,7 @@ def test_a_trial_out_of_the_results_equals_the_one_that_was_told(data: st.DataOb
             trial = trial.with_(state=TrialState.STOPPED)
         study.tell(trial)
     study.mark_interrupted()
-    results = json.loads(json.dumps(study.results(state="stopped", elapsed_s=1.0, command=None)))
+    results = json.loads(json.dumps(study.results(state="stopped", elapsed_s=1.0)))
     read = tuple(trial_from_results(one, results["fingerprints"]) for one in results["trials"])
     assert read == study.trials
     assert kept.open().trials == read
@@ -923,7 +923,7 @@ def test_the_results_say_which_trial_tries_what_was_enqueued(make_task: Any, tmp
     study.steer(enqueue_edit({"threads": 2, "batch_size": 77}))
     study.steer(ban_edit("threads", 1))
     study.tell(completed(asked(study), 1.0))
-    told = study.results(state="running", elapsed_s=1.0, command=None)["edits"]
+    told = study.results(state="running", elapsed_s=1.0)["edits"]
     assert [edit.get("trial") for edit in told] == [0, None, None]
     assert [edit["text"] for edit in told] == [edit.text for edit in study.steering.edits]
     assert [Edit.from_dict(edit) for edit in told] == list(study.steering.edits)

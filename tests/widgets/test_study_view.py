@@ -186,7 +186,7 @@ def test_a_run_that_another_cell_starts_is_shown(world: World) -> None:
 
 def test_a_missing_database_and_a_missing_folder_are_reported(make_task: Callable[..., Task], tmp_path: Path) -> None:
     study = open_study(make_task(engine={"kind": "command", "command": "server {port}"}, model="m"), tmp_path / "study")
-    study.folder.write_results(study.results(state="finished", elapsed_s=1.0, command=None))
+    study.folder.write_results(study.results(state="finished", elapsed_s=1.0))
     study.close()
     view = StudyView(session.open(tmp_path / "study"))
     assert view.drawn.wait(WAIT_S)

@@ -61,8 +61,8 @@ UNCHANGED: Any = _Unchanged()
 class Display(Protocol):
     """Shows studies as widgets in a notebook."""
 
-    def mimebundle(self, study: StudyHandle) -> dict[str, Any] | None:
-        """Return the widgets that show a study, or None if no front end shows widgets."""
+    def show(self, study: StudyHandle) -> bool:
+        """Display the widgets of a study; return False, without an output, if no front end shows widgets."""
 
     async def follow(self, study: StudyHandle) -> None:
         """Show the progress of a run in the cell that awaits it, until the run ends."""
@@ -379,6 +379,19 @@ class StudyHandle(ABC):
     def __repr__(self) -> str:
         replayed = f", {self.task.deploy.replayed}" if self.task.deploy.replayed else ""
         return f"<{type(self).__name__} {self.path.name!r}: {self.state}, {counts_text(self.history)}{replayed}>"
+
+    @property
+    def _shown_live(self) -> bool:
+        """Whether the monitor is displayed for this handle where a front end shows widgets."""
+        return True
+
+    def _ipython_display_(self) -> None:
+        if not (self._shown_live and self.display is not None and self.display.show(self)):
+            # IPython then displays the text and HTML.
+            raise NotImplementedError
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return self.lasting_bundle()
 
     def lasting_bundle(self) -> dict[str, Any]:
         """Return the output to save in a notebook: text and script-free HTML."""

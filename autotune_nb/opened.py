@@ -294,10 +294,6 @@ class OpenedStudy(StudyHandle):
             self._steering = study.steering
             self._version += 1
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        live = self.display.mimebundle(self) if self.display is not None else None
-        return live or self.lasting_bundle()
-
 
 def _not_found_message(path: Path) -> str:
     """The message for a folder without a study; it names studies in its subfolders, since users confuse the two."""

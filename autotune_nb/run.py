@@ -347,6 +347,6 @@ class Run(StudyHandle):
             )
         return self
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        live = None if self.ended or self.display is None else self.display.mimebundle(self)
-        return live or self.lasting_bundle()
+    @property
+    def _shown_live(self) -> bool:
+        return not self.ended

@@ -250,13 +250,18 @@ def test_it_shows_itself_with_and_without_a_notebook(finished: Study, monkeypatc
     seen: list[object] = []
 
     class Display:
-        def mimebundle(self, study: object) -> dict[str, object]:
+        def show(self, study: object) -> bool:
             seen.append(study)
-            return {"x": 1}
+            return front_end
 
     monkeypatch.setattr(StudyHandle, "display", Display())
-    assert shown._repr_mimebundle_() == {"x": 1}
+    front_end = True
+    shown._ipython_display_()
     assert seen == [shown]
+    front_end = False
+    # IPython takes this for an object without the method.
+    with pytest.raises(NotImplementedError):
+        shown._ipython_display_()
 
 
 def test_a_moved_folder_is_opened_where_it_is(finished: Study, tmp_path: Path) -> None:

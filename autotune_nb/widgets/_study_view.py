@@ -21,6 +21,7 @@ from autotune_nb.trial.trial import Trial
 from autotune_nb.widgets import _panels
 from autotune_nb.widgets._chart import ChartData, LiveChart
 from autotune_nb.widgets._recomputed import Recomputed
+from autotune_nb.widgets._saved_table import SavedTable
 from autotune_nb.widgets._steering import SteerPanel
 from autotune_nb.widgets._style import stylesheet
 
@@ -43,6 +44,7 @@ class StudyView:
     def __init__(self, handle: StudyHandle) -> None:
         self.handle = handle
         self.redraws = 0
+        self.saved = SavedTable()
         self.drawn = threading.Event()
         self._wake = threading.Event()
         self._clicked = threading.Event()
@@ -91,7 +93,7 @@ class StudyView:
         pages = ipywidgets.HBox([self.order, self.previous, self.next, self.page_text], layout=row)
         self.box = ipywidgets.VBox(
             [
-                stylesheet(),
+                stylesheet(self.saved.css),
                 self.progress,
                 self.errors,
                 controls,
@@ -276,6 +278,7 @@ class StudyView:
         sent = self._send(texts) + self._send_buttons(pages)
         if LiveChart._one is not None and LiveChart._one.owner is self:
             sent += LiveChart._one.show(self._chart_data(trials), self)
+        self.saved.update(handle, resting=self._over or handle.state is RunState.PAUSED)
         self.redraws += bool(sent)
         return sent
 

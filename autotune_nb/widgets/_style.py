@@ -52,6 +52,6 @@ CSS = """
 """
 
 
-def stylesheet() -> ipywidgets.HTML:
-    """Return the stylesheet as a widget."""
-    return ipywidgets.HTML(f"<style>{CSS}</style>", layout=ipywidgets.Layout(height="0", margin="0"))
+def stylesheet(more: str = "") -> ipywidgets.HTML:
+    """Return the stylesheet, with ``more`` rules, as a widget."""
+    return ipywidgets.HTML(f"<style>{CSS}{more}</style>", layout=ipywidgets.Layout(height="0", margin="0"))

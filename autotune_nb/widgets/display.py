@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from autotune_nb.handle import StudyHandle
 from autotune_nb.widgets._front_end import has_front_end
 
@@ -11,14 +9,15 @@ from autotune_nb.widgets._front_end import has_front_end
 class NotebookDisplay:
     """The display of studies in a notebook's kernel."""
 
-    def mimebundle(self, study: StudyHandle) -> dict[str, Any] | None:
-        """Return the study's monitor; None in a notebook that is executed headless."""
+    def show(self, study: StudyHandle) -> bool:
+        """Display the study's monitor; return False, without an output, in a notebook that is executed headless."""
         if not has_front_end():
-            return None
+            return False
         # Plotly and its widgets take seconds to import.
         from autotune_nb.widgets.monitor import Monitor
 
-        return Monitor(study)._repr_mimebundle_()
+        Monitor(study, live=True)._ipython_display_()
+        return True
 
     async def follow(self, study: StudyHandle) -> None:
         """Show the progress of a run in the cell that awaits it."""

@@ -6,10 +6,11 @@ import threading
 from pathlib import Path
 from typing import Any
 
+from IPython.display import display
+
 from autotune_nb.handle import StudyHandle
 from autotune_nb.run import Run, live_run
 from autotune_nb.widgets._front_end import has_front_end
-from autotune_nb.widgets._progress import table_html
 from autotune_nb.widgets._study_view import StudyView
 
 _views: dict[Path, StudyView] = {}
@@ -70,9 +71,11 @@ class Monitor:
     def __repr__(self) -> str:
         return f"<Monitor of {self.handle!r}>"
 
-    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+    def _ipython_display_(self) -> None:
         if not self._live:
-            return self._handle.lasting_bundle()
-        bundle: dict[str, Any] = self.box._repr_mimebundle_()
-        # Shown where the notebook is opened without its kernel.
-        return {**bundle, "text/plain": repr(self), "text/html": table_html(self.handle)}
+            display(self._handle.lasting_bundle(), raw=True)
+            return
+        view = self._view
+        # Where the notebook is opened without its kernel, the saved table follows.
+        display({**view.box._repr_mimebundle_(), "text/plain": repr(self), "text/html": ""}, raw=True)
+        view.saved.display(view.handle)

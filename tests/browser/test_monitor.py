@@ -159,6 +159,10 @@ def test_a_run_as_the_last_line_is_steered_paused_and_resumed_by_hand(
     assert all(params["threads"] == 1 for params in trials[1:])
     assert notebook.value("[e.kind.value for e in run.edits]") == ["ban", "enqueue", "budget"]
     assert "the budget of 4 trials is spent" in text_of(notebook, "notices")
+    # What is saved is the last table, which the live monitor hides.
+    saved = notebook.page.locator("[class^=at-saved]")
+    assert (saved.count(), saved.first.is_visible()) == (1, False)
+    notebook.until(lambda: "finished (4 complete)" in str(notebook.outputs(0)), "the last table in the outputs")
     assert notebook.errors == []
 
 

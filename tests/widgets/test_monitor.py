@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
+from IPython.core.displaypub import DisplayPublisher
+from IPython.core.interactiveshell import InteractiveShell
 
 from autotune_nb import session
 from autotune_nb.errors import StudyNotFoundError
@@ -35,22 +38,62 @@ def test_monitors_of_one_study_share_their_widgets(stub: StubHandle, make_task: 
     elsewhere = Monitor(StubHandle(make_task(), stub.path.parent / "else"), live=True)
     assert elsewhere.box is not one.box
     # Shown again, it gets the charts.
-    one._repr_mimebundle_()
+    one._ipython_display_()
     assert LiveChart.get().owner is one._view
     assert "Monitor of" in repr(one)
 
 
-def test_it_is_a_widget_in_a_live_notebook_and_text_and_html_in_a_headless_one(stub: StubHandle) -> None:
-    live = Monitor(stub, live=True)._repr_mimebundle_()
-    assert set(live) == {"text/plain", "text/html", "application/vnd.jupyter.widget-view+json"}
-    # Shown where the notebook is opened without its kernel.
-    assert "<table>" in live["text/html"] and "<script" not in live["text/html"]
-    lasting = Monitor(stub, live=False)._repr_mimebundle_()
+@pytest.fixture
+def outputs(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What a cell displays: its outputs' data, each update instead of the output that it replaces."""
+    shown: dict[str, dict[str, Any]] = {}
+
+    class Publisher(DisplayPublisher):
+        def publish(self, data: dict[str, Any], *_args: Any, transient: Any = None, **options: Any) -> None:
+            key = (transient or {}).get("display_id") or str(len(shown))
+            assert (key in shown) is bool(options.get("update"))
+            shown[key] = data
+            displayed[:] = shown.values()
+
+    displayed: list[dict[str, Any]] = []
+    shell = InteractiveShell()
+    shell.display_pub = Publisher()
+    monkeypatch.setattr(InteractiveShell, "initialized", classmethod(lambda _cls: True))
+    monkeypatch.setattr(InteractiveShell, "instance", classmethod(lambda _cls: shell))
+    return displayed
+
+
+def test_it_is_a_widget_in_a_live_notebook_and_text_and_html_in_a_headless_one(
+    stub: StubHandle, outputs: list[dict[str, Any]]
+) -> None:
+    Monitor(stub, live=False)._ipython_display_()
+    (lasting,) = outputs
     assert set(lasting) == {"text/plain", "text/html"}
     assert "<script" not in lasting["text/html"]
     # Without a trial there is nothing to report.
     stub.history = ()
-    assert set(Monitor(stub, live=False)._repr_mimebundle_()) == {"text/plain"}
+    Monitor(stub, live=False)._ipython_display_()
+    assert set(outputs[1]) == {"text/plain"}
+
+
+def test_the_table_in_a_saved_notebook_is_the_last_one(stub: StubHandle, outputs: list[dict[str, Any]]) -> None:
+    stub.state = "running"
+    monitor = Monitor(stub, live=True)
+    monitor._ipython_display_()
+    widget, table = outputs
+    assert "application/vnd.jupyter.widget-view+json" in widget
+    assert "running (1 complete)" in table["text/html"] and "<script" not in table["text/html"]
+    assert "at.open(" in table["text/html"]
+    view = monitor._view
+    # A table per redraw would grow the notebook's file and its traffic.
+    stub.history = (complete(1, 50.0), complete(2, 60.0))
+    view.saved.update(stub, resting=False)
+    assert outputs[1] is table
+    view.saved.update(stub, resting=True)
+    assert "running (2 complete)" in outputs[1]["text/html"]
+    # The live monitor's stylesheet hides it.
+    name = re.search(r'class="(at-saved-\w+)"', outputs[1]["text/html"])
+    assert name and f".{name[1]}" in view.box.children[0].value
 
 
 def test_a_folder_is_opened(world: World) -> None:

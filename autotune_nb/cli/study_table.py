@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 from autotune_nb.trial.configuration import Configuration, configurations, default_configuration
+from autotune_nb.trial.drift import drift_text
 from autotune_nb.trial.formatting import value_text
 from autotune_nb.trial.score import Score
 from autotune_nb.trial.trial import Trial, TrialState, configuration_text
@@ -41,7 +42,8 @@ def study_table(results: dict[str, Any]) -> str:
         reason = f"none of the {scored} measured trials keeps every limit" if scored else "no trial is complete"
         return "\n".join([*lines, f"no best configuration: {reason}"])
     command = best["command"] or "its command line is unknown: its results were imported"
-    return "\n".join([*lines, _best_line(results), "", command])
+    drift = drift_text([_scored(trial) for trial in trials])
+    return "\n".join([*lines, *([drift] if drift else []), _best_line(results), "", command])
 
 
 def _best_line(results: dict[str, Any]) -> str:

@@ -93,6 +93,11 @@ class GuardedProcess:
         labels = {name: env[name] for name in (STUDY_LABEL, TRIAL_LABEL) if name in env}
         return cls(guard, reply["pid"], grace_s, labels)
 
+    @property
+    def guard_pid(self) -> int:
+        """The guard's process, the parent of all others of the command (on Linux, also of those that detach)."""
+        return self._guard.pid
+
     async def _read_exit(self) -> int:
         assert self._guard.stdout is not None
         line = await self._guard.stdout.readline()

@@ -27,6 +27,9 @@ class Endpoint:
     #: Whether nothing listens at the URL, since recorded measurements are replayed.
     replayed: bool = False
     service: ClusterService | None = None
+    #: The parent of the engine's processes if they run on this machine, and the numbers or ids of its GPUs (None: all).
+    engine_pid: int | None = None
+    gpus: tuple[str, ...] | None = None
     #: What is known only after the deployment, such as the image's digest; added to the study's fingerprint.
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
 

@@ -204,6 +204,8 @@ class LocalDeployer:
             gpu_count=len(held or ()),
             log=log,
             ready_by=ready_by,
+            engine_pid=process.guard_pid,
+            gpus=None if held is None else tuple(held),
         )
         return LocalDeployment(endpoint, process, self._engine, port)
 

@@ -1,10 +1,11 @@
 """Measurements in long form: one row per configuration and level, written and read back.
 
 The columns are ``config_id, status, reason, param:NAME…, level, gpus, startup_s, duration_s``, the figures that occur
-under their names in FIGURES, and the numbers of requests. The cell of a parameter is its value as JSON, but without
-quotes for a text that is not JSON itself: ``512``, ``true``, ``f16``, ``"1"`` (a text). An empty cell is a parameter
-that is not set, ``null`` a parameter set to null; a configuration without parameters is the engine's default. Texts are
-written unchanged, even if a spreadsheet reads them as a formula: import the file as text there.
+under their names in FIGURES, the numbers of requests, and the recorded CONDITIONS. The cell of a parameter is its
+value as JSON, but without quotes for a text that is not JSON itself: ``512``, ``true``, ``f16``, ``"1"`` (a text). An
+empty cell is a parameter that is not set, ``null`` a parameter set to null; a configuration without parameters is the
+engine's default. Texts are written unchanged, even if a spreadsheet reads them as a formula: import the file as text
+there.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune_nb.errors import Failure, FailureKind, StudyError, did_you_mean
 from autotune_nb.task.parameters import Value
-from autotune_nb.trial.measurement import FIGURES, Level, Measurement, Validity
+from autotune_nb.trial.measurement import CONDITIONS, FIGURES, Level, Measurement, Validity
 from autotune_nb.trial.trial import Trial, TrialState
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ _TOO_DEEP = f"lists or objects nested more than {_MAX_DEPTH} deep"
 MAX_COUNT_DIGITS = 9
 #: The most characters of an invalid cell that an error quotes.
 _MAX_QUOTED = 80
-_KNOWN = (*_FIRST, *_OWN, *_COUNTS, *FIGURES)
+_KNOWN = (*_FIRST, *_OWN, *_COUNTS, *FIGURES, *CONDITIONS)
 #: An unknown column with a name this similar to a known one is treated as a misspelling.
 _MISSPELLED = 0.85
 _LEVEL = re.compile(r"^(?:(?P<scenario>.+) at )?(?:concurrency |(?P<batch>batch ))?(?P<load>\d{1,9})$")
@@ -66,12 +67,14 @@ def long_table(trials: Sequence[Trial], gpus: Callable[[Trial], int]) -> pd.Data
         for measured in trial.measurements:
             counts = {name: getattr(measured, name) for name in _COUNTS}
             level = {"level": str(measured.level), "duration_s": measured.duration_s}
-            rows.append({**common, **level, **measured.figures, **counts})
+            rows.append({**common, **level, **measured.figures, **counts, **measured.conditions})
         if not trial.measurements:
             rows.append(common)
     found = {name for trial in done for m in trial.measurements for name in m.figures}
     figures = [name for name in FIGURES if name in found]
-    columns = [*_FIRST, *(f"{_PARAM}{name}" for name in names), *_OWN, *figures, *_COUNTS]
+    recorded = {name for trial in done for m in trial.measurements for name in m.conditions}
+    conditions = [name for name in CONDITIONS if name in recorded]
+    columns = [*_FIRST, *(f"{_PARAM}{name}" for name in names), *_OWN, *figures, *_COUNTS, *conditions]
     frame = pd.DataFrame(rows, columns=columns)
     for name in (*_FIRST[1:], "level", *(f"{_PARAM}{name}" for name in names)):
         frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
@@ -314,6 +317,7 @@ def _measurement(row: Mapping[str, Any], where: str, scenario: str) -> Measureme
         num_completed_requests=completed,
         num_failed_requests=failed,
         figures=figures,
+        conditions={n: value for n in CONDITIONS if n in row and (value := _number(row, n, where)) is not None},
     )
     # Without a task there is no minimum of requests, but figures must be valid numbers.
     problems = Validity(max_failed_requests=failed, min_completed_requests=0).problems(

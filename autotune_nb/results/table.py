@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb.trial.configuration import configuration_key, configurations, default_configuration
+from autotune_nb.trial.drift import drift_text
 from autotune_nb.trial.formatting import params_text, value_text
 from autotune_nb.trial.score import Objective, Score
 from autotune_nb.trial.trial import Trial, TrialState
@@ -110,10 +111,11 @@ def _others(count: int) -> str:
 def verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> str:
     """Return a sentence or two on the best configuration, compared with the engine's default if that was measured.
 
-    If recorded measurements were replayed, it begins with REPLAYED and the name of their table.
+    If recorded measurements were replayed, it begins with REPLAYED and the name of their table. If the default drifted,
+    the trials that cannot be compared come before any ratio.
     """
     replayed = next((t.fingerprint["replayed"] for t in trials if "replayed" in t.fingerprint), None)
-    text = _verdict(trials, best, objective)
+    text = " ".join(filter(None, (drift_text(trials), _verdict(trials, best, objective))))
     return text if replayed is None else f"REPLAYED from {replayed}: {text}"
 
 

@@ -53,6 +53,12 @@ class BudgetCheck:
             promise=self._promise,
         )
 
+    @property
+    def fails_repeatedly(self) -> bool:
+        """Whether the run ends because its trials keep failing in the same way."""
+        ended, allowed = self._study.ended[self._previously_ended :], self._study.steering.budget.max_failures
+        return _repeated_failure(ended, allowed) is not None
+
     def end_reason(self, elapsed_s: float) -> str:
         """Return in words why the run ends."""
         spent, study = self.spent(elapsed_s=elapsed_s), self._study

@@ -7,20 +7,31 @@ from typing import Any
 
 from autotune_nb.bench.base import Benchmark
 from autotune_nb.deploy.base import Deployer
+from autotune_nb.runner.conditions import load_per_core
 from autotune_nb.study import machine_fingerprint
 from autotune_nb.task.task import Task
+
+#: The load average per CPU above which a machine is busy.
+_BUSY = 0.7
 
 
 def advice(task: Task) -> list[str]:
     """Return what the user should know about a task before its run, such as that it may not do what is intended."""
     if task.deploy.kind == "replay":
         return [f"from {task.deploy.table}: nothing is measured, and the times are simulated"]
+    lines = []
+    load = load_per_core()
+    if task.deploy.kind == "local" and load > _BUSY:
+        lines.append(
+            f"this machine is busy, its load of the last minute is {load:.1f} per CPU: other work slows the engine and "
+            "the benchmark, and trials cannot be compared if it changes; stop it, or repeat the study later"
+        )
     if task.goal.direction == "minimize" and task.goal.level is None and len(task.workload.levels) > 1:
-        return [
+        lines.append(
             f"{task.goal.figure} is read at the best of {len(task.workload.levels)} levels, which for a latency is the "
             "lightest load; set objective.at to read it at another level"
-        ]
-    return []
+        )
+    return lines
 
 
 async def run_fingerprint(task: Task, deployer: Deployer, benchmark: Benchmark) -> dict[str, Any]:

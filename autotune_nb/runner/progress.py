@@ -34,7 +34,7 @@ class ProgressLines:
         prefix: str = "",
     ) -> None:
         self._objective = objective
-        self._of = f" of {num_trials}" if num_trials else ""
+        self._num_trials = num_trials
         self._report = report
         self._now = now
         self._began = now()
@@ -54,11 +54,13 @@ class ProgressLines:
             case events.StateChanged(state="starting" | "stopping" | "paused" | "stopped" as state):
                 return f"the run is {state}"
             case events.Steered(edit=edit, num_trials=number):
-                self._of = f" of {number}" if number else ""
+                self._num_trials = number
                 return f"steered: {edit.text}"
             case events.TrialStarted(trial=trial):
                 self._started += 1
-                return f"trial {trial.number} ({self._started}{self._of}): {params_text(trial)}"
+                # The default may be measured again after the last configuration of a small space.
+                of = f" of {self._num_trials}" if self._started <= (self._num_trials or 0) else ""
+                return f"trial {trial.number} ({self._started}{of}): {params_text(trial)}"
             case events.LevelMeasured(number=number, measurement=measured, index=index, count=count):
                 return f"trial {number}   level {index}/{count}  {level_text(measured, self._objective)}"
             case events.TrialEnded(trial=trial, is_best=is_best):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import time
 from collections.abc import Coroutine
 from enum import StrEnum
@@ -17,6 +18,7 @@ from autotune_nb.recorded.clock import Clock, WallClock, released
 from autotune_nb.runner.active_time import ActiveTime
 from autotune_nb.runner.budget import BudgetCheck
 from autotune_nb.runner.preparation import advice, run_fingerprint
+from autotune_nb.runner.remeasuring import default_is_due
 from autotune_nb.runner.study_calls import StudyCalls
 from autotune_nb.runner.trial_work import TrialWork
 from autotune_nb.secrets.files import scrub_files
@@ -24,6 +26,7 @@ from autotune_nb.secrets.references import command_text
 from autotune_nb.secrets.scrubbing import scrub
 from autotune_nb.study import StorageAwayError, StorageBusyError
 from autotune_nb.study.steering import Edit
+from autotune_nb.trial.drift import drift_text
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.waiting import uncancelled
 
@@ -246,10 +249,7 @@ class Runner:
                 promise = await self._calls(self._budget.predict)
                 if promise is not None:
                     self.bus.publish(events.Predicted(promise))
-                spent = self._spent(running=len(self._trial_tasks))
-                # Edits that give an unprepared run trials arrive while it is checked: then it goes round again.
-                ready = self._prepared and not spent
-                trial = await self._calls.until_unlocked(self.study.ask, "the next trial waits") if ready else None
+                trial = await self._next_trial()
                 if trial is not None:
                     self._begin(trial)
                     if len(self._trial_tasks) >= parallel:
@@ -269,6 +269,18 @@ class Runner:
                 task.cancel()
             if self._trial_tasks:
                 await asyncio.gather(*self._trial_tasks, return_exceptions=True)
+
+    async def _next_trial(self) -> Trial | None:
+        """Ask for the next trial; None if there is none now."""
+        running, asked, wait = len(self._trial_tasks), None, "the next trial waits"
+        due = functools.partial(default_is_due, self.study, running=running, elapsed_s=self.elapsed_s)
+        # Edits that give an unprepared run trials arrive while it is checked: then it goes round again.
+        if self._prepared and not self._spent(running):
+            asked = await self._calls.until_unlocked(self.study.ask_default if due() else self.study.ask, wait)
+        is_end = self._prepared and not (asked or running or self._num_edits_arriving or self._changed.is_set())
+        if is_end and not self._budget.fails_repeatedly and due(at_end=True):
+            asked = await self._calls.until_unlocked(self.study.ask_default, wait)
+        return asked
 
     async def _until_trial_ends(self) -> None:
         with released(self._clock):
@@ -349,6 +361,8 @@ class Runner:
                 await self._save_results()
         best = self.study.best
         self.bus.publish(events.TrialEnded(ended, is_best=best is not None and best.number == ended.number))
+        if ended.baseline and (drift := drift_text(self.trials)):
+            self._notice(drift)
 
     async def _end(self) -> None:
         try:

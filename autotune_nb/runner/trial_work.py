@@ -6,7 +6,7 @@ import asyncio
 import logging
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import aclosing, contextmanager, suppress
+from contextlib import aclosing, contextmanager, nullcontext, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,7 @@ from autotune_nb.errors import (
 )
 from autotune_nb.runner.active_time import ActiveTime
 from autotune_nb.runner.attempt import Attempt, PhaseClock
+from autotune_nb.runner.conditions import LevelConditions
 from autotune_nb.runner.surroundings import DISK_HINT, SurroundingsWait, disk_problem, of_disk
 from autotune_nb.runner.trial_cuts import TrialCuts
 from autotune_nb.secrets.files import scrub_files
@@ -292,9 +293,13 @@ class TrialWork:
             on_identity=attempt.add_fingerprint,
         )
         count = len(task.workload.levels)
-        async with aclosing(self._benchmark.measure(request)) as levels:
+        conditions = None if endpoint.replayed else LevelConditions(endpoint.engine_pid, endpoint.gpus)
+        recording = nullcontext() if conditions is None else conditions.recording()
+        async with recording, aclosing(self._benchmark.measure(request)) as levels:
             async for one in levels:
                 self._wait.reset()
+                if conditions is not None:
+                    one = replace(one, conditions=await conditions.take())
                 # Otherwise genai-bench already loads the engine with the next level.
                 is_idle = taken == len(attempt.measurements) + 1 or len(attempt.measurements) + 1 == count
                 error = await self._engine_error(deployment, one.level, ask=is_idle)

@@ -59,7 +59,7 @@ def require_numbers(trial: Trial) -> None:
         numeric += [("score", score.values), ("limits", score.limits)]
     for one in trial.measurements:
         counts = (one.duration_s, one.num_requests, one.num_completed_requests, one.num_failed_requests)
-        numeric += [("figures", one.figures), ("counts", dict(enumerate(counts)))]
+        numeric += [("figures", one.figures), ("conditions", one.conditions), ("counts", dict(enumerate(counts)))]
     for name, numbers in numeric:
         if not (isinstance(numbers, Mapping) and all(isinstance(value, int | float) for value in numbers.values())):
             raise TypeError(f"trial {trial.number}: its {name} are not numbers")

@@ -180,6 +180,12 @@ class Study:
         self._trials[trial.number] = trial
         return trial
 
+    def ask_default(self) -> Trial:
+        """Return a trial of the engine's default configuration, stored as running, whether or not it was measured."""
+        with storage_errors(self.folder, self._url):
+            reason = "measured again, to find drift of the machine"
+            return self._started(self._store.start({}, {BASELINE: True, REASON: reason}))
+
     def steer(self, edit: Edit) -> None:
         """Store an edit, which applies from the next ``ask`` on. Raises TaskError if it is invalid, StudyError."""
         edit = self.steering.with_latest_time(edit)

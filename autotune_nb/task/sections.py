@@ -222,6 +222,11 @@ class Budget(Section):
         description="end a trial as soon as the levels that it ran show that it is not the best; never that of the "
         "engine's default, nor a repeat",
     )
+    remeasure_default: bool | None = Field(
+        None,
+        description="measure it again as the last trial and hourly, to find drift of the machine; the repeats are part "
+        "of the budget. Default: if the trials since took 5 minutes, and the budget has 10 trials or some left",
+    )
 
 
 class Deadlines(Section):

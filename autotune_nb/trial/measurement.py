@@ -55,6 +55,18 @@ FIGURES: tuple[str, ...] = (
     "output_tokens_min",
 )
 
+#: What else could change a level's figures: the load of the machine that runs the study (of the last minute), the mean
+#: number of CPUs that this process with the benchmark and the engine used, the clocks of the engine's GPUs, and how
+#: many processes that the study did not start computed on them. A measurement has those that could be recorded.
+CONDITIONS: tuple[str, ...] = (
+    "machine_load_per_core",
+    "tool_cpu_cores",
+    "engine_cpu_cores",
+    "gpu_clock_mean_mhz",
+    "gpu_clock_min_mhz",
+    "gpu_foreign_processes",
+)
+
 
 def figure_name(name: str, *, field: str = "") -> str:
     """Return the canonical name of a figure: ``ttft`` is ``ttft_mean_s``, ``ttft_p99`` is ``ttft_p99_s``.
@@ -88,7 +100,8 @@ class Measurement:
     """The result of one load level; figures are never averaged across levels.
 
     ``figures`` maps names of FIGURES to numbers, without figures that the benchmark could not compute. ``problems``
-    are the reasons why the measurement is invalid; an invalid one is never scored.
+    are the reasons why the measurement is invalid; an invalid one is never scored. ``conditions`` maps names of
+    CONDITIONS to numbers.
     """
 
     level: Level
@@ -98,6 +111,7 @@ class Measurement:
     num_failed_requests: int
     figures: Mapping[str, float] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    conditions: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def valid(self) -> bool:
@@ -131,6 +145,7 @@ class Measurement:
             "valid": self.valid,
             "problems": list(self.problems),
             **self.figures,
+            **self.conditions,
         }
 
     @classmethod
@@ -143,6 +158,7 @@ class Measurement:
             num_failed_requests=data["num_failed_requests"],
             figures={name: data[name] for name in FIGURES if name in data},
             problems=tuple(data.get("problems", ())),
+            conditions={name: data[name] for name in CONDITIONS if name in data},
         )
 
 

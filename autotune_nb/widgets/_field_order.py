@@ -46,7 +46,7 @@ SECTIONS = (
     Section("Objective and limits", _of("objective", "direction figure at")),
     Section(
         "Strategy and budget",
-        (*_of("strategy", "sampler"), *_of("budget", "trials minutes patience baseline cut")),
+        (*_of("strategy", "sampler"), *_of("budget", "trials minutes patience baseline cut remeasure_default")),
         (
             *_of("strategy", "seed options"),
             *_of("budget", "max_failures"),

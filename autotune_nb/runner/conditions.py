@@ -1,0 +1,120 @@
+"""What else could change a level's figures: the load of this machine, CPU time, GPU clocks, other GPU processes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import statistics
+import time
+from collections.abc import AsyncIterator, Collection, Iterable
+from dataclasses import dataclass, field
+
+import psutil
+
+from autotune_nb.runner import nvidia_smi
+
+#: Between two samples of the GPUs; one takes up to some tenths of a second of CPU time.
+_SAMPLE_S = 5.0
+#: The program that starts an engine and ends it.
+_GUARD = "_guard.py"
+
+
+def load_per_core() -> float:
+    """Return this machine's load average of the last minute, divided by its number of CPUs."""
+    return psutil.getloadavg()[0] / (psutil.cpu_count() or 1)
+
+
+@dataclass
+class LevelConditions:
+    """Records the conditions of one trial's levels.
+
+    ``engine_pid`` is the parent of the engine's local processes, None if there are none; ``gpus`` are the numbers or
+    ids of its GPUs, None for all.
+    """
+
+    engine_pid: int | None
+    gpus: Collection[str] | None = None
+    _since: float = field(init=False, default_factory=time.monotonic)
+    _cpu_s: tuple[float, float] | None = field(init=False, default=None)
+    _clocks: list[float] = field(init=False, default_factory=list)
+    _foreign: set[int] = field(init=False, default_factory=set)
+
+    @contextlib.asynccontextmanager
+    async def recording(self) -> AsyncIterator[None]:
+        """Begin the first level, and sample the GPUs while the levels run, if there are any."""
+        await self.take()
+        sampling = asyncio.ensure_future(self._sample_gpus())
+        try:
+            yield
+        finally:
+            sampling.cancel()
+            await asyncio.gather(sampling, return_exceptions=True)
+
+    async def take(self) -> dict[str, float]:
+        """Return the conditions since the last call, by their names in CONDITIONS; empty if they cannot be read."""
+        try:
+            return await asyncio.to_thread(self._take)
+        except (psutil.Error, OSError):
+            return {}
+
+    def _take(self) -> dict[str, float]:
+        now, cpu_s = time.monotonic(), self._read_cpu_s()
+        passed_s, before = max(now - self._since, 1e-3), self._cpu_s or cpu_s
+        tool, engine = (max(0.0, after - earlier) / passed_s for earlier, after in zip(before, cpu_s, strict=True))
+        found = {"machine_load_per_core": load_per_core(), "tool_cpu_cores": tool}
+        if self.engine_pid is not None:
+            found["engine_cpu_cores"] = engine
+        if self._clocks:
+            found["gpu_clock_mean_mhz"] = statistics.fmean(self._clocks)
+            found["gpu_clock_min_mhz"] = min(self._clocks)
+            found["gpu_foreign_processes"] = float(len(self._foreign))
+        self._since, self._cpu_s = now, cpu_s
+        self._clocks, self._foreign = [], set()
+        return {name: round(value, 3) for name, value in found.items()}
+
+    def _read_cpu_s(self) -> tuple[float, float]:
+        """Return the CPU seconds of this process with the benchmark's, and those of the engine."""
+        tool, engine = [psutil.Process()], []
+        for child in psutil.Process().children():
+            with contextlib.suppress(psutil.Error):
+                tree = [child, *child.children(recursive=True)]
+                if child.pid == self.engine_pid:
+                    engine = tree
+                elif not any(word.endswith(_GUARD) for word in child.cmdline()):
+                    tool += tree
+        return _cpu_s(tool), _cpu_s(engine)
+
+    async def _sample_gpus(self) -> None:
+        # The GPUs of an engine in a container or a cluster are not those of this machine, or its processes are unknown.
+        are_any = self.engine_pid is not None and await asyncio.to_thread(self._sample)
+        while are_any:
+            await asyncio.sleep(_SAMPLE_S)
+            are_any = await asyncio.to_thread(self._sample)
+
+    def _sample(self) -> bool:
+        """Add a sample of the GPUs; returns whether there are any."""
+        ours = nvidia_smi.gpus(nvidia_smi.query("index", "uuid", "clocks.sm"), self.gpus)
+        self._clocks += [gpu.clock_mhz for gpu in ours if gpu.clock_mhz is not None]
+        running = nvidia_smi.processes_on(nvidia_smi.query("pid", "gpu_uuid", of="compute-apps"), ours) if ours else ()
+        self._foreign |= foreign(running)
+        return bool(ours)
+
+
+def foreign(pids: Iterable[int]) -> set[int]:
+    """Return the processes that this one did not start, without those of other PID namespaces, which are unknown."""
+    found = set()
+    for pid in pids:
+        with contextlib.suppress(psutil.Error):
+            if os.getpid() not in (pid, *(parent.pid for parent in psutil.Process(pid).parents())):
+                found.add(pid)
+    return found
+
+
+def _cpu_s(processes: Iterable[psutil.Process]) -> float:
+    total = 0.0
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            # With those of children that have ended, so that the sum never decreases.
+            total += sum(process.cpu_times()[:4])
+    return total

@@ -18,12 +18,14 @@ from autotune_nb.reports.charts import ChartKind
 from autotune_nb.reports.drawing import Chart
 from autotune_nb.reports.study_report import Report
 from autotune_nb.results.exporting import Best as Best
+from autotune_nb.results.front import front_frame
 from autotune_nb.results.suggestions import suggestions_frame
 from autotune_nb.results.table import levels_frame, trials_frame
 from autotune_nb.runner.assembly import deployer_for
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
 from autotune_nb.study.steering import (
+    UNCHANGED,
     Edit,
     Steering,
     ban_edit,
@@ -39,7 +41,7 @@ from autotune_nb.task.parameters import Value
 from autotune_nb.task.sections import Budget
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
-from autotune_nb.trial.configuration import Configuration, best_configuration
+from autotune_nb.trial.configuration import Configuration, best_configuration, best_trial
 from autotune_nb.trial.formatting import counts_text
 from autotune_nb.trial.trial import Trial
 
@@ -48,14 +50,6 @@ if TYPE_CHECKING:
 
     from autotune_nb.runner.suggestions import Suggester
     from autotune_nb.search import Promise
-
-
-class _Unchanged:
-    def __repr__(self) -> str:
-        return "unchanged"
-
-
-UNCHANGED: Any = _Unchanged()
 
 
 class Display(Protocol):
@@ -241,13 +235,17 @@ class StudyHandle(ABC):
     @property
     def best_trial(self) -> Trial | None:
         """The trial of the best configuration whose value is closest to the configuration's mean, or None."""
-        found = self.best_configuration
-        return found.trial if found is not None else None
+        return best_trial(self.history, self.task.goal)
 
     @property
     def best_configuration(self) -> Configuration | None:
-        """The configuration with the best mean over its starts that keeps every limit, or None."""
+        """The configuration with the best mean that keeps every limit, of several objectives the knee; or None."""
         return best_configuration(self.history, self.task.goal)
+
+    @property
+    def front(self) -> pd.DataFrame:
+        """The Pareto front of several objectives and its knee, one row per configuration; see ``front_frame``."""
+        return front_frame(self.history, self.task.goal)
 
     @property
     def importances(self) -> dict[str, float]:
@@ -303,8 +301,8 @@ class StudyHandle(ABC):
         return full_report(self)
 
     def chart(self, kind: ChartKind = "latency") -> Chart:
-        """Return a chart: ``latency`` against throughput, the objective's ``history``, parameters' ``importance``, or
-        its ``dependence`` on the most important parameters as ``auto`` models it.
+        """Return a chart: ``latency`` against throughput, the objective's ``history``, parameters' ``importance``, its
+        ``dependence`` on the most important ones as ``auto`` models it, or the ``front`` of several objectives.
 
         Its ``frame()`` returns the data, to plot it yourself. Raises ValueError for another kind.
         """

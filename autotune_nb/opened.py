@@ -24,6 +24,7 @@ from autotune_nb.study import (
     StudyFolder,
     best_data,
     database_problem,
+    front_data,
     recovery_text,
     trial_from_results,
 )
@@ -278,6 +279,7 @@ class OpenedStudy(StudyHandle):
             # A study of a previous version has no means over repeats.
             best = best_data(self._trials, self._task.goal, self._command_of)
             results = {**self._results, "study": str(self.path), "state": state, "trials": trials, "best": best}
+            results |= front_data(self._trials, self._task.goal)
         else:
             study = self._open_study()
             results = study.results(state=state, elapsed_s=self.elapsed_s, command=self._command_of)

@@ -48,11 +48,18 @@ OUTSIDE = {
         "reports/charts.py",
         "reports/dependence_chart.py",
         "reports/drawing.py",
+        "reports/front_chart.py",
         "reports/lab_chart.py",
         "widgets/_chart.py",
         "widgets/_figure.py",
     },
-    "matplotlib": {"reports/charts.py", "reports/dependence_chart.py", "reports/drawing.py", "reports/lab_chart.py"},
+    "matplotlib": {
+        "reports/charts.py",
+        "reports/dependence_chart.py",
+        "reports/drawing.py",
+        "reports/front_chart.py",
+        "reports/lab_chart.py",
+    },
     "xllamacpp": {"engines/llama_server.py"},
 }
 FILES = sorted(PACKAGE.rglob("*.py"))

@@ -27,10 +27,12 @@ def study_table(results: dict[str, Any]) -> str:
     lines = [f"{results['study']}: {results['state']}, {count}, {results['elapsed_s']:.0f} s{note}", ""]
     if not trials:
         return "\n".join([*lines, f"no trials yet; start them with: autotune-nb run TASK --study {results['study']}"])
-    top = max((value for trial in trials for value in trial["values"].values()), default=0.0)
+    top = max((next(iter(trial["values"].values())) for trial in trials if trial["values"]), default=0.0)
+    front = [one["params"] for one in results.get("front", ())]
     first_failures: dict[tuple[str, str, str], int] = {}
     for trial, first in _repeats_together(trials):
-        mark = "*" if best is not None and trial["params"] == best["params"] and trial["values"] else " "
+        mark = "+" if trial["params"] in front and trial["values"] else " "
+        mark = "*" if best is not None and trial["params"] == best["params"] and trial["values"] else mark
         repeat = f"  same configuration as trial {first}" if first != trial["number"] else ""
         lines.append(f"{mark}{trial['number']:>4}  {_line(trial, top)}{repeat}")
         lines += [f"{'':>7}{line}" for line in _failure(trial, first_failures)]
@@ -42,6 +44,9 @@ def study_table(results: dict[str, Any]) -> str:
         reason = f"none of the {scored} measured trials keeps every limit" if scored else "no trial is complete"
         return "\n".join([*lines, f"no best configuration: {reason}"])
     command = best["command"] or "its command line is unknown: its results were imported"
+    if front:
+        count = f"{len(front)} configuration{'s' * (len(front) != 1)}"
+        lines.append(f"+ and *: the Pareto front, {count}; * is its knee, the best compromise")
     drift = drift_text([_scored(trial) for trial in trials])
     return "\n".join([*lines, *([drift] if drift else []), _best_line(results), "", command])
 
@@ -64,6 +69,9 @@ def _best_line(results: dict[str, Any]) -> str:
     elif any(t["baseline"] and t["state"] == "failed" for t in trials):
         against = "; the trial of the engine's default configuration failed, so there is no comparison"
     where = _with_starts(f"{figure}, under {level}", found)
+    if len(best["values"]) > 1:
+        values = ", ".join(f"{value_text(one, name)} ({name})" for name, one in best["values"].items())
+        return f"the knee is trial {best['number']} with {values}, under {level}"
     return f"best is trial {best['number']} with {value_text(value, figure)} ({where}){against}"
 
 
@@ -93,7 +101,8 @@ def _line(trial: dict[str, Any], top: float) -> str:
         broken = [name for name, violation in trial["limits"].items() if violation > 0]
         note = f"  breaks {', '.join(broken)}" if broken else ""
         bar = "█" * round(_BAR_WIDTH * value / top) if top else ""
-        return f"{value_text(value, figure):>16} {bar:<{_BAR_WIDTH}}  {params}{note}"
+        others = "".join(f"{value_text(v, name):>12}" for name, v in list(trial["values"].items())[1:])
+        return f"{value_text(value, figure):>16} {bar:<{_BAR_WIDTH}}{others}  {params}{note}"
     return f"{trial['state']:>16} {'':<{_BAR_WIDTH}}  {params}"
 
 

@@ -11,6 +11,7 @@ from autotune_nb.errors import StudyError
 from autotune_nb.reports.charts import ChartKind, HistoryChart, ImportanceChart
 from autotune_nb.reports.dependence_chart import DependenceChart, dependence_chart
 from autotune_nb.reports.drawing import Chart
+from autotune_nb.reports.front_chart import FrontChart, front_points
 from autotune_nb.reports.plots import history
 from autotune_nb.reports.study_report import Report
 from autotune_nb.results.exporting import Best
@@ -90,7 +91,11 @@ def chart_of(study: ReportableStudy, kind: ChartKind) -> Chart:
         return ImportanceChart(study.importances)
     if kind == "dependence":
         return _dependence(study, study.importances)
-    raise ValueError(f"there is no chart {kind!r}; there are latency, history, importance and dependence")
+    goal = study.task.goal
+    if kind == "front" and goal.others:
+        return FrontChart(front_points(study.history, goal), goal.figures)
+    front = ", and front for several objectives" if kind == "front" else ""
+    raise ValueError(f"there is no chart {kind!r}; there are latency, history, importance and dependence{front}")
 
 
 def _dependence(study: ReportableStudy, importances: Mapping[str, float]) -> DependenceChart:

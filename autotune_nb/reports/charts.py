@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from matplotlib.axes import Axes
 
-ChartKind = Literal["latency", "history", "importance", "dependence"]
+ChartKind = Literal["latency", "history", "importance", "dependence", "front"]
 #: The most curves that are drawn, and the most of them whose tooltips show the parameters.
 _MAX_CURVES, _MAX_LABELLED = 300, 40
 _MAX_POINTS = 600

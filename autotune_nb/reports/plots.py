@@ -9,6 +9,7 @@ from typing import Literal
 from autotune_nb.trial.configuration import leaders
 from autotune_nb.trial.formatting import params_text, value_text
 from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.pareto import dominates, hypervolume, scaled
 from autotune_nb.trial.score import Limit, Objective
 from autotune_nb.trial.trial import Trial
 
@@ -109,11 +110,19 @@ def front_of(curves: Iterable[Curve]) -> list[tuple[float, float]]:
     return pareto_front(p for curve in curves if curve.role != "infeasible" for p in kept_points(curve))
 
 
+#: What the history of several objectives shows.
+HYPERVOLUME = "hypervolume"
+#: The box reaches so far beyond the worst values, as a share of their range: the ends of the front count too.
+_BEYOND = 0.1
+
+
 @dataclass(frozen=True)
 class History:
     """The objective's value of each complete trial, and the points at which the best configuration's value changed.
 
-    It also falls: where a repeat of the best configuration brings its mean down.
+    It also falls: where a repeat of the best configuration brings its mean down. With several objectives ``figure`` is
+    HYPERVOLUME: the share of the box between the worst and the best value of each objective that a trial dominates,
+    and that all trials so far dominate together.
     """
 
     figure: str
@@ -127,6 +136,8 @@ class History:
 def history(trials: Sequence[Trial], objective: Objective) -> History:
     """Return the history of a study; the line of the best so far ends at the last complete trial."""
     done = sorted((t for t in trials if t.state.scored and t.score), key=lambda t: t.number)
+    if objective.others:
+        return _hypervolumes(done, objective)
     best: list[tuple[int, float]] = []
     rows = []
     for trial, leader in zip(done, leaders(done, objective), strict=True):
@@ -141,6 +152,35 @@ def history(trials: Sequence[Trial], objective: Objective) -> History:
     return History(objective.figure, numbers, values, feasible, best_numbers, best_values)
 
 
+def _hypervolumes(done: Sequence[Trial], objective: Objective) -> History:
+    feasible = [trial for trial in done if trial.feasible and trial.score is not None]
+    shares = scaled([[t.score.values[f] for f in objective.figures] for t in feasible if t.score], objective.every)
+    by_number = {trial.number: share for trial, share in zip(feasible, shares, strict=True)}
+    upwards = [Objective(figure, "maximize") for figure in objective.figures]
+    nothing: Sequence[float] = [-_BEYOND] * len(upwards)
+    box = (1 + _BEYOND) ** len(upwards)
+    values: list[float] = []
+    best: list[tuple[int, float]] = []
+    front = [nothing]
+    for trial in done:
+        share = by_number.get(trial.number, nothing)
+        values.append(hypervolume([share], upwards, nothing) / box)
+        if trial.number not in by_number or any(dominates(one, share, upwards) for one in front):
+            continue
+        front = [*(one for one in front if not dominates(share, one, upwards)), share]
+        best.append((trial.number, hypervolume(front, upwards, nothing) / box))
+    if best and done[-1].number > best[-1][0]:
+        best.append((done[-1].number, best[-1][1]))
+    return History(
+        HYPERVOLUME,
+        tuple(trial.number for trial in done),
+        tuple(values),
+        tuple(trial.number in by_number for trial in done),
+        tuple(number for number, _ in best),
+        tuple(value for _, value in best),
+    )
+
+
 def latency_title(curves: Iterable[Curve]) -> str:
     """Return the title of the chart of curves."""
     best = next((c for c in curves if c.role == "best"), None)
@@ -149,6 +189,9 @@ def latency_title(curves: Iterable[Curve]) -> str:
 
 def history_title(history: History, direction: str, *, brief: bool = False) -> str:
     """Return the title of the chart of the history; ``brief`` omits the trial of the best value."""
+    if history.figure == HYPERVOLUME and history.best_numbers:
+        explained = "" if brief else " of the box between the worst and the best value of each objective"
+        return f"The Pareto front dominates {history.best_values[-1]:.0%}{explained}"
     better = "higher" if direction == "maximize" else "lower"
     if not history.best_numbers:
         return f"No trial keeps every limit ({better} is better)" if history.numbers else "No trial completed"
@@ -169,6 +212,8 @@ def importance_title(importances: Mapping[str, float], *, brief: bool = False) -
 
 def axis_label(figure: str) -> str:
     """Return the label of an axis: the name of a figure and its unit."""
+    if figure == HYPERVOLUME:
+        return "dominated hypervolume, share"
     if "tokens_per_s" in figure:
         return f"{figure}, tokens per second"
     if figure == "requests_per_s":

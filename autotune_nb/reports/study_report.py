@@ -15,11 +15,13 @@ from autotune_nb.reports._reproduce import reproduce_code
 from autotune_nb.reports.charts import HistoryChart, ImportanceChart, LatencyChart
 from autotune_nb.reports.dependence_chart import DependenceChart
 from autotune_nb.reports.drawing import LABELS, Chart
+from autotune_nb.reports.front_chart import FrontChart, front_points
 from autotune_nb.reports.plots import history, latency_throughput
 from autotune_nb.resources import shared_folder
 from autotune_nb.results.alternatives import Alternative, alternatives
 from autotune_nb.results.comparison import compare
 from autotune_nb.results.exporting import gpus_of_trial
+from autotune_nb.results.front import front_frame
 from autotune_nb.results.table import trials_frame, verdict
 from autotune_nb.study.steering import Edit
 from autotune_nb.task.external_results import is_imported
@@ -75,7 +77,8 @@ class Report:
         return LatencyChart(tuple(latency_throughput(self.trials, self.best, self.objective.limits)))
 
     def charts(self) -> tuple[Chart, ...]:
-        """Return every chart that has data: curves, the objective's history, importances, partial dependence."""
+        """Return every chart that has data: curves, the front of several objectives, the history, importances, partial
+        dependence."""
         if not any(trial.measurements for trial in self.trials):
             return ()
         course = HistoryChart(history(self.trials, self.objective), self.objective.direction)
@@ -83,7 +86,9 @@ class Report:
         dependence = (self.dependence,) if self.dependence is not None and self.dependence.dependences else ()
         # Recorded measurements may lack the figures of the curves.
         curves = (chart,) if (chart := self.chart()).curves else ()
-        return (*curves, *((course,) if course.history.numbers else ()), *shares, *dependence)
+        front = front_points(self.trials, self.objective) if self.objective.others else ()
+        fronts = (FrontChart(front, self.objective.figures),) if front else ()
+        return (*fronts, *curves, *((course,) if course.history.numbers else ()), *shares, *dependence)
 
     def text(self) -> str:
         """Return the report for a terminal."""
@@ -124,6 +129,7 @@ class Report:
         return {
             "comparison": compare(self.trials, self.best, self.objective),
             "alternatives": self.alternatives if part == "answer" and self.best is not None else (),
+            "front": self._front_table(part),
             "counts": counts_text(self.trials),
             "minutes": f"{self.elapsed_s / 60:,.1f}",
             "failures": _failures(self.trials),
@@ -135,6 +141,12 @@ class Report:
             "best_params": [(k, value_text(v)) for k, v in self.best.params.items()] if imported and self.best else [],
             "code": "" if imported else reproduce_code(self.task, self.name, self.edits, self.storage),
         }
+
+    def _front_table(self, part: str) -> str:
+        if part != "answer" or not self.objective.others or self.best is None:
+            return ""
+        frame = front_frame(self.trials, self.objective)
+        return _html(frame.assign(knee=frame["knee"].map({True: "knee", False: ""})))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         bundle: dict[str, Any] = {"text/html": self.to_html(), "text/plain": _one_line(self.verdict)}
@@ -174,6 +186,10 @@ def _table(trials: Sequence[Trial], objective: Objective) -> str:
     # Without constant columns; failures are listed separately.
     frame = frame.drop(columns=["failure", *(["baseline"] if not frame["baseline"].any() else [])])
     _mark_defaults(frame, trials)
+    return _html(frame)
+
+
+def _html(frame: pd.DataFrame) -> str:
     # Unknown is an empty cell, not None or <NA>.
     for name in [name for name, kind in frame.dtypes.items() if str(kind) in ("object", "Int64", "boolean")]:
         frame[name] = frame[name].astype(object).where(frame[name].notna(), "")

@@ -39,10 +39,11 @@ def alternatives(
 ) -> list[Alternative]:
     """Return the configurations that rank behind the best one, the best of them first.
 
-    ``gpus`` returns the number of GPUs of a trial; None if it is unknown.
+    ``gpus`` returns the number of GPUs of a trial; None if it is unknown. With several objectives there are none: the
+    Pareto front has them.
     """
     best = best_configuration(trials, objective)
-    if best is None:
+    if best is None or objective.others:
         return []
     feasible = [one for one in configurations(trials).values() if one.feasible and one != best]
     ranked = sorted(feasible, key=lambda one: (_loss(one, best, objective), one.trial.number))

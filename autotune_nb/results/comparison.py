@@ -75,7 +75,7 @@ def scored_level(trial: Trial) -> Measurement | None:
 
 def _figures(objective: Objective) -> dict[str, str]:
     """Return the figures to compare with their meanings: those of the objective and the limits first."""
-    own = dict.fromkeys((objective.figure, *(limit.figure for limit in objective.limits)))
+    own = dict.fromkeys((*objective.figures, *(limit.figure for limit in objective.limits)))
     # Unlike a level's throughput, the speed of single requests has a spread.
     speed = {f"{_SPEED}_mean": _meaning(f"{_SPEED}_mean")}
     common = {**_RATES, **speed, **{f"{name}_mean_s": meaning for name, meaning in _TIMES.items()}}

@@ -338,8 +338,9 @@ def _scored(trial: Trial, task: Task) -> Trial:
         scored = score(trial.measurements, task.goal)
     except MeasurementError as error:
         return trial.with_(state=TrialState.FAILED, failure=error.failure)
-    if not all(map(math.isfinite, scored.values.values())):
-        failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"{task.goal.figure} is not a finite number")
+    wrong = next((name for name, value in scored.values.items() if not math.isfinite(value)), None)
+    if wrong is not None:
+        failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"{wrong} is not a finite number")
         return trial.with_(state=TrialState.FAILED, failure=failure)
     return trial.with_(score=scored)
 

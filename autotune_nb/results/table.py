@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb.trial.configuration import configuration_key, configurations, default_configuration
+from autotune_nb.results.front import front_text
+from autotune_nb.trial.configuration import configuration_key, configurations, default_configuration, pareto_front
 from autotune_nb.trial.drift import drift_text
 from autotune_nb.trial.formatting import params_text, value_text
 from autotune_nb.trial.score import Objective, Score
@@ -18,21 +19,27 @@ if TYPE_CHECKING:
 def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
     """Return a table with one row per trial, indexed by number.
 
-    The columns are the state, the objective's figure, whether every limit is kept, a column per parameter
-    (``param:NAME`` if NAME is another column), the level at which the figure was read, the violation of each limit
+    The columns are the state, the figure of each objective, whether every limit is kept, a column per parameter
+    (``param:NAME`` if NAME is another column), the level at which the figures were read, the violation of each limit
     (at most 0 if kept), seconds of wall time, whether it is the baseline, the failure, and why a trial was cut.
+    With several objectives, ``pareto`` is whether its configuration is on the Pareto front.
     """
     import pandas as pd
 
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     limits = list(dict.fromkeys(str(limit) for limit in objective.limits))
-    own = {"number", "state", "baseline", "level", "feasible", "seconds", "failure", "cut", objective.figure}
+    own = {"number", "state", "baseline", "level", "feasible", "seconds", "failure", "cut", *objective.figures}
+    # A column of its own only with several objectives.
+    pareto = ["pareto"] if objective.others else []
+    own |= set(pareto)
+    front = {configuration_key(one.trial) for one in pareto_front(trials, objective)} if pareto else set()
     column = {name: f"param:{name}" if name in own else name for name in names}
     rows = []
     for trial in trials:
         row: dict[str, Any] = {"number": trial.number, "state": str(trial.state), "baseline": trial.baseline}
         row |= {column[name]: trial.params.get(name) for name in names}
-        row[objective.figure] = trial.score.value if trial.score else None
+        row |= {name: trial.score.values.get(name) if trial.score else None for name in objective.figures}
+        row["pareto"] = trial.feasible and configuration_key(trial) in front
         row["level"] = str(trial.score.level) if trial.score and trial.score.level else None
         for limit in limits:
             row[limit] = trial.score.limits.get(limit) if trial.score else None
@@ -41,12 +48,12 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         row["failure"] = str(trial.failure) if trial.failure else None
         row["cut"] = trial.cut_reason or None
         rows.append(row)
-    columns = ["number", "state", objective.figure, "feasible", *column.values(), "level"]
+    columns = ["number", "state", *objective.figures, "feasible", *pareto, *column.values(), "level"]
     # A column of its own only where a trial was cut.
     cut = ["cut"] if any(trial.cut_reason for trial in trials) else []
     columns += [*limits, "seconds", "baseline", "failure", *cut]
     frame = pd.DataFrame(rows, columns=columns).set_index("number")
-    frame[objective.figure] = frame[objective.figure].astype(float)
+    frame = frame.astype(dict.fromkeys(objective.figures, float))
     # Unknown is not False, but the column must still work as a mask.
     frame["feasible"] = frame["feasible"].astype("boolean")
     for name in column.values():
@@ -130,6 +137,8 @@ def _verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) 
     value, of_starts = found.value, found.starts_text
     where = f", under {best.score.level}" if best.score.level else ""
     where += f", {of_starts}" if of_starts else ""
+    if objective.others:
+        return front_text(trials, best, objective)
     text = f"Best is trial {best.number} with {value_text(value, objective.figure)} ({objective.figure}){where}"
     default = default_configuration(trials)
     if best.baseline:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.trial.configuration import pareto_front
 from autotune_nb.trial.formatting import duration_text
 from autotune_nb.trial.trial import Trial
 
@@ -115,8 +116,8 @@ def predicted_seconds(ended: Sequence[Trial], promise: Promise | None) -> float 
 
 def _not_worth_it(study: Study, promise: Promise) -> str | None:
     """Return in words that another trial gains too little for its share of the study's time; None if it does not."""
-    ended, best = study.ended, study.best
-    if best is None or _num_since(best, ended) < _SETTLED:
+    ended, since = study.ended, _num_since_better(study)
+    if since is None or since < _SETTLED:
         return None
     spent_s = sum(sum(trial.seconds.values()) for trial in ended)
     if promise.gain * spent_s >= _WORTH * promise.seconds:
@@ -139,15 +140,21 @@ def _repeated_failure(ended: Sequence[Trial], max_failures: int | None) -> str |
     return f"{_failed_alike(same)}; remove the cause and run it again, or raise budget.max_failures"
 
 
-def _num_since(best: Trial, ended: Sequence[Trial]) -> int:
-    """Return how many trials ended after the best one: several at a time do not end in the order of their numbers."""
-    return len(ended) - 1 - [trial.number for trial in ended].index(best.number)
+def _num_since_better(study: Study) -> int | None:
+    """Return how many trials ended after the best one, of several objectives after the last one on the Pareto front.
+
+    None if no trial keeps every limit. Several at a time do not end in the order of their numbers.
+    """
+    goal, ended = study.task.goal, study.ended
+    best = study.best
+    found = [one.trial for one in pareto_front(study.trials, goal)] if goal.others else [best] if best else []
+    numbers = {trial.number for trial in found}
+    return next((since for since, trial in enumerate(reversed(ended)) if trial.number in numbers), None)
 
 
 def _impatience(study: Study, previously_ended: int, patience: int) -> str | None:
-    best, ended = study.best, study.ended
-    if best is not None:
-        since = _num_since(best, ended)
+    ended, since = study.ended, _num_since_better(study)
+    if since is not None:
         plural = "s" * (patience != 1)
         return f"{patience} trial{plural} brought no improvement" if since >= patience else None
     in_vain = [t for place, t in enumerate(ended) if place >= previously_ended or t.state.scored]

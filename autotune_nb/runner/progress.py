@@ -70,12 +70,13 @@ class ProgressLines:
     def _ended(self, trial: Any, is_best: bool) -> str:
         seconds = trial.work_s
         if trial.state.scored and trial.score is not None:
-            value = value_text(trial.score.value, self._objective.figure)
+            values = ", ".join(f"{name} = {value_text(value, name)}" for name, value in trial.score.values.items())
+            best = "knee of the Pareto front" if self._objective.others else "best"
             broken = [name for name, violation in trial.score.limits.items() if violation > 0]
-            note = f"  breaks {', '.join(broken)}" if broken else "  best so far" if is_best else ""
+            note = f"  breaks {', '.join(broken)}" if broken else f"  {best} so far" if is_best else ""
             if trial.cut_reason:
                 note = f"  cut: {trial.cut_reason}"
-            return f"trial {trial.number}   {self._objective.figure} = {value} in {seconds:.0f} s{note}"
+            return f"trial {trial.number}   {values} in {seconds:.0f} s{note}"
         if trial.failure is not None:
             hint = f"; try: {trial.failure.hint}" if trial.failure.hint else ""
             log_line = f" | {trial.failure.log_lines[0]}" if trial.failure.log_lines else ""

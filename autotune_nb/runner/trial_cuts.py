@@ -27,7 +27,8 @@ class TrialCuts:
         task = study.task
         self._study, self._goal = study, task.goal
         self._cutting = Cutting(task.goal, task.workload.levels)
-        self._on = task.budget.cut and len(task.workload.levels) > 1
+        # With several objectives, one that is worse may have its place on the front.
+        self._on = task.budget.cut and len(task.workload.levels) > 1 and not task.goal.others
         key = configuration_key(trial)
         repeated = any(other.state.scored and configuration_key(other) == key for other in study.trials)
         self._may_cut = self._on and not trial.baseline and not repeated

@@ -6,7 +6,6 @@ A strategy proposes the next configuration from what the trials have shown. What
 
 from autotune_nb.search.base import Observation, Promise, Proposal, SearchProblem, Strategy, observation
 from autotune_nb.search.creation import STRATEGIES, check_options, create_strategy
-from autotune_nb.search.pareto import hypervolume, pareto_front
 
 __all__ = [
     "STRATEGIES",
@@ -17,9 +16,7 @@ __all__ = [
     "Strategy",
     "check_options",
     "create_strategy",
-    "hypervolume",
     "lab",
     "lab_problem",
     "observation",
-    "pareto_front",
 ]

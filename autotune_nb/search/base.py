@@ -114,9 +114,8 @@ def observation(trial: Trial, problem: SearchProblem) -> Observation:
             for limit in problem.limits
             if str(limit) in scored.limits
         )
-        return Observation(
-            trial.number, trial.params, tuple(scored.values.values()), excess, seconds, baseline=trial.baseline
-        )
+        values = tuple(scored.values[one.figure] for one in problem.objectives)
+        return Observation(trial.number, trial.params, values, excess, seconds, baseline=trial.baseline)
     failure = trial.failure
     return Observation(
         trial.number,

@@ -14,7 +14,7 @@ from autotune_nb.study._database_file import (
     recovery_text,
     require_database,
 )
-from autotune_nb.study._results_json import best_data, trial_from_results
+from autotune_nb.study._results_json import best_data, front_data, trial_from_results
 from autotune_nb.study.fingerprint import machine_fingerprint
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.storage_url import STORAGE_VARIABLE
@@ -31,6 +31,7 @@ __all__ = [
     "StudyFolder",
     "best_data",
     "database_problem",
+    "front_data",
     "machine_fingerprint",
     "recovery_text",
     "require_database",

@@ -40,7 +40,7 @@ def load_or_create(task: Task, folder: StudyFolder, storage: str | None) -> tupl
         study = optuna.create_study(
             storage=open_storage(folder, url),
             study_name=name or f"{task.name}-{metadata['id']}",
-            direction=task.goal.direction,
+            directions=[one.direction for one in task.goal.every],
             load_if_exists=True,
         )
         if "autotune_nb_id" not in study.user_attrs:
@@ -49,7 +49,7 @@ def load_or_create(task: Task, folder: StudyFolder, storage: str | None) -> tupl
             study.set_user_attr("task", task.model_dump(mode="json"))
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names([task.goal.figure])
+                study.set_metric_names(list(task.goal.figures))
     if name is None:
         folder.write("study.json", {**metadata, "optuna_name": study.study_name})
     return study, url

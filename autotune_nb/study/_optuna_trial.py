@@ -57,7 +57,7 @@ def to_optuna(
     state = OptunaState.PRUNED if trial.state is TrialState.CUT else OptunaState.COMPLETE
     return optuna.trial.create_trial(
         state=state if scored else OptunaState.FAIL,
-        value=trial.score.value if scored and trial.score else None,
+        values=list(trial.score.values.values()) if scored and trial.score else None,
         params=encode(space, dict(trial.params)),
         distributions={name: distributions[name] for name in trial.params},
         user_attrs={

@@ -11,7 +11,7 @@ from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.study.steering import Edit
 from autotune_nb.task.file import task_data
 from autotune_nb.task.task import Task
-from autotune_nb.trial.configuration import best_configuration
+from autotune_nb.trial.configuration import best_configuration, pareto_front
 from autotune_nb.trial.score import Objective, Score
 from autotune_nb.trial.trial import Trial
 
@@ -43,6 +43,7 @@ def to_results(
         "fingerprints": {keys[identity]: dict(one) for identity, one in fingerprints.items() if one},
         "edits": [_edit_data(edit, trial_numbers_by_edit.get(edit.id)) for edit in edits],
         "best": best_data(trials, task.goal, command),
+        **front_data(trials, task.goal),
         "elapsed_s": round(elapsed_s, 3),
     }
 
@@ -50,7 +51,10 @@ def to_results(
 def best_data(
     trials: Sequence[Trial], objective: Objective, command: Callable[[Trial], str | None]
 ) -> dict[str, Any] | None:
-    """Return the best configuration with its command line, or None; ``values`` are means over its starts."""
+    """Return the best configuration with its command line, or None; ``values`` are means over its starts.
+
+    With several objectives it is the knee of the Pareto front.
+    """
     best = best_configuration(trials, objective)
     if best is None:
         return None
@@ -60,6 +64,14 @@ def best_data(
         "values": best.figures,
         "command": command(best.trial),
     }
+
+
+def front_data(trials: Sequence[Trial], objective: Objective) -> dict[str, Any]:
+    """Return the Pareto front of several objectives under ``front``, by the first one; empty with one objective."""
+    if not objective.others:
+        return {}
+    front = pareto_front(trials, objective)
+    return {"front": [{"number": one.trial.number, "params": dict(one.params), "values": one.figures} for one in front]}
 
 
 def _edit_data(edit: Edit, trial: int | None) -> dict[str, Any]:

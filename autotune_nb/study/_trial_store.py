@@ -88,10 +88,11 @@ class TrialStore:
                 optuna_trial.set_constraint(name, excess)
         if trial.state is TrialState.CUT:
             # Optuna's word for a trial that ended early: it is never the best, and keeps the value it had so far.
-            optuna_trial.report(trial.score.value, len(trial.measurements))
+            if len(trial.score.values) == 1:  # Optuna refuses intermediate values of several objectives
+                optuna_trial.report(trial.score.value, len(trial.measurements))
             self._study.tell(optuna_trial, state=OptunaState.PRUNED)
             return
-        self._study.tell(optuna_trial, trial.score.value)
+        self._study.tell(optuna_trial, list(trial.score.values.values()))
 
     def add(self, trials: Sequence[Trial]) -> None:
         """Store ended trials, numbered after the existing ones: all of them or, if it raises, none."""

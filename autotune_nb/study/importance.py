@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 
+import numpy as np
 import optuna
 from optuna.importance import PedAnovaImportanceEvaluator
 
@@ -22,10 +23,24 @@ _MAX_TRIALS = 1000
 
 
 def _rank_values(trials: Sequence[Trial], objective: Objective) -> list[float]:
-    """Return the trials' values; one that breaks a limit gets the worst of them, so that it is never among the best."""
+    """Return the trials' values; one that breaks a limit gets the worst of them, so that it is never among the best.
+
+    Of several objectives it is the number of trials that dominate it, so that the best are those near the front.
+    """
+    if objective.others:
+        return _dominating(trials, objective)
     values = [trial.score.value for trial in trials if trial.score]
     worst = (min if objective.direction == "maximize" else max)(values, default=0.0)
     return [value if trial.feasible else worst for trial, value in zip(trials, values, strict=True)]
+
+
+def _dominating(trials: Sequence[Trial], objective: Objective) -> list[float]:
+    """Return how many trials that keep every limit dominate each one; all of them where it breaks one itself."""
+    signs = np.array([-1.0 if one.direction == "maximize" else 1.0 for one in objective.every])
+    losses = signs * np.array([[t.score.values[name] for name in objective.figures] for t in trials if t.score])
+    feasible = losses[[trial.feasible for trial in trials]]
+    counts = [int(((feasible <= own).all(1) & (feasible < own).any(1)).sum()) for own in losses]
+    return [float(n if trial.feasible else len(feasible)) for n, trial in zip(counts, trials, strict=True)]
 
 
 def importances(trials: Sequence[Trial], space: SearchSpace, objective: Objective) -> dict[str, float]:
@@ -43,7 +58,8 @@ def importances(trials: Sequence[Trial], space: SearchSpace, objective: Objectiv
         return {}
     evaluator = PedAnovaImportanceEvaluator(target_quantile=max(0.1, _MIN_BEST / len(complete)))
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    study = optuna.create_study(direction=objective.direction, storage=optuna.storages.InMemoryStorage())
+    direction = "minimize" if objective.others else objective.direction
+    study = optuna.create_study(direction=direction, storage=optuna.storages.InMemoryStorage())
     frozen = [
         optuna.trial.create_trial(params=encode(space, dict(t.params)), distributions=optuna_space, value=value)
         for t, value in zip(complete, values, strict=True)

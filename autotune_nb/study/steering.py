@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value, parameter_name
 from autotune_nb.task.restriction import Restriction, bounds_text, number_text, value_text
-from autotune_nb.task.sections import Budget, Strategy
+from autotune_nb.task.sections import Budget
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import DEFAULT_TRIALS, Task, require_predictions, trials_allowed
 from autotune_nb.trial.trial import configuration_text
@@ -163,7 +163,7 @@ class Steering:
             self.space.check(edit.params or {})
             return
         if edit.kind is EditKind.BUDGET:
-            _check_budget(self.budget, self.task.strategy, edit.budget or {})
+            _check_budget(self.task, self.budget, edit.budget or {})
             return
         name = edit.parameter or ""
         if name not in self.full_space.parameters:
@@ -287,7 +287,16 @@ def _check_range(edit: Edit, parameter: Choice | Bool | Int | Float) -> None:
         raise TaskError(f"low {number_text(edit.low)} is above high {number_text(edit.high)}", field=name)
 
 
-def _check_budget(budget: Budget, strategy: Strategy, changes: Mapping[str, Any]) -> None:
+class _Unchanged:
+    def __repr__(self) -> str:
+        return "unchanged"
+
+
+#: The default of a bound of the budget that an edit leaves as it is.
+UNCHANGED: Any = _Unchanged()
+
+
+def _check_budget(task: Task, budget: Budget, changes: Mapping[str, Any]) -> None:
     if not changes:
         raise TaskError("give trials, minutes, patience or max_failures", field="budget")
     for name in changes:
@@ -301,7 +310,7 @@ def _check_budget(budget: Budget, strategy: Strategy, changes: Mapping[str, Any]
         wrong = error.errors(include_url=False)[0]
         message = f"{wrong['msg'][0].lower()}{wrong['msg'][1:]}, not {wrong['input']!r}"
         raise TaskError(message, field=f"budget.{wrong['loc'][0]}") from None
-    require_predictions(after, strategy)
+    require_predictions(after, task.strategy, task.goal)
     if after.minutes is not None and math.isinf(after.minutes):
         raise TaskError("give None for no limit", field="budget.minutes")
 

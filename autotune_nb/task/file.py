@@ -92,10 +92,16 @@ TaskLoader.add_implicit_resolver(
     "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
 )
 
-# Also without a dot or a sign, as in YAML 1.2: 1e-3 is a number.
-TaskLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
+
+class _TaskDumper(yaml.SafeDumper):
+    """A YAML dumper that quotes every text which ``TaskLoader`` reads as something else."""
+
+
+for _either in (TaskLoader, _TaskDumper):
+    # Also without a dot or a sign, as in YAML 1.2: 1e-3 is a number.
+    _either.add_implicit_resolver(
+        "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(?:\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+    )
 
 
 def _has_task(folder: Path) -> bool:
@@ -213,6 +219,9 @@ def task_data(task: Task) -> dict[str, Any]:
     for name, parameter in task.parameters.items():
         # The type is a default too, and the only field of a bool.
         data["parameters"][name] = {"type": parameter.type, **data["parameters"][name]}
+    if task.objectives:
+        # It is the first of them.
+        del data["objective"]
     return data
 
 
@@ -285,10 +294,11 @@ def _caller_stacklevel() -> int:
 def task_yaml(task: Task) -> str:
     """Return a task as YAML; ``load_task`` reads it back unchanged."""
     data = task_data(task)
-    text: str = yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=110, allow_unicode=True)
+    form: dict[str, Any] = {"Dumper": _TaskDumper, "sort_keys": False, "default_flow_style": None, "width": 110}
+    text: str = yaml.dump(data, **form, allow_unicode=True)
     if set(text) & set("\x85\u2028\u2029"):
         # YAML reads these as line ends; unescaped they would come back as spaces.
-        text = yaml.safe_dump(data, sort_keys=False, default_flow_style=None, width=110)
+        text = yaml.dump(data, **form)
     return text
 
 

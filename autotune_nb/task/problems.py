@@ -14,7 +14,7 @@ from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.rule import Rule
 from autotune_nb.task.space import SearchSpace
-from autotune_nb.task.task import SECRETS_CHECKED, Task
+from autotune_nb.task.task import SECRETS_CHECKED, Task, require_objectives
 from autotune_nb.task.validation_errors import every_error
 from autotune_nb.trial.score import Limit
 
@@ -98,7 +98,9 @@ def _cross_field_errors(
     for i, text in _indexed_texts(data.get("limits")):
         with _collected(found):
             Limit.parse(text, field=f"limits[{i}]")
-    if not failed & {"objective", "workload"}:
+    if not failed & {"objective", "objectives", "workload"}:
+        with _collected(found):
+            require_objectives(valid_part.objective, valid_part.objectives)
         with _collected(found):
             valid_part.model_copy(update={"limits": []}).goal  # noqa: B018
     if not valid_part.parameters and "parameters" not in failed:

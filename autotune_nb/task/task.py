@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Annotated, Any, Self
 
 from pydantic import (
     BeforeValidator,
+    ConfigDict,
     Field,
     ModelWrapValidatorHandler,
+    TypeAdapter,
     ValidationError,
     ValidationInfo,
     field_validator,
@@ -52,11 +55,11 @@ def _shorthand(key: str, section: type[Section]) -> BeforeValidator:
 
 def parse_objective(text: str) -> Objective:
     """Return the objective of a text such as ``maximize output_tokens_per_s``. Raises TaskError."""
-    data = _objective(text)
+    data = _objective(text, field="objective")
     return Objective(figure_name(data["figure"], field="objective"), data["direction"])
 
 
-def _objective(value: Any) -> Any:
+def _objective(value: Any, *, field: str = "") -> Any:
     """Expand short forms: ``maximize output_tokens_per_s`` and the prototype's ``minimize_latency``."""
     if not isinstance(value, str):
         return value
@@ -68,7 +71,7 @@ def _objective(value: Any) -> Any:
         return {"direction": words[0], "figure": words[1]}
     near = get_close_matches(words[0].lower(), ("minimize", "maximize"), 1) if len(words) == 2 else ()
     if near:
-        raise TaskError(f"{value!r} is no objective; did you mean '{near[0]} {words[1]}'?", field="objective")
+        raise TaskError(f"{value!r} is no objective; did you mean '{near[0]} {words[1]}'?", field=field)
     raise UnknownNameError(
         "objective",
         value,
@@ -81,11 +84,25 @@ def _objective(value: Any) -> Any:
 SECRETS_CHECKED = {"secrets checked": True}
 
 
+_AnObjective = Annotated[
+    ObjectiveSpec, BeforeValidator(lambda value: _objective(value), json_schema_input_type=ObjectiveSpec | str)
+]
+_OBJECTIVE: TypeAdapter[ObjectiveSpec] = TypeAdapter(_AnObjective)
+
+
+def _one_or_several(schema: dict[str, Any]) -> None:
+    """Describe in the JSON Schema that either ``objective`` or ``objectives`` is required."""
+    schema["required"] = [name for name in schema["required"] if name != "objective"]
+    schema["anyOf"] = [{"required": ["objective"]}, {"required": ["objectives"]}]
+
+
 class Task(Section):
     """What to tune: a model and an engine, the parameters to search, the workload, the objective and the budget.
 
     ``Task.load`` reads one from a JSON or YAML file, ``Task.parse`` from plain data.
     """
+
+    model_config = ConfigDict(json_schema_extra=_one_or_several)
 
     name: str = Field(min_length=1, max_length=60, pattern=r"^[^\s/\\][^/\\\x00-\x1f]*$")
     description: str = ""
@@ -94,7 +111,11 @@ class Task(Section):
     parameters: dict[ParameterName, Parameter]
     rules: list[str] = Field(default_factory=list)
     workload: Workload
-    objective: Annotated[ObjectiveSpec, BeforeValidator(_objective, json_schema_input_type=ObjectiveSpec | str)]
+    objective: _AnObjective
+    objectives: list[_AnObjective] = Field(
+        default_factory=list,
+        description="several at once, in place of objective; the result is their Pareto front",
+    )
     limits: list[Annotated[str, Field(json_schema_extra={"pattern": r"^\s*\w+\s*[<>]=?\s*[-+0-9.eE]+\s*$"})]] = Field(
         default_factory=list, description="such as ttft_p99_s <= 0.5"
     )
@@ -122,6 +143,19 @@ class Task(Section):
             raise wrong
         return task
 
+    @model_validator(mode="before")
+    @classmethod
+    def _first_of_several(cls, data: Any) -> Any:
+        """Read the first of several objectives as the objective; an error in it is reported where it is written."""
+        several = data.get("objectives") if isinstance(data, dict) else None
+        if not isinstance(several, list) or not several or "objective" in data:
+            return data
+        try:
+            first = _OBJECTIVE.validate_python(several[0])
+        except (ValidationError, TaskError):
+            first = ObjectiveSpec(direction="maximize", figure="output_tokens_per_s")
+        return {**data, "objective": first}
+
     @field_validator("parameters", mode="before")
     @classmethod
     def _named_once(cls, parameters: Any) -> Any:
@@ -143,11 +177,12 @@ class Task(Section):
 
     def _require_consistent(self) -> None:
         self.goal  # noqa: B018
+        require_objectives(self.objective, self.objectives)
         self.space  # noqa: B018
         both = sorted(set(self.parameters) & set(self.engine.args))
         if both:
             raise TaskError(f"{both[0]!r} is fixed here and searched in parameters", field=f"engine.args.{both[0]}")
-        require_predictions(self.budget, self.strategy)
+        require_predictions(self.budget, self.strategy, self.goal)
         if self.strategy.sampler == "grid" and self.space.grid_size is None:
             next(self.space.grid())
 
@@ -158,10 +193,11 @@ class Task(Section):
 
     @cached_property
     def goal(self) -> Objective:
-        """The objective with its level and its parsed limits."""
+        """The objective with its level, its parsed limits, and the other objectives."""
         limits = tuple(Limit.parse(text, field=f"limits[{i}]") for i, text in enumerate(self.limits))
         level = None if self.objective.at == "best" else self._level(self.objective.at)
-        return Objective(self.objective.figure, self.objective.direction, level, limits)
+        others = tuple(Objective(one.figure, one.direction, level) for one in self.objectives[1:])
+        return Objective(self.objective.figure, self.objective.direction, level, limits, others)
 
     def _level(self, ref: LevelRef) -> Level:
         found = [
@@ -208,8 +244,33 @@ class Task(Section):
         return save_task(self, path)
 
 
-def require_predictions(budget: Budget, strategy: Strategy) -> None:
-    """Raise TaskError if the budget needs predictions that the strategy does not make."""
+def require_objectives(objective: ObjectiveSpec, objectives: Sequence[ObjectiveSpec]) -> None:
+    """Raise TaskError if several objectives do not fit together."""
+    if not objectives:
+        return
+    if objective != objectives[0]:
+        first = f"{objectives[0].direction} {objectives[0].figure}"
+        raise TaskError(
+            f"objectives begin with {first}, which objective is not: give one of the two", field="objective"
+        )
+    for i, one in enumerate(objectives[1:], 1):
+        field = f"objectives[{i}]"
+        if any(one.figure == other.figure for other in objectives[:i]):
+            raise TaskError(f"{one.figure} is given twice", field=field)
+        if one.at not in ("best", objectives[0].at):
+            raise TaskError("all objectives are read at one level: give at for the first one only", field=f"{field}.at")
+
+
+def require_predictions(budget: Budget, strategy: Strategy, objective: Objective) -> None:
+    """Raise TaskError if budget or objectives need what the strategy does not do."""
+    if objective.others and strategy.sampler == "cmaes":
+        raise TaskError("cmaes searches for one objective; for several, use auto or nsgaii", field="strategy.sampler")
+    if objective.others and budget.patience == "auto":
+        raise TaskError(
+            "auto needs one objective: the gain of another trial is not predicted for several; give a number of "
+            "trials, such as 10",
+            field="budget.patience",
+        )
     if budget.patience == "auto" and strategy.sampler != "auto":
         raise TaskError(
             f"auto needs strategy auto, which predicts the gain of another trial; {strategy.sampler} does not: give a "

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from autotune_nb.trial.formatting import value_text
+from autotune_nb.trial.pareto import front_indices, knee
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState, Value
 
@@ -25,7 +26,7 @@ class Configuration:
 
     @cached_property
     def values(self) -> tuple[float, ...]:
-        """The objective's value of each complete start."""
+        """The value of the (first) objective of each complete start."""
         return tuple(trial.score.value for trial in self.complete if trial.score)
 
     @cached_property
@@ -52,8 +53,9 @@ class Configuration:
 
     @property
     def figures(self) -> dict[str, float]:
-        """The value by the name of its figure."""
-        return dict.fromkeys(self.trial.score.values if self.trial.score else (), self.value)
+        """The mean of the starts' values by objective."""
+        scores = [trial.score.values for trial in self.complete if trial.score]
+        return {name: mean([one[name] for one in scores]) for name in scores[0]}
 
     @property
     def params(self) -> Mapping[str, Value]:
@@ -113,11 +115,30 @@ def configurations(trials: Sequence[Trial]) -> dict[Hashable, Configuration]:
 
 
 def best_configuration(trials: Sequence[Trial], objective: Objective) -> Configuration | None:
-    """Return the configuration with the best mean of those that keep every limit; the first one in a tie, or None."""
+    """Return the configuration with the best mean of those that keep every limit; the first one in a tie, or None.
+
+    With several objectives it is the knee of the Pareto front.
+    """
+    if objective.others:
+        front = pareto_front(trials, objective)
+        return front[knee(_values_of(front, objective), objective.every)] if front else None
     best: Configuration | None = None
     for one in configurations(trials).values():
         best = _better(best, one, objective)
     return best
+
+
+def pareto_front(trials: Sequence[Trial], objective: Objective) -> list[Configuration]:
+    """Return the configurations that keep every limit and that no other one dominates, by the means of their starts.
+
+    They are in the order of the first objective, the best first.
+    """
+    feasible = [one for one in configurations(trials).values() if one.feasible]
+    return [feasible[i] for i in front_indices(_values_of(feasible, objective), objective.every)]
+
+
+def _values_of(found: Sequence[Configuration], objective: Objective) -> list[tuple[float, ...]]:
+    return [tuple(figures[name] for name in objective.figures) for figures in (one.figures for one in found)]
 
 
 def leaders(trials: Sequence[Trial], objective: Objective) -> list[Configuration | None]:

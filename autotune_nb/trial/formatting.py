@@ -53,7 +53,7 @@ def interval_text(value: float, low: float, high: float, figure: str) -> str:
 
 
 def level_text(measured: Measurement, objective: Objective | None = None) -> str:
-    """Format the figures of a level in one line, with the objective's figure and the limits that it breaks."""
+    """Format the figures of a level in one line, with those of the objectives and the limits that it breaks."""
     f = measured.figures
     if not measured.valid:
         return f"{measured.level}: invalid, {'; '.join(measured.problems)}"
@@ -64,7 +64,7 @@ def level_text(measured: Measurement, objective: Objective | None = None) -> str
         "e2e_latency_mean_s": "latency ",
     }
     if objective is not None:
-        for name in (objective.figure, *(limit.figure for limit in objective.limits)):
+        for name in (*objective.figures, *(limit.figure for limit in objective.limits)):
             names.setdefault(name, f"{name} ")
     parts = [f"{word}{value_text(f[name], name)}" for name, word in names.items() if name in f]
     limits = objective.limits if objective is not None else ()

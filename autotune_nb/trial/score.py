@@ -66,13 +66,25 @@ class Limit:
 class Objective:
     """The figure to optimize, its direction, the level at which it is read, and the limits.
 
-    If ``level`` is None, it is read at the best level among those that keep every limit.
+    If ``level`` is None, it is read at the best level among those that keep every limit. ``others`` are the further
+    objectives of a task with several, which are read at the same level.
     """
 
     figure: str
     direction: Direction
     level: Level | None = None
     limits: tuple[Limit, ...] = ()
+    others: tuple[Objective, ...] = ()
+
+    @property
+    def every(self) -> tuple[Objective, ...]:
+        """This objective and the others."""
+        return (self, *self.others)
+
+    @property
+    def figures(self) -> tuple[str, ...]:
+        """The figures of all objectives."""
+        return tuple(one.figure for one in self.every)
 
     def better(self, a: float, b: float) -> bool:
         """Return whether a is strictly better than b."""
@@ -81,7 +93,7 @@ class Objective:
 
 @dataclass(frozen=True)
 class Score:
-    """The value of a trial's objective, and how far each limit is broken (at most 0 if kept)."""
+    """The values of a trial's objectives, and how far each limit is broken (at most 0 if kept)."""
 
     values: Mapping[str, float]
     limits: Mapping[str, float] = field(default_factory=dict)
@@ -89,6 +101,7 @@ class Score:
 
     @property
     def value(self) -> float:
+        """The value of the first objective."""
         return next(iter(self.values.values()))
 
     @property
@@ -99,7 +112,7 @@ class Score:
 def score(measurements: Sequence[Measurement], objective: Objective) -> Score:
     """Score one trial.
 
-    With ``objective.level`` the value and the limits are read at that level. Without it they are read at the level
+    With ``objective.level`` the values and the limits are read at that level. Without it they are read at the level
     with the best value among those that keep every limit. If no level keeps them all, they are read at the level with
     the least total violation, each violation divided by the size of its bound.
 
@@ -130,11 +143,11 @@ def score(measurements: Sequence[Measurement], objective: Objective) -> Score:
 
 
 def _score_at(measurement: Measurement, objective: Objective) -> Score:
-    value = measurement.figures.get(objective.figure)
-    if value is None:
-        raise _no_figure(objective.figure, measurement)
+    missing = next((name for name in objective.figures if measurement.figures.get(name) is None), None)
+    if missing is not None:
+        raise _no_figure(missing, measurement)
     limits = {str(limit): limit.violation(measurement) for limit in objective.limits}
-    return Score({objective.figure: value}, limits, measurement.level)
+    return Score({name: measurement.figures[name] for name in objective.figures}, limits, measurement.level)
 
 
 def _total_violation(scored: Score, limits: Iterable[Limit]) -> float:

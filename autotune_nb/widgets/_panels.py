@@ -22,6 +22,7 @@ from autotune_nb.trial.configuration import (
     best_configuration,
     configuration_key,
     configurations,
+    pareto_front,
 )
 from autotune_nb.trial.formatting import YEAR_S, duration_text, level_text, params_text, value_text
 from autotune_nb.trial.score import Objective
@@ -94,11 +95,16 @@ def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
     ]
     best = handle.best_configuration
     if best is not None:
-        value = value_text(best.value, handle.task.goal.figure)
+        goal = handle.task.goal
+        value = ", ".join(value_text(number, name) for name, number in best.figures.items())
         of_starts = best.starts_text
         value = f"<b>{value}</b>{f' ({of_starts})' if of_starts else ''}"
         text = escaped(config_text(best.trial))
-        parts.append(f"<div>best so far: trial {best.trial.number}, {value}, {text}</div>")
+        name = "best"
+        if goal.others:
+            count = len(pareto_front(trials, goal))
+            name = f"Pareto front: {count} configuration{'s' * (count != 1)}; its knee"
+        parts.append(f"<div>{name} so far: trial {best.trial.number}, {value}, {text}</div>")
     return "".join(parts)
 
 
@@ -227,15 +233,20 @@ def table_html(
     found = configurations(trials)
     best = best_configuration(trials, objective)
     marked = {trial.number for trial in best.complete} if best is not None else set()
+    on_front = (
+        {t.number for one in pareto_front(trials, objective) for t in one.complete} if objective.others else set()
+    )
     doing = {one.trial.number: one.doing for one in running}
-    figures = {name: title for name, title in _FIGURES.items() if name != objective.figure}
+    others = {name: name for name in objective.figures[1:]}
+    figures = others | {name: title for name, title in _FIGURES.items() if name not in objective.figures}
     heads = ["trial", "state", objective.figure, *figures.values(), *map(str, objective.limits)]
     numeric = 2 + len(figures)
     head = "".join(f'<th{_numeric(2 <= i <= numeric)} scope="col">{escaped(h)}</th>' for i, h in enumerate(heads))
     rows = []
     for trial in page:
         mark = ' class="best"' if trial.number in marked else ""
-        cells = [f"<td>{trial.number}</td>", f"<td>{escaped(doing.get(trial.number, _state_text(trial)))}</td>"]
+        state = _state_text(trial) + (", on the Pareto front" if trial.number in on_front else "")
+        cells = [f"<td>{trial.number}</td>", f"<td>{escaped(doing.get(trial.number, state))}</td>"]
         value = value_text(trial.score.value, objective.figure) if trial.score else ""
         read = _scored(trial)
         cells += [f'<td class="n">{escaped(value)}</td>']

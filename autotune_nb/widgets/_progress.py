@@ -60,10 +60,10 @@ def _bundle(run: StudyHandle) -> dict[str, str]:
     trials = run.history
     replayed = f", {run.task.deploy.replayed}" if run.task.deploy.replayed else ""
     title = f"{run.folder.name}: {run.state} ({counts_text(trials)}){replayed}"
-    figure = run.task.goal.figure
-    rows = [_row(trial, figure) for trial in trials[-_ROWS:]]
+    rows = [_row(trial) for trial in trials[-_ROWS:]]
+    figures = html.escape(", ".join(run.task.goal.figures))
     text = "\n".join([title, *("  ".join(row) for row in rows)])
-    head = "".join(f'<th style="{_CELL}">{name}</th>' for name in ("trial", "state", html.escape(figure), "parameters"))
+    head = "".join(f'<th style="{_CELL}">{name}</th>' for name in ("trial", "state", figures, "parameters"))
     body = "".join(
         "<tr>" + "".join(f'<td style="{_CELL}">{html.escape(cell)}</td>' for cell in row) + "</tr>" for row in rows
     )
@@ -73,8 +73,8 @@ def _bundle(run: StudyHandle) -> dict[str, str]:
     }
 
 
-def _row(trial: Trial, figure: str) -> tuple[str, str, str, str]:
-    value = value_text(trial.score.value, figure) if trial.score else ""
+def _row(trial: Trial) -> tuple[str, str, str, str]:
+    value = ", ".join(value_text(v, name) for name, v in trial.score.values.items()) if trial.score else ""
     if trial.state is TrialState.FAILED and trial.failure is not None:
         value = textwrap.shorten(trial.failure.message, 90, placeholder="…")
     return str(trial.number), str(trial.state), value, params_text(trial)

@@ -23,12 +23,16 @@ from autotune_nb.widgets._value_text import MISSING
 _SHOWN_AT = {"model": "model.id_or_path", "engine": "engine.kind", "objective": "objective.figure"}
 
 
+_FIRST_OBJECTIVE = re.compile(r"^objectives\[0\]")
+
+
 class TaskFields:
     """The fields that edit a whole task; ``data`` is the task as currently edited."""
 
     def __init__(self, styles: WidgetStyles, data: dict[str, Any], changed: Callable[[], None]) -> None:
         self._styles = styles
         self._changed = changed
+        data, further = _with_first_objective(data)
         weights = _value_at(data, WEIGHTS)
         self.source = self._source_field("path" if weights is MISSING else "random")
         self.fields = {
@@ -45,8 +49,16 @@ class TaskFields:
         self.limits = TextRows(
             styles, "limits", data.get("limits", []), self._edited, what="limit", example="ttft_p99_s <= 0.5"
         )
-        tables = {"Parameters": self.parameters, "Rules": self.rules, "Objective and limits": self.limits}
-        self._views = [SectionView(styles, section, self, tables.get(section.title)) for section in SECTIONS]
+        self.objectives = TextRows(
+            styles, "objectives", further, self._edited, what="objective", example="minimize ttft_p99_s"
+        )
+        self._rows = {"rules": self.rules, "objectives": self.objectives, "limits": self.limits}
+        tables: dict[str, list[Any]] = {
+            "Parameters": [self.parameters],
+            "Rules": [self.rules],
+            "Objective and limits": [self.objectives, self.limits],
+        }
+        self._views = [SectionView(styles, section, self, tables.get(section.title, ())) for section in SECTIONS]
         self.boxes = [view.box for view in self._views]
         self._offer_levels()
 
@@ -106,14 +118,16 @@ class TaskFields:
                     inner = inner.setdefault(name, {})
                 inner[last] = copy.deepcopy(field.value)
         data["parameters"] = copy.deepcopy(self.parameters.data)
-        data |= {key: rows.values for key, rows in (("rules", self.rules), ("limits", self.limits)) if rows.values}
+        data |= {key: rows.values for key, rows in self._rows.items() if rows.values}
+        if "objectives" in data:
+            data["objectives"] = [data.pop("objective"), *data["objectives"]]
         return data
 
     @property
     def all_fields(self) -> list[Field]:
         """All fields, those of the tables included."""
         rows = [field for row in self.parameters.rows for field in row.all_fields]
-        return [*self.fields.values(), *rows, *self.rules.rows, *self.limits.rows]
+        return [*self.fields.values(), *rows, *(row for several in self._rows.values() for row in several.rows)]
 
     @property
     def read_errors(self) -> list[TaskError]:
@@ -124,7 +138,7 @@ class TaskFields:
     def show_errors(self, problems: Sequence[TaskError]) -> list[TaskError]:
         """Show every error next to its field and return those whose field is hidden."""
         places: dict[str, list[str]] = {}
-        tables: dict[str, dict[int, list[str]]] = {"parameters": {}, "rules": {}, "limits": {}}
+        tables: dict[str, dict[int, list[str]]] = {name: {} for name in ("parameters", *self._rows)}
         visible = {path for view in self._views for path in view.visible}
         hidden = []
         own = self.parameters.problems
@@ -135,9 +149,13 @@ class TaskFields:
                 (e.field, e.message) for _, e in own
             }:
                 continue
+            # The first of several objectives has fields of its own.
+            error = TaskError(error.message, field=_FIRST_OBJECTIVE.sub("objective", error.field))
             table = re.split(r"[.\[]", error.field, maxsplit=1)[0]
             if table in tables:
                 row = self.parameters.row_of(error.field) if table == "parameters" else _index(error.field)
+                if table == "objectives" and row is not None:
+                    row -= 1
                 if row is not None:
                     tables[table].setdefault(row, []).append(_row_message(error))
                 else:
@@ -151,7 +169,7 @@ class TaskFields:
         for path, field in self.fields.items():
             field.show_errors(places.get(path, ()))
         self.parameters.show_errors(tables["parameters"], places.get("parameters", ()))
-        for name, rows in (("rules", self.rules), ("limits", self.limits)):
+        for name, rows in self._rows.items():
             rows.show_errors(tables[name])
         for view in self._views:
             view.show_errors([m for key in view.heads for m in places.get(key, ())])
@@ -184,7 +202,7 @@ class TaskFields:
 class SectionView:
     """A section of the form: its heading, its fields, and the errors of the section as a whole."""
 
-    def __init__(self, styles: WidgetStyles, section: Section, fields: TaskFields, table: Any) -> None:
+    def __init__(self, styles: WidgetStyles, section: Section, fields: TaskFields, tables: Sequence[Any]) -> None:
         self._section = section
         self._fields = fields
         self._open = False
@@ -198,10 +216,9 @@ class SectionView:
         if section.title == "Rules":
             self.heads = {"rules"}
         if section.title == "Objective and limits":
-            self.heads.add("limits")
+            self.heads |= {"limits", "objectives"}
         children = [styles.note(f"<h4>{section.title}</h4>"), self._grid]
-        if table is not None:
-            children.append(table.box)
+        children += [table.box for table in tables]
         children.append(self._error)
         if section.more:
             self._toggler = styles.button(
@@ -245,6 +262,14 @@ class SectionView:
 
     def close(self) -> None:
         close(self.box)
+
+
+def _with_first_objective(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
+    """Return a task's data with the first of its objectives as ``objective``, and the others as texts."""
+    if not data.get("objectives"):
+        return data, []
+    first, *others = data["objectives"]
+    return {**data, "objective": first}, [f"{one['direction']} {one['figure']}" for one in others]
 
 
 def _value_at(data: Any, path: str) -> Any:

@@ -8,8 +8,8 @@ from typing import Any
 import ipywidgets
 
 from autotune_nb.errors import AutotuneError, TaskError
-from autotune_nb.handle import UNCHANGED, StudyHandle
-from autotune_nb.study.steering import Edit, range_text
+from autotune_nb.handle import StudyHandle
+from autotune_nb.study.steering import UNCHANGED, Edit, range_text
 from autotune_nb.task.parameters import Bool, Choice, Value
 from autotune_nb.task.restriction import value_text
 from autotune_nb.widgets._panels import escaped

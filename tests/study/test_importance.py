@@ -128,3 +128,15 @@ def test_a_trial_that_breaks_a_limit_is_never_among_the_best() -> None:
     ignoring = [t.with_(score=Score(t.score.values)) for t in trials if t.score]
     assert importances(ignoring, space, MOST)["batch"] > 0.5
     assert importances(trials, space, MOST)["threads"] > 0.5
+
+
+def test_of_several_objectives_that_matters_which_leads_to_the_front() -> None:
+    both = Objective(FIGURE, "maximize", others=(LEAST,))
+    trials = [
+        # More b is more of both, so that it moves along the front; without d neither is good.
+        trial.with_(score=Score({FIGURE: b + 100 * d, LEAST.figure: b + 100 * (not d)}))
+        for trial in tried(60, lambda _: 0.0)
+        for b, d in [(number(trial.params["b"]), bool(trial.params["d"]))]
+    ]
+    shares = importances(trials, SPACE, both)
+    assert max(shares, key=lambda name: shares[name]) == "d"

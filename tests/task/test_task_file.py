@@ -25,7 +25,7 @@ DAY = datetime.date(2024, 1, 1)
 @pytest.mark.parametrize(
     ("change", "begins"),
     [
-        ({"objectiv": 1}, "objectiv: unknown field; did you mean 'objective'?"),
+        ({"objectiv": 1}, "objectiv: unknown field; did you mean 'objective' or 'objectives'?"),
         ({"name": "a/b"}, "name: "),
         ({"name": ""}, "name: "),
         ({"name": "x" * 61}, "name: "),
@@ -216,6 +216,14 @@ def test_a_task_survives_being_written(name: str, task: Task) -> None:
     assert again == task
     # Equality alone would let 1 become True.
     assert again.model_dump_json() == task.model_dump_json()
+
+
+@pytest.mark.parametrize("text", ["1e100", "0E0", "-2e+3"])
+def test_a_text_that_looks_like_a_number_stays_a_text_when_it_is_written(
+    task_data: dict[str, Any], tmp_path: Path, text: str
+) -> None:
+    task = Task.parse({**task_data, "description": text})
+    assert Task.load(task.save(tmp_path / "task.yaml")) == task
 
 
 def test_numbers_with_an_exponent_are_numbers_in_yaml() -> None:

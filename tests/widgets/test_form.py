@@ -79,7 +79,7 @@ def test_the_code_makes_the_same_task(task: Task) -> None:
 
 def test_every_field_of_a_task_is_in_the_form() -> None:
     there = {path for section in SECTIONS for path in (*section.common, *section.more)}
-    assert there | {"parameters", "rules", "limits"} == set(task_paths())
+    assert there | {"parameters", "rules", "objectives", "limits"} == set(task_paths())
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -312,6 +312,23 @@ def test_rules_and_limits_are_added_and_removed() -> None:
     press(form, "at-limit-add")
     field(form, "limits-1").value = "tpot <= 1"
     assert form.task.limits == ["tpot <= 1"]
+
+
+def test_further_objectives_are_added_loaded_and_checked_beside_the_first() -> None:
+    form = TaskForm("quickstart")
+    press(form, "at-objective-add")
+    field(form, "objectives-0").value = "minimize ttft_p99_s"
+    assert form.task.goal.figures == ("output_tokens_per_s", "ttft_p99_s")
+    again = TaskForm(form.task)
+    assert again.task == form.task
+    field(again, "objectives-0").value = "minimize speed"
+    assert "speed" in errors(again, "objectives-0")
+    field(again, "objectives-0").value = "minimize ttft_p99_s"
+    field(again, "objective-figure").value = "speed"
+    assert "speed" in errors(again, "objective-figure")
+    field(again, "objective-figure").value = "requests_per_s"
+    press(again, "at-objective-remove")
+    assert again.task.goal.others == ()
 
 
 def test_a_failed_load_leaves_the_form_unchanged(tmp_path: Path) -> None:

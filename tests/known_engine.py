@@ -35,6 +35,7 @@ FAULTS = {
     "hang": "two tokens and then nothing",
     "short": "two tokens instead of all, rightly finished",
     "special": "tokens without text, rightly finished",
+    "burst": "every token at once, at the time of the last one, as from a proxy that buffers",
 }
 
 
@@ -60,6 +61,8 @@ class KnownEngine:
     health: int = 200
     port: int = 0
     bodies: list[dict[str, Any]] = field(default_factory=list)
+    #: The Accept-Encoding of each completion that was asked for.
+    encodings: list[str | None] = field(default_factory=list)
     given: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
@@ -118,6 +121,7 @@ class KnownEngine:
         began = time.monotonic()
         body = await request.json()
         self.bodies.append(body)
+        self.encodings.append(request.headers.get("Accept-Encoding"))
         if self._loaded_at is None:
             self._loaded_at = began + self.loading_s
         if began < self._loaded_at:
@@ -147,10 +151,16 @@ class KnownEngine:
         reply = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
         await reply.prepare(request)
         sent = {None: tokens, "done-only": 0, "no-token": 0, "special": 0}.get(fault, 2)
+        if fault == "burst":
+            await asyncio.sleep(began + self.first_token_s + (tokens - 1) * self.token_s - time.monotonic())
+            events = [_choice({"content": "word "})] * tokens
+            events += [_choice({}, "length"), {"choices": [], "usage": _usage(prompt, tokens)}]
+            await reply.write("".join(f"data: {json.dumps(event)}\n\n" for event in events).encode())
+            return reply
         for number in range(sent):
             # By the clock, so that the latency of a reply does not grow with the sleeps' lateness.
             await asyncio.sleep(began + self.first_token_s + number * self.token_s - time.monotonic())
-            await _send(reply, {"choices": [{"index": 0, "delta": {"content": "word "}, "finish_reason": None}]})
+            await _send(reply, _choice({"content": "word "}))
         if fault == "dropped":
             assert request.transport is not None
             request.transport.abort()
@@ -162,11 +172,15 @@ class KnownEngine:
             await _send(reply, {"error": {"message": "the engine core is dead", "code": 500}})
         if fault in (None, "short", "no-token", "special", "abort"):
             reason = "abort" if fault == "abort" else "length"
-            await _send(reply, {"choices": [{"index": 0, "delta": {}, "finish_reason": reason}]})
+            await _send(reply, _choice({}, reason))
             await _send(reply, {"choices": [], "usage": _usage(prompt, tokens if fault == "special" else sent)})
         if fault not in ("cut", "dropped"):
             await reply.write(b"data: [DONE]\n\n")
         return reply
+
+
+def _choice(delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
+    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}
 
 
 def _usage(prompt: int, tokens: int) -> dict[str, int]:

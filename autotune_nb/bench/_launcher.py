@@ -23,6 +23,9 @@ _QUOTED = 200
 #: A request counts as unanswered if it received nothing for most of the level, for longer than any pause of a busy
 #: machine, and for so many times the longest latency of the others; random sizes differ more.
 _SILENT_S, _TIMES_LONGEST, _TIMES_LONGEST_RANDOM = 3.0, 3.0, 10.0
+#: A stream came in one burst if all of its events but one were waited for by less than this on average, and together
+#: for less than this share of the one wait. No engine is so fast; a proxy or a compression held the stream back.
+_BURST_S, _BURST_SHARE = 1e-4, 0.02
 
 
 class Minutes(float):
@@ -35,9 +38,11 @@ class Minutes(float):
 class _Reply:
     """A response of requests that records how its stream began and ended."""
 
-    def __init__(self, response: Any, heard: Any) -> None:
+    def __init__(self, response: Any, heard: Any, started_at: Any = None) -> None:
         self._response = response
         self._heard = heard
+        self._asked_at = started_at if isinstance(started_at, float) else time.monotonic()
+        self._waits: list[float] = []
         self.first_line = b""
         self.finished = self.is_stream = False
         self.finish_reason = self.last_line = b""
@@ -49,6 +54,9 @@ class _Reply:
     def iter_lines(self, *args: Any, **named: Any) -> Any:
         self.is_stream = True
         for line in self._response.iter_lines(*args, **named):
+            if line:
+                # Without the time that the parsing of events takes.
+                self._waits.append(time.monotonic() - self._asked_at)
             self.first_line = self.first_line or line.strip()
             # A search, because a second json.loads of each chunk would slow the load generator down.
             found = _FINISHED.search(line)
@@ -58,6 +66,14 @@ class _Reply:
             self.last_line = line
             self._heard()
             yield line
+            self._asked_at = time.monotonic()
+
+    @property
+    def is_burst(self) -> bool:
+        """Whether the events came all at once although the reply took long, so that there is no time between tokens."""
+        waits = sorted(self._waits)
+        others_s = sum(waits[:-1])
+        return len(waits) > 1 and others_s < min(_BURST_S * (len(waits) - 1), _BURST_SHARE * waits[-1])
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -89,22 +105,27 @@ class _Reply:
 def count_failed_requests() -> None:
     """Make genai-bench count requests that fail at status 200, and those without a reply at the end of a level.
 
-    By itself it leaves both out, and counts a stream that is cut off as complete.
+    By itself it leaves both out, and counts a stream that is cut off as complete. A stream that came all at once gets
+    no time between tokens.
     """
     from genai_bench.metrics.aggregated_metrics_collector import AggregatedMetricsCollector
     from genai_bench.metrics.metrics import RequestLevelMetrics
+    from genai_bench.metrics.request_metrics_collector import RequestMetricsCollector
     from genai_bench.protocol import UserChatResponse, UserResponse
     from genai_bench.user.base_user import BaseUser
     from genai_bench.user.openai_user import OpenAIUser
     from gevent import GreenletExit
     from requests.exceptions import RequestException
 
+    class Burst(UserChatResponse):  # type: ignore[misc]
+        """A reply that came all at once."""
+
     def failed(code: int, message: str) -> Any:
         return UserResponse(status_code=code, error_message=message)
 
     def checked(parse: Any, heard: Any) -> Any:
         def parse_checked(response: Any, *args: Any, **named: Any) -> Any:
-            reply = _Reply(response, heard)
+            reply = _Reply(response, heard, next(iter(args), None))
             try:
                 parsed = parse(reply, *args, **named)
             except RequestException as error:
@@ -132,7 +153,7 @@ def count_failed_requests() -> None:
                 return failed(NO_TOKEN if is_event else NO_COMPLETION, f"no token; the reply began: {reply.quoted}")
             if not reply.finished:
                 return failed(CUT, "the stream ended without a finish_reason and without [DONE]")
-            return parsed
+            return Burst(**parsed.model_dump()) if reply.is_burst and type(parsed) is UserChatResponse else parsed
 
         return parse_checked
 
@@ -149,6 +170,9 @@ def count_failed_requests() -> None:
             last = time.monotonic()
 
         call.arguments["parse_strategy"] = checked(call.arguments["parse_strategy"], heard)
+        user = call.arguments["self"]
+        # A compressed stream may come all at once.
+        user.headers = {**(user.headers or {}), "Accept-Encoding": "identity"}
         try:
             return send(*call.args, **call.kwargs)
         except GreenletExit:
@@ -166,6 +190,15 @@ def count_failed_requests() -> None:
             if user_response.status_code != 200:
                 raise
             collect(self, failed(NO_COMPLETION, f"{type(error).__name__}: {str(error)[:_QUOTED]}"), endpoint)
+
+    compute = RequestMetricsCollector._calculate_output_metrics
+
+    @functools.wraps(compute)
+    def calculate_output_metrics(self: Any, response: Any) -> None:
+        compute(self, response)
+        # Requests without these figures are kept only if allow_single_tokens succeeded.
+        if isinstance(response, Burst) and "tpot" in RequestLevelMetrics.AUDIO_METRICS_FIELDS:
+            self.metrics.tpot = self.metrics.output_inference_speed = self.metrics.output_throughput = None
 
     silences: list[float] = []
     aggregate = AggregatedMetricsCollector.aggregate_metrics_data
@@ -186,6 +219,7 @@ def count_failed_requests() -> None:
         aggregate(self, start_time, end_time, *args, **named)
 
     AggregatedMetricsCollector.aggregate_metrics_data = aggregate_metrics_data
+    RequestMetricsCollector._calculate_output_metrics = calculate_output_metrics
     OpenAIUser.send_request = send_request
     BaseUser.collect_metrics = collect_metrics
 

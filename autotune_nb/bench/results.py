@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.bench._launcher import ABORTED, CUT, NO_COMPLETION, NO_TOKEN, UNANSWERED
+from autotune_nb.bench._level_checks import latency_drift
+from autotune_nb.bench._level_checks import problems as problems_of_level
 from autotune_nb.task.workload import RequestSize
-from autotune_nb.trial.measurement import STALLED, STATISTICS, Level, Measurement, Validity
+from autotune_nb.trial.measurement import STATISTICS, Level, Measurement, Validity
 
 #: How many characters of an invalid value are quoted.
 _MAX_QUOTED = 60
@@ -19,9 +21,6 @@ _MAX_QUOTED = 60
 UNKNOWN_LOAD = "its load is of the kind"
 #: No engine generates so many tokens per second for a single request.
 _MAX_SPEED = 50_000.0
-#: A level stalled if it has less than this share of the requests that fit at their mean latency, unless the longest
-#: request took more than that share of the level, hardly any fit, or the missing time is as short as that of a start.
-_MIN_BUSY, _MAX_WAIT, _MIN_FITTING, _MIN_IDLE_S = 1 / 3, 1 / 4, 8, 5.0
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
 _RATES = {
     "output_tokens_per_s": "mean_output_throughput_tokens_per_s",
@@ -292,30 +291,9 @@ def measurement(
         requested_tokens=size.output_tokens if size is not None else 0.0,
         requested_tokens_stddev=size.output_tokens_stddev if size is not None else 0.0,
     )
-    stalled = _stalled(result, aggregated) if generates_text else None
-    return replace(result, problems=problems if stalled is None else (*problems, stalled))
-
-
-def _stalled(level: Measurement, aggregated: Mapping[str, Any]) -> str | None:
-    """Return the problem of a level in which requests stopped for most of the time; None if they did not."""
-    unanswered = int((aggregated.get("error_codes_frequency") or {}).get(str(UNANSWERED)) or 0)
-    mean_s, longest_s = level.figures.get("e2e_latency_mean_s"), level.figures.get("e2e_latency_max_s")
-    if not mean_s or not longest_s:
-        return None
-    if unanswered:
-        return (
-            f"{unanswered} request{'s' if unanswered > 1 else ''} received nothing for most of the level "
-            f"({level.duration_s:.3g} s), where others took at most {longest_s:.2g} s: the engine stopped answering"
-        )
-    fits = level.level.concurrency * level.duration_s / mean_s
-    if fits < _MIN_FITTING:
-        return None
-    idle_s = level.duration_s * (1 - level.num_requests / fits)
-    # At a load that the engine cannot serve, requests wait for most of the level too, but their latency shows it.
-    waited = longest_s >= level.duration_s * _MAX_WAIT
-    if level.num_requests < fits * _MIN_BUSY and idle_s >= _MIN_IDLE_S and not waited:
-        return (
-            f"{STALLED} only {level.num_requests} requests ended within {level.duration_s:.3g} s, where a mean latency "
-            f"of {mean_s:.2g} s allows {fits:.0f} at this concurrency: the engine or the load stopped in between"
-        )
-    return None
+    drift = latency_drift(data.get("individual_request_metrics"), result.level.concurrency)
+    return replace(
+        result,
+        problems=(*problems, *problems_of_level(result, aggregated, generates_text=generates_text)),
+        conditions={} if drift is None else {"e2e_latency_drift": round(drift, 4)},
+    )

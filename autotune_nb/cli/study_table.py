@@ -8,6 +8,7 @@ from typing import Any
 from autotune_nb.trial.configuration import Configuration, configurations, default_configuration
 from autotune_nb.trial.drift import drift_text
 from autotune_nb.trial.formatting import value_text
+from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.score import Score
 from autotune_nb.trial.trial import Trial, TrialState, configuration_text
 
@@ -38,6 +39,8 @@ def study_table(results: dict[str, Any]) -> str:
         lines += [f"{'':>7}{line}" for line in _failure(trial, first_failures)]
         if trial.get("cut_reason"):
             lines.append(f"{'':>7}cut: {trial['cut_reason']}")
+        levels = [Measurement.from_dict(one) for one in trial["measurements"] if "e2e_latency_drift" in one]
+        lines += [f"{'':>7}{one.level}: {one.drift_text}" for one in levels if one.drift_text]
     lines.append("")
     if best is None:
         scored = sum(1 for trial in trials if TrialState(trial["state"]).scored)

@@ -299,7 +299,7 @@ class TrialWork:
             async for one in levels:
                 self._wait.reset()
                 if conditions is not None:
-                    one = replace(one, conditions=await conditions.take())
+                    one = replace(one, conditions={**one.conditions, **await conditions.take()})
                 # Otherwise genai-bench already loads the engine with the next level.
                 is_idle = taken == len(attempt.measurements) + 1 or len(attempt.measurements) + 1 == count
                 error = await self._engine_error(deployment, one.level, ask=is_idle)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shlex
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from autotune_nb.errors import UnknownNameError
+from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.task.parameters import ParameterName, Value
 from autotune_nb.task.workload import Section
 from autotune_nb.trial.measurement import figure_name
@@ -72,6 +73,19 @@ def _words(given: str | list[Any], key: str) -> list[Any]:
         raise ValueError(f"{key} {given!r} cannot be split into words: {error}") from None
 
 
+def _require_words(given: str | list[Any], key: str) -> None:
+    """Raise TaskError for the first item of a list that is neither a text nor a number."""
+    for place, word in enumerate(given if isinstance(given, list) else ()):
+        if not isinstance(word, str | int | float) or isinstance(word, bool):
+            shown = json.dumps(word, default=str)
+            by_name = ", or args as a mapping of flags, such as {max-num-seqs: 8}" if key == "args" else ""
+            raise TaskError(
+                f"{shown} is no word of a command line; expected is a text or a number, as in "
+                f"[--max-num-seqs, 8]{by_name}",
+                field=f"engine.{key}[{place}]",
+            )
+
+
 def _parts(word: Any) -> list[Any]:
     found = _FLAG_AND_VALUE.fullmatch(word) if isinstance(word, str) else None
     if found is None:
@@ -115,9 +129,9 @@ class EngineSpec(Section):
         if not isinstance(data, dict):
             return data
         given = {key: data[key] for key in ("args", "raw_args") if isinstance(data.get(key), str | list)}
+        for key, value in given.items():
+            _require_words(value, key)
         words = [word for key, value in given.items() for word in _words(value, key)]
-        if any(not isinstance(word, str) for word in words):
-            return data
         return {key: value for key, value in data.items() if key not in given} | ({"raw_args": words} if given else {})
 
     @field_validator("kind")

@@ -70,7 +70,8 @@ def level_text(measured: Measurement, objective: Objective | None = None) -> str
     limits = objective.limits if objective is not None else ()
     broken = [str(limit) for limit in limits if limit.figure in f and limit.violation(measured) > 0]
     note = f"  breaks {', '.join(broken)}" if broken else ""
-    return f"{measured.level}: {', '.join(parts)}{note}"
+    drift = f"  {measured.drift_text}" if measured.drift_text else ""
+    return f"{measured.level}: {', '.join(parts)}{note}{drift}"
 
 
 def duration_text(seconds: float) -> str:

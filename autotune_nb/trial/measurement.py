@@ -13,6 +13,8 @@ from autotune_nb.errors import UnknownNameError
 STATISTICS = ("mean", "min", "max", "stddev", "p25", "p50", "p75", "p90", "p95", "p99")
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
 _RATES = ("output_tokens_per_s", "input_tokens_per_s", "total_tokens_per_s", "requests_per_s")
+#: A latency that changes by this factor within a level is reported.
+_DRIFT = 1.3
 #: Occurs only in the problem of too few requests, for which ``Measurement.hint`` returns the hint below.
 _AT_LEAST = "completed, at least"
 _TOO_FEW_HINT = (
@@ -57,8 +59,10 @@ FIGURES: tuple[str, ...] = (
 
 #: What else could change a level's figures: the load of the machine that runs the study (of the last minute), the mean
 #: number of CPUs that this process with the benchmark and the engine used, the clocks of the engine's GPUs, and how
-#: many processes that the study did not start computed on them. A measurement has those that could be recorded.
+#: many processes that the study did not start computed on them; and the mean latency of the second half of the level's
+#: requests divided by that of the first half. A measurement has those that could be recorded.
 CONDITIONS: tuple[str, ...] = (
+    "e2e_latency_drift",
     "machine_load_per_core",
     "tool_cpu_cores",
     "engine_cpu_cores",
@@ -131,6 +135,14 @@ class Measurement:
         if any(problem.startswith(STALLED) for problem in self.problems):
             return _STALLED_HINT
         return _TOO_FEW_HINT if few else ""
+
+    @property
+    def drift_text(self) -> str:
+        """By how much the latency changed within the level, in words; empty if it hardly did or is unknown."""
+        drift = self.conditions.get("e2e_latency_drift", 1.0)
+        if 1 / _DRIFT < drift < _DRIFT:
+            return ""
+        return f"the second half of its requests took {drift:.2f} times as long as the first half: it was not steady"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the level, the counts and every figure as one flat dictionary for JSON."""
@@ -205,9 +217,9 @@ class Validity:
         if unusable:
             more = f" and {len(unusable) - 3} more figures" if len(unusable) > 4 else ""
             found.append(f"no usable number for {', '.join(unusable[: 3 if more else 4])}{more}")
-        broken = [name for name, value in figures.items() if not math.isfinite(value) or value < 0]
+        broken = sorted((n, v) for n, v in figures.items() if not math.isfinite(v) or v < 0)
         if broken:
-            found.append(f"not finite or negative: {', '.join(sorted(broken))}")
+            found.append(f"not finite or negative: {', '.join(f'{name} ({value:g})' for name, value in broken)}")
         if generates_text and completed and figures.get("output_tokens_min", 1) < 1:
             found.append("a response contained no token: the server returned something other than a completion")
         received = figures.get("output_tokens_mean")

@@ -157,5 +157,8 @@ def _total_violation(scored: Score, limits: Iterable[Limit]) -> float:
 def _no_figure(figure: str, measurement: Measurement) -> MeasurementError:
     message = f"the measurement of {measurement.level} has no {figure}"
     if figure.startswith(("tpot", "request_output_tokens_per_s")) and "ttft_mean_s" in measurement.figures:
-        message += ": the responses have one token or come in one chunk, so there is no time between tokens"
+        message += (
+            ": the replies have one token or came all at once, so there is no time between tokens; if a proxy stands "
+            "before the server, let it neither buffer nor compress streams"
+        )
     return MeasurementError(Failure(FailureKind.MEASUREMENT, "benchmark", message))

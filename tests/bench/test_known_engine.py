@@ -15,9 +15,11 @@ import pytest
 from autotune_nb import events
 from autotune_nb.bench import GenaiBench
 from autotune_nb.bench.results import failure_kind
+from autotune_nb.errors import MeasurementError
 from autotune_nb.runner.runner import Runner
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.score import Objective, score
 from autotune_nb.trial.trial import Trial, TrialState
 from tests.bench.test_genai_bench import bench_for, real_bench_installed, request_in
 from tests.known_engine import KnownEngine
@@ -67,7 +69,7 @@ class Taken:
     def __init__(self, folder: Path, tokenizer: str) -> None:
         self.folder = folder
         self.faulty = KnownEngine(list(KINDS), every=2)
-        self.single = KnownEngine(["special"], every=3)
+        self.single, self.buffered = KnownEngine(["special"], every=3), KnownEngine(["burst"])
         self.fine, self.stopped = KnownEngine(), KnownEngine(stops_after=12)
         self.on_time, self.failed, self.one_token, self.stalled = in_loop(self._take(tokenizer), within_s=240)
 
@@ -87,6 +89,8 @@ class Taken:
                 (failed,) = await take(second, engine, self.folder / "failed", tokenizer)
             with self.single as engine:
                 one_token = await take(third, engine, self.folder / "one-token", tokenizer)
+            with self.buffered as engine:
+                (self.burst,) = await take(second, engine, self.folder / "burst", tokenizer)
             with self.stopped as engine:
                 (stalled,) = await take(fourth, engine, self.folder / "stalled", tokenizer)
             # Its run closes the benchmark at its end.
@@ -176,6 +180,21 @@ def test_responses_of_one_token_are_measured_without_a_time_between_tokens(taken
         assert one.figures["ttft_mean_s"] == pytest.approx(taken.single.first_token_s, abs=0.6)
         assert one.figures["output_tokens_per_s"] == pytest.approx(one.figures["requests_per_s"])
         assert not {name for name in one.figures if name.startswith(("tpot", "request_output"))}
+
+
+def test_streams_that_come_all_at_once_have_no_time_between_tokens(taken: Taken) -> None:
+    one = taken.burst
+    assert one.problems == ()
+    assert one.figures["output_tokens_mean"] == 8
+    assert one.figures["ttft_mean_s"] == pytest.approx(one.figures["e2e_latency_mean_s"], abs=0.05)
+    assert one.figures["output_tokens_per_s"] == pytest.approx(8 * one.figures["requests_per_s"], rel=0.1)
+    assert not {name for name in one.figures if name.startswith(("tpot", "request_output"))}
+    with pytest.raises(MeasurementError, match=r"came all at once.*neither buffer nor compress"):
+        score([one], Objective("tpot_mean_s", "minimize"))
+
+
+def test_no_request_accepts_a_compressed_stream(taken: Taken) -> None:
+    assert set(taken.fine.encodings) == {"identity"}
 
 
 def test_every_request_asks_the_server_to_ignore_the_end_of_the_text(taken: Taken) -> None:

@@ -18,6 +18,7 @@ from autotune_nb.bench.results import (
 )
 from autotune_nb.errors import MeasurementError
 from autotune_nb.task.workload import RequestSize
+from autotune_nb.trial.formatting import level_text
 from autotune_nb.trial.measurement import FIGURES, Level, Measurement, Validity
 from autotune_nb.trial.score import Objective, score
 
@@ -370,6 +371,45 @@ def test_far_fewer_requests_than_their_latency_allows_make_a_level_invalid() -> 
         "the level stalled: only 12 requests ended within 10 s, where a mean latency of 0.17 s allows 230 at this "
         "concurrency: the engine or the load stopped in between",
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        ({"run_duration": 0}, "the level's duration is 0 s, in which no request completes: the result file is wrong"),
+        ({"requests_per_second": 1e300}, "requests_per_s is 1e+300, but 34 requests in 1.55 s are 21.94: the result"),
+        ({"mean_output_throughput_tokens_per_s": 1e300}, "output_tokens_per_s is 1e+300, but 34 requests in 1.55 s"),
+        ({"mean_total_tokens_throughput_tokens_per_s": 99999}, "total_tokens_per_s is 1e+05, but 34 requests"),
+        ({"requests_per_second": -3}, "not finite or negative: requests_per_s (-3)"),
+        ({"requests_per_second": float("nan")}, "no usable number for requests_per_s"),
+    ],
+)
+def test_figures_that_cannot_be_are_no_figures(changes: dict[str, Any], problem: str) -> None:
+    found = read(level_file(**changes))
+    assert found.problems[0].startswith(problem)
+
+
+def test_a_latency_far_longer_than_its_level_is_no_figure() -> None:
+    found = read(with_statistic("ttft", "p99", 1e300))
+    assert found.problems == ("ttft_p99_s is 1e+300 s in a level of 1.55 s: the result file is wrong",)
+
+
+def test_a_latency_that_changes_within_a_level_is_reported() -> None:
+    first, last = [{"e2e_latency": 0.2}] * 16, [{"e2e_latency": 0.3}] * 16
+    # Those that start together are left out, and failed ones.
+    requests = [*[{"e2e_latency": 5.0}] * 4, *first, {"error_code": 500, "e2e_latency": 9.0}, *last]
+    found = read({**level_file(), "individual_request_metrics": requests})
+    assert found.valid
+    assert found.conditions == {"e2e_latency_drift": 1.5}
+    expected = "the second half of its requests took 1.50 times as long as the first half: it was not steady"
+    assert found.drift_text == expected
+    assert level_text(found).endswith(expected)
+    assert Measurement.from_dict(found.to_dict()) == found
+    steady = read({**level_file(), "individual_request_metrics": [*first, *first, *first]})
+    assert steady.conditions == {"e2e_latency_drift": 1.0}
+    assert not steady.drift_text
+    # Too few to tell.
+    assert read({**level_file(), "individual_request_metrics": [*first, *last]}).conditions == {}
 
 
 def test_a_level_that_is_too_short_to_tell_a_slow_start_from_a_stop_is_valid() -> None:

@@ -195,6 +195,19 @@ def test_show_puts_repeats_together_and_names_the_mean() -> None:
     )
 
 
+def test_show_names_drift_before_the_best_and_levels_that_were_not_steady() -> None:
+    default, last = complete(0, 100), complete(2, 200).with_(baseline=True)
+    unsteady = replace(complete(1, 150, threads=2).measurements[0], conditions={"e2e_latency_drift": 1.45})
+    trials = [default.with_(baseline=True), complete(1, 150, threads=2).with_(measurements=(unsteady,)), last]
+    best = best_data(trials, objective(), lambda trial: "serve")
+    results = {"study": "s", "state": "finished", "elapsed_s": 9.0, "task": {}, "best": best}
+    lines = study_table({**results, "trials": [t.to_dict() for t in trials]}).splitlines()
+    of_level = f"{unsteady.level}: the second half of its requests took 1.45 times as long as the first half"
+    assert [line.strip().startswith(of_level) for line in lines].count(True) == 1
+    drift = next(place for place, line in enumerate(lines) if line.startswith("The engine's default changed by more"))
+    assert lines[drift + 1].startswith("best is trial")
+
+
 def test_the_verdict_without_a_best_says_why() -> None:
     assert verdict([complete(0, 1, 0.5)], None, objective()) == "None of the 1 measured trials keeps every limit."
     assert verdict([FAILED], None, objective()) == "No trial completed. Trial 2: crash in deploy: it died."

@@ -65,3 +65,19 @@ def test_arguments_may_be_written_as_a_command_line(given: dict[str, Any], raw_a
 def test_a_command_line_with_an_open_quote_is_refused(given: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="cannot be split into words: No closing quotation"):
         EngineSpec.model_validate({"kind": "vllm", **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"args": ["--x 1", 5, None]}, r"engine\.args\[2\]: null is no word of a command line.*or args as a mapping"),
+        ({"raw_args": ["--x", {"a": 1}]}, r'engine\.raw_args\[1\]: \{"a": 1\} is no word'),
+        ({"raw_args": [True]}, r"engine\.raw_args\[0\]: true is no word"),
+    ],
+)
+def test_a_word_of_a_command_line_that_is_no_text_is_named(
+    task_data: dict[str, Any], given: dict[str, Any], message: str
+) -> None:
+    task_data["engine"] = {"kind": "vllm", **given}
+    with pytest.raises(TaskError, match=message):
+        Task.parse(task_data)

@@ -27,6 +27,7 @@ from autotune_nb.errors import (
     repr_without_contents,
 )
 from autotune_nb.secrets.scrubbing import scrub_data
+from autotune_nb.study._foreign_files import is_written_task, require_no_foreign_file
 from autotune_nb.study.storage_url import REDACTED, STORAGE_VARIABLE, absolute, redact, require_lasting
 from autotune_nb.task.file import parse_task
 from autotune_nb.task.task import Task
@@ -103,8 +104,10 @@ class StudyFolder:
         return self.path / "study.db"
 
     def create(self) -> None:
-        """Create the folder. Raises StudyError if it cannot be written."""
+        """Create the folder. Raises StudyError if it cannot be written, or has a file of no study in the place of its
+        own."""
         try:
+            require_no_foreign_file(self.path)
             self.path.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.path):
                 pass
@@ -246,7 +249,9 @@ class StudyFolder:
             )
 
     def delete_task(self) -> None:
-        """Delete the task, so that another one may be written."""
+        """Delete the task, so that another one may be written. Raises StudyError if no study wrote it."""
+        if (stored := self.read(_TASK)) is not None and not is_written_task(stored):
+            raise StudyError(f"{self.path / _TASK} was not written by a study; choose another folder with --study")
         with contextlib.suppress(OSError):
             (self.path / _TASK).unlink(missing_ok=True)
 

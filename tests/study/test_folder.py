@@ -501,3 +501,43 @@ def test_where_a_study_goes_on_may_change_and_what_it_measures_may_not(
     else:
         with pytest.raises(StudyMismatchError, match=differs):
             folder.require_same_task(changed)
+
+
+# Files of others
+
+
+@pytest.mark.parametrize("name", ["task.json", "results.json", "study.db", "run.json", "live.json"])
+def test_a_file_of_no_study_is_not_overwritten(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_text('{"mine": 1}')
+    before = contents_below(tmp_path)
+    with pytest.raises(StudyError, match=rf"{name} would be overwritten, .* choose another folder"):
+        StudyFolder(tmp_path).create()
+    assert contents_below(tmp_path) == before
+
+
+def test_a_study_that_lost_its_metadata_is_named(make_task: Any, folder: StudyFolder) -> None:
+    study = open_study(make_task(), folder)
+    folder.write_results(study.results(state="finished", elapsed_s=1))
+    study.close()
+    folder.create()
+    (folder.path / "study.json").unlink()
+    with pytest.raises(StudyError, match=r"has a study's results\.json, but not its study\.json.*restore study\.json"):
+        folder.create()
+
+
+def test_the_owner_file_of_a_run_that_was_killed_early_is_no_obstacle(folder: StudyFolder) -> None:
+    folder.acquire()
+    owner = (folder.path / "run.json").read_text()
+    folder.release()
+    (folder.path / "run.json").write_text(owner)
+    folder.create()
+
+
+def test_a_task_file_of_the_user_is_not_deleted_with_an_empty_study(make_task: Any, folder: StudyFolder) -> None:
+    folder.ensure_metadata(None)
+    own = folder.path / "task.json"
+    own.write_text('{"model": "m", "engine": "llama_cpp", "parameters": {"threads": [1, 2]}}')
+    before = own.read_bytes()
+    with pytest.raises(StudyError, match=r"task\.json was not written by a study"):
+        open_study(make_task(), folder)
+    assert own.read_bytes() == before

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from autotune_nb.bench._launcher import ABORTED, CUT, NO_COMPLETION, NO_TOKEN, U
 from autotune_nb.bench._level_checks import latency_drift
 from autotune_nb.bench._level_checks import problems as problems_of_level
 from autotune_nb.task.workload import RequestSize
-from autotune_nb.trial.measurement import STATISTICS, Level, Measurement, Validity
+from autotune_nb.trial.measurement import STATISTICS, STEADY, Level, Measurement, Validity
+from autotune_nb.trial.score import Limit
 
 #: How many characters of an invalid value are quoted.
 _MAX_QUOTED = 60
@@ -28,6 +29,8 @@ _RATES = {
     "total_tokens_per_s": "mean_total_tokens_throughput_tokens_per_s",
     "requests_per_s": "requests_per_second",
 }
+#: The field of a request for a figure of it whose name differs, and the factor of its unit.
+REQUEST_FIELDS = {"request_output_tokens_per_s": ("output_inference_speed", 1.0)}
 _COUNTS = {
     "input_tokens_mean": ("num_input_tokens", "mean"),
     "output_tokens_mean": ("num_output_tokens", "mean"),
@@ -134,6 +137,22 @@ def _rates_of_requests(data: Mapping[str, Any], aggregated: Mapping[str, Any]) -
     }
 
 
+def _steady(data: Mapping[str, Any]) -> dict[str, float]:
+    """Return what the launcher recorded of the steady state; empty if genai-bench ran without it."""
+    found = data.get("steady")
+    return {name: float(value) for name, value in found.items() if _is_number(value)} if isinstance(found, dict) else {}
+
+
+def _steady_rates(steady: Mapping[str, float], at_once: float | None) -> dict[str, float]:
+    """Return the rates of the steady state; ``at_once`` are the tokens of a reply that does not stream."""
+    rates = {name: steady[name] for name in _RATES if name in steady}
+    if at_once is not None and "requests_per_s" in rates:
+        rates["output_tokens_per_s"] = at_once * rates["requests_per_s"]
+    if {"output_tokens_per_s", "input_tokens_per_s"} <= rates.keys():
+        rates["total_tokens_per_s"] = rates["output_tokens_per_s"] + rates["input_tokens_per_s"]
+    return rates
+
+
 def _quoted(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= _MAX_QUOTED else f"{text[:_MAX_QUOTED]}…"
@@ -216,12 +235,37 @@ def _statistics(ordered: Sequence[float]) -> dict[str, float]:
     return found
 
 
+def _beyond(data: Mapping[str, Any], limits: Iterable[Limit]) -> dict[str, tuple[int, int]]:
+    """Return the number of requests, and of those beyond the bound, for each limit on a percentile."""
+    requests = data.get("individual_request_metrics")
+    completed = [one for one in requests if isinstance(one, dict) and not one.get("error_code")] if requests else []
+    if len(completed) != data["aggregated_metrics"].get("num_completed_requests"):
+        return {}
+    completed = [one for one in completed if one.get("scored", True)]
+    scale = 0.001 if data.get("_time_unit", "s") == "ms" else 1.0
+    found = {}
+    for limit in limits:
+        if limit.tail is None:
+            continue
+        field, factor = REQUEST_FIELDS.get(limit.tail.figure, (limit.tail.figure, scale))
+        values = [float(one[field]) * factor for one in completed if _is_number(one.get(field))]
+        if values:
+            found[str(limit)] = (len(values), sum(map(limit.is_beyond, values)))
+    return found
+
+
 def measurement(
-    data: Mapping[str, Any], validity: Validity, *, generates_text: bool = True, size: RequestSize | None = None
+    data: Mapping[str, Any],
+    validity: Validity,
+    *,
+    generates_text: bool = True,
+    size: RequestSize | None = None,
+    limits: Sequence[Limit] = (),
 ) -> Measurement:
     """Return one level's measurement, with times in seconds and all problems that make it invalid.
 
-    ``size`` has the tokens that were requested, if they are known.
+    ``size`` has the tokens that were requested, if they are known. For each of ``limits`` that is on a percentile, the
+    requests beyond it are counted.
 
     If the responses have one token or come in one chunk, there is no time per output token, and it is left out.
     """
@@ -242,7 +286,8 @@ def measurement(
         required = generates_text and (time != "tpot" or between_tokens)
         for statistic in STATISTICS:
             take(f"{time}_{statistic}_s", (stats.get(time) or {}).get(statistic), scale, required=required)
-    of_requests = _rates_of_requests(data, aggregated)
+    steady, tokens = _steady(data), (stats.get("num_output_tokens") or {}).get("mean")
+    of_requests = {**_rates_of_requests(data, aggregated), **_steady_rates(steady, None if between_tokens else tokens)}
     for name, key in _RATES.items():
         # Versions differ in the rates that they write. Embeddings have no output, and responses of one token no rate.
         has_rate = name != "output_tokens_per_s" or (generates_text and between_tokens)
@@ -280,10 +325,13 @@ def measurement(
         num_completed_requests=completed,
         num_failed_requests=failed,
         figures=figures,
+        beyond=_beyond(data, limits),
+        steady={name: value for name, value in steady.items() if name in STEADY},
     )
     problems = validity.problems(
         completed=completed,
         failed=failed,
+        scored=int(steady.get("scored_requests", completed)),
         figures=figures,
         unusable=unusable,
         error_codes={failure_kind(code): n for code, n in (aggregated.get("error_codes_frequency") or {}).items()},

@@ -103,6 +103,7 @@ def _line(trial: dict[str, Any], top: float) -> str:
     for figure, value in trial["values"].items():
         broken = [name for name, violation in trial["limits"].items() if violation > 0]
         note = f"  breaks {', '.join(broken)}" if broken else ""
+        note += "".join(f"  {name} undecided ({why})" for name, why in trial.get("undecided", {}).items())
         bar = "█" * round(_BAR_WIDTH * value / top) if top else ""
         others = "".join(f"{value_text(v, name):>12}" for name, v in list(trial["values"].items())[1:])
         return f"{value_text(value, figure):>16} {bar:<{_BAR_WIDTH}}{others}  {params}{note}"

@@ -57,20 +57,13 @@ def compare(trials: Sequence[Trial], best: Trial | None, objective: Objective) -
     measured = [
         (name, level, [m for t in one.complete for m in t.measurements if m.level == level.level])
         for name, one in compared
-        if one is not None and (level := scored_level(one.trial)) is not None
+        if one is not None and (level := one.trial.scored_measurement) is not None
     ]
     if not measured:
         return None
     rows = [_row(name, meaning, measured) for name, meaning in _figures(objective).items()]
     columns = tuple((name, str(level.level)) for name, level, _ in measured)
     return Comparison(columns, tuple(row for row in rows if row is not None))
-
-
-def scored_level(trial: Trial) -> Measurement | None:
-    """Return the measurement from which a trial's objective was read, or None."""
-    if trial.score is None:
-        return None
-    return next((m for m in trial.measurements if m.level == trial.score.level), None)
 
 
 def _figures(objective: Objective) -> dict[str, str]:
@@ -116,13 +109,14 @@ def _cell(figure: str, measured: Measurement, values: Sequence[float]) -> str:
 
 
 def _spread(figure: str, measured: Measurement) -> str:
-    """Format the spread of a figure over the requests of a level; empty for a figure of the whole level.
+    """Format the spread of a figure over the requests of a level; of a throughput its standard error, if it is known.
 
     For a mean it is the standard deviation and p99, for an order statistic the next lower and higher one.
     """
     found = _OVER_REQUESTS.fullmatch(figure)
     if found is None:
-        return ""
+        error = measured.steady.get(f"{figure}_error")
+        return "" if error is None else f" ± {value_text(error, figure)}"
 
     def other(statistic: str) -> str:
         value = measured.figures.get(f"{found['stem']}_{statistic}{found['unit'] or ''}")

@@ -21,14 +21,16 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
 
     The columns are the state, the figure of each objective, whether every limit is kept, a column per parameter
     (``param:NAME`` if NAME is another column), the level at which the figures were read, the violation of each limit
-    (at most 0 if kept), seconds of wall time, whether it is the baseline, the failure, and why a trial was cut.
-    With several objectives, ``pareto`` is whether its configuration is on the Pareto front.
+    (at most 0 if it is not shown to be broken), seconds of wall time, whether it is the baseline, the failure, why a
+    trial was cut, and which limits are undecided. With several objectives, ``pareto`` is whether its configuration is
+    on the Pareto front.
     """
     import pandas as pd
 
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     limits = list(dict.fromkeys(str(limit) for limit in objective.limits))
-    own = {"number", "state", "baseline", "level", "feasible", "seconds", "failure", "cut", *objective.figures}
+    own = {"number", "state", "baseline", "level", "feasible", "seconds", "failure", "cut", "undecided"}
+    own |= set(objective.figures)
     # A column of its own only with several objectives.
     pareto = ["pareto"] if objective.others else []
     own |= set(pareto)
@@ -47,11 +49,12 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         row["seconds"] = round(sum(trial.seconds.values()), 1)
         row["failure"] = str(trial.failure) if trial.failure else None
         row["cut"] = trial.cut_reason or None
+        row["undecided"] = "; ".join(f"{name}: {why}" for name, why in trial.undecided.items()) or None
         rows.append(row)
     columns = ["number", "state", *objective.figures, "feasible", *pareto, *column.values(), "level"]
-    # A column of its own only where a trial was cut.
-    cut = ["cut"] if any(trial.cut_reason for trial in trials) else []
-    columns += [*limits, "seconds", "baseline", "failure", *cut]
+    # Columns of their own only where a trial was cut, or a limit is undecided.
+    notes = [name for name in ("cut", "undecided") if any(row[name] for row in rows)]
+    columns += [*limits, "seconds", "baseline", "failure", *notes]
     frame = pd.DataFrame(rows, columns=columns).set_index("number")
     frame = frame.astype(dict.fromkeys(objective.figures, float))
     # Unknown is not False, but the column must still work as a mask.
@@ -77,7 +80,8 @@ def levels_frame(trials: Sequence[Trial]) -> pd.DataFrame:
         params = {f"param:{name}": value for name, value in trial.params.items()}
         for measured in trial.measurements:
             row = measured.to_dict()
-            row.pop("problems")
+            for name in ("problems", "beyond", "notes"):
+                row.pop(name, None)
             rows.append({"number": trial.number, "state": str(trial.state), **params, **row})
     return pd.DataFrame(rows)
 
@@ -123,6 +127,10 @@ def verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -
     """
     replayed = next((t.fingerprint["replayed"] for t in trials if "replayed" in t.fingerprint), None)
     text = " ".join(filter(None, (drift_text(trials), _verdict(trials, best, objective))))
+    found = configurations(trials).get(configuration_key(best)) if best is not None else None
+    open_limits = found.undecided if found is not None else {}
+    if open_limits:
+        text += f" Undecided: {'; '.join(f'{name} ({why})' for name, why in open_limits.items())}."
     return text if replayed is None else f"REPLAYED from {replayed}: {text}"
 
 

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 
 from autotune_nb.trial.formatting import value_text
+from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.pareto import front_indices, knee
-from autotune_nb.trial.score import Objective
+from autotune_nb.trial.score import Limit, Objective, undecided
 from autotune_nb.trial.trial import Trial, TrialState, Value
 
 
@@ -36,9 +37,26 @@ class Configuration:
 
     @cached_property
     def limits(self) -> Mapping[str, float]:
-        """How far each limit is broken in the mean of the starts, in the unit of its figure; at most 0 if kept."""
+        """How far each limit is broken in the mean of the starts, in the unit of its figure; at most 0 if kept.
+
+        The requests of all starts together decide on limits on percentiles.
+        """
         scores = [trial.score.limits for trial in self.complete if trial.score]
-        return {name: math.fsum(one[name] for one in scores) / len(scores) for name in scores[0]}
+        means = {name: math.fsum(one[name] for one in scores) / len(scores) for name in scores[0]}
+        if len(scores) == 1 or len(self._measured) < len(scores):
+            return means
+        counted = {name for name in means if all(name in one.beyond for one in self._measured)}
+        return means | {name: Limit.parse(name).violation(*self._measured) for name in counted}
+
+    @cached_property
+    def _measured(self) -> tuple[Measurement, ...]:
+        """The measurements from which the scores were read, as far as they are available."""
+        return tuple(one for trial in self.complete if (one := trial.scored_measurement) is not None)
+
+    @cached_property
+    def undecided(self) -> Mapping[str, str]:
+        """The limits that the requests of all starts leave undecided, each with the numbers of requests."""
+        return undecided(self.limits, self._measured)
 
     @cached_property
     def feasible(self) -> bool:

@@ -67,11 +67,16 @@ def level_text(measured: Measurement, objective: Objective | None = None) -> str
         for name in (*objective.figures, *(limit.figure for limit in objective.limits)):
             names.setdefault(name, f"{name} ")
     parts = [f"{word}{value_text(f[name], name)}" for name, word in names.items() if name in f]
+    if measured.error is not None and "output_tokens_per_s" in f:
+        parts[0] += f" ± {measured.error:.1%}"
     limits = objective.limits if objective is not None else ()
     broken = [str(limit) for limit in limits if limit.figure in f and limit.violation(measured) > 0]
     note = f"  breaks {', '.join(broken)}" if broken else ""
-    drift = f"  {measured.drift_text}" if measured.drift_text else ""
-    return f"{measured.level}: {', '.join(parts)}{note}{drift}"
+    for limit in limits:
+        open_text = limit.undecided_text(measured)
+        note += f"  {limit} undecided ({open_text})" if open_text else ""
+    note += "".join(f"  {text}" for text in (measured.drift_text, *measured.notes) if text)
+    return f"{measured.level}: {', '.join(parts)}{note}"
 
 
 def duration_text(seconds: float) -> str:

@@ -72,6 +72,17 @@ CONDITIONS: tuple[str, ...] = (
 )
 
 
+#: What is recorded of the steady state that the figures are measured in: the requests that are scored, and those that
+#: are not since they began together; its begin after that of the level and its seconds; the mean number of requests in
+#: flight; the standard error of the throughput, and how much its second half differs from the first, as a share.
+STEADY = (
+    *("scored_requests", "unscored_requests", "steady_from_s", "steady_s", "concurrency_mean"),
+    *("output_tokens_per_s_error", "output_tokens_per_s_drift"),
+)
+#: Fewer requests in flight than this share of the concurrency are noted.
+_LEAST_BUSY = 0.9
+
+
 def figure_name(name: str, *, field: str = "") -> str:
     """Return the canonical name of a figure: ``ttft`` is ``ttft_mean_s``, ``ttft_p99`` is ``ttft_p99_s``.
 
@@ -105,7 +116,8 @@ class Measurement:
 
     ``figures`` maps names of FIGURES to numbers, without figures that the benchmark could not compute. ``problems``
     are the reasons why the measurement is invalid; an invalid one is never scored. ``conditions`` maps names of
-    CONDITIONS to numbers.
+    CONDITIONS to numbers. ``beyond`` has for each limit on a percentile the number of scored requests, and how many of
+    them were beyond its bound. ``steady`` has the numbers of STEADY, unless genai-bench ran without recording them.
     """
 
     level: Level
@@ -116,10 +128,28 @@ class Measurement:
     figures: Mapping[str, float] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     conditions: Mapping[str, float] = field(default_factory=dict)
+    beyond: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    steady: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def valid(self) -> bool:
         return not self.problems
+
+    @property
+    def error(self) -> float | None:
+        """The standard error of the throughput within the level, as a share of it; None if it is unknown."""
+        error, rate = self.steady.get("output_tokens_per_s_error"), self.figures.get("output_tokens_per_s")
+        return error / rate if error is not None and rate else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is doubtful in a valid measurement, in sentences."""
+        found = []
+        busy, load = self.steady.get("concurrency_mean"), self.level.concurrency
+        if busy is not None and busy < _LEAST_BUSY * load:
+            text = f"only {busy:.3g} of {load} requests were in flight on average"
+            found.append(f"{text}: genai-bench or this machine was the limit")
+        return tuple(found)
 
     @property
     def hint(self) -> str:
@@ -156,6 +186,9 @@ class Measurement:
             "num_failed_requests": self.num_failed_requests,
             "valid": self.valid,
             "problems": list(self.problems),
+            **({"beyond": {limit: list(counts) for limit, counts in self.beyond.items()}} if self.beyond else {}),
+            **self.steady,
+            **({"notes": list(self.notes)} if self.notes else {}),
             **self.figures,
             **self.conditions,
         }
@@ -171,6 +204,8 @@ class Measurement:
             figures={name: data[name] for name in FIGURES if name in data},
             problems=tuple(data.get("problems", ())),
             conditions={name: data[name] for name in CONDITIONS if name in data},
+            beyond={limit: (int(n), int(k)) for limit, (n, k) in (data.get("beyond") or {}).items()},
+            steady={name: data[name] for name in STEADY if name in data},
         )
 
 
@@ -191,6 +226,7 @@ class Validity:
         figures: Mapping[str, float],
         unusable: Sequence[str] = (),
         error_codes: Mapping[str, int] | None = None,
+        scored: int | None = None,
         generates_text: bool = True,
         requested_tokens: float = 0.0,
         requested_tokens_stddev: float = 0.0,
@@ -198,6 +234,7 @@ class Validity:
         """Return every reason why these counts and figures are not a valid measurement.
 
         ``unusable`` are the names of figures that the benchmark reported as None, NaN or infinite.
+        ``scored`` is how many of the completed requests the figures are of, by default all.
         ``requested_tokens`` are the mean output tokens that were requested, 0 if they are unknown.
         """
         found = []
@@ -210,10 +247,11 @@ class Validity:
         # If every request failed, nothing else was measured.
         if not completed and found:
             return tuple(found)
-        if completed < self.min_completed_requests:
-            found.append(
-                f"only {completed} request{'s' * (completed != 1)} {_AT_LEAST} {self.min_completed_requests} are needed"
-            )
+        scored = completed if scored is None else scored
+        if scored < self.min_completed_requests:
+            beside = f" besides the first {completed - scored}, which begin together" if completed > scored else ""
+            needed = f"{_AT_LEAST} {self.min_completed_requests} are needed{beside}"
+            found.append(f"only {scored} request{'s' * (scored != 1)} {needed}")
         if unusable:
             more = f" and {len(unusable) - 3} more figures" if len(unusable) > 4 else ""
             found.append(f"no usable number for {', '.join(unusable[: 3 if more else 4])}{more}")
@@ -225,7 +263,7 @@ class Validity:
         received = figures.get("output_tokens_mean")
         if generates_text and completed and received is not None:
             # Requests of random sizes: their mean may differ from that of the distribution.
-            chance = 3 * requested_tokens_stddev / math.sqrt(completed)
+            chance = 3 * requested_tokens_stddev / math.sqrt(max(scored, 1))
             least = self.min_output_ratio * requested_tokens - chance
             if received < least:
                 found.append(

@@ -6,9 +6,11 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Literal
 
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, TaskError
+from autotune_nb.trial.binomial import fewest_requests, shown_above, shown_below
 from autotune_nb.trial.measurement import FIGURES, Level, Measurement, figure_name
 
 Direction = Literal["minimize", "maximize"]
@@ -21,7 +23,38 @@ PROTOTYPE_OBJECTIVES: dict[str, tuple[Direction, str]] = {
     "minimize_tpot": ("minimize", "tpot_mean_s"),
 }
 
+_PERCENTILE = re.compile(r"(?P<figure>\w+)_p(?P<percent>\d\d)(?:_s)?")
 _LIMIT = re.compile(r"^\s*([A-Za-z_][\w]*)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)\s*$")
+
+
+class Decision(StrEnum):
+    """What the requests of a level show of a limit on a percentile, at 95 %."""
+
+    KEPT = "kept"
+    BROKEN = "broken"
+    UNDECIDED = "undecided"
+
+
+@dataclass(frozen=True)
+class Tail:
+    """What a limit on a percentile means for single requests: at most ``share`` of them may be beyond its bound.
+
+    ``figure`` is the figure of a request, such as ``ttft``.
+    """
+
+    figure: str
+    share: float
+
+    @property
+    def requests(self) -> int:
+        """The fewest requests that can show that the limit is kept: none of them is beyond its bound."""
+        return fewest_requests(self.share)
+
+    def decide(self, requests: int, beyond: int) -> Decision:
+        """Return what so many requests beyond the bound show."""
+        if shown_above(beyond, requests, self.share):
+            return Decision.BROKEN
+        return Decision.KEPT if shown_below(beyond, requests, self.share) else Decision.UNDECIDED
 
 
 @dataclass(frozen=True)
@@ -51,15 +84,73 @@ class Limit:
             raise TaskError(f"times are in seconds: write {wanted!r} instead of {text!r}", field=field)
         return cls(figure_name(name, field=field), "<=" if operator.startswith("<") else ">=", bound)
 
-    def violation(self, measurement: Measurement) -> float:
-        """Return how far the limit is broken, in the unit of the figure; at most 0 if it is kept."""
+    @property
+    def tail(self) -> Tail | None:
+        """What it means for single requests; None unless it is a limit on a percentile."""
+        found = _PERCENTILE.fullmatch(self.figure)
+        if found is None:
+            return None
+        share = int(found["percent"]) / 100
+        # Rounded, since 1 - 0.99 is more than 0.01.
+        return Tail(found["figure"], share if self.operator == ">=" else round(1 - share, 2))
+
+    def violation(self, *starts: Measurement) -> float:
+        """Return how far the limit is broken, in the unit of the figure; at most 0 if it is not shown to be broken.
+
+        Of several starts of one configuration at one level, it is the mean, and their requests decide together. As
+        long as they are too few to decide, a percentile beyond the bound counts as exactly at the bound.
+        """
+        excess = math.fsum(map(self._excess, starts)) / len(starts)
+        match self.decision(*starts):
+            case None:
+                return excess
+            case Decision.BROKEN:
+                # The percentile of a few requests is interpolated, and may be below a bound that one of them is beyond.
+                return max(excess, math.ulp(self.bound))
+        return min(excess, 0.0)
+
+    def is_beyond(self, value: float) -> bool:
+        """Whether the value of a single request is on the wrong side of the bound."""
+        return value > self.bound if self.operator == "<=" else value < self.bound
+
+    def _excess(self, measurement: Measurement) -> float:
         value = measurement.figures.get(self.figure)
         if value is None:
             raise _no_figure(self.figure, measurement)
         return value - self.bound if self.operator == "<=" else self.bound - value
 
+    def counts(self, *starts: Measurement) -> tuple[int, int] | None:
+        """Return how many requests all starts together have, and how many of them are beyond the bound.
+
+        None unless it is a limit on a percentile, and every start has the counts: recorded tables have none.
+        """
+        found = [start.beyond[str(self)] for start in starts if str(self) in start.beyond]
+        if not found or len(found) < len(starts):
+            return None
+        return sum(requests for requests, _ in found), sum(beyond for _, beyond in found)
+
+    def decision(self, *starts: Measurement) -> Decision | None:
+        """Return what the requests show; None if they are not counted: the limit is then read off the figure."""
+        counts, tail = self.counts(*starts), self.tail
+        return tail.decide(*counts) if counts is not None and tail is not None else None
+
+    def undecided_text(self, *starts: Measurement) -> str:
+        """Return why the limit is undecided and how many requests may decide it; empty if it is decided."""
+        counts, tail = self.counts(*starts), self.tail
+        if counts is None or tail is None or tail.decide(*counts) is not Decision.UNDECIDED:
+            return ""
+        requests, beyond = counts
+        needed = fewest_requests(tail.share, beyond)
+        return f"{beyond} of {requests} requests beyond it; at least {needed} are needed to tell"
+
     def __str__(self) -> str:
         return f"{self.figure} {self.operator} {self.bound:.15g}"
+
+
+def undecided(limits: Iterable[str], starts: Sequence[Measurement]) -> dict[str, str]:
+    """Return which of the limits the requests of these starts leave undecided, each with the numbers of requests."""
+    found = {name: Limit.parse(name).undecided_text(*starts) for name in limits} if starts else {}
+    return {name: text for name, text in found.items() if text}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any
 from autotune_nb.errors import Failure
 from autotune_nb.secrets.references import command_text
 from autotune_nb.trial.measurement import Measurement
-from autotune_nb.trial.score import Score
+from autotune_nb.trial.score import Score, undecided
 
 #: The value of a parameter: a JSON type. None omits the flag, so the engine uses its own default.
 Value = bool | int | float | str | dict[str, Any] | list[Any] | None
@@ -71,6 +71,19 @@ class Trial:
         return self.state is TrialState.COMPLETE and self.score is not None and self.score.feasible
 
     @property
+    def scored_measurement(self) -> Measurement | None:
+        """The measurement from which the score was read, or None."""
+        if self.score is None:
+            return None
+        return next((m for m in self.measurements if m.level == self.score.level), None)
+
+    @property
+    def undecided(self) -> Mapping[str, str]:
+        """The limits that its requests neither show to be kept nor to be broken, each with the numbers of requests."""
+        scored = self.scored_measurement
+        return undecided(self.score.limits, (scored,)) if self.score is not None and scored is not None else {}
+
+    @property
     def work_s(self) -> float:
         """The seconds of its phases without waiting for GPUs or for its surroundings, which its values do not cause."""
         return sum(seconds for phase, seconds in self.seconds.items() if phase not in (QUEUE, WAIT))
@@ -87,6 +100,7 @@ class Trial:
             "params": dict(self.params),
             "values": dict(self.score.values) if self.score else {},
             "limits": dict(self.score.limits) if self.score else {},
+            **({"undecided": dict(found)} if (found := self.undecided) else {}),
             "measurements": [m.to_dict() for m in self.measurements],
             "failure": self.failure.to_dict() if self.failure else None,
             "seconds": {phase: round(value, 3) for phase, value in self.seconds.items()},

@@ -253,7 +253,11 @@ def table_html(
         cells += [f'<td class="n">{escaped(value_text(read[f], f)) if f in read else ""}</td>' for f in figures]
         for limit in objective.limits:
             broken = trial.score.limits.get(str(limit)) if trial.score else None
-            cells.append("<td></td>" if broken is None else _limit_cell(broken, limit.figure))
+            cells.append(
+                "<td></td>"
+                if broken is None
+                else _limit_cell(broken, limit.figure, trial.undecided.get(str(limit), ""))
+            )
         failure = _failure(trial.failure) if trial.failure is not None else _cut(trial.cut_reason)
         # Parameters are in a row of their own, since a column would be too narrow for them.
         repeat = _repeat_text(trial, found.get(configuration_key(trial)), objective)
@@ -277,7 +281,9 @@ def _numeric(numeric: bool) -> str:
     return ' class="n"' if numeric else ""
 
 
-def _limit_cell(violation: float, figure: str) -> str:
+def _limit_cell(violation: float, figure: str, undecided: str) -> str:
+    if undecided:
+        return f'<td class="at-dim">? undecided: {escaped(undecided)}</td>'
     by = value_text(abs(violation), figure)
     if violation > 0:
         return f'<td class="at-error">✗ broken by {escaped(by)}</td>'

@@ -20,7 +20,7 @@ from autotune_nb.errors import MeasurementError
 from autotune_nb.task.workload import RequestSize
 from autotune_nb.trial.formatting import level_text
 from autotune_nb.trial.measurement import FIGURES, Level, Measurement, Validity
-from autotune_nb.trial.score import Objective, score
+from autotune_nb.trial.score import Limit, Objective, score
 
 _STATISTICS = ("min", "max", "mean", "stddev", "sum", "p25", "p50", "p75", "p90", "p95", "p99")
 #: A typical value of each statistic's subject, in seconds or tokens, as genai-bench 0.0.5 writes them.
@@ -421,3 +421,18 @@ def test_a_load_that_the_engine_cannot_serve_is_no_reason_to_refuse_its_level() 
     data = level_file(run_duration=10.0, num_completed_requests=12, num_concurrency=64)
     data["aggregated_metrics"]["stats"]["e2e_latency"].update(mean=5.0, max=9.8)
     assert read(data).valid
+
+
+def test_the_requests_beyond_a_limit_on_a_percentile_are_counted_in_seconds() -> None:
+    limits = [Limit.parse(text) for text in ("ttft_p99_s <= 0.5", "tpot_p90_s <= 1", "ttft_mean_s <= 0.1")]
+    limits.append(Limit.parse("request_output_tokens_per_s_p25 >= 10"))
+    requests = [
+        {"ttft": 400.0, "tpot": None, "output_inference_speed": 9.0, "error_code": None},
+        {"ttft": 600.0, "tpot": 900.0, "output_inference_speed": 11.0, "error_code": None},
+        {"ttft": None, "error_code": 503},
+    ]
+    data = {**level_file(unit="ms", num_completed_requests=2), "individual_request_metrics": requests}
+    expected = {str(limits[0]): (2, 1), str(limits[1]): (1, 0), str(limits[3]): (2, 1)}
+    assert read(data, limits=limits).beyond == expected
+    # Without every request, nothing is counted.
+    assert read({**data, "individual_request_metrics": requests[1:]}, limits=limits).beyond == {}

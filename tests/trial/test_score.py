@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune_nb.errors import MeasurementError, TaskError
+from autotune_nb.trial.configuration import Configuration
 from autotune_nb.trial.measurement import Level, Measurement, Validity
-from autotune_nb.trial.score import Direction, Limit, Objective, score
+from autotune_nb.trial.score import Decision, Direction, Limit, Objective, Score, Tail, score
+from autotune_nb.trial.trial import Trial, TrialState
 
 FAST = Limit("ttft_mean_s", "<=", 0.5)
 RATE, TTFT = "output_tokens_per_s", "ttft_mean_s"
@@ -145,3 +148,78 @@ def test_a_limit_in_milliseconds_is_refused_with_the_same_limit_in_seconds() -> 
     with pytest.raises(TaskError, match=r"times are in seconds: write 'ttft_p99_s <= 0.2' instead of") as caught:
         Limit.parse("ttft_p99_ms <= 200", field="limits[0]")
     assert str(caught.value).startswith("limits[0]: ")
+
+
+P99, ONE = "ttft_p99_s", Limit.parse("ttft_p99_s <= 1.5")
+
+
+def with_tail(requests: int, beyond: int, p99: float, rate: float = 10.0) -> Measurement:
+    counts = {str(ONE): (requests, beyond)}
+    return Measurement(Level("D(1,2)", 4), 1.0, requests, requests, 0, {RATE: rate, P99: p99}, (), counts)
+
+
+@pytest.mark.parametrize(
+    ("requests", "beyond", "p99", "decision", "broken_by"),
+    [
+        # The slowest of 28 requests decides nothing, whatever its time is.
+        (28, 1, 9.0, Decision.UNDECIDED, 0.0),
+        (28, 0, 1.0, Decision.UNDECIDED, -0.5),
+        (28, 3, 1.6, Decision.BROKEN, 0.1),
+        (299, 0, 1.4, Decision.KEPT, -0.1),
+        (299, 1, 1.4, Decision.UNDECIDED, -0.1),
+        (473, 1, 1.4, Decision.KEPT, -0.1),
+    ],
+)
+def test_the_requests_decide_on_a_percentile(
+    requests: int, beyond: int, p99: float, decision: Decision, broken_by: float
+) -> None:
+    one = with_tail(requests, beyond, p99)
+    assert ONE.decision(one) is decision
+    assert ONE.violation(one) == pytest.approx(broken_by)
+    assert bool(ONE.undecided_text(one)) is (decision is Decision.UNDECIDED)
+    assert score([one], Objective(RATE, "maximize", None, (ONE,))).feasible is (decision is not Decision.BROKEN)
+
+
+def test_a_broken_limit_is_broken_even_if_the_interpolated_percentile_is_below_the_bound() -> None:
+    assert ONE.violation(with_tail(2, 1, 1.49)) > 0
+
+
+def test_the_requests_of_all_starts_decide_together() -> None:
+    starts = [with_tail(150, 0, 1.2), with_tail(149, 0, 1.3)]
+    assert [ONE.decision(one) for one in starts] == [Decision.UNDECIDED] * 2
+    assert ONE.decision(*starts) is Decision.KEPT
+    trials = [
+        Trial(i, {"x": 1}, TrialState.COMPLETE, (one,), Score({RATE: 1.0}, {str(ONE): -0.2}, one.level))
+        for i, one in enumerate(starts)
+    ]
+    assert trials[0].undecided == {str(ONE): "0 of 150 requests beyond it; at least 299 are needed to tell"}
+    assert trials[0].to_dict()["undecided"] == trials[0].undecided
+    assert Configuration(tuple(trials)).undecided == {}
+    assert Configuration(tuple(trials[:1])).undecided == trials[0].undecided
+
+
+def test_starts_that_decide_nothing_alone_may_break_a_limit_together() -> None:
+    starts = [with_tail(100, 3, 1.8), with_tail(100, 3, 1.8)]
+    trials = [
+        Trial(i, {"x": 1}, TrialState.COMPLETE, (one,), Score({RATE: 1.0}, {str(ONE): 0.0}, one.level))
+        for i, one in enumerate(starts)
+    ]
+    assert all(trial.undecided and trial.feasible for trial in trials)
+    together = Configuration(tuple(trials))
+    assert together.limits[str(ONE)] == pytest.approx(0.3)
+    assert not together.feasible
+
+
+def test_a_limit_on_anything_else_is_read_off_its_figure() -> None:
+    assert Limit.parse("ttft_mean_s <= 1").tail is None
+    assert Limit.parse("ttft_max_s <= 1").tail is None
+    assert Limit.parse("tpot_p90_s <= 1").tail == Tail("tpot", 0.1)
+    assert Limit.parse("request_output_tokens_per_s_p25 >= 9").tail == Tail("request_output_tokens_per_s", 0.25)
+    # Recorded tables and studies of a previous version have no counts.
+    assert ONE.decision(replace(with_tail(28, 1, 1.6), beyond={})) is None
+    assert ONE.violation(replace(with_tail(28, 1, 1.6), beyond={})) == pytest.approx(0.1)
+
+
+def test_the_counts_are_kept_as_json() -> None:
+    one = with_tail(28, 1, 1.6)
+    assert Measurement.from_dict(json.loads(json.dumps(one.to_dict()))) == one

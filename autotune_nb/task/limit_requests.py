@@ -1,0 +1,38 @@
+"""How many requests the levels of a task need for its limits on percentiles, in words."""
+
+from __future__ import annotations
+
+from autotune_nb.errors import TaskError
+from autotune_nb.task.task import Task
+from autotune_nb.task.workload import BATCH_TASKS
+from autotune_nb.trial.formatting import value_text
+from autotune_nb.trial.measurement import Level
+
+
+def limit_lines(task: Task) -> tuple[str, ...]:
+    """Return how many requests decide each limit on a percentile, and how fast they must be to fit into a level."""
+    try:
+        limits = [(limit, limit.tail) for limit in task.goal.limits]
+    except TaskError:
+        # A draft's limits or its objective may be invalid.
+        return ()
+    found = {limit.figure: tail.requests for limit, tail in limits if tail is not None}
+    if not found:
+        return ()
+    most, workload = max(found.values()), task.workload
+    needs = ", ".join(f"{figure} at least {count} requests" for figure, count in found.items())
+    levels = workload.levels if task.goal.level is None else (task.goal.level,)
+    fits = [
+        f"{value_text(workload.longest_s * level.concurrency / most, 'ttft_s')} at {_load_text(task, level)}"
+        for level in levels
+    ]
+    # Scenarios have the same loads.
+    each = ", ".join(dict.fromkeys(fits))
+    return (
+        f"a level decides a limit at 95 % with enough requests: for {needs}; "
+        f"{most} fit into {workload.longest_s:g} s if one takes at most {each}",
+    )
+
+
+def _load_text(task: Task, level: Level) -> str:
+    return f"batch {level.batch_size}" if task.workload.task in BATCH_TASKS else f"concurrency {level.concurrency}"

@@ -35,6 +35,7 @@ from autotune_nb.opened import read_recorded
 from autotune_nb.runner.assembly import replay_of, replayed_space
 from autotune_nb.study import StudyFolder, require_database
 from autotune_nb.task.external_results import require_engine
+from autotune_nb.task.limit_requests import limit_lines
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task
@@ -82,6 +83,13 @@ def label_of(study: str | Path | None) -> str | None:
 
 async def check_task(task: Task, engine: Engine, *, study: str | Path | None = None) -> Checks:
     """Check a task, and its study's folder if one is given. Does not raise for failed checks."""
+    found = await _check_task(task, engine, study)
+    # A replay sends no requests.
+    lines = limit_lines(task) if task.deploy.table is None else ()
+    return Checks((*found.answers, *(CheckResult(True, line) for line in lines)))
+
+
+async def _check_task(task: Task, engine: Engine, study: str | Path | None) -> Checks:
     try:
         require_engine(task)
         know_secrets(task)

@@ -156,6 +156,9 @@ def real_task(small_model: Path, tmp_path: Path) -> Callable[..., Path]:
                 # The requests end a level; the seconds only on a machine that is overloaded.
                 "seconds_per_level": 90,
                 "requests_per_level": 4,
+                # Neither for precision nor for the limit.
+                "precision": None,
+                "max_seconds_per_level": 1,
             },
             "objective": "maximize output_tokens_per_s",
             "limits": ["ttft_p99_s <= 60"],

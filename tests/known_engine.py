@@ -54,6 +54,9 @@ class KnownEngine:
     #: A parameter that it refuses with status 400.
     refused: str | None = None
     first_token_s: float = 0.05
+    #: So many requests, from the first on, get their first token later by so many seconds.
+    slow_first: int = 0
+    slow_s: float = 1.0
     token_s: float = 0.01
     version: str = "1.2.3"
     #: For how long completions get status 503, from the first request on; ``health`` is the path's status.
@@ -134,6 +137,9 @@ class KnownEngine:
         fault = next(self._turn)
         if fault is not None:
             self.given[fault] += 1
+        if len(self.bodies) <= self.slow_first:
+            began += self.slow_s
+            await asyncio.sleep(self.slow_s)
         tokens = int(body.get("max_tokens") or 8)
         prompt = max(1, len(json.dumps(body["messages"])) // 4)
         if not body.get("stream"):

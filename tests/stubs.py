@@ -277,6 +277,7 @@ IN_CLUSTER_LOAD: dict[str, Any] = {
     "concurrency": [1, 2],
     "seconds_per_level": 20,
     "requests_per_level": 4,
+    "precision": None,
     "min_completed_requests": 2,
 }
 

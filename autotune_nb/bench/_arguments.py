@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
+from typing import Any
 
+from autotune_nb.bench.results import REQUEST_FIELDS
 from autotune_nb.task.task import Task
 from autotune_nb.task.workload import BATCH_TASKS
 from autotune_nb.trial.measurement import Level
@@ -62,9 +64,9 @@ def arguments(
     ]
     for scenario in dict.fromkeys(level.scenario for level in run):
         argv += ["--traffic-scenario", scenario]
-    in_batches = workload.task in BATCH_TASKS
-    for load in dict.fromkeys(level.batch_size if in_batches else level.concurrency for level in run):
-        argv += ["--batch-size" if in_batches else "--num-concurrency", str(load)]
+    batches = in_batches(task)
+    for load in dict.fromkeys(level.batch_size if batches else level.concurrency for level in run):
+        argv += ["--batch-size" if batches else "--num-concurrency", str(load)]
     if workload.warmup_ratio:
         argv += ["--warmup-ratio", f"{workload.warmup_ratio:g}"]
     if workload.request_params:
@@ -79,6 +81,30 @@ def arguments(
         *("--experiment-folder-name", RESULTS),
         *("--log-dir", folder),
     ]
+
+
+def level_plan(task: Task) -> dict[str, Any]:
+    """Return, as JSON, when the levels of a trial may end after their planned end (see ``_steady_state.LevelEnd``)."""
+    workload, goal = task.workload, task.goal
+    limits = []
+    for limit in goal.limits:
+        if limit.tail is not None:
+            field, _ = REQUEST_FIELDS.get(limit.tail.figure, (limit.tail.figure, 1.0))
+            limits.append([field, limit.operator, limit.bound, limit.tail.share])
+    level = goal.level
+    return {
+        "precision": workload.precision if workload.generates_text else None,
+        "fewest": min(workload.min_completed_requests, workload.requests_per_level),
+        "max_seconds": workload.longest_s,
+        "limits": limits,
+        # Limits count at this level only.
+        "limits_at": level and [level.scenario, level.batch_size if in_batches(task) else level.concurrency],
+    }
+
+
+def in_batches(task: Task) -> bool:
+    """Whether the load of a level is the size of its batches."""
+    return task.workload.task in BATCH_TASKS
 
 
 def run_order(levels: Sequence[Level]) -> tuple[Level, ...]:

@@ -28,7 +28,7 @@ class ExpectedLevels:
         workload = task.workload
         self.expected = list(levels or workload.levels)
         self.received: set[Level] = set()
-        self._workload = workload
+        self._workload, self._limits = workload, task.goal.limits
         self._engine_is_here = task.deploy.kind == "local"
         self._validity = Validity(
             max_failed_requests=workload.max_failed_requests,
@@ -48,6 +48,7 @@ class ExpectedLevels:
             self._validity,
             generates_text=workload.generates_text,
             size=workload.request_size(level.scenario),
+            limits=self._limits,
         )
         if self._engine_is_here and one.num_completed_requests < self._validity.min_completed_requests:
             one = replace(one, problems=(*one.problems, _load_text()))
@@ -71,7 +72,7 @@ def deadline_s(task: Task) -> float:
     """Return how many seconds all levels of a trial may take together."""
     workload = task.workload
     return task.deadlines.benchmark_s or (
-        len(workload.levels) * (workload.seconds_per_level + _SLACK_S_PER_LEVEL) + _SLACK_S
+        len(workload.levels) * (workload.most_seconds + _SLACK_S_PER_LEVEL) + _SLACK_S
     )
 
 

@@ -173,7 +173,9 @@ class ForkClient:
     def alive(self) -> bool:
         return self._process.returncode is None and not self._reader.done()
 
-    async def run(self, argv: Sequence[str], *, log: Path, env: dict[str, str], seed: int) -> BenchProcess:
+    async def run(
+        self, argv: Sequence[str], *, log: Path, env: dict[str, str], seed: int, plan: dict[str, Any]
+    ) -> BenchProcess:
         """Start one command line. Raises ConnectionError if the fork server has ended."""
         if not self.alive:
             raise ConnectionError("genai-bench's fork server has ended")
@@ -181,7 +183,7 @@ class ForkClient:
         loop = asyncio.get_running_loop()
         started, ended = loop.create_future(), loop.create_future()
         self._started[number], self._ended[number] = started, ended
-        job = {"id": number, "argv": list(argv), "env": env, "log": str(log), "seed": seed}
+        job = {"id": number, "argv": list(argv), "env": env, "log": str(log), "seed": seed, "plan": plan}
         assert self._process.stdin is not None
         self._process.stdin.write((json.dumps(job) + "\n").encode())
         try:

@@ -2,8 +2,8 @@
 
 It runs under genai-bench's own Python: ``python -c SCRIPT [TOKENIZER [trusted]]``, where ``_scripts.py`` gives the
 script. Its input and output are JSON lines. First it writes ``{"ready": version, "tokenizer_error": text or null}``.
-For each line ``{"id", "argv", "env", "log", "seed"}`` it writes ``{"id", "pid"}``, and ``{"id", "exit": code}`` after
-the child has ended. When its standard input is closed, it kills the process groups of its children and exits.
+For each line ``{"id", "argv", "env", "log", "seed", "plan"}`` it writes ``{"id", "pid"}``, and ``{"id", "exit": code}``
+after the child has ended. When its standard input is closed, it kills the process groups of its children and exits.
 """
 
 import contextlib
@@ -85,7 +85,7 @@ def _child(cli: Any, job: dict[str, Any], parent: int) -> NoReturn:
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.environ.update(job["env"])
-    run_genai_bench(cli, job["argv"], job["seed"])
+    run_genai_bench(cli, job["argv"], job["seed"], job["plan"])
 
 
 def main() -> None:

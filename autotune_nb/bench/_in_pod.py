@@ -1,6 +1,6 @@
 """The script of a benchmark's or a reader's pod: it runs as ``python3 -c`` with one JSON argument.
 
-With ``{"argv", "folder", "levels", "seed", "trusted"}`` it runs genai-bench, sends each level's file once it is
+With ``{"argv", "folder", "levels", "seed", "trusted", "plan"}`` it runs genai-bench, sends each level's file once it is
 complete, and exits after the last one. With ``{"read": folder}`` it sends the files of a finished benchmark. A file is
 sent as lines
 ``AUTOTUNE-NB name part/parts base64`` of standard output. All other lines are log.
@@ -23,7 +23,11 @@ from autotune_nb.bench._launcher import load_genai_bench, run_genai_bench, warm_
 #: Characters of base64 per line: a line this short is written at once, not interleaved with genai-bench's output.
 _PART_SIZE = 3000
 _MAX_BYTES = 2_000_000
-_COUNTS = ("num_input_tokens", "num_output_tokens", "error_code")
+#: Of each request, what throughput and limits on percentiles are calculated from.
+_FIELDS = (
+    *("num_input_tokens", "num_output_tokens", "error_code"),
+    *("ttft", "tpot", "e2e_latency", "output_latency", "output_inference_speed"),
+)
 _POLL_S = 0.2
 
 
@@ -31,12 +35,18 @@ def _print(line: str) -> None:
     os.write(1, (line + "\n").encode())
 
 
+def _short(value: Any) -> Any:
+    return round(value, 6) if isinstance(value, float) else value
+
+
 def _send(file: Path, text: str) -> None:
     packed = gzip.compress(text.encode())
     if len(packed) > _MAX_BYTES and text.rstrip().endswith("}"):
-        # Too long for a log: of the single requests, send only what throughput is calculated from.
+        # Too long for a log.
         data = json.loads(text)
-        requests = [{name: one.get(name) for name in _COUNTS} for one in data.get("individual_request_metrics") or ()]
+        requests = [
+            {name: _short(one.get(name)) for name in _FIELDS} for one in data.get("individual_request_metrics") or ()
+        ]
         packed = gzip.compress(json.dumps({**data, "individual_request_metrics": requests}).encode())
     encoded = base64.b64encode(packed).decode()
     parts = [encoded[at : at + _PART_SIZE] for at in range(0, len(encoded), _PART_SIZE)]
@@ -60,22 +70,22 @@ def _send_complete(folder: Path, sent: set[str]) -> int:
     return levels
 
 
-def _genai_bench(argv: list[str], seed: int, *, trusted: bool) -> NoReturn:
+def _genai_bench(job: dict[str, Any]) -> NoReturn:
     os.setsid()
     try:
-        cli, _ = load_genai_bench(trusted=trusted)
+        cli, _ = load_genai_bench(trusted=job["trusted"])
         warm_up()
     except BaseException:  # noqa: BLE001 - reported by the log and the exit code
         traceback.print_exc()
         os._exit(1)
-    run_genai_bench(cli, argv, seed)
+    run_genai_bench(cli, job["argv"], job["seed"], job["plan"])
 
 
 def _bench(job: dict[str, Any]) -> int:
     # A child process, because genai-bench patches the process that imports it.
     child = os.fork()
     if child == 0:
-        _genai_bench(job["argv"], job["seed"], trusted=job["trusted"])
+        _genai_bench(job)
 
     def stop(*_: object) -> None:
         with contextlib.suppress(ProcessLookupError):

@@ -1,6 +1,6 @@
 """Starts genai-bench inside a Python that has it: the part that ``_fork_server.py`` and ``_in_pod.py`` share.
 
-Its source is put before theirs (see ``_scripts.py``), so it imports nothing of this package.
+Its source is put before theirs (see ``_scripts.py``), so of this package it imports only what is put there too.
 """
 
 import contextlib
@@ -15,6 +15,8 @@ import sys
 import time
 import traceback
 from typing import Any, NoReturn
+
+from autotune_nb.bench._level_recording import RECORDER, record_levels
 
 #: Error codes of requests that fail at status 200; genai-bench's own -1 is an error inside a stream.
 NO_COMPLETION, NO_TOKEN, CUT, ABORTED, UNANSWERED = -11, -12, -13, -14, -15
@@ -64,7 +66,7 @@ class _Reply:
                 self.finish_reason, self.finished_at = found[1], time.monotonic()
             self.finished = self.finished or found is not None or b"[DONE]" in line
             self.last_line = line
-            self._heard()
+            self._heard(line)
             yield line
             self._asked_at = time.monotonic()
 
@@ -164,10 +166,12 @@ def count_failed_requests() -> None:
     def send_request(*args: Any, **named: Any) -> Any:
         call = signature.bind(*args, **named)
         last = time.monotonic()
+        record = RECORDER.begin_request(call.arguments.get("payload"))
 
-        def heard() -> None:
+        def heard(line: bytes) -> None:
             nonlocal last
             last = time.monotonic()
+            record.hear(line, last)
 
         call.arguments["parse_strategy"] = checked(call.arguments["parse_strategy"], heard)
         user = call.arguments["self"]
@@ -259,6 +263,11 @@ def load_genai_bench(*, trusted: bool = False) -> tuple[Any, str]:
     except (ImportError, AttributeError, TypeError) as error:
         sys.stderr.write(f"autotune_nb: responses of one token are not measured: {error!r}\n")
     try:
+        # First, so that it also sees the requests that the other one adds.
+        record_levels()
+    except (ImportError, AttributeError, KeyError) as error:
+        sys.stderr.write(f"autotune_nb: the steady state of levels is not measured: {error!r}\n")
+    try:
         count_failed_requests()
     except (ImportError, AttributeError, KeyError) as error:
         sys.stderr.write(f"autotune_nb: requests that fail at status 200 are not counted: {error!r}\n")
@@ -273,10 +282,14 @@ def warm_up() -> None:
     gc.freeze()
 
 
-def run_genai_bench(cli: Any, argv: list[str], seed: int) -> NoReturn:
-    """Run one command line and exit with its code. The seed gives every trial the same prompts."""
+def run_genai_bench(cli: Any, argv: list[str], seed: int, plan: dict[str, Any]) -> NoReturn:
+    """Run one command line and exit with its code. The seed gives every trial the same prompts.
+
+    ``plan`` is that of ``_arguments.level_plan``.
+    """
     import numpy
 
+    RECORDER.plan = plan
     random.seed(seed)
     numpy.random.seed(seed)
     sys.argv = ["genai-bench", *argv]

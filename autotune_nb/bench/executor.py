@@ -42,7 +42,8 @@ async def select_executor(task: Task, session: ClusterSession) -> tuple[str, str
     else:
         how = "by the Service's name" if session.cluster.inside else "through a port-forward"
         why = f"no Job may be created in namespace {session.cluster.namespace}; it goes {how}"
-    return chosen, why + (minutes if chosen == "benchmark_job" else "")
+    unscored = "; it also scores the requests with which a level begins, which an engine may answer slowly"
+    return chosen, why + (minutes + unscored if chosen == "benchmark_job" else "")
 
 
 class ClusterBenchmark:

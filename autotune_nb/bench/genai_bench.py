@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.bench._arguments import RESULTS, arguments, backend_of, run_order, trusts_tokenizer
+from autotune_nb.bench._arguments import RESULTS, arguments, backend_of, level_plan, run_order, trusts_tokenizer
 from autotune_nb.bench._expected_levels import (
     ExpectedLevels,
     deadline_s,
@@ -154,7 +154,9 @@ class GenaiBench:
                 raise SetupError(message, field="benchmark.executable") from None
         try:
             assert self._client is not None
-            return await self._client.run(argv, log=log, env=self._key(), seed=self._seed(levels))
+            return await self._client.run(
+                argv, log=log, env=self._key(), seed=self._seed(levels), plan=level_plan(self._task)
+            )
         except ConnectionError as error:
             raise MeasurementError(
                 Failure(FailureKind.INFRASTRUCTURE, "benchmark", f"genai-bench did not start: {error}")

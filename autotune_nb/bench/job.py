@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.bench._arguments import RESULTS, arguments, backend_of, run_order, trusts_tokenizer
+from autotune_nb.bench._arguments import RESULTS, arguments, backend_of, level_plan, run_order, trusts_tokenizer
 from autotune_nb.bench._cluster_job import (
     IMAGE,
     PodWatch,
@@ -100,6 +100,7 @@ class JobBenchmark:
             "levels": len(task.workload.levels),
             "seed": task.strategy.seed,
             "trusted": trusts_tokenizer(task),
+            "plan": level_plan(task),
         }
         container = script_container(
             task.benchmark.image or IMAGE, "genai-bench", self._script, job, {**extra, "volumeMounts": mounts}

@@ -21,6 +21,8 @@ _NOT_READY = frozenset({429, 503})
 #: Responses of a server to a parameter that it does not support.
 _UNSUPPORTED = frozenset({400, 422})
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
+#: The most requests that warm the engine up at the same time.
+_MOST_AT_ONCE = 256
 #: How long one token may take from a server that answers.
 _ONE_TOKEN_S = 5.0
 
@@ -48,6 +50,8 @@ async def probe(
     notify: Callable[[str], None] = lambda _text: None,
 ) -> bool | None:
     """Send ``workload.warmup_requests`` completions of the first scenario's size, one after another.
+
+    Then as many at once as the heaviest level has, since an engine may be slow until it has served such a load.
 
     Until ``ready_by`` (the event loop's time) a completion is repeated while the server responds that it is not ready,
     or refuses the connection; ``notify`` is called once. Returns whether the server accepts ``ignore_eos``, or None if
@@ -84,6 +88,12 @@ async def probe(
                 accepts_ignore_eos = False
                 body.pop("ignore_eos")
                 await _complete_by(session, url, body, timeout_s, ready_by, not_ready)
+        load = min(_MOST_AT_ONCE, max(level.concurrency for level in workload.levels))
+        if load > 1:
+            prompts = [f"warm-up {number}: {text}" for number in range(load)]
+            bodies = [{**body, "messages": [{"role": "user", "content": prompt}]} for prompt in prompts]
+            # A server that fails under this load does so in the level too, which is reported with its figures.
+            await asyncio.gather(*(_complete(session, url, one, timeout_s) for one in bodies), return_exceptions=True)
     return accepts_ignore_eos
 
 
@@ -122,7 +132,8 @@ def _one_token(model: str) -> dict[str, Any]:
 
 
 def _session(timeout_s: float, headers: Mapping[str, str] | None) -> aiohttp.ClientSession:
-    return aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=timeout_s), headers=headers)
+    timeout, connector = aiohttp.ClientTimeout(total=timeout_s), aiohttp.TCPConnector(limit=0)
+    return aiohttp.ClientSession(timeout=timeout, headers=headers, connector=connector)
 
 
 async def _complete_by(

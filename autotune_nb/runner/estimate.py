@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from autotune_nb.engines.engine_rules import EngineRule
 from autotune_nb.errors import TaskError
+from autotune_nb.task.limit_requests import limit_lines
 from autotune_nb.task.parameters import Int, Value
 from autotune_nb.task.rule import Rule
 from autotune_nb.task.space import SearchSpace
@@ -59,13 +60,13 @@ def estimate(task: Task, space: SearchSpace) -> Estimate:
     capped = cap is not None and (minutes is None or cap < minutes)
     if capped:
         minutes = cap
-    text = (_space_line(space, allowed), _time_line(task, trials, minutes, capped))
+    text = (_space_line(space, allowed), _time_line(task, trials, minutes, capped), *limit_lines(task))
     return Estimate(space.grid_size, allowed, trials, minutes, text)
 
 
 def _seconds(task: Task) -> float:
     start_up = min(_START_UP_S.get(task.engine.kind, math.inf), task.deadlines.ready_s)
-    return len(task.workload.levels) * task.workload.seconds_per_level + start_up
+    return len(task.workload.levels) * task.workload.most_seconds + start_up
 
 
 def _trials(task: Task, space: SearchSpace, allowed: Count) -> int | None:

@@ -26,6 +26,8 @@ TASK_KINDS = (
 BATCH_TASKS = ("text-to-embeddings", "text-to-rerank")
 #: More concurrent requests than one load generator sends, and more tokens than the context of any model.
 MAX_LOAD, _MAX_TOKENS = 100_000, 10_000_000
+#: How many times its seconds a level may last that is imprecise, or, without a maximum, undecided.
+LONGEST = 1.5
 
 
 class Section(BaseModel):
@@ -43,6 +45,18 @@ class Workload(Section):
     batch_sizes: list[Annotated[int, Field(ge=1, le=MAX_LOAD)]] = Field(default=[1], min_length=1)
     seconds_per_level: int = Field(60, ge=1, le=1_000_000, description="a level ends after so many seconds")
     requests_per_level: int = Field(100, ge=1, description="or after about so many requests")
+    precision: float | None = Field(
+        0.03,
+        gt=0,
+        lt=1,
+        description="a level goes on, for up to half its time, until the error of its throughput is this share",
+    )
+    max_seconds_per_level: int | None = Field(
+        None,
+        ge=1,
+        le=1_000_000,
+        description="how long a level may go on while a limit on a percentile is undecided; default 1.5 times",
+    )
     warmup_requests: int = Field(2, ge=1, le=1000, description="completions sent before the first level")
     warmup_ratio: float = Field(0.0, ge=0, lt=1, description="share of each level's requests to ignore at its start")
     request_params: dict[str, Value] = Field(default_factory=dict, description="added to every request's body")
@@ -73,6 +87,16 @@ class Workload(Section):
         if len(set(values)) != len(values):
             raise ValueError("a value is listed twice")
         return values
+
+    @property
+    def longest_s(self) -> float:
+        """How long a level may go on while a limit on a percentile is undecided."""
+        return self.max_seconds_per_level or LONGEST * self.seconds_per_level
+
+    @property
+    def most_seconds(self) -> float:
+        """How long a level may last at most."""
+        return max(self.longest_s, LONGEST * self.seconds_per_level)
 
     @property
     def generates_text(self) -> bool:

@@ -39,8 +39,8 @@ SECTIONS = (
         _of("workload", "scenarios concurrency seconds_per_level requests_per_level"),
         _of(
             "workload",
-            "task batch_sizes warmup_requests warmup_ratio request_params max_failed_requests min_completed_requests "
-            "min_output_ratio",
+            "precision max_seconds_per_level task batch_sizes warmup_requests warmup_ratio request_params "
+            "max_failed_requests min_completed_requests min_output_ratio",
         ),
     ),
     Section("Objective and limits", _of("objective", "direction figure at")),

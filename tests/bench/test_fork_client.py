@@ -53,8 +53,6 @@ def benchmark(max_time_per_run, base, name, rest):
         time.sleep(600)
     out = Path(base, name)
     out.mkdir(parents=True)
-    for level in sorted(HERE.glob("level-*.json")):
-        (out / level.name.removeprefix("level-")).write_text(level.read_text())
     if os.fork() == 0:
         if mode == "detached" and os.fork() == 0:
             os.setsid()
@@ -62,6 +60,9 @@ def benchmark(max_time_per_run, base, name, rest):
         time.sleep(600)
     while mode == "detached" and not (HERE / "detached").exists():
         time.sleep(0.01)
+    # The last file ends the run.
+    for level in sorted(HERE.glob("level-*.json")):
+        (out / level.name.removeprefix("level-")).write_text(level.read_text())
     if mode == "detached":
         sys.exit(0)
     time.sleep(600)
@@ -306,7 +307,7 @@ def test_two_concurrent_runs_end_independently(package: FakePackage, benchmark: 
 
 
 async def _start(client: ForkClient, log: Path) -> BenchProcess:
-    return await client.run(["benchmark"], log=log, env={}, seed=0)
+    return await client.run(["benchmark"], log=log, env={}, seed=0, plan={})
 
 
 def test_a_failed_import_reports_the_reason(package: FakePackage, benchmark: GenaiBench) -> None:
@@ -331,7 +332,7 @@ def test_the_fork_server_does_not_outlive_its_parent(package: FakePackage, tmp_p
         "import asyncio, sys\nfrom autotune_nb.bench._fork_client import ForkClient\nfrom pathlib import Path\n"
         "async def main():\n"
         "    h = await ForkClient.start(sys.executable, '', labels={})\n"
-        "    p = await h.run(['benchmark'], log=Path(sys.argv[1]), env={}, seed=0)\n"
+        "    p = await h.run(['benchmark'], log=Path(sys.argv[1]), env={}, seed=0, plan={})\n"
         "    print(h._process.pid, p.pid, flush=True)\n"
         "    await asyncio.sleep(600)\n"
         "asyncio.run(main())\n"

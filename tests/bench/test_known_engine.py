@@ -52,6 +52,7 @@ def task_of(*, concurrency: list[int], seconds: int, scenario: str = "D(16,8)") 
         "concurrency": concurrency,
         "seconds_per_level": seconds,
         "requests_per_level": 1000,
+        "precision": None,
     }
     task = {"name": "t", "model": "m", "engine": "vllm", "parameters": {"max_num_seqs": [1, 2]}}
     return Task.parse({**task, "objective": "maximize output_tokens_per_s", "workload": workload})
@@ -70,7 +71,7 @@ class Taken:
         self.folder = folder
         self.faulty = KnownEngine(list(KINDS), every=2)
         self.single, self.buffered = KnownEngine(["special"], every=3), KnownEngine(["burst"])
-        self.fine, self.stopped = KnownEngine(), KnownEngine(stops_after=12)
+        self.fine, self.stopped = KnownEngine(slow_first=1), KnownEngine(stops_after=12)
         self.on_time, self.failed, self.one_token, self.stalled = in_loop(self._take(tokenizer), within_s=240)
 
     async def _take(self, tokenizer: str) -> tuple[list[Measurement], Measurement, list[Measurement], Measurement]:
@@ -138,8 +139,38 @@ def test_every_level_ends_on_time_and_its_last_request_is_like_the_others(taken:
         # A level that ends late does so by most of a second, and by more on a busy machine.
         assert one.duration_s == pytest.approx(2, abs=0.6)
     for requests in taken.requests("on-time"):
-        times = [one["e2e_latency"] for one in requests]
+        times = [one["e2e_latency"] for one in requests if one["scored"]]
         assert times[-1] == pytest.approx(statistics.median(times), abs=0.6)
+
+
+def test_the_first_requests_of_a_level_are_not_scored_but_on_record(taken: Taken) -> None:
+    """An engine may need long until it has served its first requests, at this load."""
+    for one, requests in zip(taken.on_time, taken.requests("on-time"), strict=True):
+        first = [request for request in requests if not request["scored"]]
+        assert len(first) == one.level.concurrency == one.steady["unscored_requests"]
+        assert len(requests) == one.num_completed_requests == one.steady["scored_requests"] + len(first)
+        assert one.figures["ttft_max_s"] < taken.fine.slow_s
+        assert one.steady["steady_from_s"] == pytest.approx(max(request["ended_s"] for request in first), abs=1e-5)
+    (slow,) = (request for request in taken.requests("on-time")[0] if not request["scored"])
+    assert slow["ttft"] > taken.fine.slow_s
+
+
+def test_the_first_replies_of_users_differ_in_length_so_that_they_do_not_stay_together(taken: Taken) -> None:
+    asked = [body["max_tokens"] for body in taken.stopped.bodies]
+    assert sorted(asked[:4]) == [2, 4, 6, 8]
+    assert set(asked[4:]) == {8}
+
+
+def test_throughput_is_what_streams_in_the_steady_state(taken: Taken) -> None:
+    for one, requests in zip(taken.on_time, taken.requests("on-time"), strict=True):
+        begin = one.steady["steady_from_s"]
+        end = begin + one.steady["steady_s"]
+        inside = sum(8 for request in requests if request["began_s"] >= begin - 0.01 and request["ended_s"] <= end)
+        # Besides the requests that lie wholly inside there are parts of one at each end, for each user.
+        most = inside + 2 * one.level.concurrency * 8
+        assert inside / one.steady["steady_s"] <= one.figures["output_tokens_per_s"] <= most / one.steady["steady_s"]
+        assert 0 < one.steady["output_tokens_per_s_error"] < one.figures["output_tokens_per_s"]
+        assert 0.5 < one.steady["concurrency_mean"] / one.level.concurrency <= 1
 
 
 def test_requests_that_fail_at_any_status_are_counted_by_kind(taken: Taken) -> None:

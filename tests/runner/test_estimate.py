@@ -92,7 +92,9 @@ def test_the_quickstart_in_words() -> None:
     assert (told.grid_size, told.allowed, told.trials) == (864, Count(576), 10)
     assert str(told) == (
         "864 grid points, 576 of them keep the rules\n"
-        "10 trials of 2 levels \u00d7 10 s or 200 requests: at most about 5 min"
+        "10 trials of 2 levels \u00d7 8 s or 200 requests: at most about 6 min\n"
+        "a level decides a limit at 95 % with enough requests: for ttft_p90_s at least 29 requests; "
+        "29 fit into 12 s if one takes at most 413.8 ms at concurrency 1, 1.655 s at concurrency 4"
     )
 
 
@@ -101,7 +103,7 @@ def test_the_quickstart_in_words() -> None:
     [
         (
             {"parameters": {"threads": [1]}, "budget": {"trials": 1}, "workload": {"scenarios": ["D(1,1)"]}},
-            ["1 grid point", "1 trial of 1 level \u00d7 60 s or 100 requests: at most about 1 min"],
+            ["1 grid point", "1 trial of 1 level \u00d7 60 s or 100 requests: at most about 2 min"],
         ),
         (
             {"budget": {"trials": 9, "minutes": 0.1}},
@@ -118,12 +120,12 @@ def test_the_quickstart_in_words() -> None:
             {"parameters": {"x": {"type": "float", "low": 0, "high": 1, "flag": "--x"}}, "budget": {"trials": 400}},
             [
                 "unbounded number of points: x has no step",
-                "400 trials of 2 levels \u00d7 2 s or 4 requests: at most about 93 min",
+                "400 trials of 2 levels \u00d7 2 s or 4 requests: at most about 107 min",
             ],
         ),
         (
             {"workload": {"scenarios": ["D(1,1)"], "seconds_per_level": 3600}, "budget": {"trials": 5}},
-            ["10 grid points", "5 trials of 1 level \u00d7 3,600 s or 100 requests: at most about 5.0 h"],
+            ["10 grid points", "5 trials of 1 level \u00d7 3,600 s or 100 requests: at most about 7.5 h"],
         ),
     ],
 )

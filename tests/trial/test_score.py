@@ -155,7 +155,7 @@ P99, ONE = "ttft_p99_s", Limit.parse("ttft_p99_s <= 1.5")
 
 def with_tail(requests: int, beyond: int, p99: float, rate: float = 10.0) -> Measurement:
     counts = {str(ONE): (requests, beyond)}
-    return Measurement(Level("D(1,2)", 4), 1.0, requests, requests, 0, {RATE: rate, P99: p99}, (), counts)
+    return Measurement(Level("D(1,2)", 4), 1.0, requests, requests, 0, {RATE: rate, P99: p99}, beyond=counts)
 
 
 @pytest.mark.parametrize(

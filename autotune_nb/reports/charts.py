@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from autotune_nb.reports.drawing import COLOURS, FRONT, LABELS, MARKERS, SHARE, Chart
+from autotune_nb.reports.drawing import COLOURS, FRONT, LABELS, MARKERS, SHARE, SingleChart
 from autotune_nb.reports.plots import (
     LATENCY_AXIS,
     SHARE_AXIS,
@@ -42,7 +42,7 @@ _MAX_BARS = 12
 
 
 @dataclass(frozen=True)
-class LatencyChart(Chart):
+class LatencyChart(SingleChart):
     """Latency against throughput: a curve per trial through its load levels, and the Pareto front of all levels."""
 
     curves: tuple[Curve, ...]
@@ -161,7 +161,7 @@ class LatencyChart(Chart):
 
 
 @dataclass(frozen=True)
-class HistoryChart(Chart):
+class HistoryChart(SingleChart):
     """The objective's value trial by trial, and the best so far."""
 
     history: History
@@ -229,7 +229,7 @@ class HistoryChart(Chart):
 
 
 @dataclass(frozen=True)
-class ImportanceChart(Chart):
+class ImportanceChart(SingleChart):
     """The share of each parameter in what distinguishes the best trials."""
 
     importances: Mapping[str, float] = field(default_factory=dict)

@@ -64,15 +64,9 @@ class Chart(ABC):
     def figure(self) -> go.Figure:
         """Return Plotly's figure."""
 
-    def _draw(self, axes: Axes) -> None:
-        raise NotImplementedError("a chart implements _draw or _draw_in")
-
+    @abstractmethod
     def _draw_in(self, figure: Figure) -> None:
-        """Draw the whole image; by default one pair of axes with the title above."""
-        axes = figure.add_subplot()
-        self._draw(axes)
-        axes.set_title(self.title, loc="left", fontsize=11, parse_math=False)
-        axes.grid(alpha=0.3)
+        """Draw the whole image, with the title."""
 
     def svg(self) -> str:
         """Return the chart as SVG, drawn without a browser."""
@@ -120,6 +114,20 @@ class Chart(ABC):
             "text/html": self.image_html(),
             "text/plain": f"<{type(self).__name__}: {self.title}>",
         }
+
+
+class SingleChart(Chart):
+    """A chart with one pair of axes."""
+
+    @abstractmethod
+    def _draw(self, axes: Axes) -> None:
+        """Draw the data, with the labels of the axes."""
+
+    def _draw_in(self, figure: Figure) -> None:
+        axes = figure.add_subplot()
+        self._draw(axes)
+        axes.set_title(self.title, loc="left", fontsize=11, parse_math=False)
+        axes.grid(alpha=0.3)
 
 
 #: A style that occurs more often becomes a class.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autotune_nb.reports.drawing import COLOURS, FRONT, LABELS, MARKERS, Chart
+from autotune_nb.reports.drawing import COLOURS, FRONT, LABELS, MARKERS, SingleChart
 from autotune_nb.reports.plots import Role, axis_label
 from autotune_nb.trial.configuration import best_configuration, configurations, pareto_front
 from autotune_nb.trial.formatting import params_text
@@ -49,7 +49,7 @@ def front_points(trials: Sequence[Trial], objective: Objective) -> tuple[FrontPo
 
 
 @dataclass(frozen=True)
-class FrontChart(Chart):
+class FrontChart(SingleChart):
     """The first two objectives of each configuration; the front is that of all objectives."""
 
     points: tuple[FrontPoint, ...]

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from autotune_nb.reports.drawing import COLOURS, FRONT, RUNNING, Chart
+from autotune_nb.reports.drawing import COLOURS, FRONT, RUNNING, SingleChart
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,7 +18,7 @@ _LINES = (COLOURS["other"], COLOURS["default"], COLOURS["best"], FRONT, RUNNING,
 
 
 @dataclass(frozen=True)
-class LabChart(Chart):
+class LabChart(SingleChart):
     """Regret over simulated time: each strategy's median and quartiles on one table.
 
     ``regrets`` has rows of seconds and the three quartiles of the regret, by strategy.

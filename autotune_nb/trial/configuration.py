@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+import operator
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from types import MappingProxyType
 
 from autotune_nb.trial.formatting import value_text
 from autotune_nb.trial.measurement import Measurement
@@ -119,8 +121,23 @@ def _hashable(value: Value) -> Hashable:
     return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
 
 
-def configurations(trials: Sequence[Trial]) -> dict[Hashable, Configuration]:
+#: The ended trials of the last call, and their configurations: redraws and cuts ask for the same ones many times.
+_last: tuple[Sequence[Trial], Mapping[Hashable, Configuration]] = ((), MappingProxyType({}))
+
+
+def configurations(trials: Sequence[Trial]) -> Mapping[Hashable, Configuration]:
     """Return the configurations with at least one score by their keys, in the order of their first trials."""
+    global _last
+    ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.FAILED)]
+    known, found = _last
+    if len(known) != len(ended) or not all(map(operator.is_, known, ended)):
+        found = MappingProxyType(_grouped(ended))
+        # At once, since other threads read it.
+        _last = ended, found
+    return found
+
+
+def _grouped(trials: Sequence[Trial]) -> dict[Hashable, Configuration]:
     complete: dict[Hashable, list[Trial]] = {}
     failed: dict[Hashable, int] = {}
     for trial in sorted(trials, key=lambda t: t.number):

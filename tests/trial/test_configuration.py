@@ -107,3 +107,13 @@ def test_the_best_does_not_depend_on_the_order_and_is_the_last_leader(
     assert best.trial.feasible
     assert min(best.values) * (1 - 1e-9) <= best.value <= max(best.values) * (1 + 1e-9)
     assert not any(one.feasible and objective.better(one.value, best.value) for one in configurations(trials).values())
+
+
+def test_the_same_ended_trials_are_grouped_once() -> None:
+    trials = [start(0, 5.0, a=1), start(1, 6.0, a=2)]
+    found = configurations(trials)
+    running = Trial(2, {"a": 3})
+    # Neither a running trial nor another list makes a difference, but a further start does.
+    assert configurations([*trials, running]) is found
+    assert len(next(iter(configurations([*trials, start(2, 7.0, a=1)]).values())).complete) == 2
+    assert len(configurations(trials[:1])) == 1

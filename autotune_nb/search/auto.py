@@ -52,6 +52,9 @@ class AutoStrategy:
         self._memory = MemoryPrior(problem.headroom, problem.default)
         self._models = FigureModels(problem, self._encoding)
         self._one_hot = OneHot(self._encoding.dimensions)
+        #: What the models are fitted to, with whether that worked; and what those of failures are fitted to.
+        self._fitted: tuple[list[Observation], bool] = ([], False)
+        self._runnable_fitted: list[Observation] | None = None
 
     def propose(self, observations: Sequence[Observation], pending: Sequence[Point] = (), n: int = 1) -> list[Proposal]:
         chosen: list[_Choice] = []
@@ -96,7 +99,7 @@ class AutoStrategy:
     def skipped(self, observations: Sequence[Observation]) -> list[str]:
         """Return in words which untried points are unlikely to run, and which trials they resemble."""
         seen, codes = self._encoded(observations)
-        self._runnable.fit(seen, codes)
+        self._fit_runnable(seen, codes)
         left = self._left(self._candidates, seen, ())
         found = self._candidates
         return self._runnable.skipped([found.points[i] for i in left], found.codes[left], found.one_hot[left])
@@ -153,7 +156,15 @@ class AutoStrategy:
         return one.values[0] * (1 if self._problem.objectives[0].direction == "maximize" else -1)
 
     def _fit(self, seen: Sequence[Observation], codes: Ints, rng: np.random.Generator) -> bool:
-        """Fit the models; False if too little is known, or if no model can be fitted."""
+        """Fit the models; False if too little is known, or if no model can be fitted.
+
+        The same observations are fitted once: a promise and a proposal often follow each other.
+        """
+        if self._fitted[0] != seen or len(self._problem.objectives) > 1:
+            self._fitted = list(seen), self._fits(seen, codes, rng)
+        return self._fitted[1]
+
+    def _fits(self, seen: Sequence[Observation], codes: Ints, rng: np.random.Generator) -> bool:
         rows = [i for i, o in enumerate(seen) if o.values is not None]
         if len(rows) < 2:
             return False
@@ -194,8 +205,10 @@ class AutoStrategy:
         return int(left[int(np.argmax(spread * p))])
 
     def _fit_runnable(self, seen: Sequence[Observation], codes: Ints) -> None:
-        self._runnable.fit(seen, codes)
-        self._memory.fit(seen)
+        if self._runnable_fitted != seen:
+            self._runnable.fit(seen, codes)
+            self._memory.fit(seen)
+            self._runnable_fitted = list(seen)
 
     def _p_runs(self, candidates: Candidates, left: Ints, kept: int | None = None) -> Floats:
         """Return the probability that candidates start and survive the load."""

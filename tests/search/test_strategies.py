@@ -22,6 +22,7 @@ from autotune_nb.search import (
     observation,
 )
 from autotune_nb.search.auto import AutoStrategy
+from autotune_nb.search.figure_models import FigureModels
 from autotune_nb.task.parameters import Choice, Int, Value
 from autotune_nb.task.space import Point, SearchSpace, point_key
 from autotune_nb.task.task import Task
@@ -283,3 +284,24 @@ def test_a_trial_as_an_observation() -> None:
         assert found.started
         assert found.own is (kind in ("configuration", "out_of_memory", "crash", "timeout"))
         assert not found.feasible
+
+
+def test_a_promise_and_the_proposal_after_it_fit_the_models_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    problem = problem_of(space_of(a=list(range(8)), b=[1, 2]))
+    strategy, fresh = (AutoStrategy(problem, 3) for _ in range(2))
+    fits: list[int] = []
+    fit = FigureModels.fit
+
+    def counted(self: FigureModels, complete: Any, *args: Any, **kwargs: Any) -> None:
+        fits.append(len(complete))
+        fit(self, complete, *args, **kwargs)
+
+    seen = [complete(n, {"a": n, "b": 1 + n % 2}, 10.0 + n) for n in range(6)]
+    expected = fresh.propose(seen)
+    monkeypatch.setattr(FigureModels, "fit", counted)
+    assert strategy.promise(seen) is not None
+    assert strategy.propose(seen) == expected
+    assert fits == [6]
+    # Another trial is learned from, and a running one imagined.
+    strategy.propose([*seen, complete(6, {"a": 6, "b": 1}, 20.0)], [{"a": 7, "b": 1}])
+    assert fits == [6, 7, 8]

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import warnings
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from autotune_nb import events
 from autotune_nb.deploy import Deployer
 from autotune_nb.engines.registry import engine_of_study
-from autotune_nb.errors import TaskError, UnknownNameError
+from autotune_nb.errors import UnknownNameError
 from autotune_nb.reports.building import brief_report, chart_of, full_report
 from autotune_nb.reports.charts import ChartKind
 from autotune_nb.reports.drawing import Chart
@@ -24,23 +24,11 @@ from autotune_nb.results.table import levels_frame, trials_frame
 from autotune_nb.runner.assembly import deployer_for
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
-from autotune_nb.study.steering import (
-    UNCHANGED,
-    Edit,
-    Steering,
-    ban_edit,
-    budget_edit,
-    enqueue_edit,
-    free_edit,
-    named_point,
-    narrow_edit,
-    pin_edit,
-)
+from autotune_nb.study.steerable import SteerableStudy
+from autotune_nb.study.steering import named_point
 from autotune_nb.task.external_results import require_engine
 from autotune_nb.task.parameters import Value
-from autotune_nb.task.sections import Budget
-from autotune_nb.task.space import Point, SearchSpace
-from autotune_nb.task.task import Task
+from autotune_nb.task.space import SearchSpace
 from autotune_nb.trial.configuration import Configuration, best_configuration, best_trial
 from autotune_nb.trial.formatting import counts_text
 from autotune_nb.trial.trial import Trial
@@ -62,18 +50,13 @@ class Display(Protocol):
         """Show the progress of a run in the cell that awaits it, until the run ends."""
 
 
-class StudyHandle(ABC):
+class StudyHandle(SteerableStudy):
     """A study to read, show and steer. Every method may be called from any thread; none blocks a cell."""
 
     #: The URL of the Optuna storage, or None for the folder's own database. It may hold a password: never write it.
     storage: str | None = None
     #: Set by ``widgets`` in a notebook's kernel, otherwise None.
     display: ClassVar[Display | None] = None
-
-    @property
-    @abstractmethod
-    def task(self) -> Task:
-        """The study's task."""
 
     @property
     @abstractmethod
@@ -107,11 +90,6 @@ class StudyHandle(ABC):
 
     @property
     @abstractmethod
-    def steering(self) -> Steering:
-        """The combined effect of all edits: the remaining space, the queue and the budget."""
-
-    @property
-    @abstractmethod
     def elapsed_s(self) -> float:
         """The seconds of all runs of the study together."""
 
@@ -119,6 +97,11 @@ class StudyHandle(ABC):
     def ended(self) -> bool:
         """Whether no run of this process works on the study any more."""
         return True
+
+    @property
+    def end_reason(self) -> str:
+        """Why the last run ended by itself, such as that its budget is spent; empty if that is unknown."""
+        return ""
 
     @property
     @abstractmethod
@@ -133,11 +116,6 @@ class StudyHandle(ABC):
     @abstractmethod
     def poll(self) -> None:
         """Read what another process changed. It may read files and a database, so do not call it in a cell."""
-
-    @property
-    @abstractmethod
-    def _trial_numbers_by_edit(self) -> Mapping[str, int]:
-        """The trial of each enqueued configuration that was started, by the edit's id."""
 
     @abstractmethod
     def _command_of(self, trial: Trial) -> str | None:
@@ -175,23 +153,10 @@ class StudyHandle(ABC):
     def results(self) -> dict[str, Any]:
         """Return the study in the form of ``results.json``."""
 
-    @abstractmethod
-    def _steer(self, edit: Edit) -> None: ...
-
     @property
     def folder(self) -> Path:
         """The study's folder."""
         return self.path
-
-    @property
-    def edits(self) -> tuple[Edit, ...]:
-        """Every edit of the study, oldest first."""
-        return self.steering.edits
-
-    @property
-    def queue(self) -> list[Point]:
-        """The enqueued configurations that were not tried yet."""
-        return [point for _, point in self.steering.pending(self._trial_numbers_by_edit)]
 
     @property
     def elsewhere(self) -> str | None:
@@ -202,16 +167,6 @@ class StudyHandle(ABC):
     def lost(self) -> str:
         """Why the study is read-only: its database is missing and ``results.json`` is shown. Otherwise empty."""
         return ""
-
-    @property
-    def budget(self) -> Budget:
-        """The task's budget with the changes of edits."""
-        return self.steering.budget
-
-    @property
-    def num_trials(self) -> int | None:
-        """The number of trials planned, including the baseline; None if only the size of the space bounds it."""
-        return self.steering.num_trials
 
     @property
     def trials(self) -> pd.DataFrame:
@@ -312,63 +267,6 @@ class StudyHandle(ABC):
     def verdict(self) -> str:
         """The best configuration compared with the engine's default, in a sentence or two."""
         return brief_report(self).verdict
-
-    def enqueue(self, params: dict[str, Value]) -> Edit:
-        """Try a configuration next. It must set every parameter, and it counts against the budget of trials.
-
-        Raises TaskError if the space or an edit does not allow it.
-        """
-        return self.steer(enqueue_edit(params))
-
-    def ban(self, parameter: str, *values: Value) -> Edit:
-        """Exclude values of a parameter from now on. Raises TaskError if no value would remain."""
-        return self.steer(ban_edit(parameter, *values))
-
-    def pin(self, parameter: str, value: Value) -> Edit:
-        """Try only this value of a parameter from now on. Raises TaskError if it is not in the space."""
-        return self.steer(pin_edit(parameter, value))
-
-    def narrow(
-        self,
-        parameter: str,
-        low: float | None = None,
-        high: float | None = None,
-        *,
-        values: Sequence[Value] = (),
-    ) -> Edit:
-        """Try only part of a parameter's range, or only some of its values, from now on. Raises TaskError."""
-        return self.steer(narrow_edit(parameter, low, high, values))
-
-    def free(self, parameter: str) -> Edit:
-        """Undo every edit of a parameter. Raises TaskError for an unknown parameter."""
-        return self.steer(free_edit(parameter))
-
-    def set_budget(
-        self,
-        *,
-        trials: int | None = UNCHANGED,
-        minutes: float | None = UNCHANGED,
-        patience: int | Literal["auto"] | None = UNCHANGED,
-        max_failures: int | None = UNCHANGED,
-    ) -> Edit:
-        """Change when to stop; None removes a bound (for ``max_failures``: restores its default).
-
-        It applies until the budget in the task itself changes.
-
-        Raises TaskError for an invalid budget.
-        """
-        bounds = {"trials": trials, "minutes": minutes, "patience": patience, "max_failures": max_failures}
-        return self.steer(budget_edit(self.task, **{k: v for k, v in bounds.items() if v is not UNCHANGED}))
-
-    def steer(self, edit: Edit) -> Edit:
-        """Store an edit in the study; it applies from the next trial on. Raises TaskError, StudyError."""
-        if not isinstance(edit, Edit):
-            raise TaskError(f"expected an Edit, as enqueue, ban, narrow and pin return one, not {edit!r}", field="edit")
-        steering = self.steering
-        edit = steering.with_latest_time(edit)
-        steering.with_(edit)
-        self._steer(edit)
-        return edit
 
     def subscribe(self, listener: events.Listener) -> Callable[[], None]:
         """Call a listener with every event, in the run's thread; returns a function that removes the listener."""

@@ -124,6 +124,10 @@ class OpenedStudy(StudyHandle):
         return self._elapsed_s
 
     @property
+    def end_reason(self) -> str:
+        return self._end_reason
+
+    @property
     def error(self) -> BaseException | None:
         return None
 
@@ -216,7 +220,7 @@ class OpenedStudy(StudyHandle):
             return
         self._trials = tuple(map(_as_running, study.trials)) if busy else study.trials
         self._steering = study.steering
-        self._elapsed_s = study.elapsed_s
+        self._elapsed_s, self._end_reason = study.elapsed_s, study.end_reason
 
     def _results_are_read(self, lost: str) -> bool:
         """Read ``results.json`` and return True; False if it is damaged. ``lost`` is why the storage is not read."""
@@ -238,6 +242,8 @@ class OpenedStudy(StudyHandle):
         if not valid or any(not _is_valid(trial) for trial in trials):
             raise ValueError("results.json is damaged")
         self._elapsed_s = float(results["elapsed_s"])
+        # Earlier versions wrote none.
+        self._end_reason = str(results.get("end_reason", ""))
         self._trials, self._steering = trials, steering
 
     def _is_current(self, results: dict[str, Any]) -> bool:

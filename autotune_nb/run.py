@@ -197,6 +197,10 @@ class Run(StudyHandle):
         return self._ended.done()
 
     @property
+    def end_reason(self) -> str:
+        return self._study.end_reason
+
+    @property
     def error(self) -> BaseException | None:
         return self._ended.exception() if self._ended.done() else None
 

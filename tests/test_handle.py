@@ -14,7 +14,8 @@ from autotune_nb.handle import Best, StudyHandle
 from autotune_nb.opened import OpenedStudy
 from autotune_nb.run import Run
 from autotune_nb.session import tune
-from autotune_nb.study.steering import UNCHANGED, Edit, EditKind
+from autotune_nb.study.steerable import UNCHANGED
+from autotune_nb.study.steering import Edit, EditKind
 from autotune_nb.task.task import Task
 from tests.stubs import World, open_study, until
 

@@ -43,6 +43,9 @@ class ReportableStudy(Protocol):
     def elapsed_s(self) -> float: ...
 
     @property
+    def end_reason(self) -> str: ...
+
+    @property
     def best(self) -> Best | None: ...
 
     @property
@@ -69,6 +72,7 @@ def full_report(study: ReportableStudy) -> Report:
         name=study.path.name,
         state=str(study.state),
         elapsed_s=study.elapsed_s,
+        end_reason=study.end_reason,
         manifest=best.manifest if best else None,
         storage=_storage_url(study.path),
         dependence=_dependence(study, importances),

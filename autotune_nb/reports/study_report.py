@@ -58,6 +58,7 @@ class Report:
     name: str = ""
     state: str = ""
     elapsed_s: float = 0.0
+    end_reason: str = ""
     manifest: str | None = field(default=None, repr=False)
     storage: str | None = None
     dependence: DependenceChart | None = None

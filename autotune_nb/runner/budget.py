@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.errors import Failure, FailureKind, StudyError
 from autotune_nb.trial.configuration import pareto_front
 from autotune_nb.trial.formatting import duration_text
 from autotune_nb.trial.trial import Trial
@@ -38,10 +39,15 @@ class BudgetCheck:
         self._previously_ended = len(study.ended)
         self._promise: Promise | None = None
 
-    def predict(self) -> Promise | None:
-        """Return what another trial may bring as of now; ``spent`` uses it from now on."""
-        if self._proposals is not None:
-            self._promise = self._proposals.promise(self._study.space, self._study.trials)
+    def predict(self, *, running: int, elapsed_s: float) -> Promise | None:
+        """Return what another trial may bring as of now; ``spent`` uses it from now on.
+
+        None if that is unknown, or if the budget is spent whatever it is: fitting the models takes long.
+        """
+        study, before = self._study, self._previously_ended
+        if self._proposals is None or _certainly_spent(study, before, running, elapsed_s) is not None:
+            return None
+        self._promise = self._proposals.promise(study.space, study.trials)
         return self._promise
 
     def spent(self, *, running: int = 0, elapsed_s: float) -> str | None:
@@ -60,8 +66,15 @@ class BudgetCheck:
         ended, allowed = self._study.ended[self._previously_ended :], self._study.steering.budget.max_failures
         return _repeated_failure(ended, allowed) is not None
 
-    def end_reason(self, elapsed_s: float) -> str:
-        """Return in words why the run ends."""
+    def end(self, elapsed_s: float) -> str:
+        """Return in words why the run ends, and store it in the study."""
+        reason = self._end_reason(elapsed_s)
+        # What is missing is a line of the report.
+        with contextlib.suppress(StudyError):
+            self._study.save_end_reason(reason)
+        return reason
+
+    def _end_reason(self, elapsed_s: float) -> str:
         spent, study = self.spent(elapsed_s=elapsed_s), self._study
         waiting = len(study.steering.pending(study.trial_numbers_by_edit))
         if spent is None or not waiting:
@@ -83,15 +96,10 @@ def spent_budget(
     ``previously_ended`` is the number of trials that previous runs ended. Their failures do not count, so that a study
     can be resumed once their cause is removed. ``promise`` is what the strategy expects of another trial.
     """
-    budget, allowed = study.steering.budget, study.steering.max_trials
-    ended = study.ended
-    failing = _repeated_failure(ended[previously_ended:], budget.max_failures)
-    if failing is not None:
-        return failing
-    if allowed is not None and len(ended) + running >= allowed:
-        return f"the budget of {allowed} trial{'s' * (allowed != 1)} is spent"
-    if budget.minutes is not None and elapsed_s >= budget.minutes * 60:
-        return f"the budget of {budget.minutes:g} minutes is spent"
+    budget, ended = study.steering.budget, study.ended
+    certain = _certainly_spent(study, previously_ended, running, elapsed_s)
+    if certain is not None:
+        return certain
     if budget.minutes is not None and (needed_s := predicted_seconds(ended, promise)) is not None:
         left_s = budget.minutes * 60 - elapsed_s
         if needed_s > left_s:
@@ -99,9 +107,22 @@ def spent_budget(
             return (
                 f"{left} of the budget of {budget.minutes:g} minutes are left, and another trial takes about {needed}"
             )
-    if budget.patience == "auto":
-        return None if promise is None else _not_worth_it(study, promise)
-    if budget.patience is not None:
+    if budget.patience == "auto" and promise is not None:
+        return _not_worth_it(study, promise)
+    return None
+
+
+def _certainly_spent(study: Study, previously_ended: int, running: int, elapsed_s: float) -> str | None:
+    """Return in words why no further trial starts, whatever it may bring; None if that decides."""
+    budget, allowed, ended = study.steering.budget, study.steering.max_trials, study.ended
+    failing = _repeated_failure(ended[previously_ended:], budget.max_failures)
+    if failing is not None:
+        return failing
+    if allowed is not None and len(ended) + running >= allowed:
+        return f"the budget of {allowed} trial{'s' * (allowed != 1)} is spent"
+    if budget.minutes is not None and elapsed_s >= budget.minutes * 60:
+        return f"the budget of {budget.minutes:g} minutes is spent"
+    if isinstance(budget.patience, int):
         return _impatience(study, previously_ended, budget.patience)
     return None
 
@@ -110,7 +131,8 @@ def predicted_seconds(ended: Sequence[Trial], promise: Promise | None) -> float 
     """Return how long another trial will probably take: as the strategy predicts, or as the last ones did."""
     if promise is not None:
         return promise.seconds
-    last = [sum(trial.seconds.values()) for trial in ended[-_LAST:]]
+    # The budget leaves the waits out, too.
+    last = [trial.work_s for trial in ended[-_LAST:]]
     return sum(last) / len(last) if last else None
 
 
@@ -119,7 +141,7 @@ def _not_worth_it(study: Study, promise: Promise) -> str | None:
     ended, since = study.ended, _num_since_better(study)
     if since is None or since < _SETTLED:
         return None
-    spent_s = sum(sum(trial.seconds.values()) for trial in ended)
+    spent_s = sum(trial.work_s for trial in ended)
     if promise.gain * spent_s >= _WORTH * promise.seconds:
         return None
     return (

@@ -107,7 +107,7 @@ class Runner:
                     self._set_state(RunState.RUNNING if self._not_paused.is_set() else RunState.PAUSED)
                     await self._work()
                 if not self._stopping.is_set():
-                    self._notice(self._budget.end_reason(self.elapsed_s))
+                    self._notice(await self._calls(lambda: self._budget.end(self.elapsed_s)))
             final = RunState.STOPPED if self._stopping.is_set() else RunState.FINISHED
         except asyncio.CancelledError:
             final = RunState.STOPPED
@@ -246,8 +246,9 @@ class Runner:
                 if not self._prepared and await self._has_trials():
                     await self._unless_stopped(self._prepare_trials())
                     continue
-                promise = await self._calls(self._budget.predict)
-                if promise is not None:
+                running, elapsed_s = len(self._trial_tasks), self.elapsed_s
+                predict = functools.partial(self._budget.predict, running=running, elapsed_s=elapsed_s)
+                if (promise := await self._calls(predict)) is not None:
                     self.bus.publish(events.Predicted(promise))
                 trial = await self._next_trial()
                 if trial is not None:
@@ -336,7 +337,7 @@ class Runner:
             self._benchmark,
             fingerprint=self._fingerprint,
             publish=self.bus.publish,
-            stopping=self._is_stopping,
+            stopping=self._stopping.is_set,
             now=self._clock.now,
             active=self._active,
         )
@@ -388,9 +389,6 @@ class Runner:
     async def _save_results(self) -> None:
         self.trials = self.study.trials
         await self._calls.save_results(self.results)
-
-    def _is_stopping(self) -> bool:
-        return self._stopping.is_set()
 
     def _set_state(self, state: RunState) -> None:
         self.state = state

@@ -25,6 +25,7 @@ def to_results(
     *,
     state: str,
     elapsed_s: float,
+    end_reason: str,
     command: Callable[[Trial], str | None],
 ) -> dict[str, Any]:
     """Return the study's results.
@@ -45,6 +46,7 @@ def to_results(
         "best": best_data(trials, task.goal, command),
         **front_data(trials, task.goal),
         "elapsed_s": round(elapsed_s, 3),
+        "end_reason": end_reason,
     }
 
 

@@ -12,6 +12,7 @@ from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.study.steering import Edit
 
 _EDIT, _FINGERPRINT, _ELAPSED = "edit:", "fingerprint:", "elapsed_s"
+_END_REASON = "end_reason"
 
 
 def read_edits(study: optuna.Study) -> list[Edit]:
@@ -45,3 +46,13 @@ def read_elapsed(study: optuna.Study) -> float:
 def write_elapsed(study: optuna.Study, seconds: float) -> None:
     """Store the total duration of all runs in seconds."""
     study.set_user_attr(_ELAPSED, round(seconds, 3))
+
+
+def read_end_reason(study: optuna.Study) -> str:
+    """Return why the last run ended by itself; empty if none did."""
+    return str(study.user_attrs.get(_END_REASON, ""))
+
+
+def write_end_reason(study: optuna.Study, reason: str) -> None:
+    """Store why a run ended by itself."""
+    study.set_user_attr(_END_REASON, reason)

@@ -287,15 +287,6 @@ def _check_range(edit: Edit, parameter: Choice | Bool | Int | Float) -> None:
         raise TaskError(f"low {number_text(edit.low)} is above high {number_text(edit.high)}", field=name)
 
 
-class _Unchanged:
-    def __repr__(self) -> str:
-        return "unchanged"
-
-
-#: The default of a bound of the budget that an edit leaves as it is.
-UNCHANGED: Any = _Unchanged()
-
-
 def _check_budget(task: Task, budget: Budget, changes: Mapping[str, Any]) -> None:
     if not changes:
         raise TaskError("give trials, minutes, patience or max_failures", field="budget")

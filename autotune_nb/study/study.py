@@ -17,7 +17,14 @@ from autotune_nb.study._next_trial import TrialOrder
 from autotune_nb.study._optuna_trial import BASELINE, ENQUEUED, REASON, RECORD
 from autotune_nb.study._results_json import to_results
 from autotune_nb.study._storage import damage_errors, location, storage_errors
-from autotune_nb.study._study_attributes import read_edits, read_elapsed, write_edit, write_elapsed
+from autotune_nb.study._study_attributes import (
+    read_edits,
+    read_elapsed,
+    read_end_reason,
+    write_edit,
+    write_elapsed,
+    write_end_reason,
+)
 from autotune_nb.study._trial_json import to_record, with_record, without_secrets
 from autotune_nb.study._trial_store import TrialEndedOutsideError, TrialStore
 from autotune_nb.study.folder import StudyFolder
@@ -147,6 +154,12 @@ class Study:
         with storage_errors(self.folder, self._url):
             write_elapsed(self._study, seconds)
 
+    def save_end_reason(self, reason: str) -> None:
+        """Store in words why a run ended by itself."""
+        with storage_errors(self.folder, self._url):
+            write_end_reason(self._study, reason)
+        self.end_reason = reason
+
     def ask(self) -> Trial | None:
         """Return the next trial, stored as running; None if no configuration is left.
 
@@ -258,6 +271,7 @@ class Study:
             self.steering.edits,
             state=state,
             elapsed_s=elapsed_s,
+            end_reason=self.end_reason,
             command=command,
         )
 
@@ -279,6 +293,8 @@ class Study:
     def reload(self) -> None:
         """Read the trials that were started or ended since the last call."""
         with damage_errors(self._location), storage_errors(self.folder, self._url):
+            #: Why the last run ended by itself; empty if none did.
+            self.end_reason = read_end_reason(self._study)
             stored = self._study.get_trials(deepcopy=False)
             for frozen in stored:
                 known = self._trials.get(frozen.number)

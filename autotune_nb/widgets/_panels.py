@@ -131,7 +131,7 @@ def seconds_left(handle: StudyHandle) -> float | None:
     ended = [t for t in handle.history if t.state.finished]
     if not ended:
         return None
-    mean_s = sum(sum(t.seconds.values()) for t in ended[-20:]) / len(ended[-20:])
+    mean_s = sum(t.work_s for t in ended[-20:]) / len(ended[-20:])
     bounds = []
     if handle.num_trials is not None:
         # A float cannot hold every number of trials that a user may set.

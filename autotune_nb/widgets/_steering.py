@@ -9,7 +9,8 @@ import ipywidgets
 
 from autotune_nb.errors import AutotuneError, TaskError
 from autotune_nb.handle import StudyHandle
-from autotune_nb.study.steering import UNCHANGED, Edit, range_text
+from autotune_nb.study.steerable import UNCHANGED
+from autotune_nb.study.steering import Edit, range_text
 from autotune_nb.task.parameters import Bool, Choice, Value
 from autotune_nb.task.restriction import value_text
 from autotune_nb.widgets._panels import escaped

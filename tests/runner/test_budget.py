@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from autotune_nb.errors import Failure, FailureKind
-from autotune_nb.runner.budget import spent_budget
+from autotune_nb.runner.budget import BudgetCheck, predicted_seconds, spent_budget
 from autotune_nb.study import Study
 from autotune_nb.trial.trial import Trial, TrialState
 from tests.stubs import open_study
@@ -140,3 +140,27 @@ def test_invalid_measurements_of_different_levels_are_one_reason(study: Callable
         failure = Failure(FailureKind.MEASUREMENT, "benchmark", message)
         one.tell(asked(one).with_(state=TrialState.FAILED, failure=failure))
     assert (spent(one) or "").startswith("5 trials in a row failed in the same way: measurement in benchmark")
+
+
+def test_nothing_is_predicted_once_the_budget_is_spent(study: Callable[..., Study]) -> None:
+    class Proposals:
+        asked = 0
+
+        def promise(self, *_: object) -> None:
+            self.asked += 1
+
+    one, proposals = study(trials=2, minutes=10), Proposals()
+    check = BudgetCheck(one, proposals)  # type: ignore[arg-type]
+    one.tell(completed(asked(one), 10))
+    check.predict(running=0, elapsed_s=0.0)
+    assert proposals.asked == 1
+    check.predict(running=1, elapsed_s=0.0)
+    check.predict(running=0, elapsed_s=600.0)
+    one.tell(completed(asked(one), 10))
+    check.predict(running=0, elapsed_s=0.0)
+    assert proposals.asked == 1
+
+
+def test_waits_are_no_part_of_what_a_trial_takes() -> None:
+    trials = [Trial(n, {}, seconds={"queue": 500.0, "deploy": 10.0, "wait": 900.0, "benchmark": 20.0}) for n in (0, 1)]
+    assert predicted_seconds(trials, None) == 30

@@ -37,6 +37,10 @@ def test_patience_auto_ends_a_study_once_another_trial_is_not_worth_its_time(tmp
     assert run.best_trial is not None
     assert run.best_trial.params["threads"] in (8, 9, 10)
     assert "which is not worth its time after" in run.notices[-1][1]
+    # The report has it, also that of the study as it is stored.
+    opened = at.open(tmp_path / "study")
+    assert run.end_reason == opened.end_reason == run.notices[-1][1]
+    assert f"the study is finished: {run.end_reason}" in opened.report().to_html()
     assert run.promise is not None
     assert run.promise.gain < 0.02
     # Without the bound it goes on.

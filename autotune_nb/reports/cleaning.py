@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import os
 import re
 from collections import Counter
@@ -10,8 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotune_nb.secrets.detectors import KEYWORD, find_secrets, is_literal
+from autotune_nb.secrets.known_values import is_distinct
+from autotune_nb.secrets.literals import named_in_lines, named_in_shell
 from autotune_nb.secrets.names import says_secret
-from autotune_nb.secrets.scrubbing import known
+from autotune_nb.secrets.scrubbing import Known, known
 
 _KNOWN, _HOME = "environment variable's value", "home folder"
 _WIDGET = re.compile(r"application/vnd\.jupyter\.widget-(?:view|state)\+json")
@@ -20,6 +23,8 @@ _TEXT = re.compile(
     r"text/.*|image/svg\+xml|application/(?:javascript|ecmascript|json|xml|x-latex|yaml|x-yaml|.*\+(?:json|xml))"
     r"|application/vnd\.(?:vega|vegalite|plotly|bokeh).*"
 )
+_ANSI = re.compile(r"\x1b\[[0-9;:?]*[A-Za-z]")
+_LABEL = r"\[redacted: [^\[\]]*\]"
 _DATA_URI = re.compile(r"data:([\w.+/-]+)(?:;[\w.=+-]+)*;base64,([A-Za-z0-9+/_-]*)")
 _PART = r"[^/\\\s\"'`<>:;,()\[\]{}|&$*?!#%=]+"
 _HOMES = rf"(?:/[\w.-]+){{0,2}}/(?:home\d*|[Uu]sers)/{_PART}|/root(?![\w.-])|[A-Za-z]:[\\/]+[Uu]sers[\\/]+{_PART}"
@@ -28,13 +33,19 @@ _HOMES = rf"(?:/[\w.-]+){{0,2}}/(?:home\d*|[Uu]sers)/{_PART}|/root(?![\w.-])|[A-
 def _home_folders() -> re.Pattern[str]:
     own = os.environ.get("HOME", "").rstrip("/\\")
     homes = _HOMES if len(own) <= 4 else rf"{re.escape(own)}(?![\w-]|\.\w)|{_HOMES}"
-    return re.compile(rf"(?<![\w.~/-])(?:{homes})")
+    return re.compile(rf"(?:(?<![\w.~/-])|(?<=file://))(?:{homes})")
 
 
 @dataclass
 class Cleaning:
-    """One pass through a notebook: what it removed, and what it could not clean."""
+    """One pass through a notebook: what it removed, and what it could not clean.
 
+    ``values`` were found by a pass before: they are removed wherever they are, whatever is beside them.
+    """
+
+    values: frozenset[str] = frozenset()
+    #: The values that this pass found.
+    found: set[str] = field(default_factory=set)
     removed: Counter[tuple[str, str]] = field(default_factory=Counter)
     widgets: list[str] = field(default_factory=list)
     pictures: list[str] = field(default_factory=list)
@@ -51,6 +62,7 @@ class Cleaning:
         return {**nb, "metadata": self._data(metadata, "the notebook's metadata"), "cells": cells}
 
     def _cell(self, cell: dict[str, Any], name: str) -> dict[str, Any]:
+        self.found.update(named_in_shell(cell["source"]))
         clean = {**cell, "source": self._text(cell["source"], f"{name}'s source")}
         clean["metadata"] = self._data(cell["metadata"], f"{name}'s metadata")
         if "outputs" in cell:
@@ -110,12 +122,28 @@ class Cleaning:
     def _redacted(self, text: str) -> tuple[str, Counter[str]]:
         """Return the text without secrets and home folders, and the number of each kind that was removed."""
         removed: Counter[str] = Counter()
-        clean, removed[_KNOWN] = known().replaced(text, f"[redacted: {_KNOWN}]")
+        plain = _ANSI.sub("", text)
+        self.found.update(named_in_lines(plain))
+        clean, removed[_KNOWN] = known().replaced(plain, f"[redacted: {_KNOWN}]")
         for one in reversed(find_secrets(clean)):
             removed[one.kind] += 1
+            self.found.add(clean[one.start : one.end])
             clean = f"{clean[: one.start]}[redacted: {one.kind}]{clean[one.end :]}"
+        forms, elsewhere = self._elsewhere
+        if any(form in clean for form in forms):
+            labels = len(re.findall(_LABEL, clean))
+            clean, number = elsewhere.subn(lambda found: found[1] or f"[redacted: {KEYWORD}]", clean)
+            removed[KEYWORD] += number - labels
         clean, removed[_HOME] = self.home.subn("~", clean)
-        return clean, +removed
+        # Colours are kept where nothing was removed between them.
+        return (clean, removed) if (removed := +removed) else (text, removed)
+
+    @functools.cached_property
+    def _elsewhere(self) -> tuple[frozenset[str], re.Pattern[str]]:
+        """What is in a text with one of ``values``, and a pattern of these; its group is what was removed already."""
+        short = {value for value in self.values if value.isalpha() or not is_distinct(value)}
+        these = Known.of(self.values - short, short, (), detect=False)
+        return these.forms | short, re.compile(f"({_LABEL})|{these.pattern.pattern}|{these.words.pattern}")
 
     def _data(self, data: Any, place: str, named: bool = False) -> Any:
         """Clean a JSON value: its texts, its keys, and what is under a key that says secret."""
@@ -128,6 +156,7 @@ class Cleaning:
         if not named or not is_literal(data):
             return self._text(data, place)
         self.removed[KEYWORD, place] += 1
+        self.found.add(data)
         return f"[redacted: {KEYWORD}]"
 
 

@@ -72,9 +72,10 @@ def share(notebook: Path, output: Path, *, html: bool = False, force: bool = Fal
     targets = _targets(notebook, output, html=html, force=force)
     nb = read_notebook(notebook)
     know()
-    cleaning = Cleaning()
+    search = Cleaning()
+    search.notebook(nb)
+    cleaning, again = (Cleaning(frozenset(search.found)) for _ in range(2))
     clean = cleaning.notebook(nb)
-    again = Cleaning()
     again.notebook(clean)
     if stuck := [*cleaning.stuck, *(f"{place}: {kind} even after cleaning" for kind, place in again.removed)]:
         raise SetupError(

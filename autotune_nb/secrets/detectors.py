@@ -35,6 +35,9 @@ _MORE = (
     ("NVIDIA Key", re.compile(r"\bnvapi-[A-Za-z0-9_-]{20,}")),
     ("Google Key", re.compile(r"(?<![\w-])AIza[A-Za-z0-9_-]{35}")),
     ("GitHub Token", re.compile(r"github_pat_[A-Za-z0-9_]{22,}")),
+    ("API Key", re.compile(r"\bsk-(?:ant|or|proj|svcacct)-[A-Za-z0-9_-]{20,}")),
+    ("Docker Token", re.compile(r"\bdckr_pat_[A-Za-z0-9_-]{20,}")),
+    ("Weights & Biases Key", re.compile(r"\bwandb login (?:--[\w-]+ +)*([0-9a-f]{40}\w*)")),
 )
 _KEY_NAME = r"[A-Z0-9 ]*PRIVATE KEY(?: BLOCK)? ?-{4,5}"
 #: Up to its end; where that is missing, up to the next key or the end of the text.

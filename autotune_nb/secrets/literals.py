@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import re
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from typing import Any
 
 from autotune_nb.errors import TaskError
 from autotune_nb.secrets.detectors import REDACTED, find_secrets, is_literal
-from autotune_nb.secrets.known_values import MIN_LENGTH
+from autotune_nb.secrets.known_values import MIN_LENGTH, SCHEME
 from autotune_nb.secrets.names import says_secret
 from autotune_nb.secrets.references import secret_of
 from autotune_nb.secrets.scrubbing import scrub
 
 #: Where a text is a command line or a part of one.
 _COMMANDS = ("engine.env", "engine.args", "engine.raw_args", "engine.command")
+#: A cell of a shell; a line for a shell or a magic, with the lines that continue it.
+_SHELL = re.compile(r"\A\s*%%(?:bash|sh|script)\b[\s\S]*|(?m:^)[ \t]*[!%].*(?:(?<=\\)\n.*)*")
+#: A line that is a variable or a header with its value, as ``env``, ``%env`` and ``curl -v`` print it.
+_NAMED = r"(?m)^(?:> |env: )?(?:([A-Z][A-Z0-9_]*)=|([\w-]+): +(?:\w+ +)?(?=\S*\d)(?=\S*[A-Za-z]))(\S+)\s*$"
 _MAX_BITS = 64
 _HINT = "name where it is: ${VARIABLE} of the environment, or in a cluster secret://NAME/KEY (engine.env)"
 
@@ -84,6 +89,22 @@ def _secrets_of(value: str | float, field: str, name: str) -> Iterator[str]:
         yield from (text[one.start : one.end] for one in find_secrets(text))
         if field.startswith(_COMMANDS):
             yield from (one for flag, one in _assignments(text) if says_secret(flag) and is_literal(one))
+
+
+def named_in_shell(source: str) -> Iterator[str]:
+    """Yield the values beside names that say secret in the shell lines and magics of a cell."""
+    for line in "\n".join(_SHELL.findall(source)).replace("\\\n", " ").splitlines():
+        yield from _named(_assignments(line))
+
+
+def named_in_lines(text: str) -> Iterator[str]:
+    """Yield the values beside names that say secret in lines that have nothing else."""
+    return _named((variable or header, value) for variable, header, value in re.findall(_NAMED, text))
+
+
+def _named(pairs: Iterable[tuple[str, str]]) -> Iterator[str]:
+    values = ((name, SCHEME.sub("", value.strip().strip("\"'"))) for name, value in pairs)
+    return (value for name, value in values if says_secret(name) and is_literal(value))
 
 
 def _assignments(text: str) -> Iterator[tuple[str, str]]:

@@ -155,6 +155,50 @@ def test_the_same_notebook_gives_the_same_copy_and_a_copy_itself(tmp_path: Path)
     assert again.removed == ()
 
 
+COLOURED = "\x1b[32m      2\x1b[39m api_key = \x1b[33m'{}'\x1b[39m"
+PLACES = [
+    code("api_key = 'hunter2222'"),
+    code("!serve m --port 1 \\\n --api-key hunter2222\nx = 1"),
+    code("%%bash\ncurl -H 'Authorization: Bearer hunter2222' http://x"),
+    code("%env SOME_PASSWORD=hunter2222"),
+    code("x", stream("env: SOME_PASSWORD=hunter2222\n")),
+    code("x", stream("> GET /\n> Authorization: Bearer hunter2222\n")),
+    code("x", {"output_type": "error", "ename": "E", "evalue": "", "traceback": [COLOURED.format("hunter2222")]}),
+]
+
+
+@pytest.mark.parametrize("cell", PLACES)
+def test_a_value_that_is_found_once_is_removed_everywhere(cell: dict[str, Any], tmp_path: Path) -> None:
+    table = display({"text/html": "<td>SOME_PASSWORD</td><td>hunter2222</td>", "text/plain": ["x hunter2222\n", "y"]})
+    other = code("print('hunter2222')", stream("\x1b[1mhunter2222\x1b[0m"), table)
+    share(notebook(tmp_path / "in.ipynb", other, cell), tmp_path / "out.ipynb")
+    assert "hunter2222" not in (tmp_path / "out.ipynb").read_text()
+
+
+def test_a_found_word_is_removed_as_a_word_and_colours_stay_without_a_secret(tmp_path: Path) -> None:
+    cell = code(
+        "password = 'tigerclaw'",
+        stream("tigerclaw, tigerclaws\n"),
+        {"output_type": "error", "ename": "E", "evalue": "", "traceback": [COLOURED.format("")]},
+    )
+    share(notebook(tmp_path / "in.ipynb", cell), tmp_path / "out.ipynb")
+    outputs = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0].outputs
+    assert outputs[0].text == "[redacted: Secret Keyword], tigerclaws\n"
+    assert outputs[1].traceback == [COLOURED.format("")]
+
+
+@pytest.mark.parametrize("text", ["token: 151643", "API_KEY=$HF_KEY", "!serve --api-key $KEY", "f(token=cfg.token)"])
+def test_what_is_beside_a_name_and_is_no_secret_stays(text: str, tmp_path: Path) -> None:
+    share(notebook(tmp_path / "in.ipynb", code(text, stream(text))), tmp_path / "out.ipynb")
+    cell = nbformat.read(tmp_path / "out.ipynb", as_version=4).cells[0]
+    assert (cell.source, cell.outputs[0].text) == (text, text)
+
+
+def test_the_home_folder_of_a_file_url_is_removed(tmp_path: Path) -> None:
+    share(notebook(tmp_path / "in.ipynb", code("open('file:///home/ada/x')")), tmp_path / "out.ipynb")
+    assert "file://~/x" in (tmp_path / "out.ipynb").read_text()
+
+
 def test_results_stay_as_they_are(tmp_path: Path) -> None:
     goal = Objective("output_tokens_per_s", "maximize")
     trials = (DEFAULT, BEST, OTHER, BROKEN)

@@ -34,6 +34,8 @@ CANARIES = {
     "Stripe Access Key": "sk_li" + "ve_" + "aB3d" * 7,
     "OpenAI Token": "sk-" + "aB3dE" * 4 + "T3Blbk" + "FJ" + "aB3dE" * 4,
     "NVIDIA Key": "nvapi-" + "aB3d-" * 8,
+    "API Key": "sk-" + "ant-api03-" + "aB3d-" * 8,
+    "Docker Token": "dckr_" + "pat_" + "aB3d" * 7,
     "Google Key": "AIza" + "aB3d5" * 7,
     "JSON Web Token": JWT,
     "Private Key": KEY,
@@ -45,6 +47,7 @@ INSIDE = [
     ("connect(user='ada', password='{}')", "correct horse"),
     ('{{"db_password": "{}", "size": 5}}', "hunter2222"),
     ("if '{}' == my_password:", "hunter2222"),
+    ("!wandb login --relogin {}", "0123456789abcdef" * 2 + "01234567"),
     ("aws_secret_access_key = '{}'", "aB3d" * 10),
 ]
 

@@ -7,6 +7,7 @@ import math
 import random
 from collections.abc import Sequence
 from decimal import Decimal
+from functools import cached_property
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -90,6 +91,11 @@ class Choice(_Parameter):
             seen.append(text)
         return values
 
+    @cached_property
+    def value_texts(self) -> frozenset[str]:
+        """The values as JSON."""
+        return frozenset(json.dumps(value, sort_keys=True) for value in self.values)
+
     def grid(self) -> Sequence[Value]:
         return list(self.values)
 
@@ -99,7 +105,7 @@ class Choice(_Parameter):
         except (TypeError, ValueError):
             # Not a JSON value, so not a value of any parameter.
             return False
-        return text in {json.dumps(v, sort_keys=True) for v in self.values}
+        return text in self.value_texts
 
     def random(self, rng: random.Random) -> Value:
         return rng.choice(self.values)

@@ -175,3 +175,29 @@ def test_of_a_thousand_trials_none_is_cut_that_was_the_best(objective: Objective
         wrong += best_number(trials, objective) != best_number(whole(rows, objective), objective)
     assert wrong == 0
     assert num_cut > 100
+
+
+@pytest.mark.parametrize("objective", [AT_16, LATENCY])
+def test_with_noise_between_starts_no_trial_that_is_truly_better_by_a_little_is_cut(objective: Objective) -> None:
+    rng, maximize = random.Random(5), objective.direction == "maximize"
+
+    def started(number: int, truth: float, name: str) -> Trial:
+        rate, time = (truth * math.exp(rng.gauss(0, 0.03)) for _ in range(2))
+        own = tuple(measured(level, {RATE: rate, TTFT: 0.1, E2E: time}) for level in LEVELS)
+        return Trial(number, {"n": name}, TrialState.COMPLETE, own, score(own, objective))
+
+    wrong = cut = 0
+    for _ in range(150):
+        # Three starts of the best, and two of another one: what their differences show is the margin.
+        trials = [started(n, 100.0, "best") for n in range(3)]
+        trials += [started(n, 80.0 if maximize else 120.0, "other") for n in (3, 4)]
+        cutting = Cutting(objective, LEVELS, margin_of(trials))
+        best = best_configuration(trials, objective)
+        for truth, better in ((1.06, True), (0.7, False)):
+            found = started(9, 100.0 * (truth if maximize else 1 / truth), "new").measurements
+            by_level = {one.level: one for one in found}
+            reason = cutting.reason_to_cut([by_level[cutting.order[0]]], best)
+            wrong += better and reason is not None
+            cut += not better and reason is not None
+    assert wrong == 0
+    assert cut > 75

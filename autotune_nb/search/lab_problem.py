@@ -44,6 +44,8 @@ class LabProblem:
     #: The failures in words, empty for complete configurations.
     reasons: tuple[str, ...] = ()
     objective: str = ""
+    #: The configuration that equals the engine's default: strategies try it first, and never cut it. None: unknown.
+    default: int | None = None
 
     def __len__(self) -> int:
         return len(self.params)

@@ -30,7 +30,8 @@ class Proposed(WholeTrials):
         super().__init__(problem)
         self._points = points_of(problem)
         self._index = {point_key(point): index for index, point in enumerate(self._points)}
-        search_problem = SearchProblem(table_space(self._points), (problem.goal,))
+        default = None if problem.default is None else self._points[problem.default]
+        search_problem = SearchProblem(table_space(self._points), (problem.goal,), default)
         self._strategy = create_strategy(name, search_problem, seed, num_trials=_BUDGET)
         self._observations: list[Observation] = []
         self._cut = cut and problem.at is not None
@@ -47,6 +48,8 @@ class Proposed(WholeTrials):
             return decisive
         value = float(outcome.values[decisive])
         gain = value if self.problem.maximize else -value
+        if outcome.index == self.problem.default:
+            return super().next_level(outcome)
         if np.isnan(value) or breaks(outcome.excess[decisive]) or is_worse(gain, self.best_gain, maximize=True):
             return None
         return super().next_level(outcome)

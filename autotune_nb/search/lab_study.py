@@ -43,8 +43,12 @@ def simulate(
     seed: int,
     trials: int | None = None,
     noise: float = 0.0,
+    min_trials: int = MIN_TRIALS,
 ) -> SimulatedStudy:
-    """Run one study on a table; without ``trials`` until it has found one of the best configurations."""
+    """Run one study on a table; without ``trials`` until it has found one of the best configurations.
+
+    It then has at least ``min_trials`` trials.
+    """
     rng = np.random.default_rng(seed + 12345)
     good = problem.good(2 * WITHIN if noise else WITHIN)
     complete = np.zeros(problem.values.shape, dtype=bool)
@@ -52,8 +56,8 @@ def simulate(
     regrets: list[float] = []
     elapsed_s = cpu_s = 0.0
     best, failed, found = problem.worst_regret, 0, None
-    while len(seconds) < (trials or max(MIN_TRIALS, len(problem))):
-        if trials is None and found is not None and len(seconds) >= MIN_TRIALS:
+    while len(seconds) < (trials or max(min_trials, len(problem))):
+        if trials is None and found is not None and len(seconds) >= min_trials:
             break
         began = time.process_time()
         index = strategy.ask()

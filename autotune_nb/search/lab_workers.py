@@ -14,19 +14,25 @@ from collections.abc import Sequence
 from autotune_nb.errors import SetupError
 from autotune_nb.search.lab_problem import LabProblem
 from autotune_nb.search.lab_registry import STRATEGIES
-from autotune_nb.search.lab_study import SimulatedStudy, simulate
+from autotune_nb.search.lab_study import MIN_TRIALS, SimulatedStudy, simulate
 
 #: Fewer trials are simulated in the time that a process takes to start.
-_MIN_TRIALS = 1000
+_FEW_TRIALS = 1000
 
 
 def simulated_studies(
-    problem: LabProblem, name: str, seeds: Sequence[int], *, trials: int | None, noise: float
+    problem: LabProblem,
+    name: str,
+    seeds: Sequence[int],
+    *,
+    trials: int | None,
+    noise: float,
+    min_trials: int = MIN_TRIALS,
 ) -> list[SimulatedStudy]:
     """Return one simulated study of a strategy for each seed. Raises SetupError if a process ends early."""
     workers = min(_num_cores(), len(seeds))
-    if workers < 2 or len(seeds) * (trials or len(problem)) < _MIN_TRIALS:
-        return _studies(problem, name, seeds, trials, noise)
+    if workers < 2 or len(seeds) * (trials or len(problem)) < _FEW_TRIALS:
+        return _studies(problem, name, seeds, trials, noise, min_trials)
     # One thread of linear algebra a process: the matrices are small.
     threads = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
     command = [sys.executable, "-m", "autotune_nb.search.lab_workers"]
@@ -41,7 +47,7 @@ def simulated_studies(
             )  # fmt: skip
         for number, process in enumerate(processes):
             assert process.stdin is not None
-            pickle.dump((problem, name, seeds[number::workers], trials, noise), process.stdin)
+            pickle.dump((problem, name, seeds[number::workers], trials, noise, min_trials), process.stdin)
             process.stdin.close()
             # Closed here; communicate would close it again.
             process.stdin = None
@@ -61,10 +67,13 @@ def simulated_studies(
 
 
 def _studies(
-    problem: LabProblem, name: str, seeds: Sequence[int], trials: int | None, noise: float
+    problem: LabProblem, name: str, seeds: Sequence[int], trials: int | None, noise: float, min_trials: int
 ) -> list[SimulatedStudy]:
     create = STRATEGIES[name]
-    return [simulate(problem, create(problem, seed), seed=seed, trials=trials, noise=noise) for seed in seeds]
+    return [
+        simulate(problem, create(problem, seed), seed=seed, trials=trials, noise=noise, min_trials=min_trials)
+        for seed in seeds
+    ]
 
 
 def _num_cores() -> int:

@@ -1,51 +1,54 @@
-"""Search strategies on recorded tables: their time as a share of random search's, and the duration of the lab itself.
-
-``AUTOTUNE_NB_TABLES`` is the folder with the tables; without one, only the table that is simulated here is used. The
-constants of the strategies must not be chosen on the simulated table.
-"""
+"""Search strategies on recorded tables: their time as a share of random search's, their mistakes and their CPU time."""
 
 from __future__ import annotations
 
-import itertools
-import os
 import statistics
 import time
-from collections.abc import Sequence
-from dataclasses import replace
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from autotune_nb.errors import Failure, FailureKind
-from autotune_nb.recorded import RecordedTable
 from autotune_nb.search import lab_random
 from autotune_nb.search.lab import compare
-from autotune_nb.search.lab_problem import LabProblem, lab_problem
+from autotune_nb.search.lab_problem import LabProblem
 from autotune_nb.search.lab_proposals import Proposed
 from autotune_nb.search.lab_registry import DEFAULT
 from autotune_nb.search.lab_strategies import Outcome
 from autotune_nb.search.lab_study import MIN_TRIALS, WITHIN, SimulatedStudy, simulate
 from autotune_nb.search.lab_workers import simulated_studies
-from autotune_nb.trial.measurement import Level, Measurement
-from autotune_nb.trial.score import Limit, Objective
-from autotune_nb.trial.trial import Trial, TrialState
 from tests.benchmarks.figure import Figure
+from tests.benchmarks.lab_tables import all_problems, with_default
+from tests.benchmarks.proposal_time import proposal_ms
 
-TABLES = Path(os.environ.get("AUTOTUNE_NB_TABLES", Path(__file__).parents[3] / "shared" / "tables"))
-#: Limits on the 99th percentiles of the time to first token and of the time per token, by table.
-_LIMITS = {"T1": (1.0, 0.1), "T3": (5.0, 1.0), "simulated": (2.0, 0.08)}
-_SEEDS, _TPE_SEEDS, _CUT_SEEDS = 30, 10, 5
+_SEEDS, _TPE_SEEDS, _CUT_SEEDS, _NAMED_SEEDS = 30, 10, 5, 12
+#: Tables with a larger share of failures count as those where a third cannot start.
+_A_THIRD = 0.25
+_NOISE = 0.03
 
 
-def lab() -> list[Figure]:
-    """Return the figures of every strategy on every problem, with 30 studies each (10 of TPE)."""
-    files = sorted(TABLES.glob("*.csv")) if TABLES.is_dir() else []
-    tables = [*(replace(RecordedTable.of_file(file), name=file.stem) for file in files), simulated_table()]
-    problems = [one for table in tables for one in problems_of(table)]
-    figures = [_duration(problems[0])]
-    tpe = _ratios("tpe", problems, _TPE_SEEDS)
-    figures += [Figure("lab_time_ratio_tpe", statistics.median(map(np.median, tpe)), 1.0, _note(problems, tpe))]
-    return [*figures, *_of_auto("auto", problems, tpe), *_of_auto("auto-whole", problems, tpe), _wrong_cuts(problems)]
+def lab() -> Iterator[Figure]:
+    """Yield the figures of every strategy on every problem, with 30 studies each (10 of TPE)."""
+    problems = all_problems()
+    studies = [_studies("auto", one, _SEEDS) for one in problems]
+    auto = [_shares(one, found) for one, found in zip(problems, studies, strict=True)]
+    yield from _time_ratios("auto", problems, auto, 0.10, 0.20)
+    yield Figure("lab_time_ratio_auto_p90", max(float(np.quantile(one, 0.9)) for one in auto), 0.40)
+    yield _failed_share(problems, studies)
+    defaults = [one for one in map(with_default, problems) if one.default is not None]
+    yield from _time_ratios("default_first", defaults, [_ratios("auto", one, _SEEDS) for one in defaults], 0.13, 0.35)
+    yield from _with_noise(problems)
+    tpe = [_ratios("tpe", one, _TPE_SEEDS) for one in problems]
+    yield Figure("lab_time_ratio_tpe", statistics.median(map(np.median, tpe)), 1.0, _note(problems, tpe))
+    to_tpe = [float(np.median(own) / np.median(other)) for own, other in zip(auto, tpe, strict=True)]
+    yield Figure("lab_auto_to_tpe", statistics.median(to_tpe), 0.4)
+    yield Figure("lab_auto_to_tpe_worst", max(to_tpe), 1.0)
+    cpu_ms = 1000 * max(float(np.median([study.cpu_s for study in found])) for found in studies)
+    yield Figure("lab_cpu_auto", cpu_ms, 20, "of a proposal, up to 480 configurations", unit="ms")
+    for trials, parameters, goal in ((30, 6, 100), (1000, 12, 200)):
+        note = f"of a proposal after {trials} trials of 20 000 configurations, {parameters} parameters"
+        yield Figure(f"lab_cpu_auto_{trials}_of_20000", proposal_ms(trials, 20_000, parameters), goal, note, unit="ms")
+    yield _wrong_cuts(problems)
+    yield _duration(problems[0])
 
 
 class _CountedCuts(Proposed):
@@ -72,31 +75,36 @@ def _wrong_cuts(problems: Sequence[LabProblem]) -> Figure:
     return Figure("lab_wrong_cuts", 1000 * wrong / max(cut, 1), 0.0, f"of 1 000; {cut} trials were cut")
 
 
-def _of_auto(name: str, problems: Sequence[LabProblem], tpe: Sequence[Sequence[float]]) -> list[Figure]:
-    studies = [_studies(name, one, _SEEDS) for one in problems]
-    auto = [_shares(one, found) for one, found in zip(problems, studies, strict=True)]
-    medians = [float(np.median(one)) for one in auto]
-    to_tpe = [middle / float(np.median(one)) for middle, one in zip(medians, tpe, strict=True)]
-    failing = [(one, found) for one, found in zip(problems, studies, strict=True) if one.failed.mean() > 0.1]
-    share = statistics.median(
-        sum(study.failed for study in found)
+def _time_ratios(
+    name: str, problems: Sequence[LabProblem], ratios: Sequence[Sequence[float]], goal: float, worst: float
+) -> Iterator[Figure]:
+    medians = [float(np.median(one)) for one in ratios]
+    yield Figure(f"lab_time_ratio_{name}", statistics.median(medians), goal, _note(problems, ratios))
+    yield Figure(f"lab_time_ratio_{name}_worst", max(medians), worst)
+
+
+def _failed_share(problems: Sequence[LabProblem], studies: Sequence[Sequence[SimulatedStudy]]) -> Figure:
+    shares = {
+        f"{one.name} {one.objective.split()[1]}": sum(study.failed for study in found)
         / sum(study.num_counted for study in found)
         / lab_random.failed_share(one, WITHIN)
-        for one, found in failing
-    )
-    cpu_ms = 1000 * max(float(np.median([study.cpu_s for study in found])) for found in studies)
-    noisy = [np.median(_ratios(name, [one], _SEEDS, noise=0.03)[0]) for one in problems]
-    name = name.replace("-", "_")
-    return [
-        Figure(f"lab_time_ratio_{name}", statistics.median(medians), 0.10, _note(problems, auto)),
-        Figure(f"lab_time_ratio_{name}_worst", max(medians), 0.20),
-        Figure(f"lab_time_ratio_{name}_p90", max(float(np.quantile(one, 0.9)) for one in auto), 0.40),
-        Figure(f"lab_{name}_to_tpe", statistics.median(to_tpe), 0.4),
-        Figure(f"lab_{name}_to_tpe_worst", max(to_tpe), 1.0),
-        Figure(f"lab_time_ratio_{name}_noise", float(statistics.median(noisy)), 0.20, "3 % noise"),
-        Figure(f"lab_failed_share_{name}", share, 0.4, "to random's, where over 10 % cannot start"),
-        Figure(f"lab_cpu_{name}", cpu_ms, 20, "of a proposal", unit="ms"),
+        for one, found in zip(problems, studies, strict=True)
+        if one.failed.mean() > _A_THIRD
+    }
+    note = ", ".join(f"{name} {share:.2f}" for name, share in shares.items())
+    return Figure("lab_failed_share_auto", statistics.median(shares.values()), 0.4, f"to random's, {note}")
+
+
+def _with_noise(problems: Sequence[LabProblem]) -> Iterator[Figure]:
+    noisy = [float(np.median(_ratios("auto", one, _SEEDS, noise=_NOISE))) for one in problems]
+    yield Figure("lab_time_ratio_auto_noise", statistics.median(noisy), 0.20, "3 % noise")
+    named = [
+        bool(study.regret[-1] > 2 * WITHIN)
+        for one in problems
+        for study in simulated_studies(one, "auto", range(_NAMED_SEEDS), trials=30, noise=_NOISE)
     ]
+    note = f"of {len(named)} studies name a configuration after 30 trials at 3 % noise that is not within 4 %"
+    yield Figure("lab_wrongly_named", sum(named) / len(named), 0.05, note)
 
 
 def _duration(problem: LabProblem) -> Figure:
@@ -107,13 +115,13 @@ def _duration(problem: LabProblem) -> Figure:
     return Figure("lab_minutes", minutes, 2.0, f"{len(DEFAULT)} strategies, {len(problem)} configurations", "min")
 
 
-def _ratios(name: str, problems: Sequence[LabProblem], seeds: int, noise: float = 0.0) -> list[list[float]]:
-    """Return the time of each study as a share of random search's expectation, by problem."""
-    return [_shares(one, _studies(name, one, seeds, noise), noise) for one in problems]
+def _ratios(name: str, problem: LabProblem, seeds: int, noise: float = 0.0) -> list[float]:
+    """Return the time of each study as a share of random search's expectation."""
+    return _shares(problem, _studies(name, problem, seeds, noise), noise)
 
 
 def _studies(name: str, problem: LabProblem, seeds: int, noise: float = 0.0) -> list[SimulatedStudy]:
-    return simulated_studies(problem, name, range(seeds), trials=None, noise=noise)
+    return simulated_studies(problem, name, range(seeds), trials=None, noise=noise, min_trials=0)
 
 
 def _shares(problem: LabProblem, studies: Sequence[SimulatedStudy], noise: float = 0.0) -> list[float]:
@@ -127,78 +135,3 @@ def _note(problems: Sequence[LabProblem], ratios: Sequence[Sequence[float]]) -> 
         f"{one.name} {one.objective.split()[1]} {float(np.median(own)):.3f}"
         for one, own in zip(problems, ratios, strict=True)
     )
-
-
-def problems_of(table: RecordedTable) -> list[LabProblem]:
-    """Return three problems: throughput per GPU under limits, throughput at the heaviest load, and the p99 latency."""
-    heavy, heaviest = str(table.levels[-2]), str(table.levels[-1])
-    ttft_s, tpot_s = _LIMITS.get(table.name, _LIMITS["T3"])
-    limits = (Limit("ttft_p99_s", "<=", ttft_s), Limit("tpot_p99_s", "<=", tpot_s))
-    rate = Objective("output_tokens_per_s", "maximize", limits=limits)
-    return [
-        lab_problem(table, rate, at=heavy, per_gpu=True),
-        lab_problem(table, replace(rate, limits=()), at=heaviest),
-        lab_problem(table, Objective("e2e_latency_p99_s", "minimize"), at=heavy),
-    ]
-
-
-def simulated_table() -> RecordedTable:
-    """Return a table of 480 configurations of which about a third cannot start, from a simple model of an engine."""
-    rng = np.random.default_rng(7)
-    levels = [Level("dataset", load) for load in (4, 16, 64, 192)]
-    space = itertools.product(
-        (1, 2, 4, 8), (0.7, 0.8, 0.88, 0.95), (32, 64, 128, 256, 512), (512, 2048, 8192), ("auto", "fp8")
-    )
-    trials, gpus = [], {}
-    for number, (size, memory, seqs, tokens, cache) in enumerate(space):
-        params = {
-            "tensor_parallel_size": size,
-            "gpu_memory_utilization": memory,
-            "max_num_seqs": seqs,
-            "max_num_batched_tokens": tokens,
-            "kv_cache_dtype": cache,
-        }
-        gpus[number] = size
-        startup_s = 60 + 240 / size + 0.05 * seqs
-        # GB for the cache: what the weights, the activations and the graphs leave of 80 GB on each GPU.
-        room = size * (80 * memory - 96 / size - tokens / 1024 - seqs / 64)
-        reserve = size * (80 * (1 - memory) - 3 - tokens / 2048)
-        if room < 4 or reserve < 0:
-            failure = Failure(
-                FailureKind.OUT_OF_MEMORY, "deploy", "no room for the cache" if room < 4 else "at capture"
-            )
-            trials.append(Trial(number, params, TrialState.FAILED, failure=failure, seconds={"deploy": startup_s}))
-            continue
-        slots = room / (0.16 if cache == "fp8" else 0.32)
-        tilt = float(np.exp(0.01 * rng.standard_normal()))
-        measurements = [
-            _simulated(level, size, min(seqs, slots), seqs > slots, tokens, cache == "fp8", tilt) for level in levels
-        ]
-        seconds = {"deploy": startup_s}
-        trials.append(Trial(number, params, TrialState.COMPLETE, tuple(measurements), seconds=seconds))
-    return RecordedTable.of_trials("simulated", trials, gpus)
-
-
-def _simulated(
-    level: Level, size: int, slots: float, preempts: bool, tokens: int, fp8: bool, tilt: float
-) -> Measurement:
-    """Return one level: decoding grows with the batch, communication with the GPUs, prefill in chunks delays it."""
-    batch = min(level.concurrency, slots)
-    step_s = (0.03 / size + 0.002 * np.log2(size) + batch * (2e-4 if fp8 else 1.6e-4) / size**0.8) * tilt
-    chunk_s = tokens * 6e-5 / size**0.85 + 0.003
-    prefill_s = 600 / tokens * chunk_s if tokens < 600 else 600 * 6e-5 / size**0.85 + 0.003
-    stall = 1.15 if preempts and level.concurrency > slots else 1.0
-    tpot_s = (step_s + 0.35 * min(1.0, batch / 64) * chunk_s) * stall
-    queue_s = max(0.0, level.concurrency - slots) / max(slots, 1) * 128 * tpot_s
-    ttft_s = prefill_s * (1 + batch / 24) + queue_s
-    latency_s = ttft_s + 128 * tpot_s
-    rate = 128 * level.concurrency / latency_s
-    figures = {
-        "output_tokens_per_s": rate,
-        "ttft_p99_s": 1.6 * ttft_s,
-        "tpot_p99_s": 1.3 * tpot_s,
-        "e2e_latency_p99_s": 1.4 * latency_s,
-    }
-    requests = 400
-    duration_s = min(300.0, requests * 128 / rate)
-    return Measurement(level, duration_s, requests, requests, 0, {name: float(v) for name, v in figures.items()})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import statistics
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from autotune_nb.errors import SetupError, UnknownNameError
 from autotune_nb.search import lab_random, lab_workers
 from autotune_nb.search.lab import compare
 from autotune_nb.search.lab_problem import LabProblem
+from autotune_nb.search.lab_proposals import Proposed
 from autotune_nb.search.lab_registry import STRATEGIES
 from autotune_nb.search.lab_strategies import Outcome, RandomOrder, WholeTrials
 from autotune_nb.search.lab_study import simulate
@@ -119,6 +121,16 @@ def test_a_strategy_tries_everything_once_and_repeats_itself_with_its_seed(name:
     assert tried(0) != tried(1)
 
 
+def test_the_engines_default_is_tried_first_and_whole() -> None:
+    found = grid(4)
+    first, other = Proposed("auto", replace(found, default=5), 0, cut=True), Proposed("auto", found, 0, cut=True)
+    assert first.ask() == 5
+    # At the level that decides it is worse than the best: its other level runs all the same.
+    outcome = Outcome(5, found.values[5], found.excess[5], np.array([False, True]))
+    first.best_gain = other.best_gain = 1e9
+    assert (first.next_level(outcome), other.next_level(outcome)) == (0, None)
+
+
 def test_auto_needs_less_time_than_random_and_least_if_trials_are_cut() -> None:
     found = grid(8, failing=2)
     median = {
@@ -169,7 +181,7 @@ def test_a_budget_of_trials_bounds_every_study_and_what_is_not_found_is_null() -
 def test_processes_return_what_one_process_would(monkeypatch: pytest.MonkeyPatch) -> None:
     found = grid(6)
     here = [simulate(found, STRATEGIES["tpe"](found, seed), seed=seed, trials=9) for seed in range(3)]
-    monkeypatch.setattr(lab_workers, "_MIN_TRIALS", 0)
+    monkeypatch.setattr(lab_workers, "_FEW_TRIALS", 0)
     monkeypatch.setattr(lab_workers, "_num_cores", lambda: 2)
     there = lab_workers.simulated_studies(found, "tpe", range(3), trials=9, noise=0.0)
     assert [one.found for one in there] == [one.found for one in here]

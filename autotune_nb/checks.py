@@ -39,6 +39,7 @@ from autotune_nb.task.limit_requests import limit_lines
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task
+from autotune_nb.verdict import plan_text
 
 #: The label of a study that does not exist yet.
 _LABEL = "check-00000000"
@@ -102,10 +103,11 @@ async def _check_task(task: Task, engine: Engine, study: str | Path | None) -> C
             require_database(folder, (folder.metadata() or {}).get("storage"))
     except (TaskError, SetupError, StudyError) as error:
         return Checks((CheckResult(False, str(error)),))
+    confirmed = () if task.confirmation is None else (CheckResult(True, plan_text(task.confirmation)),)
     if task.deploy.table is not None:
-        return Checks((await asyncio.to_thread(_replay, task, engine, task.deploy.table),))
+        return Checks((await asyncio.to_thread(_replay, task, engine, task.deploy.table), *confirmed))
     if task.deploy.kind == "local":
-        return Checks((await _local(task, engine),))
+        return Checks((await _local(task, engine), *confirmed))
     try:
         session = ClusterSession(task, study_label=label or _LABEL)
     except SetupError as error:
@@ -114,7 +116,7 @@ async def _check_task(task: Task, engine: Engine, study: str | Path | None) -> C
         await session.open()
         results = await preflight(session, task, engine, study_exists=label is not None)
         # Without the cluster nothing else can be checked.
-        return Checks((*results, await _executor(task, session)) if results[0].ok else tuple(results))
+        return Checks((*results, await _executor(task, session), *confirmed) if results[0].ok else tuple(results))
     except ClusterError as error:
         return Checks((CheckResult(False, f"the cluster is unreachable: {error}"),))
     finally:

@@ -29,9 +29,10 @@ from autotune_nb.study.steering import named_point
 from autotune_nb.task.external_results import require_engine
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.space import SearchSpace
-from autotune_nb.trial.configuration import Configuration, best_configuration, best_trial
+from autotune_nb.trial.configuration import Configuration
 from autotune_nb.trial.formatting import counts_text
 from autotune_nb.trial.trial import Trial
+from autotune_nb.verdict import Verdict, chosen_configuration, study_verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -190,12 +191,16 @@ class StudyHandle(SteerableStudy):
     @property
     def best_trial(self) -> Trial | None:
         """The trial of the best configuration whose value is closest to the configuration's mean, or None."""
-        return best_trial(self.history, self.task.goal)
+        found = self.best_configuration
+        return found.trial if found is not None else None
 
     @property
     def best_configuration(self) -> Configuration | None:
-        """The configuration with the best mean that keeps every limit, of several objectives the knee; or None."""
-        return best_configuration(self.history, self.task.goal)
+        """The configuration to run, or None: the best mean over its starts that keeps every limit.
+
+        Of several objectives it is the knee. Once a confirmation has ended it is the one that its verdict recommends.
+        """
+        return chosen_configuration(self.history, self.task.goal, self.task.confirmation)
 
     @property
     def front(self) -> pd.DataFrame:
@@ -264,9 +269,9 @@ class StudyHandle(SteerableStudy):
         return chart_of(self, kind)
 
     @property
-    def verdict(self) -> str:
-        """The best configuration compared with the engine's default, in a sentence or two."""
-        return brief_report(self).verdict
+    def verdict(self) -> Verdict:
+        """Whether the best configuration is better than the engine's default, and how sure that is; prints as text."""
+        return study_verdict(self.history, self.task.goal, self.task.confirmation)
 
     def subscribe(self, listener: events.Listener) -> Callable[[], None]:
         """Call a listener with every event, in the run's thread; returns a function that removes the listener."""

@@ -33,6 +33,7 @@ from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.verdict import study_verdict
 
 if TYPE_CHECKING:
     from autotune_nb.search import Promise
@@ -283,9 +284,10 @@ class OpenedStudy(StudyHandle):
         if self._study is None and self._results is not None:
             trials = [dict(one) for one in self._results["trials"]]
             # A study of a previous version has no means over repeats.
-            best = best_data(self._trials, self._task.goal, self._command_of)
-            results = {**self._results, "study": str(self.path), "state": state, "trials": trials, "best": best}
-            results |= front_data(self._trials, self._task.goal)
+            best = best_data(self._trials, self._task.goal, self._command_of, self._task.confirmation)
+            verdict = study_verdict(self._trials, self._task.goal, self._task.confirmation).to_dict()
+            found = {"study": str(self.path), "state": state, "trials": trials, "best": best, "verdict": verdict}
+            results = {**self._results, **found, **front_data(self._trials, self._task.goal)}
         else:
             study = self._open_study()
             results = study.results(state=state, elapsed_s=self.elapsed_s, command=self._command_of)

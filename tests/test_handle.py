@@ -165,7 +165,7 @@ def test_what_it_says_of_itself_before_anything_is_measured(world: World) -> Non
     assert list(opened.trials.index) == []
     assert opened.lasting_bundle() == {"text/plain": repr(opened)}
     assert opened.folder == opened.path == world.folder
-    assert opened.verdict == "No trial completed."
+    assert str(opened.verdict) == "No trial completed."
     assert opened.subscribe(lambda _event: None)() is None
 
 

@@ -21,7 +21,7 @@ ROOMS: tuple[set[str], ...] = (
     {"secrets"},
     {"trial"},
     {"task"},
-    {"recorded"},
+    {"recorded", "verdict"},
     {"engines", "cluster"},
     {"deploy", "bench", "study", "search"},
     {"events", "runner"},

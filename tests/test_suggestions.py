@@ -194,7 +194,7 @@ def test_the_command_prints_suggestions_below_the_trials(study: StudyHandle) -> 
     result = CliRunner().invoke(cli, ["show", str(study.path), "--suggestions", "2"])
     assert (result.exit_code, result.stderr) == (0, "")
     trials, _, suggested = result.stdout.partition("next configurations, the first one first:\n")
-    assert "best is trial" in trials
+    assert "Best is trial" in trials
     lines = suggested.splitlines()
     first = params_of(frame)[0]
     assert lines[0] == f"   1  slots={first['slots']} batch={first['batch']} mode={first['mode']}"

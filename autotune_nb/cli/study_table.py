@@ -5,12 +5,9 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from autotune_nb.trial.configuration import Configuration, configurations, default_configuration
-from autotune_nb.trial.drift import drift_text
 from autotune_nb.trial.formatting import value_text
 from autotune_nb.trial.measurement import Measurement
-from autotune_nb.trial.score import Score
-from autotune_nb.trial.trial import Trial, TrialState, configuration_text
+from autotune_nb.trial.trial import TrialState, configuration_text
 
 #: Width of the longest bar, in characters.
 _BAR_WIDTH = 20
@@ -30,17 +27,19 @@ def study_table(results: dict[str, Any]) -> str:
         return "\n".join([*lines, f"no trials yet; start them with: autotune-nb run TASK --study {results['study']}"])
     top = max((next(iter(trial["values"].values())) for trial in trials if trial["values"]), default=0.0)
     front = [one["params"] for one in results.get("front", ())]
+    levels = {trial["level"] for trial in trials if trial["values"]}
     first_failures: dict[tuple[str, str, str], int] = {}
     for trial, first in _repeats_together(trials):
         mark = "+" if trial["params"] in front and trial["values"] else " "
         mark = "*" if best is not None and trial["params"] == best["params"] and trial["values"] else mark
         repeat = f"  same configuration as trial {first}" if first != trial["number"] else ""
-        lines.append(f"{mark}{trial['number']:>4}  {_line(trial, top)}{repeat}")
+        level = f"  under {trial['level']}" if len(levels) > 1 and trial["values"] else ""
+        lines.append(f"{mark}{trial['number']:>4}  {_line(trial, top)}{level}{repeat}")
         lines += [f"{'':>7}{line}" for line in _failure(trial, first_failures)]
         if trial.get("cut_reason"):
             lines.append(f"{'':>7}cut: {trial['cut_reason']}")
-        levels = [Measurement.from_dict(one) for one in trial["measurements"] if "e2e_latency_drift" in one]
-        lines += [f"{'':>7}{one.level}: {one.drift_text}" for one in levels if one.drift_text]
+        drifting = [Measurement.from_dict(one) for one in trial["measurements"] if "e2e_latency_drift" in one]
+        lines += [f"{'':>7}{one.level}: {one.drift_text}" for one in drifting if one.drift_text]
     lines.append("")
     if best is None:
         scored = sum(1 for trial in trials if TrialState(trial["state"]).scored)
@@ -50,43 +49,7 @@ def study_table(results: dict[str, Any]) -> str:
     if front:
         count = f"{len(front)} configuration{'s' * (len(front) != 1)}"
         lines.append(f"+ and *: the Pareto front, {count}; * is its knee, the best compromise")
-    drift = drift_text([_scored(trial) for trial in trials])
-    return "\n".join([*lines, *([drift] if drift else []), _best_line(results), "", command])
-
-
-def _best_line(results: dict[str, Any]) -> str:
-    trials, best = results["trials"], results["best"]
-    figure, value = next(iter(best["values"].items()))
-    level = next(trial["level"] for trial in trials if trial["number"] == best["number"])
-    scored = [_scored(trial) for trial in trials]
-    found = next(one for one in configurations(scored).values() if best["number"] in {t.number for t in one.complete})
-    default = default_configuration(scored)
-    against = ""
-    if found.baseline:
-        against = ": the engine's default configuration"
-    elif default is not None and not default.feasible:
-        against = f"; the engine's default ({value_text(default.value, figure)}) breaks a limit"
-    elif default is not None and default.value:
-        times = f"{value / default.value:.2f} times the engine's default"
-        against = f", {times} ({_with_starts(value_text(default.value, figure), default)})"
-    elif any(t["baseline"] and t["state"] == "failed" for t in trials):
-        against = "; the trial of the engine's default configuration failed, so there is no comparison"
-    where = _with_starts(f"{figure}, under {level}", found)
-    if len(best["values"]) > 1:
-        values = ", ".join(f"{value_text(one, name)} ({name})" for name, one in best["values"].items())
-        return f"the knee is trial {best['number']} with {values}, under {level}"
-    return f"best is trial {best['number']} with {value_text(value, figure)} ({where}){against}"
-
-
-def _with_starts(text: str, configuration: Configuration) -> str:
-    return f"{text}, {configuration.starts_text}" if configuration.starts_text else text
-
-
-def _scored(trial: dict[str, Any]) -> Trial:
-    """Return a trial with the fields that its configuration's value needs."""
-    score = Score(trial["values"], trial["limits"]) if trial["values"] else None
-    state = TrialState(trial["state"])
-    return Trial(trial["number"], trial["params"], state, score=score, baseline=trial["baseline"])
+    return "\n".join([*lines, results["verdict"]["text"], "", command])
 
 
 def _repeats_together(trials: list[dict[str, Any]]) -> list[tuple[dict[str, Any], int]]:

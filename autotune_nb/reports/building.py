@@ -76,13 +76,21 @@ def full_report(study: ReportableStudy) -> Report:
         manifest=best.manifest if best else None,
         storage=_storage_url(study.path),
         dependence=_dependence(study, importances),
+        confirm=study.task.confirmation,
     )
 
 
 def brief_report(study: ReportableStudy) -> Report:
     """Return the report without the parts that take long: importances, the task and the environment."""
     best = study.best
-    return Report(study.history, study.best_trial, study.task.goal, best.command if best else None, study.edits)
+    return Report(
+        study.history,
+        study.best_trial,
+        study.task.goal,
+        best.command if best else None,
+        study.edits,
+        confirm=study.task.confirmation,
+    )
 
 
 def chart_of(study: ReportableStudy, kind: ChartKind) -> Chart:

@@ -22,15 +22,17 @@ from autotune_nb.results.alternatives import Alternative, alternatives
 from autotune_nb.results.comparison import compare
 from autotune_nb.results.exporting import gpus_of_trial
 from autotune_nb.results.front import front_frame
-from autotune_nb.results.table import trials_frame, verdict
+from autotune_nb.results.table import trials_frame
 from autotune_nb.study.steering import Edit
 from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.file import task_yaml
 from autotune_nb.task.restriction import value_text
+from autotune_nb.task.sections import Confirm
 from autotune_nb.task.task import Task
 from autotune_nb.trial.formatting import counts_text, numbers_text
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial
+from autotune_nb.verdict import study_verdict
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -62,16 +64,18 @@ class Report:
     manifest: str | None = field(default=None, repr=False)
     storage: str | None = None
     dependence: DependenceChart | None = None
+    confirm: Confirm | None = None
 
     @property
     def verdict(self) -> str:
         """The best configuration compared with the engine's default, in a sentence or two."""
-        return verdict(self.trials, self.best, self.objective)
+        return study_verdict(self.trials, self.objective, self.confirm).text
 
     @property
     def alternatives(self) -> list[Alternative]:
         """The configurations that rank behind the best one, with what they have for it."""
-        return alternatives(self.trials, self.objective, None if self.task is None else gpus_of_trial(self.task))
+        gpus = None if self.task is None else gpus_of_trial(self.task)
+        return alternatives(self.trials, self.objective, gpus, self.best)
 
     def chart(self) -> LatencyChart:
         """Return the chart of latency against throughput, with a curve per trial and the Pareto front."""

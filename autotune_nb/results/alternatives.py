@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
-from autotune_nb.trial.configuration import Configuration, best_configuration, configurations, mean
+from autotune_nb.trial.configuration import (
+    Configuration,
+    best_configuration,
+    configuration_key,
+    configurations,
+    mean,
+)
 from autotune_nb.trial.formatting import value_text
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, configuration_text
@@ -35,17 +41,24 @@ class Alternative:
 
 
 def alternatives(
-    trials: Sequence[Trial], objective: Objective, gpus: Callable[[Trial], int] | None = None
+    trials: Sequence[Trial],
+    objective: Objective,
+    gpus: Callable[[Trial], int] | None = None,
+    to_run: Trial | None = None,
 ) -> list[Alternative]:
-    """Return the configurations that rank behind the best one, the best of them first.
+    """Return the other configurations, compared with the best one by the values of the search, the best of them first.
 
-    ``gpus`` returns the number of GPUs of a trial; None if it is unknown. With several objectives there are none: the
-    Pareto front has them.
+    ``gpus`` returns the number of GPUs of a trial; None if it is unknown. ``to_run`` is a trial of the configuration
+    that a confirmation recommends; without it, the best of the search is meant. With several objectives there are none:
+    the Pareto front has them.
     """
-    best = best_configuration(trials, objective)
+    trials = [trial for trial in trials if not trial.in_round]
+    found = configurations(trials)
+    best = found.get(configuration_key(to_run)) if to_run is not None else None
+    best = best or best_configuration(trials, objective)
     if best is None or objective.others:
         return []
-    feasible = [one for one in configurations(trials).values() if one.feasible and one != best]
+    feasible = [one for one in found.values() if one.feasible and one != best]
     ranked = sorted(feasible, key=lambda one: (_loss(one, best, objective), one.trial.number))
     others = [one for one in ranked if _loss(one, best, objective) <= _WORST]
     chosen = others[:_MOST]
@@ -79,7 +92,10 @@ def _reasons(
 ) -> Iterator[str]:
     loss = _loss(one, best, objective)
     slower = "slower" if objective.figure.endswith("_s") else "worse"
-    yield f"{_percent(loss)} {slower}" if loss >= _EQUAL else f"less than {_percent(_EQUAL)} {slower}"
+    if loss <= -_EQUAL:
+        yield f"{_percent(-loss)} {'faster' if slower == 'slower' else 'better'} in the search, not in the confirmation"
+    else:
+        yield f"{_percent(loss)} {slower}" if loss >= _EQUAL else f"less than {_percent(_EQUAL)} {slower}"
     if len(best.values) > 1 and min(best.values) <= one.value <= max(best.values):
         yield "within the spread of the best's starts"
     if gpus is not None and (own := gpus(one.trial)) != (of_best := gpus(best.trial)):

@@ -48,12 +48,14 @@ class Comparison:
 def compare(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> Comparison | None:
     """Compare the best with the default; with one column if the other is missing or the same, None without either.
 
-    Figures are means over all starts of a configuration.
+    Figures are means over all starts of a configuration, or over those of the confirmation if both are in it.
     """
-    found, default = configurations(trials), default_configuration(trials)
+    default = default_configuration(trials)
     compared = [("engine's default", default)]
     if best is not None and not (default is not None and configuration_key(best) == configuration_key(default.trial)):
-        compared.append((f"trial {best.number}", found.get(configuration_key(best))))
+        compared.append((f"trial {best.number}", configurations(trials).get(configuration_key(best))))
+    if all(one is not None and one.in_confirmation for _, one in compared):
+        compared = [(name, one and one.confirmed) for name, one in compared]
     measured = [
         (name, level, [m for t in one.complete for m in t.measurements if m.level == level.level])
         for name, one in compared
@@ -94,6 +96,8 @@ def _row(figure: str, meaning: str, measured: Sequence[tuple[str, Measurement, l
         return None
     before, after = mean(values[0]), mean(values[-1])
     change = "" if len(values) == 1 else f"{after / before:.2f} times" if before else "from 0"
+    if change and min(map(len, values)) == 1:
+        change += ", measured once"
     cells = (_cell(figure, level, of_starts) for (_, level, _), of_starts in zip(measured, values, strict=True))
     return Row(figure, meaning, tuple(cells), change)
 

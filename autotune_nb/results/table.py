@@ -1,16 +1,13 @@
-"""DataFrames of trials and measurements, and the verdict in a sentence or two."""
+"""DataFrames of trials and of measurements."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb.results.front import front_text
-from autotune_nb.trial.configuration import configuration_key, configurations, default_configuration, pareto_front
-from autotune_nb.trial.drift import drift_text
-from autotune_nb.trial.formatting import params_text, value_text
-from autotune_nb.trial.score import Objective, Score
-from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.trial.configuration import configuration_key, pareto_front
+from autotune_nb.trial.score import Objective
+from autotune_nb.trial.trial import Trial
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -84,83 +81,3 @@ def levels_frame(trials: Sequence[Trial]) -> pd.DataFrame:
                 row.pop(name, None)
             rows.append({"number": trial.number, "state": str(trial.state), **params, **row})
     return pd.DataFrame(rows)
-
-
-def _at_another_level(best: Score, default: Trial, objective: Objective) -> str:
-    """Return the level of the default's score and its value at the level of the best; empty if the levels are equal."""
-    assert default.score is not None
-    if default.score.level is None or best.level is None or default.score.level == best.level:
-        return ""
-    there = [
-        m.figures[objective.figure]
-        for m in default.measurements
-        if m.level == best.level and objective.figure in m.figures
-    ]
-    same = f"; under {best.level} it has {value_text(there[0], objective.figure)}" if there else ""
-    return f", its best, under {default.score.level}{same}"
-
-
-def _nothing_better(trials: Sequence[Trial]) -> str:
-    others = [trial for trial in trials if not trial.baseline]
-    complete = sum(1 for trial in others if trial.state is TrialState.COMPLETE)
-    cut = sum(1 for trial in others if trial.state is TrialState.CUT)
-    failed = sum(1 for trial in others if trial.state is TrialState.FAILED)
-    if complete or cut:
-        counts = [f"{_others(complete)} completed"] if complete else []
-        counts += [f"{cut if complete else _others(cut)} cut"] if cut else []
-        counts += [f"{failed} failed"] if failed else []
-        return f"No other configuration is better ({', '.join(counts)})."
-    if failed:
-        return f"It is the only one that could be measured: {_others(failed)} failed."
-    return "No other configuration was tried."
-
-
-def _others(count: int) -> str:
-    return f"{count} other{'s' * (count != 1)}"
-
-
-def verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> str:
-    """Return a sentence or two on the best configuration, compared with the engine's default if that was measured.
-
-    If recorded measurements were replayed, it begins with REPLAYED and the name of their table. If the default drifted,
-    the trials that cannot be compared come before any ratio.
-    """
-    replayed = next((t.fingerprint["replayed"] for t in trials if "replayed" in t.fingerprint), None)
-    text = " ".join(filter(None, (drift_text(trials), _verdict(trials, best, objective))))
-    found = configurations(trials).get(configuration_key(best)) if best is not None else None
-    open_limits = found.undecided if found is not None else {}
-    if open_limits:
-        text += f" Undecided: {'; '.join(f'{name} ({why})' for name, why in open_limits.items())}."
-    return text if replayed is None else f"REPLAYED from {replayed}: {text}"
-
-
-def _verdict(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> str:
-    if best is None or best.score is None:
-        scored = [t for t in trials if t.state.scored]
-        if scored:
-            return f"None of the {len(scored)} measured trials keeps every limit."
-        failed = [t for t in trials if t.failure is not None]
-        return f"No trial completed.{f' Trial {failed[-1].number}: {failed[-1].failure}.' if failed else ''}"
-    found = configurations(trials)[configuration_key(best)]
-    value, of_starts = found.value, found.starts_text
-    where = f", under {best.score.level}" if best.score.level else ""
-    where += f", {of_starts}" if of_starts else ""
-    if objective.others:
-        return front_text(trials, best, objective)
-    text = f"Best is trial {best.number} with {value_text(value, objective.figure)} ({objective.figure}){where}"
-    default = default_configuration(trials)
-    if best.baseline:
-        return f"{text}: the engine's default configuration. {_nothing_better(trials)}"
-    if default is None:
-        lost = any(t.baseline and t.state is TrialState.FAILED for t in trials)
-        alone = " The engine's default failed, so there is nothing to compare it with." if lost else ""
-        return f"{text}: {params_text(best)}.{alone}"
-    against = value_text(default.value, objective.figure)
-    of_starts = default.starts_text
-    against += f", {of_starts}" if of_starts else ""
-    level = _at_another_level(best.score, default.trial, objective)
-    if not default.feasible:
-        broken = ", ".join(name for name, violation in default.limits.items() if violation > 0) or "a limit"
-        return f"{text}: {params_text(best)}. The engine's default ({against}{level}) breaks {broken}."
-    times = f"{value / default.value:.2f} times" if default.value else "against 0:"
-    return f"{text}: {params_text(best)}. That is {times} the engine's default ({against}{level})."

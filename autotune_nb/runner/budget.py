@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 import re
-from collections.abc import Sequence
+import statistics
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from autotune_nb.errors import Failure, FailureKind, StudyError
-from autotune_nb.trial.configuration import pareto_front
+from autotune_nb.trial.configuration import best_trial, pareto_front
 from autotune_nb.trial.formatting import duration_text
 from autotune_nb.trial.trial import Trial
 
@@ -36,7 +37,7 @@ class BudgetCheck:
 
     def __init__(self, study: Study, proposals: Proposals | None) -> None:
         self._study, self._proposals = study, proposals
-        self._previously_ended = len(study.ended)
+        self._previously_ended = num_searched(study.ended)
         self._promise: Promise | None = None
 
     def predict(self, *, running: int, elapsed_s: float) -> Promise | None:
@@ -63,18 +64,19 @@ class BudgetCheck:
     @property
     def fails_repeatedly(self) -> bool:
         """Whether the run ends because its trials keep failing in the same way."""
-        ended, allowed = self._study.ended[self._previously_ended :], self._study.steering.budget.max_failures
-        return _repeated_failure(ended, allowed) is not None
+        ended, allowed = _of_search(self._study.ended), self._study.steering.budget.max_failures
+        return _repeated_failure(ended[self._previously_ended :], allowed) is not None
 
     def end(self, elapsed_s: float) -> str:
         """Return in words why the run ends, and store it in the study."""
-        reason = self._end_reason(elapsed_s)
+        reason = self.end_reason(elapsed_s)
         # What is missing is a line of the report.
         with contextlib.suppress(StudyError):
             self._study.save_end_reason(reason)
         return reason
 
-    def _end_reason(self, elapsed_s: float) -> str:
+    def end_reason(self, elapsed_s: float) -> str:
+        """Return in words why the search has ended."""
         spent, study = self.spent(elapsed_s=elapsed_s), self._study
         waiting = len(study.steering.pending(study.trial_numbers_by_edit))
         if spent is None or not waiting:
@@ -93,10 +95,11 @@ def spent_budget(
 ) -> str | None:
     """Return in words why no further trial starts; None if the budget allows another one.
 
+    It is that of the search: the confirmation has a budget of its own, and the minutes it needs are kept for it.
     ``previously_ended`` is the number of trials that previous runs ended. Their failures do not count, so that a study
     can be resumed once their cause is removed. ``promise`` is what the strategy expects of another trial.
     """
-    budget, ended = study.steering.budget, study.ended
+    budget, ended = study.steering.budget, _of_search(study.ended)
     certain = _certainly_spent(study, previously_ended, running, elapsed_s)
     if certain is not None:
         return certain
@@ -114,7 +117,7 @@ def spent_budget(
 
 def _certainly_spent(study: Study, previously_ended: int, running: int, elapsed_s: float) -> str | None:
     """Return in words why no further trial starts, whatever it may bring; None if that decides."""
-    budget, allowed, ended = study.steering.budget, study.steering.max_trials, study.ended
+    budget, allowed, ended = study.steering.budget, study.steering.max_trials, _of_search(study.ended)
     failing = _repeated_failure(ended[previously_ended:], budget.max_failures)
     if failing is not None:
         return failing
@@ -122,6 +125,8 @@ def _certainly_spent(study: Study, previously_ended: int, running: int, elapsed_
         return f"the budget of {allowed} trial{'s' * (allowed != 1)} is spent"
     if budget.minutes is not None and elapsed_s >= budget.minutes * 60:
         return f"the budget of {budget.minutes:g} minutes is spent"
+    if budget.minutes is not None and elapsed_s >= budget.minutes * 60 - _confirmation_s(study, budget.minutes * 60):
+        return f"the rest of the budget of {budget.minutes:g} minutes is for the confirmation"
     if isinstance(budget.patience, int):
         return _impatience(study, previously_ended, budget.patience)
     return None
@@ -138,7 +143,7 @@ def predicted_seconds(ended: Sequence[Trial], promise: Promise | None) -> float 
 
 def _not_worth_it(study: Study, promise: Promise) -> str | None:
     """Return in words that another trial gains too little for its share of the study's time; None if it does not."""
-    ended, since = study.ended, _num_since_better(study)
+    ended, since = _of_search(study.ended), _num_since_better(study)
     if since is None or since < _SETTLED:
         return None
     spent_s = sum(trial.work_s for trial in ended)
@@ -148,6 +153,23 @@ def _not_worth_it(study: Study, promise: Promise) -> str | None:
         f"another trial of about {duration_text(promise.seconds)} is expected to gain {promise.gain:.2%}, which is not "
         f"worth its time after {duration_text(spent_s)} of trials (budget.patience: auto)"
     )
+
+
+def num_searched(trials: Iterable[Trial]) -> int:
+    """Return the number of trials that count against the budget: all but those of the confirmation."""
+    return len(_of_search(trials))
+
+
+def _of_search(trials: Iterable[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.confirmation is None]
+
+
+def _confirmation_s(study: Study, budget_s: float) -> float:
+    """Return how long the confirmation will probably take at most; at most half of the budget."""
+    complete = [t.work_s for t in study.ended if t.state.scored]
+    if study.task.confirmation is None or not complete:
+        return 0.0
+    return min(study.task.confirmation.budget * statistics.fmean(complete), budget_s / 2)
 
 
 def _repeated_failure(ended: Sequence[Trial], max_failures: int | None) -> str | None:
@@ -167,15 +189,15 @@ def _num_since_better(study: Study) -> int | None:
 
     None if no trial keeps every limit. Several at a time do not end in the order of their numbers.
     """
-    goal, ended = study.task.goal, study.ended
-    best = study.best
-    found = [one.trial for one in pareto_front(study.trials, goal)] if goal.others else [best] if best else []
+    goal, ended = study.task.goal, _of_search(study.ended)
+    best = best_trial(ended, goal)
+    found = [one.trial for one in pareto_front(ended, goal)] if goal.others else [best] if best else []
     numbers = {trial.number for trial in found}
     return next((since for since, trial in enumerate(reversed(ended)) if trial.number in numbers), None)
 
 
 def _impatience(study: Study, previously_ended: int, patience: int) -> str | None:
-    ended, since = study.ended, _num_since_better(study)
+    ended, since = _of_search(study.ended), _num_since_better(study)
     if since is not None:
         plural = "s" * (patience != 1)
         return f"{patience} trial{plural} brought no improvement" if since >= patience else None

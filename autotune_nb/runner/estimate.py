@@ -15,6 +15,7 @@ from autotune_nb.task.parameters import Int, Value
 from autotune_nb.task.rule import Rule
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import DEFAULT_TRIALS, Task
+from autotune_nb.verdict import plan_text
 
 #: Combinations of parameters with common rules are counted exactly up to this many evaluations of rules and this many
 #: combinations; beyond, they are sampled. This bounds the time for any task.
@@ -55,12 +56,16 @@ def estimate(task: Task, space: SearchSpace) -> Estimate:
     """Return the size of the space and the duration of the study; fast for any task, approximate for a large one."""
     allowed = count(space)
     trials = _trials(task, space, allowed)
-    minutes = None if trials is None else math.ceil(trials / task.deploy.parallel) * _seconds(task) / 60
+    confirming = task.confirm.budget if task.confirmation is not None else 0
+    starts = None if trials is None else trials + confirming
+    minutes = None if starts is None else math.ceil(starts / task.deploy.parallel) * _seconds(task) / 60
     cap = task.budget.minutes
     capped = cap is not None and (minutes is None or cap < minutes)
     if capped:
         minutes = cap
-    text = (_space_line(space, allowed), _time_line(task, trials, minutes, capped), *limit_lines(task))
+    confirmed = () if task.confirmation is None else (plan_text(task.confirmation),)
+    time_line = _time_line(task, trials, minutes, capped)
+    text = (_space_line(space, allowed), time_line, *limit_lines(task), *confirmed)
     return Estimate(space.grid_size, allowed, trials, minutes, text)
 
 
@@ -171,6 +176,8 @@ def _space_line(space: SearchSpace, allowed: Count) -> str:
 def _time_line(task: Task, trials: int | None, minutes: float | None, capped: bool) -> str:
     levels = len(task.workload.levels)
     many = "unbounded number of trials" if trials is None else f"{trials:,} trial{'s' * (trials != 1)}"
+    if task.confirmation is not None:
+        many += f" and {task.confirmation.budget} starts to confirm the best,"
     ends = f"{task.workload.seconds_per_level:,} s or {task.workload.requests_per_level:,} requests"
     each = f"{levels} level{'s' * (levels != 1)} × {ends}"  # noqa: RUF001
     beside = f", {task.deploy.parallel} at a time" if task.deploy.parallel > 1 else ""

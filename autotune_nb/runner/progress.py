@@ -57,6 +57,8 @@ class ProgressLines:
                 self._num_trials = number
                 return f"steered: {edit.text}"
             case events.TrialStarted(trial=trial):
+                if trial.confirmation is not None:
+                    return f"trial {trial.number}: {trial.reason}"
                 self._started += 1
                 # The default may be measured again after the last configuration of a small space.
                 of = f" of {self._num_trials}" if self._started <= (self._num_trials or 0) else ""

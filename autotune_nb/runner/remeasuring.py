@@ -23,7 +23,8 @@ def default_is_due(study: Study, *, running: int, elapsed_s: float, at_end: bool
     """
     task, budget = study.task, study.steering.budget
     wanted, allowed = budget.remeasure_default, study.steering.max_trials
-    if wanted is False or task.deploy.kind == "replay":
+    # A confirmation starts the default in each of its rounds.
+    if wanted is False or task.deploy.kind == "replay" or (wanted is None and task.confirmation is not None):
         return False
     defaults = [t for t in study.trials if t.baseline and t.state is not TrialState.STOPPED]
     if not any(t.state is TrialState.COMPLETE for t in defaults) or not all(t.state.finished for t in defaults):
@@ -33,7 +34,7 @@ def default_is_due(study: Study, *, running: int, elapsed_s: float, at_end: bool
     # Without another score there is nothing to compare.
     if not any(t.state.scored for t in since) or (wanted is None and since_s < _MIN_S):
         return False
-    left = None if allowed is None else allowed - len(study.ended) - running
+    left = None if allowed is None else allowed - study.num_finished - running
     left_s = None if budget.minutes is None else budget.minutes * 60 - elapsed_s
     needed_s = _seconds([t for t in defaults if t.state is TrialState.COMPLETE][-1:])
     if (left is not None and left < 1) or (left_s is not None and left_s < needed_s):

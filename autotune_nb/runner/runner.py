@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import time
 from collections.abc import Coroutine
 from enum import StrEnum
@@ -17,8 +16,8 @@ from autotune_nb.errors import AutotuneError, SetupError, StudyError
 from autotune_nb.recorded.clock import Clock, WallClock, released
 from autotune_nb.runner.active_time import ActiveTime
 from autotune_nb.runner.budget import BudgetCheck
+from autotune_nb.runner.next_trial import NextTrial
 from autotune_nb.runner.preparation import advice, run_fingerprint
-from autotune_nb.runner.remeasuring import default_is_due
 from autotune_nb.runner.study_calls import StudyCalls
 from autotune_nb.runner.trial_work import TrialWork
 from autotune_nb.secrets.files import scrub_files
@@ -28,6 +27,7 @@ from autotune_nb.study import StorageAwayError, StorageBusyError
 from autotune_nb.study.steering import Edit
 from autotune_nb.trial.drift import drift_text
 from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.verdict import noise_text
 from autotune_nb.waiting import uncancelled
 
 if TYPE_CHECKING:
@@ -89,6 +89,14 @@ class Runner:
         self._fingerprint: dict[str, Any] = {}
         self._final: RunState | None = None
         self._budget = BudgetCheck(study, proposals)
+        self._next = NextTrial(
+            study,
+            self._calls,
+            self._budget,
+            elapsed_s=lambda: self.elapsed_s,
+            news=lambda: self._num_edits_arriving > 0 or self._changed.is_set(),
+            publish=bus.publish,
+        )
 
     @property
     def elapsed_s(self) -> float:
@@ -213,11 +221,8 @@ class Runner:
         for line in await self._deployer.sweep():
             self._notice(line)
         await self._save_results()
-        if await self._has_trials():
+        if await self._next.exists():
             await self._prepare_trials()
-
-    async def _has_trials(self) -> bool:
-        return not self._spent() and not await self._calls(lambda: self.study.exhausted)
 
     async def _prepare_trials(self) -> None:
         for line in advice(self._task):
@@ -243,14 +248,10 @@ class Runner:
                 await self._calls.require_disk()
                 await self._take_edits()
                 # An edit may give trials to a run that had none at its start.
-                if not self._prepared and await self._has_trials():
+                if not self._prepared and await self._next.exists():
                     await self._unless_stopped(self._prepare_trials())
                     continue
-                running, elapsed_s = len(self._trial_tasks), self.elapsed_s
-                predict = functools.partial(self._budget.predict, running=running, elapsed_s=elapsed_s)
-                if (promise := await self._calls(predict)) is not None:
-                    self.bus.publish(events.Predicted(promise))
-                trial = await self._next_trial()
+                trial = await self._next.ask() if self._prepared else None
                 if trial is not None:
                     self._begin(trial)
                     if len(self._trial_tasks) >= parallel:
@@ -270,18 +271,6 @@ class Runner:
                 task.cancel()
             if self._trial_tasks:
                 await asyncio.gather(*self._trial_tasks, return_exceptions=True)
-
-    async def _next_trial(self) -> Trial | None:
-        """Ask for the next trial; None if there is none now."""
-        running, asked, wait = len(self._trial_tasks), None, "the next trial waits"
-        due = functools.partial(default_is_due, self.study, running=running, elapsed_s=self.elapsed_s)
-        # Edits that give an unprepared run trials arrive while it is checked: then it goes round again.
-        if self._prepared and not self._spent(running):
-            asked = await self._calls.until_unlocked(self.study.ask_default if due() else self.study.ask, wait)
-        is_end = self._prepared and not (asked or running or self._num_edits_arriving or self._changed.is_set())
-        if is_end and not self._budget.fails_repeatedly and due(at_end=True):
-            asked = await self._calls.until_unlocked(self.study.ask_default, wait)
-        return asked
 
     async def _until_trial_ends(self) -> None:
         with released(self._clock):
@@ -325,9 +314,6 @@ class Runner:
             if not task.cancelled():
                 task.result()
 
-    def _spent(self, running: int = 0) -> bool:
-        return self._budget.spent(running=running, elapsed_s=self.elapsed_s) is not None
-
     async def _run_trial(self, trial: Trial) -> None:
         """Execute a trial and store it, however it ended."""
         work = TrialWork(
@@ -360,10 +346,14 @@ class Runner:
         if self._calls.may_save:
             with contextlib.suppress(StorageAwayError):  # the next trial waits for the disk
                 await self._save_results()
-        best = self.study.best
+        best = self.study.best if ended.confirmation is None else None
         self.bus.publish(events.TrialEnded(ended, is_best=best is not None and best.number == ended.number))
-        if ended.baseline and (drift := drift_text(self.trials)):
+        if ended.baseline and ended.confirmation is None and (drift := drift_text(self.trials)):
             self._notice(drift)
+        if ended.confirmation == (0, 0) and self._task.confirmation is not None:
+            self._notice(
+                noise_text(self.trials, self._task.confirmation) or "the noise between starts is not known yet"
+            )
 
     async def _end(self) -> None:
         try:

@@ -11,6 +11,7 @@ from autotune_nb.trial.formatting import value_text
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.score import Limit, Objective
 from autotune_nb.trial.trial import Trial
+from autotune_nb.verdict import Noise
 
 #: A trial is cut only if it is worse than the best, or over a limit, by more than so many standard deviations between
 #: starts, as far as repeats show it: two starts of one configuration differ, and repeats may lower the best mean.
@@ -127,12 +128,8 @@ class Cutting:
 
 def margin_of(trials: Sequence[Trial]) -> float:
     """Return the margin that suits the differences between a study's repeats, as a share; 0 without repeats."""
-    squares, degrees = 0.0, 0
-    for one in configurations(trials).values():
-        if len(one.values) > 1 and min(one.values) > 0:
-            squares += sum(math.log(value / one.value) ** 2 for value in one.values)
-            degrees += len(one.values) - 1
-    return _DEVIATIONS * math.sqrt(squares / degrees) if degrees else 0.0
+    noise = Noise.of_repeats([one.values for one in configurations(trials).values()])
+    return _DEVIATIONS * (noise.deviation or 0.0)
 
 
 def _load(level: Level) -> tuple[int, int]:

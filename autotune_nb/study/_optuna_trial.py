@@ -18,7 +18,7 @@ from autotune_nb.trial.score import Limit, Score
 from autotune_nb.trial.trial import Trial, TrialState
 
 RECORD, ATTEMPTS, BASELINE, ENQUEUED = "record", "attempts", "baseline", "enqueued"
-REASON = "reason"
+REASON, CONFIRMATION = "reason", "confirmation"
 
 
 def constraints_of(score: Score, limits: Iterable[Limit]) -> dict[str, float]:
@@ -64,6 +64,7 @@ def to_optuna(
             RECORD: to_record(trial, fingerprint),
             **({BASELINE: True} if trial.baseline else {}),
             **({REASON: trial.reason} if trial.reason else {}),
+            **({CONFIRMATION: list(trial.confirmation)} if trial.confirmation is not None else {}),
         },
         constraints=constraints_of(trial.score, limits) if scored and trial.score else None,
     )
@@ -80,6 +81,7 @@ def from_optuna(frozen: FrozenTrial, space: SearchSpace, fingerprints: Mapping[s
         baseline=bool(frozen.user_attrs.get(BASELINE, False)),
         attempts=int(frozen.user_attrs.get(ATTEMPTS, 1)),
         reason=str(frozen.user_attrs.get(REASON, "")),
+        confirmation=confirmation_of(frozen.user_attrs),
     )
     record = frozen.user_attrs.get(RECORD)
     if record is not None:
@@ -90,6 +92,12 @@ def from_optuna(frozen: FrozenTrial, space: SearchSpace, fingerprints: Mapping[s
         failure = Failure(FailureKind.INTERRUPTED, "ask", "the process ended before the configuration was chosen")
         return trial.with_(state=TrialState.STOPPED, failure=failure)
     return trial.with_(state=TrialState.INTERRUPTED)
+
+
+def confirmation_of(attributes: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Return the round and the finalist of a start of the confirmation; None for other trials."""
+    stored = attributes.get(CONFIRMATION)
+    return None if stored is None else (int(stored[0]), int(stored[1]))
 
 
 def fingerprint_key_of(frozen: FrozenTrial) -> str | None:

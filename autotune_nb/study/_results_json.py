@@ -10,10 +10,12 @@ from autotune_nb.study._trial_json import common_fields
 from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.study.steering import Edit
 from autotune_nb.task.file import task_data
+from autotune_nb.task.sections import Confirm
 from autotune_nb.task.task import Task
-from autotune_nb.trial.configuration import best_configuration, pareto_front
+from autotune_nb.trial.configuration import pareto_front
 from autotune_nb.trial.score import Objective, Score
 from autotune_nb.trial.trial import Trial
+from autotune_nb.verdict import chosen_configuration, study_verdict
 
 
 def to_results(
@@ -43,7 +45,8 @@ def to_results(
         "trials": [{**t.to_dict(), "fingerprint": keys[id(t.fingerprint)]} for t in trials],
         "fingerprints": {keys[identity]: dict(one) for identity, one in fingerprints.items() if one},
         "edits": [_edit_data(edit, trial_numbers_by_edit.get(edit.id)) for edit in edits],
-        "best": best_data(trials, task.goal, command),
+        "best": best_data(trials, task.goal, command, task.confirmation),
+        "verdict": study_verdict(trials, task.goal, task.confirmation).to_dict(),
         **front_data(trials, task.goal),
         "elapsed_s": round(elapsed_s, 3),
         "end_reason": end_reason,
@@ -51,13 +54,16 @@ def to_results(
 
 
 def best_data(
-    trials: Sequence[Trial], objective: Objective, command: Callable[[Trial], str | None]
+    trials: Sequence[Trial],
+    objective: Objective,
+    command: Callable[[Trial], str | None],
+    rules: Confirm | None = None,
 ) -> dict[str, Any] | None:
     """Return the best configuration with its command line, or None; ``values`` are means over its starts.
 
     With several objectives it is the knee of the Pareto front.
     """
-    best = best_configuration(trials, objective)
+    best = chosen_configuration(trials, objective, rules)
     if best is None:
         return None
     return {
@@ -93,4 +99,5 @@ def trial_from_results(data: Mapping[str, Any], fingerprints: Mapping[str, Mappi
         fingerprint=fingerprints.get(data["fingerprint"], {}),
         attempts=data["attempts"],
         reason=data.get("reason", ""),
+        confirmation=(data["confirmation"][0], data["confirmation"][1]) if data.get("confirmation") else None,
     )

@@ -16,7 +16,8 @@ from autotune_nb.trial.trial import Trial, TrialState
 def to_record(trial: Trial, fingerprint: str | Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a finished trial that Optuna does not store itself, its fingerprint by key or whole."""
     data = {**trial.to_dict(), "fingerprint": fingerprint}
-    for name in ("number", "params", "values", "limits", "level", "baseline", "reason", "undecided"):
+    own = ("number", "params", "values", "limits", "level", "baseline", "reason", "undecided", "confirmation")
+    for name in own:
         data.pop(name, None)
     if trial.score is not None:
         level = trial.score.level

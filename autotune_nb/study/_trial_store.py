@@ -17,6 +17,7 @@ from autotune_nb.study._optuna_trial import (
     BASELINE,
     REASON,
     RECORD,
+    confirmation_of,
     constraints_of,
     fingerprint_key_of,
     from_optuna,
@@ -57,6 +58,7 @@ class TrialStore:
             decode(self._space, template.params),
             baseline=BASELINE in attributes,
             reason=str(attributes.get(REASON, "")),
+            confirmation=confirmation_of(attributes),
         )
 
     def start_waiting(self) -> Trial:
@@ -68,7 +70,14 @@ class TrialStore:
         """Store that another attempt at an interrupted trial starts, and return it as running."""
         attempts = trial.attempts + 1
         self._optuna_trial(trial).set_user_attr(ATTEMPTS, attempts)
-        return Trial(trial.number, trial.params, baseline=trial.baseline, attempts=attempts, reason=trial.reason)
+        return Trial(
+            trial.number,
+            trial.params,
+            baseline=trial.baseline,
+            attempts=attempts,
+            reason=trial.reason,
+            confirmation=trial.confirmation,
+        )
 
     def end(self, trial: Trial) -> None:
         """Store a trial that ended, its record first. Raises StudyError if another program changed the study."""

@@ -14,7 +14,7 @@ from optuna.trial import TrialState as OptunaState
 from autotune_nb.errors import Failure, FailureKind, StudyError
 from autotune_nb.study._loading import load, load_or_create
 from autotune_nb.study._next_trial import TrialOrder
-from autotune_nb.study._optuna_trial import BASELINE, ENQUEUED, REASON, RECORD
+from autotune_nb.study._optuna_trial import BASELINE, CONFIRMATION, ENQUEUED, REASON, RECORD
 from autotune_nb.study._results_json import to_results
 from autotune_nb.study._storage import damage_errors, location, storage_errors
 from autotune_nb.study._study_attributes import (
@@ -31,9 +31,9 @@ from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
-from autotune_nb.trial.configuration import best_trial
 from autotune_nb.trial.score import Score
 from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.verdict import ConfirmationStart, chosen_configuration, next_start, start_before_search
 
 __all__ = ["MAX_ATTEMPTS", "Propose", "Study", "TrialEndedOutsideError"]
 
@@ -130,13 +130,14 @@ class Study:
 
     @property
     def best(self) -> Trial | None:
-        """The best trial that keeps every limit; None if there is none."""
-        return best_trial(self.trials, self.task.goal)
+        """The trial of the configuration to run; None if no trial keeps every limit."""
+        found = chosen_configuration(self.trials, self.task.goal, self.task.confirmation)
+        return None if found is None else found.trial
 
     @property
     def num_finished(self) -> int:
-        """The number of trials that count against the budget: complete and failed ones."""
-        return sum(1 for trial in self._trials.values() if trial.state.finished)
+        """The number of trials that count against the budget: complete and failed ones of the search."""
+        return sum(1 for t in self._trials.values() if t.state.finished and t.confirmation is None)
 
     @property
     def ended(self) -> tuple[Trial, ...]:
@@ -163,8 +164,8 @@ class Study:
     def ask(self) -> Trial | None:
         """Return the next trial, stored as running; None if no configuration is left.
 
-        Trials that a previous process left unfinished come first, under their own number, then the baseline, then
-        enqueued configurations, then those of the strategy.
+        Trials that a previous process left unfinished come first, under their own number, then the baseline (twice if
+        there is a confirmation), then enqueued configurations, then those of the strategy.
         """
         with storage_errors(self.folder, self._url):
             interrupted = self._order.next_interrupted()
@@ -172,6 +173,9 @@ class Study:
                 return self._started(self._store.restart(interrupted))
             if self._order.needs_baseline:
                 return self._started(self._store.start({}, {BASELINE: True}))
+            before = start_before_search(self.trials) if self.task.confirmation is not None else None
+            if before is not None:
+                return self._start_confirmation(before)
             enqueued = self._order.next_enqueued()
             if enqueued is not None:
                 edit_id, point = enqueued
@@ -198,6 +202,24 @@ class Study:
         with storage_errors(self.folder, self._url):
             reason = "measured again, to find drift of the machine"
             return self._started(self._store.start({}, {BASELINE: True, REASON: reason}))
+
+    @property
+    def next_confirmation(self) -> ConfirmationStart | None:
+        """The next start of the confirmation, which follows the search; None if its answer is clear, or without one."""
+        rules = self.task.confirmation
+        return None if rules is None else next_start(self.trials, self.task.goal, rules)
+
+    def ask_confirmation(self) -> Trial | None:
+        """Return the trial of the next start of the confirmation, stored as running; None if there is none."""
+        start = self.next_confirmation
+        return None if start is None else self._start_confirmation(start)
+
+    def _start_confirmation(self, start: ConfirmationStart) -> Trial:
+        attributes: dict[str, Any] = {CONFIRMATION: [start.round, start.finalist], REASON: start.reason}
+        if start.params is None:
+            attributes[BASELINE] = True
+        with storage_errors(self.folder, self._url):
+            return self._started(self._store.start(dict(start.params or {}), attributes))
 
     def steer(self, edit: Edit) -> None:
         """Store an edit, which applies from the next ``ask`` on. Raises TaskError if it is invalid, StudyError."""

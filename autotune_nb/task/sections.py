@@ -243,6 +243,40 @@ class Budget(Section):
     )
 
 
+#: The rounds of a confirmation for which none are given.
+CONFIRM_ROUNDS = 5
+
+
+class Confirm(Section):
+    """Whether the best configuration is better than the engine's default: both are started again, after the search."""
+
+    rounds: int = Field(
+        0,
+        ge=0,
+        le=50,
+        description="at most so often, the finalists and the default are started again; 0: no confirmation",
+    )
+    budget: int = Field(12, ge=5, le=1000, description="at most so many starts, besides the trials of the search")
+    margin: float = Field(0.03, gt=0, le=1, description="a gain below it is not worth further rounds, such as 0.03")
+    alpha: float = Field(0.05, ge=0.001, le=0.3, description="the probability to find a difference where there is none")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on_if_given(cls, data: Any) -> Any:
+        return {"rounds": CONFIRM_ROUNDS, **data} if isinstance(data, dict) and data else data
+
+    @model_validator(mode="after")
+    def _two_starts_a_round(self) -> Confirm:
+        if self.rounds == 1:
+            raise ValueError("one round does not show the noise between starts; set confirm.rounds to 2 or more")
+        if self.budget <= 2 * self.rounds:
+            raise ValueError(
+                f"{self.rounds} rounds need at least {2 * self.rounds + 1} starts, not {self.budget}: two in each "
+                "round and one of the default before the search; raise confirm.budget, or lower confirm.rounds"
+            )
+        return self
+
+
 class Deadlines(Section):
     """The maximum duration of each phase of a trial, in seconds."""
 

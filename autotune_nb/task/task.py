@@ -24,8 +24,10 @@ from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.secrets.literals import literal_secrets, text_without_secrets, without_secrets
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.sections import (
+    CONFIRM_ROUNDS,
     Benchmark,
     Budget,
+    Confirm,
     Deadlines,
     Deploy,
     EngineSpec,
@@ -80,6 +82,11 @@ def _objective(value: Any, *, field: str = "") -> Any:
     )
 
 
+def _on_or_off(value: Any) -> Any:
+    """Expand ``confirm: true`` to the default number of rounds, and ``false`` to none."""
+    return ({"rounds": CONFIRM_ROUNDS} if value else {}) if isinstance(value, bool) else value
+
+
 #: The context of a validation whose data was checked for secrets already, and whose errors are cleaned by the caller.
 SECRETS_CHECKED = {"secrets checked": True}
 
@@ -121,6 +128,7 @@ class Task(Section):
     )
     strategy: Annotated[Strategy, _shorthand("sampler", Strategy)] = Strategy()
     budget: Budget = Budget()
+    confirm: Annotated[Confirm, BeforeValidator(_on_or_off, json_schema_input_type=Confirm | bool)] = Confirm()
     deadlines: Deadlines = Deadlines()
     deploy: Annotated[Deploy, _shorthand("kind", Deploy)] = Deploy()
     benchmark: Benchmark = Benchmark()
@@ -183,6 +191,8 @@ class Task(Section):
         if both:
             raise TaskError(f"{both[0]!r} is fixed here and searched in parameters", field=f"engine.args.{both[0]}")
         require_predictions(self.budget, self.strategy, self.goal)
+        if self.confirmation is not None and not self.budget.baseline:
+            raise TaskError("compares with the engine's default: set budget.baseline to true", field="confirm")
         if self.strategy.sampler == "grid" and self.space.grid_size is None:
             next(self.space.grid())
 
@@ -190,6 +200,11 @@ class Task(Section):
     def space(self) -> SearchSpace:
         """The parameters and the rules between them."""
         return SearchSpace.of(self.parameters, self.rules)
+
+    @property
+    def confirmation(self) -> Confirm | None:
+        """The rules of the confirmation; None if the study has none, such as with several objectives."""
+        return self.confirm if self.confirm.rounds and len(self.objectives) < 2 else None
 
     @cached_property
     def goal(self) -> Objective:

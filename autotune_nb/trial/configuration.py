@@ -11,7 +11,7 @@ from functools import cached_property
 from types import MappingProxyType
 
 from autotune_nb.trial.formatting import value_text
-from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.pareto import front_indices, knee
 from autotune_nb.trial.score import Limit, Objective, undecided
 from autotune_nb.trial.trial import Trial, TrialState, Value
@@ -22,10 +22,12 @@ class Configuration:
     """The trials that started the engine with the same parameters.
 
     ``complete`` are those with a score, in the order of their numbers, at least one; ``failed`` is how many failed.
+    ``searched`` is the trial that stands for it if ``complete`` has only the starts of a confirmation.
     """
 
     complete: tuple[Trial, ...]
     failed: int = 0
+    searched: Trial | None = None
 
     @cached_property
     def values(self) -> tuple[float, ...]:
@@ -67,9 +69,33 @@ class Configuration:
 
     @cached_property
     def trial(self) -> Trial:
-        """The start whose value is closest to the mean, of those that keep every limit where there are any."""
+        """The trial of the search if given, else the start closest to the mean, of those that keep limits if any do."""
+        if self.searched is not None:
+            return self.searched
         candidates = [trial for trial in self.complete if trial.feasible] or list(self.complete)
         return min(candidates, key=lambda t: (abs(t.score.value - self.value) if t.score else math.inf, t.number))
+
+    @property
+    def level(self) -> Level | None:
+        """The level at which the value of ``trial`` was read."""
+        return self.trial.score.level if self.trial.score else None
+
+    @property
+    def first(self) -> Trial:
+        """The first start that keeps every limit, or the first one."""
+        return next((trial for trial in self.complete if trial.feasible), self.complete[0])
+
+    @property
+    def in_confirmation(self) -> bool:
+        """Whether it was started in a round of the confirmation."""
+        return any(trial.in_round for trial in self.complete)
+
+    @cached_property
+    def confirmed(self) -> Configuration:
+        """Only the starts in the rounds of the confirmation, if there are any: the search prefers lucky values."""
+        rounds = tuple(trial for trial in self.complete if trial.in_round)
+        others = tuple(trial for trial in self.complete if not trial.in_round)
+        return Configuration(rounds, self.failed, Configuration(others).first) if rounds and others else self
 
     @property
     def figures(self) -> dict[str, float]:
@@ -79,12 +105,12 @@ class Configuration:
 
     @property
     def params(self) -> Mapping[str, Value]:
-        return self.trial.params
+        return self.complete[0].params
 
     @property
     def baseline(self) -> bool:
         """Whether it is the engine's default configuration."""
-        return self.trial.baseline
+        return self.complete[0].baseline
 
     @property
     def starts_text(self) -> str:

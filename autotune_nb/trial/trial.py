@@ -49,6 +49,8 @@ class Trial:
     ``seconds`` is the wall time of each phase, ``command`` the engine's command line as it ran. ``baseline`` is True
     for the engine's default configuration, which sets no parameter. ``reason`` is why a strategy proposed it,
     ``cut_reason`` why it was cut.
+    ``confirmation`` is the round and the number of the finalist if it is a start of the confirmation: round 0 is before
+    the search, finalist 0 the default.
     """
 
     number: int
@@ -64,6 +66,12 @@ class Trial:
     attempts: int = 1
     reason: str = ""
     cut_reason: str = ""
+    confirmation: tuple[int, int] | None = None
+
+    @property
+    def in_round(self) -> bool:
+        """Whether it is a start of a round of the confirmation."""
+        return self.confirmation is not None and self.confirmation[0] > 0
 
     @property
     def feasible(self) -> bool:
@@ -111,6 +119,7 @@ class Trial:
             "fingerprint": dict(self.fingerprint),
             **({"reason": self.reason} if self.reason else {}),
             **({"cut_reason": self.cut_reason} if self.cut_reason else {}),
+            **({"confirmation": list(self.confirmation)} if self.confirmation is not None else {}),
         }
 
 

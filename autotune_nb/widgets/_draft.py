@@ -8,7 +8,7 @@ from typing import Any
 from autotune_nb.engines.registry import engine_named
 from autotune_nb.errors import TaskError, did_you_mean, repr_without_contents
 from autotune_nb.task.file import task_data
-from autotune_nb.task.sections import ENGINES
+from autotune_nb.task.sections import CONFIRM_ROUNDS, ENGINES
 from autotune_nb.task.task import Task
 
 #: How many of the catalog's flags a new task searches.
@@ -51,4 +51,5 @@ def new_study_data(engine: str) -> dict[str, Any]:
         },
         "workload": {"scenarios": ["D(128,64)"], "concurrency": [1, 4, 8]},
         "objective": {"direction": "maximize", "figure": "output_tokens_per_s"},
+        "confirm": {"rounds": CONFIRM_ROUNDS},
     }

@@ -46,10 +46,15 @@ SECTIONS = (
     Section("Objective and limits", _of("objective", "direction figure at")),
     Section(
         "Strategy and budget",
-        (*_of("strategy", "sampler"), *_of("budget", "trials minutes patience baseline cut remeasure_default")),
+        (
+            *_of("strategy", "sampler"),
+            *_of("budget", "trials minutes patience baseline cut remeasure_default"),
+            "confirm.rounds",
+        ),
         (
             *_of("strategy", "seed options"),
             *_of("budget", "max_failures"),
+            *_of("confirm", "budget margin alpha"),
             *_of("deadlines", "ready_s pending_s probe_s benchmark_s surroundings_s stop_s"),
         ),
     ),

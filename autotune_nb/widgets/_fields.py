@@ -54,6 +54,7 @@ _PLACEHOLDERS = {
     "budget.trials": "20, or the whole grid",
     "budget.minutes": "no limit",
     "budget.patience": "no limit",
+    "confirm.rounds": "no confirmation",
     "budget.max_failures": "5, until one completes",
     "deadlines.benchmark_s": "computed from the load levels",
     "deploy.port": "a free one",
@@ -164,7 +165,7 @@ def task_field(styles: WidgetStyles, path: str, value: Any, changed: Callable[[]
     shown = default if value is MISSING else value
     section, _, name = path.rpartition(".")
     # These share a section of the form with other fields, so that the label needs the full path.
-    label = path if section in ("deadlines", "benchmark") else _LABELS.get(path, name)
+    label = path if section in ("deadlines", "benchmark", "confirm") else _LABELS.get(path, name)
     help_text = info.description or ""
     closed = _CLOSED.get(path) or _literals(info.annotation)
     if closed:

@@ -17,9 +17,9 @@ from autotune_nb.handle import StudyHandle
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
 from autotune_nb.study.steering import Edit, Steering
+from autotune_nb.task.sections import Confirm
 from autotune_nb.trial.configuration import (
     Configuration,
-    best_configuration,
     configuration_key,
     configurations,
     pareto_front,
@@ -27,6 +27,7 @@ from autotune_nb.trial.configuration import (
 from autotune_nb.trial.formatting import YEAR_S, duration_text, level_text, params_text, value_text
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.verdict import chosen_configuration
 
 _COLOUR = {RunState.RUNNING: "at-ok", RunState.FAILED: "at-error", RunState.PAUSED: "at-warn"}
 #: Figures in the table besides the objective's, taken at the level of the score.
@@ -78,7 +79,10 @@ def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
     stopped = sum(1 for t in trials if t.state in (TrialState.STOPPED, TrialState.INTERRUPTED))
     if stopped:
         counts.append(f"<b>{stopped}</b> ended early")
-    ended = done + cut + failed
+    confirming = [trial for trial in trials if trial.confirmation is not None]
+    ended = done + cut + failed - sum(1 for trial in confirming if trial.state.finished)
+    if confirming:
+        counts.append(f"<b>{len(confirming)}</b> of them of the confirmation")
     of = f"{ended} of {wanted} trials" if wanted else f"{ended} trials"
     bar = (
         f'<progress aria-label="{of}" value="{ended}" max="{max(wanted or 0, ended, 1)}"></progress>' if wanted else ""
@@ -93,18 +97,20 @@ def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
         bar,
         f"<div>{_time_text(handle, now if now is not None else time.time())}{_promise_text(handle)}</div>",
     ]
-    best = handle.best_configuration
-    if best is not None:
+    verdict = handle.verdict if handle.task.confirmation is not None else None
+    if verdict is not None and verdict.confirmed:
+        parts.append(f"<div><b>{escaped(verdict)}</b></div>")
+    elif (best := handle.best_configuration) is not None:
         goal = handle.task.goal
         value = ", ".join(value_text(number, name) for name, number in best.figures.items())
         of_starts = best.starts_text
         value = f"<b>{value}</b>{f' ({of_starts})' if of_starts else ''}"
         text = escaped(config_text(best.trial))
-        name = "best"
+        name, once = "best", "" if of_starts else ", measured once"
         if goal.others:
             count = len(pareto_front(trials, goal))
             name = f"Pareto front: {count} configuration{'s' * (count != 1)}; its knee"
-        parts.append(f"<div>{name} so far: trial {best.trial.number}, {value}, {text}</div>")
+        parts.append(f"<div>{name} so far: trial {best.trial.number}, {value}{once}, {text}</div>")
     return "".join(parts)
 
 
@@ -135,7 +141,10 @@ def seconds_left(handle: StudyHandle) -> float | None:
     bounds = []
     if handle.num_trials is not None:
         # A float cannot hold every number of trials that a user may set.
-        to_go = min(max(0, handle.num_trials - len(ended)), 10**12)
+        confirming = sum(1 for trial in ended if trial.confirmation is not None)
+        to_go = min(max(0, handle.num_trials - (len(ended) - confirming)), 10**12)
+        if (rules := handle.task.confirmation) is not None:
+            to_go += max(0, rules.budget - confirming)
         bounds.append(to_go * mean_s / handle.task.deploy.parallel)
     if handle.budget.minutes is not None:
         bounds.append(max(0.0, handle.budget.minutes * 60 - handle.elapsed_s))
@@ -227,12 +236,18 @@ def sorted_trials(trials: Sequence[Trial], order: str, objective: Objective) -> 
 
 
 def table_html(
-    trials: Sequence[Trial], page: Sequence[Trial], objective: Objective, running: Sequence[RunningTrial] = ()
+    trials: Sequence[Trial],
+    page: Sequence[Trial],
+    objective: Objective,
+    running: Sequence[RunningTrial] = (),
+    confirm: Confirm | None = None,
 ) -> str:
     """Return a page of trials: figures at the level of the score, limits, parameters, failures."""
     found = configurations(trials)
-    best = best_configuration(trials, objective)
-    marked = {trial.number for trial in best.complete} if best is not None else set()
+    best = chosen_configuration(trials, objective, confirm)
+    key = configuration_key(best.trial) if best is not None else None
+    marked = {trial.number for trial in found[key].complete} if key is not None else set()
+    several_levels = len({trial.score.level for trial in trials if trial.score is not None}) > 1
     on_front = (
         {t.number for one in pareto_front(trials, objective) for t in one.complete} if objective.others else set()
     )
@@ -261,6 +276,8 @@ def table_html(
         failure = _failure(trial.failure) if trial.failure is not None else _cut(trial.cut_reason)
         # Parameters are in a row of their own, since a column would be too narrow for them.
         repeat = _repeat_text(trial, found.get(configuration_key(trial)), objective)
+        if several_levels and trial.score is not None and trial.score.level is not None:
+            repeat += f" · read under {trial.score.level}"
         details = f'<td></td><td colspan="{len(heads) - 1}">{escaped(config_text(trial) + repeat)}{failure}</td>'
         rows.append(f"<tr{mark}>{''.join(cells)}</tr><tr{mark}>{details}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""

@@ -60,7 +60,8 @@ def _bundle(run: StudyHandle) -> dict[str, str]:
     trials = run.history
     replayed = f", {run.task.deploy.replayed}" if run.task.deploy.replayed else ""
     title = f"{run.folder.name}: {run.state} ({counts_text(trials)}){replayed}"
-    rows = [_row(trial) for trial in trials[-_ROWS:]]
+    several_levels = len({trial.score.level for trial in trials if trial.score is not None}) > 1
+    rows = [_row(trial, several_levels) for trial in trials[-_ROWS:]]
     figures = html.escape(", ".join(run.task.goal.figures))
     text = "\n".join([title, *("  ".join(row) for row in rows)])
     head = "".join(f'<th style="{_CELL}">{name}</th>' for name in ("trial", "state", figures, "parameters"))
@@ -73,8 +74,10 @@ def _bundle(run: StudyHandle) -> dict[str, str]:
     }
 
 
-def _row(trial: Trial) -> tuple[str, str, str, str]:
+def _row(trial: Trial, with_level: bool) -> tuple[str, str, str, str]:
     value = ", ".join(value_text(v, name) for name, v in trial.score.values.items()) if trial.score else ""
+    if with_level and trial.score is not None and trial.score.level is not None:
+        value += f", under {trial.score.level}"
     if trial.state is TrialState.FAILED and trial.failure is not None:
         value = textwrap.shorten(trial.failure.message, 90, placeholder="…")
     return str(trial.number), str(trial.state), value, params_text(trial)

@@ -269,7 +269,7 @@ class StudyView:
             self.notices: _panels.notices_html(self._notices()),
             self.running: self._running_html(),
             self.skipped: _panels.skipped_html(self._skipped_regions(trials)),
-            self.table: _panels.table_html(trials, shown, goal, running),
+            self.table: _panels.table_html(trials, shown, goal, running, handle.task.confirmation),
             self.page_text: f'<span class="at-dim">page {self._page + 1} of {pages}</span>',
             self.steer.edits: _panels.edits_html(handle.edits, handle.steering, len(handle.queue)),
         }

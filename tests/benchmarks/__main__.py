@@ -15,6 +15,7 @@ from tests.benchmarks.overhead import overhead
 from tests.benchmarks.reporting import reporting
 from tests.benchmarks.saved import saved
 from tests.benchmarks.stream import stream
+from tests.benchmarks.verdicts import verdicts
 
 BENCHMARKS = {
     "overhead": overhead,
@@ -24,6 +25,7 @@ BENCHMARKS = {
     "saved": saved,
     "reporting": reporting,
     "lab": lab,
+    "verdicts": verdicts,
     "cluster": cluster_load,
 }
 

@@ -126,7 +126,7 @@ def test_a_study_under_each_executor(place: Place, cli: Cli, tmp_path: Path, exe
     if results:
         assert list(place.claim.glob("kept/*/D*.json"))
     shown = cli("show", study)
-    assert "best is trial" in shown.stdout
+    assert "Best is trial" in shown.stdout
 
 
 def test_a_prototypes_task_runs_in_the_cluster_that_it_names(place: Place, cli: Cli, tmp_path: Path) -> None:

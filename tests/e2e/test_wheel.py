@@ -59,6 +59,7 @@ def test_an_installed_wheel_runs_the_demo_in_an_empty_folder(
     patient["workload"] |= {"scenarios": ["D(16,8)"], "seconds_per_level": 60, "requests_per_level": 4}
     patient["workload"] |= {"precision": None, "max_seconds_per_level": 1}
     patient["limits"] = ["ttft_p99_s <= 60"]
+    patient["confirm"] = False
     task = tmp_path / "patient.json"
     task.write_text(json.dumps(patient))
 

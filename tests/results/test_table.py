@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,12 +12,13 @@ import pytest
 from autotune_nb.cli.study_table import study_table
 from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.results.comparison import compare
-from autotune_nb.results.table import levels_frame, trials_frame, verdict
+from autotune_nb.results.table import levels_frame, trials_frame
 from autotune_nb.study import best_data
 from autotune_nb.trial.formatting import counts, level_text, params_text, value_text
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.score import Direction, Limit, Objective, Score
 from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.verdict import study_verdict
 
 RATE = "output_tokens_per_s"
 LIMIT = Limit("ttft_mean_s", "<=", 0.5)
@@ -36,6 +39,11 @@ def complete(number: int, value: float, violation: float = -0.1, **params: Any) 
         seconds={"deploy": 1.0, "benchmark": 2.26},
         baseline=not params,
     )
+
+
+def verdict(trials: Sequence[Trial], objective: Objective) -> str:
+    """Return the verdict of a study without a confirmation."""
+    return study_verdict(trials, objective, None).text
 
 
 FAILED = Trial(2, {"threads": 4}, TrialState.FAILED, failure=Failure(FailureKind.CRASH, "deploy", "it died"))
@@ -129,9 +137,10 @@ def test_a_level_is_told_in_one_line_or_why_it_is_invalid() -> None:
 
 def test_the_verdict_sets_the_best_against_the_engines_default() -> None:
     default, best = complete(0, 10), complete(1, 25, threads=2)
-    assert verdict([default, best], best, objective()) == (
+    assert verdict([default, best], objective()) == (
         "Best is trial 1 with 25 tokens/s (output_tokens_per_s), under D(1,2) at concurrency 4: threads=2. "
-        "That is 2.50 times the engine's default (10 tokens/s)."
+        "The engine's default has 10 tokens/s; measured once, so that part of the difference may be noise, which "
+        "confirm: true in the task measures."
     )
 
 
@@ -142,34 +151,35 @@ def test_the_verdict_says_where_the_default_was_best_under_another_level() -> No
     there = replace(default.measurements[0], figures={**default.measurements[0].figures, RATE: 16.0})
     assert default.score is not None
     default = default.with_(measurements=(easy, there), score=replace(default.score, level=other))
-    assert verdict([default, best], best, objective()).endswith(
-        "That is 2.50 times the engine's default (10 tokens/s, its best, under D(1,2) at concurrency 1; under D(1,2) "
-        "at concurrency 4 it has 16 tokens/s)."
-    )
+    assert (
+        "The engine's default has 10 tokens/s, its best, under D(1,2) at concurrency 1; under D(1,2) at concurrency 4 "
+        "it has 16 tokens/s; measured once"
+    ) in verdict([default, best], objective())
 
 
 def test_the_verdict_says_where_the_default_breaks_a_limit_or_is_best_or_unknown() -> None:
     broken, best = complete(0, 50, 0.3), complete(1, 25, threads=2)
-    text = verdict([broken, best], best, objective("maximize", LIMIT))
+    text = verdict([broken, best], objective("maximize", LIMIT))
     assert text.endswith("threads=2. The engine's default (50 tokens/s) breaks ttft_mean_s <= 0.5.")
-    assert "against 0:" in verdict([complete(0, 0), best], best, objective())
-    assert verdict([best], best, objective()).endswith("threads=2.")
+    assert "has 0 tokens/s;" in verdict([complete(0, 0), best], objective())
+    assert verdict([best], objective()).endswith("threads=2.")
     failed = FAILED.with_(baseline=True)
-    assert verdict([failed, best], best, objective()).endswith(
+    assert verdict([failed, best], objective()).endswith(
         "threads=2. The engine's default failed, so there is nothing to compare it with."
     )
     default = complete(0, 99)
-    assert "No other configuration is better" in verdict([default, best], default, objective())
+    assert "No other configuration is better" in verdict([default, best], objective())
 
 
 def test_the_verdict_compares_the_means_of_all_starts() -> None:
     default = [complete(0, 100), complete(4, 121)]
     repeats = [complete(n, value, threads=2) for n, value in ((1, 150), (2, 200), (3, 266.7))]
     lost = FAILED.with_(number=5, params={"threads": 2})
-    text = verdict([*default, *repeats, lost], repeats[1], objective())
+    text = verdict([*default, *repeats, lost], objective())
     assert "Best is trial 2 with 200 tokens/s" in text
     assert "the mean of 3 starts, 150 tokens/s to 266.7 tokens/s; 1 other start of it failed" in text
-    assert "1.82 times the engine's default (110 tokens/s, the mean of 2 starts" in text
+    assert "The engine's default has 110 tokens/s, the mean of 2 starts" in text
+    assert "not confirmed" in text
 
 
 def test_a_comparison_has_the_means_of_all_starts_and_their_range() -> None:
@@ -177,22 +187,33 @@ def test_a_comparison_has_the_means_of_all_starts_and_their_range() -> None:
     found = compare([complete(0, 100), *repeats], repeats[1], objective())
     assert found is not None
     rate = next(row for row in found.rows if row.figure == "output_tokens_per_s")
-    assert rate.change == "2.00 times"
+    assert rate.change == "2.00 times, measured once"
     assert rate.cells[1] == "200 tokens/s, mean of 3 starts (150 tokens/s to 266.7 tokens/s)"
 
 
 def test_show_puts_repeats_together_and_names_the_mean() -> None:
     trials = [complete(0, 100), complete(1, 150, threads=2), complete(2, 90, threads=4), complete(3, 250, threads=2)]
     best = best_data(trials, objective(), lambda trial: f"serve --threads {trial.params['threads']}")
-    results = {"study": "s", "state": "finished", "elapsed_s": 9.0, "task": {}, "best": best}
+    found = study_verdict(trials, objective(), None).to_dict()
+    results = {"study": "s", "state": "finished", "elapsed_s": 9.0, "task": {}, "best": best, "verdict": found}
     lines = study_table({**results, "trials": [t.to_dict() for t in trials]}).splitlines()
     assert [line[:5].strip() for line in lines[2:6]] == ["0", "*   1", "*   3", "2"]
     assert lines[4].endswith("same configuration as trial 1")
-    assert "best is trial 1 with 193.6 tokens/s" in lines[7]
-    assert (
-        "the mean of 2 starts, 150 tokens/s to 250 tokens/s), 1.94 times the engine's default (100 tokens/s)"
-        in lines[7]
-    )
+    assert "Best is trial 1 with 193.6 tokens/s" in lines[7]
+    assert "the mean of 2 starts, 150 tokens/s to 250 tokens/s: threads=2. The engine's default has 100" in lines[7]
+    assert not re.search(r"\d times", "\n".join(lines)), "a ratio of what was not confirmed"
+    assert not any("under" in line for line in lines[2:6]), "all values were read at one level"
+
+
+def test_show_says_at_which_level_each_value_was_read_if_they_differ() -> None:
+    best = complete(1, 150, threads=2)
+    assert best.score is not None
+    trials = [complete(0, 100), best.with_(score=replace(best.score, level=Level("D(1,2)", 1)))]
+    results = {"study": "s", "state": "finished", "elapsed_s": 9.0, "task": {}}
+    results["best"] = best_data(trials, objective(), lambda _best: "serve")
+    results["verdict"] = study_verdict(trials, objective(), None).to_dict()
+    lines = study_table({**results, "trials": [t.to_dict() for t in trials]}).splitlines()
+    assert [line.partition("  under ")[2] for line in lines[2:4]] == [str(LEVEL), "D(1,2) at concurrency 1"]
 
 
 def test_show_names_drift_before_the_best_and_levels_that_were_not_steady() -> None:
@@ -200,18 +221,19 @@ def test_show_names_drift_before_the_best_and_levels_that_were_not_steady() -> N
     unsteady = replace(complete(1, 150, threads=2).measurements[0], conditions={"e2e_latency_drift": 1.45})
     trials = [default.with_(baseline=True), complete(1, 150, threads=2).with_(measurements=(unsteady,)), last]
     best = best_data(trials, objective(), lambda trial: "serve")
-    results = {"study": "s", "state": "finished", "elapsed_s": 9.0, "task": {}, "best": best}
+    found = study_verdict(trials, objective(), None).to_dict()
+    results = {"study": "s", "state": "finished", "elapsed_s": 9.0, "task": {}, "best": best, "verdict": found}
     lines = study_table({**results, "trials": [t.to_dict() for t in trials]}).splitlines()
     of_level = f"{unsteady.level}: the second half of its requests took 1.45 times as long as the first half"
     assert [line.strip().startswith(of_level) for line in lines].count(True) == 1
-    drift = next(place for place, line in enumerate(lines) if line.startswith("The engine's default changed by more"))
-    assert lines[drift + 1].startswith("best is trial")
+    (line,) = (line for line in lines if line.startswith("The engine's default changed by more"))
+    assert line.index("Do not compare") < line.index("Best is trial")
 
 
 def test_the_verdict_without_a_best_says_why() -> None:
-    assert verdict([complete(0, 1, 0.5)], None, objective()) == "None of the 1 measured trials keeps every limit."
-    assert verdict([FAILED], None, objective()) == "No trial completed. Trial 2: crash in deploy: it died."
-    assert verdict([], None, objective()) == "No trial completed."
+    assert verdict([complete(0, 1, 0.5)], objective()) == "None of the 1 measured trials keeps every limit."
+    assert verdict([FAILED], objective()) == "No trial completed. Trial 2: crash in deploy: it died."
+    assert verdict([], objective()) == "No trial completed."
 
 
 def test_a_level_shows_the_objectives_figure_and_the_limits_it_breaks() -> None:
@@ -225,6 +247,6 @@ def test_a_level_shows_the_objectives_figure_and_the_limits_it_breaks() -> None:
 
 def test_a_default_that_was_never_challenged_is_not_called_unbeaten() -> None:
     default = complete(0, 99)
-    alone = verdict([default], default, objective())
+    alone = verdict([default], objective())
     assert alone.endswith("No other configuration was tried.")
-    assert "1 other failed" in verdict([default, FAILED], default, objective())
+    assert "1 other failed" in verdict([default, FAILED], objective())

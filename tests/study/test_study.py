@@ -388,7 +388,7 @@ def test_the_results_have_the_shape_that_scripts_read(make_task: Any, tmp_path: 
     study.tell(failed(asked(study)))
     results = study.results(state="finished", elapsed_s=1.23456, command=lambda _best: "server --port 1")
     assert set(results) == {
-        *("study", "task", "state", "trials", "best", "elapsed_s", "end_reason", "fingerprints", "edits"),
+        *("study", "task", "state", "trials", "best", "verdict", "elapsed_s", "end_reason", "fingerprints", "edits"),
     }
     assert results["elapsed_s"] == 1.235
     assert results["fingerprints"][results["trials"][0]["fingerprint"]] == {"host": "here", "seed": 0}

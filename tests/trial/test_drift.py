@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from autotune_nb.results.table import verdict
-from autotune_nb.trial.configuration import best_trial
 from autotune_nb.trial.drift import drift_text, numbers_text, periods
+from autotune_nb.verdict import study_verdict
 from tests.trial.test_configuration import MOST, failed, start
 
 
@@ -16,7 +15,7 @@ def test_trials_beside_another_job_are_not_compared_with_those_without_it() -> N
     text = drift_text(trials)
     assert "30 tokens/s in trial 0, then 78 tokens/s in trial 11." in text
     assert "Do not compare trials 0 to 5 with trials 6 to 11:" in text
-    assert verdict(trials, best_trial(trials, MOST), MOST).startswith(f"{text} Best is ")
+    assert study_verdict(trials, MOST, None).text.startswith(f"{text} Best is ")
 
 
 def test_a_default_that_differs_by_noise_is_one_period() -> None:

@@ -206,12 +206,12 @@ def test_the_size_and_the_time_are_updated_while_typing() -> None:
     assert form._wait_idle(20)
     message = find(form, "at-form-estimate")[0]
     assert "864 grid points, 576 of them keep the rules" in message.value
-    assert "at most about 6 min" in message.value
+    assert "5 trials and 7 starts to confirm the best" in message.value
     field(form, "parameters-threads-values").value = "1"
     field(form, "budget-trials").value = "20"
     assert form._wait_idle(20)
     assert "432 grid points, 288 of them keep the rules" in message.value
-    assert "at most about 11 min" in message.value
+    assert "20 trials and 7 starts to confirm the best" in message.value
     assert "ready to start" in message.value
 
 

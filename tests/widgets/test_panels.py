@@ -114,7 +114,7 @@ def test_progress_has_the_counts_the_budget_and_the_best_trial(task: Task, tmp_p
         str(tmp_path),
         "3 of 20 trials: 2 done (1 break a limit), 1 running, 1 failed, 1 ended early. Budget: 20 trials.",
         "10 min of work so far; about 2 min left, until ",
-        "best so far: trial 1, 50 tokens/s, threads=1",
+        "best so far: trial 1, 50 tokens/s, measured once, threads=1",
     ):
         assert part in text
     assert _panels.seconds_left(handle) == pytest.approx(17 * 20 / 3)

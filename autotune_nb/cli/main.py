@@ -16,6 +16,7 @@ import click
 from autotune_nb.cli._line_printer import LinePrinter
 from autotune_nb.cli.check import check, placement_options, print_dry_run
 from autotune_nb.cli.cleanup import cleanup
+from autotune_nb.cli.engine import engine
 from autotune_nb.cli.export import export_command, import_command
 from autotune_nb.cli.lab import lab
 from autotune_nb.cli.manifests import manifests
@@ -288,7 +289,7 @@ def _exit_code(results: dict[str, Any]) -> int:
     return 0 if any(trial["state"] == "complete" for trial in results["trials"]) else 1
 
 
-for command in (check, cleanup, lab, manifests, report, share, export_command, import_command):
+for command in (check, cleanup, engine, lab, manifests, report, share, export_command, import_command):
     cli.add_command(command)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from autotune_nb.engines.flag import Flag, json_or_text
 from autotune_nb.engines.log_patterns import LogPattern
+from autotune_nb.engines.schema import EngineSchema
 from autotune_nb.engines.values import number, read_flags, read_value, render
 from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import Bool, Choice, Float, Int, Style, Value, parameter_name
@@ -59,6 +60,13 @@ class Engine:
     #: Arguments with which the program prints its version, and paths under which its server reports it.
     version_args: tuple[str, ...] = ("--version",)
     version_paths: tuple[str, ...] = ()
+    #: The module of a Python engine whose parser has its flags, the packages that it may come in, and for another
+    #: engine the arguments with which it prints its flags.
+    module: str = ""
+    packages: tuple[str, ...] = ()
+    help_args: tuple[str, ...] = ("--help",)
+    #: The flags of the installed version, if it was asked; flags that it does not have are then refused.
+    installed: EngineSchema | None = None
     metrics_engine: str | None = None
 
     def flag_named(self, name: str) -> Flag | None:
@@ -67,6 +75,10 @@ class Engine:
         for flag in (*self.flags, *self.other_flags):
             if key == flag.name or key in flag.aliases or key in flag.former:
                 return flag
+        if self.installed is not None:
+            found = self.installed.flag_named(key)
+            every = (*self.flags, *self.other_flags)
+            return next((one for one in every if found and found.name in (one.name, *one.aliases)), None)
         if self.abbreviations and len(key) >= _SHORTEST_ABBREVIATION:
             starting = [flag for flag in self.flags if flag.name.startswith(key)]
             return starting[0] if len(starting) == 1 else None
@@ -87,6 +99,9 @@ class Engine:
             return
         flag = self.flag_named(name)
         if flag is None:
+            problem = self.installed.problem(name) if self.installed is not None else None
+            if problem:
+                raise TaskError(f"{problem}; to pass it anyway, add flag: --{name.replace('_', '-')}", field=field)
             return
         values: Sequence[Any]
         match parameter:

@@ -17,6 +17,8 @@ _HEADS = ("num_attention_heads", "n_head")
 class EngineRule(Rule):
     """A rule of the engine's catalog, applied to the names under which the task tunes the flags."""
 
+    owner = "the engine"
+
     def __init__(self, text: str, tuned: Mapping[str, str], fixed: Mapping[str, Value], engine: Engine) -> None:
         super().__init__(text, list(fixed))
         self._tuned = tuned

@@ -26,7 +26,7 @@ class Flag:
     """
 
     name: str
-    kind: Literal["int", "float", "bool", "choice", "str", "json", "list"]
+    kind: Literal["int", "float", "bool", "choice", "str", "json", "list", "any"]
     help: str
     default: Value = None
     low: float | None = None
@@ -63,6 +63,8 @@ class Flag:
     def problem(self, value: Value) -> str | None:
         """Return why the engine would refuse this value, judged by its type alone; None if it is accepted."""
         if value is None or value in self.other_values or variables_in(value):
+            return None
+        if self.kind == "any":
             return None
         if self.kind == "json":
             return _json_problem(value)

@@ -82,6 +82,9 @@ def flag_notes(task: Task, engine: Engine) -> Iterator[str]:
         flag = engine.flag_named(head)
         if parameter is not None and parameter.flag is not None:
             continue
+        if flag is None and engine.installed is not None:
+            # Such as --no-x: it was checked, but is no flag of its own.
+            continue
         if flag is None:
             near = difflib.get_close_matches(name, known, n=1, cutoff=_MISSPELT)
             unknown.append(f"{name} (did you mean {near[0]!r}?)" if near else name)
@@ -91,4 +94,6 @@ def flag_notes(task: Task, engine: Engine) -> Iterator[str]:
             yield f"{name} is read as {flag.name}"
     if unknown:
         verb = "is" if len(unknown) == 1 else "are"
-        yield f"{', '.join(unknown)} {verb} not in the catalog of {engine.name}, and passed to the engine unchecked"
+        note = f"{', '.join(unknown)} {verb} not in the catalog of {engine.name}, and passed to the engine unchecked"
+        ask = task.deploy.kind == "local"
+        yield f"{note}; 'autotune-nb engine {engine.name}' reads the installed version's flags" if ask else note

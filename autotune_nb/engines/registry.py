@@ -15,6 +15,7 @@ from autotune_nb.engines.base import Engine
 from autotune_nb.engines.command import command_engine
 from autotune_nb.engines.engine_rules import rules_for, size_problems
 from autotune_nb.engines.given_flags import refused_names
+from autotune_nb.engines.installed import kept_schema, with_schema
 from autotune_nb.engines.llama_cpp import LLAMA_CPP, llama_program
 from autotune_nb.engines.sglang import SGLANG
 from autotune_nb.engines.vllm import VLLM
@@ -74,6 +75,8 @@ def _engine_and_problems(task: Task) -> tuple[Engine | None, list[TaskError]]:
         )
     except TaskError as error:
         return None, [error]
+    if task.deploy.kind == "local" and spec.kind != "command":
+        engine = _as_installed(engine, task)
     if spec.health_path is not None:
         engine = replace(engine, health_path=spec.health_path, health_fallback=None)
     for name, parameter in task.parameters.items():
@@ -99,11 +102,23 @@ def _engine_and_problems(task: Task) -> tuple[Engine | None, list[TaskError]]:
     return engine, problems
 
 
+def _as_installed(engine: Engine, task: Task) -> Engine:
+    """Return the engine with the flags of the installed version, if that was asked for them."""
+    try:
+        program = program_for(task, engine)
+    except (SetupError, TaskError):
+        # Whoever starts the engine reports it.
+        return engine
+    schema = kept_schema(engine.name, program)
+    return engine if schema is None else with_schema(engine, schema)
+
+
 def _argument_problem(engine: Engine, name: str, value: Value, tuned: Mapping[str, str]) -> TaskError | None:
     field = f"engine.args.{name}"
     flag = engine.flag_named(name)
     if flag is None:
-        return None
+        problem = engine.installed.problem(name) if engine.installed is not None else None
+        return TaskError(f"{problem}; to pass it anyway, use engine.raw_args", field=field) if problem else None
     if flag.name in tuned:
         return TaskError(f"is searched as parameters.{tuned[flag.name]}", field=field)
     problem = flag.problem(value)
@@ -127,9 +142,13 @@ def _canonical(engine: Engine, name: str) -> str:
 
 def program_for(task: Task, engine: Engine) -> Sequence[str]:
     """Return the program that starts the engine on this machine. Raises SetupError if there is none."""
-    spec = task.engine
-    if spec.executable is not None:
-        return _resolved(_split(spec.executable, "engine.executable"), "engine.executable")
+    return program_words(engine, task.engine.executable)
+
+
+def program_words(engine: Engine, executable: str | Sequence[str] | None = None) -> Sequence[str]:
+    """Return the words that start an engine: the given program, or the installed one. Raises SetupError."""
+    if executable is not None:
+        return _resolved(_split(executable, "engine.executable"), "engine.executable")
     if engine.name == "llama_cpp":
         program = llama_program()
         if program is None:

@@ -64,6 +64,8 @@ def render(flag: str, style: Style, value: Value, *, on_off: bool = False) -> li
     if style == "switch":
         return [flag] if value else []
     if style == "negatable":
+        if flag.startswith("--no-"):
+            return [flag if value else "--" + flag.removeprefix("--no-")]
         return [flag if value else "--no-" + flag.lstrip("-")]
     if isinstance(value, list) and style in ("list", "repeat", "comma"):
         words = [_word(one, on_off) for one in value]

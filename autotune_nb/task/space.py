@@ -268,7 +268,11 @@ class SearchSpace:
                 self.broken_rule({name: parameter.random(rng) for name, parameter in self.parameters.items()})
         elif self.rules and self._none_allowed:
             alone = [rule for rule in self.rules if SearchSpace(self.parameters, (rule,))._none_allowed]
-            reason = f"no point keeps {alone[0].text!r}" if alone else "no point keeps all of the rules together"
+            reason = (
+                f"no point keeps {alone[0].text!r}, a rule of {alone[0].owner}"
+                if alone
+                else "no point keeps all of the rules together"
+            )
             raise TaskError(f"{reason}: loosen a rule or widen a range", field="rules")
 
     @property

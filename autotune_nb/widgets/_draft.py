@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.engines.registry import engine_named
+import psutil
+
+from autotune_nb.engines.first_space import first_space
 from autotune_nb.errors import TaskError, did_you_mean, repr_without_contents
+from autotune_nb.runner import nvidia_smi
 from autotune_nb.task.file import task_data
 from autotune_nb.task.sections import CONFIRM_ROUNDS, ENGINES
 from autotune_nb.task.task import Task
-
-#: How many of the catalog's flags a new task searches.
-_NUM_FLAGS = 8
 
 
 def initial_data(task_or_engine: Task | str | Path | None) -> dict[str, Any]:
@@ -38,18 +39,24 @@ def initial_data(task_or_engine: Task | str | Path | None) -> dict[str, Any]:
 
 
 def new_study_data(engine: str) -> dict[str, Any]:
-    """Return a new task for an engine, complete except for the model; it searches the first flags of the catalog."""
-    flags = engine_named(engine).flags if engine != "command" else ()
-    suggested = [(flag.name, suggestion) for flag in flags if (suggestion := flag.suggestion()) is not None]
+    """Return a new task for an engine, complete except for the model, with a first space for this machine."""
+    space = first_space(engine, cores=psutil.cpu_count(logical=False) or 1, gpus=_gpu_count())
     return {
         "name": f"my-{engine.replace('_', '-')}-study",
         "model": {},
         "engine": {"kind": engine},
         "parameters": {
-            name: {"type": suggestion.type, **suggestion.model_dump(exclude_defaults=True)}
-            for name, suggestion in suggested[:_NUM_FLAGS]
+            name: {"type": parameter.type, **parameter.model_dump(exclude_defaults=True)}
+            for name, parameter in space.items()
         },
         "workload": {"scenarios": ["D(128,64)"], "concurrency": [1, 4, 8]},
         "objective": {"direction": "maximize", "figure": "output_tokens_per_s"},
         "confirm": {"rounds": CONFIRM_ROUNDS},
     }
+
+
+def _gpu_count() -> int:
+    """Return the number of GPUs that this process may use; 0 without NVIDIA's driver."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    chosen = None if visible is None else [one for one in visible.split(",") if one]
+    return len(nvidia_smi.gpus(nvidia_smi.query("index", "uuid", "clocks.sm"), chosen)) if chosen != [] else 0

@@ -42,7 +42,7 @@ def test_a_flag_accepts_its_own_values_default_and_suggestion(engine: Engine, fl
 
 @pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
 def test_rules_name_catalog_flags_only_and_allow_the_defaults(engine: Engine) -> None:
-    defaults = {flag.name: flag.default for flag in engine.flags}
+    defaults = {flag.name: flag.default for flag in (*engine.flags, *engine.other_flags)}
     for text in engine.rules:
         assert Rule(text, list(defaults)).allows(defaults), text
 

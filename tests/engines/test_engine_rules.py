@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from autotune_nb.engines.given_flags import gpus_of_trial
 from autotune_nb.engines.registry import engine_for, engine_problems, space_for
 from autotune_nb.task.task import Task
 
@@ -117,3 +118,27 @@ def test_a_config_without_a_number_of_heads_restricts_nothing(
     task = make_task(model=model(config), engine="vllm", parameters={"tensor_parallel_size": [3]})
     assert engine_problems(task) == []
     assert space_for(task, engine_for(task)).num_allowed == 1
+
+
+@pytest.mark.parametrize(
+    ("engine", "fixed", "parameters", "kept"),
+    [
+        # As SGLang checks them in arg_groups/parallel_hook.py.
+        ("sglang", {"tp_size": 8}, {"ep_size": [1, 2, 3, 4, 8]}, [1, 2, 4, 8]),
+        ("sglang", {"tp_size": 8, "moe_dp_size": 2}, {"ep_size": [1, 2, 4, 8]}, [1, 4]),
+        # As vLLM's ParallelConfig does.
+        ("vllm", {"tp": 4}, {"dcp": [1, 2, 3, 4]}, [1, 2, 4]),
+        ("vllm", {"tp": 4, "pcp": 2}, {"dcp": [1, 2, 4, 8]}, [1, 2, 8]),
+    ],
+)
+def test_sizes_that_the_engine_refuses_together_are_left_out(
+    make_task: MakeTask, engine: str, fixed: dict[str, Any], parameters: dict[str, Any], kept: list[int]
+) -> None:
+    task = make_task(engine={"kind": engine, "args": fixed}, parameters=parameters, deploy={"gpus": 16})
+    (name,) = parameters
+    assert [point[name] for point in space_for(task, engine_for(task)).grid()] == kept
+
+
+def test_the_gpus_of_prompts_that_are_shared_count(make_task: MakeTask) -> None:
+    task = make_task(engine={"kind": "vllm", "args": {"tp": 4}}, parameters={"pcp": [1, 2]}, deploy={"gpus": 16})
+    assert [gpus_of_trial(task, engine_for(task), {"pcp": size}) for size in (1, 2)] == [4, 8]

@@ -43,7 +43,8 @@ def test_flags_that_the_catalog_does_not_contain_pass_with_one_note(make_task: M
     assert former == "cuda_graph_max_bs is a former name of cuda_graph_max_bs_decode, and passed as --cuda-graph-max-bs"
     assert unknown == (
         "sampling_backend, max_runing_requests (did you mean 'max_running_requests'?), device, disable_cuda_graph, "
-        "log_requests are not in the catalog of sglang, and passed to the engine unchecked"
+        "log_requests are not in the catalog of sglang, and passed to the engine unchecked; "
+        "'autotune-nb engine sglang' reads the installed version's flags"
     )
     point = {"sampling_backend": "flashinfer", "max_runing_requests": 64, "cuda_graph_max_bs": 128}
     assert words(task, point) == [
@@ -55,7 +56,7 @@ def test_flags_that_the_catalog_does_not_contain_pass_with_one_note(make_task: M
 def test_a_check_warns_of_flags_that_it_cannot_check(make_task: MakeTask) -> None:
     task = make_task(engine={"kind": "llama_cpp", "executable": "no-such-program", "args": {"brand_new": 1}})
     with pytest.warns(
-        FlagWarning, match="^brand_new is not in the catalog of llama_cpp, and passed to the engine unchecked$"
+        FlagWarning, match="^brand_new is not in the catalog of llama_cpp, and passed to the engine unchecked; "
     ):
         at.check(task)
 

@@ -159,7 +159,7 @@ def test_the_engines_rules_apply_to_on_and_off_as_yaml_reads_them(make_task: Mak
 
 def test_the_error_for_an_empty_space_names_the_engines_rule(make_task: MakeTask) -> None:
     task = make_task(parameters={"ubatch_size": [512]}, engine={"kind": "llama_cpp", "args": {"batch_size": 64}})
-    with pytest.raises(TaskError, match="no point keeps 'ubatch_size <= batch_size'"):
+    with pytest.raises(TaskError, match="no point keeps 'ubatch_size <= batch_size', a rule of the engine"):
         space(task)
 
 

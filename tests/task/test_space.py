@@ -237,11 +237,11 @@ def test_values_are_never_evaluated_as_code() -> None:
 
 def test_rules_that_nobody_satisfies_name_the_culprit() -> None:
     parameters = {"a": Int(low=1, high=4), "b": Int(low=1, high=4)}
-    with pytest.raises(TaskError, match=r"^rules: no point keeps 'a > 9': loosen a rule"):
+    with pytest.raises(TaskError, match=r"^rules: no point keeps 'a > 9', a rule of the task: loosen a rule"):
         SearchSpace.of(parameters, ["b >= 1", "a > 9"])
     with pytest.raises(TaskError, match="no point keeps all of the rules together"):
         SearchSpace.of(parameters, ["a < b", "b < a"])
-    with pytest.raises(TaskError, match=r"no point keeps '2 \* x - 1 > 1': loosen"):
+    with pytest.raises(TaskError, match=r"no point keeps '2 \* x - 1 > 1', a rule of the task: loosen"):
         SearchSpace.of({"x": Float(low=0, high=1)}, ["2 * x - 1 > 1"])
 
 

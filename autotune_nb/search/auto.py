@@ -14,7 +14,8 @@ from autotune_nb.search.failures import UNLIKELY, Runnable
 from autotune_nb.search.figure_models import FigureModels
 from autotune_nb.search.gaussian_process import OneHot
 from autotune_nb.search.memory_prior import MemoryPrior
-from autotune_nb.task.space import Point, point_key
+from autotune_nb.task.parameters import Value
+from autotune_nb.task.space import Point
 from autotune_nb.trial.formatting import interval_text
 
 #: Trials that are spread out before the models decide, the default included.
@@ -30,6 +31,11 @@ _CAUTION = 1.5
 _SCREEN = 1_000
 #: From this probability on, it is not worth a word that a configuration may fail.
 _CERTAIN = 0.995
+
+
+def _same(a: Value, b: Value) -> bool:
+    """Return whether two values are the same: 1, 1.0 and True are equal, but three values."""
+    return type(a) is type(b) and a == b
 
 
 @dataclass(frozen=True)
@@ -257,11 +263,10 @@ class AutoStrategy:
         changed: list[tuple[int, int, str]] = []
         for i in left.tolist():
             point = candidates.points[i]
-            names = [name for name in base if point_key({"": point[name]}) != point_key({"": base[name]})]
+            names = [name for name in base if not _same(point[name], base[name])]
             if len(names) == 1:
                 (name,) = names
-                key = point_key({"": point[name]})
-                times = sum(1 for o in seen if name in o.params and point_key({"": o.params[name]}) == key)
+                times = sum(1 for o in seen if name in o.params and _same(o.params[name], point[name]))
                 changed.append((times, i, name))
         if not changed:
             return left, otherwise

@@ -193,6 +193,8 @@ class Task(Section):
         require_predictions(self.budget, self.strategy, self.goal)
         if self.confirmation is not None and not self.budget.baseline:
             raise TaskError("compares with the engine's default: set budget.baseline to true", field="confirm")
+        if self.confirm.rounds and self.goal.others:
+            raise TaskError("compares one objective; the task has several: omit confirm", field="confirm")
         if self.strategy.sampler == "grid" and self.space.grid_size is None:
             next(self.space.grid())
 

@@ -61,6 +61,7 @@ def test_one_in_the_list_is_the_objective() -> None:
         ({"objectives": []}, "objective", "required"),
         ({"strategy": "cmaes"}, "strategy.sampler", "one objective"),
         ({"budget": {"patience": "auto"}}, "budget.patience", "one objective"),
+        ({"confirm": True}, "confirm", "the task has several"),
     ],
 )
 def test_what_does_not_fit_is_refused_and_the_field_named(changes: dict[str, Any], field: str, words: str) -> None:

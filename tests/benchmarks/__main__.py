@@ -10,6 +10,7 @@ import click
 from tests.benchmarks.cluster_load import cluster_load
 from tests.benchmarks.lab import lab
 from tests.benchmarks.lateness import lateness
+from tests.benchmarks.limits import limits
 from tests.benchmarks.opening import opening
 from tests.benchmarks.overhead import overhead
 from tests.benchmarks.reporting import reporting
@@ -26,6 +27,7 @@ BENCHMARKS = {
     "reporting": reporting,
     "lab": lab,
     "verdicts": verdicts,
+    "limits": limits,
     "cluster": cluster_load,
 }
 

@@ -9,14 +9,13 @@ import gc
 import inspect
 import json
 import os
-import random
 import re
 import sys
 import time
 import traceback
 from typing import Any, NoReturn
 
-from autotune_nb.bench._level_recording import RECORDER, record_levels
+from autotune_nb.bench._level_recording import RECORDER, record_levels, seed_prompts
 
 #: Error codes of requests that fail at status 200; genai-bench's own -1 is an error inside a stream.
 NO_COMPLETION, NO_TOKEN, CUT, ABORTED, UNANSWERED = -11, -12, -13, -14, -15
@@ -287,11 +286,8 @@ def run_genai_bench(cli: Any, argv: list[str], seed: int, plan: dict[str, Any]) 
 
     ``plan`` is that of ``_arguments.level_plan``.
     """
-    import numpy
-
-    RECORDER.plan = plan
-    random.seed(seed)
-    numpy.random.seed(seed)
+    RECORDER.plan, RECORDER.seed = plan, seed
+    seed_prompts(seed)
     sys.argv = ["genai-bench", *argv]
     code = 1
     try:

@@ -7,6 +7,7 @@ import functools
 import importlib
 import json
 import math
+import random
 import time
 from types import SimpleNamespace
 from typing import Any
@@ -15,6 +16,15 @@ from autotune_nb.bench._steady_state import LevelEnd, LevelRecord, RequestRecord
 from autotune_nb.trial.binomial import is_decided
 
 _POLL_S = 0.1
+_SEED_STEP = 1_000_003
+
+
+def seed_prompts(seed: int) -> None:
+    """Seed the random numbers with which genai-bench chooses its prompts."""
+    import numpy
+
+    random.seed(seed % 2**32)
+    numpy.random.seed(seed % 2**32)
 
 
 class Recorder:
@@ -25,6 +35,7 @@ class Recorder:
         self.end: LevelEnd | None = None
         self.ended = math.inf
         self._requests: dict[Any, RequestRecord] = {}
+        self.seed = self._num_levels = 0
         #: When levels may end: that of ``_arguments.level_plan``.
         self.plan: dict[str, Any] = {}
         #: The record of each request in the list of genai-bench's metrics.
@@ -32,6 +43,9 @@ class Recorder:
         self.steady: dict[str, float] = {}
 
     def begin_level(self, users: int, name: tuple[str, int]) -> None:
+        # Each level has its own prompts, the same in every trial, however many requests the one before had.
+        self._num_levels += 1
+        seed_prompts(self.seed + (self._num_levels - 1) * _SEED_STEP)
         self.level = LevelRecord(users, time.monotonic(), name)
         self.end, self.ended = None, math.inf
         self.of_metrics, self.steady = [], {}

@@ -141,7 +141,9 @@ class Limit:
             return ""
         requests, beyond = counts
         needed = fewest_requests(tail.share, beyond)
-        return f"{beyond} of {requests} requests beyond it; at least {needed} are needed to tell"
+        seconds = math.fsum(start.steady.get("steady_s", start.duration_s) for start in starts)
+        lasts = f", {needed * seconds / requests:.0f} s at this rate" if seconds else ""
+        return f"{beyond} of {requests} requests beyond it; at least {needed} are needed to tell{lasts}"
 
     def __str__(self) -> str:
         return f"{self.figure} {self.operator} {self.bound:.15g}"

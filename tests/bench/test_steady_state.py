@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from autotune_nb.bench._level_recording import Recorder
 from autotune_nb.bench._steady_state import LevelEnd, LevelRecord
 from autotune_nb.trial.binomial import is_decided
 
@@ -143,3 +144,17 @@ def test_a_level_goes_on_while_a_limit_is_undecided(slow: Any, at_least: float, 
     # Not past its maximum, nor at a level where the limit does not count.
     assert ends_at(level, values, **{**limit, "max_seconds": 12.0}) <= 12.1
     assert ends_at(level, values, **limit, limits_at=["D(1,1)", 8]) == 10
+
+
+def test_each_level_has_its_own_prompts_however_many_requests_the_one_before_had() -> None:
+    def prompts(requests: int) -> list[list[float]]:
+        recorder, found = Recorder(), []
+        recorder.seed = 7
+        for _ in range(2):
+            recorder.begin_level(4, ("D(1,1)", 4))
+            found.append([random.random() for _ in range(requests)][:3])
+        return found
+
+    first, second = prompts(5)
+    assert first != second
+    assert prompts(9) == [first, second]

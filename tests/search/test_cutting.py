@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -201,3 +202,17 @@ def test_with_noise_between_starts_no_trial_that_is_truly_better_by_a_little_is_
             cut += not better and reason is not None
     assert wrong == 0
     assert cut > 75
+
+
+def test_an_undecided_limit_cuts_nothing_and_is_at_its_bound_for_the_search() -> None:
+    """Neither kept nor broken: one of 28 requests is beyond a p99, and at 95 % that decides nothing."""
+    cutting, limit = Cutting(AT_16, LEVELS), str(AT_16.limits[0])
+    slow = measured(LEVELS[2], {RATE: 900.0, TTFT: 1.2})
+
+    def reason(beyond: int) -> str | None:
+        return cutting.reason_to_cut([replace(slow, beyond={limit: (28, beyond)})], None)
+
+    assert reason(1) is None
+    assert "breaks ttft_p99_s <= 1 by 20%" in (reason(3) or "")
+    scored = score([replace(slow, beyond={limit: (28, 1)})], AT_16)
+    assert (scored.limits, scored.feasible) == ({limit: 0.0}, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -102,3 +103,18 @@ def test_a_task_may_allow_failures_and_fewer_requests() -> None:
 
 def test_replies_without_tokens_are_right_where_no_text_is_generated() -> None:
     assert Validity().problems(completed=9, failed=0, figures={"output_tokens_min": 0}, generates_text=False) == ()
+
+
+def test_a_level_in_which_requests_were_missing_is_noted() -> None:
+    """By Little's law, requests per second times their mean latency are as many as the concurrency."""
+    one = Measurement(Level("D(1,2)", 8), 9.0, 80, 80, 0, {}, steady={"concurrency_mean": 6.9})
+    assert one.valid
+    assert one.notes == ("only 6.9 of 8 requests were in flight on average: genai-bench or this machine was the limit",)
+    assert one.to_dict()["notes"] == list(one.notes)
+    assert replace(one, steady={"concurrency_mean": 7.3}).notes == ()
+    assert replace(one, steady={}).notes == ()
+
+
+def test_too_few_scored_requests_are_too_few_whatever_completed_besides() -> None:
+    (problem,) = Validity().problems(completed=6, failed=0, scored=2, figures={})
+    assert problem == "only 2 requests completed, at least 3 are needed besides the first 4, which begin together"

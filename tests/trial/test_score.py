@@ -192,7 +192,9 @@ def test_the_requests_of_all_starts_decide_together() -> None:
         Trial(i, {"x": 1}, TrialState.COMPLETE, (one,), Score({RATE: 1.0}, {str(ONE): -0.2}, one.level))
         for i, one in enumerate(starts)
     ]
-    assert trials[0].undecided == {str(ONE): "0 of 150 requests beyond it; at least 299 are needed to tell"}
+    assert trials[0].undecided == {
+        str(ONE): "0 of 150 requests beyond it; at least 299 are needed to tell, 2 s at this rate"
+    }
     assert trials[0].to_dict()["undecided"] == trials[0].undecided
     assert Configuration(tuple(trials)).undecided == {}
     assert Configuration(tuple(trials[:1])).undecided == trials[0].undecided

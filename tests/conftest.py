@@ -184,3 +184,4 @@ def short_tmp() -> Any:
 def _idle_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the tests' own load not be reported as that of a busy machine."""
     monkeypatch.setattr(psutil, "getloadavg", lambda: (0.1, 0.1, 0.1))
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu=False: [])

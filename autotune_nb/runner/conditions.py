@@ -16,6 +16,10 @@ from autotune_nb.runner import nvidia_smi
 
 #: Between two samples of the GPUs; one takes up to some tenths of a second of CPU time.
 _SAMPLE_S = 5.0
+#: An engine that uses fewer CPUs under load is a process elsewhere, such as in a container that a program started.
+_MIN_ENGINE_CORES = 0.05
+#: Times of a CPU at which it is idle, and those of guests, which are part of their users'.
+_NOT_BUSY = {"idle", "iowait", "guest", "guest_nice"}
 #: The program that starts an engine and ends it.
 _GUARD = "_guard.py"
 
@@ -36,7 +40,7 @@ class LevelConditions:
     engine_pid: int | None
     gpus: Collection[str] | None = None
     _since: float = field(init=False, default_factory=time.monotonic)
-    _cpu_s: tuple[float, float] | None = field(init=False, default=None)
+    _cpu_s: tuple[float, float, float] | None = field(init=False, default=None)
     _clocks: list[float] = field(init=False, default_factory=list)
     _foreign: set[int] = field(init=False, default_factory=set)
 
@@ -61,10 +65,14 @@ class LevelConditions:
     def _take(self) -> dict[str, float]:
         now, cpu_s = time.monotonic(), self._read_cpu_s()
         passed_s, before = max(now - self._since, 1e-3), self._cpu_s or cpu_s
-        tool, engine = (max(0.0, after - earlier) / passed_s for earlier, after in zip(before, cpu_s, strict=True))
+        tool, engine, others = (
+            max(0.0, after - earlier) / passed_s for earlier, after in zip(before, cpu_s, strict=True)
+        )
         found = {"machine_load_per_core": load_per_core(), "tool_cpu_cores": tool}
         if self.engine_pid is not None:
             found["engine_cpu_cores"] = engine
+        if engine >= _MIN_ENGINE_CORES:
+            found["other_cpu_share"] = others / len(_cpus())
         if self._clocks:
             found["gpu_clock_mean_mhz"] = statistics.fmean(self._clocks)
             found["gpu_clock_min_mhz"] = min(self._clocks)
@@ -73,17 +81,21 @@ class LevelConditions:
         self._clocks, self._foreign = [], set()
         return {name: round(value, 3) for name, value in found.items()}
 
-    def _read_cpu_s(self) -> tuple[float, float]:
-        """Return the CPU seconds of this process with the benchmark's, and those of the engine."""
-        tool, engine = [psutil.Process()], []
+    def _read_cpu_s(self) -> tuple[float, float, float]:
+        """Return the CPU seconds of this process with the benchmark's, of the engine, and of other work."""
+        busy_s = _busy_s()
+        tool, engine, other_engines = [psutil.Process()], [], []
         for child in psutil.Process().children():
             with contextlib.suppress(psutil.Error):
                 tree = [child, *child.children(recursive=True)]
                 if child.pid == self.engine_pid:
                     engine = tree
-                elif not any(word.endswith(_GUARD) for word in child.cmdline()):
+                elif any(word.endswith(_GUARD) for word in child.cmdline()):
+                    other_engines += tree
+                else:
                     tool += tree
-        return _cpu_s(tool), _cpu_s(engine)
+        tool_s, engine_s = _cpu_s(tool), _cpu_s(engine)
+        return tool_s, engine_s, busy_s - tool_s - engine_s - _cpu_s(other_engines)
 
     async def _sample_gpus(self) -> None:
         # The GPUs of an engine in a container or a cluster are not those of this machine, or its processes are unknown.
@@ -109,6 +121,23 @@ def foreign(pids: Iterable[int]) -> set[int]:
             if os.getpid() not in (pid, *(parent.pid for parent in psutil.Process(pid).parents())):
                 found.add(pid)
     return found
+
+
+def _cpus() -> list[int]:
+    """Return the numbers of the CPUs that this process and its children may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return sorted(os.sched_getaffinity(0))
+    return list(range(psutil.cpu_count() or 1))
+
+
+def _busy_s() -> float:
+    """Return the seconds that these CPUs were not idle."""
+    per_cpu, total = psutil.cpu_times(percpu=True), 0.0
+    for number in _cpus():
+        if number < len(per_cpu):
+            times: dict[str, float] = per_cpu[number]._asdict()
+            total += sum(seconds for name, seconds in times.items() if name not in _NOT_BUSY)
+    return total
 
 
 def _cpu_s(processes: Iterable[psutil.Process]) -> float:

@@ -62,7 +62,8 @@ class ProgressLines:
                 self._started += 1
                 # The default may be measured again after the last configuration of a small space.
                 of = f" of {self._num_trials}" if self._started <= (self._num_trials or 0) else ""
-                return f"trial {trial.number} ({self._started}{of}): {params_text(trial)}"
+                why = f", {trial.reason}" if trial.baseline and trial.reason else ""
+                return f"trial {trial.number} ({self._started}{of}): {params_text(trial)}{why}"
             case events.LevelMeasured(number=number, measurement=measured, index=index, count=count):
                 return f"trial {number}   level {index}/{count}  {level_text(measured, self._objective)}"
             case events.TrialEnded(trial=trial, is_best=is_best):

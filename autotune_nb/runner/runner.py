@@ -16,6 +16,7 @@ from autotune_nb.errors import AutotuneError, SetupError, StudyError
 from autotune_nb.recorded.clock import Clock, WallClock, released
 from autotune_nb.runner.active_time import ActiveTime
 from autotune_nb.runner.budget import BudgetCheck
+from autotune_nb.runner.cautions import Cautions
 from autotune_nb.runner.next_trial import NextTrial
 from autotune_nb.runner.preparation import advice, run_fingerprint
 from autotune_nb.runner.study_calls import StudyCalls
@@ -25,7 +26,6 @@ from autotune_nb.secrets.references import command_text
 from autotune_nb.secrets.scrubbing import scrub
 from autotune_nb.study import StorageAwayError, StorageBusyError
 from autotune_nb.study.steering import Edit
-from autotune_nb.trial.drift import drift_text
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.verdict import noise_text
 from autotune_nb.waiting import uncancelled
@@ -97,6 +97,7 @@ class Runner:
             news=lambda: self._num_edits_arriving > 0 or self._changed.is_set(),
             publish=bus.publish,
         )
+        self._cautions = Cautions()
 
     @property
     def elapsed_s(self) -> float:
@@ -214,19 +215,15 @@ class Runner:
     async def _prepare(self) -> None:
         # What a process that was killed could not do itself.
         left = [self.study.folder.trial_folder(t.number) for t in self.study.trials if not t.state.finished]
-        for line in await uncancelled(asyncio.to_thread(scrub_files, *left)):
-            self._notice(line)
-        for line in await self._calls(self.study.recover):
-            self._notice(line)
-        for line in await self._deployer.sweep():
-            self._notice(line)
+        self._notice(*await uncancelled(asyncio.to_thread(scrub_files, *left)))
+        self._notice(*await self._calls(self.study.recover))
+        self._notice(*await self._deployer.sweep())
         await self._save_results()
         if await self._next.exists():
             await self._prepare_trials()
 
     async def _prepare_trials(self) -> None:
-        for line in advice(self._task):
-            self._notice(line)
+        self._notice(*advice(self._task))
         # The model is written and the benchmark is warmed before anything is measured.
         await self._deployer.prepare()
         if self._task.deploy.kind != "replay":
@@ -348,8 +345,7 @@ class Runner:
                 await self._save_results()
         best = self.study.best if ended.confirmation is None else None
         self.bus.publish(events.TrialEnded(ended, is_best=best is not None and best.number == ended.number))
-        if ended.baseline and ended.confirmation is None and (drift := drift_text(self.trials)):
-            self._notice(drift)
+        self._notice(*self._cautions.after(ended, self.trials))
         if ended.confirmation == (0, 0) and self._task.confirmation is not None:
             self._notice(
                 noise_text(self.trials, self._task.confirmation) or "the noise between starts is not known yet"
@@ -371,8 +367,7 @@ class Runner:
 
     async def _close_deployer(self) -> None:
         try:
-            for line in await uncancelled(self._deployer.close()):
-                self._notice(line)
+            self._notice(*await uncancelled(self._deployer.close()))
         except Exception as error:  # noqa: BLE001 - see above
             self._notice(f"the deployer could not be closed: {type(error).__name__}: {error}")
 
@@ -384,5 +379,6 @@ class Runner:
         self.state = state
         self.bus.publish(events.StateChanged(str(state)))
 
-    def _notice(self, text: str) -> None:
-        self.bus.publish(events.Notice(scrub(text)))
+    def _notice(self, *texts: str) -> None:
+        for text in texts:
+            self.bus.publish(events.Notice(scrub(text)))

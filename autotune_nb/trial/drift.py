@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from autotune_nb.trial.configuration import configurations
@@ -83,7 +83,7 @@ def drift_text(trials: Sequence[Trial]) -> str:
     )
 
 
-def numbers_text(numbers: Sequence[int]) -> str:
+def numbers_text(numbers: Iterable[int]) -> str:
     """Format trial numbers: ``0 to 5, 8``."""
     runs: list[list[int]] = []
     for number in sorted(numbers):

@@ -58,14 +58,16 @@ FIGURES: tuple[str, ...] = (
 )
 
 #: What else could change a level's figures: the load of the machine that runs the study (of the last minute), the mean
-#: number of CPUs that this process with the benchmark and the engine used, the clocks of the engine's GPUs, and how
-#: many processes that the study did not start computed on them; and the mean latency of the second half of the level's
+#: number of CPUs that this process with the benchmark and the engine used, the share of all CPUs that processes used
+#: which are not the study's, the clocks of the engine's GPUs, and how many foreign processes computed on them; and the
+#: mean latency of the second half of the level's
 #: requests divided by that of the first half. A measurement has those that could be recorded.
 CONDITIONS: tuple[str, ...] = (
     "e2e_latency_drift",
     "machine_load_per_core",
     "tool_cpu_cores",
     "engine_cpu_cores",
+    "other_cpu_share",
     "gpu_clock_mean_mhz",
     "gpu_clock_min_mhz",
     "gpu_foreign_processes",

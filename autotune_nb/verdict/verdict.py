@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from autotune_nb.task.sections import Confirm
+from autotune_nb.trial.comparable import company_text, environment_text
 from autotune_nb.trial.configuration import Configuration, best_configuration, configurations, default_configuration
 from autotune_nb.trial.drift import drift_text
 from autotune_nb.trial.formatting import params_text
@@ -64,8 +65,9 @@ class Verdict:
 def study_verdict(trials: Sequence[Trial], objective: Objective, rules: Confirm | None) -> Verdict:
     """Return the verdict of a study's trials; without a confirmation, or before its first round, "measured once".
 
-    If recorded measurements were replayed, its text begins with REPLAYED and the name of their table. Without a
-    confirmation, trials that drift of the default keeps from comparison come before the best one.
+    If recorded measurements were replayed, its text begins with REPLAYED and the name of their table. Trials that
+    cannot be compared come before the best one: those in another environment, beside other work, or at another time at
+    which the default had other values (without a confirmation, which starts it again and again).
     """
     replayed = next((t.fingerprint["replayed"] for t in trials if "replayed" in t.fingerprint), None)
     found = _verdict(trials, objective, rules)
@@ -91,10 +93,11 @@ def _verdict(trials: Sequence[Trial], objective: Objective, rules: Confirm | Non
         first = {0: default_configuration(trials)}
         first |= dict(enumerate(finalists(trials, objective, plan.contenders[0]), start=1))
         starts = [trial for one in now.ended for trial in one]
-        return _Wording(now.conclusion, plan, first, objective, starts).verdict()
+        found = _Wording(now.conclusion, plan, first, objective, starts).verdict()
+        return replace(found, text=" ".join(filter(None, (company_text(starts), found.text))))
     # The starts of a confirmation show how much is noise, so that they are no drift.
-    drift = drift_text(trials) if rules is None else ""
-    text = " ".join(filter(None, (drift, unconfirmed_text(trials, objective, rules))))
+    cautions = (environment_text(trials), company_text(trials), drift_text(trials) if rules is None else "")
+    text = " ".join(filter(None, (*cautions, unconfirmed_text(trials, objective, rules))))
     detectable = None if plan is None else plan.detectable()
     best = best_configuration(trials, objective)
     number = None if best is None else best.trial.number

@@ -7,15 +7,19 @@ import os
 import subprocess
 import sys
 import time
+from collections import namedtuple
 
 import psutil
 import pytest
 
 from autotune_nb.runner import nvidia_smi
+from autotune_nb.runner.cautions import Cautions
 from autotune_nb.runner.conditions import LevelConditions, foreign
+from autotune_nb.trial.comparable import environment_text
 from autotune_nb.trial.measurement import CONDITIONS
 from tests.runs import ran
 from tests.stubs import World, in_loop, open_study
+from tests.trial.test_comparable import beside, in_environments
 
 GPUS = """0, GPU-5c6a1d3e-1f2b-4a7c-9d1e-2b3c4d5e6f70, 1980
 1, GPU-9b8a7c6d-5e4f-3a2b-1c0d-9e8f7a6b5c4d, 1410
@@ -60,6 +64,11 @@ def test_processes_of_the_study_are_not_foreign_and_unknown_ones_are_left_out() 
 def test_cpu_time_is_that_of_the_engine_or_of_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("psutil.getloadavg", lambda: (3.0, 0.0, 0.0))
     monkeypatch.setattr("psutil.cpu_count", lambda: 2)
+    # Far more than the engine and this process used.
+    busy = iter((0.0, 1000.0))
+    times = namedtuple("times", "user idle")
+    monkeypatch.setattr("psutil.cpu_times", lambda percpu: [times(next(busy), 5.0)])
+    monkeypatch.setattr("os.sched_getaffinity", lambda pid: {0}, raising=False)
     burn = "input()\nimport time\nwhile time.process_time() < 0.3: pass\nprint(flush=True)\ninput()"
     argv = [sys.executable, "-c", burn]
     with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as engine:
@@ -76,6 +85,7 @@ def test_cpu_time_is_that_of_the_engine_or_of_the_rest(monkeypatch: pytest.Monke
         engine.communicate(b"\n")
     assert taken["machine_load_per_core"] == 1.5
     assert taken["engine_cpu_cores"] * passed_s >= 0.15
+    assert taken["other_cpu_share"] * passed_s > 900
     assert set(taken) <= set(CONDITIONS)
 
 
@@ -122,3 +132,20 @@ def test_a_busy_machine_is_reported_before_the_first_trial(world: World, monkeyp
 
 def test_an_idle_machine_is_not_reported(world: World) -> None:
     assert not [line for line in ran(world, world.task(trials=1)).notices if "busy" in line]
+
+
+def test_other_work_beside_a_trial_is_reported_once() -> None:
+    cautions = Cautions()
+    first, second = beside(0, 0.8), beside(1, 0.9)
+    assert [line.partition(" CPUs")[0] for line in cautions.after(first, [first])] == [
+        "trial 0: other processes used 80% of this machine's"
+    ]
+    assert list(cautions.after(second, [first, second])) == []
+    assert list(Cautions().after(beside(2, 0.1), [])) == []
+
+
+def test_a_resumed_study_reports_another_engine_once() -> None:
+    found = in_environments({"engine_version": "0.7.0"})
+    cautions = Cautions()
+    assert list(cautions.after(found[2], found)) == [environment_text(found)]
+    assert list(cautions.after(found[4], found)) == []

@@ -102,7 +102,7 @@ def test_a_short_study_that_asks_for_it_ends_with_the_default(world: World) -> N
 
 
 def test_a_default_that_drifted_is_reported_when_it_is_measured(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autotune_nb.runner.runner.drift_text", lambda trials: f"drift of {len(trials)} trials")
+    monkeypatch.setattr("autotune_nb.runner.cautions.drift_text", lambda trials: f"drift of {len(trials)} trials")
     budget = {"trials": 3, "baseline": True, "remeasure_default": True}
     notices = ran(world, world.task(budget=budget)).notices
     assert "drift of 3 trials" in notices

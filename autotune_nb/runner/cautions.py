@@ -1,0 +1,31 @@
+"""What a run reports as soon as trials cannot be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from autotune_nb.trial.comparable import disturbance, environment_text
+from autotune_nb.trial.drift import drift_text
+from autotune_nb.trial.trial import Trial
+
+
+class Cautions:
+    """The reports of one run: of other work and another environment once, of drift when the default was measured."""
+
+    def __init__(self) -> None:
+        self._disturbance_reported = self._environment_reported = False
+
+    def after(self, ended: Trial, trials: Sequence[Trial]) -> Iterator[str]:
+        """Yield what the end of a trial shows."""
+        if not self._disturbance_reported and ended.state.scored and (share := disturbance(ended)):
+            self._disturbance_reported = True
+            yield (
+                f"trial {ended.number}: other processes used {share:.0%} of this machine's CPUs during it, so that its "
+                "values differ from those of trials without them; end them, or repeat the study later"
+            )
+        if not self._environment_reported and (text := environment_text(trials)):
+            self._environment_reported = True
+            yield text
+        # The starts of a confirmation show how much is noise.
+        if ended.baseline and ended.confirmation is None and (text := drift_text(trials)):
+            yield text

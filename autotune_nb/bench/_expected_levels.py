@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -116,6 +117,11 @@ def missing_levels_error(
     torn = [file.name for file in folder.glob("*_time_*.json") if read_level(file) is None] if folder.is_dir() else []
     reason = f"; {', '.join(torn)} is truncated" if torn else ""
     ending = "continued without" if code is None else f"ended with code {code} and delivered no"
+    if code is not None and code < 0:
+        # As the system does to processes when its memory runs out.
+        message = f"genai-bench was ended by {_signal_name(-code)} before it had figures for {_names(missing)}{reason}"
+        hint = "see whether the machine's memory ran out (dmesg), or who ended it"
+        return MeasurementError(Failure(FailureKind.INFRASTRUCTURE, "benchmark", message, relevant_lines(log), hint))
     errors = _request_errors(folder)
     if errors:
         reason += f"; its requests failed: {errors}"
@@ -128,6 +134,13 @@ def missing_levels_error(
             _hint(server_response(log) or errors),
         )
     )
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"
 
 
 def _hint(response: str) -> str:

@@ -338,6 +338,13 @@ def test_an_exit_with_1_reports_the_code_and_the_last_lines(faked: Any, tmp_path
     assert "check what else loads the machine" in failure.hint
 
 
+def test_a_benchmark_that_the_system_kills_is_no_fault_of_the_configuration(faked: Any, tmp_path: Path) -> None:
+    failure = failure_of(faked({level_file(1): level_data()}, after="kill -9 $$"), tmp_path / "trial")
+    assert failure.kind is FailureKind.INFRASTRUCTURE
+    assert failure.message == "genai-bench was ended by SIGKILL before it had figures for D(16,8) at concurrency 2"
+    assert "memory ran out" in failure.hint
+
+
 def test_a_truncated_file_is_named(faked: Any, tmp_path: Path) -> None:
     levels = {level_file(1): level_data(), level_file(2): json.dumps(level_data(concurrency=2))[:-200]}
     failure = failure_of(faked(levels), tmp_path / "trial")

@@ -64,6 +64,7 @@ def test_processes_of_the_study_are_not_foreign_and_unknown_ones_are_left_out() 
 def test_cpu_time_is_that_of_the_engine_or_of_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("psutil.getloadavg", lambda: (3.0, 0.0, 0.0))
     monkeypatch.setattr("psutil.cpu_count", lambda: 2)
+    monkeypatch.setattr("autotune_nb.runner.conditions._MIN_ENGINE_CORES", 0.0)
     # Far more than the engine and this process used.
     busy = iter((0.0, 1000.0))
     times = namedtuple("times", "user idle")

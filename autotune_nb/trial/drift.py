@@ -33,8 +33,11 @@ def periods(trials: Sequence[Trial]) -> list[Period]:
     """
     defaults = [t for t in trials if t.baseline and t.state is TrialState.COMPLETE and t.score is not None]
     groups: list[list[Trial]] = []
+    between_starts = difference_limit(trials)
     for default in sorted(defaults, key=lambda t: t.number):
-        if groups and abs(_log(default) - _mean_log(groups[-1])) <= difference_limit(trials):
+        # The levels of both may be too short to tell them apart.
+        within = _SIGNIFICANT * math.hypot(_error([default]), _error(groups[-1])) if groups else 0.0
+        if groups and abs(_log(default) - _mean_log(groups[-1])) <= math.hypot(between_starts, within):
             groups[-1].append(default)
         else:
             groups.append([default])
@@ -97,6 +100,17 @@ def numbers_text(numbers: Iterable[int]) -> str:
 def _log(trial: Trial) -> float:
     assert trial.score is not None
     return math.log(max(trial.score.value, 1e-12))
+
+
+def _error(trials: Sequence[Trial]) -> float:
+    """Return the standard error of the mean of their values as a share of it, as far as their levels have one."""
+    errors = [
+        one.error or 0.0
+        for trial in trials
+        for one in trial.measurements
+        if trial.score is not None and one.level == trial.score.level
+    ]
+    return math.sqrt(math.fsum(error**2 for error in errors)) / (len(errors) or 1)
 
 
 def _mean_log(trials: Sequence[Trial]) -> float:

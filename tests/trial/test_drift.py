@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from autotune_nb.trial.drift import drift_text, numbers_text, periods
+from autotune_nb.trial.measurement import Level, Measurement
+from autotune_nb.trial.score import Score
+from autotune_nb.trial.trial import Trial
 from autotune_nb.verdict import study_verdict
-from tests.trial.test_configuration import MOST, failed, start
+from tests.trial.test_configuration import MOST, RATE, failed, start
 
 
 def test_trials_beside_another_job_are_not_compared_with_those_without_it() -> None:
@@ -25,6 +28,17 @@ def test_a_default_that_differs_by_noise_is_one_period() -> None:
     assert drift_text([start(0, 100, baseline=True), start(1, 300, x=1)]) == ""
     assert periods([start(0, 100, x=1)]) == []
     assert drift_text([]) == ""
+
+
+def test_levels_that_are_too_short_to_tell_are_no_drift() -> None:
+    def measured(number: int, value: float, error: float) -> Trial:
+        level = Level("D(16,8)", 2)
+        steady = {"output_tokens_per_s_error": error}
+        one = Measurement(level, 2.0, 9, 9, 0, {RATE: value}, steady=steady)
+        return start(number, value, baseline=True).with_(measurements=(one,), score=Score({RATE: value}, {}, level))
+
+    assert drift_text([measured(0, 100, 1), measured(9, 140, 1)])
+    assert drift_text([measured(0, 100, 20), measured(9, 140, 1)]) == ""
 
 
 def test_repeats_of_the_other_configurations_show_the_noise() -> None:

@@ -48,8 +48,8 @@ _REASON = re.compile(
 _UNITS = {"_ms": ("seconds", 0.001), "_us": ("seconds", 1e-6), "_ns": ("seconds", 1e-9)}
 
 
-def long_table(trials: Sequence[Trial], gpus: Callable[[Trial], int]) -> pd.DataFrame:
-    """Return the finished trials in long form; ``gpus`` returns the number of GPUs of a trial."""
+def long_table(trials: Sequence[Trial], gpus: Callable[[Trial], int | None]) -> pd.DataFrame:
+    """Return the finished trials in long form; ``gpus`` returns the number of GPUs of a trial, None if unknown."""
     import pandas as pd
 
     done = [trial for trial in trials if trial.state.finished]
@@ -78,7 +78,7 @@ def long_table(trials: Sequence[Trial], gpus: Callable[[Trial], int]) -> pd.Data
     frame = pd.DataFrame(rows, columns=columns)
     for name in (*_FIRST[1:], "level", *(f"{_PARAM}{name}" for name in names)):
         frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
-    for name in _COUNTS:
+    for name in ("gpus", *_COUNTS):
         frame[name] = frame[name].astype("Int64")
     return frame
 

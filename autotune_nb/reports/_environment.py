@@ -65,7 +65,7 @@ def _readable(fingerprint: Mapping[str, Any]) -> dict[str, Any]:
             # On a local machine only nvidia-smi was queried; a pod's GPUs are known from its spec.
             machine["gpus"] = "no GPU" if "node" in machine else "no GPU (nvidia-smi lists none)"
     if _DRIVER not in data:
-        data.setdefault("gpus", "unknown")
+        data.setdefault("gpus", data.pop("num_gpus", "unknown"))
     return data
 
 

@@ -74,8 +74,12 @@ class Report:
     @property
     def alternatives(self) -> list[Alternative]:
         """The configurations that rank behind the best one, with what they have for it."""
-        gpus = None if self.task is None else gpus_of_trial(self.task)
-        return alternatives(self.trials, self.objective, gpus, self.best)
+        if self.task is None:
+            return alternatives(self.trials, self.objective, None, self.best)
+        gpus = gpus_of_trial(self.task)
+        # Of imported trials alone it may be unknown.
+        known = not is_imported(self.task) or all(gpus(one) is not None for one in self.trials)
+        return alternatives(self.trials, self.objective, (lambda one: gpus(one) or 0) if known else None, self.best)
 
     def chart(self) -> LatencyChart:
         """Return the chart of latency against throughput, with a curve per trial and the Pareto front."""

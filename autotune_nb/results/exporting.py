@@ -30,6 +30,8 @@ _ENV_HEADER = (
     "# For a shell (set -a; . FILE; set +a) or docker compose's env_file; docker run --env-file takes quotes literally."
 )
 #: Characters that the name of a shell variable must not contain.
+#: The number of GPUs in the environment of an imported trial.
+NUM_GPUS = "num_gpus"
 _NOT_IN_NAME = re.compile(r"[^A-Za-z0-9_]")
 #: Characters with a meaning between double quotes.
 _NOT_IN_DOUBLE_QUOTES = re.compile(r'["\\$`!\n]')
@@ -121,13 +123,16 @@ def measurements(study: ExportableStudy, *, trial: int | None = None) -> pd.Data
     return long_table(trials, gpus_of_trial(study.task))
 
 
-def gpus_of_trial(task: Task) -> Callable[[Trial], int]:
-    """Return a function that returns the number of GPUs of a trial of a study."""
+def gpus_of_trial(task: Task) -> Callable[[Trial], int | None]:
+    """Return a function that returns the number of GPUs of a trial of a study; None if it is unknown."""
     engine, fixed = engine_of_study(task), task.deploy.gpus_per_trial
 
-    def gpus(one: Trial) -> int:
+    def gpus(one: Trial) -> int | None:
         if fixed is not None:
             return fixed
+        if is_imported(task):
+            known = one.fingerprint.get(NUM_GPUS)
+            return known if isinstance(known, int) else None
         if task.deploy.kind == "local" and one.fingerprint.get("gpus") == []:
             return 0
         return engine.gpus(all_flags(task, engine, one.params))

@@ -11,17 +11,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.bench.results import (
-    UNKNOWN_LOAD,
-    impossible_speed,
-    level_file_problem,
-    measurement,
-    read_level,
-)
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, StudyError, TaskError
 from autotune_nb.recorded.file import read_frame
 from autotune_nb.recorded.long_table import MAX_COUNT_DIGITS, quoted, read_long_table, unknown_columns
+from autotune_nb.results._fitting import (
+    first_notes,
+    value_in,
+    with_levels_of,
+    with_plain_types,
+    with_valid_levels,
+)
+from autotune_nb.results._result_folders import Source, read_folders
+from autotune_nb.results.exporting import NUM_GPUS
 from autotune_nb.runner.runner import RunState
 from autotune_nb.secrets.detectors import redact
 from autotune_nb.secrets.literals import has_secret
@@ -31,16 +33,11 @@ from autotune_nb.task.external_results import IMPORTED_COMMAND
 from autotune_nb.task.parameters import parameter_name
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
-from autotune_nb.task.workload import BATCH_TASKS, TASK_KINDS, canonical_scenario
-from autotune_nb.trial.measurement import Level, Measurement, Validity
+from autotune_nb.task.workload import BATCH_TASKS
 from autotune_nb.trial.score import score
 from autotune_nb.trial.trial import Trial, TrialState
 
-_LEVEL_FILE = re.compile(r"_time_\d+s\.json$")
 _MAX_CHOICES = 50
-_METADATA = "experiment_metadata.json"
-#: The name of the only parameter of a result folder.
-_FOLDER = "folder"
 #: The number of trials in one transaction, and between two calls of ``progress``.
 _BATCH = 500
 
@@ -56,15 +53,6 @@ class ImportResult:
     @property
     def num_complete(self) -> int:
         return sum(1 for trial in self.trials if trial.state is TrialState.COMPLETE)
-
-
-@dataclass
-class _Source:
-    trials: list[Trial]
-    notes: list[str]
-    model: str = "imported"
-    kind: str = TASK_KINDS[0]
-    gpus: int | None = None
 
 
 def import_results(
@@ -83,6 +71,8 @@ def import_results(
     from the results, with ``objective`` (default: maximize output_tokens_per_s) and ``limits``. A trial without the
     objective's figure is stored as failed.
 
+    Levels that are invalid, or that ``task`` does not have, are left out; ``notes`` name them.
+
     Everything is read before anything is written. ``progress`` is called with the number of stored trials and the
     total. An interrupted import leaves nothing; a killed one leaves a folder that ``open`` and ``tune`` reject.
 
@@ -94,8 +84,13 @@ def import_results(
     if folder.exists:
         raise StudyError(f"{folder.path} holds a study already; choose another --study for the import")
     know()
+    if task is not None:
+        task = task if isinstance(task, Task) else Task.load(task)
+        if objective or limits:
+            raise TaskError("the task has an objective and limits: omit --objective and --limit, or --task")
+    max_failed = 0 if task is None else task.workload.max_failed_requests
     try:
-        found = _read(source, scenario)
+        found = _read(source, scenario, max_failed)
     except StudyError as error:
         # The message shows the invalid cell.
         raise StudyError(redact(scrub(str(error)))) from None
@@ -103,24 +98,26 @@ def import_results(
         raise StudyError(f"{source} contains no results")
     _require_no_secret(found, source)
     found.trials = [trial.with_(failure=_without_secrets(trial.failure)) for trial in found.trials]
+    found.trials, notes = with_valid_levels(found.trials, max_failed)
+    found.notes += notes
     if task is None:
+        found.trials = with_plain_types(found.trials)
         if objective is None:
             objective = _default_objective(found)
         task = _derived_task(source, found, objective, limits)
-    elif objective or limits:
-        raise TaskError("the task has an objective and limits: omit --objective and --limit, or --task")
-    task = task if isinstance(task, Task) else Task.load(task)
+    else:
+        found.trials, notes = with_levels_of(task, found.trials, source.name)
+        found.notes += notes
     space = space_for(task, engine_for(task))
     placed = _in_space(found, space, source)
     trials = [_scored(trial, task) for trial in placed]
     _write(folder, task, space, trials, progress)
     lacking = [t for t, before in zip(trials, placed, strict=True) if t.state is not before.state]
-    notes = [f"trial {t.number} is stored as failed: {t.failure.message}" for t in lacking[:5] if t.failure]
-    notes += [f"and {len(lacking) - 5} more"] if len(lacking) > 5 else []
+    notes = first_notes([f"trial {t.number} is stored as failed: {t.failure.message}" for t in lacking if t.failure])
     return ImportResult(folder.path, tuple(trials), (*found.notes, *notes))
 
 
-def _require_no_secret(found: _Source, source: Path) -> None:
+def _require_no_secret(found: Source, source: Path) -> None:
     """Raise StudyError, without quoting it, if a name or value to store is or contains a secret."""
     places = {found.model: "the model"}
     for trial in found.trials:
@@ -146,103 +143,37 @@ def _without_secrets(failure: Failure | None) -> Failure | None:
     return replace(clean, message=redact(clean.message))
 
 
-def _read(source: Path, scenario: str) -> _Source:
+def _read(source: Path, scenario: str, max_failed_requests: int) -> Source:
     if source.is_dir():
-        return _read_folders(source)
+        return read_folders(source, max_failed_requests)
     if not source.exists():
         raise StudyError(f"there is no file or folder {str(source)!r}")
     frame = read_frame(source)
     unknown = unknown_columns(list(map(str, frame.columns)))
     notes = [f"unknown columns are ignored: {', '.join(unknown)}"] if unknown else []
-    found = _Source(read_long_table(frame, source=source.name, scenario=scenario), notes)
-    gpus = set(frame["gpus"].dropna().map(str)) if "gpus" in frame.columns else set()
-    if len(gpus) == 1 and (gpu := next(iter(gpus)).removesuffix(".0")).isdecimal():
-        if len(gpu) > MAX_COUNT_DIGITS:
-            raise StudyError(f"{source.name}: gpus is {quoted(gpu)}; expected a number of GPUs")
-        found.gpus = int(gpu)
+    found = Source(read_long_table(frame, source=source.name, scenario=scenario), notes)
+    if "gpus" in frame.columns:
+        _take_gpus(found, list(zip(map(str, frame["config_id"]), frame["gpus"], strict=True)), source.name)
     return found
 
 
-def _read_folders(source: Path) -> _Source:
-    """Read a folder; each folder with level files is a configuration."""
-    folders = sorted({file.parent for file in source.rglob("*.json") if _LEVEL_FILE.search(file.name)})
-    folders = sorted({*folders, *(file.parent for file in source.rglob(_METADATA))})
-    if not folders:
-        raise StudyError(
-            f"{source} contains no results of genai-bench: neither {_METADATA} nor a level file (…_time_60s.json)"
-        )
-    found = _Source([], [])
-    for folder in folders:
-        metadata = _json(folder / _METADATA) or {}
-        kind = metadata.get("task")
-        found.kind = kind if kind in TASK_KINDS else found.kind
-        found.model = str(metadata.get("model") or found.model)
-        name = folder.name if folder == source else folder.relative_to(source).as_posix()
-        trial = _folder_trial(len(found.trials), name, folder, metadata, found)
-        if trial is not None:
-            found.trials.append(trial)
-    if not found.trials:
-        raise StudyError(f"{source} has no results that can be imported: {'; '.join(found.notes)}")
-    return found
+def _take_gpus(found: Source, rows: Sequence[tuple[str, Any]], source: str) -> None:
+    """Store the numbers of GPUs of a file: in the task if all are equal, otherwise with each trial."""
+    by_configuration: dict[str, int | None] = {}
+    for name, cell in rows:
+        text = "" if cell is None or cell != cell else str(cell).removesuffix(".0")
+        if text.isdecimal() and len(text) > MAX_COUNT_DIGITS:
+            raise StudyError(f"{source}: gpus is {quoted(text)}; expected a number of GPUs")
+        by_configuration.setdefault(name, int(text) if text.isdecimal() else None)
+    known = set(by_configuration.values()) - {None}
+    if len(known) == 1:
+        found.gpus = known.pop()
+    elif known:
+        numbers = zip(found.trials, by_configuration.values(), strict=True)
+        found.trials = [one if n is None else one.with_(fingerprint={NUM_GPUS: n}) for one, n in numbers]
 
 
-def _folder_trial(number: int, name: str, folder: Path, metadata: dict[str, Any], found: _Source) -> Trial | None:
-    """Return the trial of a folder; None, with a note, if all its levels have loads that a task cannot have."""
-    by_level: dict[Level, Measurement] = {}
-    torn: dict[str, str] = {}
-    foreign: list[str] = []
-    validity, text = Validity(), found.kind.endswith("-to-text")
-    for file in sorted(folder.glob("*.json"), key=lambda file: file.stat().st_mtime_ns):
-        data = read_level(file)
-        if data is None:
-            torn |= {file.name: level_file_problem(file)} if _LEVEL_FILE.search(file.name) else {}
-            continue
-        measured = measurement(data, validity, generates_text=text)
-        try:
-            level = replace(measured.level, scenario=canonical_scenario(measured.level.scenario))
-        except ValueError:
-            foreign.append(f"the traffic scenario {quoted(measured.level.scenario)} is unknown")
-            continue
-        if level in by_level:
-            found.notes.append(f"{name}: there are two results of {level}; the newer one is used")
-        by_level[level] = replace(measured, level=level)
-        speed = impossible_speed(data)
-        if speed is not None:
-            found.notes.append(
-                f"{name}, {level}: a request of {speed:,.0f} output tokens/s is impossible (its response came in one "
-                "chunk); the statistics that it dominates are left out"
-            )
-    if not by_level and (foreign or (torn and all(UNKNOWN_LOAD in reason for reason in torn.values()))):
-        reasons = dict.fromkeys([*foreign, *torn.values()])
-        found.notes.append(f"{name} is left out: {'; '.join(reasons)}")
-        return None
-    found.notes += [f"{name}: {file} is ignored: {reason}" for file, reason in torn.items()]
-    found.notes += [f"{name} is left out in part: {reason}" for reason in dict.fromkeys(foreign)]
-    requested = [metadata.get(name) for name in ("traffic_scenario", "num_concurrency")]
-    expected = math.prod(len(one) if isinstance(one, list) else 0 for one in requested)
-    if by_level and len(by_level) < expected:
-        found.notes.append(f"{name}: only {len(by_level)} of {expected} levels have results")
-    levels = tuple(by_level.values())
-    trial = Trial(number, {_FOLDER: name}, TrialState.COMPLETE, levels)
-    if levels:
-        return trial.with_(seconds={"benchmark": round(sum(m.duration_s for m in levels), 3)})
-    details = "; ".join(f"{file}: {reason}" for file, reason in torn.items())
-    message = f"no level file can be read ({details})" if torn else "no level has a result"
-    return trial.with_(
-        state=TrialState.FAILED,
-        failure=Failure(FailureKind.MEASUREMENT, "benchmark", f"genai-bench's folder: {message}"),
-    )
-
-
-def _json(file: Path) -> dict[str, Any] | None:
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None
-
-
-def _default_objective(found: _Source) -> str:
+def _default_objective(found: Source) -> str:
     """Return the objective of a task without one: the output's throughput, or the input's where there is no output."""
     if found.kind.endswith("-to-text"):
         return "maximize output_tokens_per_s"
@@ -253,7 +184,7 @@ def _default_objective(found: _Source) -> str:
     return f"maximize {chosen}"
 
 
-def _derived_task(source: Path, found: _Source, objective: str, limits: Sequence[str]) -> Task:
+def _derived_task(source: Path, found: Source, objective: str, limits: Sequence[str]) -> Task:
     """Return a task with the parameters and the workload of the results, and a placeholder as its engine."""
     values: dict[str, list[Any]] = {}
     for trial in found.trials:
@@ -298,7 +229,7 @@ def _parameter(values: Sequence[Any]) -> dict[str, Any]:
     return {"type": "choice", "values": distinct}
 
 
-def _in_space(found: _Source, space: SearchSpace, source: Path) -> list[Trial]:
+def _in_space(found: Source, space: SearchSpace, source: Path) -> list[Trial]:
     """Return the trials that are points of the space, with canonical parameters and consecutive numbers.
 
     A note names those that are left out, such as one with a value that the task no longer has. Raises TaskError if
@@ -319,13 +250,13 @@ def _in_space(found: _Source, space: SearchSpace, source: Path) -> list[Trial]:
         placed.append(trial.with_(params=params, number=len(placed)))
     if first is not None and not any(not trial.baseline for trial in placed):
         raise first
-    found.notes += left_out[:5]
-    found.notes += [f"and {len(left_out) - 5} more are left out"] if len(left_out) > 5 else []
+    found.notes += first_notes(left_out, "more are left out")
     return placed
 
 
 def _point(trial: Trial, space: SearchSpace) -> Point:
     params = {parameter_name(name): value for name, value in trial.params.items()}
+    params = {name: value_in(space, name, value) for name, value in params.items()}
     # An empty cell beside others that are set leaves the flag out.
     params = {name: params.get(name) for name in space.parameters} | params
     return space.check(params)

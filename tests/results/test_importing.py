@@ -574,3 +574,79 @@ def test_hundreds_of_trials_go_out_and_in(tmp_path: Path) -> None:
     assert best is not None
     assert other is not None
     assert (best.number, best.params, best.score) == (other.number, other.params, other.score)
+
+
+def test_an_invalid_level_is_left_out_and_the_others_are_kept(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    experiment(runs / "a", 1, 2)
+    changed(runs / "a", 2, num_error_requests=1, error_codes_frequency={"429": 1})
+    of_folders = import_results(runs, tmp_path / "folders")
+    table = tmp_path / "x.csv"
+    table.write_text(
+        "config_id,status,param:threads,level,output_tokens_per_s,num_completed_requests,num_failed_requests\n"
+        "0,complete,1,concurrency 1,5,10,0\n0,complete,1,concurrency 2,9,10,1\n"
+    )
+    of_table = import_results(table, tmp_path / "table")
+    for done, note in (
+        (of_folders, "a: D(16,8) at concurrency 2 is left out: 1 of 11 requests failed (1 x 429); at most 0 may"),
+        (of_table, "configuration 0: dataset at concurrency 2 is left out: 1 of 11 requests failed; at most 0 may"),
+    ):
+        assert done.num_complete == 1
+        assert [m.level.concurrency for m in done.trials[0].measurements] == [1]
+        assert note in done.notes
+    data = at.open(tmp_path / "folders").task.model_dump(mode="json")
+    data["workload"] |= {"max_failed_requests": 1, "concurrency": [1, 2]}
+    allowed = import_results(runs, tmp_path / "allowed", task=at.Task.parse(data))
+    assert [m.level.concurrency for m in allowed.trials[0].measurements] == [1, 2]
+
+
+def test_levels_that_the_task_does_not_have_are_left_out_by_name(tmp_path: Path) -> None:
+    source = tmp_path / "x.csv"
+    source.write_text(CSV)
+    import_results(source, tmp_path / "all")
+    data = at.open(tmp_path / "all").task.model_dump(mode="json")
+    data["workload"]["concurrency"] = [1, 16]
+    done = import_results(source, tmp_path / "study", task=at.Task.parse(data))
+    assert {str(m.level) for t in done.trials for m in t.measurements} == {"D(16,8) at concurrency 1"}
+    assert done.notes[0] == "levels that the task does not have are left out: D(16,8) at concurrency 4"
+    data["workload"]["concurrency"] = [16]
+    with pytest.raises(at.TaskError, match=r"no level of the task, which has D\(16,8\) at concurrency 16; it has D"):
+        import_results(source, tmp_path / "none", task=at.Task.parse(data))
+    assert not (tmp_path / "none").exists()
+
+
+def exported_gpus(study: Path) -> list[str]:
+    content = CliRunner().invoke(cli, ["export", str(study), "--as", "csv"]).stdout
+    return [row["gpus"] for row in csv.DictReader(content.splitlines())]
+
+
+PANDAS = """config_id,status,param:seqs,param:prefix,level,gpus,output_tokens_per_s
+0,complete,,,concurrency 1,1.0,10
+1,complete,64.0,True,concurrency 1,2.0,20
+2,complete,128.0,FALSE,concurrency 1,,30
+"""
+
+
+def test_whole_floats_and_booleans_as_pandas_writes_them(tmp_path: Path) -> None:
+    source = tmp_path / "x.csv"
+    source.write_text(PANDAS)
+    import_results(source, tmp_path / "free")
+    task = at.open(tmp_path / "free").task
+    wanted = [{}, {"seqs": 64, "prefix": True}, {"seqs": 128, "prefix": False}]
+    data = task.model_dump(mode="json")
+    data["parameters"] = {"seqs": [64, 128], "prefix": {"type": "bool"}}
+    done = import_results(source, tmp_path / "study", task=at.Task.parse(data))
+    for trials in (at.open(tmp_path / "free").history, done.trials):
+        assert [repr(dict(trial.params)) for trial in trials] == [repr(one) for one in wanted]
+    assert exported_gpus(tmp_path / "free") == ["1", "2", ""]
+
+
+def test_gpus_and_models_of_folders_are_read(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    experiment(runs / "a", 1, model="m-8b", server_gpu_count="2", server_gpu_type="H100")
+    experiment(runs / "b", 1, model="m-70b")
+    done = import_results(runs, tmp_path / "study")
+    assert any("2 models (m-8b, m-70b)" in note for note in done.notes)
+    assert exported_gpus(tmp_path / "study") == ["2", ""]
+    (other,) = at.report(tmp_path / "study").alternatives
+    assert not any("GPU" in reason for reason in other.reasons)

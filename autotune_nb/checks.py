@@ -154,7 +154,9 @@ async def _local(task: Task, engine: Engine) -> CheckResult:
             await benchmark.check(deployer.tokenizer)
     except SetupError as error:
         return CheckResult(False, str(error))
-    return CheckResult(True, "the engine, the model and genai-bench are on this machine")
+    unused = deployer.unused_gpus(space_for(task, engine))
+    text = "the engine, the model and genai-bench are on this machine"
+    return CheckResult(True, f"{text}; note: {unused}" if unused else text)
 
 
 @dataclass(frozen=True)

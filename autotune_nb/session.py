@@ -18,6 +18,7 @@ from autotune_nb.run import LoopThread, Run, live_run
 from autotune_nb.runner.assembly import replay_of, replayed_space
 from autotune_nb.study import StudyFolder
 from autotune_nb.task.external_results import require_engine
+from autotune_nb.task.placement import require_cluster, without_cluster
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task, parse_objective
 from autotune_nb.trial.score import Limit
@@ -83,6 +84,7 @@ def tune(
 
     task = task if isinstance(task, Task) else Task.load(task)
     task = with_overrides(task, **overrides)
+    require_cluster(task)
     require_engine(task)
     know_secrets(task)
     engine = engine_for(task)
@@ -111,13 +113,19 @@ def tune(
 
 
 def with_overrides(task: Task, **overrides: Unpack[Overrides]) -> Task:
-    """Return the task with some fields replaced, validated again; None keeps a field. Raises TaskError."""
+    """Return the task with some fields replaced, validated again; None keeps a field. Raises TaskError.
+
+    ``deploy="local"`` also drops the fields that only trials in a cluster have.
+    """
     changes: dict[str, dict[str, Any]] = {}
     for name, value in overrides.items():
         if value is not None:
             section, field = _FIELDS[name]
             changes.setdefault(section, getattr(task, section).model_dump())[field] = value
-    return Task.parse({**task.model_dump(), **changes}) if changes else task
+    if not changes:
+        return task
+    data = {**task.model_dump(), **changes}
+    return Task.parse(without_cluster(data) if overrides.get("deploy") == "local" else data)
 
 
 def check(task: Task | str | Path, *, study: str | Path | None = None, **overrides: Unpack[Overrides]) -> Checks:
@@ -130,6 +138,7 @@ def check(task: Task | str | Path, *, study: str | Path | None = None, **overrid
     from autotune_nb.checks import check_task
 
     task = with_overrides(task if isinstance(task, Task) else Task.load(task), **overrides)
+    require_cluster(task)
     engine = engine_for(task)
     _warn_about_flags(task, engine)
     return LoopThread.get().submit(check_task(task, engine, study=study)).result()
@@ -207,4 +216,5 @@ def lab(
 
 def resume_study(study: StudyHandle) -> Run:
     """Resume a study with its own task and storage; raises what ``tune`` raises."""
-    return tune(study.task, study=study.path, storage=study.storage)
+    # Its place was chosen when it began.
+    return tune(study.task, study=study.path, storage=study.storage, deploy=study.task.deploy.kind)

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 
 from autotune_nb.deploy.gpu_budget import GpuBudget
 from autotune_nb.errors import SetupError
+from autotune_nb.task.parameters import Float, Int, Parameter, Value
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
 
@@ -56,6 +57,27 @@ def _error(problem: str, given: str | None) -> SetupError:
     return SetupError(
         f"{problem}: {VARIABLE} is {given!r}; give a number of GPUs or some of these, or change the variable",
         field="deploy.gpus",
+    )
+
+
+def largest(parameter: Parameter) -> Value:
+    """Return the largest value of a parameter; of values that are no numbers the first."""
+    if isinstance(parameter, Int | Float):
+        return parameter.high
+    values = [value for value in parameter.grid() or () if value is not None]
+    numbers = [value for value in values if isinstance(value, int | float)]
+    return max(numbers) if numbers else next(iter(values), None)
+
+
+def unused_text(total: int, parallel: int, need: int) -> str:
+    """Return that trials never use all of so many GPUs, of which each needs ``need``; empty if they may."""
+    if total <= parallel * need:
+        return ""
+    at_once = "one runs" if parallel == 1 else f"{parallel} run"
+    more = f"deploy.gpus_per_trial: {total // parallel} or " if total // parallel > need else ""
+    return (
+        f"only {parallel * need} of the {total} GPUs in deploy.gpus are used, since a trial needs {need} and {at_once} "
+        f"at a time; {more}a larger deploy.parallel uses more"
     )
 
 

@@ -100,7 +100,7 @@ def explain(raw: Sequence[str], engine: Engine, *, exit_code: int | None, starte
         kind, hint = FailureKind.OUT_OF_MEMORY, _KILLED_HINT
     elif exit_code in (-signal.SIGILL, _SIGNALLED + signal.SIGILL) and not hint:
         hint = "the program uses instructions that this CPU does not have: install a build for this CPU"
-    return Explanation(kind, _shown(lines, cause, serving, exit_code), hint, cause is not None)
+    return Explanation(kind, _shown(lines, cause, serving), hint, cause is not None)
 
 
 def _ended_itself(lines: Sequence[LogLine], kind: FailureKind, *, started: bool) -> bool:
@@ -162,13 +162,12 @@ def _after_last(lines: Sequence[LogLine], pattern: re.Pattern[str]) -> int:
     return next((i + 1 for i in reversed(range(len(lines))) if pattern.search(lines[i].text)), 0)
 
 
-def _shown(lines: Sequence[LogLine], cause: _Cause | None, serving: int, exit_code: int | None) -> tuple[str, ...]:
-    """Return the lines to show: the cause and the other errors, or else the last lines."""
+def _shown(lines: Sequence[LogLine], cause: _Cause | None, serving: int) -> tuple[str, ...]:
+    """Return the lines to show: the cause and the other errors, or else the last lines, the very last one first."""
     if cause is None:
         last = [line.text for line in lines if line.information or (line.telling and not line.bad)]
-        # An engine that a signal ended did not report why: its last line is the closest to the cause.
-        signalled = exit_code is not None and not 0 <= exit_code <= _SIGNALLED
-        return tuple(reversed(last[-_LAST_LINES:])) if signalled else tuple(last[-_KEEP_LINES:])
+        # The last line is the closest to the cause, and of several only the first may be displayed.
+        return tuple(reversed(last[-_LAST_LINES:]))
     shown = [lines[cause.index].text, *(line.text for line in lines[min(cause.index, serving) :] if line.bad)]
     return tuple(dict.fromkeys(shown))[:_KEEP_LINES]
 

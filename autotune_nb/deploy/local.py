@@ -21,7 +21,7 @@ from autotune_nb.deploy._engine_identity import (
     served_models,
     served_version,
 )
-from autotune_nb.deploy._gpus import VARIABLE, GpuSlots, chosen_gpus
+from autotune_nb.deploy._gpus import VARIABLE, GpuSlots, chosen_gpus, largest, unused_text
 from autotune_nb.deploy._local_deployment import LocalDeployment, exit_text
 from autotune_nb.deploy._process import (
     STUDY_LABEL,
@@ -40,6 +40,7 @@ from autotune_nb.engines.registry import program_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
 from autotune_nb.secrets.references import bearer, environment_words, resolved, variables_in
 from autotune_nb.task.parameters import Value
+from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
 
 _PORT_TRIES = 3
@@ -126,7 +127,20 @@ class LocalDeployer:
             with contextlib.suppress(SetupError):
                 program = program_for(self._task, self._engine)
         argv = self._argv(params, self._task.deploy.port or self._engine.default_port, program)
-        return [*environment_words(self._task.engine.env), *argv]
+        visible = None
+        with contextlib.suppress(SetupError):
+            visible = self._visible_gpus()
+        held = None if visible is None else visible[: self._gpus_needed(params)]
+        return [*environment_words(self._variables(held)), *argv]
+
+    def _variables(self, held: Sequence[str] | None) -> dict[str, str]:
+        """Return the variables of a pasted command line: those of the task, and the GPUs that a trial holds."""
+        return {**self._task.engine.env, **({} if held is None else {VARIABLE: ",".join(held)})}
+
+    def unused_gpus(self, space: SearchSpace) -> str:
+        """Return that no trial uses some of ``deploy.gpus``; empty if all may be used. To be called after ``check``."""
+        need = self._gpus_needed({name: largest(one) for name, one in space.parameters.items()})
+        return unused_text(self._gpus.total or 0, self._task.deploy.parallel, need)
 
     def manifest(self, params: Mapping[str, Value]) -> str | None:
         return None
@@ -200,7 +214,7 @@ class LocalDeployer:
             url=f"http://{_in_url(self._task.deploy.host)}:{port}",
             model=self._served_name(),
             tokenizer=self._tokenizer,
-            command=(*environment_words(given), *argv),
+            command=(*environment_words(self._variables(held)), *argv),
             gpu_count=len(held or ()),
             log=log,
             ready_by=ready_by,

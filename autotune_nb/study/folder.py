@@ -30,6 +30,7 @@ from autotune_nb.secrets.scrubbing import scrub_data
 from autotune_nb.study._foreign_files import is_written_task, require_no_foreign_file
 from autotune_nb.study.storage_url import REDACTED, STORAGE_VARIABLE, absolute, redact, require_lasting
 from autotune_nb.task.file import parse_task
+from autotune_nb.task.placement import CLUSTER_FIELDS
 from autotune_nb.task.task import Task
 
 _METADATA, _TASK, _RESULTS = "study.json", "task.json", "results.json"
@@ -380,8 +381,11 @@ def _difference(stored: dict[str, Any], task: dict[str, Any]) -> str | None:
         if not (isinstance(task[key], dict) and isinstance(stored.get(key), dict)):
             return key
         may_change: tuple[str, ...] = _MAY_CHANGE_WITHIN.get(key, ())
-        if key == "deploy" and task[key].get("kind") == "ome":
+        kind = task["deploy"].get("kind")
+        if key == "deploy" and kind == "ome":
             may_change += _MAY_CHANGE_IN_A_CLUSTER
+        elif kind == "local":
+            may_change += tuple(CLUSTER_FIELDS.get(key, ()))
         for inner in sorted({*task[key], *stored[key]}):
             if inner not in may_change and task[key].get(inner) != stored[key].get(inner):
                 return f"{key}.{inner}"

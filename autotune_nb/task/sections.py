@@ -323,9 +323,14 @@ class Deploy(Section):
     gpus: Annotated[int, Field(ge=0)] | list[Annotated[int, Field(ge=0)] | GpuId] | None = Field(
         None,
         description="number of GPUs for all running trials together, or the list of this machine's GPUs to use, by "
-        "number or as GPU-… or MIG-…, all among CUDA_VISIBLE_DEVICES; default: no bound, and the variable is not set",
+        "number or as GPU-… or MIG-…, all among CUDA_VISIBLE_DEVICES; trials share them, and each gets gpus_per_trial; "
+        "default: no bound, and the variable is not set",
     )
-    gpus_per_trial: int | None = Field(None, ge=0, description="default: computed from the engine's parallel sizes")
+    gpus_per_trial: int | None = Field(
+        None,
+        ge=0,
+        description="GPUs of each trial; default: computed from the engine's parallel sizes, so 1 without any",
+    )
     runtime: str | None = Field(None, description="OME's serving runtime")
     namespace: str | None = Field(None, description="the Kubernetes namespace; default: the context's")
     kubeconfig: str | None = Field(None, description="default: $KUBECONFIG, ~/.kube/config, or the pod's own account")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from autotune_nb.deploy._gpus import chosen_gpus
+from autotune_nb.deploy._gpus import chosen_gpus, largest, unused_text
 from autotune_nb.errors import SetupError
+from autotune_nb.task.parameters import Choice, Int
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,14 @@ def test_what_is_not_visible_is_refused(gpus: int | list[int | str], visible: st
     with pytest.raises(SetupError) as caught:
         chosen_gpus(gpus, {"CUDA_VISIBLE_DEVICES": visible})
     assert str(caught.value).startswith(f"deploy.gpus: {problem}: CUDA_VISIBLE_DEVICES is {visible!r}; ")
+
+
+def test_gpus_that_no_trial_uses_are_named() -> None:
+    assert unused_text(2, 1, 1).startswith(
+        "only 1 of the 2 GPUs in deploy.gpus are used, since a trial needs 1 and one"
+    )
+    assert "deploy.gpus_per_trial: 2 or a larger deploy.parallel" in unused_text(2, 1, 1)
+    assert "gpus_per_trial" not in unused_text(3, 2, 1)
+    assert unused_text(4, 2, 2) == unused_text(0, 1, 0) == ""
+    assert largest(Choice(values=[None, 1, 4])) == 4
+    assert largest(Int(low=1, high=8)) == 8

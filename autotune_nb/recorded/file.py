@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 _FIELDS = re.compile(r"Expected (?P<header>\d+) fields in line (?P<line>\d+), saw (?P<fields>\d+)")
 _SEPARATORS = {";": "semicolons", "\t": "tabs", "|": "bars"}
+_JSON = (".json", ".jsonl", ".ndjson")
 _COMPRESSED = (".gz", ".bz2", ".xz", ".zip", ".zst", ".tar")
 
 
@@ -22,6 +23,11 @@ def read_frame(source: Path) -> pd.DataFrame:
 
     if source.suffix in _COMPRESSED:
         raise StudyError(f"{source} is compressed; unpack it and import its content")
+    if source.suffix in _JSON:
+        raise StudyError(
+            f"{source} is JSON, which is not read; give a CSV or parquet file with the columns that export writes, or "
+            "the folder of genai-bench's results"
+        )
     try:
         if source.suffix in (".parquet", ".pq"):
             return pd.read_parquet(source)

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from autotune_nb.errors import TaskError, UnknownNameError
-from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value, parameter_name
+from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value, other_type_text, parameter_name
 from autotune_nb.task.restriction import Restriction, bounds_text, number_text, value_text
 from autotune_nb.task.sections import Budget
 from autotune_nb.task.space import Point, SearchSpace
@@ -171,7 +171,8 @@ class Steering:
         parameter = self.full_space.parameters[name]
         for value in edit.values:
             if not parameter.contains(value):
-                raise TaskError(f"{value_text(value)} is not in the space: {range_text(parameter)}", field=name)
+                problem = other_type_text(parameter, value) or f"{value_text(value)} is not in the space"
+                raise TaskError(f"{problem}: {range_text(parameter)}", field=name)
         if edit.kind is EditKind.NARROW:
             _check_range(edit, parameter)
         if edit.kind is EditKind.BAN and isinstance(parameter, Float) and parameter.step is None:

@@ -231,11 +231,23 @@ def _check_range(low: float, high: float, log: bool) -> None:
         raise ValueError(f"log needs low above 0, not {low:g}")
 
 
+_FORMS = "write {low: 1, high: 64} for a range, or {values: [1, 2, 4]} for single values"
+#: What other programs call the fields of a parameter.
+_OTHER_NAMES = {
+    **dict.fromkeys(("min", "minimum", "lower", "start"), "low"),
+    **dict.fromkeys(("max", "maximum", "upper", "stop", "end"), "high"),
+    **dict.fromkeys(("choices", "options", "enum", "categories"), "values"),
+}
+
+
 def _short_form(value: Any) -> Any:
     """Expand short forms: a list is a choice, and an object without ``type`` gets the type that fits its keys."""
     if isinstance(value, list):
         return {"type": "choice", "values": value}
     if isinstance(value, dict):
+        other = next((name for name in value if name in _OTHER_NAMES), None)
+        if other is not None:
+            raise ValueError(f"{other!r} is {_OTHER_NAMES[other]!r} here: {_FORMS}")
         if "type" in value:
             return value
         if "values" in value:
@@ -244,7 +256,7 @@ def _short_form(value: Any) -> Any:
             numbers = [value.get(key) for key in ("low", "high", "step") if value.get(key) is not None]
             kind = "int" if all(isinstance(n, int) and not isinstance(n, bool) for n in numbers) else "float"
             return {"type": kind, **value}
-        return value
+        raise ValueError(f"has neither a range nor values: {_FORMS}")
     if isinstance(value, _Parameter):
         return value
     raise ValueError(
@@ -257,3 +269,18 @@ Parameter = Annotated[
     Annotated[Choice | Bool | Int | Float, Field(discriminator="type")],
     BeforeValidator(_short_form, json_schema_input_type=Choice | Bool | Int | Float | list[Value]),
 ]
+
+
+def other_type_text(parameter: Choice | Bool | Int | Float, value: Value) -> str:
+    """Return that a value is of another type than the same value of a parameter; empty if that is not the problem."""
+    if isinstance(value, str):
+        try:
+            other = json.loads(value)
+        except (ValueError, RecursionError):
+            return ""
+        return (
+            f"{value!r} is a text, which is not the same as {value} without quotes" if parameter.contains(other) else ""
+        )
+    if isinstance(value, int | float) and parameter.contains(str(value)):
+        return f"{value!r} is a number, which is not the same as the text {str(value)!r}"
+    return ""

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from autotune_nb.errors import TaskError, UnknownNameError
-from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value
+from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value, other_type_text
 from autotune_nb.task.restriction import Restriction
 from autotune_nb.task.rule import Rule
 from autotune_nb.task.rule_search import RuleSearch
@@ -154,7 +154,8 @@ class SearchSpace:
             )
         for name, parameter in self.parameters.items():
             if not parameter.contains(point[name]):
-                raise TaskError(f"{point[name]!r} is not in the space", field=f"point.{name}")
+                problem = other_type_text(parameter, point[name]) or f"{point[name]!r} is not in the space"
+                raise TaskError(problem, field=f"point.{name}")
         point = self.canonical(point)
         rule = self.broken_rule(point)
         if isinstance(rule, Restriction):

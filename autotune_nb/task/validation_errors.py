@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import Any
@@ -66,6 +67,11 @@ def _task_error(detail: Any, path: list[int | str], details: list[Any], model: t
     value = detail["input"]
     plain = cause is None and detail["type"] != "missing" and not isinstance(value, dict | list)
     shown = f", not {value!r}" if plain else ""
+    if plain and detail["type"] == "list_type" and len(same) == 1 and value is not None:
+        shown += f"; write [{json.dumps(value, default=str)}]"
+    if detail["type"] == "string_type" and isinstance(value, int | float):
+        # How a boolean was written is not known: yes, on, true.
+        shown += "; put it in quotes" + ("" if isinstance(value, bool) else f', as "{value}"')
     return TaskError(f"{message[0].lower()}{message[1:]}{shown}", field=field)
 
 

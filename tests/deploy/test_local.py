@@ -180,7 +180,8 @@ def test_an_engine_that_dies_at_start_tells_its_exit_code_and_last_lines(
     failure = failure_of(deployer_for(task, tmp_path), tmp_path / "trial")
     assert failure.kind is FailureKind.CRASH
     assert "exit code 7" in failure.message
-    assert failure.log_lines == ("reading weights", "something went wrong here")
+    # The last one first, since a message shows only that.
+    assert failure.log_lines == ("something went wrong here", "reading weights")
     assert "reading weights" in (tmp_path / "trial" / "engine.log").read_text()
 
 
@@ -661,6 +662,9 @@ def test_trials_get_only_gpus_that_are_visible(
     deployer = deployer_for(
         stub_task(task_data, stub, "env:CUDA_VISIBLE_DEVICES", deploy={"gpus_per_trial": 1, **gpus}), tmp_path
     )
+
+    # As a pasted command line has them.
+    assert deployer.command({})[:2] == ["env", f"CUDA_VISIBLE_DEVICES={seen[0]}"]
 
     async def scenario() -> list[str]:
         await deployer.prepare()

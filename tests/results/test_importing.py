@@ -338,6 +338,8 @@ def test_what_cannot_be_imported_is_said_and_nothing_is_written(tmp_path: Path, 
     packed = tmp_path / "x.csv.gz"
     packed.write_bytes(gzip.compress(CSV.encode()))
     assert run_import(packed, study).stderr == f"error: {packed} is compressed; unpack it and import its content\n"
+    (tmp_path / "x.json").write_text("[{}]")
+    assert "x.json is JSON, which is not read; give a CSV" in run_import(tmp_path / "x.json", study).stderr
     source.write_text(CSV)
     done = run_import(tmp_path / "missing.csv", study)
     assert "there is no file or folder" in done.stderr

@@ -94,6 +94,8 @@ def test_canonical_has_the_parameters_order_and_floats_on_their_steps() -> None:
         ({"threads": 2, "batch": 64, "bach": 1}, "point: unknown parameter 'bach'; did you mean 'batch'?"),
         ({"threads": 2}, "point.batch: is missing: a configuration must set every parameter"),
         ({"threads": 3, "batch": 64}, "point.threads: 3 is not in the space"),
+        ({"threads": "2", "batch": 64}, "point.threads: '2' is a text, which is not the same as 2 without quotes"),
+        ({"threads": "two", "batch": 64}, "point.threads: 'two' is not in the space"),
         ({"threads": 8, "batch": 32}, "point: breaks the rule 'threads * 8 <= batch'"),
     ],
 )

@@ -48,13 +48,19 @@ DAY = datetime.date(2024, 1, 1)
         ({"engine": {"kind": "vllm", "args": {"x": DAY}}}, "engine.args.x: "),
         ({"engine": {"kind": "vllm", "args": {"a b": 1}}}, "engine.args.a b: "),
         ({"engine": {"kind": "vllm", "args": {"int": NAN}}}, "engine.args.int: nan is not a finite number"),
-        ({"engine": {"kind": "vllm", "env": {"A": 1}}}, "engine.env.A: input should be a valid string, not 1"),
+        (
+            {"engine": {"kind": "vllm", "env": {"A": 1}}},
+            'engine.env.A: input should be a valid string, not 1; put it in quotes, as "1"',
+        ),
         ({"parameters": {}}, "parameters: there is nothing to tune"),
         ({"parameters": [1]}, "parameters: "),
         ({"parameters": {True: [1]}}, "parameters: a name must be text, not True; put it in quotes"),
         ({"parameters": {"a b": [1]}}, "parameters.a b: "),
         ({"parameters": {"x": 4}}, "parameters.x: "),
         ({"parameters": {"x": None}}, "parameters.x: "),
+        ({"parameters": {"x": {}}}, "parameters.x: has neither a range nor values: write {low: 1, high: 64}"),
+        ({"parameters": {"x": {"min": 1, "max": 4}}}, "parameters.x: 'min' is 'low' here: write {low: 1, high: 64}"),
+        ({"parameters": {"x": {"type": "choice", "choices": [1]}}}, "parameters.x: 'choices' is 'values' here: "),
         ({"parameters": {"x": []}}, "parameters.x.values: "),
         ({"parameters": {"x": [1, DAY]}}, "parameters.x.values[1]: "),
         ({"parameters": {"x": [[NAN]]}}, "parameters.x[0][0]: nan is not a finite number"),
@@ -70,7 +76,11 @@ DAY = datetime.date(2024, 1, 1)
         ({"rules": ["threads = 2"]}, "rules[0]: 'threads = 2' is not an expression"),
         ({"rules": ["threads > 9"]}, "rules: no point keeps 'threads > 9'"),
         ({"workload": {}}, "workload.scenarios: field required"),
-        ({"workload": {"scenarios": "D(1,2)"}}, "workload.scenarios: "),
+        (
+            {"workload": {"scenarios": "D(1,2)", "concurrency": 8}},
+            "workload.scenarios: input should be a valid list, not 'D(1,2)'; write [\"D(1,2)\"] (also wrong: "
+            "workload.concurrency: input should be a valid list, not 8; write [8])",
+        ),
         ({"workload": {"scenarios": ["D(1,2)", "D(1, 2)"]}}, "workload.scenarios: a value is listed twice"),
         ({"workload": {"scenarios": ["D(1,2)"], "concurrency": [0]}}, "workload.concurrency[0]: "),
         (

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from autotune_nb.task.task import Task
 
 _NAME = re.compile(r"[a-z0-9]([-a-z0-9]*[a-z0-9])?")
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 #: The limit for a CronJob: the names of its Jobs are 11 characters longer.
 _MAX_NAME = 52
 #: Time for a stopped run to confirm that its objects are gone, after its engines have stopped.
@@ -98,6 +99,13 @@ def reaper(namespace: str, templates: Path | None, image: str, name: str, schedu
 @click.option(
     "--service-account", default="autotune-nb", callback=_name, show_default=True, help="Service account of the runs."
 )
+@click.option(
+    "--env",
+    "secrets",
+    multiple=True,
+    metavar="NAME=secret://SECRET/KEY",
+    help="Environment variable of the run, from a key of a Secret in the namespace; repeatable.",
+)
 def runner(
     namespace: str,
     templates: Path | None,
@@ -109,18 +117,21 @@ def runner(
     study: str | None,
     name: str | None,
     service_account: str,
+    secrets: tuple[str, ...],
 ) -> None:
     """CronJob that runs a task in the cluster, every night by default."""
     from autotune_nb.cluster.names import slug
 
     with usage_errors(), prototype_notes():
         loaded, files = _task_files(task, namespace)
+        env = _environment(loaded, secrets)
     _print(
         "runner_cronjob.yaml.j2",
         templates,
         namespace=namespace,
         image=image,
         files=files,
+        env=env,
         schedule=schedule,
         time_zone=time_zone,
         claim=claim,
@@ -182,6 +193,29 @@ def _task_files(file: Path, namespace: str) -> tuple[Task, dict[str, str]]:
             raise SetupError(f"there are no templates (*.j2) in {str(folder)!r}", field="deploy.templates")
         data["deploy"]["templates"] = "/task"
     return task, {"task.yaml": yaml.safe_dump(data, sort_keys=False), **files}
+
+
+def _environment(task: Task, given: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    """Return the Secret and the key of each variable. Raises SetupError if the run would lack one."""
+    from autotune_nb.secrets.references import secret_of
+    from autotune_nb.task.secret_names import variables_of_run
+
+    env: dict[str, tuple[str, str]] = {}
+    for text in given:
+        name, _, reference = text.partition("=")
+        secret = secret_of(reference)
+        if secret is None or not _VARIABLE.fullmatch(name):
+            # It may be the value of the secret, which is not repeated.
+            raise SetupError("--env is not of the form NAME=secret://SECRET/KEY")
+        env[name] = secret
+    missing = [name for name in variables_of_run(task) if name not in env]
+    if missing:
+        raise SetupError(
+            f"the run in the cluster would have no variable {missing[0]}; take it from a Secret with "
+            f"--env {missing[0]}=secret://SECRET/KEY",
+            field="benchmark.api_key",
+        )
+    return env
 
 
 def _print(template: str, folder: Path | None, **values: Any) -> None:

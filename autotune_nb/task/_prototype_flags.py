@@ -14,12 +14,14 @@ _PARALLEL: dict[str, dict[str, tuple[str, ...]]] = {
         "tp": ("tp_size", "tp", "tensor_parallel_size"),
         "pp": ("pp_size", "pp", "pipeline_parallel_size"),
         "dp": ("dp_size", "dp", "data_parallel_size"),
+        "moe_dense_tp": ("moe_dense_tp_size", "moe_dense_tp"),
     },
     "vllm": {
         "tp": ("tensor_parallel_size", "tp", "tp_size"),
         "pp": ("pipeline_parallel_size", "pp", "pp_size"),
         "dp": ("data_parallel_size", "dp", "dp_size"),
         "dcp": ("decode_context_parallel_size", "dcp"),
+        "enable_expert_parallel": ("enable_expert_parallel",),
     },
 }
 _DTYPES = ("auto", "float16", "bfloat16", "float32")

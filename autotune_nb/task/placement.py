@@ -14,7 +14,7 @@ CLUSTER_FIELDS: dict[str, dict[str, Any]] = {
         "resources": {},
         **dict.fromkeys(("clusterbasemodel", "clusterservingruntime"), None),
     },
-    "benchmark": {"executor": "auto", "results": None, "results_size": None},
+    "benchmark": {"executor": "auto", **dict.fromkeys(("results", "results_size", "image"), None), "pod": {}},
 }
 
 

@@ -130,6 +130,11 @@ def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
             notes.append("model.namespace is ignored: trials run on this machine")
         if runtime is not None and not _is_engine(runtime):
             notes.append(f"base_runtime only sets the engine, {engine}: trials run on this machine")
+    if optimization.get("objective") == "maximize_throughput":
+        notes.append(
+            "optimization.objective maximize_throughput is converted to maximize output_tokens_per_s, of all GPUs of a "
+            "trial together: the prototype divided it by their number"
+        )
     if "max_iterations" in optimization:
         task["budget"]["trials"] = optimization["max_iterations"]
     if "timeout_per_iteration" in optimization:

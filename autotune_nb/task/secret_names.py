@@ -49,6 +49,12 @@ def referred(task: Task) -> list[str]:
     return [variable(name, field=field) for field, value in _fields(task) for name in variables_in(value)]
 
 
+def variables_of_run(task: Task) -> list[str]:
+    """Return the variables that the process of a run in a cluster needs. Raises SetupError as ``referred``."""
+    _require_secrets(task)
+    return variables_in(task.benchmark.api_key)
+
+
 def _short(task: Task) -> Iterator[str]:
     """Yield the secrets that are short or numbers; a variable whose name does not say secret may be any setting."""
     for field, value in _fields(task):

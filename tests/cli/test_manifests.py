@@ -176,3 +176,22 @@ def test_a_run_in_a_pod_reads_its_task_and_has_a_folder_of_its_own(
     assert folder.endswith("/due-28000000")
     (tmp_path / "seen.yaml").write_text(text)
     assert Task.load(tmp_path / "seen.yaml").deploy.namespace == access.namespace
+
+
+def test_a_runner_gets_its_variables_from_secrets_or_is_refused(task: dict[str, Any], file: Path) -> None:
+    task["benchmark"] = {"api_key": "${ENGINE_KEY}", "executor": "direct"}
+    file.write_text(yaml.safe_dump(task))
+    arguments = ("runner", "-n", "tune", "--image", IMAGE, "--task", file)
+    refused = call(*arguments)
+    assert (refused.exit_code, refused.stdout) == (2, "")
+    assert "no variable ENGINE_KEY; take it from a Secret with --env ENGINE_KEY=secret://SECRET/KEY" in refused.stderr
+    job = printed(*arguments, "--env", "ENGINE_KEY=secret://tune-keys/engine")["CronJob"]
+    (container,) = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]["containers"]
+    wanted = {"name": "ENGINE_KEY", "valueFrom": {"secretKeyRef": {"name": "tune-keys", "key": "engine"}}}
+    assert wanted in container["env"]
+    wrong = call(*arguments, "--env", "ENGINE_KEY=a-plain-value")
+    assert wrong.exit_code == 2
+    assert "a-plain-value" not in wrong.stderr
+    task["engine"] = {"kind": "sglang", "env": {"HF_TOKEN": "${HF_TOKEN}"}}
+    file.write_text(yaml.safe_dump(task))
+    assert "engine.env.HF_TOKEN: in a cluster the value of ${HF_TOKEN} would be written" in call(*arguments).stderr

@@ -366,15 +366,25 @@ def test_parallel_sizes_become_parameters_of_the_engine() -> None:
         "mem_fraction_static": {"values": [0.85]},
         "tp_size": {"values": [2, 4]},
         "dp_size": {"values": [2]},
+        "moe_dense_tp_size": {"values": [2]},
     }
-    assert [note.split()[0] for note in notes] == ["parallel_config.moe_dense_tp"]
-    own, _ = _parameters("vllm", {"max-num-seqs": [8]}, parallel_config={"tp": [2], "pp": 2, "dcp": [1, 2]})
+    assert notes == []
+    parallel = {"tp": [2], "pp": 2, "dcp": [1, 2], "enable_expert_parallel": [True, False], "moe_tp": 2}
+    own, notes = _parameters("vllm", {"max-num-seqs": [8]}, parallel_config=parallel)
+    assert [note.split()[0] for note in notes] == ["parallel_config.moe_tp"]
+    assert own["enable_expert_parallel"] == {"values": [True, False]}
     assert list(own) == [
         "max_num_seqs",
         "tensor_parallel_size",
         "pipeline_parallel_size",
         "decode_context_parallel_size",
+        "enable_expert_parallel",
     ]
+
+
+def test_throughput_per_gpu_is_named_as_a_change_of_the_objective() -> None:
+    (note,) = [note for note in _in_a_cluster()[1] if "maximize_throughput" in note]
+    assert "maximize output_tokens_per_s" in note and "the prototype divided it by their number" in note
 
 
 def test_parameters_win_over_the_sections_as_in_the_prototype() -> None:
@@ -461,5 +471,6 @@ def test_a_dataset_and_the_state_of_a_saved_task_are_named_and_null_is_absent() 
         "benchmark.dataset_url",
         "gpu_type",
         "id",
+        "optimization.objective",
         "status",
     ]

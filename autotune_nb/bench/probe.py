@@ -22,7 +22,7 @@ _NOT_READY = frozenset({429, 503})
 _UNSUPPORTED = frozenset({400, 422})
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 2.0
 #: The most requests that warm the engine up at the same time.
-_MOST_AT_ONCE = 256
+_MOST_AT_ONCE = 64
 #: How long one token may take from a server that answers.
 _ONE_TOKEN_S = 5.0
 

@@ -14,11 +14,13 @@ from autotune_nb.verdict._front import front_text
 
 def unconfirmed_text(trials: Sequence[Trial], objective: Objective, rules: Confirm | None) -> str:
     """Return a sentence or two on the best configuration and the engine's default, without a ratio of the two."""
-    text, best = _text(trials, objective, rules), best_configuration(trials, objective)
-    open_limits = best.undecided if best is not None else {}
-    if open_limits:
-        text += f" Undecided: {'; '.join(f'{name} ({why})' for name, why in open_limits.items())}."
-    return text
+    return _text(trials, objective, rules) + undecided_text(best_configuration(trials, objective))
+
+
+def undecided_text(configuration: Configuration | None) -> str:
+    """Return a sentence that names the limits which its requests leave undecided; empty if there are none."""
+    limits = configuration.undecided if configuration is not None else {}
+    return f" Undecided: {'; '.join(f'{name} ({why})' for name, why in limits.items())}." if limits else ""
 
 
 def _text(trials: Sequence[Trial], objective: Objective, rules: Confirm | None) -> str:

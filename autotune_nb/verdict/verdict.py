@@ -14,7 +14,7 @@ from autotune_nb.trial.drift import drift_text
 from autotune_nb.trial.formatting import params_text
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial
-from autotune_nb.verdict._unconfirmed import unconfirmed_text
+from autotune_nb.verdict._unconfirmed import unconfirmed_text, undecided_text
 from autotune_nb.verdict.confirmation import Conclusion, Confirmation, Difference, Outcome
 from autotune_nb.verdict.starts import finalist_of, finalists, plan_of, progress
 
@@ -71,6 +71,9 @@ def study_verdict(trials: Sequence[Trial], objective: Objective, rules: Confirm 
     """
     replayed = next((t.fingerprint["replayed"] for t in trials if "replayed" in t.fingerprint), None)
     found = _verdict(trials, objective, rules)
+    if found.outcome is not Outcome.MEASURED_ONCE:
+        limits = undecided_text(chosen_configuration(trials, objective, rules))
+        found = replace(found, text=f"{found.text}{limits}")
     return found if replayed is None else replace(found, text=f"REPLAYED from {replayed}: {found.text}")
 
 

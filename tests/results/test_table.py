@@ -16,9 +16,10 @@ from autotune_nb.results.table import levels_frame, trials_frame
 from autotune_nb.study import best_data
 from autotune_nb.trial.formatting import counts, level_text, params_text, value_text
 from autotune_nb.trial.measurement import Level, Measurement
-from autotune_nb.trial.score import Direction, Limit, Objective, Score
+from autotune_nb.trial.score import Direction, Limit, Objective, Score, score
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.verdict import study_verdict
+from autotune_nb.widgets._panels import table_html
 
 RATE = "output_tokens_per_s"
 LIMIT = Limit("ttft_mean_s", "<=", 0.5)
@@ -250,3 +251,37 @@ def test_a_default_that_was_never_challenged_is_not_called_unbeaten() -> None:
     alone = verdict([default], objective())
     assert alone.endswith("No other configuration was tried.")
     assert "1 other failed" in verdict([default, FAILED], objective())
+
+
+def test_an_undecided_limit_is_named_wherever_limits_are() -> None:
+    limit = Limit.parse("ttft_p99_s <= 0.2")
+    wanted = Objective(RATE, "maximize", None, (limit,))
+    why = "1 of 28 requests beyond it; at least 473 are needed to tell, 34 s at this rate"
+
+    def start(number: int, beyond: int, **params: Any) -> Trial:
+        trial = complete(number, 10.0 + number, **params)
+        one = replace(trial.measurements[0], beyond={str(limit): (28, beyond)})
+        return trial.with_(measurements=(one,), score=score([one], wanted))
+
+    trials = [start(0, 0), start(1, 1, threads=2), start(2, 5, threads=4)]
+    assert [trial.feasible for trial in trials] == [True, True, False]
+    found = verdict(trials, wanted)
+    assert "trial 1" in found
+    assert found.endswith(f"Undecided: {limit} ({why}).")
+    frame = trials_frame(trials, wanted)
+    assert frame.loc[1, "undecided"] == f"{limit}: {why}"
+    assert level_text(trials[1].measurements[0], wanted).endswith(f"{limit} undecided ({why})")
+    best = best_data(trials, wanted, lambda _trial: "server")
+    results = {"trials": [trial.to_dict() for trial in trials], "best": best, "elapsed_s": 1.0, "task": {}}
+    results["verdict"] = {"text": found}
+    (line,) = (
+        row
+        for row in study_table({"study": "s", "state": "finished", **results}).splitlines()
+        if row.endswith(f"({why})")
+    )
+    assert "threads=2" in line
+    # In the monitor.
+    table = table_html(trials, trials, wanted)
+    assert table.count("? undecided: ") == 2
+    assert f"? undecided: {why}" in table
+    assert "✗ broken by" in table

@@ -101,8 +101,8 @@ class FigureModels:
 
     def seconds(self, one_hot: Floats) -> Floats:
         """Return the predicted seconds of a trial of each point."""
-        mean, _, weight = self._seconds.predict(one_hot, 1)
-        result: Floats = np.exp(self._mean_seconds + self._seconds_scale * (weight * mean).sum(0))
+        mean = self._seconds.predict_mean(one_hot, 1)
+        result: Floats = np.exp(self._mean_seconds + self._seconds_scale * mean)
         return result
 
     def gain(self, one_hot: Floats, kept: int | None = None) -> Floats:

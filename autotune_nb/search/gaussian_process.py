@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -157,21 +157,37 @@ class Ensemble:
         """Return means and deviations (draws, points) and the draws' weights; of the first ``kept`` draws only."""
         k = kept or len(self._draws)
         mean, left = np.empty((k, len(one_hot))), np.empty((k, len(one_hot)))
-        # Screening many points needs no more than single precision.
-        precision: type[Any] = np.float32 if k == 1 and len(one_hot) > _SINGLE else np.float64
-        tables = self._tables_of(self._draws[:k], self._codes).astype(precision)
+        precision = self._precision(one_hot, k)
         whitening = self._inverse_lower[:k].transpose(0, 2, 1).astype(precision)
         alpha = self._alpha[:k, :, None].astype(precision)
-        # In blocks that stay in the processor's cache.
-        size = max(1, _BLOCK // (k * len(self._codes)))
-        for start in range(0, len(one_hot), size):
-            block = slice(start, start + size)
-            kernel = self._kernel(self._draws[:k], one_hot[block].astype(precision, copy=False), tables)
+        for block, kernel in self._kernels(one_hot, k):
             whitened = kernel @ whitening
             mean[:, block] = (kernel @ alpha)[..., 0]
             left[:, block] = np.einsum("mab,mab->ma", whitened, whitened)
         deviation = np.sqrt(self._variance[:k, None] * np.maximum(2.0 - left, 1e-9))
         return mean, deviation, self._weights[:k, None] / self._weights[:k].sum()
+
+    def predict_mean(self, one_hot: Floats, kept: int) -> Floats:
+        """Return the mean at each point over the first ``kept`` draws, which takes less time than deviations."""
+        mean = np.empty((kept, len(one_hot)))
+        alpha = self._alpha[:kept, :, None].astype(self._precision(one_hot, kept))
+        for block, kernel in self._kernels(one_hot, kept):
+            mean[:, block] = (kernel @ alpha)[..., 0]
+        result: Floats = self._weights[:kept] @ mean / self._weights[:kept].sum()
+        return result
+
+    def _precision(self, one_hot: Floats, k: int) -> type[Any]:
+        # Screening many points needs no more than single precision.
+        return np.float32 if k == 1 and len(one_hot) > _SINGLE else np.float64
+
+    def _kernels(self, one_hot: Floats, k: int) -> Iterator[tuple[slice, Floats]]:
+        """Yield the covariances of points with the rows in blocks, which stay in the processor's cache."""
+        precision = self._precision(one_hot, k)
+        tables = self._tables_of(self._draws[:k], self._codes).astype(precision)
+        size = max(1, _BLOCK // (k * len(self._codes)))
+        for start in range(0, len(one_hot), size):
+            block = slice(start, start + size)
+            yield block, self._kernel(self._draws[:k], one_hot[block].astype(precision, copy=False), tables)
 
     def predict_average(self, one_hot: Floats, codes: Ints) -> tuple[Floats, Floats, Floats]:
         """Return mean and deviation (draws, 1) of the average over points, and the draws' weights.

@@ -85,7 +85,7 @@ def _time_ratios(
 
 def _failed_share(problems: Sequence[LabProblem], studies: Sequence[Sequence[SimulatedStudy]]) -> Figure:
     shares = {
-        f"{one.name} {one.objective.split()[1]}": sum(study.failed for study in found)
+        _label(one): sum(study.failed for study in found)
         / sum(study.num_counted for study in found)
         / lab_random.failed_share(one, WITHIN)
         for one, found in zip(problems, studies, strict=True)
@@ -131,7 +131,8 @@ def _shares(problem: LabProblem, studies: Sequence[SimulatedStudy], noise: float
 
 
 def _note(problems: Sequence[LabProblem], ratios: Sequence[Sequence[float]]) -> str:
-    return ", ".join(
-        f"{one.name} {one.objective.split()[1]} {float(np.median(own)):.3f}"
-        for one, own in zip(problems, ratios, strict=True)
-    )
+    return ", ".join(f"{_label(one)} {float(np.median(own)):.3f}" for one, own in zip(problems, ratios, strict=True))
+
+
+def _label(problem: LabProblem) -> str:
+    return f"{problem.name} {problem.objective.partition(' ')[2]}"

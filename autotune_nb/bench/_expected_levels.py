@@ -12,7 +12,7 @@ from typing import Any
 import psutil
 
 from autotune_nb.bench._bench_log import relevant_lines, server_response, unknown_option
-from autotune_nb.bench.results import failure_kind, level_of, measurement, read_level
+from autotune_nb.bench.results import DEBUG_FILE, failure_kind, level_of, measurement, read_level
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, SurroundingsError, TrialError
 from autotune_nb.secrets.scrubbing import scrub
 from autotune_nb.task.task import Task
@@ -175,13 +175,13 @@ def _names(levels: list[Level]) -> str:
 
 def _request_errors(folder: Path) -> str:
     """Return the errors of the requests of a level without figures, if genai-bench stored them."""
-    for file in sorted(folder.glob("debug_for_run_*.json")) if folder.is_dir() else []:
+    for file in sorted(folder.glob(f"{DEBUG_FILE}*.json")) if folder.is_dir() else []:
         try:
             requests = json.loads(file.read_text(encoding="utf-8"))["individual_request_metrics"]
         except (OSError, ValueError, KeyError):
             continue
         errors = [
-            f"{failure_kind(r['error_code'])}: {str(r.get('error_message'))[:160]}"
+            f"{failure_kind(r['error_code'])}: {' '.join(str(r.get('error_message')).split())[:160]}"
             for r in requests
             if r.get("error_code")
         ]

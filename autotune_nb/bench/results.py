@@ -16,6 +16,8 @@ from autotune_nb.task.workload import RequestSize
 from autotune_nb.trial.measurement import STATISTICS, STEADY, Level, Measurement, Validity
 from autotune_nb.trial.score import Limit
 
+#: Begins the name of the file in which genai-bench stores a level without any completed request, before it ends.
+DEBUG_FILE = "debug_for_run_"
 #: How many characters of an invalid value are quoted.
 _MAX_QUOTED = 60
 #: Begins the problem of a level file whose load is neither a concurrency nor a batch size.
@@ -56,6 +58,8 @@ def failure_kind(code: Any) -> str:
 
 def read_level(file: Path) -> dict[str, Any] | None:
     """Return the content of a level's file; None if it is incomplete or not the file of a level."""
+    if file.name.startswith(DEBUG_FILE):
+        return None
     data = _json_object(file)
     return data if data is not None and _invalid_field(data) is None else None
 
@@ -317,7 +321,8 @@ def measurement(
             figures["output_tokens_per_s"] = tokens * rate
     completed = int(aggregated.get("num_completed_requests") or 0)
     # genai-bench's error_rate is always 0, the counts are right.
-    failed = int(aggregated.get("num_error_requests") or 0)
+    frequencies = (aggregated.get("error_codes_frequency") or {}).values()
+    failed = max(int(aggregated.get("num_error_requests") or 0), sum(n for n in frequencies if isinstance(n, int)))
     result = Measurement(
         level=level_of(data),
         duration_s=_duration_s(aggregated, completed, figures),

@@ -353,11 +353,11 @@ def test_a_truncated_file_is_named(faked: Any, tmp_path: Path) -> None:
 
 
 def test_the_errors_of_failed_requests_are_reported(faked: Any, tmp_path: Path) -> None:
-    failed = [{"error_code": 503, "error_message": "no slot"}, {"error_code": None}]
-    levels = {
-        level_file(1): level_data(),
-        "debug_for_run_2.json": json.dumps({"individual_request_metrics": failed}),
-    }
+    failed = [{"error_code": 503, "error_message": "no\n slot"}, {"error_code": None}]
+    # It has the form of a level's file.
+    level = {**level_data(concurrency=2), "individual_request_metrics": failed}
+    level["aggregated_metrics"] |= {"num_completed_requests": 0, "error_codes_frequency": {"503": 1}}
+    levels = {level_file(1): level_data(), "debug_for_run_2.json": json.dumps(level)}
     failure = failure_of(faked(levels, after="exit 1"), tmp_path / "trial")
     assert "its requests failed: 1 of 2, such as 503: no slot" in failure.message
 

@@ -112,6 +112,11 @@ def test_failed_requests_are_counted_though_the_error_rate_is_0() -> None:
     assert (found.num_failed_requests, found.num_requests) == (12, 23)
 
 
+def test_failed_requests_are_counted_by_their_codes_if_genai_bench_does_not() -> None:
+    found = read(level_file(num_completed_requests=0, num_requests=0, error_codes_frequency={"-11": 40}))
+    assert found.problems == ("40 of 40 requests failed (40 x reply that is no completion); at most 0 may",)
+
+
 def test_too_few_completed_requests_are_invalid() -> None:
     found = read(level_file(num_completed_requests=2, num_requests=2))
     assert found.problems[0].startswith("only 2 requests completed")

@@ -22,7 +22,7 @@ from tests.stubs import World
 
 pytestmark = pytest.mark.e2e
 Cli = Callable[..., subprocess.CompletedProcess[str]]
-KEYS = {"study", "task", "state", "trials", "best", "elapsed_s", "fingerprints", "edits"}
+KEYS = {"study", "task", "state", "trials", "best", "verdict", "elapsed_s", "end_reason", "fingerprints", "edits"}
 TRIAL_KEYS = {"number", "state", "params", "values", "limits", "measurements", "failure", "seconds"}
 
 

@@ -378,6 +378,9 @@ def _difference(stored: dict[str, Any], task: dict[str, Any]) -> str | None:
     for key in task:
         if key in _MAY_CHANGE or stored.get(key) == task[key]:
             continue
+        # A study may get a confirmation later; the rules of one are fixed before its first round.
+        if key == "confirm" and not (stored.get(key) or {}).get("rounds"):
+            continue
         if not (isinstance(task[key], dict) and isinstance(stored.get(key), dict)):
             return key
         may_change: tuple[str, ...] = _MAY_CHANGE_WITHIN.get(key, ())

@@ -285,11 +285,15 @@ def table_html(
 
 def _repeat_text(trial: Trial, configuration: Configuration | None, objective: Objective) -> str:
     """Format which start of its configuration a trial is, and the mean; empty for the only start."""
+    if configuration is not None and trial.in_round:
+        # The mean of the rounds alone, since the verdict is about them.
+        configuration = configuration.confirmed
     starts = configuration.complete if configuration is not None else ()
     if configuration is None or trial not in starts or (len(starts) == 1 and not configuration.failed):
         return ""
     mean = value_text(configuration.value, objective.figure)
-    return f" · start {starts.index(trial) + 1} of {len(starts)}, mean {mean}" + (
+    which = "confirmation, start" if trial.in_round else "start"
+    return f" · {which} {starts.index(trial) + 1} of {len(starts)}, mean {mean}" + (
         f", {configuration.failed} failed" if configuration.failed else ""
     )
 

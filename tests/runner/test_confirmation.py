@@ -12,14 +12,14 @@ from click.testing import CliRunner
 
 import autotune_nb as at
 from autotune_nb.cli.main import cli
-from autotune_nb.errors import TaskError
+from autotune_nb.errors import StudyMismatchError, TaskError
 from autotune_nb.results.comparison import compare
 from autotune_nb.results.exporting import export
 from autotune_nb.results.importing import import_results
 from autotune_nb.run import Run
 from autotune_nb.trial.trial import TrialState
 from autotune_nb.verdict import Outcome
-from autotune_nb.widgets._panels import escaped, progress_html
+from autotune_nb.widgets._panels import escaped, progress_html, table_html
 from tests.runner.test_replay import replay_task
 
 HEAD = "config_id,status,reason,param:threads,level,gpus,startup_s,duration_s,output_tokens_per_s,ttft_p99_s"
@@ -171,6 +171,25 @@ def test_more_trials_later_do_not_change_the_confirmation(tmp_path: Path) -> Non
     later = confirmed(folder, table, budget={"trials": 7})
     assert sum(t.confirmation is None for t in later.history) == 7
     assert later.verdict.to_dict() == verdict.to_dict()
+
+
+def test_a_study_may_get_a_confirmation_later_but_not_other_rules(tmp_path: Path) -> None:
+    folder, table = tmp_path / "study", write_table(tmp_path, FASTER)
+    searched = confirmed(folder, table, confirm=False)
+    later = confirmed(folder, table)
+    assert later.history[: len(searched.history)] == searched.history
+    assert later.verdict.outcome is Outcome.BETTER
+    with pytest.raises(StudyMismatchError, match=r"confirm\.alpha differs"):
+        confirmed(folder, table, confirm={"alpha": 0.1})
+
+
+def test_show_and_the_monitor_name_the_rounds(tmp_path: Path) -> None:
+    folder = tmp_path / "study"
+    run = confirmed(folder, write_table(tmp_path, FASTER))
+    shown = CliRunner().invoke(cli, ["show", str(folder)]).output
+    assert "same configuration as trial 0, round 1" in shown
+    table = table_html(run.history, run.history, run.task.goal, (), run.task.confirmation)
+    assert "confirmation, start 1 of" in table
 
 
 def test_minutes_are_kept_for_the_confirmation(tmp_path: Path) -> None:

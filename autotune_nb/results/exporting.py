@@ -105,7 +105,7 @@ def export(study: ExportableStudy, form: Format, *, trial: int | None = None) ->
     if form == "command":
         return f"{command}\n"
     if form == "env":
-        return _env(study.task, chosen.params, command)
+        return _env(study.task, chosen.params, command, str(study.verdict) if trial is None else "")
     manifest = best.manifest if best else study.manifest(chosen.params)
     if manifest is None:
         raise StudyError(
@@ -182,13 +182,13 @@ def _single_configuration_task(study: ExportableStudy, trial: Trial) -> Task:
     return Task.parse({**data, **changes})
 
 
-def _env(task: Task, params: Mapping[str, Value], command: str) -> str:
+def _env(task: Task, params: Mapping[str, Value], command: str, verdict: str) -> str:
     """Return ``NAME=value`` lines for a shell's ``set -a; . FILE`` and docker compose's ``env_file``.
 
     They set the engine's variables, MODEL, ENGINE_COMMAND (the whole command line) and one ``PARAM_NAME`` for each
-    parameter. A secret is given by reference only.
+    parameter. A secret is given by reference only. The verdict is a comment.
     """
-    lines = [_ENV_HEADER]
+    lines = [_ENV_HEADER, *([f"# {' '.join(verdict.split())}"] if verdict else [])]
     for name, value in task.engine.env.items():
         secret = secret_of(value)
         if secret:

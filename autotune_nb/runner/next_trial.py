@@ -39,7 +39,7 @@ class NextTrial:
         """Return whether a further trial is possible."""
         if not self._budget.spent(elapsed_s=self._elapsed_s()) and not await self._calls(lambda: self._study.exhausted):
             return True
-        return not self._out_of_time and self._study.next_confirmation is not None
+        return not self._out_of_time and await self._calls(lambda: self._study.next_confirmation) is not None
 
     async def ask(self) -> Trial | None:
         """Return the next trial, stored as running; None if none is next, or not before another one has ended."""

@@ -105,6 +105,7 @@ def test_the_verdict_is_the_same_wherever_it_is_read(tmp_path: Path) -> None:
     assert stored["text"] in shown
     assert at.report(folder).verdict == str(run.verdict)
     assert escaped(run.verdict) in progress_html(opened)
+    assert f"# {run.verdict}" in str(export(opened, "env")).splitlines()
     assert opened.history == run.history
     assert results["best"]["number"] == stored["recommended"]
 

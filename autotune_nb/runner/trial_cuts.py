@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from autotune_nb.trial.configuration import best_configuration, configuration_key
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.trial import Trial
+from autotune_nb.verdict import level_to_confirm
 
 if TYPE_CHECKING:
     from autotune_nb.study import Study
@@ -18,6 +19,7 @@ class TrialCuts:
     """The order of one trial's levels, and the reason to cut it.
 
     The trial of the engine's default is never cut, nor a repeat; but its levels run in the same order as all others.
+    A start of the confirmation measures the level at which it is compared, and no other.
     """
 
     def __init__(self, trial: Trial, study: Study) -> None:
@@ -26,7 +28,10 @@ class TrialCuts:
 
         task = study.task
         self._study, self._goal = study, task.goal
-        self._cutting = Cutting(task.goal, task.workload.levels)
+        rules = task.confirmation if trial.in_round else None
+        self._confirmed = None if rules is None else level_to_confirm(study.trials, task.goal, rules)
+        goal = task.goal if self._confirmed is None else replace(task.goal, level=self._confirmed)
+        self._cutting = Cutting(goal, task.workload.levels)
         # With several objectives, one that is worse may have its place on the front.
         self._on = task.budget.cut and len(task.workload.levels) > 1 and not task.goal.others
         key = configuration_key(trial)
@@ -36,7 +41,7 @@ class TrialCuts:
     @property
     def order(self) -> tuple[Level, ...]:
         """The order in which levels run; empty for that of the task."""
-        return self._cutting.order if self._on else ()
+        return self._cutting.order if self._on or self._confirmed is not None else ()
 
     @property
     def asks(self) -> bool:
@@ -46,6 +51,10 @@ class TrialCuts:
     def next_level(self, measured: Sequence[Measurement]) -> Level | None:
         """Return the next level to run; None if every level was measured."""
         return self._cutting.next_level(measured)
+
+    def is_enough(self, measured: Sequence[Measurement]) -> bool:
+        """Return whether a start of the confirmation has measured what is compared."""
+        return self._confirmed is not None and any(one.level == self._confirmed for one in measured)
 
     def reason(self, measured: Sequence[Measurement]) -> str:
         """Return why the trial is cut after these levels; empty if it goes on."""

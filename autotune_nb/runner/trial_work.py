@@ -311,7 +311,8 @@ class TrialWork:
                     # With what else was wrong in the level, such as failed requests.
                     raise type(error)(replace(error.failure, message="; ".join(one.problems)))
                 attempt.cut_reason = self._cuts.reason(attempt.measurements)
-                if attempt.cut_reason or self._cuts.will_fail(attempt.measurements):
+                done = self._cuts.is_enough(attempt.measurements)
+                if done or attempt.cut_reason or self._cuts.will_fail(attempt.measurements):
                     break
         attempt.score = score(attempt.measurements, task.goal)
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from autotune_nb.errors import FailureKind
 from autotune_nb.task.sections import Confirm
 from autotune_nb.trial.configuration import Configuration, configurations, default_configuration
+from autotune_nb.trial.measurement import Level
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState, Value
 from autotune_nb.verdict.confirmation import Conclusion, Confirmation, Noise
@@ -126,6 +127,15 @@ def plan_of(trials: Sequence[Trial], objective: Objective, rules: Confirm) -> Co
     contenders = tuple(min(count, len(found)) for count in plan.contenders)
     sign = _sign(objective)
     return replace(plan, contenders=contenders, searched=tuple(sign * math.log(one.value) for one in found))
+
+
+def level_to_confirm(trials: Sequence[Trial], objective: Objective, rules: Confirm) -> Level | None:
+    """Return the level that the starts of a confirmation measure; None for all, if the search read at several."""
+    plan, default = plan_of(trials, objective, rules), default_configuration(_of_search(trials))
+    if plan is None or default is None:
+        return None
+    levels = {one.level for one in (default, *finalists(trials, objective, plan.contenders[0]))}
+    return levels.pop() if len(levels) == 1 else None
 
 
 def _noise(search: Sequence[Trial]) -> Noise:

@@ -174,6 +174,24 @@ def test_more_trials_later_do_not_change_the_confirmation(tmp_path: Path) -> Non
     assert later.verdict.to_dict() == verdict.to_dict()
 
 
+@pytest.mark.parametrize("cut", [True, False])
+def test_the_rounds_measure_only_the_level_at_which_they_are_compared(tmp_path: Path, cut: bool) -> None:
+    rows = [
+        f"{number},complete,,{threads or ''},{load},1,5,10,{speed * (1 if load == 4 else 0.4)},1"
+        for number, (threads, speed) in enumerate(FASTER.items())
+        for load in (1, 4)
+    ]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join((HEAD, *rows)) + "\n")
+    workload = {"scenarios": ["dataset"], "concurrency": [1, 4]}
+    run = confirmed(tmp_path / "study", table, workload=workload, budget={"cut": cut})
+    assert {m.level.concurrency for m in run.history[0].measurements} == {1, 4}
+    rounds = [trial for trial in run.history if trial.in_round]
+    assert all([m.level.concurrency for m in trial.measurements] == [4] for trial in rounds)
+    assert all(trial.state is TrialState.COMPLETE for trial in rounds)
+    assert run.verdict.outcome is Outcome.BETTER
+
+
 def test_a_study_may_get_a_confirmation_later_but_not_other_rules(tmp_path: Path) -> None:
     folder, table = tmp_path / "study", write_table(tmp_path, FASTER)
     searched = confirmed(folder, table, confirm=False)

@@ -185,8 +185,11 @@ class _Wording:
             case Outcome.DEFAULT_BEST:
                 return f"The engine's default is the best: {best} differs from it by {by} in {figure}, {after}"
             case Outcome.NO_DIFFERENCE:
-                largest = _percent(max(high, 0.0))
-                return f"No difference larger than {largest} % found between {best} and {default} in {figure}, {after}"
+                largest, gain_text = max(high, -low), ""
+                if high < largest:
+                    gain_text = f", and no gain larger than {_percent(max(high, 0.0))} %"
+                between = f"found between {best} and {default}{gain_text} in {figure}, {after}"
+                return f"No difference larger than {_percent(largest)} % {between}"
         more = f"; about {found.rounds_missing} more would decide, if that is its gain" if found.rounds_missing else ""
         return f"Undecided {after}: {best} differs from {default} by {by} in {figure}{more}"
 

@@ -84,6 +84,17 @@ def test_a_finalist_that_fails_is_not_started_again_and_cannot_win() -> None:
     assert (found.outcome, found.recommended, found.ties) == (Outcome.BETTER, 3, (3,))
 
 
+def test_the_largest_difference_has_the_wider_side_of_the_interval() -> None:
+    trials = confirm(lambda n, threads: 99.0 * wobble(n) if threads else 100.0 * wobble(5 * n))
+    found = verdict(trials)
+    assert found.outcome is Outcome.NO_DIFFERENCE
+    assert found.interval is not None
+    low, high = found.interval
+    assert -low > high > 0
+    assert found.text.startswith(f"No difference larger than {-100 * low:.2g} % found between trial ")
+    assert f"no gain larger than {100 * high:.2g} % in" in found.text
+
+
 def test_if_every_finalist_fails_the_default_is_best() -> None:
     trials = confirm(lambda n, threads: CRASH if threads else 100.0 * wobble(n))
     assert len(trials) == len(SEARCH) + 3

@@ -66,6 +66,8 @@ class LocalDeployer:
         self._gpus = GpuSlots(None if gpus is None else chosen_gpus(gpus, {}))
         self._hurry = False
         self._stray_reported = False
+        #: The model's identity at the start of the run.
+        self._identity: dict[str, Any] | None = None
 
     def check(self) -> None:
         """Find the tokenizer. Raises SetupError if the program or the model is missing."""
@@ -146,7 +148,8 @@ class LocalDeployer:
         return None
 
     async def fingerprint(self) -> dict[str, Any]:
-        model = await asyncio.to_thread(model_identity, self._model)
+        self._identity = await asyncio.to_thread(model_identity, self._model)
+        model = dict(self._identity)
         if self._task.model.random_weights is not None:
             model["random_weights"] = self._task.model.random_weights.model_dump()
         version = await program_version(self._program, self._engine.version_args)
@@ -178,12 +181,18 @@ class LocalDeployer:
                     await self._take_down(running, request)
 
     async def _identified(self, running: LocalDeployment) -> LocalDeployment:
-        """Add the version that the engine's server reports, if its program does not."""
+        """Add the version that the engine's server reports, if its program does not, and a model that was replaced."""
+        found: dict[str, Any] = {}
         if self._engine.version_paths and not self._engine.version_args:
             headers = bearer(self._task.benchmark.api_key)
             version = await served_version(running.endpoint.url, self._engine.version_paths, headers)
             if version is not None:
-                running.endpoint = replace(running.endpoint, fingerprint={"engine_version": version})
+                found["engine_version"] = version
+        if self._identity is not None:
+            model = await asyncio.to_thread(model_identity, self._model)
+            if model != self._identity:
+                found["model"] = model
+        running.endpoint = replace(running.endpoint, fingerprint=found)
         return running
 
     async def _start(self, request: DeployRequest, held: Sequence[str] | None) -> LocalDeployment:

@@ -12,6 +12,7 @@ import pytest
 from aiohttp import web
 
 from autotune_nb.deploy._engine_identity import engine_packages, model_identity, served_version
+from autotune_nb.task.task import Task
 from tests.known_engine import KnownEngine
 from tests.stubs import deploy_request, deployer_for, in_loop
 
@@ -38,6 +39,29 @@ def test_the_version_is_asked_of_the_healthy_server_not_of_the_program(
     before, after = in_loop(scenario())
     assert before["engine_version"] is None
     assert after == {"engine_version": "1.2.3"}
+
+
+def test_a_model_that_is_replaced_during_the_run_is_in_the_fingerprint_of_later_trials(
+    task_data: dict[str, Any], tmp_path: Path
+) -> None:
+    model = tmp_path / "model.gguf"
+    model.write_bytes(b"one")
+    command = [sys.executable, "-m", "tests.known_engine", "--port", "{port}"]
+    engine = {"kind": "command", "command": command, "env": {"PYTHONPATH": str(Path(__file__).parents[2])}}
+    task = Task.parse({**task_data, "model": {"id_or_path": str(model), "tokenizer": "t"}, "engine": engine})
+    deployer = deployer_for(task, tmp_path)
+
+    async def scenario() -> tuple[Any, Any, Any]:
+        await deployer.prepare()
+        of_run = await deployer.fingerprint()
+        async with deployer.deploy(deploy_request(tmp_path / "first")) as first:
+            model.write_bytes(b"two")
+        async with deployer.deploy(deploy_request(tmp_path / "second")) as second:
+            return of_run["model"], first.endpoint.fingerprint, second.endpoint.fingerprint
+
+    of_run, first, second = in_loop(scenario())
+    assert first == {}
+    assert second["model"]["sha256"] != of_run["sha256"]
 
 
 _SERVE = f"""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from autotune_nb.trial.comparable import disturbance, environment_text
+from autotune_nb.trial.comparable import disturbance, environment_text, shares_gpus
 from autotune_nb.trial.drift import drift_text
 from autotune_nb.trial.trial import Trial
 
@@ -13,7 +13,7 @@ class Cautions:
     """The reports of one run: of other work and another environment once, of drift when the default was measured."""
 
     def __init__(self) -> None:
-        self._disturbance_reported = self._environment_reported = False
+        self._disturbance_reported = self._gpus_reported = self._environment_reported = False
 
     def after(self, ended: Trial, trials: Sequence[Trial]) -> Iterator[str]:
         """Yield what the end of a trial shows."""
@@ -23,6 +23,9 @@ class Cautions:
                 f"trial {ended.number}: other processes used {share:.0%} of this machine's CPUs during it, so that its "
                 "values differ from those of trials without them; end them, or repeat the study later"
             )
+        if not self._gpus_reported and ended.state.scored and shares_gpus(ended):
+            self._gpus_reported = True
+            yield f"trial {ended.number}: other processes computed on the engine's GPUs during it; see nvidia-smi"
         if not self._environment_reported and (text := environment_text(trials)):
             self._environment_reported = True
             yield text

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 from autotune_nb.trial.drift import numbers_text
@@ -26,17 +26,36 @@ _MAX_QUOTED = 40
 
 
 def company_text(trials: Sequence[Trial]) -> str:
-    """Return in a sentence which trials with a score were measured beside other work; empty if none were."""
+    """Return in a sentence or two which trials with a score were measured beside other work; empty if none were."""
     scored = [trial for trial in trials if trial.state.scored and trial.measurements]
-    disturbed = {trial.number: share for trial in scored if (share := disturbance(trial))}
-    if not disturbed:
-        return ""
-    low, high = (f"{share:.0%}" for share in (min(disturbed.values()), max(disturbed.values())))
-    used = f"Other processes used {low if low == high else f'{low} to {high}'} of this machine's CPUs"
+    shares = {trial.number: share for trial in scored if (share := disturbance(trial))}
+    on_gpus = [trial.number for trial in scored if shares_gpus(trial)]
+    found = []
+    if shares:
+        low, high = (f"{share:.0%}" for share in (min(shares.values()), max(shares.values())))
+        used = f"{low if low == high else f'{low} to {high}'} of this machine's CPUs"
+        found.append(f"Other processes used {used} during {_which(shares, scored)}")
+    if on_gpus:
+        found.append(f"Other processes computed on the engine's GPUs during {_which(on_gpus, scored)}")
+    return " ".join(found)
+
+
+def _which(disturbed: Collection[int], scored: Sequence[Trial]) -> str:
     if len(disturbed) == len(scored):
-        return f"{used} during every trial: the engine may rank configurations differently when it is alone."
-    others = numbers_text(trial.number for trial in scored if trial.number not in disturbed)
-    return f"{used} during trials {numbers_text(disturbed)}: do not compare them with trials {others}."
+        return "every trial: the engine may rank configurations differently when it is alone."
+    others = [trial.number for trial in scored if trial.number not in disturbed]
+    return f"{_trials(disturbed)}: do not compare {'it' if len(disturbed) == 1 else 'them'} with {_trials(others)}."
+
+
+def _trials(numbers: Collection[int]) -> str:
+    return f"trial{'s' * (len(numbers) != 1)} {numbers_text(numbers)}"
+
+
+def shares_gpus(trial: Trial) -> bool:
+    """Whether other processes computed on the engine's GPUs."""
+    # Without the engine's CPU time its processes are not known, such as those in a container that a program started.
+    conditions = [one.conditions for one in trial.measurements if "other_cpu_share" in one.conditions]
+    return any(one.get("gpu_foreign_processes", 0.0) > 0 for one in conditions)
 
 
 def disturbance(trial: Trial) -> float:
@@ -62,7 +81,7 @@ def environment_text(trials: Sequence[Trial]) -> str:
     changed = [text for name, title in _PROPERTIES.items() if (text := _change(name, title, scored))]
     if not changed:
         return ""
-    apart = " with ".join(f"trials {numbers_text([t.number for t in group])}" for group in groups.values())
+    apart = " with ".join(_trials([trial.number for trial in group]) for group in groups.values())
     return f"Not every trial ran in the same environment: {', '.join(changed)} changed. Do not compare {apart}."
 
 

@@ -143,6 +143,8 @@ def test_other_work_beside_a_trial_is_reported_once() -> None:
     ]
     assert list(cautions.after(second, [first, second])) == []
     assert list(Cautions().after(beside(2, 0.1), [])) == []
+    (line,) = Cautions().after(beside(3, 0.1, gpu_foreign_processes=1.0), [])
+    assert line == "trial 3: other processes computed on the engine's GPUs during it; see nvidia-smi"
 
 
 def test_a_resumed_study_reports_another_engine_once() -> None:

@@ -50,6 +50,8 @@ def test_trials_beside_other_work_are_named() -> None:
     )
     assert company_text(some[:1]).startswith("Other processes used 80% of this machine's CPUs during every trial: ")
     assert company_text(some[2:]) == ""
+    foreign = company_text([beside(0, 0.1, gpu_foreign_processes=2.0), beside(1, 0.1, gpu_foreign_processes=0.0)])
+    assert foreign == ("Other processes computed on the engine's GPUs during trial 0: do not compare it with trial 1.")
     # An engine on GPUs needs few CPUs.
     assert company_text([beside(0, 0.5, gpu_clock_mean_mhz=1980.0), beside(1, 0.0)]) == ""
     assert study_verdict(some, MOST, None).text.startswith(company_text(some))

@@ -11,8 +11,9 @@ from typing import Any
 
 #: The last part of a stream, with the counts of tokens.
 _NO_CHOICE = re.compile(rb'"choices" ?: ?\[\]')
-#: Into how many parts of equal length the steady state is divided for the standard error, and for how many at least.
-_MOST_BATCHES, _FEWEST_BATCHES = 20, 5
+#: Into how many parts of equal length the steady state is divided for the standard error. It is the largest of them:
+#: what lasts longer than a part, such as other load, makes short parts look more precise than they are.
+_BATCHES = (20, 10, 5)
 #: How many times its planned time an imprecise level may last, and how long it goes on before the next look.
 _STRETCH, _PAUSE_S = 1.5, 0.5
 
@@ -121,7 +122,7 @@ class LevelRecord:
         }
         if not chunks:
             return found
-        count = max(_FEWEST_BATCHES, min(_MOST_BATCHES, int(seconds / max(latency_s, 1e-9))))
+        count = _BATCHES[0]
         edges = [begin + seconds * i / count for i in range(count + 1)]
         tokens = [0.0] * count
         for one in counted:
@@ -131,12 +132,10 @@ class LevelRecord:
             for i in range(count):
                 tokens[i] += factor * (places[i + 1] - places[i])
         rate = sum(tokens) / seconds
-        rates = [one * count / seconds for one in tokens]
-        deviation = math.sqrt(sum((one - rate) ** 2 for one in rates) / (count - 1))
-        first, last = _mean(rates[: count // 2]), _mean(rates[-(count // 2) :])
+        first, last = sum(tokens[: count // 2]), sum(tokens[count // 2 :])
         return found | {
             "output_tokens_per_s": rate,
-            "output_tokens_per_s_error": deviation / math.sqrt(count),
+            "output_tokens_per_s_error": max(_standard_error(tokens, number) for number in _BATCHES) / seconds,
             "output_tokens_per_s_drift": last / first - 1 if first else 0.0,
         }
 
@@ -198,6 +197,14 @@ class LevelEnd:
         # Under a heavy load the standard error takes milliseconds.
         self._precise_at = now + _PAUSE_S
         return bool(level.error(now) <= precision)
+
+
+def _standard_error(values: list[float], number: int) -> float:
+    """Return the standard error of the sum of values, from the scatter of the sums of so many groups of them."""
+    size = len(values) // number
+    sums = [sum(values[i * size : (i + 1) * size]) for i in range(number)]
+    mean = _mean(sums)
+    return math.sqrt(number * sum((one - mean) ** 2 for one in sums) / (number - 1))
 
 
 def _length(one: RequestRecord, end: float) -> float:

@@ -66,6 +66,8 @@ _PLACEHOLDERS = {
     "deploy.context": "the current context",
     "deploy.resources": "cpu: 8, memory: 64Gi",
     "deploy.templates": "a folder of templates",
+    "workload.precision": "empty: no level goes on for it",
+    "workload.max_seconds_per_level": "1.5 times the seconds",
     "benchmark.results": "pvc://CLAIM/FOLDER",
     "benchmark.results_size": "such as 10Gi, to create the claim",
     "benchmark.image": "the published one",

@@ -64,6 +64,17 @@ def test_the_error_is_that_of_the_throughput() -> None:
     assert level.error(20) > 1.5 * level.error(200)
 
 
+def test_what_changes_slowly_makes_the_error_larger() -> None:
+    """Alternating seconds are averaged within a level; a slow half is not."""
+    fast, slow = LevelRecord(1, 0.0), LevelRecord(1, 0.0)
+    for level, speed in ((fast, lambda t: 20 if int(t) % 2 else 10), (slow, lambda t: 20 if t > 11 else 10)):
+        send(level, 0.0, 1.0, [0.5, 1.0])
+        for second in range(1, 21):
+            times = [second + (i + 1) / speed(second) for i in range(speed(second))]
+            send(level, float(second), times[-1], times)
+    assert slow.error(21) > 1.8 * fast.error(21)
+
+
 def test_tokens_count_where_they_stream_also_of_requests_that_never_end() -> None:
     level = LevelRecord(1, 0.0)
     send(level, 0.0, 1.0, [0.5, 1.0])

@@ -147,20 +147,23 @@ def _hashable(value: Value) -> Hashable:
     return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
 
 
-#: The ended trials of the last call, and their configurations: redraws and cuts ask for the same ones many times.
-_last: tuple[Sequence[Trial], Mapping[Hashable, Configuration]] = ((), MappingProxyType({}))
+#: The ended trials of the last calls, and their configurations: redraws and cuts ask for the same ones many times, for
+#: those of the search alone too.
+_recent: tuple[tuple[Sequence[Trial], Mapping[Hashable, Configuration]], ...] = ()
+_MOST_RECENT = 4
 
 
 def configurations(trials: Sequence[Trial]) -> Mapping[Hashable, Configuration]:
     """Return the configurations with at least one score by their keys, in the order of their first trials."""
-    global _last
+    global _recent
     ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.FAILED)]
-    known, found = _last
-    if len(known) != len(ended) or not all(map(operator.is_, known, ended)):
-        found = MappingProxyType(_grouped(ended))
-        # At once, since other threads read it.
-        _last = ended, found
-    return found
+    for known, found in _recent:
+        if len(known) == len(ended) and all(map(operator.is_, known, ended)):
+            return found
+    grouped = MappingProxyType(_grouped(ended))
+    # At once, since other threads read it.
+    _recent = ((ended, grouped), *_recent[: _MOST_RECENT - 1])
+    return grouped
 
 
 def _grouped(trials: Sequence[Trial]) -> dict[Hashable, Configuration]:

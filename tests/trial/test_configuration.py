@@ -117,3 +117,4 @@ def test_the_same_ended_trials_are_grouped_once() -> None:
     assert configurations([*trials, running]) is found
     assert len(next(iter(configurations([*trials, start(2, 7.0, a=1)]).values())).complete) == 2
     assert len(configurations(trials[:1])) == 1
+    assert configurations(trials) is found

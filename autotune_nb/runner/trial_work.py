@@ -36,6 +36,7 @@ from autotune_nb.runner.trial_cuts import TrialCuts
 from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.references import bearer
 from autotune_nb.secrets.scrubbing import scrub, scrub_failure
+from autotune_nb.trial.comparable import disturbance_of_level
 from autotune_nb.trial.measurement import Level
 from autotune_nb.trial.score import score
 from autotune_nb.trial.trial import WAIT, Trial, TrialState
@@ -300,6 +301,8 @@ class TrialWork:
                 self._wait.reset()
                 if conditions is not None:
                     one = replace(one, conditions={**one.conditions, **await conditions.take()})
+                if not one.valid and (share := disturbance_of_level(one)):
+                    one = replace(one, problems=(*one.problems, f"other processes used {share:.0%} of the CPUs"))
                 # Otherwise genai-bench already loads the engine with the next level.
                 is_idle = taken == len(attempt.measurements) + 1 or len(attempt.measurements) + 1 == count
                 error = await self._engine_error(deployment, one.level, ask=is_idle)

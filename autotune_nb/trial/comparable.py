@@ -7,6 +7,7 @@ from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 from autotune_nb.trial.drift import numbers_text
+from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.trial import Trial
 
 #: Properties of a fingerprint on which figures depend, with their titles; those in ``driver`` do not count.
@@ -60,12 +61,14 @@ def shares_gpus(trial: Trial) -> bool:
 
 def disturbance(trial: Trial) -> float:
     """Return the share of the CPUs that other work used in the level where it was highest; 0 if that is no matter."""
-    shares = [0.0]
-    for one in trial.measurements:
-        share = one.conditions.get("other_cpu_share", 0.0)
-        if share >= (_DISTURBED_ON_GPUS if "gpu_clock_mean_mhz" in one.conditions else _DISTURBED):
-            shares.append(share)
-    return max(shares)
+    return max(map(disturbance_of_level, trial.measurements), default=0.0)
+
+
+def disturbance_of_level(measured: Measurement) -> float:
+    """Return the share of the CPUs that other work used; 0 if that is no matter."""
+    share = measured.conditions.get("other_cpu_share", 0.0)
+    enough = _DISTURBED_ON_GPUS if "gpu_clock_mean_mhz" in measured.conditions else _DISTURBED
+    return share if share >= enough else 0.0
 
 
 def environment_text(trials: Sequence[Trial]) -> str:

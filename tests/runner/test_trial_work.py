@@ -16,6 +16,7 @@ from autotune_nb.deploy import DeployRequest, LocalDeployer
 from autotune_nb.deploy._process import GuardedProcess
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError, StudyError, SurroundingsError
+from autotune_nb.runner.conditions import LevelConditions
 from autotune_nb.runner.runner import RunState
 from autotune_nb.study import StorageAwayError
 from autotune_nb.task.task import Task
@@ -90,6 +91,15 @@ def test_an_invalid_measurement_fails_the_trial_and_is_kept(world: World) -> Non
     assert "requests failed" in failure(trial).message
     # No level after it: it fails in any case.
     assert [m.valid for m in trial.measurements] == [False]
+
+
+def test_an_invalid_measurement_beside_other_work_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def take(self: LevelConditions) -> dict[str, float]:
+        return {"other_cpu_share": 0.85}
+
+    monkeypatch.setattr(LevelConditions, "take", take)
+    [trial] = ran(world, world.task(trials=1, levels=world.bench.both_levels(failed=5))).trials
+    assert "; other processes used 85% of the CPUs" in failure(trial).message
 
 
 def test_a_front_end_that_outlives_its_engine_is_a_crash_with_the_engine_s_log(world: World) -> None:

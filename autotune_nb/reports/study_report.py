@@ -74,12 +74,15 @@ class Report:
     @property
     def alternatives(self) -> list[Alternative]:
         """The configurations that rank behind the best one, with what they have for it."""
+        found = study_verdict(self.trials, self.objective, self.confirm)
+        ties = found.ties if found.confirmed else ()
         if self.task is None:
-            return alternatives(self.trials, self.objective, None, self.best)
+            return alternatives(self.trials, self.objective, None, self.best, ties)
         gpus = gpus_of_trial(self.task)
         # Of imported trials alone it may be unknown.
         known = not is_imported(self.task) or all(gpus(one) is not None for one in self.trials)
-        return alternatives(self.trials, self.objective, (lambda one: gpus(one) or 0) if known else None, self.best)
+        counted = (lambda one: gpus(one) or 0) if known else None
+        return alternatives(self.trials, self.objective, counted, self.best, ties)
 
     def chart(self) -> LatencyChart:
         """Return the chart of latency against throughput, with a curve per trial and the Pareto front."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from autotune_nb.trial.configuration import (
@@ -45,11 +45,13 @@ def alternatives(
     objective: Objective,
     gpus: Callable[[Trial], int] | None = None,
     to_run: Trial | None = None,
+    ties: Collection[int] = (),
 ) -> list[Alternative]:
     """Return the other configurations, compared with the best one by the values of the search, the best of them first.
 
     ``gpus`` returns the number of GPUs of a trial; None if it is unknown. ``to_run`` is a trial of the configuration
-    that a confirmation recommends; without it, the best of the search is meant. With several objectives there are none:
+    that a confirmation recommends; without it, the best of the search is meant. ``ties`` are the trials of those that
+    the confirmation cannot tell apart. With several objectives there are none:
     the Pareto front has them.
     """
     trials = [trial for trial in trials if not trial.in_round]
@@ -72,7 +74,7 @@ def alternatives(
         Alternative(
             one.trial.number,
             value_text(one.value, objective.figure) + (f", {one.starts_text}" if one.starts_text else ""),
-            tuple(_reasons(one, best, objective, gpus)),
+            tuple(_reasons(one, best, objective, gpus, is_tie=one.first.number in ties)),
             _difference(one, best),
         )
         for one in chosen
@@ -88,11 +90,18 @@ def _loss(one: Configuration, best: Configuration, objective: Objective) -> floa
 
 
 def _reasons(
-    one: Configuration, best: Configuration, objective: Objective, gpus: Callable[[Trial], int] | None
+    one: Configuration,
+    best: Configuration,
+    objective: Objective,
+    gpus: Callable[[Trial], int] | None,
+    *,
+    is_tie: bool = False,
 ) -> Iterator[str]:
     loss = _loss(one, best, objective)
     slower = "slower" if objective.figure.endswith("_s") else "worse"
-    if loss <= -_EQUAL:
+    if is_tie:
+        yield "not told apart by the confirmation"
+    elif loss <= -_EQUAL:
         yield f"{_percent(-loss)} {'faster' if slower == 'slower' else 'better'} in the search, not in the confirmation"
     else:
         yield f"{_percent(loss)} {slower}" if loss >= _EQUAL else f"less than {_percent(_EQUAL)} {slower}"

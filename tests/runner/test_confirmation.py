@@ -110,6 +110,17 @@ def test_the_verdict_is_the_same_wherever_it_is_read(tmp_path: Path) -> None:
     assert results["best"]["number"] == stored["recommended"]
 
 
+def test_a_tie_is_no_slower_alternative_and_the_table_has_the_rounds(tmp_path: Path) -> None:
+    run = confirmed(tmp_path / "study", write_table(tmp_path, EQUAL))
+    tied = [one for one in run.report().alternatives if one.number in run.verdict.ties]
+    assert tied
+    assert all(one.reasons[0] == "not told apart by the confirmation" for one in tied)
+    rounds = run.trials["round"]
+    assert rounds[1] == 0
+    assert list(rounds.dropna()) == [trial.confirmation[0] for trial in run.history if trial.confirmation]
+    assert rounds.isna().sum() == 7
+
+
 def test_the_best_and_the_default_are_compared_by_the_rounds_alone(tmp_path: Path) -> None:
     run = confirmed(tmp_path / "study", write_table(tmp_path, FASTER))
     best = run.best_configuration

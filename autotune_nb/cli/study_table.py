@@ -39,8 +39,8 @@ def study_table(results: dict[str, Any]) -> str:
         lines += [f"{'':>7}{line}" for line in _failure(trial, first_failures)]
         if trial.get("cut_reason"):
             lines.append(f"{'':>7}cut: {trial['cut_reason']}")
-        drifting = [Measurement.from_dict(one) for one in trial["measurements"] if "e2e_latency_drift" in one]
-        lines += [f"{'':>7}{one.level}: {one.drift_text}" for one in drifting if one.drift_text]
+        measured = map(Measurement.from_dict, trial["measurements"])
+        lines += [f"{'':>7}{one.level}: {note}" for one in measured for note in one.notes]
     lines.append("")
     if best is None:
         scored = sum(1 for trial in trials if TrialState(trial["state"]).scored)

@@ -19,14 +19,27 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
     The columns are the state, the figure of each objective, whether every limit is kept, a column per parameter
     (``param:NAME`` if NAME is another column), the level at which the figures were read, the violation of each
     limit (at most 0 if it is not shown to be broken), seconds of wall time, whether it is the baseline, the
-    failure, why a trial was cut, which limits are undecided, and of a confirmation's starts the round (0: before
-    the search). With several objectives, ``pareto`` is whether its configuration is on the Pareto front.
+    failure, why a trial was cut, which limits are undecided, what is doubtful in its levels, and of a confirmation's
+    starts the round (0: before the search). With several objectives, ``pareto`` is whether its configuration is on the
+    Pareto front.
     """
     import pandas as pd
 
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
     limits = list(dict.fromkeys(str(limit) for limit in objective.limits))
-    own = {"number", "state", "baseline", "level", "feasible", "seconds", "failure", "cut", "undecided", "round"}
+    own = {
+        "number",
+        "state",
+        "baseline",
+        "level",
+        "feasible",
+        "seconds",
+        "failure",
+        "cut",
+        "undecided",
+        "notes",
+        "round",
+    }
     own |= set(objective.figures)
     # A column of its own only with several objectives.
     pareto = ["pareto"] if objective.others else []
@@ -48,10 +61,11 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         row["cut"] = trial.cut_reason or None
         row["round"] = trial.confirmation[0] if trial.confirmation is not None else None
         row["undecided"] = "; ".join(f"{name}: {why}" for name, why in trial.undecided.items()) or None
+        row["notes"] = "; ".join(f"{one.level}: {note}" for one in trial.measurements for note in one.notes) or None
         rows.append(row)
     columns = ["number", "state", *objective.figures, "feasible", *pareto, *column.values(), "level"]
-    # Columns of their own only where a trial was cut, or a limit is undecided.
-    notes = [name for name in ("cut", "undecided") if any(row[name] for row in rows)]
+    # Columns of their own only where a trial was cut, a limit is undecided, or a level is doubtful.
+    notes = [name for name in ("cut", "undecided", "notes") if any(row[name] for row in rows)]
     confirming = ["round"] if any(trial.confirmation is not None for trial in trials) else []
     columns += [*limits, "seconds", "baseline", "failure", *notes, *confirming]
     frame = pd.DataFrame(rows, columns=columns).set_index("number").astype(dict.fromkeys(confirming, "Int64"))

@@ -75,7 +75,7 @@ def level_text(measured: Measurement, objective: Objective | None = None) -> str
     for limit in limits:
         open_text = limit.undecided_text(measured)
         note += f"  {limit} undecided ({open_text})" if open_text else ""
-    note += "".join(f"  {text}" for text in (measured.drift_text, *measured.notes) if text)
+    note += "".join(f"  {text}" for text in measured.notes)
     return f"{measured.level}: {', '.join(parts)}{note}"
 
 

@@ -146,7 +146,7 @@ class Measurement:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is doubtful in a valid measurement, in sentences."""
-        found = []
+        found = [self.drift_text] if self.drift_text else []
         busy, load = self.steady.get("concurrency_mean"), self.level.concurrency
         if busy is not None and busy < _LEAST_BUSY * load:
             text = f"only {busy:.3g} of {load} requests were in flight on average"

@@ -227,6 +227,7 @@ def test_show_names_drift_before_the_best_and_levels_that_were_not_steady() -> N
     lines = study_table({**results, "trials": [t.to_dict() for t in trials]}).splitlines()
     of_level = f"{unsteady.level}: the second half of its requests took 1.45 times as long as the first half"
     assert [line.strip().startswith(of_level) for line in lines].count(True) == 1
+    assert trials_frame(trials, objective()).loc[1, "notes"].startswith(of_level)
     (line,) = (line for line in lines if line.startswith("The engine's default changed by more"))
     assert line.index("Do not compare") < line.index("Best is trial")
 

@@ -123,8 +123,13 @@ def test_trials_that_fail_one_after_the_other_end_it_and_a_resumed_run_tries_aga
 
 
 def test_no_trial_starts_after_the_minutes_are_over(world: World) -> None:
-    runner = ran(world, world.task(trials=50, budget={"minutes": 0.8 / 60}))
-    assert 1 <= len(runner.trials) < 10
+    runner = runner_for(world, world.task(trials=50, budget={"minutes": 0.8 / 60}))
+    # Each trial takes 0.3 s, however busy the machine is.
+    active = runner._active
+    active.now = lambda: 0.3 * len(runner.study.ended)
+    active._counted = (0.0, 0.0)
+    in_loop(runner.run())
+    assert 1 <= len(runner.trials) <= 3
     assert all(trial.state is TrialState.COMPLETE for trial in runner.trials)
 
 

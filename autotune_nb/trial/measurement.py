@@ -263,7 +263,8 @@ class Validity:
         if generates_text and completed and figures.get("output_tokens_min", 1) < 1:
             found.append("a response contained no token: the server returned something other than a completion")
         received = figures.get("output_tokens_mean")
-        if generates_text and completed and received is not None:
+        # The first request of each user may be shorter, so that they do not go on together.
+        if generates_text and scored and received is not None:
             # Requests of random sizes: their mean may differ from that of the distribution.
             chance = 3 * requested_tokens_stddev / math.sqrt(max(scored, 1))
             least = self.min_output_ratio * requested_tokens - chance

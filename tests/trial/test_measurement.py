@@ -118,3 +118,10 @@ def test_a_level_in_which_requests_were_missing_is_noted() -> None:
 def test_too_few_scored_requests_are_too_few_whatever_completed_besides() -> None:
     (problem,) = Validity().problems(completed=6, failed=0, scored=2, figures={})
     assert problem == "only 2 requests completed, at least 3 are needed besides the first 4, which begin together"
+
+
+def test_a_level_in_which_only_the_first_requests_ended_had_too_few_and_not_short_replies() -> None:
+    problems = Validity(min_output_ratio=0.9).problems(
+        completed=2, scored=0, failed=0, figures={"output_tokens_mean": 8.0}, requested_tokens=16.0
+    )
+    assert problems == ("only 0 requests completed, at least 3 are needed besides the first 2, which begin together",)

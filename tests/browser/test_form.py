@@ -45,7 +45,10 @@ def test_a_filled_in_form_starts_a_real_run(notebook: Notebook, small_model: Pat
     page.locator(field("workload-seconds_per_level")).fill("90")
     page.locator(field("budget-trials")).fill("8")
     notebook.until(
-        lambda: re.search(r"8 trials of 2 levels", page.locator(".at-form-estimate").inner_text()), "the estimate"
+        lambda: re.search(
+            r"8 trials and \d+ starts to confirm the best, of 2 levels", page.locator(".at-form-estimate").inner_text()
+        ),
+        "the estimate",
     )
     page.locator(".at-form-study input").fill(str(tmp_path / "study"))
     notebook.press("button.at-form-start")

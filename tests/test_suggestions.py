@@ -151,6 +151,8 @@ def test_a_model_that_cannot_be_fitted_is_a_note(study: StudyHandle, monkeypatch
         raise np.linalg.LinAlgError("not positive definite")
 
     monkeypatch.setattr(np.linalg, "cholesky", fail)
+    # Another handle has not fitted these trials yet.
+    study = at.open(study.path)
     complete = sum(1 for trial in study.history if trial.score)
     note = f"nothing is predicted: no model could be fitted to the {complete} complete trials"
     with pytest.warns(SuggestionWarning, match=f"^{note}$"):

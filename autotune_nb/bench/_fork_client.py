@@ -231,6 +231,20 @@ async def _drain(process: asyncio.subprocess.Process, errors: deque[str]) -> Non
 
 async def start_command(command: Sequence[str], *, log: Path, env: dict[str, str]) -> BenchProcess:
     """Start genai-bench as a separate command, if its Python cannot be determined."""
+    starting = asyncio.ensure_future(_start_command(command, log, env))
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        # asyncio would kill the command alone, and leave the processes that it has started.
+        while not starting.done():
+            with contextlib.suppress(asyncio.CancelledError, OSError):
+                await asyncio.shield(starting)
+        if starting.exception() is None:
+            await starting.result().terminate()
+        raise
+
+
+async def _start_command(command: Sequence[str], log: Path, env: dict[str, str]) -> BenchProcess:
     with log.open("ab") as output:
         process = await asyncio.create_subprocess_exec(
             *command,

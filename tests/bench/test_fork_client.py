@@ -13,11 +13,12 @@ from contextlib import aclosing
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from autotune_nb.bench import GenaiBench
 from autotune_nb.bench._arguments import trusts_tokenizer
-from autotune_nb.bench._fork_client import BenchProcess, ForkClient
+from autotune_nb.bench._fork_client import BenchProcess, ForkClient, start_command
 from autotune_nb.bench.genai_bench import MeasurementLock
 from autotune_nb.errors import FailureKind, MeasurementError, SetupError
 from tests.bench.test_genai_bench import SECRETS, bench_for, request_in
@@ -442,3 +443,27 @@ def test_a_tokenizer_with_code_of_its_own_is_refused_until_the_task_allows_it(
 )
 def test_the_engines_flag_allows_the_tokenizers_code_too(make_task: Any, engine: dict[str, Any], trusted: bool) -> None:
     assert trusts_tokenizer(make_task(engine=engine, parameters={"max_num_seqs": [1, 2]})) is trusted
+
+
+def test_a_command_whose_start_is_cancelled_leaves_no_process(tmp_path: Path) -> None:
+    script, child = tmp_path / "genai-bench", tmp_path / "child"
+    script.write_text(f"#!/bin/sh\nsleep 600 &\necho $! > {child}.new; mv {child}.new {child}; wait\n")
+    script.chmod(0o755)
+
+    def processes() -> list[int]:
+        return [one.pid for one in psutil.Process().children() if str(script) in one.cmdline()]
+
+    async def scenario() -> int:
+        starting = asyncio.ensure_future(start_command([str(script)], log=tmp_path / "log", env={}))
+        while not (found := processes()):  # noqa: ASYNC110 - nothing sets an event
+            await asyncio.sleep(0)
+        # Blocks the loop, so that the start is still waiting when it is cancelled.
+        until(child.exists)
+        starting.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await starting
+        return found[0]
+
+    group = in_loop(scenario())
+    until(lambda: not group_alive(group))
+    assert not running(int(child.read_text()))

@@ -7,7 +7,7 @@ INSTALL := $(BIN)/uv pip install --quiet --python $(BIN)/python --constraint con
 # ipykernels other than .venv's own, for the tests in Jupyter: a kernel with such a folder on PYTHONPATH runs that version.
 INSTALL_KERNEL := $(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(VENV)/kernels
 # More workers than cores, since tests mostly wait for a cluster or an engine.
-WORKERS ?= 5
+WORKERS ?= 4
 PYTEST ?=
 # If this is set, every process of a test compiles all modules that it imports.
 unexport PYTHONDONTWRITEBYTECODE

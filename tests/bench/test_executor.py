@@ -272,7 +272,9 @@ def test_a_job_yields_levels_one_by_one_and_writes_its_files_to_the_claim(
     assert any("benchmarks run as job" in text for text in one.notices)
 
 
+# The log of such a job: tests/bench/test_bench_log.py.
 @pytest.mark.e2e
+@pytest.mark.slow
 def test_half_the_requests_failing_is_an_invalid_measurement_of_a_benchmark_job(
     trial: Callable[..., Trial], cluster: TestCluster, namespace: str
 ) -> None:

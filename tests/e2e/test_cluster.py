@@ -89,8 +89,14 @@ def place(cluster: TestCluster, namespace: str, cli: Cli, tmp_path: Path, small_
     place.until_empty()
 
 
+# The contract of executors holds the others, and studies with faults use them.
 @pytest.mark.parametrize(
-    ("executor", "results"), [("job", []), ("direct", []), ("benchmark_job", ["--results", "pvc://results/kept"])]
+    ("executor", "results"),
+    [
+        pytest.param("job", [], marks=pytest.mark.slow),
+        pytest.param("direct", [], marks=pytest.mark.slow),
+        ("benchmark_job", ["--results", "pvc://results/kept"]),
+    ],
 )
 def test_a_study_under_each_executor(place: Place, cli: Cli, tmp_path: Path, executor: str, results: list[str]) -> None:
     study = tmp_path / "study"

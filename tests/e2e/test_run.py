@@ -100,6 +100,8 @@ def test_kill_9_during_a_trial_of_the_real_engine_loses_no_result_and_leaves_no_
     killed_and_resumed(start("run", task, "--study", tmp_path / "study", "--json"), cli, task, tmp_path / "study")
 
 
+# The same with a run in a script: tests/test_run.py.
+@pytest.mark.slow
 def test_kill_9_during_a_trial_loses_no_result_and_leaves_no_process(
     start: Callable[..., Started], cli: Cli, world: World, tmp_path: Path
 ) -> None:
@@ -219,6 +221,8 @@ def test_a_terminal_that_does_not_read_does_not_stop_the_run(
     assert [t["state"] for t in last_line(done.stdout)["trials"]] == ["complete", "complete"]
 
 
+# The lock itself: tests/study/test_folder.py.
+@pytest.mark.slow
 def test_a_second_process_on_the_folder_is_refused(
     start: Callable[..., Started], cli: Cli, world: World, tmp_path: Path
 ) -> None:

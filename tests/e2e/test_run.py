@@ -204,6 +204,8 @@ def test_exit_code_is_1_when_no_trial_completed(cli: Cli, world: World, tmp_path
     assert [t["state"] for t in results["trials"]] == ["failed", "failed"]
 
 
+# The printer itself: tests/cli/test_output.py.
+@pytest.mark.slow
 def test_a_terminal_that_does_not_read_does_not_stop_the_run(
     environment: dict[str, str], world: World, tmp_path: Path
 ) -> None:

@@ -6,10 +6,9 @@ import contextlib
 from collections.abc import AsyncIterator, Mapping, Sequence
 
 from autotune_nb.deploy.gpu_budget import GpuBudget
+from autotune_nb.deploy.visible_gpus import VARIABLE, visible_gpus
 from autotune_nb.errors import SetupError
 from autotune_nb.task.parameters import Float, Int, Parameter, Value
-
-VARIABLE = "CUDA_VISIBLE_DEVICES"
 
 
 def chosen_gpus(gpus: int | Sequence[int | str], environment: Mapping[str, str]) -> list[str]:
@@ -18,7 +17,7 @@ def chosen_gpus(gpus: int | Sequence[int | str], environment: Mapping[str, str])
     Raises SetupError if they are not visible: on a shared machine they belong to somebody else.
     """
     given = environment.get(VARIABLE)
-    visible = None if given is None else _visible(given)
+    visible = visible_gpus(environment)
     if isinstance(gpus, int):
         if visible is None:
             return [str(number) for number in range(gpus)]
@@ -35,16 +34,6 @@ def chosen_gpus(gpus: int | Sequence[int | str], environment: Mapping[str, str])
         verb = "is" if len(missing) == 1 else "are"
         raise _error(f"GPU {', '.join(missing)} {verb} not visible", given)
     return [one for one in found.values() if one is not None]
-
-
-def _visible(given: str) -> list[str]:
-    """Return the devices of the variable's value; CUDA ignores what follows the first invalid one."""
-    found: list[str] = []
-    for word in map(str.strip, given.split(",")):
-        if not (word.isdecimal() or word.startswith(("GPU-", "MIG-"))):
-            break
-        found.append(str(int(word)) if word.isdecimal() else word)
-    return found
 
 
 def _same(one: str, other: str) -> bool:

@@ -21,7 +21,7 @@ from autotune_nb.deploy._engine_identity import (
     served_models,
     served_version,
 )
-from autotune_nb.deploy._gpus import VARIABLE, GpuSlots, chosen_gpus, largest, unused_text
+from autotune_nb.deploy._gpus import GpuSlots, chosen_gpus, largest, unused_text
 from autotune_nb.deploy._local_deployment import LocalDeployment, exit_text
 from autotune_nb.deploy._process import (
     STUDY_LABEL,
@@ -33,6 +33,7 @@ from autotune_nb.deploy._process import (
 )
 from autotune_nb.deploy.base import DeployRequest, Endpoint
 from autotune_nb.deploy.engine_log import diagnose, new_log, tail
+from autotune_nb.deploy.visible_gpus import VARIABLE
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.given_flags import gpus_of_trial
 from autotune_nb.engines.random_model import write_random_model

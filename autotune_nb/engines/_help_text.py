@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from autotune_nb.engines.schema import InstalledFlag
-from autotune_nb.task.parameters import parameter_name
+from autotune_nb.task.parameters import Style, parameter_name
 
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _FLAG_LINE = re.compile(r"\s{0,8}-{1,2}[A-Za-z]")
@@ -63,8 +63,8 @@ def _flag(lines: list[str]) -> InstalledFlag | None:
     ordered = (*reversed(written), *(one for one in positive if one not in written))
     name = parameter_name(ordered[0])
     if not value:
-        style = "negatable" if negations else "switch"
-        return InstalledFlag(name, ordered, "bool", style, help=description, negations=negations)  # type: ignore[arg-type]
+        style: Style = "negatable" if negations else "switch"
+        return InstalledFlag(name, ordered, "bool", style, help=description, negations=negations)
     choices = _choices(value, description)
     return InstalledFlag(name, ordered, "choice" if choices else "any", choices=choices, help=description)
 

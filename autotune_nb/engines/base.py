@@ -84,6 +84,10 @@ class Engine:
             return starting[0] if len(starting) == 1 else None
         return None
 
+    def unknown_flag(self, name: str) -> str | None:
+        """Return why the installed version would refuse a flag of this name; None if it has it, or was not asked."""
+        return self.installed.problem(name) if self.installed is not None else None
+
     def spelling(self, name: str) -> str:
         """Return the flag of a parameter as it is written: a former name stays, since only old versions have it."""
         flag = self.flag_named(name)
@@ -99,8 +103,7 @@ class Engine:
             return
         flag = self.flag_named(name)
         if flag is None:
-            problem = self.installed.problem(name) if self.installed is not None else None
-            if problem:
+            if problem := self.unknown_flag(name):
                 raise TaskError(f"{problem}; to pass it anyway, add flag: --{name.replace('_', '-')}", field=field)
             return
         values: Sequence[Any]

@@ -10,6 +10,9 @@ from autotune_nb.errors import did_you_mean
 from autotune_nb.secrets.references import variables_in
 from autotune_nb.task.parameters import Bool, Choice, Float, Int, Style, Value
 
+#: The type of a flag's values; ``any`` is an unknown one.
+Kind = Literal["int", "float", "bool", "choice", "str", "json", "list", "any"]
+
 
 @dataclass(frozen=True)
 class Flag:
@@ -26,7 +29,7 @@ class Flag:
     """
 
     name: str
-    kind: Literal["int", "float", "bool", "choice", "str", "json", "list", "any"]
+    kind: Kind
     help: str
     default: Value = None
     low: float | None = None

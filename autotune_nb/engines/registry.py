@@ -117,7 +117,7 @@ def _argument_problem(engine: Engine, name: str, value: Value, tuned: Mapping[st
     field = f"engine.args.{name}"
     flag = engine.flag_named(name)
     if flag is None:
-        problem = engine.installed.problem(name) if engine.installed is not None else None
+        problem = engine.unknown_flag(name)
         return TaskError(f"{problem}; to pass it anyway, use engine.raw_args", field=field) if problem else None
     if flag.name in tuned:
         return TaskError(f"is searched as parameters.{tuned[flag.name]}", field=field)

@@ -6,13 +6,12 @@ import difflib
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any
 
-from autotune_nb.engines.flag import Flag
+from autotune_nb.engines.flag import Flag, Kind
 from autotune_nb.errors import SetupError
 from autotune_nb.task.parameters import Style, Value, parameter_name
 
-Kind = Literal["int", "float", "bool", "choice", "str", "json", "list", "any"]
 _KINDS: dict[str | None, Kind] = {
     None: "str",
     "str": "str",

@@ -8,6 +8,7 @@ from typing import Any
 
 import psutil
 
+from autotune_nb.deploy.visible_gpus import visible_gpus
 from autotune_nb.engines.first_space import first_space
 from autotune_nb.errors import TaskError, did_you_mean, repr_without_contents
 from autotune_nb.runner import nvidia_smi
@@ -57,6 +58,5 @@ def new_study_data(engine: str) -> dict[str, Any]:
 
 def _gpu_count() -> int:
     """Return the number of GPUs that this process may use; 0 without NVIDIA's driver."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    chosen = None if visible is None else [one for one in visible.split(",") if one]
-    return len(nvidia_smi.gpus(nvidia_smi.query("index", "uuid", "clocks.sm"), chosen)) if chosen != [] else 0
+    visible = visible_gpus(os.environ)
+    return len(nvidia_smi.gpus(nvidia_smi.query("index", "uuid", "clocks.sm"), visible)) if visible != [] else 0

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -44,6 +45,9 @@ class Engine:
     #: A line that the engine logs once it is ready; None if there is none.
     ready_line: re.Pattern[str] | None = None
     parallel_sizes: tuple[str, ...] = ()
+    #: The flags that decide which kernels and graphs are compiled. An engine that keeps its caches compiles once for
+    #: each combination of their values.
+    compile_flags: tuple[str, ...] = ()
     #: A switch with which the sizes of ``shared_sizes`` use the GPUs of the others.
     sharing_flag: str | None = None
     shared_sizes: tuple[str, ...] = ()
@@ -221,6 +225,20 @@ class Engine:
         if self.sharing_flag is None or not self.named(params).get(self.sharing_flag):
             return self.parallel_sizes
         return tuple(name for name in self.parallel_sizes if name not in self.shared_sizes)
+
+    def compile_key(self, params: Mapping[str, Value]) -> Hashable:
+        """Return what configurations have in common whose starts can use the same compilation caches.
+
+        It has the values of ``compile_flags`` that differ from the engine's default.
+        """
+        key = []
+        for name, value in self.named(params).items():
+            if name.partition(".")[0] in self.compile_flags:
+                flag = self.flag_named(name)
+                if value is not None and (flag is None or value != flag.default):
+                    # As JSON: lists and objects have no hash, and 1 equals True.
+                    key.append((name, json.dumps(value, sort_keys=True)))
+        return tuple(sorted(key))
 
     def named(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """Return a configuration under the catalog's names."""

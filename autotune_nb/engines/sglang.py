@@ -31,6 +31,13 @@ SGLANG = Engine(
     # The second is the newer name.
     version_paths=("/get_server_info", "/server_info"),
     parallel_sizes=("tp_size", "pp_size", "dp_size"),
+    # The shapes and types of its kernels, which Triton, FlashInfer and torch.compile keep.
+    compile_flags=(
+        *("tp_size", "pp_size", "ep_size", "enable_dp_attention", "attn_dp_size", "attn_cp_size"),
+        *("kv_cache_dtype", "dtype", "quantization", "page_size", "enable_torch_compile", "torch_compile_max_bs"),
+        *("cuda_graph_max_bs_decode", "attention_backend", "prefill_attention_backend", "decode_attention_backend"),
+        *("moe_runner_backend", "speculative_algorithm", "speculative_num_draft_tokens", "speculative_eagle_topk"),
+    ),
     sharing_flag="enable_dp_attention",
     shared_sizes=("dp_size",),
     head_rules=(

@@ -28,6 +28,14 @@ VLLM = Engine(
         "data_parallel_size",
         "prefill_context_parallel_size",
     ),
+    # What the hash of its torch.compile cache is computed from (compute_hash in vllm/config).
+    compile_flags=(
+        *("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size", "prefill_context_parallel_size"),
+        *("decode_context_parallel_size", "enable_expert_parallel", "enable_dbo"),
+        *("max_num_batched_tokens", "max_model_len", "block_size", "kv_cache_dtype", "dtype", "quantization"),
+        *("optimization_level", "enforce_eager", "compilation_config", "max_cudagraph_capture_size"),
+        *("attention_backend", "attention_config", "moe_backend", "speculative_config", "hf_overrides"),
+    ),
     head_rules=("{heads} % tensor_parallel_size == 0",),
     bool_style="negatable",
     reserved={

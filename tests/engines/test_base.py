@@ -21,6 +21,7 @@ ENGINE = Engine(
     served_name_flag="--alias",
     fixed={"fit": "off"},
     parallel_sizes=("tp_size", "pp_size"),
+    compile_flags=("tp_size", "eager", "config"),
     flags=(
         Flag("threads", "int", "", low=1, high=8, minimum=1, maximum=64, aliases=("t",)),
         Flag("tokens", "int", "", minimum=1, sizes=True, other_values=("auto", -1), former=("max_tokens",)),
@@ -35,7 +36,7 @@ ENGINE = Engine(
         Flag("config", "json", "", style="json"),
         Flag("fit", "choice", "", values=("on", "off")),
         Flag("layers", "int", "", low=0, high=9, other_values=("auto", "all")),
-        Flag("tp_size", "int", "", aliases=("tp",)),
+        Flag("tp_size", "int", "", default=1, aliases=("tp",)),
         Flag("pp_size", "int", ""),
         Flag("odd", "str", "", spelling="-odd"),
     ),
@@ -161,6 +162,24 @@ def test_gpus_are_the_product_of_the_parallel_sizes() -> None:
     assert ENGINE.gpus({}) == 1
     assert ENGINE.gpus({"tp": 4, "pp_size": 2, "threads": 9}) == 8
     assert ENGINE.gpus({"tp_size": None}) == 1
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "equal"),
+    [
+        ({"tp_size": 2, "threads": 1}, {"threads": 8, "tp": 2}, True),
+        ({"tp_size": 1, "eager": None}, {}, True),
+        ({"tp_size": 2}, {"tp_size": 4}, False),
+        ({"eager": True}, {"eager": False}, False),
+        ({"config": {"a": [1]}}, {"config": {"a": [2]}}, False),
+        ({"config.a": 1}, {"config.a": 2}, False),
+    ],
+)
+def test_configurations_that_compile_the_same_have_the_same_key(
+    one: dict[str, Any], other: dict[str, Any], equal: bool
+) -> None:
+    assert (ENGINE.compile_key(one) == ENGINE.compile_key(other)) is equal
+    assert hash(ENGINE.compile_key(one)) is not None
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from autotune_nb.engines.sglang import SGLANG
 from autotune_nb.engines.vllm import VLLM
 from autotune_nb.errors import FailureKind
 from autotune_nb.task.rule import Rule
+from tests.engines.recorded_flags import VERSIONS, recorded
 
 ENGINES = (LLAMA_CPP, VLLM, SGLANG)
 FLAGS = [pytest.param(engine, flag, id=f"{engine.name}-{flag.name}") for engine in ENGINES for flag in engine.flags]
@@ -51,6 +52,12 @@ def test_rules_name_catalog_flags_only_and_allow_the_defaults(engine: Engine) ->
 def test_parallel_sizes_and_fixed_flags_are_in_the_catalog(engine: Engine) -> None:
     for name in (*engine.parallel_sizes, *engine.fixed):
         assert engine.flag_named(name) is not None
+
+
+@pytest.mark.parametrize("engine", [VLLM, SGLANG], ids=lambda engine: engine.name)
+def test_flags_that_decide_what_is_compiled_are_those_of_a_real_version(engine: Engine) -> None:
+    newest = recorded(engine.name, VERSIONS[engine.name][-1])
+    assert [name for name in engine.compile_flags if newest.flag_named(name) is None] == []
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ from autotune_nb.task.limit_requests import limit_lines
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task
+from autotune_nb.task.written_presets import preset_lines
 from autotune_nb.verdict import plan_text
 
 #: The label of a study that does not exist yet.
@@ -86,7 +87,7 @@ async def check_task(task: Task, engine: Engine, *, study: str | Path | None = N
     """Check a task, and its study's folder if one is given. Does not raise for failed checks."""
     found = await _check_task(task, engine, study)
     # A replay sends no requests.
-    lines = limit_lines(task) if task.deploy.table is None else ()
+    lines = (*preset_lines(task), *(limit_lines(task) if task.deploy.table is None else ()))
     return Checks((*found.answers, *(CheckResult(True, line) for line in lines)))
 
 

@@ -22,7 +22,12 @@ def study_table(results: dict[str, Any]) -> str:
     count = f"{len(trials)} trial{'s' * (len(trials) != 1)}"
     replayed = results["task"].get("deploy", {}).get("table")
     note = f", REPLAYED from {replayed}: nothing was measured" if replayed else ""
-    lines = [f"{results['study']}: {results['state']}, {count}, {results['elapsed_s']:.0f} s{note}", ""]
+    lines = [f"{results['study']}: {results['state']}, {count}, {results['elapsed_s']:.0f} s{note}"]
+    presets = results["task"].get("expanded_presets", ())
+    if presets:
+        names = ", ".join(one if isinstance(one, str) else one["name"] for one in presets)
+        lines.append(f"preset {names}: {', '.join(results['task']['parameters'])}")
+    lines.append("")
     if not trials:
         return "\n".join([*lines, f"no trials yet; start them with: autotune-nb run TASK --study {results['study']}"])
     top = max((next(iter(trial["values"].values())) for trial in trials if trial["values"]), default=0.0)

@@ -10,6 +10,7 @@ from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import Choice, Value
 from autotune_nb.task.rule import Rule
 from autotune_nb.task.task import Task
+from autotune_nb.task.written_presets import is_expanded
 
 _HEADS = ("num_attention_heads", "n_head")
 
@@ -84,6 +85,9 @@ def size_problems(task: Task, engine: Engine) -> Iterator[TaskError]:
         elif isinstance(parameter, Choice):
             wrong = [value for value in parameter.values if not rule.allows({name: value})]
             field = f"parameters.{name}"
+            if is_expanded(task, name) and len(wrong) < len(parameter.values):
+                # A preset has the sizes of every model: the rule excludes those that do not fit this one.
+                continue
         else:
             continue
         if wrong:

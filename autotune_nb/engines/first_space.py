@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from autotune_nb.task.parameters import Choice, Value
+from autotune_nb.task.preset_catalog import SCHEDULING
 
 #: More values than these of one kind would make the first study long; anything else is one click away.
 _SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -15,7 +16,7 @@ def first_space(engine: str, *, cores: int, gpus: int) -> dict[str, Choice]:
 
     Parallel sizes are searched only with several GPUs, and memory shares only with a GPU.
     """
-    values: dict[str, Sequence[Value]] = dict(_PARAMETERS.get(engine, {}))
+    values: dict[str, Sequence[Value]] = dict(SCHEDULING.get(engine, {}))
     if engine == "llama_cpp":
         values = {"threads": _up_to(cores), **values}
     if gpus:
@@ -35,24 +36,4 @@ _PARALLEL = {"vllm": "tensor_parallel_size", "sglang": "tp_size"}
 _WITH_GPU: Mapping[str, Mapping[str, Sequence[Value]]] = {
     "vllm": {"gpu_memory_utilization": (0.85, 0.9, 0.95)},
     "sglang": {"mem_fraction_static": (0.8, 0.85, 0.9)},
-}
-_PARAMETERS: Mapping[str, Mapping[str, Sequence[Value]]] = {
-    "vllm": {
-        "max_num_seqs": (32, 64, 128, 256, 512),
-        "max_num_batched_tokens": (2048, 4096, 8192, 16384),
-        "performance_mode": ("balanced", "interactivity", "throughput"),
-        "async_scheduling": (True, False),
-    },
-    "sglang": {
-        "max_running_requests": (32, 64, 128, 256),
-        "chunked_prefill_size": (2048, 4096, 8192, 16384),
-        "schedule_conservativeness": (0.3, 0.6, 1.0),
-        "num_continuous_decode_steps": (1, 2, 4),
-    },
-    "llama_cpp": {
-        "parallel": (1, 2, 4, 8),
-        "batch_size": (256, 512, 1024, 2048),
-        "ubatch_size": (128, 256, 512),
-        "flash_attn": ("on", "off"),
-    },
 }

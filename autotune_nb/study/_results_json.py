@@ -40,7 +40,10 @@ def to_results(
     keys = {identity: fingerprint_key(one) for identity, one in fingerprints.items()}
     return {
         "study": str(folder),
-        "task": task_data(task),
+        "task": {
+            **task_data(task, expanded=True),
+            **({"expanded_presets": [one.written for one in task.expanded_presets]} if task.expanded_presets else {}),
+        },
         "state": state,
         "trials": [{**t.to_dict(), "fingerprint": keys[id(t.fingerprint)]} for t in trials],
         "fingerprints": {keys[identity]: dict(one) for identity, one in fingerprints.items() if one},

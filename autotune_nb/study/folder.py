@@ -36,7 +36,7 @@ from autotune_nb.task.task import Task
 _METADATA, _TASK, _RESULTS = "study.json", "task.json", "results.json"
 _LOCK, _OWNER, _LIVE = "run.lock", "run.json", "live.json"
 #: Sections of a task that may change between two runs of a study: figures remain comparable.
-_MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy")
+_MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy", "expanded_presets")
 #: Fields within a section that may change.
 _MAY_CHANGE_WITHIN = {"deploy": ("kubeconfig", "context", "templates"), "benchmark": ("results", "results_size")}
 #: Fields of ``deploy`` that may change too in a cluster, where trials do not share this machine.

@@ -2,28 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import parameter_name
+from autotune_nb.task.preset_catalog import SIZES
+from autotune_nb.task.preset_expansion import KEY, preset_named
 
 _TYPES = {"categorical": "choice", "continuous": "float", "integer": "int"}
 #: The flags of each field of ``parallel_config``: the name to use first, then the other spellings.
-_PARALLEL: dict[str, dict[str, tuple[str, ...]]] = {
-    "sglang": {
-        "tp": ("tp_size", "tp", "tensor_parallel_size"),
-        "pp": ("pp_size", "pp", "pipeline_parallel_size"),
-        "dp": ("dp_size", "dp", "data_parallel_size"),
-        "moe_dense_tp": ("moe_dense_tp_size", "moe_dense_tp"),
-    },
+_PARALLEL: dict[str, Mapping[str, tuple[str, ...]]] = {
+    "sglang": {**SIZES["sglang"], "moe_dense_tp": ("moe_dense_tp_size", "moe_dense_tp")},
     "vllm": {
-        "tp": ("tensor_parallel_size", "tp", "tp_size"),
-        "pp": ("pipeline_parallel_size", "pp", "pp_size"),
-        "dp": ("data_parallel_size", "dp", "dp_size"),
+        **SIZES["vllm"],
         "dcp": ("decode_context_parallel_size", "dcp"),
         "enable_expert_parallel": ("enable_expert_parallel",),
     },
 }
+_PRESETS = ("preset", "presets")
 _DTYPES = ("auto", "float16", "bfloat16", "float32")
 _KV_CACHE_DTYPES = ("auto", "bfloat16", "fp8", "fp8_e5m2", "fp8_e4m3")
 
@@ -48,7 +45,11 @@ def parameters_of(given: Any, notes: list[str]) -> dict[str, Any]:
 
 def add_parallel(given: Any, engine: str, parameters: dict[str, Any], notes: list[str]) -> None:
     """Add the parameters of a ``parallel_config``; its fields that no flag expresses get a note."""
-    for name, value in _fields("parallel_config", given, notes):
+    fields = _fields("parallel_config", given)
+    if _add_presets("parallel_config", "parallelism", fields, engine, parameters, notes):
+        # The prototype read nothing else beside presets.
+        return
+    for name, value in fields.items():
         flags = _PARALLEL.get(engine, {}).get(name)
         if flags is not None:
             _add(f"parallel_config.{name}", flags, _listed(value), parameters, notes)
@@ -58,7 +59,11 @@ def add_parallel(given: Any, engine: str, parameters: dict[str, Any], notes: lis
 
 def add_quantization(given: Any, engine: str, parameters: dict[str, Any], notes: list[str]) -> None:
     """Add the parameters of a ``quant_config``; its fields that no flag expresses get a note."""
-    for name, value in _fields("quant_config", given, notes):
+    fields = _fields("quant_config", given)
+    _add_presets("quant_config", "quantization", fields, engine, parameters, notes)
+    for name, value in fields.items():
+        if name in _PRESETS:
+            continue
         values, field = _listed(value), f"quant_config.{name}"
         if values == ["auto"] or not values:
             continue
@@ -77,19 +82,38 @@ def add_quantization(given: Any, engine: str, parameters: dict[str, Any], notes:
             notes.append(f"{field} is ignored: {_by_hand(engine)}")
 
 
-def _fields(section: str, given: Any, notes: list[str]) -> list[tuple[str, Any]]:
-    """Return the fields of one of the sections; presets are combinations of several flags and only get a note."""
+def _fields(section: str, given: Any) -> dict[str, Any]:
     if given is None:
-        return []
+        return {}
     if not isinstance(given, dict):
         raise TaskError(f"must be an object, not {type(given).__name__}", field=section)
-    presets = [str(key) for key in given if key in ("preset", "presets")]
-    for key in presets:
-        notes.append(
-            f"{section}.{key} is ignored: presets are unknown here; list the values of their flags as parameters"
-        )
-    # As in the prototype, which read nothing else beside presets.
-    return [] if presets else [(str(key), value) for key, value in given.items()]
+    return {str(key): value for key, value in given.items()}
+
+
+def _add_presets(
+    section: str, kind: str, fields: dict[str, Any], engine: str, parameters: dict[str, Any], notes: list[str]
+) -> bool:
+    """Add the presets of a section, whose names are the same here, and return whether there are any.
+
+    Raises TaskError for a name that the prototype did not have either.
+    """
+    found = False
+    for key in _PRESETS:
+        if fields.get(key) in (None, []):
+            continue
+        found = True
+        if engine not in _PARALLEL:
+            notes.append(f"{section}.{key} is ignored: {_by_hand(engine)}")
+            continue
+        for place, name in enumerate(_listed(fields[key])):
+            field = f"{section}.{key}[{place}]" if isinstance(fields[key], list) else f"{section}.{key}"
+            if not isinstance(name, str):
+                raise TaskError(f"must be the name of a preset, not {name!r}", field=field)
+            preset, _ = preset_named(name, engine, field=field)
+            if preset.kind != kind:
+                raise TaskError(f"{name} is a preset of {preset.kind}, not of {kind}", field=field)
+            parameters.setdefault(KEY, []).append(name)
+    return found
 
 
 def _add(

@@ -23,6 +23,7 @@ from autotune_nb.task.problems import Examination, examine
 from autotune_nb.task.prototype import from_prototype, is_prototype, prototype_field
 from autotune_nb.task.task import SECRETS_CHECKED, Task
 from autotune_nb.task.validation_errors import first_error
+from autotune_nb.task.written_presets import as_written
 
 #: What the storages and other programs' JSON readers accept.
 _MAX_BITS, _MAX_DIGITS = 64, 40
@@ -213,8 +214,11 @@ def _parse(data: dict[str, Any]) -> Task:
         raise TaskError(wrong.message, field=prototype_field(wrong.field) if prototype else wrong.field) from None
 
 
-def task_data(task: Task) -> dict[str, Any]:
-    """Return a task as plain data without default values; ``parse_task`` returns an equal task."""
+def task_data(task: Task, *, expanded: bool = False) -> dict[str, Any]:
+    """Return a task as plain data without default values; ``parse_task`` returns an equal task.
+
+    Presets are written by name, or with ``expanded`` as the parameters and rules that they stand for, without names.
+    """
     data = task.model_dump(mode="json", exclude_defaults=True)
     for name, parameter in task.parameters.items():
         # The type is a default too, and the only field of a bool.
@@ -222,7 +226,10 @@ def task_data(task: Task) -> dict[str, Any]:
     if task.objectives:
         # It is the first of them.
         del data["objective"]
-    return data
+    if expanded:
+        data.pop("expanded_presets", None)
+        return data
+    return as_written(data, task)
 
 
 def problems(data: dict[str, Any]) -> list[TaskError]:

@@ -19,6 +19,11 @@ SAMPLERS = ("auto", "grid", "random", "tpe", "gp", "cmaes", "qmc", "nsgaii", "ns
 _SAMPLER_ALIASES = {"grid_search": "grid", "bayesian": "tpe"}
 
 
+def engine_name(kind: str) -> str:
+    """Return the name of an engine as ``ENGINES`` has it: ``llama_cpp`` for llama.cpp."""
+    return kind.lower().replace("-", "_").replace(".", "_")
+
+
 class RandomWeights(Section):
     """A generated Llama model with random weights: its output is meaningless, its speed is real."""
 
@@ -137,7 +142,7 @@ class EngineSpec(Section):
     @field_validator("kind")
     @classmethod
     def _known(cls, kind: str) -> str:
-        name = kind.lower().replace("-", "_").replace(".", "_")
+        name = engine_name(kind)
         if name not in ENGINES:
             raise UnknownNameError("engine", kind, ENGINES)
         return name

@@ -23,6 +23,8 @@ from pydantic import (
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.secrets.literals import literal_secrets, text_without_secrets, without_secrets
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
+from autotune_nb.task.preset_expansion import PresetUse
+from autotune_nb.task.presets import PRESET_SCHEMA, with_expansion
 from autotune_nb.task.sections import (
     CONFIRM_ROUNDS,
     Benchmark,
@@ -115,8 +117,12 @@ class Task(Section):
     description: str = ""
     model: Annotated[Model, _shorthand("id_or_path", Model)]
     engine: Annotated[EngineSpec, _shorthand("kind", EngineSpec)]
-    parameters: dict[ParameterName, Parameter]
+    parameters: dict[ParameterName, Parameter] = Field(json_schema_extra=PRESET_SCHEMA)
     rules: list[str] = Field(default_factory=list)
+    expanded_presets: list[PresetUse] = Field(
+        default_factory=list,
+        description="a record of the presets that parameters and rules come from; to use one, write parameters.preset",
+    )
     workload: Workload
     objective: _AnObjective
     objectives: list[_AnObjective] = Field(
@@ -163,6 +169,11 @@ class Task(Section):
         except (ValidationError, TaskError):
             first = ObjectiveSpec(direction="maximize", figure="output_tokens_per_s")
         return {**data, "objective": first}
+
+    @model_validator(mode="before")
+    @classmethod
+    def _expand_presets(cls, data: Any) -> Any:
+        return with_expansion(data) if isinstance(data, dict) else data
 
     @field_validator("parameters", mode="before")
     @classmethod

@@ -20,7 +20,7 @@ from autotune_nb.task.task import Task
 def initial_data(task_or_engine: Task | str | Path | None) -> dict[str, Any]:
     """Return the task as plain data; an engine's name has precedence over a file's. Raises TaskError."""
     if isinstance(task_or_engine, Task):
-        return task_data(task_or_engine)
+        return task_data(task_or_engine, expanded=True)
     if task_or_engine is None:
         return new_study_data("llama_cpp")
     if not isinstance(task_or_engine, str | Path):
@@ -32,7 +32,7 @@ def initial_data(task_or_engine: Task | str | Path | None) -> dict[str, Any]:
     if isinstance(task_or_engine, str) and engine in ENGINES:
         return new_study_data(engine)
     try:
-        return task_data(Task.load(task_or_engine))
+        return task_data(Task.load(task_or_engine), expanded=True)
     except TaskError as error:
         if isinstance(task_or_engine, str) and not Path(engine).suffix and "/" not in engine and not error.field:
             raise TaskError(f"{error}; there is no engine of this name either{did_you_mean(engine, ENGINES)}") from None

@@ -246,9 +246,13 @@ class ParameterTable:
         suggestion = flag.suggestion() if flag is not None else None
         data = suggestion.model_dump(exclude_defaults=True) if suggestion is not None else {}
         kind = suggestion.type if suggestion is not None else "choice"
-        self.rows.append(self._row(name, {"type": kind, **data}))
-        self._lines.children = [row.box for row in self.rows]
         self.new_name.value = ""
+        self.add_rows({name: {"type": kind, **data}})
+
+    def add_rows(self, parameters: dict[str, dict[str, Any]]) -> None:
+        """Add parameters with the values that are given."""
+        self.rows += [self._row(name, data) for name, data in parameters.items()]
+        self._lines.children = [row.box for row in self.rows]
         self._offer()
         self._changed()
 

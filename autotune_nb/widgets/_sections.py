@@ -12,10 +12,13 @@ import ipywidgets
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import engine_named
 from autotune_nb.errors import TaskError
+from autotune_nb.task.preset_expansion import Expansion
+from autotune_nb.task.presets import merged
 from autotune_nb.widgets._field_order import SECTIONS, WEIGHTS, WIDE, Section
 from autotune_nb.widgets._fields import Field, task_field
 from autotune_nb.widgets._layout import WidgetStyles, close, css_name, errors_html
 from autotune_nb.widgets._parameters import ParameterTable
+from autotune_nb.widgets._preset_adder import PresetAdder
 from autotune_nb.widgets._text_list import TextRows
 from autotune_nb.widgets._value_text import MISSING
 
@@ -42,6 +45,7 @@ class TaskFields:
         }
         for path in WIDE:
             self.fields[path].box.add_class("at-form-wide")
+        self.presets = PresetAdder(styles, self._preset_engine(), _gpus(data), self._add_preset)
         self.parameters = ParameterTable(styles, data.get("parameters", {}), self._engine(), self._edited)
         self.rules = TextRows(
             styles, "rules", data.get("rules", []), self._edited, what="rule", example="ubatch_size <= batch_size"
@@ -54,7 +58,7 @@ class TaskFields:
         )
         self._rows = {"rules": self.rules, "objectives": self.objectives, "limits": self.limits}
         tables: dict[str, list[Any]] = {
-            "Parameters": [self.parameters],
+            "Parameters": [self.parameters, self.presets],
             "Rules": [self.rules],
             "Objective and limits": [self.objectives, self.limits],
         }
@@ -75,6 +79,7 @@ class TaskFields:
 
     def _edited(self) -> None:
         self.parameters.engine(self._engine())
+        self.presets.engine(self._preset_engine())
         for view in self._views:
             view.arrange()
         self._offer_levels()
@@ -83,6 +88,27 @@ class TaskFields:
     def _engine(self) -> Engine | None:
         kind = self.fields["engine.kind"].value
         return engine_named(kind) if kind not in (MISSING, "command") else None
+
+    def _preset_engine(self) -> str | None:
+        engine = self._engine()
+        return None if engine is None else engine.name
+
+    def _add_preset(self, expansion: Expansion) -> None:
+        """Add the parameters and rules of a preset; the form's own parameters stay as they are."""
+        engine, own = self._engine(), self.parameters.data
+        fixed = self.fields["engine.args"].value
+        added, rules = merged(expansion, own, {} if fixed is MISSING else fixed, self._preset_engine() or "")
+        flags = {flag.name for name in own if engine is not None and (flag := engine.flag_named(name))}
+        self.parameters.add_rows(
+            {
+                name: {"type": "choice", "values": values}
+                for name, values in added.items()
+                if name not in own and name not in flags
+            }
+        )
+        for rule in rules:
+            if rule not in self.rules.values:
+                self.rules.add(rule)
 
     def _offer_levels(self) -> None:
         """Offer the workload's load levels as values of ``objective.at``."""
@@ -278,6 +304,12 @@ def _value_at(data: Any, path: str) -> Any:
             return MISSING
         data = data[name]
     return data
+
+
+def _gpus(data: dict[str, Any]) -> int:
+    """Return the number of GPUs of a task, or a common one if it names none."""
+    given = _value_at(data, "deploy.gpus")
+    return len(given) if isinstance(given, list) else given if isinstance(given, int) and given > 1 else 8
 
 
 def _is_list(value: Any) -> bool:

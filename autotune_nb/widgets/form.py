@@ -140,7 +140,7 @@ class TaskForm:
 
     def load(self, path: str | Path) -> None:
         """Open a task file. Raises TaskError, and the form stays unchanged."""
-        data = task_data(Task.load(path))
+        data = task_data(Task.load(path), expanded=True)
         with self._drawing:
             old = self._fields
             self._fields = TaskFields(self._styles, data, self._edited)

@@ -122,6 +122,17 @@ def test_the_schema_accepts_the_tasks_that_come_with_the_package() -> None:
         jsonschema.validate(yaml.safe_load(file.read_text()), schema)
 
 
+@pytest.mark.parametrize("preset", ["scheduling", ["scheduling"], [{"name": "scheduling"}]])
+def test_the_schema_accepts_presets_and_check_prints_what_they_expand_to(
+    task_data: dict[str, Any], tmp_path: Path, preset: Any
+) -> None:
+    data = {**task_data, "parameters": {"preset": preset}, "rules": []}
+    jsonschema.validate(data, json.loads(call("schema").stdout))
+    file = tmp_path / "task.yaml"
+    file.write_text(yaml.safe_dump(data))
+    assert "preset scheduling expands to parallel: 1, 2, 4, 8; batch_size: " in call("check", file).stdout
+
+
 @pytest.mark.parametrize("key", ["args", "raw_args"])
 @pytest.mark.parametrize("given", ["--ctx-size 2048 -t 4", ["--ctx-size", 2048], ["--ctx-size 2048"], []])
 def test_the_schema_accepts_a_command_line(make_task: Callable[..., Task], key: str, given: Any) -> None:

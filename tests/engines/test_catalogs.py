@@ -5,11 +5,14 @@ from __future__ import annotations
 import pytest
 
 from autotune_nb.engines.base import Engine, Flag
+from autotune_nb.engines.installed import with_schema
 from autotune_nb.engines.llama_cpp import LLAMA_CPP
 from autotune_nb.engines.log_patterns import COMMON_PATTERNS
 from autotune_nb.engines.sglang import SGLANG
 from autotune_nb.engines.vllm import VLLM
 from autotune_nb.errors import FailureKind
+from autotune_nb.task.parameters import Choice
+from autotune_nb.task.preset_catalog import PRESETS
 from autotune_nb.task.rule import Rule
 from tests.engines.recorded_flags import VERSIONS, recorded
 
@@ -86,3 +89,15 @@ def test_a_log_pattern_gives_the_kind_of_the_failure_and_a_hint(
     first = next(p for p in (*engine.patterns, *COMMON_PATTERNS) if p.pattern.search(line))
     assert first.kind is kind
     assert hint in first.hint
+
+
+@pytest.mark.parametrize("engine", [LLAMA_CPP, VLLM, SGLANG], ids=lambda engine: engine.name)
+def test_presets_have_flags_of_the_catalog_and_of_its_version(engine: Engine) -> None:
+    versions = [engine]
+    if engine.name in VERSIONS:
+        versions.append(with_schema(engine, recorded(engine.name, VERSIONS[engine.name][-1])))
+    for preset in PRESETS:
+        for name, values in preset.flags.get(engine.name, {}).items():
+            assert engine.flag_named(name) is not None, (preset.name, name)
+            for version in versions:
+                version.check(name, Choice(values=list(values)), field=preset.name)

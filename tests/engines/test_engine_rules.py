@@ -56,6 +56,16 @@ def test_a_size_that_does_not_divide_the_attention_heads_is_refused(
     assert problem.message.startswith("the model's 16 attention heads cannot be divided among the GPUs with ")
 
 
+def test_a_preset_leaves_out_the_sizes_that_do_not_divide_the_heads(
+    make_task: MakeTask, model: Callable[..., str]
+) -> None:
+    task = make_task(
+        model=model({"num_attention_heads": 12}), engine="vllm", parameters={"preset": "parallelism-on-8-gpus"}
+    )
+    points = list(space_for(task, engine_for(task)).grid())
+    assert {point["tensor_parallel_size"] for point in points} == {1, 2, 4}
+
+
 def test_a_range_leaves_out_the_sizes_that_do_not_divide_the_heads(
     make_task: MakeTask, model: Callable[..., str]
 ) -> None:

@@ -167,7 +167,6 @@ def test_a_task_that_is_converted_completely_has_no_notes() -> None:
     [
         ("storage", {"pvc": "x"}, "storage"),
         ("runtime_image_tag", "v0.5.2", "runtime_image_tag"),
-        ("parallel_config", {"presets": ["balanced"]}, "parallel_config.presets"),
         ("model.id_or_path", "meta/llama", "model.name"),
         ("base_runtime", "custom-rt", "base_runtime"),
         ("benchmark.task", "image-to-text", "benchmark.task"),
@@ -413,8 +412,7 @@ def test_parameters_win_over_the_sections_as_in_the_prototype() -> None:
         ("sglang", {"kvcache_dtype": ["auto", "int4"]}, {}, ["quant_config.kvcache_dtype"]),
         ("sglang", {"attention_dtype": "fp8"}, {}, ["quant_config.attention_dtype"]),
         ("sglang", {"moe_dtype": ["auto", "w4afp8"]}, {}, ["quant_config.moe_dtype"]),
-        ("sglang", {"presets": ["default", "dynamic-fp8"]}, {}, ["quant_config.presets"]),
-        ("sglang", {"preset": "kv-cache-fp8"}, {}, ["quant_config.preset"]),
+        ("llama.cpp", {"presets": ["default"]}, {}, ["quant_config.presets"]),
         ("sglang", {"gemm_dtyp": "fp8"}, {}, ["quant_config.gemm_dtyp"]),
         ("llama.cpp", {"kvcache_dtype": "fp8"}, {}, ["quant_config.kvcache_dtype"]),
         ("sglang", None, {}, []),
@@ -427,6 +425,38 @@ def test_quantization_becomes_flags_or_is_named(
     own, notes = _parameters(runtime, first, quant_config=quant)
     assert {name: one["values"] for name, one in list(own.items())[1:]} == flags
     assert [note.split()[0] for note in notes] == named
+
+
+def test_the_prototypes_presets_are_expanded_and_its_parameters_win() -> None:
+    data = changed("parallel_config", {"presets": ["single-gpu", "balanced"]}) | {
+        "quant_config": {"preset": "kv-cache-fp8"}
+    }
+    task = quietly(data)
+    assert {name: list(one.grid() or ()) for name, one in task.parameters.items()} == {
+        "tp_size": [1, 2],
+        "pp_size": [1],
+        "dp_size": [1, 4],
+        "kv_cache_dtype": ["fp8_e5m2"],
+        "mem_frac": [0.8, 0.85, 0.9],
+        "schedule_policy": ["lpm", "fcfs"],
+    }
+    assert {(p["tp_size"], p["dp_size"]) for p in task.space.grid()} == {(1, 1), (2, 4)}
+    assert not [note for note in notes(data) if "preset" in note]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "begins"),
+    [
+        ("parallel_config", {"presets": ["balancd"]}, "parallel_config.presets[0]: unknown preset 'balancd'; did you"),
+        ("quant_config", {"preset": "balanced"}, "quant_config.preset: balanced is a preset of parallelism, not of"),
+        ("quant_config", {"presets": [1]}, "quant_config.presets[0]: must be the name of a preset, not 1"),
+        ("parallel_config", {"preset": "long-context"}, "parallel_config.preset: the preset long-context has no flags"),
+    ],
+)
+def test_a_preset_that_the_prototype_did_not_have_is_refused(path: str, value: Any, begins: str) -> None:
+    with pytest.raises(TaskError) as caught:
+        quietly(changed(path, value))
+    assert str(caught.value).startswith(begins)
 
 
 def test_the_prototypes_types_of_parameters_load() -> None:

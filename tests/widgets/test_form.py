@@ -79,7 +79,8 @@ def test_the_code_makes_the_same_task(task: Task) -> None:
 
 def test_every_field_of_a_task_is_in_the_form() -> None:
     there = {path for section in SECTIONS for path in (*section.common, *section.more)}
-    assert there | {"parameters", "rules", "objectives", "limits"} == set(task_paths())
+    # The names of presets are a record: what they expanded to is in the form.
+    assert there | {"parameters", "rules", "objectives", "limits", "expanded_presets"} == set(task_paths())
 
 
 @pytest.mark.parametrize("engine", ENGINES)
@@ -267,6 +268,45 @@ def test_switching_the_engine_keeps_the_rest_and_marks_unknown_flags() -> None:
     assert "max_num_seqs" in find(form, "at-param-name")[0].options
     field(form, "engine-kind").value = "llama_cpp"
     assert form.task == Task.load("quickstart")
+
+
+def test_a_preset_is_shown_and_added_expanded_and_own_parameters_stay() -> None:
+    form = TaskForm("vllm")
+    field(form, "model-id_or_path").value = "m/x"
+    before = form.task.parameters
+    (name,) = find(form, "at-preset-name")
+    assert "throughput-on-8-gpus" in name.options
+    name.value = "throughput-on-4-gpu"
+    (note,) = find(form, "at-form-preset")
+    assert "tensor_parallel_size: 1, 2, 4" in note.value
+    name.value = "troughput-on-4-gpus"
+    assert "did you mean" in note.value
+    press(form, "at-preset-add")
+    assert form.task.parameters == before
+    name.value = "throughput-on-4-gpus"
+    press(form, "at-preset-add")
+    assert note.value == ""
+    added = form.task.parameters
+    assert before.items() <= added.items()
+    assert added["data_parallel_size"].grid() == [1, 2, 4]
+    assert form.task.rules == ["tensor_parallel_size * pipeline_parallel_size * data_parallel_size <= 4"]
+    field(form, "engine-kind").value = "llama_cpp"
+    assert "throughput" in name.options
+    assert "throughput-on-8-gpus" not in name.options
+
+
+def test_a_file_with_a_preset_is_opened_expanded(tmp_path: Path) -> None:
+    data = Task.load("quickstart").model_dump(mode="json") | {"parameters": {"preset": "scheduling"}, "rules": []}
+    file = Task.parse(data).save(tmp_path / "t.yaml")
+    assert "preset: scheduling" in file.read_text()
+    form = TaskForm(file)
+    assert [row.name.value for row in form._fields.parameters.rows] == [
+        "parallel",
+        "batch_size",
+        "ubatch_size",
+        "flash_attn",
+    ]
+    assert form.task.parameters == Task.load(file).parameters
 
 
 def test_the_model_is_a_path_or_random_weights() -> None:

@@ -62,8 +62,9 @@ class TrialCuts:
             return ""
         from autotune_nb.search.cutting import margin_of
 
-        trials = self._study.trials
-        cutting = replace(self._cutting, margin=margin_of(trials))
+        trials, task = self._study.trials, self._study.task
+        margin = margin_of(trials, confirmed=task.confirmation is not None)
+        cutting = replace(self._cutting, margin=margin)
         return cutting.reason_to_cut(measured, best_configuration(trials, self._goal)) or ""
 
     def will_fail(self, measured: Sequence[Measurement]) -> bool:

@@ -18,6 +18,10 @@ from autotune_nb.verdict import Noise
 _DEVIATIONS = 2.0
 #: The same for what a level says about the heavier ones.
 _MARGIN_OF_HEAVIER = 0.25
+#: The least margin of a study that will start its best configurations again, while fewer than so many repeats show the
+#: noise: one that is better by little should be among them, and a cut trial is not. Without a confirmation the best is
+#: the best measured in any case.
+LEAST_MARGIN, _FEW_REPEATS = 0.03, 4
 #: Times that rise with the load; figures that end otherwise, such as rates, may do either.
 _TIMES = ("ttft_", "tpot_", "e2e_latency_", "output_latency_")
 
@@ -126,10 +130,14 @@ class Cutting:
         return False
 
 
-def margin_of(trials: Sequence[Trial]) -> float:
-    """Return the margin that suits the differences between a study's repeats, as a share; 0 without repeats."""
+def margin_of(trials: Sequence[Trial], *, confirmed: bool = False) -> float:
+    """Return the margin that suits the differences between a study's repeats, as a share; 0 without repeats.
+
+    If the study will be ``confirmed``, it is at least ``LEAST_MARGIN`` while there are few repeats.
+    """
     noise = Noise.of_repeats([one.values for one in configurations(trials).values()])
-    return _DEVIATIONS * (noise.deviation or 0.0)
+    least = LEAST_MARGIN if confirmed and noise.degrees < _FEW_REPEATS else 0.0
+    return max(least, _DEVIATIONS * (noise.deviation or 0.0))
 
 
 def _load(level: Level) -> tuple[int, int]:

@@ -203,6 +203,29 @@ def test_the_rounds_measure_only_the_level_at_which_they_are_compared(tmp_path: 
     assert run.verdict.outcome is Outcome.BETTER
 
 
+@pytest.mark.parametrize(("confirm", "state"), [(True, TrialState.COMPLETE), (False, TrialState.CUT)])
+def test_a_trial_that_is_worse_by_little_is_not_cut_if_it_may_be_a_finalist(
+    tmp_path: Path, confirm: bool, state: TrialState
+) -> None:
+    rows = [
+        f"{number},complete,,{threads},{load},1,5,10,{speed},1"
+        for number, (threads, speed) in enumerate({"": 100.0, "1": 99.0, "2": 90.0}.items())
+        for load in (1, 4)
+    ]
+    table = tmp_path / "table.csv"
+    table.write_text("\n".join((HEAD, *rows)) + "\n")
+    changes: dict[str, Any] = {
+        "parameters": {"threads": [1, 2]},
+        "workload": {"scenarios": ["dataset"], "concurrency": [1, 4]},
+        "objective": {"direction": "maximize", "figure": "output_tokens_per_s", "at": 4},
+        "deploy": {"noise": 0.0},
+        "budget": {"trials": 3},
+    }
+    run = confirmed(tmp_path / "study", table, confirm=confirm, strategy="grid", **changes)
+    found = {trial.params.get("threads"): trial.state for trial in run.history if trial.confirmation is None}
+    assert found == {None: TrialState.COMPLETE, 1: state, 2: TrialState.CUT}
+
+
 def test_a_study_may_get_a_confirmation_later_but_not_other_rules(tmp_path: Path) -> None:
     folder, table = tmp_path / "study", write_table(tmp_path, FASTER)
     searched = confirmed(folder, table, confirm=False)

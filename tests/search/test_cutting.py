@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune_nb.search.cutting import Cutting, margin_of
+from autotune_nb.search.cutting import LEAST_MARGIN, Cutting, margin_of
 from autotune_nb.trial.configuration import best_configuration
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.score import Limit, Objective, score
@@ -125,6 +125,28 @@ def test_the_margin_grows_with_the_differences_between_repeats() -> None:
     best, own = best_configuration(repeated, AT_16), [measured(LEVELS[2], {RATE: 90.0, TTFT: 0.1})]
     assert Cutting(AT_16, LEVELS).reason_to_cut(own, best)
     assert Cutting(AT_16, LEVELS, margin_of(repeated)).reason_to_cut(own, best) is None
+
+
+def test_before_repeats_the_margin_is_that_of_usual_noise_if_the_best_is_confirmed() -> None:
+    once = whole([row([1, 1, n], [0.1] * 3) for n in (95, 105)], AT_16)
+    lucky = [trial.with_(params={}) for trial in whole([row([1, 1, 100], [0.1] * 3)] * 2, AT_16)]
+    often = [trial.with_(params={}) for trial in whole([row([1, 1, 100], [0.1] * 3)] * 5, AT_16)]
+    assert [margin_of(trials, confirmed=True) for trials in (once, lucky, often)] == [LEAST_MARGIN, LEAST_MARGIN, 0.0]
+    assert margin_of(once) == 0.0
+    # Of trials that are truly better by 5 %, at 3 % noise.
+    rng = random.Random(5)
+    pairs = [[math.exp(rng.gauss(0, 0.03)) for _ in range(2)] for _ in range(400)]
+
+    def num_cut(margin: float) -> int:
+        cutting, reasons = Cutting(AT_16, LEVELS, margin), 0
+        for a, b in pairs:
+            best = best_configuration(whole([row([1, 1, 100 * a], [0.1] * 3)], AT_16), AT_16)
+            found = measured(LEVELS[2], {RATE: 105 * b, TTFT: 0.1})
+            reasons += cutting.reason_to_cut([found], best) is not None
+        return reasons
+
+    assert num_cut(0.0) > 0.09 * len(pairs)
+    assert num_cut(LEAST_MARGIN) < 0.05 * len(pairs)
 
 
 def test_without_times_to_judge_by_the_order_of_the_task_stays_and_nothing_is_cut() -> None:

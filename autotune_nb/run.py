@@ -27,6 +27,7 @@ from autotune_nb.runner.runner import Runner, RunState
 from autotune_nb.secrets.scrubbing import scrub, scrub_error
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.task import Task
+from autotune_nb.trial.cost import cost_of
 from autotune_nb.trial.trial import Trial
 
 if TYPE_CHECKING:
@@ -286,6 +287,7 @@ class Run(StudyHandle):
             num_finished=self._study.num_finished,
             now=self._clock.now,
             prefix="REPLAYED " if self._replay is not None else "",
+            cost=lambda: str(cost_of(self.history, self._task.price)),
         )
 
     def stop(self, *, now: bool = False, wait_s: float = 0.0) -> None:

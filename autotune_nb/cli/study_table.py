@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from autotune_nb.trial.cost import Cost
 from autotune_nb.trial.formatting import value_text
 from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.trial import TrialState, configuration_text
@@ -22,7 +23,9 @@ def study_table(results: dict[str, Any]) -> str:
     count = f"{len(trials)} trial{'s' * (len(trials) != 1)}"
     replayed = results["task"].get("deploy", {}).get("table")
     note = f", REPLAYED from {replayed}: nothing was measured" if replayed else ""
-    lines = [f"{results['study']}: {results['state']}, {count}, {results['elapsed_s']:.0f} s{note}"]
+    cost = str(Cost.from_dict(results.get("cost", {})))
+    took = f"{results['elapsed_s']:.0f} s{f', {cost}' if cost else ''}"
+    lines = [f"{results['study']}: {results['state']}, {count}, {took}{note}"]
     presets = results["task"].get("expanded_presets", ())
     if presets:
         names = ", ".join(one if isinstance(one, str) else one["name"] for one in presets)

@@ -43,8 +43,8 @@ class ReplayedStart:
 
 
 def _sign(figure: str) -> int:
-    """Return 1 for times, -1 for rates, and 0 for counts, which have no noise."""
-    return 1 if figure.startswith(_TIMES) else -1 if "per_s" in figure else 0
+    """Return 1 for times and costs, -1 for rates, and 0 for counts, which have no noise."""
+    return 1 if figure.startswith((*_TIMES, "usd_per_")) else -1 if "per_s" in figure else 0
 
 
 class Replay:

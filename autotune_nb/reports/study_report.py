@@ -24,11 +24,12 @@ from autotune_nb.results.exporting import gpus_of_trial
 from autotune_nb.results.front import front_frame
 from autotune_nb.results.table import trials_frame
 from autotune_nb.study.steering import Edit
+from autotune_nb.task.budget import Confirm
 from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.file import task_yaml
 from autotune_nb.task.restriction import value_text
-from autotune_nb.task.sections import Confirm
 from autotune_nb.task.task import Task
+from autotune_nb.trial.cost import cost_of
 from autotune_nb.trial.formatting import counts_text, numbers_text
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial
@@ -144,6 +145,7 @@ class Report:
             "front": self._front_table(part),
             "counts": counts_text(self.trials),
             "minutes": f"{self.elapsed_s / 60:,.1f}",
+            "cost": "" if self.task is None else str(cost_of(self.trials, self.task.price)),
             "failures": _failures(self.trials),
             "table": lambda: _table(shown, self.objective),
             "num_shown": len(shown),

@@ -128,6 +128,8 @@ def gpus_of_trial(task: Task) -> Callable[[Trial], int | None]:
     engine, fixed = engine_of_study(task), task.deploy.gpus_per_trial
 
     def gpus(one: Trial) -> int | None:
+        if one.gpus is not None:
+            return one.gpus
         if fixed is not None:
             return fixed
         if is_imported(task):

@@ -21,6 +21,7 @@ class Attempt:
     score: Score | None = None
     cut_reason: str = ""
     phase: str = ""
+    gpus: int | None = None
     folder: Path | None = None
 
     def add_fingerprint(self, values: Mapping[str, Any]) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from autotune_nb.errors import Failure, FailureKind, StudyError
+from autotune_nb.runner.cost_budget import spent_cost
 from autotune_nb.trial.configuration import best_trial, pareto_front
 from autotune_nb.trial.formatting import duration_text
 from autotune_nb.trial.trial import Trial
@@ -127,6 +128,8 @@ def _certainly_spent(study: Study, previously_ended: int, running: int, elapsed_
         return f"the budget of {budget.minutes:g} minutes is spent"
     if budget.minutes is not None and elapsed_s >= budget.minutes * 60 - _confirmation_s(study, budget.minutes * 60):
         return f"the rest of the budget of {budget.minutes:g} minutes is for the confirmation"
+    if (cost := spent_cost(study, running=running)) is not None:
+        return cost
     if isinstance(budget.patience, int):
         return _impatience(study, previously_ended, budget.patience)
     return None

@@ -5,16 +5,19 @@ from __future__ import annotations
 import itertools
 import math
 import random
+import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from autotune_nb.engines.engine_rules import EngineRule
 from autotune_nb.errors import TaskError
+from autotune_nb.runner.held_gpus import gpus_held
 from autotune_nb.task.limit_requests import limit_lines
 from autotune_nb.task.parameters import Int, Value
 from autotune_nb.task.rule import Rule
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import DEFAULT_TRIALS, Task
+from autotune_nb.trial.cost import usd_text
 from autotune_nb.verdict import plan_text
 
 #: Combinations of parameters with common rules are counted exactly up to this many evaluations of rules and this many
@@ -65,7 +68,7 @@ def estimate(task: Task, space: SearchSpace) -> Estimate:
         minutes = cap
     confirmed = () if task.confirmation is None else (plan_text(task.confirmation),)
     time_line = _time_line(task, trials, minutes, capped)
-    text = (_space_line(space, allowed), time_line, *limit_lines(task), *confirmed)
+    text = (_space_line(space, allowed), time_line, *_cost_line(task, minutes), *limit_lines(task), *confirmed)
     return Estimate(space.grid_size, allowed, trials, minutes, text)
 
 
@@ -187,6 +190,20 @@ def _time_line(task: Task, trials: int | None, minutes: float | None, capped: bo
     if task.budget.patience == "auto":
         until += "; fewer once another one is not worth its time"
     return f"{many} of {each}{beside}: at most about {_duration(minutes)}{until}"
+
+
+def _cost_line(task: Task, minutes: float | None) -> tuple[str, ...]:
+    """Return what the study costs at most, if each trial has the GPUs of the engine's default and starts at once."""
+    # Without asking the driver, which may take seconds.
+    gpus = gpus_held(task, {}, {"gpus": []} if shutil.which("nvidia-smi") is None else {})
+    price, budget = task.price.per_hour(gpus or 0), task.budget
+    bounds = [f"{budget.gpu_hours:g} GPU-hours"] if budget.gpu_hours is not None else []
+    bounds += [usd_text(budget.usd)] if budget.usd is not None else []
+    ends = f"; the budget ends the study at {' or '.join(bounds)}" if bounds else ""
+    if price is None or minutes is None:
+        return (ends.removeprefix("; "),) if ends else ()
+    hours = minutes / 60 * task.deploy.parallel
+    return (f"at most about {usd_text(hours * price)}, at {gpus or 0} GPUs a trial{ends}",)
 
 
 def _number(number: int) -> str:

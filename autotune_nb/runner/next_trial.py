@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from autotune_nb import events
 from autotune_nb.runner.budget import BudgetCheck, num_searched
+from autotune_nb.runner.cost_budget import is_cost_spent
 from autotune_nb.runner.remeasuring import default_is_due
 from autotune_nb.runner.study_calls import StudyCalls
 from autotune_nb.trial.trial import Trial, TrialState
@@ -39,7 +40,7 @@ class NextTrial:
         """Return whether a further trial is possible."""
         if not self._budget.spent(elapsed_s=self._elapsed_s()) and not await self._calls(lambda: self._study.exhausted):
             return True
-        return not self._out_of_time and await self._calls(lambda: self._study.next_confirmation) is not None
+        return not self._out_of_budget and await self._calls(lambda: self._study.next_confirmation) is not None
 
     async def ask(self) -> Trial | None:
         """Return the next trial, stored as running; None if none is next, or not before another one has ended."""
@@ -50,7 +51,7 @@ class NextTrial:
         trial = await self._of_search(searching)
         if trial is not None:
             return trial
-        if searching or self._out_of_time:
+        if searching or self._out_of_budget:
             return None
         trial = await self._calls.until_unlocked(self._study.ask_confirmation, "the next trial waits")
         if trial is not None and trial.confirmation == (1, 0):
@@ -69,6 +70,6 @@ class NextTrial:
         return trial
 
     @property
-    def _out_of_time(self) -> bool:
+    def _out_of_budget(self) -> bool:
         minutes = self._study.steering.budget.minutes
-        return minutes is not None and self._elapsed_s() >= minutes * 60
+        return (minutes is not None and self._elapsed_s() >= minutes * 60) or is_cost_spent(self._study)

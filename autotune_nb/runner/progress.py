@@ -21,7 +21,10 @@ LEDGER_VARIABLE = "AUTOTUNE_NB_LEDGER"
 
 
 class ProgressLines:
-    """A listener that formats events and calls ``report`` with each line, without a newline."""
+    """A listener that formats events and calls ``report`` with each line, without a newline.
+
+    ``cost`` returns what all trials have cost so far; empty if it is nothing.
+    """
 
     def __init__(
         self,
@@ -32,6 +35,7 @@ class ProgressLines:
         num_finished: int = 0,
         now: Callable[[], float] = time.monotonic,
         prefix: str = "",
+        cost: Callable[[], str] = str,
     ) -> None:
         self._objective = objective
         self._num_trials = num_trials
@@ -39,6 +43,7 @@ class ProgressLines:
         self._now = now
         self._began = now()
         self._prefix = prefix
+        self._cost = cost
         self._started = num_finished
 
     def __call__(self, event: events.Event) -> None:
@@ -67,7 +72,8 @@ class ProgressLines:
             case events.LevelMeasured(number=number, measurement=measured, index=index, count=count):
                 return f"trial {number}   level {index}/{count}  {level_text(measured, self._objective)}"
             case events.TrialEnded(trial=trial, is_best=is_best):
-                return self._ended(trial, is_best)
+                cost = self._cost()
+                return f"{self._ended(trial, is_best)}{f'  ({cost} so far)' if cost else ''}"
         return None
 
     def _ended(self, trial: Any, is_best: bool) -> str:

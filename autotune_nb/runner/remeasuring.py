@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from autotune_nb.runner.cost_budget import spent_cost
 from autotune_nb.trial.trial import Trial, TrialState
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ def default_is_due(study: Study, *, running: int, elapsed_s: float, at_end: bool
     left = None if allowed is None else allowed - study.num_finished - running
     left_s = None if budget.minutes is None else budget.minutes * 60 - elapsed_s
     needed_s = _seconds([t for t in defaults if t.state is TrialState.COMPLETE][-1:])
+    if spent_cost(study, running=running) is not None:
+        return False
     if (left is not None and left < 1) or (left_s is not None and left_s < needed_s):
         return False
     if at_end:

@@ -31,12 +31,14 @@ from autotune_nb.errors import (
 from autotune_nb.runner.active_time import ActiveTime
 from autotune_nb.runner.attempt import Attempt, PhaseClock
 from autotune_nb.runner.conditions import LevelConditions
+from autotune_nb.runner.held_gpus import gpus_held
 from autotune_nb.runner.surroundings import DISK_HINT, SurroundingsWait, disk_problem, of_disk
 from autotune_nb.runner.trial_cuts import TrialCuts
 from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.references import bearer
 from autotune_nb.secrets.scrubbing import scrub, scrub_failure
 from autotune_nb.trial.comparable import disturbance_of_level
+from autotune_nb.trial.cost import cost_figures
 from autotune_nb.trial.measurement import Level
 from autotune_nb.trial.score import score
 from autotune_nb.trial.trial import WAIT, Trial, TrialState
@@ -101,6 +103,7 @@ class TrialWork:
         return ended.with_(
             measurements=tuple(last.measurements),
             command=last.command,
+            gpus=last.gpus,
             # Rounded as in results.json, so that a reopened study has equal trials.
             seconds={phase: round(value, 3) for phase, value in self._clock.seconds.items()},
             fingerprint={**self._fingerprint, **last.fingerprint},
@@ -214,7 +217,9 @@ class TrialWork:
             raise TrialError(failure) from error
 
     async def _measure(self, attempt: Attempt) -> None:
-        number, clock = self._trial.number, self._clock
+        number, clock, task = self._trial.number, self._clock, self._task
+        # Also those of an engine that does not start.
+        attempt.gpus = gpus_held(task, self._trial.params, self._fingerprint)
         attempt.folder = await asyncio.to_thread(self._folder.artifacts, number, self._trial.attempts)
         clock.start("deploy")
         request = DeployRequest(
@@ -227,6 +232,7 @@ class TrialWork:
         )
         async with self._deployer.deploy(request) as deployment:
             attempt.command = deployment.endpoint.command
+            attempt.gpus = gpus_held(task, self._trial.params, self._fingerprint, deployment.endpoint)
             attempt.add_fingerprint(deployment.endpoint.fingerprint)
             try:
                 await until_died(self._benchmark_levels(deployment, attempt), deployment)
@@ -303,6 +309,8 @@ class TrialWork:
                     one = replace(one, conditions={**one.conditions, **await conditions.take()})
                 if not one.valid and (share := disturbance_of_level(one)):
                     one = replace(one, problems=(*one.problems, f"other processes used {share:.0%} of the CPUs"))
+                price = task.price.per_hour(attempt.gpus or 0)
+                one = replace(one, figures={**one.figures, **cost_figures(one.figures, attempt.gpus or 0, price)})
                 # Otherwise genai-bench already loads the engine with the next level.
                 is_idle = taken == len(attempt.measurements) + 1 or len(attempt.measurements) + 1 == count
                 error = await self._engine_error(deployment, one.level, ask=is_idle)

@@ -9,10 +9,11 @@ from typing import Any
 from autotune_nb.study._trial_json import common_fields
 from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.study.steering import Edit
+from autotune_nb.task.budget import Confirm
 from autotune_nb.task.file import task_data
-from autotune_nb.task.sections import Confirm
 from autotune_nb.task.task import Task
 from autotune_nb.trial.configuration import pareto_front
+from autotune_nb.trial.cost import cost_of
 from autotune_nb.trial.score import Objective, Score
 from autotune_nb.trial.trial import Trial
 from autotune_nb.verdict import chosen_configuration, study_verdict
@@ -52,6 +53,7 @@ def to_results(
         "verdict": study_verdict(trials, task.goal, task.confirmation).to_dict(),
         **front_data(trials, task.goal),
         "elapsed_s": round(elapsed_s, 3),
+        **({"cost": cost} if (cost := cost_of(trials, task.price).to_dict()) else {}),
         "end_reason": end_reason,
     }
 

@@ -64,6 +64,8 @@ def require_numbers(trial: Trial) -> None:
     for name, numbers in numeric:
         if not (isinstance(numbers, Mapping) and all(isinstance(value, int | float) for value in numbers.values())):
             raise TypeError(f"trial {trial.number}: its {name} are not numbers")
+    if trial.gpus is not None and not isinstance(trial.gpus, int):
+        raise TypeError(f"trial {trial.number}: its number of GPUs is {trial.gpus!r}")
     if score is not None and not score.values:
         raise TypeError(f"trial {trial.number}: its score is empty")
 
@@ -78,6 +80,7 @@ def common_fields(data: Mapping[str, Any]) -> dict[str, Any]:
         # Trials of a previous version have none.
         "cut_reason": str(data.get("cut_reason", "")),
         "command": _split_command(data["command"] or ""),
+        "gpus": data.get("gpus"),
     }
 
 

@@ -373,6 +373,11 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
+def _uses_price(task: dict[str, Any]) -> bool:
+    objectives = [task["objective"], *task.get("objectives", ())]
+    return any(str(one["figure"]).startswith("usd_") for one in objectives) or any("usd_" in x for x in task["limits"])
+
+
 def _difference(stored: dict[str, Any], task: dict[str, Any]) -> str | None:
     """Return the first field that differs and must not; None if there is none."""
     for key in task:
@@ -380,6 +385,9 @@ def _difference(stored: dict[str, Any], task: dict[str, Any]) -> str | None:
             continue
         # A study may get a confirmation later; the rules of one are fixed before its first round.
         if key == "confirm" and not (stored.get(key) or {}).get("rounds"):
+            continue
+        # Only the figures in dollars depend on the price.
+        if key == "price" and not _uses_price(task):
             continue
         if not (isinstance(task[key], dict) and isinstance(stored.get(key), dict)):
             return key

@@ -17,8 +17,8 @@ from autotune_nb.study.steering import (
     narrow_edit,
     pin_edit,
 )
+from autotune_nb.task.budget import Budget
 from autotune_nb.task.parameters import Value
-from autotune_nb.task.sections import Budget
 from autotune_nb.task.space import Point
 from autotune_nb.task.task import Task
 
@@ -110,6 +110,8 @@ class SteerableStudy(ABC):
         minutes: float | None = UNCHANGED,
         patience: int | Literal["auto"] | None = UNCHANGED,
         max_failures: int | None = UNCHANGED,
+        gpu_hours: float | None = UNCHANGED,
+        usd: float | None = UNCHANGED,
     ) -> Edit:
         """Change when to stop; None removes a bound (for ``max_failures``: restores its default).
 
@@ -117,7 +119,14 @@ class SteerableStudy(ABC):
 
         Raises TaskError for an invalid budget.
         """
-        bounds = {"trials": trials, "minutes": minutes, "patience": patience, "max_failures": max_failures}
+        bounds = {
+            "trials": trials,
+            "minutes": minutes,
+            "patience": patience,
+            "max_failures": max_failures,
+            "gpu_hours": gpu_hours,
+            "usd": usd,
+        }
         return self.steer(budget_edit(self.task, **{k: v for k, v in bounds.items() if v is not UNCHANGED}))
 
     def steer(self, edit: Edit) -> Edit:

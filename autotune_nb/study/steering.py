@@ -19,15 +19,16 @@ from typing import Any
 from pydantic import ValidationError
 
 from autotune_nb.errors import TaskError, UnknownNameError
+from autotune_nb.task.budget import Budget
+from autotune_nb.task.figures import require_price
 from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value, other_type_text, parameter_name
 from autotune_nb.task.restriction import Restriction, bounds_text, number_text, value_text
-from autotune_nb.task.sections import Budget
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import DEFAULT_TRIALS, Task, require_predictions, trials_allowed
 from autotune_nb.trial.trial import configuration_text
 
 #: The fields of the budget that edits may change.
-_BUDGET_PARTS = ("trials", "minutes", "patience", "max_failures")
+_BUDGET_PARTS = ("trials", "minutes", "gpu_hours", "usd", "patience", "max_failures")
 
 
 class EditKind(StrEnum):
@@ -290,7 +291,7 @@ def _check_range(edit: Edit, parameter: Choice | Bool | Int | Float) -> None:
 
 def _check_budget(task: Task, budget: Budget, changes: Mapping[str, Any]) -> None:
     if not changes:
-        raise TaskError("give trials, minutes, patience or max_failures", field="budget")
+        raise TaskError(f"give one of {', '.join(_BUDGET_PARTS)}", field="budget")
     for name in changes:
         if name not in _BUDGET_PARTS:
             raise UnknownNameError("part of the budget", name, _BUDGET_PARTS, field="budget")
@@ -303,8 +304,10 @@ def _check_budget(task: Task, budget: Budget, changes: Mapping[str, Any]) -> Non
         message = f"{wrong['msg'][0].lower()}{wrong['msg'][1:]}, not {wrong['input']!r}"
         raise TaskError(message, field=f"budget.{wrong['loc'][0]}") from None
     require_predictions(after, task.strategy, task.goal)
-    if after.minutes is not None and math.isinf(after.minutes):
-        raise TaskError("give None for no limit", field="budget.minutes")
+    require_price(after, task.price)
+    for name in ("minutes", "gpu_hours", "usd"):
+        if math.isinf(getattr(after, name) or 0.0):
+            raise TaskError("give None for no limit", field=f"budget.{name}")
 
 
 def _budget_changes(requested: Budget, edits: Sequence[Edit]) -> dict[str, Any]:

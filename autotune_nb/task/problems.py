@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError, model_validator
 
 from autotune_nb.errors import TaskError
+from autotune_nb.task.figures import require_figures, require_price
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.rule import Rule
 from autotune_nb.task.space import SearchSpace
@@ -117,6 +118,11 @@ def _cross_field_errors(
         if search and len(found) == before and not failed & {"parameters", "rules"}:
             with _collected(found):
                 SearchSpace.of(valid_part.parameters, valid_part.rules)
+    if not found and not failed & {"objective", "objectives", "limits", "price", "budget"}:
+        with _collected(found):
+            require_price(valid_part.budget, valid_part.price)
+        with _collected(found):
+            require_figures(valid_part.goal, valid_part.price, replayed=valid_part.deploy.kind == "replay")
     if not failed & {"parameters", "engine"}:
         for name in sorted(valid_part.parameters.keys() & valid_part.engine.args.keys()):
             found.append(TaskError(f"{name!r} is fixed here and searched in parameters", field=f"engine.args.{name}"))

@@ -22,14 +22,13 @@ from pydantic import (
 
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.secrets.literals import literal_secrets, text_without_secrets, without_secrets
+from autotune_nb.task.budget import CONFIRM_ROUNDS, Budget, Confirm, Price
+from autotune_nb.task.figures import require_figures, require_price
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.preset_expansion import PresetUse
 from autotune_nb.task.presets import PRESET_SCHEMA, with_expansion
 from autotune_nb.task.sections import (
-    CONFIRM_ROUNDS,
     Benchmark,
-    Budget,
-    Confirm,
     Deadlines,
     Deploy,
     EngineSpec,
@@ -134,6 +133,7 @@ class Task(Section):
     )
     strategy: Annotated[Strategy, _shorthand("sampler", Strategy)] = Strategy()
     budget: Budget = Budget()
+    price: Price = Price()
     confirm: Annotated[Confirm, BeforeValidator(_on_or_off, json_schema_input_type=Confirm | bool)] = Confirm()
     deadlines: Deadlines = Deadlines()
     deploy: Annotated[Deploy, _shorthand("kind", Deploy)] = Deploy()
@@ -202,6 +202,8 @@ class Task(Section):
         if both:
             raise TaskError(f"{both[0]!r} is fixed here and searched in parameters", field=f"engine.args.{both[0]}")
         require_predictions(self.budget, self.strategy, self.goal)
+        require_price(self.budget, self.price)
+        require_figures(self.goal, self.price, replayed=self.deploy.kind == "replay")
         if self.confirmation is not None and not self.budget.baseline:
             raise TaskError("compares with the engine's default: set budget.baseline to true", field="confirm")
         if self.confirm.rounds and self.goal.others:

@@ -36,10 +36,14 @@ def numbers_text(trials: Sequence[Trial], most: int = 8) -> str:
 
 def value_text(value: float, figure: str) -> str:
     """Format a figure with its unit, to four digits; times below a second are in ms."""
+    if figure.endswith("_per_gpu"):
+        return f"{value_text(value, figure.removesuffix('_per_gpu'))} per GPU"
     if figure.endswith("tokens_per_s") or "tokens_per_s_" in figure:
         return f"{value:,.4g} tokens/s" if value < 1000 else f"{value:,.0f} tokens/s"
     if figure == "requests_per_s":
         return f"{value:.4g} requests/s"
+    if figure.startswith("usd_per_million"):
+        return f"${value:.4g} per million tokens"
     if figure.endswith("_s"):
         return f"{value * 1000:.4g} ms" if value < 1 else f"{value:.4g} s"
     return f"{value:.4g}"

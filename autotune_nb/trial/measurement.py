@@ -47,6 +47,12 @@ _NOT_FOUND_HINT = (
 )
 _SHORT_NAMES = {name: f"{name}_mean_s" for name in _TIMES}
 
+#: Rates that are also figures per GPU, as ``output_tokens_per_s_per_gpu``.
+PER_GPU = ("output_tokens_per_s", "total_tokens_per_s", "requests_per_s")
+USD_PER_MILLION_TOKENS = "usd_per_million_output_tokens"
+#: Figures that also depend on the trial's GPUs and on the price; the runner adds them (``cost``).
+COST_FIGURES = (*(f"{name}_per_gpu" for name in PER_GPU), USD_PER_MILLION_TOKENS)
+
 #: Every figure that a measurement may have. Times are in seconds; rates are per second over the whole level.
 FIGURES: tuple[str, ...] = (
     *(f"{name}_{stat}_s" for name in _TIMES for stat in STATISTICS),
@@ -55,6 +61,7 @@ FIGURES: tuple[str, ...] = (
     "input_tokens_mean",
     "output_tokens_mean",
     "output_tokens_min",
+    *COST_FIGURES,
 )
 
 #: What else could change a level's figures: the load of the machine that runs the study (of the last minute), the mean

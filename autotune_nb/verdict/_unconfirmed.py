@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autotune_nb.task.sections import Confirm
+from autotune_nb.task.budget import Confirm
 from autotune_nb.trial.configuration import Configuration, best_configuration, default_configuration
 from autotune_nb.trial.formatting import params_text, value_text
 from autotune_nb.trial.score import Objective

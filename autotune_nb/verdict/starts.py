@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from autotune_nb.errors import FailureKind
-from autotune_nb.task.sections import Confirm
+from autotune_nb.task.budget import Confirm
 from autotune_nb.trial.configuration import Configuration, configurations, default_configuration
 from autotune_nb.trial.measurement import Level
 from autotune_nb.trial.score import Objective

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from autotune_nb.task.sections import Confirm
+from autotune_nb.task.budget import Confirm
 from autotune_nb.trial.comparable import company_text, environment_text
 from autotune_nb.trial.configuration import Configuration, best_configuration, configurations, default_configuration
 from autotune_nb.trial.drift import drift_text

@@ -12,8 +12,9 @@ from autotune_nb.deploy.visible_gpus import visible_gpus
 from autotune_nb.engines.first_space import first_space
 from autotune_nb.errors import TaskError, did_you_mean, repr_without_contents
 from autotune_nb.runner import nvidia_smi
+from autotune_nb.task.budget import CONFIRM_ROUNDS
 from autotune_nb.task.file import task_data
-from autotune_nb.task.sections import CONFIRM_ROUNDS, ENGINES
+from autotune_nb.task.sections import ENGINES
 from autotune_nb.task.task import Task
 
 

@@ -53,7 +53,8 @@ SECTIONS = (
         ),
         (
             *_of("strategy", "seed options"),
-            *_of("budget", "max_failures"),
+            *_of("budget", "max_failures gpu_hours usd"),
+            *_of("price", "usd_per_gpu_hour usd_per_hour"),
             *_of("confirm", "budget margin alpha"),
             *_of("deadlines", "ready_s pending_s probe_s benchmark_s surroundings_s stop_s"),
         ),

@@ -54,6 +54,8 @@ _PLACEHOLDERS = {
     "budget.trials": "20, or the whole grid",
     "budget.minutes": "no limit",
     "budget.patience": "no limit",
+    "budget.gpu_hours": "no limit",
+    "budget.usd": "no limit",
     "confirm.rounds": "no confirmation",
     "budget.max_failures": "5, until one completes",
     "deadlines.benchmark_s": "computed from the load levels",
@@ -167,7 +169,7 @@ def task_field(styles: WidgetStyles, path: str, value: Any, changed: Callable[[]
     shown = default if value is MISSING else value
     section, _, name = path.rpartition(".")
     # These share a section of the form with other fields, so that the label needs the full path.
-    label = path if section in ("deadlines", "benchmark", "confirm") else _LABELS.get(path, name)
+    label = path if section in ("deadlines", "benchmark", "confirm", "price") else _LABELS.get(path, name)
     help_text = info.description or ""
     closed = _CLOSED.get(path) or _literals(info.annotation)
     if closed:

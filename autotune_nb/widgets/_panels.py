@@ -17,13 +17,14 @@ from autotune_nb.handle import StudyHandle
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
 from autotune_nb.study.steering import Edit, Steering
-from autotune_nb.task.sections import Confirm
+from autotune_nb.task.budget import Confirm
 from autotune_nb.trial.configuration import (
     Configuration,
     configuration_key,
     configurations,
     pareto_front,
 )
+from autotune_nb.trial.cost import cost_of, usd_text
 from autotune_nb.trial.formatting import YEAR_S, duration_text, level_text, params_text, value_text
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState
@@ -125,6 +126,8 @@ def _budget_text(handle: StudyHandle) -> str:
     budget = handle.budget
     parts = [f"{handle.num_trials} trials" if handle.num_trials else ""]
     parts.append(f"{budget.minutes:g} min" if budget.minutes else "")
+    parts.append(f"{budget.gpu_hours:g} GPU-hours" if budget.gpu_hours else "")
+    parts.append(usd_text(budget.usd) if budget.usd else "")
     if budget.patience == "auto":
         parts.append("as long as a trial is worth its time")
     else:
@@ -153,6 +156,8 @@ def seconds_left(handle: StudyHandle) -> float | None:
 
 def _time_text(handle: StudyHandle, now: float) -> str:
     took = f"{duration_text(handle.elapsed_s)} of work so far"
+    if cost := str(cost_of(handle.history, handle.task.price)):
+        took += f" ({cost})"
     if handle.state not in (RunState.RUNNING, RunState.PAUSED):
         return f"{took}."
     left = seconds_left(handle)

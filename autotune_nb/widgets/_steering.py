@@ -25,7 +25,9 @@ class SteerPanel:
     def __init__(self, handle: Callable[[], StudyHandle], edited: Callable[[], None]) -> None:
         self._handle = handle
         self._edited = edited
-        space = self._space = handle().task.space.parameters
+        task = handle().task
+        space = self._space = task.space.parameters
+        costs = task.price.is_set or task.budget.gpu_hours is not None
         short, wide = ipywidgets.Layout(width="110px"), ipywidgets.Layout(width="260px")
         full = ipywidgets.Layout(width="100%")
         self.parameter = ipywidgets.Dropdown(options=list(space), description="parameter", layout=wide)
@@ -41,6 +43,8 @@ class SteerPanel:
         self.trials = ipywidgets.Text(placeholder="trials", layout=short)
         self.minutes = ipywidgets.Text(placeholder="minutes", layout=short)
         self.patience = ipywidgets.Text(placeholder="patience", layout=short)
+        self.gpu_hours = ipywidgets.Text(placeholder="GPU-hours", layout=short, tooltip="GPU-hours; none: no limit")
+        self.usd = ipywidgets.Text(placeholder="dollars", layout=short, tooltip="US dollars; none removes the limit")
         for field, what in ((self.low, "low"), (self.high, "high"), (self.trials, "trials")):
             field.tooltip = what
         self.minutes.tooltip, self.patience.tooltip = (
@@ -59,7 +63,8 @@ class SteerPanel:
         fill = self._button("Fill in the best", "fill", self._fill)
         queue = ipywidgets.HBox([self.configuration, fill, self._button("Enqueue", "enqueue", self._enqueue)])
         change = self._button("Change the budget", "budget", self._budget)
-        budget = ipywidgets.HBox([ipywidgets.Label("budget"), self.trials, self.minutes, self.patience, change])
+        bounds = [self.trials, self.minutes, self.patience, *((self.gpu_hours, self.usd) if costs else ())]
+        budget = ipywidgets.HBox([ipywidgets.Label("budget"), *bounds, change])
         for row in (names, ends, queue, budget):
             row.layout.flex_flow = "row wrap"
         classes = {
@@ -71,6 +76,8 @@ class SteerPanel:
             "trials": self.trials,
             "minutes": self.minutes,
             "patience": self.patience,
+            "gpu-hours": self.gpu_hours,
+            "usd": self.usd,
             "message": self.message,
             "edits": self.edits,
         }
@@ -167,14 +174,16 @@ class SteerPanel:
 
     def _budget(self, handle: StudyHandle) -> Edit:
         changes: dict[str, Any] = {}
-        for name, field in (("trials", self.trials), ("minutes", self.minutes), ("patience", self.patience)):
+        bounds = {"trials": self.trials, "minutes": self.minutes, "patience": self.patience}
+        bounds |= {"gpu_hours": self.gpu_hours, "usd": self.usd}
+        for name, field in bounds.items():
             text = field.value.strip()
             if text:
                 changes[name] = _bound(text, name)
         if not changes:
             raise TaskError("give trials, minutes or patience", field="budget")
-        edit = handle.set_budget(**{**dict.fromkeys(("trials", "minutes", "patience"), UNCHANGED), **changes})
-        for field in (self.trials, self.minutes, self.patience):
+        edit = handle.set_budget(**{**dict.fromkeys(bounds, UNCHANGED), **changes})
+        for field in bounds.values():
             field.value = ""
         return edit
 

@@ -13,7 +13,7 @@ from functools import partial
 
 from autotune_nb.recorded import RecordedTable, SimulatedClock
 from autotune_nb.recorded.replay import Replay
-from autotune_nb.task.sections import Confirm
+from autotune_nb.task.budget import Confirm
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.score import Objective, score
 from autotune_nb.trial.trial import Trial, TrialState, Value

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.errors import Failure, FailureKind, TaskError
 from autotune_nb.runner.budget import BudgetCheck, predicted_seconds, spent_budget
+from autotune_nb.runner.cost_budget import is_cost_spent
 from autotune_nb.study import Study
 from autotune_nb.trial.trial import Trial, TrialState
 from tests.stubs import open_study
@@ -164,3 +165,51 @@ def test_nothing_is_predicted_once_the_budget_is_spent(study: Callable[..., Stud
 def test_waits_are_no_part_of_what_a_trial_takes() -> None:
     trials = [Trial(n, {}, seconds={"queue": 500.0, "deploy": 10.0, "wait": 900.0, "benchmark": 20.0}) for n in (0, 1)]
     assert predicted_seconds(trials, None) == 30
+
+
+def cost_study(make_task: Any, folder: Path, **sections: Any) -> Study:
+    budget = {"baseline": False, "trials": 200, **sections.pop("budget")}
+    return open_study(make_task(budget=budget, strategy="random", **sections), folder)
+
+
+def tell_costly(study: Study, hours: float, gpus: int) -> None:
+    study.tell(completed(asked(study), 10).with_(seconds={"benchmark": hours * 3600}, gpus=gpus))
+
+
+def test_no_trial_starts_that_would_probably_exceed_the_gpu_hours(make_task: Any, tmp_path: Path) -> None:
+    one = cost_study(make_task, tmp_path, budget={"gpu_hours": 5})
+    tell_costly(one, 0.5, 2)
+    tell_costly(one, 1.0, 2)
+    assert spent(one) is None
+    # Two GPU-hours are left, and the running trial takes 1.5 of them.
+    assert spent(one, running=1) == (
+        "0.5 GPU-hours of the budget of 5 GPU-hours are left, and another trial takes about 1.5 GPU-hours"
+    )
+    tell_costly(one, 1.0, 2)
+    assert spent(one) == "the budget of 5 GPU-hours is spent"
+
+
+def test_dollars_are_kept_for_the_confirmation(make_task: Any, tmp_path: Path) -> None:
+    price = {"usd_per_gpu_hour": 2, "usd_per_hour": 1}
+    budget = {"usd": 30, "baseline": True}
+    one = cost_study(make_task, tmp_path, budget=budget, price=price, confirm={"rounds": 2, "budget": 5})
+    tell_costly(one, 1.0, 1)
+    tell_costly(one, 1.0, 1)
+    assert spent(one) is None
+    # A start before the search is one of the confirmation's five.
+    for _ in range(4):
+        tell_costly(one, 1.0, 1)
+    assert spent(one) == "the rest of the budget of $30.00 is for the confirmation"
+    assert not is_cost_spent(one)
+    for _ in range(4):
+        tell_costly(one, 1.0, 1)
+    assert is_cost_spent(one)
+
+
+def test_dollars_need_a_price(make_task: Any) -> None:
+    with pytest.raises(TaskError, match=r"^budget.usd: a budget in dollars needs a price, such as price: {usd_per_gpu"):
+        make_task(budget={"usd": 5})
+    with pytest.raises(TaskError, match=r"^objective: usd_per_million_output_tokens needs a price"):
+        make_task(objective="minimize usd_per_million_output_tokens")
+    with pytest.raises(TaskError, match=r"^limits\[0\]: usd_per_million_output_tokens needs a price"):
+        make_task(limits=["usd_per_million_output_tokens <= 2"])

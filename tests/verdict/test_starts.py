@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from autotune_nb.errors import Failure, FailureKind
-from autotune_nb.task.sections import Confirm
+from autotune_nb.task.budget import Confirm
 from autotune_nb.trial.measurement import Level
 from autotune_nb.trial.score import Objective, Score
 from autotune_nb.trial.trial import Trial, TrialState

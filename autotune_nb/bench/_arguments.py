@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from autotune_nb.bench.results import REQUEST_FIELDS
+from autotune_nb.bench._single_requests import REQUEST_FIELDS
 from autotune_nb.task.task import Task
 from autotune_nb.task.workload import BATCH_TASKS
 from autotune_nb.trial.measurement import Level

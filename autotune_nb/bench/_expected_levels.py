@@ -50,6 +50,7 @@ class ExpectedLevels:
             generates_text=workload.generates_text,
             size=workload.request_size(level.scenario),
             limits=self._limits,
+            goodput=workload.goodput,
         )
         if self._engine_is_here and one.num_completed_requests < self._validity.min_completed_requests:
             one = replace(one, problems=(*one.problems, _load_text()))

@@ -25,7 +25,7 @@ _PART_SIZE = 3000
 _MAX_BYTES = 2_000_000
 #: Of each request, what throughput and limits on percentiles are calculated from.
 _FIELDS = (
-    *("num_input_tokens", "num_output_tokens", "error_code"),
+    *("num_input_tokens", "num_output_tokens", "error_code", "scored"),
     *("ttft", "tpot", "e2e_latency", "output_latency", "output_inference_speed"),
 )
 _POLL_S = 0.2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 from autotune_nb.bench._launcher import ABORTED, CUT, NO_COMPLETION, NO_TOKEN, UNANSWERED
 from autotune_nb.bench._level_checks import latency_drift
 from autotune_nb.bench._level_checks import problems as problems_of_level
+from autotune_nb.bench._single_requests import beyond, goodput_figures
 from autotune_nb.task.workload import RequestSize
 from autotune_nb.trial.measurement import STATISTICS, STEADY, Level, Measurement, Validity
 from autotune_nb.trial.score import Limit
@@ -31,8 +32,6 @@ _RATES = {
     "total_tokens_per_s": "mean_total_tokens_throughput_tokens_per_s",
     "requests_per_s": "requests_per_second",
 }
-#: The field of a request for a figure of it whose name differs, and the factor of its unit.
-REQUEST_FIELDS = {"request_output_tokens_per_s": ("output_inference_speed", 1.0)}
 _COUNTS = {
     "input_tokens_mean": ("num_input_tokens", "mean"),
     "output_tokens_mean": ("num_output_tokens", "mean"),
@@ -239,25 +238,6 @@ def _statistics(ordered: Sequence[float]) -> dict[str, float]:
     return found
 
 
-def _beyond(data: Mapping[str, Any], limits: Iterable[Limit]) -> dict[str, tuple[int, int]]:
-    """Return the number of requests, and of those beyond the bound, for each limit on a percentile."""
-    requests = data.get("individual_request_metrics")
-    completed = [one for one in requests if isinstance(one, dict) and not one.get("error_code")] if requests else []
-    if len(completed) != data["aggregated_metrics"].get("num_completed_requests"):
-        return {}
-    completed = [one for one in completed if one.get("scored", True)]
-    scale = 0.001 if data.get("_time_unit", "s") == "ms" else 1.0
-    found = {}
-    for limit in limits:
-        if limit.tail is None:
-            continue
-        field, factor = REQUEST_FIELDS.get(limit.tail.figure, (limit.tail.figure, scale))
-        values = [float(one[field]) * factor for one in completed if _is_number(one.get(field))]
-        if values:
-            found[str(limit)] = (len(values), sum(map(limit.is_beyond, values)))
-    return found
-
-
 def measurement(
     data: Mapping[str, Any],
     validity: Validity,
@@ -265,11 +245,12 @@ def measurement(
     generates_text: bool = True,
     size: RequestSize | None = None,
     limits: Sequence[Limit] = (),
+    goodput: Mapping[str, float] | None = None,
 ) -> Measurement:
     """Return one level's measurement, with times in seconds and all problems that make it invalid.
 
     ``size`` has the tokens that were requested, if they are known. For each of ``limits`` that is on a percentile, the
-    requests beyond it are counted.
+    requests beyond it are counted. ``goodput`` has the bounds that a request must keep to count for the goodput.
 
     If the responses have one token or come in one chunk, there is no time per output token, and it is left out.
     """
@@ -319,6 +300,8 @@ def measurement(
         tokens, rate = figures.get("output_tokens_mean"), figures.get("requests_per_s")
         if tokens is not None and rate is not None:
             figures["output_tokens_per_s"] = tokens * rate
+    if goodput:
+        figures |= goodput_figures(data, goodput, figures.get("requests_per_s"))
     completed = int(aggregated.get("num_completed_requests") or 0)
     # genai-bench's error_rate is always 0, the counts are right.
     frequencies = (aggregated.get("error_codes_frequency") or {}).values()
@@ -330,7 +313,7 @@ def measurement(
         num_completed_requests=completed,
         num_failed_requests=failed,
         figures=figures,
-        beyond=_beyond(data, limits),
+        beyond=beyond(data, limits),
         steady={name: value for name, value in steady.items() if name in STEADY},
     )
     problems = validity.problems(

@@ -6,10 +6,12 @@ from collections.abc import Iterator
 
 from autotune_nb.errors import TaskError
 from autotune_nb.task.budget import Budget, Price
+from autotune_nb.task.workload import Workload
 from autotune_nb.trial.measurement import USD_PER_MILLION_TOKENS
 from autotune_nb.trial.score import Objective
 
 _PRICE = "price: {usd_per_gpu_hour: 2.5}"
+_GOODPUT = "workload.goodput: {ttft_s: 0.5, tpot_s: 0.05}"
 
 
 def require_price(budget: Budget, price: Price) -> None:
@@ -18,11 +20,13 @@ def require_price(budget: Budget, price: Price) -> None:
         raise TaskError(f"a budget in dollars needs a price, such as {_PRICE}", field="budget.usd")
 
 
-def require_figures(goal: Objective, price: Price, *, replayed: bool) -> None:
+def require_figures(goal: Objective, price: Price, workload: Workload, *, replayed: bool) -> None:
     """Raise TaskError for a figure that no level of a task can have; a recorded table may have every figure."""
     for field, figure in () if replayed else _named(goal):
         if figure == USD_PER_MILLION_TOKENS and not price.is_set:
             raise TaskError(f"{figure} needs a price, such as {_PRICE}", field=field)
+        if figure.startswith("goodput") and not workload.goodput:
+            raise TaskError(f"{figure} needs bounds of a request, such as {_GOODPUT}", field=field)
 
 
 def _named(goal: Objective) -> Iterator[tuple[str, str]]:

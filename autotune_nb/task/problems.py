@@ -118,11 +118,13 @@ def _cross_field_errors(
         if search and len(found) == before and not failed & {"parameters", "rules"}:
             with _collected(found):
                 SearchSpace.of(valid_part.parameters, valid_part.rules)
-    if not found and not failed & {"objective", "objectives", "limits", "price", "budget"}:
+    if not found and not failed & {"objective", "objectives", "limits", "price", "budget", "workload"}:
         with _collected(found):
             require_price(valid_part.budget, valid_part.price)
         with _collected(found):
-            require_figures(valid_part.goal, valid_part.price, replayed=valid_part.deploy.kind == "replay")
+            require_figures(
+                valid_part.goal, valid_part.price, valid_part.workload, replayed=valid_part.deploy.kind == "replay"
+            )
     if not failed & {"parameters", "engine"}:
         for name in sorted(valid_part.parameters.keys() & valid_part.engine.args.keys()):
             found.append(TaskError(f"{name!r} is fixed here and searched in parameters", field=f"engine.args.{name}"))

@@ -203,7 +203,7 @@ class Task(Section):
             raise TaskError(f"{both[0]!r} is fixed here and searched in parameters", field=f"engine.args.{both[0]}")
         require_predictions(self.budget, self.strategy, self.goal)
         require_price(self.budget, self.price)
-        require_figures(self.goal, self.price, replayed=self.deploy.kind == "replay")
+        require_figures(self.goal, self.price, self.workload, replayed=self.deploy.kind == "replay")
         if self.confirmation is not None and not self.budget.baseline:
             raise TaskError("compares with the engine's default: set budget.baseline to true", field="confirm")
         if self.confirm.rounds and self.goal.others:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
 
 from autotune_nb.errors import UnknownNameError
 from autotune_nb.task.parameters import Value
@@ -28,6 +28,29 @@ BATCH_TASKS = ("text-to-embeddings", "text-to-rerank")
 MAX_LOAD, _MAX_TOKENS = 100_000, 10_000_000
 #: How many times its seconds a level may last that is imprecise, or, without a maximum, undecided.
 LONGEST = 1.5
+
+
+#: The times of a request that the goodput may bound, and their names in vLLM's benchmark.
+_GOODPUT = {"ttft_s": "ttft", "tpot_s": "tpot", "e2e_latency_s": "e2el"}
+_GoodputBounds = dict[Literal["ttft_s", "tpot_s", "e2e_latency_s"], Annotated[float, Field(gt=0)]]
+
+
+def _goodput(value: Any) -> Any:
+    """Expand a text like that of vLLM's --goodput, with milliseconds: ``ttft:500 tpot:50``."""
+    if isinstance(value, str):
+        names = {theirs: ours for ours, theirs in _GOODPUT.items()}
+        found = [part.partition(":") for part in value.replace(",", " ").split()]
+        try:
+            return {names[name]: float(number) / 1000 for name, _, number in found}
+        except (KeyError, ValueError):
+            raise ValueError(
+                f"{value!r} are no bounds of a request; write ttft_s: 0.5, tpot_s: 0.05, e2e_latency_s: 5, or as for "
+                "vLLM, in milliseconds, 'ttft:500 tpot:50 e2el:5000'"
+            ) from None
+    for name in value if isinstance(value, dict) else ():
+        if name not in _GOODPUT:
+            raise UnknownNameError("time of a request", str(name), _GOODPUT)
+    return value
 
 
 class Section(BaseModel):
@@ -62,6 +85,12 @@ class Workload(Section):
     request_params: dict[str, Value] = Field(default_factory=dict, description="added to every request's body")
     max_failed_requests: int = Field(0, ge=0)
     min_completed_requests: int = Field(3, ge=1)
+    goodput: Annotated[
+        dict[str, Annotated[float, Field(gt=0)]], BeforeValidator(_goodput, json_schema_input_type=_GoodputBounds | str)
+    ] = Field(
+        default_factory=dict,
+        description="the bounds that a request must keep to count for the goodput, such as ttft_s: 0.5, tpot_s: 0.05",
+    )
     min_output_ratio: float = Field(
         0.9, ge=0, le=1, description="share of the requested output tokens that replies must have on average"
     )

@@ -40,7 +40,9 @@ def value_text(value: float, figure: str) -> str:
         return f"{value_text(value, figure.removesuffix('_per_gpu'))} per GPU"
     if figure.endswith("tokens_per_s") or "tokens_per_s_" in figure:
         return f"{value:,.4g} tokens/s" if value < 1000 else f"{value:,.0f} tokens/s"
-    if figure == "requests_per_s":
+    if figure == "goodput_share":
+        return f"{value:.1%}"
+    if figure.endswith("requests_per_s"):
         return f"{value:.4g} requests/s"
     if figure.startswith("usd_per_million"):
         return f"${value:.4g} per million tokens"

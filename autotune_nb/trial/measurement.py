@@ -47,8 +47,10 @@ _NOT_FOUND_HINT = (
 )
 _SHORT_NAMES = {name: f"{name}_mean_s" for name in _TIMES}
 
+#: How many requests per second, and which share of all requests, keep every bound of the task's goodput.
+GOODPUT = ("goodput_requests_per_s", "goodput_share")
 #: Rates that are also figures per GPU, as ``output_tokens_per_s_per_gpu``.
-PER_GPU = ("output_tokens_per_s", "total_tokens_per_s", "requests_per_s")
+PER_GPU = ("output_tokens_per_s", "total_tokens_per_s", "requests_per_s", "goodput_requests_per_s")
 USD_PER_MILLION_TOKENS = "usd_per_million_output_tokens"
 #: Figures that also depend on the trial's GPUs and on the price; the runner adds them (``cost``).
 COST_FIGURES = (*(f"{name}_per_gpu" for name in PER_GPU), USD_PER_MILLION_TOKENS)
@@ -58,6 +60,7 @@ FIGURES: tuple[str, ...] = (
     *(f"{name}_{stat}_s" for name in _TIMES for stat in STATISTICS),
     *_RATES,
     *(f"request_output_tokens_per_s_{stat}" for stat in STATISTICS),
+    *GOODPUT,
     "input_tokens_mean",
     "output_tokens_mean",
     "output_tokens_min",

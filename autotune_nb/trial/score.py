@@ -254,6 +254,8 @@ def _no_figure(figure: str, measurement: Measurement) -> MeasurementError:
             ": the replies have one token or came all at once, so there is no time between tokens; if a proxy stands "
             "before the server, let it neither buffer nor compress streams"
         )
+    if figure.startswith("goodput"):
+        message += ": the task has no workload.goodput, or the result file does not have every single request"
     if figure.endswith("_per_gpu"):
         message += ": the trial has no GPU, or their number is unknown (deploy.gpus_per_trial)"
     return MeasurementError(Failure(FailureKind.MEASUREMENT, "benchmark", message))

@@ -39,7 +39,7 @@ SECTIONS = (
         _of("workload", "scenarios concurrency seconds_per_level requests_per_level"),
         _of(
             "workload",
-            "precision max_seconds_per_level task batch_sizes warmup_requests warmup_ratio request_params "
+            "goodput precision max_seconds_per_level task batch_sizes warmup_requests warmup_ratio request_params "
             "max_failed_requests min_completed_requests min_output_ratio",
         ),
     ),

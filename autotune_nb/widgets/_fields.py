@@ -68,6 +68,7 @@ _PLACEHOLDERS = {
     "deploy.context": "the current context",
     "deploy.resources": "cpu: 8, memory: 64Gi",
     "deploy.templates": "a folder of templates",
+    "workload.goodput": "such as ttft_s: 0.5, tpot_s: 0.05",
     "workload.precision": "empty: no level goes on for it",
     "workload.max_seconds_per_level": "1.5 times the seconds",
     "benchmark.results": "pvc://CLAIM/FOLDER",

@@ -39,8 +39,8 @@ _SUBJECTS = {
 }
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
 
-#: The others depend on the trial.
-MEASURED = set(FIGURES) - set(COST_FIGURES)
+#: The others depend on the trial, or on bounds in the task.
+MEASURED = {name for name in FIGURES if name not in COST_FIGURES and not name.startswith("goodput")}
 
 
 def level_file(*, unit: str = "s", **changes: Any) -> dict[str, Any]:
@@ -444,3 +444,44 @@ def test_the_requests_beyond_a_limit_on_a_percentile_are_counted_in_seconds() ->
     assert read(data, limits=limits).beyond == expected
     # Without every request, nothing is counted.
     assert read({**data, "individual_request_metrics": requests[1:]}, limits=limits).beyond == {}
+
+
+def requests(*times: tuple[float, float | None], **changes: Any) -> dict[str, Any]:
+    """A level's file with requests of these times to the first token and between tokens."""
+    data = level_file()
+    data["individual_request_metrics"] = [{"ttft": ttft, "tpot": tpot, "e2e_latency": 1.0} for ttft, tpot in times]
+    data["aggregated_metrics"].update(num_completed_requests=len(times), requests_per_second=4.0, **changes)
+    return data
+
+
+BOUNDS = {"ttft_s": 0.5, "tpot_s": 0.05}
+
+
+def test_a_request_counts_for_the_goodput_if_it_keeps_every_bound() -> None:
+    # Two are too slow, one in each time; a reply of one token has no time between tokens.
+    found = read(requests((0.5, 0.05), (0.6, 0.01), (0.1, 0.06), (0.4, None)), goodput=BOUNDS).figures
+    assert (found["goodput_share"], found["goodput_requests_per_s"]) == (0.5, 2.0)
+    found = read(requests((0.1, 0.01)), goodput={"e2e_latency_s": 0.9}).figures
+    assert (found["goodput_share"], found["goodput_requests_per_s"]) == (0.0, 0.0)
+    assert "goodput_share" not in read(requests((0.1, 0.01))).figures
+
+
+def test_requests_that_fail_or_are_not_scored_do_not_flatter_the_goodput() -> None:
+    data = requests((0.1, 0.01), (0.1, 0.01), (0.9, 0.01), (0.1, 0.01), num_error_requests=1)
+    data["individual_request_metrics"][3]["scored"] = False
+    data["individual_request_metrics"].append({"error_code": 500})
+    found = read(data, goodput=BOUNDS).figures
+    assert found["goodput_share"] == 2 / 4
+    assert found["goodput_requests_per_s"] == pytest.approx(4.0 * 2 / 3)
+
+
+def test_the_bounds_of_the_goodput_are_in_seconds_whatever_the_unit_of_the_file() -> None:
+    data = requests((400.0, 40.0), (600.0, 40.0))
+    data["_time_unit"] = "ms"
+    assert read(data, goodput=BOUNDS).figures["goodput_share"] == 0.5
+
+
+def test_a_file_without_single_requests_has_no_goodput() -> None:
+    data = requests((0.1, 0.01))
+    data["individual_request_metrics"] = None
+    assert "goodput_share" not in read(data, goodput=BOUNDS).figures

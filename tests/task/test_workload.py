@@ -144,3 +144,23 @@ def test_the_tokens_of_the_request_params_replace_those_of_the_scenario() -> Non
 
 def test_no_output_tokens_are_requested_of_an_embedding_model() -> None:
     assert Workload(task="text-to-embeddings", scenarios=["E(64)"]).request_size("E(64)") is None
+
+
+@pytest.mark.parametrize("given", [{"ttft_s": 0.5, "tpot_s": 0.05}, "ttft:500 tpot:50", "ttft:500, tpot:50"])
+def test_the_bounds_of_the_goodput_are_also_read_as_for_vllm(given: Any) -> None:
+    assert Workload(scenarios=["D(1,1)"], goodput=given).goodput == {"ttft_s": 0.5, "tpot_s": 0.05}
+
+
+@pytest.mark.parametrize("given", ["ttft 500", "itl:50", {"ttft_s": 0}, {"ttft_s": -1.0}])
+def test_other_bounds_of_the_goodput_are_refused(given: Any) -> None:
+    with pytest.raises(ValidationError):
+        Workload(scenarios=["D(1,1)"], goodput=given)
+
+
+def test_an_objective_on_goodput_needs_its_bounds(make_task: Any) -> None:
+    with pytest.raises(TaskError, match=r"^objective: goodput_requests_per_s needs bounds of a request, such as workl"):
+        make_task(objective="maximize goodput_requests_per_s")
+    with pytest.raises(TaskError, match=r"^limits\[0\]: goodput_share needs bounds"):
+        make_task(limits=["goodput_share >= 0.9"])
+    with pytest.raises(TaskError, match=r"^workload.goodput: unknown time of a request 'ttft'; did you mean 'ttft_s'"):
+        make_task(workload={"scenarios": ["D(1,1)"], "goodput": {"ttft": 1}})

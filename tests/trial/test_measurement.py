@@ -39,7 +39,7 @@ def test_an_unknown_figure_offers_the_nearest() -> None:
 
 
 def test_every_figure_has_its_unit_in_its_name() -> None:
-    assert all(name.endswith("_s") or "_per_s" in name or "tokens" in name for name in FIGURES)
+    assert all(name.endswith(("_s", "_share")) or "_per_s" in name or "tokens" in name for name in FIGURES)
 
 
 @given(

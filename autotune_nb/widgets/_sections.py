@@ -10,12 +10,12 @@ from typing import Any
 import ipywidgets
 
 from autotune_nb.engines.base import Engine
-from autotune_nb.engines.registry import engine_named
 from autotune_nb.errors import TaskError
 from autotune_nb.task.preset_expansion import Expansion
 from autotune_nb.task.presets import merged
 from autotune_nb.widgets._field_order import SECTIONS, WEIGHTS, WIDE, Section
 from autotune_nb.widgets._fields import Field, task_field
+from autotune_nb.widgets._installed_flags import InstalledFlags
 from autotune_nb.widgets._layout import WidgetStyles, close, css_name, errors_html
 from autotune_nb.widgets._parameters import ParameterTable
 from autotune_nb.widgets._preset_adder import PresetAdder
@@ -45,6 +45,7 @@ class TaskFields:
         }
         for path in WIDE:
             self.fields[path].box.add_class("at-form-wide")
+        self.installed = InstalledFlags(styles, self._edited)
         self.presets = PresetAdder(styles, self._preset_engine(), _gpus(data), self._add_preset)
         self.parameters = ParameterTable(styles, data.get("parameters", {}), self._engine(), self._edited)
         self.rules = TextRows(
@@ -58,7 +59,7 @@ class TaskFields:
         )
         self._rows = {"rules": self.rules, "objectives": self.objectives, "limits": self.limits}
         tables: dict[str, list[Any]] = {
-            "Parameters": [self.parameters, self.presets],
+            "Parameters": [self.parameters, self.presets, self.installed],
             "Rules": [self.rules],
             "Objective and limits": [self.objectives, self.limits],
         }
@@ -87,7 +88,12 @@ class TaskFields:
 
     def _engine(self) -> Engine | None:
         kind = self.fields["engine.kind"].value
-        return engine_named(kind) if kind not in (MISSING, "command") else None
+        executable, where = self.fields["engine.executable"].value, self.fields["deploy.kind"].value
+        return self.installed.engine(
+            None if kind in (MISSING, "command") else kind,
+            None if executable is MISSING else executable,
+            local=where in (MISSING, "local"),
+        )
 
     def _preset_engine(self) -> str | None:
         engine = self._engine()

@@ -11,6 +11,7 @@ from autotune_nb.engines.given_flags import flag_notes
 from autotune_nb.engines.registry import engine_for, engine_problems, space_for
 from autotune_nb.errors import TaskError
 from autotune_nb.runner.estimate import estimate
+from autotune_nb.runner.exclusions import Exclusion, exclusions
 from autotune_nb.task.file import examine_task
 
 T = TypeVar("T")
@@ -20,10 +21,14 @@ _TIME = frozenset({"workload", "strategy", "budget", "deploy", "deadlines"})
 
 @dataclass(frozen=True)
 class Checked:
-    """The errors of a draft; ``summary`` has the size of the space and the estimated time, if they are known."""
+    """The errors of a draft; ``summary`` has the size of the space and the estimated time, if they are known.
+
+    ``exclusions`` are what the rules leave out of the space.
+    """
 
     problems: tuple[TaskError, ...]
     summary: tuple[str, ...] = ()
+    exclusions: tuple[Exclusion, ...] = ()
 
 
 def retry_system_error(work: Callable[[], T]) -> T:
@@ -60,4 +65,5 @@ def _check(data: dict[str, Any], search: bool) -> Checked:
         except TaskError as error:
             return Checked((*problems, error))
     text = estimate(valid_part, space).text
-    return Checked(tuple(problems), (*(text[:1] if found.failed & _TIME else text), *notes))
+    summary = (*(text[:1] if found.failed & _TIME else text), *notes)
+    return Checked(tuple(problems), summary, tuple(exclusions(space)))

@@ -15,6 +15,7 @@ import yaml
 
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import AutotuneError, TaskError
+from autotune_nb.runner.exclusions import excluded_values
 from autotune_nb.task.file import task_data
 from autotune_nb.task.python_code import task_code
 from autotune_nb.task.task import Task
@@ -205,7 +206,9 @@ class TaskForm:
             return
         if complete:
             self._summary_lines = [f"<div>{html.escape(line)}</div>" for line in checked.summary]
-            self._space.value = "".join(self._summary_lines[:1])
+            excluded = [f'<div class="at-dim">{html.escape(str(one))}</div>' for one in checked.exclusions]
+            self._space.value = "".join([*self._summary_lines[:1], *excluded])
+            self._fields.parameters.show_exclusions(excluded_values(checked.exclusions))
         self._estimate.value = "".join([*self._summary_lines, state])
         if complete and self._code_box.children and not problems:
             self._code.value = task_code(retry_system_error(lambda: Task.parse(self._fields.data)))

@@ -6,9 +6,12 @@ from typing import Any
 
 import pytest
 
+from autotune_nb.engines.installed import with_schema
 from autotune_nb.engines.registry import engine_named
 from autotune_nb.widgets._layout import WidgetStyles
-from autotune_nb.widgets._parameters import ParameterRow, ParameterTable
+from autotune_nb.widgets._parameter_row import ParameterRow
+from autotune_nb.widgets._parameters import ParameterTable
+from tests.engines.recorded_flags import recorded
 
 LLAMA = engine_named("llama_cpp")
 
@@ -137,3 +140,19 @@ def test_errors_are_shown_at_the_row_and_only_there() -> None:
     made.show_errors({}, ["all of them"])
     assert made.rows[1]._error not in made.rows[1].box.children
     assert "all of them" in made._error.value
+
+
+def test_a_flag_is_described_before_it_is_added() -> None:
+    of = table({}, with_schema(engine_named("vllm"), recorded("vllm", "0.30.0")))
+    # The catalog's flags are offered first, then every other one of the installed version.
+    assert of.new_name.options[0] == "tensor_parallel_size"
+    assert {"max_num_seqs", "enable_sleep_mode"} <= set(of.new_name.options)
+    assert not {"max_num_active_seqs", "port"} & set(of.new_name.options)
+    of.new_name.value = "scheduling_policy"
+    assert "choice: fcfs, priority; default fcfs" in of._about.value
+    of.new_name.value = "max_num_active_seqs"
+    assert "vllm 0.30.0 has no flag --max-num-active-seqs" in of._about.value
+    of.add()
+    assert of._about.value == ""
+    of.add("max_num_seqs")
+    assert "--max-num-seqs" in of.rows[1].fields["low"].widget.tooltip

@@ -115,6 +115,9 @@ def serve(peer):
                 peer.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{")
             else:
                 peer.sendall(reply(200, COMPLETION))
+        elif "metrics" in behaviours and b"GET /metrics" in data:
+            lines = f"llamacpp:requests_processing 2\nllamacpp:tokens_predicted_total {8 * posts}\n"
+            peer.sendall(reply(200, lines.encode(), "text/plain"))
         elif "models-only" in behaviours and b"/v1/models" not in data:
             peer.sendall(reply(404, b"{}"))
         elif "loads-for-a-second" in behaviours and b"/health" in data and time.monotonic() - began < 1:

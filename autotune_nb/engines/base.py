@@ -33,6 +33,8 @@ class Engine:
     other_flags: tuple[Flag, ...] = ()
     rules: tuple[str, ...] = ()
     fixed: Mapping[str, Value] = field(default_factory=dict)
+    #: The switch that turns on the engine's Prometheus metrics, if they are off by default.
+    metrics_flag: str | None = None
     host_flag: str = "--host"
     port_flag: str = "--port"
     served_name_flag: str | None = None
@@ -197,9 +199,14 @@ class Engine:
         raw_args: Sequence[str] = (),
     ) -> list[str]:
         """Return the command line of one configuration. ``args``, the task's fixed flags, override the engine's own."""
-        fixed, tuned = self.settings(args or {}, params)
+        fixed, tuned = self.settings({**self._metrics(raw_args), **(args or {})}, params)
         leading = self.leading_arguments(program, model, served_name, host, port)
         return [*leading, *self.arguments(fixed), *self.arguments(tuned, space), *raw_args]
+
+    def _metrics(self, raw_args: Sequence[str]) -> dict[str, Value]:
+        """Return the flag that turns the metrics on, unless the installed version lacks it or it is given."""
+        flag = self.metrics_flag
+        return {flag: True} if flag and not self.unknown_flag(flag) and flag not in self.flags_in(raw_args) else {}
 
     def leading_arguments(
         self, program: Sequence[str], model: str, served_name: str | None, host: str, port: int

@@ -32,6 +32,7 @@ LLAMA_CPP = Engine(
     reserved={"model": "model.id_or_path", "alias": "model.served_name", "host": "deploy.host", "port": "deploy.port"},
     # By default the server changes unset sizes to fit memory; a trial would then measure another configuration.
     fixed={"fit": "off"},
+    metrics_flag="metrics",
     flags=(
         Flag(
             "threads",

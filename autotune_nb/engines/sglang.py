@@ -45,6 +45,7 @@ SGLANG = Engine(
     ),
     heads_on_gpus_only=True,
     abbreviations=True,
+    metrics_flag="enable_metrics",
     reserved={
         "model": "model.id_or_path",
         "model_path": "model.id_or_path",
@@ -241,6 +242,7 @@ SGLANG = Engine(
     ),
     other_flags=(
         Flag("nnodes", "int", "machines of one server", default=1, minimum=1),
+        Flag("enable_metrics", "bool", "Prometheus metrics", style="switch"),
         Flag(
             "attn_cp_size",
             "int",

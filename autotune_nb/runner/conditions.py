@@ -1,4 +1,4 @@
-"""What else could change a level's figures: the load of this machine, CPU time, GPU clocks, other GPU processes."""
+"""What else could change a level's figures: this machine's load, CPU time, GPUs; and the engine's own metrics."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 import psutil
 
 from autotune_nb.runner import nvidia_smi
+from autotune_nb.runner.engine_metrics import EngineMetrics
+from autotune_nb.trial.measurement import Level
 
 #: Between two samples of the GPUs; one takes up to some tenths of a second of CPU time.
 _SAMPLE_S = 5.0
@@ -34,11 +36,12 @@ class LevelConditions:
     """Records the conditions of one trial's levels.
 
     ``engine_pid`` is the parent of the engine's local processes, None if there are none; ``gpus`` are the numbers or
-    ids of its GPUs, None for all.
+    ids of its GPUs, None for all. ``metrics`` are the engine's own.
     """
 
     engine_pid: int | None
     gpus: Collection[str] | None = None
+    metrics: EngineMetrics | None = None
     _since: float = field(init=False, default_factory=time.monotonic)
     _cpu_s: tuple[float, float, float] | None = field(init=False, default=None)
     _clocks: list[float] = field(init=False, default_factory=list)
@@ -46,21 +49,25 @@ class LevelConditions:
 
     @contextlib.asynccontextmanager
     async def recording(self) -> AsyncIterator[None]:
-        """Begin the first level, and sample the GPUs while the levels run, if there are any."""
+        """Begin the first level; sample the GPUs, if there are any, and the engine's metrics while the levels run."""
         await self.take()
         sampling = asyncio.ensure_future(self._sample_gpus())
         try:
-            yield
+            async with self.metrics.recording() if self.metrics is not None else contextlib.nullcontext():
+                yield
         finally:
             sampling.cancel()
             await asyncio.gather(sampling, return_exceptions=True)
 
-    async def take(self) -> dict[str, float]:
-        """Return the conditions since the last call, by their names in CONDITIONS; empty if they cannot be read."""
-        try:
-            return await asyncio.to_thread(self._take)
-        except (psutil.Error, OSError):
-            return {}
+    async def take(self, level: Level | None = None) -> dict[str, float]:
+        """Return the conditions since the last call, by their names in CONDITIONS, without those that cannot be read.
+
+        ``level`` is the level that ends now.
+        """
+        found: dict[str, float] = {}
+        with contextlib.suppress(psutil.Error, OSError):
+            found = await asyncio.to_thread(self._take)
+        return found | (await self.metrics.take(level) if self.metrics is not None and level is not None else {})
 
     def _take(self) -> dict[str, float]:
         now, cpu_s = time.monotonic(), self._read_cpu_s()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from autotune_nb import events
 from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.probe import completes, probe, require_answer
-from autotune_nb.deploy.base import Deployer, Deployment, DeployRequest
+from autotune_nb.deploy.base import Deployer, Deployment, DeployRequest, Endpoint
 from autotune_nb.deploy.engine_log import explained
 from autotune_nb.engines.log_patterns import DAEMON_AWAY
 from autotune_nb.engines.registry import engine_of_study
@@ -31,6 +31,7 @@ from autotune_nb.errors import (
 from autotune_nb.runner.active_time import ActiveTime
 from autotune_nb.runner.attempt import Attempt, PhaseClock
 from autotune_nb.runner.conditions import LevelConditions
+from autotune_nb.runner.engine_metrics import EngineMetrics
 from autotune_nb.runner.held_gpus import gpus_held
 from autotune_nb.runner.surroundings import DISK_HINT, SurroundingsWait, disk_problem, of_disk
 from autotune_nb.runner.trial_cuts import TrialCuts
@@ -300,13 +301,13 @@ class TrialWork:
             on_identity=attempt.add_fingerprint,
         )
         count = len(task.workload.levels)
-        conditions = None if endpoint.replayed else LevelConditions(endpoint.engine_pid, endpoint.gpus)
+        conditions = None if endpoint.replayed else self._conditions(endpoint, attempt)
         recording = nullcontext() if conditions is None else conditions.recording()
         async with recording, aclosing(self._benchmark.measure(request)) as levels:
             async for one in levels:
                 self._wait.reset()
                 if conditions is not None:
-                    one = replace(one, conditions={**one.conditions, **await conditions.take()})
+                    one = replace(one, conditions={**one.conditions, **await conditions.take(one.level)})
                 if not one.valid and (share := disturbance_of_level(one)):
                     one = replace(one, problems=(*one.problems, f"other processes used {share:.0%} of the CPUs"))
                 price = task.price.per_hour(attempt.gpus or 0)
@@ -326,6 +327,15 @@ class TrialWork:
                 if done or attempt.cut_reason or self._cuts.will_fail(attempt.measurements):
                     break
         attempt.score = score(attempt.measurements, task.goal)
+
+    def _conditions(self, endpoint: Endpoint, attempt: Attempt) -> LevelConditions:
+        assert attempt.folder is not None
+
+        def unread(problem: str) -> None:
+            attempt.add_fingerprint({"engine_metrics": f"not read: {problem}"})
+
+        metrics = EngineMetrics(endpoint.url, bearer(self._task.benchmark.api_key), attempt.folder, unread)
+        return LevelConditions(endpoint.engine_pid, endpoint.gpus, metrics)
 
     async def _engine_error(self, deployment: Deployment, level: Level, *, ask: bool) -> TrialError | None:
         """Return the error of an engine that was restarted in a level, or (with ``ask``) generates text no more."""

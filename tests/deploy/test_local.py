@@ -718,7 +718,7 @@ def test_more_gpus_a_trial_than_are_given_is_said_before_the_first_trial(
 
 def test_the_command_to_paste_is_on_the_engines_usual_port_and_needs_no_engine(make_task: Any, tmp_path: Path) -> None:
     command = deployer_for(make_task(), tmp_path).command({"threads": 2, "batch_size": 64})
-    assert " ".join(command).endswith("--port 8080 --fit off --threads 2 --batch-size 64")
+    assert " ".join(command).endswith("--port 8080 --fit off --metrics --threads 2 --batch-size 64")
 
 
 def test_the_fingerprint_holds_the_models_size_and_the_engines_version(

@@ -48,7 +48,7 @@ def test_flags_that_the_catalog_does_not_contain_pass_with_one_note(make_task: M
     )
     point = {"sampling_backend": "flashinfer", "max_runing_requests": 64, "cuda_graph_max_bs": 128}
     assert words(task, point) == [
-        *("--device", "cuda", "--log-requests", "--sampling-backend", "flashinfer"),
+        *("--enable-metrics", "--device", "cuda", "--log-requests", "--sampling-backend", "flashinfer"),
         *("--max-runing-requests", "64", "--cuda-graph-max-bs", "128"),
     ]
 
@@ -78,15 +78,15 @@ def test_a_note_names_no_flag_of_the_catalog_and_none_with_its_own_spelling(make
         ("vllm", {"attention_config": {"use_x": None}}, ["--attention-config", '{"use_x":null}']),
         ("vllm", {"speculative_config": '{"method": "ngram"}'}, ["--speculative-config", '{"method":"ngram"}']),
         ("vllm", {"max_model_len": "16k", "seed": 1}, ["--max-model-len", "16k", "--seed", "1"]),
-        ("sglang", {"cuda_graph_bs": [1, 2, 4]}, ["--cuda-graph-bs", "1", "2", "4"]),
-        ("sglang", {"dp": 2}, ["--dp-size", "2"]),
-        ("sglang", {"disable_radix": True}, ["--disable-radix-cache"]),
-        ("sglang", {"disable_overlap": True}, ["--disable-overlap-schedule"]),
-        ("llama_cpp", {"dev": "none"}, ["--fit", "off", "--device", "none"]),
-        ("llama_cpp", {"mmap": False, "jinja": True}, ["--fit", "off", "--no-mmap", "--jinja"]),
-        ("llama_cpp", {"ts": [3, 1]}, ["--fit", "off", "--tensor-split", "3,1"]),
-        ("llama_cpp", {"lora": ["a", "b"]}, ["--fit", "off", "--lora", "a,b"]),
-        ("llama_cpp", {"models_max": 1}, ["--fit", "off", "--models-max", "1"]),
+        ("sglang", {"cuda_graph_bs": [1, 2, 4]}, ["--enable-metrics", "--cuda-graph-bs", "1", "2", "4"]),
+        ("sglang", {"dp": 2}, ["--enable-metrics", "--dp-size", "2"]),
+        ("sglang", {"disable_radix": True}, ["--enable-metrics", "--disable-radix-cache"]),
+        ("sglang", {"disable_overlap": True}, ["--enable-metrics", "--disable-overlap-schedule"]),
+        ("llama_cpp", {"dev": "none"}, ["--fit", "off", "--metrics", "--device", "none"]),
+        ("llama_cpp", {"mmap": False, "jinja": True}, ["--fit", "off", "--metrics", "--no-mmap", "--jinja"]),
+        ("llama_cpp", {"ts": [3, 1]}, ["--fit", "off", "--metrics", "--tensor-split", "3,1"]),
+        ("llama_cpp", {"lora": ["a", "b"]}, ["--fit", "off", "--metrics", "--lora", "a,b"]),
+        ("llama_cpp", {"models_max": 1}, ["--fit", "off", "--metrics", "--models-max", "1"]),
     ],
 )
 def test_an_engine_gets_a_flag_as_it_reads_it(

@@ -20,6 +20,7 @@ from autotune_nb.runner.conditions import LevelConditions
 from autotune_nb.runner.runner import RunState
 from autotune_nb.study import StorageAwayError
 from autotune_nb.task.task import Task
+from autotune_nb.trial.measurement import Level
 from autotune_nb.trial.trial import Trial, TrialState
 from tests.runs import Watched, failure, ran, runner_for
 from tests.stubs import World, in_loop, level_data, level_file, open_study, until
@@ -94,7 +95,7 @@ def test_an_invalid_measurement_fails_the_trial_and_is_kept(world: World) -> Non
 
 
 def test_an_invalid_measurement_beside_other_work_says_so(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def take(self: LevelConditions) -> dict[str, float]:
+    async def take(self: LevelConditions, _level: Level | None = None) -> dict[str, float]:
         return {"other_cpu_share": 0.85}
 
     monkeypatch.setattr(LevelConditions, "take", take)

@@ -14,7 +14,11 @@ from packaging.version import Version
 
 ROOT = Path(__file__).parents[1]
 #: conda-forge's name where it is not the package index's.
-CONDA_NAMES = {"kubernetes": "python-kubernetes", "matplotlib": "matplotlib-base"}
+CONDA_NAMES = {
+    "kubernetes": "python-kubernetes",
+    "matplotlib": "matplotlib-base",
+    "prometheus-client": "prometheus_client",
+}
 #: Not on conda-forge.
 ONLY_PIP = {"genai-bench", "gguf", "xllamacpp"}
 
@@ -63,6 +67,7 @@ COME_WITH = {
     "gevent": "genai-bench",
     "jupyter_client": "ipykernel",
     "nbclient": "papermill",
+    "pynvml": "nvidia-ml-py",
     "requests": "genai-bench",
     "sqlalchemy": "optuna",
     "traitlets": "ipywidgets",

@@ -49,6 +49,8 @@ def study_table(results: dict[str, Any]) -> str:
             lines.append(f"{'':>7}cut: {trial['cut_reason']}")
         measured = map(Measurement.from_dict, trial["measurements"])
         lines += [f"{'':>7}{one.level}: {note}" for one in measured for note in one.notes]
+        if trial.get("limited_by"):
+            lines.append(f"{'':>7}limited by: {trial['limited_by']}")
     lines.append("")
     if best is None:
         scored = sum(1 for trial in trials if TrialState(trial["state"]).scored)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb.trial.configuration import configuration_key, pareto_front
+from autotune_nb.trial.limiting_factor import limiting_factor
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial
 
@@ -19,9 +20,9 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
     The columns are the state, the figure of each objective, whether every limit is kept, a column per parameter
     (``param:NAME`` if NAME is another column), the level at which the figures were read, the violation of each
     limit (at most 0 if it is not shown to be broken), seconds of wall time, whether it is the baseline, the
-    failure, why a trial was cut, which limits are undecided, what is doubtful in its levels, and of a confirmation's
-    starts the round (0: before the search). With several objectives, ``pareto`` is whether its configuration is on the
-    Pareto front.
+    failure, why a trial was cut, which limits are undecided, what is doubtful in its levels, what limited it according
+    to its engine's metrics, and of a confirmation's starts the round (0: before the search). With several objectives,
+    ``pareto`` is whether its configuration is on the Pareto front.
     """
     import pandas as pd
 
@@ -38,6 +39,7 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         "cut",
         "undecided",
         "notes",
+        "limited_by",
         "round",
     }
     own |= set(objective.figures)
@@ -62,10 +64,11 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         row["round"] = trial.confirmation[0] if trial.confirmation is not None else None
         row["undecided"] = "; ".join(f"{name}: {why}" for name, why in trial.undecided.items()) or None
         row["notes"] = "; ".join(f"{one.level}: {note}" for one in trial.measurements for note in one.notes) or None
+        row["limited_by"] = limiting_factor(trial) or None
         rows.append(row)
     columns = ["number", "state", *objective.figures, "feasible", *pareto, *column.values(), "level"]
-    # Columns of their own only where a trial was cut, a limit is undecided, or a level is doubtful.
-    notes = [name for name in ("cut", "undecided", "notes") if any(row[name] for row in rows)]
+    # Columns of their own only where one of them says something.
+    notes = [name for name in ("cut", "undecided", "notes", "limited_by") if any(row[name] for row in rows)]
     confirming = ["round"] if any(trial.confirmation is not None for trial in trials) else []
     columns += [*limits, "seconds", "baseline", "failure", *notes, *confirming]
     frame = pd.DataFrame(rows, columns=columns).set_index("number").astype(dict.fromkeys(confirming, "Int64"))

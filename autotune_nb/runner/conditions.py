@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import os
 import statistics
 import time
-from collections.abc import AsyncIterator, Collection, Iterable
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 import psutil
 
-from autotune_nb.runner import nvidia_smi
 from autotune_nb.runner.engine_metrics import EngineMetrics
+from autotune_nb.runner.gpus import Gpu, GpuState, gpus, processes_on, state
 from autotune_nb.trial.measurement import Level
 
-#: Between two samples of the GPUs; one takes up to some tenths of a second of CPU time.
-_SAMPLE_S = 5.0
+#: Between two samples; those of the CPUs' frequency and of processes on GPUs take longer, and come with every fifth.
+_SAMPLE_S, _EVERY = 1.0, 5
 #: An engine that uses fewer CPUs under load is a process elsewhere, such as in a container that a program started.
 _MIN_ENGINE_CORES = 0.05
 #: Times of a CPU at which it is idle, and those of guests, which are part of their users'.
@@ -44,14 +45,15 @@ class LevelConditions:
     metrics: EngineMetrics | None = None
     _since: float = field(init=False, default_factory=time.monotonic)
     _cpu_s: tuple[float, float, float] | None = field(init=False, default=None)
-    _clocks: list[float] = field(init=False, default_factory=list)
+    _states: list[GpuState] = field(init=False, default_factory=list)
+    _frequencies: list[float] = field(init=False, default_factory=list)
     _foreign: set[int] = field(init=False, default_factory=set)
 
     @contextlib.asynccontextmanager
     async def recording(self) -> AsyncIterator[None]:
-        """Begin the first level; sample the GPUs, if there are any, and the engine's metrics while the levels run."""
+        """Begin the first level; sample the CPUs, the GPUs and the engine's metrics while the levels run."""
         await self.take()
-        sampling = asyncio.ensure_future(self._sample_gpus())
+        sampling = asyncio.ensure_future(self._sample_on())
         try:
             async with self.metrics.recording() if self.metrics is not None else contextlib.nullcontext():
                 yield
@@ -80,12 +82,13 @@ class LevelConditions:
             found["engine_cpu_cores"] = engine
         if engine >= _MIN_ENGINE_CORES:
             found["other_cpu_share"] = others / len(_cpus())
-        if self._clocks:
-            found["gpu_clock_mean_mhz"] = statistics.fmean(self._clocks)
-            found["gpu_clock_min_mhz"] = min(self._clocks)
+        if self._frequencies:
+            found["cpu_frequency_mean_mhz"] = statistics.fmean(self._frequencies)
+        found |= _of_gpus(self._states)
+        if self._states:
             found["gpu_foreign_processes"] = float(len(self._foreign))
         self._since, self._cpu_s = now, cpu_s
-        self._clocks, self._foreign = [], set()
+        self._states, self._frequencies, self._foreign = [], [], set()
         return {name: round(value, 3) for name, value in found.items()}
 
     def _read_cpu_s(self) -> tuple[float, float, float]:
@@ -104,20 +107,44 @@ class LevelConditions:
         tool_s, engine_s = _cpu_s(tool), _cpu_s(engine)
         return tool_s, engine_s, busy_s - tool_s - engine_s - _cpu_s(other_engines)
 
-    async def _sample_gpus(self) -> None:
-        # The GPUs of an engine in a container or a cluster are not those of this machine, or its processes are unknown.
-        are_any = self.engine_pid is not None and await asyncio.to_thread(self._sample)
-        while are_any:
+    async def _sample_on(self) -> None:
+        # The CPUs and GPUs of an engine in a container or a cluster are not those of this machine, or its processes are
+        # unknown.
+        if self.engine_pid is None:
+            return
+        ours = await asyncio.to_thread(gpus, self.gpus)
+        for number in itertools.count():
+            await asyncio.to_thread(self._sample, ours, rare=number % _EVERY == 0)
             await asyncio.sleep(_SAMPLE_S)
-            are_any = await asyncio.to_thread(self._sample)
 
-    def _sample(self) -> bool:
-        """Add a sample of the GPUs; returns whether there are any."""
-        ours = nvidia_smi.gpus(nvidia_smi.query("index", "uuid", "clocks.sm"), self.gpus)
-        self._clocks += [gpu.clock_mhz for gpu in ours if gpu.clock_mhz is not None]
-        running = nvidia_smi.processes_on(nvidia_smi.query("pid", "gpu_uuid", of="compute-apps"), ours) if ours else ()
-        self._foreign |= foreign(running)
-        return bool(ours)
+    def _sample(self, ours: Collection[Gpu], *, rare: bool) -> None:
+        self._states += map(state, ours)
+        if rare:
+            self._frequencies += _frequency_mhz()
+            if ours:
+                self._foreign |= foreign(processes_on(ours))
+
+
+def _of_gpus(states: Sequence[GpuState]) -> dict[str, float]:
+    """Return the conditions of GPUs that samples of them show."""
+    found = {}
+    if clocks := [one.clock_mhz for one in states if one.clock_mhz is not None]:
+        found["gpu_clock_mean_mhz"], found["gpu_clock_min_mhz"] = statistics.fmean(clocks), min(clocks)
+    if powers := [one.power_w for one in states if one.power_w is not None]:
+        found["gpu_power_mean_w"], found["gpu_power_max_w"] = statistics.fmean(powers), max(powers)
+    if temperatures := [one.temperature_c for one in states if one.temperature_c is not None]:
+        found["gpu_temperature_max_c"] = max(temperatures)
+    if throttled := [one.throttled for one in states if one.throttled is not None]:
+        found["gpu_throttled_share"] = statistics.fmean(throttled)
+    return found
+
+
+def _frequency_mhz() -> list[float]:
+    """Return the mean frequency of the CPUs; empty where the platform does not report it."""
+    with contextlib.suppress(psutil.Error, OSError, NotImplementedError, AttributeError):
+        found = psutil.cpu_freq()
+        return [found.current] if found and found.current else []
+    return []
 
 
 def foreign(pids: Iterable[int]) -> set[int]:

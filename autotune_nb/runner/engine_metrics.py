@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import json
 import math
 import statistics
@@ -154,7 +155,8 @@ def summary(samples: Sequence[Sample], before: Sample | None) -> dict[str, float
         return {}
     found: dict[str, float] = {}
     # The engine idles before a level's first request.
-    busy = [one for one in samples if one.figures.get("running_requests", 1.0) > 0] or samples
+    idle = itertools.takewhile(lambda one: _idles(one, before or samples[0]), samples)
+    busy = samples[len(list(idle)) :] or samples
     for name in _GAUGES:
         values = [one.figures[name] for one in busy if name in one.figures]
         if values:
@@ -180,6 +182,12 @@ def summary(samples: Sequence[Sample], before: Sample | None) -> dict[str, float
     for name in ("speculative_acceptance_mean", "speculative_acceptance_max"):
         found.pop(name, None)
     return {name: round(value, 4) for name, value in found.items()}
+
+
+def _idles(sample: Sample, before: Sample) -> bool:
+    """Whether the engine has no request, and has generated nothing since a sample."""
+    figures, name = sample.figures, "output_tokens"
+    return figures.get("running_requests", 1.0) <= 0 and figures.get(name, 0.0) <= before.figures.get(name, 0.0)
 
 
 def _write(path: Path, level: Level, samples: Sequence[Sample]) -> None:

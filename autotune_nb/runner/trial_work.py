@@ -40,6 +40,7 @@ from autotune_nb.secrets.references import bearer
 from autotune_nb.secrets.scrubbing import scrub, scrub_failure
 from autotune_nb.trial.comparable import disturbance_of_level
 from autotune_nb.trial.cost import cost_figures
+from autotune_nb.trial.engine_checks import invalid_hits
 from autotune_nb.trial.measurement import Level
 from autotune_nb.trial.score import score
 from autotune_nb.trial.trial import WAIT, Trial, TrialState
@@ -312,6 +313,8 @@ class TrialWork:
                     one = replace(one, problems=(*one.problems, f"other processes used {share:.0%} of the CPUs"))
                 price = task.price.per_hour(attempt.gpus or 0)
                 one = replace(one, figures={**one.figures, **cost_figures(one.figures, attempt.gpus or 0, price)})
+                if hits := invalid_hits(one.level.scenario, one.figures, one.conditions):
+                    one = replace(one, problems=(*one.problems, hits))
                 # Otherwise genai-bench already loads the engine with the next level.
                 is_idle = taken == len(attempt.measurements) + 1 or len(attempt.measurements) + 1 == count
                 error = await self._engine_error(deployment, one.level, ask=is_idle)

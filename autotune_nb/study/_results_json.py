@@ -14,6 +14,7 @@ from autotune_nb.task.file import task_data
 from autotune_nb.task.task import Task
 from autotune_nb.trial.configuration import pareto_front
 from autotune_nb.trial.cost import cost_of
+from autotune_nb.trial.limiting_factor import limiting_factor
 from autotune_nb.trial.score import Objective, Score
 from autotune_nb.trial.trial import Trial
 from autotune_nb.verdict import chosen_configuration, study_verdict
@@ -46,7 +47,7 @@ def to_results(
             **({"expanded_presets": [one.written for one in task.expanded_presets]} if task.expanded_presets else {}),
         },
         "state": state,
-        "trials": [{**t.to_dict(), "fingerprint": keys[id(t.fingerprint)]} for t in trials],
+        "trials": [{**t.to_dict(), "fingerprint": keys[id(t.fingerprint)], **_limited_by(t)} for t in trials],
         "fingerprints": {keys[identity]: dict(one) for identity, one in fingerprints.items() if one},
         "edits": [_edit_data(edit, trial_numbers_by_edit.get(edit.id)) for edit in edits],
         "best": best_data(trials, task.goal, command, task.confirmation),
@@ -85,6 +86,10 @@ def front_data(trials: Sequence[Trial], objective: Objective) -> dict[str, Any]:
         return {}
     front = pareto_front(trials, objective)
     return {"front": [{"number": one.trial.number, "params": dict(one.params), "values": one.figures} for one in front]}
+
+
+def _limited_by(trial: Trial) -> dict[str, str]:
+    return {"limited_by": text} if (text := limiting_factor(trial)) else {}
 
 
 def _edit_data(edit: Edit, trial: int | None) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotune_nb.errors import UnknownNameError
+from autotune_nb.trial.engine_checks import doubtful_hits, miscount
 
 STATISTICS = ("mean", "min", "max", "stddev", "p25", "p50", "p75", "p90", "p95", "p99")
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
@@ -69,20 +70,21 @@ FIGURES: tuple[str, ...] = (
 
 #: What else could change a level's figures: the load of the machine that runs the study (of the last minute), the mean
 #: number of CPUs that this process with the benchmark and the engine used, the share of all CPUs that processes used
-#: which are not the study's, the clocks of the engine's GPUs, and how many foreign processes computed on them; the
-#: mean latency of the second half of the level's requests divided by that of the first half; and what the engine
-#: itself reports: requests and the share of its KV cache, the requests that it preempted, the shares of prompt tokens
-#: that its prefix cache had and of draft tokens that it accepted, and the tokens that it generated in all. A
-#: measurement has those that could be recorded.
+#: which are not the study's, the frequency of the CPUs, the clocks, power and heat of the engine's GPUs, the share of
+#: the samples in which these slowed them down, and how many foreign processes computed on them; the mean latency of the
+#: second half of the level's requests divided by that of the first half; and what the engine itself reports: requests
+#: and the share of its KV cache, the requests that it preempted, the shares of prompt tokens that its prefix cache had
+#: and of draft tokens that it accepted, and the tokens that it generated. A measurement has those that could be
+#: recorded.
 CONDITIONS: tuple[str, ...] = (
     "e2e_latency_drift",
     "machine_load_per_core",
     "tool_cpu_cores",
     "engine_cpu_cores",
     "other_cpu_share",
-    "gpu_clock_mean_mhz",
-    "gpu_clock_min_mhz",
-    "gpu_foreign_processes",
+    "cpu_frequency_mean_mhz",
+    *("gpu_clock_mean_mhz", "gpu_clock_min_mhz", "gpu_power_mean_w", "gpu_power_max_w"),
+    *("gpu_temperature_max_c", "gpu_throttled_share", "gpu_foreign_processes"),
     *(f"{name}_{stat}" for name in ("running_requests", "waiting_requests") for stat in ("mean", "max")),
     *("kv_cache_usage_mean", "kv_cache_usage_max", "preemptions", "prefix_cache_hit_rate", "speculative_acceptance"),
     "engine_output_tokens",
@@ -166,7 +168,12 @@ class Measurement:
         if busy is not None and busy < _LEAST_BUSY * load:
             text = f"only {busy:.3g} of {load} requests were in flight on average"
             found.append(f"{text}: genai-bench or this machine was the limit")
-        return tuple(found)
+        scored = self.steady.get("scored_requests", self.num_completed_requests)
+        found += [
+            doubtful_hits(self.level.scenario, self.figures, self.conditions),
+            miscount(self.figures, self.conditions, all_requests=self.num_requests, scored=scored, in_flight=load),
+        ]
+        return tuple(filter(None, found))
 
     @property
     def hint(self) -> str:

@@ -11,7 +11,7 @@ import psutil
 from autotune_nb.deploy.visible_gpus import visible_gpus
 from autotune_nb.engines.first_space import first_space
 from autotune_nb.errors import TaskError, did_you_mean, repr_without_contents
-from autotune_nb.runner import nvidia_smi
+from autotune_nb.runner.gpus import gpus
 from autotune_nb.task.budget import CONFIRM_ROUNDS
 from autotune_nb.task.file import task_data
 from autotune_nb.task.sections import ENGINES
@@ -60,4 +60,4 @@ def new_study_data(engine: str) -> dict[str, Any]:
 def _gpu_count() -> int:
     """Return the number of GPUs that this process may use; 0 without NVIDIA's driver."""
     visible = visible_gpus(os.environ)
-    return len(nvidia_smi.gpus(nvidia_smi.query("index", "uuid", "clocks.sm"), visible)) if visible != [] else 0
+    return len(gpus(visible)) if visible != [] else 0

@@ -26,6 +26,7 @@ from autotune_nb.trial.configuration import (
 )
 from autotune_nb.trial.cost import cost_of, usd_text
 from autotune_nb.trial.formatting import YEAR_S, duration_text, level_text, params_text, value_text
+from autotune_nb.trial.limiting_factor import limiting_factor
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.verdict import chosen_configuration
@@ -344,7 +345,8 @@ def trial_html(trial: Trial | None, objective: Objective) -> str:
         return '<span class="at-dim">Hover over a trial in the charts to see its parameters here.</span>'
     levels = "; ".join(escaped(level_text(m, objective)) for m in trial.measurements)
     about = f"<b>trial {trial.number}</b> ({escaped(_state_text(trial))}): {escaped(config_text(trial, 5000))}"
-    return f"{about}{_chosen(trial.reason)}<div>{levels}</div>{_cut(trial.cut_reason)}"
+    limited = f'<div class="at-dim">limited by: {escaped(text)}</div>' if (text := limiting_factor(trial)) else ""
+    return f"{about}{_chosen(trial.reason)}<div>{levels}</div>{limited}{_cut(trial.cut_reason)}"
 
 
 def edits_html(edits: Sequence[Edit], steering: Steering, waiting: int) -> str:

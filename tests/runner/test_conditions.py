@@ -1,4 +1,4 @@
-"""The conditions of a level: machine load, CPU time of the tool and the engine, GPU clocks, foreign GPU processes."""
+"""The conditions of a level: machine load, CPU time and frequency, GPU clocks, power and heat, foreign processes."""
 
 from __future__ import annotations
 
@@ -8,27 +8,80 @@ import subprocess
 import sys
 import time
 from collections import namedtuple
+from collections.abc import Callable, Iterable, Mapping
+from types import SimpleNamespace
+from typing import Any, TypeVar
 
 import psutil
+import pynvml
 import pytest
 
-from autotune_nb.runner import nvidia_smi
 from autotune_nb.runner.cautions import Cautions
 from autotune_nb.runner.conditions import LevelConditions, foreign
+from autotune_nb.runner.gpus import GpuState, gpus, processes_on, state
 from autotune_nb.trial.comparable import environment_text
 from autotune_nb.trial.measurement import CONDITIONS
 from tests.runs import ran
 from tests.stubs import World, in_loop, open_study
 from tests.trial.test_comparable import beside, in_environments
 
-GPUS = """0, GPU-5c6a1d3e-1f2b-4a7c-9d1e-2b3c4d5e6f70, 1980
-1, GPU-9b8a7c6d-5e4f-3a2b-1c0d-9e8f7a6b5c4d, 1410
-2, GPU-1a2b3c4d-0000-1111-2222-333344445555, [N/A]
-"""
-APPS = """4242, GPU-9b8a7c6d-5e4f-3a2b-1c0d-9e8f7a6b5c4d
-4343, GPU-5c6a1d3e-1f2b-4a7c-9d1e-2b3c4d5e6f70
-[Insufficient Permissions], GPU-5c6a1d3e-1f2b-4a7c-9d1e-2b3c4d5e6f70
-"""
+T = TypeVar("T")
+IDS = (
+    "GPU-5c6a1d3e-1f2b-4a7c-9d1e-2b3c4d5e6f70",
+    "GPU-9b8a7c6d-5e4f-3a2b-1c0d-9e8f7a6b5c4d",
+    "GPU-1a2b3c4d-0000-1111-2222-333344445555",
+)
+
+
+class Nvml:
+    """NVML's functions for the GPUs of IDS, of which the last one supports no query; processes by the GPU's number."""
+
+    NVML_CLOCK_SM, NVML_TEMPERATURE_GPU = pynvml.NVML_CLOCK_SM, pynvml.NVML_TEMPERATURE_GPU
+    NVMLError = pynvml.NVMLError
+
+    def __init__(self, clocks: Iterable[int] = (), reasons: int = 0, processes: Mapping[int, list[int]] | None = None):
+        self._clocks, self._reasons, self._processes = iter(clocks), reasons, processes or {}
+
+    def __getattr__(self, name: str) -> int:
+        return int(getattr(pynvml, name))
+
+    def nvmlDeviceGetCount(self) -> int:  # noqa: N802
+        return len(IDS)
+
+    def nvmlDeviceGetHandleByIndex(self, number: int) -> int:  # noqa: N802
+        return number
+
+    def nvmlDeviceGetUUID(self, handle: int) -> str:  # noqa: N802
+        return IDS[handle]
+
+    def nvmlDeviceGetClockInfo(self, handle: int, _kind: int) -> int:  # noqa: N802
+        return self._supported(handle, next(self._clocks, 1980))
+
+    def nvmlDeviceGetPowerUsage(self, handle: int) -> int:  # noqa: N802
+        return self._supported(handle, 612_345)
+
+    def nvmlDeviceGetTemperature(self, handle: int, _kind: int) -> int:  # noqa: N802
+        return self._supported(handle, 81)
+
+    def nvmlDeviceGetCurrentClocksThrottleReasons(self, handle: int) -> int:  # noqa: N802
+        return self._supported(handle, self._reasons)
+
+    def nvmlDeviceGetComputeRunningProcesses(self, handle: int) -> list[SimpleNamespace]:  # noqa: N802
+        return [SimpleNamespace(pid=pid) for pid in self._supported(handle, self._processes.get(handle, []))]
+
+    def _supported(self, handle: int, value: T) -> T:
+        if handle == 2:
+            raise pynvml.NVMLError(pynvml.NVML_ERROR_NOT_SUPPORTED)
+        return value
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    def use(**options: Any) -> None:
+        library = Nvml(**options)
+        monkeypatch.setattr("autotune_nb.runner.gpus._library", lambda: library)
+
+    return use
 
 
 @pytest.mark.parametrize(
@@ -41,17 +94,28 @@ APPS = """4242, GPU-9b8a7c6d-5e4f-3a2b-1c0d-9e8f7a6b5c4d
         (["MIG-77"], ["0", "1", "2"]),
     ],
 )
-def test_the_gpus_of_an_engine_are_read_from_nvidia_smi(chosen: list[str] | None, numbers: list[str]) -> None:
-    assert [gpu.number for gpu in nvidia_smi.gpus(GPUS, chosen)] == numbers
+def test_the_gpus_of_an_engine_are_those_of_its_numbers_or_ids(
+    nvml: Callable[..., None], chosen: list[str] | None, numbers: list[str]
+) -> None:
+    nvml()
+    assert [gpu.number for gpu in gpus(chosen)] == numbers
 
 
-def test_clocks_and_processes_are_read_where_the_driver_reports_them() -> None:
-    first, second, third = nvidia_smi.gpus(GPUS)
-    assert (first.clock_mhz, second.clock_mhz, third.clock_mhz) == (1980, 1410, None)
-    assert nvidia_smi.processes_on(APPS, [first]) == {4343}
-    assert nvidia_smi.processes_on(APPS, [first, second]) == {4242, 4343}
-    for text in ("", "No devices were found\n", "Failed to initialize NVML: Driver/library version mismatch\n"):
-        assert nvidia_smi.gpus(text) == []
+def test_the_state_of_a_gpu_is_what_its_driver_reports(nvml: Callable[..., None]) -> None:
+    nvml(clocks=[1410], reasons=pynvml.nvmlClocksThrottleReasonSwPowerCap, processes={0: [4343], 1: [4242]})
+    first, second, third = gpus()
+    assert state(first) == GpuState(1410, 612.345, 81, True)
+    assert state(third) == GpuState(None, None, None, None)
+    assert (processes_on([first]), processes_on([first, second, third])) == ({4343}, {4242, 4343})
+
+
+def test_an_idle_gpu_is_not_slowed_down(nvml: Callable[..., None]) -> None:
+    nvml(reasons=pynvml.nvmlClocksThrottleReasonGpuIdle)
+    assert state(gpus()[0]).throttled is False
+
+
+def test_without_a_driver_there_are_no_gpus() -> None:
+    assert gpus() == gpus(["0"]) == []
 
 
 def test_processes_of_the_study_are_not_foreign_and_unknown_ones_are_left_out() -> None:
@@ -90,20 +154,18 @@ def test_cpu_time_is_that_of_the_engine_or_of_the_rest(monkeypatch: pytest.Monke
     assert set(taken) <= set(CONDITIONS)
 
 
-def test_the_clocks_of_a_level_and_other_processes_are_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
-    other = os.getppid()
-    clocks = iter((1980, 1200, 1980))
-
-    def query(*_fields: str, of: str = "gpu") -> str:
-        return f"0, GPU-5c, {next(clocks, 1980)}\n" if of == "gpu" else f"{other}, GPU-5c\n{os.getpid()}, GPU-5c\n"
-
-    monkeypatch.setattr(nvidia_smi, "query", query)
+def test_the_gpus_of_a_level_and_other_processes_are_recorded(
+    nvml: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    limit = pynvml.nvmlClocksThrottleReasonHwThermalSlowdown
+    nvml(clocks=[1980, 1200, 1980], reasons=limit, processes={0: [os.getppid(), os.getpid()], 1: [1]})
     monkeypatch.setattr("autotune_nb.runner.conditions._SAMPLE_S", 0.001)
-    conditions = LevelConditions(os.getpid())
+    monkeypatch.setattr("psutil.cpu_freq", lambda: SimpleNamespace(current=2600.0))
+    conditions = LevelConditions(os.getpid(), ["0"])
 
     async def scenario() -> dict[str, float]:
         async with conditions.recording():
-            while len(conditions._clocks) < 3:  # noqa: ASYNC110
+            while len(conditions._states) < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
             return await conditions.take()
 
@@ -111,6 +173,23 @@ def test_the_clocks_of_a_level_and_other_processes_are_recorded(monkeypatch: pyt
     assert taken["gpu_clock_min_mhz"] == 1200
     assert 1200 < taken["gpu_clock_mean_mhz"] < 1980
     assert taken["gpu_foreign_processes"] == 1
+    assert (taken["gpu_power_mean_w"], taken["gpu_power_max_w"], taken["gpu_temperature_max_c"]) == (612.345,) * 2 + (
+        81,
+    )
+    assert taken["gpu_throttled_share"] == 1
+    assert taken["cpu_frequency_mean_mhz"] == 2600
+    assert set(taken) <= set(CONDITIONS)
+
+
+@pytest.mark.parametrize("error", [NotImplementedError, FileNotFoundError])
+def test_a_platform_without_frequencies_has_none(error: type[Exception], monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse() -> None:
+        raise error
+
+    monkeypatch.setattr("psutil.cpu_freq", refuse)
+    conditions = LevelConditions(os.getpid())
+    conditions._sample([], rare=True)
+    assert "cpu_frequency_mean_mhz" not in in_loop(conditions.take())
 
 
 def test_every_level_of_a_study_has_its_conditions_in_the_results(world: World) -> None:

@@ -197,6 +197,13 @@ def test_the_time_before_the_first_request_does_not_count() -> None:
     assert summary([], idle) == {}
 
 
+def test_the_time_between_two_requests_counts() -> None:
+    idle, busy = sample(running_requests=0, output_tokens=8), sample(running_requests=2, output_tokens=0)
+    assert summary([idle, busy, idle], None)["running_requests_mean"] == 1
+    # Requests shorter than the time between two samples.
+    assert summary([sample(running_requests=0, output_tokens=9)], idle)["running_requests_mean"] == 0
+
+
 def test_a_study_has_the_metrics_of_each_level_or_why_they_were_not_read(world: World) -> None:
     task = world.task("metrics", trials=1)
     (trial,) = ran(world, task).trials

@@ -8,7 +8,7 @@ import ipywidgets
 import pytest
 
 from autotune_nb.engines.registry import engine_problems
-from autotune_nb.runner import nvidia_smi
+from autotune_nb.runner.gpus import Gpu
 from autotune_nb.task.sections import ENGINES, SAMPLERS
 from autotune_nb.task.task import Task
 from autotune_nb.widgets._background import LatestJob
@@ -171,7 +171,7 @@ def test_a_system_error_of_cpythons_parser_is_retried() -> None:
 
 
 def test_a_new_task_has_no_gpu_parameters_where_no_gpu_is_visible(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nvidia_smi, "query", lambda *_fields, **_of: "0, GPU-a, 1000\n1, GPU-b, 1000\n")
+    monkeypatch.setattr("autotune_nb.widgets._draft.gpus", lambda _visible: [Gpu("0", "GPU-a"), Gpu("1", "GPU-b")])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert "tensor_parallel_size" in new_study_data("vllm")["parameters"]
     for none in ("", "-1"):

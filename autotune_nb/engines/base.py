@@ -233,6 +233,11 @@ class Engine:
             return self.parallel_sizes
         return tuple(name for name in self.parallel_sizes if name not in self.shared_sizes)
 
+    def compiles(self, name: str) -> bool:
+        """Return whether a parameter decides what is compiled."""
+        flag = self.flag_named(name)
+        return (flag.name if flag is not None else name.partition(".")[0]) in self.compile_flags
+
     def compile_key(self, params: Mapping[str, Value]) -> Hashable:
         """Return what configurations have in common whose starts can use the same compilation caches.
 
@@ -240,7 +245,7 @@ class Engine:
         """
         key = []
         for name, value in self.named(params).items():
-            if name.partition(".")[0] in self.compile_flags:
+            if self.compiles(name):
                 flag = self.flag_named(name)
                 if value is not None and (flag is None or value != flag.default):
                     # As JSON: lists and objects have no hash, and 1 equals True.

@@ -82,7 +82,13 @@ class Proposals:
         if space is self._space and gpu_bytes == self._gpu_bytes:
             return
         headroom = memory_headroom(self._task, self._engine, gpu_bytes) if self._name == "auto" else None
-        self._problem = SearchProblem(space, self._task.goal.every, default_point(space, self._engine), headroom)
+        self._problem = SearchProblem(
+            space,
+            self._task.goal.every,
+            default_point(space, self._engine),
+            headroom,
+            tuple(name for name in space.parameters if self._engine.compiles(name)),
+        )
         chosen, num_trials = self._task.strategy, self._task.num_trials
         options = chosen.options if self._name == chosen.sampler else {}
         self._strategies: tuple[Strategy, ...] = (

@@ -14,6 +14,7 @@ from autotune_nb.search.failures import UNLIKELY, Runnable
 from autotune_nb.search.figure_models import FigureModels
 from autotune_nb.search.gaussian_process import OneHot
 from autotune_nb.search.memory_prior import MemoryPrior
+from autotune_nb.search.warm_starts import WarmStarts
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.space import Point
 from autotune_nb.trial.formatting import interval_text
@@ -57,6 +58,7 @@ class AutoStrategy:
         self._runnable = Runnable(self._encoding)
         self._memory = MemoryPrior(problem.headroom, problem.default)
         self._models = FigureModels(problem, self._encoding)
+        self._warm = WarmStarts(problem)
         self._one_hot = OneHot(self._encoding.dimensions)
         #: What the models are fitted to, with whether that worked; and what those of failures are fitted to.
         self._fitted: tuple[list[Observation], bool] = ([], False)
@@ -100,7 +102,8 @@ class AutoStrategy:
         self._fit_runnable(seen, codes)
         gains = gains * self._p_runs(candidates, left) * models.p_limits(one_hot)
         best = int(gains.argmax())
-        return Promise(float(gains[best]), float(models.seconds(one_hot[[best]])[0]))
+        warm = self._warm.of(candidates.points, left[[best]])
+        return Promise(float(gains[best]), float(models.seconds(one_hot[[best]], warm)[0]))
 
     def skipped(self, observations: Sequence[Observation]) -> list[str]:
         """Return in words which untried points are unlikely to run, and which trials they resemble."""
@@ -175,8 +178,10 @@ class AutoStrategy:
         if len(rows) < 2:
             return False
         weights = rng.dirichlet(np.ones(len(self._problem.objectives)))
+        self._warm.fit(seen)
+        complete = [seen[i] for i in rows]
         try:
-            self._models.fit([seen[i] for i in rows], codes[rows], weights, noisy=self._noisy)
+            self._models.fit(complete, codes[rows], weights, noisy=self._noisy, warm=self._warm.trials)
         except np.linalg.LinAlgError:
             return False
         return True
@@ -194,7 +199,7 @@ class AutoStrategy:
             one_hot = self._one_hot(row[None])
             predicted = self._models.predict(one_hot)
             assert predicted is not None
-            seconds = float(self._models.seconds(one_hot)[0])
+            seconds = float(self._models.seconds(one_hot, self._warm.of([pending[number]]))[0])
             imagined.append(Observation(10**9 + number, pending[number], (predicted[0],), limits, seconds))
         self._fit([*seen, *imagined], np.concatenate([codes, extra]), rng)
 
@@ -230,7 +235,8 @@ class AutoStrategy:
     def _score(self, candidates: Candidates, left: Ints, kept: int | None = None) -> Floats:
         one_hot = candidates.one_hot[left]
         p = np.maximum(self._p_runs(candidates, left, kept) * self._models.p_limits(one_hot, kept), 1e-6)
-        result: Floats = p**_CAUTION * self._models.gain(one_hot, kept) / self._models.seconds(one_hot)
+        seconds = self._models.seconds(one_hot, self._warm.of(candidates.points, left))
+        result: Floats = p**_CAUTION * self._models.gain(one_hot, kept) / seconds
         return result
 
     def _scored(self, candidates: Candidates, left: Ints, seen: Sequence[Observation], count: int) -> _Choice:
@@ -286,7 +292,7 @@ class AutoStrategy:
         proposal = Proposal(
             choice.point,
             choice.reason,
-            seconds=float(models.seconds(one_hot)[0]),
+            seconds=float(models.seconds(one_hot, self._warm.of([choice.point]))[0]),
             p_limits=p_limits,
             p_start=p_start,
             limits=models.predict_limits(one_hot),

@@ -25,12 +25,14 @@ class SearchProblem:
 
     ``default`` is the point that equals the engine's default configuration, as far as its catalog has every value.
     ``headroom`` returns the logarithm of available over needed memory at the start of a point, None if it is unknown.
+    ``compile_parameters`` are those that decide what the engine compiles, which it may find in its caches.
     """
 
     space: SearchSpace
     objectives: tuple[Objective, ...]
     default: Point | None = None
     headroom: Callable[[Point], float | None] | None = None
+    compile_parameters: tuple[str, ...] = ()
 
     @property
     def limits(self) -> tuple[Limit, ...]:

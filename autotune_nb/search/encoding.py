@@ -121,10 +121,11 @@ def _name_and_number(value: Value) -> tuple[str, float | None]:
     if number is not None:
         return "", number
     match = _NAME_AND_NUMBER.fullmatch(value) if isinstance(value, str) else None
-    return (match.group(1), float(match.group(2))) if match else (_key(value), None)
+    return (match.group(1), float(match.group(2))) if match else (value_key(value), None)
 
 
-def _key(value: Value) -> str:
+def value_key(value: Value) -> str:
+    """Return a text that is the same for equal values alone: 1, 1.0 and True are three."""
     return _plain_key(value) if isinstance(value, int | str) else json.dumps(value, sort_keys=True)
 
 
@@ -137,14 +138,16 @@ def _ranked(
     name: str, values: Sequence[Value], numbers: Sequence[float], reading: Reading = Reading.ALWAYS
 ) -> Dimension:
     ranks = {number: rank for rank, number in enumerate(sorted(set(numbers)))}
-    codes = {_key(value): ranks[number] for value, number in zip(values, numbers, strict=True)}
-    return Dimension(name, lambda v: codes[_key(v)], np.linspace(0.0, 1.0, len(ranks)), ordered=True, reading=reading)
+    codes = {value_key(value): ranks[number] for value, number in zip(values, numbers, strict=True)}
+    return Dimension(
+        name, lambda v: codes[value_key(v)], np.linspace(0.0, 1.0, len(ranks)), ordered=True, reading=reading
+    )
 
 
 def _category(
     name: str, values: Sequence[Value], texts: Sequence[str] | None = None, reading: Reading = Reading.ALWAYS
 ) -> Dimension:
-    texts = texts or [_key(value) for value in values]
+    texts = texts or [value_key(value) for value in values]
     indices = {text: index for index, text in enumerate(dict.fromkeys(texts))}
-    codes = {_key(value): indices[text] for value, text in zip(values, texts, strict=True)}
-    return Dimension(name, lambda v: codes[_key(v)], np.zeros(len(indices)), ordered=False, reading=reading)
+    codes = {value_key(value): indices[text] for value, text in zip(values, texts, strict=True)}
+    return Dimension(name, lambda v: codes[value_key(v)], np.zeros(len(indices)), ordered=False, reading=reading)

@@ -9,6 +9,7 @@ import numpy as np
 from autotune_nb.search.base import Observation, Predicted, SearchProblem
 from autotune_nb.search.encoding import Encoding, Floats, Ints
 from autotune_nb.search.gaussian_process import Ensemble, OneHot, expected_gain, normal_cdf
+from autotune_nb.search.warm_starts import WARM
 
 #: At most so many trials are fitted: the best half, and the others spread over the rest.
 MAX_ROWS = 96
@@ -32,7 +33,8 @@ class FigureModels:
         self._upper = np.array([limit.operator == "<=" for limit in problem.limits], dtype=bool)
         self._objective = Ensemble(dimensions, 1)
         self._limits = [Ensemble(dimensions, 2 + k) for k in range(len(problem.limits))]
-        self._seconds = Ensemble(dimensions, 99, draws=16, kept=1)
+        caches = (WARM,) if problem.compile_parameters else ()
+        self._seconds = Ensemble((*dimensions, *caches), 99, draws=16, kept=1)
 
     def utilities(self, complete: Sequence[Observation], weights: Floats) -> Floats:
         """Return one number a trial, larger is better: the objective's logarithm, or a scalarization of several."""
@@ -54,8 +56,16 @@ class FigureModels:
         result: Floats = np.where(self._upper, upper, lower)
         return result
 
-    def fit(self, complete: Sequence[Observation], codes: Ints, weights: Floats, *, noisy: bool) -> None:
-        """Fit the models. Raises LinAlgError if that fails."""
+    def fit(
+        self,
+        complete: Sequence[Observation],
+        codes: Ints,
+        weights: Floats,
+        *,
+        noisy: bool,
+        warm: frozenset[int] = frozenset(),
+    ) -> None:
+        """Fit the models; ``warm`` has the numbers of trials with a warm start. Raises LinAlgError if that fails."""
         complete, codes, y = self.fit_objective(complete, codes, weights)
         one_hot = self._one_hot(codes)
         excess = self.excess_logarithms(complete)
@@ -64,7 +74,11 @@ class FigureModels:
             model.fit(one_hot, codes, excess[:, k] / self._limit_scales[k])
         seconds = np.log(np.maximum([o.seconds for o in complete], 1e-3))
         self._mean_seconds, self._seconds_scale = float(seconds.mean()), max(float(seconds.std()), _SMALLEST)
-        self._seconds.fit(one_hot, codes, (seconds - seconds.mean()) / self._seconds_scale)
+        was_warm = np.array([o.number in warm for o in complete], dtype=np.int64)
+        all_codes = np.column_stack((codes, was_warm)) if self._problem.compile_parameters else codes
+        self._seconds.fit(
+            self._with_warm(one_hot, was_warm), all_codes, (seconds - seconds.mean()) / self._seconds_scale
+        )
         kept = [i for i, o in enumerate(complete) if o.feasible]
         #: The standardized utility to beat; None while no trial keeps every limit.
         self.bar: float | None = None
@@ -99,9 +113,12 @@ class FigureModels:
             p = p * (weight * normal_cdf(-mean / deviation)).sum(0)
         return p
 
-    def seconds(self, one_hot: Floats) -> Floats:
-        """Return the predicted seconds of a trial of each point."""
-        mean = self._seconds.predict_mean(one_hot, 1)
+    def _with_warm(self, one_hot: Floats, warm: Ints) -> Floats:
+        return np.column_stack((one_hot, 1 - warm, warm)) if self._problem.compile_parameters else one_hot
+
+    def seconds(self, one_hot: Floats, warm: Ints) -> Floats:
+        """Return the predicted seconds of a trial of each point; ``warm`` is 1 for warm starts, else 0."""
+        mean = self._seconds.predict_mean(self._with_warm(one_hot, warm), 1)
         result: Floats = np.exp(self._mean_seconds + self._seconds_scale * mean)
         return result
 

@@ -100,6 +100,15 @@ def test_the_default_of_an_engine_as_a_point(make_task: Any) -> None:
     assert point(schedule_policy=["lpm", "random"]) is None
 
 
+def test_the_strategy_learns_which_parameters_decide_what_is_compiled(make_task: Any) -> None:
+    parameters = {"tp": [1, 2], "max_num_seqs": [16, 32], "compilation_config.mode": [0, 3]}
+    task = make_task(engine={"kind": "vllm"}, model="m", parameters=parameters, strategy="auto")
+    engine = engine_for(task)
+    proposals = Proposals(task, engine)
+    proposals.next(space_for(task, engine), [], 1)
+    assert proposals._problem.compile_parameters == ("tp", "compilation_config.mode")
+
+
 def test_the_memory_of_the_recorded_gpus_tells_what_cannot_start(make_task: Any, tmp_path: Path) -> None:
     config = {"num_hidden_layers": 80, "hidden_size": 8192, "num_attention_heads": 64, "num_key_value_heads": 8}
     (tmp_path / "config.json").write_text(json.dumps(config))

@@ -15,6 +15,7 @@ from tests.benchmarks.opening import opening
 from tests.benchmarks.overhead import overhead
 from tests.benchmarks.reporting import reporting
 from tests.benchmarks.saved import saved
+from tests.benchmarks.scraping import scraping
 from tests.benchmarks.stream import stream
 from tests.benchmarks.verdicts import verdicts
 
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "lab": lab,
     "verdicts": verdicts,
     "limits": limits,
+    "scraping": scraping,
     "cluster": cluster_load,
 }
 

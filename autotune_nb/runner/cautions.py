@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from autotune_nb.trial.clocks import slowed_text
 from autotune_nb.trial.comparable import disturbance, environment_text, shares_gpus
 from autotune_nb.trial.drift import drift_text
 from autotune_nb.trial.trial import Trial
@@ -14,6 +15,7 @@ class Cautions:
 
     def __init__(self) -> None:
         self._disturbance_reported = self._gpus_reported = self._environment_reported = False
+        self._slowed_reported = self._metrics_reported = False
 
     def after(self, ended: Trial, trials: Sequence[Trial]) -> Iterator[str]:
         """Yield what the end of a trial shows."""
@@ -29,6 +31,14 @@ class Cautions:
         if not self._environment_reported and (text := environment_text(trials)):
             self._environment_reported = True
             yield text
+        if not self._slowed_reported and (text := slowed_text(trials)):
+            self._slowed_reported = True
+            yield text
+        problem = ended.fingerprint.get("engine_metrics")
+        # Other engines than those of the catalogs may have none.
+        if problem and not self._metrics_reported and ended.fingerprint.get("engine") != "command":
+            self._metrics_reported = True
+            yield f"trial {ended.number}: the engine's metrics were {problem}"
         # The starts of a confirmation show how much is noise.
         if ended.baseline and ended.confirmation is None and (text := drift_text(trials)):
             yield text

@@ -6,6 +6,7 @@ import json
 from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
+from autotune_nb.trial.clocks import slowed_text
 from autotune_nb.trial.drift import numbers_text
 from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.trial import Trial
@@ -27,7 +28,7 @@ _MAX_QUOTED = 40
 
 
 def company_text(trials: Sequence[Trial]) -> str:
-    """Return in a sentence or two which trials with a score were measured beside other work; empty if none were."""
+    """Return in sentences which trials with a score were measured beside other work or at lower clocks, if any were."""
     scored = [trial for trial in trials if trial.state.scored and trial.measurements]
     shares = {trial.number: share for trial in scored if (share := disturbance(trial))}
     on_gpus = [trial.number for trial in scored if shares_gpus(trial)]
@@ -38,7 +39,7 @@ def company_text(trials: Sequence[Trial]) -> str:
         found.append(f"Other processes used {used} during {_which(shares, scored)}")
     if on_gpus:
         found.append(f"Other processes computed on the engine's GPUs during {_which(on_gpus, scored)}")
-    return " ".join(found)
+    return " ".join(filter(None, (*found, slowed_text(trials))))
 
 
 def _which(disturbed: Collection[int], scored: Sequence[Trial]) -> str:

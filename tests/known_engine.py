@@ -53,6 +53,8 @@ class KnownEngine:
     stops_after: int | None = None
     #: A parameter that it refuses with status 400.
     refused: str | None = None
+    #: More of each choice of a reply that does not stream, such as its probabilities.
+    choice: dict[str, Any] = field(default_factory=dict)
     first_token_s: float = 0.05
     #: So many requests, from the first on, get their first token later by so many seconds.
     slow_first: int = 0
@@ -145,7 +147,7 @@ class KnownEngine:
         if not body.get("stream"):
             await asyncio.sleep(self.first_token_s + (tokens - 1) * self.token_s)
             message = {"role": "assistant", "content": "word " * tokens}
-            choice = {"index": 0, "message": message, "finish_reason": "length"}
+            choice = {"index": 0, "message": message, "finish_reason": "length"} | self.choice
             return web.json_response({"choices": [choice], "usage": _usage(prompt, tokens)})
         await asyncio.sleep(self.first_token_s)
         if fault == "status":

@@ -42,6 +42,8 @@ for line in values("print:"):
     print(line.replace("_", " ").replace("<ESC>", "\x1b"), flush=True)
 for name in values("env:"):
     print(f"{name}={os.environ.get(name)}", flush=True)
+if "default-fails" in behaviours and not sys.argv[4:]:
+    sys.exit(3)
 for code in values("exit:"):
     sys.exit(int(code))
 if "hang" in behaviours:
@@ -66,6 +68,11 @@ if "detached-child" in behaviours or detached_server:
         if detached_server:
             time.sleep(600)
 COMPLETION = b'{"choices": [{"message": {"content": "noise"}}]}'
+if "answers" in behaviours:
+    # With a quantized cache it answers something else.
+    word = '{"token": "%s", "logprob": -0.1}' % ("wrong" if "q4_0" in sys.argv else "right")
+    choice = '{"message": {"content": ""}, "logprobs": {"content": [%s]}}' % ",".join([word] * 4)
+    COMPLETION = f'{{"choices": [{choice}]}}'.encode()
 posts = 0
 def reply(status, body, kind="application/json"):
     head = f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"

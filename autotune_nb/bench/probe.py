@@ -31,7 +31,7 @@ class _NotReadyError(MeasurementError):
     """The server may be ready later."""
 
 
-class _RefusedError(MeasurementError):
+class RefusedError(MeasurementError):
     """The server responded with an error."""
 
     def __init__(self, message: str, status: int) -> None:
@@ -76,13 +76,13 @@ async def probe(
     def not_ready(error: _NotReadyError) -> None:
         notify(f"{error.failure.message}; it is asked again until deadlines.ready_s")
 
-    async with _session(timeout_s, headers) as session:
+    async with http_session(timeout_s, headers) as session:
         for number in range(workload.warmup_requests):
             # Each request starts differently, so that no prefix cache answers it.
             body["messages"] = [{"role": "user", "content": f"{number}: {text}"}]
             try:
                 await _complete_by(session, url, body, timeout_s, ready_by, not_ready)
-            except _RefusedError as error:
+            except RefusedError as error:
                 if error.status not in _UNSUPPORTED or not accepts_ignore_eos:
                     raise
                 accepts_ignore_eos = False
@@ -93,15 +93,17 @@ async def probe(
             prompts = [f"warm-up {number}: {text}" for number in range(load)]
             bodies = [{**body, "messages": [{"role": "user", "content": prompt}]} for prompt in prompts]
             # A server that fails under this load does so in the level too, which is reported with its figures.
-            await asyncio.gather(*(_complete(session, url, one, timeout_s) for one in bodies), return_exceptions=True)
+            await asyncio.gather(
+                *(request_completion(session, url, one, timeout_s) for one in bodies), return_exceptions=True
+            )
     return accepts_ignore_eos
 
 
 async def completes(url: str, model: str, *, headers: Mapping[str, str] | None = None) -> bool:
     """Whether the server completes a request for one token within a few seconds."""
     try:
-        async with _session(_ONE_TOKEN_S, headers) as session:
-            await _complete(session, url, _one_token(model), _ONE_TOKEN_S)
+        async with http_session(_ONE_TOKEN_S, headers) as session:
+            await request_completion(session, url, _one_token(model), _ONE_TOKEN_S)
     except MeasurementError:
         return False
     return True
@@ -116,10 +118,10 @@ async def require_answer(
     """
     deadline = asyncio.get_running_loop().time() + timeout_s
     try:
-        async with _session(timeout_s, headers) as session:
+        async with http_session(timeout_s, headers) as session:
             await _complete_by(session, url, _one_token(model), timeout_s, deadline)
     except MeasurementError as error:
-        if isinstance(error, _RefusedError) and error.status < 500:
+        if isinstance(error, RefusedError) and error.status < 500:
             # It answers, even if it expects another request than this one.
             return
         message = f"the engine was asked for one token after {after}, and generated none: {error.failure.message}"
@@ -131,7 +133,7 @@ def _one_token(model: str) -> dict[str, Any]:
     return {"model": model, "max_tokens": 1, "messages": [{"role": "user", "content": "a"}], "stream": False}
 
 
-def _session(timeout_s: float, headers: Mapping[str, str] | None) -> aiohttp.ClientSession:
+def http_session(timeout_s: float, headers: Mapping[str, str] | None) -> aiohttp.ClientSession:
     timeout, connector = aiohttp.ClientTimeout(total=timeout_s), aiohttp.TCPConnector(limit=0)
     return aiohttp.ClientSession(timeout=timeout, headers=headers, connector=connector)
 
@@ -148,7 +150,8 @@ async def _complete_by(
     pause, notified = _FIRST_PAUSE_S, False
     while True:
         try:
-            return await _complete(session, url, body, timeout_s)
+            await request_completion(session, url, body, timeout_s)
+            return
         except _NotReadyError as error:
             if asyncio.get_running_loop().time() + pause > ready_by:
                 raise MeasurementError(error.failure) from None
@@ -159,7 +162,10 @@ async def _complete_by(
             pause = min(pause * 1.5, _LONGEST_PAUSE_S)
 
 
-async def _complete(session: aiohttp.ClientSession, url: str, body: dict[str, Any], timeout_s: float) -> None:
+async def request_completion(
+    session: aiohttp.ClientSession, url: str, body: dict[str, Any], timeout_s: float
+) -> dict[str, Any]:
+    """Send a completion and return its choice. Raises MeasurementError, RefusedError if the server refuses it."""
     where = f"{url}/v1/chat/completions"
     try:
         async with session.post(where, json=body) as reply:
@@ -180,11 +186,12 @@ async def _complete(session: aiohttp.ClientSession, url: str, body: dict[str, An
         hint = "raise deadlines.ready_s if the engine is only slow"
         raise _NotReadyError(Failure(FailureKind.TIMEOUT, "probe", message, hint=hint))
     if status != 200:
-        raise _RefusedError(f"{where} answered {status}: {text[:300]}", status)
+        raise RefusedError(f"{where} answered {status}: {text[:300]}", status)
     try:
         data = json.loads(text)
-        choice = data["choices"][0]
+        choice: dict[str, Any] = data["choices"][0]
         choice["message"]["content"]
+        return choice
     except (ValueError, KeyError, IndexError, TypeError, RecursionError):
         raise _failed(
             f"the reply of {where} is not a completion: {text[:200]!r}",

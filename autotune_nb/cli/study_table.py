@@ -47,6 +47,8 @@ def study_table(results: dict[str, Any]) -> str:
         lines += [f"{'':>7}{line}" for line in _failure(trial, first_failures)]
         if trial.get("cut_reason"):
             lines.append(f"{'':>7}cut: {trial['cut_reason']}")
+        if trial.get("answers"):
+            lines.append(f"{'':>7}{trial['answers']}")
         measured = map(Measurement.from_dict, trial["measurements"])
         lines += [f"{'':>7}{one.level}: {note}" for one in measured for note in one.notes]
         if trial.get("limited_by"):

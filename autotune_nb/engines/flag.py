@@ -26,6 +26,7 @@ class Flag:
     ``other_values`` are accepted too, but not suggested: words in place of a number, and values and spellings that are
     not worth searching. A ``choice`` accepts only its ``values`` and ``other_values``; a flag to which plugins add
     values is a ``str``. ``former`` are its names in previous versions, which are passed as they are written.
+    ``changes_numbers`` is whether its values change what the engine computes by more than the order of its sums.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Flag:
     sizes: bool = False
     other_values: tuple[Value, ...] = ()
     former: tuple[str, ...] = ()
+    changes_numbers: bool = False
 
     @property
     def flag(self) -> str:

@@ -94,6 +94,7 @@ LLAMA_CPP = Engine(
             values=("on", "off", "auto"),
             other_values=(*_ON_OFF, "-1"),
             aliases=("fa",),
+            changes_numbers=True,
         ),
         Flag(
             "cache_type_k",
@@ -102,6 +103,7 @@ LLAMA_CPP = Engine(
             default="f16",
             values=CACHE_TYPES,
             aliases=("ctk",),
+            changes_numbers=True,
         ),
         Flag(
             "cache_type_v",
@@ -110,6 +112,7 @@ LLAMA_CPP = Engine(
             default="f16",
             values=CACHE_TYPES,
             aliases=("ctv",),
+            changes_numbers=True,
         ),
         Flag("cont_batching", "bool", "continuous batching", default=True, style="negatable", aliases=("cb",)),
         Flag("kv_unified", "bool", "one KV buffer for all slots", style="negatable", aliases=("kvu",)),

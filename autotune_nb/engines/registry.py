@@ -28,6 +28,11 @@ from autotune_nb.task.task import Task
 _ENGINES = {engine.name: engine for engine in (LLAMA_CPP, VLLM, SGLANG)}
 
 
+def every_engine() -> tuple[Engine, ...]:
+    """Return the engines that have a catalog."""
+    return tuple(_ENGINES.values())
+
+
 def engine_named(name: str) -> Engine:
     """Return the catalog entry of an engine. Raises UnknownNameError."""
     try:

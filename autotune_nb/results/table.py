@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from autotune_nb.trial.configuration import configuration_key, pareto_front
 from autotune_nb.trial.limiting_factor import limiting_factor
+from autotune_nb.trial.measurement import QUALITY
+from autotune_nb.trial.quality import quality_of
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial
 
@@ -17,17 +19,20 @@ if TYPE_CHECKING:
 def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
     """Return a table with one row per trial, indexed by number.
 
-    The columns are the state, the figure of each objective, whether every limit is kept, a column per parameter
-    (``param:NAME`` if NAME is another column), the level at which the figures were read, the violation of each
-    limit (at most 0 if it is not shown to be broken), seconds of wall time, whether it is the baseline, the
-    failure, why a trial was cut, which limits are undecided, what is doubtful in its levels, what limited it according
-    to its engine's metrics, and of a confirmation's starts the round (0: before the search). With several objectives,
-    ``pareto`` is whether its configuration is on the Pareto front.
+    The columns are the state, the figure of each objective, how far the answers agree with the default's if they were
+    compared, whether every limit is kept, a column per parameter (``param:NAME`` if NAME is another column), the level
+    at which the figures were read, the violation of each limit (at most 0 if it is not shown to be broken), seconds of
+    wall time, whether it is the baseline, the failure, why a trial was cut, which limits are undecided, what is
+    doubtful in its levels and its answers, what limited it according to its engine's metrics, and of a confirmation's
+    starts the round (0: before the search). With several objectives, ``pareto`` is whether its configuration is on the
+    Pareto front.
     """
     import pandas as pd
 
     names = list(dict.fromkeys(name for trial in trials for name in trial.params))
-    limits = list(dict.fromkeys(str(limit) for limit in objective.limits))
+    # Limits on the answers are checked beside those of the task.
+    checked = (name for trial in trials if trial.score for name in trial.score.limits)
+    limits = list(dict.fromkeys((*(str(limit) for limit in objective.limits), *checked)))
     own = {
         "number",
         "state",
@@ -43,6 +48,9 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         "round",
     }
     own |= set(objective.figures)
+    answers = {trial.number: figures for trial in trials if (figures := quality_of(trial))}
+    quality = [name for name in QUALITY if any(name in one for one in answers.values()) and name not in own]
+    own |= set(quality)
     # A column of its own only with several objectives.
     pareto = ["pareto"] if objective.others else []
     own |= set(pareto)
@@ -53,6 +61,7 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         row: dict[str, Any] = {"number": trial.number, "state": str(trial.state), "baseline": trial.baseline}
         row |= {column[name]: trial.params.get(name) for name in names}
         row |= {name: trial.score.values.get(name) if trial.score else None for name in objective.figures}
+        row |= {name: answers.get(trial.number, {}).get(name) for name in quality}
         row["pareto"] = trial.feasible and configuration_key(trial) in front
         row["level"] = str(trial.score.level) if trial.score and trial.score.level else None
         for limit in limits:
@@ -63,16 +72,17 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         row["cut"] = trial.cut_reason or None
         row["round"] = trial.confirmation[0] if trial.confirmation is not None else None
         row["undecided"] = "; ".join(f"{name}: {why}" for name, why in trial.undecided.items()) or None
-        row["notes"] = "; ".join(f"{one.level}: {note}" for one in trial.measurements for note in one.notes) or None
+        doubts = [trial.answers, *(f"{one.level}: {note}" for one in trial.measurements for note in one.notes)]
+        row["notes"] = "; ".join(filter(None, doubts)) or None
         row["limited_by"] = limiting_factor(trial) or None
         rows.append(row)
-    columns = ["number", "state", *objective.figures, "feasible", *pareto, *column.values(), "level"]
+    columns = ["number", "state", *objective.figures, *quality, "feasible", *pareto, *column.values(), "level"]
     # Columns of their own only where one of them says something.
     notes = [name for name in ("cut", "undecided", "notes", "limited_by") if any(row[name] for row in rows)]
     confirming = ["round"] if any(trial.confirmation is not None for trial in trials) else []
     columns += [*limits, "seconds", "baseline", "failure", *notes, *confirming]
     frame = pd.DataFrame(rows, columns=columns).set_index("number").astype(dict.fromkeys(confirming, "Int64"))
-    frame = frame.astype(dict.fromkeys(objective.figures, float))
+    frame = frame.astype(dict.fromkeys((*objective.figures, *quality), float))
     # Unknown is not False, but the column must still work as a mask.
     frame["feasible"] = frame["feasible"].astype("boolean")
     for name in column.values():

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from autotune_nb.runner.answers import Answers
 from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.score import Score
 
@@ -23,6 +24,8 @@ class Attempt:
     phase: str = ""
     gpus: int | None = None
     folder: Path | None = None
+    #: What the engine answered, to compare with the default's answers; or why it was not asked.
+    answers: Answers = field(default_factory=Answers)
 
     def add_fingerprint(self, values: Mapping[str, Any]) -> None:
         """Add values that add_fingerprint the environment of the attempt."""

@@ -14,6 +14,8 @@ class Cautions:
     """The reports of one run: of other work and another environment once, of drift when the default was measured."""
 
     def __init__(self) -> None:
+        #: Why answers were not compared, as far as it was reported.
+        self._not_compared: set[str] = set()
         self._disturbance_reported = self._gpus_reported = self._environment_reported = False
         self._slowed_reported = self._metrics_reported = False
 
@@ -25,6 +27,9 @@ class Cautions:
                 f"trial {ended.number}: other processes used {share:.0%} of this machine's CPUs during it, so that its "
                 "values differ from those of trials without them; end them, or repeat the study later"
             )
+        if not ended.answers.startswith("answers differ") and ended.answers not in {"", *self._not_compared}:
+            self._not_compared.add(ended.answers)
+            yield f"trial {ended.number}: {ended.answers}"
         if not self._gpus_reported and ended.state.scored and shares_gpus(ended):
             self._gpus_reported = True
             yield f"trial {ended.number}: other processes computed on the engine's GPUs during it; see nvidia-smi"

@@ -12,6 +12,7 @@ from typing import Any
 
 from autotune_nb import events
 from autotune_nb.trial.formatting import level_text, params_text, value_text
+from autotune_nb.trial.measurement import QUALITY
 from autotune_nb.trial.score import Objective
 
 _log = logging.getLogger(__name__)
@@ -82,7 +83,8 @@ class ProgressLines:
             values = ", ".join(f"{name} = {value_text(value, name)}" for name, value in trial.score.values.items())
             best = "knee of the Pareto front" if self._objective.others else "best"
             broken = [name for name, violation in trial.score.limits.items() if violation > 0]
-            note = f"  breaks {', '.join(broken)}" if broken else f"  {best} so far" if is_best else ""
+            differ = f": {trial.answers}" if any(name.startswith(QUALITY) for name in broken) else ""
+            note = f"  breaks {', '.join(broken)}{differ}" if broken else f"  {best} so far" if is_best else ""
             if trial.cut_reason:
                 note = f"  cut: {trial.cut_reason}"
             return f"trial {trial.number}   {values} in {seconds:.0f} s{note}"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.memory import memory_headroom
+from autotune_nb.engines.quality import goal_with_quality
 from autotune_nb.search import (
     Observation,
     Promise,
@@ -84,7 +85,7 @@ class Proposals:
         headroom = memory_headroom(self._task, self._engine, gpu_bytes) if self._name == "auto" else None
         self._problem = SearchProblem(
             space,
-            self._task.goal.every,
+            goal_with_quality(self._task, self._engine).every,
             default_point(space, self._engine),
             headroom,
             tuple(name for name in space.parameters if self._engine.compiles(name)),

@@ -15,6 +15,7 @@ from autotune_nb.deploy.base import Deployer
 from autotune_nb.errors import AutotuneError, SetupError, StudyError
 from autotune_nb.recorded.clock import Clock, WallClock, released
 from autotune_nb.runner.active_time import ActiveTime
+from autotune_nb.runner.answers import AnswerComparison
 from autotune_nb.runner.budget import BudgetCheck
 from autotune_nb.runner.cautions import Cautions
 from autotune_nb.runner.next_trial import NextTrial
@@ -98,6 +99,7 @@ class Runner:
             publish=bus.publish,
         )
         self._cautions = Cautions()
+        self._comparison = AnswerComparison(study)
 
     @property
     def elapsed_s(self) -> float:
@@ -323,6 +325,7 @@ class Runner:
             stopping=self._stopping.is_set,
             now=self._clock.now,
             active=self._active,
+            comparison=self._comparison,
         )
         try:
             ended = await work.run()

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from autotune_nb.trial.configuration import best_configuration, configuration_key
-from autotune_nb.trial.measurement import Level, Measurement
+from autotune_nb.trial.measurement import QUALITY, Level, Measurement
 from autotune_nb.trial.trial import Trial
 from autotune_nb.verdict import level_to_confirm
 
@@ -31,6 +31,8 @@ class TrialCuts:
         rules = task.confirmation if trial.in_round else None
         self._confirmed = None if rules is None else level_to_confirm(study.trials, task.goal, rules)
         goal = task.goal if self._confirmed is None else replace(task.goal, level=self._confirmed)
+        # Its answers are the same at every level.
+        goal = replace(goal, limits=tuple(one for one in goal.limits if one.figure not in QUALITY))
         self._cutting = Cutting(goal, task.workload.levels)
         # With several objectives, one that is worse may have its place on the front.
         self._on = task.budget.cut and len(task.workload.levels) > 1 and not task.goal.others

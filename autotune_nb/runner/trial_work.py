@@ -29,6 +29,7 @@ from autotune_nb.errors import (
     lacks_resources,
 )
 from autotune_nb.runner.active_time import ActiveTime
+from autotune_nb.runner.answers import AnswerComparison
 from autotune_nb.runner.attempt import Attempt, PhaseClock
 from autotune_nb.runner.conditions import LevelConditions
 from autotune_nb.runner.engine_metrics import EngineMetrics
@@ -42,7 +43,7 @@ from autotune_nb.trial.comparable import disturbance_of_level
 from autotune_nb.trial.cost import cost_figures
 from autotune_nb.trial.engine_checks import invalid_hits
 from autotune_nb.trial.measurement import Level
-from autotune_nb.trial.score import score
+from autotune_nb.trial.quality import with_quality
 from autotune_nb.trial.trial import WAIT, Trial, TrialState
 from autotune_nb.waiting import until_died
 
@@ -60,7 +61,8 @@ _DYING_S = 5.0
 class TrialWork:
     """The execution of one trial.
 
-    ``stopping`` returns whether the run is being stopped, ``now`` the time of the run's clock. ``active`` is the run's.
+    ``stopping`` returns whether the run is being stopped, ``now`` the time of the run's clock. ``active`` and
+    ``comparison`` are the run's.
     """
 
     def __init__(
@@ -75,10 +77,12 @@ class TrialWork:
         stopping: Callable[[], bool],
         now: Callable[[], float],
         active: ActiveTime,
+        comparison: AnswerComparison,
     ) -> None:
         self._trial = trial
         self._task, self._folder = study.task, study.folder
         self._cuts = TrialCuts(trial, study)
+        self._comparison = comparison
         self._deployer = deployer
         self._benchmark = benchmark
         self._fingerprint = fingerprint
@@ -109,6 +113,7 @@ class TrialWork:
             # Rounded as in results.json, so that a reopened study has equal trials.
             seconds={phase: round(value, 3) for phase, value in self._clock.seconds.items()},
             fingerprint={**self._fingerprint, **last.fingerprint},
+            answers=last.answers.text,
         )
 
     async def clean(self) -> None:
@@ -278,6 +283,7 @@ class TrialWork:
                 ready_by=ready_by,
                 notify=lambda text: self._notice(f"trial {self._trial.number}: {text}"),
             )
+            attempt.answers = await self._comparison.ask(self._trial, endpoint, attempt.folder)
         clock.start("benchmark")
         attempt.phase = "benchmark"
         # How many levels the benchmark has taken one by one.
@@ -307,6 +313,7 @@ class TrialWork:
         async with recording, aclosing(self._benchmark.measure(request)) as levels:
             async for one in levels:
                 self._wait.reset()
+                one = with_quality(one, self._comparison.figures(attempt.answers))
                 if conditions is not None:
                     one = replace(one, conditions={**one.conditions, **await conditions.take(one.level)})
                 if not one.valid and (share := disturbance_of_level(one)):
@@ -329,7 +336,9 @@ class TrialWork:
                 done = self._cuts.is_enough(attempt.measurements)
                 if done or attempt.cut_reason or self._cuts.will_fail(attempt.measurements):
                     break
-        attempt.score = score(attempt.measurements, task.goal)
+        attempt.measurements, attempt.score, attempt.answers = self._comparison.scored(
+            attempt.measurements, attempt.answers
+        )
 
     def _conditions(self, endpoint: Endpoint, attempt: Attempt) -> LevelConditions:
         assert attempt.folder is not None

@@ -111,11 +111,8 @@ def observation(trial: Trial, problem: SearchProblem) -> Observation:
     seconds = trial.work_s
     if trial.state.scored and trial.score is not None:
         scored = trial.score
-        excess = tuple(
-            scored.limits[str(limit)] / (abs(limit.bound) or 1.0)
-            for limit in problem.limits
-            if str(limit) in scored.limits
-        )
+        # A limit that was not checked is not shown to be broken.
+        excess = tuple(scored.limits.get(str(limit), 0.0) / (abs(limit.bound) or 1.0) for limit in problem.limits)
         values = tuple(scored.values[one.figure] for one in problem.objectives)
         return Observation(trial.number, trial.params, values, excess, seconds, baseline=trial.baseline)
     failure = trial.failure

@@ -79,6 +79,7 @@ def common_fields(data: Mapping[str, Any]) -> dict[str, Any]:
         "seconds": data["seconds"],
         # Trials of a previous version have none.
         "cut_reason": str(data.get("cut_reason", "")),
+        "answers": str(data.get("answers", "")),
         "command": _split_command(data["command"] or ""),
         "gpus": data.get("gpus"),
     }

@@ -27,6 +27,7 @@ from autotune_nb.task.figures import require_figures, require_price
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.preset_expansion import PresetUse
 from autotune_nb.task.presets import PRESET_SCHEMA, with_expansion
+from autotune_nb.task.quality import Quality
 from autotune_nb.task.sections import (
     Benchmark,
     Deadlines,
@@ -88,6 +89,11 @@ def _on_or_off(value: Any) -> Any:
     return ({"rounds": CONFIRM_ROUNDS} if value else {}) if isinstance(value, bool) else value
 
 
+def _enabled(value: Any) -> Any:
+    """Expand ``quality: true`` and ``false``."""
+    return {"enabled": value} if isinstance(value, bool) else value
+
+
 #: The context of a validation whose data was checked for secrets already, and whose errors are cleaned by the caller.
 SECRETS_CHECKED = {"secrets checked": True}
 
@@ -135,6 +141,7 @@ class Task(Section):
     budget: Budget = Budget()
     price: Price = Price()
     confirm: Annotated[Confirm, BeforeValidator(_on_or_off, json_schema_input_type=Confirm | bool)] = Confirm()
+    quality: Annotated[Quality, BeforeValidator(_enabled, json_schema_input_type=Quality | bool)] = Quality()
     deadlines: Deadlines = Deadlines()
     deploy: Annotated[Deploy, _shorthand("kind", Deploy)] = Deploy()
     benchmark: Benchmark = Benchmark()

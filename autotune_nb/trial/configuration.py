@@ -8,6 +8,7 @@ import operator
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from types import MappingProxyType
 
 from autotune_nb.trial.formatting import value_text
@@ -46,7 +47,9 @@ class Configuration:
         The requests of all starts together decide on limits on percentiles.
         """
         scores = [trial.score.limits for trial in self.complete if trial.score]
-        means = {name: math.fsum(one[name] for one in scores) / len(scores) for name in scores[0]}
+        # A limit on the answers is checked in some starts only.
+        values = {name: [one[name] for one in scores if name in one] for name in dict.fromkeys(chain(*scores))}
+        means = {name: math.fsum(own) / len(own) for name, own in values.items()}
         if len(scores) == 1 or len(self._measured) < len(scores):
             return means
         counted = {name for name in means if all(name in one.beyond for one in self._measured)}

@@ -48,7 +48,9 @@ def value_text(value: float, figure: str) -> str:
         return f"${value:.4g} per million tokens"
     if figure.endswith("_s"):
         return f"{value * 1000:.4g} ms" if value < 1 else f"{value:.4g} s"
-    return f"{value:.4g}"
+    if figure == "quality_agreement":
+        return f"{value:.1%}"
+    return f"{value:.4g} nats" if figure == "quality_kl" else f"{value:.4g}"
 
 
 def interval_text(value: float, low: float, high: float, figure: str) -> str:

@@ -55,6 +55,9 @@ PER_GPU = ("output_tokens_per_s", "total_tokens_per_s", "requests_per_s", "goodp
 USD_PER_MILLION_TOKENS = "usd_per_million_output_tokens"
 #: Figures that also depend on the trial's GPUs and on the price; the runner adds them (``cost``).
 COST_FIGURES = (*(f"{name}_per_gpu" for name in PER_GPU), USD_PER_MILLION_TOKENS)
+#: How much a trial's answers are those of the engine's default: the share of equal tokens, and the divergence of their
+#: probabilities in nats per token. They are of the whole trial, the same at each of its levels.
+QUALITY = ("quality_agreement", "quality_kl")
 
 #: Every figure that a measurement may have. Times are in seconds; rates are per second over the whole level.
 FIGURES: tuple[str, ...] = (
@@ -66,6 +69,7 @@ FIGURES: tuple[str, ...] = (
     "output_tokens_mean",
     "output_tokens_min",
     *COST_FIGURES,
+    *QUALITY,
 )
 
 #: What else could change a level's figures: the load of the machine that runs the study (of the last minute), the mean

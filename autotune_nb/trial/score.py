@@ -11,7 +11,7 @@ from typing import Literal
 
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, TaskError
 from autotune_nb.trial.binomial import fewest_requests, shown_above, shown_below
-from autotune_nb.trial.measurement import FIGURES, Level, Measurement, figure_name
+from autotune_nb.trial.measurement import FIGURES, QUALITY, Level, Measurement, figure_name
 
 Direction = Literal["minimize", "maximize"]
 
@@ -239,12 +239,14 @@ def _score_at(measurement: Measurement, objective: Objective) -> Score:
     missing = next((name for name in objective.figures if measurement.figures.get(name) is None), None)
     if missing is not None:
         raise _no_figure(missing, measurement)
-    limits = {str(limit): limit.violation(measurement) for limit in objective.limits}
+    # Without the default's answers there is nothing to compare with, which is reported.
+    checked = [one for one in objective.limits if one.figure not in QUALITY or one.figure in measurement.figures]
+    limits = {str(limit): limit.violation(measurement) for limit in checked}
     return Score({name: measurement.figures[name] for name in objective.figures}, limits, measurement.level)
 
 
 def _total_violation(scored: Score, limits: Iterable[Limit]) -> float:
-    return sum(max(0.0, scored.limits[str(limit)]) / (abs(limit.bound) or 1.0) for limit in limits)
+    return sum(max(0.0, scored.limits.get(str(limit), 0.0)) / (abs(limit.bound) or 1.0) for limit in limits)
 
 
 def _no_figure(figure: str, measurement: Measurement) -> MeasurementError:

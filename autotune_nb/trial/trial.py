@@ -50,7 +50,8 @@ class Trial:
     for the engine's default configuration, which sets no parameter. ``reason`` is why a strategy proposed it,
     ``cut_reason`` why it was cut.
     ``confirmation`` is the round and the number of the finalist if it is a start of the confirmation: round 0 is before
-    the search, finalist 0 the default. ``gpus`` is how many GPUs it held; None if that is unknown.
+    the search, finalist 0 the default. ``gpus`` is how many GPUs it held; None if that is unknown. ``answers`` is by
+    how much its answers differ from the default's if that breaks a limit, or why they were not compared.
     """
 
     number: int
@@ -68,6 +69,7 @@ class Trial:
     cut_reason: str = ""
     confirmation: tuple[int, int] | None = None
     gpus: int | None = None
+    answers: str = ""
 
     @property
     def in_round(self) -> bool:
@@ -120,6 +122,7 @@ class Trial:
             "fingerprint": dict(self.fingerprint),
             **({"reason": self.reason} if self.reason else {}),
             **({"cut_reason": self.cut_reason} if self.cut_reason else {}),
+            **({"answers": self.answers} if self.answers else {}),
             **({"confirmation": list(self.confirmation)} if self.confirmation is not None else {}),
             **({"gpus": self.gpus} if self.gpus is not None else {}),
         }

@@ -56,6 +56,7 @@ SECTIONS = (
             *_of("budget", "max_failures gpu_hours usd"),
             *_of("price", "usd_per_gpu_hour usd_per_hour"),
             *_of("confirm", "budget margin alpha"),
+            *_of("quality", "enabled prompts tokens min_agreement max_kl"),
             *_of("deadlines", "ready_s pending_s probe_s benchmark_s surroundings_s stop_s"),
         ),
     ),

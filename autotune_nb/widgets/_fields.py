@@ -30,9 +30,12 @@ _CODECS: dict[str, Codec] = {
     "workload.scenarios": _text.SCENARIOS,
     "objective.at": _text.LEVEL,
     "deploy.gpus": _text.COUNT_OR_ITEMS,
+    "quality.prompts": _text.COUNT_OR_ITEMS,
     "description": _text.LINES,
 }
 _LABELS = {"engine.kind": "engine"}
+#: Sections that share one of the form with other fields, so that a label needs the full path.
+_SHARED = ("deadlines", "benchmark", "confirm", "price", "quality")
 #: The placeholders of empty fields.
 _PLACEHOLDERS = {
     "model.id_or_path": "Qwen/Qwen3-8B, or a path",
@@ -169,8 +172,7 @@ def task_field(styles: WidgetStyles, path: str, value: Any, changed: Callable[[]
     default = MISSING if info.is_required() else info.get_default(call_default_factory=True)
     shown = default if value is MISSING else value
     section, _, name = path.rpartition(".")
-    # These share a section of the form with other fields, so that the label needs the full path.
-    label = path if section in ("deadlines", "benchmark", "confirm", "price") else _LABELS.get(path, name)
+    label = path if section in _SHARED else _LABELS.get(path, name)
     help_text = info.description or ""
     closed = _CLOSED.get(path) or _literals(info.annotation)
     if closed:

@@ -27,7 +27,7 @@ from autotune_nb.trial.configuration import (
 from autotune_nb.trial.cost import cost_of, usd_text
 from autotune_nb.trial.formatting import YEAR_S, duration_text, level_text, params_text, value_text
 from autotune_nb.trial.limiting_factor import limiting_factor
-from autotune_nb.trial.score import Objective
+from autotune_nb.trial.score import Limit, Objective
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.verdict import chosen_configuration
 
@@ -260,7 +260,9 @@ def table_html(
     doing = {one.trial.number: one.doing for one in running}
     others = {name: name for name in objective.figures[1:]}
     figures = others | {name: title for name, title in _FIGURES.items() if name not in objective.figures}
-    heads = ["trial", "state", objective.figure, *figures.values(), *map(str, objective.limits)]
+    checked = dict.fromkeys(name for trial in trials if trial.score for name in trial.score.limits)
+    limits = {name: Limit.parse(name) for name in (*map(str, objective.limits), *checked)}
+    heads = ["trial", "state", objective.figure, *figures.values(), *limits]
     numeric = 2 + len(figures)
     head = "".join(f'<th{_numeric(2 <= i <= numeric)} scope="col">{escaped(h)}</th>' for i, h in enumerate(heads))
     rows = []
@@ -272,14 +274,13 @@ def table_html(
         read = _scored(trial)
         cells += [f'<td class="n">{escaped(value)}</td>']
         cells += [f'<td class="n">{escaped(value_text(read[f], f)) if f in read else ""}</td>' for f in figures]
-        for limit in objective.limits:
-            broken = trial.score.limits.get(str(limit)) if trial.score else None
+        for name, limit in limits.items():
+            broken = trial.score.limits.get(name) if trial.score else None
             cells.append(
-                "<td></td>"
-                if broken is None
-                else _limit_cell(broken, limit.figure, trial.undecided.get(str(limit), ""))
+                "<td></td>" if broken is None else _limit_cell(broken, limit.figure, trial.undecided.get(name, ""))
             )
         failure = _failure(trial.failure) if trial.failure is not None else _cut(trial.cut_reason)
+        failure += _answers(trial)
         # Parameters are in a row of their own, since a column would be too narrow for them.
         repeat = _repeat_text(trial, found.get(configuration_key(trial)), objective)
         if several_levels and trial.score is not None and trial.score.level is not None:
@@ -333,6 +334,10 @@ def _cut(reason: str) -> str:
     return f'<div class="at-dim">cut: {escaped(reason)}</div>' if reason else ""
 
 
+def _answers(trial: Trial) -> str:
+    return f'<div class="at-dim">{escaped(trial.answers)}</div>' if trial.answers else ""
+
+
 def _failure(failure: Failure) -> str:
     hint = f"<br>try: {escaped(failure.hint)}" if failure.hint else ""
     log = f"<pre>{escaped(chr(10).join(failure.log_lines))}</pre>" if failure.log_lines else ""
@@ -346,7 +351,7 @@ def trial_html(trial: Trial | None, objective: Objective) -> str:
     levels = "; ".join(escaped(level_text(m, objective)) for m in trial.measurements)
     about = f"<b>trial {trial.number}</b> ({escaped(_state_text(trial))}): {escaped(config_text(trial, 5000))}"
     limited = f'<div class="at-dim">limited by: {escaped(text)}</div>' if (text := limiting_factor(trial)) else ""
-    return f"{about}{_chosen(trial.reason)}<div>{levels}</div>{limited}{_cut(trial.cut_reason)}"
+    return f"{about}{_chosen(trial.reason)}<div>{levels}</div>{limited}{_cut(trial.cut_reason)}{_answers(trial)}"
 
 
 def edits_html(edits: Sequence[Edit], steering: Steering, waiting: int) -> str:

@@ -19,7 +19,7 @@ from autotune_nb.bench.results import (
 from autotune_nb.errors import MeasurementError
 from autotune_nb.task.workload import RequestSize
 from autotune_nb.trial.formatting import level_text
-from autotune_nb.trial.measurement import COST_FIGURES, FIGURES, Level, Measurement, Validity
+from autotune_nb.trial.measurement import COST_FIGURES, FIGURES, QUALITY, Level, Measurement, Validity
 from autotune_nb.trial.score import Limit, Objective, score
 
 _STATISTICS = ("min", "max", "mean", "stddev", "sum", "p25", "p50", "p75", "p90", "p95", "p99")
@@ -40,7 +40,7 @@ _SUBJECTS = {
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
 
 #: The others depend on the trial, or on bounds in the task.
-MEASURED = {name for name in FIGURES if name not in COST_FIGURES and not name.startswith("goodput")}
+MEASURED = {name for name in FIGURES if name not in (*COST_FIGURES, *QUALITY) and not name.startswith("goodput")}
 
 
 def level_file(*, unit: str = "s", **changes: Any) -> dict[str, Any]:

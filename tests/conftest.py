@@ -31,7 +31,12 @@ from tests.kubernetes.fixtures import (
     proxy,
     starting_cluster,
 )
-from tests.schedule import pytest_addoption, pytest_collection_modifyitems, pytest_xdist_make_scheduler
+from tests.schedule import (
+    pytest_addoption,
+    pytest_collection,
+    pytest_collection_modifyitems,
+    pytest_xdist_make_scheduler,
+)
 from tests.stubs import World, until
 
 # Under nohup the tests' own children would inherit that hang-ups are ignored.
@@ -46,6 +51,7 @@ __all__ = [
     "namespace",
     "proxy",
     "pytest_addoption",
+    "pytest_collection",
     "pytest_collection_modifyitems",
     "pytest_xdist_make_scheduler",
     "starting_cluster",

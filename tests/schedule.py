@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Generator
 from typing import Any
 
+import filelock
 import pytest
 
 
@@ -29,9 +32,24 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=_place)
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
+    """One worker collects first, and the others then find all modules compiled, which is most of a first collection."""
+    run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
+    if run is None:
+        return (yield)
+    done = session.config.cache.mkdir("collected") / "run"  # type: ignore[union-attr]
+    with filelock.FileLock(done.with_suffix(".lock")):
+        if not done.exists() or done.read_text() != run:
+            result = yield
+            done.write_text(run)
+            return result
+    return (yield)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """The browser's tests and those of the known engine are one unit of work each, any other test is one of its own.
+    """The tests of the browser, of the known engine and of imports are one unit of work each, any other test is its own.
 
     --dist loadgroup would say so by a mark, but pytest-xdist 3.8 no longer hears it under pytest 9: it ran a JupyterLab
     and a Chromium in two workers at once.
@@ -42,6 +60,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         def _split_scope(self, nodeid: str) -> str:
             if nodeid.startswith("tests/browser/"):
                 return "browser"
+            # Its tests share what they have parsed.
+            if nodeid.startswith("tests/test_layers.py"):
+                return "layers"
             # Its tests read what one load has measured.
             return "known engine" if nodeid.startswith("tests/bench/test_known_engine.py") else nodeid
 

@@ -453,6 +453,8 @@ def real_bench_installed() -> bool:
     return False
 
 
+# The real genai-bench measures a real engine in tests/e2e/test_run.py, and a known one in test_known_engine.py.
+@pytest.mark.slow
 @pytest.mark.e2e
 @pytest.mark.skipif(not real_bench_installed(), reason="genai-bench is not installed beside this Python")
 def test_the_real_genai_bench_measures_a_real_llama_cpp_server(

@@ -13,7 +13,8 @@ from autotune_nb.resources import shared_folder
 from .lab import Notebook
 from .test_monitor import measured_in, text_of
 
-pytestmark = pytest.mark.browser
+# The tour runs headless in tests/e2e/test_notebook.py; its form and its monitor have tests of their own here.
+pytestmark = [pytest.mark.browser, pytest.mark.slow]
 
 
 def test_every_cell_of_the_tour_runs_and_shows(

@@ -33,7 +33,7 @@ def run_lab(*arguments: object) -> Result:
 
 
 def test_json_is_the_last_line_and_everything_else_says_replayed(table: Path) -> None:
-    options = ["--strategies", "random,tpe", "--objective", "maximize output_tokens_per_s", "--at", 2, "--seeds", 4]
+    options = ["--strategies", "random,tpe", "--objective", "maximize output_tokens_per_s", "--at", 2, "--seeds", 2]
     done = run_lab(table, *options, "--limit", "ttft_p99_s <= 0.35", "--per-gpu", "--noise", 0.01, "--json")
     assert done.exit_code == 0, done.output
     (line,) = done.stdout.splitlines()
@@ -44,7 +44,7 @@ def test_json_is_the_last_line_and_everything_else_says_replayed(table: Path) ->
     assert data["time_ratio"]["random"] == 1
     assert all(line.startswith("REPLAYED ") for line in done.stderr.splitlines())
     text = run_lab(table, *options).stdout.splitlines()
-    assert text[0].startswith("REPLAYED, nothing was measured: 4 simulated studies")
+    assert text[0].startswith("REPLAYED, nothing was measured: 2 simulated studies")
     assert any("exact expectation" in line for line in text)
 
 
@@ -66,7 +66,7 @@ def test_a_study_brings_its_own_objective_and_limits(table: Path, tmp_path: Path
 
 
 def test_the_chart_has_a_band_per_strategy_and_its_data(table: Path) -> None:
-    found = at.lab(table, seeds=3)
+    found = at.lab(table, seeds=2, trials=8)
     chart = found.chart()
     assert "REPLAYED" in chart.title
     assert set(chart.frame()["strategy"]) == {"random", "tpe", "auto"}

@@ -32,7 +32,15 @@ def study(world: World) -> Path:
 
 def test_it_writes_an_executed_notebook_and_a_page_without_scripts(study: Path, tmp_path: Path) -> None:
     out = tmp_path / "sub" / "out.ipynb"
+    page_file = out.with_suffix(".html")
+    page_file.parent.mkdir()
+    page_file.write_text("mine")
     result = report(study, "-o", out, "--html")
+    assert result.exit_code == 2
+    assert result.stderr == f"error: {page_file} already exists; overwrite it with --force, or choose another -o\n"
+    assert page_file.read_text() == "mine"
+    assert not out.exists()
+    result = report(study, "-o", out, "--html", "--force")
     assert result.exit_code == 0, result.output
     assert result.stdout.splitlines()[-2:] == [f"wrote {out}", f"wrote {out.with_suffix('.html')}"]
     notebook: Any = nbformat.read(out, as_version=4)
@@ -42,7 +50,7 @@ def test_it_writes_an_executed_notebook_and_a_page_without_scripts(study: Path, 
     charts = [bundle for bundle in bundles if "application/vnd.plotly.v1+json" in bundle]
     assert charts
     assert all("data:image/svg+xml" in bundle["text/html"] for bundle in charts)
-    page = out.with_suffix(".html").read_text()
+    page = page_file.read_text()
     assert not re.search(r"<script|https?://(?!www\.w3\.org)[^ ]+\.(?:js|css)|<link", page)
     assert page.index("Best is trial") < page.index("<img ") < page.index("<h3>Reproduce")
     assert f"run = at.tune(task, study={'runs/study-again'!r})" in page.replace("&#39;", "'")
@@ -55,19 +63,6 @@ def test_a_study_with_a_lost_database_is_reported_from_its_results_with_a_note(s
     assert result.stderr.startswith(f"note: {study / 'study.db'} is missing; ")
     assert "Best is trial" in (tmp_path / "out.html").read_text()
     assert not (study / "study.db").exists()
-
-
-def test_existing_files_are_overwritten_only_with_force(study: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out.ipynb"
-    page = out.with_suffix(".html")
-    page.write_text("mine")
-    result = report(study, "-o", out, "--html")
-    assert result.exit_code == 2
-    assert result.stderr == f"error: {page} already exists; overwrite it with --force, or choose another -o\n"
-    assert page.read_text() == "mine"
-    assert not out.exists()
-    assert report(study, "-o", out, "--html", "--force").exit_code == 0
-    assert page.read_text() != "mine"
 
 
 @pytest.mark.parametrize("page", [(), ("--html",)])
@@ -107,9 +102,7 @@ def test_a_study_whose_trials_all_failed_and_one_without_trials_are_reported(wor
     empty = world.folder.with_name("empty")
     open_study(world.task(), empty).close()
     assert at.report(empty)._repr_mimebundle_()["text/plain"] == "No trial completed."
-    result = report(empty, "-o", tmp_path / "empty.ipynb", "--html")
-    assert result.exit_code == 0, result.output
-    page = (tmp_path / "empty.html").read_text()
+    page = at.report(empty).to_html()
     assert page.index("No trial completed.") < page.index("no trials yet") < page.index("<h3>Task")
     assert "<img " not in page
 

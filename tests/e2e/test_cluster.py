@@ -135,6 +135,8 @@ def test_a_study_under_each_executor(place: Place, cli: Cli, tmp_path: Path, exe
     assert "Best is trial" in shown.stdout
 
 
+# tests/task/test_prototype.py reads such files, and a study runs in the cluster above.
+@pytest.mark.slow
 def test_a_prototypes_task_runs_in_the_cluster_that_it_names(place: Place, cli: Cli, tmp_path: Path) -> None:
     prototype = {
         "task_name": "p" * 60,

@@ -61,8 +61,6 @@ def test_the_saved_notebook_holds_what_the_study_found(cli: Cli, world: World, t
     assert out.stat().st_size < 300_000
 
 
-# The quickstart's outputs are read above, and the tour's cells run in the browser's tests.
-@pytest.mark.slow
 def test_the_tour_runs_headless_and_leaves_outputs_that_last(cli: Cli, world: World, tmp_path: Path) -> None:
     study, out = world.folder, tmp_path / "tour.ipynb"
     source = shared_folder("notebooks") / "02_explore.ipynb"

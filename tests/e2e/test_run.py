@@ -164,7 +164,7 @@ def test_ctrl_c_once_or_twice_takes_the_engine_down_and_stores_complete_trials(
     stopped_by_ctrl_c(start("run", task, "--study", world.folder, "--json"), world.folder, times=times)
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGTERM, pytest.param(signal.SIGHUP, marks=pytest.mark.slow)])
 def test_a_signal_during_start_up_still_ends_with_the_results(
     start: Callable[..., Started], real_task: Callable[..., Path], tmp_path: Path, number: int
 ) -> None:

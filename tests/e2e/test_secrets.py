@@ -22,6 +22,8 @@ pytestmark = pytest.mark.e2e
 KEY = "canary-3b1f" + "-90d7ac"
 
 
+# The canaries below reach a stub engine and a stub benchmark and no file; this one is checked by the real ones.
+@pytest.mark.slow
 def test_a_referenced_key_reaches_the_engine_and_the_benchmark_but_no_file(
     environment: dict[str, str], real_task: Callable[..., Path], tmp_path: Path
 ) -> None:

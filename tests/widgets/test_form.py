@@ -44,7 +44,7 @@ def field(form: TaskForm, path: str) -> Any:
 
 def errors(form: TaskForm, name: str) -> str:
     """The text of an error label; empty where none is shown."""
-    assert form._wait_idle(20)
+    assert form._wait_idle(60)
     return "".join(html.unescape(re.sub("<[^>]*>", "", label.value)) for label in find(form, f"at-error-{name}"))
 
 

@@ -49,7 +49,7 @@ def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """The tests of the browser, of the known engine and of imports are one unit of work each, any other test is its own.
+    """The tests of the browser, of the known engine and of imports are one unit of work each; any other is its own.
 
     --dist loadgroup would say so by a mark, but pytest-xdist 3.8 no longer hears it under pytest 9: it ran a JupyterLab
     and a Chromium in two workers at once.

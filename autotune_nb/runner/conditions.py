@@ -9,14 +9,16 @@ import os
 import statistics
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 
 import psutil
 
-from autotune_nb.runner.engine_metrics import EngineMetrics
+from autotune_nb.runner.engine_metrics import EngineMetrics, Sample, write_samples
 from autotune_nb.runner.gpus import Gpu, GpuState, gpus, processes_on, state
 from autotune_nb.trial.measurement import Level
 
+#: The file of the GPUs' samples in the folder of an attempt: a JSON object per line.
+GPU_FILE_NAME = "gpu_metrics.jsonl"
 #: Between two samples; those of the CPUs' frequency and of processes on GPUs take longer, and come with every fifth.
 _SAMPLE_S, _EVERY = 1.0, 5
 #: An engine that uses fewer CPUs under load is a process elsewhere, such as in a container that a program started.
@@ -45,7 +47,8 @@ class LevelConditions:
     metrics: EngineMetrics | None = None
     _since: float = field(init=False, default_factory=time.monotonic)
     _cpu_s: tuple[float, float, float] | None = field(init=False, default=None)
-    _states: list[GpuState] = field(init=False, default_factory=list)
+    #: When each state was read, and of which GPU.
+    _states: list[tuple[float, Gpu, GpuState]] = field(init=False, default_factory=list)
     _frequencies: list[float] = field(init=False, default_factory=list)
     _foreign: set[int] = field(init=False, default_factory=set)
 
@@ -68,10 +71,10 @@ class LevelConditions:
         """
         found: dict[str, float] = {}
         with contextlib.suppress(psutil.Error, OSError):
-            found = await asyncio.to_thread(self._take)
+            found = await asyncio.to_thread(self._take, level)
         return found | (await self.metrics.take(level) if self.metrics is not None and level is not None else {})
 
-    def _take(self) -> dict[str, float]:
+    def _take(self, level: Level | None) -> dict[str, float]:
         now, cpu_s = time.monotonic(), self._read_cpu_s()
         passed_s, before = max(now - self._since, 1e-3), self._cpu_s or cpu_s
         tool, engine, others = (
@@ -84,9 +87,11 @@ class LevelConditions:
             found["other_cpu_share"] = others / len(_cpus())
         if self._frequencies:
             found["cpu_frequency_mean_mhz"] = statistics.fmean(self._frequencies)
-        found |= _of_gpus(self._states)
+        found |= _of_gpus([one for _, _, one in self._states])
         if self._states:
             found["gpu_foreign_processes"] = float(len(self._foreign))
+            if self.metrics is not None and level is not None:
+                write_samples(self.metrics.folder / GPU_FILE_NAME, level, _samples(self._states))
         self._since, self._cpu_s = now, cpu_s
         self._states, self._frequencies, self._foreign = [], [], set()
         return {name: round(value, 3) for name, value in found.items()}
@@ -118,11 +123,19 @@ class LevelConditions:
             await asyncio.sleep(_SAMPLE_S)
 
     def _sample(self, ours: Collection[Gpu], *, rare: bool) -> None:
-        self._states += map(state, ours)
+        self._states += [(time.time(), gpu, state(gpu)) for gpu in ours]
         if rare:
             self._frequencies += _frequency_mhz()
             if ours:
                 self._foreign |= foreign(processes_on(ours))
+
+
+def _samples(states: Sequence[tuple[float, Gpu, GpuState]]) -> list[Sample]:
+    """Return what is known of each GPU at each time."""
+    return [
+        Sample(at, {"gpu": float(gpu.number), **{k: float(v) for k, v in asdict(one).items() if v is not None}})
+        for at, gpu, one in states
+    ]
 
 
 def _of_gpus(states: Sequence[GpuState]) -> dict[str, float]:

@@ -37,7 +37,7 @@ class _UnreadError(Exception):
 
 @dataclass(frozen=True)
 class Sample:
-    """The figures of an engine at a time, in seconds since the epoch."""
+    """Figures of an engine or a GPU at a time, in seconds since the epoch."""
 
     time: float
     figures: Mapping[str, float]
@@ -84,9 +84,7 @@ class EngineMetrics:
         samples, before = self._samples, self._before
         self._samples, self._before = [], samples[-1] if samples else before
         if samples:
-            # A full disk is reported elsewhere.
-            with contextlib.suppress(OSError):
-                await asyncio.to_thread(_write, self.folder / FILE_NAME, level, samples)
+            await asyncio.to_thread(write_samples, self.folder / FILE_NAME, level, samples)
         return summary(samples, before)
 
     async def _sample_on(self) -> None:
@@ -190,10 +188,12 @@ def _idles(sample: Sample, before: Sample) -> bool:
     return figures.get("running_requests", 1.0) <= 0 and figures.get(name, 0.0) <= before.figures.get(name, 0.0)
 
 
-def _write(path: Path, level: Level, samples: Sequence[Sample]) -> None:
+def write_samples(path: Path, level: Level, samples: Sequence[Sample]) -> None:
+    """Append samples to a file: a JSON object with time and level per line. What cannot be written is left out."""
     rows = (
         {"time": round(one.time, 3), "level": str(level), **{n: round(v, 4) for n, v in one.figures.items()}}
         for one in samples
     )
-    with path.open("a", encoding="utf-8") as file:
+    # A full disk is reported elsewhere.
+    with contextlib.suppress(OSError), path.open("a", encoding="utf-8") as file:
         file.write("".join(f"{json.dumps(row)}\n" for row in rows))

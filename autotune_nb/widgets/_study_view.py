@@ -22,6 +22,7 @@ from autotune_nb.widgets import _panels
 from autotune_nb.widgets._chart import ChartData, LiveChart
 from autotune_nb.widgets._recomputed import Recomputed
 from autotune_nb.widgets._saved_table import SavedTable
+from autotune_nb.widgets._sparklines import Sparklines
 from autotune_nb.widgets._steering import SteerPanel
 from autotune_nb.widgets._style import stylesheet
 
@@ -58,6 +59,7 @@ class StudyView:
         self._skipped: Recomputed[list[str]] = Recomputed([])
         self._logs: dict[Path, tuple[int, list[str]]] = {}
         self._hovered_number: int | None = None
+        self._sparklines = Sparklines()
         self._make_widgets()
         # Before the first redraw, which would otherwise have no charts.
         self.claim_charts()
@@ -72,7 +74,7 @@ class StudyView:
 
         self.progress, self.errors, self.notices = text("progress"), text("errors"), text("notices")
         self.running, self.details, self.table = text("running"), text("details"), text("table")
-        self.skipped = text("skipped")
+        self.skipped, self.metrics = text("skipped"), text("metrics")
         self.start = self._button("Start", "play", "resume this study", self._start)
         self.pause = self._button("Pause", "pause", "start no more trials; the running ones continue", self._pause)
         self.resume = self._button("Resume", "forward", "continue after a pause", self._resume)
@@ -102,6 +104,7 @@ class StudyView:
                 self.skipped,
                 self.charts,
                 self.details,
+                self.metrics,
                 pages,
                 self.table,
                 steering,
@@ -167,6 +170,7 @@ class StudyView:
         self._hovered_number = number
         trial = next((t for t in self._trials() if t.number == number), None)
         self.details.value = _panels.trial_html(trial, self.handle.task.goal)
+        self._send({self.metrics: self._metrics_html(self._trials())})
 
     def _turn_page(self, by: int) -> None:
         self._page = max(0, self._page + by)
@@ -269,6 +273,7 @@ class StudyView:
             self.notices: _panels.notices_html(self._notices()),
             self.running: self._running_html(),
             self.skipped: _panels.skipped_html(self._skipped_regions(trials)),
+            self.metrics: self._metrics_html(trials),
             self.table: _panels.table_html(trials, shown, goal, running, handle.task.confirmation),
             self.page_text: f'<span class="at-dim">page {self._page + 1} of {pages}</span>',
             self.steer.edits: _panels.edits_html(handle.edits, handle.steering, len(handle.queue)),
@@ -339,6 +344,11 @@ class StudyView:
         # Forget the logs of ended trials.
         self._logs = {one.log: self._logs[one.log] for one in self.handle.running if one.log in self._logs}
         return tails
+
+    def _metrics_html(self, trials: list[Trial]) -> str:
+        """The small charts of the trial under the pointer, else of the latest one with a level."""
+        chosen = [one for one in trials if one.number == self._hovered_number] or [t for t in trials if t.measurements]
+        return self._sparklines.html(self.handle.path, chosen[-1]) if chosen else ""
 
     def _chart_data(self, trials: list[Trial]) -> ChartData:
         handle = self.handle

@@ -28,6 +28,7 @@ CSS = """
 .at-warn { color: color-mix(in srgb, var(--jp-warn-color1, #f57c00) 50%, var(--jp-ui-font-color1, #777)); }
 .at-ok { color: color-mix(in srgb, var(--jp-success-color1, #388e3c) 50%, var(--jp-ui-font-color1, #777)); }
 .at-dim { color: var(--jp-ui-font-color2, inherit); }
+.at-sparks { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 12px; line-height: 1.2; }
 .at-banner { border-left: 4px solid var(--jp-error-color1, #d32f2f); padding: 4px 10px; margin: 4px 0; }
 .at-root progress { width: 100%; height: 10px; }
 .at-root .js-plotly-plot text { fill: var(--jp-ui-font-color1, #777) !important; }

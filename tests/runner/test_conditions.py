@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 import time
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -17,10 +19,11 @@ import pynvml
 import pytest
 
 from autotune_nb.runner.cautions import Cautions
-from autotune_nb.runner.conditions import LevelConditions, foreign
+from autotune_nb.runner.conditions import GPU_FILE_NAME, LevelConditions, foreign
+from autotune_nb.runner.engine_metrics import EngineMetrics
 from autotune_nb.runner.gpus import GpuState, gpus, processes_on, state
 from autotune_nb.trial.comparable import environment_text
-from autotune_nb.trial.measurement import CONDITIONS
+from autotune_nb.trial.measurement import CONDITIONS, Level
 from tests.runs import ran
 from tests.stubs import World, in_loop, open_study
 from tests.trial.test_comparable import beside, in_environments
@@ -155,19 +158,20 @@ def test_cpu_time_is_that_of_the_engine_or_of_the_rest(monkeypatch: pytest.Monke
 
 
 def test_the_gpus_of_a_level_and_other_processes_are_recorded(
-    nvml: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+    nvml: Callable[..., None], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     limit = pynvml.nvmlClocksThrottleReasonHwThermalSlowdown
     nvml(clocks=[1980, 1200, 1980], reasons=limit, processes={0: [os.getppid(), os.getpid()], 1: [1]})
     monkeypatch.setattr("autotune_nb.runner.conditions._SAMPLE_S", 0.001)
     monkeypatch.setattr("psutil.cpu_freq", lambda: SimpleNamespace(current=2600.0))
-    conditions = LevelConditions(os.getpid(), ["0"])
+    # Nothing listens there.
+    conditions = LevelConditions(os.getpid(), ["0"], EngineMetrics("http://127.0.0.1:1", {}, tmp_path))
 
     async def scenario() -> dict[str, float]:
         async with conditions.recording():
             while len(conditions._states) < 3:  # noqa: ASYNC110
                 await asyncio.sleep(0.005)
-            return await conditions.take()
+            return await conditions.take(Level("D(16,8)", 2))
 
     taken = in_loop(scenario())
     assert taken["gpu_clock_min_mhz"] == 1200
@@ -178,6 +182,9 @@ def test_the_gpus_of_a_level_and_other_processes_are_recorded(
     )
     assert taken["gpu_throttled_share"] == 1
     assert taken["cpu_frequency_mean_mhz"] == 2600
+    rows = [json.loads(line) for line in (tmp_path / GPU_FILE_NAME).read_text().splitlines()]
+    assert [row["clock_mhz"] for row in rows[:3]] == [1980, 1200, 1980]
+    assert (rows[0]["gpu"], rows[0]["power_w"], rows[0]["level"]) == (0, 612.345, "D(16,8) at concurrency 2")
     assert set(taken) <= set(CONDITIONS)
 
 

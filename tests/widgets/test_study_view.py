@@ -24,6 +24,7 @@ from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.widgets import _panels
 from autotune_nb.widgets._chart import LiveChart
 from autotune_nb.widgets._study_view import StudyView
+from tests.reports.test_metric_series import engine
 from tests.stubs import World, open_study, until
 from tests.widgets.stub_handle import LIMIT, StubHandle, complete, working
 
@@ -196,6 +197,27 @@ def test_a_missing_database_and_a_missing_folder_are_reported(make_task: Callabl
     shutil.rmtree(tmp_path / "study")
     until(lambda: "folder is gone" in view.errors.value)
     assert "test" in view.progress.value
+
+
+def test_the_metrics_of_a_trial_are_small_charts(stub: StubHandle) -> None:
+    def metrics(trial: int) -> str:
+        return re.sub(r"<[^>]*>", " ", view.metrics.value) if f"trial {trial}," in view.metrics.value else ""
+
+    stub.history = tuple(complete(n, 10.0 + n) for n in range(3))
+    # What belongs to a trial that was repeated is the last attempt.
+    engine(stub.path / "artifacts" / "trial-0002" / "attempt-10")
+    (stub.path / "artifacts" / "trial-0002" / "attempt-9").mkdir()
+    engine(stub.path / "artifacts" / "trial-0001")
+    view = StudyView(stub)
+    redraw(view)
+    assert "running requests, at most 4" in metrics(2)
+    assert "KV cache, at most 90%" in metrics(2)
+    assert view.metrics.value.count("<polyline") == 3
+    assert len(view.metrics.value) < 2000
+    view._point_at(1)
+    assert "generated tokens, at most 200 tokens/s" in metrics(1)
+    view._point_at(0)
+    assert view.metrics.value == ""
 
 
 def test_a_view_follows_another_study_of_the_same_folder(stub: StubHandle, make_task: Callable[..., Task]) -> None:

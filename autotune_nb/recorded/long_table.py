@@ -1,11 +1,13 @@
 """Measurements in long form: one row per configuration and level, written and read back.
 
 The columns are ``config_id, status, reason, param:NAME…, level, gpus, startup_s, duration_s``, the figures that occur
-under their names in FIGURES, the numbers of requests, and the recorded CONDITIONS. The cell of a parameter is its
-value as JSON, but without quotes for a text that is not JSON itself: ``512``, ``true``, ``f16``, ``"1"`` (a text). An
-empty cell is a parameter that is not set, ``null`` a parameter set to null; a configuration without parameters is the
-engine's default. Texts are written unchanged, even if a spreadsheet reads them as a formula: import the file as text
-there.
+under their names in FIGURES, the numbers of requests, those of the steady state under their names in STEADY, whether
+the trial's values were read at this level, of a confirmation's starts the round (0: before the search) and the finalist
+(0: the default), and the recorded CONDITIONS. Which level counts and the rounds are not read back. The cell of a
+parameter is its value as JSON, but without quotes for a text that is not JSON itself: ``512``, ``true``, ``f16``,
+``"1"`` (a text). An empty cell is a parameter that is not set, ``null`` a parameter set to null; a configuration
+without parameters is the engine's default. Texts are written unchanged, even if a spreadsheet reads them as a formula:
+import the file as text there.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune_nb.errors import Failure, FailureKind, StudyError, did_you_mean
 from autotune_nb.task.parameters import Value
-from autotune_nb.trial.measurement import CONDITIONS, FIGURES, Level, Measurement, Validity
+from autotune_nb.trial.measurement import CONDITIONS, FIGURES, STEADY, Level, Measurement, Validity
 from autotune_nb.trial.trial import Trial, TrialState
 
 if TYPE_CHECKING:
@@ -29,6 +31,8 @@ if TYPE_CHECKING:
 _FIRST = ("config_id", "status", "reason")
 _OWN = ("level", "gpus", "startup_s", "duration_s")
 _COUNTS = ("num_requests", "num_completed_requests", "num_failed_requests")
+#: Whether the trial's values were read at the level; the round and the finalist of a start of the confirmation.
+_SCORED, _CONFIRMATION = "scored_level", ("confirmation_round", "confirmation_finalist")
 _PARAM = "param:"
 #: The largest integer and the deepest nesting in a parameter's cell that a study can store.
 _MAX_INTEGER, _MAX_DEPTH = 2**64 - 1, 100
@@ -37,7 +41,7 @@ _TOO_DEEP = f"lists or objects nested more than {_MAX_DEPTH} deep"
 MAX_COUNT_DIGITS = 9
 #: The most characters of an invalid cell that an error quotes.
 _MAX_QUOTED = 80
-_KNOWN = (*_FIRST, *_OWN, *_COUNTS, *FIGURES, *CONDITIONS)
+_KNOWN = (*_FIRST, *_OWN, *_COUNTS, *STEADY, _SCORED, *_CONFIRMATION, *FIGURES, *CONDITIONS)
 #: An unknown column with a name this similar to a known one is treated as a misspelling.
 _MISSPELLED = 0.85
 _LEVEL = re.compile(r"^(?:(?P<scenario>.+) at )?(?:concurrency |(?P<batch>batch ))?(?P<load>\d{1,9})$")
@@ -59,28 +63,35 @@ def long_table(trials: Sequence[Trial], gpus: Callable[[Trial], int | None]) -> 
         common: dict[str, Any] = {
             "config_id": trial.number,
             "status": str(trial.state),
-            "reason": re.sub(r"\r\n?", "\n", str(trial.failure)) if trial.failure else trial.cut_reason,
+            "reason": re.sub(r"\r\n?", "\n", str(trial.failure))
+            if trial.failure
+            else trial.cut_reason or trial.answers,
             **{f"{_PARAM}{name}": cell(value) for name, value in trial.params.items()},
             "gpus": gpus(trial),
             "startup_s": trial.seconds.get("deploy"),
+            **dict(zip(_CONFIRMATION, trial.confirmation or (), strict=False)),
         }
+        scored = trial.score.level if trial.score is not None else None
         for measured in trial.measurements:
             counts = {name: getattr(measured, name) for name in _COUNTS}
-            level = {"level": str(measured.level), "duration_s": measured.duration_s}
-            rows.append({**common, **level, **measured.figures, **counts, **measured.conditions})
+            level: dict[str, Any] = {"level": str(measured.level), "duration_s": measured.duration_s}
+            level |= {_SCORED: measured.level == scored} if trial.score is not None else {}
+            rows.append({**common, **level, **measured.figures, **counts, **measured.steady, **measured.conditions})
         if not trial.measurements:
             rows.append(common)
-    found = {name for trial in done for m in trial.measurements for name in m.figures}
-    figures = [name for name in FIGURES if name in found]
-    recorded = {name for trial in done for m in trial.measurements for name in m.conditions}
-    conditions = [name for name in CONDITIONS if name in recorded]
-    columns = [*_FIRST, *(f"{_PARAM}{name}" for name in names), *_OWN, *figures, *_COUNTS, *conditions]
+    # Other columns only where a row has a value.
+    found = {name for row in rows for name in row}
+    figures, steady, conditions = ([name for name in group if name in found] for group in (FIGURES, STEADY, CONDITIONS))
+    integers = [name for name in (*_CONFIRMATION, "scored_requests", "unscored_requests") if name in found]
+    confirming = [name for name in (_SCORED, *_CONFIRMATION) if name in found]
+    parameters = [f"{_PARAM}{name}" for name in names]
+    columns = [*_FIRST, *parameters, *_OWN, *figures, *_COUNTS, *steady, *confirming, *conditions]
     frame = pd.DataFrame(rows, columns=columns)
-    for name in (*_FIRST[1:], "level", *(f"{_PARAM}{name}" for name in names)):
+    for name in (*_FIRST[1:], "level", *parameters):
         frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
-    for name in ("gpus", *_COUNTS):
+    for name in ("gpus", *_COUNTS, *integers):
         frame[name] = frame[name].astype("Int64")
-    return frame
+    return frame.astype({name: "boolean" for name in confirming if name == _SCORED})
 
 
 def cell(value: Value) -> str:
@@ -305,8 +316,12 @@ def _failure(reason: Any, measurements: Sequence[Measurement]) -> Failure:
     return Failure(FailureKind(kind.replace(" ", "_")), phase, message)
 
 
+def _numbers(names: Sequence[str], row: Mapping[str, Any], where: str) -> dict[str, float]:
+    return {name: value for name in names if name in row and (value := _number(row, name, where)) is not None}
+
+
 def _measurement(row: Mapping[str, Any], where: str, scenario: str) -> Measurement:
-    figures = {name: value for name in FIGURES if name in row and (value := _number(row, name, where)) is not None}
+    figures = _numbers(FIGURES, row, where)
     total, succeeded, failed_ones = (_count(row, name, where) for name in _COUNTS)
     failed = failed_ones or 0
     completed = succeeded if succeeded is not None else max((total or 0) - failed, 0)
@@ -317,7 +332,8 @@ def _measurement(row: Mapping[str, Any], where: str, scenario: str) -> Measureme
         num_completed_requests=completed,
         num_failed_requests=failed,
         figures=figures,
-        conditions={n: value for n in CONDITIONS if n in row and (value := _number(row, n, where)) is not None},
+        conditions=_numbers(CONDITIONS, row, where),
+        steady=_numbers(STEADY, row, where),
     )
     # Without a task there is no minimum of requests, but figures must be valid numbers.
     problems = Validity(max_failed_requests=failed, min_completed_requests=0).problems(

@@ -22,7 +22,7 @@ from autotune_nb.results.alternatives import Alternative, alternatives
 from autotune_nb.results.comparison import compare
 from autotune_nb.results.exporting import gpus_of_trial
 from autotune_nb.results.front import front_frame
-from autotune_nb.results.table import trials_frame
+from autotune_nb.results.table import LEVEL_COUNTS, trials_frame
 from autotune_nb.study.steering import Edit
 from autotune_nb.task.budget import Confirm
 from autotune_nb.task.external_results import is_imported
@@ -197,8 +197,14 @@ def _shown_trials(trials: Sequence[Trial], objective: Objective, most: int) -> l
 
 def _table(trials: Sequence[Trial], objective: Objective) -> str:
     frame = trials_frame(trials, objective)
-    # Without constant columns; failures are listed separately.
-    frame = frame.drop(columns=["failure", *(["baseline"] if not frame["baseline"].any() else [])])
+    # Without constant columns; failures are listed separately, and the counts of levels are in run.trials.
+    frame = frame.drop(
+        columns=[
+            *(name for name in LEVEL_COUNTS if name in frame),
+            "failure",
+            *(["baseline"] if not frame["baseline"].any() else []),
+        ]
+    )
     _mark_defaults(frame, trials)
     return _html(frame)
 

@@ -16,12 +16,17 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+#: What the table of trials has of the steady state of the level at which the figures were read.
+LEVEL_COUNTS = ("scored_requests", "unscored_requests", "steady_s", "output_tokens_per_s_error")
+
+
 def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
     """Return a table with one row per trial, indexed by number.
 
     The columns are the state, the figure of each objective, how far the answers agree with the default's if they were
     compared, whether every limit is kept, a column per parameter (``param:NAME`` if NAME is another column), the level
-    at which the figures were read, the violation of each limit (at most 0 if it is not shown to be broken), seconds of
+    at which the figures were read with its requests that count and that do not, its steady seconds and the standard
+    error of its throughput, the violation of each limit (at most 0 if it is not shown to be broken), seconds of
     wall time, whether it is the baseline, the failure, why a trial was cut, which limits are undecided, what is
     doubtful in its levels and its answers, what limited it according to its engine's metrics, and of a confirmation's
     starts the round (0: before the search). With several objectives, ``pareto`` is whether its configuration is on the
@@ -33,7 +38,10 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
     # Limits on the answers are checked beside those of the task.
     checked = (name for trial in trials if trial.score for name in trial.score.limits)
     limits = list(dict.fromkeys((*(str(limit) for limit in objective.limits), *checked)))
+    measured = {trial.number: one for trial in trials if (one := trial.scored_measurement) is not None}
+    steady = [name for name in LEVEL_COUNTS if any(name in one.steady for one in measured.values())]
     own = {
+        *steady,
         "number",
         "state",
         "baseline",
@@ -64,6 +72,7 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         row |= {name: answers.get(trial.number, {}).get(name) for name in quality}
         row["pareto"] = trial.feasible and configuration_key(trial) in front
         row["level"] = str(trial.score.level) if trial.score and trial.score.level else None
+        row |= {name: measured[trial.number].steady.get(name) for name in steady if trial.number in measured}
         for limit in limits:
             row[limit] = trial.score.limits.get(limit) if trial.score else None
         row["feasible"] = trial.score.feasible if trial.score and trial.state.scored else None
@@ -76,13 +85,14 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         row["notes"] = "; ".join(filter(None, doubts)) or None
         row["limited_by"] = limiting_factor(trial) or None
         rows.append(row)
-    columns = ["number", "state", *objective.figures, *quality, "feasible", *pareto, *column.values(), "level"]
+    columns = ["number", "state", *objective.figures, *quality, "feasible", *pareto, *column.values(), "level", *steady]
     # Columns of their own only where one of them says something.
     notes = [name for name in ("cut", "undecided", "notes", "limited_by") if any(row[name] for row in rows)]
     confirming = ["round"] if any(trial.confirmation is not None for trial in trials) else []
     columns += [*limits, "seconds", "baseline", "failure", *notes, *confirming]
     frame = pd.DataFrame(rows, columns=columns).set_index("number").astype(dict.fromkeys(confirming, "Int64"))
-    frame = frame.astype(dict.fromkeys((*objective.figures, *quality), float))
+    frame = frame.astype(dict.fromkeys((*objective.figures, *quality, *steady), float))
+    frame = frame.astype({name: "Int64" for name in steady if name.endswith("requests")})
     # Unknown is not False, but the column must still work as a mask.
     frame["feasible"] = frame["feasible"].astype("boolean")
     for name in column.values():
@@ -98,15 +108,25 @@ def _all_whole(trials: Sequence[Trial], name: str) -> bool:
 
 
 def levels_frame(trials: Sequence[Trial]) -> pd.DataFrame:
-    """Return a table with one row per trial and load level: a column per parameter (``param:NAME``) and per figure."""
+    """Return a table with one row per trial and load level: a column per parameter (``param:NAME``) and per figure.
+
+    ``scored_level`` is whether the trial's values were read at the level, ``round`` that of a start of the
+    confirmation.
+    """
     import pandas as pd
 
     rows = []
+    confirming = any(trial.confirmation is not None for trial in trials)
     for trial in trials:
         params = {f"param:{name}": value for name, value in trial.params.items()}
         for measured in trial.measurements:
             row = measured.to_dict()
             for name in ("problems", "beyond", "notes"):
                 row.pop(name, None)
+            if trial.score is not None:
+                row["scored_level"] = measured.level == trial.score.level
+            if confirming:
+                row["round"] = trial.confirmation[0] if trial.confirmation is not None else None
             rows.append({"number": trial.number, "state": str(trial.state), **params, **row})
-    return pd.DataFrame(rows)
+    frame = pd.DataFrame(rows)
+    return frame.astype({"round": "Int64"}) if confirming and rows else frame

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from autotune_nb.errors import Failure, FailureKind, StudyError
 from autotune_nb.recorded.long_table import cell, long_table, read_long_table, unknown_columns, value_of
 from autotune_nb.trial.measurement import FIGURES, Level, Measurement
+from autotune_nb.trial.score import Score
 from autotune_nb.trial.trial import Trial, TrialState
 
 _TEXTS = st.one_of(
@@ -105,6 +106,26 @@ def test_the_columns_and_their_order() -> None:
         '0,complete,,2,on,"D(1,2) at concurrency 4",2,3.25,6.1,0.5,9.0,9,9,0',
         '1,failed,"crash in deploy: it, crashed",4,null,,4,,,,,,,',
     ]
+
+
+def test_a_level_has_what_its_steady_state_leaves_out_and_whether_it_counts_and_a_start_its_round() -> None:
+    steady = {"scored_requests": 40.0, "unscored_requests": 4.0, "steady_s": 5.5, "output_tokens_per_s_error": 0.25}
+    figures = {"output_tokens_per_s": 9.0}
+    light, heavy = (Measurement(Level("D(1,2)", n), 6.1, 44, 44, 0, figures, steady=steady) for n in (1, 4))
+    score = Score(figures, {}, heavy.level)
+    search = Trial(0, {"threads": 2}, TrialState.COMPLETE, (light, heavy), score, answers="answers not compared: x")
+    start = search.with_(number=1, confirmation=(2, 1), answers="")
+    frame = long_table([search, start], lambda _trial: 1)
+    assert frame["reason"].tolist() == ["answers not compared: x"] * 2 + [""] * 2
+    assert frame["scored_level"].tolist() == [False, True] * 2
+    assert frame["unscored_requests"].tolist() == [4] * 4
+    assert frame["output_tokens_per_s_error"].tolist() == [0.25] * 4
+    lines = frame[["confirmation_round", "confirmation_finalist"]].to_csv(index=False, lineterminator="\n").splitlines()
+    assert lines[1:] == [",", ",", "2,1", "2,1"]
+    columns = list(map(str, frame.columns))
+    assert unknown_columns(columns) == []
+    read, _ = read_long_table(through_csv(frame), source="x.csv")
+    assert read.measurements == (light, heavy)
 
 
 def table(text: str) -> pd.DataFrame:

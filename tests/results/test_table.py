@@ -65,6 +65,21 @@ def test_the_trials_are_one_row_each_by_number() -> None:
     assert frame[RATE].isna().tolist() == [False, False, True]
 
 
+def test_a_trial_has_what_its_scored_level_left_out_and_its_error() -> None:
+    steady = {"scored_requests": 40.0, "unscored_requests": 4.0, "steady_s": 5.5, "output_tokens_per_s_error": 0.25}
+    one = complete(0, 10)
+    counted = one.with_(
+        measurements=tuple(replace(m, steady=steady) for m in one.measurements), confirmation=(1, 0), number=1
+    )
+    frame = trials_frame([counted, FAILED], objective("maximize"))
+    assert frame.loc[1, list(steady)].tolist() == list(steady.values())
+    assert frame["unscored_requests"].dtype == "Int64"
+    assert frame["round"].fillna(-1).tolist() == [1, -1]
+    levels = levels_frame([counted, complete(2, 20)])
+    assert set(levels.loc[levels["number"] == 1, "round"]) == {1}
+    assert levels.loc[levels["scored_level"], "scenario"].tolist() == [LEVEL.scenario] * 2
+
+
 def test_whole_numbers_stay_whole_beside_the_baseline() -> None:
     frame = trials_frame([complete(0, 10), complete(1, 20, threads=2, share=0.5)], objective())
     assert str(frame["threads"].dtype) == "Int64"

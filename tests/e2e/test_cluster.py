@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 import yaml
+from click.testing import CliRunner, Result
 
+from autotune_nb.cli.main import cli as command_line
 from autotune_nb.resources import shared_folder
 from tests.e2e.conftest import Started
 from tests.kubernetes.handle import TestCluster
@@ -25,14 +27,19 @@ Cli = Callable[..., subprocess.CompletedProcess[str]]
 IMAGE = "ghcr.io/sgl-project/genai-bench:test"
 
 
+def in_this_process(*arguments: str | Path) -> Result:
+    """Run a command that needs no process of its own, which would import everything again."""
+    return CliRunner().invoke(command_line, [*map(str, arguments)])
+
+
 class Place:
     """A namespace with a service account that has the printed Role, and a claim."""
 
-    def __init__(self, cluster: TestCluster, namespace: str, cli: Cli, folder: Path, small_model: Path) -> None:
+    def __init__(self, cluster: TestCluster, namespace: str, folder: Path, small_model: Path) -> None:
         self.cluster, self.namespace, self.folder = cluster, namespace, folder
         self._tokenizer = small_model.parent / "tokenizer"
-        printed = cli("manifests", "rbac", "--namespace", namespace)
-        assert printed.returncode == 0, printed.stderr
+        printed = in_this_process("manifests", "rbac", "--namespace", namespace)
+        assert printed.exit_code == 0, printed.stderr
         self.kubeconfig = cluster.account(namespace, printed.stdout, "autotune-nb", folder / "kubeconfig")
         self.claim = cluster.claim(namespace, "results")
         self.where = ["--deploy", "ome", "--kubeconfig", self.kubeconfig, "--namespace", namespace]
@@ -83,8 +90,8 @@ class Place:
 
 
 @pytest.fixture
-def place(cluster: TestCluster, namespace: str, cli: Cli, tmp_path: Path, small_model: Path) -> Iterator[Place]:
-    place = Place(cluster, namespace, cli, tmp_path, small_model)
+def place(cluster: TestCluster, namespace: str, tmp_path: Path, small_model: Path) -> Iterator[Place]:
+    place = Place(cluster, namespace, tmp_path, small_model)
     yield place
     place.until_empty()
 
@@ -131,7 +138,7 @@ def test_a_study_under_each_executor(place: Place, cli: Cli, tmp_path: Path, exe
     assert place.left() == []
     if results:
         assert list(place.claim.glob("kept/*/D*.json"))
-    shown = cli("show", study)
+    shown = in_this_process("show", study)
     assert "Best is trial" in shown.stdout
 
 
@@ -165,11 +172,11 @@ def test_a_prototypes_task_runs_in_the_cluster_that_it_names(place: Place, cli: 
 
 
 def test_a_failed_check_and_a_dry_run_create_nothing(place: Place, cli: Cli, tmp_path: Path) -> None:
-    wrong = cli("check", place.task(model="tinny"), *place.where)
-    assert wrong.returncode == 2
+    wrong = in_this_process("check", place.task(model="tinny"), *place.where)
+    assert wrong.exit_code == 2
     assert "FAIL  there is no model 'tinny'; did you mean 'tiny'" in wrong.stdout
-    refused = cli("run", place.task(model="tinny"), "--study", tmp_path / "study", *place.where)
-    assert refused.returncode == 2
+    refused = in_this_process("run", place.task(model="tinny"), "--study", tmp_path / "study", *place.where)
+    assert refused.exit_code == 2
     assert "did you mean 'tiny'" in refused.stderr
     dry = cli("run", place.task(), "--study", tmp_path / "dry", *place.where, "--dry-run")
     assert dry.returncode == 0, dry.stderr
@@ -218,7 +225,7 @@ def test_a_study_continues_after_every_kind_of_failure(place: Place, cli: Cli, t
     # The measurements of the other trials are stored.
     assert [len(t["measurements"]) for t in trials if t["state"] == "complete"] == [2, 2]
     assert place.left() == []
-    shown = json.loads(cli("show", study, "--json").stdout.splitlines()[-1])
+    shown = json.loads(in_this_process("show", study, "--json").stdout.splitlines()[-1])
     assert [t["state"] for t in shown["trials"]] == [t["state"] for t in trials]
 
 
@@ -255,8 +262,8 @@ def test_killed_and_not_started_again_a_cleanup_removes_it(
     os.killpg(first.process.pid, signal.SIGKILL)
     first.end()
     where = ["--kubeconfig", place.kubeconfig, "--namespace", place.namespace]
-    asked = cli("cleanup", study, *where)
-    assert asked.returncode == 2
+    asked = in_this_process("cleanup", study, *where)
+    assert asked.exit_code == 2
     assert "InferenceService" in asked.stdout
     assert place.left()
     done = cli("cleanup", study, *where, "--yes")
@@ -264,7 +271,7 @@ def test_killed_and_not_started_again_a_cleanup_removes_it(
     assert place.left() == []
 
 
-@pytest.mark.parametrize("when", ["creation", "readiness"])
+@pytest.mark.parametrize("when", ["creation", pytest.param("readiness", marks=pytest.mark.slow)])
 def test_two_interrupts_leave_nothing(place: Place, start: Callable[..., Started], tmp_path: Path, when: str) -> None:
     task = place.quick(engine={"kind": "llama_cpp", "raw_args": ["--hang"]})
     run = start("run", task, "--study", tmp_path / "study", *place.where)

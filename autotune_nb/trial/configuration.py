@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import operator
 from collections.abc import Hashable, Mapping, Sequence
@@ -140,14 +139,7 @@ def mean(values: Sequence[float]) -> float:
 
 def configuration_key(trial: Trial) -> Hashable:
     """Return what the trials of one configuration have in common and no other trial has."""
-    params = sorted(trial.params.items(), key=lambda item: item[0])
-    # With its type, since 1 and True are equal; lists and mappings have no hash.
-    values = ((name, type(value), _hashable(value)) for name, value in params)
-    return trial.baseline, tuple(values)
-
-
-def _hashable(value: Value) -> Hashable:
-    return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
+    return trial.configuration_key
 
 
 #: The ended trials of the last calls, and their configurations: redraws and cuts ask for the same ones many times, for
@@ -229,7 +221,8 @@ def leaders(trials: Sequence[Trial], objective: Objective) -> list[Configuration
 
 
 def _better(best: Configuration | None, one: Configuration, objective: Objective) -> Configuration | None:
-    return one if one.feasible and (best is None or objective.better(one.value, best.value)) else best
+    # The value first: of thousands, few are better, and only for those it matters whether they keep every limit.
+    return one if (best is None or objective.better(one.value, best.value)) and one.feasible else best
 
 
 def default_configuration(trials: Sequence[Trial]) -> Configuration | None:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import cached_property
 from typing import Literal
 
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, TaskError
@@ -84,7 +85,7 @@ class Limit:
             raise TaskError(f"times are in seconds: write {wanted!r} instead of {text!r}", field=field)
         return cls(figure_name(name, field=field), "<=" if operator.startswith("<") else ">=", bound)
 
-    @property
+    @cached_property
     def tail(self) -> Tail | None:
         """What it means for single requests; None unless it is a limit on a percentile."""
         found = _PERCENTILE.fullmatch(self.figure)
@@ -124,7 +125,8 @@ class Limit:
 
         None unless it is a limit on a percentile, and every start has the counts: recorded tables have none.
         """
-        found = [start.beyond[str(self)] for start in starts if str(self) in start.beyond]
+        name = str(self)
+        found = [start.beyond[name] for start in starts if name in start.beyond]
         if not found or len(found) < len(starts):
             return None
         return sum(requests for requests, _ in found), sum(beyond for _, beyond in found)

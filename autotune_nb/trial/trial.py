@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from typing import Any
 
 from autotune_nb.errors import Failure
@@ -99,6 +101,13 @@ class Trial:
         """The seconds of its phases without waiting for GPUs or for its surroundings, which its values do not cause."""
         return sum(seconds for phase, seconds in self.seconds.items() if phase not in (QUEUE, WAIT))
 
+    @cached_property
+    def configuration_key(self) -> Hashable:
+        """What the trials of one configuration have in common and no other trial has."""
+        # With its type, since 1 and True are equal; lists and mappings have no hash.
+        values = ((name, type(value), _hashable(value)) for name, value in sorted(self.params.items()))
+        return self.baseline, tuple(values)
+
     def with_(self, **changes: Any) -> Trial:
         """Return a copy with some fields changed."""
         return replace(self, **changes)
@@ -126,6 +135,10 @@ class Trial:
             **({"confirmation": list(self.confirmation)} if self.confirmation is not None else {}),
             **({"gpus": self.gpus} if self.gpus is not None else {}),
         }
+
+
+def _hashable(value: Value) -> Hashable:
+    return json.dumps(value, sort_keys=True) if isinstance(value, list | dict) else value
 
 
 def configuration_text(params: Mapping[str, Value]) -> str:

@@ -21,23 +21,19 @@ from autotune_nb.runner.runner import RunState
 from autotune_nb.secrets.references import command_text
 from autotune_nb.study import (
     DamagedStorageError,
+    StorageBusyError,
     StudyFolder,
-    best_data,
-    database_problem,
-    front_data,
-    recovery_text,
-    trial_from_results,
+    StudyReader,
+    to_results,
 )
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
-from autotune_nb.verdict import study_verdict
 
 if TYPE_CHECKING:
     from autotune_nb.search import Promise
-    from autotune_nb.study import Study
 
 _WORKING = ("starting", "running", "paused", "stopping")
 
@@ -62,14 +58,13 @@ class OpenedStudy(StudyHandle):
         self._task = self._folder.task()
         self._engine = engine_of_study(self._task)
         self._space = space_for(self._task, self._engine)
-        self._study: Study | None = None
+        self._reader = StudyReader(self._task, self._space, self._folder, storage)
         self._lock = threading.Lock()
         self._last_read: object = None
         self._version = 0
         self._running: tuple[RunningTrial, ...] = ()
         self._notices: tuple[tuple[float, str], ...] = ()
         self._promise: Promise | None = None
-        self._results: dict[str, Any] | None = None
         self._lost = ""
         #: The space of the edits, and the recorded configurations of it.
         self._replayed: tuple[SearchSpace, SearchSpace] | None = None
@@ -188,116 +183,67 @@ class OpenedStudy(StudyHandle):
         elif busy:
             self._state = RunState.RUNNING
         else:
-            stored = RunState(self._results["state"]) if self._results else None
-            self._state = "interrupted" if stored in _WORKING else stored or "new"
+            last = self._last_run.state if self._last_run else "new"
+            self._state = "interrupted" if last in _WORKING else RunState(last) if last in list(RunState) else "new"
         self._running = live.running if live is not None else ()
-        self._last_read = now_read
+        # A locked database is read again, although its file does not change when it is unlocked.
+        self._last_read = None if self._locked else now_read
         self._version += 1
 
     def _read(self, busy: bool) -> None:
-        # A truncated results.json is ignored: the database holds everything.
-        self._results = None
-        with contextlib.suppress(StudyError):
-            results = self._folder.read("results.json")
-            self._results = results if results is not None and results.get("state") in list(RunState) else None
-        self._lost = ""
-        if self._study is None and self._results is not None and not busy:
-            lost = database_problem(self._folder, self._folder.storage(self.storage))
-            if lost or self._is_current(self._results):
-                if self._results_are_read(lost):
-                    return
-                # results.json is damaged; read the database instead.
-                self._results = {"state": self._results["state"], "edits": (), "best": None}
+        lost, locked = "", False
         try:
-            study = self._open_study()
-            study.reload()
-            study.apply_new_edits()
-        except (DamagedStorageError, StudyNotFoundError) as error:
-            # The trials are gone from the storage of the study: results.json has those that were written there.
-            own = self._folder.is_own_storage(self._folder.storage(self.storage))
-            if busy or not own or not self._results or not self._results_are_read(str(error).partition("; the")[0]):
+            stored = self._reader.read()
+        except (DamagedStorageError, StorageBusyError, StudyNotFoundError) as error:
+            found = None if busy else self._reader.read_results(error)
+            if found is None:
                 raise
-            self._study = None
-            return
-        self._trials = tuple(map(_as_running, study.trials)) if busy else study.trials
-        self._steering = study.steering
-        self._elapsed_s, self._end_reason = study.elapsed_s, study.end_reason
-
-    def _results_are_read(self, lost: str) -> bool:
-        """Read ``results.json`` and return True; False if it is damaged. ``lost`` is why the storage is not read."""
-        assert self._results is not None
-        try:
-            self._read_results(self._results)
-        except (KeyError, TypeError, ValueError, AttributeError):
-            return False
-        if lost:
-            self._lost = f"{lost}. The trials shown are those in results.json; to resume, {recovery_text(self._folder)}"
-        return True
-
-    def _read_results(self, results: dict[str, Any]) -> None:
-        # No process works on the study, so trials written as running were interrupted.
-        trials = tuple(_as_interrupted(trial_from_results(one, results["fingerprints"])) for one in results["trials"])
-        steering = Steering(self._task, self._space, [Edit.from_dict(one) for one in results["edits"]])
-        best = results["best"]
-        valid = isinstance(results["elapsed_s"], int | float) and (best is None or isinstance(best["number"], int))
-        if not valid or any(not _is_valid(trial) for trial in trials):
-            raise ValueError("results.json is damaged")
-        self._elapsed_s = float(results["elapsed_s"])
-        # Earlier versions wrote none.
-        self._end_reason = str(results.get("end_reason", ""))
-        self._trials, self._steering = trials, steering
-
-    def _is_current(self, results: dict[str, Any]) -> bool:
-        """Whether ``results.json`` can be read instead of the study's database, which takes far longer."""
-        if self._folder.storage(self.storage) is not None or results["state"] in _WORKING:
-            return False
-        return self._folder.results_are_current
-
-    def _open_study(self) -> Study:
-        if self._study is None:
-            from autotune_nb.study import Study
-
-            self._study = Study.view(self._task, self._space, self._folder, storage=self.storage)
-        return self._study
+            stored, lost = found
+            locked = isinstance(error, StorageBusyError)
+            if stored.last_run is None or stored.last_run.state not in list(RunState):
+                raise
+        last_run = stored.last_run
+        if last_run is None and not busy:
+            last_run = self._reader.last_run_of_results()
+        # A trial that is not stored as ended is running if a process works on the study, otherwise interrupted.
+        self._trials = tuple(map(_as_running if busy else _as_interrupted, stored.trials))
+        self._numbers_by_edit = stored.trial_numbers_by_edit
+        self._steering = stored.steering
+        self._elapsed_s, self._end_reason = stored.elapsed_s, stored.end_reason
+        self._last_run, self._lost, self._locked = last_run, lost, locked
 
     @property
     def _trial_numbers_by_edit(self) -> Mapping[str, int]:
-        if self._study is not None:
-            return self._study.trial_numbers_by_edit
-        edits = self._results["edits"] if self._results else ()
-        return {edit["id"]: edit["trial"] for edit in edits if "trial" in edit}
+        return self._numbers_by_edit
 
     def _command_of(self, trial: Trial) -> str | None:
         if is_imported(self._task):
             return None
-        stored = self._results.get("best") if self._results else None
-        if stored and stored["number"] == trial.number and stored.get("command"):
+        last = self._last_run
+        if last is not None and last.best == trial.number and last.command:
             # As the run wrote it: this process may have another working directory, or no engine installed.
-            return str(stored["command"])
+            return last.command
         return command_text(self.command(trial.params))
 
     def _manifest_of(self, trial: Trial) -> str | None:
         return None if is_imported(self._task) else self.manifest(trial.params)
 
     def results(self) -> dict[str, Any]:
-        state = str(self.state)
-        if self._study is None and self._results is not None:
-            trials = [dict(one) for one in self._results["trials"]]
-            # A study of a previous version has no means over repeats.
-            best = best_data(self._trials, self._task.goal, self._command_of, self._task.confirmation)
-            verdict = study_verdict(self._trials, self._task.goal, self._task.confirmation).to_dict()
-            found = {"study": str(self.path), "state": state, "trials": trials, "best": best, "verdict": verdict}
-            results = {**self._results, **found, **front_data(self._trials, self._task.goal)}
-        else:
-            study = self._open_study()
-            results = study.results(state=state, elapsed_s=self.elapsed_s, command=self._command_of)
-        for written, trial in zip(results["trials"], self._trials, strict=False):
-            written["state"] = str(trial.state)
-        return results
+        return to_results(
+            self.path,
+            self._task,
+            self._trials,
+            self._numbers_by_edit,
+            self._steering.edits,
+            state=str(self.state),
+            elapsed_s=self.elapsed_s,
+            end_reason=self.end_reason,
+            command=self._command_of,
+        )
 
     def _steer(self, edit: Edit) -> None:
         with self._lock:
-            study = self._open_study()
+            study = self._reader.open()
             # Other processes may have added edits meanwhile.
             study.apply_new_edits()
             study.steer(edit)
@@ -315,11 +261,6 @@ def _not_found_message(path: Path) -> str:
         return message
     more = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"{message}; below it there {'are' if names[1:] else 'is'} {', '.join(names[:3])}{more}"
-
-
-def _is_valid(trial: Trial) -> bool:
-    numbers = (*trial.seconds.values(), *(trial.score.values.values() if trial.score else ()))
-    return isinstance(trial.params, dict) and all(isinstance(number, int | float) for number in numbers)
 
 
 @dataclass(frozen=True)

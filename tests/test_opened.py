@@ -27,7 +27,7 @@ from autotune_nb.handle import StudyHandle
 from autotune_nb.opened import OpenedStudy
 from autotune_nb.runner.runner import RunState
 from autotune_nb.session import tune
-from autotune_nb.study import Study, StudyFolder
+from autotune_nb.study import Study
 from autotune_nb.study.steering import enqueue_edit, pin_edit
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
@@ -55,15 +55,10 @@ def task() -> Task:
 
 
 def keep(study: Study, state: str = "finished") -> None:
-    """The results, surely later than the database."""
-    study.save_elapsed(12.5)
-    study.folder.write_results(study.results(state=state, elapsed_s=12.5, command=lambda _best: "server --port 1"))
-    latest(study.folder)
-
-
-def latest(folder: StudyFolder) -> None:
-    after = folder.database.stat().st_mtime_ns + 10**6
-    os.utime(folder.path / "results.json", ns=(after, after))
+    """What a run writes at its end."""
+    results = study.results(state=state, elapsed_s=12.5, command=lambda _best: "server --port 1")
+    study.folder.write_results(results)
+    study.save_run(results)
 
 
 @pytest.fixture(scope="module")
@@ -91,54 +86,51 @@ def finished(finished_once: Path, task: Task, tmp_path: Path) -> Study:
     shutil.copytree(finished_once, tmp_path / "study")
     study = open_study(task, tmp_path / "study")
     study.close()
-    latest(study.folder)
     return study
 
 
-def by_database(study: Study) -> OpenedStudy:
-    """The same, whatever its results say."""
-    os.utime(study.folder.path / "results.json", ns=(0, 0))
-    return OpenedStudy(study.folder.path)
-
-
-def no_database(*_: Any, **__: Any) -> Any:
-    raise AssertionError("the database was read")
+def no_optuna(*_: Any, **__: Any) -> Any:
+    raise AssertionError("Optuna's storage was opened")
 
 
 # Finished
 
 
-def test_the_results_alone_give_the_same_view_as_the_database(
+def test_tables_storage_and_results_give_the_same_view(
     finished: Study, task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with monkeypatch.context() as patch:
-        patch.setattr(Study, "view", no_database)
-        quick = OpenedStudy(finished.folder.path)
-        told = {
-            "trials": quick.history,
-            "edits": quick.edits,
-            "queue": quick.queue,
-            "state": quick.state,
-            "elapsed": quick.elapsed_s,
-            "best": quick.best,
-            "budget": quick.budget,
-            "left": quick.steering.restrictions,
-            "results": quick.results(),
-            "verdict": quick.verdict,
+    def view() -> dict[str, Any]:
+        opened = OpenedStudy(finished.folder.path)
+        return {
+            "trials": opened.history,
+            "edits": opened.edits,
+            "queue": opened.queue,
+            "state": opened.state,
+            "elapsed": opened.elapsed_s,
+            "best": opened.best,
+            "budget": opened.budget,
+            "left": opened.steering.restrictions,
+            "results": opened.results(),
+            "verdict": opened.verdict,
+            "reasons": [opened.reason(trial) for trial in opened.history],
         }
-    slow = by_database(finished)
-    assert told == {
-        "trials": slow.history,
-        "edits": slow.edits,
-        "queue": slow.queue,
-        "state": slow.state,
-        "elapsed": slow.elapsed_s,
-        "best": slow.best,
-        "budget": slow.budget,
-        "left": slow.steering.restrictions,
-        "results": slow.results(),
-        "verdict": slow.verdict,
-    }
+
+    results = finished.folder.path / "results.json"
+    with monkeypatch.context() as patch:
+        patch.setattr(Study, "view", no_optuna)
+        written = results.read_bytes()
+        results.unlink()
+        told = view()
+        quick = OpenedStudy(finished.folder.path)
+        results.write_bytes(written)
+    assert told["results"] == {**json.loads(written), "study": str(finished.folder.path)}
+    with monkeypatch.context() as patch:
+        # As with tables of another version of Optuna, which its storage can read.
+        patch.setattr("autotune_nb.study._sqlite_reader._REVISIONS", [])
+        slow = OpenedStudy(finished.folder.path)
+        assert view() == told
+    finished.folder.database.unlink()
+    assert view() == told
     for one, other, kept in zip(quick.history, slow.history, finished.trials, strict=True):
         for name in Trial.__dataclass_fields__:
             assert getattr(one, name) == getattr(other, name) == getattr(kept, name), (one.number, name)
@@ -159,7 +151,6 @@ def test_a_queue_is_the_same_whoever_reads_it(finished: Study) -> None:
     waiting = [{"threads": None, "batch_size": 78, "ratio": 0.3}]
     assert queue_of(finished) == waiting
     assert OpenedStudy(finished.folder.path).queue == waiting
-    assert by_database(finished).queue == waiting
 
 
 def test_a_configuration_that_is_enqueued_again_waits_though_it_was_tried(finished: Study) -> None:
@@ -171,7 +162,7 @@ def test_a_configuration_that_is_enqueued_again_waits_though_it_was_tried(finish
     assert len(opened.queue) == 2
 
 
-def test_a_database_that_is_newer_than_the_results_is_what_counts(finished: Study, task: Task) -> None:
+def test_the_database_is_what_counts_even_if_the_results_are_newer(finished: Study, task: Task) -> None:
     folder = finished.folder
     kept = (folder.path / "results.json").read_bytes()
     again = open_study(task, folder)
@@ -179,7 +170,6 @@ def test_a_database_that_is_newer_than_the_results_is_what_counts(finished: Stud
     more = again.tell(completed(asked(again), 99.0, violation=-1.0))
     again.close()
     (folder.path / "results.json").write_bytes(kept)
-    os.utime(folder.path / "results.json", ns=(0, 0))
     opened = OpenedStudy(folder.path)
     assert opened.history[-1] == more
     assert opened.best is not None
@@ -233,7 +223,6 @@ def test_a_study_elsewhere_never_uses_the_results_of_the_folder(
     results = study.results(state="finished", elapsed_s=1.0)
     study.folder.write_results({**results, "trials": []})
     (tmp_path / "study" / "study.db").touch()
-    latest(study.folder)
     for storage in (None, url):
         opened = OpenedStudy(tmp_path / "study", storage=storage)
         assert opened.history == (told,)
@@ -386,7 +375,29 @@ def test_a_lost_database_is_said_and_none_is_made_for_it(finished: Study, kept: 
 
 
 def test_a_database_that_is_there_is_not_called_lost(finished: Study) -> None:
-    assert OpenedStudy(finished.folder.path).lost == by_database(finished).lost == ""
+    assert OpenedStudy(finished.folder.path).lost == ""
+
+
+def test_a_locked_database_is_read_from_the_results_until_it_is_unlocked(
+    finished: Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.study.reader.LOCKED_S", 0.01)
+    folder = finished.folder
+    before = contents(folder.path)
+    with contextlib.closing(sqlite3.connect(folder.database, isolation_level=None)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        opened = OpenedStudy(folder.path)
+        assert opened.history == finished.trials
+        assert opened.lost.startswith(f"the study's storage {folder.database} is locked by another program (")
+        assert "The trials shown are those in results.json; end that program" in opened.lost
+        (folder.path / "results.json").rename(folder.path / "away.json")
+        with pytest.raises(StudyError, match="is locked by another program") as caught:
+            OpenedStudy(folder.path)
+        assert "\n" not in str(caught.value)
+        (folder.path / "away.json").rename(folder.path / "results.json")
+    opened.poll()
+    assert (opened.lost, opened.history) == ("", finished.trials)
+    assert contents(folder.path) == before
 
 
 @pytest.mark.parametrize("kept", [False, True])
@@ -519,7 +530,7 @@ def test_a_database_in_the_middle_of_a_transaction_of_a_killed_process_is_put_ri
     assert journal[:8].strip(b"\0")
     copy.rename(database)
     Path(f"{database}-journal").write_bytes(journal)
-    assert by_database(finished).history == finished.trials
+    assert OpenedStudy(finished.folder.path).history == finished.trials
     assert not Path(f"{database}-journal").exists()
 
 
@@ -544,28 +555,26 @@ def _without(name: str) -> Callable[[dict[str, Any]], Any]:
         *(_without(name) for name in ("fingerprints", "edits", "trials", "elapsed_s", "best", "state")),
     ],
 )
-def test_results_that_are_damaged_or_of_another_version_are_read_from_the_database(
+def test_a_study_with_damaged_results_is_what_its_database_says(
     finished: Study, damage: Callable[[dict[str, Any]], Any]
 ) -> None:
     data = json.loads((finished.folder.path / "results.json").read_text())
     (finished.folder.path / "results.json").write_text(json.dumps(damage(data)))
-    latest(finished.folder)
     opened = OpenedStudy(finished.folder.path)
     assert opened.history == finished.trials
     assert opened.edits == finished.steering.edits
     assert opened.best is not None
     assert opened.best.number == 1
-    assert opened.state in (RunState.STOPPED, "new", RunState.FINISHED)
+    assert opened.state is RunState.STOPPED
     assert len(opened.results()["trials"]) == 6
 
 
 @pytest.mark.parametrize("text", ["", '{"state": "finished", "trials": [', "\x00", "nothing"])
-def test_torn_results_are_read_from_the_database(finished: Study, text: str) -> None:
+def test_torn_results_change_nothing(finished: Study, text: str) -> None:
     (finished.folder.path / "results.json").write_text(text)
-    latest(finished.folder)
     opened = OpenedStudy(finished.folder.path)
     assert opened.history == finished.trials
-    assert opened.state == "new"
+    assert opened.state is RunState.STOPPED
 
 
 @pytest.mark.parametrize(
@@ -615,9 +624,9 @@ def test_what_is_wrong_is_refused_in_one_line_and_nothing_changes(finished: Stud
         opened.enqueue({"threads": 1, "batch_size": 64, "ratio": 0.1})
     with pytest.raises(TaskError, match=r"^budget\.trials"):
         opened.set_budget(trials=0)
-    with pytest.raises(TaskError, match=r"^budget: give trials"):
+    with pytest.raises(TaskError, match=r"^budget: give one of trials"):
         opened.set_budget()
-    assert opened.edits == before == by_database(finished).edits
+    assert opened.edits == before == OpenedStudy(finished.folder.path).edits
 
 
 def test_an_edit_is_held_against_what_others_have_made_of_it_meanwhile(finished: Study) -> None:
@@ -626,7 +635,7 @@ def test_an_edit_is_held_against_what_others_have_made_of_it_meanwhile(finished:
     one.ban("threads", 1, 2, None)
     with pytest.raises(TaskError, match="leaves no value"):
         other.ban("threads", {"k": 1})
-    assert len(by_database(finished).edits) == 5
+    assert len(OpenedStudy(finished.folder.path).edits) == 5
 
 
 def test_two_handles_that_write_edits_at_once_lose_none(finished: Study) -> None:
@@ -854,6 +863,10 @@ def test_a_run_of_this_process_is_what_is_opened(world: World) -> None:
     assert after.history == run.history
     assert after.results()["trials"] == run.results()["trials"]
     assert after.best == run.best
+    # The database has everything.
+    assert after.results() == json.loads((world.folder / "results.json").read_text())
+    (world.folder / "results.json").unlink()
+    assert session.open(world.folder).results() == after.results()
 
 
 def test_a_study_is_gone_on_with_and_stopped_by_the_handle_that_opened_it(world: World) -> None:

@@ -297,9 +297,10 @@ def _write(
             study.add(trials[start : start + _BATCH])
         progress(len(trials), len(trials))
         elapsed_s = round(sum(sum(trial.seconds.values()) for trial in trials), 3)
-        study.save_elapsed(elapsed_s)
+        results = study.results(state=str(RunState.FINISHED), elapsed_s=elapsed_s)
+        study.save_run(results)
         study.close()
-        folder.write_results(study.results(state=str(RunState.FINISHED), elapsed_s=elapsed_s))
+        folder.write_results(results)
         folder.end_import()
         whole = True
     finally:

@@ -340,12 +340,12 @@ class Runner:
     async def _store_trial(self, work: TrialWork, ended: Trial) -> None:
         await work.clean()
         ended = await self._calls.tell(ended)
-        with contextlib.suppress(StorageBusyError, StorageAwayError):  # the next trial stores it too
-            await self._calls(lambda: self.study.save_elapsed(self.elapsed_s))
         self.trials = self.study.trials
-        if self._calls.may_save:
-            with contextlib.suppress(StorageAwayError):  # the next trial waits for the disk
+        with contextlib.suppress(StorageBusyError, StorageAwayError):  # the next trial waits for the disk
+            if self._calls.may_save:
                 await self._save_results()
+            else:
+                await self._calls(lambda: self.study.save_elapsed(self.elapsed_s))
         best = self.study.best if ended.confirmation is None else None
         self.bus.publish(events.TrialEnded(ended, is_best=best is not None and best.number == ended.number))
         self._notice(*self._cautions.after(ended, self.trials))

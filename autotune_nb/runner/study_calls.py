@@ -113,11 +113,21 @@ class StudyCalls:
         return time.monotonic() - self._saved_at >= _SAVE_INTERVAL_FACTOR * self._saving_s
 
     async def save_results(self, results: Callable[[], dict[str, Any]]) -> None:
-        """Write ``results.json``. Raises StudyError; it is a StorageAwayError if the disk is full or away."""
+        """Write ``results.json``, and store the state of the run.
+
+        Raises StudyError; it is a StorageAwayError if the disk is full or away.
+        """
+
+        def save() -> None:
+            written = results()
+            self._study.folder.write_results(written)
+            with contextlib.suppress(StorageBusyError, StorageAwayError):  # the next call stores it too
+                self._study.save_run(written)
+
         began = time.monotonic()
         try:
             # In a thread too: with thousands of trials it writes megabytes.
-            await self(lambda: self._study.folder.write_results(results()))
+            await self(save)
         except StudyError as error:
             if await self._disk_problem():
                 raise StorageAwayError(str(error)) from None

@@ -10,13 +10,12 @@ from autotune_nb.study._database_file import (
     DamagedStorageError,
     StorageAwayError,
     StorageBusyError,
-    database_problem,
-    recovery_text,
     require_database,
 )
-from autotune_nb.study._results_json import best_data, front_data, trial_from_results
+from autotune_nb.study._results_json import best_data, to_results, trial_from_results
 from autotune_nb.study.fingerprint import machine_fingerprint
 from autotune_nb.study.folder import StudyFolder
+from autotune_nb.study.reader import StudyReader
 from autotune_nb.study.storage_url import STORAGE_VARIABLE
 
 if TYPE_CHECKING:
@@ -29,12 +28,11 @@ __all__ = [
     "StorageBusyError",
     "Study",
     "StudyFolder",
+    "StudyReader",
     "best_data",
-    "database_problem",
-    "front_data",
     "machine_fingerprint",
-    "recovery_text",
     "require_database",
+    "to_results",
     "trial_from_results",
 ]
 

@@ -1,20 +1,25 @@
-"""Checks of the SQLite file that holds a study's trials, and how to recover without it. Writes nothing."""
+"""Checks of the place that holds a study's trials, mostly a SQLite file, and how to recover without it.
+
+Writes nothing.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
-from autotune_nb.errors import StudyError
+from autotune_nb.errors import AutotuneError, StudyError, StudyNotFoundError
 from autotune_nb.study.folder import StudyFolder
-from autotune_nb.study.storage_url import sqlite_file
+from autotune_nb.study.storage_url import redact, sqlite_file
 
 _MAGIC = b"SQLite format 3\0"
 _HEADER = 100
 
 
 class DamagedStorageError(StudyError):
-    """The storage of a study has invalid content."""
+    """The storage of a study is missing or has invalid content."""
 
 
 class StorageBusyError(StudyError):
@@ -39,10 +44,57 @@ def database_problem(folder: StudyFolder, url: str | None) -> str:
 
 
 def require_database(folder: StudyFolder, url: str | None) -> None:
-    """Raise StudyError, with how to recover, if the study's SQLite file cannot be read."""
+    """Raise DamagedStorageError, with how to recover, if the study's SQLite file cannot be read."""
     problem = database_problem(folder, url)
     if problem:
-        raise StudyError(f"{problem}: {recovery_text(folder)}")
+        raise DamagedStorageError(f"{problem}: {recovery_text(folder)}")
+
+
+def require_study(folder: StudyFolder, url: str | None) -> str:
+    """Return the name of a folder's study in its storage.
+
+    Raises StudyNotFoundError if it has none yet, DamagedStorageError if the study's SQLite file cannot be read.
+    """
+    metadata = folder.metadata() or {}
+    if "optuna_name" not in metadata:
+        raise StudyNotFoundError(f"the study in {folder.path} has no trials yet")
+    require_database(folder, url)
+    return str(metadata["optuna_name"])
+
+
+def not_found(folder: StudyFolder, url: str | None, name: str) -> StudyNotFoundError:
+    """Return the error for a storage without a folder's study, which names the storage that has it."""
+    stored = (folder.metadata() or {}).get("storage") or folder.database
+    elsewhere = "" if folder.is_own_storage(url) else f"; it is stored in {stored}"
+    return StudyNotFoundError(f"{location(folder, url)} holds no study {name!r}{elsewhere}")
+
+
+def location(folder: StudyFolder, url: str | None) -> str:
+    """Return the place of the trials for messages, without a password."""
+    return redact(url) if url else str(folder.database)
+
+
+@contextlib.contextmanager
+def damage_errors(where: object) -> Iterator[None]:
+    """Turn errors of reading a damaged storage into StudyError."""
+    try:
+        yield
+    except AutotuneError:
+        raise
+    except (LookupError, TypeError, ValueError, AttributeError) as error:
+        message = " ".join(str(error).split())
+        raise DamagedStorageError(f"{where} is damaged: {type(error).__name__} {message}") from None
+
+
+def connect_read_only(file: Path, busy_s: float) -> sqlite3.Connection:
+    """Return a connection that only reads, and creates no file; it waits for a lock for ``busy_s``."""
+    uri = f"{file.absolute().as_uri()}?mode=ro"
+    with file.open("rb") as opened:
+        wal = opened.read(20)[18:20] == b"\2\2"
+    if wal and not Path(f"{file}-wal").exists():
+        # In WAL mode even reading would create files beside it.
+        uri += "&immutable=1"
+    return sqlite3.connect(uri, uri=True, timeout=busy_s, check_same_thread=False)
 
 
 def file_problem(file: Path) -> str:

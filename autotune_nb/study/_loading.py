@@ -8,9 +8,9 @@ from typing import Any
 
 import optuna
 
-from autotune_nb.errors import StudyError, StudyMismatchError, StudyNotFoundError
-from autotune_nb.study._database_file import require_database
-from autotune_nb.study._storage import damage_errors, holds_study, location, open_storage, storage_errors
+from autotune_nb.errors import StudyError, StudyMismatchError
+from autotune_nb.study._database_file import damage_errors, location, not_found, require_database, require_study
+from autotune_nb.study._storage import holds_study, open_storage, storage_errors
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.task.task import Task
 
@@ -61,17 +61,12 @@ def load(folder: StudyFolder, storage: str | None) -> tuple[optuna.Study, str | 
     Raises StudyNotFoundError if the storage does not hold it, StudyError if it cannot be read.
     """
     url = folder.storage(storage)
-    metadata = folder.metadata() or {}
-    if "optuna_name" not in metadata:
-        raise StudyNotFoundError(f"the study in {folder.path} has no trials yet")
-    require_database(folder, url)
-    name = metadata["optuna_name"]
+    name = require_study(folder, url)
     with storage_errors(folder, url):
         if holds_study(folder, url, name):
             with contextlib.suppress(KeyError):
                 return optuna.load_study(storage=open_storage(folder, url), study_name=name), url
-    stored = "" if folder.is_own_storage(url) else f"; it is stored in {metadata['storage'] or folder.database}"
-    raise StudyNotFoundError(f"{location(folder, url)} holds no study {name!r}{stored}")
+    raise not_found(folder, url, name)
 
 
 def _delete_empty_study(folder: StudyFolder, task: Task, url: str | None, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -10,15 +10,12 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
-from autotune_nb.errors import Failure, FailureKind
-from autotune_nb.study._trial_json import require_numbers, to_record, with_record
+from autotune_nb.study._stored_trial import BASELINE, CONFIRMATION, REASON, RECORD, stored_trial
+from autotune_nb.study._trial_json import to_record
 from autotune_nb.task.optuna_space import decode, encode
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.trial.score import Limit, Score
 from autotune_nb.trial.trial import Trial, TrialState
-
-RECORD, ATTEMPTS, BASELINE, ENQUEUED = "record", "attempts", "baseline", "enqueued"
-REASON, CONFIRMATION = "reason", "confirmation"
 
 
 def constraints_of(score: Score, limits: Iterable[Limit]) -> dict[str, float]:
@@ -75,33 +72,5 @@ def from_optuna(frozen: FrozenTrial, space: SearchSpace, fingerprints: Mapping[s
 
     Raises TypeError, ValueError or LookupError if it is damaged.
     """
-    trial = Trial(
-        number=frozen.number,
-        params=decode(space, frozen.params),
-        baseline=bool(frozen.user_attrs.get(BASELINE, False)),
-        attempts=int(frozen.user_attrs.get(ATTEMPTS, 1)),
-        reason=str(frozen.user_attrs.get(REASON, "")),
-        confirmation=confirmation_of(frozen.user_attrs),
-    )
-    record = frozen.user_attrs.get(RECORD)
-    if record is not None:
-        trial = with_record(trial, record, fingerprints)
-        require_numbers(trial)
-        return trial
-    if frozen.state.is_finished():
-        failure = Failure(FailureKind.INTERRUPTED, "ask", "the process ended before the configuration was chosen")
-        return trial.with_(state=TrialState.STOPPED, failure=failure)
-    return trial.with_(state=TrialState.INTERRUPTED)
-
-
-def confirmation_of(attributes: Mapping[str, Any]) -> tuple[int, int] | None:
-    """Return the round and the finalist of a start of the confirmation; None for other trials."""
-    stored = attributes.get(CONFIRMATION)
-    return None if stored is None else (int(stored[0]), int(stored[1]))
-
-
-def fingerprint_key_of(frozen: FrozenTrial) -> str | None:
-    """Return the key of its fingerprint; None if its record has none."""
-    record = frozen.user_attrs.get(RECORD)
-    key = record["fingerprint"] if record is not None else None
-    return key if isinstance(key, str) and key else None
+    point = decode(space, frozen.params)
+    return stored_trial(frozen.number, point, frozen.user_attrs, fingerprints, ended=frozen.state.is_finished())

@@ -6,11 +6,13 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.study._trial_json import common_fields
+from autotune_nb.study._stored_study import LastRun, StoredStudy
+from autotune_nb.study._trial_json import common_fields, require_numbers
 from autotune_nb.study.fingerprint import fingerprint_key
-from autotune_nb.study.steering import Edit
+from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.budget import Confirm
 from autotune_nb.task.file import task_data
+from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
 from autotune_nb.trial.configuration import pareto_front
 from autotune_nb.trial.cost import cost_of
@@ -110,4 +112,24 @@ def trial_from_results(data: Mapping[str, Any], fingerprints: Mapping[str, Mappi
         attempts=data["attempts"],
         reason=data.get("reason", ""),
         confirmation=(data["confirmation"][0], data["confirmation"][1]) if data.get("confirmation") else None,
+    )
+
+
+def read_results(results: Mapping[str, Any], task: Task, space: SearchSpace) -> StoredStudy:
+    """Return the study of a ``results.json``.
+
+    Raises LookupError, TypeError, ValueError or AttributeError if it is damaged.
+    """
+    trials = tuple(trial_from_results(one, results["fingerprints"]) for one in results["trials"])
+    for trial in trials:
+        require_numbers(trial)
+    edits = results["edits"]
+    return StoredStudy(
+        trials=trials,
+        steering=Steering(task, space, [Edit.from_dict(one) for one in edits]),
+        trial_numbers_by_edit={edit["id"]: edit["trial"] for edit in edits if "trial" in edit},
+        elapsed_s=float(results["elapsed_s"]),
+        # Earlier versions wrote none.
+        end_reason=str(results.get("end_reason", "")),
+        last_run=LastRun.from_dict(results),
     )

@@ -15,12 +15,14 @@ import sqlalchemy
 import sqlalchemy.exc
 import sqlalchemy.pool
 
-from autotune_nb.errors import AutotuneError, StudyError
+from autotune_nb.errors import StudyError
 from autotune_nb.study._database_file import (
     DamagedStorageError,
     StorageAwayError,
     StorageBusyError,
+    connect_read_only,
     file_problem,
+    location,
     recovery_text,
 )
 from autotune_nb.study.folder import StudyFolder
@@ -103,7 +105,7 @@ def _reading_engine(url: str | None, file: Path | None) -> sqlalchemy.Engine | N
         return sqlalchemy.create_engine(
             url if file is None and url is not None else "sqlite://",
             poolclass=sqlalchemy.pool.NullPool,
-            **({"creator": lambda: _read_only(file)} if file is not None else {}),
+            **({"creator": lambda: connect_read_only(file, BUSY_S)} if file is not None else {}),
         )
     return None
 
@@ -162,21 +164,6 @@ def _in_transaction(file: Path) -> bool:
     return False
 
 
-def _read_only(file: Path) -> sqlite3.Connection:
-    uri = f"{file.absolute().as_uri()}?mode=ro"
-    with file.open("rb") as opened:
-        wal = opened.read(20)[18:20] == b"\2\2"
-    if wal and not Path(f"{file}-wal").exists():
-        # In WAL mode even reading would create files beside it.
-        uri += "&immutable=1"
-    return sqlite3.connect(uri, uri=True, timeout=BUSY_S, check_same_thread=False)
-
-
-def location(folder: StudyFolder, url: str | None) -> str:
-    """Return the place of the trials for messages, without a password."""
-    return redact(url) if url else str(folder.database)
-
-
 @contextlib.contextmanager
 def storage_errors(folder: StudyFolder, url: str | None = None) -> Iterator[None]:
     """Turn errors of SQLAlchemy and the file system into StudyError without a password."""
@@ -208,15 +195,3 @@ def storage_errors(folder: StudyFolder, url: str | None = None) -> Iterator[None
         drivers = {"postgresql": "; pip install 'psycopg[binary]'", "mysql": "; pip install pymysql"}
         hint = drivers.get((url or "").partition(":")[0], "")
         raise StudyError(f"the study's storage {redact(url or '')} needs a driver{hint} ({error})") from None
-
-
-@contextlib.contextmanager
-def damage_errors(where: object) -> Iterator[None]:
-    """Turn errors of reading a damaged storage into StudyError."""
-    try:
-        yield
-    except AutotuneError:
-        raise
-    except (LookupError, TypeError, ValueError, AttributeError) as error:
-        message = " ".join(str(error).split())
-        raise DamagedStorageError(f"{where} is damaged: {type(error).__name__} {message}") from None

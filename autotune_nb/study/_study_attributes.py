@@ -1,23 +1,25 @@
-"""What a study stores in Optuna's user attributes: edits, fingerprints and the duration of its runs."""
+"""What a study stores in Optuna's user attributes: edits, fingerprints, and what is known of its runs."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import optuna
-
+from autotune_nb.study._stored_study import LastRun
 from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.study.steering import Edit
 
+if TYPE_CHECKING:
+    import optuna
+
 _EDIT, _FINGERPRINT, _ELAPSED = "edit:", "fingerprint:", "elapsed_s"
-_END_REASON = "end_reason"
+_END_REASON, _RUN = "end_reason", "run"
 
 
-def read_edits(study: optuna.Study) -> list[Edit]:
+def read_edits(attributes: Mapping[str, Any]) -> list[Edit]:
     """Return the edits of the study, made by any process."""
-    return [Edit.from_dict(value) for key, value in study.user_attrs.items() if key.startswith(_EDIT)]
+    return [Edit.from_dict(value) for key, value in attributes.items() if key.startswith(_EDIT)]
 
 
 def write_edit(study: optuna.Study, edit: Edit) -> None:
@@ -25,9 +27,9 @@ def write_edit(study: optuna.Study, edit: Edit) -> None:
     study.set_user_attr(_EDIT + edit.id, edit.to_dict())
 
 
-def read_fingerprints(study: optuna.Study) -> dict[str, dict[str, Any]]:
+def read_fingerprints(attributes: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Return the fingerprints by their keys."""
-    return {k.removeprefix(_FINGERPRINT): v for k, v in study.user_attrs.items() if k.startswith(_FINGERPRINT)}
+    return {k.removeprefix(_FINGERPRINT): v for k, v in attributes.items() if k.startswith(_FINGERPRINT)}
 
 
 def write_fingerprint(study: optuna.Study, fingerprint: Mapping[str, Any]) -> None:
@@ -35,9 +37,9 @@ def write_fingerprint(study: optuna.Study, fingerprint: Mapping[str, Any]) -> No
     study.set_user_attr(_FINGERPRINT + fingerprint_key(fingerprint), dict(fingerprint))
 
 
-def read_elapsed(study: optuna.Study) -> float:
+def read_elapsed(attributes: Mapping[str, Any]) -> float:
     """Return the total duration of the study's runs in seconds. Raises ValueError if the stored value is invalid."""
-    elapsed_s = study.user_attrs.get(_ELAPSED, 0.0)
+    elapsed_s = attributes.get(_ELAPSED, 0.0)
     if not (isinstance(elapsed_s, int | float) and 0 <= elapsed_s < math.inf):
         raise ValueError(f"{_ELAPSED} is {elapsed_s!r}; expected seconds")
     return float(elapsed_s)
@@ -48,11 +50,22 @@ def write_elapsed(study: optuna.Study, seconds: float) -> None:
     study.set_user_attr(_ELAPSED, round(seconds, 3))
 
 
-def read_end_reason(study: optuna.Study) -> str:
+def read_end_reason(attributes: Mapping[str, Any]) -> str:
     """Return why the last run ended by itself; empty if none did."""
-    return str(study.user_attrs.get(_END_REASON, ""))
+    return str(attributes.get(_END_REASON, ""))
 
 
 def write_end_reason(study: optuna.Study, reason: str) -> None:
     """Store why a run ended by itself."""
     study.set_user_attr(_END_REASON, reason)
+
+
+def read_run(attributes: Mapping[str, Any]) -> LastRun | None:
+    """Return what the last run stored of itself; None if an earlier version ran it. Raises ValueError or TypeError."""
+    stored = attributes.get(_RUN)
+    return None if stored is None else LastRun.from_dict(stored)
+
+
+def write_run(study: optuna.Study, run: LastRun) -> None:
+    """Store the state of the last run, and the command line of the best trial as it wrote it."""
+    study.set_user_attr(_RUN, run.to_dict())

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
-from autotune_nb.errors import Failure
+from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.secrets.scrubbing import scrub_data, scrub_failure
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.score import Score
 from autotune_nb.trial.trial import Trial, TrialState
+
+_NUMERIC = frozenset((int, float, bool))
 
 
 def to_record(trial: Trial, fingerprint: str | Mapping[str, Any]) -> dict[str, Any]:
@@ -29,6 +32,16 @@ def to_record(trial: Trial, fingerprint: str | Mapping[str, Any]) -> dict[str, A
     return data
 
 
+def with_finite_score(trial: Trial) -> Trial:
+    """Return the trial; one whose score is not finite as failed."""
+    numbers = {**trial.score.values, **trial.score.limits} if trial.score is not None else {}
+    not_finite = [f"{name} = {value}" for name, value in numbers.items() if not math.isfinite(value)]
+    if not not_finite:
+        return trial
+    failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"no finite number: {', '.join(not_finite)}")
+    return trial.with_(state=TrialState.FAILED, score=None, failure=failure)
+
+
 def without_secrets(trial: Trial) -> Trial:
     """Return the trial without known secrets in its failure, its command line and its fingerprint."""
     return trial.with_(
@@ -38,18 +51,18 @@ def without_secrets(trial: Trial) -> Trial:
     )
 
 
-def with_record(trial: Trial, record: dict[str, Any], fingerprints: Mapping[str, Mapping[str, Any]]) -> Trial:
-    """Return the trial with the fields of its record."""
+def record_fields(record: Mapping[str, Any], fingerprints: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the fields of a trial that its record has."""
     score = record.get("score")
     fingerprint = record["fingerprint"]
-    return trial.with_(
+    return {
         **common_fields(record),
-        score=Score(score["values"], score["limits"], Level(*score["level"]) if score["level"] else None)
+        "score": Score(score["values"], score["limits"], Level(*score["level"]) if score["level"] else None)
         if score
         else None,
         # A previous version stored the whole fingerprint in every record.
-        fingerprint=fingerprint if isinstance(fingerprint, dict) else fingerprints.get(fingerprint, {}),
-    )
+        "fingerprint": fingerprint if isinstance(fingerprint, dict) else fingerprints.get(fingerprint, {}),
+    }
 
 
 def require_numbers(trial: Trial) -> None:
@@ -62,7 +75,7 @@ def require_numbers(trial: Trial) -> None:
         counts = (one.duration_s, one.num_requests, one.num_completed_requests, one.num_failed_requests)
         numeric += [("figures", one.figures), ("conditions", one.conditions), ("counts", dict(enumerate(counts)))]
     for name, numbers in numeric:
-        if not (isinstance(numbers, Mapping) and all(isinstance(value, int | float) for value in numbers.values())):
+        if not (isinstance(numbers, Mapping) and _NUMERIC.issuperset(map(type, numbers.values()))):
             raise TypeError(f"trial {trial.number}: its {name} are not numbers")
     if trial.gpus is not None and not isinstance(trial.gpus, int):
         raise TypeError(f"trial {trial.number}: its number of GPUs is {trial.gpus!r}")

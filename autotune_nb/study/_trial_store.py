@@ -12,18 +12,8 @@ from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import StudyError
 from autotune_nb.study._bulk import add_trials
-from autotune_nb.study._optuna_trial import (
-    ATTEMPTS,
-    BASELINE,
-    REASON,
-    RECORD,
-    confirmation_of,
-    constraints_of,
-    fingerprint_key_of,
-    from_optuna,
-    running_trial,
-    to_optuna,
-)
+from autotune_nb.study._optuna_trial import constraints_of, from_optuna, running_trial, to_optuna
+from autotune_nb.study._stored_trial import ATTEMPTS, BASELINE, REASON, RECORD, confirmation_of, fingerprint_key_of
 from autotune_nb.study._study_attributes import read_fingerprints, write_fingerprint
 from autotune_nb.study._trial_json import to_record
 from autotune_nb.study.fingerprint import fingerprint_key
@@ -45,7 +35,7 @@ class TrialStore:
         self._study_name = study.study_name
         self._distributions = distributions(space)
         #: The fingerprints of trials by their keys.
-        self.fingerprints: Mapping[str, Mapping[str, Any]] = read_fingerprints(study)
+        self.fingerprints: Mapping[str, Mapping[str, Any]] = read_fingerprints(study.user_attrs)
 
     def start(self, point: Point, attributes: Mapping[str, Any]) -> Trial:
         """Store a new running trial of a point, and return it; the baseline's point sets no parameter."""
@@ -116,9 +106,9 @@ class TrialStore:
 
     def read(self, frozen: FrozenTrial) -> Trial:
         """Return a stored trial. Raises TypeError, ValueError or LookupError if it is damaged."""
-        key = fingerprint_key_of(frozen)
+        key = fingerprint_key_of(frozen.user_attrs)
         if key is not None and key not in self.fingerprints:
-            self.fingerprints = read_fingerprints(self._study)
+            self.fingerprints = read_fingerprints(self._study.user_attrs)
         return from_optuna(frozen, self._space, self.fingerprints)
 
     def has_parameters(self, frozen: FrozenTrial) -> bool:

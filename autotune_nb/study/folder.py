@@ -303,24 +303,12 @@ class StudyFolder:
     def stamp(self) -> tuple[int, ...]:
         """A value that changes whenever the study's files do."""
         facts: list[int] = []
-        for file in (self.path / _RESULTS, self.database, self.path / _TASK):
+        for file in (self.path / _RESULTS, self.database, Path(f"{self.database}-wal"), self.path / _TASK):
             with contextlib.suppress(OSError):
                 status = file.stat()
                 # The inode too, since two writes may have the same time.
                 facts += (status.st_mtime_ns, status.st_ino, status.st_size)
         return tuple(facts)
-
-    @property
-    def results_are_current(self) -> bool:
-        """Whether ``results.json`` is newer than the folder's own database, or there is no such database."""
-        try:
-            written = (self.path / _RESULTS).stat().st_mtime_ns
-            if not self.database.exists():
-                return True
-            # Not if equal: file systems round times to milliseconds.
-            return written > self.database.stat().st_mtime_ns
-        except OSError:
-            return False
 
     def write_results(self, results: dict[str, Any]) -> None:
         """Write ``results.json`` with a line for each trial, since indenting thousands would take many seconds."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -12,26 +11,30 @@ import optuna
 from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import Failure, FailureKind, StudyError
+from autotune_nb.secrets.scrubbing import scrub_data
+from autotune_nb.study._database_file import damage_errors, location
 from autotune_nb.study._loading import load, load_or_create
 from autotune_nb.study._next_trial import TrialOrder
-from autotune_nb.study._optuna_trial import BASELINE, CONFIRMATION, ENQUEUED, REASON, RECORD
 from autotune_nb.study._results_json import to_results
-from autotune_nb.study._storage import damage_errors, location, storage_errors
+from autotune_nb.study._storage import storage_errors
+from autotune_nb.study._stored_study import LastRun, StoredStudy
+from autotune_nb.study._stored_trial import BASELINE, CONFIRMATION, ENQUEUED, REASON, RECORD
 from autotune_nb.study._study_attributes import (
     read_edits,
     read_elapsed,
     read_end_reason,
+    read_run,
     write_edit,
     write_elapsed,
     write_end_reason,
+    write_run,
 )
-from autotune_nb.study._trial_json import to_record, with_record, without_secrets
+from autotune_nb.study._trial_json import record_fields, to_record, with_finite_score, without_secrets
 from autotune_nb.study._trial_store import TrialEndedOutsideError, TrialStore
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
-from autotune_nb.trial.score import Score
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.verdict import ConfirmationStart, chosen_configuration, next_start, start_before_search
 
@@ -69,11 +72,12 @@ class Study:
         self._ended: list[int] = []
         self._enqueued: dict[int, str] = {}
         self._order = TrialOrder(task, self._trials, self._enqueued, lambda: self.steering)
+        self._last_run: LastRun | None = None
         with damage_errors(self._location), storage_errors(self.folder, self._url):
             self.id = str(study.user_attrs["autotune_nb_id"])
-            read_elapsed(study)
+            read_elapsed(study.user_attrs)
             #: The effect of all edits; replaced as a whole, so that it may be read from any thread.
-            self.steering = Steering(task, space, read_edits(study))
+            self.steering = Steering(task, space, read_edits(study.user_attrs))
             self._store = TrialStore(study, space, task.goal.limits, self._location)
         self.reload()
 
@@ -129,6 +133,18 @@ class Study:
         return tuple(self._trials[number] for number in sorted(self._trials))
 
     @property
+    def stored(self) -> StoredStudy:
+        """The study as it was stored at the last ``reload`` and ``apply_new_edits``."""
+        return StoredStudy(
+            trials=self.trials,
+            steering=self.steering,
+            trial_numbers_by_edit=self.trial_numbers_by_edit,
+            elapsed_s=self.elapsed_s,
+            end_reason=self.end_reason,
+            last_run=self._last_run,
+        )
+
+    @property
     def best(self) -> Trial | None:
         """The trial of the configuration to run; None if no trial keeps every limit."""
         found = chosen_configuration(self.trials, self.task.goal, self.task.confirmation)
@@ -148,12 +164,27 @@ class Study:
     def elapsed_s(self) -> float:
         """The total duration of the study's previous runs in seconds."""
         with damage_errors(self._location):
-            return read_elapsed(self._study)
+            return read_elapsed(self._study.user_attrs)
 
     def save_elapsed(self, seconds: float) -> None:
         """Store the total duration of all runs in seconds."""
         with storage_errors(self.folder, self._url):
             write_elapsed(self._study, seconds)
+
+    def save_run(self, results: Mapping[str, Any]) -> None:
+        """Store what only the run of ``results`` can compute: its duration, its state, the best trial's command line.
+
+        Raises StudyError.
+        """
+        run = LastRun.from_dict(scrub_data({name: results[name] for name in ("state", "best")}))
+        try:
+            self.save_elapsed(results["elapsed_s"])
+            if run != self._last_run:
+                with storage_errors(self.folder, self._url):
+                    write_run(self._study, run)
+        except KeyError:
+            raise StudyError(f"another program deleted the study from {self._location}") from None
+        self._last_run = run
 
     def save_end_reason(self, reason: str) -> None:
         """Store in words why a run ended by itself."""
@@ -233,7 +264,7 @@ class Study:
         """Apply the edits that other processes have stored since, and return them, oldest first."""
         known = {edit.id for edit in self.steering.edits}
         with storage_errors(self.folder, self._url):
-            new = [edit for edit in read_edits(self._study) if edit.id not in known]
+            new = [edit for edit in read_edits(self._study.user_attrs) if edit.id not in known]
         if new:
             self._apply(Steering(self.task, self.steering.full_space, (*self.steering.edits, *new)))
         return [edit for edit in self.steering.edits if edit.id not in known]
@@ -248,11 +279,7 @@ class Study:
         Its record is written first, so that a crash in between loses nothing. A trial whose score is not finite is
         stored as failed.
         """
-        not_finite = [f"{k} = {v}" for k, v in _numbers(trial.score).items() if not math.isfinite(v)]
-        if not_finite:
-            failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"no finite number: {', '.join(not_finite)}")
-            trial = trial.with_(state=TrialState.FAILED, score=None, failure=failure)
-        trial = without_secrets(trial)
+        trial = without_secrets(with_finite_score(trial))
         # Before it is stored: results.json has it even if the storage refuses it.
         self._trials[trial.number] = trial
         self._note_ends(trial)
@@ -316,7 +343,8 @@ class Study:
         """Read the trials that were started or ended since the last call."""
         with damage_errors(self._location), storage_errors(self.folder, self._url):
             #: Why the last run ended by itself; empty if none did.
-            self.end_reason = read_end_reason(self._study)
+            attributes = self._study.user_attrs
+            self.end_reason, self._last_run = read_end_reason(attributes), read_run(attributes)
             stored = self._study.get_trials(deepcopy=False)
             for frozen in stored:
                 known = self._trials.get(frozen.number)
@@ -341,7 +369,7 @@ class Study:
                 trial = self._trials[frozen.number]
                 kept = self.folder.read(_unstored(trial.number))
                 if kept is not None:
-                    self.tell(with_record(trial, kept, self._store.fingerprints))
+                    self.tell(trial.with_(**record_fields(kept, self._store.fingerprints)))
                     lines.append(f"trial {trial.number} had ended and is stored")
                 elif RECORD in frozen.user_attrs:
                     self._store.finish(trial)
@@ -365,7 +393,3 @@ class Study:
 def _unstored(number: int) -> str:
     """Return the name of the file that keeps a trial which could not be stored."""
     return f"unstored-trial-{number:04d}.json"
-
-
-def _numbers(score: Score | None) -> dict[str, float]:
-    return {**score.values, **score.limits} if score is not None else {}

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
-from typing import Any
-
-from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from autotune_nb.task.parameters import Bool, Choice, Float, Int
 from autotune_nb.task.space import Point, SearchSpace
 
+if TYPE_CHECKING:
+    from optuna.distributions import BaseDistribution
+
 
 def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     """Return a space as Optuna's distributions; a choice's list or mapping is its JSON text."""
+    # Optuna takes a second to import, and is not needed to decode the points of stored trials.
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
     result: dict[str, BaseDistribution] = {}
     for name, parameter in space.parameters.items():
         match parameter:
@@ -51,18 +56,18 @@ def _codes(parameter: Choice) -> list[bool | int | float | str | None]:
     return codes
 
 
-def decode(space: SearchSpace, params: dict[str, Any]) -> Point:
+def decode(space: SearchSpace, params: Mapping[str, Any]) -> Point:
     """Return the point of Optuna's parameters."""
-    point: Point = {}
-    for name, value in params.items():
-        parameter = space.parameters.get(name)
-        if isinstance(parameter, Choice):
-            codes = _codes(parameter)
-            matches = [v for v, code in zip(parameter.values, codes, strict=True) if _same(code, value)]
-            point[name] = matches[0] if matches else value
-        else:
-            point[name] = value
-    return space.canonical(point)
+    return space.canonical({name: decode_value(space.parameters.get(name), value) for name, value in params.items()})
+
+
+def decode_value(parameter: Choice | Bool | Int | Float | None, value: Any) -> Any:
+    """Return the value of a parameter for Optuna's; of one that the space does not have, None, it is the same."""
+    if isinstance(parameter, Choice):
+        for one, code in zip(parameter.values, _codes(parameter), strict=True):
+            if _same(code, value):
+                return one
+    return value
 
 
 def _same(code: Any, value: Any) -> bool:

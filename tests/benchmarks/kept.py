@@ -36,12 +36,13 @@ def write_study(path: Path, trials: int) -> None:
     study.tell(ended[0].with_(params=asked.params))
     for one in {id(t.fingerprint): t.fingerprint for t in ended}.values():
         write_fingerprint(study._study, one)
-    study.save_elapsed(trials * 231.0)
     study.close()
     _insert(folder.database, study, ended[1:])
     study = Study.open(task, space, folder)
     command = "vllm serve acme/eight-billion --port 8000"
-    folder.write_results(study.results(state="finished", elapsed_s=study.elapsed_s, command=lambda _best: command))
+    results = study.results(state="finished", elapsed_s=trials * 231.0, command=lambda _best: command)
+    folder.write_results(results)
+    study.save_run(results)
     study.close()
     folder.release()
     kept = study.trials[1:]

@@ -396,19 +396,6 @@ def test_what_a_killed_process_told_is_forgotten_by_the_next_one(folder: StudyFo
     folder.release()
 
 
-def test_the_results_are_current_until_the_database_is_written_again(make_task: Any, folder: StudyFolder) -> None:
-    assert not folder.results_are_current
-    study = open_study(make_task(), folder)
-    assert not folder.results_are_current
-    folder.write_results(study.results(state="finished", elapsed_s=1))
-    kept = folder.database.stat().st_mtime_ns
-    for since, current in ((1, True), (0, False), (-1, False)):
-        # Of one step of the file system's clock it is not known which came last.
-        os.utime(folder.path / "results.json", ns=(kept + since, kept + since))
-        assert folder.results_are_current is current
-    study.close()
-
-
 def test_every_write_of_the_study_changes_its_stamp(make_task: Any, folder: StudyFolder) -> None:
     study = open_study(make_task(), folder)
     stamps = [folder.stamp]

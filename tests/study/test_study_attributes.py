@@ -49,24 +49,24 @@ def test_every_kind_of_an_edit_comes_back_equal(study: optuna.Study, make_task: 
     ]
     for edit in made:
         write_edit(study, edit)
-    assert {edit.id: edit for edit in read_edits(study)} == {edit.id: edit for edit in made}
+    assert {edit.id: edit for edit in read_edits(study.user_attrs)} == {edit.id: edit for edit in made}
     # Other entries of the study are none.
     study.set_user_attr("task", {"name": "edit:"})
-    assert len(read_edits(study)) == len(made)
-    assert read_fingerprints(study) == {}
+    assert len(read_edits(study.user_attrs)) == len(made)
+    assert read_fingerprints(study.user_attrs) == {}
 
 
 def test_an_edit_that_is_written_twice_is_one(study: optuna.Study) -> None:
     edit = ban_edit("threads", 1)
     write_edit(study, edit)
     write_edit(study, edit)
-    assert read_edits(study) == [edit]
+    assert read_edits(study.user_attrs) == [edit]
 
 
 def test_what_a_later_version_adds_to_an_edit_is_left_out(study: optuna.Study) -> None:
     edit = ban_edit("threads", 1)
     study.set_user_attr(f"edit:{edit.id}", {**edit.to_dict(), "who": "somebody"})
-    assert read_edits(study) == [edit]
+    assert read_edits(study.user_attrs) == [edit]
 
 
 @given(st.dictionaries(st.text(), JSON, max_size=3))
@@ -78,7 +78,7 @@ def test_a_fingerprint_is_kept_under_a_key_of_its_own(fingerprint: dict[str, Any
     assert fingerprint_key({**fingerprint, "one more": 1}) != key
     write_fingerprint(study, fingerprint)
     write_fingerprint(study, fingerprint)
-    assert read_fingerprints(study) == {key: fingerprint}
+    assert read_fingerprints(study.user_attrs) == {key: fingerprint}
 
 
 def _ban(folder: str, first: int, go: Any) -> None:
@@ -99,5 +99,5 @@ def test_processes_that_write_at_once_lose_nothing(make_task: Any, tmp_path: Pat
         writer.join(180)
         assert writer.exitcode == 0
     wanted = {n + i for n in (100, 200) for i in range(10)}
-    assert {edit.values[0] for edit in read_edits(study._study)} == wanted
+    assert {edit.values[0] for edit in read_edits(study._study.user_attrs)} == wanted
     assert len(study.apply_new_edits()) == 20

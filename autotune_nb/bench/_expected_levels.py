@@ -74,7 +74,7 @@ def deadline_s(task: Task) -> float:
     """Return how many seconds all levels of a trial may take together."""
     workload = task.workload
     return task.deadlines.benchmark_s or (
-        len(workload.levels) * (workload.most_seconds + _SLACK_S_PER_LEVEL) + _SLACK_S
+        workload.most_levels * (workload.most_seconds + _SLACK_S_PER_LEVEL) + _SLACK_S
     )
 
 

@@ -78,7 +78,7 @@ class OmeBenchmark:
                 "service": {"name": service.name, "namespace": service.namespace},
                 "task": workload.task,
                 "scenarios": list(workload.scenarios),
-                "concurrency": list(workload.concurrency),
+                "concurrency": list(workload.loads),
                 "minutes": max(1, math.ceil(workload.seconds_per_level / 60)),
                 "requests": workload.requests_per_level,
                 # In a bucket, files are written directly under the prefix, so each attempt has its own.

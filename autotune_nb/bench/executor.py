@@ -42,6 +42,8 @@ async def select_executor(task: Task, session: ClusterSession) -> tuple[str, str
     else:
         how = "by the Service's name" if session.cluster.inside else "through a port-forward"
         why = f"no Job may be created in namespace {session.cluster.namespace}; it goes {how}"
+    if chosen != "direct" and task.workload.load_search.high is not None:
+        why += f"; it cannot be asked for each load, so that it measures {', '.join(map(str, task.workload.loads))}"
     unscored = "; it also scores the requests with which a level begins, which an engine may answer slowly"
     return chosen, why + (minutes + unscored if chosen == "benchmark_job" else "")
 

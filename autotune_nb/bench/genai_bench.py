@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+from collections import Counter
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from autotune_nb.errors import (
 )
 from autotune_nb.secrets.references import resolved
 from autotune_nb.task.task import Task
+from autotune_nb.task.workload import MAX_LOAD
 from autotune_nb.trial.measurement import Level, Measurement
 
 _POLL_S = 0.1
@@ -117,10 +119,14 @@ class GenaiBench:
             await self._running_client()
         deadline = asyncio.get_running_loop().time() + deadline_s(self._task)
         async with self._lock.measuring():
+            runs: Counter[Level] = Counter()
             for levels in self._runs(request):
-                process = await self._start(request, levels)
+                again = runs.total() if levels[0] in runs else 0
+                previous = await asyncio.to_thread(_files_of_runs, request.folder / RESULTS, again)
+                process = await self._start(request, levels, runs[levels[0]])
+                runs.update(levels[:1])
                 try:
-                    async for one in self._levels(process, request.folder, levels, deadline):
+                    async for one in self._levels(process, request.folder, levels, deadline, previous):
                         yield one
                 finally:
                     await process.terminate()
@@ -133,16 +139,21 @@ class GenaiBench:
         while (level := request.next_level()) is not None:
             yield (level,)
 
-    def _seed(self, levels: tuple[Level, ...]) -> int:
+    def _seed(self, levels: tuple[Level, ...], run: int = 0) -> int:
         """Return the seed of the prompts: that of the task in its first level, and another one in each other level.
 
-        Otherwise a prefix cache would answer a level with the prompts of the one before.
+        Otherwise a prefix cache would answer a level with the prompts of the one before. ``run`` is how often the level
+        was measured already.
         """
-        place = self._task.workload.levels.index(levels[0]) if len(levels) == 1 else 0
+        known, one = self._task.workload.levels, levels[0]
+        if self._task.workload.load_search.high is not None:
+            place = (one.concurrency - known[0].concurrency) + run * MAX_LOAD
+        else:
+            place = known.index(one) if len(levels) == 1 else 0
         seed = self._task.strategy.seed
         return (seed + place * _SEED_STEP) % 2**32 if place else seed
 
-    async def _start(self, request: BenchRequest, levels: tuple[Level, ...]) -> BenchProcess:
+    async def _start(self, request: BenchRequest, levels: tuple[Level, ...], run: int) -> BenchProcess:
         argv, log = self.argv(request, levels), request.folder / _LOG
         if self._python is None:
             try:
@@ -155,7 +166,7 @@ class GenaiBench:
         try:
             assert self._client is not None
             return await self._client.run(
-                argv, log=log, env=self._key(), seed=self._seed(levels), plan=level_plan(self._task)
+                argv, log=log, env=self._key(), seed=self._seed(levels, run), plan=level_plan(self._task)
             )
         except ConnectionError as error:
             raise MeasurementError(
@@ -168,11 +179,19 @@ class GenaiBench:
         return {"MODEL_API_KEY": resolved(key, field="benchmark.api_key")} if key else {}
 
     async def _levels(
-        self, process: BenchProcess, trial_folder: Path, run: tuple[Level, ...], deadline: float
+        self,
+        process: BenchProcess,
+        trial_folder: Path,
+        run: tuple[Level, ...],
+        deadline: float,
+        previous: set[Path],
     ) -> AsyncGenerator[Measurement, None]:
-        """Yield each expected level's measurement once its file is complete; stops after the last one."""
+        """Yield each expected level's measurement once its file is complete; stops after the last one.
+
+        ``previous`` are the files of other runs.
+        """
         levels, folder, log = ExpectedLevels(self._task, run), trial_folder / RESULTS, trial_folder / _LOG
-        read: set[Path] = set()
+        read = set(previous)
         # No asyncio.timeout here: one that spans a yield would cancel the reader of the measurements.
         while True:
             # Read before the files, so that a file written just before the end is not missed.
@@ -236,6 +255,17 @@ class MeasurementLock:
             self._exclusive = False
             async with self._changed:
                 self._changed.notify_all()
+
+
+def _files_of_runs(folder: Path, runs: int) -> set[Path]:
+    """Return the files that are there; after so many ``runs`` renamed, since a next file may have the same name."""
+    files = list(folder.glob("*.json")) if folder.is_dir() else []
+    if runs:
+        files = [
+            file if file.name.startswith("run-") else file.rename(file.with_name(f"run-{runs}-{file.name}"))
+            for file in files
+        ]
+    return set(files)
 
 
 def _new_files(folder: Path, read: set[Path]) -> list[tuple[Path, dict[str, Any]]]:

@@ -7,7 +7,9 @@ from typing import Any
 
 from autotune_nb.trial.cost import Cost
 from autotune_nb.trial.formatting import value_text
+from autotune_nb.trial.load import cliff_text
 from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.score import Limit
 from autotune_nb.trial.trial import TrialState, configuration_text
 
 #: Width of the longest bar, in characters.
@@ -49,7 +51,9 @@ def study_table(results: dict[str, Any]) -> str:
             lines.append(f"{'':>7}cut: {trial['cut_reason']}")
         if trial.get("answers"):
             lines.append(f"{'':>7}{trial['answers']}")
-        measured = map(Measurement.from_dict, trial["measurements"])
+        measured = [Measurement.from_dict(one) for one in trial["measurements"]]
+        cliff = cliff_text(measured, [Limit.parse(name) for name in trial["limits"]])
+        lines += [f"{'':>7}{cliff}"] if cliff else []
         lines += [f"{'':>7}{one.level}: {note}" for one in measured for note in one.notes]
         if trial.get("limited_by"):
             lines.append(f"{'':>7}limited by: {trial['limited_by']}")

@@ -34,6 +34,7 @@ from autotune_nb.task.parameters import parameter_name
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
 from autotune_nb.task.workload import BATCH_TASKS
+from autotune_nb.trial.load import levels_to_score
 from autotune_nb.trial.score import score
 from autotune_nb.trial.trial import Trial, TrialState
 
@@ -266,7 +267,7 @@ def _scored(trial: Trial, task: Task) -> Trial:
     if trial.state is not TrialState.COMPLETE:
         return trial
     try:
-        scored = score(trial.measurements, task.goal)
+        scored = score(levels_to_score(trial.measurements, task.goal), task.goal)
     except MeasurementError as error:
         return trial.with_(state=TrialState.FAILED, failure=error.failure)
     wrong = next((name for name, value in scored.values.items() if not math.isfinite(value)), None)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune_nb.trial.configuration import configuration_key, pareto_front
 from autotune_nb.trial.limiting_factor import limiting_factor
+from autotune_nb.trial.load import cliff_text
 from autotune_nb.trial.measurement import QUALITY
 from autotune_nb.trial.quality import quality_of
 from autotune_nb.trial.score import Objective
@@ -82,7 +83,7 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         row["round"] = trial.confirmation[0] if trial.confirmation is not None else None
         row["undecided"] = "; ".join(f"{name}: {why}" for name, why in trial.undecided.items()) or None
         doubts = [trial.answers, *(f"{one.level}: {note}" for one in trial.measurements for note in one.notes)]
-        row["notes"] = "; ".join(filter(None, doubts)) or None
+        row["notes"] = "; ".join(filter(None, [*doubts, cliff_text(trial.measurements, objective.limits)])) or None
         row["limited_by"] = limiting_factor(trial) or None
         rows.append(row)
     columns = ["number", "state", *objective.figures, *quality, "feasible", *pareto, *column.values(), "level", *steady]

@@ -15,6 +15,7 @@ from autotune_nb.engines.quality import compares_answers, goal_with_quality
 from autotune_nb.engines.registry import engine_of_study
 from autotune_nb.errors import MeasurementError
 from autotune_nb.secrets.references import bearer
+from autotune_nb.trial.load import levels_to_score
 from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.quality import Answer, Reference, answer_data, difference_text, with_quality
 from autotune_nb.trial.score import Score, score
@@ -83,7 +84,7 @@ class AnswerComparison:
         """
         figures = self.figures(answers)
         measurements = [with_quality(one, figures) for one in measurements]
-        found = score(measurements, self._goal)
+        found = score(levels_to_score(measurements, self._goal), self._goal)
         if not answers.given:
             return measurements, found, answers
         if figures:

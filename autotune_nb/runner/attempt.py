@@ -9,6 +9,7 @@ from typing import Any
 
 from autotune_nb.runner.answers import Answers
 from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.pooling import pooled
 from autotune_nb.trial.score import Score
 
 
@@ -26,6 +27,14 @@ class Attempt:
     folder: Path | None = None
     #: What the engine answered, to compare with the default's answers; or why it was not asked.
     answers: Answers = field(default_factory=Answers)
+
+    def add(self, measured: Measurement) -> None:
+        """Add the measurement of a level; a further run of one is added to the previous ones."""
+        place = next((i for i, one in enumerate(self.measurements) if one.level == measured.level), None)
+        if place is None:
+            self.measurements.append(measured)
+        else:
+            self.measurements[place] = pooled(self.measurements[place], measured)
 
     def add_fingerprint(self, values: Mapping[str, Any]) -> None:
         """Add values that add_fingerprint the environment of the attempt."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from autotune_nb.engines.engine_rules import EngineRule
 from autotune_nb.errors import TaskError
-from autotune_nb.runner.held_gpus import gpus_held
+from autotune_nb.runner.trial_figures import gpus_held
 from autotune_nb.task.limit_requests import limit_lines
 from autotune_nb.task.parameters import Int, Value
 from autotune_nb.task.rule import Rule
@@ -74,7 +74,7 @@ def estimate(task: Task, space: SearchSpace) -> Estimate:
 
 def _seconds(task: Task) -> float:
     start_up = min(_START_UP_S.get(task.engine.kind, math.inf), task.deadlines.ready_s)
-    return len(task.workload.levels) * task.workload.most_seconds + start_up
+    return task.workload.most_levels * task.workload.most_seconds + start_up
 
 
 def _trials(task: Task, space: SearchSpace, allowed: Count) -> int | None:
@@ -177,12 +177,12 @@ def _space_line(space: SearchSpace, allowed: Count) -> str:
 
 
 def _time_line(task: Task, trials: int | None, minutes: float | None, capped: bool) -> str:
-    levels = len(task.workload.levels)
+    levels, searched = task.workload.most_levels, task.workload.load_search.high is not None
     many = "unbounded number of trials" if trials is None else f"{trials:,} trial{'s' * (trials != 1)}"
     if task.confirmation is not None:
         many += f" and {task.confirmation.budget} starts to confirm the best,"
     ends = f"{task.workload.seconds_per_level:,} s or {task.workload.requests_per_level:,} requests"
-    each = f"{levels} level{'s' * (levels != 1)} × {ends}"  # noqa: RUF001
+    each = f"{'up to ' if searched else ''}{levels} level{'s' * (levels != 1)} × {ends}"  # noqa: RUF001
     beside = f", {task.deploy.parallel} at a time" if task.deploy.parallel > 1 else ""
     if minutes is None:
         return f"{many} of {each}{beside}: set budget.trials or budget.minutes"

@@ -12,6 +12,7 @@ from typing import Any
 
 from autotune_nb import events
 from autotune_nb.trial.formatting import level_text, params_text, value_text
+from autotune_nb.trial.load import cliff_text
 from autotune_nb.trial.measurement import QUALITY
 from autotune_nb.trial.score import Objective
 
@@ -87,6 +88,8 @@ class ProgressLines:
             note = f"  breaks {', '.join(broken)}{differ}" if broken else f"  {best} so far" if is_best else ""
             if trial.cut_reason:
                 note = f"  cut: {trial.cut_reason}"
+            if cliff := cliff_text(trial.measurements, self._objective.limits):
+                note += f"  {cliff}"
             return f"trial {trial.number}   {values} in {seconds:.0f} s{note}"
         if trial.failure is not None:
             hint = f"; try: {trial.failure.hint}" if trial.failure.hint else ""

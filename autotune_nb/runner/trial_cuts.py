@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from autotune_nb.runner.load_search import bisection
 from autotune_nb.trial.configuration import best_configuration, configuration_key
+from autotune_nb.trial.load import LoadRange
 from autotune_nb.trial.measurement import QUALITY, Level, Measurement
 from autotune_nb.trial.trial import Trial
 from autotune_nb.verdict import level_to_confirm
@@ -34,6 +36,8 @@ class TrialCuts:
         # Its answers are the same at every level.
         goal = replace(goal, limits=tuple(one for one in goal.limits if one.figure not in QUALITY))
         self._cutting = Cutting(goal, task.workload.levels)
+        self._load = bisection(task, study.trials)
+        self._asked = False
         # With several objectives, one that is worse may have its place on the front.
         self._on = task.budget.cut and len(task.workload.levels) > 1 and not task.goal.others
         key = configuration_key(trial)
@@ -48,14 +52,25 @@ class TrialCuts:
     @property
     def asks(self) -> bool:
         """Whether the benchmark should ask for each level."""
-        return self._on
+        return self._on or self._load is not None
+
+    @property
+    def most_levels(self) -> int:
+        """How many levels the trial has at most."""
+        return len(self._study.task.workload.levels) if self._load is None else self._load.most_runs
 
     def next_level(self, measured: Sequence[Measurement]) -> Level | None:
-        """Return the next level to run; None if every level was measured."""
-        return self._cutting.next_level(measured)
+        """Return the next level to run; None if every level was measured, or once the highest load is known."""
+        if self._load is None:
+            return self._cutting.next_level(measured)
+        self._asked = True
+        load = self._load.next_load(measured)
+        return None if load is None else replace(self._study.task.workload.levels[0], concurrency=load)
 
     def is_enough(self, measured: Sequence[Measurement]) -> bool:
-        """Return whether a start of the confirmation has measured what is compared."""
+        """Return whether what is compared was measured, or a load breaks a limit that could not be chosen."""
+        if self._load is not None and not self._asked:
+            return LoadRange.of(measured, self._goal.limits).broken is not None
         return self._confirmed is not None and any(one.level == self._confirmed for one in measured)
 
     def reason(self, measured: Sequence[Measurement]) -> str:
@@ -66,9 +81,22 @@ class TrialCuts:
 
         trials, task = self._study.trials, self._study.task
         margin = margin_of(trials, confirmed=task.confirmation is not None)
+        if self._load is not None:
+            return self._reason_of_load(measured, margin)
         cutting = replace(self._cutting, margin=margin)
         return cutting.reason_to_cut(measured, best_configuration(trials, self._goal)) or ""
 
+    def _reason_of_load(self, measured: Sequence[Measurement], margin: float) -> str:
+        """Return why no load that is left makes the trial the best; empty if one may."""
+        found, best = LoadRange.of(measured, self._goal.limits), best_configuration(self._study.trials, self._goal)
+        if best is None or found.kept is None or found.broken is None or found.broken * (1 + margin) > best.value:
+            return ""
+        return (
+            f"breaks a limit at concurrency {found.broken}, where trial {best.trial.number} keeps them all at "
+            f"{best.value:.4g}"
+        )
+
     def will_fail(self, measured: Sequence[Measurement]) -> bool:
         """Return whether the trial fails in any case, since its last level is invalid."""
-        return self._may_cut and not measured[-1].valid
+        # A load that is too high may make requests fail.
+        return self._may_cut and self._load is None and not measured[-1].valid

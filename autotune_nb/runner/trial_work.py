@@ -33,14 +33,13 @@ from autotune_nb.runner.answers import AnswerComparison
 from autotune_nb.runner.attempt import Attempt, PhaseClock
 from autotune_nb.runner.conditions import LevelConditions
 from autotune_nb.runner.engine_metrics import EngineMetrics
-from autotune_nb.runner.held_gpus import gpus_held
 from autotune_nb.runner.surroundings import DISK_HINT, SurroundingsWait, disk_problem, of_disk
 from autotune_nb.runner.trial_cuts import TrialCuts
+from autotune_nb.runner.trial_figures import gpus_held, with_figures_of_trial
 from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.references import bearer
 from autotune_nb.secrets.scrubbing import scrub, scrub_failure
 from autotune_nb.trial.comparable import disturbance_of_level
-from autotune_nb.trial.cost import cost_figures
 from autotune_nb.trial.engine_checks import invalid_hits
 from autotune_nb.trial.measurement import Level
 from autotune_nb.trial.quality import with_quality
@@ -286,8 +285,8 @@ class TrialWork:
             attempt.answers = await self._comparison.ask(self._trial, endpoint, attempt.folder)
         clock.start("benchmark")
         attempt.phase = "benchmark"
-        # How many levels the benchmark has taken one by one.
-        taken = 0
+        # How many levels the benchmark has taken one by one, and how many it has measured.
+        taken = measured = 0
 
         def next_level() -> Level | None:
             nonlocal taken
@@ -307,7 +306,7 @@ class TrialWork:
             on_notice=self._notice,
             on_identity=attempt.add_fingerprint,
         )
-        count = len(task.workload.levels)
+        count = self._cuts.most_levels
         conditions = None if endpoint.replayed else self._conditions(endpoint, attempt)
         recording = nullcontext() if conditions is None else conditions.recording()
         async with recording, aclosing(self._benchmark.measure(request)) as levels:
@@ -318,17 +317,17 @@ class TrialWork:
                     one = replace(one, conditions={**one.conditions, **await conditions.take(one.level)})
                 if not one.valid and (share := disturbance_of_level(one)):
                     one = replace(one, problems=(*one.problems, f"other processes used {share:.0%} of the CPUs"))
-                price = task.price.per_hour(attempt.gpus or 0)
-                one = replace(one, figures={**one.figures, **cost_figures(one.figures, attempt.gpus or 0, price)})
+                one = with_figures_of_trial(one, task, attempt.gpus)
                 if hits := invalid_hits(one.level.scenario, one.figures, one.conditions):
                     one = replace(one, problems=(*one.problems, hits))
                 # Otherwise genai-bench already loads the engine with the next level.
-                is_idle = taken == len(attempt.measurements) + 1 or len(attempt.measurements) + 1 == count
+                measured += 1
+                is_idle = taken == measured or measured == count
                 error = await self._engine_error(deployment, one.level, ask=is_idle)
                 if error is not None:
                     one = replace(one, problems=(*one.problems, error.failure.message))
-                attempt.measurements.append(one)
-                self._publish(events.LevelMeasured(self._trial.number, one, len(attempt.measurements), count))
+                attempt.add(one)
+                self._publish(events.LevelMeasured(self._trial.number, one, measured, count))
                 if error is not None:
                     # With what else was wrong in the level, such as failed requests.
                     raise type(error)(replace(error.failure, message="; ".join(one.problems)))

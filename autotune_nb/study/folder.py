@@ -28,19 +28,13 @@ from autotune_nb.errors import (
 )
 from autotune_nb.secrets.scrubbing import scrub_data
 from autotune_nb.study._foreign_files import is_written_task, require_no_foreign_file
+from autotune_nb.study._task_difference import task_difference
 from autotune_nb.study.storage_url import REDACTED, STORAGE_VARIABLE, absolute, redact, require_lasting
 from autotune_nb.task.file import parse_task
-from autotune_nb.task.placement import CLUSTER_FIELDS
 from autotune_nb.task.task import Task
 
 _METADATA, _TASK, _RESULTS = "study.json", "task.json", "results.json"
 _LOCK, _OWNER, _LIVE = "run.lock", "run.json", "live.json"
-#: Sections of a task that may change between two runs of a study: figures remain comparable.
-_MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy", "expanded_presets")
-#: Fields within a section that may change.
-_MAY_CHANGE_WITHIN = {"deploy": ("kubeconfig", "context", "templates"), "benchmark": ("results", "results_size")}
-#: Fields of ``deploy`` that may change too in a cluster, where trials do not share this machine.
-_MAY_CHANGE_IN_A_CLUSTER = ("parallel", "gpus")
 _LOCK_S = 0.3
 
 
@@ -242,7 +236,7 @@ class StudyFolder:
             with contextlib.suppress(TaskError):
                 # The task of a previous version lacks newer fields.
                 stored = parse_task(stored).model_dump(mode="json")
-        field = _difference(stored, task.model_dump(mode="json")) if stored is not None else None
+        field = task_difference(stored, task.model_dump(mode="json")) if stored is not None else None
         if field is not None:
             raise StudyMismatchError(
                 f"{field} differs from the task of the study in {self.path}; their trials could not be compared. "
@@ -359,33 +353,3 @@ class StudyFolder:
 
 def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
-
-
-def _uses_price(task: dict[str, Any]) -> bool:
-    objectives = [task["objective"], *task.get("objectives", ())]
-    return any(str(one["figure"]).startswith("usd_") for one in objectives) or any("usd_" in x for x in task["limits"])
-
-
-def _difference(stored: dict[str, Any], task: dict[str, Any]) -> str | None:
-    """Return the first field that differs and must not; None if there is none."""
-    for key in task:
-        if key in _MAY_CHANGE or stored.get(key) == task[key]:
-            continue
-        # A study may get a confirmation later; the rules of one are fixed before its first round.
-        if key == "confirm" and not (stored.get(key) or {}).get("rounds"):
-            continue
-        # Only the figures in dollars depend on the price.
-        if key == "price" and not _uses_price(task):
-            continue
-        if not (isinstance(task[key], dict) and isinstance(stored.get(key), dict)):
-            return key
-        may_change: tuple[str, ...] = _MAY_CHANGE_WITHIN.get(key, ())
-        kind = task["deploy"].get("kind")
-        if key == "deploy" and kind == "ome":
-            may_change += _MAY_CHANGE_IN_A_CLUSTER
-        elif kind == "local":
-            may_change += tuple(CLUSTER_FIELDS.get(key, ()))
-        for inner in sorted({*task[key], *stored[key]}):
-            if inner not in may_change and task[key].get(inner) != stored[key].get(inner):
-                return f"{key}.{inner}"
-    return None

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 from autotune_nb.errors import UnknownNameError
 from autotune_nb.task.parameters import Value
@@ -59,12 +59,53 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
 
 
+class LoadSearch(Section):
+    """A search for the highest concurrency that keeps every limit, within each trial."""
+
+    low: int = Field(1, ge=1, le=MAX_LOAD, description="the first concurrency of a load search")
+    high: int | None = Field(
+        None,
+        ge=2,
+        le=MAX_LOAD,
+        description="search the highest concurrency that keeps every limit, up to this one; empty: measure the given",
+    )
+    step: float = Field(
+        1.1,
+        gt=1,
+        le=2,
+        description="the search ends once a limit breaks at so many times the load that keeps all",
+    )
+
+    @model_validator(mode="after")
+    def _range(self) -> LoadSearch:
+        if self.high is not None and self.high <= self.low:
+            raise ValueError(f"high is {self.high}, which must be above low, {self.low}")
+        return self
+
+    @property
+    def ladder(self) -> tuple[int, ...]:
+        """The loads that a benchmark measures that cannot be asked for each: each twice the one before."""
+        high = self.high or self.low
+        loads = [self.low]
+        while loads[-1] < high:
+            loads.append(min(2 * loads[-1], high))
+        return tuple(loads)
+
+    @property
+    def most_runs(self) -> int:
+        """The most levels of a trial: the doublings, the halvings of one gap, and six to repeat or move its ends."""
+        # No gap is halved further than between a load and the next one.
+        halvings = math.ceil(math.log2(max(1.0, min(1 / math.log2(self.step), self.ladder[-1] / 2))))
+        return len(self.ladder) + halvings + 6
+
+
 class Workload(Section):
     """The traffic of every trial: each scenario with each number of concurrent requests, or each batch size."""
 
     task: str = Field("text-to-text", description="genai-bench's task kind")
     scenarios: list[str] = Field(min_length=1, description="genai-bench's traffic scenarios, such as D(64,32)")
     concurrency: list[Annotated[int, Field(ge=1, le=MAX_LOAD)]] = Field(default=[1], min_length=1)
+    load_search: LoadSearch = LoadSearch()
     batch_sizes: list[Annotated[int, Field(ge=1, le=MAX_LOAD)]] = Field(default=[1], min_length=1)
     seconds_per_level: int = Field(60, ge=1, le=1_000_000, description="a level ends after so many seconds")
     requests_per_level: int = Field(100, ge=1, description="or after about so many requests")
@@ -117,6 +158,16 @@ class Workload(Section):
             raise ValueError("a value is listed twice")
         return values
 
+    @model_validator(mode="after")
+    def _one_load(self) -> Workload:
+        if self.load_search.high is None:
+            return self
+        if self.concurrency != [1]:
+            raise ValueError("load_search chooses the concurrency: omit concurrency, or load_search.high")
+        if self.task in BATCH_TASKS or len(self.scenarios) > 1:
+            raise ValueError("load_search needs one scenario of concurrent requests")
+        return self
+
     @property
     def longest_s(self) -> float:
         """How long a level may go on while a limit on a percentile is undecided."""
@@ -146,7 +197,17 @@ class Workload(Section):
         """Every load level, in the order of the benchmark."""
         if self.task in BATCH_TASKS:
             return tuple(Level(s, 1, b) for s in self.scenarios for b in self.batch_sizes)
-        return tuple(Level(s, c) for s in self.scenarios for c in self.concurrency)
+        return tuple(Level(s, c) for s in self.scenarios for c in self.loads)
+
+    @property
+    def loads(self) -> tuple[int, ...]:
+        """The concurrencies of the levels; of a load search those that a benchmark measures that cannot be asked."""
+        return tuple(self.concurrency) if self.load_search.high is None else self.load_search.ladder
+
+    @property
+    def most_levels(self) -> int:
+        """How many levels a trial has at most."""
+        return len(self.levels) if self.load_search.high is None else self.load_search.most_runs
 
 
 @dataclass(frozen=True)

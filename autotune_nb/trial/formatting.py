@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from autotune_nb.trial.measurement import Measurement
+from autotune_nb.trial.measurement import MAX_CONCURRENCY, Measurement
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState, configuration_text
 
@@ -40,6 +40,8 @@ def value_text(value: float, figure: str) -> str:
         return f"{value_text(value, figure.removesuffix('_per_gpu'))} per GPU"
     if figure.endswith("tokens_per_s") or "tokens_per_s_" in figure:
         return f"{value:,.4g} tokens/s" if value < 1000 else f"{value:,.0f} tokens/s"
+    if figure == MAX_CONCURRENCY:
+        return f"{value:.4g} concurrent"
     if figure == "goodput_share":
         return f"{value:.1%}"
     if figure.endswith("requests_per_s"):

@@ -53,6 +53,8 @@ GOODPUT = ("goodput_requests_per_s", "goodput_share")
 #: Rates that are also figures per GPU, as ``output_tokens_per_s_per_gpu``.
 PER_GPU = ("output_tokens_per_s", "total_tokens_per_s", "requests_per_s", "goodput_requests_per_s")
 USD_PER_MILLION_TOKENS = "usd_per_million_output_tokens"
+#: The concurrency of a level. As an objective it is the highest one that keeps every limit (``load``).
+MAX_CONCURRENCY = "max_concurrency"
 #: Figures that also depend on the trial's GPUs and on the price; the runner adds them (``cost``).
 COST_FIGURES = (*(f"{name}_per_gpu" for name in PER_GPU), USD_PER_MILLION_TOKENS)
 #: How much a trial's answers are those of the engine's default: the share of equal tokens, and the divergence of their
@@ -70,6 +72,7 @@ FIGURES: tuple[str, ...] = (
     "output_tokens_min",
     *COST_FIGURES,
     *QUALITY,
+    MAX_CONCURRENCY,
 )
 
 #: What else could change a level's figures: the load of the machine that runs the study (of the last minute), the mean
@@ -140,7 +143,8 @@ class Measurement:
     ``figures`` maps names of FIGURES to numbers, without figures that the benchmark could not compute. ``problems``
     are the reasons why the measurement is invalid; an invalid one is never scored. ``conditions`` maps names of
     CONDITIONS to numbers. ``beyond`` has for each limit on a percentile the number of scored requests, and how many of
-    them were beyond its bound. ``steady`` has the numbers of STEADY, unless genai-bench ran without recording them.
+    them were beyond its bound. ``runs`` is how often the level was measured: its figures are then means (``pooling``).
+    ``steady`` has the numbers of STEADY, unless genai-bench ran without recording them.
     """
 
     level: Level
@@ -153,6 +157,7 @@ class Measurement:
     conditions: Mapping[str, float] = field(default_factory=dict)
     beyond: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     steady: Mapping[str, float] = field(default_factory=dict)
+    runs: int = 1
 
     @property
     def valid(self) -> bool:
@@ -216,6 +221,7 @@ class Measurement:
             "problems": list(self.problems),
             **({"beyond": {limit: list(counts) for limit, counts in self.beyond.items()}} if self.beyond else {}),
             **self.steady,
+            **({"runs": self.runs} if self.runs > 1 else {}),
             **({"notes": list(self.notes)} if self.notes else {}),
             **self.figures,
             **self.conditions,
@@ -234,6 +240,7 @@ class Measurement:
             conditions={name: data[name] for name in CONDITIONS if name in data},
             beyond={limit: (int(n), int(k)) for limit, (n, k) in (data.get("beyond") or {}).items()},
             steady={name: data[name] for name in STEADY if name in data},
+            runs=int(data.get("runs", 1)),
         )
 
 

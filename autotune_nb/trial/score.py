@@ -101,7 +101,7 @@ class Limit:
         Of several starts of one configuration at one level, it is the mean, and their requests decide together. As
         long as they are too few to decide, a percentile beyond the bound counts as exactly at the bound.
         """
-        excess = math.fsum(map(self._excess, starts)) / len(starts)
+        excess = math.fsum(map(self.excess, starts)) / len(starts)
         match self.decision(*starts):
             case None:
                 return excess
@@ -114,7 +114,8 @@ class Limit:
         """Whether the value of a single request is on the wrong side of the bound."""
         return value > self.bound if self.operator == "<=" else value < self.bound
 
-    def _excess(self, measurement: Measurement) -> float:
+    def excess(self, measurement: Measurement) -> float:
+        """Return how far the measured figure is beyond the bound, in its unit; below 0 if it is not."""
         value = measurement.figures.get(self.figure)
         if value is None:
             raise _no_figure(self.figure, measurement)

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from autotune_nb.errors import FailureKind
 from autotune_nb.task.budget import Confirm
 from autotune_nb.trial.configuration import Configuration, configurations, default_configuration
-from autotune_nb.trial.measurement import Level
+from autotune_nb.trial.measurement import MAX_CONCURRENCY, Level
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState, Value
 from autotune_nb.verdict.confirmation import Conclusion, Confirmation, Noise
@@ -131,6 +131,8 @@ def plan_of(trials: Sequence[Trial], objective: Objective, rules: Confirm) -> Co
 
 def level_to_confirm(trials: Sequence[Trial], objective: Objective, rules: Confirm) -> Level | None:
     """Return the level that the starts of a confirmation measure; None for all, if the search read at several."""
+    if objective.figure == MAX_CONCURRENCY:
+        return None
     plan, default = plan_of(trials, objective, rules), default_configuration(_of_search(trials))
     if plan is None or default is None:
         return None

@@ -36,10 +36,11 @@ SECTIONS = (
     Section("Rules", ()),
     Section(
         "Workload",
-        _of("workload", "scenarios concurrency seconds_per_level requests_per_level"),
+        _of("workload", "scenarios concurrency load_search.high seconds_per_level requests_per_level"),
         _of(
             "workload",
-            "goodput precision max_seconds_per_level task batch_sizes warmup_requests warmup_ratio request_params "
+            "load_search.low load_search.step goodput precision max_seconds_per_level "
+            "task batch_sizes warmup_requests warmup_ratio request_params "
             "max_failed_requests min_completed_requests min_output_ratio",
         ),
     ),

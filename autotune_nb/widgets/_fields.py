@@ -35,7 +35,7 @@ _CODECS: dict[str, Codec] = {
 }
 _LABELS = {"engine.kind": "engine"}
 #: Sections that share one of the form with other fields, so that a label needs the full path.
-_SHARED = ("deadlines", "benchmark", "confirm", "price", "quality")
+_SHARED = ("deadlines", "benchmark", "confirm", "price", "quality", "workload.load_search")
 #: The placeholders of empty fields.
 _PLACEHOLDERS = {
     "model.id_or_path": "Qwen/Qwen3-8B, or a path",
@@ -71,6 +71,7 @@ _PLACEHOLDERS = {
     "deploy.context": "the current context",
     "deploy.resources": "cpu: 8, memory: 64Gi",
     "deploy.templates": "a folder of templates",
+    "workload.load_search.high": "search the highest load, such as up to 256",
     "workload.goodput": "such as ttft_s: 0.5, tpot_s: 0.05",
     "workload.precision": "empty: no level goes on for it",
     "workload.max_seconds_per_level": "1.5 times the seconds",
@@ -172,7 +173,7 @@ def task_field(styles: WidgetStyles, path: str, value: Any, changed: Callable[[]
     default = MISSING if info.is_required() else info.get_default(call_default_factory=True)
     shown = default if value is MISSING else value
     section, _, name = path.rpartition(".")
-    label = path if section in _SHARED else _LABELS.get(path, name)
+    label = path.removeprefix("workload.") if section in _SHARED else _LABELS.get(path, name)
     help_text = info.description or ""
     closed = _CLOSED.get(path) or _literals(info.annotation)
     if closed:

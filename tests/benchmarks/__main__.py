@@ -11,6 +11,7 @@ from tests.benchmarks.cluster_load import cluster_load
 from tests.benchmarks.lab import lab
 from tests.benchmarks.lateness import lateness
 from tests.benchmarks.limits import limits
+from tests.benchmarks.loads import loads
 from tests.benchmarks.opening import opening
 from tests.benchmarks.overhead import overhead
 from tests.benchmarks.reporting import reporting
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "verdicts": verdicts,
     "limits": limits,
     "scraping": scraping,
+    "loads": loads,
     "cluster": cluster_load,
 }
 

@@ -1,8 +1,9 @@
-"""How many GPUs a trial holds, for the figures per GPU and what the trial costs."""
+"""The figures of a level that follow from its trial: per GPU, in dollars, and its load; and the GPUs of a trial."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from autotune_nb.deploy.base import Endpoint
@@ -10,6 +11,8 @@ from autotune_nb.engines.given_flags import gpus_of_trial
 from autotune_nb.engines.registry import engine_of_study
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
+from autotune_nb.trial.cost import cost_figures
+from autotune_nb.trial.measurement import MAX_CONCURRENCY, Measurement
 
 
 def gpus_held(
@@ -24,3 +27,11 @@ def gpus_held(
     if task.deploy.kind == "local" and (task.deploy.gpus in (0, []) or fingerprint.get("gpus") == []):
         return 0
     return gpus_of_trial(task, engine_of_study(task), params)
+
+
+def with_figures_of_trial(measured: Measurement, task: Task, gpus: int | None) -> Measurement:
+    """Return the measurement of a level with the figures that follow from the trial's GPUs and from the task."""
+    found = cost_figures(measured.figures, gpus or 0, task.price.per_hour(gpus or 0))
+    if MAX_CONCURRENCY in task.goal.figures:
+        found[MAX_CONCURRENCY] = float(measured.level.concurrency)
+    return replace(measured, figures={**measured.figures, **found})

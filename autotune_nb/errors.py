@@ -42,7 +42,9 @@ class TaskError(AutotuneError, ValueError):
     """
 
     def __init__(self, message: str, *, field: str = "") -> None:
-        super().__init__(f"{field}: {message}" if field else message)
+        text = f"{field}: {message}" if field else message
+        # Names of the user's, such as that of a parameter, may have line breaks.
+        super().__init__(text.replace("\r", "\\r").replace("\n", "\\n"))
         self.field = field
         self.message = message
 

@@ -69,3 +69,9 @@ def test_a_trial_error_shows_the_telling_lines_and_what_to_try() -> None:
     ]
     assert isinstance(error, TrialError)
     assert error.failure.kind is FailureKind.OUT_OF_MEMORY
+
+
+def test_an_error_of_a_task_is_one_line_whatever_names_it_quotes() -> None:
+    error = TaskError("known are a\r\nb", field="parameters.a\nb")
+    assert str(error) == "parameters.a\\nb: known are a\\r\\nb"
+    assert error.field == "parameters.a\nb"

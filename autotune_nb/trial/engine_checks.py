@@ -14,10 +14,23 @@ _MISCOUNT = 0.2
 _DATASET = "dataset"
 
 
+#: Occurs only in the problem of prompts that the engine had seen before.
+_CACHED = "so they were not computed"
+CACHED_HINT = (
+    "turn the prefix cache off (vLLM: enable_prefix_caching: false, SGLang: disable_radix_cache: true, llama.cpp: "
+    "cache_prompt: false), or, if its hits belong to your traffic, measure with a dataset of it"
+)
+
+
+def is_cached(problem: str) -> bool:
+    """Whether a problem is one of ``invalid_hits``."""
+    return _CACHED in problem
+
+
 def invalid_hits(scenario: str, figures: Mapping[str, float], conditions: Mapping[str, float]) -> str:
     """Return why a level is invalid whose prompts the engine had seen before; empty if it had not."""
     share = _hits(scenario, figures, conditions)
-    return _hits_text(share) + ", so they were not computed" if share >= _INVALID_HITS else ""
+    return f"{_hits_text(share)}, {_CACHED}" if share >= _INVALID_HITS else ""
 
 
 def doubtful_hits(scenario: str, figures: Mapping[str, float], conditions: Mapping[str, float]) -> str:

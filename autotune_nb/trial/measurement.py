@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from autotune_nb.errors import UnknownNameError
-from autotune_nb.trial.engine_checks import doubtful_hits, miscount
+from autotune_nb.trial.engine_checks import CACHED_HINT, doubtful_hits, is_cached, miscount
 
 STATISTICS = ("mean", "min", "max", "stddev", "p25", "p50", "p75", "p90", "p95", "p99")
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
@@ -197,6 +197,8 @@ class Measurement:
             return _LONG_HINT
         if any(problem.startswith(STALLED) for problem in self.problems):
             return _STALLED_HINT
+        if any(map(is_cached, self.problems)):
+            return CACHED_HINT
         return _TOO_FEW_HINT if few else ""
 
     @property

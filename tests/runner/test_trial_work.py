@@ -103,6 +103,19 @@ def test_an_invalid_measurement_beside_other_work_says_so(world: World, monkeypa
     assert "; other processes used 85% of the CPUs" in failure(trial).message
 
 
+def test_a_level_whose_prompts_the_engine_had_seen_before_is_invalid(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def take(self: LevelConditions, _level: Level | None = None) -> dict[str, float]:
+        return {"prefix_cache_hit_rate": 0.95}
+
+    monkeypatch.setattr(LevelConditions, "take", take)
+    monkeypatch.setattr("autotune_nb.trial.engine_checks._TEMPLATE_TOKENS", 1)
+    [trial] = ran(world, world.task(trials=1)).trials
+    assert "95% of its prompt tokens came from the engine's prefix cache" in failure(trial).message
+    assert "turn the prefix cache off" in failure(trial).hint
+
+
 def test_a_front_end_that_outlives_its_engine_is_a_crash_with_the_engine_s_log(world: World) -> None:
     task = world.task("core-dies-after:2", trials=1, levels=world.bench.both_levels(failed=5))
     died = failure(ran(world, task).trials[0])

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any
 
 from autotune_nb.errors import Failure, FailureKind, StudyError, did_you_mean
 from autotune_nb.task.parameters import Value
-from autotune_nb.trial.measurement import CONDITIONS, FIGURES, STEADY, Level, Measurement, Validity
+from autotune_nb.trial.condition_names import CONDITIONS
+from autotune_nb.trial.measurement import FIGURES, STEADY, Level, Measurement, Validity
 from autotune_nb.trial.trial import Trial, TrialState
 
 if TYPE_CHECKING:

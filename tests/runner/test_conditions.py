@@ -23,7 +23,8 @@ from autotune_nb.runner.conditions import GPU_FILE_NAME, LevelConditions, foreig
 from autotune_nb.runner.engine_metrics import EngineMetrics
 from autotune_nb.runner.gpus import GpuState, gpus, processes_on, state
 from autotune_nb.trial.comparable import environment_text
-from autotune_nb.trial.measurement import CONDITIONS, Level
+from autotune_nb.trial.condition_names import CONDITIONS
+from autotune_nb.trial.measurement import Level
 from tests.runs import ran
 from tests.stubs import World, in_loop, open_study
 from tests.trial.test_comparable import beside, in_environments

@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 
 from autotune_nb.runner.engine_metrics import FILE_NAME, EngineMetrics, Sample, summary
-from autotune_nb.trial.measurement import CONDITIONS, Level, Measurement
+from autotune_nb.trial.condition_names import CONDITIONS
+from autotune_nb.trial.measurement import Level, Measurement
 from tests.engines.test_metrics import page
 from tests.runs import ran
 from tests.stubs import World, in_loop, open_study

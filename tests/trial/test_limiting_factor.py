@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from autotune_nb.trial.condition_names import CONDITIONS
 from autotune_nb.trial.engine_checks import invalid_hits
 from autotune_nb.trial.limiting_factor import RULES, limiting_factor
-from autotune_nb.trial.measurement import CONDITIONS, Level, Measurement
+from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.score import Score
 from autotune_nb.trial.trial import Trial, TrialState
 

@@ -158,7 +158,9 @@ class Measurement:
         scored = self.steady.get("scored_requests", self.num_completed_requests)
         found += [
             doubtful_hits(self.level.scenario, self.figures, self.conditions),
-            miscount(self.figures, self.conditions, all_requests=self.num_requests, scored=scored, in_flight=load),
+            miscount(
+                self.figures, self.conditions, all_requests=self.num_requests, scored=scored, in_flight=load * self.runs
+            ),
         ]
         return tuple(filter(None, found))
 

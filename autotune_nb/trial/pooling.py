@@ -10,6 +10,8 @@ from autotune_nb.trial.measurement import Measurement
 
 #: Numbers of the steady state that add up; the others are means.
 _SUMS = ("scored_requests", "unscored_requests", "steady_s")
+#: Conditions that are counts.
+_COUNTS = ("preemptions", "engine_output_tokens")
 
 
 def pooled(first: Measurement, second: Measurement) -> Measurement:
@@ -24,8 +26,8 @@ def pooled(first: Measurement, second: Measurement) -> Measurement:
     total = ours + theirs
 
     def mean(name: str, a: float, b: float) -> float:
-        if "_max_" in name or "_min" in name:
-            return max(a, b) if "_max_" in name else min(a, b)
+        if "_max" in name or "_min" in name:
+            return max(a, b) if "_max" in name else min(a, b)
         return (ours * a + theirs * b) / total
 
     def means(a: Mapping[str, float], b: Mapping[str, float]) -> dict[str, float]:
@@ -33,6 +35,8 @@ def pooled(first: Measurement, second: Measurement) -> Measurement:
 
     steady = means(first.steady, second.steady)
     steady |= {name: first.steady[name] + second.steady[name] for name in _SUMS if name in steady}
+    conditions = means(first.conditions, second.conditions)
+    conditions |= {name: first.conditions[name] + second.conditions[name] for name in _COUNTS if name in conditions}
     if (error := "output_tokens_per_s_error") in steady:
         steady[error] = math.hypot(ours * first.steady[error], theirs * second.steady[error]) / total
     return Measurement(
@@ -43,7 +47,7 @@ def pooled(first: Measurement, second: Measurement) -> Measurement:
         first.num_failed_requests + second.num_failed_requests,
         means(first.figures, second.figures),
         tuple(dict.fromkeys((*first.problems, *second.problems))),
-        means(first.conditions, second.conditions),
+        conditions,
         {
             name: (n + second.beyond[name][0], k + second.beyond[name][1])
             for name, (n, k) in first.beyond.items()

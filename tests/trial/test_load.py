@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -100,3 +101,19 @@ def test_smoothing_never_falls_and_keeps_the_mean(points: list[tuple[float, floa
     assert sum(weight * value for value, weight in zip(smooth, weights, strict=True)) == pytest.approx(total, abs=1e-9)
     if values == sorted(values):
         assert smooth == values
+
+
+def test_counts_of_two_runs_add_up_and_the_highest_value_stays() -> None:
+    each = {"preemptions": 3.0, "kv_cache_usage_mean": 0.4, "engine_output_tokens": 400.0}
+    both = pooled(
+        at(4, 0.8, conditions={**each, "kv_cache_usage_max": 0.6}),
+        at(4, 0.8, conditions={**each, "kv_cache_usage_max": 0.9}),
+    )
+    assert both.conditions == {
+        "preemptions": 6.0,
+        "kv_cache_usage_mean": pytest.approx(0.4),
+        "engine_output_tokens": 800.0,
+        "kv_cache_usage_max": 0.9,
+    }
+    counted = replace(both, figures={"output_tokens_mean": 8.0})
+    assert counted.notes == ()

@@ -24,6 +24,14 @@ class LocalDeployment:
     #: The processes that listened on the port when it was ready; None if the system denies access.
     listeners: frozenset[Listener] | None = None
 
+    async def ended(self) -> None:
+        """Wait until the engine has ended, then raise DeployError: it was not healthy by then."""
+        code = await self.process.wait()
+        log = self.endpoint.log
+        assert log is not None
+        message = f"the engine ended with {exit_text(code)} before it was healthy"
+        raise DeployError(diagnose(log, self.engine, phase="deploy", exit_code=code, message=message))
+
     async def died(self) -> None:
         code = await self.process.wait()
         log = self.endpoint.log

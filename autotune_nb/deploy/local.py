@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import socket
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +21,7 @@ from autotune_nb.deploy._engine_identity import (
     served_version,
 )
 from autotune_nb.deploy._gpus import GpuSlots, chosen_gpus, largest, unused_text
-from autotune_nb.deploy._local_deployment import LocalDeployment, exit_text
+from autotune_nb.deploy._local_deployment import LocalDeployment
 from autotune_nb.deploy._process import (
     STUDY_LABEL,
     TRIAL_LABEL,
@@ -31,8 +30,11 @@ from autotune_nb.deploy._process import (
     port_owner,
     serves_a_trial,
 )
+from autotune_nb.deploy._readiness import wait_until_healthy
 from autotune_nb.deploy.base import DeployRequest, Endpoint
-from autotune_nb.deploy.engine_log import diagnose, new_log, tail
+from autotune_nb.deploy.engine_log import new_log, tail
+from autotune_nb.deploy.model_files import default_tokenizer, local_model
+from autotune_nb.deploy.ports import free_port, in_url, require_address, require_free_port
 from autotune_nb.deploy.visible_gpus import VARIABLE
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.given_flags import gpus_of_trial
@@ -45,11 +47,8 @@ from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
 
 _PORT_TRIES = 3
-#: Responses of a server that does not have a path.
-_NO_SUCH_PATH = frozenset({400, 401, 403, 404, 405, 501})
 #: How long an engine may take to end after it found its port taken.
 _BIND_S = 2.0
-_FIRST_POLL_S, _LONGEST_POLL_S = 0.02, 0.5
 
 
 class LocalDeployer:
@@ -88,18 +87,9 @@ class LocalDeployer:
         else:
             self._model = local_model(self._model, self._engine)
             self._tokenizer = self._tokenizer or default_tokenizer(self._model)
-        try:
-            _bind(task.deploy.host).close()
-        except OSError as error:
-            message = f"{task.deploy.host!r} is no address of this machine: {error.strerror or error}"
-            raise SetupError(message, field="deploy.host") from None
+        require_address(task.deploy.host)
         if task.deploy.port is not None:
-            owner = port_owner(task.deploy.port)
-            if owner:
-                raise SetupError(
-                    f"port {task.deploy.port} is in use by {owner}; leave it out for a free one",
-                    field="deploy.port",
-                )
+            require_free_port(task.deploy.port)
         self._gpus = GpuSlots(self._visible_gpus())
         need = self._gpus_needed({})
         if self._gpus.total is not None and need > self._gpus.total:
@@ -221,7 +211,7 @@ class LocalDeployer:
         started = [resolved(word, field="engine.args") for word in argv]
         process = await GuardedProcess.start(started, env=env, log=log, grace_s=self._task.deadlines.stop_s)
         endpoint = Endpoint(
-            url=f"http://{_in_url(self._task.deploy.host)}:{port}",
+            url=f"http://{in_url(self._task.deploy.host)}:{port}",
             model=self._served_name(),
             tokenizer=self._tokenizer,
             command=(*environment_words(self._variables(held)), *argv),
@@ -235,34 +225,11 @@ class LocalDeployer:
 
     async def _wait_until_healthy(self, running: LocalDeployment) -> None:
         """Poll the health path until it returns 200. Raises DeployError if the process ends or time is up."""
-        deadline_s = self._task.deadlines.ready_s
-        base = running.endpoint.url
-        url, fallback = base + self._engine.health_path, self._engine.health_fallback
-        log = running.endpoint.log
-        assert log is not None
-        pause = _FIRST_POLL_S
-        try:
-            headers = bearer(self._task.benchmark.api_key)
-            async with asyncio.timeout(deadline_s), aiohttp.ClientSession(headers=headers) as session:
-                while True:
-                    code = running.process.exit_code
-                    if code is not None:
-                        message = f"the engine ended with {exit_text(code)} before it was healthy"
-                        raise DeployError(diagnose(log, self._engine, phase="deploy", exit_code=code, message=message))
-                    status = await _status(session, url)
-                    if fallback is not None and status in _NO_SUCH_PATH:
-                        url, fallback = base + fallback, None
-                        continue
-                    if status == 200:
-                        await self._require_own_port(running, session)
-                        return
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(pause):
-                            await running.process.wait()
-                    pause = min(pause * 1.5, _LONGEST_POLL_S)
-        except TimeoutError:
-            message = f"the engine was not healthy at {url} after {deadline_s:g} s"
-            raise DeployError(diagnose(log, self._engine, phase="deploy", exit_code=None, message=message)) from None
+
+        async def ready(session: aiohttp.ClientSession) -> None:
+            await self._require_own_port(running, session)
+
+        await wait_until_healthy(running, self._task, self._engine, ready)
 
     async def _require_own_port(self, running: LocalDeployment, session: aiohttp.ClientSession) -> None:
         """Raise DeployError if another program listens on the port: it must not be measured.
@@ -336,58 +303,3 @@ class LocalDeployer:
         if self._task.deploy.gpus is None:
             return 0
         return gpus_of_trial(self._task, self._engine, params)
-
-
-def _in_url(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def free_port(host: str) -> int:
-    """Return a port that is free now."""
-    with _bind(host) as probe:
-        return int(probe.getsockname()[1])
-
-
-def _bind(host: str) -> socket.socket:
-    probe = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
-    try:
-        probe.bind((host, 0))
-    except BaseException:
-        probe.close()
-        raise
-    return probe
-
-
-def local_model(name: str, engine: Engine) -> str:
-    """Return the model's absolute path, or its hub name. Raises SetupError for a path that does not exist."""
-    path = Path(name).expanduser()
-    if path.exists():
-        return str(path.absolute())
-    is_path = name.startswith((".", "/", "~")) or path.suffix == ".gguf" or name.count("/") > 1
-    if is_path or engine.name == "llama_cpp":
-        wants = "; llama.cpp serves a GGUF file, not a hub name" if engine.name == "llama_cpp" else ""
-        raise SetupError(f"there is no model at {name!r}{wants}", field="model.id_or_path")
-    return name
-
-
-def default_tokenizer(model: str) -> str:
-    """Return a model's tokenizer: its folder, a ``tokenizer`` folder beside its file, or its hub name."""
-    path = Path(model)
-    if path.is_file():
-        for folder in (path.parent / "tokenizer", path.parent):
-            if (folder / "tokenizer_config.json").is_file() or (folder / "tokenizer.json").is_file():
-                return str(folder)
-        raise SetupError(
-            f"there is no tokenizer beside {model!r}; give its folder or the hub name of its model",
-            field="model.tokenizer",
-        )
-    return model
-
-
-async def _status(session: aiohttp.ClientSession, url: str) -> int:
-    """Return the status of a response; 0 if there is none."""
-    try:
-        async with session.get(url, timeout=aiohttp.ClientTimeout(total=5)) as reply:
-            return reply.status
-    except (aiohttp.ClientError, TimeoutError, OSError):
-        return 0

@@ -24,7 +24,7 @@ import pytest
 from autotune_nb.deploy import Deployment, DeployRequest, Endpoint, LocalDeployer
 from autotune_nb.deploy._gpus import GpuSlots
 from autotune_nb.deploy._process import STUDY_LABEL, TRIAL_LABEL, GuardedProcess, labelled
-from autotune_nb.deploy.local import default_tokenizer, local_model
+from autotune_nb.deploy.model_files import default_tokenizer, local_model
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
 from autotune_nb.task.task import Task

@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from autotune_nb.deploy.local import free_port
+from autotune_nb.deploy.ports import free_port
 from tests.e2e.conftest import CLI, Started, study_processes, until_gone
 from tests.stubs import World
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import sqlalchemy
 
-from autotune_nb.deploy.local import free_port
+from autotune_nb.deploy.ports import free_port
 from autotune_nb.errors import StudyError, StudyNotFoundError
 from autotune_nb.study import Study, StudyFolder
 from autotune_nb.trial.score import Score

@@ -21,6 +21,7 @@ from autotune_nb.cluster.executor_choice import required_model_name
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, INFERENCE_SERVICE, JOB, Kind, Object
 from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
+from autotune_nb.deploy.container.deployer import ContainerDeployer
 from autotune_nb.deploy.local import LocalDeployer
 from autotune_nb.deploy.ome.check_result import CheckResult
 from autotune_nb.deploy.ome.endpoint import port_of
@@ -109,6 +110,8 @@ async def _check_task(task: Task, engine: Engine, study: str | Path | None) -> C
         return Checks((await asyncio.to_thread(_replay, task, engine, task.deploy.table), *confirmed))
     if task.deploy.kind == "local":
         return Checks((await _local(task, engine), *confirmed))
+    if task.deploy.kind == "container":
+        return Checks((await _container(task, engine), *confirmed))
     try:
         session = ClusterSession(task, study_label=label or _LABEL)
     except SetupError as error:
@@ -157,6 +160,20 @@ async def _local(task: Task, engine: Engine) -> CheckResult:
         return CheckResult(False, str(error))
     unused = deployer.unused_gpus(space_for(task, engine))
     text = "the engine, the model and genai-bench are on this machine"
+    return CheckResult(True, f"{text}; note: {unused}" if unused else text)
+
+
+async def _container(task: Task, engine: Engine) -> CheckResult:
+    deployer = ContainerDeployer(task, engine, study_label="", folder=Path())
+    benchmark = GenaiBench(task, backend=engine.backend, engine=engine.metrics_engine, labels={})
+    try:
+        text = await deployer.check()
+        benchmark.look()
+        if deployer.tokenizer:
+            await benchmark.check(deployer.tokenizer)
+    except SetupError as error:
+        return CheckResult(False, str(error))
+    unused = deployer.unused_gpus(space_for(task, engine))
     return CheckResult(True, f"{text}; note: {unused}" if unused else text)
 
 

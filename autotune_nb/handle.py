@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from autotune_nb import events
 from autotune_nb.deploy import Deployer
+from autotune_nb.deploy.container.deployer import ContainerDeployer
 from autotune_nb.engines.registry import engine_of_study
 from autotune_nb.errors import UnknownNameError
 from autotune_nb.reports.building import brief_report, chart_of, full_report
@@ -135,6 +136,11 @@ class StudyHandle(SteerableStudy):
     def manifest(self, params: Mapping[str, Value]) -> str | None:
         """Return the InferenceService of one configuration as YAML, or None for a study of local processes."""
         return self._deployer().manifest(self._named(params))
+
+    def compose(self, params: Mapping[str, Value]) -> str | None:
+        """Return one configuration as a file for ``docker compose``, or None for a study without containers."""
+        deployer, named = self._deployer(), self._named(params)
+        return deployer.compose(named) if isinstance(deployer, ContainerDeployer) else None
 
     def _named(self, params: Mapping[str, Value]) -> dict[str, Value]:
         """Return the configuration under the names of the space; it need not set every parameter."""

@@ -18,7 +18,7 @@ from autotune_nb.run import LoopThread, Run, live_run
 from autotune_nb.runner.assembly import replay_of, replayed_space
 from autotune_nb.study import StudyFolder
 from autotune_nb.task.external_results import require_engine
-from autotune_nb.task.placement import require_cluster, without_cluster
+from autotune_nb.task.placement import require_cluster, without_unused
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task, parse_objective
 from autotune_nb.trial.score import Limit
@@ -44,6 +44,7 @@ class Overrides(TypedDict, total=False):
     results: str | None
     parallel: int | None
     gpus: int | None
+    image: str | None
 
 
 _FIELDS = {
@@ -58,6 +59,7 @@ _FIELDS = {
     "results": ("benchmark", "results"),
     "parallel": ("deploy", "parallel"),
     "gpus": ("deploy", "gpus"),
+    "image": ("deploy", "image"),
 }
 #: Held while a run starts, so that two threads that start one in the same folder get the same run.
 _starting = threading.Lock()
@@ -115,7 +117,7 @@ def tune(
 def with_overrides(task: Task, **overrides: Unpack[Overrides]) -> Task:
     """Return the task with some fields replaced, validated again; None keeps a field. Raises TaskError.
 
-    ``deploy="local"`` also drops the fields that only trials in a cluster have.
+    ``deploy`` also drops the fields that have no effect on trials of this kind.
     """
     changes: dict[str, dict[str, Any]] = {}
     for name, value in overrides.items():
@@ -125,7 +127,11 @@ def with_overrides(task: Task, **overrides: Unpack[Overrides]) -> Task:
     if not changes:
         return task
     data = {**task.model_dump(), **changes}
-    return Task.parse(without_cluster(data) if overrides.get("deploy") == "local" else data)
+    kind = overrides.get("deploy")
+    if kind is not None and kind != task.deploy.kind:
+        # A runtime is OME's in a cluster, and a program here.
+        data["deploy"] = {**data["deploy"], "runtime": None}
+    return Task.parse(data if kind is None else without_unused(data, kind))
 
 
 def check(task: Task | str | Path, *, study: str | Path | None = None, **overrides: Unpack[Overrides]) -> Checks:

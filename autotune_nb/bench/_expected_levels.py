@@ -30,7 +30,7 @@ class ExpectedLevels:
         self.expected = list(levels or workload.levels)
         self.received: set[Level] = set()
         self._workload, self._limits = workload, task.goal.limits
-        self._engine_is_here = task.deploy.kind == "local"
+        self._engine_is_here = task.deploy.on_this_machine
         self._validity = Validity(
             max_failed_requests=workload.max_failed_requests,
             min_completed_requests=min(workload.min_completed_requests, workload.requests_per_level),

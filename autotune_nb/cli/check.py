@@ -22,7 +22,11 @@ _EXECUTORS = ("auto", "benchmark_job", "job", "direct")
 def placement_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that override where and how trials run; ``with_overrides`` has parameters of the same names."""
     for option in reversed((
-        click.option("--deploy", type=click.Choice(["local", "ome", "replay"]), help="Where trials run (deploy.kind)."),
+        click.option(
+            "--deploy", type=click.Choice(["local", "container", "ome", "replay"]),
+            help="Where trials run (deploy.kind).",
+        ),
+        click.option("--image", metavar="IMAGE", help="The engine's image for --deploy container (deploy.image)."),
         click.option("--table", metavar="PATH", help="Recorded table that --deploy replay replays (deploy.table)."),
         click.option(
             "--kubeconfig", metavar="FILE",

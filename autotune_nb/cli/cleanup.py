@@ -1,4 +1,4 @@
-"""The ``cleanup`` command: lists the objects that studies left in a cluster and deletes them after confirmation."""
+"""The ``cleanup`` command: lists what studies left in a cluster or in containers and deletes it after confirmation."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from autotune_nb.cluster.cleanup import Removal
     from autotune_nb.cluster.client import Cluster
     from autotune_nb.cluster.leftovers import StudyObjects
+    from autotune_nb.study import StudyFolder
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class _Target:
         return await Cluster.connect(kubeconfig=self.kubeconfig, context=self.context, namespace=self.namespace)
 
 
-@click.command(short_help="Delete what a study left in a cluster.")
+@click.command(short_help="Delete what a study left in a cluster or in containers.")
 @click.argument("study", required=False)
 @click.option("--all", "everything", is_flag=True, help="Delete what all studies left; needs --namespace.")
 @click.option("--namespace", "-n", metavar="NS", help="Namespace. Default: the task's, else the context's.")
@@ -71,7 +72,7 @@ def cleanup(
     within_s: float,
     as_json: bool,
 ) -> None:
-    """Delete the objects that STUDY left in a cluster. Results are never deleted.
+    """Delete the objects that STUDY left in a cluster, or its containers on this machine. Results are never deleted.
 
     STUDY is a study's folder, or its name or label in the cluster. The command lists the objects, asks for
     confirmation, deletes them, and waits until they are gone.
@@ -89,6 +90,12 @@ def cleanup(
         click.echo(line, err=as_json)
 
     with usage_errors():
+        folder = None if study is None else _folder_of_containers(study)
+        if folder is not None:
+            outcome = _remove_containers(folder, force=force, yes=yes, notify=notify, err=as_json)
+            if as_json:
+                click.echo(json.dumps({"namespace": None, "studies": [outcome]}))
+            sys.exit(1 if outcome["left"] else 0)
         target = _Target(kubeconfig, context, namespace)
         if study is not None:
             target = _target_of(study, target)
@@ -108,7 +115,8 @@ def cleanup(
         if not wanted:
             notify(f"nothing to delete in namespace {namespace}")
         elif not yes:
-            _confirm(len(wanted), namespace, err=as_json)
+            studies = f"{len(wanted)} {'study' if len(wanted) == 1 else 'studies'}"
+            _confirm(f"the objects of {studies} in namespace {namespace}", err=as_json)
         outcomes = (
             asyncio.run(_remove(target, wanted, expired=expired, within_s=within_s, notify=notify)) if wanted else []
         )
@@ -119,6 +127,26 @@ def cleanup(
     if as_json:
         click.echo(json.dumps({"namespace": namespace, "studies": outcomes}))
     sys.exit(1 if left or (not expired and any(one["spared"] for one in outcomes)) else 0)
+
+
+def _folder_of_containers(study: str) -> StudyFolder | None:
+    """Return the folder of a study that ran in containers of this machine; None for any other."""
+    from autotune_nb.study import StudyFolder
+
+    folder = StudyFolder(study)
+    return folder if folder.exists and folder.task().deploy.kind == "container" else None
+
+
+def _remove_containers(
+    folder: StudyFolder, *, force: bool, yes: bool, notify: Callable[[str], None], err: bool
+) -> dict[str, Any]:
+    from autotune_nb.cli._container_cleanup import ContainersOfStudy
+
+    def confirm(what: str) -> None:
+        if not yes:
+            _confirm(what, err=err)
+
+    return ContainersOfStudy.find(folder, force=force).remove(confirm, notify)
 
 
 def _target_of(study: str, given: _Target) -> _Target:
@@ -169,8 +197,7 @@ async def _find(target: _Target, study: str | None) -> tuple[str, list[StudyObje
     return namespace, matching
 
 
-def _confirm(studies: int, namespace: str, *, err: bool) -> None:
-    what = f"the objects of {studies} {'study' if studies == 1 else 'studies'} in namespace {namespace}"
+def _confirm(what: str, *, err: bool) -> None:
     if not sys.stdin.isatty():
         raise SetupError(f"would delete {what}, but there is no terminal to ask for confirmation: add --yes")
     click.confirm(f"Delete {what}?", abort=True, err=err)

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 from pathlib import Path
 
 import click
 
 from autotune_nb.cli.output import print_stderr, usage_errors
 from autotune_nb.errors import SetupError
-
-_CLIENTS = ("docker", "podman", "nerdctl")
 
 
 @click.command(short_help="Print the flags of an installed engine.")
@@ -32,6 +29,7 @@ def engine(name: str, executable: str | None, image: str | None, as_json: bool) 
 
     Exits 2 if the program does not print its flags.
     """
+    from autotune_nb.deploy.container.client import find_client
     from autotune_nb.engines.installed import ask_image, ask_program, keep
     from autotune_nb.engines.registry import engine_named, program_words
 
@@ -40,7 +38,7 @@ def engine(name: str, executable: str | None, image: str | None, as_json: bool) 
             raise SetupError("give --executable or --image, not both")
         known = engine_named(name)
         if image is not None:
-            schema = ask_image(known, image, _client())
+            schema = ask_image(known, image, find_client(None).words)
         else:
             schema = ask_program(known, program_words(known, executable))
         file: Path | None = keep(schema)
@@ -57,10 +55,3 @@ def engine(name: str, executable: str | None, image: str | None, as_json: bool) 
     if lacking:
         click.echo(f"\nFlags of the catalog that {schema.title} does not have: {', '.join(lacking)}")
     print_stderr(f"{len(schema.flags)} flags of {schema.title} ({shlex.join(schema.program)}), kept in {file}")
-
-
-def _client() -> tuple[str, ...]:
-    found = next(filter(None, map(shutil.which, _CLIENTS)), None)
-    if found is None:
-        raise SetupError(f"none of {', '.join(_CLIENTS)} is on the PATH: install one of them to use --image")
-    return (found,)

@@ -21,7 +21,7 @@ from autotune_nb.errors import SetupError, cannot_write
 if TYPE_CHECKING:
     from autotune_nb.results.exporting import Format
 
-_FORMATS = ("command", "env", "isvc", "yaml", "csv", "parquet")
+_FORMATS = ("command", "env", "compose", "isvc", "yaml", "csv", "parquet")
 _STUDY = click.Path(file_okay=False, path_type=Path)
 
 
@@ -46,6 +46,7 @@ def export_command(
     \b
     command   the engine's command line with the best configuration
     env       the best configuration as variables, for a shell or docker compose
+    compose   the best configuration as a file for docker compose (trials in containers)
     isvc      the best configuration as an InferenceService (trials in a cluster)
     yaml      the task file
     csv       every measurement, one row per configuration and load level

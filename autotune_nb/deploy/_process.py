@@ -163,6 +163,20 @@ def _listeners(guard: int, port: int) -> frozenset[Listener] | None:
     return frozenset(found)
 
 
+def listens(pid: int, port: int) -> bool | None:
+    """Return whether a process or one that it started listens on a port; None if the system denies access."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        process = psutil.Process(pid)
+        try:
+            for one in (process, *process.children(recursive=True)):
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in one.net_connections("tcp")):
+                        return True
+        except psutil.AccessDenied:
+            return None
+    return False
+
+
 def port_owner(port: int) -> str | None:
     """Return the name and pid of the process that listens on a local port; None if there is none."""
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,12 +14,11 @@ import aiohttp
 from autotune_nb.deploy._engine_environment import engine_environment
 from autotune_nb.deploy._engine_identity import (
     engine_packages,
-    model_identity,
     program_version,
     served_models,
     served_version,
 )
-from autotune_nb.deploy._gpus import GpuSlots, chosen_gpus, largest, unused_text
+from autotune_nb.deploy._host import Host
 from autotune_nb.deploy._local_deployment import LocalDeployment
 from autotune_nb.deploy._process import (
     STUDY_LABEL,
@@ -33,12 +31,9 @@ from autotune_nb.deploy._process import (
 from autotune_nb.deploy._readiness import wait_until_healthy
 from autotune_nb.deploy.base import DeployRequest, Endpoint
 from autotune_nb.deploy.engine_log import new_log, tail
-from autotune_nb.deploy.model_files import default_tokenizer, local_model
-from autotune_nb.deploy.ports import free_port, in_url, require_address, require_free_port
+from autotune_nb.deploy.ports import free_port, in_url
 from autotune_nb.deploy.visible_gpus import VARIABLE
 from autotune_nb.engines.base import Engine
-from autotune_nb.engines.given_flags import gpus_of_trial
-from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.engines.registry import program_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
 from autotune_nb.secrets.references import bearer, environment_words, resolved, variables_in
@@ -60,52 +55,22 @@ class LocalDeployer:
         self._study_id = study_id
         self._folder = folder
         self._program: Sequence[str] = ()
-        self._model = task.model.id_or_path or str(folder / "model" / "model.gguf")
-        self._tokenizer = task.model.tokenizer or ""
-        gpus = task.deploy.gpus
-        self._gpus = GpuSlots(None if gpus is None else chosen_gpus(gpus, {}))
+        self._host = Host(task, engine, folder)
         self._hurry = False
         self._stray_reported = False
-        #: The model's identity at the start of the run.
-        self._identity: dict[str, Any] | None = None
 
     def check(self) -> None:
         """Find the tokenizer. Raises SetupError if the program or the model is missing."""
         program_for(self._task, self._engine)
-        self._visible_gpus()
-        if self._task.model.random_weights is None:
-            model = local_model(self._model, self._engine)
-            self._tokenizer = self._tokenizer or default_tokenizer(model)
+        self._host.check()
 
     async def prepare(self) -> None:
-        task = self._task
-        self._program = program_for(task, self._engine)
-        shape = task.model.random_weights
-        if shape is not None:
-            model, tokenizer = await asyncio.to_thread(write_random_model, shape, self._folder / "model")
-            self._model, self._tokenizer = str(model), task.model.tokenizer or str(tokenizer)
-        else:
-            self._model = local_model(self._model, self._engine)
-            self._tokenizer = self._tokenizer or default_tokenizer(self._model)
-        require_address(task.deploy.host)
-        if task.deploy.port is not None:
-            require_free_port(task.deploy.port)
-        self._gpus = GpuSlots(self._visible_gpus())
-        need = self._gpus_needed({})
-        if self._gpus.total is not None and need > self._gpus.total:
-            raise SetupError(f"a trial needs {need} GPUs, but only {self._gpus.total} are given", field="deploy.gpus")
-
-    def _visible_gpus(self) -> list[str] | None:
-        """Return the GPUs of all trials; None if they are not managed. Raises SetupError if one is not visible."""
-        gpus, own = self._task.deploy.gpus, self._task.engine.env.get(VARIABLE)
-        if gpus is None:
-            return None
-        given = {} if own is None else {VARIABLE: resolved(own, field=f"engine.env.{VARIABLE}")}
-        return chosen_gpus(gpus, {**os.environ, **given})
+        self._program = program_for(self._task, self._engine)
+        await self._host.prepare()
 
     @property
     def tokenizer(self) -> str:
-        return self._tokenizer
+        return self._host.tokenizer
 
     async def sweep(self) -> list[str]:
         return await asyncio.to_thread(kill_labelled, self._study_id)
@@ -119,11 +84,13 @@ class LocalDeployer:
             # A study that is only opened may come from another machine.
             with contextlib.suppress(SetupError):
                 program = program_for(self._task, self._engine)
-        argv = self._argv(params, self._task.deploy.port or self._engine.default_port, program)
+        argv = self._host.argv(
+            params, self._task.deploy.host, self._task.deploy.port or self._engine.default_port, program
+        )
         visible = None
         with contextlib.suppress(SetupError):
-            visible = self._visible_gpus()
-        held = None if visible is None else visible[: self._gpus_needed(params)]
+            visible = self._host.visible_gpus()
+        held = None if visible is None else visible[: self._host.gpus_needed(params)]
         return [*environment_words(self._variables(held)), *argv]
 
     def _variables(self, held: Sequence[str] | None) -> dict[str, str]:
@@ -132,17 +99,13 @@ class LocalDeployer:
 
     def unused_gpus(self, space: SearchSpace) -> str:
         """Return that no trial uses some of ``deploy.gpus``; empty if all may be used. To be called after ``check``."""
-        need = self._gpus_needed({name: largest(one) for name, one in space.parameters.items()})
-        return unused_text(self._gpus.total or 0, self._task.deploy.parallel, need)
+        return self._host.unused_gpus(space)
 
     def manifest(self, params: Mapping[str, Value]) -> str | None:
         return None
 
     async def fingerprint(self) -> dict[str, Any]:
-        self._identity = await asyncio.to_thread(model_identity, self._model)
-        model = dict(self._identity)
-        if self._task.model.random_weights is not None:
-            model["random_weights"] = self._task.model.random_weights.model_dump()
+        model = await self._host.model_fingerprint()
         version = await program_version(self._program, self._engine.version_args)
         found: dict[str, Any] = {"engine": self._engine.name, "engine_version": version, "model": model}
         packages = await engine_packages(self._program)
@@ -153,8 +116,8 @@ class LocalDeployer:
 
     @contextlib.asynccontextmanager
     async def deploy(self, request: DeployRequest) -> AsyncIterator[LocalDeployment]:
-        gpus = self._gpus_needed(request.params)
-        async with self._gpus.hold(gpus) as held:
+        gpus = self._host.gpus_needed(request.params)
+        async with self._host.gpus.hold(gpus) as held:
             for attempt in range(1, _PORT_TRIES + 1):
                 running = await self._start(request, held)
                 try:
@@ -179,16 +142,15 @@ class LocalDeployer:
             version = await served_version(running.endpoint.url, self._engine.version_paths, headers)
             if version is not None:
                 found["engine_version"] = version
-        if self._identity is not None:
-            model = await asyncio.to_thread(model_identity, self._model)
-            if model != self._identity:
-                found["model"] = model
+        model = await self._host.replaced_model()
+        if model is not None:
+            found["model"] = model
         running.endpoint = replace(running.endpoint, fingerprint=found)
         return running
 
     async def _start(self, request: DeployRequest, held: Sequence[str] | None) -> LocalDeployment:
         port = self._task.deploy.port or free_port(self._task.deploy.host)
-        argv = self._argv(request.params, port, self._program)
+        argv = self._host.argv(request.params, self._task.deploy.host, port, self._program)
         log = new_log(request.folder)
         request.on_log(log)
         given = self._task.engine.env
@@ -212,8 +174,8 @@ class LocalDeployer:
         process = await GuardedProcess.start(started, env=env, log=log, grace_s=self._task.deadlines.stop_s)
         endpoint = Endpoint(
             url=f"http://{in_url(self._task.deploy.host)}:{port}",
-            model=self._served_name(),
-            tokenizer=self._tokenizer,
+            model=self._host.served_name,
+            tokenizer=self._host.tokenizer,
             command=(*environment_words(self._variables(held)), *argv),
             gpu_count=len(held or ()),
             log=log,
@@ -279,27 +241,3 @@ class LocalDeployer:
             )
         if cancelled:
             raise asyncio.CancelledError
-
-    def _argv(self, params: Mapping[str, Value], port: int, program: Sequence[str]) -> list[str]:
-        spec = self._task.engine
-        return self._engine.argv(
-            program=program or self._engine.program,
-            model=self._model,
-            served_name=self._served_name(),
-            host=self._task.deploy.host,
-            port=port,
-            params=params,
-            space=self._task.parameters,
-            args=spec.args,
-            raw_args=spec.raw_args,
-        )
-
-    def _served_name(self) -> str:
-        if self._task.model.served_name:
-            return self._task.model.served_name
-        return Path(self._model).name if Path(self._model).exists() else self._model
-
-    def _gpus_needed(self, params: Mapping[str, Value]) -> int:
-        if self._task.deploy.gpus is None:
-            return 0
-        return gpus_of_trial(self._task, self._engine, params)

@@ -18,7 +18,7 @@ _LARGEST_CONFIG = 10 << 20
 
 def model_folder(task: Task) -> Path | None:
     """Return the folder of a task's model; None if it is not in a folder of this machine."""
-    if task.deploy.kind != "local" or task.model.id_or_path is None:
+    if not task.deploy.on_this_machine or task.model.id_or_path is None:
         return None
     return Path(task.model.id_or_path).expanduser()
 

@@ -153,7 +153,7 @@ def program_for(task: Task, engine: Engine) -> Sequence[str]:
 def program_words(engine: Engine, executable: str | Sequence[str] | None = None) -> Sequence[str]:
     """Return the words that start an engine: the given program, or the installed one. Raises SetupError."""
     if executable is not None:
-        return _resolved(_split(executable, "engine.executable"), "engine.executable")
+        return _resolved(executable_words(executable), "engine.executable")
     if engine.name == "llama_cpp":
         program = llama_program()
         if program is None:
@@ -164,6 +164,11 @@ def program_words(engine: Engine, executable: str | Sequence[str] | None = None)
             )
         return program
     return _resolved(list(engine.program), "engine.command" if engine.name == "command" else "engine.executable")
+
+
+def executable_words(executable: str | Sequence[str]) -> list[str]:
+    """Return the words of ``engine.executable``. Raises TaskError if it cannot be split into words."""
+    return _split(executable, "engine.executable")
 
 
 def _split(text: str | Sequence[str], field: str) -> list[str]:

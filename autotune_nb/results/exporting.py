@@ -25,7 +25,7 @@ from autotune_nb.trial.trial import Trial
 if TYPE_CHECKING:
     import pandas as pd
 
-Format = Literal["command", "env", "isvc", "yaml", "csv", "parquet"]
+Format = Literal["command", "env", "compose", "isvc", "yaml", "csv", "parquet"]
 _ENV_HEADER = (
     "# For a shell (set -a; . FILE; set +a) or docker compose's env_file; docker run --env-file takes quotes literally."
 )
@@ -81,13 +81,15 @@ class ExportableStudy(Protocol):
 
     def manifest(self, params: Mapping[str, Value]) -> str | None: ...
 
+    def compose(self, params: Mapping[str, Value]) -> str | None: ...
+
 
 def export(study: ExportableStudy, form: Format, *, trial: int | None = None) -> str | bytes:
     """Return a study in one of FORMATS, as text, or as bytes for parquet.
 
-    ``command``, ``env`` and ``isvc`` export the best configuration, or that of ``trial``. ``yaml`` exports the task,
-    with ``trial`` a task that measures only its configuration. ``csv`` and ``parquet`` export all measurements in long
-    form, or those of ``trial``.
+    ``command``, ``env``, ``compose`` and ``isvc`` export the best configuration, or that of ``trial``. ``yaml`` exports
+    the task, with ``trial`` a task that measures only its configuration. ``csv`` and ``parquet`` export all
+    measurements in long form, or those of ``trial``.
 
     Raises StudyError if there is no such trial, or for anything but measurements of a study with imported results;
     SetupError if the library for parquet is missing.
@@ -106,10 +108,19 @@ def export(study: ExportableStudy, form: Format, *, trial: int | None = None) ->
         return f"{command}\n"
     if form == "env":
         return _env(study.task, chosen.params, command, str(study.verdict) if trial is None else "")
+    if form == "compose":
+        compose = study.compose(chosen.params)
+        if compose is None:
+            raise StudyError(
+                f"the study in {study.path} did not run in containers and has no compose file; use --as command, or "
+                "tune with deploy.kind: container (--deploy container --image IMAGE)"
+            )
+        return compose
     manifest = best.manifest if best else study.manifest(chosen.params)
     if manifest is None:
+        where = "in containers" if study.task.deploy.kind == "container" else "as local processes"
         raise StudyError(
-            f"the study in {study.path} ran as local processes and has no InferenceService; use --as command, or tune "
+            f"the study in {study.path} ran {where} and has no InferenceService; use --as command, or tune "
             "with deploy.kind: ome (--deploy ome)"
         )
     return manifest
@@ -135,7 +146,7 @@ def gpus_of_trial(task: Task) -> Callable[[Trial], int | None]:
         if is_imported(task):
             known = one.fingerprint.get(NUM_GPUS)
             return known if isinstance(known, int) else None
-        if task.deploy.kind == "local" and one.fingerprint.get("gpus") == []:
+        if task.deploy.on_this_machine and one.fingerprint.get("gpus") == []:
             return 0
         return engine.gpus(all_flags(task, engine, one.params))
 

@@ -9,6 +9,7 @@ from autotune_nb.bench import Benchmark
 from autotune_nb.bench.genai_bench import GenaiBench
 from autotune_nb.bench.replay import ReplayBenchmark
 from autotune_nb.deploy import STUDY_LABEL, Deployer, LocalDeployer
+from autotune_nb.deploy.container.deployer import ContainerDeployer
 from autotune_nb.deploy.replay import ReplayDeployer
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import TaskError
@@ -22,6 +23,8 @@ def deployer_for(task: Task, engine: Engine, *, study_label: str, folder: Path) 
     """Return the deployer of the task's engine. It starts nothing yet, but can compute command lines."""
     if task.deploy.kind == "local":
         return LocalDeployer(task, engine, study_id=study_label, folder=folder)
+    if task.deploy.kind == "container":
+        return ContainerDeployer(task, engine, study_label=study_label, folder=folder)
     if task.deploy.kind == "replay":
         return ReplayDeployer(task, engine)
     # The Kubernetes client takes a second to import.
@@ -40,14 +43,17 @@ def assemble(
     notify: Callable[[str], None],
     replay: Replay | None = None,
 ) -> tuple[Deployer, Benchmark]:
-    """Return deployer and benchmark of a run. In a cluster they share a session, which reports to ``notify``."""
+    """Return deployer and benchmark of a run. A pull of the image and a cluster report to ``notify``."""
     if replay is not None:
         return ReplayDeployer(task, engine, replay), ReplayBenchmark(task, replay)
-    if task.deploy.kind == "local":
+    if task.deploy.on_this_machine:
         benchmark = GenaiBench(
             task, backend=engine.backend, engine=engine.metrics_engine, labels={STUDY_LABEL: study_label}
         )
-        return deployer_for(task, engine, study_label=study_label, folder=folder), benchmark
+        deployer = deployer_for(task, engine, study_label=study_label, folder=folder)
+        if isinstance(deployer, ContainerDeployer):
+            deployer.notify = notify
+        return deployer, benchmark
     from autotune_nb.bench.executor import cluster_benchmark
     from autotune_nb.cluster.session import ClusterSession
     from autotune_nb.deploy.ome.deployer import OmeDeployer

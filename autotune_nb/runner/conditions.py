@@ -10,6 +10,7 @@ import statistics
 import time
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from dataclasses import asdict, dataclass, field
+from typing import ClassVar
 
 import psutil
 
@@ -38,10 +39,12 @@ def load_per_core() -> float:
 class LevelConditions:
     """Records the conditions of one trial's levels.
 
-    ``engine_pid`` is the parent of the engine's local processes, None if there are none; ``gpus`` are the numbers or
-    ids of its GPUs, None for all. ``metrics`` are the engine's own.
+    ``engine_pid`` is the parent of the engine's processes on this machine, None if there are none; ``gpus`` are the
+    numbers or ids of its GPUs, None for all. ``metrics`` are the engine's own.
     """
 
+    #: The engines that are measured now, of all trials.
+    _engines: ClassVar[set[int]] = set()
     engine_pid: int | None
     gpus: Collection[str] | None = None
     metrics: EngineMetrics | None = None
@@ -55,12 +58,15 @@ class LevelConditions:
     @contextlib.asynccontextmanager
     async def recording(self) -> AsyncIterator[None]:
         """Begin the first level; sample the CPUs, the GPUs and the engine's metrics while the levels run."""
+        own = set() if self.engine_pid is None else {self.engine_pid}
+        self._engines.update(own)
         await self.take()
         sampling = asyncio.ensure_future(self._sample_on())
         try:
             async with self.metrics.recording() if self.metrics is not None else contextlib.nullcontext():
                 yield
         finally:
+            self._engines.difference_update(own)
             sampling.cancel()
             await asyncio.gather(sampling, return_exceptions=True)
 
@@ -109,6 +115,10 @@ class LevelConditions:
                     other_engines += tree
                 else:
                     tool += tree
+        if not engine and self.engine_pid is not None:
+            # The daemon or the init process is the parent of those in a container.
+            engine = _tree(self.engine_pid)
+            other_engines += [one for pid in self._engines - {self.engine_pid} for one in _tree(pid)]
         tool_s, engine_s = _cpu_s(tool), _cpu_s(engine)
         return tool_s, engine_s, busy_s - tool_s - engine_s - _cpu_s(other_engines)
 
@@ -127,7 +137,7 @@ class LevelConditions:
         if rare:
             self._frequencies += _frequency_mhz()
             if ours:
-                self._foreign |= foreign(processes_on(ours))
+                self._foreign |= foreign(processes_on(ours)) - {process.pid for process in _tree(self.engine_pid)}
 
 
 def _samples(states: Sequence[tuple[float, Gpu, GpuState]]) -> list[Sample]:
@@ -168,6 +178,14 @@ def foreign(pids: Iterable[int]) -> set[int]:
             if os.getpid() not in (pid, *(parent.pid for parent in psutil.Process(pid).parents())):
                 found.add(pid)
     return found
+
+
+def _tree(pid: int | None) -> list[psutil.Process]:
+    """Return a process and those that it started; nothing for None."""
+    with contextlib.suppress(psutil.Error):
+        process = psutil.Process(pid)
+        return [process, *process.children(recursive=True)] if pid is not None else []
+    return []
 
 
 def _cpus() -> list[int]:

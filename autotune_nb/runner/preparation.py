@@ -21,7 +21,7 @@ def advice(task: Task) -> list[str]:
         return [f"from {task.deploy.table}: nothing is measured, and the times are simulated"]
     lines = []
     load = load_per_core()
-    if task.deploy.kind == "local" and load > _BUSY:
+    if task.deploy.on_this_machine and load > _BUSY:
         lines.append(
             f"this machine is busy, its load of the last minute is {load:.1f} per CPU: other work slows the engine and "
             "the benchmark, and trials cannot be compared if it changes; stop it, or repeat the study later"
@@ -39,7 +39,7 @@ async def run_fingerprint(task: Task, deployer: Deployer, benchmark: Benchmark) 
     machine = await asyncio.to_thread(machine_fingerprint)
     return {
         # In a cluster the engine runs on another machine, which each deployment reports.
-        **(machine if task.deploy.kind == "local" else {"driver": machine}),
+        **(machine if task.deploy.on_this_machine else {"driver": machine}),
         **await deployer.fingerprint(),
         **await benchmark.fingerprint(),
         "seed": task.strategy.seed,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from autotune_nb.task.placement import CLUSTER_FIELDS
+from autotune_nb.task.placement import unused_fields
 
 #: Sections of a task that may change between two runs of a study: figures remain comparable.
 _MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy", "expanded_presets")
@@ -34,10 +34,12 @@ def task_difference(stored: dict[str, Any], task: dict[str, Any]) -> str | None:
             return key
         may_change: tuple[str, ...] = _MAY_CHANGE_WITHIN.get(key, ())
         kind = task["deploy"].get("kind")
+        if key == "deploy" and kind == "container":
+            may_change += ("runtime", "pull")
         if key == "deploy" and kind == "ome":
             may_change += _MAY_CHANGE_IN_A_CLUSTER
-        elif kind == "local":
-            may_change += tuple(CLUSTER_FIELDS.get(key, ()))
+        else:
+            may_change += tuple(unused_fields(kind).get(key, ()))
         for inner in sorted({*task[key], *stored[key]}):
             if inner not in may_change and task[key].get(inner) != stored[key].get(inner):
                 return f"{key}.{inner}"

@@ -23,6 +23,7 @@ from pydantic import (
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.secrets.literals import literal_secrets, text_without_secrets, without_secrets
 from autotune_nb.task.budget import CONFIRM_ROUNDS, Budget, Confirm, Price
+from autotune_nb.task.deploy_section import Deploy
 from autotune_nb.task.figures import require_figures, require_price
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.preset_expansion import PresetUse
@@ -31,7 +32,6 @@ from autotune_nb.task.quality import Quality
 from autotune_nb.task.sections import (
     Benchmark,
     Deadlines,
-    Deploy,
     EngineSpec,
     LevelRef,
     Model,

@@ -24,7 +24,8 @@ def gpus_held(
         return (endpoint.gpu_count or None) if endpoint is not None else None
     if endpoint is not None and (endpoint.gpu_count or task.deploy.kind == "ome"):
         return endpoint.gpu_count
-    if task.deploy.kind == "local" and (task.deploy.gpus in (0, []) or fingerprint.get("gpus") == []):
+    without = task.deploy.gpus in (0, []) or fingerprint.get("gpus") == []
+    if task.deploy.on_this_machine and (without or _in_container_without(task)):
         return 0
     return gpus_of_trial(task, engine_of_study(task), params)
 
@@ -35,3 +36,9 @@ def with_figures_of_trial(measured: Measurement, task: Task, gpus: int | None) -
     if MAX_CONCURRENCY in task.goal.figures:
         found[MAX_CONCURRENCY] = float(measured.level.concurrency)
     return replace(measured, figures={**measured.figures, **found})
+
+
+def _in_container_without(task: Task) -> bool:
+    """Return whether trials run in containers that get no GPU."""
+    asks = any("gpu" in word for word in task.deploy.run_args)
+    return task.deploy.kind == "container" and task.deploy.gpus is None and not asks

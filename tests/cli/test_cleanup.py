@@ -15,9 +15,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autotune_nb.cli.cleanup import cleanup
+from autotune_nb.cluster.names import trial_labels
 from autotune_nb.study import StudyFolder
+from tests.deploy.container.fake_client import FakeClient
 from tests.kubernetes.study_objects import NamespaceAccess, leave, there
-from tests.stubs import in_loop
+from tests.stubs import in_loop, open_study
 
 RUN = "from autotune_nb.cli.cleanup import cleanup; cleanup(prog_name='cleanup')"
 
@@ -154,3 +156,26 @@ def test_objects_that_are_left_are_listed_and_exit_with_1(access: NamespaceAcces
     assert f"still there: InferenceService {access.namespace}/" in result.stderr
     (study,) = json.loads(result.stdout)["studies"]
     assert "Terminating since" in study["left"][0]
+
+
+def test_the_containers_of_a_study_are_listed_and_removed_after_confirmation(make_task: Any, tmp_path: Path) -> None:
+    client = FakeClient(tmp_path / "client")
+    deploy = {"kind": "container", "image": "engine:1", "runtime": str(client.path)}
+    study = open_study(make_task(deploy=deploy), tmp_path / "study")
+    label = study.folder.label(study.folder.metadata()["id"])
+    mine = client.add_container("mine", trial_labels(label, 7))
+    client.add_container("foreign", trial_labels("another-study", 7))
+    busy = call("--yes", tmp_path / "study")
+    assert busy.exit_code == 2
+    assert "stop that run first" in busy.stderr
+    study.close()
+    asked = call(tmp_path / "study")
+    assert asked.exit_code == 2
+    assert "would delete 1 container of" in asked.stderr
+    done = call(tmp_path / "study", "--yes", "--json")
+    assert done.exit_code == 0
+    outcome = json.loads(done.stdout.splitlines()[-1])["studies"][0]
+    assert outcome["removed"] == ["removed container mine of trial 7 (exited)"]
+    assert outcome["left"] == []
+    assert [one["name"] for one in client.containers] == ["foreign"]
+    assert mine not in [one["id"] for one in client.containers]

@@ -16,8 +16,10 @@ import subprocess
 import sys
 import time
 
-#: Pauses before the attempts to remove: a daemon may still be creating the container, or be away for a moment.
-_PAUSES_S = (0.0, 0.3, 1.0, 5.0, 20.0)
+#: Pauses before the attempts to remove: a daemon may still be creating the container.
+_PAUSES_S = (0.0, 0.3, 1.0)
+#: The same once nobody waits for this process any more: the daemon is away, perhaps for a moment.
+_LATE_PAUSES_S = (5.0, 20.0, 60.0)
 #: How many attempts follow one after which no container was found.
 _FEWEST = 2
 _CLIENT_S = 60.0
@@ -33,9 +35,10 @@ def _end(child: "subprocess.Popen[bytes]") -> None:
                 child.wait(_ENDING_S)
 
 
-def _remove(find: "list[str]", remove: "list[str]") -> None:
+def _remove(find: "list[str]", remove: "list[str]", pauses_s: "tuple[float, ...]") -> bool:
+    """Remove the containers; returns whether none is left."""
     absent = 0
-    for pause_s in _PAUSES_S:
+    for pause_s in pauses_s:
         time.sleep(pause_s)
         try:
             found = subprocess.run(find, stdin=subprocess.DEVNULL, capture_output=True, timeout=_CLIENT_S, check=True)
@@ -47,7 +50,8 @@ def _remove(find: "list[str]", remove: "list[str]") -> None:
         except (OSError, subprocess.SubprocessError):
             continue
         if absent >= _FEWEST:
-            return
+            return True
+    return False
 
 
 def main() -> int:
@@ -84,10 +88,15 @@ def main() -> int:
             if not more or b"done" in words:
                 break
     _end(child)
-    if b"done" not in words:
-        _remove(json.loads(find), json.loads(remove))
+    removal = (json.loads(find), json.loads(remove))
+    gone = b"done" in words or _remove(*removal, _PAUSES_S)
     if not reported:
         _write({"exit": child.returncode})
+    if not gone and os.fork() == 0:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        for number in (0, 1, 2):
+            os.dup2(nothing, number)
+        _remove(*removal, _LATE_PAUSES_S)
     return 0
 
 

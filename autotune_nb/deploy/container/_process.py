@@ -16,9 +16,8 @@ from autotune_nb.errors import SetupError, lacks_resources
 from autotune_nb.waiting import uncancelled
 
 _GUARD = Path(__file__).with_name("_container_guard.py")
+#: How long the guard may take to end; its removal of a container goes on afterwards.
 _ENDING_S = 15.0
-#: How long the guard's own removal is waited for; it goes on afterwards.
-_REMOVAL_S = 3.0
 
 
 class ClientProcess:
@@ -94,7 +93,7 @@ class ClientProcess:
                 self._guard.stdin.write(b"done\n")
             self._guard.stdin.close()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_ENDING_S if removed else _REMOVAL_S):
+            async with asyncio.timeout(_ENDING_S):
                 await self._guard.wait()
         if removed and self._guard.returncode is None:
             self._guard.kill()

@@ -33,7 +33,8 @@ class Output:
 
     @property
     def text(self) -> str:
-        return f"{self.stderr}\n{self.stdout}".strip()
+        """What a command that failed printed; an ``inspect`` prints an empty list besides."""
+        return self.stderr.strip() or self.stdout.strip()
 
 
 @dataclass(frozen=True)

@@ -47,6 +47,8 @@ def call(verb):
     for key in (verb, "every"):
         if key in read("fail.json"):
             code, message = read("fail.json")[key]
+            if verb.endswith("inspect"):
+                print("[]")
             print(message, file=sys.stderr)
             sys.exit(code)
 if args == ["--version"]:

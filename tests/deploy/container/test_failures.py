@@ -28,7 +28,11 @@ DAEMON = "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is
             "deploy.runtime",
             "usermod -aG docker",
         ),
-        (DAEMON, "deploy.runtime", "systemctl start docker"),
+        (
+            DAEMON,
+            "deploy.runtime",
+            f"docker does not respond: {DAEMON}; start its daemon (sudo systemctl start docker)",
+        ),
     ],
 )
 def test_a_runtime_that_cannot_be_used_is_reported_before_the_first_trial(

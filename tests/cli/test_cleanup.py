@@ -165,9 +165,11 @@ def test_the_containers_of_a_study_are_listed_and_removed_after_confirmation(mak
     label = study.folder.label(study.folder.metadata()["id"])
     mine = client.add_container("mine", trial_labels(label, 7))
     client.add_container("foreign", trial_labels("another-study", 7))
+    study.folder.acquire()
     busy = call("--yes", tmp_path / "study")
     assert busy.exit_code == 2
     assert "stop that run first" in busy.stderr
+    study.folder.release()
     study.close()
     asked = call(tmp_path / "study")
     assert asked.exit_code == 2

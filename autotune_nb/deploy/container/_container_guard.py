@@ -94,8 +94,8 @@ def main() -> int:
         _write({"exit": child.returncode})
     if not gone and os.fork() == 0:
         nothing = os.open(os.devnull, os.O_RDWR)
-        for number in (0, 1, 2):
-            os.dup2(nothing, number)
+        for descriptor in (0, 1, 2):
+            os.dup2(nothing, descriptor)
         _remove(*removal, _LATE_PAUSES_S)
     return 0
 

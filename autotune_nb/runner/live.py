@@ -54,6 +54,7 @@ class RunningTrial:
             "params": dict(self.trial.params),
             "baseline": self.trial.baseline,
             "reason": self.trial.reason,
+            "gpus": self.trial.gpus,
             "measurements": [m.to_dict() for m in self.trial.measurements],
             "since": self.since,
             "phase": self.phase,
@@ -71,6 +72,7 @@ class RunningTrial:
             baseline=data["baseline"],
             measurements=measured,
             reason=str(data.get("reason", "")),
+            gpus=data.get("gpus"),
         )
         log = Path(data["log"]) if data["log"] else None
         return cls(trial, data["since"], data["phase"], data["phase_since"], data["num_levels"], log)

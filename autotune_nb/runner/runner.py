@@ -21,6 +21,7 @@ from autotune_nb.runner.cautions import Cautions
 from autotune_nb.runner.next_trial import NextTrial
 from autotune_nb.runner.preparation import advice, run_fingerprint
 from autotune_nb.runner.study_calls import StudyCalls
+from autotune_nb.runner.trial_figures import gpus_held
 from autotune_nb.runner.trial_work import TrialWork
 from autotune_nb.secrets.files import scrub_files
 from autotune_nb.secrets.references import command_text
@@ -299,7 +300,9 @@ class Runner:
 
     def _begin(self, trial: Trial) -> None:
         self.trials = self.study.trials
-        self.bus.publish(events.TrialStarted(trial))
+        # For what it costs as long as it runs.
+        gpus = gpus_held(self._task, trial.params, self._fingerprint)
+        self.bus.publish(events.TrialStarted(trial.with_(gpus=gpus)))
         # Until it is collected: the end of a trial and the start of the next take no simulated time.
         self._clock.hold()
         self._trial_tasks.add(asyncio.ensure_future(self._run_trial(trial)))

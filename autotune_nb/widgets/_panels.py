@@ -157,7 +157,9 @@ def seconds_left(handle: StudyHandle) -> float | None:
 
 def _time_text(handle: StudyHandle, now: float) -> str:
     took = f"{duration_text(handle.elapsed_s)} of work so far"
-    if cost := str(cost_of(handle.history, handle.task.price)):
+    ended = [trial for trial in handle.history if trial.state is not TrialState.RUNNING]
+    running = [one.trial.with_(seconds={one.phase: max(now - one.since, 0.0)}) for one in handle.running]
+    if cost := str(cost_of([*ended, *running], handle.task.price)):
         took += f" ({cost})"
     if handle.state not in (RunState.RUNNING, RunState.PAUSED):
         return f"{took}."

@@ -245,3 +245,13 @@ def test_edits_are_listed_with_the_restrictions_in_force(task: Task, tmp_path: P
     text = read(_panels.edits_html(handle.edits, handle.steering, 2)).text
     for part in ("pin threads to 2", "narrow batch_size", "In force: threads pinned to 2;", "configurations: 2"):
         assert part in text
+
+
+def test_the_cost_so_far_counts_the_running_trials(make_task: Callable[..., Task], tmp_path: Path) -> None:
+    task = make_task(price={"usd_per_gpu_hour": 2})
+    ended = complete(1, 5.0).with_(gpus=2, seconds={"deploy": 600.0, "queue": 900.0, "benchmark": 1200.0})
+    running = working(Trial(2, {"threads": 2}, gpus=4))
+    handle = StubHandle(task, tmp_path, history=(ended, running.trial), running=(running,))
+    # Half an hour of two GPUs, and a quarter of an hour of four.
+    assert "(2 GPU-hours, $4.00)" in _panels.progress_html(handle, now=running.since + 900)
+    assert "GPU-hours" not in _panels.progress_html(StubHandle(make_task(), tmp_path, history=(complete(1, 5.0),)))

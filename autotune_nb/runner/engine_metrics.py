@@ -139,7 +139,8 @@ def _figures(page: str) -> dict[str, float]:
     """Return the figures of a page. Raises _UnreadError if it has none."""
     try:
         found = read_metrics(page)
-    except ValueError as error:
+    except (ValueError, LookupError, TypeError) as error:
+        # As the versions of the parser raise them.
         raise _UnreadError(f"{PATH} returned malformed metrics: {scrub(str(error))[:_QUOTED]}") from None
     if not found:
         start = scrub(page.strip())[:_QUOTED]

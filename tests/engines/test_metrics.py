@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import math
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autotune_nb.engines.metrics import read_metrics
 
@@ -76,3 +80,12 @@ def test_a_value_that_is_no_number_is_left_out() -> None:
 def test_a_malformed_line_raises_value_error(line: str) -> None:
     with pytest.raises(ValueError):
         read_metrics(f"{line}\n")
+
+
+@given(
+    st.sampled_from(["vllm:num_requests_running", "sglang:token_usage"]),
+    st.text('{}"=, \t1.e-Naé_\\#\r\x00', max_size=20),
+)
+def test_whatever_a_line_contains_it_is_read_or_raises_value_error(name: str, rest: str) -> None:
+    with contextlib.suppress(ValueError):
+        assert all(math.isfinite(value) for value in read_metrics(f"{name}{rest}\n").values())

@@ -15,8 +15,10 @@ from autotune_nb.trial.engine_checks import CACHED_HINT, doubtful_hits, is_cache
 STATISTICS = ("mean", "min", "max", "stddev", "p25", "p50", "p75", "p90", "p95", "p99")
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
 _RATES = ("output_tokens_per_s", "input_tokens_per_s", "total_tokens_per_s", "requests_per_s")
-#: A latency that changes by this factor within a level is reported.
+#: A latency or a throughput that changes by this factor within a level is reported.
 _DRIFT = 1.3
+#: So is a standard error of the throughput above this share.
+_MOST_ERROR = 0.1
 #: Occurs only in the problem of too few requests, for which ``Measurement.hint`` returns the hint below.
 _AT_LEAST = "completed, at least"
 _TOO_FEW_HINT = (
@@ -150,7 +152,7 @@ class Measurement:
     @property
     def notes(self) -> tuple[str, ...]:
         """What is doubtful in a valid measurement, in sentences."""
-        found = [self.drift_text] if self.drift_text else []
+        found = [self.drift_text or self._throughput_text]
         busy, load = self.steady.get("concurrency_mean"), self.level.concurrency
         if busy is not None and busy < _LEAST_BUSY * load:
             text = f"only {busy:.3g} of {load} requests were in flight on average"
@@ -188,6 +190,20 @@ class Measurement:
         if 1 / _DRIFT < drift < _DRIFT:
             return ""
         return f"the second half of its requests took {drift:.2f} times as long as the first half: it was not steady"
+
+    @property
+    def _throughput_text(self) -> str:
+        """Why the throughput is no steady one, in words; empty if it is, or if that is unknown."""
+        drift, error = self.steady.get("output_tokens_per_s_drift", 0.0), self.error
+        if not 1 / _DRIFT < 1 + drift < _DRIFT:
+            rose = "rose" if drift > 0 else "fell"
+            return f"its throughput {rose} by {abs(drift):.0%} from the first half to the second: it was not steady"
+        if error is not None and error > _MOST_ERROR:
+            return (
+                f"its throughput is known to ±{error:.0%} only: it was not steady, or too short; raise "
+                "workload.seconds_per_level"
+            )
+        return ""
 
     def to_dict(self) -> dict[str, Any]:
         """Return the level, the counts and every figure as one flat dictionary for JSON."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from types import SimpleNamespace
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from autotune_nb.bench._level_recording import Recorder
 from autotune_nb.bench._steady_state import LevelEnd, LevelRecord
 from autotune_nb.trial.binomial import is_decided
+from autotune_nb.trial.measurement import Level, Measurement
 
 PLAN: dict[str, Any] = {"precision": None, "fewest": 3, "max_seconds": 1.0, "limits": [], "limits_at": None}
 
@@ -134,6 +136,22 @@ def test_an_imprecise_level_lasts_half_as_long_again() -> None:
     assert ends_at(rough, [1.0] * 200, precision=0.9) == pytest.approx(10, abs=0.1)
     # So does one with too few requests.
     assert ends_at(rough, [1.0] * 200, fewest=100) == 15
+
+
+def test_a_level_that_never_gets_steady_ends_and_says_so() -> None:
+    """Each reply of the only user takes half as long again as the one before."""
+    level, began, length_s = LevelRecord(1, 0.0), 0.0, 0.3
+    while began < 100:
+        times = [began + length_s * (i + 1) / 10 for i in range(10)]
+        send(level, began, times[-1], times)
+        began, length_s = times[-1], 1.5 * length_s
+    assert ends_at(level, [1.0] * 200, precision=0.03) == 15
+    shown = LevelRecord(1, 0.0)
+    shown.requests = [one for one in level.requests if one.began <= 15]
+    steady = shown.steady(15)
+    figures = {"output_tokens_per_s": steady["output_tokens_per_s"]}
+    (note,) = Measurement(Level("D(1,10)", 1), 15, 8, 8, 0, figures, steady=steady).notes
+    assert re.fullmatch(r"its throughput fell by \d\d% from the first half to the second: it was not steady", note)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import shlex
 import threading
 import time
@@ -667,3 +668,17 @@ def test_what_is_no_finite_score_is_told_as_the_failure_that_is_kept(
 
 
 # Its parts
+
+
+def test_a_wall_clock_that_jumps_changes_neither_durations_nor_figures(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours, wall = itertools.cycle((0, 7, -30)), time.time
+    monkeypatch.setattr(time, "time", lambda: wall() + 3600 * next(hours))
+    began = time.monotonic()
+    runner = ran(world, world.task(trials=2, budget={"minutes": 60}))
+    took_s = time.monotonic() - began
+    assert [trial.state for trial in runner.trials] == [TrialState.COMPLETE] * 2
+    assert all(0 <= seconds <= took_s for trial in runner.trials for seconds in trial.seconds.values())
+    assert 0 < runner.elapsed_s <= took_s
+    assert not [text for text in runner.notices if "hour" in text or "minutes" in text]

@@ -127,3 +127,21 @@ def test_a_level_in_which_only_the_first_requests_ended_had_too_few_and_not_shor
         completed=2, scored=0, failed=0, figures={"output_tokens_mean": 8.0}, requested_tokens=16.0
     )
     assert problems == ("only 0 requests completed, at least 3 are needed besides the first 2, which begin together",)
+
+
+@pytest.mark.parametrize(
+    ("drift", "error", "note"),
+    [
+        (0.45, 1.0, "its throughput rose by 45% from the first half to the second: it was not steady"),
+        (
+            0.05,
+            19.0,
+            "its throughput is known to ±19% only: it was not steady, or too short; raise workload.seconds_per_level",
+        ),
+        (0.05, 6.0, ""),
+    ],
+)
+def test_a_throughput_that_is_not_steady_is_noted(drift: float, error: float, note: str) -> None:
+    steady = {"output_tokens_per_s_drift": drift, "output_tokens_per_s_error": error}
+    one = Measurement(Level("D(1,2)", 4), 9.0, 40, 40, 0, {"output_tokens_per_s": 100.0}, steady=steady)
+    assert one.notes == ((note,) if note else ())

@@ -30,6 +30,7 @@ from autotune_nb.deploy.ome.model_and_runtime import find_model_and_runtime, sto
 from autotune_nb.deploy.ome.preflight import preflight
 from autotune_nb.deploy.replay import ReplayDeployer
 from autotune_nb.engines.base import Engine
+from autotune_nb.engines.quality import quality_lines
 from autotune_nb.engines.registry import space_for
 from autotune_nb.errors import ClusterError, SetupError, StudyError, TaskError
 from autotune_nb.opened import read_recorded
@@ -88,7 +89,10 @@ async def check_task(task: Task, engine: Engine, *, study: str | Path | None = N
     """Check a task, and its study's folder if one is given. Does not raise for failed checks."""
     found = await _check_task(task, engine, study)
     # A replay sends no requests.
-    lines = (*preset_lines(task), *(limit_lines(task) if task.deploy.table is None else ()))
+    lines = (
+        *preset_lines(task),
+        *((*limit_lines(task), *quality_lines(task, engine)) if task.deploy.table is None else ()),
+    )
     return Checks((*found.answers, *(CheckResult(True, line) for line in lines)))
 
 

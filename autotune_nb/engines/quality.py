@@ -47,3 +47,21 @@ def goal_with_quality(task: Task, engine: Engine) -> Objective:
     limited = {limit.figure for limit in goal.limits}
     more = tuple(limit for text in task.quality.limits if (limit := Limit.parse(text)).figure not in limited)
     return replace(goal, limits=(*goal.limits, *more))
+
+
+def quality_lines(task: Task, engine: Engine) -> list[str]:
+    """Return in a line why and how the answers of trials are compared; nothing if they are not."""
+    if not compares_answers(task, engine):
+        return []
+    quality, changing = task.quality, changing_parameters(task, engine)
+    why = f", since {', '.join(changing)} may change them" if changing else ""
+    if not task.budget.baseline:
+        return [
+            f"answers are not compared, since the engine's default is not measured: set budget.baseline to true{why}"
+        ]
+    count = quality.prompts if isinstance(quality.prompts, int) else len(quality.prompts)
+    limits = " and ".join(str(one) for one in goal_with_quality(task, engine).limits if one.figure in QUALITY)
+    return [
+        f"each trial answers {count} prompt{'s' * (count != 1)} with up to {quality.tokens} tokens, which are compared "
+        f"with those of the engine's default{why}; the limits are {limits}"
+    ]

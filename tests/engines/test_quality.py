@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from autotune_nb.engines.quality import changing_parameters, compares_answers, goal_with_quality
+from autotune_nb.engines.quality import changing_parameters, compares_answers, goal_with_quality, quality_lines
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import TaskError
 from autotune_nb.task.task import Task
@@ -89,6 +89,19 @@ def test_the_task_s_own_limit_replaces_the_default_one() -> None:
 def test_it_can_be_switched_off() -> None:
     task = task_with("vllm", {"kv_cache_dtype": ["auto", "fp8"]}, quality=False)
     assert not compares_answers(task, engine_for(task))
+
+
+def test_the_check_says_what_is_compared_and_why() -> None:
+    task = task_with("vllm", {"kv_cache_dtype": ["auto", "fp8"], "max_num_seqs": [8, 16]}, quality={"prompts": ["a"]})
+    assert quality_lines(task, engine_for(task)) == [
+        "each trial answers 1 prompt with up to 32 tokens, which are compared with those of the engine's default, "
+        "since kv_cache_dtype may change them; the limits are quality_agreement >= 0.5 and quality_kl <= 0.1"
+    ]
+    task = task_with("vllm", {"kv_cache_dtype": ["auto", "fp8"]}, budget={"baseline": False})
+    (line,) = quality_lines(task, engine_for(task))
+    assert line.startswith("answers are not compared, since the engine's default is not measured")
+    task = task_with("vllm", {"max_num_seqs": [8, 16]})
+    assert quality_lines(task, engine_for(task)) == []
 
 
 def test_a_workload_without_text_has_no_answers() -> None:

@@ -95,5 +95,6 @@ def flag_notes(task: Task, engine: Engine) -> Iterator[str]:
     if unknown:
         verb = "is" if len(unknown) == 1 else "are"
         note = f"{', '.join(unknown)} {verb} not in the catalog of {engine.name}, and passed to the engine unchecked"
-        ask = task.deploy.kind == "local"
-        yield f"{note}; 'autotune-nb engine {engine.name}' reads the installed version's flags" if ask else note
+        image = f" --image {task.deploy.image}" if task.deploy.image else ""
+        ask = f"'autotune-nb engine {engine.name}{image}' reads the installed version's flags"
+        yield f"{note}; {ask}" if task.deploy.on_this_machine else note

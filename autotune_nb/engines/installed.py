@@ -159,6 +159,15 @@ def kept_schema(engine: str, program: Sequence[str]) -> EngineSchema | None:
     return schema if schema.identity and _still(schema.identity) else None
 
 
+def kept_schema_of_image(engine: str, image: str) -> EngineSchema | None:
+    """Return what ``keep`` has for an image of this name, which may be another one by now; None if there is none."""
+    file = _file(engine, (image,))
+    try:
+        return _read(file, file.stat().st_mtime_ns)
+    except (OSError, ValueError, SetupError):
+        return None
+
+
 @functools.lru_cache(maxsize=8)
 def _read(file: Path, _mtime_ns: int) -> EngineSchema:
     return EngineSchema.from_dict(json.loads(file.read_text(encoding="utf-8")))

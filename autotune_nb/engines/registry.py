@@ -15,7 +15,7 @@ from autotune_nb.engines.base import Engine
 from autotune_nb.engines.command import command_engine
 from autotune_nb.engines.engine_rules import rules_for, size_problems
 from autotune_nb.engines.given_flags import refused_names
-from autotune_nb.engines.installed import kept_schema, with_schema
+from autotune_nb.engines.installed import kept_schema, kept_schema_of_image, with_schema
 from autotune_nb.engines.llama_cpp import LLAMA_CPP, llama_program
 from autotune_nb.engines.sglang import SGLANG
 from autotune_nb.engines.vllm import VLLM
@@ -80,7 +80,7 @@ def _engine_and_problems(task: Task) -> tuple[Engine | None, list[TaskError]]:
         )
     except TaskError as error:
         return None, [error]
-    if task.deploy.kind == "local" and spec.kind != "command":
+    if task.deploy.on_this_machine and spec.kind != "command":
         engine = _as_installed(engine, task)
     if spec.health_path is not None:
         engine = replace(engine, health_path=spec.health_path, health_fallback=None)
@@ -108,7 +108,10 @@ def _engine_and_problems(task: Task) -> tuple[Engine | None, list[TaskError]]:
 
 
 def _as_installed(engine: Engine, task: Task) -> Engine:
-    """Return the engine with the flags of the installed version, if that was asked for them."""
+    """Return the engine with the flags of the installed version or of the image, if that was asked for them."""
+    if task.deploy.image is not None:
+        schema = kept_schema_of_image(engine.name, task.deploy.image)
+        return engine if schema is None else with_schema(engine, schema)
     try:
         program = program_for(task, engine)
     except (SetupError, TaskError):

@@ -5,13 +5,14 @@ from __future__ import annotations
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autotune_nb.engines import installed
 from autotune_nb.engines._help_text import read_help
 from autotune_nb.engines.installed import ask_image, ask_program, keep, kept_schema
-from autotune_nb.engines.registry import engine_named, program_words
+from autotune_nb.engines.registry import engine_named, engine_of_study, program_words
 from autotune_nb.errors import SetupError
 
 # After llama-server b10212.
@@ -190,3 +191,15 @@ def test_xllamacpps_server_has_the_flags_of_the_catalog() -> None:
     assert schema.lacks(engine.flags) == []
     assert installed._still(schema.identity)
     assert program_words(engine)
+
+
+def test_a_task_with_an_image_is_checked_against_what_the_image_was_asked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, make_task: Any
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    schema = replace(ask_program(engine_named("llama_cpp"), [program(tmp_path, HELP)]), program=("server:b1",))
+    keep(schema)
+    task = make_task(deploy={"kind": "container", "image": "server:b1"})
+    assert engine_of_study(task).installed == schema
+    other = make_task(deploy={"kind": "container", "image": "server:b2"})
+    assert engine_of_study(other).installed is None

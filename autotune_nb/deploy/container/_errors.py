@@ -10,8 +10,7 @@ from autotune_nb.errors import AutotuneError, DeployError, Failure, FailureKind,
 from autotune_nb.secrets.scrubbing import scrub
 
 _MAX_CHARS = 300
-_NO_ANSWER = re.compile(r"^no answer to |error during connect|connection reset by peer|EOF\b.*docker|context deadline")
-_NAME_TAKEN = re.compile(r"name .* is already in use|name .* is already used|name-store error")
+_NO_ANSWER = re.compile(r"^no answer to |error during connect")
 #: What another start of the same container may have fixed: another program took the port.
 _PORT_TAKEN = re.compile(
     r"port is already allocated|address already in use|ports are not available|ports? .* already in use", re.IGNORECASE
@@ -132,10 +131,6 @@ def is_away(text: str) -> bool:
     return DAEMON_AWAY.search(text) is not None or _NO_ANSWER.search(text) is not None
 
 
-def name_is_taken(text: str) -> bool:
-    return _NAME_TAKEN.search(text) is not None
-
-
 def message_line(text: str, pattern: re.Pattern[str] | None = None) -> str:
     """Return the line of a client's output that a pattern matches, else its last line with a message."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
@@ -147,11 +142,9 @@ def message_line(text: str, pattern: re.Pattern[str] | None = None) -> str:
 
 def missing_client(program: str | None) -> SetupError:
     """Return the error for a client that is not installed."""
-    what = (
-        "none of docker, podman and nerdctl is on the PATH" if program is None else f"there is no program {program!r}"
-    )
+    what = "none of docker, podman, nerdctl is on the PATH" if program is None else f"there is no program {program!r}"
     return SetupError(
-        f"{what}; install one of docker, podman and nerdctl (such as apt-get install podman, or "
+        f"{what}; install docker, podman or nerdctl (such as apt-get install podman, or "
         "https://docs.docker.com/engine/install), or give its path",
         field="deploy.runtime",
     )

@@ -94,7 +94,14 @@ class ContainerDeployer:
         if cache is not None:
             # docker would create it as root.
             await asyncio.to_thread(os.makedirs, cache, exist_ok=True)
-        self._image = await image_for_run(self._client, self._image_name, self._task.deploy.pull, self.notify)
+        image = await image_for_run(self._client, self._image_name, self._task.deploy.pull, self.notify)
+        asked = self._engine.installed.identity if self._engine.installed is not None else image.id
+        if asked.removeprefix("sha256:") != image.id.removeprefix("sha256:"):
+            self.notify(
+                f"the flags of {self._engine.name} were read from another image of the name {image.name}: run "
+                f"autotune-nb engine {self._engine.name} --image {image.name} again"
+            )
+        self._image = image
 
     @property
     def tokenizer(self) -> str:

@@ -155,7 +155,7 @@ def test_a_client_that_is_missing_says_what_to_install(
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     task = container_task(task_data, stub, client, deploy={"runtime": None})
-    for runtime, said in ((None, "none of docker, podman and nerdctl"), ("/no/docker", "no program '/no/docker'")):
+    for runtime, said in ((None, "none of docker, podman, nerdctl"), ("/no/docker", "no program '/no/docker'")):
         task = container_task(task_data, stub, client, deploy={"runtime": runtime})
         with pytest.raises(SetupError, match=said) as caught:
             in_loop(deployer_of(task, tmp_path).prepare())

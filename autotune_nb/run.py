@@ -95,7 +95,7 @@ class Run(StudyHandle):
         self._study = study
         self._task = study.task
         self._engine = engine
-        self._live = LiveTrials(len(self._task.workload.levels))
+        self._live = LiveTrials(self._task.workload.most_levels)
         self._bus = events.EventBus()
         self._loop = LoopThread.get()
         self._runner: Runner | None = None

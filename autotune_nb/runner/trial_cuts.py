@@ -67,6 +67,10 @@ class TrialCuts:
         load = self._load.next_load(measured)
         return None if load is None else replace(self._study.task.workload.levels[0], concurrency=load)
 
+    def in_order(self, measured: Sequence[Measurement]) -> tuple[Measurement, ...]:
+        """Return the levels as they are stored: those of a load search by their load, others as they ran."""
+        return tuple(measured if self._load is None else sorted(measured, key=lambda one: one.level))
+
     def is_enough(self, measured: Sequence[Measurement]) -> bool:
         """Return whether what is compared was measured, or a load breaks a limit that could not be chosen."""
         if self._load is not None and not self._asked:

@@ -35,6 +35,7 @@ def with_figures_of_trial(measured: Measurement, task: Task, gpus: int | None) -
     found = cost_figures(measured.figures, gpus or 0, task.price.per_hour(gpus or 0))
     if MAX_CONCURRENCY in task.goal.figures:
         found[MAX_CONCURRENCY] = float(measured.level.concurrency)
+    found |= task.slo.figures({**measured.figures, **found}, task.goal.direction)
     return replace(measured, figures={**measured.figures, **found})
 
 

@@ -106,7 +106,7 @@ class TrialWork:
             self._clock.stop()
         last = self._attempts[-1] if self._attempts else Attempt()
         return ended.with_(
-            measurements=tuple(last.measurements),
+            measurements=self._cuts.in_order(last.measurements),
             command=last.command,
             gpus=last.gpus,
             # Rounded as in results.json, so that a reopened study has equal trials.

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 from autotune_nb.errors import TaskError
 from autotune_nb.task.budget import Budget, Price
+from autotune_nb.task.slo import Slo
 from autotune_nb.task.workload import Workload
 from autotune_nb.trial.load import limits_load
-from autotune_nb.trial.measurement import MAX_CONCURRENCY, USD_PER_MILLION_TOKENS
+from autotune_nb.trial.measurement import MAX_CONCURRENCY, SLO_SCORE, USD_PER_MILLION_TOKENS
 from autotune_nb.trial.score import Objective
 
 _PRICE = "price: {usd_per_gpu_hour: 2.5}"
@@ -29,6 +30,18 @@ def require_figures(goal: Objective, price: Price, workload: Workload, *, replay
             raise TaskError(f"{figure} needs a price, such as {_PRICE}", field=field)
         if figure.startswith("goodput") and not workload.goodput:
             raise TaskError(f"{figure} needs bounds of a request, such as {_GOODPUT}", field=field)
+
+
+def require_score(goal: Objective, slo: Slo) -> None:
+    """Raise TaskError for a score without soft limits, or soft limits without a score."""
+    if slo.limits and goal.figure != SLO_SCORE:
+        raise TaskError(f"soft limits need the objective minimize or maximize {SLO_SCORE}", field="slo.limits")
+    for field, figure in () if slo.limits else _named(goal):
+        if figure == SLO_SCORE:
+            raise TaskError(
+                f"{SLO_SCORE} needs soft limits, such as slo: {{figure: e2e_latency, limits: {{ttft_mean_s <= 1: 2}}}}",
+                field=field,
+            )
 
 
 def _require_load(goal: Objective, workload: Workload) -> None:

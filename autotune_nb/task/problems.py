@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError, model_validator
 
 from autotune_nb.errors import TaskError
-from autotune_nb.task.figures import require_figures, require_price
+from autotune_nb.task.figures import require_figures, require_price, require_score
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.rule import Rule
 from autotune_nb.task.space import SearchSpace
@@ -118,9 +118,11 @@ def _cross_field_errors(
         if search and len(found) == before and not failed & {"parameters", "rules"}:
             with _collected(found):
                 SearchSpace.of(valid_part.parameters, valid_part.rules)
-    if not found and not failed & {"objective", "objectives", "limits", "price", "budget", "workload"}:
+    if not found and not failed & {"objective", "objectives", "limits", "price", "budget", "workload", "slo"}:
         with _collected(found):
             require_price(valid_part.budget, valid_part.price)
+        with _collected(found):
+            require_score(valid_part.goal, valid_part.slo)
         with _collected(found):
             require_figures(
                 valid_part.goal, valid_part.price, valid_part.workload, replayed=valid_part.deploy.kind == "replay"

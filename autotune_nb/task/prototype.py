@@ -9,7 +9,7 @@ from typing import Any
 
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.task._prototype_flags import add_parallel, add_quantization, parameters_of
-from autotune_nb.task._prototype_limits import is_positive, limits_of, unknown_field
+from autotune_nb.task._prototype_limits import is_positive, slo_of, unknown_field
 from autotune_nb.task.parameters import parameter_name
 
 _TOP_LEVEL = ("task_name", "description", "model", "base_runtime", "parameters", "optimization", "benchmark", "slo")
@@ -107,6 +107,8 @@ def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
     add_quantization(data.get("quant_config"), engine, parameters, notes)
     local = _is_local(data, str(name), runtime, engine, notes)
     namespace = model.get("namespace")
+    objective = optimization.get("objective", "minimize_latency")
+    limits, penalties = slo_of(data.get("slo"), objective, notes)
     task: dict[str, Any] = {
         "name": data.get("task_name", "prototype"),
         "description": data.get("description") or "",
@@ -114,8 +116,9 @@ def from_prototype(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:
         "engine": {"kind": engine},
         "parameters": parameters,
         "workload": _workload(benchmark, notes),
-        "objective": optimization.get("objective", "minimize_latency"),
-        "limits": limits_of(data.get("slo"), notes),
+        "objective": objective,
+        "limits": limits,
+        **penalties,
         "strategy": _strategy(optimization, notes),
         "budget": {"baseline": False},
         "deploy": {"kind": "local"} if local else {"kind": "ome", "runtime": runtime, "namespace": namespace},

@@ -24,7 +24,7 @@ from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.secrets.literals import literal_secrets, text_without_secrets, without_secrets
 from autotune_nb.task.budget import CONFIRM_ROUNDS, Budget, Confirm, Price
 from autotune_nb.task.deploy_section import Deploy
-from autotune_nb.task.figures import require_figures, require_price
+from autotune_nb.task.figures import require_figures, require_price, require_score
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.preset_expansion import PresetUse
 from autotune_nb.task.presets import PRESET_SCHEMA, with_expansion
@@ -38,6 +38,7 @@ from autotune_nb.task.sections import (
     ObjectiveSpec,
     Strategy,
 )
+from autotune_nb.task.slo import Slo
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.validation_errors import first_error
 from autotune_nb.task.workload import Section, Workload
@@ -140,6 +141,7 @@ class Task(Section):
     strategy: Annotated[Strategy, _shorthand("sampler", Strategy)] = Strategy()
     budget: Budget = Budget()
     price: Price = Price()
+    slo: Slo = Slo()
     confirm: Annotated[Confirm, BeforeValidator(_on_or_off, json_schema_input_type=Confirm | bool)] = Confirm()
     quality: Annotated[Quality, BeforeValidator(_enabled, json_schema_input_type=Quality | bool)] = Quality()
     deadlines: Deadlines = Deadlines()
@@ -210,6 +212,7 @@ class Task(Section):
             raise TaskError(f"{both[0]!r} is fixed here and searched in parameters", field=f"engine.args.{both[0]}")
         require_predictions(self.budget, self.strategy, self.goal)
         require_price(self.budget, self.price)
+        require_score(self.goal, self.slo)
         require_figures(self.goal, self.price, self.workload, replayed=self.deploy.kind == "replay")
         if self.confirmation is not None and not self.budget.baseline:
             raise TaskError("compares with the engine's default: set budget.baseline to true", field="confirm")

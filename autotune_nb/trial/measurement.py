@@ -58,6 +58,8 @@ PER_GPU = ("output_tokens_per_s", "total_tokens_per_s", "requests_per_s", "goodp
 USD_PER_MILLION_TOKENS = "usd_per_million_output_tokens"
 #: The concurrency of a level. As an objective it is the highest one that keeps every limit (``load``).
 MAX_CONCURRENCY = "max_concurrency"
+#: A figure with a penalty for each soft limit that the level breaks, in the figure's unit (``penalty``).
+SLO_SCORE = "slo_score"
 #: Figures that also depend on the trial's GPUs and on the price; the runner adds them (``cost``).
 COST_FIGURES = (*(f"{name}_per_gpu" for name in PER_GPU), USD_PER_MILLION_TOKENS)
 #: How much a trial's answers are those of the engine's default: the share of equal tokens, and the divergence of their
@@ -76,6 +78,7 @@ FIGURES: tuple[str, ...] = (
     *COST_FIGURES,
     *QUALITY,
     MAX_CONCURRENCY,
+    SLO_SCORE,
 )
 
 #: What is recorded of the steady state that the figures are measured in: the requests that are scored, and those that

@@ -12,7 +12,7 @@ from typing import Literal
 
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, TaskError
 from autotune_nb.trial.binomial import fewest_requests, shown_above, shown_below
-from autotune_nb.trial.measurement import FIGURES, QUALITY, Level, Measurement, figure_name
+from autotune_nb.trial.measurement import FIGURES, QUALITY, SLO_SCORE, Level, Measurement, figure_name
 
 Direction = Literal["minimize", "maximize"]
 
@@ -259,6 +259,8 @@ def _no_figure(figure: str, measurement: Measurement) -> MeasurementError:
             ": the replies have one token or came all at once, so there is no time between tokens; if a proxy stands "
             "before the server, let it neither buffer nor compress streams"
         )
+    if figure == SLO_SCORE:
+        message += ", since it lacks slo.figure"
     if figure.startswith("goodput"):
         message += ": the task has no workload.goodput, or the result file does not have every single request"
     if figure.endswith("_per_gpu"):

@@ -44,7 +44,7 @@ SECTIONS = (
             "max_failed_requests min_completed_requests min_output_ratio",
         ),
     ),
-    Section("Objective and limits", _of("objective", "direction figure at")),
+    Section("Objective and limits", _of("objective", "direction figure at"), _of("slo", "figure limits steepness")),
     Section(
         "Strategy and budget",
         (

@@ -35,7 +35,7 @@ _CODECS: dict[str, Codec] = {
 }
 _LABELS = {"engine.kind": "engine"}
 #: Sections that share one of the form with other fields, so that a label needs the full path.
-_SHARED = ("deadlines", "benchmark", "confirm", "price", "quality", "workload.load_search")
+_SHARED = ("deadlines", "benchmark", "confirm", "price", "slo", "quality", "workload.load_search")
 #: The placeholders of empty fields.
 _PLACEHOLDERS = {
     "model.id_or_path": "Qwen/Qwen3-8B, or a path",
@@ -72,6 +72,8 @@ _PLACEHOLDERS = {
     "deploy.resources": "cpu: 8, memory: 64Gi",
     "deploy.templates": "a folder of templates",
     "workload.load_search.high": "search the highest load, such as up to 256",
+    "slo.figure": "for slo_score, such as e2e_latency_mean_s",
+    "slo.limits": "soft limits and weights: ttft_mean_s <= 1: 2",
     "workload.goodput": "such as ttft_s: 0.5, tpot_s: 0.05",
     "workload.precision": "empty: no level goes on for it",
     "workload.max_seconds_per_level": "1.5 times the seconds",

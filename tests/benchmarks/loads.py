@@ -23,8 +23,8 @@ _CASES = ((0.03, 0.0), (0.03, 0.6), (0.1, 0.0), (0.1, 0.6))
 
 
 def loads() -> list[Figure]:
-    """Return how often a cliff between two loads is not located within one step of the search."""
-    rng, missed, notes, levels = random.Random(7), 0, [], []
+    """Return how often a cliff between two loads is not located within a step, or reported where there is none."""
+    rng, missed, alarms, notes, levels = random.Random(7), 0, 0, [], []
     for noise, tail in _CASES:
         of_case = 0
         for _ in range(_ENGINES):
@@ -32,10 +32,15 @@ def loads() -> list[Figure]:
             found, count = _search(rng, cliff, loss, noise, tail)
             levels.append(count)
             of_case += not _located(found, cliff)
+            alarms += _search(rng, cliff, 0.0, noise, tail)[0].cliff is not None
         missed += of_case
         notes.append(f"{noise:.0%} noise{', heavy tails' if tail else ''} {of_case / _ENGINES:.3f}")
-    note = f"of {_ENGINES * len(_CASES)} engines, {statistics.fmean(levels):.1f} levels each; {', '.join(notes)}"
-    return [Figure("throughput_cliff_not_located", missed / (_ENGINES * len(_CASES)), 0.05, note)]
+    engines = _ENGINES * len(_CASES)
+    note = f"of {engines} engines, {statistics.fmean(levels):.1f} levels each; {', '.join(notes)}"
+    return [
+        Figure("throughput_cliff_not_located", missed / engines, 0.05, note),
+        Figure("throughput_cliff_without_one", alarms / engines, 0.05),
+    ]
 
 
 def _located(found: LoadRange, cliff: int) -> bool:

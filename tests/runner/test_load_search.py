@@ -109,6 +109,7 @@ def test_the_runner_chooses_loads_between_and_repeats_the_ends(make_task: Any, t
     begin = cuts.next_level([])
     assert begin is not None
     assert begin.concurrency == round(first.score.value / 2)
+    assert [m.level.concurrency for m in cuts.in_order(first.measurements)] == sorted(runs)
     assert cuts.most_levels == study.task.workload.most_levels >= sum(runs.values())
 
 

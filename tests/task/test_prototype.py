@@ -81,8 +81,7 @@ def notes(data: Any) -> list[str]:
 def test_every_field_of_the_prototype_arrives_at_its_place(tmp_path: Path) -> None:
     file = tmp_path / "prototype.json"
     file.write_text(json.dumps(PROTOTYPE))
-    with pytest.warns(PrototypeWarning):
-        task = Task.load(file)
+    task = Task.load(file)
     expected = {
         "name": "simple-tune",
         "description": "as the prototype kept it",
@@ -96,13 +95,20 @@ def test_every_field_of_the_prototype_arrives_at_its_place(tmp_path: Path) -> No
             "requests_per_level": 50,
             "request_params": {"temperature": 0.0, "stop": "END"},
         },
-        "objective": "minimize e2e_latency",
+        "objective": "minimize slo_score",
+        "slo": {
+            "figure": "e2e_latency",
+            "limits": {
+                "e2e_latency_p50_s <= 2": 1.0,
+                "e2e_latency_p90_s <= 5": 1.0,
+                "ttft_mean_s <= 1": 2.0,
+                "tpot_mean_s <= 0.05": 1.0,
+            },
+            "steepness": 0.1,
+        },
         "limits": [
-            "e2e_latency_p50_s <= 2",
             "e2e_latency_p90_s <= 6",
             "e2e_latency_p99_s <= 8",
-            "ttft_mean_s <= 1",
-            "tpot_mean_s <= 0.05",
         ],
         "strategy": "grid",
         "budget": {"trials": 5, "baseline": False},
@@ -134,8 +140,11 @@ def test_the_prototypes_flag_names_are_sglangs() -> None:
     ],
 )
 def test_the_four_objectives_load(name: str, goal: tuple[str, str]) -> None:
-    task = quietly(changed("optimization.objective", name))
+    task = quietly(changed("optimization.objective", name) | {"slo": None})
     assert (task.goal.direction, task.goal.figure) == goal
+    # With service-level objectives it is what their penalties make worse.
+    task = quietly(changed("optimization.objective", name))
+    assert (task.goal.direction, task.goal.figure, task.slo.figure) == (goal[0], "slo_score", goal[1])
 
 
 @pytest.mark.parametrize(("name", "sampler"), [("grid_search", "grid"), ("bayesian", "tpe"), ("random", "random")])
@@ -143,23 +152,23 @@ def test_the_three_strategies_load(name: str, sampler: str) -> None:
     assert quietly(changed("optimization.strategy", name)).strategy.sampler == sampler
 
 
-def test_every_ignored_field_has_a_note() -> None:
-    said = notes(PROTOTYPE)
-    assert sorted(line.split()[0] for line in said) == [
-        "slo.latency.p50.fail_ratio",
-        "slo.latency.p50.hard_fail",
-        "slo.latency.p50.weight",
-        "slo.steepness",
-        "slo.tpot.hard_fail",
-        "slo.ttft.hard_fail",
-        "slo.ttft.weight",
-    ]
-
-
 def test_a_task_that_is_converted_completely_has_no_notes() -> None:
-    data = copy.deepcopy(PROTOTYPE)
-    data["slo"] = {"latency": {"p99": {"threshold": 8.0, "hard_fail": True}}}
-    assert notes(data) == []
+    assert notes(PROTOTYPE) == []
+
+
+def test_the_penalty_of_a_throughput_is_converted_with_a_note() -> None:
+    said = notes(changed("optimization.objective", "maximize_throughput"))
+    assert [line.split()[0] for line in said] == ["slo", "optimization.objective"]
+    assert "divided by 1 + penalty" in said[0]
+
+
+def test_an_experiment_that_exceeds_a_hard_threshold_fails_at_half_as_much_more_by_default() -> None:
+    task = quietly(changed("slo", {"ttft": {"threshold": 2.0, "hard_fail": True}}))
+    assert (task.limits, dict(task.slo.limits)) == (["ttft_mean_s <= 3"], {"ttft_mean_s <= 2": 1.0})
+    # Without a weight or without room above the threshold there is no penalty.
+    hard = {"threshold": 2.0, "hard_fail": True, "fail_ratio": 0}
+    task = quietly(changed("slo", {"ttft": hard, "tpot": {"threshold": 0.1, "weight": 0}, "steepness": 0.2}))
+    assert (task.limits, task.objective.figure) == (["ttft_mean_s <= 2"], "e2e_latency_mean_s")
 
 
 @pytest.mark.parametrize(
@@ -239,6 +248,8 @@ def test_the_engine_is_read_off_the_runtime_or_else_the_parameters(
         ("slo.ttft.threshold", float("inf"), "slo.ttft.threshold: inf is not a finite number"),
         ("slo.ttft.treshold", 1, "slo.ttft.treshold: unknown field; did you mean 'threshold'?"),
         ("slo.latency.p90.fail_ratio", "x", "slo.latency.p90.fail_ratio: "),
+        ("slo.ttft.weight", -1, "slo.ttft.weight: must be a number from 0 up, not -1"),
+        ("slo.steepness", 0, "slo.steepness: must be a number above 0, not 0"),
     ],
 )
 def test_an_error_names_the_prototypes_own_field_in_one_line(path: str, value: Any, begins: str) -> None:

@@ -39,7 +39,7 @@ def test_an_unknown_figure_offers_the_nearest() -> None:
 
 
 def test_every_figure_has_its_unit_in_its_name() -> None:
-    units = ("_s", "_share", "_concurrency")
+    units = ("_s", "_share", "_concurrency", "_score")
     named = [name for name in FIGURES if name not in QUALITY]
     assert all(name.endswith(units) or "_per_s" in name or "tokens" in name for name in named)
 

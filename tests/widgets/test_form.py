@@ -431,7 +431,7 @@ def test_an_error_of_the_disk_is_shown(tmp_path: Path) -> None:
 
 def test_a_prototypes_file_is_opened_with_its_warnings(tmp_path: Path) -> None:
     form = TaskForm("vllm")
-    (tmp_path / "t.json").write_text(json.dumps(PROTOTYPE))
+    (tmp_path / "t.json").write_text(json.dumps({**PROTOTYPE, "runtime_image_tag": "v0.5.2"}))
     find(form, "at-form-file")[0].value = str(tmp_path / "t.json")
     press(form, "at-form-load")
     message = find(form, "at-form-filed")[0].value

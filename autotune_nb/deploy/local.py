@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from autotune_nb.deploy._process import (
 )
 from autotune_nb.deploy._readiness import wait_until_healthy
 from autotune_nb.deploy.base import DeployRequest, Endpoint
+from autotune_nb.deploy.caches import CompileCaches, Start
 from autotune_nb.deploy.engine_log import new_log, tail
 from autotune_nb.deploy.ports import free_port, in_url
 from autotune_nb.deploy.visible_gpus import VARIABLE
@@ -56,6 +58,7 @@ class LocalDeployer:
         self._folder = folder
         self._program: Sequence[str] = ()
         self._host = Host(task, engine, folder)
+        self._caches = CompileCaches(task, engine, folder, environment=os.environ)
         self._hurry = False
         self._stray_reported = False
 
@@ -66,6 +69,7 @@ class LocalDeployer:
 
     async def prepare(self) -> None:
         self._program = program_for(self._task, self._engine)
+        await asyncio.to_thread(self._caches.prepare)
         await self._host.prepare()
 
     @property
@@ -109,6 +113,7 @@ class LocalDeployer:
         version = await program_version(self._program, self._engine.version_args)
         found: dict[str, Any] = {"engine": self._engine.name, "engine_version": version, "model": model}
         packages = await engine_packages(self._program)
+        self._caches.identify(found, packages)
         return {**found, "engine_packages": packages} if packages else found
 
     async def close(self) -> list[str]:
@@ -118,6 +123,7 @@ class LocalDeployer:
     async def deploy(self, request: DeployRequest) -> AsyncIterator[LocalDeployment]:
         gpus = self._host.gpus_needed(request.params)
         async with self._host.gpus.hold(gpus) as held:
+            start = await asyncio.to_thread(self._caches.start, request.params)
             for attempt in range(1, _PORT_TRIES + 1):
                 running = await self._start(request, held)
                 try:
@@ -129,14 +135,14 @@ class LocalDeployer:
                         if taken and attempt < _PORT_TRIES:
                             continue
                         raise
-                    yield await self._identified(running)
+                    yield await self._identified(running, start)
                     return
                 finally:
                     await self._take_down(running, request)
 
-    async def _identified(self, running: LocalDeployment) -> LocalDeployment:
+    async def _identified(self, running: LocalDeployment, start: Start | None) -> LocalDeployment:
         """Add the version that the engine's server reports, if its program does not, and a model that was replaced."""
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {**self._caches.ready(start)}
         if self._engine.version_paths and not self._engine.version_args:
             headers = bearer(self._task.benchmark.api_key)
             version = await served_version(running.endpoint.url, self._engine.version_paths, headers)
@@ -162,6 +168,7 @@ class LocalDeployer:
         self._stray_reported = True
         env = {
             **environment,
+            **self._caches.variables(),
             **{name: resolved(value, field=f"engine.env.{name}") for name, value in given.items()},
             STUDY_LABEL: self._study_id,
             TRIAL_LABEL: str(request.trial),

@@ -50,6 +50,8 @@ class Engine:
     #: The flags that decide which kernels and graphs are compiled. An engine that keeps its caches compiles once for
     #: each combination of their values.
     compile_flags: tuple[str, ...] = ()
+    #: Environment variables that name the folders of its compile and kernel caches, each with a folder's name.
+    cache_variables: Mapping[str, str] = field(default_factory=dict)
     #: A switch with which the sizes of ``shared_sizes`` use the GPUs of the others.
     sharing_flag: str | None = None
     shared_sizes: tuple[str, ...] = ()

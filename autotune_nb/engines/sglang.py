@@ -38,6 +38,14 @@ SGLANG = Engine(
         *("cuda_graph_max_bs_decode", "attention_backend", "prefill_attention_backend", "decode_attention_backend"),
         *("moe_runner_backend", "speculative_algorithm", "speculative_num_draft_tokens", "speculative_eagle_topk"),
     ),
+    # sglang/srt/environ.py; versions that have no SGLANG_CACHE_DIR, or do not derive all others from it, need them all.
+    cache_variables={
+        "SGLANG_CACHE_DIR": "sglang",
+        "SGLANG_DG_CACHE_DIR": "deep_gemm",
+        "FLASHINFER_WORKSPACE_BASE": "flashinfer",
+        "TRITON_CACHE_DIR": "triton",
+        "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    },
     sharing_flag="enable_dp_attention",
     shared_sizes=("dp_size",),
     head_rules=(

@@ -36,6 +36,13 @@ VLLM = Engine(
         *("optimization_level", "enforce_eager", "compilation_config", "max_cudagraph_capture_size"),
         *("attention_backend", "attention_config", "moe_backend", "speculative_config", "hf_overrides"),
     ),
+    # vllm/envs.py; FlashInfer's flashinfer/jit/env.py adds .cache/flashinfer. DeepGEMM's is inside of vLLM's.
+    cache_variables={
+        "VLLM_CACHE_ROOT": "vllm",
+        "FLASHINFER_WORKSPACE_BASE": "flashinfer",
+        "TRITON_CACHE_DIR": "triton",
+        "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    },
     head_rules=("{heads} % tensor_parallel_size == 0",),
     bool_style="negatable",
     reserved={

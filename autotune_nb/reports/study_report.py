@@ -32,6 +32,7 @@ from autotune_nb.task.task import Task
 from autotune_nb.trial.cost import cost_of
 from autotune_nb.trial.formatting import counts_text, numbers_text
 from autotune_nb.trial.score import Objective
+from autotune_nb.trial.start_caches import caches_text
 from autotune_nb.trial.trial import Trial
 from autotune_nb.verdict import study_verdict
 
@@ -150,6 +151,7 @@ class Report:
             "table": lambda: _table(shown, self.objective),
             "num_shown": len(shown),
             "environment": environment_of(self.trials),
+            "caches": caches_text(self.trials),
             "task_text": "" if self.task is None else task_yaml(self.task),
             "imported": imported,
             "best_params": [(k, value_text(v)) for k, v in self.best.params.items()] if imported and self.best else [],

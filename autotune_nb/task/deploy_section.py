@@ -29,6 +29,9 @@ _OWN_OPTIONS = {
 GpuId = Annotated[str, Field(pattern=r"^(GPU|MIG)-[A-Za-z0-9/-]+$")]
 
 
+_CLAIM = re.compile(r"pvc://[a-z0-9]([-a-z0-9.]*[a-z0-9])?(/[A-Za-z0-9_.-]+)*")
+
+
 class Deploy(Section):
     """Where trials run."""
 
@@ -50,6 +53,11 @@ class Deploy(Section):
     )
     noise_within: float | None = Field(
         None, ge=0, le=1, description="for kind replay: the same between the levels of one start; default: none"
+    )
+    caches: bool | Annotated[str, Field(min_length=1)] = Field(
+        True,
+        description="keep the engine's compile and kernel caches between trials: true for the study's folder, or a "
+        "folder that studies share; in a cluster a claim as pvc://CLAIM/FOLDER, and none with true",
     )
     host: str = "127.0.0.1"
     port: int | None = Field(None, ge=1, le=65535, description="default: a free one each trial")
@@ -164,6 +172,11 @@ class Deploy(Section):
             raise ValueError("noise and noise_within are for kind replay")
         if isinstance(self.gpus, list) and len(set(self.gpus)) != len(self.gpus):
             raise ValueError("gpus lists a GPU twice")
+        claim = isinstance(self.caches, str) and self.caches.startswith("pvc://")
+        if self.kind == "ome" and isinstance(self.caches, str) and not _CLAIM.fullmatch(self.caches):
+            raise ValueError(f"caches {self.caches!r} is no claim; write pvc://CLAIM/FOLDER, true or false")
+        if claim and self.kind in ("local", "container"):
+            raise ValueError(f"caches {self.caches!r} is for trials in a cluster; give a folder, true or false")
         if self.kind == "ome" and isinstance(self.gpus, list):
             raise ValueError("in a cluster, gpus must be a number; the scheduler assigns the GPUs")
         return self

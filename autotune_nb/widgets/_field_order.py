@@ -66,7 +66,7 @@ SECTIONS = (
         _of("deploy", "kind image parallel gpus gpus_per_trial"),
         (
             *_of("deploy", "pull shm_size volumes user network run_args"),
-            *_of("deploy", "host port runtime namespace kubeconfig context resources gpu_resource templates"),
+            *_of("deploy", "host port runtime namespace kubeconfig context resources gpu_resource templates caches"),
             *_of("deploy", "clusterbasemodel clusterservingruntime table noise noise_within"),
             *_of("benchmark", "executable backend executor results results_size api_key image pod"),
         ),

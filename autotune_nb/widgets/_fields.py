@@ -31,6 +31,7 @@ _CODECS: dict[str, Codec] = {
     "objective.at": _text.LEVEL,
     "deploy.gpus": _text.COUNT_OR_ITEMS,
     "quality.prompts": _text.COUNT_OR_ITEMS,
+    "deploy.caches": _text.SWITCH_OR_WORDS,
     "description": _text.LINES,
 }
 _LABELS = {"engine.kind": "engine"}

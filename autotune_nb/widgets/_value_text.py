@@ -204,6 +204,11 @@ def _show_count_or_items(value: Any) -> str:
 
 
 WORDS = Codec(_show_words, _read_words)
+#: true, false or a text.
+SWITCH_OR_WORDS = Codec(
+    lambda value: str(value).lower() if isinstance(value, bool) else _show_words(value),
+    lambda text: {"true": True, "false": False}.get(text.strip().lower(), _read_words(text)),
+)
 NUMBER = Codec(_show_number, _read_number)
 LIST = Codec(lambda value: ", ".join(map(show_value, value)), _read_list)
 #: A list whose items are not lists; an empty list is not the same as no list.

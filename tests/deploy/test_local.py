@@ -563,6 +563,30 @@ def test_every_trial_has_the_tasks_environment_and_its_own_label(
     assert in_loop(scenario()).split() == ["OMP_NUM_THREADS=3", f"{TRIAL_LABEL}=4", "CUDA_VISIBLE_DEVICES=5"]
 
 
+def test_the_engines_caches_are_kept_between_trials_and_the_record_says_what_a_start_found(
+    task_data: dict[str, Any], stub: StubEngine, tmp_path: Path
+) -> None:
+    task = Task.parse({**task_data, "model": "stub", "engine": stub.engine("env:KERNELS")})
+    engine = replace(engine_for(task), cache_variables={"KERNELS": "kernels"})
+    deployer = LocalDeployer(task, engine, study_id="test-study", folder=tmp_path)
+
+    async def scenario() -> list[Any]:
+        await deployer.prepare()
+        found = []
+        for number in range(2):
+            async with deployer.deploy(deploy_request(tmp_path / str(number))) as deployment:
+                assert deployment.endpoint.log is not None
+                found.append((deployment.endpoint.log.read_text().strip(), deployment.endpoint.fingerprint))
+            (tmp_path / "caches" / "kernels" / "compiled").write_text("x")
+        return [*found, deployer.command({})]
+
+    first, second, command = in_loop(scenario())
+    assert first[0] == f"KERNELS={tmp_path / 'caches' / 'kernels'}" == second[0]
+    assert (first[1]["start_caches"], second[1]["start_caches"]) == ("cold", "warm")
+    # A command line to paste is for another place.
+    assert "KERNELS=" not in " ".join(command)
+
+
 def test_settings_left_in_this_environment_do_not_reach_the_engine_unasked(
     task_data: dict[str, Any], stub: StubEngine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -247,6 +247,13 @@ def test_it_says_what_it_ran_on_once_and_whatever_differs_with_its_trials() -> N
     assert ["gpus", "unknown"] in table_of(Report((unknown,), unknown, GOAL, None).to_html(), "Environment")
 
 
+def test_the_starts_that_found_their_kernels_compiled_are_counted() -> None:
+    warm = tuple(one.with_(fingerprint={**one.fingerprint, "start_caches": "warm"}) for one in TRIALS)
+    page = Report(warm, warm[1], GOAL, None).to_html()
+    assert f"{len(warm)} of {len(warm)} starts found what they compile in the caches." in page
+    assert "starts found" not in Report(TRIALS, TRIALS[1], GOAL, None).to_html()
+
+
 def test_a_study_in_a_cluster_shows_its_environment_once_with_the_nodes_in_a_row() -> None:
     samples = Samples(sample_task(200))
     begun = [samples.begun(number) for number in range(200)]

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from autotune_nb.deploy.caches import MOUNT, CompileCaches
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import executable_words
 from autotune_nb.secrets.references import command_text, variables_in
@@ -70,6 +71,8 @@ class RunOptions:
     port: int
     #: The GPUs that the trial holds; None if they are not managed.
     gpus: Sequence[str] | None = None
+    #: The engine's caches, which are mounted; none in a command line to paste.
+    caches: CompileCaches | None = None
 
     def words(self, *, shown: bool) -> list[str]:
         """Return the options; ``shown`` for a command line to paste, where a shell fills in references."""
@@ -93,6 +96,8 @@ class RunOptions:
         for name in self._referred():
             env.setdefault(name, f"${{{name}}}")
         cache = self.hub_cache
+        if self.caches is not None:
+            env = {**self.caches.variables(MOUNT), **env}
         return {**({"HF_HOME": cache} if cache and not env.keys() & {"HF_HOME", "HF_HUB_CACHE"} else {}), **env}
 
     def _referred(self) -> Iterator[str]:
@@ -113,6 +118,8 @@ class RunOptions:
         covered = {volume.split(":")[1] for volume in own}
         cache = self.hub_cache
         mounted = [f"{path}:{path}:ro" for path in model_paths(self.model)] + ([f"{cache}:{cache}"] if cache else [])
+        if self.caches is not None and self.caches.kept:
+            mounted.append(f"{self.caches.folder}:{MOUNT}")
         return [*(one for one in mounted if one.split(":")[1] not in covered), *own]
 
     @property

@@ -18,6 +18,7 @@ from autotune_nb.deploy._host import Host
 from autotune_nb.deploy._process import listens, port_owner
 from autotune_nb.deploy._readiness import wait_until_healthy
 from autotune_nb.deploy.base import DeployRequest, Endpoint
+from autotune_nb.deploy.caches import CompileCaches, Start
 from autotune_nb.deploy.container._container import Container
 from autotune_nb.deploy.container._deployment import ContainerDeployment, stop_container
 from autotune_nb.deploy.container._image import Image, image_for_run
@@ -64,6 +65,7 @@ class ContainerDeployer:
         self._host = Host(task, engine, folder)
         self._given_client: ContainerClient | None = None
         self._image: Image | None = None
+        self._caches = CompileCaches(task, engine, folder)
         self._hurry = False
 
     @property
@@ -89,6 +91,7 @@ class ContainerDeployer:
 
     async def prepare(self) -> None:
         self._require_folders()
+        await asyncio.to_thread(self._caches.prepare)
         await self._host.prepare()
         cache = self._options(0, ()).hub_cache
         if cache is not None:
@@ -136,13 +139,14 @@ class ContainerDeployer:
 
     async def fingerprint(self) -> dict[str, Any]:
         assert self._image is not None, "prepare was not called"
-        return {
+        found = {
             "engine": self._engine.name,
             "engine_version": None,
             "model": await self._host.model_fingerprint(),
             **self._image.fingerprint(),
-            "container_runtime": self._client.title,
         }
+        self._caches.identify(found)
+        return {**found, "container_runtime": self._client.title}
 
     async def close(self) -> list[str]:
         return []
@@ -150,6 +154,7 @@ class ContainerDeployer:
     @contextlib.asynccontextmanager
     async def deploy(self, request: DeployRequest) -> AsyncIterator[ContainerDeployment]:
         async with self._host.gpus.hold(self._host.gpus_needed(request.params)) as held:
+            start = await asyncio.to_thread(self._caches.start, request.params)
             for attempt in range(1, _PORT_TRIES + 1):
                 running = await self._start(request, held)
                 try:
@@ -162,7 +167,7 @@ class ContainerDeployer:
                             raise
                         await self._take_down(running, request)
                         continue
-                    yield await self._identified(running)
+                    yield await self._identified(running, start)
                 except BaseException as error:
                     # Of a daemon that is away nothing can be taken down; the next attempt removes what is left.
                     await self._take_down(running, request, required=not isinstance(error, SurroundingsError))
@@ -182,7 +187,7 @@ class ContainerDeployer:
         request.on_log(log)
         # By its id, so that every trial has the same image even if the name gets another one.
         image = self._image.name if self._runtime == "nerdctl" else self._image.id
-        words = [*options.words(shown=False), *program.in_image(image, argv)]
+        words = [*replace(options, caches=self._caches).words(shown=False), *program.in_image(image, argv)]
         values = {
             name: resolved(value, field=f"engine.env.{name}")
             for name, value in options.environment.items()
@@ -233,9 +238,9 @@ class ContainerDeployer:
             message = f"{owner}, not the engine, listens on port {port}"
             raise DeployError(Failure(FailureKind.INFRASTRUCTURE, "deploy", message))
 
-    async def _identified(self, running: ContainerDeployment) -> ContainerDeployment:
+    async def _identified(self, running: ContainerDeployment, start: Start | None) -> ContainerDeployment:
         """Add the version that the engine's server reports, and a model that was replaced."""
-        found: dict[str, Any] = {}
+        found: dict[str, Any] = {**self._caches.ready(start)}
         headers = bearer(self._task.benchmark.api_key)
         version = await served_version(running.endpoint.url, self._engine.version_paths, headers)
         if version is not None:

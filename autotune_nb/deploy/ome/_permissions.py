@@ -93,7 +93,9 @@ def required_by(task: Task, executor: str, *, inside: bool) -> list[Permission]:
     creates = [kind.plural for kind, spec in created if spec is not None]
     # The executor direct does not use the claim, but creates it if the task says so.
     used = claim and (executor != "direct" or CLAIM.plural in creates)
-    return required(executor, inside=inside, claim=used, creates=creates)
+    found = required(executor, inside=inside, claim=used, creates=creates)
+    reads = Permission("get", CLAIM.plural)
+    return [*found, reads] if isinstance(deploy.caches, str) and reads not in found else found
 
 
 async def missing_permissions(cluster: Cluster, permissions: Iterable[Permission]) -> list[Permission]:

@@ -1,4 +1,4 @@
-"""Checks that the location for benchmark results exists: a claim, or a bucket that this process can read."""
+"""Checks that the places for files exist: for results a claim or a bucket, for the engine's caches a claim."""
 
 from __future__ import annotations
 
@@ -36,14 +36,20 @@ async def results_checks(cluster: Cluster, task: Task, executor: str) -> AsyncIt
     if executor == "direct" and task.benchmark.results_size is None:
         yield CheckResult(True, _unused(results, executor))
         return
-    yield await _claim(cluster, task, results.removeprefix("pvc://").split("/")[0])
+    yield await _claim(cluster, results.removeprefix("pvc://").split("/")[0], size=task.benchmark.results_size)
+
+
+async def caches_checks(cluster: Cluster, task: Task) -> AsyncIterator[CheckResult]:
+    """Check the claim of deploy.caches; yields nothing if the task names none. Raises ClusterError."""
+    if isinstance(task.deploy.caches, str):
+        yield await _claim(cluster, task.deploy.caches.removeprefix("pvc://").split("/")[0], size=None)
 
 
 def _unused(results: str, executor: str) -> str:
     return f"{results} is not used: executor {executor} {_WITHOUT_LOCATION[executor]}"
 
 
-async def _claim(cluster: Cluster, task: Task, claim: str) -> CheckResult:
+async def _claim(cluster: Cluster, claim: str, *, size: str | None) -> CheckResult:
     found = await cluster.get(CLAIM, claim)
     if found is not None:
         phase = (found.get("status") or {}).get("phase", "Pending")
@@ -51,8 +57,8 @@ async def _claim(cluster: Cluster, task: Task, claim: str) -> CheckResult:
         return CheckResult(
             not lost, f"claim {claim} ({phase})", "its volume is gone: give another claim" if lost else ""
         )
-    if task.benchmark.results_size is not None:
-        return CheckResult(True, f"claim {claim} of {task.benchmark.results_size} will be created")
+    if size is not None:
+        return CheckResult(True, f"claim {claim} of {size} will be created")
     known: list[str] = []
     with contextlib.suppress(ClusterError):
         known = [name_of(one) for one in (await cluster.list(CLAIM))[0]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Coroutine, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from autotune_nb.cluster.service import ClusterService
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.deploy._engine_identity import served_version
 from autotune_nb.deploy.base import DeployRequest, Endpoint
+from autotune_nb.deploy.caches import CompileCaches
 from autotune_nb.deploy.gpu_budget import GpuBudget
 from autotune_nb.deploy.ome._arguments import command_line
 from autotune_nb.deploy.ome._creation import Creation
@@ -77,12 +79,14 @@ class OmeDeployer:
         self._previous_run = PreviousRunPods(self._budget, task.deploy.gpu_resource)
         self._controller = ControllerActivity()
         self._hurry = False
+        self._caches = CompileCaches(task, engine, folder)
         self._left: set[Teardown] = set()
         self._waiters: set[asyncio.Task[None]] = set()
 
     async def prepare(self) -> None:
         session = self._session
         try:
+            await asyncio.to_thread(self._caches.prepare)
             await session.open()
             await self._preflight()
             await session.acquire()
@@ -175,9 +179,12 @@ class OmeDeployer:
         await self._take_gpus(gpus, request)
         running: OmeDeployment | None = None
         succeeded = False
+        start = self._caches.start(request.params)
         try:
             async with contextlib.AsyncExitStack() as stack:
                 running = await self._bring_up(ours, request, log, stack)
+                found = {**running.endpoint.fingerprint, **self._caches.ready(start)}
+                running.endpoint = replace(running.endpoint, fingerprint=found)
                 try:
                     yield running
                 except MeasurementError:

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -15,6 +16,7 @@ from autotune_nb.cluster.executor_choice import backend_variable, required_model
 from autotune_nb.cluster.kinds import BASE_MODEL, SERVING_RUNTIME, Kind, Object
 from autotune_nb.cluster.names import slug
 from autotune_nb.cluster.templates import Templates, refuse_go_templates
+from autotune_nb.deploy.caches import MOUNT, CompileCaches
 from autotune_nb.deploy.ome._arguments import runner_command, runtime_flags
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.given_flags import all_flags, gpus_of_trial
@@ -26,6 +28,7 @@ from autotune_nb.task.task import Task
 TEMPLATE = "inference_service.yaml.j2"
 #: OME's name of the engine's container, and its default port.
 CONTAINER, PORT = "ome-container", 8080
+_CACHES = "autotune-nb-caches"
 #: The startup probe, which would restart the engine, fails only after the study's own deadline.
 _MARGIN_S = 60
 
@@ -119,6 +122,7 @@ def _values(
     if gpus:
         resources[deploy.gpu_resource] = str(gpus)
     namespaced = (BASE_MODEL, SERVING_RUNTIME)
+    caches = CompileCaches(task, engine, Path())
     return {
         "metadata": {"labels": None, "ownerReferences": None, **metadata},
         "model": {
@@ -135,16 +139,28 @@ def _values(
         }
         if deploy.runtime
         else None,
+        "caches": _mounted(caches) if caches.kept else None,
         "stop_s": math.ceil(task.deadlines.stop_s),
         "runner": {
             "name": runner.get("name") or CONTAINER,
             "command": None if ours.command is None else list(ours.command),
             "args": None if ours.args is None else list(ours.args),
-            "env": [_variable(name, value) for name, value in {**task.engine.env, **variables}.items()],
+            "env": [
+                _variable(name, value)
+                for name, value in {**caches.variables(MOUNT), **task.engine.env, **variables}.items()
+            ],
             "resources": resources,
             "startup_probe": _startup_probe(task, engine, runner),
             "readiness_probe": {"periodSeconds": 10, **_handler(engine, runner, "readinessProbe")},
         },
+    }
+
+
+def _mounted(caches: CompileCaches) -> Object:
+    """Return the volume of the engine's caches and where it is mounted."""
+    return {
+        "volume": {"name": _CACHES, "persistentVolumeClaim": {"claimName": caches.claim}},
+        "mount": {"name": _CACHES, "mountPath": MOUNT, "subPath": caches.sub_path},
     }
 
 

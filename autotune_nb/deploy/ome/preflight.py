@@ -28,7 +28,7 @@ from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.cluster.templates import refuse_go_templates
 from autotune_nb.deploy.ome._largest_trial import largest_trial
 from autotune_nb.deploy.ome._permissions import missing_permissions, required_by
-from autotune_nb.deploy.ome._results_location import results_checks
+from autotune_nb.deploy.ome._results_location import caches_checks, results_checks
 from autotune_nb.deploy.ome.check_result import CheckResult
 from autotune_nb.deploy.ome.model_and_runtime import find_model_and_runtime, several_pods
 from autotune_nb.engines.base import Engine
@@ -64,6 +64,7 @@ async def preflight(
         _check("the runtime", _runtime(cluster, task), cluster),
         _check("quotas", _quota(cluster, task, engine), cluster),
         _check("the location for results", results_checks(cluster, task, executor), cluster),
+        _check("the claim for caches", caches_checks(cluster, task), cluster),
         _check("names", _names(task, session, study_exists), cluster),
         _check("other Services", _services(cluster, task, session, study_exists), cluster),
     )

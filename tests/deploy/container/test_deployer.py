@@ -10,6 +10,7 @@ import sys
 import textwrap
 import uuid
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from autotune_nb.cluster.names import trial_labels, trial_name
 from autotune_nb.deploy import Deployment, DeployRequest
 from autotune_nb.deploy.container.deployer import ContainerDeployer
+from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, FailureKind, SetupError
 from autotune_nb.task.task import Task
 from tests.contracts.deployer import DeployerContract
@@ -131,6 +133,30 @@ def test_a_container_has_the_tasks_options_and_labels_and_secrets_only_in_the_en
     assert "engine:1" in command
     assert "HF_TOKEN=${HUB_TOKEN}" in command
     assert gpus == 2
+
+
+def test_the_engines_caches_are_mounted_in_every_container(
+    task_data: dict[str, Any], stub: StubEngine, client: FakeClient, tmp_path: Path
+) -> None:
+    task = container_task(task_data, stub, client)
+    engine = replace(engine_for(task), cache_variables={"KERNELS": "kernels"})
+    deployer = ContainerDeployer(task, engine, study_label="study-1", folder=tmp_path)
+
+    async def scenario() -> list[Any]:
+        await deployer.prepare()
+        found = []
+        for number in range(2):
+            async with deployer.deploy(deploy_request(tmp_path / str(number))) as deployment:
+                found.append(deployment.endpoint)
+            (tmp_path / "caches" / "kernels" / "compiled").write_text("x")
+        return found
+
+    first, second = in_loop(scenario())
+    for run in (call for call in client.calls if call[0] == "run"):
+        assert run[run.index("--volume") + 1] == f"{tmp_path / 'caches'}:/var/cache/autotune-nb"
+        assert "KERNELS=/var/cache/autotune-nb/kernels" in run
+    assert (first.fingerprint["start_caches"], second.fingerprint["start_caches"]) == ("cold", "warm")
+    assert "/var/cache/autotune-nb" not in " ".join(second.command)
 
 
 def test_a_secret_in_an_argument_is_filled_in_by_a_shell_in_the_container(

@@ -303,3 +303,15 @@ def test_a_quantity_is_what_is_written() -> None:
     for wrong in ("nan", "inf", "", "1 Gi x", "ki", "1Q"):
         with pytest.raises(ValueError, match="no quantity"):
             quantity(wrong)
+
+
+def test_the_claim_of_the_caches_is_mounted_and_named_to_the_engine() -> None:
+    engine = made(deploy={**BASE["deploy"], "caches": "pvc://scratch/tuning"})["spec"]["engine"]
+    (volume,), (mount,) = engine["volumes"], engine["runner"]["volumeMounts"]
+    assert volume == {"name": mount["name"], "persistentVolumeClaim": {"claimName": "scratch"}}
+    assert mount["subPath"] == "tuning/sglang"
+    env = {one["name"]: one["value"] for one in engine["runner"]["env"]}
+    assert env["SGLANG_CACHE_DIR"] == f"{mount['mountPath']}/sglang"
+    # Without a claim there is no place that outlives a pod.
+    plain = made()["spec"]["engine"]
+    assert "volumes" not in plain and "volumeMounts" not in plain["runner"] and "env" not in plain["runner"]

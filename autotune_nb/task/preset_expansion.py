@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, StringConstraints, model_validator
 
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.task.parameters import Value
@@ -26,7 +26,7 @@ _MOST_MIXTURES = 200
 class PresetUse(Section):
     """A preset as a task names it, with its options."""
 
-    name: str = Field(min_length=1, max_length=80)
+    name: Annotated[str, StringConstraints(strip_whitespace=True)] = Field(min_length=1, max_length=80)
     draft_model: str | None = Field(None, min_length=1, description="for drafts of a model: its path or a hub's name")
 
     @model_validator(mode="before")
@@ -76,7 +76,7 @@ def preset_named(name: str, engine: str, *, field: str = FIELD) -> tuple[Preset,
         has = f"; it has {', '.join(known)}" if known else ""
         raise TaskError(f"the preset {base} has no flags of {engine}{has}", field=field)
     if preset.needs_gpus and not found:
-        raise TaskError(f"{name} needs the number of GPUs, as in {base}-on-8-gpus", field=field)
+        raise TaskError(f"{base} needs the number of GPUs, as in {base}-on-8-gpus", field=field)
     if not 1 <= gpus <= _MOST_GPUS:
         raise TaskError(f"{gpus} GPUs; give 1 to {_MOST_GPUS}, as in {base}-on-8-gpus", field=field)
     return preset, gpus

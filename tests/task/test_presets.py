@@ -97,7 +97,7 @@ def test_a_draft_model_is_part_of_the_values() -> None:
         ),
         (["scheduling", "latncy"], "vllm", "", "unknown preset 'latncy'; did you mean 'latency'"),
         ("balanced-on-8-gpus", "vllm", "", "unknown preset"),
-        ("parallelism", "vllm", "", "parallelism needs the number of GPUs, as in parallelism-on-8-gpus"),
+        ("parallelism\n", "vllm", "", "parallelism needs the number of GPUs, as in parallelism-on-8-gpus"),
         ("throughput-on-0-gpus", "vllm", "", "0 GPUs; give 1 to 1024"),
         (
             "parallelism-on-8-gpus",

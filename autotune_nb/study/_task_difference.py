@@ -9,7 +9,10 @@ from autotune_nb.task.placement import unused_fields
 #: Sections of a task that may change between two runs of a study: figures remain comparable.
 _MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy", "expanded_presets")
 #: Fields within a section that may change.
-_MAY_CHANGE_WITHIN = {"deploy": ("kubeconfig", "context", "templates", "caches"), "benchmark": ("results", "results_size")}
+_MAY_CHANGE_WITHIN = {
+    "deploy": ("kubeconfig", "context", "templates", "caches"),
+    "benchmark": ("results", "results_size"),
+}
 #: Fields of ``deploy`` that may change too in a cluster, where trials do not share this machine.
 _MAY_CHANGE_IN_A_CLUSTER = ("parallel", "gpus")
 

@@ -128,8 +128,8 @@ def with_overrides(task: Task, **overrides: Unpack[Overrides]) -> Task:
         return task
     data = {**task.model_dump(), **changes}
     kind = overrides.get("deploy")
-    if kind is not None and kind != task.deploy.kind:
-        # A runtime is OME's in a cluster, and a program here.
+    if kind is not None and kind != task.deploy.kind and "container" in (kind, task.deploy.kind):
+        # A runtime is OME's in a cluster, and for containers a program here.
         data["deploy"] = {**data["deploy"], "runtime": None}
     return Task.parse(data if kind is None else without_unused(data, kind))
 

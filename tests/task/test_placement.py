@@ -49,3 +49,10 @@ def test_a_task_of_a_cluster_runs_here_if_that_is_asked_for(make_task: Any, tmp_
     folder.create()
     folder.write_task(make_task(deploy={"namespace": "tune", "runtime": "srt"}, benchmark={"executor": "job"}))
     folder.require_same_task(here)
+
+
+def test_the_runtime_of_a_task_without_a_kind_stays_in_a_cluster(make_task: Any) -> None:
+    task = make_task(deploy={"runtime": "srt"})
+    assert with_overrides(task, deploy="ome").deploy.runtime == "srt"
+    # For containers it would be a program of this machine.
+    assert with_overrides(task, deploy="container", image="x").deploy.runtime is None

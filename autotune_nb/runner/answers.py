@@ -41,7 +41,7 @@ class Answers:
 class AnswerComparison:
     """Asks the engine of each trial, and compares with the answers of the default, the first that was asked.
 
-    A start of the confirmation is not asked: its configuration was compared in the search.
+    The starts in the rounds of a confirmation are not asked: their configurations were compared in the search.
     """
 
     def __init__(self, study: Study) -> None:
@@ -56,7 +56,7 @@ class AnswerComparison:
 
     async def ask(self, trial: Trial, endpoint: Endpoint, folder: Path) -> Answers:
         """Return the answers of a trial's engine; those of the first default become the reference."""
-        if not self.on or endpoint.replayed or trial.confirmation is not None:
+        if not self.on or endpoint.replayed or trial.in_round:
             return Answers()
         if reason := self._not_comparable(trial):
             return Answers(text=f"answers not compared: {reason}")

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pytest
-
 from autotune_nb.results.table import trials_frame
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import TrialState
@@ -65,19 +63,12 @@ def test_a_resumed_study_compares_with_the_same_answers(world: World) -> None:
     assert [trial.answers.startswith("answers differ") for trial in runner.trials] == [False, True, True]
 
 
-@pytest.mark.parametrize(
-    ("behaviour", "budget", "reason"),
-    [
-        ("answers", {"baseline": False}, "the engine's default is not measured (budget.baseline is false)"),
-        ("up", {"baseline": True}, ""),
-    ],
-)
-def test_what_is_not_compared_is_said_once(world: World, behaviour: str, budget: dict[str, Any], reason: str) -> None:
-    runner = ran(world, quantized(world, behaviour, budget=budget))
+def test_what_is_not_compared_is_said_once(world: World) -> None:
+    runner = ran(world, quantized(world, budget={"baseline": False}))
     assert all(trial.feasible for trial in runner.trials)
-    expected = f"answers not compared: {reason}" if reason else ""
-    assert {trial.answers for trial in runner.trials} == {expected}
-    assert len([text for text in runner.notices if "answers" in text]) == (1 if reason else 0)
+    reason = "answers not compared: the engine's default is not measured (budget.baseline is false)"
+    assert {trial.answers for trial in runner.trials} == {reason}
+    assert [text for text in runner.notices if "answers" in text] == [f"trial 0: {reason}"]
 
 
 def test_a_default_that_failed_leaves_nothing_to_compare_with(world: World) -> None:
@@ -90,7 +81,14 @@ def test_a_default_that_failed_leaves_nothing_to_compare_with(world: World) -> N
     assert all(trial.feasible for trial in others)
 
 
-def test_nothing_is_asked_if_it_is_switched_off(world: World) -> None:
-    runner = ran(world, quantized(world, quality={"enabled": False}))
-    assert all(trial.feasible for trial in runner.trials)
-    assert not (world.folder / "default-answers.json").exists()
+def test_the_rounds_of_a_confirmation_ask_for_no_answers(world: World) -> None:
+    task = quantized(world, budget={"baseline": True}, confirm={"rounds": 2, "budget": 5})
+    runner = ran(world, task)
+    asked = {
+        trial.number: bool(list(world.folder.rglob(f"trial-{trial.number:04d}/answers.json")))
+        for trial in runner.trials
+    }
+    assert asked == {trial.number: not trial.in_round for trial in runner.trials}
+    assert any(trial.in_round for trial in runner.trials)
+    # What broke the limit is no finalist.
+    assert not [trial for trial in runner.trials if trial.in_round and trial.params.get("cache_type_k") == "q4_0"]

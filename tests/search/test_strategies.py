@@ -278,6 +278,8 @@ def test_a_trial_as_an_observation() -> None:
     score = Score({"output_tokens_per_s": 5.0}, {"ttft_p99_s <= 0.5": 0.25})
     trial = Trial(3, {"a": 1}, TrialState.COMPLETE, score=score, seconds={"deploy": 2.0, "benchmark": 3.0})
     assert observation(trial, problem) == Observation(3, {"a": 1}, (5.0,), (0.5,), 5.0)
+    unchecked = trial.with_(score=Score({"output_tokens_per_s": 5.0}, {}))
+    assert observation(unchecked, problem).excess == (0.0,)
     for kind in FailureKind:
         failed = Trial(3, {"a": 1}, TrialState.FAILED, failure=Failure(kind, "benchmark", "it ended"))
         found = observation(failed, problem)

@@ -56,6 +56,16 @@ def test_failed_starts_are_counted_and_worded() -> None:
     assert single.starts_text == ""
 
 
+def test_a_limit_that_only_some_starts_were_checked_for_counts_in_those() -> None:
+    """The starts of a confirmation are not asked for answers."""
+    asked = Trial(0, {"x": 1}, TrialState.COMPLETE, score=Score({RATE: 9.0}, {LIMIT: -0.1, "quality_kl <= 0.1": 0.5}))
+    (one,) = configurations([start(1, 9.0, -0.3, x=1), asked]).values()
+    assert one.limits == {LIMIT: pytest.approx(-0.2), "quality_kl <= 0.1": 0.5}
+    assert not one.feasible
+    (kept,) = configurations([start(0, 9.0, x=1), start(1, 9.0, x=1)]).values()
+    assert kept.feasible
+
+
 def test_a_limit_counts_in_the_mean_of_the_starts() -> None:
     broken_once = [start(0, 200, 0.1, x=1), start(1, 200, -0.3, x=1)]
     broken_mostly = [start(2, 300, 0.3, x=2), start(3, 300, -0.1, x=2)]

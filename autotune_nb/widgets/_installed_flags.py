@@ -5,16 +5,52 @@ from __future__ import annotations
 import html
 import threading
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import ipywidgets
 
+from autotune_nb.deploy.container.client import find_client
 from autotune_nb.engines.base import Engine
-from autotune_nb.engines.installed import ask_program, keep, kept_schema, with_schema
+from autotune_nb.engines.installed import (
+    ask_image,
+    ask_program,
+    keep,
+    kept_schema,
+    kept_schema_of_image,
+    with_schema,
+)
 from autotune_nb.engines.registry import engine_named, program_words
 from autotune_nb.engines.schema import EngineSchema
 from autotune_nb.errors import AutotuneError
 from autotune_nb.widgets._background import LatestJob
 from autotune_nb.widgets._layout import WidgetStyles, errors_html
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an engine is installed: as a program of this machine, or in a container's image."""
+
+    kind: str
+    executable: str | Sequence[str] | None = None
+    image: str | None = None
+    runtime: str | None = None
+
+    def kept(self) -> EngineSchema | None:
+        """Return what is kept of it."""
+        if self.image is not None:
+            return kept_schema_of_image(self.kind, self.image)
+        try:
+            return kept_schema(self.kind, program_words(engine_named(self.kind), self.executable))
+        except AutotuneError:
+            # It is not installed, or the field is being edited.
+            return None
+
+    def asked(self) -> EngineSchema:
+        """Return the flags that it prints; may take minutes. Raises AutotuneError."""
+        catalog = engine_named(self.kind)
+        if self.image is not None:
+            return ask_image(catalog, self.image, find_client(self.runtime).words)
+        return ask_program(catalog, program_words(catalog, self.executable))
 
 
 class InstalledFlags:
@@ -25,7 +61,7 @@ class InstalledFlags:
 
     def __init__(self, styles: WidgetStyles, changed: Callable[[], None]) -> None:
         self._changed = changed
-        self._asked: tuple[str, str | Sequence[str] | None] | None = None
+        self._source: Source | None = None
         self._lock = threading.Lock()
         self._current: tuple[EngineSchema | None, Engine] | None = None
         self._message = ""
@@ -42,48 +78,39 @@ class InstalledFlags:
             [ipywidgets.HBox([self._button], layout=styles.line), self._note], layout=styles.full
         )
 
-    def engine(self, kind: str | None, executable: str | Sequence[str] | None, *, local: bool) -> Engine | None:
+    def engine(self, kind: str | None, source: Source | None) -> Engine | None:
         """Return the engine with what is kept of its installed version, and show how that differs from the catalog."""
-        asked = (kind, executable) if kind is not None and local else None
-        if asked != self._asked:
-            self._asked, self._message = asked, ""
-        self._button.disabled = asked is None
+        if source != self._source:
+            self._source, self._message = source, ""
+        self._button.disabled = source is None
         if kind is None:
             self._show(None)
             return None
-        catalog = engine_named(kind)
-        schema = self._kept(catalog, executable) if local else None
+        schema = None if source is None else source.kept()
         self._show(schema)
         with self._lock:
             if self._current is None or self._current[0] is not schema or self._current[1].name != kind:
+                catalog = engine_named(kind)
                 self._current = schema, catalog if schema is None else with_schema(catalog, schema)
             return self._current[1]
 
-    def _kept(self, catalog: Engine, executable: str | Sequence[str] | None) -> EngineSchema | None:
-        try:
-            return kept_schema(catalog.name, program_words(catalog, executable))
-        except AutotuneError:
-            # It is not installed, or the field is being edited.
-            return None
-
     def ask(self) -> None:
         """Ask in a thread; the form stays usable."""
-        asked = self._asked
-        if asked is not None:
+        source = self._source
+        if source is not None:
             self._message = '<div class="at-dim" role="status">reading the flags…</div>'
             self._note.value = self._message
-            self.job.submit(lambda: self._ask(*asked))
+            self.job.submit(lambda: self._ask(source))
 
-    def _ask(self, kind: str, executable: str | Sequence[str] | None) -> None:
+    def _ask(self, source: Source) -> None:
         try:
-            catalog = engine_named(kind)
-            keep(ask_program(catalog, program_words(catalog, executable)))
+            keep(source.asked())
             message = ""
         except AutotuneError as error:
             message = errors_html([str(error)])
         except Exception as error:  # noqa: BLE001 - an exception in a thread is not shown
             message = errors_html([f"{type(error).__name__}: {error}"])
-        if self._asked == (kind, executable):
+        if self._source == source:
             self._message = message
             self._changed()
 

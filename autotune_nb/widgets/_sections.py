@@ -15,7 +15,7 @@ from autotune_nb.task.preset_expansion import Expansion
 from autotune_nb.task.presets import merged
 from autotune_nb.widgets._field_order import SECTIONS, WEIGHTS, WIDE, Section
 from autotune_nb.widgets._fields import Field, task_field
-from autotune_nb.widgets._installed_flags import InstalledFlags
+from autotune_nb.widgets._installed_flags import InstalledFlags, Source
 from autotune_nb.widgets._layout import WidgetStyles, close, css_name, errors_html
 from autotune_nb.widgets._parameters import ParameterTable
 from autotune_nb.widgets._preset_adder import PresetAdder
@@ -88,12 +88,18 @@ class TaskFields:
 
     def _engine(self) -> Engine | None:
         kind = self.fields["engine.kind"].value
-        executable, where = self.fields["engine.executable"].value, self.fields["deploy.kind"].value
-        return self.installed.engine(
-            None if kind in (MISSING, "command") else kind,
-            None if executable is MISSING else executable,
-            local=where in (MISSING, "local"),
+        kind = None if kind in (MISSING, "command") else kind
+        return self.installed.engine(kind, None if kind is None else self._engine_source(kind))
+
+    def _engine_source(self, kind: str) -> Source | None:
+        """Return where the engine is installed; None in a cluster, and without an image for containers."""
+        names = ("deploy.kind", "engine.executable", "deploy.image", "deploy.runtime")
+        where, executable, image, runtime = (
+            None if self.fields[name].value is MISSING else self.fields[name].value for name in names
         )
+        if where == "container":
+            return None if image is None else Source(kind, image=image, runtime=runtime)
+        return Source(kind, executable) if where in (None, "local") else None
 
     def _preset_engine(self) -> str | None:
         engine = self._engine()

@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from autotune_nb.engines import installed
+from autotune_nb.engines.base import Engine
+from autotune_nb.engines.installed import ask_program
+from autotune_nb.engines.schema import EngineSchema
 from autotune_nb.task.task import Task
 from autotune_nb.widgets._installed_flags import schema_text
 from autotune_nb.widgets.form import TaskForm
@@ -60,6 +67,26 @@ def test_the_installed_flags_are_asked_in_a_thread_and_then_offered(
     assert "llama_cpp has no flag --cache-type-v" in errors(form, "parameters-cache_type_v")
     # Another form finds them kept.
     assert "spec_type" in find(form_for(program), "at-param-name")[0].options
+
+
+def test_an_image_is_asked_by_its_containers_client(program: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Any] = []
+
+    def ask(engine: Engine, image: str, client: Sequence[str]) -> EngineSchema:
+        asked.append((engine.name, image, tuple(client)))
+        return replace(ask_program(engine, [str(program)]), program=(image,), identity="sha256:1")
+
+    monkeypatch.setattr("autotune_nb.widgets._installed_flags.ask_image", ask)
+    client = SimpleNamespace(words=("docker",))
+    monkeypatch.setattr("autotune_nb.widgets._installed_flags.find_client", lambda runtime: client)
+    form = TaskForm("quickstart")
+    field(form, "deploy-kind").value = "container"
+    assert find(form, "at-flags-read")[0].disabled
+    form._fields.fields["deploy.image"].widget.value = "llama:1"
+    press(form, "at-flags-read")
+    assert form._fields.installed.job.wait_idle(60)
+    assert asked == [("llama_cpp", "llama:1", ("docker",))]
+    assert "spec_type" in find(form, "at-param-name")[0].options
 
 
 def test_a_program_without_flags_is_an_error_beside_the_button(program: Path) -> None:

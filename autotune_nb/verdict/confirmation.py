@@ -46,6 +46,9 @@ class Noise:
         squares = (statistics.variance(one) * (len(one) - 1) for one in logs)
         return cls(math.fsum(squares), sum(len(one) - 1 for one in logs))
 
+    def __add__(self, other: Noise) -> Noise:
+        return Noise(self.squares + other.squares, self.degrees + other.degrees)
+
     @property
     def deviation(self) -> float | None:
         """The standard deviation of a start's logarithm, about its relative noise; None without repeats."""

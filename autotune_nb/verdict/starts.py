@@ -17,6 +17,8 @@ from autotune_nb.verdict.confirmation import Conclusion, Confirmation, Noise
 #: Failures that say nothing about the configuration.
 _NOT_ITS_FAULT = (FailureKind.INFRASTRUCTURE, FailureKind.INTERRUPTED)
 
+#: The noise of a highest load, which is known within a step of 1.1 only: as if repeats had shown half a step.
+_OF_LOADS = Noise(10 * (math.log(1.1) / 2) ** 2, 10)
 #: Noise between starts, as a standard deviation, for which a plan says what it finds.
 _NOISE = (0.03, 0.1)
 
@@ -120,7 +122,9 @@ def plan_of(trials: Sequence[Trial], objective: Objective, rules: Confirm) -> Co
     default = default_configuration(search)
     if default is None or not default.feasible or default.value <= 0:
         return None
-    plan = _planned(rules, _noise(search))
+    # Two searches of a load may end at the same one, and show no noise.
+    noise = _noise(search) + (_OF_LOADS if objective.figure == MAX_CONCURRENCY else Noise())
+    plan = _planned(rules, noise)
     found = finalists(trials, objective, plan.contenders[0])
     if not found:
         return None

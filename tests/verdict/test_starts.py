@@ -16,11 +16,13 @@ from autotune_nb.verdict import (
     Outcome,
     Verdict,
     chosen_configuration,
+    level_to_confirm,
     next_start,
     plan_text,
     start_before_search,
     study_verdict,
 )
+from autotune_nb.verdict.starts import plan_of
 
 RATE = "output_tokens_per_s"
 GOAL = Objective(RATE, "maximize")
@@ -179,6 +181,18 @@ def test_a_lower_figure_that_is_better_has_a_positive_gain() -> None:
     assert found.gain == pytest.approx(0.2, abs=0.02)
     assert found.interval is not None
     assert found.interval[0] < 0.2 < found.interval[1]
+
+
+def test_equal_highest_loads_do_not_prove_a_gain_of_a_step() -> None:
+    goal = Objective("max_concurrency", "maximize")
+    search = (ended(0, None, 20.0), ended(1, None, 20.0, (0, 0)), ended(2, 2, 22.0))
+    plan = plan_of(search, goal, RULES)
+    assert plan is not None
+    assert plan.conclude([{0: math.log(20), 1: math.log(22)}] * 2).outcome is Outcome.UNDECIDED
+    assert plan.conclude([{0: math.log(20), 1: math.log(40)}] * 2).outcome is Outcome.BETTER
+    # Every start searches its own load.
+    assert level_to_confirm(search, goal, RULES) is None
+    assert level_to_confirm(search, GOAL, RULES) == LEVEL
 
 
 def test_a_plan_says_which_gains_it_finds() -> None:

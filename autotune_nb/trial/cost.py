@@ -49,12 +49,15 @@ def usd_text(usd: float) -> str:
 
 def cost_of(trials: Iterable[Trial], price: HourlyPrice) -> Cost:
     """Return what trials cost together: of each the time in which it held its GPUs, from its start to its end."""
-    gpu_hours, dollars = 0.0, []
+    gpu_hours, dollars, priced = 0.0, [], price.per_hour(0) is not None
     for trial in trials:
-        hours, gpus = trial.work_s / _HOUR_S, trial.gpus or 0
-        gpu_hours += gpus * hours
-        dollars.append(hours * (price.per_hour(gpus) or 0.0))
-    return Cost(gpu_hours, None if price.per_hour(0) is None else math.fsum(dollars))
+        gpus = trial.gpus or 0
+        # The monitor asks at every redraw.
+        if gpus or priced:
+            hours = trial.work_s / _HOUR_S
+            gpu_hours += gpus * hours
+            dollars.append(hours * (price.per_hour(gpus) or 0.0))
+    return Cost(gpu_hours, math.fsum(dollars) if priced else None)
 
 
 def cost_figures(figures: Mapping[str, float], gpus: int, usd_per_hour: float | None) -> dict[str, float]:

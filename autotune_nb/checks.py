@@ -35,9 +35,10 @@ from autotune_nb.engines.registry import space_for
 from autotune_nb.errors import ClusterError, SetupError, StudyError, TaskError
 from autotune_nb.opened import read_recorded
 from autotune_nb.runner.assembly import replay_of, replayed_space
+from autotune_nb.runner.estimate import cost_lines
 from autotune_nb.study import StudyFolder, require_database
 from autotune_nb.task.external_results import require_engine
-from autotune_nb.task.limit_requests import limit_lines
+from autotune_nb.task.limit_requests import limit_lines, load_lines
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task
@@ -91,6 +92,8 @@ async def check_task(task: Task, engine: Engine, *, study: str | Path | None = N
     # A replay sends no requests.
     lines = (
         *preset_lines(task),
+        *load_lines(task),
+        *(cost_lines(task, space_for(task, engine)) if found.ok and task.deploy.table is None else ()),
         *((*limit_lines(task), *quality_lines(task, engine)) if task.deploy.table is None else ()),
     )
     return Checks((*found.answers, *(CheckResult(True, line) for line in lines)))

@@ -192,6 +192,11 @@ def _time_line(task: Task, trials: int | None, minutes: float | None, capped: bo
     return f"{many} of {each}{beside}: at most about {_duration(minutes)}{until}"
 
 
+def cost_lines(task: Task, space: SearchSpace) -> tuple[str, ...]:
+    """Return what a study costs at most, in words; empty without a price and a bound on the cost."""
+    return _cost_line(task, estimate(task, space).minutes)
+
+
 def _cost_line(task: Task, minutes: float | None) -> tuple[str, ...]:
     """Return what the study costs at most, if each trial has the GPUs of the engine's default and starts at once."""
     # Without asking the driver, which may take seconds.

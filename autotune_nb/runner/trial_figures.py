@@ -25,7 +25,8 @@ def gpus_held(
     if endpoint is not None and (endpoint.gpu_count or task.deploy.kind == "ome"):
         return endpoint.gpu_count
     without = task.deploy.gpus in (0, []) or fingerprint.get("gpus") == []
-    if task.deploy.on_this_machine and (without or _in_container_without(task)):
+    asked = task.deploy.gpus_per_trial is not None
+    if task.deploy.on_this_machine and not asked and (without or _in_container_without(task)):
         return 0
     return gpus_of_trial(task, engine_of_study(task), params)
 

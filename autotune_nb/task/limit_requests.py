@@ -1,11 +1,11 @@
-"""How many requests the levels of a task need for its limits on percentiles, in words."""
+"""How many requests the levels of a task need for its limits on percentiles, and levels for its load, in words."""
 
 from __future__ import annotations
 
 from autotune_nb.errors import TaskError
 from autotune_nb.task.task import Task
 from autotune_nb.task.workload import BATCH_TASKS
-from autotune_nb.trial.formatting import value_text
+from autotune_nb.trial.formatting import duration_text, value_text
 from autotune_nb.trial.measurement import Level
 
 
@@ -31,6 +31,18 @@ def limit_lines(task: Task) -> tuple[str, ...]:
     return (
         f"a level decides a limit at 95 % with enough requests: for {needs}; "
         f"{most} fit into {workload.longest_s:g} s if one takes at most {each}",
+    )
+
+
+def load_lines(task: Task) -> tuple[str, ...]:
+    """Return how many levels a trial takes at most that searches its load, and how long they last."""
+    workload, search = task.workload, task.workload.load_search
+    if search.high is None:
+        return ()
+    levels, each_s = workload.most_levels, workload.most_seconds
+    return (
+        f"each trial searches its highest load from {search.low} to {search.high}: at most {levels} levels of up to "
+        f"{each_s:g} s, so {duration_text(levels * each_s)}",
     )
 
 

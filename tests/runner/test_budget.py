@@ -11,7 +11,9 @@ import pytest
 from autotune_nb.errors import Failure, FailureKind, TaskError
 from autotune_nb.runner.budget import BudgetCheck, predicted_seconds, spent_budget
 from autotune_nb.runner.cost_budget import is_cost_spent
+from autotune_nb.runner.estimate import cost_lines, estimate
 from autotune_nb.study import Study
+from autotune_nb.trial.cost import usd_text
 from autotune_nb.trial.trial import Trial, TrialState
 from tests.stubs import open_study
 from tests.study.test_study import asked, completed, failed
@@ -204,6 +206,18 @@ def test_dollars_are_kept_for_the_confirmation(make_task: Any, tmp_path: Path) -
     for _ in range(4):
         tell_costly(one, 1.0, 1)
     assert is_cost_spent(one)
+
+
+def test_what_a_study_costs_at_most_is_known_before_it_runs(make_task: Any) -> None:
+    workload = {"scenarios": ["D(1,1)"], "seconds_per_level": 400, "precision": None}
+    sections = {"deploy": {"gpus_per_trial": 2}, "workload": workload, "strategy": "random"}
+    task = make_task(budget={"trials": 5}, price={"usd_per_gpu_hour": 3}, **sections)
+    minutes = estimate(task, task.space).minutes
+    assert minutes is not None
+    assert cost_lines(task, task.space) == (f"at most about {usd_text(minutes / 60 * 6)}, at 2 GPUs a trial",)
+    task = make_task(budget={"trials": 5, "gpu_hours": 4}, **sections)
+    assert cost_lines(task, task.space) == ("the budget ends the study at 4 GPU-hours",)
+    assert cost_lines(make_task(), task.space) == ()
 
 
 def test_dollars_need_a_price(make_task: Any) -> None:

@@ -18,6 +18,7 @@ from autotune_nb.runner.attempt import Attempt
 from autotune_nb.runner.estimate import estimate
 from autotune_nb.runner.trial_cuts import TrialCuts
 from autotune_nb.study import Study
+from autotune_nb.task.limit_requests import load_lines
 from autotune_nb.task.task import Task
 from autotune_nb.trial.load import levels_to_score
 from autotune_nb.trial.measurement import Level, Measurement
@@ -140,6 +141,9 @@ def test_every_run_of_a_load_has_its_own_prompts_and_keeps_its_file(make_task: A
 
 def test_the_estimate_says_how_many_levels_a_search_takes_at_most(make_task: Any) -> None:
     task = make_task(budget={"trials": 3}, **SEARCH)
+    (line,) = load_lines(task)
+    assert line.startswith("each trial searches its highest load from 1 to 64: at most 16 levels of up to")
+    assert load_lines(make_task()) == ()
     text = str(estimate(task, task.space))
     assert f"3 trials of up to {task.workload.most_levels} levels" in text
 

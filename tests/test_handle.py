@@ -105,7 +105,7 @@ def test_what_is_wrong_is_refused_at_once_and_leaves_no_entry(handle: StudyHandl
         (lambda: handle.narrow("batch_size", 64, values=[64]), "batch_size: give a range or values"),
         (lambda: handle.enqueue({"threads": 1, "batch_size": 64}), "point.threads: excluded by the study's edits"),
         (lambda: handle.enqueue({"threads": 2}), "point.batch_size: is missing"),
-        (lambda: handle.set_budget(), "budget: give trials, minutes, patience or max_failures"),
+        (lambda: handle.set_budget(), "budget: give trials, minutes, gpu_hours, usd, patience or max_failures"),
         (lambda: handle.set_budget(minutes=-1), "budget.minutes: "),
     ]
     for call, message in wrong:

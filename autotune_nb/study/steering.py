@@ -291,7 +291,7 @@ def _check_range(edit: Edit, parameter: Choice | Bool | Int | Float) -> None:
 
 def _check_budget(task: Task, budget: Budget, changes: Mapping[str, Any]) -> None:
     if not changes:
-        raise TaskError(f"give one of {', '.join(_BUDGET_PARTS)}", field="budget")
+        raise TaskError(f"give {', '.join(_BUDGET_PARTS[:-1])} or {_BUDGET_PARTS[-1]}", field="budget")
     for name in changes:
         if name not in _BUDGET_PARTS:
             raise UnknownNameError("part of the budget", name, _BUDGET_PARTS, field="budget")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import combinations, product
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from autotune_nb.cluster import kinds
 from autotune_nb.cluster.client import Cluster
 from autotune_nb.cluster.kinds import ACCESS_REVIEW, CLAIM, CLUSTER_BASE_MODEL, CLUSTER_SERVING_RUNTIME
 from autotune_nb.cluster.templates import Templates
-from autotune_nb.deploy.ome._permissions import Permission, missing_permissions, required
+from autotune_nb.deploy.ome._permissions import Permission, missing_permissions, required, required_by
+from autotune_nb.task.task import Task
 from tests.kubernetes.study_objects import NamespaceAccess
 from tests.stubs import in_loop
 
@@ -221,3 +222,12 @@ def test_the_reaper_may_list_and_delete_what_studies_make_and_no_more(access: Na
             assert without(await allowed(cluster, REAP, "default"), wanted=False) == []
 
     in_loop(work())
+
+
+def test_a_claim_of_caches_is_read_and_asked_for_once(make_task: Callable[..., Task]) -> None:
+    reads = Permission("get", "persistentvolumeclaims")
+    for deploy, count in (({}, 0), ({"caches": "pvc://kernels"}, 1)):
+        task = make_task(deploy={"kind": "ome", "runtime": "r", **deploy})
+        assert required_by(task, "direct", inside=True).count(reads) == count
+        both = Task.parse({**task.model_dump(), "benchmark": {"results": "pvc://results/x"}})
+        assert required_by(both, "job", inside=True).count(reads) == 1

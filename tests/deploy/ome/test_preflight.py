@@ -114,6 +114,7 @@ def test_all_is_well_where_it_is(
         ({"deploy": {"runtime": "stubb"}}, "no runtime 'stubb'; did you mean 'stub"),
         ({"model": {"id_or_path": "absent"}}, "absent is ready on no node"),
         ({"benchmark": {"results": "pvc://resultz/x"}}, "no claim 'resultz'.*manifests claim"),
+        ({"deploy": {"caches": "pvc://kernelz/x"}}, "no claim 'kernelz'"),
         ({"deploy": {"gpus": 2}}, r"takes 4 GPUs \(tp_size=.*deploy.gpus allows 2"),
         ({"engine": {"env": {"A": "{{ .Name }}"}}}, "has '{{' in"),
         (

@@ -35,6 +35,7 @@ FAULTS = {
     "hang": "two tokens and then nothing",
     "short": "two tokens instead of all, rightly finished",
     "special": "tokens without text, rightly finished",
+    "overclaim": "two tokens, rightly finished, and fifty times as many as all in its usage",
     "burst": "every token at once, at the time of the last one, as from a proxy that buffers",
 }
 
@@ -178,10 +179,11 @@ class KnownEngine:
             await reply.write(b"data: {'choices': broken\n\n")
         elif fault == "stream-error":
             await _send(reply, {"error": {"message": "the engine core is dead", "code": 500}})
-        if fault in (None, "short", "no-token", "special", "abort"):
+        if fault in (None, "short", "no-token", "special", "abort", "overclaim"):
             reason = "abort" if fault == "abort" else "length"
             await _send(reply, _choice({}, reason))
-            await _send(reply, {"choices": [], "usage": _usage(prompt, tokens if fault == "special" else sent)})
+            claimed = {"special": tokens, "overclaim": 50 * tokens}.get(fault or "", sent)
+            await _send(reply, {"choices": [], "usage": _usage(prompt, claimed)})
         if fault not in ("cut", "dropped"):
             await reply.write(b"data: [DONE]\n\n")
         return reply

@@ -18,7 +18,7 @@ from typing import Any, NoReturn
 from autotune_nb.bench._level_recording import RECORDER, record_levels, seed_prompts
 
 #: Error codes of requests that fail at status 200; genai-bench's own -1 is an error inside a stream.
-NO_COMPLETION, NO_TOKEN, CUT, ABORTED, UNANSWERED = -11, -12, -13, -14, -15
+NO_COMPLETION, NO_TOKEN, CUT, ABORTED, UNANSWERED, OVERCLAIMED = -11, -12, -13, -14, -15, -16
 _FINISHED = re.compile(rb'"finish_reason"\s*:\s*"(\w*)')
 _QUOTED = 200
 #: A request counts as unanswered if it received nothing for most of the level, for longer than any pause of a busy
@@ -26,7 +26,10 @@ _QUOTED = 200
 _SILENT_S, _TIMES_LONGEST, _TIMES_LONGEST_RANDOM = 3.0, 3.0, 10.0
 #: A stream came in one burst if all of its events but one were waited for by less than this on average, and together
 #: for less than this share of the one wait. No engine is so fast; a proxy or a compression held the stream back.
-_BURST_S, _BURST_SHARE = 1e-4, 0.02
+BURST_S, BURST_SHARE = 1e-4, 0.02
+#: A usage claims too much if it has more than so many times the tokens of the text, and so many more, of which it would
+#: have taken less than this share of the usual time to generate each of those without text, such as special tokens.
+_CLAIM_TIMES, _CLAIM_MORE, _CLAIM_PACE = 2, 2, 0.5
 
 
 class Minutes(float):
@@ -48,6 +51,7 @@ class _Reply:
         self.finished = self.is_stream = False
         self.finish_reason = self.last_line = b""
         self.finished_at = 0.0
+        self._finishing = -1
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._response, name)
@@ -63,6 +67,7 @@ class _Reply:
             found = _FINISHED.search(line)
             if found is not None:
                 self.finish_reason, self.finished_at = found[1], time.monotonic()
+                self._finishing = len(self._waits) - 1
             self.finished = self.finished or found is not None or b"[DONE]" in line
             self.last_line = line
             self._heard(line)
@@ -74,7 +79,24 @@ class _Reply:
         """Whether the events came all at once although the reply took long, so that there is no time between tokens."""
         waits = sorted(self._waits)
         others_s = sum(waits[:-1])
-        return len(waits) > 1 and others_s < min(_BURST_S * (len(waits) - 1), _BURST_SHARE * waits[-1])
+        return len(waits) > 1 and others_s < min(BURST_S * (len(waits) - 1), BURST_SHARE * waits[-1])
+
+    def tokens_if_overclaimed(self, claimed: Any, count: Any) -> int | None:
+        """Return the tokens of the text, which ``count`` returns, if its usage claims impossibly many more, else None.
+
+        An event may have several tokens, and tokens without text may have no event; those take time all the same.
+        """
+        if not isinstance(claimed, int) or self._finishing < 1 or self.is_burst:
+            return None
+        if claimed <= _CLAIM_TIMES * self._finishing + _CLAIM_MORE:
+            # The usual case, without the time that a tokenizer takes.
+            return None
+        carried = max(count(), self._finishing)
+        between = self._waits[1 : self._finishing]
+        pace_s = sum(between) / len(between) if between else BURST_S
+        textless_s = _CLAIM_PACE * pace_s * (claimed - carried)
+        impossible = claimed > _CLAIM_TIMES * carried + _CLAIM_MORE and self._waits[self._finishing] < textless_s
+        return carried if impossible else None
 
     @property
     def usage(self) -> dict[str, Any]:
@@ -124,7 +146,7 @@ def count_failed_requests() -> None:
     def failed(code: int, message: str) -> Any:
         return UserResponse(status_code=code, error_message=message)
 
-    def checked(parse: Any, heard: Any) -> Any:
+    def checked(parse: Any, heard: Any, length: Any) -> Any:
         def parse_checked(response: Any, *args: Any, **named: Any) -> Any:
             reply = _Reply(response, heard, next(iter(args), None))
             try:
@@ -154,6 +176,11 @@ def count_failed_requests() -> None:
                 return failed(NO_TOKEN if is_event else NO_COMPLETION, f"no token; the reply began: {reply.quoted}")
             if not reply.finished:
                 return failed(CUT, "the stream ended without a finish_reason and without [DONE]")
+            if type(parsed) is UserChatResponse:
+                carried = reply.tokens_if_overclaimed(parsed.tokens_received, lambda: length(parsed.generated_text))
+                if carried is not None:
+                    text = f"its usage has {parsed.tokens_received} tokens, but the text that streamed has {carried}"
+                    return failed(OVERCLAIMED, text)
             return Burst(**parsed.model_dump()) if reply.is_burst and type(parsed) is UserChatResponse else parsed
 
         return parse_checked
@@ -172,8 +199,15 @@ def count_failed_requests() -> None:
             last = time.monotonic()
             record.hear(line, last)
 
-        call.arguments["parse_strategy"] = checked(call.arguments["parse_strategy"], heard)
         user = call.arguments["self"]
+
+        def length(text: str) -> int:
+            try:
+                return int(user.environment.sampler.get_token_length(text, add_special_tokens=False))
+            except Exception:  # noqa: BLE001 - a token has at least one byte
+                return len(text.encode())
+
+        call.arguments["parse_strategy"] = checked(call.arguments["parse_strategy"], heard, length)
         # A compressed stream may come all at once.
         user.headers = {**(user.headers or {}), "Accept-Encoding": "identity"}
         try:

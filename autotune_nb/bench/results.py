@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.bench._launcher import ABORTED, CUT, NO_COMPLETION, NO_TOKEN, UNANSWERED
+from autotune_nb.bench._launcher import ABORTED, BURST_S, CUT, NO_COMPLETION, NO_TOKEN, OVERCLAIMED, UNANSWERED
 from autotune_nb.bench._level_checks import latency_drift
 from autotune_nb.bench._level_checks import problems as problems_of_level
 from autotune_nb.bench._single_requests import beyond, goodput_figures
@@ -47,6 +47,7 @@ _KINDS = {
     str(CUT): "stream cut off",
     str(ABORTED): "aborted by the server",
     str(UNANSWERED): "without any reply for most of the level",
+    str(OVERCLAIMED): "more tokens in its usage than in its text",
 }
 
 
@@ -266,8 +267,13 @@ def measurement(
         elif required:
             unusable.append(name)
 
-    between_tokens = any(value is not None for value in (stats.get("tpot") or {}).values())
+    tpot = stats.get("tpot") or {}
+    # Of streams that came all at once, genai-bench by itself computes a time between tokens that no engine reaches.
+    at_once = _is_number(tpot.get("p50")) and 0 <= tpot["p50"] * scale < BURST_S
+    between_tokens = not at_once and any(value is not None for value in tpot.values())
     for time in _TIMES:
+        if time == "tpot" and at_once:
+            continue
         required = generates_text and (time != "tpot" or between_tokens)
         for statistic in STATISTICS:
             take(f"{time}_{statistic}_s", (stats.get(time) or {}).get(statistic), scale, required=required)
@@ -284,7 +290,7 @@ def measurement(
         take("requests_per_s", aggregated.get("requests_per_minute"), 1 / 60)
     for statistic in STATISTICS:
         speed = (stats.get("output_inference_speed") or {}).get(statistic)
-        if isinstance(speed, int | float) and speed > _MAX_SPEED:
+        if at_once or (isinstance(speed, int | float) and speed > _MAX_SPEED):
             continue
         # Per second, even if times are in milliseconds.
         take(f"request_output_tokens_per_s_{statistic}", speed, required=False)

@@ -43,6 +43,7 @@ KINDS = {
     "dropped": "stream cut off",
     "abort": "aborted by the server",
     "status": "503",
+    "overclaim": "more tokens in its usage than in its text",
 }
 
 

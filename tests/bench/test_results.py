@@ -19,7 +19,16 @@ from autotune_nb.bench.results import (
 from autotune_nb.errors import MeasurementError
 from autotune_nb.task.workload import RequestSize
 from autotune_nb.trial.formatting import level_text
-from autotune_nb.trial.measurement import COST_FIGURES, FIGURES, QUALITY, Level, Measurement, Validity
+from autotune_nb.trial.measurement import (
+    COST_FIGURES,
+    FIGURES,
+    MAX_CONCURRENCY,
+    QUALITY,
+    SLO_SCORE,
+    Level,
+    Measurement,
+    Validity,
+)
 from autotune_nb.trial.score import Limit, Objective, score
 
 _STATISTICS = ("min", "max", "mean", "stddev", "sum", "p25", "p50", "p75", "p90", "p95", "p99")
@@ -39,8 +48,9 @@ _SUBJECTS = {
 }
 _TIMES = ("ttft", "tpot", "e2e_latency", "output_latency")
 
-#: The others depend on the trial, or on bounds in the task.
-MEASURED = {name for name in FIGURES if name not in (*COST_FIGURES, *QUALITY) and not name.startswith("goodput")}
+#: The others depend on the trial, on its other levels, or on bounds in the task.
+_OTHERS = (*COST_FIGURES, *QUALITY, MAX_CONCURRENCY, SLO_SCORE)
+MEASURED = {name for name in FIGURES if name not in _OTHERS and not name.startswith("goodput")}
 
 
 def level_file(*, unit: str = "s", **changes: Any) -> dict[str, Any]:
@@ -254,6 +264,21 @@ def test_a_level_whose_responses_all_come_in_one_chunk_is_computed_from_its_requ
         [2.5, 1.0, 4.0, 1.75, 2.5]
     )
     assert "tpot_mean_s" not in figures
+
+
+@pytest.mark.parametrize("unit", ["s", "ms"])
+def test_streams_that_came_all_at_once_have_no_time_between_tokens(unit: str) -> None:
+    """As genai-bench writes them where nothing tells it so, in a BenchmarkJob."""
+    data = level_file(unit=unit)
+    for name, value in (("tpot", 2e-5 * (1000 if unit == "ms" else 1)), ("output_inference_speed", 49_000)):
+        data["aggregated_metrics"]["stats"][name] = dict.fromkeys(_STATISTICS, value)
+    found = read(data)
+    assert found.valid
+    assert MEASURED - set(found.figures) == {
+        name for name in FIGURES if name.startswith(("tpot", "request_output_tokens_per_s"))
+    }
+    with pytest.raises(MeasurementError, match="there is no time between tokens"):
+        score([found], Objective("tpot_mean_s", "minimize"))
 
 
 def test_a_speed_that_is_impossible_leaves_its_statistics_out() -> None:

@@ -37,6 +37,10 @@ class BenchRequest:
 class Benchmark(Protocol):
     """Measures a server under a workload, level by level."""
 
+    @property
+    def yields_at_end(self) -> bool:
+        """Whether all levels arrive together after the last one, so that it is unknown when each of them ran."""
+
     async def prepare(self, tokenizer: str = "") -> None:
         """Do the work that is done once per study. ``tokenizer`` is a folder or a hub name, if known.
 

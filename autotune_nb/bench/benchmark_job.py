@@ -43,6 +43,8 @@ _NO_JOB_S, _NO_JOB_NOTICE_S = 90.0, 4.0
 class OmeBenchmark:
     """Measures with one BenchmarkJob per trial; all levels are delivered at its end."""
 
+    yields_at_end = True
+
     def __init__(self, task: Task, session: ClusterSession) -> None:
         self._task = task
         self._session = session

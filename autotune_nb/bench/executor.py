@@ -70,6 +70,10 @@ class ClusterBenchmark:
             self._require_tokenizer(tokenizer)
         await self._chosen.prepare(tokenizer)
 
+    @property
+    def yields_at_end(self) -> bool:
+        return self._chosen is not None and self._chosen.yields_at_end
+
     def measure(self, request: BenchRequest) -> AsyncGenerator[Measurement, None]:
         assert self._chosen is not None, "prepare comes first"
         return self._chosen.measure(request)

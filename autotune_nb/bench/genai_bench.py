@@ -43,6 +43,8 @@ _SEED_STEP = 1_000_003
 class GenaiBench:
     """Measures with genai-bench, imported once per study and forked once per trial, or per level if it may ask."""
 
+    yields_at_end = False
+
     def __init__(self, task: Task, *, backend: str, engine: str | None, labels: dict[str, str]) -> None:
         self._task = task
         self._backend = backend

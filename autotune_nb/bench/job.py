@@ -45,6 +45,8 @@ _POLL_S = 0.5
 class JobBenchmark:
     """Measures with one batch/v1 Job per trial."""
 
+    yields_at_end = False
+
     def __init__(self, task: Task, session: ClusterSession, *, backend: str, engine: str | None) -> None:
         self._task = task
         self._session = session

@@ -15,6 +15,8 @@ from autotune_nb.trial.measurement import Measurement
 class ReplayBenchmark:
     """Yields the recorded measurements of a deployment of ``ReplayDeployer``."""
 
+    yields_at_end = False
+
     def __init__(self, task: Task, replay: Replay) -> None:
         self._levels = task.workload.levels
         self._replay = replay

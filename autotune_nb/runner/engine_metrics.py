@@ -132,7 +132,8 @@ class EngineMetrics:
 def _hint(status: int) -> str:
     if status in (401, 403):
         return ": it needs a key; set benchmark.api_key"
-    return ": the engine has none, or they are off" if status in (404, 501) else ""
+    off = ": the engine has none, or they are off (llama.cpp has --metrics, SGLang --enable-metrics)"
+    return off if status in (404, 501) else ""
 
 
 def _figures(page: str) -> dict[str, float]:

@@ -345,7 +345,11 @@ class TrialWork:
         def unread(problem: str) -> None:
             attempt.add_fingerprint({"engine_metrics": f"not read: {problem}"})
 
-        metrics = EngineMetrics(endpoint.url, bearer(self._task.benchmark.api_key), attempt.folder, unread)
+        metrics = None
+        if self._benchmark.yields_at_end:
+            unread("its benchmark delivers all levels at its end, so that their times are unknown")
+        else:
+            metrics = EngineMetrics(endpoint.url, bearer(self._task.benchmark.api_key), attempt.folder, unread)
         return LevelConditions(endpoint.engine_pid, endpoint.gpus, metrics)
 
     async def _engine_error(self, deployment: Deployment, level: Level, *, ask: bool) -> TrialError | None:

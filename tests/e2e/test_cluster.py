@@ -48,7 +48,7 @@ class Place:
         task: dict[str, Any] = {
             "name": "cluster",
             "model": {"id_or_path": "tiny", "tokenizer": str(self._tokenizer)},
-            "engine": {"kind": "llama_cpp", "args": {"ctx_size": 2048, "threads": 1}},
+            "engine": {"kind": "llama_cpp", "args": {"ctx_size": 2048, "threads": 1, "metrics": True}},
             "parameters": {"threads_http": [1, 2], "parallel": [1, 2]},
             "workload": IN_CLUSTER_LOAD,
             "objective": "maximize output_tokens_per_s",
@@ -126,6 +126,11 @@ def test_a_study_under_each_executor(place: Place, cli: Cli, tmp_path: Path, exe
         assert fingerprint["driver"]["cpu"]
         assert "cpu" not in fingerprint
         assert fingerprint["seed"] == 3
+        if executor == "benchmark_job":
+            assert "delivers all levels at its end" in fingerprint["engine_metrics"]
+        else:
+            # Read through the port-forward.
+            assert all(one["engine_output_tokens"] > 0 for one in trial["measurements"])
         if executor == "direct":
             assert fingerprint["benchmark_version"]
         else:

@@ -116,7 +116,7 @@ async def _cut(request: web.Request) -> web.Response:
 @pytest.mark.parametrize(
     ("handler", "problem"),
     [
-        (_missing, "/metrics returned HTTP 404: the engine has none, or they are off"),
+        (_missing, "/metrics returned HTTP 404: the engine has none, or they are off (llama.cpp has --metrics, "),
         (_locked, "/metrics returned HTTP 401: it needs a key; set benchmark.api_key"),
         (_huge, "/metrics returned more than 0.01 MB"),
         (_slow, "/metrics took longer than 0.05 s"),
@@ -219,3 +219,12 @@ def test_a_study_has_the_metrics_of_each_level_or_why_they_were_not_read(world: 
 def test_a_study_without_metrics_says_why_beside_its_environment(world: World) -> None:
     (trial,) = ran(world, world.task(trials=1)).trials
     assert trial.fingerprint["engine_metrics"].startswith("not read: /metrics returned no metrics of vLLM")
+
+
+def test_levels_that_arrive_together_have_no_metrics_of_their_own(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autotune_nb.bench.genai_bench.GenaiBench.yields_at_end", True)
+    (trial,) = ran(world, world.task("metrics", trials=1)).trials
+    assert "delivers all levels at its end" in trial.fingerprint["engine_metrics"]
+    assert not any("running_requests_max" in one.conditions for one in trial.measurements)

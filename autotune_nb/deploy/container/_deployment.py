@@ -125,6 +125,10 @@ async def stop_container(running: ContainerDeployment, *, grace_s: float, at_onc
 
     async def gone() -> bool:
         if running.process.exit_code is None:
+            if not await container.ids():
+                # The client may be creating it: the guard ends the client first, and then looks for its container.
+                await running.process.end(removed=False)
+                return not await container.ids()
             await (container.kill() if at_once() else container.stop(grace_s))
         return await container.remove()
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from autotune_nb.deploy.caches import MOUNT, CompileCaches
+from autotune_nb.deploy.visible_gpus import VARIABLE
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import executable_words
 from autotune_nb.secrets.references import command_text, variables_in
@@ -93,6 +94,9 @@ class RunOptions:
     def environment(self) -> dict[str, str]:
         """The variables of the container; a secret is a reference."""
         env = dict(self.task.engine.env)
+        if self.gpus is not None:
+            # It chose among this machine's GPUs, which have other numbers in the container.
+            env.pop(VARIABLE, None)
         for name in self._referred():
             env.setdefault(name, f"${{{name}}}")
         cache = self.hub_cache

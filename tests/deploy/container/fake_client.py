@@ -104,6 +104,16 @@ elif verb == "run":
             entrypoint = [value]
         options[name] = value
     own = os.urandom(32).hex()
+    if "slow" in read("delays.json"):
+        # The daemon creates the container even if the client is ended meanwhile.
+        def create(*_):
+            never = "0001-01-01T00:00:00Z"
+            one = {"id": own, "name": options["--name"], "labels": labels, "pid": 0, "code": 0, "started": never}
+            write(f"containers/{own}.json", one)
+            sys.exit(143)
+        signal.signal(signal.SIGTERM, create)
+        write("creating.json", {})
+        time.sleep(600)
     try:
         process = subprocess.Popen([*entrypoint, *rest[1:]], env=env, start_new_session=True)
     except OSError as error:
@@ -150,6 +160,14 @@ class FakeClient:
     def fail(self, **by_command: tuple[int, str]) -> None:
         """Let commands fail from now on, by name, ``every`` for all of them."""
         self._write("fail.json", {name.replace("_", " "): value for name, value in by_command.items()})
+
+    def create_slowly(self) -> None:
+        """Let each container exist only after its client has been ended."""
+        self._write("delays.json", {"slow": True})
+
+    @property
+    def is_creating(self) -> bool:
+        return (self._home / "creating.json").exists()
 
     def report(self, **state: Any) -> None:
         """Let ``container inspect`` report this of every container."""

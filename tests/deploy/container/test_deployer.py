@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -25,7 +26,7 @@ from autotune_nb.task.task import Task
 from tests.contracts.deployer import DeployerContract
 from tests.deploy.container.fake_client import FakeClient
 from tests.deploy.container.trials import container_task, deployer_of, error_of
-from tests.stubs import HANGS_S, StubEngine, deploy_request, in_loop, package_env, until
+from tests.stubs import HANGS_S, StubEngine, deploy_request, in_loop, package_env, until, until_async
 
 
 class FakeSubject:
@@ -202,6 +203,29 @@ def test_a_container_of_somebody_else_is_neither_used_nor_removed(
     assert f"a container named {name} that this study did not create (image img)" in str(error)
     assert [one["name"] for one in client.containers] == [name]
     assert not any(call[0] == "run" for call in client.calls)
+
+
+def test_a_container_that_is_created_while_its_trial_is_stopped_is_removed(
+    task_data: dict[str, Any], stub: StubEngine, client: FakeClient, tmp_path: Path
+) -> None:
+    deployer = deployer_of(container_task(task_data, stub, client), tmp_path)
+
+    async def scenario() -> None:
+        await deployer.prepare()
+        client.create_slowly()
+
+        async def hold() -> None:
+            async with deployer.deploy(deploy_request(tmp_path / "trial")):
+                pytest.fail("it became ready")
+
+        holding = asyncio.ensure_future(hold())
+        await until_async(lambda: client.is_creating)
+        holding.cancel()
+        await asyncio.gather(holding, return_exceptions=True)
+        assert holding.cancelled()
+
+    in_loop(scenario())
+    assert not client.containers
 
 
 def test_an_engine_that_is_started_again_is_not_measured(

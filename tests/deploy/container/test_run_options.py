@@ -106,6 +106,12 @@ def test_a_hub_name_is_downloaded_once_to_this_machines_cache(task_with: Any, mo
     assert own.volumes == ["hub:/cache/hf"]
 
 
+def test_a_choice_among_this_machines_gpus_is_not_passed_on(task_with: Any) -> None:
+    engine = {"kind": "command", "command": "serve {port}", "env": {"CUDA_VISIBLE_DEVICES": "2,3", "MODE": "1"}}
+    task = task_with(engine, gpus=2)
+    assert RunOptions(task, "docker", MODEL, 8000, ["2", "3"]).environment == {"MODE": "1"}
+
+
 def test_a_compose_file_has_what_the_command_line_has(task_with: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     engine = {"kind": "command", "command": "serve {model} {port}", "env": {"KEY": "${KEY}", "PRICE": "5$"}}
     task = task_with(

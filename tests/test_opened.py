@@ -624,7 +624,7 @@ def test_what_is_wrong_is_refused_in_one_line_and_nothing_changes(finished: Stud
         opened.enqueue({"threads": 1, "batch_size": 64, "ratio": 0.1})
     with pytest.raises(TaskError, match=r"^budget\.trials"):
         opened.set_budget(trials=0)
-    with pytest.raises(TaskError, match=r"^budget: give one of trials"):
+    with pytest.raises(TaskError, match=r"^budget: give trials, minutes, gpu_hours"):
         opened.set_budget()
     assert opened.edits == before == OpenedStudy(finished.folder.path).edits
 

@@ -60,17 +60,18 @@ def read_level(file: Path) -> dict[str, Any] | None:
     """Return the content of a level's file; None if it is incomplete or not the file of a level."""
     if file.name.startswith(DEBUG_FILE):
         return None
-    data = _json_object(file)
+    data = json_object(file)
     return data if data is not None and _invalid_field(data) is None else None
 
 
 def level_file_problem(file: Path) -> str:
     """Return why ``read_level`` returns None for a file: it is cut short, or a field is invalid."""
-    data = _json_object(file)
+    data = json_object(file)
     return (_invalid_field(data) if data is not None else None) or "it is cut short"
 
 
-def _json_object(file: Path) -> dict[str, Any] | None:
+def json_object(file: Path) -> dict[str, Any] | None:
+    """Return the JSON object of a file; None if it cannot be read or is none."""
     try:
         data = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from dataclasses import dataclass, replace
@@ -12,6 +11,7 @@ from typing import Any
 from autotune_nb.bench.results import (
     UNKNOWN_LOAD,
     impossible_speed,
+    json_object,
     level_file_problem,
     measurement,
     read_level,
@@ -49,7 +49,7 @@ def read_folders(source: Path, max_failed_requests: int) -> Source:
     found = Source([], [])
     validity, models = Validity(max_failed_requests), dict[str, None]()
     for folder in folders:
-        metadata = _json(folder / _METADATA) or {}
+        metadata = json_object(folder / _METADATA) or {}
         kind = metadata.get("task")
         found.kind = kind if kind in TASK_KINDS else found.kind
         found.model = str(metadata.get("model") or found.model)
@@ -125,11 +125,3 @@ def _folder_trial(
         state=TrialState.FAILED,
         failure=Failure(FailureKind.MEASUREMENT, "benchmark", f"genai-bench's folder: {message}"),
     )
-
-
-def _json(file: Path) -> dict[str, Any] | None:
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return data if isinstance(data, dict) else None

@@ -23,7 +23,7 @@ BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 LINES = [line for kind, text in BLOCKS if not kind for line in text.splitlines() if line.startswith("autotune-nb ")]
 #: Commands that need a cluster have a test of their own.
 IN_A_CLUSTER = re.compile(r"^autotune-nb (check|cleanup|manifests)\b|--deploy ome")
-KINDS = {"command", "env", "isvc", "yaml", "csv", "parquet"}
+KINDS = {"command", "env", "compose", "isvc", "yaml", "csv", "parquet"}
 
 
 def arguments(line: str) -> list[str]:
@@ -54,8 +54,8 @@ def test_local_commands_run_in_order(here: Path) -> None:
     for line in lines:
         words = arguments(line)
         result = invoke(line)
-        if words[:1] == ["export"] and "isvc" in words:
-            # A study that ran locally has no InferenceService.
+        if words[:1] == ["export"] and {"isvc", "compose"} & {*words}:
+            # A study that ran locally has no InferenceService and no container.
             assert result.exit_code == 2, line
             assert "deploy" in result.stderr, line
         elif words[0] == "lab":

@@ -15,8 +15,8 @@ import yaml
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.benchmark_job import OmeBenchmark
 from autotune_nb.bench.executor import select_executor
-from autotune_nb.bench.genai_bench import GenaiBench
 from autotune_nb.bench.job import JobBenchmark
+from autotune_nb.bench.local_benchmark import local_benchmark
 from autotune_nb.cluster.executor_choice import required_model_name
 from autotune_nb.cluster.kinds import BENCHMARK_JOB, INFERENCE_SERVICE, JOB, Kind, Object
 from autotune_nb.cluster.service import ClusterService
@@ -156,7 +156,7 @@ def _replay(task: Task, engine: Engine, source: str) -> CheckResult:
 
 async def _local(task: Task, engine: Engine) -> CheckResult:
     deployer = LocalDeployer(task, engine, study_id="", folder=Path())
-    benchmark = GenaiBench(task, backend=engine.backend, engine=engine.metrics_engine, labels={})
+    benchmark = local_benchmark(task, engine, labels={})
     try:
         deployer.check()
         benchmark.look()
@@ -166,7 +166,7 @@ async def _local(task: Task, engine: Engine) -> CheckResult:
     except SetupError as error:
         return CheckResult(False, str(error))
     unused = deployer.unused_gpus(space_for(task, engine))
-    text = "the engine, the model and genai-bench are on this machine"
+    text = f"the engine, the model and {task.benchmark.kind} are on this machine"
     return CheckResult(True, f"{text}; note: {unused}" if unused else text)
 
 

@@ -190,7 +190,8 @@ class KnownEngine:
 
 
 def _choice(delta: dict[str, str], finish_reason: str | None = None) -> dict[str, Any]:
-    return {"choices": [{"index": 0, "delta": delta, "finish_reason": finish_reason}]}
+    choice = {"index": 0, "delta": delta, "finish_reason": finish_reason}
+    return {"object": "chat.completion.chunk", "choices": [choice]}
 
 
 def _usage(prompt: int, tokens: int) -> dict[str, int]:

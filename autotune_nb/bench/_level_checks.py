@@ -60,7 +60,7 @@ def _stalled(level: Measurement, aggregated: Mapping[str, Any]) -> str | None:
     """Return the problem of a level in which requests stopped for most of the time; None if they did not."""
     unanswered = int((aggregated.get("error_codes_frequency") or {}).get(str(UNANSWERED)) or 0)
     mean_s, longest_s = level.figures.get("e2e_latency_mean_s"), level.figures.get("e2e_latency_max_s")
-    if not mean_s or not longest_s:
+    if not mean_s or not longest_s or level.level.rate:
         return None
     if unanswered:
         return (

@@ -6,11 +6,10 @@ import math
 from collections.abc import AsyncGenerator
 from typing import Any
 
-from autotune_nb.bench._fork_client import find_genai_bench
 from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.benchmark_job import OmeBenchmark
-from autotune_nb.bench.genai_bench import GenaiBench
 from autotune_nb.bench.job import JobBenchmark
+from autotune_nb.bench.local_benchmark import local_benchmark
 from autotune_nb.cluster.executor_choice import benchmark_job_problem, choose_executor
 from autotune_nb.cluster.session import ClusterSession
 from autotune_nb.engines.base import Engine
@@ -91,8 +90,9 @@ class ClusterBenchmark:
             return OmeBenchmark(task, session)
         if name == "job":
             return JobBenchmark(task, session, backend=engine.backend, engine=engine.metrics_engine)
-        find_genai_bench(task.benchmark.executable)
-        return GenaiBench(task, backend=engine.backend, engine=engine.metrics_engine, labels={})
+        benchmark = local_benchmark(task, engine, labels={})
+        benchmark.look()
+        return benchmark
 
     def _require_tokenizer(self, tokenizer: str) -> None:
         """Raise SetupError if the tokenizer is a path on the cluster's nodes."""

@@ -168,6 +168,9 @@ def level_of(data: Mapping[str, Any]) -> Level:
     aggregated = data["aggregated_metrics"]
     if aggregated.get("iteration_type") == "batch_size":
         return Level(aggregated["scenario"], 1, aggregated["batch_size"])
+    if aggregated.get("iteration_type") == "request_rate":
+        # Only ``aiperf`` gives such a level; ``read_level`` reads none.
+        return Level(aggregated["scenario"], rate=aggregated["request_rate"])
     return Level(aggregated["scenario"], aggregated["num_concurrency"])
 
 
@@ -219,7 +222,7 @@ def _aggregated(data: Mapping[str, Any]) -> Mapping[str, Any]:
         "mean_output_throughput_tokens_per_s": tokens_out / duration_s,
         "mean_total_tokens_throughput_tokens_per_s": (tokens_in + tokens_out) / duration_s,
         "requests_per_second": len(done) / duration_s,
-        "stats": {**stats, **{name: _statistics(one) for name, one in values.items()}},
+        "stats": {**stats, **{name: statistics(one) for name, one in values.items()}},
     }
 
 
@@ -227,7 +230,7 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def _statistics(ordered: Sequence[float]) -> dict[str, float]:
+def statistics(ordered: Sequence[float]) -> dict[str, float]:
     """Return genai-bench's statistics of sorted numbers."""
     mean = math.fsum(ordered) / len(ordered)
     found = {"mean": mean, "min": ordered[0], "max": ordered[-1]}

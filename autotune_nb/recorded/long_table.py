@@ -45,7 +45,10 @@ _MAX_QUOTED = 80
 _KNOWN = (*_FIRST, *_OWN, *_COUNTS, *STEADY, _SCORED, *_CONFIRMATION, *FIGURES, *CONDITIONS)
 #: An unknown column with a name this similar to a known one is treated as a misspelling.
 _MISSPELLED = 0.85
-_LEVEL = re.compile(r"^(?:(?P<scenario>.+) at )?(?:concurrency |(?P<batch>batch ))?(?P<load>\d{1,9})$")
+_LEVEL = re.compile(
+    r"^(?:(?P<scenario>.+) at )?(?:rate (?P<rate>\d{1,9}(?:\.\d{1,12})?)|"
+    r"(?:concurrency |(?P<batch>batch ))?(?P<load>\d{1,9}))$"
+)
 _REASON = re.compile(
     rf"^({'|'.join(kind.replace('_', ' ') for kind in FailureKind)})(?: in ([^:]+))?: (.*)$", re.DOTALL
 )
@@ -353,10 +356,15 @@ def _level(value: Any, where: str, scenario: str) -> Level:
             f"{where}: level is {quoted(text)}; expected a level such as 'D(512,128) at concurrency 8', or only the "
             "concurrency"
         )
+    name = found["scenario"] or scenario
+    if found["rate"]:
+        rate = float(found["rate"])
+        if not rate:
+            raise StudyError(f"{where}: level is {quoted(text)}; expected a rate above 0")
+        return Level(name, rate=rate)
     load = int(found["load"])
     if load < 1:
         raise StudyError(f"{where}: level is {quoted(text)}; expected a load of 1 or more")
-    name = found["scenario"] or scenario
     return Level(name, 1, load) if found["batch"] else Level(name, load)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autotune_nb.bench import Benchmark
-from autotune_nb.bench.genai_bench import GenaiBench
+from autotune_nb.bench.local_benchmark import local_benchmark
 from autotune_nb.bench.replay import ReplayBenchmark
 from autotune_nb.deploy import STUDY_LABEL, Deployer, LocalDeployer
 from autotune_nb.deploy.container.deployer import ContainerDeployer
@@ -47,9 +47,7 @@ def assemble(
     if replay is not None:
         return ReplayDeployer(task, engine, replay), ReplayBenchmark(task, replay)
     if task.deploy.on_this_machine:
-        benchmark = GenaiBench(
-            task, backend=engine.backend, engine=engine.metrics_engine, labels={STUDY_LABEL: study_label}
-        )
+        benchmark = local_benchmark(task, engine, labels={STUDY_LABEL: study_label})
         deployer = deployer_for(task, engine, study_label=study_label, folder=folder)
         if isinstance(deployer, ContainerDeployer):
             deployer.notify = notify

@@ -140,8 +140,8 @@ def margin_of(trials: Sequence[Trial], *, confirmed: bool = False) -> float:
     return max(least, _DEVIATIONS * (noise.deviation or 0.0))
 
 
-def _load(level: Level) -> tuple[int, int]:
-    return level.concurrency, level.batch_size
+def _load(level: Level) -> tuple[int, int, float]:
+    return level.concurrency, level.batch_size, level.rate
 
 
 def _limits_a_time(limit: Limit) -> bool:

@@ -220,10 +220,8 @@ def _level(table: RecordedTable, text: str) -> Level:
     """Return the level of a table that a text names: as the table has it, or only its load."""
     wanted = text.strip()
     exact = [level for level in table.levels if str(level) == wanted]
-    load = re.sub(r"^(concurrency|batch)\s+", "", wanted)
-    found = exact or [
-        level for level in table.levels if str(level.batch_size if level.batch_size > 1 else level.concurrency) == load
-    ]
+    load = re.sub(r"^(concurrency|batch|rate)\s+", "", wanted)
+    found = exact or [level for level in table.levels if level.load.split()[-1] == load]
     if len(found) == 1:
         return found[0]
     problem = "has several levels" if found else "has no level"

@@ -27,7 +27,7 @@ def to_record(trial: Trial, fingerprint: str | Mapping[str, Any]) -> dict[str, A
         data["score"] = {
             "values": dict(trial.score.values),
             "limits": dict(trial.score.limits),
-            "level": [level.scenario, level.concurrency, level.batch_size] if level else None,
+            "level": _level_fields(level) if level else None,
         }
     return data
 
@@ -40,6 +40,12 @@ def with_finite_score(trial: Trial) -> Trial:
         return trial
     failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"no finite number: {', '.join(not_finite)}")
     return trial.with_(state=TrialState.FAILED, score=None, failure=failure)
+
+
+def _level_fields(level: Level) -> list[Any]:
+    """Return the arguments of a Level; the rate only if it has one, as in studies of previous versions."""
+    fields = [level.scenario, level.concurrency, level.batch_size]
+    return [*fields, level.rate] if level.rate else fields
 
 
 def without_secrets(trial: Trial) -> Trial:

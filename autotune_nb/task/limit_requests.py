@@ -22,6 +22,9 @@ def limit_lines(task: Task) -> tuple[str, ...]:
     most, workload = max(found.values()), task.workload
     needs = ", ".join(f"{figure} at least {count} requests" for figure, count in found.items())
     levels = workload.levels if task.goal.level is None else (task.goal.level,)
+    if any(level.rate for level in levels):
+        lasts = ", ".join(dict.fromkeys(f"{most / level.rate:.3g} s at {level.load}" for level in levels))
+        return (f"a level decides a limit at 95 % with enough requests: for {needs}; {most} arrive in {lasts}",)
     fits = [
         f"{value_text(workload.longest_s * level.concurrency / most, 'ttft_s')} at {_load_text(task, level)}"
         for level in levels

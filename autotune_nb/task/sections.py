@@ -175,6 +175,7 @@ class LevelRef(Section):
     concurrency: int = Field(1, ge=1)
     scenario: str | None = None
     batch_size: int = Field(1, ge=1)
+    rate: float | None = Field(None, gt=0)
 
 
 class ObjectiveSpec(Section):
@@ -236,9 +237,12 @@ _RESULTS = re.compile(
 
 
 class Benchmark(Section):
-    """How and where genai-bench runs."""
+    """How and where the benchmark runs."""
 
-    executable: str = "genai-bench"
+    kind: Literal["genai-bench", "aiperf"] = Field(
+        "genai-bench", description="aiperf sends requests at a rate (workload.rate); genai-bench keeps a concurrency"
+    )
+    executable: str = Field("genai-bench", description="the program to start; aiperf's default is aiperf")
     backend: str | None = Field(None, description="genai-bench's API backend; default: the engine's")
     executor: Literal["auto", "benchmark_job", "job", "direct"] = Field(
         "auto", description="in a cluster: an OME BenchmarkJob, a Job, or genai-bench on the machine of the run"
@@ -256,6 +260,11 @@ class Benchmark(Section):
     pod: dict[str, Any] = Field(
         default_factory=dict, description="nodeSelector, tolerations, resources, env, … of the benchmark's pods"
     )
+
+    @property
+    def program(self) -> str:
+        """The program to start: that of the kind, unless the task names one."""
+        return self.kind if self.executable == "genai-bench" else self.executable
 
     @field_validator("results")
     @classmethod

@@ -22,6 +22,7 @@ from pydantic import (
 
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.secrets.literals import literal_secrets, text_without_secrets, without_secrets
+from autotune_nb.task.benchmark_kind import require_benchmark_kind
 from autotune_nb.task.budget import CONFIRM_ROUNDS, Budget, Confirm, Price
 from autotune_nb.task.deploy_section import Deploy
 from autotune_nb.task.figures import require_figures, require_price, require_score
@@ -214,6 +215,7 @@ class Task(Section):
         require_price(self.budget, self.price)
         require_score(self.goal, self.slo)
         require_figures(self.goal, self.price, self.workload, replayed=self.deploy.kind == "replay")
+        require_benchmark_kind(self.benchmark, self.workload, self.deploy)
         if self.confirmation is not None and not self.budget.baseline:
             raise TaskError("compares with the engine's default: set budget.baseline to true", field="confirm")
         if self.confirm.rounds and self.goal.others:
@@ -243,7 +245,7 @@ class Task(Section):
         found = [
             level
             for level in self.workload.levels
-            if (level.concurrency, level.batch_size) == (ref.concurrency, ref.batch_size)
+            if (level.concurrency, level.batch_size, level.rate) == (ref.concurrency, ref.batch_size, ref.rate or 0.0)
             and ref.scenario in (None, level.scenario)
         ]
         if len(found) != 1:

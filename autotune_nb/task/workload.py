@@ -100,13 +100,17 @@ class LoadSearch(Section):
 
 
 class Workload(Section):
-    """The traffic of every trial: each scenario with each number of concurrent requests, or each batch size."""
+    """The traffic of every trial: each scenario with each number of concurrent requests, batch size or request rate."""
 
     task: str = Field("text-to-text", description="genai-bench's task kind")
     scenarios: list[str] = Field(min_length=1, description="genai-bench's traffic scenarios, such as D(64,32)")
     concurrency: list[Annotated[int, Field(ge=1, le=MAX_LOAD)]] = Field(default=[1], min_length=1)
     load_search: LoadSearch = LoadSearch()
     batch_sizes: list[Annotated[int, Field(ge=1, le=MAX_LOAD)]] = Field(default=[1], min_length=1)
+    rate: list[Annotated[float, Field(ge=0.001, le=MAX_LOAD)]] = Field(
+        default=[], description="requests per second, in place of concurrency: they arrive whether or not others end"
+    )
+    arrival: Literal["poisson", "constant"] = Field("poisson", description="how the requests of a rate arrive")
     seconds_per_level: int = Field(60, ge=1, le=1_000_000, description="a level ends after so many seconds")
     requests_per_level: int = Field(100, ge=1, description="or after about so many requests")
     precision: float | None = Field(
@@ -151,12 +155,18 @@ class Workload(Section):
             raise UnknownNameError("task kind", task, TASK_KINDS)
         return task
 
-    @field_validator("scenarios", "concurrency", "batch_sizes")
+    @field_validator("scenarios", "concurrency", "batch_sizes", "rate")
     @classmethod
     def _distinct(cls, values: list[Any]) -> list[Any]:
         if len(set(values)) != len(values):
             raise ValueError("a value is listed twice")
         return values
+
+    @field_validator("rate")
+    @classmethod
+    def _exact_name(cls, values: list[float]) -> list[float]:
+        # A level's name has its rate, and is read back from exported tables.
+        return [round(value, 3) for value in values]
 
     @model_validator(mode="after")
     def _one_load(self) -> Workload:
@@ -197,6 +207,8 @@ class Workload(Section):
         """Every load level, in the order of the benchmark."""
         if self.task in BATCH_TASKS:
             return tuple(Level(s, 1, b) for s in self.scenarios for b in self.batch_sizes)
+        if self.rate:
+            return tuple(Level(s, rate=rate) for s in self.scenarios for rate in self.rate)
         return tuple(Level(s, c) for s in self.scenarios for c in self.loads)
 
     @property

@@ -114,7 +114,7 @@ def limiting_factor(trial: Trial) -> str:
     The level of the score comes first, then the others, the heaviest first.
     """
     scored = trial.scored_measurement
-    heaviest = sorted(trial.measurements, key=lambda one: -one.level.concurrency)
+    heaviest = sorted(trial.measurements, key=lambda one: (-one.level.rate, -one.level.concurrency))
     for measured in [*([scored] if scored is not None else []), *(one for one in heaviest if one is not scored)]:
         figures = _figures(measured)
         rule = next((rule for rule in RULES if rule.holds(figures)), None)

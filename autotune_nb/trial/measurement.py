@@ -108,15 +108,23 @@ def figure_name(name: str, *, field: str = "") -> str:
 
 @dataclass(frozen=True, order=True)
 class Level:
-    """A load level: a traffic scenario with a number of concurrent requests, or a batch size."""
+    """A load level: a traffic scenario with a number of concurrent requests, a batch size, or a request rate."""
 
     scenario: str
     concurrency: int = 1
     batch_size: int = 1
+    #: Requests per second that arrive whether or not earlier ones are answered; 0 with a concurrency or a batch size.
+    rate: float = 0.0
+
+    @property
+    def load(self) -> str:
+        """Its load in words, such as ``concurrency 8`` or ``rate 2.5``, in requests per second."""
+        if self.rate:
+            return f"rate {self.rate:.12g}"
+        return f"batch {self.batch_size}" if self.batch_size > 1 else f"concurrency {self.concurrency}"
 
     def __str__(self) -> str:
-        load = f"batch {self.batch_size}" if self.batch_size > 1 else f"concurrency {self.concurrency}"
-        return f"{self.scenario} at {load}"
+        return f"{self.scenario} at {self.load}"
 
 
 @dataclass(frozen=True)
@@ -157,7 +165,7 @@ class Measurement:
         """What is doubtful in a valid measurement, in sentences."""
         found = [self.drift_text or self._throughput_text]
         busy, load = self.steady.get("concurrency_mean"), self.level.concurrency
-        if busy is not None and busy < _LEAST_BUSY * load:
+        if busy is not None and not self.level.rate and busy < _LEAST_BUSY * load:
             text = f"only {busy:.3g} of {load} requests were in flight on average"
             found.append(f"{text}: genai-bench or this machine was the limit")
         scored = self.steady.get("scored_requests", self.num_completed_requests)
@@ -214,6 +222,7 @@ class Measurement:
             "scenario": self.level.scenario,
             "concurrency": self.level.concurrency,
             "batch_size": self.level.batch_size,
+            **({"rate": self.level.rate} if self.level.rate else {}),
             "duration_s": self.duration_s,
             "num_requests": self.num_requests,
             "num_completed_requests": self.num_completed_requests,
@@ -231,7 +240,7 @@ class Measurement:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Measurement:
         return cls(
-            level=Level(data["scenario"], data["concurrency"], data.get("batch_size", 1)),
+            level=Level(data["scenario"], data["concurrency"], data.get("batch_size", 1), data.get("rate", 0.0)),
             duration_s=data["duration_s"],
             num_requests=data["num_requests"],
             num_completed_requests=data["num_completed_requests"],

@@ -19,6 +19,7 @@ RECORDS, READY = "profile_export.jsonl", ".aiperf_results_ready.json"
 _LEAST_SENT = 0.95
 #: A request may be sent so late, as a share of the mean time to the first token, at least so many seconds.
 _LATE_SHARE, _LATE_S = 0.1, 0.005
+_ADVICE = "lower workload.rate, or give the client more CPU cores"
 #: A request's fields in genai-bench's terms: their names in aiperf, and the factor of the unit.
 _FIELDS = {
     "ttft": ("time_to_first_token", 0.001),
@@ -98,11 +99,11 @@ def rate_problems(level: Level, records: Sequence[Mapping[str, Any]], *, poisson
     sent = (len(records) - 1) / seconds if seconds else math.inf
     chance = 3 / math.sqrt(len(records) - 1) if poisson else 1 / (len(records) - 1)
     found = []
-    if not (_LEAST_SENT - chance) * level.rate <= sent <= (1 / _LEAST_SENT + chance) * level.rate:
-        found.append(
-            f"aiperf sent {sent:.3g} requests per second, asked for were {level.rate:.3g}: the client was the limit; "
-            "lower workload.rate, or give the client more CPU cores"
-        )
+    text = f"aiperf sent {sent:.3g} requests per second, asked for were {level.rate:.3g}"
+    if sent < (_LEAST_SENT - chance) * level.rate:
+        found.append(f"{text}: the client was the limit; {_ADVICE}")
+    elif sent > (1 / _LEAST_SENT + chance) * level.rate:
+        found.append(f"{text}: the client caught up with a delay; {_ADVICE}")
     late = [
         (one["metadata"]["request_start_ns"] - issued) / 1e9
         for one in records
@@ -114,7 +115,7 @@ def rate_problems(level: Level, records: Sequence[Mapping[str, Any]], *, poisson
         if mean_s > max(_LATE_S, _LATE_SHARE * ttft_s):
             found.append(
                 f"aiperf sent each request {mean_s:.3g} s late on average, where the first token takes {ttft_s:.3g} s: "
-                "the client's CPU was the limit; lower workload.rate, or give the client more CPU cores"
+                f"the client's CPU was the limit; {_ADVICE}"
             )
     return tuple(found)
 
@@ -141,8 +142,9 @@ def _request(record: Mapping[str, Any]) -> dict[str, Any]:
 def _value(metrics: Mapping[str, Any], name: str) -> float | None:
     one = metrics.get(name)
     value = one.get("value") if isinstance(one, dict) else None
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return float(value) if is_number else None
+    if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+        return float(value)
+    return None
 
 
 def _token_times(began: float, request: Mapping[str, Any]) -> list[float]:

@@ -51,6 +51,9 @@ def _run(subject: Subject, work: Coroutine[Any, Any, None]) -> None:
 class BenchmarkContract:
     """Behaviours of the protocol in ``autotune_nb.bench.base``."""
 
+    #: The loads of the subject's two levels.
+    loads = ("concurrency 1", "concurrency 2")
+
     def test_measurements_arrive_level_by_level(self, subject: Subject) -> None:
         async def scenario() -> None:
             await subject.gated.prepare()
@@ -64,7 +67,7 @@ class BenchmarkContract:
                 measured.append(await rest)
                 if not subject.stepwise:
                     measured.append(await anext(levels))
-                assert [one.level.concurrency for one in measured] == [1, 2]
+                assert [one.level.load for one in measured] == list(self.loads)
                 assert all(one.valid for one in measured)
                 with pytest.raises(StopAsyncIteration):
                     await anext(levels)
@@ -107,11 +110,11 @@ class BenchmarkContract:
         async def scenario() -> None:
             await subject.missing.prepare()
             seen: list[Measurement] = []
-            with pytest.raises(MeasurementError, match="concurrency 2"):
+            with pytest.raises(MeasurementError, match=self.loads[1]):
                 async with aclosing(subject.missing.measure(subject.request())) as levels:
                     async for one in levels:
                         seen.append(one)
-            assert [one.level.concurrency for one in seen] == [1]
+            assert [one.level.load for one in seen] == [self.loads[0]]
 
         _run(subject, scenario())
 

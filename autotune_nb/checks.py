@@ -172,7 +172,7 @@ async def _local(task: Task, engine: Engine) -> CheckResult:
 
 async def _container(task: Task, engine: Engine) -> CheckResult:
     deployer = ContainerDeployer(task, engine, study_label="", folder=Path())
-    benchmark = GenaiBench(task, backend=engine.backend, engine=engine.metrics_engine, labels={})
+    benchmark = local_benchmark(task, engine, labels={})
     try:
         text = await deployer.check()
         benchmark.look()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from autotune_nb.errors import TaskError
-from autotune_nb.task.sections import Benchmark, Deploy
+from autotune_nb.task.deploy_section import Deploy
+from autotune_nb.task.sections import Benchmark
 from autotune_nb.task.workload import Workload
+from autotune_nb.trial.measurement import MAX_CONCURRENCY
 
 
-def require_benchmark_kind(benchmark: Benchmark, workload: Workload, deploy: Deploy) -> None:
-    """Raise TaskError if the benchmark's kind cannot run the workload."""
+def require_benchmark_kind(benchmark: Benchmark, workload: Workload, deploy: Deploy, figures: Container[str]) -> None:
+    """Raise TaskError if the benchmark's kind cannot run the workload, or has none of the ``figures`` of the goal."""
     if benchmark.kind == "genai-bench":
         if workload.rate and deploy.kind != "replay":
             raise TaskError(
@@ -30,6 +34,8 @@ def require_benchmark_kind(benchmark: Benchmark, workload: Workload, deploy: Dep
         )
     if workload.load_search.high is not None:
         raise TaskError("searches a concurrency, and aiperf sends at a rate; omit it", field="workload.load_search")
+    if MAX_CONCURRENCY in figures:
+        raise TaskError(f"{MAX_CONCURRENCY} needs levels of a concurrency, not of a rate", field="objective")
     if workload.task != "text-to-text":
         raise TaskError(f"aiperf runs text-to-text here, not {workload.task}", field="workload.task")
     if workload.warmup_ratio:

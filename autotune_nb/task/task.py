@@ -215,7 +215,7 @@ class Task(Section):
         require_price(self.budget, self.price)
         require_score(self.goal, self.slo)
         require_figures(self.goal, self.price, self.workload, replayed=self.deploy.kind == "replay")
-        require_benchmark_kind(self.benchmark, self.workload, self.deploy)
+        require_benchmark_kind(self.benchmark, self.workload, self.deploy, self.goal.figures)
         if self.confirmation is not None and not self.budget.baseline:
             raise TaskError("compares with the engine's default: set budget.baseline to true", field="confirm")
         if self.confirm.rounds and self.goal.others:

@@ -40,7 +40,7 @@ SECTIONS = (
         _of(
             "workload",
             "load_search.low load_search.step goodput precision max_seconds_per_level "
-            "task batch_sizes warmup_requests warmup_ratio request_params "
+            "task rate arrival batch_sizes warmup_requests warmup_ratio request_params "
             "max_failed_requests min_completed_requests min_output_ratio",
         ),
     ),
@@ -68,7 +68,7 @@ SECTIONS = (
             *_of("deploy", "pull shm_size volumes user network run_args"),
             *_of("deploy", "host port runtime namespace kubeconfig context resources gpu_resource templates caches"),
             *_of("deploy", "clusterbasemodel clusterservingruntime table noise noise_within"),
-            *_of("benchmark", "executable backend executor results results_size api_key image pod"),
+            *_of("benchmark", "kind executable backend executor results results_size api_key image pod"),
         ),
     ),
 )

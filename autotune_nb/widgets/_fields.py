@@ -52,6 +52,7 @@ _PLACEHOLDERS = {
     "engine.health_path": "the engine's own",
     "workload.scenarios": "such as D(512,128): tokens in, tokens out",
     "workload.concurrency": "such as 1, 4, 8",
+    "workload.rate": "such as 1, 4, 16",
     "workload.request_params": "such as top_k: 1",
     "objective.at": "best, or concurrency: 8",
     "strategy.options": "such as multivariate: true",

@@ -113,6 +113,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "reader_pod.yaml.j2": POD,
     "inference_service.yaml.j2": {
         "metadata": METADATA, "model": {"name": "m", "kind": None}, "runtime": None, "stop_s": 1, "runner": RUNNER,
+        "caches": None,
     },
     "benchmark_job.yaml.j2": {
         "metadata": METADATA, "service": {"name": "at-t-t0001-abc", "namespace": "tune"}, "task": "text-to-text",

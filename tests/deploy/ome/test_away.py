@@ -13,6 +13,7 @@ from autotune_nb.cluster.kinds import POD
 from autotune_nb.deploy.ome import _teardown as teardown
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, FailureKind, SetupError, SurroundingsError
+from autotune_nb.runner import engine_metrics
 from autotune_nb.runner.assembly import assemble
 from autotune_nb.runner.runner import Runner
 from autotune_nb.trial.trial import TrialState
@@ -211,8 +212,14 @@ def test_what_may_not_be_deleted_is_not_adopted_by_the_next_attempt(
 
 
 def test_a_run_whose_credentials_run_out_for_good_keeps_what_it_has_and_goes_on_when_it_is_started_again(
-    ome: OmeNamespace, proxy: FaultProxy, impatient: Callable[[str], None], tmp_path: Path
+    ome: OmeNamespace,
+    proxy: FaultProxy,
+    impatient: Callable[[str], None],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # Its benchmark has ended before the watches are refused, also where no metrics can be read any more.
+    monkeypatch.setattr(engine_metrics, "_WITHIN_S", 0.05)
     bench, begun, go_on = FakeBench(tmp_path / "fake"), tmp_path / "begun", tmp_path / "go-on"
     second = f"case \"$out\" in */trial-0001/*) touch '{begun}'; while [ ! -e '{go_on}' ]; do sleep 0.1; done;; esac"
     task = ome.task(

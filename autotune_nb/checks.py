@@ -14,6 +14,7 @@ import yaml
 
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.bench.benchmark_job import OmeBenchmark
+from autotune_nb.bench.dataset import dataset_line
 from autotune_nb.bench.executor import select_executor
 from autotune_nb.bench.job import JobBenchmark
 from autotune_nb.bench.local_benchmark import local_benchmark
@@ -39,6 +40,7 @@ from autotune_nb.runner.estimate import cost_lines
 from autotune_nb.study import StudyFolder, require_database
 from autotune_nb.task.external_results import require_engine
 from autotune_nb.task.limit_requests import limit_lines, load_lines
+from autotune_nb.task.own_prompts import require_dataset
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task
@@ -102,6 +104,7 @@ async def check_task(task: Task, engine: Engine, *, study: str | Path | None = N
 async def _check_task(task: Task, engine: Engine, study: str | Path | None) -> Checks:
     try:
         require_engine(task)
+        require_dataset(task)
         know_secrets(task)
         label = label_of(study)
         if study is not None:
@@ -115,10 +118,9 @@ async def _check_task(task: Task, engine: Engine, study: str | Path | None) -> C
     confirmed = () if task.confirmation is None else (CheckResult(True, plan_text(task.confirmation)),)
     if task.deploy.table is not None:
         return Checks((await asyncio.to_thread(_replay, task, engine, task.deploy.table), *confirmed))
-    if task.deploy.kind == "local":
-        return Checks((await _local(task, engine), *confirmed))
-    if task.deploy.kind == "container":
-        return Checks((await _container(task, engine), *confirmed))
+    if task.deploy.on_this_machine:
+        checked = await (_local if task.deploy.kind == "local" else _container)(task, engine)
+        return Checks((checked, *await _prompts(task), *confirmed))
     try:
         session = ClusterSession(task, study_label=label or _LABEL)
     except SetupError as error:
@@ -127,19 +129,30 @@ async def _check_task(task: Task, engine: Engine, study: str | Path | None) -> C
         await session.open()
         results = await preflight(session, task, engine, study_exists=label is not None)
         # Without the cluster nothing else can be checked.
-        return Checks((*results, await _executor(task, session), *confirmed) if results[0].ok else tuple(results))
+        return Checks((*results, *await _executor(task, session), *confirmed) if results[0].ok else tuple(results))
     except ClusterError as error:
         return Checks((CheckResult(False, f"the cluster is unreachable: {error}"),))
     finally:
         await session.close()
 
 
-async def _executor(task: Task, session: ClusterSession) -> CheckResult:
+async def _executor(task: Task, session: ClusterSession) -> tuple[CheckResult, ...]:
     try:
         executor, reason = await select_executor(task, session)
     except SetupError as error:
-        return CheckResult(False, str(error))
-    return CheckResult(True, f"benchmarks run as {executor}: {reason}")
+        return (CheckResult(False, str(error)),)
+    # A pod reads its dataset itself.
+    prompts = await _prompts(task) if executor == "direct" else ()
+    return (CheckResult(True, f"benchmarks run as {executor}: {reason}"), *prompts)
+
+
+async def _prompts(task: Task) -> tuple[CheckResult, ...]:
+    """Return what is in the task's dataset, if it has one."""
+    try:
+        line = await asyncio.to_thread(dataset_line, task.workload, task.strategy.seed)
+    except SetupError as error:
+        return (CheckResult(False, str(error)),)
+    return (CheckResult(True, line),) if line else ()
 
 
 def _replay(task: Task, engine: Engine, source: str) -> CheckResult:

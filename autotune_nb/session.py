@@ -18,6 +18,7 @@ from autotune_nb.run import LoopThread, Run, live_run
 from autotune_nb.runner.assembly import replay_of, replayed_space
 from autotune_nb.study import StudyFolder
 from autotune_nb.task.external_results import require_engine
+from autotune_nb.task.own_prompts import require_dataset
 from autotune_nb.task.placement import require_cluster, without_unused
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task, parse_objective
@@ -88,6 +89,7 @@ def tune(
     task = with_overrides(task, **overrides)
     require_cluster(task)
     require_engine(task)
+    require_dataset(task)
     know_secrets(task)
     engine = engine_for(task)
     _warn_about_flags(task, engine)

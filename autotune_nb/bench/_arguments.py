@@ -43,8 +43,9 @@ def arguments(
     folder: str,
     whole_minutes: bool,
     levels: Sequence[Level] = (),
+    dataset: Sequence[str] = (),
 ) -> list[str]:
-    """Return the arguments for these levels, or all of the task's.
+    """Return the arguments for these levels, or all of the task's; ``dataset`` are those for its dataset.
 
     Between trials only the server's address, the folder and the levels differ.
     """
@@ -64,6 +65,7 @@ def arguments(
     ]
     for scenario in dict.fromkeys(level.scenario for level in run):
         argv += ["--traffic-scenario", scenario]
+    argv += dataset
     batches = in_batches(task)
     for load in dict.fromkeys(level.batch_size if batches else level.concurrency for level in run):
         argv += ["--batch-size" if batches else "--num-concurrency", str(load)]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import AsyncGenerator
+from pathlib import Path
 from typing import Any
 
+from autotune_nb.bench._mounted_dataset import mounted_dataset_arguments
 from autotune_nb.bench.base import Benchmark, BenchRequest
 from autotune_nb.bench.benchmark_job import OmeBenchmark
 from autotune_nb.bench.job import JobBenchmark
@@ -47,6 +49,8 @@ async def select_executor(task: Task, session: ClusterSession) -> tuple[str, str
     else:
         how = "by the Service's name" if session.cluster.inside else "through a port-forward"
         why = f"no Job may be created in namespace {session.cluster.namespace}; it goes {how}"
+    if chosen == "job":
+        mounted_dataset_arguments(task)
     if chosen != "direct" and task.workload.load_search.high is not None:
         why += f"; it cannot be asked for each load, so that it measures {', '.join(map(str, task.workload.loads))}"
     return chosen, why + (minutes + _UNCHECKED if chosen == "benchmark_job" else "")
@@ -55,8 +59,8 @@ async def select_executor(task: Task, session: ClusterSession) -> tuple[str, str
 class ClusterBenchmark:
     """Measures with the executor that ``prepare`` selects."""
 
-    def __init__(self, task: Task, engine: Engine, session: ClusterSession) -> None:
-        self._task = task
+    def __init__(self, task: Task, engine: Engine, session: ClusterSession, folder: Path) -> None:
+        self._task, self._folder = task, folder
         self._engine = engine
         self._session = session
         self._chosen: Benchmark | None = None
@@ -90,7 +94,7 @@ class ClusterBenchmark:
             return OmeBenchmark(task, session)
         if name == "job":
             return JobBenchmark(task, session, backend=engine.backend, engine=engine.metrics_engine)
-        benchmark = local_benchmark(task, engine, labels={})
+        benchmark = local_benchmark(task, engine, labels={}, folder=self._folder)
         benchmark.look()
         return benchmark
 
@@ -104,6 +108,6 @@ class ClusterBenchmark:
             )
 
 
-def cluster_benchmark(task: Task, engine: Engine, session: ClusterSession) -> Benchmark:
-    """Return the benchmark of a task's trials in a cluster."""
-    return ClusterBenchmark(task, engine, session)
+def cluster_benchmark(task: Task, engine: Engine, session: ClusterSession, *, folder: Path) -> Benchmark:
+    """Return the benchmark of a task's trials in a cluster; ``folder`` is the study's."""
+    return ClusterBenchmark(task, engine, session, folder)

@@ -21,6 +21,7 @@ from autotune_nb.bench._expected_levels import (
 )
 from autotune_nb.bench._fork_client import BenchProcess, ForkClient, find_genai_bench, python_of, start_command
 from autotune_nb.bench.base import BenchRequest
+from autotune_nb.bench.dataset import dataset_arguments, dataset_fingerprint, is_on_hub
 from autotune_nb.bench.results import read_level
 from autotune_nb.errors import (
     Failure,
@@ -45,7 +46,12 @@ class GenaiBench:
 
     yields_at_end = False
 
-    def __init__(self, task: Task, *, backend: str, engine: str | None, labels: dict[str, str]) -> None:
+    def __init__(
+        self, task: Task, *, backend: str, engine: str | None, labels: dict[str, str], folder: Path | None = None
+    ) -> None:
+        # The study's, for the prompts of a dataset.
+        self._folder = folder
+        self._dataset: list[str] = []
         self._task = task
         self._backend = backend
         self._engine = engine
@@ -69,7 +75,11 @@ class GenaiBench:
 
     async def prepare(self, tokenizer: str = "") -> None:
         is_here = await asyncio.to_thread(os.path.isdir, tokenizer)
-        if is_here:
+        if self._folder is not None:
+            self._dataset = await asyncio.to_thread(
+                dataset_arguments, self._task.workload, self._folder / "artifacts", self._task.strategy.seed
+            )
+        if is_here and not is_on_hub(self._task.workload.dataset):
             # Do not query the hub for a newer version of a local tokenizer.
             self._labels = {**self._labels, "HF_HUB_OFFLINE": "1"}
         self._tokenizer = tokenizer
@@ -93,6 +103,7 @@ class GenaiBench:
         return {
             "benchmark": "genai-bench",
             "benchmark_version": self._client.version if self._client else None,
+            **await asyncio.to_thread(dataset_fingerprint, self._dataset),
         }
 
     async def close(self) -> None:
@@ -113,6 +124,7 @@ class GenaiBench:
             # genai-bench's own command takes whole minutes; the fork server takes seconds.
             whole_minutes=self._python is None,
             levels=levels or request.levels,
+            dataset=self._dataset,
         )
 
     async def measure(self, request: BenchRequest) -> AsyncGenerator[Measurement, None]:

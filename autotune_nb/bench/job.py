@@ -28,6 +28,7 @@ from autotune_nb.bench._expected_levels import (
     timeout_error,
 )
 from autotune_nb.bench._log_frames import Frames
+from autotune_nb.bench._mounted_dataset import mounted_dataset_arguments
 from autotune_nb.bench._scripts import script_source
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.cluster.kinds import JOB, Object
@@ -95,6 +96,7 @@ class JobBenchmark:
             folder=folder,
             whole_minutes=False,
             levels=request.levels,
+            dataset=mounted_dataset_arguments(task),
         )
         job = {
             "argv": argv,

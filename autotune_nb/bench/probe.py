@@ -10,7 +10,8 @@ from typing import Any
 import aiohttp
 
 from autotune_nb.errors import Failure, FailureKind, MeasurementError
-from autotune_nb.task.workload import RequestSize, Workload
+from autotune_nb.task.scenario import RequestSize
+from autotune_nb.task.workload import Workload
 from autotune_nb.trial.measurement import Level
 
 _WORDS = "the tuning of a server is the search for settings that serve its readers well and "

@@ -13,7 +13,7 @@ from autotune_nb.bench._launcher import ABORTED, BURST_S, CUT, NO_COMPLETION, NO
 from autotune_nb.bench._level_checks import latency_drift
 from autotune_nb.bench._level_checks import problems as problems_of_level
 from autotune_nb.bench._single_requests import beyond, goodput_figures
-from autotune_nb.task.workload import RequestSize
+from autotune_nb.task.scenario import RequestSize
 from autotune_nb.trial.measurement import STATISTICS, STEADY, Level, Measurement, Validity
 from autotune_nb.trial.score import Limit
 

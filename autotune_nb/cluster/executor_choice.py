@@ -24,6 +24,8 @@ def benchmark_job_problem(task: Task) -> tuple[str, str] | None:
     unsupported = [scenario for scenario in workload.scenarios if not _SCENARIO.fullmatch(scenario)]
     if unsupported:
         return f"OME's BenchmarkJob rejects the scenario {unsupported[0]!r}", "workload.scenarios"
+    if workload.dataset.path is not None:
+        return "OME's BenchmarkJob is given no dataset", "workload.dataset.path"
     if workload.request_params:
         return "OME's BenchmarkJob ignores request parameters", "workload.request_params"
     if workload.warmup_ratio:

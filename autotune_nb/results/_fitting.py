@@ -8,9 +8,9 @@ from typing import Any
 
 from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import Value
+from autotune_nb.task.scenario import canonical_scenario
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
-from autotune_nb.task.workload import canonical_scenario
 from autotune_nb.trial.measurement import Level, Measurement, Validity
 from autotune_nb.trial.trial import Trial, TrialState
 

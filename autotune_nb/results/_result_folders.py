@@ -19,7 +19,8 @@ from autotune_nb.bench.results import (
 from autotune_nb.errors import Failure, FailureKind, StudyError
 from autotune_nb.recorded.long_table import quoted
 from autotune_nb.results.exporting import NUM_GPUS
-from autotune_nb.task.workload import TASK_KINDS, canonical_scenario
+from autotune_nb.task.scenario import canonical_scenario
+from autotune_nb.task.workload import TASK_KINDS
 from autotune_nb.trial.measurement import Level, Measurement, Validity
 from autotune_nb.trial.trial import Trial, TrialState
 

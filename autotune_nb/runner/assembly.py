@@ -47,7 +47,7 @@ def assemble(
     if replay is not None:
         return ReplayDeployer(task, engine, replay), ReplayBenchmark(task, replay)
     if task.deploy.on_this_machine:
-        benchmark = local_benchmark(task, engine, labels={STUDY_LABEL: study_label})
+        benchmark = local_benchmark(task, engine, labels={STUDY_LABEL: study_label}, folder=folder)
         deployer = deployer_for(task, engine, study_label=study_label, folder=folder)
         if isinstance(deployer, ContainerDeployer):
             deployer.notify = notify
@@ -58,7 +58,7 @@ def assemble(
 
     session = ClusterSession(task, study_label=study_label)
     session.notify = notify
-    return OmeDeployer(task, engine, session, folder=folder), cluster_benchmark(task, engine, session)
+    return OmeDeployer(task, engine, session, folder=folder), cluster_benchmark(task, engine, session, folder=folder)
 
 
 def replay_of(task: Task, table: RecordedTable) -> Replay:

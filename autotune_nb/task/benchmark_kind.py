@@ -38,6 +38,8 @@ def require_benchmark_kind(benchmark: Benchmark, workload: Workload, deploy: Dep
         raise TaskError(f"{MAX_CONCURRENCY} needs levels of a concurrency, not of a rate", field="objective")
     if workload.task != "text-to-text":
         raise TaskError(f"aiperf runs text-to-text here, not {workload.task}", field="workload.task")
+    if workload.dataset.path is not None:
+        raise TaskError("aiperf sends generated prompts here; omit the dataset", field="workload.dataset.path")
     if workload.warmup_ratio:
         raise TaskError("aiperf has no warm-up ratio; omit it", field="workload.warmup_ratio")
     if benchmark.api_key is not None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from autotune_nb.task.workload import Section
+from autotune_nb.task.section import Section
 
 
 class Price(Section):

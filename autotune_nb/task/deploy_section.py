@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from autotune_nb.secrets.references import variables_in
-from autotune_nb.task.workload import Section
+from autotune_nb.task.section import Section
 
 #: Fields of containers alone, each with its default.
 CONTAINER_FIELDS: dict[str, Any] = {

@@ -12,7 +12,7 @@ from pydantic import Field, StringConstraints, model_validator
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.preset_catalog import DEFAULTS, PRESETS, SIZES, Preset
-from autotune_nb.task.workload import Section
+from autotune_nb.task.section import Section
 
 #: The key of ``parameters`` under which presets are named.
 KEY = "preset"

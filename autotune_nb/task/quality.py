@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
-from autotune_nb.task.workload import Section
+from autotune_nb.task.section import Section
 
 #: How many prompts are built in.
 BUILT_IN_PROMPTS = 12

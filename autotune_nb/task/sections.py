@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.task.parameters import ParameterName, Value
-from autotune_nb.task.workload import Section
+from autotune_nb.task.section import Section
 from autotune_nb.trial.measurement import figure_name
 
 ENGINES = ("llama_cpp", "vllm", "sglang", "command")

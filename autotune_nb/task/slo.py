@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field, field_validator, model_validator
 
-from autotune_nb.task.workload import Section
+from autotune_nb.task.section import Section
 from autotune_nb.trial.measurement import SLO_SCORE, figure_name
 from autotune_nb.trial.penalty import slo_score
 from autotune_nb.trial.score import Direction, Limit

@@ -30,6 +30,7 @@ from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.preset_expansion import PresetUse
 from autotune_nb.task.presets import PRESET_SCHEMA, with_expansion
 from autotune_nb.task.quality import Quality
+from autotune_nb.task.section import Section
 from autotune_nb.task.sections import (
     Benchmark,
     Deadlines,
@@ -42,7 +43,7 @@ from autotune_nb.task.sections import (
 from autotune_nb.task.slo import Slo
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.validation_errors import first_error
-from autotune_nb.task.workload import Section, Workload
+from autotune_nb.task.workload import Workload
 from autotune_nb.trial.measurement import Level, figure_name
 from autotune_nb.trial.score import PROTOTYPE_OBJECTIVES, Limit, Objective
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-import re
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from autotune_nb.errors import UnknownNameError
+from autotune_nb.task.dataset import Dataset
 from autotune_nb.task.parameters import Value
+from autotune_nb.task.scenario import RequestSize, canonical_scenario, request_size, require_possible
+from autotune_nb.task.section import Section
 from autotune_nb.trial.measurement import Level
 
 #: genai-bench's task kinds; those in ``BATCH_TASKS`` send batches instead of concurrent requests.
@@ -24,8 +25,8 @@ TASK_KINDS = (
     "image-to-embeddings",
 )
 BATCH_TASKS = ("text-to-embeddings", "text-to-rerank")
-#: More concurrent requests than one load generator sends, and more tokens than the context of any model.
-MAX_LOAD, _MAX_TOKENS = 100_000, 10_000_000
+#: More concurrent requests than one load generator sends.
+MAX_LOAD = 100_000
 #: How many times its seconds a level may last that is imprecise, or, without a maximum, undecided.
 LONGEST = 1.5
 
@@ -53,10 +54,9 @@ def _goodput(value: Any) -> Any:
     return value
 
 
-class Section(BaseModel):
-    """The base of a task's sections: frozen, without unknown fields."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True, allow_inf_nan=False)
+def _path(value: Any) -> Any:
+    """Expand a dataset's path in the place of its section."""
+    return {"path": value} if isinstance(value, str) else value
 
 
 class LoadSearch(Section):
@@ -104,6 +104,7 @@ class Workload(Section):
 
     task: str = Field("text-to-text", description="genai-bench's task kind")
     scenarios: list[str] = Field(min_length=1, description="genai-bench's traffic scenarios, such as D(64,32)")
+    dataset: Annotated[Dataset, BeforeValidator(_path, json_schema_input_type=Dataset | str)] = Dataset()
     concurrency: list[Annotated[int, Field(ge=1, le=MAX_LOAD)]] = Field(default=[1], min_length=1)
     load_search: LoadSearch = LoadSearch()
     batch_sizes: list[Annotated[int, Field(ge=1, le=MAX_LOAD)]] = Field(default=[1], min_length=1)
@@ -145,7 +146,7 @@ class Workload(Section):
     def _scenario(cls, values: list[str]) -> list[str]:
         scenarios = [canonical_scenario(value) for value in values]
         for text in scenarios:
-            _require_possible(text)
+            require_possible(text)
         return scenarios
 
     @field_validator("task")
@@ -176,6 +177,17 @@ class Workload(Section):
             raise ValueError("load_search chooses the concurrency: omit concurrency, or load_search.high")
         if self.task in BATCH_TASKS or len(self.scenarios) > 1:
             raise ValueError("load_search needs one scenario of concurrent requests")
+        return self
+
+    @model_validator(mode="after")
+    def _own_prompts(self) -> Workload:
+        dataset, images = self.dataset, self.task.startswith("image")
+        if dataset.path is None:
+            return self
+        if images and dataset.image_column is None:
+            raise ValueError(f"{self.task} needs dataset.image_column, the column with the images")
+        if not images and dataset.image_column is not None:
+            raise ValueError(f"dataset.image_column is for image-text-to-text, and the task is {self.task}: omit it")
         return self
 
     @property
@@ -220,69 +232,3 @@ class Workload(Section):
     def most_levels(self) -> int:
         """How many levels a trial has at most."""
         return len(self.levels) if self.load_search.high is None else self.load_search.most_runs
-
-
-@dataclass(frozen=True)
-class RequestSize:
-    """The mean number of tokens of a scenario's prompts and requested replies, and the deviation of the latter."""
-
-    input_tokens: float
-    output_tokens: float
-    output_tokens_stddev: float = 0.0
-
-
-def request_size(scenario: str) -> RequestSize | None:
-    """Return the tokens of a canonical text scenario; None for datasets and other kinds."""
-    numbers = [int(number) for number in re.findall(r"\d+", scenario)]
-    match scenario[:1], numbers:
-        case "D", [tokens_in, tokens_out]:
-            return RequestSize(tokens_in, tokens_out)
-        case "N", [tokens_in, _, tokens_out, stddev]:
-            return RequestSize(tokens_in, tokens_out, stddev)
-        case "U", [high_in, high_out]:
-            return _uniform(1, high_in, 1, high_out)
-        case "U", [low_in, high_in, low_out, high_out]:
-            return _uniform(low_in, high_in, low_out, high_out)
-    return None
-
-
-def _uniform(low_in: int, high_in: int, low_out: int, high_out: int) -> RequestSize:
-    return RequestSize((low_in + high_in) / 2, (low_out + high_out) / 2, (high_out - low_out) / math.sqrt(12))
-
-
-_SCENARIO = re.compile(
-    r"^(?:[EA]\(\d+\)|[DRU]\(\d+,\d+\)|I\(\d+,\d+(?:,\d+)?\)|[NU]\(\d+,\d+\)/\(\d+,\d+\)|dataset)$", re.ASCII
-)
-
-
-def canonical_scenario(text: str) -> str:
-    """Return the scenario in genai-bench's spelling, which identifies its result files. Raises ValueError."""
-    squeezed = re.sub(r"\b0+(?=\d)", "", re.sub(r"\s+", "", text))
-    if squeezed.startswith("U(") and "/" in squeezed:
-        # genai-bench draws at least one token, and omits a minimum of 0 in its spelling.
-        squeezed = squeezed.replace("(0,", "(1,")
-    squeezed = re.sub(r"^(I\(\d+,\d+),1\)$", r"\1)", squeezed)
-    if not _SCENARIO.match(squeezed):
-        raise ValueError(
-            f"{text!r} is not a traffic scenario; write D(input tokens,output tokens), N(mean,sd)/(mean,sd) or "
-            "U(min,max)/(min,max)"
-        )
-    return squeezed
-
-
-def _require_possible(scenario: str) -> None:
-    """Raise ValueError for a scenario whose requests cannot be sent: of no tokens, or of more than any model reads."""
-    numbers = [int(digits) for digits in re.findall(r"\d+", scenario)]
-    if any(number > _MAX_TOKENS for number in numbers):
-        raise ValueError(f"the scenario {scenario[:60]} has a number above {_MAX_TOKENS:,}; no model reads so much")
-    match scenario[0], numbers:
-        case "N", [*_]:
-            least = [numbers[0], numbers[2]]
-        case "U", [low_in, high_in, low_out, high_out]:
-            if low_in > high_in or low_out > high_out:
-                raise ValueError(f"the scenario {scenario} has a minimum above its maximum; write U(min,max)/(min,max)")
-            least = [high_in, high_out]
-        case _:
-            least = numbers
-    if 0 in least:
-        raise ValueError(f"the scenario {scenario} asks for nothing: each of its numbers must be 1 or more")

@@ -20,6 +20,7 @@ _PROPERTIES = {
     "cpu_count": "the number of CPUs",
     "gpus": "the GPUs",
     "benchmark_version": "genai-bench's version",
+    "dataset_sha256": "the prompts of the dataset",
 }
 #: The share of the CPUs that other work uses for a level to count as disturbed; an engine on GPUs needs fewer of them.
 _DISTURBED, _DISTURBED_ON_GPUS = 0.25, 0.75

@@ -41,7 +41,8 @@ SECTIONS = (
             "workload",
             "load_search.low load_search.step goodput precision max_seconds_per_level "
             "task rate arrival batch_sizes warmup_requests warmup_ratio request_params "
-            "max_failed_requests min_completed_requests min_output_ratio",
+            "max_failed_requests min_completed_requests min_output_ratio "
+            "dataset.path dataset.column dataset.prompt dataset.image_column dataset.config",
         ),
     ),
     Section("Objective and limits", _of("objective", "direction figure at"), _of("slo", "figure limits steepness")),

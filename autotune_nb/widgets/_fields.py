@@ -36,7 +36,7 @@ _CODECS: dict[str, Codec] = {
 }
 _LABELS = {"engine.kind": "engine"}
 #: Sections that share one of the form with other fields, so that a label needs the full path.
-_SHARED = ("deadlines", "benchmark", "confirm", "price", "slo", "quality", "workload.load_search")
+_SHARED = ("deadlines", "benchmark", "confirm", "price", "slo", "quality", "workload.load_search", "workload.dataset")
 #: The placeholders of empty fields.
 _PLACEHOLDERS = {
     "model.id_or_path": "Qwen/Qwen3-8B, or a path",
@@ -54,6 +54,8 @@ _PLACEHOLDERS = {
     "workload.concurrency": "such as 1, 4, 8",
     "workload.rate": "such as 1, 4, 16",
     "workload.request_params": "such as top_k: 1",
+    "workload.dataset.path": "for the scenario dataset, such as prompts.csv",
+    "workload.dataset.config": "such as split: train",
     "objective.at": "best, or concurrency: 8",
     "strategy.options": "such as multivariate: true",
     "budget.trials": "20, or the whole grid",

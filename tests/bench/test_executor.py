@@ -205,7 +205,7 @@ class Trial:
         self.session.notify = self.notices.append
         self.engine = engine_for(self.task)
         self.deployer = OmeDeployer(self.task, self.engine, self.session, folder=folder)
-        self.benchmark: Benchmark = cluster_benchmark(self.task, self.engine, self.session)
+        self.benchmark: Benchmark = cluster_benchmark(self.task, self.engine, self.session, folder=folder)
 
     async def measured(
         self, during: Callable[[], Any] | None = None, params: dict[str, Any] | None = None

@@ -17,7 +17,7 @@ from autotune_nb.bench.results import (
     read_level,
 )
 from autotune_nb.errors import MeasurementError
-from autotune_nb.task.workload import RequestSize
+from autotune_nb.task.scenario import RequestSize
 from autotune_nb.trial.formatting import level_text
 from autotune_nb.trial.measurement import (
     COST_FIGURES,

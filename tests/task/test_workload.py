@@ -14,8 +14,9 @@ import pytest
 from pydantic import ValidationError
 
 from autotune_nb.errors import TaskError
+from autotune_nb.task.scenario import RequestSize, canonical_scenario
 from autotune_nb.task.task import Task
-from autotune_nb.task.workload import RequestSize, Workload, canonical_scenario
+from autotune_nb.task.workload import Workload
 from autotune_nb.trial.measurement import Level
 
 MakeTask = Callable[..., Task]

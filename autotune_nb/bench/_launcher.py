@@ -16,6 +16,7 @@ import traceback
 from typing import Any, NoReturn
 
 from autotune_nb.bench._level_recording import RECORDER, record_levels, seed_prompts
+from autotune_nb.bench._scenarios import add_scenarios
 
 #: Error codes of requests that fail at status 200; genai-bench's own -1 is an error inside a stream.
 NO_COMPLETION, NO_TOKEN, CUT, ABORTED, UNANSWERED, OVERCLAIMED = -11, -12, -13, -14, -15, -16
@@ -295,6 +296,10 @@ def load_genai_bench(*, trusted: bool = False) -> tuple[Any, str]:
         allow_single_tokens()
     except (ImportError, AttributeError, TypeError) as error:
         sys.stderr.write(f"autotune_nb: responses of one token are not measured: {error!r}\n")
+    try:
+        add_scenarios()
+    except (ImportError, AttributeError) as error:
+        sys.stderr.write(f"autotune_nb: shared prefixes and mixes of scenarios cannot be sent: {error!r}\n")
     try:
         # First, so that it also sees the requests that the other one adds.
         record_levels()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parent
 #: What every script begins with, each file after those that it imports.
-_SHARED = ("../trial/binomial.py", "_steady_state.py", "_level_recording.py", "_launcher.py")
+_SHARED = ("../trial/binomial.py", "_steady_state.py", "_level_recording.py", "_scenarios.py", "_launcher.py")
 _IMPORTS = ("from autotune_nb.trial.binomial import ", "from autotune_nb.bench._")
 
 

@@ -74,7 +74,8 @@ def dataset_line(workload: Workload, seed: int) -> str:
         text = f"{dataset.path} is a folder, which genai-bench reads; it is not checked"
     else:
         raise SetupError(f"there is no folder {dataset.path!r}; give its path, from here", field=PATH_FIELD)
-    if "dataset" in workload.scenarios and workload.generates_text and not _has_limit(workload):
+    is_sent = any("dataset" in scenario for scenario in workload.scenarios)
+    if is_sent and workload.generates_text and not _has_limit(workload):
         text += "; replies end where the model ends them: limit them by workload.request_params, max_tokens: 256"
     return text
 

@@ -14,7 +14,7 @@ def require_dataset(task: Task) -> None:
     workload = task.workload
     if workload.dataset.path is not None or task.deploy.kind == "replay":
         return
-    if "dataset" in workload.scenarios:
+    if any("dataset" in scenario for scenario in workload.scenarios):
         raise TaskError(
             "the scenario dataset sends the rows of a dataset, and the task has none; give workload.dataset, such as "
             "{path: prompts.csv, column: prompt}, or a scenario such as D(512,128)",

@@ -10,7 +10,14 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from autotune_nb.errors import UnknownNameError
 from autotune_nb.task.dataset import Dataset
 from autotune_nb.task.parameters import Value
-from autotune_nb.task.scenario import RequestSize, canonical_scenario, request_size, require_possible
+from autotune_nb.task.scenario import (
+    RequestSize,
+    as_scenario,
+    canonical_scenario,
+    needs_text,
+    request_size,
+    require_possible,
+)
 from autotune_nb.task.section import Section
 from autotune_nb.trial.measurement import Level
 
@@ -103,7 +110,9 @@ class Workload(Section):
     """The traffic of every trial: each scenario with each number of concurrent requests, batch size or request rate."""
 
     task: str = Field("text-to-text", description="genai-bench's task kind")
-    scenarios: list[str] = Field(min_length=1, description="genai-bench's traffic scenarios, such as D(64,32)")
+    scenarios: list[Annotated[str, BeforeValidator(as_scenario, json_schema_input_type=str | dict[str, Any])]] = Field(
+        min_length=1, description="traffic scenarios, such as D(64,32): tokens in, tokens out; of a dataset: dataset"
+    )
     dataset: Annotated[Dataset, BeforeValidator(_path, json_schema_input_type=Dataset | str)] = Dataset()
     concurrency: list[Annotated[int, Field(ge=1, le=MAX_LOAD)]] = Field(default=[1], min_length=1)
     load_search: LoadSearch = LoadSearch()
@@ -182,6 +191,9 @@ class Workload(Section):
     @model_validator(mode="after")
     def _own_prompts(self) -> Workload:
         dataset, images = self.dataset, self.task.startswith("image")
+        textual = [scenario for scenario in self.scenarios if needs_text(scenario)]
+        if textual and self.task != "text-to-text":
+            raise ValueError(f"the scenario {textual[0]} is for text-to-text, and the task is {self.task}")
         if dataset.path is None:
             return self
         if images and dataset.image_column is None:

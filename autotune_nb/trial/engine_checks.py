@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 #: Shares of a level's prompt tokens that come from the prefix cache: what is doubtful, and what is invalid.
@@ -10,8 +11,8 @@ _DOUBTFUL_HITS, _INVALID_HITS = 0.2, 0.6
 _TEMPLATE_TOKENS = 48
 #: By what share the tokens that the engine and the benchmark counted may differ.
 _MISCOUNT = 0.2
-#: A scenario whose prompts may repeat.
-_DATASET = "dataset"
+#: A scenario whose prompts may repeat, and the tokens with which all prompts of a scenario begin.
+_DATASET, _PREFIX = "dataset", re.compile(r"prefix\((\d+)\)")
 
 
 #: Occurs only in the problem of prompts that the engine had seen before.
@@ -47,7 +48,8 @@ def _hits_text(share: float) -> str:
 
 def _hits(scenario: str, figures: Mapping[str, float], conditions: Mapping[str, float]) -> float:
     share = conditions.get("prefix_cache_hit_rate", 0.0)
-    repeats = scenario.startswith(_DATASET) or share * figures.get("input_tokens_mean", 0.0) <= _TEMPLATE_TOKENS
+    same = _TEMPLATE_TOKENS + max(map(int, _PREFIX.findall(scenario)), default=0)
+    repeats = _DATASET in scenario or share * figures.get("input_tokens_mean", 0.0) <= same
     return 0.0 if repeats else share
 
 

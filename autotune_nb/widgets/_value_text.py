@@ -16,6 +16,7 @@ from typing import Any, Final
 import yaml
 
 from autotune_nb.task.file import TaskLoader
+from autotune_nb.task.scenario import split_scenarios
 
 
 class _Missing:
@@ -179,8 +180,7 @@ def _read_command(text: str) -> Any:
 
 
 def _read_scenarios(text: str) -> Any:
-    """Split at commas outside of parentheses: scenarios such as D(1,2) contain commas."""
-    parts = [part.strip() for part in re.split(r",(?![^()]*\))", text)]
+    parts = [part.strip() for part in split_scenarios(text)]
     return [part for part in parts if part] or MISSING
 
 

@@ -118,6 +118,15 @@ def test_a_chat_template_and_a_dataset_may_be_cached() -> None:
         assert not invalid_hits(one.level.scenario, one.figures, one.conditions)
 
 
+def test_a_shared_prefix_may_be_cached_but_not_more() -> None:
+    expected = level(tokens_in=512, scenario="prefix(384)+D(128,10)", prefix_cache_hit_rate=0.8)
+    assert expected.notes == ()
+    more = level(tokens_in=512, scenario="mix(1*D(512,10),1*prefix(384)+D(128,10))", prefix_cache_hit_rate=0.95)
+    assert "95% of its prompt tokens came from the engine's prefix cache" in invalid_hits(
+        more.level.scenario, more.figures, more.conditions
+    )
+
+
 @pytest.mark.parametrize(
     ("counted", "note"),
     [

@@ -98,6 +98,7 @@ def test_numbers_are_read_as_they_are_shown(number: float) -> None:
         (COMMAND, "a --port {port}", "a --port {port}"),
         (COMMAND, "[a, 1]", ["a", "1"]),
         (SCENARIOS, "D(1,2), N(3,1)/(4,1) ,dataset,", ["D(1,2)", "N(3,1)/(4,1)", "dataset"]),
+        (SCENARIOS, "mix(3*D(1,2),1*D(3,4)), D(1,2)", ["mix(3*D(1,2),1*D(3,4))", "D(1,2)"]),
         (SCENARIOS, "", MISSING),
         (LEVEL, "best", "best"),
         (LEVEL, "8", 8),

@@ -20,6 +20,7 @@ from autotune_nb.bench._expected_levels import ExpectedLevels, deadline_s, log_l
 from autotune_nb.bench._fork_client import BenchProcess, start_command
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, failed_to_write, lacks_resources
+from autotune_nb.task.scenario import scenario_parts, without_prefix
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Level, Measurement
 
@@ -60,7 +61,7 @@ class AiperfBench:
         """Raise SetupError if aiperf is not installed, or cannot send a scenario of the task."""
         find_aiperf(self._task.benchmark.program)
         for scenario in self._task.workload.scenarios:
-            _sizes(scenario)
+            _size_options(scenario)
 
     async def check(self, tokenizer: str) -> None:
         """Raise SetupError if aiperf cannot be started."""
@@ -108,7 +109,6 @@ class AiperfBench:
     def argv(self, request: BenchRequest, level: Level, folder: Path) -> list[str]:
         """Return aiperf's arguments for one level, which writes its files to ``folder``."""
         workload = self._task.workload
-        tokens_in, deviation_in, tokens_out, deviation_out = _sizes(level.scenario)
         seconds = max(1.0, min(float(workload.seconds_per_level), workload.requests_per_level / level.rate))
         body = dict(workload.request_params)
         if request.accepts_ignore_eos is not False:
@@ -118,8 +118,7 @@ class AiperfBench:
             *("--endpoint-type", "chat", "--streaming", "--use-legacy-max-tokens", "--use-server-token-count"),
             *("--tokenizer", request.tokenizer),
             *(["--tokenizer-trust-remote-code"] if self._task.model.trust_remote_code else []),
-            *("--isl", str(tokens_in), "--isl-stddev", str(deviation_in)),
-            *("--osl", str(tokens_out), "--osl-stddev", str(deviation_out)),
+            *_size_options(level.scenario),
             *("--request-rate", f"{level.rate:.12g}", "--arrival-pattern", workload.arrival),
             *("--benchmark-duration", f"{seconds:.12g}", "--benchmark-grace-period", str(_GRACE_S)),
             *("--random-seed", str(self._seed(level))),
@@ -199,13 +198,30 @@ def _prepare_folder(request: BenchRequest, folder: Path, argv: Sequence[str]) ->
     return Path(request.tokenizer).is_dir()
 
 
+def _size_options(scenario: str) -> list[str]:
+    """Return aiperf's arguments for the sizes of a scenario's requests. Raises SetupError."""
+    tokens, inner = without_prefix(scenario)
+    # The system message of every request.
+    prefix = ["--shared-system-prompt-length", str(tokens)] if tokens else []
+    parts = [(weight, _sizes(part)) for weight, part in scenario_parts(inner)]
+    if len(parts) == 1:
+        tokens_in, deviation_in, tokens_out, deviation_out = map(str, parts[0][1])
+        return [
+            *prefix,
+            *("--isl", tokens_in, "--isl-stddev", deviation_in, "--osl", tokens_out, "--osl-stddev", deviation_out),
+        ]
+    total = sum(weight for weight, _ in parts)
+    mix = (f"{a}|{b},{c}|{d}:{100 * weight / total:.10g}" for weight, (a, b, c, d) in parts)
+    return ["--sequence-distribution", ";".join(mix)]
+
+
 def _sizes(scenario: str) -> tuple[int, int, int, int]:
     """Return the mean and the deviation of the input tokens, then of the output tokens. Raises SetupError."""
     found = _SIZES.fullmatch(scenario)
     if found is None:
         raise SetupError(
             f"aiperf cannot send the scenario {scenario!r} here; write D(input tokens,output tokens) or "
-            "N(mean,sd)/(mean,sd)",
+            "N(mean,sd)/(mean,sd), with a shared prefix or in a mix",
             field="workload.scenarios",
         )
     if found[1]:

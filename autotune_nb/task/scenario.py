@@ -23,7 +23,7 @@ class RequestSize:
 def request_size(scenario: str) -> RequestSize | None:
     """Return the tokens of a canonical text scenario; None for datasets and other kinds."""
     if scenario.startswith(_MIX):
-        return _mixed_size([(weight, request_size(part)) for weight, part in _parts(scenario)])
+        return _mixed_size([(weight, request_size(part)) for weight, part in scenario_parts(scenario)])
     if prefixed := _PREFIXED.match(scenario):
         size = request_size(prefixed[2])
         return size and RequestSize(int(prefixed[1]) + size.input_tokens, size.output_tokens, size.output_tokens_stddev)
@@ -107,12 +107,18 @@ def split_scenarios(text: str) -> list[str]:
     return parts
 
 
-def _parts(scenario: str) -> list[tuple[float, str]]:
+def scenario_parts(scenario: str) -> list[tuple[float, str]]:
     """Return the scenarios of a canonical mix, with their weights; of another scenario itself."""
     if not scenario.startswith(_MIX):
         return [(1.0, scenario)]
     found = (part.partition("*") for part in split_scenarios(scenario[len(_MIX) : -1]))
     return [(float(weight), name) for weight, _, name in found]
+
+
+def without_prefix(scenario: str) -> tuple[int, str]:
+    """Return the tokens of the shared prefix of a canonical scenario, 0 without one, and the scenario behind it."""
+    found = _PREFIXED.match(scenario)
+    return (int(found[1]), found[2]) if found else (0, scenario)
 
 
 def needs_text(scenario: str) -> bool:
@@ -167,7 +173,7 @@ def _canonical_mix(squeezed: str) -> str:
 def require_possible(scenario: str) -> None:
     """Raise ValueError for a scenario whose requests cannot be sent: of no tokens, or of more than any model reads."""
     if scenario.startswith(_MIX):
-        for _, part in _parts(scenario):
+        for _, part in scenario_parts(scenario):
             require_possible(part)
         return
     if prefixed := _PREFIXED.match(scenario):

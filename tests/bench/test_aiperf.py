@@ -160,6 +160,25 @@ def test_the_command_line_has_the_rate_the_sizes_and_the_end_of_a_level(make_tas
     assert json.loads(accepting[accepting.index("--extra-inputs") + 1]) == {"temperature": 0, "ignore_eos": True}
 
 
+@pytest.mark.parametrize(
+    ("scenario", "options"),
+    [
+        ("prefix(256)+D(64,16)", {"--shared-system-prompt-length": "256", "--isl": "64", "--osl": "16"}),
+        (
+            "mix(2*D(64,16),1*N(512,50)/(128,25))",
+            {"--sequence-distribution": "64|0,16|0:66.66666667;512|50,128|25:33.33333333"},
+        ),
+    ],
+)
+def test_a_shared_prefix_and_a_mix_are_aiperfs_own(
+    make_task: Any, tmp_path: Path, scenario: str, options: dict[str, str]
+) -> None:
+    benchmark = bench_for(make_task, scenarios=[scenario])
+    argv = benchmark.argv(request_in(tmp_path), Level(scenario, rate=4), tmp_path / "out")
+    assert options.items() <= dict(itertools.pairwise(argv)).items()
+    assert ("--isl" in argv) == ("--isl" in options)
+
+
 def test_recorded_requests_have_the_figures_of_the_known_engine(make_task: Any, tmp_path: Path) -> None:
     fake = FakeAiperf(tmp_path / "fake")
     executable = fake.write({8: RECORDED[8].read_text()})
@@ -263,6 +282,8 @@ def test_without_aiperf_or_with_another_scenario_the_error_says_what_to_do(make_
     executable = FakeAiperf(tmp_path / "fake").write({})
     with pytest.raises(SetupError, match=r"cannot send the scenario 'U\(1,64\)/\(1,16\)'"):
         bench_for(make_task, executable, scenarios=["U(1,64)/(1,16)"]).look()
+    with pytest.raises(SetupError, match=r"cannot send the scenario 'prefix\(8\)\+D\(8,8\)'"):
+        bench_for(make_task, executable, scenarios=["mix(1*D(8,8),1*prefix(8)+D(8,8))"]).look()
 
 
 @pytest.mark.slow

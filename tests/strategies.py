@@ -60,8 +60,13 @@ def tasks(draw: st.DrawFn) -> Task:
         "parameters": parameters,
         "workload": {
             "scenarios": draw(
-                st.lists(st.sampled_from(["D(1,2)", "N(3,1)/(4,1)", "U(1,9)/(1,5)"]), min_size=1, unique=True)
+                st.lists(
+                    st.sampled_from(["D(1,2)", "N(3,1)/(4,1)", "U(1,9)/(1,5)", "mix(3*D(1,2),1*prefix(4)+D(1,2))"]),
+                    min_size=1,
+                    unique=True,
+                )
             ),
+            "dataset": draw(st.sampled_from([{}, {"path": "my, own.csv", "prompt": "Say: {q}, {r}"}])),
             "concurrency": draw(st.lists(st.integers(1, 99), min_size=1, max_size=3, unique=True)),
             "request_params": draw(st.dictionaries(_WORDS, _VALUES, max_size=2)),
             "warmup_ratio": draw(st.floats(0, 0.99)),

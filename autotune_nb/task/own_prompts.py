@@ -23,6 +23,6 @@ def require_dataset(task: Task) -> None:
     if workload.task.startswith("image"):
         raise TaskError(
             f"{workload.task} sends the images of a dataset, and the task has none; give its folder or a hub's name, "
-            "such as {path: lmms-lab/ChartQA, image_column: image, column: question}",
+            "such as {path: org/images, image_column: image, column: question}",
             field="workload.dataset",
         )

@@ -6,8 +6,15 @@ import importlib.util
 import json
 import subprocess
 import sys
+from contextlib import aclosing
+from pathlib import Path
+from typing import Any
 
 import pytest
+
+from autotune_nb.trial.measurement import Level
+from tests.bench.test_genai_bench import Recorder, bench_for, real_bench_installed, request_in
+from tests.stubs import in_loop
 
 KEPT = [
     *("D(16,8)", "N(480,240)/(300,0)", "U(1,100)/(1,20)", "U(100,20)", "E(64)", "R(64,8)", "I(512,512)", "A(20)"),
@@ -77,3 +84,84 @@ def test_genai_bench_reads_every_scenario_and_sends_what_it_says() -> None:
     assert 45 < len(of_rows) < 105
     assert {prompt for prompt, _ in of_rows} <= set(found["rows"])
     assert len({prompt[:8] for prompt, _ in of_prefix}) == 1
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+@pytest.mark.skipif(not real_bench_installed(), reason="genai-bench is not installed beside this Python")
+def test_the_real_genai_bench_measures_levels_of_own_prompts_a_prefix_and_a_mix(
+    make_task: Any, small_model: Path, tmp_path: Path
+) -> None:
+    rows = [f"own prompt {i}" for i in range(40)]
+    (tmp_path / "prompts.jsonl").write_text("\n".join(json.dumps({"row": {"text": row}}) for row in rows))
+    scenarios = ["dataset", "prefix(40)+D(8,3)", "mix(1*D(8,3),1*prefix(40)+N(9,1)/(3,0))"]
+    workload = {
+        "scenarios": scenarios,
+        "dataset": {"path": str(tmp_path / "prompts.jsonl"), "column": "row.text"},
+        "concurrency": [2],
+        "seconds_per_level": 20,
+        "requests_per_level": 12,
+        "precision": None,
+    }
+    found = in_loop(_measured(make_task(workload=workload), small_model, tmp_path))
+    assert [level.scenario for level, _ in found] == scenarios
+    of_rows, prefixed, mixed = (prompts for _, prompts in found)
+    assert set(of_rows) <= set(rows)
+    assert len(set(of_rows)) > 3
+    shared = prefixed[0][:60]
+    assert all(prompt.startswith(shared) for prompt in prefixed)
+    assert len(set(prefixed)) == len(prefixed)
+    assert 0 < sum(prompt.startswith(shared) for prompt in mixed) < len(mixed)
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+@pytest.mark.skipif(not real_bench_installed(), reason="genai-bench is not installed beside this Python")
+def test_the_real_genai_bench_sends_the_images_of_a_folder(make_task: Any, small_model: Path, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name, color in (("a", "red"), ("b", "blue")):
+        image.new("RGB", (32, 32), color).save(folder / f"{name}.png")
+    (folder / "metadata.csv").write_text("file_name,question\na.png,the first\nb.png,the second\n")
+    workload = {
+        "task": "image-text-to-text",
+        "scenarios": ["I(16,16)"],
+        "dataset": {"path": str(folder), "image_column": "image", "prompt": "What is {question}?"},
+        "concurrency": [1],
+        "seconds_per_level": 20,
+        "requests_per_level": 6,
+        "precision": None,
+    }
+    task = make_task(workload=workload, objective="maximize requests_per_s")
+    ((level, prompts),) = in_loop(_measured(task, small_model, tmp_path))
+    assert level.scenario == "I(16,16)"
+    texts = {part["text"] for prompt in prompts for part in prompt if part["type"] == "text"}
+    assert texts == {"What is the first?", "What is the second?"}
+    assert all("data:image/jpeg;base64," in json.dumps(prompt) for prompt in prompts)
+
+
+async def _measured(task: Any, small_model: Path, folder: Path) -> list[tuple[Level, list[Any]]]:
+    """Return the levels of a task as genai-bench measures them, each with its prompts."""
+    recorder = Recorder()
+    server = await recorder.start()
+    tokenizer = str(small_model.parent / "tokenizer")
+    benchmark = bench_for(task, folder=folder / "study")
+    await benchmark.prepare(tokenizer)
+    found, seen = [], 0
+    try:
+        # A process for each level, so that no prompt of the next one is sent before this one is read.
+        order = iter(task.workload.levels)
+        request = request_in(
+            folder / "trial", url=recorder.url, tokenizer=tokenizer, next_level=lambda: next(order, None)
+        )
+        async with aclosing(benchmark.measure(request)) as levels:
+            async for one in levels:
+                assert one.problems == ()
+                prompts = [json.loads(text)[-1]["content"] for text in recorder.prompts[seen:]]
+                found.append((one.level, prompts))
+                seen = len(recorder.prompts)
+    finally:
+        await benchmark.close()
+        await server.cleanup()
+    return found

@@ -88,17 +88,20 @@ def arguments(
 def level_plan(task: Task) -> dict[str, Any]:
     """Return, as JSON, when the levels of a trial may end after their planned end (see ``_steady_state.LevelEnd``)."""
     workload, goal = task.workload, task.goal
-    limits = []
+    limits, scenarios = [], []
     for limit in goal.limits:
         if limit.tail is not None:
             field, _ = REQUEST_FIELDS.get(limit.tail.figure, (limit.tail.figure, 1.0))
             limits.append([field, limit.operator, limit.bound, limit.tail.share])
+            scenarios.append(limit.scenario)
     level = goal.level
     return {
         "precision": workload.precision if workload.generates_text else None,
         "fewest": min(workload.min_completed_requests, workload.requests_per_level),
         "max_seconds": workload.longest_s,
         "limits": limits,
+        # The scenario whose levels each limit bounds; empty for all.
+        "limits_of": scenarios,
         # Limits count at this level only.
         "limits_at": level and [level.scenario, level.batch_size if in_batches(task) else level.concurrency],
     }

@@ -49,7 +49,7 @@ class ExpectedLevels:
             self._validity,
             generates_text=workload.generates_text,
             size=workload.request_size(level.scenario),
-            limits=self._limits,
+            limits=[limit for limit in self._limits if limit.bounds(level)],
             goodput=workload.goodput,
         )
         if self._engine_is_here and one.num_completed_requests < self._validity.min_completed_requests:

@@ -131,7 +131,9 @@ def record_levels() -> None:
         json.dump({**data, "individual_request_metrics": stamped, "steady": RECORDER.steady}, file, **named)
 
     def manage_run_time(max_time_per_run: int, max_requests_per_run: int, environment: Any) -> int:
-        RECORDER.end = LevelEnd(RECORDER.plan, max_time_per_run, max_requests_per_run, is_decided)
+        plan, scenario = RECORDER.plan, RECORDER.level.name[0]
+        bounding = [one for one, of in zip(plan["limits"], plan["limits_of"], strict=True) if of in ("", scenario)]
+        RECORDER.end = LevelEnd({**plan, "limits": bounding}, max_time_per_run, max_requests_per_run, is_decided)
         while not RECORDER.end.reached(RECORDER.level, time.monotonic()):
             gevent.sleep(_POLL_S)
         RECORDER.ended = time.monotonic()

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.task.space import Point, SearchSpace
-from autotune_nb.trial.score import Limit, Objective
+from autotune_nb.trial.score import UNBOUND, Limit, Objective
 from autotune_nb.trial.trial import Trial, Value
 
 #: A predicted figure, and the interval that holds it with a probability of 90 %: value, low and high.
@@ -112,7 +112,12 @@ def observation(trial: Trial, problem: SearchProblem) -> Observation:
     if trial.state.scored and trial.score is not None:
         scored = trial.score
         # A limit that was not checked is not shown to be broken.
-        excess = tuple(scored.limits.get(str(limit), 0.0) / (abs(limit.bound) or 1.0) for limit in problem.limits)
+        excess = tuple(
+            scored.limits.get(str(limit), 0.0) / (abs(limit.bound) or 1.0)
+            if scored.level is None or limit.bounds(scored.level)
+            else UNBOUND
+            for limit in problem.limits
+        )
         values = tuple(scored.values[one.figure] for one in problem.objectives)
         return Observation(trial.number, trial.params, values, excess, seconds, baseline=trial.baseline)
     failure = trial.failure

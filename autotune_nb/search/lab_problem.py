@@ -14,7 +14,7 @@ from autotune_nb.errors import Failure, StudyError, TaskError, did_you_mean
 from autotune_nb.recorded import RecordedTable
 from autotune_nb.task.parameters import Value
 from autotune_nb.trial.measurement import Level
-from autotune_nb.trial.score import Limit, Objective
+from autotune_nb.trial.score import UNBOUND, Limit, Objective
 
 Floats = NDArray[np.float64]
 Bools = NDArray[np.bool_]
@@ -159,7 +159,10 @@ def lab_problem(
             level_s[i, j] = measured.duration_s
             if measured.valid:
                 values[i, j] = measured.figures.get(objective.figure, np.nan) / gpus
-                excess[i, j] = [_excess(limit, measured.figures.get(limit.figure)) for limit in limits]
+                excess[i, j] = [
+                    _excess(limit, measured.figures.get(limit.figure)) if limit.bounds(level) else UNBOUND
+                    for limit in limits
+                ]
     # A complete configuration that lacks what is scored would fail in a study.
     scored = values if decisive is None else values[:, [decisive]]
     broken = excess if decisive is None else excess[:, [decisive]]

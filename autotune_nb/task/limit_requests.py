@@ -22,6 +22,7 @@ def limit_lines(task: Task) -> tuple[str, ...]:
     most, workload = max(found.values()), task.workload
     needs = ", ".join(f"{figure} at least {count} requests" for figure, count in found.items())
     levels = workload.levels if task.goal.level is None else (task.goal.level,)
+    levels = tuple(one for one in levels if any(limit.bounds(one) for limit, tail in limits if tail is not None))
     if any(level.rate for level in levels):
         lasts = ", ".join(dict.fromkeys(f"{most / level.rate:.3g} s at {level.load}" for level in levels))
         return (f"a level decides a limit at 95 % with enough requests: for {needs}; {most} arrive in {lasts}",)

@@ -12,6 +12,7 @@ from pydantic import TypeAdapter, ValidationError, model_validator
 
 from autotune_nb.errors import TaskError
 from autotune_nb.task.figures import require_figures, require_price, require_score
+from autotune_nb.task.limits import of_workload
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.rule import Rule
 from autotune_nb.task.space import SearchSpace
@@ -96,14 +97,18 @@ def _cross_field_errors(
 ) -> list[TaskError]:
     """Return the errors between fields that are valid by themselves, in the order in which ``Task`` checks them."""
     found: list[TaskError] = []
+    limits: dict[int, Limit] = {}
     for i, text in _indexed_texts(data.get("limits")):
         with _collected(found):
-            Limit.parse(text, field=f"limits[{i}]")
+            limits[i] = Limit.parse(text, field=f"limits[{i}]")
     if not failed & {"objective", "objectives", "workload"}:
         with _collected(found):
             require_objectives(valid_part.objective, valid_part.objectives)
         with _collected(found):
-            valid_part.model_copy(update={"limits": []}).goal  # noqa: B018
+            level = valid_part.model_copy(update={"limits": []}).goal.level
+            for i, limit in limits.items():
+                with _collected(found):
+                    of_workload(limit, valid_part.workload, level, field=f"limits[{i}]")
     if not valid_part.parameters and "parameters" not in failed:
         found.append(TaskError("there is nothing to tune: name at least one parameter", field="parameters"))
     else:

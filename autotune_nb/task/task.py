@@ -26,6 +26,7 @@ from autotune_nb.task.benchmark_kind import require_benchmark_kind
 from autotune_nb.task.budget import CONFIRM_ROUNDS, Budget, Confirm, Price
 from autotune_nb.task.deploy_section import Deploy
 from autotune_nb.task.figures import require_figures, require_price, require_score
+from autotune_nb.task.limits import of_workload
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.preset_expansion import PresetUse
 from autotune_nb.task.presets import PRESET_SCHEMA, with_expansion
@@ -137,9 +138,9 @@ class Task(Section):
         default_factory=list,
         description="several at once, in place of objective; the result is their Pareto front",
     )
-    limits: list[Annotated[str, Field(json_schema_extra={"pattern": r"^\s*\w+\s*[<>]=?\s*[-+0-9.eE]+\s*$"})]] = Field(
-        default_factory=list, description="such as ttft_p99_s <= 0.5"
-    )
+    limits: list[
+        Annotated[str, Field(json_schema_extra={"pattern": r"^\s*\w+\s*[<>]=?\s*[-+0-9.eE]+(\s+of\s+\S.*)?\s*$"})]
+    ] = Field(default_factory=list, description="such as ttft_p99_s <= 0.5, or ttft_p99_s <= 0.5 of D(64,32)")
     strategy: Annotated[Strategy, _shorthand("sampler", Strategy)] = Strategy()
     budget: Budget = Budget()
     price: Price = Price()
@@ -237,8 +238,9 @@ class Task(Section):
     @cached_property
     def goal(self) -> Objective:
         """The objective with its level, its parsed limits, and the other objectives."""
-        limits = tuple(Limit.parse(text, field=f"limits[{i}]") for i, text in enumerate(self.limits))
+        parsed = [Limit.parse(text, field=f"limits[{i}]") for i, text in enumerate(self.limits)]
         level = None if self.objective.at == "best" else self._level(self.objective.at)
+        limits = tuple(of_workload(one, self.workload, level, field=f"limits[{i}]") for i, one in enumerate(parsed))
         others = tuple(Objective(one.figure, one.direction, level) for one in self.objectives[1:])
         return Objective(self.objective.figure, self.objective.direction, level, limits, others)
 

@@ -24,8 +24,10 @@ PROTOTYPE_OBJECTIVES: dict[str, tuple[Direction, str]] = {
     "minimize_tpot": ("minimize", "tpot_mean_s"),
 }
 
+#: By how much a level that a limit does not bound is beyond it, as a share of the bound: it keeps it by half.
+UNBOUND = -0.5
 _PERCENTILE = re.compile(r"(?P<figure>\w+)_p(?P<percent>\d\d)(?:_s)?")
-_LIMIT = re.compile(r"^\s*([A-Za-z_][\w]*)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)\s*$")
+_LIMIT = re.compile(r"^\s*([A-Za-z_][\w]*)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)(?:\s+of\s+(\S.*?))?\s*$")
 
 
 class Decision(StrEnum):
@@ -60,20 +62,25 @@ class Tail:
 
 @dataclass(frozen=True)
 class Limit:
-    """A bound on one figure, such as ``ttft_p99_s <= 0.5``."""
+    """A bound on one figure, such as ``ttft_p99_s <= 0.5``, or of one scenario, ``ttft_p99_s <= 0.5 of D(64,32)``."""
 
     figure: str
     operator: Literal["<=", ">="]
     bound: float
+    #: The only scenario whose levels it bounds; empty for all.
+    scenario: str = ""
 
     @classmethod
     def parse(cls, text: str, *, field: str = "limits") -> Limit:
-        """Parse ``FIGURE <= NUMBER``; ``<`` means ``<=``. Raises TaskError naming ``field``."""
+        """Parse ``FIGURE <= NUMBER`` or ``FIGURE <= NUMBER of SCENARIO``; ``<`` means ``<=``. Raises TaskError."""
         match = _LIMIT.match(text)
         if not match:
-            wanted = "write FIGURE <= NUMBER, times in seconds, as in 'ttft_p99_s <= 0.5'"
+            wanted = (
+                "write FIGURE <= NUMBER, times in seconds, as in 'ttft_p99_s <= 0.5', or for one scenario "
+                "'ttft_p99_s <= 0.5 of D(64,32)'"
+            )
             raise TaskError(f"{text!r} is not a limit; {wanted}", field=field)
-        name, operator, number = match.groups()
+        name, operator, number, scenario = match.groups()
         try:
             bound = float(number)
             if not math.isfinite(bound):
@@ -83,7 +90,7 @@ class Limit:
         if name.endswith("_ms") and f"{name[:-3]}_s" in FIGURES:
             wanted = f"{name[:-3]}_s {operator} {bound / 1000:g}"
             raise TaskError(f"times are in seconds: write {wanted!r} instead of {text!r}", field=field)
-        return cls(figure_name(name, field=field), "<=" if operator.startswith("<") else ">=", bound)
+        return cls(figure_name(name, field=field), "<=" if operator.startswith("<") else ">=", bound, scenario or "")
 
     @cached_property
     def tail(self) -> Tail | None:
@@ -94,6 +101,10 @@ class Limit:
         share = int(found["percent"]) / 100
         # Rounded, since 1 - 0.99 is more than 0.01.
         return Tail(found["figure"], share if self.operator == ">=" else round(1 - share, 2))
+
+    def bounds(self, level: Level) -> bool:
+        """Whether it is a limit on a level."""
+        return self.scenario in ("", level.scenario)
 
     def violation(self, *starts: Measurement) -> float:
         """Return how far the limit is broken, in the unit of the figure; at most 0 if it is not shown to be broken.
@@ -115,7 +126,12 @@ class Limit:
         return value > self.bound if self.operator == "<=" else value < self.bound
 
     def excess(self, measurement: Measurement) -> float:
-        """Return how far the measured figure is beyond the bound, in its unit; below 0 if it is not."""
+        """Return how far the measured figure is beyond the bound, in its unit; below 0 if it is not.
+
+        For a level that it does not bound, it is ``UNBOUND``.
+        """
+        if not self.bounds(measurement.level):
+            return UNBOUND * abs(self.bound)
         value = measurement.figures.get(self.figure)
         if value is None:
             raise _no_figure(self.figure, measurement)
@@ -149,7 +165,8 @@ class Limit:
         return f"{beyond} of {requests} requests beyond it; at least {needed} are needed to tell{lasts}"
 
     def __str__(self) -> str:
-        return f"{self.figure} {self.operator} {self.bound:.15g}"
+        scenario = f" of {self.scenario}" if self.scenario else ""
+        return f"{self.figure} {self.operator} {self.bound:.15g}{scenario}"
 
 
 def undecided(limits: Iterable[str], starts: Sequence[Measurement]) -> dict[str, str]:
@@ -243,7 +260,11 @@ def _score_at(measurement: Measurement, objective: Objective) -> Score:
     if missing is not None:
         raise _no_figure(missing, measurement)
     # Without the default's answers there is nothing to compare with, which is reported.
-    checked = [one for one in objective.limits if one.figure not in QUALITY or one.figure in measurement.figures]
+    checked = [
+        one
+        for one in objective.limits
+        if one.bounds(measurement.level) and (one.figure not in QUALITY or one.figure in measurement.figures)
+    ]
     limits = {str(limit): limit.violation(measurement) for limit in checked}
     return Score({name: measurement.figures[name] for name in objective.figures}, limits, measurement.level)
 

@@ -17,7 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune_nb.bench import BenchRequest, GenaiBench
-from autotune_nb.bench._arguments import backend_of, minutes_text
+from autotune_nb.bench._arguments import backend_of, level_plan, minutes_text
 from autotune_nb.bench._expected_levels import ExpectedLevels
 from autotune_nb.bench._fork_client import bench_environment, find_genai_bench, python_of
 from autotune_nb.bench._launcher import Minutes
@@ -170,6 +170,20 @@ def test_the_command_line_is_exactly_this(make_task: Any, fake: FakeBench, tmp_p
         *("--experiment-base-dir", str(tmp_path / "t"), "--experiment-folder-name", "genai-bench"),
         *("--log-dir", str(tmp_path / "t")),
     ]
+
+
+def test_the_limits_of_a_scenario_decide_when_its_levels_end_and_count_their_requests(make_task: Any) -> None:
+    limits = ["ttft_p90_s <= 0.5 of D(16,8)", "tpot_p90_s <= 1"]
+    task = make_task(workload={"scenarios": ["D(16,8)", "D(32,8)"]}, limits=limits)
+    assert level_plan(task)["limits_of"] == ["D(16,8)", ""]
+    found = {}
+    for scenario in task.workload.scenarios:
+        data = level_data(scenario, completed=10)
+        data["individual_request_metrics"] = [{"ttft": 0.1, "tpot": 0.01}] * 10
+        one = ExpectedLevels(task).receive(data)
+        assert one is not None
+        found[scenario] = list(one.beyond)
+    assert found == {"D(16,8)": ["ttft_p90_s <= 0.5 of D(16,8)", "tpot_p90_s <= 1"], "D(32,8)": ["tpot_p90_s <= 1"]}
 
 
 def test_the_tasks_backend_overrides_the_engines(make_task: Any, tmp_path: Path) -> None:

@@ -68,6 +68,29 @@ def test_an_objective_is_a_direction_and_a_figure(make_task: MakeTask, name: str
     assert (goal.direction, goal.figure, goal.level) == (direction, figure, None)
 
 
+def test_a_limit_of_a_scenario_names_one_whose_levels_are_read(make_task: MakeTask) -> None:
+    workload = {"scenarios": ["D(16,8)", "mix(1*D(1,1),2*D(2,2))"], "concurrency": [1, 2]}
+    limits = ["ttft <= 0.5 of D( 016,8)", "tpot_p99 <= 0.1 of mix(D(1,1),2*D(2,2))", "ttft <= 2"]
+    task = make_task(workload=workload, limits=limits)
+    assert [limit.scenario for limit in task.goal.limits] == [*workload["scenarios"], ""]
+    for text, message in (
+        (
+            "ttft <= 1 of D(1,1)",
+            r"^limits\[0\]: no level has the scenario D\(1,1\); those of the workload are D\(16,8\);",
+        ),
+        ("ttft <= 1 of chat", r"^limits\[0\]: 'chat' is not a traffic scenario"),
+    ):
+        with pytest.raises(TaskError, match=message):
+            make_task(workload=workload, limits=[text])
+    objective = {
+        "direction": "maximize",
+        "figure": "output_tokens_per_s",
+        "at": {"concurrency": 1, "scenario": "D(16,8)"},
+    }
+    with pytest.raises(TaskError, match=r"^limits\[1\]: .* objective.at reads D\(16,8\) at concurrency 1 only"):
+        make_task(workload=workload, limits=limits, objective=objective)
+
+
 def test_limits_are_read_with_their_figures_full_names(make_task: MakeTask) -> None:
     assert make_task(limits=["ttft_p99 < 0.5", "requests_per_s >= 2"]).goal.limits == (
         Limit("ttft_p99_s", "<=", 0.5),

@@ -51,11 +51,29 @@ def test_a_limit_is_a_figure_a_side_and_a_number(text: str, figure: str, operato
         "ttft <= --1",
         "ttft <= 500ms",
         "x <= 1",
+        "ttft <= 1 of",
+        "ttft <= 1 D(1,2)",
     ],
 )
 def test_what_is_no_limit_is_refused_and_the_field_named(text: str) -> None:
     with pytest.raises(TaskError, match=r"^limits\[2\]: "):
         Limit.parse(text, field="limits[2]")
+
+
+def test_a_limit_of_a_scenario_bounds_its_levels_only() -> None:
+    limit = Limit.parse("ttft <= 0.5  of  N(3,1)/(4,1) ")
+    assert limit.scenario == "N(3,1)/(4,1)"
+    assert Limit.parse(str(limit)) == limit
+    slow = measured(4, 90.0, ttft=2.0)
+    of_n = replace(slow, level=Level("N(3,1)/(4,1)", 4))
+    assert limit.violation(of_n) == 1.5
+    assert limit.violation(slow) < 0
+    objective = Objective(RATE, "maximize", None, (limit,))
+    # Where it does not apply, it is not among the limits that were checked.
+    assert score([replace(of_n, figures={RATE: 95.0, TTFT: 2.0}), slow], objective) == Score(
+        {RATE: 90.0}, {}, slow.level
+    )
+    assert score([of_n], objective).limits == {"ttft_mean_s <= 0.5 of N(3,1)/(4,1)": 1.5}
 
 
 def test_limits_that_differ_late_do_not_look_alike() -> None:

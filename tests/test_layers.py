@@ -40,7 +40,7 @@ OUTSIDE = {
     "IPython": {"widgets", "reports/notebook.py", "reports/study_report.py"},
     "ipykernel": {"widgets", "reports/notebook.py"},
     "ipywidgets": {"widgets"},
-    "jupyter_client": {"widgets", "reports/notebook.py"},
+    "jupyter_client": {"widgets", "reports/notebook.py", "reports/_kernel_client.py"},
     "nbconvert": {"reports/notebook.py"},
     "nbformat": {"reports/notebook.py", "reports/_notebook_file.py", "reports/_notebook_input.py"},
     "papermill": {"reports/notebook.py"},

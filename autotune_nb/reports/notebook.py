@@ -46,6 +46,8 @@ def execute(
     import papermill
     from papermill.exceptions import PapermillException
 
+    from autotune_nb.reports._kernel_client import NotebookKernelManager
+
     for name in (*parameters, *(texts or {})):
         check_parameter_name(name)
     source = read_notebook_to_execute(notebook)
@@ -71,6 +73,7 @@ def execute(
                     parameters=values,
                     progress_bar=False,
                     kernel_name=_kernel(),
+                    kernel_manager_class=NotebookKernelManager,
                     language="python",
                     # Suppresses ipykernel's warning about encryption, irrelevant for a local kernel.
                     extra_arguments=["--IPKernelApp.log_level=40"],

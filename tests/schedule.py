@@ -36,9 +36,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
     """One worker collects first, and the others then find all modules compiled, which is most of a first collection."""
     run = os.environ.get("PYTEST_XDIST_TESTRUNUID")
-    if run is None:
+    cache = getattr(session.config, "cache", None)
+    if run is None or cache is None:
         return (yield)
-    done = session.config.cache.mkdir("collected") / "run"  # type: ignore[union-attr]
+    done = cache.mkdir("collected") / "run"
     with filelock.FileLock(done.with_suffix(".lock")):
         if not done.exists() or done.read_text() != run:
             result = yield

@@ -95,7 +95,7 @@ def test_a_container_has_the_tasks_options_and_labels_and_secrets_only_in_the_en
         "shm_size": "8g",
         "user": "1000",
         "network": "backend",
-        "volumes": [f"{tmp_path}:/data:ro", "kernels:/root/.cache"],
+        "volumes": [f"{tmp_path}:/data:ro", "kernels:/var/cache/engine"],
         "run_args": "--ulimit memlock=-1",
     }
     engine = {**stub.engine("env:HF_TOKEN", "env:OMP_NUM_THREADS")}
@@ -119,7 +119,7 @@ def test_a_container_has_the_tasks_options_and_labels_and_secrets_only_in_the_en
     port = command[command.index("--publish") + 1].split(":")[1]
     options = [
         *("--gpus", '"device=2,3"', "--shm-size", "8g", "--volume", f"{tmp_path}:/data:ro"),
-        *("--volume", "kernels:/root/.cache", "--user", "1000", "--network", "backend"),
+        *("--volume", "kernels:/var/cache/engine", "--user", "1000", "--network", "backend"),
         *("--publish", f"127.0.0.1:{port}:{port}", "--env", "HF_TOKEN", "--env", "OMP_NUM_THREADS=3"),
         *("--ulimit", "memlock=-1"),
     ]

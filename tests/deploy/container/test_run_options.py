@@ -116,7 +116,7 @@ def test_a_compose_file_has_what_the_command_line_has(task_with: Any, monkeypatc
     engine = {"kind": "command", "command": "serve {model} {port}", "env": {"KEY": "${KEY}", "PRICE": "5$"}}
     task = task_with(
         engine,
-        volumes=["kernels:/root/.cache", "/data:/data:ro"],
+        volumes=["kernels:/var/cache/engine", "/data:/data:ro"],
         shm_size="8g",
         user="1000",
         network="backend",
@@ -132,7 +132,7 @@ def test_a_compose_file_has_what_the_command_line_has(task_with: Any, monkeypatc
         # compose would fill in $KEY itself.
         "command": ["-c", "exec serve $$KEY"],
         "environment": ["KEY", "PRICE=5$$"],
-        "volumes": ["kernels:/root/.cache", "/data:/data:ro"],
+        "volumes": ["kernels:/var/cache/engine", "/data:/data:ro"],
         "ports": ["127.0.0.1:8000:8000"],
         "networks": ["backend"],
         "shm_size": "8g",

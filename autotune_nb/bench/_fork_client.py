@@ -10,12 +10,12 @@ import os
 import re
 import shutil
 import signal
-import sys
 from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from autotune_nb.bench._program import find_program
 from autotune_nb.bench._scripts import script_source
 from autotune_nb.errors import SetupError
 
@@ -26,17 +26,10 @@ _ALLOWED = ("HF_TOKEN", "TOKENIZERS_PARALLELISM")
 
 
 def find_genai_bench(executable: str) -> str:
-    """Return the program's path: on the PATH, or beside this Python. Raises SetupError if there is none."""
-    beside = Path(sys.executable).parent / executable
-    # Path would drop the "./" that distinguishes a file from a name on the PATH.
-    path = shutil.which(os.path.expanduser(executable)) or (shutil.which(str(beside)) if beside.exists() else None)  # noqa: PTH111
-    if path is None:
-        raise SetupError(
-            f"the program {executable!r} was not found; pip install 'autotune_nb[local]', or set its path (it may be "
-            "installed in its own environment)",
-            field="benchmark.executable",
-        )
-    return path
+    """Return the program's path. Raises SetupError if there is none."""
+    return find_program(
+        executable, "pip install 'autotune_nb[local]', or set its path (it may be installed in its own environment)"
+    )
 
 
 def python_of(script: str) -> str | None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
 import re
-import shutil
-import sys
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +15,7 @@ from autotune_nb.bench._aiperf_records import READY, RECORDS, level_data, rate_p
 from autotune_nb.bench._bench_log import relevant_lines
 from autotune_nb.bench._expected_levels import ExpectedLevels, deadline_s, log_lines
 from autotune_nb.bench._fork_client import BenchProcess, start_command
+from autotune_nb.bench._program import find_program
 from autotune_nb.bench.base import BenchRequest
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, SetupError, failed_to_write, lacks_resources
 from autotune_nb.task.scenario import scenario_parts, without_prefix
@@ -33,17 +31,10 @@ _SIZES = re.compile(r"D\((\d+),(\d+)\)|N\((\d+),(\d+)\)/\((\d+),(\d+)\)")
 
 
 def find_aiperf(program: str) -> str:
-    """Return the program's path: on the PATH, or beside this Python. Raises SetupError if there is none."""
-    beside = Path(sys.executable).parent / program
-    # Path would drop the "./" that distinguishes a file from a name on the PATH.
-    path = shutil.which(os.path.expanduser(program)) or (shutil.which(str(beside)) if beside.exists() else None)  # noqa: PTH111
-    if path is None:
-        raise SetupError(
-            f"the program {program!r} was not found; pip install 'autotune_nb[rate]', or install aiperf in its own "
-            "environment and set its path",
-            field="benchmark.executable",
-        )
-    return path
+    """Return the program's path. Raises SetupError if there is none."""
+    return find_program(
+        program, "pip install 'autotune_nb[rate]', or install aiperf in its own environment and set its path"
+    )
 
 
 class AiperfBench:

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.deploy._engine_identity import model_identity
+from autotune_nb.deploy._engine_identity import model_identity, served_version
 from autotune_nb.deploy._gpus import GpuSlots, chosen_gpus, largest, unused_text
 from autotune_nb.deploy.model_files import default_tokenizer, local_model
 from autotune_nb.deploy.ports import require_address, require_free_port
@@ -17,7 +17,7 @@ from autotune_nb.engines.base import Engine
 from autotune_nb.engines.given_flags import gpus_of_trial
 from autotune_nb.engines.random_model import write_random_model
 from autotune_nb.errors import SetupError
-from autotune_nb.secrets.references import resolved
+from autotune_nb.secrets.references import bearer, resolved
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
@@ -127,3 +127,16 @@ class Host:
         """Return the model's identity if it has changed since ``model_fingerprint``."""
         model = await asyncio.to_thread(model_identity, self.model) if self._identity is not None else None
         return model if model != self._identity else None
+
+    async def served_fingerprint(self, url: str, *, version: bool) -> dict[str, Any]:
+        """Return what is known once an engine serves: with ``version`` its own version, and a replaced model."""
+        found: dict[str, Any] = {}
+        if version:
+            headers = bearer(self._task.benchmark.api_key)
+            reported = await served_version(url, self._engine.version_paths, headers)
+            if reported is not None:
+                found["engine_version"] = reported
+        model = await self.replaced_model()
+        if model is not None:
+            found["model"] = model
+        return found

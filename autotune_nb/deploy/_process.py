@@ -29,6 +29,22 @@ class Listener(NamedTuple):
     started: float
 
 
+async def require_started(
+    guard: asyncio.subprocess.Process, reply: Mapping[str, Any], program: str, log: Path, *, field: str
+) -> None:
+    """Raise why a guard did not start its command; nothing if it did.
+
+    Raises OSError if the log cannot be written, or the machine lacks processes or memory, else SetupError.
+    """
+    if "error" not in reply:
+        return
+    await guard.wait()
+    error = OSError(reply.get("errno"), reply["error"], *([str(log)] if reply.get("log") else []))
+    if reply.get("log") or lacks_resources(error):
+        raise error
+    raise SetupError(f"{program!r} cannot be started: {reply['error']}", field=field)
+
+
 class GuardedProcess:
     """A command in a process group of its own, which ends when this process ends, even if that is killed."""
 
@@ -84,12 +100,7 @@ class GuardedProcess:
                 with contextlib.suppress(asyncio.CancelledError):
                     await asyncio.shield(ending)
             raise
-        if "error" in reply:
-            await guard.wait()
-            error = OSError(reply.get("errno"), reply["error"], *([str(log)] if reply.get("log") else []))
-            if reply.get("log") or lacks_resources(error):
-                raise error
-            raise SetupError(f"{argv[0]!r} cannot be started: {reply['error']}", field="engine.executable")
+        await require_started(guard, reply, argv[0], log, field="engine.executable")
         labels = {name: env[name] for name in (STUDY_LABEL, TRIAL_LABEL) if name in env}
         return cls(guard, reply["pid"], grace_s, labels)
 

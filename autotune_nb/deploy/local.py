@@ -17,7 +17,6 @@ from autotune_nb.deploy._engine_identity import (
     engine_packages,
     program_version,
     served_models,
-    served_version,
 )
 from autotune_nb.deploy._host import Host
 from autotune_nb.deploy._local_deployment import LocalDeployment
@@ -38,7 +37,7 @@ from autotune_nb.deploy.visible_gpus import VARIABLE
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import program_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
-from autotune_nb.secrets.references import bearer, environment_words, resolved, variables_in
+from autotune_nb.secrets.references import environment_words, resolved, variables_in
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
@@ -142,15 +141,9 @@ class LocalDeployer:
 
     async def _identified(self, running: LocalDeployment, start: Start | None) -> LocalDeployment:
         """Add the version that the engine's server reports, if its program does not, and a model that was replaced."""
-        found: dict[str, Any] = {**self._caches.ready(start)}
-        if self._engine.version_paths and not self._engine.version_args:
-            headers = bearer(self._task.benchmark.api_key)
-            version = await served_version(running.endpoint.url, self._engine.version_paths, headers)
-            if version is not None:
-                found["engine_version"] = version
-        model = await self._host.replaced_model()
-        if model is not None:
-            found["model"] = model
+        reports = bool(self._engine.version_paths) and not self._engine.version_args
+        served = await self._host.served_fingerprint(running.endpoint.url, version=reports)
+        found = {**self._caches.ready(start), **served}
         running.endpoint = replace(running.endpoint, fingerprint=found)
         return running
 

@@ -164,6 +164,7 @@ def _of_gpus(states: Sequence[GpuState]) -> dict[str, float]:
 
 def _frequency_mhz() -> list[float]:
     """Return the mean frequency of the CPUs; empty where the platform does not report it."""
+    # On some platforms psutil has no cpu_freq, on others it raises NotImplementedError.
     with contextlib.suppress(psutil.Error, OSError, NotImplementedError, AttributeError):
         found = psutil.cpu_freq()
         return [found.current] if found and found.current else []

@@ -44,16 +44,6 @@ from tests.stubs import (
 )
 
 
-@pytest.fixture
-def stub(tmp_path: Path) -> Iterator[StubEngine]:
-    engine = StubEngine(tmp_path / "stub")
-    yield engine
-    left = engine.alive
-    for pid in left:
-        os.kill(pid, signal.SIGKILL)
-    assert not left, "the test left engines behind"
-
-
 class LocalSubject:
     """A LocalDeployer over the stub engine."""
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.errors import SetupError, lacks_resources
+from autotune_nb.deploy._process import require_started
 from autotune_nb.waiting import uncancelled
 
 _GUARD = Path(__file__).with_name("_container_guard.py")
@@ -54,12 +54,7 @@ class ClientProcess:
         reply: dict[str, Any] = (
             json.loads(line) if line else {"error": f"its guard ended with code {await guard.wait()}"}
         )
-        if "error" in reply:
-            await guard.wait()
-            error = OSError(reply.get("errno"), reply["error"], *([str(log)] if reply.get("log") else []))
-            if reply.get("log") or lacks_resources(error):
-                raise error
-            raise SetupError(f"{argv[0]!r} cannot be started: {reply['error']}", field="deploy.runtime")
+        await require_started(guard, reply, argv[0], log, field="deploy.runtime")
         return cls(guard, reply["pid"])
 
     @property

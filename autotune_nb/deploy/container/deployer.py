@@ -13,7 +13,6 @@ from typing import Any
 
 import aiohttp
 
-from autotune_nb.deploy._engine_identity import served_version
 from autotune_nb.deploy._host import Host
 from autotune_nb.deploy._process import listens, port_owner
 from autotune_nb.deploy._readiness import wait_until_healthy
@@ -38,7 +37,7 @@ from autotune_nb.errors import (
     SetupError,
     SurroundingsError,
 )
-from autotune_nb.secrets.references import bearer, resolved, variables_in
+from autotune_nb.secrets.references import resolved, variables_in
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
@@ -240,14 +239,8 @@ class ContainerDeployer:
 
     async def _identified(self, running: ContainerDeployment, start: Start | None) -> ContainerDeployment:
         """Add the version that the engine's server reports, and a model that was replaced."""
-        found: dict[str, Any] = {**self._caches.ready(start)}
-        headers = bearer(self._task.benchmark.api_key)
-        version = await served_version(running.endpoint.url, self._engine.version_paths, headers)
-        if version is not None:
-            found["engine_version"] = version
-        model = await self._host.replaced_model()
-        if model is not None:
-            found["model"] = model
+        served = await self._host.served_fingerprint(running.endpoint.url, version=True)
+        found = {**self._caches.ready(start), **served}
         running.endpoint = replace(running.endpoint, fingerprint=found)
         return running
 

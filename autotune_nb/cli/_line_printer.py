@@ -50,9 +50,15 @@ class LinePrinter:
     def _print_all(self) -> None:
         while (line := self._lines.get()) is not None:
             self._write(line)
-            if self._left_out and self._lines.empty():
-                left_out, self._left_out = self._left_out, 0
-                self._write(f"{left_out} lines are missing here: the terminal did not read")
+            if self._lines.empty():
+                self._write_left_out()
+        # The end may have been in the queue already behind the last line.
+        self._write_left_out()
+
+    def _write_left_out(self) -> None:
+        if self._left_out:
+            left_out, self._left_out = self._left_out, 0
+            self._write(f"{left_out} lines are missing here: the terminal did not read")
 
     def _write(self, line: str) -> None:
         # The terminal may be gone, or the stream closed.

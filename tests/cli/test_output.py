@@ -57,6 +57,21 @@ def test_a_terminal_that_does_not_read_delays_nobody_and_misses_no_line_unnotice
     assert read == ["0", "1", "2", "3", "4", "3 lines are missing here: the terminal did not read"]
 
 
+def test_lines_that_are_missing_at_the_end_are_counted() -> None:
+    with full_pipe() as reader, LinePrinter(max_lines=4, drain_s=10) as printer:
+        printer.print("0")
+        until(printer._lines.empty)
+        for number in range(1, 7):
+            printer.print(str(number))
+        # Closing may put its end directly behind the last line.
+        with printer._lines.mutex:
+            printer._lines.queue.append(None)
+        read = read_lines(reader)
+        printer.close()
+        read += read_lines(reader)
+    assert read == ["0", "1", "2", "3", "4", "2 lines are missing here: the terminal did not read"]
+
+
 def test_closing_does_not_wait_for_a_terminal_that_does_not_read() -> None:
     with full_pipe() as reader:
         with LinePrinter(drain_s=0.05) as printer:

@@ -6,12 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import ipywidgets
 
-from autotune_nb.deploy.engine_log import tail
 from autotune_nb.errors import AutotuneError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.reports.plots import history, latency_throughput
@@ -20,11 +18,15 @@ from autotune_nb.runner.runner import RunState
 from autotune_nb.trial.trial import Trial
 from autotune_nb.widgets import _panels
 from autotune_nb.widgets._chart import ChartData, LiveChart
+from autotune_nb.widgets._header import Header
 from autotune_nb.widgets._recomputed import Recomputed
+from autotune_nb.widgets._running_strip import RunningStrip
 from autotune_nb.widgets._saved_table import SavedTable
+from autotune_nb.widgets._selection import Selection
 from autotune_nb.widgets._sparklines import Sparklines
 from autotune_nb.widgets._steering import SteerPanel
 from autotune_nb.widgets._style import stylesheet
+from autotune_nb.widgets._texts import send_texts, text_widget
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -32,11 +34,8 @@ _EVERY_S = 0.5
 #: The rate that a slow page can process; if more is sent, the next redraw waits.
 _BYTES_PER_S = 16_000
 _ROWS = 15
-_LOG_LINES, _LOG_BYTES, _LOG_WIDTH = 4, 4096, 240
 #: With more ended trials, the first redraw comes before what takes long to compute.
 _MANY = 500
-_STOP = "Stop"
-_FOLDER_GONE = "The study's folder is gone; this is what was last read from it. Start creates the study again."
 
 
 class StudyView:
@@ -46,18 +45,18 @@ class StudyView:
         self.handle = handle
         self.redraws = 0
         self.saved = SavedTable()
+        #: What the charts, the table and the trial page share.
+        self.selection = Selection()
         self.drawn = threading.Event()
         self._wake = threading.Event()
         self._clicked = threading.Event()
         self._unsubscribe: Callable[[], None] = lambda: None
         self._jobs: list[Callable[[], None]] = []
-        self._message: str | None = None
         self._page = 0
         self._drawn: object = None
         self._over = False
         self._importances: Recomputed[dict[str, float]] = Recomputed({})
         self._skipped: Recomputed[list[str]] = Recomputed([])
-        self._logs: dict[Path, tuple[int, list[str]]] = {}
         self._hovered_number: int | None = None
         self._sparklines = Sparklines()
         self._make_widgets()
@@ -67,18 +66,10 @@ class StudyView:
         threading.Thread(target=self._update_loop, name="autotune_nb-monitor", daemon=True).start()
 
     def _make_widgets(self) -> None:
-        def text(name: str) -> ipywidgets.HTML:
-            widget = ipywidgets.HTML()
-            widget.add_class(f"at-monitor-{name}")
-            return widget
-
-        self.progress, self.errors, self.notices = text("progress"), text("errors"), text("notices")
-        self.running, self.details, self.table = text("running"), text("details"), text("table")
-        self.skipped, self.metrics = text("skipped"), text("metrics")
-        self.start = self._button("Start", "play", "resume this study", self._start)
-        self.pause = self._button("Pause", "pause", "start no more trials; the running ones continue", self._pause)
-        self.resume = self._button("Resume", "forward", "continue after a pause", self._resume)
-        self.stop = self._button(_STOP, "stop", "take the running trials down and start no more", self._stop)
+        self.header = Header(lambda: self.handle, self._start, self._redraw_now)
+        self.strip = RunningStrip()
+        self.notices, self.skipped = text_widget("notices"), text_widget("skipped")
+        self.details, self.table, self.metrics = text_widget("details"), text_widget("table"), text_widget("metrics")
         self.order = ipywidgets.Dropdown(options=_panels.ORDERS, description="trials")
         self.order.add_class("at-monitor-order")
         self.previous = self._button("Previous", "chevron-left", "the previous page", lambda: self._turn_page(-1))
@@ -91,16 +82,13 @@ class StudyView:
         self.charts = ipywidgets.VBox()
         self.charts.add_class("at-monitor-charts")
         row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
-        controls = ipywidgets.HBox([self.start, self.pause, self.resume, self.stop], layout=row)
         pages = ipywidgets.HBox([self.order, self.previous, self.next, self.page_text], layout=row)
         self.box = ipywidgets.VBox(
             [
                 stylesheet(self.saved.css),
-                self.progress,
-                self.errors,
-                controls,
+                self.header.box,
                 self.notices,
-                self.running,
+                self.strip.box,
                 self.skipped,
                 self.charts,
                 self.details,
@@ -118,11 +106,10 @@ class StudyView:
         button.add_class(f"at-monitor-{text.split()[0].lower()}")
 
         def clicked(_button: Any) -> None:
-            self._message = None
             try:
                 act()
             except Exception as error:  # noqa: BLE001 - Jupyter shows no exception of a callback
-                self._message = f"{error}" or type(error).__name__
+                self.header.message = f"{error}" or type(error).__name__
             self._redraw_now()
 
         button.on_click(clicked)
@@ -136,7 +123,7 @@ class StudyView:
         self._hovered_number = None
         self._importances.reset()
         self._skipped.reset()
-        self._logs.clear()
+        self.strip.follow()
         self.steer.follow()
         self._unsubscribe = handle.subscribe(lambda _event: self._wake.set())
         self._wake.set()
@@ -170,7 +157,7 @@ class StudyView:
         self._hovered_number = number
         trial = next((t for t in self._trials() if t.number == number), None)
         self.details.value = _panels.trial_html(trial, self.handle.task.goal)
-        self._send({self.metrics: self._metrics_html(self._trials())})
+        send_texts({self.metrics: self._metrics_html(self._trials())})
 
     def _turn_page(self, by: int) -> None:
         self._page = max(0, self._page + by)
@@ -183,7 +170,7 @@ class StudyView:
 
     def _start(self) -> None:
         # Opening a study may take long, so it is done in the view's thread; a second click has no effect.
-        self.start.disabled, self._drawn = True, None
+        self.header.buttons.start.disabled, self._drawn = True, None
         self._jobs.append(self._resume_study)
 
     def _resume_study(self) -> None:
@@ -191,26 +178,13 @@ class StudyView:
 
         self.follow(resume_study(self.handle))
 
-    def _pause(self) -> None:
-        if isinstance(self.handle, Run):
-            self.handle.pause()
-
-    def _resume(self) -> None:
-        if isinstance(self.handle, Run):
-            self.handle.resume()
-
-    def _stop(self) -> None:
-        if isinstance(self.handle, Run):
-            # The button's label decides, so that a double click on Stop does not kill the engines.
-            self.handle.stop(now=self.stop.description != _STOP)
-
     def _update_loop(self) -> None:
         while True:
             try:
                 while self._jobs:
                     self._jobs.pop(0)()
             except Exception as error:  # noqa: BLE001 - shown in the monitor
-                self._message = f"{error}" or type(error).__name__
+                self.header.message = f"{error}" or type(error).__name__
             began = time.monotonic()
             sent = 0
             try:
@@ -253,65 +227,45 @@ class StudyView:
         gone = not (handle.path / "study.json").exists()
         goal = handle.task.goal
         self._over = isinstance(handle, Run) and handle.ended
-        key = (handle, handle.version, self._over, gone, self._message, self.order.value, self._page)
+        key = (handle, handle.version, self._over, gone, self.header.message, self.order.value, self._page)
         due = any(one.pending and not one.due_in_s for one in (self._importances, self._skipped))
         if key == self._drawn and not due:
             # Only a log may have grown.
-            sent = self._send({self.running: self._running_html()})
+            sent = self.strip.update(handle)
             self.redraws += bool(sent)
             return sent
         self._drawn = key
-        trials, running = self._trials(), handle.running
+        trials = self._trials()
         page = _panels.sorted_trials(trials, self.order.value, goal)
         pages = max(1, -(-len(page) // _ROWS))
         self._page = min(self._page, pages - 1)
         shown = page[self._page * _ROWS :][:_ROWS]
         texts = {
-            self.progress: _panels.progress_html(handle),
-            self.errors: _panels.error_html(handle.error)
-            + _panels.message_html(self._message or (_FOLDER_GONE if gone else handle.lost)),
             self.notices: _panels.notices_html(self._notices()),
-            self.running: self._running_html(),
             self.skipped: _panels.skipped_html(self._skipped_regions(trials)),
             self.metrics: self._metrics_html(trials),
-            self.table: _panels.table_html(trials, shown, goal, running, handle.task.confirmation),
+            self.table: _panels.table_html(trials, shown, goal, handle.running, handle.task.confirmation),
             self.page_text: f'<span class="at-dim">page {self._page + 1} of {pages}</span>',
             self.steer.edits: _panels.edits_html(handle.edits, handle.steering, len(handle.queue)),
         }
         if self._hovered_number is None:
             texts[self.details] = _panels.trial_html(None, goal)
-        sent = self._send(texts) + self._send_buttons(pages)
+        sent = self.header.update(handle, gone=gone, starting=bool(self._jobs)) + self.strip.update(handle)
+        sent += send_texts(texts) + self._send_buttons(pages)
         if LiveChart._one is not None and LiveChart._one.owner is self:
             sent += LiveChart._one.show(self._chart_data(trials), self)
         self.saved.update(handle, resting=self._over or handle.state is RunState.PAUSED)
         self.redraws += bool(sent)
         return sent
 
-    def _send(self, texts: dict[ipywidgets.HTML, str]) -> int:
-        changed = {widget: text for widget, text in texts.items() if widget.value != text}
-        for widget, text in changed.items():
-            widget.value = text
-        return sum(len(text) + 200 for text in changed.values())
-
     def _send_buttons(self, pages: int) -> int:
-        handle = self.handle
-        state = handle.state if isinstance(handle, Run) else None
-        working = state is not None and not RunState(state).ended
-        over = not isinstance(handle, Run) or handle.ended
         enabled = {
-            self.start: over and handle.elsewhere is None and not self._jobs,
-            self.pause: state in (RunState.RUNNING, RunState.STARTING),
-            self.resume: state is RunState.PAUSED,
-            self.stop: working,
             self.previous: self._page > 0,
             self.next: self._page + 1 < pages,
         }
         changed = {button: able for button, able in enabled.items() if button.disabled is able}
         for button, able in changed.items():
             button.disabled = not able
-        stop = "Kill the engines" if state is RunState.STOPPING else _STOP
-        if self.stop.description != stop:
-            self.stop.description = stop
         return 100 * len(changed)
 
     def _notices(self) -> list[tuple[float, str]]:
@@ -321,29 +275,6 @@ class StudyView:
             text = f"another process, {process}, is running this study: stop it there; it can be steered from here"
             notices.append((time.time() if not notices else notices[-1][0], text))
         return notices
-
-    def _running_html(self) -> str:
-        handle = self.handle
-        reasons = {one.trial.number: handle.reason(one.trial) for one in handle.running}
-        return _panels.running_html(handle.running, self._tails(), handle.task.goal, reasons)
-
-    def _tails(self) -> dict[int, list[str]]:
-        tails = {}
-        for one in self.handle.running:
-            if one.log is None:
-                continue
-            try:
-                size = one.log.stat().st_size
-            except OSError:
-                continue
-            known = self._logs.get(one.log)
-            if known is None or known[0] != size:
-                lines = tail(one.log, _LOG_BYTES)[-_LOG_LINES:]
-                known = self._logs[one.log] = (size, [line[:_LOG_WIDTH] for line in lines])
-            tails[one.trial.number] = known[1]
-        # Forget the logs of ended trials.
-        self._logs = {one.log: self._logs[one.log] for one in self.handle.running if one.log in self._logs}
-        return tails
 
     def _metrics_html(self, trials: list[Trial]) -> str:
         """The small charts of the trial under the pointer, else of the latest one with a level."""

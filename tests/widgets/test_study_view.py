@@ -42,7 +42,12 @@ def stub(make_task: Callable[..., Task], tmp_path: Path) -> StubHandle:
 
 def buttons(view: StudyView) -> dict[str, bool]:
     """Return which buttons are enabled."""
-    named = {"start": view.start, "pause": view.pause, "resume": view.resume, "stop": view.stop}
+    named = {
+        "start": view.header.buttons.start,
+        "pause": view.header.buttons.pause,
+        "resume": view.header.buttons.resume,
+        "stop": view.header.buttons.stop,
+    }
     return {name: not button.disabled for name, button in named.items()}
 
 
@@ -70,20 +75,20 @@ def test_the_buttons_follow_the_run_and_start_resumes_it(world: World) -> None:
     view = StudyView(run)
     until(lambda: run.running)
     until(lambda: buttons(view) == only("pause", "stop"))
-    view.pause.click()
+    view.header.buttons.pause.click()
     until(lambda: buttons(view) == only("resume", "stop"))
-    view.resume.click()
+    view.header.buttons.resume.click()
     until(lambda: buttons(view) == only("pause", "stop"))
-    view.pause.click()
+    view.header.buttons.pause.click()
     until(lambda: run.state is RunState.PAUSED)
     # Also from a pause.
-    view.stop.click()
+    view.header.buttons.stop.click()
     run.wait(WAIT_S)
     until(lambda: buttons(view) == only("start"))
-    assert view.stop.description == "Stop"
+    assert view.header.buttons.stop.description == "Stop"
     until(lambda: "everything is taken down" in view.notices.value)
-    view.start.click()
-    assert view.start.disabled
+    view.header.buttons.start.click()
+    assert view.header.buttons.start.disabled
     until(lambda: isinstance(view.handle, Run) and view.handle is not run and view.handle.running)
     until(lambda: buttons(view) == only("pause", "stop"))
     assert isinstance(view.handle, Run)
@@ -104,13 +109,13 @@ def test_a_double_click_on_stop_kills_nothing(world: World, monkeypatch: pytest.
     until(lambda: run.running)
     redraw(view)
     monkeypatch.setattr(view, "_redraw", lambda: 0)
-    view.stop.click()
+    view.header.buttons.stop.click()
     until(lambda: run.state is not RunState.RUNNING)
-    view.stop.click()
+    view.header.buttons.stop.click()
     assert asked == [False, False]
     # The label after the next redraw.
-    view.stop.description = "Kill the engines"
-    view.stop.click()
+    view.header.buttons.stop.description = "Kill the engines"
+    view.header.buttons.stop.click()
     assert asked == [False, False, True]
     real(run, now=True, wait_s=WAIT_S)
 
@@ -126,10 +131,10 @@ def test_a_start_that_fails_shows_the_error_and_can_be_retried(
     view = StudyView(stub)
     until(lambda: buttons(view) == only("start"))
     for _ in range(2):
-        view.start.click()
-        until(lambda: "somebody &lt;b&gt;else" in view.errors.value)
+        view.header.buttons.start.click()
+        until(lambda: "somebody &lt;b&gt;else" in view.header.errors.value)
         until(lambda: buttons(view) == only("start"))
-        assert "ended with an error" not in view.errors.value
+        assert "ended with an error" not in view.header.errors.value
 
 
 def test_a_study_that_another_process_runs_cannot_be_started(stub: StubHandle, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,8 +171,8 @@ def test_the_error_of_a_run_is_shown_even_if_it_is_set_late(
     redraw(view)
     run._loop.loop.call_soon_threadsafe(going.set)
     until(lambda: run.ended)
-    until(lambda: "the disk is full" in view.errors.value)
-    assert "caused by OSError: no &lt;space&gt;" in view.errors.value
+    until(lambda: "the disk is full" in view.header.errors.value)
+    assert "caused by OSError: no &lt;space&gt;" in view.header.errors.value
     until(lambda: buttons(view) == only("start"))
     with pytest.raises(StudyError, match="the disk is full"):
         run.wait(WAIT_S)
@@ -176,7 +181,7 @@ def test_the_error_of_a_run_is_shown_even_if_it_is_set_late(
 def test_a_run_that_another_cell_starts_is_shown(world: World) -> None:
     tune(world.task(trials=1), study=world.folder).wait(WAIT_S)
     view = StudyView(session.open(world.folder))
-    until(lambda: "finished" in view.progress.value)
+    until(lambda: "finished" in view.header.progress.value)
     assert not isinstance(view.handle, Run)
     run = tune(endless(world), study=world.folder)
     until(lambda: view.handle is run)
@@ -191,12 +196,12 @@ def test_a_missing_database_and_a_missing_folder_are_reported(make_task: Callabl
     study.close()
     view = StudyView(session.open(tmp_path / "study"))
     assert view.drawn.wait(WAIT_S)
-    assert view.errors.value == ""
+    assert view.header.errors.value == ""
     study.folder.database.unlink()
-    until(lambda: "study.db is missing; the trials of" in view.errors.value)
+    until(lambda: "study.db is missing; the trials of" in view.header.errors.value)
     shutil.rmtree(tmp_path / "study")
-    until(lambda: "folder is gone" in view.errors.value)
-    assert "test" in view.progress.value
+    until(lambda: "folder is gone" in view.header.errors.value)
+    assert "test" in view.header.progress.value
 
 
 def test_the_metrics_of_a_trial_are_small_charts(stub: StubHandle) -> None:
@@ -227,7 +232,7 @@ def test_a_view_follows_another_study_of_the_same_folder(stub: StubHandle, make_
     assert "trial 3" in view.details.value
     other = StubHandle(make_task(parameters={"parallel": [5, 6]}), stub.path, history=(complete(0, 7.0, parallel=5),))
     view.follow(other)
-    until(lambda: "0 of" not in view.progress.value and "parallel=5" in view.table.value)
+    until(lambda: "0 of" not in view.header.progress.value and "parallel=5" in view.table.value)
     assert view.steer.parameter.options == ("parallel",)
     until(lambda: "Hover over a trial" in view.details.value)
     assert view.page_text.value == '<span class="at-dim">page 1 of 1</span>'
@@ -243,19 +248,19 @@ def test_a_log_that_cannot_be_read_is_skipped(stub: StubHandle, tmp_path: Path) 
         working(complete(4, 5.0)),
     )
     view = StudyView(stub)
-    until(lambda: "red &lt;b&gt;" in view.running.value)
-    assert all(f"trial {n}" in view.running.value for n in (1, 2, 3, 4))
+    until(lambda: "red &lt;b&gt;" in view.strip.running.value)
+    assert all(f"trial {n}" in view.strip.running.value for n in (1, 2, 3, 4))
     # A growing log sends no event.
     with log.open("a") as file:
         file.write("second\n")
-    until(lambda: "second" in view.running.value)
+    until(lambda: "second" in view.strip.running.value)
     log.unlink()
-    until(lambda: "second" not in view.running.value)
+    until(lambda: "second" not in view.strip.running.value)
     stub.running, stub.version = (), 1
     view._wake.set()
-    until(lambda: view.running.value == "")
+    until(lambda: view.strip.running.value == "")
     redraw(view)
-    assert view._logs == {}
+    assert view.strip._logs == {}
 
 
 def test_a_failed_redraw_is_retried_at_the_next_change(
@@ -267,7 +272,7 @@ def test_a_failed_redraw_is_retried_at_the_next_change(
         until(lambda: "could not be drawn" in caplog.text)
     stub.version = 1
     view._wake.set()
-    until(lambda: "test" in view.progress.value)
+    until(lambda: "test" in view.header.progress.value)
 
 
 def test_a_huge_budget_does_not_break_the_view(stub: StubHandle) -> None:
@@ -276,7 +281,7 @@ def test_a_huge_budget_does_not_break_the_view(stub: StubHandle) -> None:
     redraw(view)
     view.steer.trials.value, view.steer.minutes.value = "none", "1e300"
     redraw(view)
-    assert "left" in view.progress.value
+    assert "left" in view.header.progress.value
 
 
 # The table, the charts
@@ -386,7 +391,7 @@ def test_each_running_trial_has_the_reason_for_its_choice(stub: StubHandle) -> N
     stub._trial_numbers_by_edit = {"edit": 1}
     view = StudyView(stub)
     assert view.drawn.wait(WAIT_S)
-    chosen = re.findall(r"chosen: (.*?)</div>", view.running.value)
+    chosen = re.findall(r"chosen: (.*?)</div>", view.strip.running.value)
     assert chosen == [
         "the engine&#x27;s default configuration, with which the others are compared",
         "it was enqueued",

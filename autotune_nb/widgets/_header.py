@@ -1,0 +1,41 @@
+"""The monitor's header: the state, the progress, the best configuration against the default, and the buttons."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import ipywidgets
+
+from autotune_nb.handle import StudyHandle
+from autotune_nb.widgets import _panels
+from autotune_nb.widgets._run_buttons import RunButtons
+from autotune_nb.widgets._texts import send_texts, text_widget
+
+_FOLDER_GONE = "The study's folder is gone; this is what was last read from it. Start creates the study again."
+
+
+class Header:
+    """What answers "is it going well?"; ``message`` is the error of the last click, or None."""
+
+    def __init__(
+        self, handle: Callable[[], StudyHandle], start: Callable[[], None], redraw: Callable[[], None]
+    ) -> None:
+        self.message: str | None = None
+        self._redraw = redraw
+        self.progress, self.errors = text_widget("progress"), text_widget("errors")
+        self.buttons = RunButtons(handle, start, self._clicked)
+        self.box = ipywidgets.VBox([self.progress, self.errors, self.buttons.box])
+        self.box.add_class("at-monitor-header")
+
+    def _clicked(self, message: str | None) -> None:
+        self.message = message
+        self._redraw()
+
+    def update(self, handle: StudyHandle, *, gone: bool, starting: bool) -> int:
+        """Send what changed and return about how many bytes it was; ``gone`` is whether the folder was deleted."""
+        texts = {
+            self.progress: _panels.progress_html(handle),
+            self.errors: _panels.error_html(handle.error)
+            + _panels.message_html(self.message or (_FOLDER_GONE if gone else handle.lost)),
+        }
+        return send_texts(texts) + self.buttons.update(handle, starting=starting)

@@ -22,16 +22,53 @@ from __future__ import annotations
 
 import difflib
 import errno
+import linecache
 import os
+import sys
+import traceback
 from collections.abc import Iterable, Mapping, Set
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 
 class AutotuneError(Exception):
-    """Base of every error this package raises on purpose."""
+    """Base of every error this package raises on purpose.
+
+    IPython shows its message and the line of the cell; ``%tb Plain`` shows the traceback.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """Return what IPython prints in place of a traceback through this package."""
+        ipython = sys.modules.get("IPython")
+        formatter = getattr(ipython.get_ipython(), "InteractiveTB", None) if ipython is not None else None
+        if formatter is not None and formatter.mode in _DETAILED:
+            lines: list[str] = formatter.structured_traceback(type(self), self, self.__traceback__)
+            return lines
+        if formatter is None:
+            return traceback.format_exception(self)
+        line = _users_line(self.__traceback__)
+        return [f"{type(self).__name__}: {self}", *([f"  in {line}"] if line else []), _HOW_TO_SEE_ALL]
+
+
+#: The modes of IPython's %xmode and %tb with more than the default one shows.
+_DETAILED = ("Verbose", "Docs", "Plain")
+_HOW_TO_SEE_ALL = "  (%tb Plain shows the traceback)"
+
+
+def _users_line(trace: TracebackType | None) -> str:
+    """Return the last line of the user's before this package was called, with its number; empty if it is unknown."""
+    found = ""
+    for frame, number in traceback.walk_tb(trace):
+        module = frame.f_globals.get("__name__", "")
+        if module.partition(".")[0] == __name__.partition(".")[0]:
+            break
+        file = frame.f_code.co_filename
+        text = linecache.getline(file, number).strip()
+        found = f"line {number}: {text}" if text and module == "__main__" else found
+    return found
 
 
 class TaskError(AutotuneError, ValueError):

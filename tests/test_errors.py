@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
+from IPython.core.interactiveshell import InteractiveShell
 
 from autotune_nb import errors
 from autotune_nb.errors import (
@@ -75,3 +77,31 @@ def test_an_error_of_a_task_is_one_line_whatever_names_it_quotes() -> None:
     error = TaskError("known are a\r\nb", field="parameters.a\nb")
     assert str(error) == "parameters.a\\nb: known are a\\r\\nb"
     assert error.field == "parameters.a\nb"
+
+
+@pytest.fixture(scope="module")
+def shell() -> Iterator[InteractiveShell]:
+    shell = InteractiveShell()
+    shell.colors = "nocolor"
+    shell.run_cell("import autotune_nb as at")
+    yield shell
+    shell.history_manager.end_session()
+
+
+def test_in_ipython_an_error_is_its_message_and_the_line_of_the_cell(
+    shell: InteractiveShell, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("IPython.get_ipython", lambda: shell)
+    shell.run_cell("name = 'nothing'\nat.Task.load(name)")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("TaskError: there is no task file 'nothing'")
+    assert lines[1:] == ["  in line 2: at.Task.load(name)", "  (%tb Plain shows the traceback)"]
+    shell.run_cell("%tb Plain")
+    assert "in load_task" in capsys.readouterr().out
+
+
+def test_elsewhere_an_error_has_the_usual_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("IPython.get_ipython", lambda: None)
+    with pytest.raises(TaskError) as caught:
+        raise TaskError("x", field="name")
+    assert "Traceback (most recent call last)" in "".join(caught.value._render_traceback_())

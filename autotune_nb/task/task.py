@@ -262,6 +262,23 @@ class Task(Section):
         """The number of trials that budget and space allow, including the baseline; None if it is unbounded."""
         return trials_allowed(self.budget, self.strategy, self.space)
 
+    def __repr__(self) -> str:
+        from autotune_nb.task.summary import task_line
+
+        return task_line(self)
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        from autotune_nb.task.summary import task_html
+
+        return task_html(self)
+
+    def __dir__(self) -> list[str]:
+        """List the task's own names, without those of pydantic, for tab completion."""
+        own = [name for name in vars(Task) if not name.startswith("_") and name != "model_config"]
+        return [*own, *type(self).model_fields]
+
     @classmethod
     def load(cls, path: str | Path) -> Task:
         """Read a task file in JSON or YAML.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shlex
 import shutil
 import sys
@@ -156,7 +157,7 @@ def program_for(task: Task, engine: Engine) -> Sequence[str]:
 def program_words(engine: Engine, executable: str | Sequence[str] | None = None) -> Sequence[str]:
     """Return the words that start an engine: the given program, or the installed one. Raises SetupError."""
     if executable is not None:
-        return _resolved(executable_words(executable), "engine.executable")
+        return _resolved(executable_words(engine, executable), "engine.executable")
     if engine.name == "llama_cpp":
         program = llama_program()
         if program is None:
@@ -169,9 +170,18 @@ def program_words(engine: Engine, executable: str | Sequence[str] | None = None)
     return _resolved(list(engine.program), "engine.command" if engine.name == "command" else "engine.executable")
 
 
-def executable_words(executable: str | Sequence[str]) -> list[str]:
-    """Return the words of ``engine.executable``. Raises TaskError if it cannot be split into words."""
-    return _split(executable, "engine.executable")
+def executable_words(engine: Engine, executable: str | Sequence[str]) -> list[str]:
+    """Return the words of ``engine.executable``. A Python alone becomes ``python -m MODULE``, ``vllm`` ``vllm serve``.
+
+    Raises TaskError if it cannot be split into words.
+    """
+    words = _split(executable, "engine.executable")
+    if len(words) != 1:
+        return words
+    name = Path(words[0]).name
+    if engine.module and re.fullmatch(r"python[\d.]*", name):
+        return [*words, "-m", engine.module]
+    return [*words, *engine.program[1:]] if engine.program and name == Path(engine.program[0]).name else words
 
 
 def _split(text: str | Sequence[str], field: str) -> list[str]:

@@ -219,6 +219,29 @@ def test_a_program_is_found_on_the_path_in_the_working_folder_and_at_home(
     assert program("my-server") == [str(server)]
 
 
+@pytest.mark.parametrize(
+    ("kind", "program", "arguments"),
+    [
+        ("vllm", "python3.11", ["-m", "vllm.entrypoints.openai.api_server"]),
+        ("vllm", "vllm", ["serve"]),
+        ("vllm", "vllm serve", ["serve"]),
+        ("vllm", "my-vllm", []),
+        ("sglang", "python", ["-m", "sglang.launch_server"]),
+        ("llama_cpp", "llama-server", []),
+    ],
+)
+def test_an_engine_is_given_by_its_python_or_its_script(
+    make_task: MakeTask, tmp_path: Path, kind: str, program: str, arguments: list[str]
+) -> None:
+    name, *_ = program.split()
+    (tmp_path / name).write_text("#!/bin/sh\n")
+    (tmp_path / name).chmod(0o755)
+    task = make_task(
+        engine={"kind": kind, "executable": f"{tmp_path}/{program}"}, parameters={"stream_interval": [1, 2]}
+    )
+    assert list(program_for(task, engine_for(task))) == [str(tmp_path / name), *arguments]
+
+
 def test_llama_server_on_the_path_is_preferred_to_xllamacpps(
     make_task: MakeTask, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

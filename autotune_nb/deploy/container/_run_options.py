@@ -41,7 +41,7 @@ class Program:
         if task.engine.command is not None:
             return cls(())
         if task.engine.executable is not None:
-            words = tuple(executable_words(task.engine.executable))
+            words = tuple(executable_words(engine, task.engine.executable))
             return cls(words, words[0], 1)
         server = _SERVERS.get(engine.name)
         own = tuple(image_entrypoint or ())

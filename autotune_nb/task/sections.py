@@ -109,7 +109,7 @@ class EngineSpec(Section):
     """The engine that serves the model, and its settings in every trial."""
 
     kind: str = Field(description=f"one of {', '.join(ENGINES)}", json_schema_extra={"enum": list(ENGINES)})
-    executable: str | list[str] | None = Field(None, description="the program to start, or the engine's Python; default: its own")
+    executable: str | list[str] | None = Field(None, description="the program to start, or the engine's Python")
     command: str | list[str] | None = Field(
         None, description="for kind command: the command line, with {port}, {host} and {model} in it"
     )

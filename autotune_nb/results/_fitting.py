@@ -75,8 +75,15 @@ def with_plain_types(trials: Sequence[Trial]) -> list[Trial]:
     for trial in trials:
         for name, value in trial.params.items():
             seen.setdefault(name, []).append(value)
+    # Once each: thousands of trials have as many values.
+    converted = {name for name, values in seen.items() if _have_plain_types(values)}
     return [
-        trial.with_(params={name: next(_plain(value, seen[name])) for name, value in trial.params.items()})
+        trial.with_(
+            params={
+                name: next(_other_types(value), value) if name in converted else value
+                for name, value in trial.params.items()
+            }
+        )
         for trial in trials
     ]
 
@@ -89,11 +96,10 @@ def value_in(space: SearchSpace, name: str, value: Value) -> Value:
     return next((one for one in _other_types(value) if parameter.contains(one)), value)
 
 
-def _plain(value: Value, seen: Iterable[Value]) -> Iterator[Value]:
-    others = [next(_other_types(one), None) for one in seen if one is not None and type(one) is not int]
-    if None not in others and (others and len({type(one) for one in others}) == 1):
-        yield from _other_types(value)
-    yield value
+def _have_plain_types(values: Iterable[Value]) -> bool:
+    """Return whether a parameter's values are all booleans, or all whole numbers, in another form."""
+    others = [next(_other_types(one), None) for one in values if one is not None and type(one) is not int]
+    return None not in others and len({type(one) for one in others}) == 1
 
 
 def _other_types(value: Value) -> Iterator[Value]:

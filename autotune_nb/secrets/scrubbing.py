@@ -112,11 +112,19 @@ def scrub(text: str) -> str:
 
 def scrub_data(data: Any) -> Any:
     """Return a JSON value without any known secret in its texts and keys; its shape and its numbers stay."""
-    if isinstance(data, str):
-        return known().replaced(data)[0]
-    if isinstance(data, dict):
-        return {scrub_data(key): scrub_data(value) for key, value in data.items()}
-    return list(map(scrub_data, data)) if isinstance(data, list | tuple) else data
+    # Each text once: the trials of a study repeat the names of figures thousands of times.
+    replaced, texts = known().replaced, dict[str, str]()
+
+    def scrubbed(value: Any) -> Any:
+        if isinstance(value, str):
+            if (text := texts.get(value)) is None:
+                text = texts[value] = replaced(value)[0]
+            return text
+        if isinstance(value, dict):
+            return {scrubbed(key): one if type(one) is float else scrubbed(one) for key, one in value.items()}
+        return list(map(scrubbed, value)) if isinstance(value, list | tuple) else value
+
+    return scrubbed(data)
 
 
 def scrub_failure(failure: Failure) -> Failure:

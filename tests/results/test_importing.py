@@ -22,6 +22,7 @@ import autotune_nb as at
 from autotune_nb.cli.main import cli
 from autotune_nb.errors import StudyBusyError, StudyError
 from autotune_nb.opened import OpenedStudy
+from autotune_nb.results._fitting import with_plain_types
 from autotune_nb.results.importing import import_results
 from autotune_nb.secrets import scrubbing
 from autotune_nb.study import Study
@@ -627,6 +628,26 @@ PANDAS = """config_id,status,param:seqs,param:prefix,level,gpus,output_tokens_pe
 1,complete,64.0,True,concurrency 1,2.0,20
 2,complete,128.0,FALSE,concurrency 1,,30
 """
+
+
+class CountedText(str):
+    """A text that counts how often it is looked up."""
+
+    lookups = 0
+
+    def __hash__(self) -> int:
+        CountedText.lookups += 1
+        return super().__hash__()
+
+
+def test_the_types_of_a_parameter_are_decided_once_and_not_for_each_of_its_values(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(CountedText, "lookups", 0)
+    trials = [Trial(number, {"on": CountedText("True")}) for number in range(100)]
+    assert [trial.params["on"] for trial in with_plain_types(trials)] == [True] * 100
+    # A comparison of each value with all others would be 10 000.
+    assert 100 <= CountedText.lookups <= 1_000
 
 
 def test_whole_floats_and_booleans_as_pandas_writes_them(tmp_path: Path) -> None:

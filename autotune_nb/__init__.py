@@ -15,6 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from autotune_nb import chart
     from autotune_nb.errors import (
         AutotuneError,
         ClusterError,
@@ -75,6 +76,7 @@ __all__ = [
     "TrialState",
     "UnknownNameError",
     "__version__",
+    "chart",
     "check",
     "lab",
     "report",
@@ -110,6 +112,8 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module 'autotune_nb' has no attribute {name!r}")
     if name in ("open", "tune") and _in_kernel():
         import_module("autotune_nb.widgets.display").install()
+    if name == "chart":
+        return import_module("autotune_nb.chart")
     return getattr(import_module(f"autotune_nb.{_MODULES.get(name, 'errors')}"), name)
 
 

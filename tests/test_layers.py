@@ -27,7 +27,7 @@ ROOMS: tuple[set[str], ...] = (
     {"events", "runner"},
     {"results", "reports"},
     {"handle", "run", "opened", "session", "checks"},
-    {"widgets", "cli"},
+    {"chart", "widgets", "cli"},
 )
 HEIGHT = {name: height for height, room in enumerate(ROOMS) for name in room}
 APART = {"deploy", "bench", "study", "search"}

@@ -68,15 +68,21 @@ class Chart(ABC):
     def _draw_in(self, figure: Figure) -> None:
         """Draw the whole image, with the title."""
 
+    def matplotlib_figure(self) -> Figure:
+        """Return matplotlib's figure, for paper; it belongs to no window, and ``savefig`` writes it."""
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(self.width_in, self.height_in), layout="constrained")
+        self._draw_in(figure)
+        return figure
+
     def svg(self) -> str:
         """Return the chart as SVG, drawn without a browser."""
         import matplotlib as mpl
         from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
 
-        figure = Figure(figsize=(self.width_in, self.height_in), layout="constrained")
+        figure = self.matplotlib_figure()
         FigureCanvasSVG(figure)
-        self._draw_in(figure)
         out = io.StringIO()
         with warnings.catch_warnings(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "autotune_nb"}):
             # Letters that matplotlib's font lacks are drawn in the reader's fonts.

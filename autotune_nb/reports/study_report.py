@@ -22,7 +22,7 @@ from autotune_nb.results.alternatives import Alternative, alternatives
 from autotune_nb.results.comparison import compare
 from autotune_nb.results.exporting import gpus_of_trial
 from autotune_nb.results.front import front_frame
-from autotune_nb.results.table import LEVEL_COUNTS, trials_frame
+from autotune_nb.results.table import LEVEL_COUNTS, MASKS, trials_frame
 from autotune_nb.study.steering import Edit
 from autotune_nb.task.budget import Confirm
 from autotune_nb.task.external_results import is_imported
@@ -204,7 +204,8 @@ def _table(trials: Sequence[Trial], objective: Objective) -> str:
         columns=[
             *(name for name in LEVEL_COUNTS if name in frame),
             "failure",
-            *(["baseline"] if not frame["baseline"].any() else []),
+            *(name for name in MASKS if name in frame),
+            *(name for name in ("role", "limits") if not frame[name].any()),
         ]
     )
     _mark_defaults(frame, trials)

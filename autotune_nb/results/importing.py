@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
-import re
 import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.engines.registry import engine_for, space_for
-from autotune_nb.errors import Failure, FailureKind, MeasurementError, StudyError, TaskError
+from autotune_nb.errors import Failure, StudyError, TaskError
 from autotune_nb.recorded.file import read_frame
 from autotune_nb.recorded.long_table import MAX_COUNT_DIGITS, quoted, read_long_table, unknown_columns
 from autotune_nb.results._fitting import (
@@ -23,22 +21,18 @@ from autotune_nb.results._fitting import (
     with_valid_levels,
 )
 from autotune_nb.results._result_folders import Source, read_folders
+from autotune_nb.results.derived_task import default_objective, derived_task, scored_trial
 from autotune_nb.results.exporting import NUM_GPUS
 from autotune_nb.runner.runner import RunState
 from autotune_nb.secrets.detectors import redact
 from autotune_nb.secrets.literals import has_secret
 from autotune_nb.secrets.scrubbing import know, scrub, scrub_failure
 from autotune_nb.study import StudyFolder
-from autotune_nb.task.external_results import IMPORTED_COMMAND
 from autotune_nb.task.parameters import parameter_name
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
-from autotune_nb.task.workload import BATCH_TASKS
-from autotune_nb.trial.load import levels_to_score
-from autotune_nb.trial.score import score
 from autotune_nb.trial.trial import Trial, TrialState
 
-_MAX_CHOICES = 50
 #: The number of trials in one transaction, and between two calls of ``progress``.
 _BATCH = 500
 
@@ -104,14 +98,14 @@ def import_results(
     if task is None:
         found.trials = with_plain_types(found.trials)
         if objective is None:
-            objective = _default_objective(found)
-        task = _derived_task(source, found, objective, limits)
+            objective = default_objective(found)
+        task = derived_task(str(source.resolve()), found, objective, limits)
     else:
         found.trials, notes = with_levels_of(task, found.trials, source.name)
         found.notes += notes
     space = space_for(task, engine_for(task))
     placed = _in_space(found, space, source)
-    trials = [_scored(trial, task) for trial in placed]
+    trials = [scored_trial(trial, task) for trial in placed]
     _write(folder, task, space, trials, progress)
     lacking = [t for t, before in zip(trials, placed, strict=True) if t.state is not before.state]
     notes = first_notes([f"trial {t.number} is stored as failed: {t.failure.message}" for t in lacking if t.failure])
@@ -174,64 +168,6 @@ def _take_gpus(found: Source, rows: Sequence[tuple[str, Any]], source: str) -> N
         found.trials = [one if n is None else one.with_(fingerprint={NUM_GPUS: n}) for one, n in numbers]
 
 
-def _default_objective(found: Source) -> str:
-    """Return the objective of a task without one: the output's throughput, or the input's where there is no output."""
-    if found.kind.endswith("-to-text"):
-        return "maximize output_tokens_per_s"
-    figures = {name for trial in found.trials for m in trial.measurements for name in m.figures}
-    chosen = next((one for one in ("input_tokens_per_s", "requests_per_s") if one in figures), "output_tokens_per_s")
-    if chosen != "output_tokens_per_s":
-        found.notes.append(f"{found.kind} has no output tokens: the objective is maximize {chosen}, unless --objective")
-    return f"maximize {chosen}"
-
-
-def _derived_task(source: Path, found: Source, objective: str, limits: Sequence[str]) -> Task:
-    """Return a task with the parameters and the workload of the results, and a placeholder as its engine."""
-    values: dict[str, list[Any]] = {}
-    for trial in found.trials:
-        for name, value in trial.params.items():
-            values.setdefault(name, []).append(value)
-    set_by_all = [t.params.keys() for t in found.trials if not t.baseline]
-    parameters = {
-        name: _parameter(seen if all(name in own for own in set_by_all) else [*seen, None])
-        for name, seen in values.items()
-    }
-    levels = list(dict.fromkeys(m.level for trial in found.trials for m in trial.measurements))
-    by_batch = any(level.batch_size > 1 for level in levels)
-    name = re.sub(r"[/\\\x00-\x1f]", "_", source.resolve().stem.strip())[:60] or "imported"
-    return Task.parse(
-        {
-            "name": name,
-            "description": f"imported from {source.name}",
-            "model": found.model,
-            "engine": {"kind": "command", "command": IMPORTED_COMMAND},
-            "parameters": parameters,
-            "workload": {
-                "task": BATCH_TASKS[0] if by_batch else found.kind,
-                "scenarios": list(dict.fromkeys(level.scenario for level in levels)) or ["dataset"],
-                "concurrency": sorted({level.concurrency for level in levels}) or [1],
-                "batch_sizes": sorted({level.batch_size for level in levels}) or [1],
-                "rate": sorted({level.rate for level in levels if level.rate}),
-            },
-            "benchmark": {"kind": "aiperf"} if any(level.rate for level in levels) else {},
-            "objective": objective,
-            "limits": list(limits),
-            "budget": {"trials": len(found.trials), "baseline": any(t.baseline for t in found.trials)},
-            "deploy": {"gpus_per_trial": found.gpus},
-        }
-    )
-
-
-def _parameter(values: Sequence[Any]) -> dict[str, Any]:
-    """Return a choice of the values, or for very many numbers their range."""
-    # 1, 1.0 and True are equal in Python, but different flags.
-    distinct = list({json.dumps(value, sort_keys=True): value for value in values}.values())
-    if len(distinct) > _MAX_CHOICES and all(isinstance(v, int | float) and not isinstance(v, bool) for v in distinct):
-        whole = all(isinstance(value, int) for value in distinct)
-        return {"type": "int" if whole else "float", "low": min(distinct), "high": max(distinct)}
-    return {"type": "choice", "values": distinct}
-
-
 def _in_space(found: Source, space: SearchSpace, source: Path) -> list[Trial]:
     """Return the trials that are points of the space, with canonical parameters and consecutive numbers.
 
@@ -263,20 +199,6 @@ def _point(trial: Trial, space: SearchSpace) -> Point:
     # An empty cell beside others that are set leaves the flag out.
     params = {name: params.get(name) for name in space.parameters} | params
     return space.check(params)
-
-
-def _scored(trial: Trial, task: Task) -> Trial:
-    if trial.state is not TrialState.COMPLETE:
-        return trial
-    try:
-        scored = score(levels_to_score(trial.measurements, task.goal), task.goal)
-    except MeasurementError as error:
-        return trial.with_(state=TrialState.FAILED, failure=error.failure)
-    wrong = next((name for name, value in scored.values.items() if not math.isfinite(value)), None)
-    if wrong is not None:
-        failure = Failure(FailureKind.MEASUREMENT, "benchmark", f"{wrong} is not a finite number")
-        return trial.with_(state=TrialState.FAILED, failure=failure)
-    return trial.with_(score=scored)
 
 
 def _write(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from autotune_nb.trial.configuration import configuration_key, pareto_front
+from autotune_nb.trial.configuration import best_configuration, configuration_key, pareto_front
 from autotune_nb.trial.limiting_factor import limiting_factor
 from autotune_nb.trial.load import cliff_text
 from autotune_nb.trial.measurement import QUALITY
@@ -19,19 +19,29 @@ if TYPE_CHECKING:
 
 #: What the table of trials has of the steady state of the level at which the figures were read.
 LEVEL_COUNTS = ("scored_requests", "unscored_requests", "steady_s", "output_tokens_per_s_error")
+#: The columns of a table of trials besides figures, limits and parameters.
+NOT_PARAMETERS = frozenset(
+    {
+        *LEVEL_COUNTS,
+        *("number", "state", "role", "limits", "level", "seconds", "failure", "cut", "undecided", "notes"),
+        *("limited_by", "round", "feasible", "pareto", "baseline"),
+    }
+)
+#: Those that are True or False; ``role`` and ``limits`` have the same in words.
+MASKS = ("feasible", "pareto", "baseline")
 
 
 def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
     """Return a table with one row per trial, indexed by number.
 
-    The columns are the state, the figure of each objective, how far the answers agree with the default's if they were
-    compared, whether every limit is kept, a column per parameter (``param:NAME`` if NAME is another column), the level
-    at which the figures were read with its requests that count and that do not, its steady seconds and the standard
-    error of its throughput, the violation of each limit (at most 0 if it is not shown to be broken), seconds of
-    wall time, whether it is the baseline, the failure, why a trial was cut, which limits are undecided, what is
-    doubtful in its levels and its answers, what limited it according to its engine's metrics, and of a confirmation's
-    starts the round (0: before the search). With several objectives, ``pareto`` is whether its configuration is on the
-    Pareto front.
+    The columns are the state, the role ("default", "best", with several objectives "front" and "knee"), the figure of
+    each objective, how far the answers agree with the default's if they were compared, whether the limits are "kept",
+    "broken" or "undecided", a column per parameter (``param:NAME`` if NAME is another column), the level at which the
+    figures were read with its requests that count and that do not, its steady seconds and the standard error of its
+    throughput, by how much each limit is broken in the unit of its figure (at most 0 if it is not shown to be broken),
+    seconds of wall time, the failure, why a trial was cut, which limits are undecided, what is doubtful in its levels
+    and its answers, what limited it according to its engine's metrics, and of a confirmation's starts the round (0:
+    before the search). The last columns, ``feasible``, ``pareto`` and ``baseline``, are masks to select rows.
     """
     import pandas as pd
 
@@ -41,41 +51,32 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
     limits = list(dict.fromkeys((*(str(limit) for limit in objective.limits), *checked)))
     measured = {trial.number: one for trial in trials if (one := trial.scored_measurement) is not None}
     steady = [name for name in LEVEL_COUNTS if any(name in one.steady for one in measured.values())]
-    own = {
-        *steady,
-        "number",
-        "state",
-        "baseline",
-        "level",
-        "feasible",
-        "seconds",
-        "failure",
-        "cut",
-        "undecided",
-        "notes",
-        "limited_by",
-        "round",
-    }
+    own = set(NOT_PARAMETERS)
     own |= set(objective.figures)
     answers = {trial.number: figures for trial in trials if (figures := quality_of(trial))}
     quality = [name for name in QUALITY if any(name in one for one in answers.values()) and name not in own]
     own |= set(quality)
     # A column of its own only with several objectives.
     pareto = ["pareto"] if objective.others else []
-    own |= set(pareto)
+    best = best_configuration(trials, objective)
+    best_key = None if best is None else configuration_key(best.trial)
     front = {configuration_key(one.trial) for one in pareto_front(trials, objective)} if pareto else set()
     column = {name: f"param:{name}" if name in own else name for name in names}
     rows = []
     for trial in trials:
         row: dict[str, Any] = {"number": trial.number, "state": str(trial.state), "baseline": trial.baseline}
+        on_front = trial.feasible and configuration_key(trial) in front
+        is_best = trial.feasible and configuration_key(trial) == best_key
+        row["role"] = _role(trial, is_best=is_best, on_front=on_front, several=bool(pareto))
         row |= {column[name]: trial.params.get(name) for name in names}
         row |= {name: trial.score.values.get(name) if trial.score else None for name in objective.figures}
         row |= {name: answers.get(trial.number, {}).get(name) for name in quality}
-        row["pareto"] = trial.feasible and configuration_key(trial) in front
+        row["pareto"] = on_front
         row["level"] = str(trial.score.level) if trial.score and trial.score.level else None
         row |= {name: measured[trial.number].steady.get(name) for name in steady if trial.number in measured}
         for limit in limits:
             row[limit] = trial.score.limits.get(limit) if trial.score else None
+        row["limits"] = _limits_word(trial)
         row["feasible"] = trial.score.feasible if trial.score and trial.state.scored else None
         row["seconds"] = round(sum(trial.seconds.values()), 1)
         row["failure"] = str(trial.failure) if trial.failure else None
@@ -86,11 +87,11 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         row["notes"] = "; ".join(filter(None, [*doubts, cliff_text(trial.measurements, objective.limits)])) or None
         row["limited_by"] = limiting_factor(trial) or None
         rows.append(row)
-    columns = ["number", "state", *objective.figures, *quality, "feasible", *pareto, *column.values(), "level", *steady]
+    columns = ["number", "state", "role", *objective.figures, *quality, "limits", *column.values(), "level", *steady]
     # Columns of their own only where one of them says something.
     notes = [name for name in ("cut", "undecided", "notes", "limited_by") if any(row[name] for row in rows)]
     confirming = ["round"] if any(trial.confirmation is not None for trial in trials) else []
-    columns += [*limits, "seconds", "baseline", "failure", *notes, *confirming]
+    columns += [*limits, "seconds", "failure", *notes, *confirming, "feasible", *pareto, "baseline"]
     frame = pd.DataFrame(rows, columns=columns).set_index("number").astype(dict.fromkeys(confirming, "Int64"))
     frame = frame.astype(dict.fromkeys((*objective.figures, *quality, *steady), float))
     frame = frame.astype({name: "Int64" for name in steady if name.endswith("requests")})
@@ -101,6 +102,21 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         if pd.api.types.is_float_dtype(frame[name]) and _all_whole(trials, name.removeprefix("param:")):
             frame[name] = frame[name].astype("Int64")
     return frame
+
+
+def _role(trial: Trial, *, is_best: bool, on_front: bool, several: bool) -> str:
+    words = ["default"] if trial.baseline else []
+    words += ["knee" if several else "best"] if is_best else ["front"] if on_front else []
+    return ", ".join(words)
+
+
+def _limits_word(trial: Trial) -> str:
+    """Return whether a trial keeps its limits; empty without a score or without limits."""
+    if trial.score is None or not trial.state.scored or not trial.score.limits:
+        return ""
+    if not trial.score.feasible:
+        return "broken"
+    return "undecided" if trial.undecided else "kept"
 
 
 def _all_whole(trials: Sequence[Trial], name: str) -> bool:

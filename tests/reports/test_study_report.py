@@ -196,7 +196,7 @@ def test_what_is_not_known_of_a_trial_is_an_empty_cell() -> None:
     assert list(rows) == ["number", "0", "1", "2", "3"]
     assert rows["2"][:4] == ["failed", "", "", "2"]
     # The default's parameters are known: the engine's own.
-    assert rows["3"][:5] == ["complete", "5", "True", "engine's default", "engine's default"]
+    assert rows["3"][:5] == ["complete", "default", "5", "engine's default", "engine's default"]
 
 
 def test_a_parameter_that_is_left_to_the_engine_says_so_and_one_that_was_never_chosen_does_not() -> None:

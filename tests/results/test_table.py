@@ -54,7 +54,7 @@ def test_the_trials_are_one_row_each_by_number() -> None:
     frame = trials_frame([complete(0, 10), complete(1, 20, 0.2, threads=2), FAILED], objective("maximize", LIMIT))
     assert list(frame.index) == [0, 1, 2]
     assert list(frame.columns) == [
-        *("state", RATE, "feasible", "threads", "level", str(LIMIT), "seconds", "baseline", "failure")
+        *("state", "role", RATE, "limits", "threads", "level", str(LIMIT), "seconds", "failure", "feasible", "baseline")
     ]
     row = frame.loc[1]
     assert (row["state"], row["threads"], row[RATE], row["level"]) == ("complete", 2, 20.0, str(LEVEL))
@@ -62,6 +62,9 @@ def test_the_trials_are_one_row_each_by_number() -> None:
     # In the middle of a run, too, the column selects rows.
     assert list(frame[frame["feasible"]].index) == [0]
     assert frame.loc[2, "failure"] == "crash in deploy: it died"
+    # Words for people, beside the masks.
+    assert frame["role"].tolist() == ["default, best", "", ""]
+    assert frame["limits"].tolist() == ["kept", "broken", ""]
     assert frame[RATE].isna().tolist() == [False, False, True]
 
 

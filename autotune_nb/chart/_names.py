@@ -1,0 +1,46 @@
+"""Turns a function that returns a chart into one that returns its Plotly figure, its matplotlib figure or its data."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from autotune_nb.reports.drawing import Chart
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import plotly.graph_objects as go
+    from matplotlib.figure import Figure
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+def plotly_function(chart: Callable[P, Chart]) -> Callable[P, go.Figure]:
+    """Return the function of ``at.chart``."""
+    return _returning(chart, lambda made: made.figure(), "autotune_nb.chart", "plotly.graph_objects.Figure")
+
+
+def matplotlib_function(chart: Callable[P, Chart]) -> Callable[P, Figure]:
+    """Return the function of ``at.chart.matplotlib``."""
+    name = "autotune_nb.chart.matplotlib"
+    return _returning(chart, lambda made: made.matplotlib_figure(), name, "matplotlib.figure.Figure")
+
+
+def data_function(chart: Callable[P, Chart]) -> Callable[P, pd.DataFrame]:
+    """Return the function of ``at.chart.data``."""
+    return _returning(chart, lambda made: made.frame(), "autotune_nb.chart.data", "pandas.DataFrame")
+
+
+def _returning(chart: Callable[P, Chart], take: Callable[[Chart], T], module: str, returned: str) -> Callable[P, T]:
+    @functools.wraps(chart)
+    def function(*args: P.args, **kwargs: P.kwargs) -> T:
+        return take(chart(*args, **kwargs))
+
+    # What help() and a notebook's tooltip show.
+    function.__module__, function.__qualname__ = module, chart.__name__
+    signature = inspect.signature(chart).replace(return_annotation=returned)
+    function.__signature__ = signature  # type: ignore[attr-defined]
+    return function

@@ -1,0 +1,14 @@
+"""The data of every chart as a DataFrame, one row per marker: ``at.chart.data.history(run)``."""
+
+from __future__ import annotations
+
+from autotune_nb.chart import _charts as charts
+from autotune_nb.chart._names import data_function
+
+__all__ = ["dependence", "front", "history", "importance", "latency_throughput"]
+
+latency_throughput = data_function(charts.latency_throughput)
+history = data_function(charts.history)
+importance = data_function(charts.importance)
+dependence = data_function(charts.dependence)
+front = data_function(charts.front)

@@ -55,6 +55,38 @@ def value_text(value: float, figure: str) -> str:
     return f"{value:.4g} nats" if figure == "quality_kl" else f"{value:.4g}"
 
 
+#: The words for the first part of a figure's name.
+_FIGURE_WORDS = {"ttft": "TTFT", "tpot": "TPOT", "e2e_latency": "latency", "output_latency": "output latency"}
+_RATE_WORDS = {"output": "output", "input": "input", "total": "input + output"}
+
+
+def figure_head(figure: str) -> tuple[str, str]:
+    """Return a figure's name in words and its unit, for the head of a column, such as ``TTFT p99`` and ``s``."""
+    if figure.endswith("_per_gpu"):
+        name, unit = figure_head(figure.removesuffix("_per_gpu"))
+        return name, f"{unit} per GPU"
+    if figure.startswith("request_output_tokens_per_s"):
+        statistic = figure.removeprefix("request_output_tokens_per_s").strip("_")
+        return f"one request {statistic}".removesuffix(" mean"), "tokens/s"
+    if figure.endswith("tokens_per_s"):
+        return _RATE_WORDS[figure.removesuffix("_tokens_per_s")], "tokens/s"
+    if figure.endswith("requests_per_s"):
+        return figure.removesuffix("_per_s").replace("_requests", ""), "requests/s"
+    if figure in ("goodput_share", "quality_agreement"):
+        return figure.replace("_share", "").replace("quality_", ""), "%"
+    if figure.startswith("usd_per_million"):
+        return "cost", "$ per million tokens"
+    if figure == MAX_CONCURRENCY:
+        return "highest load", "concurrent requests"
+    if figure == "quality_kl":
+        return "divergence", "nats"
+    name = figure.removesuffix("_s")
+    for word, text in _FIGURE_WORDS.items():
+        if name.startswith(f"{word}_"):
+            return f"{text} {name.removeprefix(f'{word}_')}".removesuffix(" mean"), "s"
+    return figure.replace("_", " "), ""
+
+
 def interval_text(value: float, low: float, high: float, figure: str) -> str:
     """Format a figure and an interval, such as ``704.3 tokens/s (513.7 to 965.7 tokens/s)``."""
     first, last = value_text(low, figure), value_text(high, figure)

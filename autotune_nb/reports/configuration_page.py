@@ -1,0 +1,119 @@
+"""The table of configurations as HTML: plain, or sorted and filtered by a script of its own that needs no network."""
+
+from __future__ import annotations
+
+import functools
+import html
+import json
+import math
+from importlib.resources import files
+from typing import Any
+
+from autotune_nb.results.configuration_columns import Cell, Column
+from autotune_nb.results.configurations import BEST, ConfigurationTable, Row
+
+_SIGNS = {"kept": "✓ kept", "broken": "✗ broken", "undecided": "? undecided"}
+#: The most rows of the plain table; the script has all of them.
+_MOST = 200
+
+
+@functools.cache
+def table_script() -> str:
+    """Return the JavaScript module of the table, which the monitor and the report's page share."""
+    folder = files("autotune_nb") / "reports"
+    names = ("configuration_filter.js", "configuration_table.js")
+    return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
+
+
+def table_message(table: ConfigurationTable) -> dict[str, Any]:
+    """Return the whole table in the form that the script reads."""
+    return {
+        "all": True,
+        "columns": [column.to_dict() for column in table.columns],
+        "rows": [[row.number, list(row.trials), row.baseline, list(row.cells)] for row in table.rows],
+    }
+
+
+def to_json(message: Any) -> str:
+    """Return compact JSON that a browser parses; numbers that JSON does not have become null."""
+    try:
+        return json.dumps(message, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
+    except ValueError:
+        return json.dumps(_finite(message), separators=(",", ":"), ensure_ascii=False, default=str)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, dict):
+        return {name: _finite(one) for name, one in value.items()}
+    return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
+
+
+def sortable_table_html(table: ConfigurationTable, *, name: str = "configurations") -> str:
+    """Return the table with its script: sort by a click on a head, filter, choose columns; no network is needed.
+
+    Where scripts do not run, the plain table is shown. ``name`` is the id of its element, unique on the page.
+    """
+    # A text of the data cannot end the script.
+    data = (
+        to_json(table_message(table)).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+    )
+    element = html.escape(name)
+    script = f"{table_script()}\nfillTable(document.getElementById({json.dumps(name)}), {data});"
+    return f'<div id="{element}">{plain_table_html(table)}</div>\n<script type="module">\n{script}\n</script>'
+
+
+def plain_table_html(table: ConfigurationTable, *, most: int = _MOST) -> str:
+    """Return the shown columns without a script: the default first, then the best; at most so many rows."""
+    columns = [column for column in table.columns if column.shown]
+    rows = _ranked(table)[:most]
+    head = "".join(
+        f'<th title="{html.escape(column.help)}"{_numeric(column)}>{html.escape(column.title)}</th>'
+        for column in columns
+    )
+    body = "".join(f"<tr>{''.join(_cell_html(table, row, column) for column in columns)}</tr>" for row in rows)
+    more = len(table.rows) - len(rows)
+    rest = f"<p>The best {len(rows)} of {len(table.rows):,} configurations.</p>" if more > 0 else ""
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}" if rows else ""
+
+
+def cell_text(value: Cell, column: Column, row: Row) -> str:
+    """Format a cell as the script does: to four digits, in the unit of the column's head."""
+    if value is None:
+        unset = column.group == "parameter" and row.baseline
+        return ("default" if column.default is None else str(column.default)) if unset else ""
+    if column.key == "trial":
+        return f"{value} +{len(row.trials) - 1}" if len(row.trials) > 1 else str(value)
+    if column.group == "limit":
+        return _SIGNS.get(str(value), str(value))
+    if isinstance(value, dict | list | bool):
+        return json.dumps(value)
+    if isinstance(value, int | float) and column.group != "parameter":
+        number = value * column.scale
+        if column.key == "gain":
+            return f"{number:+.3g}"
+        return f"{number:,.0f}" if abs(number) >= 1000 else f"{number:.4g}"
+    return str(value)
+
+
+def _cell_html(table: ConfigurationTable, row: Row, column: Column) -> str:
+    text = html.escape(cell_text(table.cell(row, column.key), column, row))
+    marked = f"<strong>{text}</strong>" if table.changed(row, column) else text
+    return f"<td{_numeric(column)}>{marked}</td>"
+
+
+def _numeric(column: Column) -> str:
+    return ' style="text-align: right"' if column.kind == "number" else ""
+
+
+def _ranked(table: ConfigurationTable) -> list[Row]:
+    """Return the best row, the default, then those that keep every limit by their gain."""
+
+    def rank(row: Row) -> tuple[bool, bool, bool, float, int]:
+        state = str(table.cell(row, "state"))
+        gain = table.cell(row, "gain")
+        number = float(gain) if isinstance(gain, int | float) else -math.inf
+        return not state.startswith(BEST), not row.baseline, "complete" not in state, -number, row.number
+
+    return sorted(table.rows, key=rank)

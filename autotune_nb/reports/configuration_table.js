@@ -1,0 +1,365 @@
+// The table of configurations: sorting, filtering, columns and selection, with only the visible rows in the page.
+// It is the module of the monitor's widget (the default export), and part of the report's page (fillTable).
+// It follows the text of configuration_filter.js in one module.
+
+const ROW_PX = 25, SPARE = 6, WIDEST_CH = 26, MOST = 5;
+const TONES = {kept: "ok", broken: "error", failed: "error", undecided: "warn", "breaks a limit": "warn", running: "ok"};
+const STYLE = `
+.at-table { font-size: 13px; color: var(--jp-ui-font-color1, inherit); }
+.at-table-bar { display: flex; flex-wrap: wrap; gap: 4px 10px; align-items: center; padding: 2px 0 4px; }
+.at-table-bar input[type=search] { flex: 1 1 220px; max-width: 420px; font: inherit; padding: 2px 6px; color: inherit;
+  background: var(--jp-layout-color1, transparent); border: 1px solid var(--jp-border-color1, #8889); }
+.at-table-bar .wrong { color: color-mix(in srgb, var(--jp-error-color1, #d32f2f) 65%, var(--jp-ui-font-color1, #777)); }
+.at-table-scroll { overflow: auto; max-height: var(--at-table-height, 330px); position: relative;
+  border: 1px solid var(--jp-border-color2, #8886); }
+.at-table table { border-collapse: separate; border-spacing: 0; table-layout: fixed; width: max-content; }
+.at-table th, .at-table td { padding: 0 6px; height: ${ROW_PX}px; line-height: ${ROW_PX - 1}px; box-sizing: border-box;
+  white-space: nowrap; overflow: hidden; text-overflow: ellipsis; text-align: left; vertical-align: middle;
+  border-bottom: 1px solid var(--jp-border-color3, #8883); }
+.at-table th { position: sticky; top: 0; z-index: 2; background: var(--jp-layout-color2, Canvas); font-weight: 600; }
+.at-table td.n, .at-table th.n { text-align: right; font-variant-numeric: tabular-nums; }
+.at-table tbody tr { cursor: pointer; }
+.at-table tbody tr:hover td { background: var(--jp-layout-color2, #8881); }
+.at-table tr.best td { font-weight: 600; }
+.at-table tr.chosen td { background: color-mix(in srgb, var(--jp-brand-color1, #1976d2) 18%, transparent); }
+.at-table tr:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: -2px; }
+.at-table td.changed { font-weight: 600; box-shadow: inset 3px 0 var(--jp-brand-color1, #1976d2); }
+.at-table td.dim { color: var(--jp-ui-font-color2, GrayText); }
+.at-table .error { color: color-mix(in srgb, var(--jp-error-color1, #d32f2f) 65%, var(--jp-ui-font-color1, #777)); }
+.at-table .warn { color: color-mix(in srgb, var(--jp-warn-color1, #f57c00) 50%, var(--jp-ui-font-color1, #777)); }
+.at-table .ok { color: color-mix(in srgb, var(--jp-success-color1, #388e3c) 50%, var(--jp-ui-font-color1, #777)); }
+.at-table button { font: inherit; color: inherit; background: none; border: 0; padding: 0 2px; cursor: pointer;
+  font-weight: inherit; max-width: 100%; overflow: hidden; text-overflow: ellipsis; vertical-align: middle; }
+.at-table th.steer button.sort { max-width: calc(100% - 20px); }
+.at-table .pop { position: absolute; z-index: 9; background: var(--jp-layout-color1, Canvas); padding: 8px 10px;
+  border: 1px solid var(--jp-border-color1, #8889); box-shadow: 0 2px 8px #0004; max-width: 340px; }
+.at-table .pop label { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
+.at-table .pop.columns { max-height: 300px; overflow: auto; }
+.at-table .pop button.act { border: 1px solid var(--jp-border-color1, #8889); padding: 1px 8px; margin: 4px 4px 0 0; }
+.at-table .pop input[type=text] { width: 80px; font: inherit; color: inherit; background: transparent;
+  border: 1px solid var(--jp-border-color1, #8889); }
+.at-table :is(button, input, summary):focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }
+@media print { .at-table-bar { display: none; } .at-table-scroll { max-height: none; overflow: visible; } }
+`;
+
+function make(tag, attributes = {}, ...children) {
+  const found = document.createElement(tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) found.addEventListener(name.slice(2), value);
+    else if (value !== undefined && value !== false) found.setAttribute(name, value === true ? "" : value);
+  }
+  found.append(...children);
+  return found;
+}
+
+const COLLATOR = new Intl.Collator("en", {numeric: true});
+
+/** Return the order of two values: numbers before texts. */
+function order(a, b) {
+  if (typeof a === "number" && typeof b === "number") return a - b;
+  if (typeof a === typeof b) return a === b ? 0 : COLLATOR.compare(String(a), String(b));
+  return typeof a === "number" ? -1 : 1;
+}
+
+/** The rows and columns that a kernel or a page gives; `changed` is called after each change. */
+export class TableData {
+  columns = [];
+  rows = new Map();
+  listeners = new Set();
+
+  apply(message) {
+    if (message.columns) this.columns = message.columns;
+    if (message.all) this.rows.clear();
+    for (const [number, trials, baseline, cells] of message.rows ?? []) {
+      const known = this.rows.get(number);
+      if (!known || Array.isArray(cells)) this.rows.set(number, {number, trials, baseline, cells: Array.isArray(cells) ? cells : []});
+      else {
+        known.trials = trials;
+        for (const [place, value] of Object.entries(cells)) known.cells[place] = value;
+      }
+    }
+    for (const number of message.gone ?? []) this.rows.delete(number);
+    for (const listener of this.listeners) listener();
+  }
+}
+
+/** Draw a table into an element. `hooks`: select(numbers), steer(action) or null, steerable(column). */
+export class TableView {
+  constructor(root, data, hooks = {}) {
+    Object.assign(this, {root, data, hooks, chosen: [], sort: null, overrides: {}, active: 0, shown: [], filter: () => true});
+    root.classList.add("at-table");
+    this.search = make("input", {type: "search", placeholder: "filter: tp = 2 and complete", "aria-label": "filter of the table",
+      oninput: () => this.refilter()});
+    this.status = make("span", {role: "status"});
+    this.menu = make("button", {type: "button", "aria-haspopup": "dialog", onclick: () => this.chooseColumns()}, "columns \u25be");
+    this.head = make("tr");
+    this.groups = make("colgroup");
+    this.body = make("tbody");
+    this.table = make("table", {role: "grid", "aria-label": "configurations", "aria-multiselectable": "true"},
+      this.groups, make("thead", {}, this.head), this.body);
+    this.scroll = make("div", {class: "at-table-scroll", onscroll: () => this.drawRows()}, this.table);
+    root.append(make("style", {}, STYLE), make("div", {class: "at-table-bar"}, this.search, this.menu, this.status), this.scroll);
+    this.body.addEventListener("click", (event) => this.clicked(event));
+    this.body.addEventListener("keydown", (event) => this.pressed(event));
+    this.listener = () => this.later();
+    data.listeners.add(this.listener);
+    this.refresh();
+  }
+
+  close() { this.data.listeners.delete(this.listener); }
+
+  later() {
+    // Several changes in one frame are drawn once.
+    this.frame ??= requestAnimationFrame(() => { this.frame = undefined; this.refresh(); });
+  }
+
+  refresh() {
+    const columns = this.data.columns;
+    this.places = columns.flatMap((one, place) => ((this.overrides[one.key] ?? !one.hidden) ? [place] : []));
+    this.refilter();
+  }
+
+  refilter() {
+    const wanted = this.search.value;
+    let wrong = "";
+    try { this.filter = parseFilter(wanted, this.data.columns); } catch (error) { wrong = error.message; }
+    this.search.setAttribute("aria-invalid", wrong ? "true" : "false");
+    this.reorder();
+    const all = this.data.rows.size, some = this.shown.length;
+    const text = wrong || `${some === all ? all : `${some} of ${all}`} configuration${all === 1 ? "" : "s"}`;
+    // A status that did not change is not read out again.
+    if (this.status.textContent !== text) this.status.textContent = text;
+    this.status.className = wrong ? "wrong" : "";
+  }
+
+  reorder() {
+    const active = this.shown[this.active]?.number;
+    this.shown = [...this.data.rows.values()].filter(this.filter);
+    const columns = this.data.columns, place = this.sort ? columns.findIndex((one) => one.key === this.sort.key) : -1;
+    if (place >= 0) {
+      const keyed = this.shown.map((row) => [valueOf(row, columns[place], place), row]), turn = this.sort.down ? -1 : 1;
+      // Unknown values come last in both directions.
+      keyed.sort(([a], [b]) => (a === null || b === null ? (a === null) - (b === null) : turn * order(a, b)));
+      this.shown = keyed.map(([, row]) => row);
+    } else this.shown.sort((a, b) => b.number - a.number);
+    const kept = this.shown.findIndex((row) => row.number === active);
+    this.active = Math.max(0, kept);
+    this.table.setAttribute("aria-rowcount", String(this.shown.length + 1));
+    this.drawHead();
+    this.drawRows();
+  }
+
+  drawHead() {
+    const columns = this.data.columns, sample = this.shown.slice(0, 150);
+    const widths = this.places.map((place) => {
+      const one = columns[place], title = one.unit ? `${one.head}, ${one.unit}` : one.head;
+      const longest = Math.max(title.length + 1, ...sample.map((row) => textOf(row, one, place).length));
+      const more = 2.2 + (this.steers(one) ? 2 : 0) + (this.limitsOf(one).length ? 2 : 0);
+      return Math.min(WIDEST_CH, longest) + more;
+    });
+    const key = JSON.stringify([this.places.map((place) => columns[place]), widths, this.sort]);
+    if (key === this.headKey) return;
+    this.headKey = key;
+    const focused = this.head.contains(document.activeElement) ? document.activeElement.dataset.key : null;
+    this.groups.replaceChildren(make("col", {style: "width: 26px"}), ...widths.map((width) => make("col", {style: `width: ${width}ch`})));
+    const cells = this.places.map((place) => {
+      const one = columns[place], title = one.unit ? `${one.head}, ${one.unit}` : one.head;
+      const by = this.sort?.key === one.key ? this.sort : null;
+      const sorted = make("button", {type: "button", class: "sort", "data-key": one.key, title: one.help ?? title,
+        onclick: () => this.sortBy(one)}, by ? `${title} ${by.down ? "\u25be" : "\u25b4"}` : title);
+      const steered = this.steers(one)
+        ? [make("button", {type: "button", "aria-label": `steer ${one.key}`, "aria-haspopup": "dialog", title: `ban, pin or narrow ${one.key}`,
+            onclick: (event) => this.steerFrom(event.currentTarget, one)}, "\u22ee")] : [];
+      const numeric = one.kind === "number" ? " n" : "";
+      return make("th", {scope: "col", class: `${steered.length ? "steer" : ""}${numeric}`,
+        "aria-sort": by ? (by.down ? "descending" : "ascending") : "none"}, sorted, ...steered);
+    });
+    this.head.replaceChildren(make("th", {scope: "col", "aria-label": "selected"}), ...cells);
+    if (focused) this.head.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
+    this.drawn = null;
+  }
+
+  /** The places of the limits on a figure. */
+  limitsOf(column) {
+    if (column.group !== "figure") return [];
+    return this.data.columns.flatMap((one, place) => (one.figure === column.key ? [place] : []));
+  }
+
+  steers(column) { return Boolean(this.hooks.steer) && column.group === "parameter" && column.steer; }
+
+  sortBy(column) {
+    const by = this.sort?.key === column.key ? this.sort : null;
+    const first = column.kind === "number" && column.group !== "parameter" && column.key !== "trial";
+    this.sort = by && by.down !== first ? null : {key: column.key, down: by ? !by.down : first};
+    this.reorder();
+  }
+
+  drawRows() {
+    const height = this.scroll.clientHeight || 330, first = Math.max(0, Math.floor(this.scroll.scrollTop / ROW_PX) - SPARE);
+    const last = Math.min(this.shown.length, first + Math.ceil(height / ROW_PX) + 2 * SPARE);
+    const focused = this.body.contains(document.activeElement);
+    const space = (count) => make("tr", {role: "presentation", "aria-hidden": "true", style: `height: ${count * ROW_PX}px`});
+    const rows = [];
+    for (let place = first; place < last; place += 1) rows.push(this.row(this.shown[place], place));
+    this.body.replaceChildren(...(first ? [space(first)] : []), ...rows, ...(last < this.shown.length ? [space(this.shown.length - last)] : []));
+    if (focused) this.body.querySelector("tr[tabindex='0']")?.focus({preventScroll: true});
+  }
+
+  row(row, place) {
+    const chosen = row.trials.some((number) => this.chosen.includes(number));
+    const state = String(row.cells[this.data.columns.findIndex((one) => one.key === "state")] ?? "");
+    const found = make("tr", {tabindex: place === this.active ? "0" : "-1", "aria-selected": String(chosen), "aria-rowindex": String(place + 2),
+      class: `${chosen ? "chosen" : ""}${state.startsWith("best") ? " best" : ""}`});
+    found.dataset.place = String(place);
+    const box = make("input", {type: "checkbox", tabindex: "-1", "aria-label": `select trial ${row.number}`});
+    box.checked = chosen;
+    found.append(make("td", {}, box), ...this.places.map((one) => this.cell(row, this.data.columns[one], one)));
+    return found;
+  }
+
+  cell(row, column, place) {
+    const text = textOf(row, column, place), value = row.cells[place], classes = [];
+    if (column.kind === "number") classes.push("n");
+    if (column.group === "parameter") {
+      if (row.baseline) classes.push("dim");
+      else if (value !== null && value !== undefined && value !== column.default) classes.push("changed");
+    }
+    const tone = column.key === "failure" ? "error" : TONES[String(value).replace(/^(best|default), /, "")];
+    if (tone && (column.group === "limit" || column.key === "state" || column.key === "failure")) classes.push(tone);
+    const found = make("td", {class: classes.join(" ") || undefined, title: text.length > 12 ? text : undefined}, text);
+    for (const limit of this.limitsOf(column)) {
+      const word = row.cells[limit];
+      // The column of all limits has it in words.
+      if (word) found.append(make("span", {class: TONES[word], title: `${this.data.columns[limit].head}: ${word}`, "aria-hidden": "true"}, ` ${WORDS[word][0]}`));
+    }
+    return found;
+  }
+
+  clicked(event) {
+    const tr = event.target.closest("tr[data-place]");
+    if (!tr) return;
+    this.active = Number(tr.dataset.place);
+    const more = event.ctrlKey || event.metaKey || event.shiftKey || event.target.type === "checkbox";
+    this.choose(this.shown[this.active], more);
+    this.body.querySelector("tr[tabindex='0']")?.focus({preventScroll: true});
+  }
+
+  pressed(event) {
+    const page = Math.max(1, Math.floor(this.scroll.clientHeight / ROW_PX) - 2), last = this.shown.length - 1;
+    const to = {ArrowDown: this.active + 1, ArrowUp: this.active - 1, PageDown: this.active + page, PageUp: this.active - page, Home: 0, End: last}[event.key];
+    if (to !== undefined) {
+      this.active = Math.max(0, Math.min(last, to));
+      const top = this.active * ROW_PX, height = this.scroll.clientHeight - 2 * ROW_PX;
+      if (top < this.scroll.scrollTop) this.scroll.scrollTop = top;
+      else if (top > this.scroll.scrollTop + height) this.scroll.scrollTop = top - height;
+      this.drawRows();
+    } else if (event.key === "Enter" || event.key === " ") this.choose(this.shown[this.active], event.key === " ");
+    else return;
+    // JupyterLab would act on the key, too.
+    event.preventDefault();
+    event.stopPropagation();
+  }
+
+  choose(row, more) {
+    if (!row) return;
+    const own = row.trials.filter((number) => this.chosen.includes(number));
+    if (own.length) this.chosen = more ? this.chosen.filter((number) => !own.includes(number)) : this.chosen.length > own.length ? [row.number] : [];
+    else this.chosen = more ? [...this.chosen, row.number].slice(-MOST) : [row.number];
+    this.drawRows();
+    this.hooks.select?.(this.chosen);
+  }
+
+  select(numbers) {
+    if (JSON.stringify(numbers) === JSON.stringify(this.chosen)) return;
+    this.chosen = [...numbers];
+    const at = this.shown.findIndex((row) => row.trials.includes(numbers.at(-1)));
+    if (at >= 0) {
+      this.active = at;
+      const top = at * ROW_PX, height = this.scroll.clientHeight - 2 * ROW_PX;
+      if (top < this.scroll.scrollTop || top > this.scroll.scrollTop + height) this.scroll.scrollTop = Math.max(0, top - height / 2);
+    }
+    this.drawRows();
+  }
+
+  chooseColumns() {
+    const boxes = this.data.columns.map((one, place) => {
+      const box = make("input", {type: "checkbox", onchange: () => { this.overrides[one.key] = box.checked; this.refresh(); }});
+      box.checked = this.places.includes(place);
+      return make("label", {title: one.help}, box, ` ${one.unit ? `${one.head}, ${one.unit}` : one.head}`);
+    });
+    this.open(this.menu, "columns", "columns", boxes);
+  }
+
+  steerFrom(button, column) {
+    const one = column.steer, act = (action) => { this.hooks.steer({parameter: column.key, ...action}); this.pop?.close(); };
+    const does = (text, action) => make("button", {type: "button", class: "act", onclick: () => act(action())}, text);
+    const inside = [make("div", {}, make("b", {}, column.key)), make("div", {}, one.about)];
+    if (one.values) {
+      const boxes = one.values.map((value) => {
+        const box = make("input", {type: "checkbox"});
+        box.checked = true;
+        inside.push(make("label", {}, box, ` ${typeof value === "object" && value ? JSON.stringify(value) : value ?? "not set"}`));
+        return [box, value];
+      });
+      const marked = (on) => boxes.filter(([box]) => box.checked === on).map(([, value]) => value);
+      inside.push(does("Try only these", () => ({do: "narrow", values: marked(true)})), does("Ban the others", () => ({do: "ban", values: marked(false)})));
+    } else {
+      const low = make("input", {type: "text", "aria-label": "low", value: one.low}), high = make("input", {type: "text", "aria-label": "high", value: one.high});
+      inside.push(make("div", {}, "from ", low, " to ", high), does("Narrow", () => ({do: "narrow", low: low.value, high: high.value})));
+    }
+    inside.push(does("Free", () => ({do: "free"})));
+    this.open(button, "steer", `steer ${column.key}`, inside);
+  }
+
+  open(button, kind, label, inside) {
+    const again = this.pop?.button === button;
+    this.pop?.close();
+    if (again) return;
+    const box = make("div", {class: `pop ${kind}`, role: "dialog", "aria-label": label}, ...inside);
+    const own = button.getBoundingClientRect(), frame = this.root.getBoundingClientRect();
+    this.root.style.position = "relative";
+    box.style.left = `${Math.max(0, Math.min(own.left - frame.left, frame.width - 300))}px`;
+    box.style.top = `${own.bottom - frame.top + 2}px`;
+    const outside = (event) => { if (!box.contains(event.target) && !button.contains(event.target)) this.pop?.close(); };
+    const close = () => { box.remove(); document.removeEventListener("pointerdown", outside); this.pop = null; };
+    box.addEventListener("keydown", (event) => {
+      event.stopPropagation();
+      if (event.key === "Escape") { close(); button.focus(); }
+    });
+    document.addEventListener("pointerdown", outside);
+    this.root.append(box);
+    this.pop = {close, button};
+    box.querySelector("input, button")?.focus();
+  }
+}
+
+
+/** Replace the content of an element by the table of a page's own data. */
+export function fillTable(root, message) {
+  const data = new TableData();
+  data.apply(message);
+  root.replaceChildren();
+  root._table = new TableView(root, data);
+}
+
+export default () => {
+  const data = new TableData();
+  return {
+    initialize({model}) {
+      model.on("msg:custom", (message) => data.apply(message));
+      // A page that was opened later has none of the rows that were sent before.
+      model.send({ask: true});
+    },
+    render({model, el}) {
+      const view = new TableView(el, data, {
+        select: (numbers) => { model.set("selected", numbers); model.save_changes(); },
+        steer: (action) => model.send(action),
+      });
+      el._table = view;
+      const selected = () => view.select(model.get("selected"));
+      model.on("change:selected", selected);
+      selected();
+      return () => { model.off("change:selected", selected); view.close(); };
+    },
+  };
+};

@@ -154,9 +154,7 @@ class AiperfBench:
 
     async def _start(self, request: BenchRequest, level: Level, folder: Path) -> BenchProcess:
         argv = self.argv(request, level, folder)
-        is_folder = await asyncio.to_thread(_prepare_folder, request, folder, argv)
-        # If told to be offline, aiperf does not read a tokenizer's folder, for which it needs no hub.
-        env = {"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": ""} if is_folder else {}
+        env = await asyncio.to_thread(_prepare_folder, request, folder, argv)
         try:
             return await start_command(
                 [self._executable, *argv], log=request.folder / _LOG, env={**self._labels, **env}
@@ -182,11 +180,14 @@ class AiperfBench:
         return MeasurementError(Failure(kind, "benchmark", f"aiperf {what} for {level}", relevant_lines(log)))
 
 
-def _prepare_folder(request: BenchRequest, folder: Path, argv: Sequence[str]) -> bool:
-    """Create a level's folder, write its command line beside it, and return whether the tokenizer is a folder."""
+def _prepare_folder(request: BenchRequest, folder: Path, argv: Sequence[str]) -> dict[str, str]:
+    """Create a level's folder, write its command line beside it, and return the environment variables of aiperf."""
     folder.mkdir(parents=True, exist_ok=True)
     (request.folder / f"aiperf-{folder.name}.argv.json").write_text(json.dumps(argv))
-    return Path(request.tokenizer).is_dir()
+    # If told to be offline, aiperf does not read a tokenizer's folder, for which it needs no hub.
+    online = {"HF_HUB_OFFLINE": "", "TRANSFORMERS_OFFLINE": ""} if Path(request.tokenizer).is_dir() else {}
+    # Otherwise each level leaves a folder among the machine's temporary files.
+    return {**online, "AIPERF_DATASET_MMAP_BASE_PATH": str(folder.absolute())}
 
 
 def _size_options(scenario: str) -> list[str]:

@@ -286,6 +286,13 @@ def test_without_aiperf_or_with_another_scenario_the_error_says_what_to_do(make_
         bench_for(make_task, executable, scenarios=["mix(1*D(8,8),1*prefix(8)+D(8,8))"]).look()
 
 
+def test_its_temporary_files_are_in_the_levels_folder(make_task: Any, tmp_path: Path) -> None:
+    before = 'mkdir "$AIPERF_DATASET_MMAP_BASE_PATH/aiperf_mmap_1"'
+    executable = FakeAiperf(tmp_path / "fake").write({4: RECORDED[4].read_text()}, before=before)
+    in_loop(measured(bench_for(make_task, executable, rate=[4]), request_in(tmp_path / "trial")))
+    assert (tmp_path / "trial" / "aiperf" / "0" / "aiperf_mmap_1").is_dir()
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(PROGRAM is None, reason="no aiperf: install it, or name it in AUTOTUNE_NB_AIPERF")
 def test_the_real_aiperf_measures_the_known_engine(make_task: Any, tmp_path: Path, small_model: Path) -> None:

@@ -8,6 +8,7 @@ import sys
 import click
 
 from tests.benchmarks.cluster_load import cluster_load
+from tests.benchmarks.cross_check import cross_check
 from tests.benchmarks.lab import lab
 from tests.benchmarks.lateness import lateness
 from tests.benchmarks.limits import limits
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "verdicts": verdicts,
     "limits": limits,
     "scraping": scraping,
+    "cross_check": cross_check,
     "loads": loads,
     "cluster": cluster_load,
 }

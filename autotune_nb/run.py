@@ -29,6 +29,7 @@ from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.task import Task
 from autotune_nb.trial.cost import cost_of
 from autotune_nb.trial.trial import Trial
+from autotune_nb.watching.watchers import close_watchers, watchers_of
 
 if TYPE_CHECKING:
     from autotune_nb.runner.proposals import Proposals
@@ -103,6 +104,9 @@ class Run(StudyHandle):
         self._pending_lock = threading.Lock()
         self._id = uuid.uuid4().hex[:8]
         self._bus.subscribe(self._live)
+        self._watchers = watchers_of(self, self._notify)
+        for watcher in self._watchers:
+            self._bus.subscribe(watcher)
         self._ledger = Ledger.from_environment()
         self._started = threading.Event()
         self._ended: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -129,7 +133,7 @@ class Run(StudyHandle):
                 self._engine,
                 study_label=self._study.label,
                 folder=self._study.folder.path,
-                notify=lambda text: self._bus.publish(events.Notice(scrub(text))),
+                notify=self._notify,
                 replay=self._replay,
             )
             self._runner = Runner(self._study, deployer, benchmark, self._bus, self._clock, self._proposals)
@@ -148,6 +152,8 @@ class Run(StudyHandle):
                 self._clean_up(error)
             except BaseException as raised:  # noqa: BLE001 - whoever waits for the end must learn of it
                 error = error or scrub_error(raised)
+            # The folder is free by now: a command may start the next run.
+            await close_watchers(self._watchers, error, self._notify)
             if error is None:
                 self._ended.set_result(None)
             else:
@@ -174,6 +180,9 @@ class Run(StudyHandle):
                 with contextlib.suppress(StudyError):
                     await asyncio.to_thread(self._study.folder.write_live, data)
             await asyncio.sleep(_WRITE_LIVE_S)
+
+    def _notify(self, text: str) -> None:
+        self._bus.publish(events.Notice(scrub(text)))
 
     def _record(self, entry: dict[str, Any]) -> None:
         if self._ledger is not None:

@@ -46,6 +46,8 @@ class Overrides(TypedDict, total=False):
     parallel: int | None
     gpus: int | None
     image: str | None
+    on_end: str | None
+    webhook: str | None
 
 
 _FIELDS = {
@@ -61,6 +63,8 @@ _FIELDS = {
     "parallel": ("deploy", "parallel"),
     "gpus": ("deploy", "gpus"),
     "image": ("deploy", "image"),
+    "on_end": ("on_end", "command"),
+    "webhook": ("on_end", "webhook"),
 }
 #: Held while a run starts, so that two threads that start one in the same folder get the same run.
 _starting = threading.Lock()
@@ -71,6 +75,8 @@ def tune(
     *,
     study: str | Path,
     storage: str | None = None,
+    metrics_port: int | None = None,
+    metrics_address: str = "127.0.0.1",
     **overrides: Unpack[Overrides],
 ) -> Run:
     """Start or resume the study of a task in the folder ``study``, and return its run at once.
@@ -78,6 +84,9 @@ def tune(
     If this process works on the folder already, its run is returned (nothing starts twice). If the folder holds
     finished trials, the study continues after them. ``storage`` is the URL of an Optuna storage to use instead of the
     folder's SQLite file; ``overrides`` replace fields of the task.
+
+    With ``metrics_port``, Prometheus metrics are served there until this process ends, on ``metrics_address``; runs of
+    one process may share a port.
 
     Raises TaskError for an invalid task, SetupError if it cannot run here, StudyError otherwise (StudyBusyError if
     another process works on the folder, StudyMismatchError if the folder holds a study of another task).
@@ -95,6 +104,11 @@ def tune(
     _warn_about_flags(task, engine)
     space = space_for(task, engine)
     folder = StudyFolder(study)
+    collector = None
+    if metrics_port is not None:
+        from autotune_nb.watching.metrics import serve_metrics
+
+        collector = serve_metrics(metrics_port, metrics_address)
     with _starting:
         running = live_run(folder.path)
         if running is not None:
@@ -113,7 +127,10 @@ def tune(
         except BaseException:
             folder.release()
             raise
-        return Run(opened, engine, storage=storage, replay=replay, proposals=proposals)._start()
+        run = Run(opened, engine, storage=storage, replay=replay, proposals=proposals)
+        if collector is not None:
+            collector.add(run)
+        return run._start()
 
 
 def with_overrides(task: Task, **overrides: Unpack[Overrides]) -> Task:

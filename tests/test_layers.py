@@ -26,6 +26,7 @@ ROOMS: tuple[set[str], ...] = (
     {"deploy", "bench", "study", "search"},
     {"events", "runner"},
     {"results", "reports"},
+    {"watching"},
     {"handle", "run", "opened", "session", "checks"},
     {"chart", "widgets", "cli"},
 )

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from autotune_nb.cli._line_printer import LinePrinter
+from autotune_nb.cli._watching_options import stderr_as_json, watching_options
 from autotune_nb.cli.check import check, placement_options, print_dry_run
 from autotune_nb.cli.cleanup import cleanup
 from autotune_nb.cli.engine import engine
@@ -54,6 +55,7 @@ def cli() -> None:
 @click.option("--trials", type=click.IntRange(min=1), help="Total number of trials (budget.trials).")
 @click.option("--cut/--no-cut", default=None, help="End trials early that are not the best (budget.cut).")
 @placement_options
+@watching_options
 @click.option("--dry-run", is_flag=True, help="Print the manifests of a cluster's first trials and exit.")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
 def run(
@@ -63,6 +65,9 @@ def run(
     trials: int | None,
     cut: bool | None,
     dry_run: bool,
+    metrics_port: int | None,
+    metrics_address: str,
+    log_json: bool,
     as_json: bool,
     **overrides: Any,
 ) -> None:
@@ -74,7 +79,7 @@ def run(
     usage. Ctrl-C stops the run
     and takes the running trials down; the same command resumes the study. A second Ctrl-C kills the engines at once.
     """
-    with _Signals() as signals:
+    with _Signals() as signals, stderr_as_json(log_json):
         from autotune_nb.session import tune, with_overrides
         from autotune_nb.task.task import Task
 
@@ -82,11 +87,14 @@ def run(
             loaded = with_overrides(Task.load(task), trials=trials, cut=cut, **overrides)
             if dry_run:
                 sys.exit(print_dry_run(loaded, study))
-            started = tune(loaded, study=study, storage=storage)
+            started = tune(
+                loaded, study=study, storage=storage, metrics_port=metrics_port, metrics_address=metrics_address
+            )
         with LinePrinter() as printer:
             # Before subscribing: a user may send a signal in response to the first line of progress.
-            signals.stop(started, printer.print)
-            started.subscribe(started.progress_lines(printer.print))
+            signals.stop(started, print_stderr if log_json else printer.print)
+            if not log_json:
+                started.subscribe(started.progress_lines(printer.print))
             error = _outcome(started)
             signals.ignore()
         results = started.results()

@@ -172,6 +172,18 @@ def claim(
     )
 
 
+@manifests.command()
+def grafana() -> None:
+    """Grafana dashboard of the metrics that run --metrics-port serves, as JSON to import.
+
+    It is not applied to a cluster.
+    """
+    from autotune_nb.resources import shared_folder
+
+    with usage_errors():
+        click.echo((shared_folder("templates") / "grafana_dashboard.json").read_text(encoding="utf-8"), nl=False)
+
+
 def _task_files(file: Path, namespace: str) -> tuple[Task, dict[str, str]]:
     """Return the task and the files to mount in the pod, by name. Raises TaskError, SetupError."""
     import yaml
@@ -208,12 +220,13 @@ def _environment(task: Task, given: tuple[str, ...]) -> dict[str, tuple[str, str
             # It may be the value of the secret, which is not repeated.
             raise SetupError("--env is not of the form NAME=secret://SECRET/KEY")
         env[name] = secret
-    missing = [name for name in variables_of_run(task) if name not in env]
+    needed = variables_of_run(task)
+    missing = [name for name in needed if name not in env]
     if missing:
         raise SetupError(
             f"the run in the cluster would have no variable {missing[0]}; take it from a Secret with "
             f"--env {missing[0]}=secret://SECRET/KEY",
-            field="benchmark.api_key",
+            field=needed[missing[0]],
         )
     return env
 

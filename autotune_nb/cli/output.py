@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import signal
 import sys
 import warnings
@@ -114,6 +115,20 @@ def print_lost_database(study: StudyHandle) -> None:
         print_stderr(f"note: {study.lost}")
 
 
+_write_stderr: Callable[[str], None] = functools.partial(click.echo, err=True)
+
+
 def print_stderr(line: str) -> None:
     """Print a line on stderr."""
-    click.echo(line, err=True)
+    _write_stderr(line)
+
+
+@contextmanager
+def stderr_lines(write: Callable[[str], None]) -> Iterator[None]:
+    """Call ``write`` meanwhile with each line for stderr."""
+    global _write_stderr
+    before, _write_stderr = _write_stderr, write
+    try:
+        yield
+    finally:
+        _write_stderr = before

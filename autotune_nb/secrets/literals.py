@@ -16,7 +16,7 @@ from autotune_nb.secrets.references import secret_of
 from autotune_nb.secrets.scrubbing import scrub
 
 #: Where a text is a command line or a part of one.
-_COMMANDS = ("engine.env", "engine.args", "engine.raw_args", "engine.command", "deploy.run_args")
+_COMMANDS = ("engine.env", "engine.args", "engine.raw_args", "engine.command", "deploy.run_args", "on_end.command")
 #: A cell of a shell; a line for a shell or a magic, with the lines that continue it.
 _SHELL = re.compile(r"\A\s*%%(?:bash|sh|script)\b[\s\S]*|(?m:^)[ \t]*[!%].*(?:(?<=\\)\n.*)*")
 #: A line that is a variable or a header with its value, as ``env``, ``%env`` and ``curl -v`` print it.

@@ -38,10 +38,11 @@ def referred(task: Task) -> list[str]:
     # A copy with changes was validated by nobody.
     for error in literal_secrets(task.model_dump(exclude_defaults=True)):
         raise error
-    key = task.benchmark.api_key
     if task.deploy.kind == "ome":
         _require_secrets(task)
-        return [resolved(key, field="benchmark.api_key")] if key else []
+        own = {field: (value, resolved(value, field=field)) for field, value in _of_process(task) if value}
+        # Other addresses are no secrets.
+        return [text for field, (value, text) in own.items() if variables_in(value) or field == "benchmark.api_key"]
     for field, value in _fields(task):
         if secret_of(value):
             # Raises, with the reason.
@@ -49,10 +50,13 @@ def referred(task: Task) -> list[str]:
     return [variable(name, field=field) for field, value in _fields(task) for name in variables_in(value)]
 
 
-def variables_of_run(task: Task) -> list[str]:
-    """Return the variables that the process of a run in a cluster needs. Raises SetupError as ``referred``."""
+def variables_of_run(task: Task) -> dict[str, str]:
+    """Return the variables that the process of a run in a cluster needs, each with the field that refers to it.
+
+    Raises SetupError as ``referred``.
+    """
     _require_secrets(task)
-    return variables_in(task.benchmark.api_key)
+    return {name: field for field, value in _of_process(task) for name in variables_in(value)}
 
 
 def _short(task: Task) -> Iterator[str]:
@@ -93,7 +97,13 @@ def _fields(task: Task) -> Iterator[tuple[str, Any]]:
     yield from (
         (f"parameters.{name}", one.grid() or ()) for name, one in task.parameters.items() if one.type == "choice"
     )
+    yield from _of_process(task)
+
+
+def _of_process(task: Task) -> Iterator[tuple[str, Any]]:
+    """Yield the fields that the process of a run uses itself, also in a cluster."""
     yield "benchmark.api_key", task.benchmark.api_key
+    yield "on_end.webhook", task.on_end.webhook
 
 
 def _require_secrets(task: Task) -> None:
@@ -106,7 +116,7 @@ def _require_secrets(task: Task) -> None:
                 "Secret and write secret://NAME/KEY",
                 field=field,
             )
-        in_arguments = not field.startswith(("engine.env.", "benchmark."))
+        in_arguments = not field.startswith(("engine.env.", "benchmark.", "on_end."))
         if in_arguments and (secret_of(value) or any(name not in env for name in names)):
             raise SetupError(
                 "in a cluster an argument takes ${NAME} of a NAME in engine.env, which is a secret://NAME/KEY there",

@@ -27,6 +27,7 @@ from autotune_nb.task.budget import CONFIRM_ROUNDS, Budget, Confirm, Price
 from autotune_nb.task.deploy_section import Deploy
 from autotune_nb.task.figures import require_figures, require_price, require_score
 from autotune_nb.task.limits import of_workload
+from autotune_nb.task.on_end import OnEnd
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.preset_expansion import PresetUse
 from autotune_nb.task.presets import PRESET_SCHEMA, with_expansion
@@ -150,6 +151,7 @@ class Task(Section):
     deadlines: Deadlines = Deadlines()
     deploy: Annotated[Deploy, _shorthand("kind", Deploy)] = Deploy()
     benchmark: Benchmark = Benchmark()
+    on_end: Annotated[OnEnd, _shorthand("command", OnEnd)] = OnEnd()
 
     @model_validator(mode="wrap")
     @classmethod

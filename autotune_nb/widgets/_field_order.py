@@ -19,7 +19,11 @@ def _of(section: str, names: str) -> tuple[str, ...]:
 
 
 SECTIONS = (
-    Section("Study", ("name", "description")),
+    Section(
+        "Study",
+        ("name", "description"),
+        _of("on_end", "command webhook"),
+    ),
     Section(
         "Engine and model",
         (

@@ -36,7 +36,17 @@ _CODECS: dict[str, Codec] = {
 }
 _LABELS = {"engine.kind": "engine"}
 #: Sections that share one of the form with other fields, so that a label needs the full path.
-_SHARED = ("deadlines", "benchmark", "confirm", "price", "slo", "quality", "workload.load_search", "workload.dataset")
+_SHARED = (
+    "deadlines",
+    "benchmark",
+    "confirm",
+    "price",
+    "slo",
+    "quality",
+    "workload.load_search",
+    "workload.dataset",
+    "on_end",
+)
 #: The placeholders of empty fields.
 _PLACEHOLDERS = {
     "model.id_or_path": "Qwen/Qwen3-8B, or a path",

@@ -1,0 +1,33 @@
+"""The watchers of a run: what its task names, and what costs nothing where nobody reads it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from autotune_nb.secrets.scrubbing import scrub
+from autotune_nb.watching.event_log import EventLog
+from autotune_nb.watching.spans import Spans, tracer
+from autotune_nb.watching.watcher import WatchedStudy, Watcher
+
+
+def watchers_of(study: WatchedStudy, notify: Callable[[str], None]) -> list[Watcher]:
+    """Return the watchers of a run. They call ``notify`` with what fails."""
+    watchers: list[Watcher] = [EventLog(study.path)]
+    found, task = tracer(), study.task
+    if found is not None:
+        watchers.append(Spans(found, study.path))
+    if task.on_end.command or task.on_end.webhook:
+        from autotune_nb.watching.on_end import EndMessage
+
+        watchers.append(EndMessage(study, notify))
+    return watchers
+
+
+async def close_watchers(
+    watchers: Sequence[Watcher], error: BaseException | None, notify: Callable[[str], None]
+) -> None:
+    """Close all watchers at once; an error of one is reported."""
+    for failed in await asyncio.gather(*(one.close(error) for one in watchers), return_exceptions=True):
+        if isinstance(failed, Exception):
+            notify(scrub(f"what follows the run failed at its end: {type(failed).__name__}: {failed}"))

@@ -174,9 +174,9 @@ def claim(
 
 @manifests.command()
 def grafana() -> None:
-    """Grafana dashboard of the metrics that run --metrics-port serves, as JSON to import.
+    """Grafana dashboard of the metrics of runs, to import.
 
-    It is not applied to a cluster.
+    It shows what run --metrics-port serves. It is JSON, and is not applied to a cluster.
     """
     from autotune_nb.resources import shared_folder
 

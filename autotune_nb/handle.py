@@ -13,11 +13,12 @@ from autotune_nb import events
 from autotune_nb.deploy import Deployer
 from autotune_nb.deploy.container.deployer import ContainerDeployer
 from autotune_nb.engines.registry import engine_of_study
-from autotune_nb.errors import UnknownNameError
+from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.reports.building import brief_report, chart_of, full_report
 from autotune_nb.reports.charts import ChartKind
 from autotune_nb.reports.drawing import Chart
 from autotune_nb.reports.study_report import Report
+from autotune_nb.results.configurations import configuration_table
 from autotune_nb.results.exporting import Best as Best
 from autotune_nb.results.front import front_frame
 from autotune_nb.results.suggestions import suggestions_frame
@@ -25,9 +26,10 @@ from autotune_nb.results.table import levels_frame, trials_frame
 from autotune_nb.runner.assembly import deployer_for
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
+from autotune_nb.study.noted_trial import NotedTrial
 from autotune_nb.study.steerable import SteerableStudy
 from autotune_nb.study.steering import named_point
-from autotune_nb.task.external_results import require_engine
+from autotune_nb.task.external_results import is_imported, require_engine
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.trial.configuration import Configuration
@@ -179,6 +181,38 @@ class StudyHandle(SteerableStudy):
     def trials(self) -> pd.DataFrame:
         """Every trial so far, one row per trial; see ``table.trials_frame``."""
         return trials_frame(self.history, self.task.goal)
+
+    def trial(self, number: int) -> NotedTrial:
+        """Return a trial with its ``note`` and ``tags``, which may be set. Raises TaskError if there is none."""
+        found = next((one for one in self.history if one.number == number), None)
+        if found is None:
+            raise TaskError(f"there is no trial {number!r}; there are {len(self.history)}", field="trial")
+        return NotedTrial(self, found)
+
+    def filled_up(self, params: Mapping[str, Value]) -> dict[str, Value]:
+        """Return a configuration with the parameters that it leaves out as in the best one, to enqueue it.
+
+        Raises TaskError for an unknown parameter, or if nothing can fill it up.
+        """
+        named, best = self._named(params), self.best_trial
+        space = self.steering.full_space.parameters
+        missing = [name for name in space if name not in named]
+        known = dict(best.params) if best is not None else {}
+        if unknown := [name for name in missing if name not in known]:
+            raise TaskError(
+                f"give {', '.join(unknown)} too: the best configuration so far does not set it", field="point"
+            )
+        return {name: named[name] if name in named else known[name] for name in space}
+
+    @property
+    def configurations(self) -> pd.DataFrame:
+        """One row per configuration, with the units in the names of columns; see ``results.configurations``."""
+        task, notes = self.task, self.steering.notes
+        tags = {number: one.tags for number, one in notes.items()}
+        texts = {number: one.note for number, one in notes.items()}
+        names = list(self.steering.full_space.parameters)
+        engine = None if is_imported(task) else engine_of_study(task)
+        return configuration_table(self.history, task.goal, task.confirmation, engine, names, tags, texts).frame()
 
     @property
     def levels(self) -> pd.DataFrame:

@@ -193,6 +193,48 @@ def test_an_edit_after_the_end_is_seen_by_everybody(finished: Study) -> None:
     assert other.version == seen
 
 
+def test_a_note_is_kept_in_the_study_and_where_optuna_dashboard_shows_it(finished: Study) -> None:
+    opened, other = OpenedStudy(finished.folder.path), OpenedStudy(finished.folder.path)
+    steered = opened.edits
+    opened.trial(1).note = "  best so far " + "x" * 3000
+    opened.trial(1).tags = ["prod", "eu, prod"]
+    other.poll()
+    assert (other.trial(1).note[:11], other.trial(1).tags) == ("best so far", ("prod", "eu"))
+    assert other.trial(1).score == other.history[1].score
+    # It is no steering, and stays if the database is lost.
+    assert other.edits == steered
+    assert [one["note"][:4] for one in other.results()["edits"] if one["kind"] == "note" and "note" in one] == ["best"]
+    opened.trial(1).note = "short"
+    with contextlib.closing(sqlite3.connect(finished.folder.path / "study.db")) as database:
+        rows = database.execute("SELECT key, value_json FROM study_system_attributes WHERE key LIKE 'dashboard:%'")
+        stored = {key: json.loads(value) for key, value in rows}
+    # As optuna-dashboard reads it: by the trial's id in the storage, which counts from 1, all parts in a row.
+    assert stored["dashboard:2:note_ver"] == 3
+    parts = [stored[f"dashboard:2:note_str:{n}"] for n in range(len(stored) - 1)]
+    assert "".join(parts) == "short\n\nTags: prod, eu"
+    with pytest.raises(TaskError, match="there is no trial 99"):
+        opened.trial(99)
+    with pytest.raises(AttributeError, match="no 'tag' to set"):
+        opened.trial(1).tag = "x"
+    frame = other.configurations
+    assert frame.loc[1, "tags"] == "prod, eu"
+
+
+def test_the_queue_is_ordered_removed_from_and_filled_up(finished: Study) -> None:
+    opened = OpenedStudy(finished.folder.path)
+    assert opened.best_trial is not None
+    filled = opened.filled_up({"batch_size": 99})
+    assert filled == {**opened.best_trial.params, "batch_size": 99}
+    opened.free("ratio")
+    opened.enqueue(filled)
+    opened.move_in_queue(1, 0)
+    assert [point["batch_size"] for point in opened.queue] == [99, 78]
+    opened.remove_from_queue(1)
+    assert OpenedStudy(finished.folder.path).queue == [filled]
+    with pytest.raises(TaskError, match="there is no position 1; expected 0 to 0"):
+        opened.remove_from_queue(1)
+
+
 @pytest.mark.parametrize("kept", ["finished", "stopped", "failed"])
 def test_the_state_is_the_one_that_was_kept(finished: Study, kept: str) -> None:
     keep(finished, kept)

@@ -45,4 +45,7 @@ def _call(edit: Edit) -> str:
             ends = [("low", edit.low), ("high", edit.high)]
             bounds = ", ".join(f"{name}={end!r}" for name, end in ends if end is not None)
             return f"narrow({edit.parameter!r}, {bounds})"
+        case EditKind.DEQUEUE | EditKind.REORDER:
+            # Positions in the queue of another run are other ones.
+            return f"queue  # {edit.text}"
     return f"{edit.kind}({', '.join(map(repr, (edit.parameter, *edit.values)))})"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune_nb.study._stored_study import LastRun
 from autotune_nb.study.fingerprint import fingerprint_key
-from autotune_nb.study.steering import Edit
+from autotune_nb.study.steering import Edit, EditKind
 
 if TYPE_CHECKING:
     import optuna
@@ -18,8 +18,9 @@ _END_REASON, _RUN = "end_reason", "run"
 
 
 def read_edits(attributes: Mapping[str, Any]) -> list[Edit]:
-    """Return the edits of the study, made by any process."""
-    return [Edit.from_dict(value) for key, value in attributes.items() if key.startswith(_EDIT)]
+    """Return the edits of the study, made by any process; those of a kind that a later version added are skipped."""
+    stored = (value for key, value in attributes.items() if key.startswith(_EDIT))
+    return [Edit.from_dict(value) for value in stored if value["kind"] in list(EditKind)]
 
 
 def write_edit(study: optuna.Study, edit: Edit) -> None:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from autotune_nb.errors import TaskError
 from autotune_nb.study.steering import (
     Edit,
+    EditKind,
     Steering,
     ban_edit,
     budget_edit,
@@ -52,13 +53,17 @@ class SteerableStudy(ABC):
 
     @property
     def edits(self) -> tuple[Edit, ...]:
-        """Every edit of the study, oldest first."""
-        return self.steering.edits
+        """Every edit that steers the study, oldest first; notes on trials are in ``steering.notes``."""
+        return tuple(edit for edit in self.steering.edits if edit.kind is not EditKind.NOTE)
 
     @property
     def queue(self) -> list[Point]:
         """The enqueued configurations that were not tried yet."""
-        return [point for _, point in self.steering.pending(self._trial_numbers_by_edit)]
+        return [point for _, point in self._pending_queue]
+
+    @property
+    def _pending_queue(self) -> list[tuple[str, Point]]:
+        return self.steering.pending(self._trial_numbers_by_edit)
 
     @property
     def budget(self) -> Budget:
@@ -80,6 +85,27 @@ class SteerableStudy(ABC):
         """
         return self.steer(enqueue_edit(params))
 
+    def remove_from_queue(self, position: int) -> Edit:
+        """Remove the configuration at a position of ``queue``, from 0. Raises TaskError if there is none."""
+        id_, point = self._queued(position)
+        return self.steer(Edit(EditKind.DEQUEUE, params=point, ids=(id_,)))
+
+    def move_in_queue(self, position: int, to: int) -> Edit:
+        """Move the configuration at a position of ``queue`` to another one. Raises TaskError if there is none."""
+        self._queued(to)
+        moved = self._queued(position)[0]
+        if position == to:
+            raise TaskError("it is at this position already", field="queue")
+        ids = [id_ for id_, _ in self._pending_queue if id_ != moved]
+        return self.steer(Edit(EditKind.REORDER, ids=(*ids[:to], moved, *ids[to:])))
+
+    def _queued(self, position: int) -> tuple[str, Point]:
+        waiting = self._pending_queue
+        if isinstance(position, bool) or not isinstance(position, int) or not 0 <= position < len(waiting):
+            known = f"0 to {len(waiting) - 1}" if waiting else "none: the queue is empty"
+            raise TaskError(f"there is no position {position!r}; expected {known}", field="queue")
+        return waiting[position]
+
     def ban(self, parameter: str, *values: Value) -> Edit:
         """Exclude values of a parameter from now on. Raises TaskError if no value would remain."""
         return self.steer(ban_edit(parameter, *values))
@@ -100,7 +126,7 @@ class SteerableStudy(ABC):
         return self.steer(narrow_edit(parameter, low, high, values))
 
     def free(self, parameter: str) -> Edit:
-        """Undo every edit of a parameter. Raises TaskError for an unknown parameter."""
+        """Undo every edit of a parameter. Raises TaskError for an unknown parameter, or if no edit restricts it."""
         return self.steer(free_edit(parameter))
 
     def set_budget(

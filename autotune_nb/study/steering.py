@@ -7,100 +7,26 @@ from __future__ import annotations
 
 import math
 import sys
-import time
-import uuid
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import datetime
-from enum import StrEnum
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 from pydantic import ValidationError
 
 from autotune_nb.errors import TaskError, UnknownNameError
+from autotune_nb.study._edit import Edit as Edit
+from autotune_nb.study._edit import EditKind as EditKind
+from autotune_nb.study._notes import TrialNote, notes_of
 from autotune_nb.task.budget import Budget
 from autotune_nb.task.figures import require_price
 from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value, other_type_text, parameter_name
-from autotune_nb.task.restriction import Restriction, bounds_text, number_text, value_text
+from autotune_nb.task.restriction import Restriction, number_text, value_text
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import DEFAULT_TRIALS, Task, require_predictions, trials_allowed
-from autotune_nb.trial.trial import configuration_text
 
 #: The fields of the budget that edits may change.
 _BUDGET_PARTS = ("trials", "minutes", "gpu_hours", "usd", "patience", "max_failures")
-
-
-class EditKind(StrEnum):
-    """What an edit does."""
-
-    ENQUEUE = "enqueue"
-    BAN = "ban"
-    NARROW = "narrow"
-    PIN = "pin"
-    FREE = "free"
-    BUDGET = "budget"
-
-
-@dataclass(frozen=True, repr=False)
-class Edit:
-    """A change of a study, made at ``at`` (seconds since the epoch).
-
-    ``parameter`` is the subject of ``ban``, ``narrow``, ``pin`` and ``free``; ``values`` are the banned, pinned (one)
-    or allowed values; ``low`` and ``high`` bound a range; ``params`` is the enqueued configuration; ``budget`` has the
-    changed fields and ``asked`` their values in the task at that time.
-    """
-
-    kind: EditKind
-    parameter: str | None = None
-    values: tuple[Value, ...] = ()
-    low: float | None = None
-    high: float | None = None
-    params: Mapping[str, Value] | None = None
-    budget: Mapping[str, Any] | None = None
-    asked: Mapping[str, Any] | None = None
-    at: float = field(default_factory=time.time)
-    id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
-
-    @property
-    def text(self) -> str:
-        """A description of the edit."""
-        listed = ", ".join(map(value_text, self.values))
-        match self.kind:
-            case EditKind.ENQUEUE:
-                return f"try next {configuration_text(self.params or {})}"
-            case EditKind.BAN:
-                return f"ban {self.parameter} = {listed}"
-            case EditKind.PIN:
-                return f"pin {self.parameter} to {listed}"
-            case EditKind.FREE:
-                return f"free {self.parameter}"
-            case EditKind.BUDGET:
-                changes = [f"{k} {'no limit' if v is None else v}" for k, v in (self.budget or {}).items()]
-                return f"budget: {', '.join(changes)}"
-        if self.values:
-            return f"narrow {self.parameter} to {listed}"
-        return f"narrow {self.parameter} {bounds_text(self.low, self.high)}"
-
-    @property
-    def when(self) -> str:
-        """The time of the edit, in local time."""
-        return f"{datetime.fromtimestamp(self.at).astimezone():%Y-%m-%d %H:%M:%S}"
-
-    def __repr__(self) -> str:
-        return f"<Edit of {self.when}: {self.text}>"
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the edit for JSON, without fields that are not set."""
-        data = {k: list(v) if k == "values" else v for k, v in asdict(self).items() if v is not None and v != ()}
-        return {**data, "kind": str(self.kind), "text": self.text}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Edit:
-        """Return the edit of a ``to_dict``; unknown fields are ignored."""
-        names = {one.name for one in fields(cls)}
-        known = {k: v for k, v in data.items() if k in names}
-        return cls(**{**known, "kind": EditKind(data["kind"]), "values": tuple(data.get("values", ()))})
 
 
 class Steering:
@@ -128,13 +54,26 @@ class Steering:
 
     @property
     def queue(self) -> list[tuple[str, Point]]:
-        """The enqueued configurations with the ids of their edits, oldest first."""
-        enqueued = [e for e in self.edits if e.kind is EditKind.ENQUEUE and e.params is not None]
-        return [(edit.id, self.full_space.canonical(dict(edit.params or {}))) for edit in enqueued]
+        """The enqueued configurations with the ids of their edits, in the order in which they are tried."""
+        enqueued: dict[str, Edit] = {}
+        for edit in self.edits:
+            if edit.kind is EditKind.ENQUEUE and edit.params is not None:
+                enqueued[edit.id] = edit
+            elif edit.kind is EditKind.DEQUEUE:
+                enqueued = {id_: one for id_, one in enqueued.items() if id_ not in edit.ids}
+            elif edit.kind is EditKind.REORDER:
+                first = {id_: enqueued[id_] for id_ in edit.ids if id_ in enqueued}
+                enqueued = {**first, **enqueued}
+        return [(edit.id, self.full_space.canonical(dict(edit.params or {}))) for edit in enqueued.values()]
 
     def pending(self, started: Container[str]) -> list[tuple[str, Point]]:
         """Return the part of the queue whose edits are not among the ``started`` ids."""
         return [(id_, point) for id_, point in self.queue if id_ not in started]
+
+    @cached_property
+    def notes(self) -> Mapping[int, TrialNote]:
+        """The notes and tags of trials, by their numbers."""
+        return notes_of(self.edits)
 
     @cached_property
     def any_left(self) -> bool:
@@ -163,6 +102,8 @@ class Steering:
         if edit.kind is EditKind.ENQUEUE:
             self.space.check(edit.params or {})
             return
+        if edit.kind in (EditKind.DEQUEUE, EditKind.REORDER, EditKind.NOTE):
+            return
         if edit.kind is EditKind.BUDGET:
             _check_budget(self.task, self.budget, edit.budget or {})
             return
@@ -182,6 +123,8 @@ class Steering:
             raise TaskError(f"give a value: {range_text(parameter)}", field=name)
         before = self.restrictions.get(name) or Restriction(name, parameter)
         after = _restricted(before, edit)
+        if after == before or (edit.kind is EditKind.NARROW and not edit.values and _same_range(before, after)):
+            raise TaskError(_no_effect_text(edit, before), field=name)
         if not after.any_left:
             raise TaskError(f"'{edit.text}' leaves no value of it: {range_text(parameter)}, {after.text}", field=name)
         if self._of_grid and not after.grid():
@@ -189,6 +132,28 @@ class Steering:
         restricted = self.full_space.restricted({**self.restrictions, name: after})
         if not restricted.may_have_points(of_grid=self._of_grid):
             raise TaskError(f"'{edit.text}' leaves no configuration that satisfies the rules", field=name)
+
+
+def _same_range(before: Restriction, after: Restriction) -> bool:
+    """Return whether a narrower range allows the same values."""
+    own = before.parameter
+    if isinstance(own, Choice | Bool):
+        return False
+    ends = [
+        (
+            own.low if one.low is None else max(own.low, one.low),
+            own.high if one.high is None else min(own.high, one.high),
+        )
+        for one in (before, after)
+    ]
+    return ends[0] == ends[1]
+
+
+def _no_effect_text(edit: Edit, before: Restriction) -> str:
+    now = before.text.removeprefix(before.name).strip() or f"no edit restricts it; {range_text(before.parameter)}"
+    if edit.kind is EditKind.FREE:
+        return f"there is nothing to free: {now}"
+    return f"'{edit.text}' changes nothing: {now}"
 
 
 def named_point(params: Mapping[str, Value]) -> Point:

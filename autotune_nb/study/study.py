@@ -12,9 +12,11 @@ from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import Failure, FailureKind, StudyError
 from autotune_nb.secrets.scrubbing import scrub_data
+from autotune_nb.study._dashboard_note import write_dashboard_note
 from autotune_nb.study._database_file import damage_errors, location
 from autotune_nb.study._loading import load, load_or_create
 from autotune_nb.study._next_trial import TrialOrder
+from autotune_nb.study._notes import TrialNote
 from autotune_nb.study._results_json import to_results
 from autotune_nb.study._storage import storage_errors
 from autotune_nb.study._stored_study import LastRun, StoredStudy
@@ -258,6 +260,8 @@ class Study:
         steering = self.steering.with_(edit)
         with storage_errors(self.folder, self._url):
             write_edit(self._study, edit)
+            if edit.noted_trial is not None:
+                write_dashboard_note(self._study, edit.noted_trial, steering.notes.get(edit.noted_trial, TrialNote()))
         self._apply(steering)
 
     def apply_new_edits(self) -> list[Edit]:

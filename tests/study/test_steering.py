@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -183,7 +184,7 @@ def test_freeing_every_parameter_gives_the_whole_space_back(data: st.DataObject)
             steering = steering.with_(edit)
         except TaskError:
             continue
-    for name in task.space.parameters:
+    for name in list(steering.restrictions):
         steering = steering.with_(free_edit(name))
     assert steering.restrictions == {}
     assert list(steering.space.grid()) == list(task.space.grid())
@@ -480,3 +481,45 @@ def test_each_is_told_in_words(edit: Edit, text: str) -> None:
 def test_a_configuration_that_sets_nothing_is_told_as_the_default() -> None:
     assert configuration_text({"a": None, "b": 1}) == "b=1"
     assert configuration_text({"a": None}) == "the engine's default configuration"
+
+
+@pytest.mark.parametrize(
+    ("before", "edit", "told"),
+    [
+        ([], free_edit("threads"), "there is nothing to free: no edit restricts it"),
+        ([pin_edit("threads", 2)], pin_edit("threads", 2), "'pin threads to 2' changes nothing: pinned to 2"),
+        ([ban_edit("threads", 2)], ban_edit("threads", 2), "'ban threads = 2' changes nothing: without 2"),
+        ([], narrow_edit("batch_size", 1, 9999), "changes nothing: no edit restricts it; it is from 32 to 512"),
+    ],
+)
+def test_what_has_no_effect_is_refused(before: list[Edit], edit: Edit, told: str) -> None:
+    with pytest.raises(TaskError, match=re.escape(told)):
+        steering_of(task_of(), *before).with_(edit)
+
+
+def test_the_queue_is_ordered_and_what_is_removed_is_gone_from_it() -> None:
+    points = [{"threads": n, "batch_size": 64} for n in (1, 2, 4)]
+    first, second, third = (replace(enqueue_edit(point), at=float(n)) for n, point in enumerate(points))
+    moved = Edit(EditKind.REORDER, ids=(third.id, first.id), at=3.0)
+    steering = steering_of(task_of(), first, second, third, moved)
+    assert [point["threads"] for _, point in steering.queue] == [4, 1, 2]
+    after = steering.with_(Edit(EditKind.DEQUEUE, ids=(first.id,), params=points[0], at=4.0))
+    assert [point["threads"] for _, point in after.pending({third.id})] == [2]
+    assert after.edits[-1].text == "do not try threads=1 batch_size=64"
+
+
+def test_a_note_and_tags_are_changed_each_by_itself() -> None:
+    edits = [
+        Edit(EditKind.NOTE, noted_trial=7, note="slow disk", at=1.0),
+        Edit(EditKind.NOTE, noted_trial=7, tags=("prod", "x"), at=2.0),
+        Edit(EditKind.NOTE, noted_trial=8, note="a", at=3.0),
+        Edit(EditKind.NOTE, noted_trial=8, note="", at=4.0),
+    ]
+    steering = steering_of(task_of(), *edits)
+    assert set(steering.notes) == {7}
+    assert steering.notes[7].text == "slow disk\n\nTags: prod, x"
+    assert steering.restrictions == {}
+    assert Edit.from_dict(json.loads(json.dumps(edits[1].to_dict()))) == edits[1]
+    cleared = steering.with_(Edit(EditKind.NOTE, noted_trial=7, tags=(), at=5.0))
+    assert Edit.from_dict(cleared.edits[-1].to_dict()).tags == ()
+    assert cleared.notes[7].tags == ()

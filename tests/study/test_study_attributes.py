@@ -66,6 +66,7 @@ def test_an_edit_that_is_written_twice_is_one(study: optuna.Study) -> None:
 def test_what_a_later_version_adds_to_an_edit_is_left_out(study: optuna.Study) -> None:
     edit = ban_edit("threads", 1)
     study.set_user_attr(f"edit:{edit.id}", {**edit.to_dict(), "who": "somebody"})
+    study.set_user_attr("edit:later", {**edit.to_dict(), "id": "later", "kind": "a later kind"})
     assert read_edits(study.user_attrs) == [edit]
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
         TrialError,
         UnknownNameError,
     )
+    from autotune_nb.history.functions import compare, studies
     from autotune_nb.opened import OpenedStudy
     from autotune_nb.run import Best, Run
     from autotune_nb.session import check, lab, report, tune, with_overrides
@@ -78,8 +79,10 @@ __all__ = [
     "__version__",
     "chart",
     "check",
+    "compare",
     "lab",
     "report",
+    "studies",
     "tune",
     "with_overrides",
 ]
@@ -98,9 +101,11 @@ _MODULES = {
     "Trial": "trial",
     "TrialState": "trial",
     "check": "session",
+    "compare": "history.functions",
     "lab": "session",
     "open": "session",
     "report": "session",
+    "studies": "history.functions",
     "tune": "session",
     "with_overrides": "session",
 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -13,6 +14,7 @@ from autotune_nb.engines.given_flags import FlagWarning, flag_notes
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import TaskError
 from autotune_nb.handle import StudyHandle
+from autotune_nb.history.functions import enqueue_best, require_baseline
 from autotune_nb.opened import OpenedStudy, read_recorded
 from autotune_nb.run import LoopThread, Run, live_run
 from autotune_nb.runner.assembly import replay_of, replayed_space
@@ -77,13 +79,15 @@ def tune(
     storage: str | None = None,
     metrics_port: int | None = None,
     metrics_address: str = "127.0.0.1",
+    baseline: str | Path | StudyHandle | None = None,
     **overrides: Unpack[Overrides],
 ) -> Run:
     """Start or resume the study of a task in the folder ``study``, and return its run at once.
 
     If this process works on the folder already, its run is returned (nothing starts twice). If the folder holds
     finished trials, the study continues after them. ``storage`` is the URL of an Optuna storage to use instead of the
-    folder's SQLite file; ``overrides`` replace fields of the task.
+    folder's SQLite file; ``overrides`` replace fields of the task. ``baseline`` is an earlier study, whose best
+    configuration is measured again: ``at.compare(baseline, run).regression("5%")`` then shows whether it got worse.
 
     With ``metrics_port``, Prometheus metrics are served there until this process ends, on ``metrics_address``; runs of
     one process may share a port.
@@ -103,6 +107,7 @@ def tune(
     engine = engine_for(task)
     _warn_about_flags(task, engine)
     space = space_for(task, engine)
+    compared = require_baseline(baseline, task) if baseline is not None else None
     folder = StudyFolder(study)
     collector = None
     if metrics_port is not None:
@@ -124,6 +129,10 @@ def tune(
                 space, replay = replayed_space(task, space, table), replay_of(task, table)
             proposals = Proposals.of(task, engine)
             opened = Study.open(task, space, folder, storage=storage, propose=proposals)
+            if compared is not None:
+                # Of another space, it is reported as not measured.
+                with contextlib.suppress(TaskError):
+                    enqueue_best(compared, opened)
         except BaseException:
             folder.release()
             raise

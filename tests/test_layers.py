@@ -27,7 +27,7 @@ ROOMS: tuple[set[str], ...] = (
     {"events", "runner"},
     {"results", "reports"},
     {"watching"},
-    {"handle", "run", "opened", "session", "checks"},
+    {"handle", "run", "opened", "history", "session", "checks"},
     {"chart", "widgets", "cli"},
 )
 HEIGHT = {name: height for height, room in enumerate(ROOMS) for name in room}
@@ -47,6 +47,7 @@ OUTSIDE = {
     "papermill": {"reports/notebook.py"},
     "plotly": {
         "reports/charts.py",
+        "reports/comparison_chart.py",
         "reports/dependence_chart.py",
         "reports/drawing.py",
         "reports/front_chart.py",
@@ -56,6 +57,7 @@ OUTSIDE = {
     },
     "matplotlib": {
         "reports/charts.py",
+        "reports/comparison_chart.py",
         "reports/dependence_chart.py",
         "reports/drawing.py",
         "reports/front_chart.py",

@@ -17,6 +17,16 @@ from autotune_nb.cli._line_printer import LinePrinter
 from autotune_nb.cli._watching_options import stderr_as_json, watching_options
 from autotune_nb.cli.check import check, placement_options, print_dry_run
 from autotune_nb.cli.cleanup import cleanup
+from autotune_nb.cli.compare import (
+    REGRESSION,
+    check_baseline,
+    compare,
+    is_regression,
+    print_regression,
+    regression_json,
+    regression_share,
+    studies,
+)
 from autotune_nb.cli.engine import engine
 from autotune_nb.cli.export import export_command, import_command
 from autotune_nb.cli.lab import lab
@@ -56,6 +66,10 @@ def cli() -> None:
 @click.option("--cut/--no-cut", default=None, help="End trials early that are not the best (budget.cut).")
 @placement_options
 @watching_options
+@click.option("--baseline", type=_STUDY, metavar="STUDY", help="Also measure this study's best, and compare with it.")
+@click.option(
+    "--fail-on-regression", "threshold", metavar="SHARE", help="Exit 3 if the baseline was better by this, such as 5%."
+)
 @click.option("--dry-run", is_flag=True, help="Print the manifests of a cluster's first trials and exit.")
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
 def run(
@@ -64,6 +78,8 @@ def run(
     storage: str | None,
     trials: int | None,
     cut: bool | None,
+    baseline: Path | None,
+    threshold: str | None,
     dry_run: bool,
     metrics_port: int | None,
     metrics_address: str,
@@ -75,20 +91,30 @@ def run(
 
     TASK is a task file, or the name of one that comes with the package, such as quickstart.
 
+    With --baseline, the engine's default and the best configuration of that study are compared with their values
+    there. They are worse only by more than noise, which repeated starts show: set confirm: true in both tasks.
+
     Exits 0 if at least one trial is complete, 1 if none is or an error ended the run, 2 for an invalid task or wrong
-    usage. Ctrl-C stops the run
-    and takes the running trials down; the same command resumes the study. A second Ctrl-C kills the engines at once.
+    usage, 3 on a regression (--fail-on-regression); what is undecided is reported and does not fail. Ctrl-C stops the
+    run and takes the running trials down; the same command resumes the study. A second Ctrl-C kills the engines at
+    once.
     """
     with _Signals() as signals, stderr_as_json(log_json):
         from autotune_nb.session import tune, with_overrides
         from autotune_nb.task.task import Task
 
         with usage_errors(), prototype_notes():
+            share = regression_share(baseline, threshold)
             loaded = with_overrides(Task.load(task), trials=trials, cut=cut, **overrides)
             if dry_run:
                 sys.exit(print_dry_run(loaded, study))
             started = tune(
-                loaded, study=study, storage=storage, metrics_port=metrics_port, metrics_address=metrics_address
+                loaded,
+                study=study,
+                storage=storage,
+                baseline=baseline,
+                metrics_port=metrics_port,
+                metrics_address=metrics_address,
             )
         with LinePrinter() as printer:
             # Before subscribing: a user may send a signal in response to the first line of progress.
@@ -100,15 +126,18 @@ def run(
         results = started.results()
         if error is not None:
             print_error(error)
+        regression = check_baseline(started, baseline, share) if baseline is not None else None
         if as_json:
-            click.echo(json.dumps(results))
+            click.echo(json.dumps(results | regression_json(regression)))
         elif error is None or results["trials"]:
             click.echo(started.report().text())
             print_stderr(f"results: {started.folder / 'results.json'}")
+        print_regression(regression, baseline)
         if results["state"] == "stopped":
             print_stderr("stopped; run the same command to resume")
         invalid = isinstance(error, SetupError | TaskError) and not results["trials"]
-        sys.exit(2 if invalid else 1 if error is not None else _exit_code(results))
+        failed = 2 if invalid else 1 if error is not None else _exit_code(results)
+        sys.exit(failed or (REGRESSION if threshold is not None and is_regression(regression) else 0))
 
 
 @cli.command(short_help="Print the trials and the best configuration of a study.")
@@ -297,7 +326,10 @@ def _exit_code(results: dict[str, Any]) -> int:
     return 0 if any(trial["state"] == "complete" for trial in results["trials"]) else 1
 
 
-for command in (check, cleanup, engine, lab, manifests, report, share, export_command, import_command):
+for command in (
+    *(check, cleanup, compare, engine, lab, manifests, report, share, studies),
+    *(export_command, import_command),
+):
     cli.add_command(command)
 
 

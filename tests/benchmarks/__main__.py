@@ -9,6 +9,7 @@ import click
 
 from tests.benchmarks.cluster_load import cluster_load
 from tests.benchmarks.cross_check import cross_check
+from tests.benchmarks.history import history
 from tests.benchmarks.lab import lab
 from tests.benchmarks.lateness import lateness
 from tests.benchmarks.limits import limits
@@ -28,6 +29,7 @@ BENCHMARKS = {
     "opening": opening,
     "saved": saved,
     "reporting": reporting,
+    "history": history,
     "lab": lab,
     "verdicts": verdicts,
     "limits": limits,

@@ -42,8 +42,13 @@ OUTSIDE = {
     "ipykernel": {"widgets", "reports/notebook.py"},
     "ipywidgets": {"widgets"},
     "jupyter_client": {"widgets", "reports/notebook.py", "reports/_kernel_client.py"},
-    "nbconvert": {"reports/notebook.py"},
-    "nbformat": {"reports/notebook.py", "reports/_notebook_file.py", "reports/_notebook_input.py"},
+    "nbconvert": {"reports/html_page.py"},
+    "nbformat": {
+        "reports/notebook.py",
+        "reports/html_page.py",
+        "reports/_notebook_file.py",
+        "reports/_notebook_input.py",
+    },
     "papermill": {"reports/notebook.py"},
     "plotly": {
         "reports/charts.py",
@@ -51,6 +56,7 @@ OUTSIDE = {
         "reports/dependence_chart.py",
         "reports/drawing.py",
         "reports/front_chart.py",
+        "reports/html_page.py",
         "reports/lab_chart.py",
         "widgets/_chart.py",
         "widgets/_figure.py",

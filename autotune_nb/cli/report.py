@@ -16,7 +16,7 @@ from autotune_nb.errors import RunError, SetupError
 @click.option(
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The notebook to write."
 )
-@click.option("--html", is_flag=True, help="Also write an HTML page beside it; it needs no scripts and no network.")
+@click.option("--html", is_flag=True, help="Also write an HTML page with interactive charts that needs no network.")
 @click.option("--storage", metavar="URL", help="Storage URL, needed if it has a password: passwords are not saved.")
 @click.option("--force", is_flag=True, help="Overwrite existing files.")
 def report(study: Path, output: Path, html: bool, storage: str | None, force: bool) -> None:

@@ -12,6 +12,8 @@ from typing import Any
 from autotune_nb.results.configuration_columns import Cell, Column
 from autotune_nb.results.configurations import BEST, ConfigurationTable, Row
 
+#: The type of the table's data in a notebook's output.
+TABLE_MIME = "application/vnd.autotune-nb.configurations+json"
 _SIGNS = {"kept": "✓ kept", "broken": "✗ broken", "undecided": "? undecided"}
 #: The most rows of the plain table; the script has all of them.
 _MOST = 200
@@ -108,11 +110,16 @@ def _numeric(column: Column) -> str:
 
 
 def _ranked(table: ConfigurationTable) -> list[Row]:
-    """Return the best row, the default, then those that keep every limit by their gain."""
+    """Return the best row, the default, then those that keep every limit by their gain, or without one by objective."""
+    objective = next((column for column in table.columns if column.group == "figure"), None)
+    sign = -1 if objective is not None and "less is better" in objective.help else 1
 
     def rank(row: Row) -> tuple[bool, bool, bool, float, int]:
         state = str(table.cell(row, "state"))
         gain = table.cell(row, "gain")
+        if gain is None and objective is not None:
+            value = table.cell(row, objective.key)
+            gain = sign * value if isinstance(value, int | float) else None
         number = float(gain) if isinstance(gain, int | float) else -math.inf
         return not state.startswith(BEST), not row.baseline, "complete" not in state, -number, row.number
 

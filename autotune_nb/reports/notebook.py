@@ -19,7 +19,7 @@ from autotune_nb.reports._notebook_input import (
     language_of,
     read_notebook_to_execute,
 )
-from autotune_nb.resources import shared_folder
+from autotune_nb.reports.html_page import to_html
 from autotune_nb.runner.progress import LEDGER_VARIABLE, Ledger
 
 _POLL_S = 0.3
@@ -168,26 +168,6 @@ def _kernel() -> str:
 
     install(user=True, kernel_name="autotune_nb", display_name="autotune_nb")
     return "autotune_nb"
-
-
-def to_html(notebook: Path, *, show_code: bool = True) -> Path:
-    """Write a notebook as an HTML page beside it that needs no scripts and no network. Raises SetupError."""
-    import jinja2
-    import nbformat
-    from nbconvert import HTMLExporter
-
-    exporter = HTMLExporter(
-        template_name="basic", exclude_input=not show_code, exclude_input_prompt=True, exclude_output_prompt=True
-    )
-    nb = nbformat.read(notebook, as_version=4)
-    # A page without scripts shows no widgets, and nbconvert fails on a state that is incomplete.
-    nb.metadata.pop("widgets", None)
-    body, _ = exporter.from_notebook_node(nb)
-    page = (shared_folder("templates") / "page.html.j2").read_text(encoding="utf-8")
-    text = jinja2.Environment(autoescape=True).from_string(page).render(title=notebook.stem, body=body)
-    target = notebook.with_suffix(".html")
-    target.write_text(text, encoding="utf-8")
-    return target
 
 
 def _cell_error(error: Exception) -> str:

@@ -121,7 +121,7 @@ def _write(content: bytes, targets: list[Path]) -> None:
             made = [Path(work, output.name)]
             made[0].write_bytes(content)
             if len(targets) > 1:
-                from autotune_nb.reports.notebook import to_html
+                from autotune_nb.reports.html_page import to_html
 
                 with warnings.catch_warnings():
                     # An output that only scripts can show has no place on the page; the notebook keeps it.

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from autotune_nb.engines.registry import engine_of_study
 from autotune_nb.errors import Failure
 from autotune_nb.reports._environment import environment_of
 from autotune_nb.reports._reproduce import reproduce_code
 from autotune_nb.reports.charts import HistoryChart, ImportanceChart, LatencyChart
+from autotune_nb.reports.configuration_page import TABLE_MIME, plain_table_html, table_message
 from autotune_nb.reports.dependence_chart import DependenceChart
-from autotune_nb.reports.drawing import LABELS, Chart
+from autotune_nb.reports.drawing import Chart
 from autotune_nb.reports.front_chart import FrontChart, front_points
 from autotune_nb.reports.plots import history, latency_throughput
 from autotune_nb.resources import shared_folder
 from autotune_nb.results.alternatives import Alternative, alternatives
 from autotune_nb.results.comparison import compare
+from autotune_nb.results.configurations import ConfigurationTable, configuration_table
 from autotune_nb.results.exporting import gpus_of_trial
 from autotune_nb.results.front import front_frame
-from autotune_nb.results.table import LEVEL_COUNTS, MASKS, trials_frame
+from autotune_nb.results.parameter_effects import Effect, parameter_effects
 from autotune_nb.study.steering import Edit
 from autotune_nb.task.budget import Confirm
 from autotune_nb.task.external_results import is_imported
@@ -30,7 +33,7 @@ from autotune_nb.task.file import task_yaml
 from autotune_nb.task.restriction import value_text
 from autotune_nb.task.task import Task
 from autotune_nb.trial.cost import cost_of
-from autotune_nb.trial.formatting import counts_text, numbers_text
+from autotune_nb.trial.formatting import counts_text, duration_text, numbers_text
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.start_caches import caches_text
 from autotune_nb.trial.trial import Trial
@@ -38,9 +41,6 @@ from autotune_nb.verdict import study_verdict
 
 if TYPE_CHECKING:
     import pandas as pd
-
-#: The most trials in a table, the best first; the export has all.
-_MAX_ROWS = 200
 
 
 @dataclass(frozen=True)
@@ -93,16 +93,38 @@ class Report:
     def charts(self) -> tuple[Chart, ...]:
         """Return every chart that has data: curves, the front of several objectives, the history, importances, partial
         dependence."""
+        return (*self._result_charts(), *self._parameter_charts())
+
+    def _parameter_charts(self) -> tuple[Chart, ...]:
+        shares = (ImportanceChart(self.importances),) if self.importances else ()
+        dependence = (self.dependence,) if self.dependence is not None and self.dependence.dependences else ()
+        return (*shares, *dependence)
+
+    def _result_charts(self) -> tuple[Chart, ...]:
         if not any(trial.measurements for trial in self.trials):
             return ()
         course = HistoryChart(history(self.trials, self.objective), self.objective.direction)
-        shares = (ImportanceChart(self.importances),) if self.importances else ()
-        dependence = (self.dependence,) if self.dependence is not None and self.dependence.dependences else ()
         # Recorded measurements may lack the figures of the curves.
         curves = (chart,) if (chart := self.chart()).curves else ()
         front = front_points(self.trials, self.objective) if self.objective.others else ()
         fronts = (FrontChart(front, self.objective.figures),) if front else ()
-        return (*fronts, *curves, *((course,) if course.history.numbers else ()), *shares, *dependence)
+        return (*fronts, *curves, *((course,) if course.history.numbers else ()))
+
+    def configurations(self) -> ConfigurationTable:
+        """Return the table with one row per configuration: figures, limits, parameters, failures."""
+        engine = engine_of_study(self.task) if self.task is not None else None
+        parameters = list(self.task.parameters) if self.task is not None else ()
+        table = configuration_table(self.trials, self.objective, self.confirm, engine, parameters)
+        # The report lists failures itself, and names the level if there is one.
+        hidden = {"failure", *(["level"] if self._common_level else [])}
+        columns = (replace(one, shown=one.shown and one.key not in hidden) for one in table.columns)
+        return replace(table, columns=tuple(columns))
+
+    @property
+    def _common_level(self) -> str:
+        """The level at which all figures of the table were read; empty if there are several."""
+        levels = {str(trial.score.level) for trial in self.trials if trial.score is not None and trial.score.level}
+        return levels.pop() if len(levels) == 1 else ""
 
     def text(self) -> str:
         """Return the report for a terminal."""
@@ -111,8 +133,10 @@ class Report:
 
     def to_html(self) -> str:
         """Return the whole report as HTML that needs no scripts and no network."""
-        images = [chart.image_html() for chart in self.charts()]
-        return "\n".join([self._answer, *images, self._details])
+        results, parameters = (
+            [one.image_html() for one in own] for own in (self._result_charts(), self._parameter_charts())
+        )
+        return "\n".join([self._answer, *results, self._parameters, *parameters, self._table, self._details])
 
     def summary_html(self) -> str:
         """Return verdict, curves and trials as HTML that needs no scripts and no network."""
@@ -122,6 +146,14 @@ class Report:
     @cached_property
     def _answer(self) -> str:
         return self._render("answer")
+
+    @cached_property
+    def _parameters(self) -> str:
+        return self._render("parameters") if self.trials else ""
+
+    @cached_property
+    def _table(self) -> str:
+        return self._render("table") if self.trials else ""
 
     @cached_property
     def _details(self) -> str:
@@ -138,18 +170,20 @@ class Report:
         return template.render(part=part, report=self, **self._context(part), **more).strip()
 
     def _context(self, part: str) -> dict[str, Any]:
-        shown = _shown_trials(self.trials, self.objective, _MAX_ROWS)
         imported = self.task is not None and is_imported(self.task)
+        count = len(self.trials)
         return {
-            "comparison": compare(self.trials, self.best, self.objective),
+            "comparison": compare(self.trials, self.best, self.objective) if part == "answer" else None,
             "alternatives": self.alternatives if part == "answer" and self.best is not None else (),
+            "effects": self._effects() if part == "parameters" else (),
             "front": self._front_table(part),
+            "num_trials": f"{count:,} trial{'s' * (count != 1)}",
             "counts": counts_text(self.trials),
-            "minutes": f"{self.elapsed_s / 60:,.1f}",
+            "took": duration_text(self.elapsed_s),
             "cost": "" if self.task is None else str(cost_of(self.trials, self.task.price)),
             "failures": _failures(self.trials),
-            "table": lambda: _table(shown, self.objective),
-            "num_shown": len(shown),
+            "table": lambda: plain_table_html(self.configurations()),
+            "level": self._common_level,
             "environment": environment_of(self.trials),
             "caches": caches_text(self.trials),
             "task_text": "" if self.task is None else task_yaml(self.task),
@@ -157,6 +191,9 @@ class Report:
             "best_params": [(k, value_text(v)) for k, v in self.best.params.items()] if imported and self.best else [],
             "code": "" if imported else reproduce_code(self.task, self.name, self.edits, self.storage),
         }
+
+    def _effects(self) -> list[Effect]:
+        return parameter_effects(self.trials, self.best, self.objective, self.importances)
 
     def _front_table(self, part: str) -> str:
         if part != "answer" or not self.objective.others or self.best is None:
@@ -175,41 +212,22 @@ class Report:
         from IPython.display import publish_display_data as show
 
         show({"text/html": self._answer, "text/plain": _one_line(self.verdict)})
-        for chart in self.charts():
+        for chart in self._result_charts():
             show(chart._repr_mimebundle_())
+        if self.trials:
+            show({"text/html": self._parameters, "text/plain": "What each parameter did"})
+            for chart in self._parameter_charts():
+                show(chart._repr_mimebundle_())
+            table = self.configurations()
+            # The HTML page of the notebook sorts and filters it.
+            rows = {TABLE_MIME: table_message(table)}
+            show({"text/html": self._table, "text/plain": f"{len(table.rows)} configurations", **rows})
         text = f"{self.name}: {counts_text(self.trials)}"
         show({"text/html": self._details, "text/plain": _one_line(text)})
 
 
 def _one_line(text: str) -> str:
     return " ".join(text.split())
-
-
-def _shown_trials(trials: Sequence[Trial], objective: Objective, most: int) -> list[Trial]:
-    """Return all trials, or of very many the default and the best ones, by number."""
-    if len(trials) <= most:
-        return list(trials)
-    sign = -1 if objective.direction == "maximize" else 1
-
-    def rank(trial: Trial) -> tuple[bool, bool, float]:
-        return (not trial.baseline, not trial.feasible, sign * trial.score.value if trial.score else float("inf"))
-
-    return sorted(sorted(trials, key=rank)[:most], key=lambda trial: trial.number)
-
-
-def _table(trials: Sequence[Trial], objective: Objective) -> str:
-    frame = trials_frame(trials, objective)
-    # Without constant columns; failures are listed separately, and the counts of levels are in run.trials.
-    frame = frame.drop(
-        columns=[
-            *(name for name in LEVEL_COUNTS if name in frame),
-            "failure",
-            *(name for name in MASKS if name in frame),
-            *(name for name in ("role", "limits") if not frame[name].any()),
-        ]
-    )
-    _mark_defaults(frame, trials)
-    return _html(frame)
 
 
 def _html(frame: pd.DataFrame) -> str:
@@ -221,17 +239,6 @@ def _html(frame: pd.DataFrame) -> str:
     table = frame.to_html(na_rep="", border=0, float_format=lambda value: f"{value:.4g}")
     # Without pandas' indentation, which is more than half of a table of hundreds of rows.
     return re.sub(r"\n\s*(?=<)", "", table)
-
-
-def _mark_defaults(frame: pd.DataFrame, trials: Sequence[Trial]) -> None:
-    """Mark parameters that a trial does not set as the engine's default, since an empty cell means unknown."""
-    for name in {name for trial in trials for name in trial.params}:
-        # The parameters of a trial that was interrupted early are unknown.
-        unset = [t.number for t in trials if t.params.get(name) is None and (t.baseline or name in t.params)]
-        if unset:
-            column = f"param:{name}" if f"param:{name}" in frame.columns else name
-            frame[column] = frame[column].astype(object)
-            frame.loc[unset, column] = LABELS["default"]
 
 
 def _failures(trials: Sequence[Trial]) -> list[tuple[str, Failure]]:

@@ -100,7 +100,7 @@ def _reasons(
     loss = _loss(one, best, objective)
     slower = "slower" if objective.figure.endswith("_s") else "worse"
     if is_tie:
-        yield "not told apart by the confirmation"
+        yield "as good in the confirmation, as far as its starts show"
     elif loss <= -_EQUAL:
         yield f"{_percent(-loss)} {'faster' if slower == 'slower' else 'better'} in the search, not in the confirmation"
     else:

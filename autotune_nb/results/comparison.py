@@ -6,27 +6,28 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from autotune_nb.results.figure_words import direction_of, meaning_of, ratio_noun
 from autotune_nb.trial.configuration import configuration_key, configurations, default_configuration, mean
 from autotune_nb.trial.formatting import value_text
-from autotune_nb.trial.measurement import STATISTICS, Measurement
+from autotune_nb.trial.measurement import STATISTICS, USD_PER_MILLION_TOKENS, Measurement
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial
 
-_TIMES = {"ttft": "time to first token", "tpot": "time per output token", "e2e_latency": "end-to-end latency"}
 #: The order statistics over the requests of a level, in ascending order.
 _ORDERED = ("min", "p25", "p50", "p75", "p90", "p95", "p99", "max")
 _OVER_REQUESTS = re.compile(rf"(?P<stem>.+)_(?P<statistic>{'|'.join(STATISTICS)})(?P<unit>_s)?")
-_SPEED = "request_output_tokens_per_s"
-_RATES = {
-    "output_tokens_per_s": "output tokens",
-    "total_tokens_per_s": "input and output tokens",
-    "requests_per_s": "requests",
-}
+#: Figures to compare besides those of objectives and limits, as far as they were measured.
+_COMMON = (
+    *("output_tokens_per_s", "input_tokens_per_s", "requests_per_s", "request_output_tokens_per_s_mean"),
+    *("ttft_mean_s", "tpot_mean_s", "e2e_latency_mean_s", USD_PER_MILLION_TOKENS),
+)
+#: Ratios closer to 1 are no difference worth a word.
+_EQUAL = 0.005
 
 
 @dataclass(frozen=True)
 class Row:
-    """One figure: its value with unit and spread in each column, and the ratio of the best to the default."""
+    """One figure: its value with unit and spread in each column, and the best compared with the default in words."""
 
     figure: str
     meaning: str
@@ -38,11 +39,14 @@ class Row:
 class Comparison:
     """A table with a column for the engine's default and one for the best, or only the one that exists.
 
-    ``columns`` are the name of each and the level at which it was scored.
+    ``columns`` are the name of each, the level at which it was scored, and how often it was measured.
     """
 
-    columns: tuple[tuple[str, str], ...]
+    columns: tuple[tuple[str, str, str], ...]
     rows: tuple[Row, ...]
+    #: Whether a column is the mean of several starts, and whether one was measured once.
+    several: bool
+    once: bool
 
 
 def compare(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> Comparison | None:
@@ -63,43 +67,49 @@ def compare(trials: Sequence[Trial], best: Trial | None, objective: Objective) -
     ]
     if not measured:
         return None
-    rows = [_row(name, meaning, measured) for name, meaning in _figures(objective).items()]
-    columns = tuple((name, str(level.level)) for name, level, _ in measured)
-    return Comparison(columns, tuple(row for row in rows if row is not None))
+    rows = [_row(figure, measured, objective) for figure in _figures(objective)]
+    columns = tuple((name, str(level.level), _times_text(len(starts))) for name, level, starts in measured)
+    counts = {len(starts) for _, _, starts in measured}
+    return Comparison(columns, tuple(row for row in rows if row is not None), max(counts) > 1, 1 in counts)
 
 
-def _figures(objective: Objective) -> dict[str, str]:
-    """Return the figures to compare with their meanings: those of the objective and the limits first."""
-    own = dict.fromkeys((*objective.figures, *(limit.figure for limit in objective.limits)))
-    # Unlike a level's throughput, the speed of single requests has a spread.
-    speed = {f"{_SPEED}_mean": _meaning(f"{_SPEED}_mean")}
-    common = {**_RATES, **speed, **{f"{name}_mean_s": meaning for name, meaning in _TIMES.items()}}
-    names = {**{name: _meaning(name) for name in own}, **common}
-    names.pop("total_tokens_per_s" if "total_tokens_per_s" not in own else "", None)
-    return names
+def _times_text(starts: int) -> str:
+    return "measured once" if starts == 1 else f"mean of {starts} starts"
 
 
-def _meaning(figure: str) -> str:
-    if figure in _RATES:
-        return _RATES[figure]
-    if figure.startswith(f"{_SPEED}_"):
-        return f"output tokens of one request, {figure.removeprefix(f'{_SPEED}_')}".removesuffix(", mean")
-    time = next((word for word in _TIMES if figure.startswith(f"{word}_")), None)
-    if time is None:
-        return figure
-    return f"{_TIMES[time]}, {figure.removeprefix(f'{time}_').removesuffix('_s')}".removesuffix(", mean")
+def _figures(objective: Objective) -> tuple[str, ...]:
+    """Return the figures to compare: those of the objective and the limits first."""
+    own = (*objective.figures, *(limit.figure for limit in objective.limits))
+    return tuple(dict.fromkeys((*own, *_COMMON)))
 
 
-def _row(figure: str, meaning: str, measured: Sequence[tuple[str, Measurement, list[Measurement]]]) -> Row | None:
+def _row(
+    figure: str, measured: Sequence[tuple[str, Measurement, list[Measurement]]], objective: Objective
+) -> Row | None:
     values = [[m.figures[figure] for m in starts if figure in m.figures] for _, _, starts in measured]
     if not all(values):
         return None
-    before, after = mean(values[0]), mean(values[-1])
-    change = "" if len(values) == 1 else f"{after / before:.2f} times" if before else "from 0"
-    if change and min(map(len, values)) == 1:
-        change += ", measured once"
     cells = (_cell(figure, level, of_starts) for (_, level, _), of_starts in zip(measured, values, strict=True))
-    return Row(figure, meaning, tuple(cells), change)
+    change = _change(figure, values[0], values[-1], objective) if len(values) > 1 else ""
+    return Row(figure, meaning_of(figure), tuple(cells), change)
+
+
+def _change(figure: str, default: Sequence[float], best: Sequence[float], objective: Objective) -> str:
+    """Return the best compared with the default in words, such as ``1.22 times the throughput: better``."""
+    before, after = mean(default), mean(best)
+    if not before:
+        return "the same" if not after else "from 0"
+    ratio = after / before
+    once = min(len(default), len(best)) == 1
+    if abs(ratio - 1) < _EQUAL:
+        return f"the same{', measured once' * once}"
+    direction = direction_of(figure, objective)
+    word = "" if direction is None else "better" if (ratio > 1) is (direction == "maximize") else "worse"
+    if not once and max(min(default), min(best)) <= min(max(default), max(best)):
+        word = "no clear difference"
+    noun = ratio_noun(figure)
+    text = f"{ratio:.2f} times{f' the {noun}' if noun else ''}{f': {word}' if word else ''}"
+    return f"{text}, measured once" if once else text
 
 
 def _cell(figure: str, measured: Measurement, values: Sequence[float]) -> str:
@@ -107,32 +117,34 @@ def _cell(figure: str, measured: Measurement, values: Sequence[float]) -> str:
     text = value_text(mean(values), figure)
     if len(values) > 1:
         low, high = value_text(min(values), figure), value_text(max(values), figure)
-        return f"{text}, mean of {len(values)} starts ({low} to {high})"
-    spread = _spread(figure, measured)
-    return f"{text}{spread}" if spread else f"{text}, measured once"
+        unit = text.partition(" ")[2]
+        if unit and low.endswith(f" {unit}") and high.endswith(f" {unit}"):
+            low, high = low.removesuffix(f" {unit}"), high.removesuffix(f" {unit}")
+        return f"{text} ({low} to {high})" if low != high else text
+    return f"{text}{_spread(figure, measured)}"
 
 
 def _spread(figure: str, measured: Measurement) -> str:
-    """Format the spread of a figure over the requests of a level; of a throughput its standard error, if it is known.
+    """Format how the requests of a level differ in a figure; of a throughput its standard error, if it is known.
 
-    For a mean it is the standard deviation and p99, for an order statistic the next lower and higher one.
+    For a mean it is the median and p99, for an order statistic the next lower and higher one. The standard deviation is
+    none of it: times are skewed, and it may exceed their mean.
     """
     found = _OVER_REQUESTS.fullmatch(figure)
     if found is None:
         error = measured.steady.get(f"{figure}_error")
         return "" if error is None else f" ± {value_text(error, figure)}"
-
-    def other(statistic: str) -> str:
-        value = measured.figures.get(f"{found['stem']}_{statistic}{found['unit'] or ''}")
-        return "" if value is None else value_text(value, figure)
-
     statistic = found["statistic"]
     if statistic == "mean":
-        deviation, tail = other("stddev"), other("p99")
-        return (f" ± {deviation}" if deviation else "") + (f" (p99 {tail})" if tail else "")
-    if statistic not in _ORDERED:
+        others: tuple[str, ...] = ("p50", "p99")
+    elif statistic in _ORDERED:
+        place = _ORDERED.index(statistic)
+        others = (*_ORDERED[max(0, place - 1) : place], *_ORDERED[place + 1 : place + 2])
+    else:
         return ""
-    place = _ORDERED.index(statistic)
-    beside = [(name, other(name)) for name in (*_ORDERED[max(0, place - 1) : place], *_ORDERED[place + 1 : place + 2])]
-    text = ", ".join(f"{name} {value}" for name, value in beside if value)
+    names = {"p50": "median"}
+    values = {one: measured.figures.get(f"{found['stem']}_{one}{found['unit'] or ''}") for one in others}
+    text = ", ".join(
+        f"{names.get(one, one)} {value_text(value, figure)}" for one, value in values.items() if value is not None
+    )
     return f" ({text})" if text else ""

@@ -28,7 +28,8 @@ def _text(trials: Sequence[Trial], objective: Objective, rules: Confirm | None) 
     if best is None:
         scored = [t for t in trials if t.state.scored]
         if scored:
-            return f"None of the {len(scored)} measured trials keeps every limit."
+            several = f"None of the {len(scored)} measured trials keeps every limit."
+            return several if len(scored) > 1 else "The only measured trial breaks a limit."
         last = next((t for t in reversed(trials) if t.failure is not None), None)
         return f"No trial completed.{f' Trial {last.number}: {last.failure}.' if last else ''}"
     if objective.others:
@@ -57,7 +58,7 @@ def _how_often(best: Configuration, default: Configuration, rules: Confirm | Non
     once = "measured once" if 1 in (len(best.values), len(default.values)) else "not confirmed"
     if rules is not None:
         return f"{once}, since the confirmation has not completed a round."
-    return f"{once}, so that part of the difference may be noise, which confirm: true in the task measures."
+    return f"{once}, so part of the difference may be noise: confirm: true in the task measures how much."
 
 
 def _at_another_level(best: Configuration, default: Configuration, objective: Objective) -> str:

@@ -180,18 +180,24 @@ class _Wording:
         match found.outcome:
             case Outcome.BETTER:
                 others = [self._number(one) for one in found.ties if one != found.leader]
-                tied = f"; trial {', '.join(map(str, others))} cannot be told apart from it" if others else ""
+                one = f"trial {others[0]} is" if len(others) == 1 else f"trials {', '.join(map(str, others))} are"
+                tied = f"; {one} as good, as far as these starts show" if others else ""
                 return f"{best.capitalize()} is better than {default} by {by} in {figure}, {after}{tied}"
             case Outcome.DEFAULT_BEST:
-                return f"The engine's default is the best: {best} differs from it by {by} in {figure}, {after}"
+                worse = f"{_percent(-gain)} % ({confidence}: {_percent(-high)} to {_percent(-low)} %)"
+                how = f"is worse by {worse}" if high <= 0 else f"differs from it by {by}"
+                return f"The engine's default is the best: {best} {how} in {figure}, {after}"
             case Outcome.NO_DIFFERENCE:
-                largest, gain_text = max(high, -low), ""
-                if high < largest:
-                    gain_text = f", and no gain larger than {_percent(max(high, 0.0))} %"
-                between = f"found between {best} and {default}{gain_text} in {figure}, {after}"
-                return f"No difference larger than {_percent(largest)} % {between}"
-        more = f"; about {found.rounds_missing} more would decide, if that is its gain" if found.rounds_missing else ""
-        return f"Undecided {after}: {best} differs from {default} by {by} in {figure}{more}"
+                better, worse = _percent(max(high, 0.0)), _percent(max(-low, 0.0))
+                return (
+                    f"No difference found between {best} and {default} in {figure}, {after}: {best} is at most "
+                    f"{better} % better and at most {worse} % worse ({confidence})"
+                )
+        seems = f"{_percent(abs(gain))} % {'better' if gain >= 0 else 'worse'} than {default}"
+        more = f"; about {found.rounds_missing} more rounds would decide, if that is so" if found.rounds_missing else ""
+        span = f", but anything from {_percent(low)} to {_percent(high)} % is possible ({confidence})"
+        span = span if math.isfinite(high - low) else ""
+        return f"Undecided {after}: {best} seems {seems} in {figure}{span}{more}"
 
     def _levels(self) -> str:
         """Return at which levels the values of the rounds were read, if they differ."""

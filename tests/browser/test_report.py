@@ -14,7 +14,7 @@ from nbconvert import HTMLExporter
 
 import autotune_nb as at
 from autotune_nb.cli.main import cli
-from autotune_nb.reports.notebook import to_html
+from autotune_nb.reports.html_page import to_html
 from autotune_nb.reports.study_report import Report
 from tests.benchmarks.samples import Samples, sample_task
 from tests.stubs import World
@@ -38,7 +38,7 @@ def report(world: World, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
 def figures(page: Any) -> list[str]:
     """Return which of the report's figures and headings a page does not show."""
     body = page.locator("body").inner_text()
-    wanted = ("Best is trial", "tokens/s", "output_tokens_per_s", "Trials", "Task", "Environment")
+    wanted = ("Best is trial", "tokens/s", "output_tokens_per_s", "Configurations", "Task", "Environment")
     return [word for word in (*wanted, "genai-bench", "Reproduce") if word not in body]
 
 
@@ -124,6 +124,39 @@ def test_without_scripts_and_network_the_page_and_nbconverts_rendering_show_the_
     best = results["best"]
     assert f"Best is trial {best['number']}" in page.locator("body").inner_text()
     assert json.dumps(results["task"]["name"]).strip('"') in page.locator("body").inner_text()
+
+
+def test_offline_the_page_has_interactive_charts_and_a_table_that_sorts_and_runs_no_other_script(
+    context: Any, report: tuple[Path, dict[str, Any]]
+) -> None:
+    file, _ = report
+    nb = nbformat.read(file, as_version=4)
+    bad = "<script>document.title = 'bad'</script><img src=x onerror=\"document.title = 'bad'\">"
+    nb.cells[-2].outputs[-1].data["text/html"] += bad
+    nbformat.write(nb, file)
+    assert to_html(file).stat().st_size < 6_000_000
+    offline = context.browser.new_context(offline=True)
+    try:
+        page = offline.new_page()
+        errors: list[str] = []
+        page.on("pageerror", lambda error: errors.append(str(error)))
+        page.goto(file.with_suffix(".html").as_uri(), timeout=PATIENCE_S * 1000)
+        page.locator(".at-configurations.at-lively").wait_for(timeout=PATIENCE_S * 1000)
+        assert page.locator(".at-chart.at-lively .js-plotly-plot").count() == 2
+        assert not page.locator(".at-chart > img").first.is_visible()
+        rows = page.locator(".at-live tbody tr")
+        first = rows.first.inner_text()
+        page.get_by_role("button", name="trial", exact=False).first.click()
+        page.wait_for_function(f"document.querySelector('.at-live tbody tr').innerText !== {json.dumps(first)}")
+        assert page.title() != "bad"
+        assert errors == []
+        # On paper: the pictures and every row.
+        page.emulate_media(media="print")
+        assert page.locator(".at-chart > img").first.is_visible()
+        assert page.locator(".at-table-plain tbody tr").first.is_visible()
+        assert not page.locator(".at-live").first.is_visible()
+    finally:
+        offline.close()
 
 
 def test_a_wide_table_is_not_cut_on_paper(bare: Any, tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def study(world: World) -> Path:
     return world.folder
 
 
-def test_it_writes_an_executed_notebook_and_a_page_without_scripts(study: Path, tmp_path: Path) -> None:
+def test_it_writes_an_executed_notebook_and_a_page_that_loads_nothing(study: Path, tmp_path: Path) -> None:
     out = tmp_path / "sub" / "out.ipynb"
     page_file = out.with_suffix(".html")
     page_file.parent.mkdir()
@@ -51,7 +51,8 @@ def test_it_writes_an_executed_notebook_and_a_page_without_scripts(study: Path, 
     assert charts
     assert all("data:image/svg+xml" in bundle["text/html"] for bundle in charts)
     page = page_file.read_text()
-    assert not re.search(r"<script|https?://(?!www\.w3\.org)[^ ]+\.(?:js|css)|<link", page)
+    assert not re.search(r"<script[^>]* src=|<link|@import", page)
+    assert len(page) < 6_000_000
     assert page.index("Best is trial") < page.index("<img ") < page.index("<h3>Reproduce")
     assert f"run = at.tune(task, study={'runs/study-again'!r})" in page.replace("&#39;", "'")
 
@@ -91,11 +92,11 @@ def test_a_study_whose_trials_all_failed_and_one_without_trials_are_reported(wor
         failing.wait()
     content = at.report(world.folder)
     assert content.verdict.startswith("No trial completed. Trial ")
-    assert "Failures" in content.to_html()
+    assert "What failed" in content.to_html()
     result = report(world.folder, "-o", tmp_path / "failed.ipynb", "--html")
     assert result.exit_code == 0, result.output
     page = (tmp_path / "failed.html").read_text()
-    assert page.index("No trial completed. Trial 1: ") < page.index("Failures") < page.index("<h3>Environment")
+    assert page.index("No trial completed. Trial 1: ") < page.index("What failed") < page.index("<h3>Environment")
     assert content.trials[1].failure is not None
     assert page.count(html.escape(content.trials[1].failure.message)) >= 2
     assert "<img " not in page

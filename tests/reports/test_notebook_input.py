@@ -16,7 +16,7 @@ from autotune_nb.reports._notebook_input import (
     language_of,
     read_notebook_to_execute,
 )
-from autotune_nb.reports.notebook import to_html
+from autotune_nb.reports.html_page import to_html
 
 STATE = "application/vnd.jupyter.widget-state+json"
 

@@ -72,7 +72,7 @@ def test_the_answer_comes_first_and_the_command_can_be_pasted() -> None:
     assert report.verdict.startswith("Best is trial 1 with 30 tokens/s")
     assert text.splitlines()[-1] == "server --name 'a & b' <x>"
     page = report.to_html()
-    places = ("Best is trial 1", "<table", "&lt;x&gt;", "<img ", "<h3>Trials")
+    places = ("Best is trial 1", "&lt;x&gt;", "<table", "<img ", "<h3>Configurations")
     assert sorted(places, key=page.index) == list(places)
     assert "<b>x</b>" not in page
     bundle = report._repr_mimebundle_()
@@ -91,11 +91,11 @@ def test_a_study_without_a_trial_has_a_report_too() -> None:
 def test_a_long_study_is_shown_in_part() -> None:
     many = tuple(trial(n, float(n + 1)) for n in range(300))
     page = Report(many, many[-1], GOAL, None).to_html()
-    assert page.partition("<h3>Trials</h3>")[2].count("<tr") < 210
+    assert page.partition("<h3>Configurations</h3>")[2].count("<tr") < 210
     # The best of them.
-    assert "<th>299</th>" in page
-    assert "<th>99</th>" not in page
-    assert "The best 200 of 300 are shown" in page
+    assert ">299</td>" in page
+    assert ">99</td>" not in page
+    assert "The best 200 of 300 configurations" in page
 
 
 SPREADS = {
@@ -130,39 +130,45 @@ def test_the_best_stands_beside_the_default_with_the_spread_of_each_figure() -> 
     goal = replace(GOAL, limits=(Limit.parse("ttft_p99_s <= 1.25"), Limit.parse("ttft_mean_s <= 1")))
     page = Report(trials, trials[1], goal, None).to_html()
     told = cells(page)
-    assert told[0] == [
-        *("figure", "", "engine's default<br>D(1,2) at concurrency 4".replace("'", "&#39;")),
-        *("trial 1<br>D(1,2) at concurrency 4", "best against default"),
-    ]
+    where = "D(1,2) at concurrency 4<br>measured once"
+    assert told[0] == ["figure", f"engine&#39;s default<br>{where}", f"trial 1<br>{where}", "trial 1 has"]
     # One number for the whole level: no spread is made up for it.
-    once = ["10 tokens/s, measured once", "15 tokens/s, measured once"]
-    unchanged = "1.00 times, measured once"
-    assert told[1] == ["output_tokens_per_s", "output tokens", *once, "1.50 times, measured once"]
-    assert told[2] == [
-        "ttft_p99_s",
-        "time to first token, p99",
-        *["1.25 s (p95 800 ms, max 1.5 s)"] * 2,
-        unchanged,
-    ]
-    assert [
-        "ttft_mean_s",
-        "time to first token",
-        *["200 ms ± 50 ms (p99 1.25 s)"] * 2,
-        unchanged,
-    ] in told
-    speed = ["request_output_tokens_per_s_mean", "output tokens of one request"]
-    assert [*speed, *["6.5 tokens/s ± 0.5 tokens/s (p99 8 tokens/s)"] * 2, unchanged] in told
-    assert page.index("output_tokens_per_s</td>") < page.index("<img ")
+    rate = "output tokens per second, all requests<br><code>output_tokens_per_s</code>"
+    assert told[1] == [rate, "10 tokens/s", "15 tokens/s", "1.50 times the throughput: better, measured once"]
+    same = "the same, measured once"
+    first = "time to first token, p99<br><code>ttft_p99_s</code>"
+    assert told[2] == [first, *["1.25 s (p95 800 ms, max 1.5 s)"] * 2, same]
+    # Times are skewed: a standard deviation could exceed the mean.
+    first = "time to first token, mean<br><code>ttft_mean_s</code>"
+    assert [first, *["200 ms (p99 1.25 s)"] * 2, same] in told
+    assert page.index("output_tokens_per_s</code>") < page.index("<img ")
+
+
+def test_a_ratio_says_what_it_is_of_and_whether_it_is_better() -> None:
+    def change(figure: str, before: list[float], after: list[float]) -> str:
+        def start(number: int, value: float, baseline: bool) -> Trial:
+            one = measured(number, 10.0, baseline=baseline).with_(number=number)
+            figures = {**one.measurements[0].figures, figure: value}
+            own = {"params": {}} if baseline else {"params": {"threads": 1}}
+            return one.with_(measurements=(replace(one.measurements[0], figures=figures),), **own)
+
+        trials = [start(i, v, True) for i, v in enumerate(before)]
+        trials += [start(len(before) + i, v, False) for i, v in enumerate(after)]
+        page = Report(tuple(trials), trials[-1], GOAL, None).to_html()
+        return next(row[-1] for row in cells(page) if row[0].endswith(f"<code>{figure}</code>"))
+
+    assert change("e2e_latency_mean_s", [1.0], [0.7]) == "0.70 times the latency: better, measured once"
+    assert change("e2e_latency_mean_s", [1.0, 1.1], [2.0, 2.2]) == "2.00 times the latency: worse"
+    assert change("requests_per_s", [1.0, 1.4], [1.3, 1.7]) == "1.26 times the throughput: no clear difference"
+    assert change("usd_per_million_output_tokens", [0.0], [2.0]) == "from 0"
 
 
 def test_a_configuration_that_was_measured_twice_is_compared_by_its_mean() -> None:
     again = measured(1, 14.5).with_(number=2)
     trials = (measured(0, 10.0, baseline=True), measured(1, 15.0), again)
     told = cells(Report(trials, trials[1], GOAL, None).to_html())
-    assert told[1][2:4] == [
-        "10 tokens/s, measured once",
-        "14.75 tokens/s, mean of 2 starts (14.5 tokens/s to 15 tokens/s)",
-    ]
+    assert told[0][2].endswith("<br>mean of 2 starts")
+    assert told[1][1:3] == ["10 tokens/s", "14.75 tokens/s (14.5 to 15)"]
 
 
 @pytest.mark.parametrize("best", [None, 0, 1])
@@ -172,8 +178,8 @@ def test_one_stands_alone_where_there_is_nothing_to_compare_it_with(best: int | 
     chosen = None if best is None else trials[best]
     told = cells(Report(trials, chosen, GOAL, None).to_html())
     whose = "trial 1" if best == 1 else "engine&#39;s default"
-    assert told[0] == ["figure", "", f"{whose}<br>D(1,2) at concurrency 4"]
-    assert told[1] == ["output_tokens_per_s", "output tokens", f"{15 if best == 1 else 10} tokens/s, measured once"]
+    assert told[0] == ["figure", f"{whose}<br>D(1,2) at concurrency 4<br>measured once"]
+    assert told[1][1:] == [f"{15 if best == 1 else 10} tokens/s"]
 
 
 def test_failures_stand_once_with_their_trials_log_and_what_to_try() -> None:
@@ -186,31 +192,33 @@ def test_failures_stand_once_with_their_trials_log_and_what_to_try() -> None:
     assert "Try: a smaller batch" in page
 
 
-def test_what_is_not_known_of_a_trial_is_an_empty_cell() -> None:
-    failed = Trial(2, {"threads": 2}, TrialState.FAILED, failure=Failure(FailureKind.CRASH, "deploy", "it crashed"))
-    baseline = trial(3, 5.0).with_(params={}, baseline=True)
-    page = Report((*TRIALS, failed, baseline), TRIALS[1], GOAL, None).to_html()
-    assert "NA" not in page.partition("<h3>Trials")[2].partition("<h3>Failures")[0]
-    rows = {row[0]: row[1:] for row in table_of(page, "Trials")}
-    # One row of headings, the trial's number among them.
-    assert list(rows) == ["number", "0", "1", "2", "3"]
-    assert rows["2"][:4] == ["failed", "", "", "2"]
-    # The default's parameters are known: the engine's own.
-    assert rows["3"][:5] == ["complete", "default", "5", "engine's default", "engine's default"]
+def test_each_parameter_has_what_it_did() -> None:
+    wide = {n: trial(n, 10.0 * n).with_(params={"threads": n, "mode": "ab"[n % 2], "same": 1}) for n in range(1, 10)}
+    failure = Failure(FailureKind.CRASH, "deploy", "it crashed")
+    wide[9] = wide[9].with_(state=TrialState.FAILED, score=None, failure=failure)
+    broken = Score({"output_tokens_per_s": 20.0}, {"ttft_p99_s <= 1": 0.5}, Level("D(1,2)"))
+    wide[2] = wide[2].with_(score=broken)
+    page = Report(tuple(wide.values()), wide[8], GOAL, None, importances={"mode": 0.25, "threads": 0.75}).to_html()
+    rows = table_of(page, "What each parameter did")
+    # The most important first; a parameter with one value did nothing.
+    assert [row[:3] for row in rows[1:]] == [["threads", "75 %", "8"], ["mode", "25 %", "a"]]
+    assert rows[1][3].split("<br>") == [
+        "1 to 3: 20 tokens/s (3 trials, 1 broke a limit)",
+        "4 to 6: 50 tokens/s (3 trials)",
+        "7 to 9: 75 tokens/s (3 trials, 1 failed)",
+    ]
+    assert rows[2][3].split("<br>")[0] == "b: 40 tokens/s (5 trials, 1 failed)"
 
 
-def test_a_parameter_that_is_left_to_the_engine_says_so_and_one_that_was_never_chosen_does_not() -> None:
-    left_out = trial(2, 20.0).with_(params={"threads": None, "name": "a"})
-    level = trial(3, 20.0).with_(params={"threads": 0.123456, "name": "b", "level": None})
-    stopped = Trial(4, {}, TrialState.STOPPED)
-    trials = (*TRIALS, left_out, level, stopped, trial(5, 5.0).with_(params={}, baseline=True))
-    rows = {row[0]: row[1:] for row in table_of(Report(trials, TRIALS[1], GOAL, None).to_html(), "Trials")}
-    assert rows["number"][3:7] == ["threads", "name", "param:level", "level"]
-    assert rows["0"][3:5] == ["0", "&lt;b&gt;x&lt;/b&gt;"]
-    assert rows["2"][3:5] == ["engine's default", "a"]
-    assert rows["3"][3:6] == ["0.1235", "b", "engine's default"]
-    assert rows["4"][3:6] == ["", "", ""]
-    assert rows["5"][3:7] == [*["engine's default"] * 3, "D(1,2) at concurrency 1"]
+def test_the_level_of_the_table_is_named_once_if_there_is_one() -> None:
+    page = Report(TRIALS, TRIALS[1], GOAL, None).to_html()
+    assert "One row per configuration, its figures under D(1,2) at concurrency 1: the mean" in page
+    assert [row[0] for row in table_of(page, "Configurations")] == ["trial", "1", "0"]
+    assert "at" not in table_of(page, "Configurations")[0]
+    other = TRIALS[1].with_(number=2, params={"threads": 7}, score=Score({"output_tokens_per_s": 3.0}, {}, Level("x")))
+    page = Report((*TRIALS, other), TRIALS[1], GOAL, None).to_html()
+    assert "its figures at the level of its score" in page
+    assert "at" in table_of(page, "Configurations")[0]
 
 
 def test_all_failed_is_an_answer_too() -> None:
@@ -225,7 +233,9 @@ def table_of(page: str, heading: str) -> list[list[str]]:
     """The cells of the only table below a heading, row by row."""
     part = page.partition(f"<h3>{heading}</h3>")[2].partition("<h3>")[0]
     assert part.count("<table") == 1
-    return [re.findall(r"<t[dh]>(.*?)</t[dh]>", row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", part, re.DOTALL)]
+    return [
+        re.findall(r"<t[dh][^>]*>(.*?)</t[dh]>", row) for row in re.findall(r"<tr[^>]*>(.*?)</tr>", part, re.DOTALL)
+    ]
 
 
 def test_it_says_what_it_ran_on_once_and_whatever_differs_with_its_trials() -> None:
@@ -355,10 +365,8 @@ def test_a_notebook_shows_it_in_parts_each_in_every_form(monkeypatch: pytest.Mon
     monkeypatch.setattr("IPython.display.publish_display_data", shown.append)
     trials = (measured(0, 10.0, baseline=True), measured(1, 15.0))
     Report(trials, trials[1], GOAL, "server")._ipython_display_()
-    assert [sorted(bundle) for bundle in shown] == [
-        ["text/html", "text/plain"],
-        *[["application/vnd.plotly.v1+json", "text/html", "text/plain"]] * 2,
-        ["text/html", "text/plain"],
-    ]
+    text, chart = ["text/html", "text/plain"], ["application/vnd.plotly.v1+json", "text/html", "text/plain"]
+    table = ["application/vnd.autotune-nb.configurations+json", *text]
+    assert [sorted(bundle) for bundle in shown] == [text, chart, chart, text, table, text]
     assert all("\n" not in bundle["text/plain"] for bundle in shown)
     assert "1.50 times" in shown[0]["text/html"]

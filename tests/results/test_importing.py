@@ -83,7 +83,7 @@ def test_a_file_becomes_a_study_that_is_shown_reported_and_exported_the_same(tmp
     assert "imported --port 8000" not in page + report.text()
     assert "The results were imported (imported from größe.csv)" in page
     assert "Reproduce" not in page
-    assert "It sets no parameter: the engine's default configuration." in page
+    assert "None is set: it is the engine's default configuration." in page
     printed = CliRunner().invoke(cli, ["show", str(study)]).stdout
     assert printed.endswith("\n\nits command line is unknown: its results were imported\n")
     for form in ("command", "env", "isvc", "yaml"):

@@ -158,8 +158,8 @@ def test_the_verdict_sets_the_best_against_the_engines_default() -> None:
     default, best = complete(0, 10), complete(1, 25, threads=2)
     assert verdict([default, best], objective()) == (
         "Best is trial 1 with 25 tokens/s (output_tokens_per_s), under D(1,2) at concurrency 4: threads=2. "
-        "The engine's default has 10 tokens/s; measured once, so that part of the difference may be noise, which "
-        "confirm: true in the task measures."
+        "The engine's default has 10 tokens/s; measured once, so part of the difference may be noise: confirm: true in "
+        "the task measures how much."
     )
 
 
@@ -206,8 +206,9 @@ def test_a_comparison_has_the_means_of_all_starts_and_their_range() -> None:
     found = compare([complete(0, 100), *repeats], repeats[1], objective())
     assert found is not None
     rate = next(row for row in found.rows if row.figure == "output_tokens_per_s")
-    assert rate.change == "2.00 times, measured once"
-    assert rate.cells[1] == "200 tokens/s, mean of 3 starts (150 tokens/s to 266.7 tokens/s)"
+    assert rate.change == "2.00 times the throughput: better, measured once"
+    assert [column[2] for column in found.columns] == ["measured once", "mean of 3 starts"]
+    assert rate.cells[1] == "200 tokens/s (150 to 266.7)"
 
 
 def test_show_puts_repeats_together_and_names_the_mean() -> None:
@@ -251,7 +252,7 @@ def test_show_names_drift_before_the_best_and_levels_that_were_not_steady() -> N
 
 
 def test_the_verdict_without_a_best_says_why() -> None:
-    assert verdict([complete(0, 1, 0.5)], objective()) == "None of the 1 measured trials keeps every limit."
+    assert verdict([complete(0, 1, 0.5)], objective()) == "The only measured trial breaks a limit."
     assert verdict([FAILED], objective()) == "No trial completed. Trial 2: crash in deploy: it died."
     assert verdict([], objective()) == "No trial completed."
 

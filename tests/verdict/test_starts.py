@@ -93,8 +93,8 @@ def test_the_largest_difference_has_the_wider_side_of_the_interval() -> None:
     assert found.interval is not None
     low, high = found.interval
     assert -low > high > 0
-    assert found.text.startswith(f"No difference larger than {-100 * low:.2g} % found between trial ")
-    assert f"no gain larger than {100 * high:.2g} % in" in found.text
+    assert found.text.startswith("No difference found between trial ")
+    assert f"at most {100 * high:.2g} % better and at most {-100 * low:.2g} % worse (95 %)" in found.text
 
 
 def test_if_every_finalist_fails_the_default_is_best() -> None:

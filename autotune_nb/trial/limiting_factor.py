@@ -12,6 +12,8 @@ from autotune_nb.trial.measurement import Measurement
 from autotune_nb.trial.trial import Trial
 
 _VLLM = "https://docs.vllm.ai/en/stable/configuration/optimization/#preemption"
+#: Below it, the mean of a level's samples may come from one or two of them.
+_FEWEST_WAITING = 0.25
 _SGLANG = "https://docs.sglang.io/advanced_features/hyperparameter_tuning.html"
 
 
@@ -55,7 +57,7 @@ RULES = (
         "requests wait for room in the KV cache",
         {"vllm": "gpu_memory_utilization or kv_cache_dtype", "sglang": "mem_fraction_static or kv_cache_dtype"},
         ("https://docs.vllm.ai/en/stable/configuration/conserving_memory/", _SGLANG),
-        least={"waiting_share": 0.1, "kv_cache_usage_max": 0.95},
+        least={"waiting_share": 0.1, "waiting_requests_mean": _FEWEST_WAITING, "kv_cache_usage_max": 0.95},
         shown=("waiting_requests_mean",),
     ),
     Rule(
@@ -65,7 +67,7 @@ RULES = (
             "sglang": "max_running_requests or schedule_conservativeness",
         },
         (_SGLANG,),
-        least={"waiting_share": 0.1},
+        least={"waiting_share": 0.1, "waiting_requests_mean": _FEWEST_WAITING},
         most={"kv_cache_usage_max": 0.9},
         shown=("waiting_requests_mean", "running_requests_mean"),
     ),
@@ -73,7 +75,7 @@ RULES = (
         "requests wait for a slot",
         {"llama_cpp": "parallel"},
         ("https://github.com/ggml-org/llama.cpp/blob/master/tools/server/README.md",),
-        least={"waiting_share": 0.1},
+        least={"waiting_share": 0.1, "waiting_requests_mean": _FEWEST_WAITING},
         absent=("kv_cache_usage_max",),
         shown=("waiting_requests_mean", "running_requests_mean"),
     ),

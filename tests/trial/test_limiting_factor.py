@@ -69,6 +69,8 @@ def test_a_rule_says_in_a_line_what_the_figures_mean(engine: str, conditions: di
 @pytest.mark.parametrize(
     "conditions",
     [
+        # One of twenty samples found a request that waited.
+        {"waiting_requests_mean": 0.05, "running_requests_mean": 0.1, "kv_cache_usage_max": 0.01},
         {},
         {"machine_load_per_core": 9.0},
         {"kv_cache_usage_max": 0.99, "preemptions": 0, "waiting_requests_mean": 0, "running_requests_mean": 8},

@@ -97,6 +97,11 @@ class Steered(Event):
     num_trials: int | None
 
 
+@dataclass(frozen=True)
+class OthersWorked(Event):
+    """Other workers of a shared study started or ended trials, joined or left."""
+
+
 Listener = Callable[[Event], None]
 
 

@@ -24,6 +24,7 @@ from autotune_nb.runner.live import LiveTrials, RunningTrial
 from autotune_nb.runner.loop_thread import LoopThread, call_at_exit
 from autotune_nb.runner.progress import Ledger, ProgressLines
 from autotune_nb.runner.runner import Runner, RunState
+from autotune_nb.runner.worker_gpus import with_own_gpus
 from autotune_nb.secrets.scrubbing import scrub, scrub_error
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.task import Task
@@ -67,7 +68,7 @@ def stop_all() -> None:
     for now in (False, True):
         for run in runs:
             with contextlib.suppress(Exception):
-                run.stop(now=now)
+                run.stop(now=now, only_here=True)
         concurrent.futures.wait([run._ended for run in runs], timeout=_EXIT_S)
 
 
@@ -128,8 +129,9 @@ class Run(StudyHandle):
     async def _work(self) -> None:
         error: BaseException | None = None
         try:
+            worker = self._study.worker
             deployer, benchmark = assemble(
-                self._task,
+                self._task if worker is None else with_own_gpus(self._task, worker.gpus),
                 self._engine,
                 study_label=self._study.label,
                 folder=self._study.folder.path,
@@ -299,14 +301,15 @@ class Run(StudyHandle):
             cost=lambda: str(cost_of(self.history, self._task.price)),
         )
 
-    def stop(self, *, now: bool = False, wait_s: float = 0.0) -> None:
+    def stop(self, *, now: bool = False, wait_s: float = 0.0, only_here: bool = False) -> None:
         """Stop the running trials and start no more; with ``now`` engines are killed at once.
 
-        Returns at once, or waits up to ``wait_s`` seconds for the run to end.
+        In a shared study all workers stop, unless ``only_here``. Returns at once, or waits up to ``wait_s`` seconds for
+        the run to end.
         """
         runner = self._runner
         if runner is not None and not self.ended:
-            self._loop.submit(runner.stop_now() if now else runner.stop())
+            self._loop.submit(runner.stop_now(only_here=only_here) if now else runner.stop(only_here=only_here))
         if wait_s:
             concurrent.futures.wait([self._ended], timeout=wait_s)
 

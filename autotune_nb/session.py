@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import os
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -12,13 +14,14 @@ from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from autotune_nb.engines.given_flags import FlagWarning, flag_notes
 from autotune_nb.engines.registry import engine_for, space_for
-from autotune_nb.errors import TaskError
+from autotune_nb.errors import StudyError, TaskError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.history.functions import enqueue_best, require_baseline
 from autotune_nb.opened import OpenedStudy, read_recorded
 from autotune_nb.run import LoopThread, Run, live_run
 from autotune_nb.runner.assembly import replay_of, replayed_space
-from autotune_nb.study import StudyFolder
+from autotune_nb.study import STORAGE_VARIABLE, StudyFolder
+from autotune_nb.study.storage_url import is_shared, redact
 from autotune_nb.task.external_results import require_engine
 from autotune_nb.task.own_prompts import require_dataset
 from autotune_nb.task.placement import require_cluster, without_unused
@@ -92,23 +95,50 @@ def tune(
     With ``metrics_port``, Prometheus metrics are served there until this process ends, on ``metrics_address``; runs of
     one process may share a port.
 
-    Raises TaskError for an invalid task, SetupError if it cannot run here, StudyError otherwise (StudyBusyError if
-    another process works on the folder, StudyMismatchError if the folder holds a study of another task).
-    """
-    from autotune_nb.runner.proposals import Proposals
-    from autotune_nb.study import Study
+    In PostgreSQL the study has the folder's name, and processes on any host that pass the same name and storage work on
+    it together; one whose folder is in use gets a folder below it.
 
+    Raises TaskError for an invalid task, SetupError if it cannot run here, StudyError otherwise (StudyBusyError if
+    another process works on the folder and the study is not shared, StudyMismatchError if it is that of another task).
+    """
     task = task if isinstance(task, Task) else Task.load(task)
     task = with_overrides(task, **overrides)
+    folder = StudyFolder(study)
+    return _tune(
+        task,
+        folder,
+        storage=storage,
+        baseline=baseline,
+        metrics_port=metrics_port,
+        metrics_address=metrics_address,
+    )
+
+
+def _tune(
+    task: Task,
+    folder: StudyFolder,
+    *,
+    storage: str | None,
+    metrics_port: int | None,
+    metrics_address: str,
+    baseline: str | Path | StudyHandle | None = None,
+    name: str | None = None,
+) -> Run:
+    """Start or resume a study; ``name`` is that of a shared one in its storage."""
+    from autotune_nb.runner.proposals import Proposals
+    from autotune_nb.runner.worker_gpus import free_gpus
+    from autotune_nb.study import Study
+    from autotune_nb.study.joining import acquire_worker_folder
+    from autotune_nb.study.worker import Worker
+
     require_cluster(task)
     require_engine(task)
     require_dataset(task)
     know_secrets(task)
     engine = engine_for(task)
-    _warn_about_flags(task, engine)
+    _warn_about_flags(task, engine, stacklevel=4)
     space = space_for(task, engine)
     compared = require_baseline(baseline, task) if baseline is not None else None
-    folder = StudyFolder(study)
     collector = None
     if metrics_port is not None:
         from autotune_nb.watching.metrics import serve_metrics
@@ -119,8 +149,7 @@ def tune(
         if running is not None:
             folder.require_same_task(task)
             return running
-        folder.create()
-        folder.acquire()
+        folder = acquire_worker_folder(folder, storage, name=name)
         try:
             folder.require_imported()
             replay = None
@@ -128,7 +157,8 @@ def tune(
                 table = read_recorded(task.deploy.table)
                 space, replay = replayed_space(task, space, table), replay_of(task, table)
             proposals = Proposals.of(task, engine)
-            opened = Study.open(task, space, folder, storage=storage, propose=proposals)
+            worker = Worker(folder.worker_name, choose_gpus=functools.partial(free_gpus, task))
+            opened = Study.open(task, space, folder, storage=storage, propose=proposals, worker=worker)
             if compared is not None:
                 # Of another space, it is reported as not measured.
                 with contextlib.suppress(TaskError):
@@ -140,6 +170,36 @@ def tune(
         if collector is not None:
             collector.add(run)
         return run._start()
+
+
+def join(
+    name: str,
+    *,
+    storage: str | None = None,
+    folder: str | Path | None = None,
+    metrics_port: int | None = None,
+    metrics_address: str = "127.0.0.1",
+) -> Run:
+    """Join a study in PostgreSQL as one more worker, and return its run at once.
+
+    The task comes from ``storage``, by default that of the variable ``AUTOTUNE_NB_STORAGE``. ``folder`` is where this
+    worker keeps logs and artifacts, by default ``runs/NAME``; if another worker uses it, a folder below it.
+
+    Raises StudyNotFoundError if the storage does not hold the study, StudyMismatchError if another release of the
+    package works on it, and what ``tune`` raises.
+    """
+    from autotune_nb.study.joining import stored_task
+
+    url = storage or os.environ.get(STORAGE_VARIABLE)
+    if not is_shared(url):
+        given = f", not {redact(url)}" if url else ""
+        raise StudyError(
+            f"workers share a study in PostgreSQL{given}; pass --storage postgresql://USER@HOST/DATABASE, or set "
+            f"{STORAGE_VARIABLE}"
+        )
+    place = StudyFolder(folder if folder is not None else Path("runs") / name)
+    task = stored_task(place, url, name)
+    return _tune(task, place, storage=url, name=name, metrics_port=metrics_port, metrics_address=metrics_address)
 
 
 def with_overrides(task: Task, **overrides: Unpack[Overrides]) -> Task:
@@ -178,9 +238,9 @@ def check(task: Task | str | Path, *, study: str | Path | None = None, **overrid
     return LoopThread.get().submit(check_task(task, engine, study=study)).result()
 
 
-def _warn_about_flags(task: Task, engine: Engine) -> None:
+def _warn_about_flags(task: Task, engine: Engine, *, stacklevel: int = 3) -> None:
     for note in flag_notes(task, engine):
-        warnings.warn(note, FlagWarning, stacklevel=3)
+        warnings.warn(note, FlagWarning, stacklevel=stacklevel)
 
 
 def open(study: str | Path, *, storage: str | None = None) -> Run | OpenedStudy:  # noqa: A001

@@ -31,6 +31,7 @@ from tests.kubernetes.fixtures import (
     proxy,
     starting_cluster,
 )
+from tests.postgres import postgres, postgres_server
 from tests.schedule import (
     pytest_addoption,
     pytest_collection,
@@ -49,6 +50,8 @@ __all__ = [
     "cluster_scoped",
     "kubeconfig",
     "namespace",
+    "postgres",
+    "postgres_server",
     "proxy",
     "pytest_addoption",
     "pytest_collection",

@@ -133,8 +133,13 @@ def test_imports_go_one_way() -> None:
             assert room == own or not {room, own} <= APART, f"{_id(file)} imports {dotted} from beside it"
 
 
-#: ``Task.load``, ``parse``, ``save`` and the repr are what people use; each imports the file that does it when called.
-WITHIN_METHODS = {("task/task.py", "task/file.py"), ("task/task.py", "task/summary.py")}
+#: ``Task.load``, ``parse``, ``save`` and the repr are what people use; each imports the file that does it when called,
+#: and so does ``Study.open``, whose studies in PostgreSQL are shared.
+WITHIN_METHODS = {
+    ("task/task.py", "task/file.py"),
+    ("task/task.py", "task/summary.py"),
+    ("study/study.py", "study/shared_study.py"),
+}
 
 
 def modules_imported(file: Path) -> set[Path]:

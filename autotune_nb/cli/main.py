@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import itertools
 import json
-import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from autotune_nb.cli._line_printer import LinePrinter
-from autotune_nb.cli._watching_options import stderr_as_json, watching_options
+from autotune_nb.cli._running import ending_run, exit_code
+from autotune_nb.cli._watching_options import watching_options
 from autotune_nb.cli.check import check, placement_options, print_dry_run
 from autotune_nb.cli.cleanup import cleanup
-from autotune_nb.cli.compare import (
-    REGRESSION,
-    check_baseline,
-    compare,
-    is_regression,
-    print_regression,
-    regression_json,
-    regression_share,
-    studies,
-)
+from autotune_nb.cli.compare import compare, regression_share, studies
 from autotune_nb.cli.engine import engine
 from autotune_nb.cli.export import export_command, import_command
 from autotune_nb.cli.lab import lab
 from autotune_nb.cli.manifests import manifests
 from autotune_nb.cli.output import (
-    ending_signals,
     fail,
-    print_error,
     print_lost_database,
-    print_stderr,
     prototype_notes,
     usage_errors,
 )
@@ -44,10 +29,11 @@ from autotune_nb.cli.report import report
 from autotune_nb.cli.share import share
 from autotune_nb.cli.study_table import study_table
 from autotune_nb.cli.suggestions import suggestions_of, suggestions_text
+from autotune_nb.cli.worker import worker
 from autotune_nb.errors import RunError, SetupError, TaskError
 
 if TYPE_CHECKING:
-    from autotune_nb.run import Run
+    pass
 
 _STUDY = click.Path(file_okay=False, path_type=Path)
 
@@ -99,7 +85,7 @@ def run(
     run and takes the running trials down; the same command resumes the study. A second Ctrl-C kills the engines at
     once.
     """
-    with _Signals() as signals, stderr_as_json(log_json):
+    with ending_run(as_json=as_json, log_json=log_json) as to_end:
         from autotune_nb.session import tune, with_overrides
         from autotune_nb.task.task import Task
 
@@ -116,28 +102,7 @@ def run(
                 metrics_port=metrics_port,
                 metrics_address=metrics_address,
             )
-        with LinePrinter() as printer:
-            # Before subscribing: a user may send a signal in response to the first line of progress.
-            signals.stop(started, print_stderr if log_json else printer.print)
-            if not log_json:
-                started.subscribe(started.progress_lines(printer.print))
-            error = _outcome(started)
-            signals.ignore()
-        results = started.results()
-        if error is not None:
-            print_error(error)
-        regression = check_baseline(started, baseline, share) if baseline is not None else None
-        if as_json:
-            click.echo(json.dumps(results | regression_json(regression)))
-        elif error is None or results["trials"]:
-            click.echo(started.report().text())
-            print_stderr(f"results: {started.folder / 'results.json'}")
-        print_regression(regression, baseline)
-        if results["state"] == "stopped":
-            print_stderr("stopped; run the same command to resume")
-        invalid = isinstance(error, SetupError | TaskError) and not results["trials"]
-        failed = 2 if invalid else 1 if error is not None else _exit_code(results)
-        sys.exit(failed or (REGRESSION if threshold is not None and is_regression(regression) else 0))
+        to_end(started, baseline=None if baseline is None else (baseline, share, threshold is not None))
 
 
 @cli.command(short_help="Print the trials and the best configuration of a study.")
@@ -165,7 +130,7 @@ def show(study: Path, storage: str | None, suggestions: int | None, as_json: boo
         if suggested is not None:
             click.echo(suggestions_text(suggested, opened))
     print_lost_database(opened)
-    sys.exit(_exit_code(results))
+    sys.exit(exit_code(results))
 
 
 @cli.command()
@@ -270,64 +235,8 @@ def _execute(
         fail(1, error)
 
 
-class _Signals:
-    """Handles the signals that end a command, during ``run``.
-
-    Before the run starts they end the program, then they stop the run, and afterwards they are ignored so that the
-    results are printed in full.
-    """
-
-    def __init__(self) -> None:
-        self._run: Run | None = None
-        self._report: Callable[[str], None] = print_stderr
-        self._stopping = False
-        self._previous: dict[int, Any] = {}
-
-    def __enter__(self) -> _Signals:
-        for number in ending_signals():
-            self._previous[number] = signal.signal(number, self._handle)
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-
-    def stop(self, run: Run, report: Callable[[str], None]) -> None:
-        """Stop this run at the next signal, and kill its engines at a second one."""
-        self._run, self._report = run, report
-
-    def ignore(self) -> None:
-        """Ignore signals from now on."""
-        for number in self._previous:
-            signal.signal(number, signal.SIG_IGN)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._run is None:
-            self._report("stopped before the run started")
-            raise SystemExit(1)
-        kill, self._stopping = self._stopping, True
-        self._report("killing the engines" if kill else "stopping: taking down the running trials; repeat to kill them")
-        self._run.stop(now=kill)
-
-
-def _outcome(run: Run) -> BaseException | None:
-    """Wait for a run and return the error that ended it early, or None."""
-    try:
-        run.wait()
-    except RunError:
-        return None
-    except BaseException as error:  # noqa: BLE001 - the caller prints it and sets the exit code
-        return error
-    return None
-
-
-def _exit_code(results: dict[str, Any]) -> int:
-    """Return 0 if at least one trial is complete, else 1."""
-    return 0 if any(trial["state"] == "complete" for trial in results["trials"]) else 1
-
-
 for command in (
-    *(check, cleanup, compare, engine, lab, manifests, report, share, studies),
+    *(check, cleanup, compare, engine, lab, manifests, report, share, studies, worker),
     *(export_command, import_command),
 ):
     cli.add_command(command)

@@ -11,6 +11,7 @@ from autotune_nb.runner.budget import BudgetCheck, num_searched
 from autotune_nb.runner.cost_budget import is_cost_spent
 from autotune_nb.runner.remeasuring import default_is_due
 from autotune_nb.runner.study_calls import StudyCalls
+from autotune_nb.secrets.scrubbing import scrub
 from autotune_nb.trial.trial import Trial, TrialState
 
 if TYPE_CHECKING:
@@ -44,29 +45,36 @@ class NextTrial:
 
     async def ask(self) -> Trial | None:
         """Return the next trial, stored as running; None if none is next, or not before another one has ended."""
-        searching = num_searched(t for t in self._study.trials if t.state is TrialState.RUNNING)
-        predict = functools.partial(self._budget.predict, running=searching, elapsed_s=self._elapsed_s())
-        if (promise := await self._calls(predict)) is not None:
-            self._publish(events.Predicted(promise))
-        trial = await self._of_search(searching)
-        if trial is not None:
-            return trial
-        if searching or self._out_of_budget:
-            return None
-        trial = await self._calls.until_unlocked(self._study.ask_confirmation, "the next trial waits")
-        if trial is not None and trial.confirmation == (1, 0):
-            reason = self._budget.end_reason(self._elapsed_s())
-            self._publish(events.Notice(f"the search has ended, {reason}: its best are started again to confirm them"))
+        trial, events_ = await self._calls.until_unlocked(self._choose, "the next trial waits")
+        for event in events_:
+            self._publish(event)
         return trial
 
-    async def _of_search(self, running: int) -> Trial | None:
-        trial, wait = None, "the next trial waits"
-        due = functools.partial(default_is_due, self._study, running=running, elapsed_s=self._elapsed_s())
-        if not self._budget.spent(running=running, elapsed_s=self._elapsed_s()):
-            trial = await self._calls.until_unlocked(self._study.ask_default if due() else self._study.ask, wait)
+    def _choose(self) -> tuple[Trial | None, list[events.Event]]:
+        """Choose a trial while no other worker of a shared study does, and return what to publish."""
+        with self._study.turn() as lines:
+            published: list[events.Event] = [events.Notice(scrub(line)) for line in lines]
+            elapsed_s, running = self._elapsed_s(), (t for t in self._study.trials if t.state is TrialState.RUNNING)
+            searching = num_searched(running)
+            if (promise := self._budget.predict(running=searching, elapsed_s=elapsed_s)) is not None:
+                published.append(events.Predicted(promise))
+            trial = self._of_search(searching, elapsed_s)
+            if trial is None and not searching and not self._out_of_budget:
+                trial = self._study.ask_confirmation()
+                if trial is not None and trial.confirmation == (1, 0):
+                    reason = self._budget.end_reason(elapsed_s)
+                    text = f"the search has ended, {reason}: its best are started again to confirm them"
+                    published.append(events.Notice(text))
+            return trial, published
+
+    def _of_search(self, running: int, elapsed_s: float) -> Trial | None:
+        trial, study = None, self._study
+        due = functools.partial(default_is_due, study, running=running, elapsed_s=elapsed_s)
+        if not self._budget.spent(running=running, elapsed_s=elapsed_s):
+            trial = study.ask_default() if due() else study.ask()
         is_end = not (trial or running or self._news())
         if is_end and not self._budget.fails_repeatedly and due(at_end=True):
-            trial = await self._calls.until_unlocked(self._study.ask_default, wait)
+            trial = study.ask_default()
         return trial
 
     @property

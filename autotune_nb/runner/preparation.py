@@ -1,8 +1,9 @@
-"""What a run reports and records once, before its first trial."""
+"""The preparation of a run, with what it reports and records once, and the end of what was prepared."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from autotune_nb.bench.base import Benchmark
@@ -10,6 +11,7 @@ from autotune_nb.deploy.base import Deployer
 from autotune_nb.runner.conditions import load_per_core
 from autotune_nb.study import machine_fingerprint
 from autotune_nb.task.task import Task
+from autotune_nb.waiting import uncancelled
 
 #: The load average per CPU above which a machine is busy.
 _BUSY = 0.7
@@ -32,6 +34,31 @@ def advice(task: Task) -> list[str]:
             "lightest load; set objective.at to read it at another level"
         )
     return lines
+
+
+async def prepare_trials(
+    task: Task, deployer: Deployer, benchmark: Benchmark, notify: Callable[..., None]
+) -> dict[str, Any]:
+    """Prepare deployer and benchmark before anything is measured; returns the run's fingerprint."""
+    notify(*advice(task))
+    await deployer.prepare()
+    if task.deploy.kind != "replay":
+        notify("starting the benchmark, which takes a few seconds once per study")
+    await benchmark.prepare(deployer.tokenizer)
+    return await run_fingerprint(task, deployer, benchmark)
+
+
+async def close(deployer: Deployer, benchmark: Benchmark, notify: Callable[..., None]) -> None:
+    """Close the benchmark and the deployer, and report what could not be closed."""
+    try:
+        await uncancelled(benchmark.close())
+    except Exception as error:  # noqa: BLE001 - the deployer must be closed and the results stored after any error
+        notify(f"the benchmark could not be closed: {type(error).__name__}: {error}")
+    finally:
+        try:
+            notify(*await uncancelled(deployer.close()))
+        except Exception as error:  # noqa: BLE001 - see above
+            notify(f"the deployer could not be closed: {type(error).__name__}: {error}")
 
 
 async def run_fingerprint(task: Task, deployer: Deployer, benchmark: Benchmark) -> dict[str, Any]:

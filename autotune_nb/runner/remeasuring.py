@@ -31,7 +31,7 @@ def default_is_due(study: Study, *, running: int, elapsed_s: float, at_end: bool
     if not any(t.state is TrialState.COMPLETE for t in defaults) or not all(t.state.finished for t in defaults):
         return False
     since = [t for t in study.ended if t.number > defaults[-1].number]
-    since_s = _seconds(since) / task.deploy.parallel
+    since_s = _seconds(since) / task.deploy.parallel / max(1, len(study.workers or ()))
     # Without another score there is nothing to compare.
     if not any(t.state.scored for t in since) or (wanted is None and since_s < _MIN_S):
         return False

@@ -6,20 +6,21 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Coroutine
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb import events
 from autotune_nb.bench.base import Benchmark
 from autotune_nb.deploy.base import Deployer
 from autotune_nb.errors import AutotuneError, SetupError, StudyError
-from autotune_nb.recorded.clock import Clock, WallClock, released
+from autotune_nb.recorded.clock import Clock, SimulatedClock, WallClock, released
 from autotune_nb.runner.active_time import ActiveTime
 from autotune_nb.runner.answers import AnswerComparison
 from autotune_nb.runner.budget import BudgetCheck
 from autotune_nb.runner.cautions import Cautions
 from autotune_nb.runner.next_trial import NextTrial
-from autotune_nb.runner.preparation import advice, run_fingerprint
+from autotune_nb.runner.other_workers import OtherWorkers
+from autotune_nb.runner.preparation import close, prepare_trials
+from autotune_nb.runner.run_state import RunState as RunState
 from autotune_nb.runner.study_calls import StudyCalls
 from autotune_nb.runner.trial_figures import gpus_held
 from autotune_nb.runner.trial_work import TrialWork
@@ -28,29 +29,13 @@ from autotune_nb.secrets.references import command_text
 from autotune_nb.secrets.scrubbing import scrub
 from autotune_nb.study import StorageAwayError, StorageBusyError
 from autotune_nb.study.steering import Edit
-from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.trial.trial import Trial
 from autotune_nb.verdict import noise_text
 from autotune_nb.waiting import uncancelled
 
 if TYPE_CHECKING:
     from autotune_nb.runner.proposals import Proposals
     from autotune_nb.study import Study
-
-
-class RunState(StrEnum):
-    """The state of a run."""
-
-    STARTING = "starting"
-    RUNNING = "running"
-    PAUSED = "paused"
-    STOPPING = "stopping"
-    FINISHED = "finished"
-    STOPPED = "stopped"
-    FAILED = "failed"
-
-    @property
-    def ended(self) -> bool:
-        return self in (RunState.FINISHED, RunState.STOPPED, RunState.FAILED)
 
 
 class Runner:
@@ -99,13 +84,22 @@ class Runner:
             news=lambda: self._num_edits_arriving > 0 or self._changed.is_set(),
             publish=bus.publish,
         )
+        self._others = OtherWorkers(
+            study,
+            self._calls,
+            self._active,
+            simulated=isinstance(self._clock, SimulatedClock),
+            publish=bus.publish,
+            changed=self._others_changed,
+            obey=self._obey,
+        )
         self._cautions = Cautions()
         self._comparison = AnswerComparison(study)
 
     @property
     def elapsed_s(self) -> float:
         """The seconds of this run and of all previous ones, without pauses and waits for the surroundings."""
-        return self._active.seconds
+        return self._others.elapsed_s
 
     async def run(self) -> None:
         """Run trials until the budget is spent, the space is exhausted, or the run is stopped.
@@ -113,6 +107,7 @@ class Runner:
         Raises SetupError or StudyError if it cannot continue, after everything it started was taken down.
         """
         final = RunState.FAILED
+        self._others.start()
         try:
             if await self._unless_stopped(self._prepare()):
                 if not self._stopping.is_set():
@@ -135,13 +130,18 @@ class Runner:
                     self._notice(f"everything is taken down, {took_s:.1f} s after the request to stop")
                 self._set_state(final)
 
-    async def stop(self) -> None:
-        """Start no more trials and stop the running ones; returns at once."""
+    async def stop(self, *, only_here: bool = False) -> None:
+        """Start no more trials and stop the running ones; returns at once.
+
+        In a shared study all workers do, unless ``only_here``.
+        """
         if self._final is not None:
             return
+        if not only_here:
+            await self._others.order("stop")
         if self._stop_requested_at is None:
             self._stop_requested_at = time.monotonic()
-            running = [str(t.number) for t in self.study.trials if t.state is TrialState.RUNNING]
+            running = [str(number) for number in sorted(self.study.own_running)]
             if running:
                 what = f"the engine and the benchmark of trial {running[0]}"
                 if len(running) > 1:
@@ -155,22 +155,45 @@ class Runner:
         for task in self._trial_tasks:
             task.cancel()
 
-    async def stop_now(self) -> None:
+    async def stop_now(self, *, only_here: bool = False) -> None:
         """Stop as ``stop`` does, but kill the engines at once."""
         self._deployer.hurry()
-        await self.stop()
+        await self.stop(only_here=only_here)
 
     async def pause(self) -> None:
-        """Start no more trials until ``resume``; the running ones continue."""
+        """Start no more trials until ``resume``, in a shared study in all workers; the running ones continue."""
+        self._pause()
+        await self._others.order("pause")
+
+    def _pause(self) -> None:
         if self.state in (RunState.STARTING, RunState.RUNNING) and self._final is None:
             self._not_paused.clear()
             if self.state is RunState.RUNNING:
                 self._set_state(RunState.PAUSED)
 
     async def resume(self) -> None:
+        """Continue after ``pause``, in a shared study in all workers."""
+        self._resume()
+        await self._others.order("resume")
+
+    def _resume(self) -> None:
         self._not_paused.set()
         if self.state is RunState.PAUSED:
             self._set_state(RunState.RUNNING)
+
+    async def _obey(self, command: str) -> None:
+        """Execute a command that another worker, or a reader, gave to all."""
+        match command:
+            case "pause":
+                self._pause()
+            case "resume":
+                self._resume()
+            case "stop":
+                await self.stop(only_here=True)
+
+    def _others_changed(self) -> None:
+        self.trials = self.study.trials
+        self._changed.set()
 
     async def steer(self, edit: Edit) -> None:
         """Store an edit; it applies from the next trial on. Raises TaskError if newer edits make it invalid."""
@@ -226,13 +249,7 @@ class Runner:
             await self._prepare_trials()
 
     async def _prepare_trials(self) -> None:
-        self._notice(*advice(self._task))
-        # The model is written and the benchmark is warmed before anything is measured.
-        await self._deployer.prepare()
-        if self._task.deploy.kind != "replay":
-            self._notice("starting the benchmark, which takes a few seconds once per study")
-        await self._benchmark.prepare(self._deployer.tokenizer)
-        self._fingerprint = await run_fingerprint(self._task, self._deployer, self._benchmark)
+        self._fingerprint = await prepare_trials(self._task, self._deployer, self._benchmark, self._notice)
         self._prepared = True
 
     async def _work(self) -> None:
@@ -256,7 +273,9 @@ class Runner:
                     self._begin(trial)
                     if len(self._trial_tasks) >= parallel:
                         await self._until_trial_ends()
-                elif self._trial_tasks or self._num_edits_arriving or self._changed.is_set():
+                elif (
+                    self._trial_tasks or self._num_edits_arriving or self._changed.is_set() or self._others.are_working
+                ):
                     # A running trial may be stopped, which frees its configuration, or an edit may raise the budget.
                     await self._until_changed()
                 else:
@@ -358,24 +377,14 @@ class Runner:
             )
 
     async def _end(self) -> None:
-        try:
-            await uncancelled(self._benchmark.close())
-        except Exception as error:  # noqa: BLE001 - the deployer must be closed and the results stored after any error
-            self._notice(f"the benchmark could not be closed: {type(error).__name__}: {error}")
-        finally:
-            await self._close_deployer()
+        await close(self._deployer, self._benchmark, self._notice)
         self.study.mark_interrupted()
         self._active.end()
+        await uncancelled(self._others.end())
         with contextlib.suppress(AutotuneError):
             await self._save_results()
         with contextlib.suppress(AutotuneError):
             await self._calls(self.study.close)
-
-    async def _close_deployer(self) -> None:
-        try:
-            self._notice(*await uncancelled(self._deployer.close()))
-        except Exception as error:  # noqa: BLE001 - see above
-            self._notice(f"the deployer could not be closed: {type(error).__name__}: {error}")
 
     async def _save_results(self) -> None:
         self.trials = self.study.trials

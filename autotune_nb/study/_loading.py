@@ -4,14 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import optuna
+import sqlalchemy
+import sqlalchemy.exc
+import sqlalchemy.pool
 
 from autotune_nb.errors import StudyError, StudyMismatchError
 from autotune_nb.study._database_file import damage_errors, location, not_found, require_database, require_study
-from autotune_nb.study._storage import holds_study, open_storage, storage_errors
-from autotune_nb.study.folder import StudyFolder
+from autotune_nb.study._storage import closed_on_error, holds_study, open_storage, storage_errors
+from autotune_nb.study._study_lock import setup_lock
+from autotune_nb.study.folder import StudyFolder, require_same_task
+from autotune_nb.study.storage_url import is_shared
+from autotune_nb.study.worker import package_version
 from autotune_nb.task.task import Task
 
 _SCHEMA = 1
@@ -30,29 +37,70 @@ def load_or_create(task: Task, folder: StudyFolder, storage: str | None) -> tupl
     metadata = _delete_empty_study(folder, task, url, metadata)
     name = metadata.get("optuna_name")
     where = location(folder, url)
-    with damage_errors(where), storage_errors(folder, url):
+    with damage_errors(where), storage_errors(folder, url), _setup(url):
         if name is not None and not holds_study(folder, url, name):
             raise StudyError(
                 f"the trials of {folder.path} are not in {where}: no study {name!r}. Pass the storage in which it was "
                 "created, or choose another folder; results.json is not changed"
             )
         folder.write_task(task)
-        study = optuna.create_study(
-            storage=open_storage(folder, url),
-            study_name=name or f"{task.name}-{metadata['id']}",
-            directions=[one.direction for one in task.goal.every],
-            load_if_exists=True,
-        )
-        if "autotune_nb_id" not in study.user_attrs:
-            study.set_user_attr("autotune_nb_id", metadata["id"])
-            study.set_user_attr("autotune_nb_schema", _SCHEMA)
-            study.set_user_attr("task", task.model_dump(mode="json"))
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-                study.set_metric_names(list(task.goal.figures))
+        opened = open_storage(folder, url)
+        with closed_on_error(opened):
+            study = optuna.create_study(
+                storage=opened,
+                study_name=name or new_name(task, folder, url, metadata),
+                directions=[one.direction for one in task.goal.every],
+                load_if_exists=True,
+            )
+            if "task" in study.user_attrs and is_shared(url):
+                require_same_format(study)
+                require_same_task(study.user_attrs["task"], task, f"the study {study.study_name!r} in {where}")
+                metadata = {**metadata, "id": str(study.user_attrs["autotune_nb_id"])}
+            if "autotune_nb_id" not in study.user_attrs:
+                study.set_user_attr("autotune_nb_id", metadata["id"])
+                study.set_user_attr("autotune_nb_schema", _SCHEMA)
+                study.set_user_attr("autotune_nb_version", package_version())
+                study.set_user_attr("task", task.model_dump(mode="json"))
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+                    study.set_metric_names(list(task.goal.figures))
     if name is None:
         folder.write("study.json", {**metadata, "optuna_name": study.study_name})
     return study, url
+
+
+def new_name(task: Task, folder: StudyFolder, url: str | None, metadata: dict[str, Any]) -> str:
+    """Return the name of a new study. In a shared storage it is the folder's, by which other workers find it."""
+    if is_shared(url):
+        return str(metadata.get("shared_name") or folder.path.name)
+    return f"{task.name}-{metadata['id']}"
+
+
+def require_same_format(study: optuna.Study) -> None:
+    """Raise StudyMismatchError if another release of the package wrote the study in another format."""
+    attributes = study.user_attrs
+    stored, version = attributes.get("autotune_nb_schema"), attributes.get("autotune_nb_version", "of another release")
+    if stored != _SCHEMA:
+        raise StudyMismatchError(
+            f"the study {study.study_name!r} has format {stored}, written by autotune_nb {version}, and this is "
+            f"autotune_nb {package_version()}, which has format {_SCHEMA}: install that release, or start a new study"
+        )
+
+
+@contextlib.contextmanager
+def _setup(url: str | None) -> Iterator[None]:
+    """Hold the lock under which a shared storage gets tables and studies."""
+    if url is None or not is_shared(url):
+        yield
+        return
+    try:
+        engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
+    except (sqlalchemy.exc.ArgumentError, ValueError):
+        # Opening the storage reports it.
+        yield
+        return
+    with setup_lock(engine):
+        yield
 
 
 def load(folder: StudyFolder, storage: str | None) -> tuple[optuna.Study, str | None]:

@@ -112,6 +112,7 @@ def trial_from_results(data: Mapping[str, Any], fingerprints: Mapping[str, Mappi
         attempts=data["attempts"],
         reason=data.get("reason", ""),
         confirmation=(data["confirmation"][0], data["confirmation"][1]) if data.get("confirmation") else None,
+        worker=data.get("worker", ""),
     )
 
 

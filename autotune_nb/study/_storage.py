@@ -9,6 +9,7 @@ import sqlite3
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import sqlalchemy
@@ -26,7 +27,7 @@ from autotune_nb.study._database_file import (
     recovery_text,
 )
 from autotune_nb.study.folder import StudyFolder
-from autotune_nb.study.storage_url import redact, sqlite_file
+from autotune_nb.study.storage_url import is_shared, redact, sqlite_file
 
 #: How many seconds a SQLite file may be locked by another program before an access fails.
 BUSY_S = 60.0
@@ -35,6 +36,10 @@ _OPTUNA_REVISION = re.compile(r"v\d+\.\d+\.\d+\.\w+")
 _SET_UP_BY = re.compile(r"set up by optuna ([^\s)]+)")
 #: SQLite's messages about a file with invalid content.
 _DAMAGED = ("malformed", "file is not a database", "file is encrypted")
+#: PostgreSQL's states of a transaction that is read-only, as in a standby, or that was idle for too long.
+_PASSING_STATES = ("25006", "25P03")
+#: How long connecting to a server may take.
+_CONNECT_S = 20
 #: SQLite's messages about a disk that is full or fails.
 _DISK = ("database or disk is full", "disk I/O error")
 
@@ -57,7 +62,11 @@ def _open_optuna(folder: StudyFolder, url: str | None) -> optuna.storages.BaseSt
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
         if url is not None:
             try:
-                return optuna.storages.get_storage(url)
+                # A server may be restarted while a study is open, which ends its connections.
+                options = {"pool_pre_ping": True, "connect_args": {"connect_timeout": _CONNECT_S}}
+                return optuna.storages.get_storage(
+                    optuna.storages.RDBStorage(url, engine_kwargs=options) if is_shared(url) else url
+                )
             except (ValueError, KeyError) as error:
                 raise StudyError(
                     f"{redact(url)} is not the URL of a storage ({type(error).__name__}), such as sqlite:///file.db or "
@@ -68,8 +77,33 @@ def _open_optuna(folder: StudyFolder, url: str | None) -> optuna.storages.BaseSt
             return sqlite3.connect(folder.database, timeout=BUSY_S, check_same_thread=False)
 
         # By its path, not by a URL, in which Optuna and SQLAlchemy interpret ?, % and {}.
-        options = {"creator": connect, "poolclass": sqlalchemy.pool.QueuePool}
-        return optuna.storages.get_storage(optuna.storages.RDBStorage("sqlite://", engine_kwargs=options))
+        own = {"creator": connect, "poolclass": sqlalchemy.pool.QueuePool}
+        return optuna.storages.get_storage(optuna.storages.RDBStorage("sqlite://", engine_kwargs=own))
+
+
+def close_storage(storage: optuna.storages.BaseStorage) -> None:
+    """Close the connections of a storage."""
+    storage.remove_session()
+    backend: Any = getattr(storage, "_backend", storage)
+    if (engine := getattr(backend, "engine", None)) is not None:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def closed_on_error(storage: optuna.storages.BaseStorage) -> Iterator[None]:
+    """Close a storage if the body raises, since nobody else will."""
+    try:
+        yield
+    except BaseException:
+        close_storage(storage)
+        raise
+
+
+def sql_engine(storage: optuna.storages.BaseStorage) -> sqlalchemy.Engine:
+    """Return the SQLAlchemy engine of a storage in a database."""
+    backend: Any = getattr(storage, "_backend", storage)
+    engine: sqlalchemy.Engine = backend.engine
+    return engine
 
 
 def holds_study(folder: StudyFolder, url: str | None, name: str) -> bool:
@@ -164,6 +198,12 @@ def _in_transaction(file: Path) -> bool:
     return False
 
 
+def _passes(cause: BaseException | None) -> bool:
+    """Return whether a server's error passes: it is away, overloaded, full or read-only at the moment."""
+    state = getattr(getattr(cause, "orig", None), "sqlstate", None)
+    return isinstance(cause, sqlalchemy.exc.OperationalError) or state in _PASSING_STATES
+
+
 @contextlib.contextmanager
 def storage_errors(folder: StudyFolder, url: str | None = None) -> Iterator[None]:
     """Turn errors of SQLAlchemy and the file system into StudyError without a password."""
@@ -188,7 +228,7 @@ def storage_errors(folder: StudyFolder, url: str | None = None) -> Iterator[None
             raise StorageBusyError(
                 f"the study's storage {location(folder, url)} is locked by another program ({message})"
             ) from None
-        server = url is not None and sqlite_file(url) is None and isinstance(cause, sqlalchemy.exc.OperationalError)
+        server = url is not None and sqlite_file(url) is None and _passes(cause)
         kind = StorageAwayError if server or any(one in message for one in _DISK) else StudyError
         raise kind(f"the study's storage{where} does not work: {message}") from None
     except ImportError as error:

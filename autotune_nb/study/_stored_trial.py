@@ -12,8 +12,10 @@ from autotune_nb.trial.trial import Trial, TrialState
 
 RECORD, ATTEMPTS, BASELINE, ENQUEUED = "record", "attempts", "baseline", "enqueued"
 REASON, CONFIRMATION = "reason", "confirmation"
+#: In a shared study: the worker of a trial, its id and its name, and when the trial ended, by the database's clock.
+WORKER, ENDED_AT = "worker", "ended_at"
 #: The user attributes of a trial.
-ATTRIBUTES = (RECORD, ATTEMPTS, BASELINE, ENQUEUED, REASON, CONFIRMATION)
+ATTRIBUTES = (RECORD, ATTEMPTS, BASELINE, ENQUEUED, REASON, CONFIRMATION, WORKER, ENDED_AT)
 
 
 def stored_trial(
@@ -41,6 +43,7 @@ def stored_trial(
         attempts=int(attributes.get(ATTEMPTS, 1)),
         reason=str(attributes.get(REASON, "")),
         confirmation=confirmation_of(attributes),
+        worker=worker_of(attributes)[1],
         **fields,
     )
     require_numbers(trial)
@@ -51,6 +54,12 @@ def confirmation_of(attributes: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return the round and the finalist of a start of the confirmation; None for other trials."""
     stored = attributes.get(CONFIRMATION)
     return None if stored is None else (int(stored[0]), int(stored[1]))
+
+
+def worker_of(attributes: Mapping[str, Any]) -> tuple[str, str]:
+    """Return the id and the name of a trial's worker; empty in a study that is not shared."""
+    id_, name = attributes.get(WORKER) or ("", "")
+    return str(id_), str(name)
 
 
 def fingerprint_key_of(attributes: Mapping[str, Any]) -> str | None:

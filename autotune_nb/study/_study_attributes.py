@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb.study._stored_study import LastRun
 from autotune_nb.study.fingerprint import fingerprint_key
 from autotune_nb.study.steering import Edit, EditKind
+from autotune_nb.study.worker import RunCommand
 
 if TYPE_CHECKING:
     import optuna
 
 _EDIT, _FINGERPRINT, _ELAPSED = "edit:", "fingerprint:", "elapsed_s"
-_END_REASON, _RUN = "end_reason", "run"
+_END_REASON, _RUN, _COMMAND = "end_reason", "run", "command"
 
 
 def read_edits(attributes: Mapping[str, Any]) -> list[Edit]:
@@ -70,3 +72,14 @@ def read_run(attributes: Mapping[str, Any]) -> LastRun | None:
 def write_run(study: optuna.Study, run: LastRun) -> None:
     """Store the state of the last run, and the command line of the best trial as it wrote it."""
     study.set_user_attr(_RUN, run.to_dict())
+
+
+def read_command(attributes: Mapping[str, Any]) -> RunCommand | None:
+    """Return the last command for all workers; None if there was none."""
+    stored = attributes.get(_COMMAND)
+    return None if stored is None else RunCommand(str(stored["kind"]), str(stored["by"]), str(stored["id"]))
+
+
+def write_command(study: optuna.Study, command: RunCommand) -> None:
+    """Store a command for all workers."""
+    study.set_user_attr(_COMMAND, asdict(command))

@@ -19,7 +19,7 @@ _NUMERIC = frozenset((int, float, bool))
 def to_record(trial: Trial, fingerprint: str | Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of a finished trial that Optuna does not store itself, its fingerprint by key or whole."""
     data = {**trial.to_dict(), "fingerprint": fingerprint}
-    own = ("number", "params", "values", "limits", "level", "baseline", "reason", "undecided", "confirmation")
+    own = ("number", "params", "values", "limits", "level", "baseline", "reason", "undecided", "confirmation", "worker")
     for name in own:
         data.pop(name, None)
     if trial.score is not None:

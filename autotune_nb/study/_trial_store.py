@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -13,10 +14,21 @@ from optuna.trial import TrialState as OptunaState
 from autotune_nb.errors import StudyError
 from autotune_nb.study._bulk import add_trials
 from autotune_nb.study._optuna_trial import constraints_of, from_optuna, running_trial, to_optuna
-from autotune_nb.study._stored_trial import ATTEMPTS, BASELINE, REASON, RECORD, confirmation_of, fingerprint_key_of
+from autotune_nb.study._stored_trial import (
+    ATTEMPTS,
+    BASELINE,
+    ENDED_AT,
+    REASON,
+    RECORD,
+    WORKER,
+    confirmation_of,
+    fingerprint_key_of,
+    worker_of,
+)
 from autotune_nb.study._study_attributes import read_fingerprints, write_fingerprint
 from autotune_nb.study._trial_json import to_record
 from autotune_nb.study.fingerprint import fingerprint_key
+from autotune_nb.study.worker import Worker
 from autotune_nb.task.optuna_space import decode, distributions
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.trial.score import Limit
@@ -34,11 +46,17 @@ class TrialStore:
         self._study, self._space, self._limits, self._location = study, space, limits, location
         self._study_name = study.study_name
         self._distributions = distributions(space)
+        #: The worker that starts trials, in a shared study, and what verifies that no other one starts the same.
+        self.worker: Worker | None = None
+        self.require_turn: Callable[[], None] = lambda: None
         #: The fingerprints of trials by their keys.
         self.fingerprints: Mapping[str, Mapping[str, Any]] = read_fingerprints(study.user_attrs)
 
     def start(self, point: Point, attributes: Mapping[str, Any]) -> Trial:
         """Store a new running trial of a point, and return it; the baseline's point sets no parameter."""
+        if self.worker is not None:
+            attributes = {**attributes, WORKER: [self.worker.id, self.worker.name]}
+        self.require_turn()
         # At once and whole: Optuna's ``ask`` would sample, and write each parameter by itself.
         template = running_trial(point, self._space, self._distributions, attributes)
         storage = self._study._storage
@@ -49,7 +67,16 @@ class TrialStore:
             baseline=BASELINE in attributes,
             reason=str(attributes.get(REASON, "")),
             confirmation=confirmation_of(attributes),
+            worker=worker_of(attributes)[1],
         )
+
+    def unfinished(self) -> list[FrozenTrial]:
+        """Return the stored trials that did not end."""
+        return self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING, OptunaState.WAITING))
+
+    def fail(self, trial: Trial) -> None:
+        """Store that a trial failed, without a record."""
+        self._study.tell(trial.number, state=OptunaState.FAIL)
 
     def start_waiting(self) -> Trial:
         """Start the next trial that Optuna's own enqueueing left waiting, and return it as interrupted."""
@@ -59,6 +86,7 @@ class TrialStore:
     def restart(self, trial: Trial) -> Trial:
         """Store that another attempt at an interrupted trial starts, and return it as running."""
         attempts = trial.attempts + 1
+        self.claim(trial)
         self._optuna_trial(trial).set_user_attr(ATTEMPTS, attempts)
         return Trial(
             trial.number,
@@ -67,7 +95,23 @@ class TrialStore:
             attempts=attempts,
             reason=trial.reason,
             confirmation=trial.confirmation,
+            worker=self.worker.name if self.worker is not None else "",
         )
+
+    def claim(self, trial: Trial) -> None:
+        """Store that this worker works on a trial, in a shared study."""
+        if self.worker is not None:
+            self.require_turn()
+            self._optuna_trial(trial).set_user_attr(WORKER, [self.worker.id, self.worker.name])
+
+    def is_claimed(self, trial: Trial) -> bool:
+        """Return whether this worker still works on a trial, or a study that is not shared has it."""
+        return self.worker is None or worker_of(self._optuna_trial(trial).user_attrs)[0] == self.worker.id
+
+    def note_end(self, trial: Trial, at: float) -> None:
+        """Store when a trial ended, in seconds since the epoch by the database's clock."""
+        with self._outside_changes():
+            self._optuna_trial(trial).set_user_attr(ENDED_AT, at)
 
     def end(self, trial: Trial) -> None:
         """Store a trial that ended, its record first. Raises StudyError if another program changed the study."""
@@ -141,3 +185,10 @@ class TrialStore:
                 f"another program deleted the study {self._study_name!r} from {self._location}; what was measured is "
                 "in results.json"
             ) from None
+
+
+def ended_at(frozen: FrozenTrial) -> float:
+    """Return when a stored trial ended, in seconds since the epoch: in a shared study by the database's clock."""
+    if (at := frozen.user_attrs.get(ENDED_AT)) is not None:
+        return float(at)
+    return math.inf if frozen.datetime_complete is None else frozen.datetime_complete.timestamp()

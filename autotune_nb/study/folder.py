@@ -29,7 +29,16 @@ from autotune_nb.errors import (
 from autotune_nb.secrets.scrubbing import scrub_data
 from autotune_nb.study._foreign_files import is_written_task, require_no_foreign_file
 from autotune_nb.study._task_difference import task_difference
-from autotune_nb.study.storage_url import REDACTED, STORAGE_VARIABLE, absolute, redact, require_lasting
+from autotune_nb.study.storage_url import (
+    REDACTED,
+    STORAGE_VARIABLE,
+    absolute,
+    is_shared,
+    redact,
+    require_lasting,
+    same_storage,
+    with_password,
+)
 from autotune_nb.task.file import parse_task
 from autotune_nb.task.task import Task
 
@@ -92,6 +101,12 @@ class StudyFolder:
         if self.busy and not self._lock.is_locked:
             raise StudyBusyError(f"an import into {self.path} is running ({self.owner()}); wait until it has finished")
         raise StudyError(f"the import into {self.path} did not finish: delete the folder and import again")
+
+    @property
+    def worker_name(self) -> str:
+        """The name of the worker of a shared study in this folder: the host's, with a number if there are several."""
+        number = f"-{self.path.name}" if self.path.parent.name == "workers" else ""
+        return f"{socket.gethostname()}{number}"
 
     @property
     def database(self) -> Path:
@@ -168,8 +183,8 @@ class StudyFolder:
             return "another process"
         return f"pid {owner.get('pid')} on {owner.get('host')} since {owner.get('since')}"
 
-    def ensure_metadata(self, storage: str | None) -> dict[str, Any]:
-        """Return the study's metadata, created on first use.
+    def ensure_metadata(self, storage: str | None, *, shared_name: str | None = None) -> dict[str, Any]:
+        """Return the study's metadata, created on first use; ``shared_name`` is its name in a shared storage.
 
         Raises StudyMismatchError if the study is in another storage than ``storage``.
         """
@@ -183,9 +198,10 @@ class StudyFolder:
                 "id": metadata["id"] if metadata else uuid.uuid4().hex[:12],
                 "storage": redact(storage) if storage else None,
                 "created": _now(),
+                **({"shared_name": name} if (name := shared_name or (metadata or {}).get("shared_name")) else {}),
             }
             self.write(_METADATA, metadata)
-        elif storage is not None and redact(storage) != metadata["storage"]:
+        elif storage is not None and not same_storage(storage, metadata["storage"]):
             stored = metadata["storage"] or "its own folder"
             raise StudyMismatchError(f"the study in {self.path} is stored in {stored}, not in {redact(storage)}")
         return metadata
@@ -207,22 +223,22 @@ class StudyFolder:
             raise StudyNotFoundError(f"there is no study in {self.path}")
         if given is not None:
             require_lasting(given)
-            return absolute(given)
+            return with_password(absolute(given))
         stored: str | None = metadata["storage"]
         if stored is not None and REDACTED in stored and (variable := os.environ.get(STORAGE_VARIABLE)):
             # Only if it is this storage: the variable may be meant for another study.
-            stored = variable if redact(variable) == stored else stored
+            stored = variable if same_storage(variable, stored) else stored
         if stored is not None and REDACTED in stored:
             raise StudyError(
                 f"the study is stored in {stored}; its password is not stored: pass --storage again, or set "
                 f"{STORAGE_VARIABLE}"
             )
-        return stored
+        return None if stored is None else with_password(stored)
 
     def is_own_storage(self, url: str | None) -> bool:
         """Return whether a storage, None for the folder's own database, is that of the study."""
         metadata = self.metadata()
-        return metadata is not None and metadata["storage"] == (redact(absolute(url)) if url else None)
+        return metadata is not None and same_storage(metadata["storage"], url or None)
 
     def write_task(self, task: Task) -> None:
         """Write the task. Raises StudyMismatchError if the folder holds a study of another one."""
@@ -233,15 +249,7 @@ class StudyFolder:
         """Raise StudyMismatchError if the folder holds a study of another task."""
         stored = self.read(_TASK)
         if stored is not None:
-            with contextlib.suppress(TaskError):
-                # The task of a previous version lacks newer fields.
-                stored = parse_task(stored).model_dump(mode="json")
-        field = task_difference(stored, task.model_dump(mode="json")) if stored is not None else None
-        if field is not None:
-            raise StudyMismatchError(
-                f"{field} differs from the task of the study in {self.path}; their trials could not be compared. "
-                "Choose another folder, or undo the change"
-            )
+            require_same_task(stored, task, f"the study in {self.path}")
 
     def delete_task(self) -> None:
         """Delete the task, so that another one may be written. Raises StudyError if no study wrote it."""
@@ -261,8 +269,14 @@ class StudyFolder:
             raise StudyError(f"the task in {self.path / _TASK} cannot be read: {error}") from None
 
     def label(self, study_id: str) -> str:
-        """Return the label of the processes and objects of a study in this folder."""
-        return f"{study_id}-{hashlib.sha256(str(self.path.resolve()).encode()).hexdigest()[:8]}"
+        """Return the label of the processes and objects of a study in this folder.
+
+        Workers of a shared study may have folders of the same path on several hosts.
+        """
+        place = str(self.path.resolve())
+        if is_shared((self.metadata() or {}).get("storage")):
+            place = f"{socket.gethostname()}:{place}"
+        return f"{study_id}-{hashlib.sha256(place.encode()).hexdigest()[:8]}"
 
     def artifacts(self, trial: int, attempt: int) -> Path:
         """Create a new folder for a trial's raw files and logs, separate from those of previous attempts."""
@@ -349,6 +363,19 @@ class StudyFolder:
         if not isinstance(data, dict):
             raise StudyError(f"{self.path / name} is not a JSON object")
         return data
+
+
+def require_same_task(stored: dict[str, Any], task: Task, whose: str) -> None:
+    """Raise StudyMismatchError if a task differs from the stored one of ``whose`` in what trials depend on."""
+    with contextlib.suppress(TaskError):
+        # The task of a previous version lacks newer fields.
+        stored = parse_task(stored).model_dump(mode="json")
+    field = task_difference(stored, task.model_dump(mode="json"))
+    if field is not None:
+        raise StudyMismatchError(
+            f"{field} differs from the task of {whose}; their trials could not be compared. Choose another folder, or "
+            "undo the change"
+        )
 
 
 def _now() -> str:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import re
+import urllib.parse
 from pathlib import Path
+from typing import TypeGuard
 
 from autotune_nb.errors import StudyError
+from autotune_nb.secrets.references import variable, variables_in
 
 _PASSWORD = re.compile(r"(://[^:/@]*):.*@")
 _PASSWORD_OPTION = re.compile(r"([?&][^=&]*(?:pass|secret|token)[^=&]*=)[^&]*", re.IGNORECASE)
+#: A password that is one reference.
+_REFERENCE = re.compile(r"(?<=[:=])\$\{[A-Za-z_][A-Za-z0-9_]*\}(?=[@&]|$)")
 #: Replaces a password.
 REDACTED = "***"
 #: The environment variable with the URL of a storage and its password, which is written to no file.
@@ -38,5 +43,37 @@ def require_lasting(url: str) -> None:
 
 
 def redact(url: str) -> str:
-    """Return a URL without its password."""
+    """Return a URL without its password; a password that is a reference, such as ``${PGPASSWORD}``, stays."""
+    return url if _only_references(url) else _masked(url)
+
+
+def same_storage(one: str | None, other: str | None) -> bool:
+    """Return whether two URLs, None for a folder's own database, name the same storage, whatever their passwords."""
+    return (one and _masked(absolute(one))) == (other and _masked(absolute(other)))
+
+
+def with_password(url: str) -> str:
+    """Return a URL with its references to environment variables filled in. Raises SetupError if one is not set."""
+    for name in variables_in(url):
+        url = url.replace(f"${{{name}}}", urllib.parse.quote(variable(name, field="storage"), safe=""))
+    return url
+
+
+def is_shared(url: str | None) -> TypeGuard[str]:
+    """Return whether several processes may work on one study in this storage: a PostgreSQL database."""
+    return url is not None and url.partition("://")[0].partition("+")[0] == "postgresql"
+
+
+def has_literal_password(url: str) -> bool:
+    """Return whether a URL has a password that is no reference to an environment variable."""
+    return redact(url) != url
+
+
+def _masked(url: str) -> str:
     return _PASSWORD_OPTION.sub(rf"\1{REDACTED}", _PASSWORD.sub(rf"\1:{REDACTED}@", url))
+
+
+def _only_references(url: str) -> bool:
+    """Return whether each password in a URL is one reference to an environment variable."""
+    bare = _REFERENCE.sub(REDACTED, url)
+    return bare != url and _masked(bare) == bare

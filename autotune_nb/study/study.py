@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.trial import TrialState as OptunaState
+from optuna.trial import FrozenTrial
 
-from autotune_nb.errors import Failure, FailureKind, StudyError
+from autotune_nb.errors import StudyError
 from autotune_nb.secrets.scrubbing import scrub_data
 from autotune_nb.study._dashboard_note import write_dashboard_note
 from autotune_nb.study._database_file import damage_errors, location
 from autotune_nb.study._loading import load, load_or_create
 from autotune_nb.study._next_trial import TrialOrder
 from autotune_nb.study._notes import TrialNote
+from autotune_nb.study._recovery import MAX_ATTEMPTS, recover, unstored
 from autotune_nb.study._results_json import to_results
-from autotune_nb.study._storage import storage_errors
+from autotune_nb.study._storage import close_storage, storage_errors
 from autotune_nb.study._stored_study import LastRun, StoredStudy
-from autotune_nb.study._stored_trial import BASELINE, CONFIRMATION, ENQUEUED, REASON, RECORD
+from autotune_nb.study._stored_trial import BASELINE, CONFIRMATION, ENQUEUED, REASON
 from autotune_nb.study._study_attributes import (
     read_edits,
     read_elapsed,
@@ -31,10 +31,12 @@ from autotune_nb.study._study_attributes import (
     write_end_reason,
     write_run,
 )
-from autotune_nb.study._trial_json import record_fields, to_record, with_finite_score, without_secrets
-from autotune_nb.study._trial_store import TrialEndedOutsideError, TrialStore
+from autotune_nb.study._trial_json import to_record, with_finite_score, without_secrets
+from autotune_nb.study._trial_store import TrialEndedOutsideError, TrialStore, ended_at
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.steering import Edit, Steering
+from autotune_nb.study.storage_url import is_shared
+from autotune_nb.study.worker import Worker
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
@@ -42,16 +44,16 @@ from autotune_nb.verdict import ConfirmationStart, chosen_configuration, next_st
 
 __all__ = ["MAX_ATTEMPTS", "Propose", "Study", "TrialEndedOutsideError"]
 
-#: A configuration is not retried after this many processes ended while it was running.
-MAX_ATTEMPTS = 3
-
-
 #: Returns the next configuration of a space after these trials and the reason for it; None if none is left.
 Propose = Callable[[SearchSpace, Sequence[Trial]], tuple[Point, str] | None]
 
 
 class Study:
     """One task's trials. Not thread-safe: one caller at a time, from any thread."""
+
+    #: The workers of a shared study that are alive, and the one of this process; None in a study of one process.
+    workers: tuple[Worker, ...] | None = None
+    worker: Worker | None = None
 
     def __init__(
         self,
@@ -92,27 +94,42 @@ class Study:
         *,
         storage: str | None = None,
         propose: Propose | None = None,
+        worker: Worker | None = None,
     ) -> Study:
         """Open or create the study of a task. The folder must be acquired.
 
-        ``propose`` is asked for the next configuration; without it, only a grid has one.
+        ``propose`` is asked for the next configuration; without it, only a grid has one. In a shared storage it becomes
+        one of the study's workers, as ``worker``.
 
         Raises StudyMismatchError if the folder holds another task's study, StudyError if the storage cannot be
         reached.
         """
         study, url = load_or_create(task, folder, storage)
+        if is_shared(url):
+            from autotune_nb.study.shared_study import SharedStudy
+
+            return SharedStudy.join(task, space, folder, study, url, propose, worker)
         return cls(task, space, folder, study, url, propose)
 
     @classmethod
     def view(cls, task: Task, space: SearchSpace, folder: StudyFolder, *, storage: str | None = None) -> Study:
         """Open a study for reading. Raises StudyNotFoundError or StudyError."""
         study, url = load(folder, storage)
+        if is_shared(url):
+            from autotune_nb.study.shared_study import SharedStudy
+
+            return SharedStudy(task, space, folder, study, url)
         return cls(task, space, folder, study, url)
 
     @property
     def label(self) -> str:
         """The label of this study's processes and objects; a copy of its folder has another one."""
         return self.folder.label(self.id)
+
+    @property
+    def own_running(self) -> frozenset[int]:
+        """The numbers of the trials that this process runs."""
+        return frozenset(t.number for t in self._trials.values() if t.state is TrialState.RUNNING)
 
     @property
     def space(self) -> SearchSpace:
@@ -292,9 +309,9 @@ class Study:
                 self._store.end(trial)
         except StudyError:
             with contextlib.suppress(StudyError):
-                self.folder.write(_unstored(trial.number), to_record(trial, trial.fingerprint))
+                self.folder.write(unstored(trial.number), to_record(trial, trial.fingerprint))
             raise
-        self.folder.delete(_unstored(trial.number))
+        self.folder.delete(unstored(trial.number))
         return trial
 
     def _note_ends(self, *trials: Trial) -> None:
@@ -330,12 +347,8 @@ class Study:
 
     def close(self) -> None:
         """Close the database's connections; what is in memory can still be read."""
-        storage = self._study._storage
         with storage_errors(self.folder, self._url):
-            storage.remove_session()
-            engine = getattr(getattr(storage, "_backend", storage), "engine", None)
-            if engine is not None:
-                engine.dispose()
+            close_storage(self._study._storage)
 
     def mark_interrupted(self) -> None:
         """Set running trials to interrupted: the next run resumes them."""
@@ -350,50 +363,41 @@ class Study:
             attributes = self._study.user_attrs
             self.end_reason, self._last_run = read_end_reason(attributes), read_run(attributes)
             stored = self._study.get_trials(deepcopy=False)
+            self._read_workers()
             for frozen in stored:
                 known = self._trials.get(frozen.number)
                 if known is None or not (known.state.finished or known.state is TrialState.STOPPED):
-                    self._trials[frozen.number] = self._store.read(frozen)
+                    self._trials[frozen.number] = self._read(frozen)
                 if ENQUEUED in frozen.user_attrs:
                     self._enqueued[frozen.number] = frozen.user_attrs[ENQUEUED]
-            stored.sort(key=lambda frozen: frozen.datetime_complete or datetime.max)
+            stored.sort(key=ended_at)
             self._note_ends(*(self._trials[frozen.number] for frozen in stored))
+
+    def _read_workers(self) -> None:
+        """Read which workers are alive, after the trials; only a shared study has some."""
+
+    def _read(self, frozen: FrozenTrial) -> Trial:
+        return self._store.read(frozen)
 
     def recover(self) -> list[str]:
         """Complete or resume the trials that a previous process left unfinished, and return a line for each.
 
         The process that runs the study calls it once, before its first ``ask``.
         """
-        lines = []
         with storage_errors(self.folder, self._url):
-            for frozen in self._study.get_trials(deepcopy=False, states=(OptunaState.RUNNING, OptunaState.WAITING)):
-                if frozen.state is OptunaState.WAITING:
-                    self._started(self._store.start_waiting())
-                    continue
-                trial = self._trials[frozen.number]
-                kept = self.folder.read(_unstored(trial.number))
-                if kept is not None:
-                    self.tell(trial.with_(**record_fields(kept, self._store.fingerprints)))
-                    lines.append(f"trial {trial.number} had ended and is stored")
-                elif RECORD in frozen.user_attrs:
-                    self._store.finish(trial)
-                    lines.append(f"trial {trial.number} had ended and is stored")
-                elif not trial.baseline and not self._store.has_parameters(frozen):
-                    self._study.tell(frozen.number, state=OptunaState.FAIL)
-                    failure = Failure(FailureKind.INTERRUPTED, "ask", "the process ended before it set parameters")
-                    self._trials[trial.number] = trial.with_(state=TrialState.STOPPED, failure=failure)
-                elif trial.attempts >= MAX_ATTEMPTS:
-                    message = f"the process ended {trial.attempts} times while this configuration was tried"
-                    failure = Failure(FailureKind.INTERRUPTED, "benchmark", message)
-                    self.tell(trial.with_(state=TrialState.FAILED, failure=failure))
-                    lines.append(f"trial {trial.number} is not retried: {message}")
-                elif self._order.may_resume(trial):
-                    lines.append(f"trial {trial.number} was interrupted and is retried")
-                else:
-                    lines.append(f"trial {trial.number} was interrupted and waits: an edit excludes it")
-        return lines
+            return recover(
+                self._store,
+                self._trials,
+                kept=lambda number: self.folder.read(unstored(number)),
+                may_resume=self._order.may_resume,
+                started=self._started,
+                tell=self.tell,
+            )
 
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[list[str]]:
+        """Choose the next trial in the body; in a shared study no other worker does so meanwhile.
 
-def _unstored(number: int) -> str:
-    """Return the name of the file that keeps a trial which could not be stored."""
-    return f"unstored-trial-{number:04d}.json"
+        Yields a line for each trial of a worker that has ended.
+        """
+        yield []

@@ -53,7 +53,8 @@ class Trial:
     ``cut_reason`` why it was cut.
     ``confirmation`` is the round and the number of the finalist if it is a start of the confirmation: round 0 is before
     the search, finalist 0 the default. ``gpus`` is how many GPUs it held; None if that is unknown. ``answers`` is by
-    how much its answers differ from the default's if that breaks a limit, or why they were not compared.
+    how much its answers differ from the default's if that breaks a limit, or why they were not compared. ``worker`` is
+    the name of the worker of a shared study that ran it.
     """
 
     number: int
@@ -72,6 +73,7 @@ class Trial:
     confirmation: tuple[int, int] | None = None
     gpus: int | None = None
     answers: str = ""
+    worker: str = ""
 
     @property
     def in_round(self) -> bool:
@@ -134,6 +136,7 @@ class Trial:
             **({"answers": self.answers} if self.answers else {}),
             **({"confirmation": list(self.confirmation)} if self.confirmation is not None else {}),
             **({"gpus": self.gpus} if self.gpus is not None else {}),
+            **({"worker": self.worker} if self.worker else {}),
         }
 
 

@@ -282,7 +282,7 @@ def test_the_password_of_a_storage_is_in_no_file_and_asked_for_again(
     monkeypatch.setattr("autotune_nb.study._storage._require_own_migrations", lambda *_: None)
     task = make_task()
     for secret in ("s3cr3t-hidden", "s3/cr3t-hidden"):
-        study = open_study(task, folder, storage=f"postgresql://me:{secret}@host/db")
+        study = open_study(task, folder, storage=f"mysql://me:{secret}@host/db")
         study.ask()
         folder.write_results(study.results(state="running", elapsed_s=1))
         assert b"me:***@host" in (folder.path / "study.json").read_bytes()

@@ -2,58 +2,21 @@
 
 from __future__ import annotations
 
-import os
-import shutil
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy
 
-from autotune_nb.deploy.ports import free_port
 from autotune_nb.errors import StudyError, StudyNotFoundError
 from autotune_nb.study import Study, StudyFolder
 from autotune_nb.trial.score import Score
 from autotune_nb.trial.trial import TrialState
+from tests.postgres import SECRET
 from tests.stubs import contents_below, open_study
 
-SECRET = "hush-hush"
 #: One server for all of them.
 pytestmark = pytest.mark.xdist_group("postgres")
-
-
-def binaries() -> Path | None:
-    """Where initdb is: on the PATH, or where Debian puts it."""
-    found = shutil.which("initdb")
-    debian = sorted(Path("/usr/lib/postgresql").glob("*/bin/initdb"))
-    return Path(found).parent if found else debian[-1].parent if debian else None
-
-
-@pytest.fixture(scope="module")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server of the test's own on the loopback; its URL, with a password in it."""
-    pytest.importorskip("psycopg")
-    folder = binaries()
-    if folder is None:
-        pytest.skip("no PostgreSQL server here: apt-get install postgresql brings one")
-    # The server refuses to run as root.
-    user: dict[str, Any] = {"user": "postgres", "group": "postgres", "extra_groups": []} if os.getuid() == 0 else {}
-    data = Path(subprocess.run(["mktemp", "-d"], capture_output=True, text=True, check=True, **user).stdout.strip())
-    password = data.with_name(f"{data.name}.password")
-    password.write_text(SECRET)
-    password.chmod(0o644)
-    run: dict[str, Any] = {"check": True, "capture_output": True, "cwd": "/", **user}
-    auth = ["--auth", "scram-sha-256", "--username", "team", "--pwfile", password]
-    subprocess.run([folder / "initdb", "--pgdata", data, "--no-sync", *auth], **run)
-    port = free_port("127.0.0.1")
-    options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={data} -c fsync=off"
-    subprocess.run([folder / "pg_ctl", "-D", data, "-o", options, "-l", data / "log", "-w", "start"], **run)
-    yield f"postgresql://team:{SECRET}@127.0.0.1:{port}/postgres"
-    subprocess.run([folder / "pg_ctl", "-D", data, "-m", "immediate", "-w", "stop"], **run)
-    shutil.rmtree(data)
-    password.unlink()
 
 
 def test_a_study_lives_in_postgres_and_its_password_nowhere_else(postgres: str, make_task: Any, tmp_path: Path) -> None:

@@ -1,0 +1,203 @@
+"""A study in PostgreSQL on which several workers work at once, each in its own folder."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import replace
+from socket import gethostname
+
+import optuna
+from optuna.trial import FrozenTrial
+
+from autotune_nb.errors import StudyError
+from autotune_nb.study._database_file import location
+from autotune_nb.study._storage import closed_on_error, sql_engine, storage_errors
+from autotune_nb.study._stored_trial import worker_of
+from autotune_nb.study._study_attributes import read_command, write_command
+from autotune_nb.study._study_lock import StudyLock
+from autotune_nb.study._trial_store import TrialEndedOutsideError
+from autotune_nb.study._worker_table import HEARTBEAT_S, WorkerTable
+from autotune_nb.study.folder import StudyFolder
+from autotune_nb.study.study import Propose, Study
+from autotune_nb.study.worker import RunCommand, Worker, require_same_release
+from autotune_nb.task.space import SearchSpace
+from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import Trial, TrialState
+
+
+class SharedStudy(Study):
+    """One study of several workers.
+
+    A worker chooses its next trial while it holds the study's lock, so that it sees every trial that the others have
+    started. A running trial belongs to its worker, and is given back once that has no heartbeat any more.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        space: SearchSpace,
+        folder: StudyFolder,
+        study: optuna.Study,
+        url: str | None = None,
+        propose: Propose | None = None,
+        worker: Worker | None = None,
+    ) -> None:
+        """``worker`` is None for a reader. Raises StudyMismatchError if other workers have another release."""
+        self.worker = worker
+        self._own: set[int] = set()
+        self._reported: set[tuple[int, int]] = set()
+        self._live: dict[str, Worker] = {}
+        #: The last command for all workers, and the one when this worker joined.
+        self.command: RunCommand | None = None
+        self.command_at_start: RunCommand | None = None
+        engine = sql_engine(study._storage)
+        self._table = WorkerTable(engine, study._study_id)
+        self._lock = StudyLock(engine, study._study_id)
+        super().__init__(task, space, folder, study, url, propose)
+        if worker is not None:
+            with storage_errors(folder, url):
+                self.worker = self._store.worker = self._joined(worker)
+                self._store.require_turn = self._lock.require
+                self.command = self.command_at_start = read_command(study.user_attrs)
+            self.reload()
+
+    def _joined(self, worker: Worker) -> Worker:
+        """Add a worker, and return it with its GPUs. Raises StudyMismatchError, and SetupError without free GPUs."""
+        self._table.create()
+        with self._lock.held():
+            others = [other for other in self._table.live().values() if other.label != worker.label]
+            for other in others:
+                require_same_release(self.name, other, worker.version)
+            used = frozenset(gpu for other in others for gpu in other.gpus)
+            worker = replace(worker, gpus=worker.choose_gpus(used))
+            self._table.join(worker, before_s=super().elapsed_s)
+        return worker
+
+    @classmethod
+    def join(
+        cls,
+        task: Task,
+        space: SearchSpace,
+        folder: StudyFolder,
+        study: optuna.Study,
+        url: str | None,
+        propose: Propose | None,
+        worker: Worker | None,
+    ) -> SharedStudy:
+        """Add a worker, by default one with this host's name, and return its study. Raises as the constructor."""
+        with closed_on_error(study._storage):
+            label = folder.label(str((folder.metadata() or {})["id"]))
+            own = replace(worker or Worker(gethostname()), label=label)
+            return cls(task, space, folder, study, url, propose, own)
+
+    @property
+    def name(self) -> str:
+        """The name of the study in its storage."""
+        return self._study.study_name
+
+    @property
+    def heartbeat_s(self) -> float:
+        """How often ``beat`` should be called, in seconds."""
+        return HEARTBEAT_S
+
+    @property
+    def own_running(self) -> frozenset[int]:
+        """The numbers of the trials that this worker runs."""
+        return frozenset(self._own)
+
+    @property
+    def elapsed_s(self) -> float:
+        with storage_errors(self.folder, self._url):
+            found = self._table.elapsed_s()
+        return super().elapsed_s if found is None else found
+
+    def beat(self, own_s: float, *, simulated: bool = False) -> None:
+        """Record that this worker is alive, and that it worked for ``own_s`` seconds since its last heartbeat.
+
+        Thread-safe. Raises StudyError.
+        """
+        assert self.worker is not None
+        with storage_errors(self.folder, self._url):
+            self._table.beat(self.worker, own_s, simulated=simulated)
+
+    @contextlib.contextmanager
+    def turn(self) -> Iterator[list[str]]:
+        with storage_errors(self.folder, self._url), self._lock.held():
+            self.refresh()
+            yield self._recover_others()
+
+    def refresh(self) -> None:
+        """Read what other workers have stored since: trials, edits and commands."""
+        self.reload()
+        self.apply_new_edits()
+        with storage_errors(self.folder, self._url):
+            self.command = read_command(self._study.user_attrs)
+
+    def order(self, kind: str) -> RunCommand:
+        """Store a command for every worker: to ``pause``, to ``resume``, or to ``stop``."""
+        command = RunCommand(kind, self.worker.text if self.worker is not None else f"a reader on {gethostname()}")
+        with storage_errors(self.folder, self._url):
+            write_command(self._study, command)
+        self.command = command
+        return command
+
+    def recover(self) -> list[str]:
+        with self.turn() as lines:
+            return lines
+
+    def _recover_others(self) -> list[str]:
+        """Complete or give back what workers that have ended left, and return a line for each trial, once."""
+        left = [t for t in self.trials if t.state is TrialState.INTERRUPTED]
+        if not left:
+            return []
+        new = {(t.number, t.attempts) for t in left} - self._reported
+        self._reported |= new
+        lines = super().recover()
+        return lines if new else []
+
+    def tell(self, trial: Trial) -> Trial:
+        """Store a trial that ended. Raises TrialEndedOutsideError if another worker has taken it over meanwhile."""
+        with storage_errors(self.folder, self._url), self._lock.held():
+            if trial.number not in self._own:
+                self._store.claim(trial)
+            elif not self._store.is_claimed(trial):
+                self._own.discard(trial.number)
+                raise TrialEndedOutsideError(
+                    f"this worker had no heartbeat for so long that another one has taken it over, in "
+                    f"{location(self.folder, self._url)}; its measurement is not used"
+                )
+            self._store.note_end(trial, self._table.now())
+            ended = super().tell(trial)
+        self._own.discard(trial.number)
+        return ended
+
+    def _started(self, trial: Trial) -> Trial:
+        if trial.state is TrialState.RUNNING:
+            self._own.add(trial.number)
+        return super()._started(trial)
+
+    def mark_interrupted(self) -> None:
+        for number in self._own:
+            self._trials[number] = self._trials[number].with_(state=TrialState.INTERRUPTED)
+
+    def close(self) -> None:
+        """Leave the study, and close the database's connections."""
+        if self.worker is not None:
+            with contextlib.suppress(StudyError), storage_errors(self.folder, self._url):
+                self._table.leave(self.worker)
+        super().close()
+
+    def _read_workers(self) -> None:
+        self._live = self._table.live()
+        self.workers = tuple(self._live.values())
+
+    def _read(self, frozen: FrozenTrial) -> Trial:
+        if frozen.number in self._own:
+            return self._trials[frozen.number]
+        trial = super()._read(frozen)
+        worker = worker_of(frozen.user_attrs)[0]
+        alive = worker in self._live and (self.worker is None or worker != self.worker.id)
+        if trial.state is TrialState.INTERRUPTED and alive:
+            return trial.with_(state=TrialState.RUNNING)
+        return trial

@@ -1,0 +1,168 @@
+"""One study in a real PostgreSQL on which several workers work at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy
+
+from autotune_nb.engines.registry import engine_for, space_for
+from autotune_nb.errors import StudyMismatchError
+from autotune_nb.runner.proposals import Proposals
+from autotune_nb.study import StudyFolder
+from autotune_nb.study.shared_study import SharedStudy
+from autotune_nb.study.steering import enqueue_edit
+from autotune_nb.study.study import Study, TrialEndedOutsideError
+from autotune_nb.study.worker import Worker
+from autotune_nb.task.task import Task
+from autotune_nb.trial.score import Score
+from autotune_nb.trial.trial import Trial, TrialState
+from tests.postgres import SECRET
+from tests.stubs import contents_below, open_study
+
+pytestmark = pytest.mark.xdist_group("postgres")
+
+Join = Callable[..., SharedStudy]
+
+
+@pytest.fixture
+def join(postgres: str, tmp_path: Path) -> Iterator[Join]:
+    """Add a worker to a study, which has the name of its folder; the folder's parent names the worker's host."""
+    opened = []
+
+    def join(task: Task, host: str, *, version: str = "0.1.0", name: str = "") -> SharedStudy:
+        folder = StudyFolder(tmp_path / host / (name or tmp_path.name))
+        folder.create()
+        engine = engine_for(task)
+        space, propose = space_for(task, engine), Proposals.of(task, engine)
+        worker = Worker(host, version=version)
+        study = Study.open(task, space, folder, storage=postgres, propose=propose, worker=worker)
+        assert isinstance(study, SharedStudy)
+        opened.append(study)
+        return study
+
+    yield join
+    for study in opened:
+        study.close()
+
+
+def ask(study: SharedStudy) -> Trial:
+    with study.turn():
+        trial = study.ask()
+    assert trial is not None
+    return trial
+
+
+def complete(study: SharedStudy, trial: Trial, value: float = 1.0) -> Trial:
+    return study.tell(trial.with_(state=TrialState.COMPLETE, score=Score({study.task.goal.figure: value})))
+
+
+def silence(study: SharedStudy, postgres: str) -> None:
+    """Let a worker's last heartbeat, and the start of the server, be long ago: as if its process had been killed."""
+    assert study.worker is not None
+    engine = sqlalchemy.create_engine(postgres)
+    with engine.begin() as connection:
+        statement = "UPDATE autotune_nb_workers SET left_at = clock_timestamp() WHERE id = :id"
+        connection.execute(sqlalchemy.text(statement), {"id": study.worker.id})
+    engine.dispose()
+
+
+def test_no_configuration_is_tried_twice_and_none_is_lost(join: Join, make_task: Any) -> None:
+    task = make_task(strategy="random", parameters={"threads": list(range(24))}, budget={"baseline": True})
+    workers = [join(task, f"host-{number}") for number in range(3)]
+
+    def work(study: SharedStudy) -> None:
+        while True:
+            with study.turn():
+                trial = study.ask()
+            if trial is None:
+                return
+            complete(study, trial, float(trial.number))
+
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(work, workers))
+    seen = join(task, "host-9").trials
+    assert sorted(t.params["threads"] for t in seen if not t.baseline) == list(range(24))
+    assert [t.baseline for t in seen] == [True] + 24 * [False]
+    assert {t.state for t in seen} == {TrialState.COMPLETE}
+    assert {t.worker for t in seen} <= {"host-0", "host-1", "host-2"}
+
+
+def test_the_trial_of_a_killed_worker_is_given_back_and_its_own_late_result_refused(
+    join: Join, make_task: Any, postgres: str
+) -> None:
+    task = make_task(strategy="random", budget={"baseline": False})
+    killed, other = join(task, "a"), join(task, "b")
+    lost, own = ask(killed), ask(other)
+    # As long as it has heartbeats it keeps its trial.
+    assert lost.number not in (own.number, ask(other).number)
+    silence(killed, postgres)
+    retried = ask(other)
+    assert (retried.number, retried.params, retried.attempts, retried.worker) == (lost.number, lost.params, 2, "b")
+    with pytest.raises(TrialEndedOutsideError, match="another one has taken it over"):
+        complete(killed, lost, 7.0)
+    complete(other, retried, 5.0)
+    killed.refresh()
+    assert [t.score.value for t in killed.trials if t.number == lost.number and t.score] == [5.0]
+
+
+def test_the_next_worker_in_a_folder_resumes_at_once_what_the_killed_one_left(join: Join, make_task: Any) -> None:
+    task = make_task(strategy="random", budget={"baseline": False})
+    lost = ask(join(task, "a"))
+    again = join(task, "a")
+    assert again.recover() == [f"trial {lost.number} was interrupted and is retried"]
+    assert ask(again).number == lost.number
+
+
+def test_edits_and_commands_reach_every_worker(join: Join, make_task: Any) -> None:
+    task = make_task(strategy="random", budget={"baseline": False})
+    one, other = join(task, "a"), join(task, "b")
+    one.steer(enqueue_edit({"threads": 2, "batch_size": 64}))
+    one.order("pause")
+    trial = ask(other)
+    assert trial.params == {"threads": 2, "batch_size": 64}
+    assert other.command is not None
+    assert other.command.kind == "pause"
+    assert "a on " in other.command.by
+
+
+def test_time_in_which_several_workers_work_counts_once(join: Join, make_task: Any) -> None:
+    task = make_task(strategy="random")
+    one, other = join(task, "a"), join(task, "b")
+    one.beat(600.0)
+    assert one.elapsed_s == pytest.approx(600, abs=60)
+    other.beat(590.0)
+    assert other.elapsed_s == pytest.approx(600, abs=60)
+    # A replay has a clock of its own.
+    other.beat(400.0, simulated=True)
+    assert other.elapsed_s == pytest.approx(1000, abs=60)
+
+
+def test_another_task_format_or_release_is_refused(join: Join, make_task: Any, tmp_path: Path) -> None:
+    study = join(make_task(), "a")
+    with pytest.raises(StudyMismatchError, match=r"model.* differs from the task of the study '.*' in postgresql://"):
+        join(make_task(model="other"), "b")
+    with pytest.raises(StudyMismatchError, match=r"worker a .*autotune_nb 0\.1\.0, and this is autotune_nb 0\.9\.2"):
+        join(make_task(), "b", version="0.9.2")
+    study._study.set_user_attr("autotune_nb_schema", 9)
+    with pytest.raises(StudyMismatchError, match=r"format 9, written by autotune_nb .*, which has format 1"):
+        join(make_task(), "b")
+
+
+def test_a_password_that_is_a_reference_is_stored_as_such(
+    postgres: str, make_task: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STUDY_PASSWORD", SECRET)
+    url = postgres.replace(SECRET, "${STUDY_PASSWORD}")
+    (tmp_path / "referenced").mkdir()
+    open_study(make_task(), tmp_path / "referenced", storage=url).close()
+    # The folder has what is needed to open it again.
+    open_study(make_task(), tmp_path / "referenced").close()
+    open_study(make_task(), tmp_path / "referenced", storage=postgres).close()
+    contents = contents_below(tmp_path)
+    assert any(b"${STUDY_PASSWORD}" in text for text in contents.values())
+    assert not any(SECRET.encode() in text for text in contents.values())

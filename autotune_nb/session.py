@@ -179,6 +179,7 @@ def join(
     folder: str | Path | None = None,
     metrics_port: int | None = None,
     metrics_address: str = "127.0.0.1",
+    **overrides: Unpack[Overrides],
 ) -> Run:
     """Join a study in PostgreSQL as one more worker, and return its run at once.
 
@@ -198,7 +199,7 @@ def join(
             f"{STORAGE_VARIABLE}"
         )
     place = StudyFolder(folder if folder is not None else Path("runs") / name)
-    task = stored_task(place, url, name)
+    task = with_overrides(stored_task(place, url, name), **overrides)
     return _tune(task, place, storage=url, name=name, metrics_port=metrics_port, metrics_address=metrics_address)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -36,6 +37,7 @@ def worker(
     metrics_address: str,
     log_json: bool,
     as_json: bool,
+    **overrides: Any,
 ) -> None:
     """Work on a study that another process has begun in PostgreSQL, until its budget is spent.
 
@@ -52,6 +54,11 @@ def worker(
             if gpus is not None:
                 os.environ[VARIABLE] = gpus
             started = join(
-                study, storage=storage, folder=folder, metrics_port=metrics_port, metrics_address=metrics_address
+                study,
+                storage=storage,
+                folder=folder,
+                metrics_port=metrics_port,
+                metrics_address=metrics_address,
+                **overrides,
             )
         to_end(started)

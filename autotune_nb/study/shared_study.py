@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import weakref
 from collections.abc import Iterator
 from dataclasses import replace
 from socket import gethostname
@@ -52,6 +53,8 @@ class SharedStudy(Study):
         self.command: RunCommand | None = None
         self.command_at_start: RunCommand | None = None
         engine = sql_engine(study._storage)
+        # A reader is not closed: its connections end with it.
+        weakref.finalize(self, engine.dispose)
         self._table = WorkerTable(engine, study._study_id)
         self._lock = StudyLock(engine, study._study_id)
         super().__init__(task, space, folder, study, url, propose)

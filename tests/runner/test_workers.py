@@ -1,0 +1,95 @@
+"""Runs of several workers on one study in a real PostgreSQL; trials are replayed."""
+
+from __future__ import annotations
+
+import socket
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import autotune_nb as at
+from autotune_nb.cli.main import cli
+from autotune_nb.errors import StudyNotFoundError
+from autotune_nb.handle import StudyHandle
+from autotune_nb.runner import other_workers
+from autotune_nb.runner.runner import RunState
+from autotune_nb.session import join
+from tests.postgres import SECRET
+from tests.runner.test_replay import HEAD, replay_task
+from tests.stubs import contents_below, until
+
+pytestmark = pytest.mark.xdist_group("postgres")
+
+
+@pytest.fixture(autouse=True)
+def _poll_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(other_workers, "POLL_S", 0.05)
+
+
+def table_task(folder: Path, configurations: int, **changes: Any) -> at.Task:
+    """Return the replay of a table of so many configurations and the default."""
+    numbers = [None, *range(configurations)]
+    rows = [
+        f"{'d' if one is None else one},complete,,{'' if one is None else one},,1,1,20,30,{100 + (one or 0)},0.1"
+        for one in numbers
+    ]
+    table = folder / "table.csv"
+    table.write_text("\n".join([HEAD, *rows]) + "\n")
+    changes = {"workload": {"scenarios": ["dataset"], "concurrency": [1]}, **changes}
+    data = replay_task(table, parameters={"threads": list(range(configurations))}, **changes)
+    return at.Task.parse({**data, "objective": "maximize output_tokens_per_s"})
+
+
+def of_study(run: StudyHandle) -> list[tuple[int, Any]]:
+    return [(trial.number, trial.params.get("threads")) for trial in run.history]
+
+
+def test_workers_share_the_configurations_the_budget_and_the_default(postgres: str, tmp_path: Path) -> None:
+    task = table_task(tmp_path, 12, budget={"baseline": True, "trials": 10})
+    name = tmp_path.name
+    first = at.tune(task, study=tmp_path / "a" / name, storage=postgres)
+    second = join(name, storage=postgres, folder=tmp_path / "workers" / "2")
+    assert second.task == task
+    for run in (first, second):
+        run.wait(60)
+    assert of_study(first) == of_study(second)
+    trials = first.history
+    assert [trial.number for trial in trials] == list(range(10))
+    assert [trial.baseline for trial in trials] == [True] + 9 * [False]
+    assert len({trial.params["threads"] for trial in trials[1:]}) == 9
+    host = socket.gethostname()
+    assert {trial.worker for trial in trials} <= {host, f"{host}-2"}
+    opened = at.open(tmp_path / "a" / name, storage=postgres)
+    assert of_study(opened) == of_study(first)
+    assert not [file for file, text in contents_below(tmp_path).items() if SECRET.encode() in text]
+
+
+def test_to_pause_to_resume_and_to_stop_reaches_every_worker(postgres: str, tmp_path: Path) -> None:
+    task, name = table_task(tmp_path, 20), tmp_path.name
+    first = at.tune(task, study=tmp_path / "a" / name, storage=postgres)
+    first.pause()
+    second = join(name, storage=postgres, folder=tmp_path / "b")
+    until(lambda: second.state is RunState.PAUSED and first.state is RunState.PAUSED)
+    second.resume()
+    until(lambda: first.state is not RunState.PAUSED)
+    second.pause()
+    until(lambda: first.ended or first.state is RunState.PAUSED)
+    first.stop()
+    until(lambda: first.ended and second.ended)
+    assert second.state in (RunState.STOPPED, RunState.FINISHED)
+    # A worker that is started later goes on.
+    at.tune(task, study=tmp_path / "a" / name, storage=postgres).wait(60)
+    assert len(at.open(tmp_path / "b", storage=postgres).history) == 20
+
+
+def test_what_cannot_be_joined_is_reported(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(StudyNotFoundError, match=r"postgresql://team:\*\*\*@.* holds no study 'none'"):
+        join("none", storage=postgres)
+    assert not list(tmp_path.iterdir())
+    monkeypatch.delenv("AUTOTUNE_NB_STORAGE", raising=False)
+    done = CliRunner().invoke(cli, ["worker", "--study", "none", "--storage", "sqlite:///a.db"])
+    assert done.exit_code == 2
+    assert "workers share a study in PostgreSQL, not sqlite:///a.db; pass --storage postgresql://" in done.stderr

@@ -9,6 +9,7 @@ from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.study._trial_json import record_fields, require_numbers
 from autotune_nb.task.space import Point
 from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.verdict import ConfirmationStart
 
 RECORD, ATTEMPTS, BASELINE, ENQUEUED = "record", "attempts", "baseline", "enqueued"
 REASON, CONFIRMATION = "reason", "confirmation"
@@ -54,6 +55,12 @@ def confirmation_of(attributes: Mapping[str, Any]) -> tuple[int, int] | None:
     """Return the round and the finalist of a start of the confirmation; None for other trials."""
     stored = attributes.get(CONFIRMATION)
     return None if stored is None else (int(stored[0]), int(stored[1]))
+
+
+def confirmation_attributes(start: ConfirmationStart) -> dict[str, Any]:
+    """Return the attributes of a start of the confirmation."""
+    attributes: dict[str, Any] = {CONFIRMATION: [start.round, start.finalist], REASON: start.reason}
+    return {**attributes, BASELINE: True} if start.params is None else attributes
 
 
 def worker_of(attributes: Mapping[str, Any]) -> tuple[str, str]:

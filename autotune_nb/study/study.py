@@ -20,7 +20,7 @@ from autotune_nb.study._recovery import MAX_ATTEMPTS, recover, unstored
 from autotune_nb.study._results_json import to_results
 from autotune_nb.study._storage import close_storage, storage_errors
 from autotune_nb.study._stored_study import LastRun, StoredStudy
-from autotune_nb.study._stored_trial import BASELINE, CONFIRMATION, ENQUEUED, REASON
+from autotune_nb.study._stored_trial import BASELINE, ENQUEUED, REASON, confirmation_attributes
 from autotune_nb.study._study_attributes import (
     read_edits,
     read_elapsed,
@@ -265,11 +265,8 @@ class Study:
         return None if start is None else self._start_confirmation(start)
 
     def _start_confirmation(self, start: ConfirmationStart) -> Trial:
-        attributes: dict[str, Any] = {CONFIRMATION: [start.round, start.finalist], REASON: start.reason}
-        if start.params is None:
-            attributes[BASELINE] = True
         with storage_errors(self.folder, self._url):
-            return self._started(self._store.start(dict(start.params or {}), attributes))
+            return self._started(self._store.start(dict(start.params or {}), confirmation_attributes(start)))
 
     def steer(self, edit: Edit) -> None:
         """Store an edit, which applies from the next ``ask`` on. Raises TaskError if it is invalid, StudyError."""

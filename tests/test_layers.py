@@ -58,8 +58,7 @@ OUTSIDE = {
         "reports/front_chart.py",
         "reports/html_page.py",
         "reports/lab_chart.py",
-        "widgets/_chart.py",
-        "widgets/_figure.py",
+        "reports/traced_chart.py",
     },
     "matplotlib": {
         "reports/charts.py",

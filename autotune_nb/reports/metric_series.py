@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb.runner.conditions import GPU_FILE_NAME
-from autotune_nb.runner.engine_metrics import FILE_NAME
+from autotune_nb.runner.engine_metrics import FILE_NAME, LIVE_FILE_NAME
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,6 +40,12 @@ class MetricSeries:
     values: tuple[float, ...]
 
 
+def latest_attempt(trial_folder: Path) -> Path:
+    """Return the folder of the last attempt of a trial; the folders of further attempts are in that of the first."""
+    attempts = trial_folder.glob("attempt-*")
+    return max(attempts, key=lambda one: (len(one.name), one.name), default=trial_folder)
+
+
 def metric_series(folder: Path) -> list[MetricSeries]:
     """Return the series of an attempt's folder that has samples; those that are 0 all the time are left out."""
     rows = [*_rows(folder / FILE_NAME), *_rows(folder / GPU_FILE_NAME)]
@@ -53,6 +59,15 @@ def metric_series(folder: Path) -> list[MetricSeries]:
             seconds, values = zip(*((round(at - began, 3), value) for at, value in points), strict=True)
             found.append(MetricSeries(title, unit, seconds, values))
     return found
+
+
+def live_tokens_per_s(folder: Path) -> MetricSeries | None:
+    """Return the tokens per second within the level that runs now in an attempt's folder; None without samples."""
+    points = list(_rates(_points(_rows(folder / LIVE_FILE_NAME), "output_tokens")))
+    if not points:
+        return None
+    seconds, values = zip(*((round(at - points[0][0], 3), value) for at, value in points), strict=True)
+    return MetricSeries("generated tokens", "tokens/s", seconds, values)
 
 
 def series_frame(series: Sequence[MetricSeries]) -> pd.DataFrame:

@@ -76,7 +76,7 @@ def latency_throughput(trials: Sequence[Trial], best: Trial | None, limits: Sequ
             continue
         x, y, levels, kept = zip(*points, strict=True)
         curves.append(
-            Curve(trial.number, params_text(trial), _role(trial, best), x, y, levels, () if all(kept) else kept)
+            Curve(trial.number, params_text(trial), role_of(trial, best), x, y, levels, () if all(kept) else kept)
         )
     order: list[Role] = ["infeasible", "other", "default", "best"]
     return sorted(curves, key=lambda curve: order.index(curve.role))
@@ -88,7 +88,8 @@ def _level(measured: Measurement, limits: Sequence[Limit]) -> tuple[str, bool]:
     return f"{measured.level}, breaks {', '.join(broken)}" if broken else str(measured.level), not broken
 
 
-def _role(trial: Trial, best: Trial | None) -> Role:
+def role_of(trial: Trial, best: Trial | None) -> Role:
+    """Return how a trial is drawn."""
     if best is not None and trial.number == best.number:
         return "best"
     if trial.baseline:

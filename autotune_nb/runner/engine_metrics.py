@@ -21,6 +21,8 @@ from autotune_nb.trial.measurement import Level
 
 #: The file of the samples in the folder of an attempt: a JSON object per line.
 FILE_NAME = "engine_metrics.jsonl"
+#: The file of the samples of the level that runs now; it is deleted when the level has ended.
+LIVE_FILE_NAME = "engine_metrics_now.jsonl"
 _EVERY_S, _WITHIN_S = 1.0, 0.9
 _MOST_BYTES = 4_000_000
 #: After so many failures, without any success, the engine is not asked again.
@@ -75,12 +77,14 @@ class EngineMetrics:
             finally:
                 sampling.cancel()
                 await asyncio.gather(sampling, return_exceptions=True)
+                self._forget_live()
                 if self._problem:
                     self.report(self._problem)
 
     async def take(self, level: Level) -> dict[str, float]:
         """Return the summary of a level, which ends now, by names of CONDITIONS, and write its samples to the file."""
         await self._sample()
+        self._forget_live()
         samples, before = self._samples, self._before
         self._samples, self._before = [], samples[-1] if samples else before
         if samples:
@@ -101,14 +105,26 @@ class EngineMetrics:
             return
         try:
             page = await self._page()
-            figures = await asyncio.to_thread(_figures, page)
+            sample = await asyncio.to_thread(self._read, page)
         except _UnreadError as error:
             self._failures += 1
             if not self._samples and self._before is None:
                 self._problem = str(error)
             return
         self._problem = ""
-        self._samples.append(Sample(time.time(), figures))
+        self._samples.append(sample)
+
+    def _read(self, page: str) -> Sample:
+        """Return the sample of a page and append it to the file of the level that runs now. Raises _UnreadError."""
+        sample = Sample(time.time(), _figures(page))
+        row = {"time": round(sample.time, 3), **{name: round(value, 4) for name, value in sample.figures.items()}}
+        with contextlib.suppress(OSError), (self.folder / LIVE_FILE_NAME).open("a", encoding="utf-8") as file:
+            file.write(f"{json.dumps(row)}\n")
+        return sample
+
+    def _forget_live(self) -> None:
+        with contextlib.suppress(OSError):
+            (self.folder / LIVE_FILE_NAME).unlink(missing_ok=True)
 
     async def _page(self) -> str:
         assert self._session is not None

@@ -8,6 +8,7 @@ import ipywidgets
 
 from autotune_nb.handle import StudyHandle
 from autotune_nb.widgets import _panels
+from autotune_nb.widgets._header_text import header_html
 from autotune_nb.widgets._run_buttons import RunButtons
 from autotune_nb.widgets._texts import send_texts, text_widget
 
@@ -34,7 +35,7 @@ class Header:
     def update(self, handle: StudyHandle, *, gone: bool, starting: bool) -> int:
         """Send what changed and return about how many bytes it was; ``gone`` is whether the folder was deleted."""
         texts = {
-            self.progress: _panels.progress_html(handle),
+            self.progress: header_html(handle),
             self.errors: _panels.error_html(handle.error)
             + _panels.message_html(self.message or (_FOLDER_GONE if gone else handle.lost)),
         }

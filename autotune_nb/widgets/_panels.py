@@ -7,15 +7,11 @@ from __future__ import annotations
 
 import html
 import re
-import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from types import MappingProxyType
 
 from autotune_nb.errors import Failure
-from autotune_nb.handle import StudyHandle
 from autotune_nb.runner.live import RunningTrial
-from autotune_nb.runner.runner import RunState
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.budget import Confirm
 from autotune_nb.trial.configuration import (
@@ -24,14 +20,12 @@ from autotune_nb.trial.configuration import (
     configurations,
     pareto_front,
 )
-from autotune_nb.trial.cost import cost_of, usd_text
-from autotune_nb.trial.formatting import YEAR_S, duration_text, level_text, params_text, value_text
+from autotune_nb.trial.formatting import level_text, params_text, value_text
 from autotune_nb.trial.limiting_factor import limiting_factor
 from autotune_nb.trial.score import Limit, Objective
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.verdict import chosen_configuration
 
-_COLOUR = {RunState.RUNNING: "at-ok", RunState.FAILED: "at-error", RunState.PAUSED: "at-warn"}
 #: Figures in the table besides the objective's, taken at the level of the score.
 _FIGURES = {"ttft_p99_s": "TTFT p99", "tpot_mean_s": "TPOT", "e2e_latency_mean_s": "latency"}
 _NOTICES = 6
@@ -61,120 +55,6 @@ def clock(at: float) -> str:
     return then.strftime("%H:%M:%S" if then.date() == today else "%Y-%m-%d %H:%M")
 
 
-def progress_html(handle: StudyHandle, *, now: float | None = None) -> str:
-    """Return the state, counts, a progress bar, the budget and the estimated end."""
-    trials = handle.history
-    done = sum(1 for t in trials if t.state is TrialState.COMPLETE)
-    failed = sum(1 for t in trials if t.state is TrialState.FAILED)
-    running = len(handle.running)
-    wanted = handle.num_trials
-    state = str(handle.state)
-    cut = sum(1 for t in trials if t.state is TrialState.CUT)
-    broken = sum(1 for t in trials if t.state is TrialState.COMPLETE and not t.feasible)
-    counts = [
-        f"<b>{done}</b> done" + (f" ({broken} break a limit)" if broken else ""),
-        f"<b>{running}</b> running",
-        f"<b>{failed}</b> failed",
-    ]
-    if cut:
-        counts.insert(1, f"<b>{cut}</b> cut")
-    stopped = sum(1 for t in trials if t.state in (TrialState.STOPPED, TrialState.INTERRUPTED))
-    if stopped:
-        counts.append(f"<b>{stopped}</b> ended early")
-    confirming = [trial for trial in trials if trial.confirmation is not None]
-    ended = done + cut + failed - sum(1 for trial in confirming if trial.state.finished)
-    if confirming:
-        counts.append(f"<b>{len(confirming)}</b> of them of the confirmation")
-    of = f"{ended} of {wanted} trials" if wanted else f"{ended} trials"
-    bar = (
-        f'<progress aria-label="{of}" value="{ended}" max="{max(wanted or 0, ended, 1)}"></progress>' if wanted else ""
-    )
-    replayed = handle.task.deploy.replayed
-    kind = _COLOUR.get(RunState(state), "at-dim") if state in list(RunState) else "at-dim"
-    parts = [
-        f'<h3>{escaped(handle.task.name)} <span class="{kind}">{escaped(state)}</span></h3>',
-        f'<div class="at-dim">{escaped(handle.path)}</div>',
-        f"<div><b>{escaped(replayed)}</b>, nothing is measured</div>" if replayed else "",
-        f"<div>{of}: {', '.join(counts)}. {_budget_text(handle)}</div>",
-        bar,
-        f"<div>{_time_text(handle, now if now is not None else time.time())}{_promise_text(handle)}</div>",
-    ]
-    verdict = handle.verdict if handle.task.confirmation is not None else None
-    if verdict is not None and verdict.confirmed:
-        parts.append(f"<div><b>{escaped(verdict)}</b></div>")
-    elif (best := handle.best_configuration) is not None:
-        goal = handle.task.goal
-        value = ", ".join(value_text(number, name) for name, number in best.figures.items())
-        of_starts = best.starts_text
-        value = f"<b>{value}</b>{f' ({of_starts})' if of_starts else ''}"
-        text = escaped(config_text(best.trial))
-        name, once = "best", "" if of_starts else ", measured once"
-        if goal.others:
-            count = len(pareto_front(trials, goal))
-            name = f"Pareto front: {count} configuration{'s' * (count != 1)}; its knee"
-        parts.append(f"<div>{name} so far: trial {best.trial.number}, {value}{once}, {text}</div>")
-    return "".join(parts)
-
-
-def _promise_text(handle: StudyHandle) -> str:
-    promise = handle.promise if handle.state in (RunState.RUNNING, RunState.PAUSED) else None
-    if promise is None:
-        return ""
-    return f" Another trial of about {duration_text(promise.seconds)} is expected to gain {promise.gain:.1%}."
-
-
-def _budget_text(handle: StudyHandle) -> str:
-    budget = handle.budget
-    parts = [f"{handle.num_trials} trials" if handle.num_trials else ""]
-    parts.append(f"{budget.minutes:g} min" if budget.minutes else "")
-    parts.append(f"{budget.gpu_hours:g} GPU-hours" if budget.gpu_hours else "")
-    parts.append(usd_text(budget.usd) if budget.usd else "")
-    if budget.patience == "auto":
-        parts.append("as long as a trial is worth its time")
-    else:
-        parts.append(f"patience of {budget.patience} trials" if budget.patience else "")
-    return f"Budget: {', '.join(filter(None, parts)) or 'the whole space'}."
-
-
-def seconds_left(handle: StudyHandle) -> float | None:
-    """Estimate how long the rest of the budget takes from the latest trials; None without an ended trial."""
-    ended = [t for t in handle.history if t.state.finished]
-    if not ended:
-        return None
-    mean_s = sum(t.work_s for t in ended[-20:]) / len(ended[-20:])
-    bounds = []
-    if handle.num_trials is not None:
-        # A float cannot hold every number of trials that a user may set.
-        confirming = sum(1 for trial in ended if trial.confirmation is not None)
-        to_go = min(max(0, handle.num_trials - (len(ended) - confirming)), 10**12)
-        if (rules := handle.task.confirmation) is not None:
-            to_go += max(0, rules.budget - confirming)
-        bounds.append(to_go * mean_s / handle.task.deploy.parallel)
-    if handle.budget.minutes is not None:
-        bounds.append(max(0.0, handle.budget.minutes * 60 - handle.elapsed_s))
-    return min(bounds, default=None)
-
-
-def _time_text(handle: StudyHandle, now: float) -> str:
-    took = f"{duration_text(handle.elapsed_s)} of work so far"
-    ended = [trial for trial in handle.history if trial.state is not TrialState.RUNNING]
-    running = [one.trial.with_(seconds={one.phase: max(now - one.since, 0.0)}) for one in handle.running]
-    if cost := str(cost_of([*ended, *running], handle.task.price)):
-        took += f" ({cost})"
-    if handle.state not in (RunState.RUNNING, RunState.PAUSED):
-        return f"{took}."
-    left = seconds_left(handle)
-    if left is None:
-        return f"{took}; the remaining time is estimated after the first trial."
-    if handle.state is RunState.PAUSED:
-        return f"{took}; about {duration_text(left)} left after the pause."
-    if not left < YEAR_S:
-        return f"{took}; about {duration_text(left)} left."
-    until = clock(now + left)
-    # The time of another day has no seconds to remove.
-    return f"{took}; about {duration_text(left)} left, until {until[:5] if len(until) == 8 else until}."
-
-
 def error_html(error: BaseException | None) -> str:
     """Return the run's error with its cause, or an empty text."""
     if error is None:
@@ -188,27 +68,6 @@ def error_html(error: BaseException | None) -> str:
 def message_html(message: str | None) -> str:
     """Return another error, such as a button's or that the folder is gone; empty without one."""
     return f'<div class="at-banner at-error" role="alert">{escaped(message)}</div>' if message else ""
-
-
-def running_html(
-    running: Sequence[RunningTrial],
-    logs: Mapping[int, Sequence[str]],
-    objective: Objective,
-    reasons: Mapping[int, str] = MappingProxyType({}),
-) -> str:
-    """Return each running trial's phase, why it was chosen, its measured levels, and last lines of its log."""
-    parts = []
-    for one in running:
-        levels = "".join(f"<div>{escaped(level_text(m, objective))}</div>" for m in one.trial.measurements)
-        lines = logs.get(one.trial.number)
-        log = f"<pre>{escaped(chr(10).join(lines))}</pre>" if lines else ""
-        parts.append(
-            f"<div><b>trial {one.trial.number}</b>: {escaped(one.doing)}"
-            f' <span class="at-dim">since {clock(one.phase_since or one.since)}</span></div>'
-            f'<div class="at-dim">{escaped(config_text(one.trial))}</div>{_chosen(reasons.get(one.trial.number))}'
-            f"{levels}{log}"
-        )
-    return f"<h4>Running</h4>{''.join(parts)}" if parts else ""
 
 
 def _chosen(reason: str | None) -> str:
@@ -347,9 +206,9 @@ def _failure(failure: Failure) -> str:
 
 
 def trial_html(trial: Trial | None, objective: Objective) -> str:
-    """Return the details of the trial under the pointer in the charts."""
+    """Return the details of the selected trial."""
     if trial is None:
-        return '<span class="at-dim">Hover over a trial in the charts to see its parameters here.</span>'
+        return '<span class="at-dim">Click on a trial in the charts to see it here.</span>'
     levels = "; ".join(escaped(level_text(m, objective)) for m in trial.measurements)
     about = f"<b>trial {trial.number}</b> ({escaped(_state_text(trial))}): {escaped(config_text(trial, 5000))}"
     limited = f'<div class="at-dim">limited by: {escaped(text)}</div>' if (text := limiting_factor(trial)) else ""

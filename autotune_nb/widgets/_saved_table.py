@@ -28,10 +28,18 @@ class SavedTable:
         self._sent: str | None = None
         self._sent_at = 0.0
 
-    @property
-    def css(self) -> str:
-        """Hides the table on a page where this stylesheet's monitor is live."""
-        return f".{self._class}, .jp-OutputArea-child:has(.{self._class}) {{ display: none; }}"
+    def css(self, study: StudyHandle) -> str:
+        """Return rules that hide the table where this stylesheet's monitor is live, and say in its place how to get
+        the monitor back once its kernel is gone."""
+        hidden = f".{self._class}, .jp-OutputArea-child:has(.{self._class}) {{ display: none; }}"
+        line = f"The kernel of this monitor is gone: at.open({str(study.path)!r}) shows the study again."
+        text = "".join(letter if letter.isalnum() or letter in " .:()_-" else f"\\{ord(letter):06x}" for letter in line)
+        gone = ".at-monitor.jupyter-widgets-disconnected"
+        # Widgets without a kernel are marked with a broken link each.
+        return (
+            f"{hidden} {gone} > *, {gone}::before {{ display: none !important; }} "
+            f'{gone}::after {{ content: "{text}"; padding: 8px; }}'
+        )
 
     def display(self, study: StudyHandle) -> None:
         """Add the table to the outputs of the cell that is being executed."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from autotune_nb.reports.metric_series import MetricSeries, metric_series
+from autotune_nb.reports.metric_series import MetricSeries, latest_attempt, metric_series
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.trial.trial import Trial
 from autotune_nb.widgets._panels import escaped
@@ -24,9 +24,7 @@ class Sparklines:
         """Return the charts of a trial of the study in this folder; empty if it has no samples."""
         key = (study, trial.number, trial.state, len(trial.measurements))
         if key != self._of:
-            folder = StudyFolder(study).trial_folder(trial.number)
-            # The folders of further attempts are in that of the first.
-            latest = max(folder.glob("attempt-*"), key=lambda one: (len(one.name), one.name), default=folder)
+            latest = latest_attempt(StudyFolder(study).trial_folder(trial.number))
             self._of, self._html = key, sparklines_html(trial.number, metric_series(latest))
         return self._html
 
@@ -38,6 +36,18 @@ def sparklines_html(trial: int, series: Sequence[MetricSeries]) -> str:
         f'<div class="at-dim">metrics of trial {trial}, over {series[0].seconds[-1]:,.0f} s:</div>' if series else ""
     )
     return f'{heading}<div class="at-sparks">{charts}</div>' if charts else ""
+
+
+def live_html(series: MetricSeries) -> str:
+    """Return the small chart of a metric that is being sampled, with its latest value."""
+    top = max(*series.values, 1e-9)
+    points = " ".join(f"{x:.0f},{y:.1f}" for x, y in _points(series, top))
+    label = f"{_text(series.values[-1], series.unit)} now"
+    return (
+        f'<span class="at-live"><svg role="img" aria-label="{escaped(series.title)}, {label}" width="{_WIDTH}" '
+        f'height="20" viewBox="0 0 {_WIDTH} {_HEIGHT}" preserveAspectRatio="none"><polyline points="{points}" '
+        f'fill="none" stroke="currentColor" stroke-width="2"/></svg> {label}</span>'
+    )
 
 
 def _chart(series: MetricSeries) -> str:

@@ -12,18 +12,16 @@ import ipywidgets
 
 from autotune_nb.errors import AutotuneError
 from autotune_nb.handle import StudyHandle
-from autotune_nb.reports.plots import history, latency_throughput
 from autotune_nb.run import Run, live_run
 from autotune_nb.runner.runner import RunState
 from autotune_nb.trial.trial import Trial
 from autotune_nb.widgets import _panels
-from autotune_nb.widgets._chart import ChartData, LiveChart
+from autotune_nb.widgets._charts import ChartInput, Charts
 from autotune_nb.widgets._header import Header
 from autotune_nb.widgets._recomputed import Recomputed
 from autotune_nb.widgets._running_strip import RunningStrip
 from autotune_nb.widgets._saved_table import SavedTable
 from autotune_nb.widgets._selection import Selection
-from autotune_nb.widgets._sparklines import Sparklines
 from autotune_nb.widgets._steering import SteerPanel
 from autotune_nb.widgets._style import stylesheet
 from autotune_nb.widgets._texts import send_texts, text_widget
@@ -57,19 +55,17 @@ class StudyView:
         self._over = False
         self._importances: Recomputed[dict[str, float]] = Recomputed({})
         self._skipped: Recomputed[list[str]] = Recomputed([])
-        self._hovered_number: int | None = None
-        self._sparklines = Sparklines()
         self._make_widgets()
-        # Before the first redraw, which would otherwise have no charts.
-        self.claim_charts()
+        self.selection.observe(lambda _change: self._redraw_now(), "trials")
         self.follow(handle)
         threading.Thread(target=self._update_loop, name="autotune_nb-monitor", daemon=True).start()
 
     def _make_widgets(self) -> None:
         self.header = Header(lambda: self.handle, self._start, self._redraw_now)
-        self.strip = RunningStrip()
+        self.strip = RunningStrip(self._redraw_now)
+        self.charts = Charts(self.selection, self._redraw_now)
         self.notices, self.skipped = text_widget("notices"), text_widget("skipped")
-        self.details, self.table, self.metrics = text_widget("details"), text_widget("table"), text_widget("metrics")
+        self.details, self.table = text_widget("details"), text_widget("table")
         self.order = ipywidgets.Dropdown(options=_panels.ORDERS, description="trials")
         self.order.add_class("at-monitor-order")
         self.previous = self._button("Previous", "chevron-left", "the previous page", lambda: self._turn_page(-1))
@@ -79,22 +75,19 @@ class StudyView:
         self.steer = SteerPanel(lambda: self.handle, self._redraw_now)
         steering = ipywidgets.Accordion([self.steer.box], titles=("Steer",), selected_index=None)
         steering.add_class("at-monitor-steer")
-        self.charts = ipywidgets.VBox()
-        self.charts.add_class("at-monitor-charts")
         row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
         pages = ipywidgets.HBox([self.order, self.previous, self.next, self.page_text], layout=row)
         self.box = ipywidgets.VBox(
             [
-                stylesheet(self.saved.css),
+                stylesheet(self.saved.css(self.handle)),
                 self.header.box,
-                self.notices,
                 self.strip.box,
+                self.notices,
+                self.charts.box,
                 self.skipped,
-                self.charts,
-                self.details,
-                self.metrics,
                 pages,
                 self.table,
+                self.details,
                 steering,
             ]
         )
@@ -120,44 +113,14 @@ class StudyView:
         self._unsubscribe()
         self.handle = handle
         # The folder may have been deleted and contain another study.
-        self._hovered_number = None
+        numbers = {trial.number for trial in handle.history}
+        self.selection.trials = tuple(number for number in self.selection.trials if number in numbers)
         self._importances.reset()
         self._skipped.reset()
         self.strip.follow()
         self.steer.follow()
         self._unsubscribe = handle.subscribe(lambda _event: self._wake.set())
         self._wake.set()
-
-    def claim_charts(self) -> None:
-        """Show the session's charts in this view; the previous view shows a button instead."""
-        try:
-            chart = LiveChart.get()
-        except ImportError as error:
-            text = f"The charts need a package: pip install 'autotune_nb[lab]' ({error})"
-            self.charts.children = (ipywidgets.HTML(f'<span class="at-warn">{_panels.escaped(text)}</span>'),)
-            return
-        previous = chart.claim(self, self._point_at)
-        if previous is self:
-            return
-        if isinstance(previous, StudyView):
-            previous._release_charts()
-        self.charts.children = (chart.figure,)
-        # The charts show the other view's data, so that they have to be redrawn.
-        self._drawn = None
-        self._wake.set()
-
-    def _release_charts(self) -> None:
-        self.charts.children = (
-            self._button(
-                "Show the charts here", "area-chart", "one monitor at a time has the charts", self.claim_charts
-            ),
-        )
-
-    def _point_at(self, number: int) -> None:
-        self._hovered_number = number
-        trial = next((t for t in self._trials() if t.number == number), None)
-        self.details.value = _panels.trial_html(trial, self.handle.task.goal)
-        send_texts({self.metrics: self._metrics_html(self._trials())})
 
     def _turn_page(self, by: int) -> None:
         self._page = max(0, self._page + by)
@@ -227,7 +190,8 @@ class StudyView:
         gone = not (handle.path / "study.json").exists()
         goal = handle.task.goal
         self._over = isinstance(handle, Run) and handle.ended
-        key = (handle, handle.version, self._over, gone, self.header.message, self.order.value, self._page)
+        clicks = (self.order.value, self._page, self.charts.shown, self.selection.trials)
+        key = (handle, handle.version, self._over, gone, self.header.message, handle.elsewhere, *clicks)
         due = any(one.pending and not one.due_in_s for one in (self._importances, self._skipped))
         if key == self._drawn and not due:
             # Only a log may have grown.
@@ -243,17 +207,14 @@ class StudyView:
         texts = {
             self.notices: _panels.notices_html(self._notices()),
             self.skipped: _panels.skipped_html(self._skipped_regions(trials)),
-            self.metrics: self._metrics_html(trials),
+            self.details: self._details_html(trials),
             self.table: _panels.table_html(trials, shown, goal, handle.running, handle.task.confirmation),
             self.page_text: f'<span class="at-dim">page {self._page + 1} of {pages}</span>',
             self.steer.edits: _panels.edits_html(handle.edits, handle.steering, len(handle.queue)),
         }
-        if self._hovered_number is None:
-            texts[self.details] = _panels.trial_html(None, goal)
         sent = self.header.update(handle, gone=gone, starting=bool(self._jobs)) + self.strip.update(handle)
         sent += send_texts(texts) + self._send_buttons(pages)
-        if LiveChart._one is not None and LiveChart._one.owner is self:
-            sent += LiveChart._one.show(self._chart_data(trials), self)
+        sent += self.charts.update(ChartInput(handle, trials, self.selection.trials, lambda: self._importance(trials)))
         self.saved.update(handle, resting=self._over or handle.state is RunState.PAUSED)
         self.redraws += bool(sent)
         return sent
@@ -276,21 +237,10 @@ class StudyView:
             notices.append((time.time() if not notices else notices[-1][0], text))
         return notices
 
-    def _metrics_html(self, trials: list[Trial]) -> str:
-        """The small charts of the trial under the pointer, else of the latest one with a level."""
-        chosen = [one for one in trials if one.number == self._hovered_number] or [t for t in trials if t.measurements]
-        return self._sparklines.html(self.handle.path, chosen[-1]) if chosen else ""
-
-    def _chart_data(self, trials: list[Trial]) -> ChartData:
-        handle = self.handle
-        goal = handle.task.goal
-        return ChartData(
-            latency_throughput(trials, handle.best_trial, goal.limits),
-            frozenset(one.trial.number for one in handle.running),
-            history(trials, goal),
-            self._importance(trials),
-            goal.direction,
-        )
+    def _details_html(self, trials: list[Trial]) -> str:
+        selected = self.selection.trials
+        chosen = next((t for t in trials if selected and t.number == selected[-1]), None)
+        return _panels.trial_html(chosen, self.handle.task.goal)
 
     def _importance(self, trials: list[Trial]) -> dict[str, float]:
         def compute() -> dict[str, float]:

@@ -6,7 +6,7 @@ import ipywidgets
 
 #: Falls back on the page's own colours in front ends without JupyterLab's variables.
 CSS = """
-.at-root { color: var(--jp-ui-font-color1, inherit); font-size: 13px; max-width: 1200px; }
+.at-root { color: var(--jp-ui-font-color1, inherit); font-size: 13px; max-width: 1400px; }
 .at-root h3, .at-root h4 { margin: 8px 0 2px 0; font-size: 14px; font-weight: 600; }
 .at-root table { border-collapse: collapse; width: 100%; }
 .at-root th { text-align: left; font-weight: 600; }
@@ -31,8 +31,34 @@ CSS = """
 .at-sparks { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 12px; line-height: 1.2; }
 .at-banner { border-left: 4px solid var(--jp-error-color1, #d32f2f); padding: 4px 10px; margin: 4px 0; }
 .at-root progress { width: 100%; height: 10px; }
-.at-root .js-plotly-plot text { fill: var(--jp-ui-font-color1, #777) !important; }
-.at-root .js-plotly-plot .hoverlayer text { fill: #fff !important; }
+.at-monitor { gap: 4px; }
+.at-monitor > * { margin: 0; flex: none; }
+.at-monitor .widget-html, .at-monitor .widget-html-content { height: auto; }
+.at-row { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 14px; }
+.at-root .at-row h3 { margin: 0; font-size: 16px; }
+.at-root .at-row progress { width: 160px; height: 8px; align-self: center;
+  accent-color: var(--jp-brand-color1, #1976d2); }
+.at-best { font-size: 14px; }
+.at-line { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; max-width: 100%; min-width: 0; }
+.at-row > .at-line { flex: 1 1 200px; }
+.at-log { font-family: var(--jp-code-font-family, monospace); font-size: 12px; }
+.at-live { display: inline-flex; align-items: center; gap: 6px; white-space: nowrap; }
+.at-monitor-header { flex-flow: row wrap; justify-content: space-between; align-items: flex-start; }
+.at-monitor-header > .at-monitor-progress { flex: 1 1 600px; min-width: 0; margin: 0; }
+.at-monitor-header > .at-monitor-errors { order: 3; flex: 1 1 100%; margin: 0; }
+.at-monitor-strip { border-left: 3px solid var(--jp-brand-color1, #1976d2); padding-left: 8px; }
+.at-monitor-strip .widget-html { margin: 0; }
+.at-root .at-monitor-strip pre.at-full { max-height: 300px; }
+.at-monitor-logs :is(.jupyter-widget-Collapse-contents, .jupyter-widget-Collapse-header) { padding: 1px 6px; }
+.at-monitor :is(.at-monitor-notices .widget-html-content > div, .at-monitor-skipped .widget-html-content) {
+  max-height: 3em; overflow: auto; }
+.at-monitor-charts .jupyter-widget-TabPanel-tabContents, .at-monitor-charts .widget-tab-contents { padding: 4px 8px; }
+.at-monitor-charts { --jp-widgets-horizontal-tab-width: auto; }
+.at-chart { width: 100%; }
+.at-chart-caption { font-weight: 600; padding: 2px 0; }
+.at-chart-plot { height: 360px; width: 100%; }
+.at-chart-announced:not(:empty) { height: 120px; display: flex; align-items: center; justify-content: center;
+  text-align: center; color: var(--jp-ui-font-color2, inherit); padding: 0 10%; }
 .at-form-section { border-top: 1px solid var(--jp-border-color2, #8886); padding: 2px 0 8px 0; overflow: hidden; }
 .at-form-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 350px), 1fr)); gap: 2px 16px;
   overflow: hidden; }

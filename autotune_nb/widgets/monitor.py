@@ -59,7 +59,6 @@ class Monitor:
             elif not self._shown and self._newer(view.handle):
                 view.follow(self._handle)
             self._shown = True
-        view.claim_charts()
         return view
 
     def _newer(self, shown: StudyHandle) -> bool:

@@ -25,8 +25,8 @@ def measured(notebook: Notebook) -> int:
     """Return the number of measured levels in the page's chart."""
     if not notebook.page.locator(".js-plotly-plot").count():
         return 0
-    drawn = [t for t in plot_points(notebook.page) if t["name"] in CURVES and t["type"] == "scattergl"]
-    return sum(1 for trace in drawn[: len(CURVES)] for x in trace["x"] or [] if x is not None)
+    drawn = [t for t in plot_points(notebook.page) if t["name"] in CURVES]
+    return sum(1 for trace in drawn for x in trace["x"] or [] if x is not None)
 
 
 def engines(lab: Lab) -> list[psutil.Process]:
@@ -113,7 +113,9 @@ def measured_in(notebook: Notebook, index: int) -> int:
     if not plot.count():
         return 0
     drawn: list[list[float | None]] = plot.first.evaluate(
-        "node => (node._fullData ?? []).slice(0, 6).map(t => Array.from(t.x ?? [], x => Number.isFinite(x) ? x : null))"
+        """(node, curves) => (node._fullData ?? []).filter(t => curves.includes(t.name))
+            .map(t => Array.from(t.x ?? [], x => Number.isFinite(x) ? x : null))""",
+        list(CURVES),
     )
     return sum(1 for xs in drawn for x in xs if x is not None)
 
@@ -227,7 +229,7 @@ def test_the_monitor_is_legible_in_both_themes_at_900_pixels(world: World, noteb
     notebook.open([start(task, world.folder)], width=900, height=1600)
     notebook.run(0)
     notebook.until(lambda: "finished" in text_of(notebook, "progress"), "the end", timeout_s=90)
-    assert re.search(r"1 done \(1 break a limit\).* 1 failed", text_of(notebook, "progress"))
+    assert re.search(r"1 complete \(1 break a limit\), 1 failed", text_of(notebook, "progress"))
     notebook.page.locator(".at-monitor-steer").get_by_text("Steer", exact=True).click()
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         notebook.theme(theme)
@@ -271,12 +273,12 @@ CONTRASTS = """() => {
 }"""
 
 
-def test_a_second_monitor_shows_the_same_and_another_study_can_claim_the_charts(
+def test_every_monitor_has_charts_of_its_own_in_which_a_click_selects_a_trial(
     world: World, notebook: Notebook, tmp_path: Path
 ) -> None:
     task = world.task(trials=1).save(tmp_path / "task.yaml")
     one, two = world.folder, tmp_path / "two"
-    notebook.open([start(task, one), "at.Monitor(run)", start(task, two)])
+    notebook.open([start(task, one), "at.Monitor(run)", start(task, two).replace("run", "other")])
     notebook.run(0)
     notebook.until(lambda: "finished" in text_of(notebook, "progress"), "the end", timeout_s=90)
     notebook.run(1)
@@ -286,14 +288,22 @@ def test_a_second_monitor_shows_the_same_and_another_study_can_claim_the_charts(
     notebook.run(0)
     notebook.until(lambda: measured_in(notebook, 1) == measured_in(notebook, 0) == 4, "the next trial", timeout_s=90)
     notebook.run(2)
-    notebook.until(lambda: measured_in(notebook, 2) >= 1, "a level of the other study", timeout_s=90)
-    assert notebook.output(0).locator(".js-plotly-plot").count() == 0
-    notebook.output(0).get_by_role("button", name="Show the charts here").click()
-    notebook.until(lambda: measured_in(notebook, 0) == 4, "the charts back again")
+    notebook.until(lambda: measured_in(notebook, 2) == 2, "the levels of the other study", timeout_s=90)
+    assert measured_in(notebook, 0) == measured_in(notebook, 1) == 4
+    # The script is in the page once, and a click on a point selects its trial in the views of its study alone.
+    assert notebook.page.evaluate("[...document.scripts].filter(s => s.text.includes('plotly.js v')).length") == 1
+    point = notebook.output(0).locator(".at-chart-plot .scatterlayer .point").last
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    assert box is not None
+    notebook.page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    notebook.until(lambda: notebook.value("list(at.Monitor(run)._view.selection.trials)"), "the selected trial")
+    assert notebook.value("list(at.Monitor(other)._view.selection.trials)") == []
+    ring = "node => node._fullData.some(trace => trace.name === 'selected')"
+    plots = notebook.page.locator(".at-chart-plot.js-plotly-plot")
+    notebook.until(lambda: plots.nth(0).evaluate(ring) and plots.nth(1).evaluate(ring), "its mark in both views")
+    assert not plots.nth(2).evaluate(ring)
+    # Another tab draws its chart, and the first chart leaves the page's memory.
+    notebook.output(2).get_by_role("tab", name="Timeline").click()
+    notebook.until(lambda: "start of the engine" in notebook.output(2).inner_text(), "the timeline")
     assert notebook.errors == []
-    assert (
-        notebook.value(
-            "len([w for w in __import__('ipywidgets').Widget.widgets.values() if type(w).__name__ == 'FigureWidget'])"
-        )
-        == 1
-    )

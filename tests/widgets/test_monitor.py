@@ -18,7 +18,6 @@ from autotune_nb.errors import StudyNotFoundError
 from autotune_nb.session import tune
 from autotune_nb.task.task import Task
 from autotune_nb.widgets import _front_end
-from autotune_nb.widgets._chart import LiveChart
 from autotune_nb.widgets.monitor import Monitor
 from tests.stubs import World
 from tests.widgets.stub_handle import LIMIT, StubHandle, complete
@@ -37,9 +36,6 @@ def test_monitors_of_one_study_share_their_widgets(stub: StubHandle, make_task: 
     assert one.handle is stub
     elsewhere = Monitor(StubHandle(make_task(), stub.path.parent / "else"), live=True)
     assert elsewhere.box is not one.box
-    # Shown again, it gets the charts.
-    one._ipython_display_()
-    assert LiveChart.get().owner is one._view
     assert "Monitor of" in repr(one)
 
 

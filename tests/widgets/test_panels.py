@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -12,13 +12,14 @@ from typing import Any
 import pytest
 
 from autotune_nb.errors import Failure, FailureKind, StudyError
-from autotune_nb.runner.runner import RunState
-from autotune_nb.study.steering import ban_edit, budget_edit, enqueue_edit
+from autotune_nb.study.steering import ban_edit, enqueue_edit
 from autotune_nb.task.task import Task
 from autotune_nb.trial.formatting import duration_text
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.widgets import _panels
-from tests.widgets.stub_handle import LIMIT, NASTY, StubHandle, complete, measured, working
+from autotune_nb.widgets._header_text import header_html
+from autotune_nb.widgets._running_text import Latest, running_html
+from tests.widgets.stub_handle import LIMIT, NASTY, StubHandle, complete, working
 
 MINIMIZE = "minimize ttft_p99_s"
 NOON = datetime(2030, 1, 1, 12).timestamp()
@@ -62,13 +63,14 @@ def every_panel(task: Task, tmp_path: Path) -> dict[str, str]:
     error = StudyError(NASTY)
     error.__cause__ = OSError(NASTY)
     handle = StubHandle(task, tmp_path / "<b>", history=trials, state=NASTY)
+    shown = StubHandle(task, tmp_path / "<b>", running=[running])
     edits = [enqueue_edit({"flag": NASTY}), ban_edit("flag", NASTY)]
     goal = task.goal
     return {
-        "progress": _panels.progress_html(handle),
+        "header": header_html(handle),
         "error": _panels.error_html(error),
         "message": _panels.message_html(NASTY),
-        "running": _panels.running_html([running], {2: [NASTY]}, goal, {2: NASTY}),
+        "running": running_html(shown, {2: Latest(NASTY)}),
         "skipped": _panels.skipped_html([NASTY, NASTY]),
         "notices": _panels.notices_html([(NOON, NASTY)]),
         "table": _panels.table_html(trials, trials, goal, [running]),
@@ -104,51 +106,6 @@ def test_a_time_out_of_range_is_a_question_mark(at: float) -> None:
     assert _panels.clock(at) == "?"
 
 
-def test_progress_has_the_counts_the_budget_and_the_best_trial(task: Task, tmp_path: Path) -> None:
-    stopped = complete(5, 1.0).with_(state=TrialState.STOPPED, score=None)
-    trials = (complete(1, 50.0), complete(2, 90.0, violation=0.1), failure(), stopped)
-    handle = StubHandle(task, tmp_path, history=trials, running=[working(complete(8, 1.0))], elapsed_s=600.0)
-    text = read(_panels.progress_html(handle, now=NOON)).text
-    for part in (
-        "test running",
-        str(tmp_path),
-        "3 of 20 trials: 2 done (1 break a limit), 1 running, 1 failed, 1 ended early. Budget: 20 trials.",
-        "10 min of work so far; about 2 min left, until ",
-        "best so far: trial 1, 50 tokens/s, measured once, threads=1",
-    ):
-        assert part in text
-    assert _panels.seconds_left(handle) == pytest.approx(17 * 20 / 3)
-
-
-def test_without_a_trial_there_is_no_estimate(task: Task, tmp_path: Path) -> None:
-    handle = StubHandle(task, tmp_path)
-    assert _panels.seconds_left(handle) is None
-    assert "estimated after the first trial" in _panels.progress_html(handle)
-    handle.state = RunState.FINISHED
-    assert "0 s of work so far." in _panels.progress_html(handle)
-
-
-def test_the_estimated_end_has_a_date_if_it_is_another_day(task: Task, tmp_path: Path) -> None:
-    handle = StubHandle(task, tmp_path, history=(complete(1, 50.0),))
-    now = datetime.now()
-    later = now + timedelta(days=2)
-    assert f"left, until {now:%H:}" in _panels.progress_html(handle, now=(now.replace(minute=0)).timestamp())
-    expected = _panels.progress_html(handle, now=later.replace(minute=0).timestamp())
-    assert f"left, until {later:%Y-%m-%d %H:}" in expected
-    handle.state = RunState.PAUSED
-    assert "left after the pause." in _panels.progress_html(handle)
-
-
-@pytest.mark.parametrize("change", [{"minutes": 1e308, "trials": None}, {"minutes": 1e12, "trials": None}])
-def test_a_huge_budget_is_shown(task: Task, tmp_path: Path, change: dict[str, Any]) -> None:
-    handle = StubHandle(task, tmp_path, history=(complete(1, 50.0),))
-    handle.steer(budget_edit(task, **change))
-    handle.steering.__dict__["num_trials"] = None
-    assert "about over a year left." in _panels.progress_html(handle)
-    handle.steering.__dict__["num_trials"] = 10**400
-    assert "left" in _panels.progress_html(handle)
-
-
 def test_an_error_is_shown_with_its_cause_and_a_message_without(task: Task) -> None:
     assert _panels.error_html(None) == _panels.message_html(None) == ""
     error = StudyError("the disk is full")
@@ -157,28 +114,6 @@ def test_an_error_is_shown_with_its_cause_and_a_message_without(task: Task) -> N
     assert text == "The run ended with an error.the disk is fullcaused by OSError: no space"
     assert read(_panels.error_html(ValueError())).text.endswith("ValueError")
     assert read(_panels.message_html("busy")).text == "busy"
-
-
-@pytest.mark.parametrize(
-    ("phase", "levels", "expected"),
-    [
-        ("deploy", 0, "deploying"),
-        ("probe", 0, "warming up"),
-        ("benchmark", 0, "benchmarking level 1 of 2"),
-        ("benchmark", 1, "benchmarking level 2 of 2"),
-        ("stop", 2, "taking the engine down"),
-    ],
-)
-def test_a_running_trial_is_shown_with_its_phase_levels_and_log(
-    task: Task, phase: str, levels: int, expected: str
-) -> None:
-    trial = Trial(3, {"threads": 2}, measurements=tuple(measured(n + 1, 10.0) for n in range(levels)))
-    text = read(_panels.running_html([working(trial, phase=phase)], {3: ["one", "two"]}, task.goal)).text
-    assert f"trial 3: {expected} since" in text
-    assert "threads=2" in text
-    assert text.count("tokens/s, TTFT p99 250 ms") == levels
-    assert "one\ntwo" in text
-    assert _panels.running_html([], {}, task.goal) == ""
 
 
 def cells(text: str) -> list[list[str]]:
@@ -245,13 +180,3 @@ def test_edits_are_listed_with_the_restrictions_in_force(task: Task, tmp_path: P
     text = read(_panels.edits_html(handle.edits, handle.steering, 2)).text
     for part in ("pin threads to 2", "narrow batch_size", "In force: threads pinned to 2;", "configurations: 2"):
         assert part in text
-
-
-def test_the_cost_so_far_counts_the_running_trials(make_task: Callable[..., Task], tmp_path: Path) -> None:
-    task = make_task(price={"usd_per_gpu_hour": 2})
-    ended = complete(1, 5.0).with_(gpus=2, seconds={"deploy": 600.0, "queue": 900.0, "benchmark": 1200.0})
-    running = working(Trial(2, {"threads": 2}, gpus=4))
-    handle = StubHandle(task, tmp_path, history=(ended, running.trial), running=(running,))
-    # Half an hour of two GPUs, and a quarter of an hour of four.
-    assert "(2 GPU-hours, $4.00)" in _panels.progress_html(handle, now=running.since + 900)
-    assert "GPU-hours" not in _panels.progress_html(StubHandle(make_task(), tmp_path, history=(complete(1, 5.0),)))

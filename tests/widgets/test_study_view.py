@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import ipywidgets
-import plotly.graph_objects as go
 import pytest
-from plotly import missing_anywidget
 
 from autotune_nb import session
 from autotune_nb.errors import Failure, FailureKind, StudyError
@@ -21,8 +19,7 @@ from autotune_nb.runner.runner import Runner, RunState
 from autotune_nb.session import tune
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
-from autotune_nb.widgets import _panels
-from autotune_nb.widgets._chart import LiveChart
+from autotune_nb.widgets import _header
 from autotune_nb.widgets._study_view import StudyView
 from tests.reports.test_metric_series import engine
 from tests.stubs import World, open_study, until
@@ -204,37 +201,33 @@ def test_a_missing_database_and_a_missing_folder_are_reported(make_task: Callabl
     assert "test" in view.header.progress.value
 
 
-def test_the_metrics_of_a_trial_are_small_charts(stub: StubHandle) -> None:
-    def metrics(trial: int) -> str:
-        return re.sub(r"<[^>]*>", " ", view.metrics.value) if f"trial {trial}," in view.metrics.value else ""
-
+def test_the_metrics_of_the_selected_trial_are_shown_else_of_the_latest(stub: StubHandle) -> None:
     stub.history = tuple(complete(n, 10.0 + n) for n in range(3))
     # What belongs to a trial that was repeated is the last attempt.
     engine(stub.path / "artifacts" / "trial-0002" / "attempt-10")
     (stub.path / "artifacts" / "trial-0002" / "attempt-9").mkdir()
     engine(stub.path / "artifacts" / "trial-0001")
     view = StudyView(stub)
-    redraw(view)
-    assert "running requests, at most 4" in metrics(2)
-    assert "KV cache, at most 90%" in metrics(2)
-    assert view.metrics.value.count("<polyline") == 3
-    assert len(view.metrics.value) < 2000
-    view._point_at(1)
-    assert "generated tokens, at most 200 tokens/s" in metrics(1)
-    view._point_at(0)
-    assert view.metrics.value == ""
+    view.charts.show("Engine metrics")
+    metrics = view.charts.plots["Engine metrics"]
+    until(lambda: "trial 2 reported" in metrics.caption)
+    assert set(metrics._traces) == {"running requests", "KV cache", "generated tokens"}
+    view.selection.trials = (1,)
+    until(lambda: "trial 1 reported" in metrics.caption)
+    view.selection.trials = (0,)
+    until(lambda: "has no metrics of its engine" in metrics.announced)
 
 
 def test_a_view_follows_another_study_of_the_same_folder(stub: StubHandle, make_task: Callable[..., Task]) -> None:
     stub.history = tuple(complete(n, 10.0 + n) for n in range(40))
     view = StudyView(stub)
-    view._point_at(3)
-    assert "trial 3" in view.details.value
+    view.selection.trials = (3,)
+    until(lambda: "trial 3" in view.details.value)
     other = StubHandle(make_task(parameters={"parallel": [5, 6]}), stub.path, history=(complete(0, 7.0, parallel=5),))
     view.follow(other)
     until(lambda: "0 of" not in view.header.progress.value and "parallel=5" in view.table.value)
     assert view.steer.parameter.options == ("parallel",)
-    until(lambda: "Hover over a trial" in view.details.value)
+    until(lambda: "Click on a trial" in view.details.value)
     assert view.page_text.value == '<span class="at-dim">page 1 of 1</span>'
 
 
@@ -258,16 +251,16 @@ def test_a_log_that_cannot_be_read_is_skipped(stub: StubHandle, tmp_path: Path) 
     until(lambda: "second" not in view.strip.running.value)
     stub.running, stub.version = (), 1
     view._wake.set()
-    until(lambda: view.strip.running.value == "")
+    until(lambda: "trial" not in view.strip.running.value or "next trial" in view.strip.running.value)
     redraw(view)
-    assert view.strip._logs == {}
+    assert view.strip._lines == {}
 
 
 def test_a_failed_redraw_is_retried_at_the_next_change(
     stub: StubHandle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(_panels, "progress_html", lambda *_, **__: 1 / 0)
+        patch.setattr(_header, "header_html", lambda *_, **__: 1 / 0)
         view = StudyView(stub)
         until(lambda: "could not be drawn" in caplog.text)
     stub.version = 1
@@ -313,26 +306,13 @@ def test_without_a_change_nothing_is_sent(stub: StubHandle) -> None:
     assert view.redraws == before
 
 
-def test_the_charts_move_to_the_view_that_claims_them(
-    stub: StubHandle, make_task: Callable[..., Task], tmp_path: Path
-) -> None:
-    one, two = StudyView(stub), StudyView(StubHandle(make_task(), tmp_path / "two"))
-    assert LiveChart.get().figure in two.charts.children
-    (button,) = one.charts.children
-    button.click()
-    assert LiveChart.get().figure in one.charts.children
-    (other,) = two.charts.children
-    assert isinstance(other, ipywidgets.Button)
-
-
 def test_without_anywidget_everything_but_the_charts_is_shown(
     stub: StubHandle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(LiveChart, "_one", None)
-    monkeypatch.setattr(go, "FigureWidget", missing_anywidget.FigureWidget)
+    monkeypatch.setitem(sys.modules, "autotune_nb.widgets._plot", None)
     stub.history = (complete(1, 50.0),)
     view = StudyView(stub)
-    assert "pip install &#x27;autotune_nb[lab]&#x27;" in view.charts.children[0].value
+    assert "pip install &#x27;autotune_nb[lab]&#x27;" in view.charts.box.children[0].value
     until(lambda: "50 tokens/s" in view.table.value)
 
 
@@ -349,6 +329,9 @@ def test_importances_of_many_trials_come_after_the_first_redraw(
     stub.history = tuple(complete(n, 10.0 + n) for n in range(501))
     view = StudyView(stub)
     assert view.drawn.wait(WAIT_S)
+    # They are computed for the charts that show them.
+    assert asked == []
+    view.charts.show("Parameters")
     until(lambda: asked == [501])
 
 
@@ -366,6 +349,7 @@ def test_importances_are_up_to_date_once_the_work_is_over_and_nothing_is_sent_la
     monkeypatch.setattr("autotune_nb.widgets._recomputed._PAUSE", 1e9)
     stub.history = tuple(complete(n, 10.0 + n) for n in range(10))
     view = StudyView(stub)
+    view.charts.show("Parameters")
     until(lambda: asked == [10])
     stub.history = tuple(complete(n, 10.0 + n) for n in range(12))
     stub.version += 1
@@ -391,7 +375,7 @@ def test_each_running_trial_has_the_reason_for_its_choice(stub: StubHandle) -> N
     stub._trial_numbers_by_edit = {"edit": 1}
     view = StudyView(stub)
     assert view.drawn.wait(WAIT_S)
-    chosen = re.findall(r"chosen: (.*?)</div>", view.strip.running.value)
+    chosen = re.findall(r'title="chosen: (.*?)">', view.strip.running.value)
     assert chosen == [
         "the engine&#x27;s default configuration, with which the others are compared",
         "it was enqueued",

@@ -1,0 +1,103 @@
+"""The engine's and the GPUs' own metrics of one trial over time: a panel per metric."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from autotune_nb.reports.drawing import SHARE
+from autotune_nb.reports.metric_series import MetricSeries, series_frame
+from autotune_nb.reports.traced_chart import TracedChart
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+_IN_ROW = 4
+_GAP_X, _GAP_Y = 0.03, 0.16
+
+
+@dataclass(frozen=True)
+class MetricsChart(TracedChart):
+    """The series of one trial, whose number is ``trial``."""
+
+    trial: int
+    series: tuple[MetricSeries, ...]
+    height_in: ClassVar[float] = 4.0
+
+    @property
+    def title(self) -> str:
+        if not self.series:
+            return f"Trial {self.trial} has no metrics"
+        return f"What the engine of trial {self.trial} reported over {self.series[0].seconds[-1]:,.0f} s of load"
+
+    def frame(self) -> pd.DataFrame:
+        """Return one row per metric and time: metric, unit, seconds, value."""
+        return series_frame(self.series)
+
+    def traces(self) -> dict[str, dict[str, Any]]:
+        return {
+            one.title: {
+                "type": "scatter",
+                "mode": "lines",
+                "x": list(one.seconds),
+                "y": list(one.values),
+                "name": one.title,
+                "line": {"color": SHARE, "width": 1.5},
+                "showlegend": False,
+                "xaxis": _axis("x", i),
+                "yaxis": _axis("y", i),
+                "hovertemplate": f"{one.title}: %{{y:.4g}} at %{{x:.0f}} s<extra></extra>",
+            }
+            for i, one in enumerate(self.series, 1)
+        }
+
+    def axes(self) -> dict[str, Any]:
+        found: dict[str, Any] = {"margin": {"l": 48, "r": 12, "t": 24, "b": 36}, "annotations": []}
+        in_row = min(_IN_ROW, len(self.series)) or 1
+        rows = -(-len(self.series) // in_row) or 1
+        for i, one in enumerate(self.series, 1):
+            row, column = divmod(i - 1, in_row)
+            left, top = column / in_row, 1 - row / rows
+            across = [left + (_GAP_X if column else 0), left + 1 / in_row - 0.005]
+            up = [top - 1 / rows + (_GAP_Y if row + 1 < rows else 0), top - (0.05 if row else 0)]
+            found[_axis("xaxis", i)] = {
+                "domain": across,
+                "anchor": _axis("y", i),
+                "title": {"text": "s", "standoff": 2},
+            }
+            found[_axis("yaxis", i)] = {
+                "domain": up,
+                "anchor": _axis("x", i),
+                "rangemode": "tozero",
+                "tickformat": ".0%" if one.unit == "share" else "",
+            }
+            text = one.title if one.unit in ("share", "") else f"{one.title}, {one.unit}"
+            found["annotations"].append(
+                {
+                    "x": across[0],
+                    "y": up[1],
+                    "xref": "paper",
+                    "yref": "paper",
+                    "text": f"<b>{text}</b>",
+                    "showarrow": False,
+                    "xanchor": "left",
+                    "yanchor": "bottom",
+                    "font": {"size": 11},
+                }
+            )
+        return found
+
+    def _draw_in(self, figure: Figure) -> None:
+        columns = min(_IN_ROW, len(self.series)) or 1
+        grid = figure.subplots(-(-len(self.series) // columns) or 1, columns, squeeze=False)
+        for axes, one in zip(grid.flat, self.series, strict=False):
+            axes.plot(one.seconds, one.values, color=SHARE)
+            axes.set_title(f"{one.title} {one.unit}".rstrip(), fontsize=8, parse_math=False)
+        for axes in grid.flat[len(self.series) :]:
+            axes.set_visible(False)
+        figure.suptitle(self.title, x=0.01, ha="left", fontsize=11, parse_math=False)
+
+
+def _axis(letter: str, number: int) -> str:
+    return f"{letter}{number}" if number > 1 else letter

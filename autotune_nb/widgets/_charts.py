@@ -1,0 +1,152 @@
+"""The monitor's charts as tabs: only the chart of the selected tab is computed and sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+
+from autotune_nb.handle import StudyHandle
+from autotune_nb.reports.metric_series import latest_attempt, metric_series
+from autotune_nb.reports.metrics_chart import MetricsChart
+from autotune_nb.reports.parallel_chart import parallel_chart
+from autotune_nb.reports.plots import history, latency_throughput
+from autotune_nb.reports.progress_chart import ProgressChart
+from autotune_nb.reports.slice_chart import slice_chart
+from autotune_nb.reports.timeline_chart import timeline_chart
+from autotune_nb.reports.traced_chart import TracedChart
+from autotune_nb.runner.runner import RunState
+from autotune_nb.study.folder import StudyFolder
+from autotune_nb.trial.trial import Trial
+from autotune_nb.widgets._announcements import announcement
+from autotune_nb.widgets._latency_chart import AXES, latency_caption, latency_traces
+from autotune_nb.widgets._panels import escaped
+from autotune_nb.widgets._selection import Selection
+
+if TYPE_CHECKING:
+    from autotune_nb.widgets._plot import Plot
+
+
+@dataclass(frozen=True)
+class ChartInput:
+    """What the charts are drawn from; ``importances`` may take long, so only charts that need them call it."""
+
+    handle: StudyHandle
+    trials: Sequence[Trial]
+    selected: tuple[int, ...]
+    importances: Callable[[], Mapping[str, float]]
+
+
+@dataclass(frozen=True)
+class _Drawn:
+    traces: Mapping[str, Mapping[str, Any]]
+    axes: Mapping[str, Any]
+    caption: str
+
+
+def _latency(given: ChartInput) -> _Drawn:
+    curves = latency_throughput(given.trials, given.handle.best_trial, given.handle.task.goal.limits)
+    running = frozenset(one.trial.number for one in given.handle.running)
+    return _Drawn(latency_traces(curves, running), AXES, latency_caption(curves))
+
+
+def _of(chart: TracedChart) -> _Drawn:
+    traces = chart.traces()
+    return _Drawn(traces, chart.axes() if traces else {}, chart.title)
+
+
+def _progress(given: ChartInput) -> _Drawn:
+    handle, goal = given.handle, given.handle.task.goal
+    over = handle.state == RunState.FINISHED
+    gain = None if over or handle.promise is None else handle.promise.gain
+    return _of(ProgressChart(history(given.trials, goal), goal.direction, gain, handle.num_trials, over))
+
+
+def _parallel(given: ChartInput) -> _Drawn:
+    handle = given.handle
+    return _of(parallel_chart(given.trials, handle.best_trial, handle.task.goal, given.importances()))
+
+
+def _slices(given: ChartInput) -> _Drawn:
+    handle = given.handle
+    return _of(slice_chart(given.trials, handle.best_trial, handle.task.goal, given.importances()))
+
+
+def _timeline(given: ChartInput) -> _Drawn:
+    return _of(timeline_chart(given.trials, given.handle.task.deploy.parallel))
+
+
+def _metrics(given: ChartInput) -> _Drawn:
+    chosen = [t for t in given.trials if given.selected and t.number == given.selected[-1]]
+    chosen = chosen or [t for t in given.trials if t.measurements]
+    if not chosen:
+        return _Drawn({}, {}, "")
+    number = chosen[-1].number
+    folder = latest_attempt(StudyFolder(given.handle.path).trial_folder(number))
+    return _of(MetricsChart(number, tuple(metric_series(folder))))
+
+
+#: The tabs in their order.
+TABS: dict[str, Callable[[ChartInput], _Drawn]] = {
+    "Latency and throughput": _latency,
+    "Progress": _progress,
+    "Parameters": _parallel,
+    "Slices": _slices,
+    "Timeline": _timeline,
+    "Engine metrics": _metrics,
+}
+
+
+class Charts:
+    """The tabs; a click on a point selects its trial. ``wake`` is called when another tab is selected."""
+
+    def __init__(self, selection: Selection, wake: Callable[[], None]) -> None:
+        self._selection = selection
+        self.plots: dict[str, Plot] = {}
+        try:
+            from autotune_nb.widgets._plot import Plot, PlotlyScript
+
+            PlotlyScript.ensure()
+        except ImportError as error:
+            text = f"The charts need a package: pip install 'autotune_nb[lab]' ({error})"
+            self.box: Any = ipywidgets.VBox([ipywidgets.HTML(f'<span class="at-warn">{escaped(text)}</span>')])
+            self.box.add_class("at-monitor-charts")
+            return
+        self.plots = {title: Plot(self._select) for title in TABS}
+        self.box = ipywidgets.Tab(list(self.plots.values()), titles=tuple(self.plots), selected_index=0)
+        self.box.add_class("at-monitor-charts")
+        self.box.observe(lambda _change: wake(), "selected_index")
+        selection.observe(self._mark, "trials")
+
+    @property
+    def shown(self) -> str:
+        """The title of the selected tab."""
+        titles = list(TABS)
+        index = self.box.selected_index if self.plots else None
+        return titles[index or 0]
+
+    def show(self, title: str) -> None:
+        """Select a tab."""
+        self.box.selected_index = list(TABS).index(title)
+
+    def update(self, given: ChartInput) -> int:
+        """Send what changed in the chart of the selected tab and return about how many bytes it was."""
+        if not self.plots:
+            return 0
+        title = self.shown
+        drawn = TABS[title](given)
+        waiting = "" if drawn.traces else announcement(title, given.handle, given.trials)
+        return self.plots[title].show(drawn.traces, drawn.axes, drawn.caption, waiting)
+
+    def _select(self, numbers: list[int], add: bool) -> None:
+        before = self._selection.trials if add else ()
+        # A second click with the key held removes a trial.
+        removed = set(numbers) & set(before)
+        kept = [number for number in (*before, *numbers) if number not in removed]
+        self._selection.trials = tuple(dict.fromkeys(kept))
+
+    def _mark(self, _change: Any) -> None:
+        for plot in self.plots.values():
+            plot.selected = list(self._selection.trials)

@@ -1,0 +1,109 @@
+"""The monitor's chart of latency against throughput: only what changed is sent, however many trials there are.
+
+The latest trials have their parameters in the tooltip. Older ones are in grey, in groups that no longer change.
+"""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from autotune_nb.reports.drawing import COLOURS, FRONT, LABELS, MARKERS, RUNNING
+from autotune_nb.reports.plots import (
+    LATENCY_AXIS,
+    THROUGHPUT_AXIS,
+    Curve,
+    Role,
+    broken_levels,
+    front_of,
+    latency_title,
+)
+from autotune_nb.widgets._panels import escaped
+
+#: How many of the latest trials have a tooltip with their parameters, and how many older ones are in a group.
+_DETAILED, _GROUP = 40, 64
+_TIP_WIDTH, _TIP_LINES = 60, 12
+_HOVER = "%{text}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>"
+_BRIEF_HOVER = "trial %{customdata}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>"
+
+AXES: dict[str, Any] = {
+    "xaxis": {"title": {"text": THROUGHPUT_AXIS}, "rangemode": "tozero"},
+    "yaxis": {"title": {"text": LATENCY_AXIS}, "rangemode": "tozero"},
+    "legend": {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0, "font": {"size": 11}},
+}
+
+
+def latency_traces(curves: Sequence[Curve], running: frozenset[int]) -> dict[str, dict[str, Any]]:
+    """Return the traces by name; empty without a measured level."""
+    ended = [c for c in curves if c.number not in running]
+    usual = sorted((c for c in ended if c.role in ("other", "infeasible")), key=lambda c: c.number)
+    # Whole groups only, so that a trial enters its group once.
+    num_older = max(0, len(usual) - _DETAILED) // _GROUP * _GROUP
+    older, latest = usual[:num_older], usual[num_older:]
+    found: dict[str, dict[str, Any]] = {}
+    for first in range(0, num_older, _GROUP):
+        name = f"older {first}"
+        about = {"name": "older trials", "legendgroup": "older", "showlegend": first == 0}
+        found[name] = _lines(older[first : first + _GROUP], _style("other"), 1, 4, detailed=False) | about
+    broken = [c for c in latest if c.role == "infeasible"]
+    shown = {c.number for c in latest} | {c.number for c in curves if c.role in ("best", "default")}
+    broken += broken_levels(c for c in curves if c.number in shown)
+    found[LABELS["infeasible"]] = _lines(broken, _style("infeasible"), 1, 7)
+    found[LABELS["other"]] = _lines([c for c in latest if c.role == "other"], _style("other"), 1, 6)
+    found["running"] = _lines([c for c in curves if c.number in running], (RUNNING, "diamond"), 2, 9)
+    found[LABELS["default"]] = _lines([c for c in ended if c.role == "default"], _style("default"), 2, 9)
+    found[LABELS["best"]] = _lines([c for c in ended if c.role == "best"], _style("best"), 3, 13)
+    # Only ended trials, as in the report.
+    front = front_of(ended)
+    if len(front) > 1:
+        line = {"color": FRONT, "width": 2, "dash": "dot"}
+        points = {"x": [x for x, _ in front], "y": [y for _, y in front]}
+        about = {"mode": "lines", "line": line, "hoverinfo": "skip", "name": "Pareto front"}
+        found["front"] = {"type": "scatter", **points, **about}
+    return {name: trace | {"name": trace.get("name", name)} for name, trace in found.items() if trace["x"]}
+
+
+def latency_caption(curves: Sequence[Curve]) -> str:
+    return latency_title(curves)
+
+
+def _style(role: Role) -> tuple[str, str]:
+    return COLOURS[role], MARKERS[role][0]
+
+
+def _lines(
+    curves: Iterable[Curve], style: tuple[str, str], width: int, size: int, *, detailed: bool = True
+) -> dict[str, Any]:
+    x: list[float | None] = []
+    y: list[float | None] = []
+    numbers: list[int] = []
+    text: list[str] = []
+    for curve in curves:
+        x += [*curve.output_tokens_per_s, None]
+        y += [*curve.e2e_latency_mean_s, None]
+        numbers += [curve.number] * (len(curve.levels) + 1)
+        if detailed:
+            tip = _tip(curve.label)
+            text += [*(f"trial {curve.number}, {html.escape(level)}<br>{tip}" for level in curve.levels), ""]
+    colour, symbol = style
+    trace = {
+        "type": "scatter",
+        "mode": "lines+markers",
+        "x": x,
+        "y": y,
+        "customdata": numbers,
+        "line": {"color": colour, "width": width},
+        "marker": {"symbol": symbol, "size": size, "color": colour},
+        "hovertemplate": _HOVER if detailed else _BRIEF_HOVER,
+    }
+    return {**trace, "text": text} if detailed else trace
+
+
+def _tip(label: str) -> str:
+    """A configuration wrapped for a tooltip: Plotly wraps no lines and cuts off what exceeds the chart."""
+    lines = textwrap.wrap(label, _TIP_WIDTH, break_on_hyphens=False)
+    if len(lines) > _TIP_LINES:
+        lines[_TIP_LINES - 1 :] = ["…"]
+    return "<br>".join(escaped(line) for line in lines)

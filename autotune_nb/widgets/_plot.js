@@ -1,0 +1,190 @@
+// Draws one chart with the page's Plotly: at most once per frame, and only while it is visible.
+
+const WAIT_MS = 6000;
+const POINTS_IN_SVG = 3000;
+const SELECTED = "#0b7a75";
+const CONFIG = {
+  responsive: false,
+  displaylogo: false,
+  displayModeBar: "hover",
+  modeBarButtonsToRemove: ["lasso2d", "autoScale2d", "toImage", "zoomIn2d", "zoomOut2d"],
+};
+
+/** The page's Plotly as a promise, which the loader's model or a reply of the kernel resolves. */
+function page() {
+  if (!globalThis.autotuneNbPlotly) {
+    let resolve;
+    const promise = new Promise(done => { resolve = done; });
+    globalThis.autotuneNbPlotly = {promise, resolve};
+  }
+  if (globalThis.Plotly?.react) globalThis.autotuneNbPlotly.resolve(globalThis.Plotly);
+  return globalThis.autotuneNbPlotly;
+}
+
+/** Put the script into the page once; it is gzipped. */
+async function install(zipped) {
+  const {resolve} = page();
+  if (globalThis.Plotly?.react) return;
+  const unzipped = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("gzip"));
+  const text = await new Response(unzipped).text();
+  if (globalThis.Plotly?.react) return;
+  const script = document.createElement("script");
+  script.textContent = text;
+  document.head.append(script);
+  resolve(globalThis.Plotly);
+}
+
+function numbers(value) {
+  if (!ArrayBuffer.isView(value)) return value;
+  // A copy, since the bytes may begin anywhere in their buffer.
+  return new Float32Array(value.buffer.slice(value.byteOffset, value.byteOffset + value.byteLength));
+}
+
+function unpacked(trace) {
+  const own = {...trace};
+  for (const name of ["x", "y", "base", "customdata"]) if (name in own) own[name] = numbers(own[name]);
+  return own;
+}
+
+/** A trace on top of those of the same axes, with rings around the points of the selected trials. */
+function marks(traces, selected) {
+  if (!selected.length) return [];
+  const wanted = new Set(selected), found = new Map();
+  for (const trace of traces) {
+    if (!trace.customdata || trace.type === "bar") continue;
+    const lines = (trace.mode ?? "").includes("lines");
+    const key = `${trace.xaxis ?? "x"} ${trace.yaxis ?? "y"} ${lines}`;
+    if (!found.has(key)) found.set(key, {x: [], y: [], xaxis: trace.xaxis ?? "x", yaxis: trace.yaxis ?? "y", lines});
+    const own = found.get(key);
+    for (let i = 0; i < trace.customdata.length; i++) {
+      if (wanted.has(trace.customdata[i])) { own.x.push(trace.x[i]); own.y.push(trace.y[i]); }
+    }
+    if (lines) { own.x.push(null); own.y.push(null); }
+  }
+  return [...found.values()].filter(own => own.x.some(x => x !== null)).map(({lines, ...own}) => ({
+    ...own, type: "scatter", mode: lines ? "lines+markers" : "markers", name: "selected", showlegend: false,
+    hoverinfo: "skip", line: {color: SELECTED, width: 3},
+    marker: {symbol: "circle-open", size: 13, color: SELECTED, line: {color: SELECTED, width: 2.5}},
+  }));
+}
+
+function outlined(trace, selected) {
+  if (trace.type !== "bar" || !trace.customdata || !selected.length) return trace;
+  const wanted = new Set(selected);
+  const width = Array.from(trace.customdata, number => wanted.has(number) ? 3 : 0);
+  return {...trace, marker: {...trace.marker, line: {color: SELECTED, width}}};
+}
+
+/** Axes, grid and texts in the colours of the page's theme. */
+function themed(layout, el) {
+  const style = getComputedStyle(el);
+  const color = style.color, size = parseFloat(style.fontSize) || 12;
+  const own = structuredClone(layout);
+  for (const name of Object.keys(own)) {
+    if (!/^[xy]axis\d*$/.test(name)) continue;
+    own[name] = {gridcolor: "rgba(128,128,128,0.22)", zerolinecolor: "rgba(128,128,128,0.4)", automargin: true, ...own[name]};
+  }
+  for (const one of own.annotations ?? []) one.arrowcolor ??= color;
+  return {
+    margin: {l: 60, r: 16, t: 10, b: 44}, hovermode: "closest", uirevision: "constant", ...own,
+    font: {color, size: Math.min(size, 12), family: style.fontFamily}, autosize: false,
+    width: Math.floor(el.clientWidth), height: Math.floor(el.clientHeight),
+    paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)",
+    hoverlabel: {bgcolor: "#222", bordercolor: "#222", font: {color: "#fff"}, align: "left"},
+  };
+}
+
+export default () => {
+  const traces = new Map(), views = new Set();
+  let order = [], seq = -1, asked = false;
+
+  function merge(model, changed) {
+    if (changed.seq === undefined || changed.seq <= seq) return;
+    if (!changed.all && changed.seq !== seq + 1) {
+      // A message was lost, such as while this module was loaded.
+      if (!asked) model.send({kind: "all"});
+      asked = true;
+      return;
+    }
+    if (changed.all) traces.clear();
+    for (const [key, trace] of Object.entries(changed.traces)) traces.set(key, unpacked(trace));
+    order = changed.order;
+    seq = changed.seq;
+    asked = false;
+  }
+
+  return {
+    initialize({model}) {
+      merge(model, model.get("changed"));
+      const redraw = () => { for (const view of views) view(); };
+      model.on("change:changed", () => { merge(model, model.get("changed")); redraw(); });
+      for (const name of ["axes", "caption", "announced", "selected"]) model.on(`change:${name}`, redraw);
+      model.on("msg:custom", (message, buffers) => { if (message.kind === "script") install(buffers[0]); });
+    },
+
+    render({model, el}) {
+      el.classList.add("at-chart");
+      const caption = document.createElement("div"), node = document.createElement("div");
+      const announced = document.createElement("div");
+      caption.className = "at-chart-caption";
+      announced.className = "at-chart-announced";
+      node.className = "at-chart-plot";
+      node.setAttribute("role", "img");
+      el.append(caption, node, announced);
+      let frame = 0, drawn = false, removed = false, Plotly = null;
+
+      const asking = setTimeout(() => { if (!Plotly) model.send({kind: "script"}); }, WAIT_MS);
+      page().promise.then(loaded => { Plotly = loaded; clearTimeout(asking); schedule(); });
+
+      function send(points, add) {
+        const found = [...new Set(points.map(point => point.customdata).filter(n => Number.isFinite(n)))];
+        if (found.length) model.send({kind: "select", trials: found, add});
+      }
+
+      function listen() {
+        node.on("plotly_click", ({points, event}) => send(points.slice(0, 1), event.ctrlKey || event.metaKey || event.shiftKey));
+        node.on("plotly_selected", event => { if (event?.points?.length) send(event.points, false); });
+      }
+
+      function draw() {
+        frame = 0;
+        if (removed) return;
+        const empty = !order.length;
+        caption.textContent = empty ? "" : model.get("caption");
+        announced.textContent = empty ? model.get("announced") : "";
+        node.setAttribute("aria-label", model.get("caption"));
+        node.style.display = empty ? "none" : "";
+        const visible = node.clientWidth > 0 && node.clientHeight > 0;
+        if (!visible || !Plotly) {
+          // A hidden chart keeps no graphics context: a page has only some.
+          if (drawn) { Plotly.purge(node); drawn = false; }
+          return;
+        }
+        const selected = model.get("selected"), own = order.map(key => outlined(traces.get(key), selected));
+        const many = own.reduce((sum, trace) => sum + (trace.x?.length ?? 0), 0) > POINTS_IN_SVG;
+        const data = [...own, ...marks(own, selected)].map(trace =>
+          many && trace.type === "scatter" && !trace.fill ? {...trace, type: "scattergl"} : trace);
+        Plotly.react(node, data, themed(model.get("axes"), node), CONFIG);
+        if (!drawn) listen();
+        drawn = true;
+      }
+
+      function schedule() { if (!frame) frame = requestAnimationFrame(draw); }
+
+      const sized = new ResizeObserver(schedule);
+      sized.observe(el);
+      const theme = new MutationObserver(schedule);
+      theme.observe(document.body, {attributes: true, attributeFilter: ["data-jp-theme-name", "data-jp-theme-light", "class"]});
+      views.add(schedule);
+      schedule();
+      return () => {
+        removed = true;
+        views.delete(schedule);
+        sized.disconnect();
+        theme.disconnect();
+        clearTimeout(asking);
+        if (drawn) Plotly.purge(node);
+      };
+    },
+  };
+};

@@ -23,7 +23,7 @@ from autotune_nb.reports.plots import (
 from autotune_nb.widgets._panels import escaped
 
 #: How many of the latest trials have a tooltip with their parameters, and how many older ones are in a group.
-_DETAILED, _GROUP = 40, 64
+_DETAILED, _GROUP = 24, 24
 _TIP_WIDTH, _TIP_LINES = 60, 12
 _HOVER = "%{text}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>"
 _BRIEF_HOVER = "trial %{customdata}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>"
@@ -79,14 +79,16 @@ def _lines(
     x: list[float | None] = []
     y: list[float | None] = []
     numbers: list[int] = []
-    text: list[str] = []
+    tips: dict[str, str] = {}
+    levels: dict[str, int] = {}
+    at: list[int] = []
     for curve in curves:
         x += [*curve.output_tokens_per_s, None]
         y += [*curve.e2e_latency_mean_s, None]
         numbers += [curve.number] * (len(curve.levels) + 1)
         if detailed:
-            tip = _tip(curve.label)
-            text += [*(f"trial {curve.number}, {html.escape(level)}<br>{tip}" for level in curve.levels), ""]
+            tips[str(curve.number)] = _tip(curve.label)
+            at += [*(levels.setdefault(html.escape(level), len(levels)) for level in curve.levels), -1]
     colour, symbol = style
     trace = {
         "type": "scatter",
@@ -98,7 +100,8 @@ def _lines(
         "marker": {"symbol": symbol, "size": size, "color": colour},
         "hovertemplate": _HOVER if detailed else _BRIEF_HOVER,
     }
-    return {**trace, "text": text} if detailed else trace
+    # The page makes the texts of the points from these: most points have a level and a trial in common.
+    return {**trace, "labels": {"tips": tips, "levels": list(levels), "at": at}} if detailed else trace
 
 
 def _tip(label: str) -> str:

@@ -43,6 +43,11 @@ function numbers(value) {
 function unpacked(trace) {
   const own = {...trace};
   for (const name of ["x", "y", "base", "customdata"]) if (name in own) own[name] = numbers(own[name]);
+  if (own.labels) {
+    const {tips, levels, at} = own.labels;
+    own.text = at.map((level, i) => level < 0 ? "" : `trial ${own.customdata[i]}, ${levels[level]}<br>${tips[own.customdata[i]]}`);
+    delete own.labels;
+  }
   return own;
 }
 

@@ -147,6 +147,10 @@ class OpenedStudy(StudyHandle):
         """Stop its run. Raises StudyError if the run is not in this process."""
         self._run().stop(now=now, wait_s=wait_s)
 
+    def stop_trial(self, number: int) -> None:
+        """Stop one trial of its run. Raises TaskError if it is not running, StudyError if the run is elsewhere."""
+        self._run().stop_trial(number)
+
     def pause(self) -> None:
         """Pause its run. Raises StudyError if the run is not in this process."""
         self._run().pause()

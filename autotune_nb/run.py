@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune_nb import events
 from autotune_nb.engines.base import Engine
-from autotune_nb.errors import AutotuneError, RunError, StudyError
+from autotune_nb.errors import AutotuneError, RunError, StudyError, TaskError
 from autotune_nb.handle import Best, StudyHandle
 from autotune_nb.recorded import Clock, WallClock
 from autotune_nb.recorded.replay import Replay
@@ -312,6 +312,17 @@ class Run(StudyHandle):
             self._loop.submit(runner.stop_now(only_here=only_here) if now else runner.stop(only_here=only_here))
         if wait_s:
             concurrent.futures.wait([self._ended], timeout=wait_s)
+
+    def stop_trial(self, number: int) -> None:
+        """Stop one running trial; the run continues, and the trial counts as failed. Returns at once.
+
+        Raises TaskError if it is not running.
+        """
+        running = [one.trial.number for one in self.running]
+        if number not in running or self._runner is None:
+            known = f"running: {', '.join(map(str, running))}" if running else "no trial is running"
+            raise TaskError(f"trial {number!r} is not running; {known}", field="trial")
+        self._loop.submit(self._runner.stop_trial(number))
 
     def pause(self) -> None:
         """Start no more trials until ``resume``; the running ones continue."""

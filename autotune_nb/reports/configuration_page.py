@@ -32,8 +32,13 @@ def table_message(table: ConfigurationTable) -> dict[str, Any]:
     return {
         "all": True,
         "columns": [column.to_dict() for column in table.columns],
-        "rows": [[row.number, list(row.trials), row.baseline, list(row.cells)] for row in table.rows],
+        "rows": [row_message(row) for row in table.rows],
     }
+
+
+def row_message(row: Row) -> list[Any]:
+    """Return a row in the form that the script reads: its trials are 0 if there is one, and the last are its cells."""
+    return [row.number, list(row.trials) if len(row.trials) > 1 else 0, int(row.baseline), list(row.cells)]
 
 
 def to_json(message: Any) -> str:

@@ -2,7 +2,8 @@
 // It is the module of the monitor's widget (the default export), and part of the report's page (fillTable).
 // It follows the text of configuration_filter.js in one module.
 
-const ROW_PX = 25, SPARE = 6, WIDEST_CH = 26, MOST = 5;
+const ROW_PX = 25, SPARE = 6, WIDEST_CH = 26, HEAD_CH = 15, MOST = 5;
+const FIGURES = new Set(["figure", "limit", "spread", "gain", "interval", "level", "starts"]);
 const TONES = {kept: "ok", broken: "error", failed: "error", undecided: "warn", "breaks a limit": "warn", running: "ok"};
 const STYLE = `
 .at-table { font-size: 13px; color: var(--jp-ui-font-color1, inherit); }
@@ -23,7 +24,7 @@ const STYLE = `
 .at-table tr.best td { font-weight: 600; }
 .at-table tr.chosen td { background: color-mix(in srgb, var(--jp-brand-color1, #1976d2) 18%, transparent); }
 .at-table tr:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: -2px; }
-.at-table td.changed { font-weight: 600; box-shadow: inset 3px 0 var(--jp-brand-color1, #1976d2); }
+.at-table td.changed { font-weight: 600; background: color-mix(in srgb, var(--jp-brand-color1, #1976d2) 7%, transparent); }
 .at-table td.dim { color: var(--jp-ui-font-color2, GrayText); }
 .at-table .error { color: color-mix(in srgb, var(--jp-error-color1, #d32f2f) 65%, var(--jp-ui-font-color1, #777)); }
 .at-table .warn { color: color-mix(in srgb, var(--jp-warn-color1, #f57c00) 50%, var(--jp-ui-font-color1, #777)); }
@@ -70,7 +71,8 @@ export class TableData {
   apply(message) {
     if (message.columns) this.columns = message.columns;
     if (message.all) this.rows.clear();
-    for (const [number, trials, baseline, cells] of message.rows ?? []) {
+    for (const [number, several, first, cells] of message.rows ?? []) {
+      const trials = several || [number], baseline = Boolean(first);
       const known = this.rows.get(number);
       if (!known || Array.isArray(cells)) this.rows.set(number, {number, trials, baseline, cells: Array.isArray(cells) ? cells : []});
       else {
@@ -153,7 +155,9 @@ export class TableView {
     const columns = this.data.columns, sample = this.shown.slice(0, 150);
     const widths = this.places.map((place) => {
       const one = columns[place], title = one.unit ? `${one.head}, ${one.unit}` : one.head;
-      const longest = Math.max(title.length + 1, ...sample.map((row) => textOf(row, one, place).length));
+      // The whole name of a parameter is its head's tooltip.
+      const named = Math.min(title.length + 1, one.group === "parameter" ? HEAD_CH : WIDEST_CH);
+      const longest = Math.max(named, ...sample.map((row) => textOf(row, one, place).length));
       const more = 2.2 + (this.steers(one) ? 2 : 0) + (this.limitsOf(one).length ? 2 : 0);
       return Math.min(WIDEST_CH, longest) + more;
     });
@@ -165,7 +169,7 @@ export class TableView {
     const cells = this.places.map((place) => {
       const one = columns[place], title = one.unit ? `${one.head}, ${one.unit}` : one.head;
       const by = this.sort?.key === one.key ? this.sort : null;
-      const sorted = make("button", {type: "button", class: "sort", "data-key": one.key, title: one.help ?? title,
+      const sorted = make("button", {type: "button", class: "sort", "data-key": one.key, title: one.help ? `${title}: ${one.help}` : title,
         onclick: () => this.sortBy(one)}, by ? `${title} ${by.down ? "\u25be" : "\u25b4"}` : title);
       const steered = this.steers(one)
         ? [make("button", {type: "button", "aria-label": `steer ${one.key}`, "aria-haspopup": "dialog", title: `ban, pin or narrow ${one.key}`,
@@ -213,8 +217,19 @@ export class TableView {
     found.dataset.place = String(place);
     const box = make("input", {type: "checkbox", tabindex: "-1", "aria-label": `select trial ${row.number}`});
     box.checked = chosen;
-    found.append(make("td", {}, box), ...this.places.map((one) => this.cell(row, this.data.columns[one], one)));
+    found.append(make("td", {}, box), ...this.cells(row));
     return found;
+  }
+
+  /** The cells of a row; why it failed stands where its figures would. */
+  cells(row) {
+    const columns = this.data.columns, failure = row.cells[columns.findIndex((one) => one.key === "failure")];
+    const figures = this.places.filter((place) => FIGURES.has(columns[place].group) || FIGURES.has(columns[place].key));
+    const empty = failure && figures.length && figures.every((place) => columns[place].key === "starts" || (row.cells[place] ?? null) === null);
+    return this.places.flatMap((place) => {
+      if (!empty || !figures.includes(place)) return [this.cell(row, columns[place], place)];
+      return place === figures[0] ? [make("td", {colspan: String(figures.length), class: "error", title: failure}, failure)] : [];
+    });
   }
 
   cell(row, column, place) {
@@ -295,14 +310,16 @@ export class TableView {
     const does = (text, action) => make("button", {type: "button", class: "act", onclick: () => act(action())}, text);
     const inside = [make("div", {}, make("b", {}, column.key)), make("div", {}, one.about)];
     if (one.values) {
-      const boxes = one.values.map((value) => {
+      const boxes = one.values.map((value, place) => {
         const box = make("input", {type: "checkbox"});
-        box.checked = true;
+        box.checked = one.left[place];
         inside.push(make("label", {}, box, ` ${typeof value === "object" && value ? JSON.stringify(value) : value ?? "not set"}`));
         return [box, value];
       });
-      const marked = (on) => boxes.filter(([box]) => box.checked === on).map(([, value]) => value);
-      inside.push(does("Try only these", () => ({do: "narrow", values: marked(true)})), does("Ban the others", () => ({do: "ban", values: marked(false)})));
+      const only = () => boxes.filter(([box]) => box.checked).map(([, value]) => value);
+      // Those that are banned already are not banned again.
+      const others = () => boxes.filter(([box], place) => !box.checked && one.left[place]).map(([, value]) => value);
+      inside.push(does("Try only the marked", () => ({do: "narrow", values: only()})), does("Ban the others", () => ({do: "ban", values: others()})));
     } else {
       const low = make("input", {type: "text", "aria-label": "low", value: one.low}), high = make("input", {type: "text", "aria-label": "high", value: one.high});
       inside.push(make("div", {}, "from ", low, " to ", high), does("Narrow", () => ({do: "narrow", low: low.value, high: high.value})));
@@ -342,11 +359,20 @@ export function fillTable(root, message) {
   root._table = new TableView(root, data);
 }
 
+async function unpacked(buffer, packed) {
+  if (!packed) return new TextDecoder().decode(buffer);
+  return new Response(new Blob([buffer]).stream().pipeThrough(new DecompressionStream("deflate"))).text();
+}
+
 export default () => {
   const data = new TableData();
   return {
     initialize({model}) {
-      model.on("msg:custom", (message) => data.apply(message));
+      // In the order of their arrival, although unpacking takes a while.
+      let before = Promise.resolve();
+      model.on("msg:custom", (message, [buffer]) => {
+        before = before.then(async () => data.apply(JSON.parse(await unpacked(buffer, message.packed)))).catch(console.error);
+      });
       // A page that was opened later has none of the rows that were sent before.
       model.send({ask: true});
     },

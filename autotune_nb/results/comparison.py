@@ -121,10 +121,10 @@ def _cell(figure: str, measured: Measurement, values: Sequence[float]) -> str:
         if unit and low.endswith(f" {unit}") and high.endswith(f" {unit}"):
             low, high = low.removesuffix(f" {unit}"), high.removesuffix(f" {unit}")
         return f"{text} ({low} to {high})" if low != high else text
-    return f"{text}{_spread(figure, measured)}"
+    return f"{text}{spread_text(figure, measured)}"
 
 
-def _spread(figure: str, measured: Measurement) -> str:
+def spread_text(figure: str, measured: Measurement) -> str:
     """Format how the requests of a level differ in a figure; of a throughput its standard error, if it is known.
 
     For a mean it is the median and p99, for an order statistic the next lower and higher one. The standard deviation is

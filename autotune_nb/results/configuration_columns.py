@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from autotune_nb.engines.base import Engine
@@ -66,37 +65,30 @@ def figure_names(objective: Objective) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*own, *_COMMON)))
 
 
-def parameter_columns(names: Iterable[str], constant: Iterable[str], engine: Engine | None) -> list[Column]:
-    """Return a column per parameter with the engine's default; ``constant`` ones are hidden."""
-    hidden = set(constant)
-    found = []
-    for name in names:
-        flag = engine.flag_named(name) if engine is not None else None
-        default = flag.default if flag is not None else None
-        about = f"{flag.help}. " if flag is not None and flag.help else ""
-        text = f"the engine's default is {default}" if default is not None else "the engine's default is not known"
-        other = (flag.name, *flag.aliases) if flag is not None else ()
-        aliases = tuple(one for one in other if one != name)
-        found.append(
-            Column(
-                name,
-                name,
-                "text",
-                "parameter",
-                help=f"{about}{text[0].upper()}{text[1:]}",
-                shown=name not in hidden,
-                aliases=aliases,
-                default=default,
-            )
-        )
-    return found
+def parameter_column(name: str, engine: Engine | None, *, numeric: bool, shown: bool) -> Column:
+    """Return the column of a parameter, with the engine's default and its other names."""
+    flag = engine.flag_named(name) if engine is not None else None
+    default = flag.default if flag is not None else None
+    about = f"{flag.help}. " if flag is not None and flag.help else ""
+    text = f"The engine's default is {default}" if default is not None else "The engine's default is not known"
+    other = (flag.name, *flag.aliases) if flag is not None else ()
+    return Column(
+        name,
+        name,
+        "number" if numeric else "text",
+        "parameter",
+        help=f"{about}{text}",
+        shown=shown,
+        aliases=tuple(one for one in other if one != name),
+        default=default,
+    )
 
 
-def figure_column(figure: str, values: Sequence[float], objective: Objective) -> Column:
+def figure_column(figure: str, largest: float | None, objective: Objective) -> Column:
     """Return the column of a figure; times below a second are in ms."""
     head, unit = figure_head(figure)
     scale = 1.0
-    if unit == "s" and values and max(values) < 1:
+    if unit == "s" and largest is not None and largest < 1:
         unit, scale = "ms", 1000.0
     elif unit == "%":
         scale = 100.0
@@ -104,7 +96,7 @@ def figure_column(figure: str, values: Sequence[float], objective: Objective) ->
     aimed = f"; the objective: {'more' if aim == 'maximize' else 'less'} is better" if aim else ""
     help_ = f"{figure} at the level of the score, the mean of all starts{aimed}"
     own = aim is not None or any(limit.figure == figure for limit in objective.limits)
-    shown = bool(values) and (own or figure != "e2e_latency_mean_s")
+    shown = largest is not None and (own or figure != "e2e_latency_mean_s")
     return Column(figure, head, "number", "figure", unit, scale, help_, shown, (head,))
 
 
@@ -121,14 +113,3 @@ def limit_column(name: str) -> Column:
     return Column(
         name, f"{head} {sign} {bound}{scenario}", "text", "limit", help=help_, shown=False, figure=limit.figure
     )
-
-
-def with_kinds(columns: Sequence[Column], cells: Mapping[str, Sequence[Cell]]) -> list[Column]:
-    """Return the columns of parameters as numbers where every value is one."""
-    found = []
-    for column in columns:
-        values = [one for one in cells.get(column.key, ()) if one is not None]
-        numbers = all(isinstance(one, int | float) and not isinstance(one, bool) for one in values)
-        kind: Kind = "number" if values and numbers else "text"
-        found.append(replace(column, kind=kind) if column.group == "parameter" else column)
-    return found

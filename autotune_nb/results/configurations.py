@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from autotune_nb.engines.base import Engine
+from autotune_nb.results._seen_values import SeenValues
 from autotune_nb.results.configuration_columns import (
     Cell,
     Column,
     figure_column,
     figure_names,
     limit_column,
-    parameter_columns,
-    with_kinds,
+    parameter_column,
 )
 from autotune_nb.task.budget import Confirm
 from autotune_nb.trial.configuration import Configuration, configurations, mean
@@ -39,6 +39,12 @@ BEST, DEFAULT = "best", "default"
 _NUMBER, _STATE, _GAIN, _INTERVAL = "trial", "state", "gain", "interval"
 _LIMITS, _LEVEL, _STARTS, _SPREAD = "limits", "level", "starts", "spread"
 _TAGS, _NOTE, _FAILURE, _TOOK = "tags", "note", "failure", "minutes"
+_OWN = frozenset(
+    (
+        *(_NUMBER, _STATE, _GAIN, _INTERVAL, _LIMITS, _LEVEL, _STARTS, _SPREAD),
+        *(_TAGS, _NOTE, _FAILURE, _TOOK),
+    )
+)
 
 
 @dataclass(frozen=True)
@@ -102,6 +108,8 @@ class Configurations:
     parameters: Sequence[str] = ()
     _one_scenario: bool = field(default=True, repr=False)
     _known: dict[Hashable, tuple[tuple[Trial, ...], Mapping[str, Cell]]] = field(default_factory=dict, repr=False)
+    _rows: dict[Hashable, tuple[tuple[Any, ...], Row]] = field(default_factory=dict, repr=False)
+    _seen: SeenValues = field(default_factory=SeenValues, repr=False)
 
     def table(
         self,
@@ -117,118 +125,114 @@ class Configurations:
         best = chosen_configuration(trials, self.objective, self.rules)
         best_key = best.trial.configuration_key if best is not None else None
         gains = gains_to_default(trials, self.objective, self.rules)
-        names = list(dict.fromkeys((*self.parameters, *(name for trial in trials for name in trial.params))))
-        figures = figure_names(self.objective)
-        limits = [str(limit) for limit in self.objective.limits]
         one_scenario = len({one.level.scenario for trial in trials for one in trial.measurements}) < 2
         if one_scenario is not self._one_scenario:
             self._known.clear()
             self._one_scenario = one_scenario
-        rows = []
+        made = []
         for key, own in grouped.items():
-            cells = dict(self._measured(key, tuple(own), found.get(key), figures, one_scenario))
-            words = [cells[_STATE]]
-            if own[0].baseline:
-                words.insert(0, DEFAULT)
-            if key == best_key:
-                words.insert(0, BEST)
-            cells[_STATE] = ", ".join(map(str, words))
-            cells |= _gain_cells(gains.get(key))
-            numbers = [trial.number for trial in own]
-            cells[_TAGS] = ", ".join(dict.fromkeys(tag for n in numbers for tag in (tags or {}).get(n, ()))) or None
-            cells[_NOTE] = "; ".join(text for n in numbers if (text := (notes or {}).get(n))) or None
-            rows.append((own, cells))
-        columns = self._columns(rows, names, figures, limits, trials)
-        made = tuple(
-            Row(
-                own[0].number,
-                tuple(trial.number for trial in own),
-                tuple(cells.get(column.key) for column in columns),
-                own[0].baseline,
-            )
-            for own, cells in rows
-        )
-        return ConfigurationTable(tuple(columns), made)
+            base = self._measured(key, tuple(own), found.get(key))
+            tagged = [tag for trial in own for tag in (tags or {}).get(trial.number, ())] if tags else []
+            noted = [text for trial in own if (text := (notes or {}).get(trial.number))] if notes else []
+            made.append((key, own, base, (key == best_key, gains.get(key), tuple(tagged), tuple(noted))))
+        for _, _, _, (_, gain, tagged_, noted_) in made:
+            self._seen.add({**_gain_cells(gain), _TAGS: tagged_[0] if tagged_ else None})
+            self._seen.add({_NOTE: noted_[0] if noted_ else None})
+        columns = self._columns()
+        keys = tuple(column.key for column in columns)
+        return ConfigurationTable(tuple(columns), tuple(self._row(*one, keys) for one in made))
 
-    def _measured(
+    def _row(
         self,
         key: Hashable,
-        own: tuple[Trial, ...],
-        found: Configuration | None,
-        figures: Sequence[str],
-        one_scenario: bool,
-    ) -> Mapping[str, Cell]:
+        own: Sequence[Trial],
+        base: Mapping[str, Cell],
+        more: tuple[bool, Gain | None, tuple[str, ...], tuple[str, ...]],
+        keys: tuple[str, ...],
+    ) -> Row:
+        known = self._rows.get(key)
+        if known is not None and known[0][0] is base and known[0][1:] == (more, keys):
+            return known[1]
+        best, gain, tags, notes = more
+        words = [*([BEST] if best else []), *([DEFAULT] if own[0].baseline else []), str(base[_STATE])]
+        cells = {**base, _STATE: ", ".join(words), **_gain_cells(gain)}
+        cells[_TAGS] = ", ".join(dict.fromkeys(tags)) or None
+        cells[_NOTE] = "; ".join(notes) or None
+        numbers = tuple(trial.number for trial in own)
+        row = Row(own[0].number, numbers, tuple(cells.get(name) for name in keys), own[0].baseline)
+        self._rows[key] = ((base, more, keys), row)
+        return row
+
+    def _measured(self, key: Hashable, own: tuple[Trial, ...], found: Configuration | None) -> Mapping[str, Cell]:
         known = self._known.get(key)
         if known is not None and len(known[0]) == len(own) and all(a is b for a, b in zip(known[0], own, strict=True)):
             return known[1]
         cells: dict[str, Cell] = {_NUMBER: own[0].number}
         shown = found.confirmed if found is not None and found.in_confirmation else found
         cells[_STATE] = _state(own, shown)
-        cells |= _figure_cells(own, shown, figures, one_scenario)
+        cells |= _figure_cells(own, shown, figure_names(self.objective), self._one_scenario)
         cells |= _limit_cells(own, shown)
         cells[_STARTS] = sum(1 for trial in own if trial.state in (TrialState.COMPLETE, TrialState.CUT))
         failed = [trial for trial in own if trial.failure is not None]
         cells[_FAILURE] = str(failed[-1].failure) if failed else next((t.cut_reason for t in own if t.cut_reason), None)
         took = math.fsum(trial.work_s for trial in own)
         cells[_TOOK] = round(took, 1) if took else None
+        self._seen.add(cells)
+        for trial in own:
+            self._checked.update(dict.fromkeys(trial.score.limits if trial.score is not None else ()))
         params = own[0].params
-        for name in params:
-            cells[name if name not in cells else f"param:{name}"] = params[name]
+        if known is None:
+            self._seen.add_params(params)
+        cells |= {self._key(name): value for name, value in params.items()}
         self._known[key] = (own, cells)
         return cells
 
-    def _columns(
-        self,
-        rows: Sequence[tuple[Sequence[Trial], Mapping[str, Cell]]],
-        names: Sequence[str],
-        figures: Sequence[str],
-        limits: Sequence[str],
-        trials: Sequence[Trial],
-    ) -> list[Column]:
-        def values(key: str) -> list[Cell]:
-            return [value for _, cells in rows if (value := cells.get(key)) is not None]
+    @cached_property
+    def _checked(self) -> dict[str, None]:
+        """The names of the limits; those on the answers are checked beside those of the task."""
+        return dict.fromkeys(map(str, self.objective.limits))
 
-        def numbers(key: str) -> list[float]:
-            return [float(one) for one in values(key) if isinstance(one, int | float)]
+    def _key(self, parameter: str) -> str:
+        """Return the key of a parameter's column; another column may have its name."""
+        own = parameter in _OWN or parameter in figure_names(self.objective)
+        return f"param:{parameter}" if own else parameter
 
-        objective = len(self.objective.figures)
-        checked = list(dict.fromkeys((*limits, *(name for t in trials if t.score for name in t.score.limits))))
-        figure_columns = [figure_column(name, numbers(name), self.objective) for name in figures]
+    def _columns(self) -> list[Column]:
+        seen, objective = self._seen, len(self.objective.figures)
+        figures = [figure_column(name, seen.largest.get(name), self.objective) for name in figure_names(self.objective)]
         better = "how much better the objective is than the engine's default's; below 0 it is worse"
-        columns = [
+        interval = "the 95 % interval of the comparison with the default; only where starts were repeated"
+        names = list(dict.fromkeys((*self.parameters, *seen.params)))
+        params = [parameter_column(n, self.engine, numeric=seen.numeric(n), shown=not seen.constant(n)) for n in names]
+        return [
             Column(_NUMBER, "trial", "number", help="the number of its first trial, and how many more starts it had"),
             Column(_STATE, "state", "text"),
-            *figure_columns[:objective],
-            _own(_SPREAD, "±", "%", 100.0, "the standard deviation between its starts", bool(values(_SPREAD))),
-            _own(_GAIN, "vs default", "%", 100.0, better, bool(values(_GAIN))),
-            Column(
-                _INTERVAL,
-                "95 %",
-                "text",
-                unit="%",
-                help="the 95 % interval of the comparison with the default; only where starts were repeated",
-                shown=bool(values(_INTERVAL)),
-            ),
-            *figure_columns[objective:],
-            Column(_LIMITS, "limits", "text", "limit", help="; ".join(checked), shown=bool(checked)),
-            *map(limit_column, checked),
-            Column(_LEVEL, "at", "text", help="the load level at which the figures were read", aliases=("level",)),
+            *figures[:objective],
+            self._share(_SPREAD, "±", "the standard deviation between its starts"),
+            self._share(_GAIN, "vs default", better),
+            Column(_INTERVAL, "95 %", "text", unit="%", help=interval, shown=_INTERVAL in seen.filled),
+            *figures[objective:],
+            Column(_LIMITS, "limits", "text", "limit", help="; ".join(self._checked), shown=bool(self._checked)),
+            *map(limit_column, self._checked),
+            Column(_LEVEL, "at", "text", help="the load level at which the figures were read"),
             Column(_STARTS, "starts", "number", help="how many starts its figures are the mean of"),
+            *(replace(column, key=self._key(column.key)) for column in params),
+            Column(_TAGS, "tags", "text", shown=_TAGS in seen.filled, aliases=("tag",)),
+            Column(_NOTE, "note", "text", shown=_NOTE in seen.filled),
+            Column(_FAILURE, "failure", "text", help="why it failed or was cut", shown=_FAILURE in seen.filled),
+            Column(
+                _TOOK,
+                "took",
+                "number",
+                unit="min",
+                scale=1 / 60,
+                help="of all its starts together, without waiting",
+                shown=False,
+            ),
         ]
-        taken = {column.key for column in columns} | {_TAGS, _NOTE, _FAILURE, _TOOK}
-        keys = {name: f"param:{name}" if name in taken else name for name in names}
-        searched = {name: [own[0].params.get(name) for own, _ in rows if name in own[0].params] for name in names}
-        constant = [name for name, all_ in searched.items() if len(all_) > 1 and all(v == all_[0] for v in all_)]
-        params = parameter_columns(names, constant, self.engine)
-        params = with_kinds(params, searched)
-        columns += [_renamed(column, keys[column.key]) for column in params]
-        return [
-            *columns,
-            Column(_TAGS, "tags", "text", shown=bool(values(_TAGS)), aliases=("tag",)),
-            Column(_NOTE, "note", "text", shown=bool(values(_NOTE))),
-            Column(_FAILURE, "failure", "text", help="why it failed or was cut", shown=bool(values(_FAILURE))),
-            _own(_TOOK, "took", "min", 1 / 60, "of all its starts together, without waiting", False),
-        ]
+
+    def _share(self, key: str, head: str, help_: str) -> Column:
+        return Column(key, head, "number", unit="%", scale=100.0, help=help_, shown=key in self._seen.filled)
 
 
 def configuration_table(
@@ -245,16 +249,6 @@ def configuration_table(
     ``engine`` has the defaults of the parameters, ``rules`` are those of the confirmation.
     """
     return Configurations(objective, rules, engine, parameters).table(trials, tags, notes)
-
-
-def _own(key: str, head: str, unit: str, scale: float, help_: str, shown: bool) -> Column:
-    return Column(key, head, "number", unit=unit, scale=scale, help=help_, shown=shown)
-
-
-def _renamed(column: Column, key: str) -> Column:
-    from dataclasses import replace
-
-    return column if key == column.key else replace(column, key=key)
 
 
 def _state(own: Sequence[Trial], found: Configuration | None) -> str:

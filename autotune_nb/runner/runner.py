@@ -21,6 +21,7 @@ from autotune_nb.runner.next_trial import NextTrial
 from autotune_nb.runner.other_workers import OtherWorkers
 from autotune_nb.runner.preparation import close, prepare_trials
 from autotune_nb.runner.run_state import RunState as RunState
+from autotune_nb.runner.single_stop import failed_if_alone, stop_one, taking_down_text, trial_task_name
 from autotune_nb.runner.study_calls import StudyCalls
 from autotune_nb.runner.trial_figures import gpus_held
 from autotune_nb.runner.trial_work import TrialWork
@@ -141,12 +142,8 @@ class Runner:
             await self._others.order("stop")
         if self._stop_requested_at is None:
             self._stop_requested_at = time.monotonic()
-            running = [str(number) for number in sorted(self.study.own_running)]
-            if running:
-                what = f"the engine and the benchmark of trial {running[0]}"
-                if len(running) > 1:
-                    what = f"the engines and benchmarks of trials {', '.join(running)}"
-                self._notice(f"taking down {what}")
+            if running := sorted(self.study.own_running):
+                self._notice(taking_down_text(running))
         self._stopping.set()
         self._not_paused.set()
         self._set_state(RunState.STOPPING)
@@ -154,6 +151,10 @@ class Runner:
             self._preparing.cancel()
         for task in self._trial_tasks:
             task.cancel()
+
+    async def stop_trial(self, number: int) -> None:
+        """Stop one trial, which then counts as failed; nothing happens if it is not running."""
+        stop_one(self._trial_tasks, number)
 
     async def stop_now(self, *, only_here: bool = False) -> None:
         """Stop as ``stop`` does, but kill the engines at once."""
@@ -324,7 +325,7 @@ class Runner:
         self.bus.publish(events.TrialStarted(trial.with_(gpus=gpus)))
         # Until it is collected: the end of a trial and the start of the next take no simulated time.
         self._clock.hold()
-        self._trial_tasks.add(asyncio.ensure_future(self._run_trial(trial)))
+        self._trial_tasks.add(asyncio.create_task(self._run_trial(trial), name=trial_task_name(trial.number)))
 
     def _collect(self) -> None:
         """Remove the tasks of trials that ended, and raise errors that concern more than a trial."""
@@ -350,7 +351,7 @@ class Runner:
             comparison=self._comparison,
         )
         try:
-            ended = await work.run()
+            ended = failed_if_alone(await work.run())
         except (StudyError, SetupError):
             await uncancelled(work.clean())
             raise

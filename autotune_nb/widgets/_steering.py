@@ -14,6 +14,7 @@ from autotune_nb.study.steering import Edit, range_text
 from autotune_nb.task.parameters import Bool, Choice, Value
 from autotune_nb.task.restriction import value_text
 from autotune_nb.widgets._panels import escaped
+from autotune_nb.widgets._text_number import number_in
 from autotune_nb.widgets._value_text import LIST, MAPPING, MISSING, show_value
 
 _NO_LIMIT = "none"
@@ -153,7 +154,7 @@ class SteerPanel:
         name = self.parameter.value
         if self.low.disabled:
             return handle.narrow(name, values=self._values())
-        low, high = (_number(field.value, name) for field in (self.low, self.high))
+        low, high = (number_in(field.value, name) for field in (self.low, self.high))
         return handle.narrow(name, low, high)
 
     def _fill(self, handle: StudyHandle) -> None:
@@ -199,14 +200,4 @@ def _bound(text: str, name: str) -> float | str | None:
     """Return a bound of the budget: a number, None, or how patience is decided."""
     if name == "patience" and text == "auto":
         return text
-    return None if text == _NO_LIMIT else _number(text, f"budget.{name}")
-
-
-def _number(text: str, field: str) -> float | None:
-    text = text.strip()
-    if not text:
-        return None
-    try:
-        return int(text) if text.lstrip("+-").isdigit() else float(text)
-    except ValueError:
-        raise TaskError(f"{text!r} is not a number", field=field) from None
+    return None if text == _NO_LIMIT else number_in(text, f"budget.{name}")

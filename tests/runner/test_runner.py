@@ -260,6 +260,29 @@ def test_stop_takes_the_running_trial_down_and_keeps_it_as_stopped(world: World)
     assert [one.state for one in again.trials] == [TrialState.STOPPED, TrialState.COMPLETE]
 
 
+def test_a_trial_is_stopped_alone_and_the_run_continues(world: World) -> None:
+    task = world.task(trials=2, before=f"{world.first_level}; test -f {world.folder}/go || sleep 600")
+
+    async def scenario() -> Watched:
+        runner = runner_for(world, task)
+        running = asyncio.ensure_future(runner.run())
+        await until_async(lambda: runner.of(events.LevelMeasured))
+        (world.folder / "go").touch()
+        await runner.stop_trial(99)
+        await runner.stop_trial(0)
+        await running
+        return runner
+
+    runner = in_loop(scenario())
+    assert runner.state is RunState.FINISHED
+    first, second = runner.trials
+    assert (first.state, second.state) == (TrialState.FAILED, TrialState.COMPLETE)
+    # As failed it is not started again; its level is kept.
+    assert first.failure is not None
+    assert "it was stopped" in str(first.failure)
+    assert len(first.measurements) == 1
+
+
 def test_a_trial_that_was_measured_is_kept_where_stop_comes_while_its_files_are_cleaned(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,0 +1,157 @@
+"""The page of the selected trials: what it shows, and what its buttons and fields do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.study.steering import enqueue_edit
+from autotune_nb.task.task import Task
+from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.widgets._selection import Selection
+from autotune_nb.widgets._trial_page import TrialPage
+from tests.conftest import MINIMAL
+from tests.widgets.stub_handle import LIMIT, NASTY, StubHandle, complete
+
+PARAMETERS: dict[str, Any] = {"threads": [1, 2, 4], "batch_size": {"type": "int", "low": 32, "high": 512}}
+FAILED = Trial(
+    2,
+    {"threads": 4, "batch_size": 64},
+    TrialState.FAILED,
+    failure=Failure(FailureKind.OUT_OF_MEMORY, "deploy", "it died", ("CUDA out of memory", NASTY), "use less"),
+)
+TRIALS = (
+    complete(0, 10.0, threads=1, batch_size=64).with_(params={}, baseline=True),
+    complete(1, 20.0, threads=2, batch_size=64).with_(reason="a guess", command=("server", "--threads", "2")),
+    FAILED,
+    complete(3, 15.0, threads=2, batch_size=128),
+)
+
+
+@pytest.fixture
+def handle(tmp_path: Path) -> StubHandle:
+    engine = {"kind": "command", "command": "server {port}"}
+    task = Task.parse({**MINIMAL, "engine": engine, "model": "m", "parameters": PARAMETERS, "limits": [LIMIT]})
+    return StubHandle(task, tmp_path, history=TRIALS)
+
+
+@pytest.fixture
+def page(handle: StubHandle) -> TrialPage:
+    selection = Selection()
+    made = TrialPage(selection, lambda: handle, lambda: None)
+    selection.observe(lambda _change: made.update(handle, handle.history), "trials")
+    return made
+
+
+def select(page: TrialPage, *trials: int) -> str:
+    page._selection.trials = trials
+    return str(page.page.value)
+
+
+def test_a_trial_shows_its_difference_levels_phases_and_why_it_was_chosen(page: TrialPage) -> None:
+    text = select(page, 3)
+    for shown in (
+        "Trial 3: complete",
+        "<mark>64</mark>",
+        "best (trial 1)",
+        "D(16,8) at concurrency 2 (score)",
+        "15 tokens/s",
+        "deploy 1 s, benchmark 9 s",
+        "by the strategy",
+    ):
+        assert shown in text
+    best = select(page, 1)
+    assert "Trial 1: best, complete" in best
+    assert "why it was chosen: a guess" in best
+    assert "server --threads 2" in best
+
+
+def test_a_failure_has_its_log_lines_and_nothing_of_it_is_markup(page: TrialPage) -> None:
+    text = select(page, 2)
+    assert "CUDA out of memory" in text
+    assert "try: use less" in text
+    assert "<img src=x" not in text
+
+
+def test_several_are_side_by_side_with_what_differs_marked(page: TrialPage) -> None:
+    text = select(page, 1, 2, 3)
+    assert "3 trials side by side" in text
+    # Two of three have 2 threads: the third one is marked.
+    assert "<mark>4</mark>" in text
+    assert "<mark>2</mark>" not in text
+    assert "<mark>128</mark>" in text
+    assert "✓ kept" in text
+    assert page.actions.layout.display == "none"
+    assert len(select(page, *range(4), 7)) > len(select(page, 1))
+
+
+def test_what_did_not_change_is_not_sent_again(page: TrialPage, handle: StubHandle) -> None:
+    select(page, 1)
+    assert page.update(handle, handle.history) == 0
+
+
+def test_run_again_and_a_neighbour_are_enqueued(page: TrialPage, handle: StubHandle) -> None:
+    select(page, 1)
+    page.again.click()
+    assert handle.queue == [TRIALS[1].params]
+    page.near.click()
+    assert page.try_next.editor in page.try_next.box.children
+    assert "changed: threads 2 → 4" not in page.try_next.preview.value, "it was tried, as trial 2"
+    page.try_next._fields["batch_size"].value = "99"
+    assert "batch_size 64 → 99" in page.try_next.preview.value
+    page.try_next.enqueue.click()
+    assert handle.queue[-1]["batch_size"] == 99
+    assert page.try_next.editor not in page.try_next.box.children
+    assert "try next" in page.message.value
+
+
+def test_an_empty_field_is_filled_up_from_the_best_and_shown_before(page: TrialPage, handle: StubHandle) -> None:
+    select(page, 3)
+    page.edited.click()
+    page.try_next._fields["batch_size"].value = ""
+    assert "will try: threads=2 batch_size=64" in page.try_next.preview.value
+    assert "from the best: batch_size" in page.try_next.preview.value
+    page.try_next._fields["batch_size"].value = "9999"
+    assert "batch_size" in page.try_next.preview.value
+    assert page.try_next.enqueue.disabled
+    assert handle.queue == []
+
+
+def test_the_queue_is_ordered_and_removed(page: TrialPage, handle: StubHandle) -> None:
+    for size in (100, 200, 300):
+        handle.steer(enqueue_edit({"threads": 1, "batch_size": size}))
+    page.update(handle, handle.history)
+    second = page.try_next.queue.children[2]
+    second.children[0].click()
+    assert [point["batch_size"] for point in handle.queue] == [200, 100, 300]
+    # It was moved meanwhile; the button is of the configuration, not of the position.
+    second.children[2].click()
+    assert [point["batch_size"] for point in handle.queue] == [100, 300]
+    second.children[2].click()
+    assert "is not in the queue any more" in page.message.value
+    assert page.update(handle, handle.history) > 0
+    assert "Enqueued: 2" in page.try_next.queue.children[0].value
+
+
+def test_a_note_and_tags_are_stored_and_those_of_another_trial_shown(page: TrialPage, handle: StubHandle) -> None:
+    select(page, 1)
+    page.note.value = "fast"
+    page.tags.value = "prod, eu"
+    assert (handle.trial(1).note, handle.trial(1).tags) == ("fast", ("prod", "eu"))
+    select(page, 3)
+    assert (page.note.value, page.tags.value) == ("", "")
+    assert set(handle.steering.notes) == {1}
+    select(page, 1)
+    assert page.tags.value == "prod, eu"
+
+
+def test_the_default_cannot_be_enqueued_and_nothing_is_selected_at_first(page: TrialPage, handle: StubHandle) -> None:
+    page.update(handle, handle.history)
+    assert "Select a trial" in page.page.value
+    select(page, 0)
+    assert page.again.disabled
+    page.again.click()
+    assert "cannot be enqueued" in page.message.value

@@ -18,7 +18,7 @@ from autotune_nb.task.rule import Rule
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import DEFAULT_TRIALS, Task
 from autotune_nb.trial.cost import usd_text
-from autotune_nb.verdict import plan_text
+from autotune_nb.verdict import detectable_gains, plan_text
 
 #: Combinations of parameters with common rules are counted exactly up to this many evaluations of rules and this many
 #: combinations; beyond, they are sampled. This bounds the time for any task.
@@ -43,13 +43,20 @@ class Count:
 
 @dataclass(frozen=True)
 class Estimate:
-    """The estimate for a task; ``minutes`` is an upper bound, or None if neither the space nor the budget has one."""
+    """The estimate for a task; ``minutes`` is an upper bound, or None if neither the space nor the budget has one.
+
+    ``starts`` are those of the confirmation, ``usd`` is None without a price, and ``gains`` are the gains that the
+    confirmation finds, each with the standard deviation between starts that it assumes.
+    """
 
     grid_size: int | None
     allowed: Count
     trials: int | None
     minutes: float | None
     text: tuple[str, ...]
+    starts: int = 0
+    usd: float | None = None
+    gains: tuple[tuple[float, float], ...] = ()
 
     def __str__(self) -> str:
         return "\n".join(self.text)
@@ -69,7 +76,8 @@ def estimate(task: Task, space: SearchSpace) -> Estimate:
     confirmed = () if task.confirmation is None else (plan_text(task.confirmation),)
     time_line = _time_line(task, trials, minutes, capped)
     text = (_space_line(space, allowed), time_line, *_cost_line(task, minutes), *limit_lines(task), *confirmed)
-    return Estimate(space.grid_size, allowed, trials, minutes, text)
+    gains = () if task.confirmation is None else detectable_gains(task.confirmation)
+    return Estimate(space.grid_size, allowed, trials, minutes, text, confirming, _usd(task, minutes), gains)
 
 
 def _seconds(task: Task) -> float:
@@ -171,25 +179,26 @@ def _keeps(rule: Rule, point: Mapping[str, Value]) -> bool:
 def _space_line(space: SearchSpace, allowed: Count) -> str:
     if space.grid_size is None:
         endless = [name for name, parameter in space.parameters.items() if parameter.grid() is None]
-        return f"unbounded number of points: {', '.join(endless)} {'has' if len(endless) == 1 else 'have'} no step"
-    points = f"{_number(space.grid_size)} grid point{'s' * (space.grid_size != 1)}"
-    return f"{points}, {allowed} of them keep the rules" if space.rules else points
+        ranges = "has a continuous range" if len(endless) == 1 else "have continuous ranges"
+        return f"any number of configurations: {', '.join(endless)} {ranges}"
+    many = f"{_number(space.grid_size)} configuration{'s' * (space.grid_size != 1)}"
+    return f"{allowed} of {many} keep the rules" if space.rules else many
 
 
 def _time_line(task: Task, trials: int | None, minutes: float | None, capped: bool) -> str:
     levels, searched = task.workload.most_levels, task.workload.load_search.high is not None
-    many = "unbounded number of trials" if trials is None else f"{trials:,} trial{'s' * (trials != 1)}"
+    many = "no bound on the number of trials" if trials is None else f"{trials:,} trial{'s' * (trials != 1)}"
     if task.confirmation is not None:
-        many += f" and {task.confirmation.budget} starts to confirm the best,"
+        many += f" and {task.confirmation.budget} starts to confirm the best"
     ends = f"{task.workload.seconds_per_level:,} s or {task.workload.requests_per_level:,} requests"
-    each = f"{'up to ' if searched else ''}{levels} level{'s' * (levels != 1)} × {ends}"  # noqa: RUF001
-    beside = f", {task.deploy.parallel} at a time" if task.deploy.parallel > 1 else ""
+    each = f"{'up to ' if searched else ''}{levels} level{'s' * (levels != 1)} of {ends}"
+    beside = f", {task.deploy.parallel} trials at a time" if task.deploy.parallel > 1 else ""
+    what = f"{many}, each with {each}{beside}"
     if minutes is None:
-        return f"{many} of {each}{beside}: set budget.trials or budget.minutes"
-    until = ", then no more start" if capped else ""
-    if task.budget.patience == "auto":
-        until += "; fewer once another one is not worth its time"
-    return f"{many} of {each}{beside}: at most about {_duration(minutes)}{until}"
+        return f"{what}: set budget.trials or budget.minutes"
+    until = ", after which no trial starts" if capped else ""
+    fewer = "; fewer once another one is not worth its time" if task.budget.patience == "auto" else ""
+    return f"at most about {duration(minutes)}{until}: {what}{fewer}"
 
 
 def cost_lines(task: Task, space: SearchSpace) -> tuple[str, ...]:
@@ -199,23 +208,31 @@ def cost_lines(task: Task, space: SearchSpace) -> tuple[str, ...]:
 
 def _cost_line(task: Task, minutes: float | None) -> tuple[str, ...]:
     """Return what the study costs at most, if each trial has the GPUs of the engine's default and starts at once."""
-    # Without asking the driver, which may take seconds.
-    gpus = gpus_held(task, {}, {"gpus": []} if shutil.which("nvidia-smi") is None else {})
-    price, budget = task.price.per_hour(gpus or 0), task.budget
+    budget, usd = task.budget, _usd(task, minutes)
     bounds = [f"{budget.gpu_hours:g} GPU-hours"] if budget.gpu_hours is not None else []
     bounds += [usd_text(budget.usd)] if budget.usd is not None else []
     ends = f"; the budget ends the study at {' or '.join(bounds)}" if bounds else ""
-    if price is None or minutes is None:
+    if usd is None:
         return (ends.removeprefix("; "),) if ends else ()
-    hours = minutes / 60 * task.deploy.parallel
-    return (f"at most about {usd_text(hours * price)}, at {gpus or 0} GPUs a trial{ends}",)
+    return (f"at most about {usd_text(usd)}, at {_gpus(task)} GPUs a trial{ends}",)
+
+
+def _usd(task: Task, minutes: float | None) -> float | None:
+    price = task.price.per_hour(_gpus(task)) if task.price.is_set else None
+    return None if price is None or minutes is None else minutes / 60 * task.deploy.parallel * price
+
+
+def _gpus(task: Task) -> int:
+    # Without asking the driver, which may take seconds.
+    return gpus_held(task, {}, {"gpus": []} if shutil.which("nvidia-smi") is None else {}) or 0
 
 
 def _number(number: int) -> str:
     return f"{number:,}" if number < 10**12 else f"10^{math.log10(number):.0f}"
 
 
-def _duration(minutes: float) -> str:
+def duration(minutes: float) -> str:
+    """Return a duration in words, rounded as an estimate."""
     if minutes < 1:
         return "1 min"
     if minutes < 120:

@@ -20,12 +20,12 @@ def limit_lines(task: Task) -> tuple[str, ...]:
     if not found:
         return ()
     most, workload = max(found.values()), task.workload
-    needs = ", ".join(f"{figure} at least {count} requests" for figure, count in found.items())
+    needs = ", ".join(f"{figure} needs at least {count} requests a level" for figure, count in found.items())
     levels = workload.levels if task.goal.level is None else (task.goal.level,)
     levels = tuple(one for one in levels if any(limit.bounds(one) for limit, tail in limits if tail is not None))
     if any(level.rate for level in levels):
         lasts = ", ".join(dict.fromkeys(f"{most / level.rate:.3g} s at {level.load}" for level in levels))
-        return (f"a level decides a limit at 95 % with enough requests: for {needs}; {most} arrive in {lasts}",)
+        return (f"to be sure of a limit, {needs}; {most} arrive in {lasts}",)
     fits = [
         f"{value_text(workload.longest_s * level.concurrency / most, 'ttft_s')} at {_load_text(task, level)}"
         for level in levels
@@ -33,8 +33,7 @@ def limit_lines(task: Task) -> tuple[str, ...]:
     # Scenarios have the same loads.
     each = ", ".join(dict.fromkeys(fits))
     return (
-        f"a level decides a limit at 95 % with enough requests: for {needs}; "
-        f"{most} fit into {workload.longest_s:g} s if one takes at most {each}",
+        f"to be sure of a limit, {needs}; {most} fit into {workload.longest_s:g} s if one takes at most {each}",
     )
 
 

@@ -6,6 +6,7 @@ The statistics and their wording are here. What starts the finalists again is in
 from autotune_nb.verdict.confirmation import Confirmation, Noise, Outcome
 from autotune_nb.verdict.starts import (
     ConfirmationStart,
+    detectable_gains,
     level_to_confirm,
     next_start,
     noise_text,
@@ -21,6 +22,7 @@ __all__ = [
     "Outcome",
     "Verdict",
     "chosen_configuration",
+    "detectable_gains",
     "level_to_confirm",
     "next_start",
     "noise_text",

@@ -41,13 +41,20 @@ def start_before_search(trials: Sequence[Trial]) -> ConfirmationStart | None:
     return ConfirmationStart(0, 0, None, "the engine's default again: the noise between two starts")
 
 
+def detectable_gains(rules: Confirm) -> tuple[tuple[float, float], ...]:
+    """Return the smallest gain that a confirmation finds, under little and under much noise between starts."""
+    found = ((_planned(rules, Noise(noise**2, 1)).detectable(), noise) for noise in _NOISE)
+    return tuple((gain, noise) for gain, noise in found if gain)
+
+
 def plan_text(rules: Confirm) -> str:
     """Return what a confirmation takes, and which gains it finds under little and under much noise."""
-    found = [(noise, _planned(rules, Noise(noise**2, 1)).detectable()) for noise in _NOISE]
-    gains = ", ".join(f"{100 * gain:.2g} % if starts differ by {100 * noise:g} %" for noise, gain in found if gain)
+    gains = ", ".join(
+        f"{100 * gain:.2g} % if starts differ by {100 * noise:g} %" for gain, noise in detectable_gains(rules)
+    )
     return (
-        f"confirmation: up to {rules.rounds} rounds of the best and the default, at most {rules.budget} starts; gains "
-        f"below these cannot be told apart from noise: {gains}"
+        f"the best and the default start again in up to {rules.rounds} rounds, at most {rules.budget} starts, to show "
+        f"a gain of at least {gains}"
     )
 
 

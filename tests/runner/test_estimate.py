@@ -91,12 +91,12 @@ def test_the_quickstart_in_words() -> None:
     told = estimate(task, space_for(task, engine_for(task)))
     assert (told.grid_size, told.allowed, told.trials) == (864, Count(576), 5)
     assert str(told) == (
-        "864 grid points, 576 of them keep the rules\n"
-        "5 trials and 7 starts to confirm the best, of 2 levels \u00d7 8 s or 200 requests: at most about 7 min\n"
-        "a level decides a limit at 95 % with enough requests: for ttft_p90_s at least 29 requests; "
+        "576 of 864 configurations keep the rules\n"
+        "at most about 7 min: 5 trials and 7 starts to confirm the best, each with 2 levels of 8 s or 200 requests\n"
+        "to be sure of a limit, ttft_p90_s needs at least 29 requests a level; "
         "29 fit into 12 s if one takes at most 413.8 ms at concurrency 1, 1.655 s at concurrency 4\n"
-        "confirmation: up to 3 rounds of the best and the default, at most 7 starts; gains below these cannot be told "
-        "apart from noise: 12 % if starts differ by 3 %, 45 % if starts differ by 10 %"
+        "the best and the default start again in up to 3 rounds, at most 7 starts, to show a gain of at least "
+        "12 % if starts differ by 3 %, 45 % if starts differ by 10 %"
     )
 
 
@@ -105,29 +105,29 @@ def test_the_quickstart_in_words() -> None:
     [
         (
             {"parameters": {"threads": [1]}, "budget": {"trials": 1}, "workload": {"scenarios": ["D(1,1)"]}},
-            ["1 grid point", "1 trial of 1 level \u00d7 60 s or 100 requests: at most about 2 min"],
+            ["1 configuration", "at most about 2 min: 1 trial, each with 1 level of 60 s or 100 requests"],
         ),
         (
             {"budget": {"trials": 9, "minutes": 0.1}},
             [
-                "10 grid points",
-                "9 trials of 2 levels \u00d7 2 s or 4 requests: at most about 1 min, then no more start",
+                "10 configurations",
+                "at most about 1 min, after which no trial starts: 9 trials, each with 2 levels of 2 s or 4 requests",
             ],
         ),
         (
             {"budget": {"trials": 9}, "deploy": {"parallel": 4}},
-            ["10 grid points", "9 trials of 2 levels \u00d7 2 s or 4 requests, 4 at a time: at most about 1 min"],
+            ["10 configurations", "at most about 1 min: 9 trials, each with 2 levels of 2 s or 4 requests, 4 trials at a time"],
         ),
         (
             {"parameters": {"x": {"type": "float", "low": 0, "high": 1, "flag": "--x"}}, "budget": {"trials": 400}},
             [
-                "unbounded number of points: x has no step",
-                "400 trials of 2 levels \u00d7 2 s or 4 requests: at most about 107 min",
+                "any number of configurations: x has a continuous range",
+                "at most about 107 min: 400 trials, each with 2 levels of 2 s or 4 requests",
             ],
         ),
         (
             {"workload": {"scenarios": ["D(1,1)"], "seconds_per_level": 3600}, "budget": {"trials": 5}},
-            ["10 grid points", "5 trials of 1 level \u00d7 3,600 s or 100 requests: at most about 7.5 h"],
+            ["10 configurations", "at most about 7.5 h: 5 trials, each with 1 level of 3,600 s or 100 requests"],
         ),
     ],
 )

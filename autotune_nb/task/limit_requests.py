@@ -32,9 +32,7 @@ def limit_lines(task: Task) -> tuple[str, ...]:
     ]
     # Scenarios have the same loads.
     each = ", ".join(dict.fromkeys(fits))
-    return (
-        f"to be sure of a limit, {needs}; {most} fit into {workload.longest_s:g} s if one takes at most {each}",
-    )
+    return (f"to be sure of a limit, {needs}; {most} fit into {workload.longest_s:g} s if one takes at most {each}",)
 
 
 def load_lines(task: Task) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from autotune_nb.task.task import Task
 from autotune_nb.task.workload import TASK_KINDS
 from autotune_nb.trial.measurement import FIGURES
 from autotune_nb.widgets import _value_text as _text
+from autotune_nb.widgets._field_words import LABELS, OPTIONS, PLACEHOLDERS, plain
 from autotune_nb.widgets._layout import WidgetStyles, close, css_name, errors_html
 from autotune_nb.widgets._value_text import MISSING, Codec
 
@@ -33,68 +34,6 @@ _CODECS: dict[str, Codec] = {
     "quality.prompts": _text.COUNT_OR_ITEMS,
     "deploy.caches": _text.SWITCH_OR_WORDS,
     "description": _text.LINES,
-}
-_LABELS = {"engine.kind": "engine"}
-#: Sections that share one of the form with other fields, so that a label needs the full path.
-_SHARED = (
-    "deadlines",
-    "benchmark",
-    "confirm",
-    "price",
-    "slo",
-    "quality",
-    "workload.load_search",
-    "workload.dataset",
-    "on_end",
-)
-#: The placeholders of empty fields.
-_PLACEHOLDERS = {
-    "model.id_or_path": "Qwen/Qwen3-8B, or a path",
-    "model.tokenizer": "the model's own",
-    "model.served_name": "the model's name",
-    "model.namespace": "for OME",
-    "model.random_weights.kv_heads": "half the heads",
-    "engine.executable": "the engine's own",
-    "engine.command": "my-server --listen {host}:{port} --weights {model}",
-    "engine.args": "flags of every trial, such as flag: value, other_flag: value",
-    "engine.raw_args": "such as --verbose",
-    "engine.env": "such as NAME: value",
-    "engine.health_path": "the engine's own",
-    "workload.scenarios": "such as D(512,128): tokens in, tokens out",
-    "workload.concurrency": "such as 1, 4, 8",
-    "workload.rate": "such as 1, 4, 16",
-    "workload.request_params": "such as top_k: 1",
-    "workload.dataset.path": "for the scenario dataset, such as prompts.csv",
-    "workload.dataset.config": "such as split: train",
-    "objective.at": "best, or concurrency: 8",
-    "strategy.options": "such as multivariate: true",
-    "budget.trials": "20, or the whole grid",
-    "budget.minutes": "no limit",
-    "budget.patience": "no limit",
-    "budget.gpu_hours": "no limit",
-    "budget.usd": "no limit",
-    "confirm.rounds": "no confirmation",
-    "budget.max_failures": "5, until one completes",
-    "deadlines.benchmark_s": "computed from the load levels",
-    "deploy.port": "a free one",
-    "deploy.gpus": "how many, or which: 0, 1",
-    "deploy.gpus_per_trial": "computed from the engine's flags",
-    "deploy.runtime": "for OME",
-    "deploy.namespace": "the context's",
-    "deploy.kubeconfig": "$KUBECONFIG or ~/.kube/config",
-    "deploy.context": "the current context",
-    "deploy.resources": "cpu: 8, memory: 64Gi",
-    "deploy.templates": "a folder of templates",
-    "workload.load_search.high": "search the highest load, such as up to 256",
-    "slo.figure": "for slo_score, such as e2e_latency_mean_s",
-    "slo.limits": "soft limits and weights: ttft_mean_s <= 1: 2",
-    "workload.goodput": "such as ttft_s: 0.5, tpot_s: 0.05",
-    "workload.precision": "empty: no level goes on for it",
-    "workload.max_seconds_per_level": "1.5 times the seconds",
-    "benchmark.results": "pvc://CLAIM/FOLDER",
-    "benchmark.results_size": "such as 10Gi, to create the claim",
-    "benchmark.image": "the published one",
-    "benchmark.backend": "the engine's",
 }
 
 
@@ -126,6 +65,11 @@ class Field:
         widget.observe(self._edited, "value")
         self.box = ipywidgets.VBox([widget], layout=styles.full)
 
+    @property
+    def is_set(self) -> bool:
+        """Whether the task has this field."""
+        return self.value is not MISSING
+
     def _edited(self, _change: Any = None) -> None:
         self.read_widget()
         self._styles.guarded(self._changed)
@@ -144,7 +88,7 @@ class Field:
 
     def show_errors(self, messages: Sequence[str]) -> None:
         """Show these errors, or none."""
-        text = errors_html(messages)
+        text = errors_html([plain(message) for message in messages])
         if self._error is None:
             if not text:
                 return
@@ -171,15 +115,17 @@ def text_field(
     tooltip: str,
     placeholder: str = "",
 ) -> Field:
-    """Return a text field without a label, for a row of a table."""
+    """Return a text field for a row of a table, with its tooltip as a label for screen readers alone."""
     widget = ipywidgets.Text(
         "" if value is MISSING else codec.show(value),
         placeholder=placeholder,
+        description=tooltip,
         tooltip=tooltip,
         continuous_update=True,
         layout=styles.full,
         style=styles.bare,
     )
+    widget.add_class("at-form-bare")
     return Field(styles, path, widget, value, changed, codec)
 
 
@@ -188,35 +134,35 @@ def task_field(styles: WidgetStyles, path: str, value: Any, changed: Callable[[]
     info = info_at(path)
     default = MISSING if info.is_required() else info.get_default(call_default_factory=True)
     shown = default if value is MISSING else value
-    section, _, name = path.rpartition(".")
-    label = path.removeprefix("workload.") if section in _SHARED else _LABELS.get(path, name)
-    help_text = info.description or ""
+    label = LABELS[path]
+    key_and_help = f"{path}: {info.description}" if info.description else path
     closed = _CLOSED.get(path) or _literals(info.annotation)
     if closed:
         # The empty option is for a value that is not chosen yet.
         options = list(closed) if shown in closed else ["", *closed]
+        words = OPTIONS.get(path, {})
         widget = ipywidgets.Dropdown(
-            options=options,
+            options=[(words.get(option, option), option) for option in options],
             value=shown if shown in closed else "",
             description=label,
-            tooltip=help_text or label,
+            tooltip=key_and_help,
             layout=styles.full,
             style=styles.drop,
         )
         return Field(styles, path, widget, value, changed)
     if info.annotation is bool:
         widget = ipywidgets.Checkbox(
-            bool(shown), description=label, tooltip=help_text or label, layout=styles.full, style=styles.check
+            bool(shown), description=label, tooltip=key_and_help, layout=styles.full, style=styles.check
         )
         return Field(styles, path, widget, value, changed)
     codec = _CODECS.get(path) or codec_for(info.annotation)
     text = "" if shown in (MISSING, None) or (shown in ({}, []) and value is MISSING) else codec.show(shown)
-    placeholder = _PLACEHOLDERS.get(path) or (text and f"default: {text}") or help_text
+    placeholder = PLACEHOLDERS.get(path) or (text and f"default: {text}") or info.description or ""
     common = {
         "value": text,
         "placeholder": placeholder,
         "description": label,
-        "tooltip": help_text or label,
+        "tooltip": key_and_help,
         "continuous_update": True,
         "layout": styles.full,
         "style": styles.label,

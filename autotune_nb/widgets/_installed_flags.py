@@ -73,10 +73,8 @@ class InstalledFlags:
             icon="search",
             tooltip="ask the installed engine for every flag that it accepts; vLLM takes a minute or two",
         )
-        self._note = styles.note("", "at-form-installed")
-        self.box = ipywidgets.VBox(
-            [ipywidgets.HBox([self._button], layout=styles.line), self._note], layout=styles.full
-        )
+        self.note = styles.note("", "at-form-installed")
+        self.line = ipywidgets.HBox([self._button], layout=styles.fixed)
 
     def engine(self, kind: str | None, source: Source | None) -> Engine | None:
         """Return the engine with what is kept of its installed version, and show how that differs from the catalog."""
@@ -99,7 +97,7 @@ class InstalledFlags:
         source = self._source
         if source is not None:
             self._message = '<div class="at-dim" role="status">reading the flags…</div>'
-            self._note.value = self._message
+            self.note.value = self._message
             self.job.submit(lambda: self._ask(source))
 
     def _ask(self, source: Source) -> None:
@@ -116,7 +114,7 @@ class InstalledFlags:
 
     def _show(self, schema: EngineSchema | None) -> None:
         text = html.escape(schema_text(schema)) if schema is not None else ""
-        self._note.value = self._message + (f'<div class="at-dim">{text}</div>' if text else "")
+        self.note.value = self._message + (f'<div class="at-dim">{text}</div>' if text else "")
 
 
 def schema_text(schema: EngineSchema) -> str:

@@ -23,17 +23,21 @@ class WidgetStyles:
         self.short = ipywidgets.Layout(width="auto", margin="0")
         self.grid = ipywidgets.Layout()
         self.line = ipywidgets.Layout(width="100%", margin="0", align_items="center", grid_gap="6px")
+        self.fixed = ipywidgets.Layout(width="auto", margin="0", align_items="center", grid_gap="6px", flex="none")
+        self.bar_line = ipywidgets.Layout(
+            width="100%", margin="0", align_items="center", grid_gap="6px 16px", flex_flow="row wrap"
+        )
+        self.tools = ipywidgets.Layout(
+            width="100%", margin="0", align_items="center", grid_gap="6px", flex_flow="row wrap"
+        )
+        self.tool = ipywidgets.Layout(width="auto", min_width="240px", margin="0", flex="1 1 240px")
         self.label = TextStyle(description_width="164px")
+        self.short_label = TextStyle(description_width="initial")
         self.bare = TextStyle(description_width="0")
         self.drop = DescriptionStyle(description_width="164px")
         self.drop_bare = DescriptionStyle(description_width="0")
         self.name = ipywidgets.Layout(width="240px", margin="0")
-        self.parameter_line = ipywidgets.Layout(
-            grid_template_columns="minmax(130px, 190px) 84px minmax(0, 1fr) auto auto",
-            grid_gap="6px",
-            align_items="center",
-            width="100%",
-        )
+        self.parameter_line = ipywidgets.Layout(width="100%")
         self.check = CheckboxStyle(description_width="164px")
         self.bare_check = CheckboxStyle(description_width="initial")
         self.button_style = ipywidgets.ButtonStyle()

@@ -51,9 +51,15 @@ class ParameterRow:
         )
         self.name.widget.add_class("at-form-mono")
         self.type = ipywidgets.Dropdown(
-            options=KINDS, value=self.kind, tooltip="type", layout=styles.full, style=styles.drop_bare
+            options=KINDS,
+            value=self.kind,
+            description="type",
+            tooltip="type",
+            layout=styles.full,
+            style=styles.drop_bare,
         )
         self.type.add_class(f"at-field-{css_name(self._path)}-type")
+        self.type.add_class("at-form-bare")
         self.type.observe(lambda change: styles.guarded(lambda: self._converted(str(change["new"]))), "value")
         self._cells = ipywidgets.HBox(layout=styles.line)
         self._cells.add_class("at-form-cells")
@@ -63,9 +69,11 @@ class ParameterRow:
         remover = styles.button(
             "", lambda: removed(self), "at-param-remove", tooltip="remove this parameter", icon="times"
         )
-        line = ipywidgets.GridBox(
-            [self.name.widget, self.type, self._cells, self._more, remover], layout=styles.parameter_line
+        self._help = styles.note("", "at-form-help", "at-form-about")
+        line = ipywidgets.Box(
+            [self.name.widget, self.type, self._cells, self._help, self._more, remover], layout=styles.parameter_line
         )
+        line.add_class("at-form-parameter-line")
         self.flag = text_field(
             styles,
             f"{self._path}.flag",
@@ -78,7 +86,6 @@ class ParameterRow:
         self.style = self._style_field(extra.get("style", MISSING))
         self._spelling = ipywidgets.HBox([self.flag.widget, self.style.widget], layout=styles.line)
         self._spelling.add_class("at-form-cells")
-        self._help = styles.note("", "at-form-help")
         self._exclusions = styles.note("", "at-form-excluded")
         self._error = styles.note("", f"at-error-{css_name(self._path)}")
         self._open = bool(extra)
@@ -93,10 +100,12 @@ class ParameterRow:
         widget = ipywidgets.Dropdown(
             options=[("style: the catalog's", ""), *((f"style: {style}", style) for style in _STYLES)],
             value="" if value is MISSING else value,
+            description="style",
             tooltip="how the value is written: after the flag, as a bare switch, as --flag/--no-flag, as JSON",
             layout=self._styles.full,
             style=self._styles.drop_bare,
         )
+        widget.add_class("at-form-bare")
         return Field(self._styles, f"{self._path}.style", widget, value, self._changed)
 
     def _fill(self, data: dict[str, Any]) -> None:
@@ -157,7 +166,8 @@ class ParameterRow:
         """Show the flag's description from the engine's catalog."""
         self._flag = flag
         about = flag_text(flag) if flag else ""
-        self._help.value = f'<span class="at-dim">{html.escape(about)}</span>' if flag else ""
+        shown = html.escape(about)
+        self._help.value = f'<span class="at-dim" title="{shown}">{shown}</span>' if flag else ""
         for field in self.fields.values():
             field.widget.tooltip = about or f"a value of {self.name.widget.value}"
         self._arrange()
@@ -174,14 +184,13 @@ class ParameterRow:
         self._arrange()
 
     def close(self) -> None:
-        for widget in (self.box, self._spelling, self._help, self._exclusions, self._error):
+        for widget in (self.box, self._spelling, self._exclusions, self._error):
             close(widget)
 
     def _arrange(self) -> None:
         children = (
             self._line,
             *([self._spelling] if self._open else []),
-            *([self._help] if self._help.value else []),
             *([self._exclusions] if self._exclusions.value else []),
             *([self._error] if self._messages else []),
         )

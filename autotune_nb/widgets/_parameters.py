@@ -9,9 +9,11 @@ from typing import Any
 import ipywidgets
 
 from autotune_nb.engines.base import Engine, Flag
+from autotune_nb.engines.first_space import first_range
 from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import parameter_name
 from autotune_nb.widgets._layout import WidgetStyles, errors_html
+from autotune_nb.widgets._machine import this_machine
 from autotune_nb.widgets._parameter_row import ParameterRow, flag_text
 from autotune_nb.widgets._value_text import MISSING
 
@@ -26,9 +28,10 @@ class ParameterTable:
         self._changed = changed
         self._engine = engine
         self.rows = [self._row(name, data) for name, data in parameters.items()]
-        self._lines = ipywidgets.VBox([row.box for row in self.rows], layout=styles.full)
+        self.lines = ipywidgets.VBox([row.box for row in self.rows], layout=styles.full)
         self.new_name = ipywidgets.Combobox(
             placeholder="name of a flag",
+            description="name of a flag to add",
             ensure_option=False,
             # Sent when complete, so that a button pressed right after typing does not read half of the name.
             continuous_update=False,
@@ -37,14 +40,12 @@ class ParameterTable:
             style=styles.bare,
         )
         self.new_name.add_class("at-param-name")
+        self.new_name.add_class("at-form-bare")
         self.new_name.observe(lambda _: styles.guarded(self._describe), names="value")
-        self._about = styles.note("", "at-form-help", "at-param-about")
+        self.about = styles.note("", "at-form-help", "at-param-about")
         adder = styles.button("Add parameter", self.add, "at-param-add", icon="plus")
-        self._error = styles.note("", "at-error-parameters")
-        self.box = ipywidgets.VBox(
-            [self._lines, ipywidgets.HBox([self.new_name, adder], layout=styles.line), self._about, self._error],
-            layout=styles.full,
-        )
+        self.error = styles.note("", "at-error-parameters")
+        self.adder = ipywidgets.HBox([self.new_name, adder], layout=styles.fixed)
         self._offer()
 
     def _row(self, name: str, data: dict[str, Any]) -> ParameterRow:
@@ -67,7 +68,7 @@ class ParameterTable:
         flag = self._known(name)
         problem = self._engine.unknown_flag(name) if self._engine is not None and name and flag is None else None
         text = flag_text(flag) if flag is not None else problem or ""
-        self._about.value = f'<span class="at-dim">{html.escape(text)}</span>' if text else ""
+        self.about.value = f'<span class="at-dim">{html.escape(text)}</span>' if text else ""
 
     def _renamed(self) -> None:
         for row in self.rows:
@@ -85,10 +86,13 @@ class ParameterTable:
             self._offer()
 
     def add(self, name: str | None = None) -> None:
-        """Add a parameter, by default the one named in the field below, with the values that the catalog suggests."""
+        """Add a parameter, by default the one named in the field below, with first values for this machine."""
         name = parameter_name(self.new_name.value if name is None else name)
         flag = self._known(name)
-        suggestion = flag.suggestion() if flag is not None else None
+        machine, engine = this_machine(), self._engine
+        suggestion = (
+            first_range(engine, flag, cores=machine.cores, gpus=machine.gpus) if engine is not None and flag else None
+        )
         data = suggestion.model_dump(exclude_defaults=True) if suggestion is not None else {}
         kind = suggestion.type if suggestion is not None else "choice"
         self.new_name.value = ""
@@ -97,13 +101,13 @@ class ParameterTable:
     def add_rows(self, parameters: dict[str, dict[str, Any]]) -> None:
         """Add parameters with the values that are given."""
         self.rows += [self._row(name, data) for name, data in parameters.items()]
-        self._lines.children = [row.box for row in self.rows]
+        self.lines.children = [row.box for row in self.rows]
         self._offer()
         self._changed()
 
     def _remove(self, row: ParameterRow) -> None:
         self.rows.remove(row)
-        self._lines.children = [row.box for row in self.rows]
+        self.lines.children = [row.box for row in self.rows]
         self._offer()
         self._changed()
 
@@ -153,4 +157,4 @@ class ParameterTable:
         """Show the errors of each row, and those of the parameters as a whole."""
         for index, row in enumerate(self.rows):
             row.show_errors(rows.get(index, ()))
-        self._error.value = errors_html(others)
+        self.error.value = errors_html(others)

@@ -21,6 +21,7 @@ class PresetAdder:
         self._engine = ""
         self.name = ipywidgets.Combobox(
             placeholder="name of a preset",
+            description="name of a preset to add",
             ensure_option=False,
             continuous_update=False,
             tooltip="a preset, such as throughput-on-8-gpus with any number, or speculative-eagle: DRAFT-MODEL",
@@ -28,13 +29,13 @@ class PresetAdder:
             style=styles.bare,
         )
         self.name.add_class("at-preset-name")
+        self.name.add_class("at-form-bare")
         self.name.observe(lambda _: styles.guarded(self._preview), names="value")
         button = styles.button(
             "Add preset", self.add, "at-preset-add", icon="plus", tooltip="add its parameters and rules; yours stay"
         )
-        self._note = styles.note("", "at-form-preset")
-        line = ipywidgets.HBox([self.name, button], layout=styles.line)
-        self.box = ipywidgets.VBox([line, self._note], layout=styles.full)
+        self.note = styles.note("", "at-form-preset")
+        self.line = ipywidgets.HBox([self.name, button], layout=styles.fixed)
         self.engine(engine)
 
     def engine(self, engine: str | None) -> None:
@@ -54,10 +55,10 @@ class PresetAdder:
         try:
             expansion = self._expansion()
         except TaskError as error:
-            self._note.value = errors_html([str(error)])
+            self.note.value = errors_html([str(error)])
             return
         lines = expansion.lines() if expansion is not None else []
-        self._note.value = "".join(f'<div class="at-dim">{html.escape(line)}</div>' for line in lines)
+        self.note.value = "".join(f'<div class="at-dim">{html.escape(line)}</div>' for line in lines)
 
     def add(self) -> None:
         """Add what the named preset stands for, or show why there is none such."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import ipywidgets
@@ -13,12 +13,13 @@ from autotune_nb.engines.base import Engine
 from autotune_nb.errors import TaskError
 from autotune_nb.task.preset_expansion import Expansion
 from autotune_nb.task.presets import merged
-from autotune_nb.widgets._field_order import SECTIONS, WEIGHTS, WIDE, Section
+from autotune_nb.widgets._field_order import SECTIONS, WEIGHTS, WIDE
 from autotune_nb.widgets._fields import Field, task_field
 from autotune_nb.widgets._installed_flags import InstalledFlags, Source
-from autotune_nb.widgets._layout import WidgetStyles, close, css_name, errors_html
+from autotune_nb.widgets._layout import WidgetStyles
 from autotune_nb.widgets._parameters import ParameterTable
 from autotune_nb.widgets._preset_adder import PresetAdder
+from autotune_nb.widgets._section_view import SectionView
 from autotune_nb.widgets._text_list import TextRows
 from autotune_nb.widgets._value_text import MISSING
 
@@ -32,8 +33,12 @@ _FIRST_OBJECTIVE = re.compile(r"^objectives\[0\]")
 class TaskFields:
     """The fields that edit a whole task; ``data`` is the task as currently edited."""
 
-    def __init__(self, styles: WidgetStyles, data: dict[str, Any], changed: Callable[[], None]) -> None:
+    def __init__(
+        self, styles: WidgetStyles, data: dict[str, Any], changed: Callable[[], None], *, opened: Collection[str] = ()
+    ) -> None:
         self._styles = styles
+        #: The fields of the errors that are shown.
+        self._wrong: frozenset[str] = frozenset()
         self._changed = changed
         data, further = _with_first_objective(data)
         weights = _value_at(data, WEIGHTS)
@@ -52,27 +57,60 @@ class TaskFields:
             styles, "rules", data.get("rules", []), self._edited, what="rule", example="ubatch_size <= batch_size"
         )
         self.limits = TextRows(
-            styles, "limits", data.get("limits", []), self._edited, what="limit", example="ttft_p99_s <= 0.5"
+            styles,
+            "limits",
+            data.get("limits", []),
+            self._edited,
+            what="limit",
+            example="ttft_p99_s <= 0.5",
+            heading="of the configurations that keep each of these limits",
         )
         self.objectives = TextRows(
-            styles, "objectives", further, self._edited, what="objective", example="minimize ttft_p99_s"
+            styles,
+            "objectives",
+            further,
+            self._edited,
+            what="objective",
+            example="minimize ttft_p99_s",
+            heading="and at the same time",
         )
         self._rows = {"rules": self.rules, "objectives": self.objectives, "limits": self.limits}
+        adders = ipywidgets.HBox([self.limits.adder, self.objectives.adder], layout=styles.line)
+        tools = ipywidgets.HBox([self.parameters.adder, self.presets.line, self.installed.line], layout=styles.tools)
+        notes = (self.parameters.about, self.presets.note, self.installed.note, self.parameters.error)
         tables: dict[str, list[Any]] = {
-            "Parameters": [self.parameters, self.presets, self.installed],
-            "Rules": [self.rules],
-            "Objective and limits": [self.objectives, self.limits],
+            "Parameters to search": [self.parameters.lines, tools, *notes],
+            "Rules": [self.rules.lines, self.rules.adder],
+            "Objective and limits": [self.limits.lines, self.objectives.lines, adders],
         }
-        self._views = [SectionView(styles, section, self, tables.get(section.title, ())) for section in SECTIONS]
+        self._views = [
+            SectionView(
+                styles,
+                section,
+                self,
+                tables.get(section.title, ()),
+                toggled=changed,
+                rows=(lambda: len(self.rules.values)) if section.title == "Rules" else (lambda: 0),
+            )
+            for section in SECTIONS
+        ]
+        for view in self._views:
+            if view.section.title in opened:
+                view.reveal()
         self.boxes = [view.box for view in self._views]
         self._offer_levels()
 
+    @property
+    def opened(self) -> set[str]:
+        """The titles of the sections that are unfolded."""
+        return {view.section.title for view in self._views if view.open}
+
     def _source_field(self, value: str) -> Field:
         widget = ipywidgets.Dropdown(
-            options=[("path or Hugging Face name", "path"), ("random weights", "random")],
+            options=[("a path or a Hugging Face name", "path"), ("random weights, to measure speed", "random")],
             value=value,
-            description="model",
-            tooltip="the model to serve: a path, a name on the Hugging Face Hub, or generated random weights",
+            description="Model",
+            tooltip="model: the model to serve: a path, a name on the Hugging Face Hub, or generated random weights",
             layout=self._styles.full,
             style=self._styles.drop,
         )
@@ -142,6 +180,12 @@ class TaskFields:
             return bool(self.source.value == "path")
         return bool(self.source.value == "random") or not path.startswith(WEIGHTS)
 
+    def shown(self, path: str) -> bool:
+        """Return whether a field applies to the task as it is now, or has a value in it."""
+        if path == "deploy.image" and self.fields["deploy.kind"].value != "container":
+            return self.fields[path].is_set
+        return self.in_use(path)
+
     @property
     def data(self) -> dict[str, Any]:
         """The task as plain data, without fields that are not set."""
@@ -174,7 +218,8 @@ class TaskFields:
         return [*fields, *(error for _, error in self.parameters.problems)]
 
     def show_errors(self, problems: Sequence[TaskError]) -> list[TaskError]:
-        """Show every error next to its field and return those whose field is hidden."""
+        """Show every error next to its field, unfolding the sections of new ones, and return those without a field."""
+        self._reveal(problems)
         places: dict[str, list[str]] = {}
         tables: dict[str, dict[int, list[str]]] = {name: {} for name in ("parameters", *self._rows)}
         visible = {path for view in self._views for path in view.visible}
@@ -213,12 +258,24 @@ class TaskFields:
             view.show_errors([m for key in view.heads for m in places.get(key, ())])
         return hidden
 
+    def _reveal(self, problems: Sequence[TaskError]) -> None:
+        """Unfold the sections that hide the field of an error which was not there before."""
+        wrong = frozenset(_SHOWN_AT.get(error.field, error.field) for error in problems)
+        for field in wrong - self._wrong:
+            for view in self._views:
+                inside = view.section.more if not view.section.folded else ("rules", *view.section.more)
+                if any(field == path or field.startswith((f"{path}.", f"{path}[")) for path in inside):
+                    view.reveal()
+        self._wrong = wrong
+
     def close(self) -> None:
         """Remove all widgets from the page, hidden ones included."""
         for field in (self.source, *self.all_fields):
             field.close()
         for row in self.parameters.rows:
             row.close()
+        for rows in self._rows.values():
+            rows.close()
         for view in self._views:
             view.close()
 
@@ -235,71 +292,6 @@ class TaskFields:
                 return None
             path = re.sub(r"(\.|^)[^.\[]*$|\[[^\[]*$", "", path)
         return None
-
-
-class SectionView:
-    """A section of the form: its heading, its fields, and the errors of the section as a whole."""
-
-    def __init__(self, styles: WidgetStyles, section: Section, fields: TaskFields, tables: Sequence[Any]) -> None:
-        self._section = section
-        self._fields = fields
-        self._open = False
-        self._grid = ipywidgets.Box(layout=styles.grid)
-        self._grid.add_class("at-form-grid")
-        self._rest = ipywidgets.Box(layout=styles.grid)
-        self._rest.add_class("at-form-grid")
-        self._error = styles.note("", f"at-error-{css_name(section.title.lower())}")
-        #: The first names of error fields that belong to this section.
-        self.heads = {path.split(".")[0] for path in (*section.common, *section.more) if "." in path}
-        if section.title == "Rules":
-            self.heads = {"rules"}
-        if section.title == "Objective and limits":
-            self.heads |= {"limits", "objectives"}
-        children = [styles.note(f"<h4>{section.title}</h4>"), self._grid]
-        children += [table.box for table in tables]
-        children.append(self._error)
-        if section.more:
-            self._toggler = styles.button(
-                "More",
-                self._toggle,
-                f"at-more-{css_name(section.title.lower())}",
-                icon="caret-right",
-                tooltip=f"more fields: {', '.join(path.split('.')[-1] for path in section.more)}",
-            )
-            children += [self._toggler, self._rest]
-        self.box = ipywidgets.VBox(children, layout=styles.full)
-        self.box.add_class("at-form-section")
-        self.arrange()
-
-    def _toggle(self) -> None:
-        self._open = not self._open
-        self._toggler.icon = "caret-down" if self._open else "caret-right"
-        self._toggler.description = "Less" if self._open else "More"
-        self.arrange()
-        self._fields._changed()
-
-    @property
-    def visible(self) -> set[str]:
-        shown = (*self._section.common, *(self._section.more if self._open else ()))
-        return {path for path in shown if self._fields.in_use(path)}
-
-    def arrange(self) -> None:
-        """Show the fields that apply now."""
-        own = self._fields
-        common = [own.fields[path].box for path in self._section.common if path in self.visible]
-        if "model.id_or_path" in self._section.common:
-            at = [path for path in self._section.common if path in self.visible and path.startswith("engine.")]
-            common.insert(len(at), own.source.box)
-        rest = [own.fields[path].box for path in self._section.more if path in self.visible]
-        for box, children in ((self._grid, tuple(common)), (self._rest, tuple(rest))):
-            if box.children != children:
-                box.children = children
-
-    def show_errors(self, messages: Sequence[str]) -> None:
-        self._error.value = errors_html(messages)
-
-    def close(self) -> None:
-        close(self.box)
 
 
 def _with_first_objective(data: dict[str, Any]) -> tuple[dict[str, Any], list[str]]:

@@ -59,23 +59,6 @@ CSS = """
 .at-chart-plot { height: 360px; width: 100%; }
 .at-chart-announced:not(:empty) { height: 120px; display: flex; align-items: center; justify-content: center;
   text-align: center; color: var(--jp-ui-font-color2, inherit); padding: 0 10%; }
-.at-form-section { border-top: 1px solid var(--jp-border-color2, #8886); padding: 2px 0 8px 0; overflow: hidden; }
-.at-form-grid { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 350px), 1fr)); gap: 2px 16px;
-  overflow: hidden; }
-.at-form-grid > * { min-width: 0; }
-.at-form-wide { grid-column: 1 / -1; }
-.at-form-parameter { padding: 3px 0; overflow: hidden; }
-.at-form-parameter + .at-form-parameter { border-top: 1px dotted var(--jp-border-color2, #8886); }
-.at-form-button.jupyter-button { flex: none; width: auto; align-self: flex-start; min-width: 32px; padding: 0 10px; }
-.at-form-cells > * { flex: 1 1 0; min-width: 0; }
-.at-form-cells > .widget-checkbox { flex: none; }
-.at-form :is(input, select, textarea, button):focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2);
-  outline-offset: -1px; }
-.at-form .widget-textarea { height: auto; }
-.at-form-rows { gap: 4px; padding: 4px 0; }
-.at-form-help { font-size: 12px; }
-.at-form-mono input, .at-form-code-text textarea { font-family: var(--jp-code-font-family, monospace); }
-.at-form .widget-html, .at-form .widget-html-content { line-height: 18px; height: auto; }
 """
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from autotune_nb.engines.given_flags import flag_notes
 from autotune_nb.engines.registry import engine_for, engine_problems, space_for
 from autotune_nb.errors import TaskError
-from autotune_nb.runner.estimate import estimate
+from autotune_nb.runner.estimate import Estimate, estimate
 from autotune_nb.runner.exclusions import Exclusion, exclusions
 from autotune_nb.task.file import examine_task
 
@@ -23,12 +23,14 @@ _TIME = frozenset({"workload", "strategy", "budget", "deploy", "deadlines"})
 class Checked:
     """The errors of a draft; ``summary`` has the size of the space and the estimated time, if they are known.
 
-    ``exclusions`` are what the rules leave out of the space.
+    ``exclusions`` are what the rules leave out of the space. ``timed`` is whether the estimate's time is known.
     """
 
     problems: tuple[TaskError, ...]
     summary: tuple[str, ...] = ()
     exclusions: tuple[Exclusion, ...] = ()
+    estimate: Estimate | None = None
+    timed: bool = False
 
 
 def retry_system_error(work: Callable[[], T]) -> T:
@@ -64,6 +66,6 @@ def _check(data: dict[str, Any], search: bool) -> Checked:
             space, notes = space_for(valid_part, engine), tuple(flag_notes(valid_part, engine))
         except TaskError as error:
             return Checked((*problems, error))
-    text = estimate(valid_part, space).text
-    summary = (*(text[:1] if found.failed & _TIME else text), *notes)
-    return Checked(tuple(problems), summary, tuple(exclusions(space)))
+    estimated, timed = estimate(valid_part, space), not found.failed & _TIME
+    summary = (*(estimated.text if timed else estimated.text[:1]), *notes)
+    return Checked(tuple(problems), summary, tuple(exclusions(space)), estimated, timed)

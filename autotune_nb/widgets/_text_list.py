@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import ipywidgets
 
 from autotune_nb.widgets._fields import Field, text_field
-from autotune_nb.widgets._layout import WidgetStyles
+from autotune_nb.widgets._layout import WidgetStyles, close
 from autotune_nb.widgets._value_text import MISSING, WORDS
 
 
@@ -23,6 +23,7 @@ class TextRows:
         *,
         what: str,
         example: str,
+        heading: str = "",
     ) -> None:
         self._styles = styles
         self._path = path
@@ -30,15 +31,20 @@ class TextRows:
         self._example = example
         self._changed = changed
         self.rows: list[Field] = []
-        self._lines = ipywidgets.VBox(layout=styles.full)
-        self._lines.add_class("at-form-rows")
+        #: The rows without the button.
+        self.lines = ipywidgets.VBox(layout=styles.full)
+        self.lines.add_class("at-form-rows")
         self._boxes: list[ipywidgets.HBox] = []
         self._made = 0
-        adder = styles.button(f"Add {what}", self._add_empty, f"at-{what}-add", icon="plus")
-        self.box = ipywidgets.VBox([self._lines, adder], layout=styles.full)
+        self._heading = styles.note(f'<span class="at-dim">{heading}</span>' if heading else "")
+        self.adder = styles.button(f"Add {what}", self._add_empty, f"at-{what}-add", icon="plus")
         for value in values:
             self._append(value)
-        self._lines.children = self._boxes
+        self._show_rows()
+
+    def _show_rows(self) -> None:
+        headed = self._boxes and self._heading.value
+        self.lines.children = [*([self._heading] if headed else []), *self._boxes]
 
     @property
     def values(self) -> list[str]:
@@ -51,7 +57,7 @@ class TextRows:
     def add(self, value: str = "") -> Field:
         """Add a row, empty or with a text."""
         row = self._append(value or MISSING)
-        self._lines.children = self._boxes
+        self._show_rows()
         self._changed()
         return row
 
@@ -75,8 +81,13 @@ class TextRows:
     def _remove(self, row: Field) -> None:
         index = self.rows.index(row)
         del self.rows[index], self._boxes[index]
-        self._lines.children = self._boxes
+        self._show_rows()
         self._changed()
+
+    def close(self) -> None:
+        """Remove the widgets from the page, hidden ones included."""
+        for widget in (self.lines, self._heading, self.adder):
+            close(widget)
 
     def show_errors(self, messages: dict[int, list[str]]) -> None:
         """Show the errors by index in ``values``."""

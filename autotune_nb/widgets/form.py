@@ -6,7 +6,6 @@ import html
 import json
 import threading
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,18 +13,21 @@ import ipywidgets
 import yaml
 
 from autotune_nb.engines.registry import engine_for, space_for
-from autotune_nb.errors import AutotuneError, TaskError
+from autotune_nb.errors import TaskError
 from autotune_nb.runner.exclusions import excluded_values
-from autotune_nb.task.file import task_data
 from autotune_nb.task.python_code import task_code
 from autotune_nb.task.task import Task
 from autotune_nb.widgets._background import LatestJob
-from autotune_nb.widgets._draft import initial_data
+from autotune_nb.widgets._draft import initial_data, offered_starts, start_note
+from autotune_nb.widgets._form_style import FORM_CSS
 from autotune_nb.widgets._front_end import has_front_end
+from autotune_nb.widgets._history import History
 from autotune_nb.widgets._layout import WidgetStyles, errors_html
+from autotune_nb.widgets._run_bar import RunBar
 from autotune_nb.widgets._sections import TaskFields
 from autotune_nb.widgets._style import stylesheet
 from autotune_nb.widgets._task_check import Checked, check, retry_system_error
+from autotune_nb.widgets._toolbar import Toolbar, show_result
 
 if TYPE_CHECKING:
     from autotune_nb.run import Run
@@ -34,90 +36,56 @@ if TYPE_CHECKING:
 class TaskForm:
     """A form to edit a task and start a run.
 
-    ``task_or_engine`` is a Task, a task file, the name of a task that comes with the package, or the name of an engine
-    for a new task. ``task`` is the validated Task, ``run`` the run that the Start button started, ``box`` the widget.
+    ``task_or_engine`` is a Task, a task file, the name of a task that comes with the package, the folder of a study to
+    search on around its best, or the name of an engine for a new task. ``task`` is the validated Task, ``run`` the run
+    that the Start button started, ``box`` the widget.
     """
 
     def __init__(self, task_or_engine: Task | str | Path | None = None) -> None:
         self.run: Run | None = None
-        self._styles = WidgetStyles()
+        self._styles = styles = WidgetStyles()
         self._drawing = threading.RLock()
         self._latest = LatestJob()
         self._starter = LatestJob()
         self._version = 0
         self._search_result: tuple[str, tuple[TaskError, ...]] = ("", ())
         self._own_files: set[Path] = set()
-        self._may_overwrite: Path | None = None
-        self._summary_lines: list[str] = []
-        styles = self._styles
         styles.report_error = self._report_error
+        self._toolbar = Toolbar(
+            styles,
+            offered_starts(),
+            opened=self._open,
+            saved=self._save,
+            overwritten=self._overwrite,
+            code=self._toggle_code,
+            moved=self._move,
+        )
         self._status = styles.note("", "at-form-status")
         self._space = styles.note("", "at-form-space")
-        self._estimate = styles.note("", "at-form-estimate")
-        self._body = ipywidgets.VBox(layout=styles.full)
-        self.box = ipywidgets.VBox([stylesheet(), self._status, self._body, self._file_section(), self._run_section()])
-        self.box.add_class("at-root")
-        self.box.add_class("at-form")
-        self._fields = TaskFields(styles, initial_data(task_or_engine), self._edited)
-        self._show_fields()
-
-    def _file_section(self) -> Any:
-        """Create the section with the task file and the code."""
-        styles = self._styles
-        self._path = self._line("task file", "tasks/mine.yaml, or the name of one that comes with the package", "file")
-        self._file_message = styles.note("", "at-form-filed")
         self._code = ipywidgets.Textarea(
-            rows=16, tooltip="code that creates this task", layout=styles.full, style=styles.bare
+            rows=16,
+            description="code",
+            tooltip="code that creates this task",
+            layout=styles.full,
+            style=styles.bare,
         )
+        self._code.add_class("at-form-bare")
         self._code.add_class("at-form-code-text")
         self._code_box = ipywidgets.VBox(layout=styles.full)
-        buttons = [
-            styles.button(
-                "Load", lambda: self._run_action(self._file_message, self._load), "at-form-load", tooltip="open a file"
-            ),
-            styles.button(
-                "Save",
-                lambda: self._run_action(self._file_message, self._save),
-                "at-form-save",
-                tooltip="write the file",
-            ),
-            styles.button(
-                "As code",
-                lambda: self._run_action(self._file_message, self._toggle_code),
-                "at-form-code",
-                tooltip="show the code that creates the same task",
-            ),
-        ]
-        line = ipywidgets.HBox([self._path, *buttons], layout=styles.line)
-        return self._section("Task file", [line, self._file_message, self._code_box])
-
-    def _run_section(self) -> Any:
-        """Create the section with the estimate and the Start button."""
-        styles = self._styles
-        self._study = self._line("study folder", "", "study")
-        self._start_message = styles.note("", "at-form-started")
+        self._body = ipywidgets.Box(layout=styles.grid)
+        self._body.add_class("at-form-cards")
+        self._bar = RunBar(styles, self._press_start)
         self._monitor_box = ipywidgets.VBox(layout=styles.full)
-        start = styles.button("Start", self._press_start, "at-form-start", tooltip="start the run in the background")
-        start.button_style = "primary"
-        line = ipywidgets.HBox([self._study, start], layout=styles.line)
-        return self._section("Run", [self._estimate, line, self._start_message, self._monitor_box])
-
-    def _section(self, title: str, children: list[Any]) -> Any:
-        box = ipywidgets.VBox([self._styles.note(f"<h4>{title}</h4>"), *children], layout=self._styles.full)
-        box.add_class("at-form-section")
-        return box
-
-    def _line(self, label: str, placeholder: str, name: str) -> Any:
-        widget = ipywidgets.Text(
-            description=label,
-            placeholder=placeholder,
-            tooltip=label,
-            continuous_update=False,
-            layout=self._styles.full,
-            style=self._styles.label,
-        )
-        widget.add_class(f"at-form-{name}")
-        return widget
+        parts = [self._toolbar.box, self._code_box, self._status, self._body, self._space, self._bar.box]
+        edited = ipywidgets.VBox(parts, layout=styles.full)
+        edited.add_class("at-form-edited")
+        self.box = ipywidgets.VBox([stylesheet(FORM_CSS), edited, self._monitor_box])
+        self.box.add_class("at-root")
+        self.box.add_class("at-form")
+        data = initial_data(task_or_engine)
+        self._fields = TaskFields(styles, data, self._edited)
+        self._history = History(self._fields.data)
+        self._show_fields()
 
     @property
     def task(self) -> Task:
@@ -140,15 +108,12 @@ class TaskForm:
         return [*read_errors, *(error for error in checked.problems if error.field not in places)]
 
     def load(self, path: str | Path) -> None:
-        """Open a task file. Raises TaskError, and the form stays unchanged."""
-        data = task_data(Task.load(path), expanded=True)
-        with self._drawing:
-            old = self._fields
-            self._fields = TaskFields(self._styles, data, self._edited)
-            self._show_fields()
-            old.close()
-        self._path.value = str(path)
-        self._own_files.add(Path(path).expanduser().absolute())
+        """Open what the form can start from, such as a task file. Raises TaskError, and the form stays unchanged."""
+        self._replace(initial_data(path))
+        file = Path(path).expanduser().absolute()
+        if file.is_file():
+            self._toolbar.file.value = str(path)
+            self._own_files.add(file)
 
     def save(self, path: str | Path) -> Path:
         """Write the task to a file, as ``Task.save``. Raises TaskError if it is invalid."""
@@ -160,21 +125,34 @@ class TaskForm:
         """Return Python code that creates the same task. Raises TaskError if it is invalid."""
         return task_code(self.task)
 
+    def _replace(self, data: dict[str, Any]) -> None:
+        """Show another task; the sections that are unfolded stay so."""
+        with self._drawing:
+            old = self._fields
+            self._fields = TaskFields(self._styles, data, self._edited, opened=old.opened)
+            self._show_fields()
+            old.close()
+
     def _show_fields(self) -> None:
-        boxes = self._fields.boxes
-        # The size of the space is shown below the parameters and the rules.
-        self._body.children = (*boxes[:4], self._space, *boxes[4:])
+        self._body.children = self._fields.boxes
         self._edited()
+
+    def _move(self, steps: int) -> None:
+        """Undo or redo edits."""
+        self._replace(self._history.move(steps))
 
     def _edited(self) -> None:
         """Run the quick checks at once and the full check in a background thread."""
         with self._drawing:
             self._version += 1
             version, data = self._version, self._fields.data
-            self._may_overwrite = None
+            self._history.record(data)
+            self._toolbar.undo.disabled = not self._history.can_undo
+            self._toolbar.redo.disabled = not self._history.can_redo
             # The buttons' messages are about the previous state.
-            self._file_message.value = self._start_message.value = ""
-            self._study.placeholder = f"runs/{data.get('name', '')}"
+            self._toolbar.clear()
+            self._bar.message.value = ""
+            self._bar.study.placeholder = f"runs/{data.get('name', '')}"
             quick = check(data, search=False)
             key = _space_key(data)
             # The result of the last search applies until something changes that it depends on.
@@ -196,57 +174,45 @@ class TaskForm:
     def _show(self, checked: Checked, *, complete: bool) -> None:
         problems = self._with_read_errors(checked)
         hidden = self._fields.show_errors(problems)
-        count = f"{len(problems)} error{'s' * (len(problems) != 1)}"
         self._status.value = errors_html([str(error) for error in hidden])
-        if problems:
-            state = f'<div class="at-error">{count}: {html.escape(str(problems[0]))}</div>'
-        elif complete:
-            state = '<div class="at-ok">ready to start</div>'
-        else:
+        self._bar.show(problems, checked.estimate, timed=checked.timed, complete=complete)
+        if problems and not complete:
             return
         if complete:
-            self._summary_lines = [f"<div>{html.escape(line)}</div>" for line in checked.summary]
-            excluded = [f'<div class="at-dim">{html.escape(str(one))}</div>' for one in checked.exclusions]
-            self._space.value = "".join([*self._summary_lines[:1], *excluded])
+            excluded = [*checked.summary, *map(str, checked.exclusions)]
+            self._space.value = "".join(f'<div class="at-dim">{html.escape(line)}</div>' for line in excluded)
             self._fields.parameters.show_exclusions(excluded_values(checked.exclusions))
-        self._estimate.value = "".join([*self._summary_lines, state])
         if complete and self._code_box.children and not problems:
             self._code.value = task_code(retry_system_error(lambda: Task.parse(self._fields.data)))
 
     def _report_error(self, message: str) -> None:
         self._status.value = errors_html([message])
 
-    def _run_action(self, where: Any, action: Callable[[], str]) -> None:
-        """Call a button's action and show its result or its error: Jupyter shows no exception of a callback."""
-        try:
-            text = action()
-            where.value = f'<div class="at-ok" role="status">{html.escape(text)}</div>' if text else ""
-        except (AutotuneError, OSError) as error:
-            where.value = errors_html([str(error)])
-        except Exception as error:  # noqa: BLE001 - any error is shown
-            where.value = errors_html([f"{type(error).__name__}: {error}"])
-
-    def _named_file(self) -> str:
-        path = str(self._path.value).strip()
-        if not path:
-            raise TaskError("name a task file first, such as tasks/mine.yaml")
-        return path
-
-    def _load(self) -> str:
-        path = self._named_file()
+    def _open(self) -> str:
+        start = str(self._toolbar.source.value).strip()
+        if not start:
+            raise TaskError("name what to start from: an engine, a task, a task file or a study's folder")
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always")
-            self.load(path)
-        return "; ".join([f"opened {path}", *(str(note.message) for note in notes)])
+            self.load(start)
+        return "; ".join([start_note(start), *(str(note.message) for note in notes)])
+
+    def _file(self) -> Path:
+        path = str(self._toolbar.file.value).strip()
+        if not path:
+            raise TaskError("name a task file first, such as tasks/mine.yaml")
+        return Path(path).expanduser().absolute()
 
     def _save(self) -> str:
-        path = Path(self._named_file()).expanduser().absolute()
-        task = self.task
-        if path.exists() and path not in self._own_files and self._may_overwrite != path:
-            self._may_overwrite = path
-            raise TaskError(f"{path} already exists; press Save again to overwrite it")
+        path, task = self._file(), self.task
+        if path.exists() and path not in self._own_files:
+            self._toolbar.ask_to_replace(path)
+            return ""
         self._own_files.add(task.save(path))
         return f"saved as {path}"
+
+    def _overwrite(self) -> str:
+        return f"saved as {self.save(self._file())}"
 
     def _toggle_code(self) -> str:
         if self._code_box.children:
@@ -258,15 +224,15 @@ class TaskForm:
 
     def _press_start(self) -> None:
         # The first start imports the modules that run trials, which takes seconds, so it runs in a thread.
-        self._start_message.value = '<div class="at-dim" role="status">starting…</div>'
-        self._starter.submit(lambda: self._run_action(self._start_message, self._start))
+        self._bar.message.value = '<div class="at-dim" role="status">starting…</div>'
+        self._starter.submit(lambda: show_result(self._bar.message, self._start))
 
     def _start(self) -> str:
         # Imported here, since a form that starts no run does not need it.
         from autotune_nb.session import tune
 
         task = self.task
-        folder = str(self._study.value).strip() or f"runs/{task.name}"
+        folder = str(self._bar.study.value).strip() or f"runs/{task.name}"
         self.run = tune(task, study=folder)
         from autotune_nb.widgets.monitor import Monitor
 
@@ -277,11 +243,14 @@ class TaskForm:
         """Wait until all edits are checked and the run has started."""
         return self._starter.wait_idle(timeout_s) and self._latest.wait_idle(timeout_s)
 
+    def __repr__(self) -> str:
+        return f"<TaskForm {self._fields.data.get('name', '')!r}>"
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
         data = self._fields.data
         problems = [str(error) for error in self.problems]
         text = yaml.safe_dump(data, sort_keys=False, allow_unicode=True)
-        plain = "\n".join([f"<TaskForm {data.get('name', '')!r}>", *problems])
+        plain = "\n".join([repr(self), *problems])
         if has_front_end():
             return {**self.box._repr_mimebundle_(), "text/plain": plain}
         return {"text/plain": f"{plain}\n{text}", "text/html": f"<pre>{html.escape(text)}</pre>{errors_html(problems)}"}

@@ -116,7 +116,10 @@ def test_the_quickstart_in_words() -> None:
         ),
         (
             {"budget": {"trials": 9}, "deploy": {"parallel": 4}},
-            ["10 configurations", "at most about 1 min: 9 trials, each with 2 levels of 2 s or 4 requests, 4 trials at a time"],
+            [
+                "10 configurations",
+                "at most about 1 min: 9 trials, each with 2 levels of 2 s or 4 requests, 4 trials at a time",
+            ],
         ),
         (
             {"parameters": {"x": {"type": "float", "low": 0, "high": 1, "flag": "--x"}}, "budget": {"trials": 400}},

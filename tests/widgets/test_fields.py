@@ -13,7 +13,8 @@ from autotune_nb.task.sections import ENGINES, SAMPLERS
 from autotune_nb.task.task import Task
 from autotune_nb.widgets._background import LatestJob
 from autotune_nb.widgets._draft import new_study_data
-from autotune_nb.widgets._fields import Field, task_field, task_paths
+from autotune_nb.widgets._field_words import LABELS
+from autotune_nb.widgets._fields import Field, task_field
 from autotune_nb.widgets._layout import WidgetStyles, css_name, errors_html
 from autotune_nb.widgets._task_check import check, retry_system_error
 from autotune_nb.widgets._value_text import MISSING
@@ -42,18 +43,18 @@ def test_the_type_decides_the_widget(path: str, kind: type) -> None:
     assert type(made(path).widget) is kind
 
 
-@pytest.mark.parametrize("path", [path for path in task_paths() if path not in ("parameters", "rules", "limits")])
+@pytest.mark.parametrize("path", sorted(LABELS))
 def test_every_field_has_a_label_a_tooltip_and_a_name_to_find_it_by(path: str) -> None:
     widget = made(path).widget
-    assert widget.description
-    assert widget.tooltip
+    assert widget.description == LABELS[path]
+    assert widget.tooltip.startswith(path)
     assert f"at-field-{css_name(path)}" in widget._dom_classes
     assert getattr(widget, "continuous_update", True) is True
 
 
 def test_closed_sets_of_names_are_offered() -> None:
-    assert set(made("engine.kind", "vllm").widget.options) == set(ENGINES)
-    assert set(made("strategy.sampler").widget.options) == set(SAMPLERS)
+    assert {value for _, value in made("engine.kind", "vllm").widget.options} == set(ENGINES)
+    assert {value for _, value in made("strategy.sampler").widget.options} == set(SAMPLERS)
 
 
 @pytest.mark.parametrize(
@@ -171,7 +172,7 @@ def test_a_system_error_of_cpythons_parser_is_retried() -> None:
 
 
 def test_a_new_task_has_no_gpu_parameters_where_no_gpu_is_visible(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("autotune_nb.widgets._draft.gpus", lambda _visible: [Gpu("0", "GPU-a"), Gpu("1", "GPU-b")])
+    monkeypatch.setattr("autotune_nb.widgets._machine.gpus", lambda _visible: [Gpu("0", "GPU-a"), Gpu("1", "GPU-b")])
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert "tensor_parallel_size" in new_study_data("vllm")["parameters"]
     for none in ("", "-1"):

@@ -38,8 +38,17 @@ def find(form: TaskForm, name: str) -> list[Any]:
 
 
 def field(form: TaskForm, path: str) -> Any:
+    """The widget of a field, whose section is unfolded first if need be."""
+    if not find(form, f"at-field-{path}"):
+        unfold(form)
     (widget,) = find(form, f"at-field-{path}")
     return widget
+
+
+def unfold(form: TaskForm) -> None:
+    for button in find(form, "at-form-fold"):
+        if button.icon == "caret-right":
+            button.click()
 
 
 def errors(form: TaskForm, name: str) -> str:
@@ -93,7 +102,7 @@ def test_a_new_task_is_complete_except_for_the_model(engine: str) -> None:
         find(form, "at-param-name")[0].value = "max_batch"
         press(form, "at-param-add")
         field(form, "parameters-max_batch-values").value = "1, 2"
-    assert errors(form, "model-id_or_path") == "give either id_or_path or random_weights"
+    assert errors(form, "model-id_or_path").startswith("is needed: a file or folder")
     with pytest.raises(TaskError, match=r"^model: "):
         form.task  # noqa: B018
     field(form, "model-id_or_path").value = "some/model"
@@ -127,7 +136,7 @@ def test_another_type_is_rejected_with_what_is_expected(wrong: Any, shown: str) 
     ("path", "typed", "label", "expected"),
     [
         ("name", "a/b", "name", "should match"),
-        ("model-random_weights-layers", "many", "model-random_weights-layers", "valid integer"),
+        ("model-random_weights-layers", "many", "model-random_weights-layers", "is not a whole number"),
         ("engine-args", "host: x", "engine-args", "host: is set by deploy.host"),
         ("engine-args", "ctx_size", "engine-args", "write 'name: value'"),
         ("engine-args", "numa: isolated", "engine-args", "; did you mean 'isolate'"),
@@ -137,13 +146,14 @@ def test_another_type_is_rejected_with_what_is_expected(wrong: Any, shown: str) 
             "parameters-flash_attn",
             "unknown value 'offf'; did you mean 'off'",
         ),
-        ("workload-concurrency", "1, x", "workload-concurrency", "[1]: input should be a valid integer"),
+        ("workload-concurrency", "1, x", "workload-concurrency", "value 2: 'x' is not a whole number"),
         ("workload-concurrency", "1, 1", "workload-concurrency", "a value is listed twice"),
         ("workload-scenarios", "D(1,2), D(3", "workload-scenarios", "is not a traffic scenario"),
-        ("workload-scenarios", "", "workload-scenarios", "field required"),
+        ("workload-scenarios", "", "workload-scenarios", "is needed"),
         ("objective-figure", "ttft_p98", "objective-figure", "did you mean 'ttft_p99_s'"),
         ("objective-at", "concurrency: 9", "objective-at", "does not match any level"),
-        ("budget-trials", "0", "budget-trials", "greater than or equal to 1"),
+        ("budget-trials", "0", "budget-trials", "must be at least 1, not 0"),
+        ("model-random_weights-hidden_size", "100", "model-random_weights-hidden_size", "such as 128, not 100"),
         ("parameters-threads-values", "1, two", "parameters-threads", "--threads: 'two' is not a whole number"),
         ("parameters-threads-values", "[1", "parameters-threads", "values: cannot be read"),
         ("parameters-threads-values", "", "parameters-threads", "values: field required"),
@@ -179,19 +189,50 @@ def test_rules_that_leave_no_point_are_named() -> None:
 
 def test_the_engines_rules_apply() -> None:
     form = TaskForm("quickstart")
+    press(form, "at-more-rules")
     press(form, "at-rule-remove")
     field(form, "parameters-ubatch_size-values").value = "4096"
     assert "no point keeps 'ubatch_size <= batch_size'" in errors(form, "rules")
 
 
-def test_an_error_of_a_hidden_field_is_shown_at_the_top() -> None:
+def test_an_error_unfolds_the_section_of_its_field_once() -> None:
     form = TaskForm("quickstart")
+    assert find(form, "at-field-deploy-port") == []
     form._fields.fields["deploy.port"].widget.value = "0"
-    assert form._wait_idle(20)
-    assert "deploy.port: " in find(form, "at-form-status")[0].value
-    press(form, "at-more-where-it-runs")
-    assert "greater than or equal to 1" in errors(form, "deploy-port")
+    assert "at least 1" in errors(form, "deploy-port")
     assert find(form, "at-form-status")[0].value == ""
+    press(form, "at-more-where-it-runs")
+    field(form, "name").value = "x"
+    assert form._wait_idle(20)
+    # The user has folded it: the error is then at the top.
+    assert find(form, "at-field-deploy-port") == []
+    assert "deploy.port: " in find(form, "at-form-status")[0].value
+
+
+def test_start_is_off_while_something_is_wrong_and_says_what() -> None:
+    form = TaskForm("quickstart")
+    (start,) = find(form, "at-form-start")
+    assert not start.disabled
+    field(form, "workload-concurrency").value = "1, x"
+    field(form, "budget-trials").value = "0"
+    assert start.disabled
+    state = find(form, "at-form-estimate")[0].value
+    assert "Start is off, 2 errors: Requests at a time: " in state
+    assert "; Trials, at most: " in state
+    assert "is not a whole number" in errors(form, "workload-concurrency")
+    assert "at least 1" in errors(form, "budget-trials")
+    field(form, "workload-concurrency").value = "1"
+    field(form, "budget-trials").value = ""
+    assert not start.disabled
+
+
+def test_what_is_folded_is_counted() -> None:
+    form = TaskForm("quickstart")
+    (rules,) = find(form, "at-more-rules")
+    assert rules.description == "Rules between parameters · 2 set"
+    press(form, "at-more-rules")
+    press(form, "at-rule-remove")
+    assert rules.description == "Rules between parameters · 1 set"
 
 
 def test_an_error_of_a_whole_section_is_shown_in_it() -> None:
@@ -205,15 +246,23 @@ def test_an_error_of_a_whole_section_is_shown_in_it() -> None:
 def test_the_size_and_the_time_are_updated_while_typing() -> None:
     form = TaskForm("quickstart")
     assert form._wait_idle(20)
-    message = find(form, "at-form-estimate")[0]
-    assert "864 grid points, 576 of them keep the rules" in message.value
-    assert "5 trials and 7 starts to confirm the best" in message.value
+    facts, state = find(form, "at-form-facts")[0], find(form, "at-form-estimate")[0]
+    assert "<b>576 configurations</b>" in facts.value
+    assert "5 trials and 7 starts to confirm the best" in facts.value
+    assert "<b>cost unknown</b>" in facts.value
+    assert "<b>gains from 12 %</b>" in facts.value
     field(form, "parameters-threads-values").value = "1"
     field(form, "budget-trials").value = "20"
     assert form._wait_idle(20)
-    assert "432 grid points, 288 of them keep the rules" in message.value
-    assert "20 trials and 7 starts to confirm the best" in message.value
-    assert "ready to start" in message.value
+    assert "<b>288 configurations</b>" in facts.value
+    assert "20 trials and 7 starts to confirm the best" in facts.value
+    assert "288 of 432 configurations keep the rules" in find(form, "at-form-space")[0].value
+    assert "ready to start" in state.value
+    field(form, "price-usd_per_hour").value = "3"
+    field(form, "confirm-rounds").value = "0"
+    assert form._wait_idle(20)
+    assert "<b>at most $" in facts.value
+    assert "no confirmation" in facts.value
 
 
 def test_typing_does_not_wait_for_the_full_check(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -260,7 +309,7 @@ def test_switching_the_engine_keeps_the_rest_and_marks_unknown_flags() -> None:
     form = TaskForm("quickstart")
     field(form, "engine-kind").value = "vllm"
     assert form._wait_idle(20)
-    status = find(form, "at-form-estimate")[0].value
+    status = find(form, "at-form-space")[0].value
     for name in ("threads", "ctx_size"):
         assert name in status
     assert "are not in the catalog of vllm, and passed to the engine unchecked" in status
@@ -314,7 +363,7 @@ def test_the_model_is_a_path_or_random_weights() -> None:
     assert find(form, "at-field-model-id_or_path") == []
     field(form, "model-source").value = "path"
     assert find(form, "at-field-model-random_weights-layers") == []
-    assert "give either" in errors(form, "model-id_or_path")
+    assert "is needed" in errors(form, "model-id_or_path")
     field(form, "model-id_or_path").value = "m.gguf"
     assert form.task.model.id_or_path == "m.gguf"
     assert form.task.model.random_weights is None
@@ -341,6 +390,7 @@ def test_an_emptied_field_has_its_default() -> None:
 
 def test_rules_and_limits_are_added_and_removed() -> None:
     form = TaskForm("quickstart")
+    press(form, "at-more-rules")
     press(form, "at-rule-add")
     assert len(form.task.rules) == 2  # an empty row is no rule
     field(form, "rules-2").value = "threads <= threads_batch"
@@ -377,11 +427,11 @@ def test_a_failed_load_leaves_the_form_unchanged(tmp_path: Path) -> None:
     field(form, "name").value = "mine"
     (tmp_path / "bad.yaml").write_text("nme: <b>x</b>\n")
     for path, words in (
-        ("", "name a task file first"),
+        ("", "name what to start from"),
         (str(tmp_path / "none.yaml"), "there is no task file"),
         (str(tmp_path / "bad.yaml"), "nme: unknown field; did you mean &#x27;name&#x27;"),
     ):
-        find(form, "at-form-file")[0].value = path
+        find(form, "at-form-from")[0].value = path
         press(form, "at-form-load")
         assert words in find(form, "at-form-filed")[0].value
         assert form.task.name == "mine"
@@ -405,21 +455,79 @@ def test_it_loads_and_saves_files(tmp_path: Path) -> None:
     press(form, "at-form-save")  # its own file is written again without a question
     assert Task.load(tmp_path / "t.yaml").model.id_or_path == "n"
     other = TaskForm("llama_cpp")
-    find(other, "at-form-file")[0].value = str(tmp_path / "t.yaml")
+    find(other, "at-form-from")[0].value = str(tmp_path / "t.yaml")
     press(other, "at-form-load")
     assert other.task == form.task
     assert "opened " in find(other, "at-form-filed")[0].value
+    # It is saved where it comes from.
+    assert find(other, "at-form-file")[0].value == str(tmp_path / "t.yaml")
 
 
-def test_another_file_is_overwritten_at_the_second_press(tmp_path: Path) -> None:
+def test_another_file_is_replaced_after_a_question_only(tmp_path: Path) -> None:
     form = TaskForm("quickstart")
     (tmp_path / "t.json").write_text("precious")
     find(form, "at-form-file")[0].value = str(tmp_path / "t.json")
+    assert find(form, "at-form-overwrite") == []
     press(form, "at-form-save")
-    assert "press Save again" in find(form, "at-form-filed")[0].value
+    press(form, "at-form-keep")
+    assert find(form, "at-form-overwrite") == []
+    press(form, "at-form-save")
+    field(form, "name").value = "other"
+    # The question was about the previous task.
+    assert find(form, "at-form-overwrite") == []
     assert (tmp_path / "t.json").read_text() == "precious"
     press(form, "at-form-save")
+    press(form, "at-form-overwrite")
     assert Task.load(tmp_path / "t.json") == form.task
+    assert "saved as" in find(form, "at-form-filed")[0].value
+
+
+def test_edits_are_undone_and_redone() -> None:
+    form = TaskForm("quickstart")
+    (undo,), (redo,) = find(form, "at-form-undo"), find(form, "at-form-redo")
+    assert undo.disabled and redo.disabled
+    original = form.task
+    press(form, "at-param-remove")
+    for typed in ("m", "mi", "mine"):
+        field(form, "name").value = typed
+    edited = form.task
+    # What was typed in one go is one edit.
+    undo.click()
+    assert form.task.name == "quickstart"
+    assert "threads" not in form.task.parameters
+    undo.click()
+    assert form.task == original
+    assert undo.disabled
+    redo.click()
+    redo.click()
+    assert form.task == edited
+    assert redo.disabled
+    undo.click()
+    field(form, "budget-trials").value = "9"
+    assert redo.disabled
+
+
+def test_opening_another_task_can_be_undone() -> None:
+    form = TaskForm("quickstart")
+    press(form, "at-more-rules")
+    find(form, "at-form-from")[0].value = "vllm"
+    press(form, "at-form-load")
+    assert "a new study of vllm" in find(form, "at-form-filed")[0].value
+    assert form._fields.data["engine"] == {"kind": "vllm"}
+    find(form, "at-form-undo")[0].click()
+    assert form.task == Task.load("quickstart")
+    # What was unfolded stays so.
+    assert find(form, "at-field-rules-0") != []
+
+
+def test_it_offers_what_is_at_hand_to_start_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tasks").mkdir()
+    Task.load("quickstart").save(tmp_path / "tasks" / "mine.yaml")
+    (tmp_path / "runs" / "old").mkdir(parents=True)
+    (tmp_path / "runs" / "old" / "task.json").write_text("{}")
+    (source,) = find(TaskForm("quickstart"), "at-form-from")
+    assert {"vllm", "quickstart", "ome", "runs/old", "tasks/mine.yaml"} <= set(source.options)
 
 
 def test_an_error_of_the_disk_is_shown(tmp_path: Path) -> None:
@@ -432,7 +540,7 @@ def test_an_error_of_the_disk_is_shown(tmp_path: Path) -> None:
 def test_a_prototypes_file_is_opened_with_its_warnings(tmp_path: Path) -> None:
     form = TaskForm("vllm")
     (tmp_path / "t.json").write_text(json.dumps({**PROTOTYPE, "runtime_image_tag": "v0.5.2"}))
-    find(form, "at-form-file")[0].value = str(tmp_path / "t.json")
+    find(form, "at-form-from")[0].value = str(tmp_path / "t.json")
     press(form, "at-form-load")
     message = find(form, "at-form-filed")[0].value
     assert re.search("opened .*t.json; ", message)

@@ -113,6 +113,7 @@ def test_what_a_version_lacks_or_calls_otherwise_is_named() -> None:
 
 def test_what_rules_leave_out_is_shown_before_it_is_tried() -> None:
     form = TaskForm("quickstart")
+    press(form, "at-more-rules")
     press(form, "at-rule-add")
     field(form, "rules-2").value = "threads < 2"
     assert form._wait_idle(20)

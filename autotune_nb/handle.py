@@ -44,6 +44,15 @@ if TYPE_CHECKING:
     from autotune_nb.search import Promise
 
 
+#: Public names that tab completion leaves out: what displays, exports and the command line call.
+_NOT_LISTED = frozenset(
+    {
+        *("display", "elsewhere", "lasting_bundle", "lost", "notices", "path", "poll", "progress_lines", "promise"),
+        *("steer", "storage", "subscribe", "version"),
+    }
+)
+
+
 class Display(Protocol):
     """Shows studies as widgets in a notebook."""
 
@@ -316,6 +325,10 @@ class StudyHandle(SteerableStudy):
     def subscribe(self, listener: events.Listener) -> Callable[[], None]:
         """Call a listener with every event, in the run's thread; returns a function that removes the listener."""
         return lambda: None
+
+    def __dir__(self) -> list[str]:
+        """List what people call, for tab completion, without what displays and other processes use."""
+        return sorted({name for name in super().__dir__() if not name.startswith("_")} - _NOT_LISTED)
 
     def __repr__(self) -> str:
         replayed = f", {self.task.deploy.replayed}" if self.task.deploy.replayed else ""

@@ -228,3 +228,13 @@ def test_the_tasks_own_budget_counts_again_once_it_changes(world: World) -> None
     run.set_budget(trials=2)
     assert len(tune(task, study=world.folder).wait(60).history) == 2
     assert len(tune(task, study=world.folder, trials=3).wait(60).history) == 3
+
+
+def test_tab_completion_lists_what_people_call(world: World) -> None:
+    open_study(world.task(), world.folder)
+    handle = OpenedStudy(world.folder)
+    names = dir(handle)
+    assert {"best", "trials", "verdict", "report", "chart", "trial", "ban", "command", "task"} <= set(names)
+    assert not [name for name in names if name.startswith("_")]
+    assert not {"poll", "subscribe", "version", "lasting_bundle", "storage"} & set(names)
+    assert all(hasattr(type(handle), name) or hasattr(handle, name) for name in names)

@@ -138,6 +138,8 @@ WITHIN_METHODS = {
     ("task/task.py", "task/file.py"),
     ("task/task.py", "task/summary.py"),
     ("study/study.py", "study/shared_study.py"),
+    ("trial/measurement.py", "trial/summary.py"),
+    ("trial/trial.py", "trial/summary.py"),
 }
 
 

@@ -60,7 +60,7 @@ class ReportableStudy(Protocol):
 
 def full_report(study: ReportableStudy) -> Report:
     """Return the report with everything it can show."""
-    best, importances = study.best, study.importances
+    best, importances, noted = study.best, study.importances, study.steering.notes
     return Report(
         trials=study.history,
         best=study.best_trial,
@@ -77,6 +77,8 @@ def full_report(study: ReportableStudy) -> Report:
         storage=_storage_url(study.path),
         dependence=_dependence(study, importances),
         confirm=study.task.confirmation,
+        notes={number: one.note for number, one in noted.items()},
+        tags={number: one.tags for number, one in noted.items()},
     )
 
 
@@ -89,6 +91,9 @@ def brief_report(study: ReportableStudy) -> Report:
         study.task.goal,
         best.command if best else None,
         study.edits,
+        state=str(study.state),
+        elapsed_s=study.elapsed_s,
+        end_reason=study.end_reason,
         confirm=study.task.confirmation,
     )
 

@@ -67,6 +67,9 @@ class Report:
     storage: str | None = None
     dependence: DependenceChart | None = None
     confirm: Confirm | None = None
+    #: Notes and tags by trial.
+    notes: Mapping[int, str] = field(default_factory=dict)
+    tags: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -114,7 +117,9 @@ class Report:
         """Return the table with one row per configuration: figures, limits, parameters, failures."""
         engine = engine_of_study(self.task) if self.task is not None else None
         parameters = list(self.task.parameters) if self.task is not None else ()
-        table = configuration_table(self.trials, self.objective, self.confirm, engine, parameters)
+        table = configuration_table(
+            self.trials, self.objective, self.confirm, engine, parameters, self.tags, self.notes
+        )
         # The report lists failures itself, and names the level if there is one.
         hidden = {"failure", *(["level"] if self._common_level else [])}
         columns = (replace(one, shown=one.shown and one.key not in hidden) for one in table.columns)

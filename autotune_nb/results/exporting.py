@@ -19,8 +19,9 @@ from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.file import task_yaml
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
-from autotune_nb.trial.formatting import params_text
-from autotune_nb.trial.trial import Trial
+from autotune_nb.trial.formatting import params_text, value_text
+from autotune_nb.trial.html_card import card_html, folded_html, preformatted_html
+from autotune_nb.trial.trial import Trial, configuration_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +39,7 @@ _NOT_IN_DOUBLE_QUOTES = re.compile(r'["\\$`!\n]')
 FORMATS: tuple[Format, ...] = get_args(Format)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Best:
     """The best configuration, and how to run it.
 
@@ -54,6 +55,18 @@ class Best:
 
     def __str__(self) -> str:
         return self.command
+
+    def __repr__(self) -> str:
+        return f"<Best, trial {self.number}: {self._values}, {configuration_text(self.params)}>"
+
+    def _repr_html_(self) -> str:
+        rows = [("Values", self._values), ("Parameters", configuration_text(self.params))]
+        manifest = folded_html("Its InferenceService", preformatted_html(self.manifest or ""))
+        return card_html(f"Best: trial {self.number}", rows, preformatted_html(self.command), manifest)
+
+    @property
+    def _values(self) -> str:
+        return ", ".join(f"{value_text(value, name)} ({name})" for name, value in self.values.items())
 
 
 class ExportableStudy(Protocol):

@@ -10,6 +10,7 @@ from autotune_nb.secrets.scrubbing import scrub
 from autotune_nb.study._edit import Edit, EditKind
 from autotune_nb.study._notes import TrialNote
 from autotune_nb.study.steerable import SteerableStudy
+from autotune_nb.trial.summary import trial_html, trial_line
 from autotune_nb.trial.trial import Trial
 
 
@@ -70,4 +71,11 @@ class NotedTrial:
 
     def __repr__(self) -> str:
         tags = f" [{', '.join(self.tags)}]" if self.tags else ""
-        return f"<trial {self.trial.number}: {self.trial.state}{tags}>"
+        return f"{trial_line(self.trial).removesuffix('>')}{tags}>"
+
+    def _repr_html_(self) -> str:
+        return trial_html(self.trial, note=self.note, tags=self.tags)
+
+    def __dir__(self) -> list[str]:
+        """List the names of the trial too, for tab completion."""
+        return sorted({"note", "tags", "trial", *(name for name in dir(self.trial) if not name.startswith("_"))})

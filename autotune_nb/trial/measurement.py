@@ -127,7 +127,7 @@ class Level:
         return f"{self.scenario} at {self.load}"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Measurement:
     """The result of one load level; figures are never averaged across levels.
 
@@ -149,6 +149,11 @@ class Measurement:
     beyond: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     steady: Mapping[str, float] = field(default_factory=dict)
     runs: int = 1
+
+    def __repr__(self) -> str:
+        from autotune_nb.trial.summary import measurement_line
+
+        return measurement_line(self)
 
     @property
     def valid(self) -> bool:

@@ -44,7 +44,7 @@ class TrialState(StrEnum):
 QUEUE, WAIT = "queue", "wait"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Trial:
     """A trial of one configuration.
 
@@ -74,6 +74,16 @@ class Trial:
     gpus: int | None = None
     answers: str = ""
     worker: str = ""
+
+    def __repr__(self) -> str:
+        from autotune_nb.trial.summary import trial_line
+
+        return trial_line(self)
+
+    def _repr_html_(self) -> str:
+        from autotune_nb.trial.summary import trial_html
+
+        return trial_html(self)
 
     @property
     def in_round(self) -> bool:

@@ -12,6 +12,7 @@ from autotune_nb.trial.comparable import company_text, environment_text
 from autotune_nb.trial.configuration import Configuration, best_configuration, configurations, default_configuration
 from autotune_nb.trial.drift import drift_text
 from autotune_nb.trial.formatting import params_text
+from autotune_nb.trial.html_card import card_html
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial
 from autotune_nb.verdict._unconfirmed import unconfirmed_text, undecided_text
@@ -19,7 +20,7 @@ from autotune_nb.verdict.confirmation import Conclusion, Confirmation, Differenc
 from autotune_nb.verdict.starts import finalist_of, finalists, plan_of, progress
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Verdict:
     """What a study says about its best configuration.
 
@@ -41,6 +42,24 @@ class Verdict:
 
     def __str__(self) -> str:
         return self.text
+
+    def __repr__(self) -> str:
+        return f"<Verdict {self.outcome}: {' '.join(self.text.split())}>"
+
+    def _repr_html_(self) -> str:
+        confidence = f"{100 * self.confidence:g} %"
+        gain = "" if self.gain is None else f"{_percent(self.gain)} %"
+        if self.interval is not None:
+            gain += f" ({confidence}: {_percent(self.interval[0])} to {_percent(self.interval[1])} %)"
+        others = [str(number) for number in self.ties if number != self.recommended]
+        rows = [
+            ("Gain over the default", gain),
+            ("To run", "" if self.recommended is None else f"the configuration of trial {self.recommended}"),
+            ("As good", f"trial{'s' * (len(others) > 1)} {', '.join(others)}" if others else ""),
+            ("Rounds", f"{self.rounds} of fresh starts" if self.rounds else ""),
+            ("Smallest gain that is found", "" if self.detectable is None else f"{_percent(self.detectable)} %"),
+        ]
+        return card_html(f"Verdict: {str(self.outcome).replace('_', ' ')}", [("Answer", self.text), *rows])
 
     @property
     def confirmed(self) -> bool:

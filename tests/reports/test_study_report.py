@@ -221,6 +221,13 @@ def test_the_level_of_the_table_is_named_once_if_there_is_one() -> None:
     assert "at" in table_of(page, "Configurations")[0]
 
 
+def test_notes_and_tags_are_in_the_table() -> None:
+    page = Report(TRIALS, TRIALS[1], GOAL, None, notes={1: "as <fast>"}, tags={1: ["production"]}).to_html()
+    rows = table_of(page, "Configurations")
+    assert {"tags", "note"} <= set(rows[0])
+    assert {"production", "as &lt;fast&gt;"} <= set(rows[1])
+
+
 def test_all_failed_is_an_answer_too() -> None:
     failure = Failure(FailureKind.CRASH, "deploy", "it crashed")
     report = Report((Trial(0, {}, TrialState.FAILED, failure=failure),), None, GOAL, None)

@@ -17,10 +17,24 @@ from autotune_nb.chart import _charts as charts
 from autotune_nb.chart import data, matplotlib
 from autotune_nb.chart._names import plotly_function
 
-__all__ = ["data", "dependence", "front", "history", "importance", "latency_throughput", "matplotlib"]
+__all__ = [
+    "data",
+    "dependence",
+    "front",
+    "history",
+    "importance",
+    "latency_throughput",
+    "matplotlib",
+    "parallel_coordinates",
+    "slice",
+    "timeline",
+]
 
 latency_throughput = plotly_function(charts.latency_throughput)
 history = plotly_function(charts.history)
 importance = plotly_function(charts.importance)
 dependence = plotly_function(charts.dependence)
 front = plotly_function(charts.front)
+parallel_coordinates = plotly_function(charts.parallel_coordinates)
+slice = plotly_function(charts.slice)  # noqa: A001 - as Optuna calls it
+timeline = plotly_function(charts.timeline)

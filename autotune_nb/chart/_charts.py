@@ -15,6 +15,9 @@ from autotune_nb.reports.charts import HistoryChart, ImportanceChart, LatencyCha
 from autotune_nb.reports.dependence_chart import dependence_chart
 from autotune_nb.reports.drawing import Chart
 from autotune_nb.reports.front_chart import FrontChart, front_points
+from autotune_nb.reports.parallel_chart import parallel_chart
+from autotune_nb.reports.slice_chart import slice_chart
+from autotune_nb.reports.timeline_chart import timeline_chart
 
 
 def latency_throughput(
@@ -57,3 +60,25 @@ def front(source: Source, *, objective: str | Sequence[str] | None = None, limit
             'table, give several: objective=["maximize output_tokens_per_s", "minimize ttft_p99_s"]'
         )
     return FrontChart(front_points(study.trials, study.goal), study.goal.figures)
+
+
+def parallel_coordinates(
+    source: Source, *, objective: str | Sequence[str] | None = None, limits: Sequence[str] = ()
+) -> Chart:
+    """Draw a line per trial, from its value of each parameter to its objective; the most important ones are last."""
+    study = ChartedStudy.of(source, objective, limits)
+    return parallel_chart(study.trials, study.best, study.goal, study.importances)
+
+
+def slice(  # noqa: A001 - as Optuna calls it
+    source: Source, *, objective: str | Sequence[str] | None = None, limits: Sequence[str] = ()
+) -> Chart:
+    """Draw the importances, and a panel per parameter with the objective of each trial by its value."""
+    study = ChartedStudy.of(source, objective, limits)
+    return slice_chart(study.trials, study.best, study.goal, study.importances)
+
+
+def timeline(source: Source, *, objective: str | Sequence[str] | None = None, limits: Sequence[str] = ()) -> Chart:
+    """Draw where the hours went: the phases of each trial on each place for a trial."""
+    study = ChartedStudy.of(source, objective, limits)
+    return timeline_chart(study.trials, study.task.deploy.parallel)

@@ -11,6 +11,8 @@ from autotune_nb.reports.drawing import Chart
 if TYPE_CHECKING:
     import plotly.graph_objects as go
 
+_TITLE_PX = 50
+
 
 class TracedChart(Chart):
     """A chart whose ``traces`` and ``axes`` are Plotly's JSON; the numbers of trials are in ``customdata``."""
@@ -24,9 +26,11 @@ class TracedChart(Chart):
         """Return the layout: axes, legend, annotations."""
 
     def figure(self) -> go.Figure:
-        axes = self.axes()
-        figure = self._figure(*self.traces().values(), x="", y="")
-        return figure.update_layout(axes)
+        figure = self._figure(*self.traces().values(), x="", y="").update_layout(self.axes())
+        # The monitor has no title, and gives the whole height to the axes.
+        above = (figure.layout.margin.t or 40) + _TITLE_PX
+        title = {"x": 0.01, "xanchor": "left", "y": 0.99, "yanchor": "top", "yref": "container", "font": {"size": 14}}
+        return figure.update_layout(title=title, margin_t=above, height=round(self.height_in * 100) + _TITLE_PX)
 
 
 def scatter(x: list[Any], y: list[Any], trials: list[int], **more: Any) -> dict[str, Any]:

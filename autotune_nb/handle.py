@@ -26,6 +26,7 @@ from autotune_nb.results.table import levels_frame, trials_frame
 from autotune_nb.runner.assembly import deployer_for
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
+from autotune_nb.study import StudyFolder
 from autotune_nb.study.noted_trial import NotedTrial
 from autotune_nb.study.steerable import SteerableStudy
 from autotune_nb.study.steering import named_point
@@ -297,8 +298,10 @@ class StudyHandle(SteerableStudy):
     def _suggester(self) -> Suggester:
         # NumPy is not needed to open a study.
         from autotune_nb.runner.suggestions import Suggester
+        from autotune_nb.runner.warm_start import stored_warm_start
 
-        return Suggester(self.task, engine_of_study(self.task))
+        warm = stored_warm_start(self.task, StudyFolder(self.path))
+        return Suggester(self.task, engine_of_study(self.task), warm.studies if warm is not None else ())
 
     @property
     def _searched_space(self) -> SearchSpace:

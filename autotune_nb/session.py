@@ -126,6 +126,7 @@ def _tune(
 ) -> Run:
     """Start or resume a study; ``name`` is that of a shared one in its storage."""
     from autotune_nb.runner.proposals import Proposals
+    from autotune_nb.runner.warm_start import warm_start_of
     from autotune_nb.runner.worker_gpus import free_gpus
     from autotune_nb.study import Study
     from autotune_nb.study.joining import acquire_worker_folder
@@ -156,7 +157,9 @@ def _tune(
             if task.deploy.table is not None:
                 table = read_recorded(task.deploy.table)
                 space, replay = replayed_space(task, space, table), replay_of(task, table)
-            proposals = Proposals.of(task, engine)
+            warm = warm_start_of(task, space, engine, folder)
+            previous, notes = (warm.studies, warm.notes) if warm is not None else ((), ())
+            proposals = Proposals.of(task, engine, previous, notes)
             worker = Worker(folder.worker_name, choose_gpus=functools.partial(free_gpus, task))
             opened = Study.open(task, space, folder, storage=storage, propose=proposals, worker=worker)
             if compared is not None:

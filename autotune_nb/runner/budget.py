@@ -69,8 +69,10 @@ class BudgetCheck:
         return _repeated_failure(ended[self._previously_ended :], allowed) is not None
 
     def end(self, elapsed_s: float) -> str:
-        """Return in words why the run ends, and store it in the study."""
+        """Return in words why the run ends and what a warm start has saved, and store it in the study."""
         reason = self.end_reason(elapsed_s)
+        if self._proposals is not None and (saved := self._proposals.saved(self._study.space, self._study.trials)):
+            reason = f"{reason}; {saved}"
         # What is missing is a line of the report.
         with contextlib.suppress(StudyError):
             self._study.save_end_reason(reason)

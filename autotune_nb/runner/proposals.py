@@ -10,6 +10,7 @@ from autotune_nb.engines.memory import memory_headroom
 from autotune_nb.engines.quality import goal_with_quality
 from autotune_nb.search import (
     Observation,
+    PreviousStudy,
     Promise,
     Proposal,
     SearchProblem,
@@ -19,6 +20,7 @@ from autotune_nb.search import (
     observation,
 )
 from autotune_nb.search.base import OWN_FAILURES
+from autotune_nb.search.saved_trials import SavedTrials, saved_trials
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
@@ -30,14 +32,26 @@ _GPU_MEMORY = re.compile(r", *(\d+) MiB")
 class Proposals:
     """Proposes the next configurations of a study by its task's strategy, or by another one."""
 
-    def __init__(self, task: Task, engine: Engine, strategy: str | None = None) -> None:
+    def __init__(
+        self,
+        task: Task,
+        engine: Engine,
+        strategy: str | None = None,
+        previous: Sequence[PreviousStudy] = (),
+        notes: Sequence[str] = (),
+    ) -> None:
         self._task, self._engine = task, engine
+        self._previous = tuple(previous)
+        #: What to report before the first trial: what is used of previous studies.
+        self.notes = tuple(notes)
         self._name = strategy or task.strategy.sampler
         self._space: SearchSpace | None = None
         self._gpu_bytes: float | None = None
 
     @classmethod
-    def of(cls, task: Task, engine: Engine) -> Proposals | None:
+    def of(
+        cls, task: Task, engine: Engine, previous: Sequence[PreviousStudy] = (), notes: Sequence[str] = ()
+    ) -> Proposals | None:
         """Return the proposals of a task; None for a grid, which the study works through itself.
 
         Raises TaskError for an option that the strategy does not accept, SetupError if it needs a missing package.
@@ -46,7 +60,7 @@ class Proposals:
             return None
         # Refuses invalid options before anything is created.
         check_options(task.strategy.sampler, task.strategy.options)
-        return cls(task, engine)
+        return cls(task, engine, previous=previous, notes=notes)
 
     def __call__(self, space: SearchSpace, trials: Sequence[Trial]) -> tuple[Point, str] | None:
         """Return the next configuration and the reason for it; None if no allowed one is left."""
@@ -69,6 +83,14 @@ class Proposals:
         promise = getattr(self._strategies[0], "promise", None)
         return None if promise is None else promise(self._observed(trials), _pending(trials))
 
+    def saved(self, space: SearchSpace, trials: Sequence[Trial]) -> SavedTrials | None:
+        """Return how many trials a warm start has saved; None without one, or if it cannot be predicted."""
+        if not self._previous:
+            return None
+        self._search(space, trials)
+        searched = [trial for trial in trials if trial.confirmation is None]
+        return saved_trials(self._problem, self._observed(searched))
+
     def skipped(self, space: SearchSpace, trials: Sequence[Trial]) -> list[str]:
         """Return in words which untried configurations the strategy skips, since they resemble failures."""
         if not any(trial.failure is not None and trial.failure.kind in OWN_FAILURES for trial in trials):
@@ -89,6 +111,7 @@ class Proposals:
             default_point(space, self._engine),
             headroom,
             tuple(name for name in space.parameters if self._engine.compiles(name)),
+            self._previous,
         )
         chosen, num_trials = self._task.strategy, self._task.num_trials
         options = chosen.options if self._name == chosen.sampler else {}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from autotune_nb.engines.base import Engine
 from autotune_nb.errors import StudyError, TaskError
 from autotune_nb.runner.proposals import Proposals
-from autotune_nb.search import Proposal
+from autotune_nb.search import PreviousStudy, Proposal
 from autotune_nb.search.auto import START
 from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.space import Point, SearchSpace
@@ -35,9 +35,9 @@ class Suggestions:
 class Suggester:
     """Suggests the next configurations of a study. Its methods may be called from any thread."""
 
-    def __init__(self, task: Task, engine: Engine) -> None:
+    def __init__(self, task: Task, engine: Engine, previous: Sequence[PreviousStudy] = ()) -> None:
         self._task = task
-        self._proposals = Proposals(task, engine, strategy="auto")
+        self._proposals = Proposals(task, engine, strategy="auto", previous=previous)
         self._lock = threading.Lock()
 
     def suggest(self, space: SearchSpace, trials: Sequence[Trial], queue: Sequence[Point], n: int) -> Suggestions:

@@ -4,12 +4,13 @@ A strategy proposes the next configuration from what the trials have shown. What
 ``runner`` and ``study``; nothing here starts an engine.
 """
 
-from autotune_nb.search.base import Observation, Promise, Proposal, SearchProblem, Strategy, observation
+from autotune_nb.search.base import Observation, PreviousStudy, Promise, Proposal, SearchProblem, Strategy, observation
 from autotune_nb.search.creation import STRATEGIES, check_options, create_strategy
 
 __all__ = [
     "STRATEGIES",
     "Observation",
+    "PreviousStudy",
     "Promise",
     "Proposal",
     "SearchProblem",

@@ -14,9 +14,10 @@ from autotune_nb.search.failures import UNLIKELY, Runnable
 from autotune_nb.search.figure_models import FigureModels
 from autotune_nb.search.gaussian_process import OneHot
 from autotune_nb.search.memory_prior import MemoryPrior
+from autotune_nb.search.previous_studies import measured_again
 from autotune_nb.search.warm_starts import WarmStarts
 from autotune_nb.task.parameters import Value
-from autotune_nb.task.space import Point
+from autotune_nb.task.space import Point, point_key
 from autotune_nb.trial.formatting import interval_text
 
 #: Trials that are spread out before the models decide, the default included.
@@ -60,6 +61,9 @@ class AutoStrategy:
         self._models = FigureModels(problem, self._encoding)
         self._warm = WarmStarts(problem)
         self._one_hot = OneHot(self._encoding.dimensions)
+        self._again = list(measured_again(problem))
+        #: How many complete trials the models need, and after how many trials they decide.
+        self._needed, self._start = (1, len(self._again) + 1) if self._again else (2, START)
         #: What the models are fitted to, with whether that worked; and what those of failures are fitted to.
         self._fitted: tuple[list[Observation], bool] = ([], False)
         self._runnable_fitted: list[Observation] | None = None
@@ -93,7 +97,7 @@ class AutoStrategy:
         candidates = self._candidates.with_neighbours(good, self._seed + len(seen))
         left = self._left(candidates, seen, pending)
         models = self._models
-        if len(seen) < START or not len(left) or not self._fit(seen, codes, np.random.default_rng(self._seed)):
+        if len(seen) < self._start or not len(left) or not self._fit(seen, codes, np.random.default_rng(self._seed)):
             return None
         one_hot = candidates.one_hot[left]
         gains = models.expected_gains(one_hot)
@@ -150,15 +154,28 @@ class AutoStrategy:
         if default is not None and not count and (place := candidates.index(default)) in left.tolist():
             assert place is not None
             return _Choice(candidates.points[place], "the engine's default first", predicted=False)
+        if again := self._next_again(seen, pending):
+            return again
         self._fit_runnable(seen, codes)
         tried = np.concatenate([codes, self._encoding.encode(pending)])
-        starting = count < START
-        if starting or not self._fit(seen, codes, rng):
+        starting = count < self._start
+        fitted = not starting and self._fit(seen, codes, rng)
+        # Where the previous studies mislead, the start is that of a study without them.
+        starting = starting or (fitted and bool(self._again) and count < START and not self._models.uses_previous)
+        if starting or not fitted:
             index = self._far(candidates, left, tried, rng)
             reason = f"{'the start' if starting else 'without a model'}: far from every configuration that was tried"
             return _Choice(candidates.points[index], reason, predicted=False)
         self._imagine(seen, codes, pending, rng)
         return self._scored(candidates, left, seen, count)
+
+    def _next_again(self, seen: Sequence[Observation], pending: Sequence[Point]) -> _Choice | None:
+        """Return the next configuration of a previous study to measure again, or None."""
+        tried = {point_key(o.params) for o in seen if not o.baseline} | {point_key(point) for point in pending}
+        for point, reason in self._again:
+            if point_key(point) not in tried and self._problem.space.broken_rule(point) is None:
+                return _Choice(point, reason, predicted=False)
+        return None
 
     def _utility(self, one: Observation) -> float:
         assert one.values is not None
@@ -175,7 +192,7 @@ class AutoStrategy:
 
     def _fits(self, seen: Sequence[Observation], codes: Ints, rng: np.random.Generator) -> bool:
         rows = [i for i, o in enumerate(seen) if o.values is not None]
-        if len(rows) < 2:
+        if len(rows) < self._needed:
             return False
         weights = rng.dirichlet(np.ones(len(self._problem.objectives)))
         self._warm.fit(seen)

@@ -20,12 +20,24 @@ OWN_FAILURES = (FailureKind.CONFIGURATION, FailureKind.OUT_OF_MEMORY, FailureKin
 
 
 @dataclass(frozen=True)
+class PreviousStudy:
+    """What the trials of another study have shown at points of this space, scored by this study's objectives.
+
+    Its values inform the shape of the models, not their level.
+    """
+
+    name: str
+    observations: tuple[Observation, ...]
+
+
+@dataclass(frozen=True)
 class SearchProblem:
     """What is searched: the allowed points, the objectives and the limits.
 
     ``default`` is the point that equals the engine's default configuration, as far as its catalog has every value.
     ``headroom`` returns the logarithm of available over needed memory at the start of a point, None if it is unknown.
     ``compile_parameters`` are those that decide what the engine compiles, which it may find in its caches.
+    ``previous`` are the studies of a warm start.
     """
 
     space: SearchSpace
@@ -33,6 +45,7 @@ class SearchProblem:
     default: Point | None = None
     headroom: Callable[[Point], float | None] | None = None
     compile_parameters: tuple[str, ...] = ()
+    previous: tuple[PreviousStudy, ...] = ()
 
     @property
     def limits(self) -> tuple[Limit, ...]:

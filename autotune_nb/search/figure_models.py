@@ -9,6 +9,7 @@ import numpy as np
 from autotune_nb.search.base import Observation, Predicted, SearchProblem
 from autotune_nb.search.encoding import Encoding, Floats, Ints
 from autotune_nb.search.gaussian_process import Ensemble, OneHot, expected_gain, normal_cdf
+from autotune_nb.search.previous_studies import PreviousRows
 from autotune_nb.search.warm_starts import WARM
 
 #: At most so many trials are fitted: the best half, and the others spread over the rest.
@@ -31,6 +32,7 @@ class FigureModels:
         dimensions = encoding.dimensions
         self._signs = np.array([1.0 if o.direction == "maximize" else -1.0 for o in problem.objectives])
         self._upper = np.array([limit.operator == "<=" for limit in problem.limits], dtype=bool)
+        self._previous = PreviousRows(problem, encoding)
         self._objective = Ensemble(dimensions, 1)
         self._limits = [Ensemble(dimensions, 2 + k) for k in range(len(problem.limits))]
         caches = (WARM,) if problem.compile_parameters else ()
@@ -68,16 +70,18 @@ class FigureModels:
         """Fit the models; ``warm`` has the numbers of trials with a warm start. Raises LinAlgError if that fails."""
         complete, codes, y = self.fit_objective(complete, codes, weights)
         one_hot = self._one_hot(codes)
-        excess = self.excess_logarithms(complete)
+        own, previous = self.excess_logarithms(complete), self.excess_logarithms(self._previous.observations)
+        shifted = [self._previous.aligned(previous[:, k], codes, own[:, k]) for k in range(len(self._limits))]
+        excess = np.concatenate([own, np.column_stack([*shifted, np.empty((len(previous), 0))])])
         self._limit_scales = np.maximum(np.sqrt((excess**2).mean(0)), _SMALLEST)
         for k, model in enumerate(self._limits):
-            model.fit(one_hot, codes, excess[:, k] / self._limit_scales[k])
+            self._fit_related(model, codes, excess[:, k] / self._limit_scales[k])
         seconds = np.log(np.maximum([o.seconds for o in complete], 1e-3))
         self._mean_seconds, self._seconds_scale = float(seconds.mean()), max(float(seconds.std()), _SMALLEST)
         was_warm = np.array([o.number in warm for o in complete], dtype=np.int64)
-        all_codes = np.column_stack((codes, was_warm)) if self._problem.compile_parameters else codes
+        warm_codes = np.column_stack((codes, was_warm)) if self._problem.compile_parameters else codes
         self._seconds.fit(
-            self._with_warm(one_hot, was_warm), all_codes, (seconds - seconds.mean()) / self._seconds_scale
+            self._with_warm(one_hot, was_warm), warm_codes, (seconds - seconds.mean()) / self._seconds_scale
         )
         kept = [i for i, o in enumerate(complete) if o.feasible]
         #: The standardized utility to beat; None while no trial keeps every limit.
@@ -97,13 +101,35 @@ class FigureModels:
 
         Raises LinAlgError if that fails.
         """
-        utilities = self.utilities(complete, weights)
+        both = self.utilities([*complete, *self._previous.observations], weights)
+        utilities, previous = both[: len(complete)], both[len(complete) :]
         rows = _rows(complete, utilities)
         complete, codes, utilities = [complete[i] for i in rows], codes[rows], utilities[rows]
-        self._mean, self._scale = float(utilities.mean()), max(float(utilities.std()), _SMALLEST)
-        y = (utilities - self._mean) / self._scale
-        self._objective.fit(self._one_hot(codes), codes, y)
-        return complete, codes, y
+        everything = np.concatenate([utilities, self._previous.aligned(previous, codes, utilities)])
+        self._mean, self._scale = float(everything.mean()), max(float(everything.std()), _SMALLEST)
+        y = (everything - self._mean) / self._scale
+        self.uses_previous = self._fit_related(self._objective, codes, y)
+        return complete, codes, y[: len(complete)]
+
+    def _fit_related(self, model: Ensemble, codes: Ints, y: Floats) -> bool:
+        """Fit the figures of the own trials and of previous studies, or if these mislead, of the own ones alone.
+
+        They mislead if the own figures are less likely given theirs. Return whether they are used.
+        """
+        n = len(codes)
+        model.fit(self._one_hot(codes), codes, y[:n])
+        if not len(self._previous):
+            return False
+        alone = model.evidence
+        before, all_codes = self._previous.codes, np.concatenate([codes, self._previous.codes])
+        studies = np.concatenate([np.zeros(n, dtype=np.int64), self._previous.studies])
+        model.fit(self._one_hot(before), before, y[n:], studies[n:])
+        previous = model.evidence
+        model.fit(self._one_hot(all_codes), all_codes, y, studies)
+        if model.evidence - previous >= alone:
+            return True
+        model.fit(self._one_hot(codes), codes, y[:n])
+        return False
 
     def p_limits(self, one_hot: Floats, kept: int | None = None) -> Floats:
         """Return the probability that each point keeps every limit."""
@@ -139,6 +165,13 @@ class FigureModels:
         if self.bar is None or len(self._signs) > 1 or not self._logarithmic:
             return None
         return self._scale * self.gain(one_hot)
+
+    def values(self, one_hot: Floats) -> Floats:
+        """Return the predicted value of each point, with one objective."""
+        mean, _, weight = self._objective.predict(one_hot)
+        utilities = self._signs[0] * (self._mean + self._scale * (weight * mean).sum(0))
+        result: Floats = np.exp(utilities) if self._logarithmic else utilities
+        return result
 
     def predict(self, one_hot: Floats) -> Predicted | None:
         """Return the predicted value of one point and its 90 % interval; None with several objectives."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -15,6 +16,8 @@ _ORDERED, _CATEGORY = (0.0, 0.8), (0.3, 0.6)
 _NOISE = (-5.0, 1.2)
 #: Beta prior of the share of main effects in the kernel.
 _ADDITIVE = (1.2, 1.2)
+#: Beta prior of the correlation between studies, and the share of draws that relate them in nothing.
+_BETWEEN, _UNRELATED = (6.0, 1.0), 0.15
 #: Inverse-gamma prior of the variance.
 _VARIANCE = (1.0, 1.0)
 DRAWS, KEPT = 128, 12
@@ -89,6 +92,9 @@ class Ensemble:
         self._inverse = inverse
         self._noise = np.exp(_NOISE[0] + _NOISE[1] * rng.standard_normal(draws))
         self._additive = rng.beta(*_ADDITIVE, draws)
+        #: The correlation of the effects in different studies.
+        self._between = np.where(rng.random(draws) < _UNRELATED, 0.0, rng.beta(*_BETWEEN, draws))
+        self._studies: Ints | None = None
 
     def _tables_of(self, draws: Ints, codes: Ints) -> Floats:
         """Return the table (draws, one-hot width, 2 rows) of which one-hot points pick their rows.
@@ -115,13 +121,20 @@ class Ensemble:
         result += both[..., rows:]
         return result
 
-    def fit(self, one_hot: Floats, codes: Ints, y: Floats) -> None:
-        """Fit standardized figures. Raises LinAlgError if no process can be fitted."""
+    def fit(self, one_hot: Floats, codes: Ints, y: Floats, studies: Ints | None = None) -> None:
+        """Fit standardized figures. Raises LinAlgError if no process can be fitted.
+
+        ``studies`` has 0 for the rows of the study that is predicted, and another number for each previous one.
+        """
+        self._studies = studies
         n, (a, b) = len(y), _VARIANCE
         count = len(self._noise) if n <= _ALL_DRAWS_UP_TO else max(16, len(self._noise) // 4)
         lower, z = self._factors(count, codes, y)
         q = b + 0.5 * (z * z).sum(1)
         likelihood = -np.log(np.diagonal(lower, axis1=1, axis2=2)).sum(1) - (a + n / 2) * np.log(q)
+        #: The logarithm of the probability density of the figures, on average over the draws.
+        constant = math.lgamma(a + n / 2) - math.lgamma(a) + a * math.log(b) - n / 2 * math.log(2 * math.pi)
+        self.evidence = constant + float(np.logaddexp.reduce(likelihood)) - math.log(count)
         top = np.argsort(-likelihood, kind="stable")[: self._kept]
         weights = np.exp(likelihood[top] - likelihood[top[0]])
         self._draws, self._weights, self._codes = top, weights / weights.sum(), codes
@@ -142,7 +155,11 @@ class Ensemble:
             effects += matern(self._inverse[:count, d, None, None] * table)[:, first, second]
         share = self._additive[:count, None]
         kernel = np.zeros((count, n + 1, n + 1))
-        kernel[:, i, j] = (1 - share) * matern(self._inverse[:count] @ squared) + share / dimensions * effects + 1.0
+        shared = (1 - share) * matern(self._inverse[:count] @ squared) + share / dimensions * effects
+        if self._studies is not None:
+            shared *= np.where(self._studies[i] == self._studies[j], 1.0, self._between[:count, None])
+        # Plus one: the prior variance of the constant.
+        kernel[:, i, j] = shared + 1.0
         diagonal = np.arange(n)
         kernel[:, diagonal, diagonal] += self._noise[:count, None]
         # The last row becomes L⁻¹ y, if the last pivot is positive: yᵀ K⁻¹ y is at most yᵀ y over the noise.
@@ -185,7 +202,16 @@ class Ensemble:
         size = max(1, _BLOCK // (k * len(self._codes)))
         for start in range(0, len(one_hot), size):
             block = slice(start, start + size)
-            yield block, self._kernel(self._draws[:k], one_hot[block].astype(precision, copy=False), tables)
+            kernel = self._kernel(self._draws[:k], one_hot[block].astype(precision, copy=False), tables)
+            yield block, self._with_studies(kernel, self._draws[:k])
+
+    def _with_studies(self, kernel: Floats, draws: Ints) -> Floats:
+        """Return covariances with the rows, less for those of previous studies. Changes the kernel in place."""
+        if self._studies is not None:
+            kernel -= 1.0
+            kernel *= np.where(self._studies == 0, 1.0, self._between[draws][:, None])[:, None].astype(kernel.dtype)
+            kernel += 1.0
+        return kernel
 
     def predict_average(self, one_hot: Floats, codes: Ints) -> tuple[Floats, Floats, Floats]:
         """Return mean and deviation (draws, 1) of the average over points, and the draws' weights.
@@ -193,7 +219,7 @@ class Ensemble:
         The deviations of the points have much in common, so that it is not the average of theirs.
         """
         draws, weights = self._draws[:_AVERAGED], self._weights[:_AVERAGED]
-        kernel = self._kernel(draws, one_hot, self._tables_of(draws, self._codes)).mean(1)
+        kernel = self._with_studies(self._kernel(draws, one_hot, self._tables_of(draws, self._codes)), draws).mean(1)
         among = self._kernel(draws, one_hot, self._tables_of(draws, codes)).mean((1, 2))
         whitened = np.einsum("mb,mab->ma", kernel, self._inverse_lower[:_AVERAGED])
         mean = (kernel * self._alpha[:_AVERAGED]).sum(1)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from autotune_nb.search.base import Observation, SearchProblem
+from autotune_nb.search.base import Observation, PreviousStudy, SearchProblem
 from autotune_nb.search.creation import create_strategy
 from autotune_nb.search.cutting import breaks, is_worse
 from autotune_nb.search.lab_problem import LabProblem
@@ -26,12 +26,20 @@ class Proposed(WholeTrials):
     unless it may be the best.
     """
 
-    def __init__(self, name: str, problem: LabProblem, seed: int, *, cut: bool = False) -> None:
+    def __init__(
+        self,
+        name: str,
+        problem: LabProblem,
+        seed: int,
+        *,
+        cut: bool = False,
+        previous: tuple[PreviousStudy, ...] = (),
+    ) -> None:
         super().__init__(problem)
         self._points = points_of(problem)
         self._index = {point_key(point): index for index, point in enumerate(self._points)}
         default = None if problem.default is None else self._points[problem.default]
-        search_problem = SearchProblem(table_space(self._points), (problem.goal,), default)
+        search_problem = SearchProblem(table_space(self._points), (problem.goal,), default, previous=previous)
         self._strategy = create_strategy(name, search_problem, seed, num_trials=_BUDGET)
         self._observations: list[Observation] = []
         self._cut = cut and problem.at is not None
@@ -70,6 +78,11 @@ class Proposed(WholeTrials):
                 started=bool(outcome.ran.any()),
             )
         )
+
+    @property
+    def observed(self) -> PreviousStudy:
+        """What the trials so far have shown, to warm-start a study of another table with it."""
+        return PreviousStudy(self.problem.name, tuple(self._observations))
 
     def named(self) -> int | None:
         named = getattr(self._strategy, "named", None)

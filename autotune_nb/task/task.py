@@ -143,6 +143,12 @@ class Task(Section):
         Annotated[str, Field(json_schema_extra={"pattern": r"^\s*\w+\s*[<>]=?\s*[-+0-9.eE]+(\s+of\s+\S.*)?\s*$"})]
     ] = Field(default_factory=list, description="such as ttft_p99_s <= 0.5, or ttft_p99_s <= 0.5 of D(64,32)")
     strategy: Annotated[Strategy, _shorthand("sampler", Strategy)] = Strategy()
+    warm_start: Annotated[
+        list[Annotated[str, Field(min_length=1)]],
+        BeforeValidator(
+            lambda value: [value] if isinstance(value, str) else value, json_schema_input_type=list[str] | str
+        ),
+    ] = Field(default_factory=list, description="previous studies: folders, or files that export or --json wrote")
     budget: Budget = Budget()
     price: Price = Price()
     slo: Slo = Slo()
@@ -216,6 +222,11 @@ class Task(Section):
         if both:
             raise TaskError(f"{both[0]!r} is fixed here and searched in parameters", field=f"engine.args.{both[0]}")
         require_predictions(self.budget, self.strategy, self.goal)
+        if self.warm_start and self.strategy.sampler != "auto":
+            raise TaskError(
+                f"needs strategy auto, whose models learn from previous studies; {self.strategy.sampler} does not",
+                field="warm_start",
+            )
         require_price(self.budget, self.price)
         require_score(self.goal, self.slo)
         require_figures(self.goal, self.price, self.workload, replayed=self.deploy.kind == "replay")

@@ -70,6 +70,7 @@ SECTIONS = (
             *_of("budget", "gpu_hours patience max_failures baseline remeasure_default cut"),
             *_of("confirm", "budget margin alpha"),
             *_of("strategy", "seed options"),
+            "warm_start",
             *_of("on_end", "command webhook"),
         ),
         "Prices, when to stop, confirmation, at the end",

@@ -21,6 +21,7 @@ from tests.benchmarks.saved import saved
 from tests.benchmarks.scraping import scraping
 from tests.benchmarks.stream import stream
 from tests.benchmarks.verdicts import verdicts
+from tests.benchmarks.warm_starts import warm_starts
 
 BENCHMARKS = {
     "overhead": overhead,
@@ -31,6 +32,7 @@ BENCHMARKS = {
     "reporting": reporting,
     "history": history,
     "lab": lab,
+    "warm_starts": warm_starts,
     "verdicts": verdicts,
     "limits": limits,
     "scraping": scraping,

@@ -113,8 +113,8 @@ def test_another_version_saves_trials_and_a_misleading_study_costs_few() -> None
     similar = [trials_until_found(target, seed, learned(table(1, level=3.0), 50 + seed)) for seed in seeds]
     misleading = [trials_until_found(target, seed, learned(table(2, sign=-1), 50 + seed)) for seed in seeds]
     assert statistics.mean(similar) <= 0.6 * statistics.mean(cold)
-    # The two that are measured again, and a few until the data contradict.
-    assert statistics.mean(misleading) <= 1.25 * statistics.mean(cold) + 3
+    # The two that are measured again, and a few until the data contradict the opposite of the truth.
+    assert statistics.mean(misleading) <= statistics.mean(cold) + 6
 
 
 def test_the_saved_trials_are_predicted_by_simulating_a_search_without_previous_studies() -> None:

@@ -41,6 +41,11 @@ class BudgetCheck:
         self._previously_ended = num_searched(study.ended)
         self._promise: Promise | None = None
 
+    @property
+    def notes(self) -> Sequence[str]:
+        """What to report before the first trial."""
+        return self._proposals.notes if self._proposals is not None else ()
+
     def predict(self, *, running: int, elapsed_s: float) -> Promise | None:
         """Return what another trial may bring as of now; ``spent`` uses it from now on.
 

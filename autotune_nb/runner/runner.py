@@ -76,7 +76,6 @@ class Runner:
         self._num_edits_arriving = 0
         self._fingerprint: dict[str, Any] = {}
         self._final: RunState | None = None
-        self._notes = proposals.notes if proposals is not None else ()
         self._budget = BudgetCheck(study, proposals)
         self._next = NextTrial(
             study,
@@ -251,7 +250,7 @@ class Runner:
             await self._prepare_trials()
 
     async def _prepare_trials(self) -> None:
-        self._notice(*self._notes)
+        self._notice(*self._budget.notes)
         self._fingerprint = await prepare_trials(self._task, self._deployer, self._benchmark, self._notice)
         self._prepared = True
 

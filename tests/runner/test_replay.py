@@ -21,7 +21,7 @@ from autotune_nb.recorded.replay import Replay
 from autotune_nb.run import Run
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.trial import Trial, TrialState
-from autotune_nb.widgets._panels import progress_html
+from autotune_nb.widgets._header_text import header_html
 from autotune_nb.widgets._progress import table_html
 
 HEAD = "config_id,status,reason,param:threads,param:mode,level,gpus,startup_s,duration_s,output_tokens_per_s,ttft_p99_s"
@@ -99,7 +99,7 @@ def test_everything_that_is_printed_says_replayed(tmp_path: Path) -> None:
     assert done.stdout.startswith("REPLAYED from ")
     assert "REPLAYED from" in CliRunner().invoke(cli, ["show", str(tmp_path / "study")]).stdout.splitlines()[0]
     assert "REPLAYED from" in repr(at.open(tmp_path / "study"))
-    assert "REPLAYED from" in progress_html(at.open(tmp_path / "study"))
+    assert "REPLAYED from" in header_html(at.open(tmp_path / "study"))
     assert "REPLAYED from" in table_html(at.open(tmp_path / "study"))
     assert "REPLAYED from" in at.report(tmp_path / "study").to_html()
     checked = CliRunner().invoke(cli, ["check", str(file)])

@@ -18,8 +18,10 @@ from autotune_nb.reports.building import brief_report, chart_of, full_report
 from autotune_nb.reports.charts import ChartKind
 from autotune_nb.reports.drawing import Chart
 from autotune_nb.reports.study_report import Report
+from autotune_nb.results.capacity import HEADROOM, Capacity, Load
 from autotune_nb.results.configurations import configuration_table
 from autotune_nb.results.exporting import Best as Best
+from autotune_nb.results.exporting import study_capacity
 from autotune_nb.results.front import front_frame
 from autotune_nb.results.suggestions import suggestions_frame
 from autotune_nb.results.table import levels_frame, trials_frame
@@ -307,6 +309,24 @@ class StudyHandle(SteerableStudy):
     def _searched_space(self) -> SearchSpace:
         """The space of the next trials: with the edits, and of a replay the recorded configurations."""
         return self.steering.space
+
+    def capacity(
+        self,
+        *,
+        requests_per_s: float | None = None,
+        concurrency: float | None = None,
+        headroom: float = HEADROOM,
+        scenario: str | None = None,
+        trial: int | None = None,
+    ) -> Capacity:
+        """Return how many replicas of the best configuration, or that of ``trial``, carry a load within the limits.
+
+        The load is in requests per second or concurrent requests, at its peak. ``headroom`` is the share of each
+        replica's capacity that stays free. Nothing beyond the measured levels is assumed; see ``Capacity``.
+
+        Raises TaskError for an invalid argument, StudyError if the levels do not show it.
+        """
+        return study_capacity(self, Load(requests_per_s, concurrency, headroom, scenario), trial=trial)
 
     def report(self) -> Report:
         """Return the report of the results so far: verdict, charts, trials, task and environment."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from autotune_nb.cli.capacity import load_of, load_options
 from autotune_nb.cli.output import (
     print_lost_database,
     print_stderr,
@@ -21,7 +22,7 @@ from autotune_nb.errors import SetupError, cannot_write
 if TYPE_CHECKING:
     from autotune_nb.results.exporting import Format
 
-_FORMATS = ("command", "env", "compose", "isvc", "yaml", "csv", "parquet")
+_FORMATS = ("command", "env", "compose", "isvc", "hpa", "keda", "canary", "yaml", "csv", "parquet")
 _STUDY = click.Path(file_okay=False, path_type=Path)
 
 
@@ -35,11 +36,28 @@ _STUDY = click.Path(file_okay=False, path_type=Path)
     help="What to print, as listed above.",
 )
 @click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Trial to print. Default: the best one, or all.")
+@load_options(required=False)
+@click.option("--min-replicas", type=click.IntRange(min=1), default=1, show_default=True, help="For hpa and keda.")
+@click.option("--prometheus", metavar="URL", help="Prometheus server, for keda. Default: where OME looks for it.")
+@click.option("--traffic", type=int, default=10, show_default=True, metavar="PERCENT", help="The canary's share.")
+@click.option("--gateway", metavar="NAMESPACE/NAME", help="Gateway of the canary's route. Default: serverless mode.")
+@click.option("--against", type=click.IntRange(min=0), metavar="N", help="Trial beside the canary. Default: default.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Output file. Default: stdout.")
 @click.option("--storage", metavar="URL", help="Storage URL, needed if it has a password: passwords are not saved.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def export_command(
-    study: Path, form: Format, trial: int | None, output: Path | None, storage: str | None, force: bool
+    study: Path,
+    form: Format,
+    trial: int | None,
+    min_replicas: int,
+    prometheus: str | None,
+    traffic: int,
+    gateway: str | None,
+    against: int | None,
+    output: Path | None,
+    storage: str | None,
+    force: bool,
+    **load: Any,
 ) -> None:
     """Print the best configuration, the task or the measurements of STUDY.
 
@@ -48,6 +66,10 @@ def export_command(
     env       the best configuration as variables, for a shell or docker compose
     compose   the best configuration as a file for docker compose (trials in containers)
     isvc      the best configuration as an InferenceService (trials in a cluster)
+    hpa       the InferenceService in replicas that carry a load (--requests-per-second or --concurrency), with a
+              HorizontalPodAutoscaler; of other studies, the autoscaler of a Deployment and its PodDisruptionBudget
+    keda      the same with a ScaledObject of KEDA
+    canary    the InferenceService with a share of the requests (--traffic) beside the engine's default or --against
     yaml      the task file
     csv       every measurement, one row per configuration and load level
     parquet   the same rows as a parquet file; needs -o
@@ -55,7 +77,8 @@ def export_command(
     Exits 2 and writes nothing if the study does not have what --as names.
     """
     from autotune_nb import session
-    from autotune_nb.results.exporting import export
+    from autotune_nb.results.autoscaling import PROMETHEUS, Canary
+    from autotune_nb.results.exporting import Replicas, export
 
     with usage_errors():
         if form == "parquet" and output is None:
@@ -63,7 +86,10 @@ def export_command(
         if output is not None and output.exists() and not force:
             raise SetupError(f"{output} already exists; overwrite it with --force, or choose another -o")
         opened = session.open(study, storage=storage)
-        content = export(opened, form, trial=trial)
+        wanted = load_of(load)
+        replicas = None if wanted is None else Replicas(wanted, min_replicas, prometheus or PROMETHEUS)
+        split = Canary(traffic, gateway) if form == "canary" else None
+        content = export(opened, form, trial=trial, replicas=replicas, split=split, against=against)
         print_lost_database(opened)
         if output is None:
             click.echo(content, nl=False)

@@ -10,15 +10,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
+from autotune_nb.cluster.names import slug
 from autotune_nb.engines.given_flags import all_flags
 from autotune_nb.engines.registry import engine_of_study
-from autotune_nb.errors import SetupError, StudyError
+from autotune_nb.errors import SetupError, StudyError, TaskError
 from autotune_nb.recorded.long_table import long_table
+from autotune_nb.results.autoscaling import PROMETHEUS, Canary, autoscaled, canary
+from autotune_nb.results.capacity import Capacity, Load, capacity_of
 from autotune_nb.secrets.references import command_text, secret_of, variables_in
 from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.file import task_yaml
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.task import Task
+from autotune_nb.trial.configuration import configuration_key, configurations
 from autotune_nb.trial.formatting import params_text, value_text
 from autotune_nb.trial.html_card import card_html, folded_html, preformatted_html
 from autotune_nb.trial.trial import Trial, configuration_text
@@ -26,7 +30,7 @@ from autotune_nb.trial.trial import Trial, configuration_text
 if TYPE_CHECKING:
     import pandas as pd
 
-Format = Literal["command", "env", "compose", "isvc", "yaml", "csv", "parquet"]
+Format = Literal["command", "env", "compose", "isvc", "hpa", "keda", "canary", "yaml", "csv", "parquet"]
 _ENV_HEADER = (
     "# For a shell (set -a; . FILE; set +a) or docker compose's env_file; docker run --env-file takes quotes literally."
 )
@@ -97,15 +101,34 @@ class ExportableStudy(Protocol):
     def compose(self, params: Mapping[str, Value]) -> str | None: ...
 
 
-def export(study: ExportableStudy, form: Format, *, trial: int | None = None) -> str | bytes:
+@dataclass(frozen=True)
+class Replicas:
+    """What ``hpa`` and ``keda`` need: the load, the fewest replicas, and for ``keda`` the Prometheus server."""
+
+    load: Load
+    min_replicas: int = 1
+    prometheus: str = PROMETHEUS
+
+
+def export(
+    study: ExportableStudy,
+    form: Format,
+    *,
+    trial: int | None = None,
+    replicas: Replicas | None = None,
+    split: Canary | None = None,
+    against: int | None = None,
+) -> str | bytes:
     """Return a study in one of FORMATS, as text, or as bytes for parquet.
 
-    ``command``, ``env``, ``compose`` and ``isvc`` export the best configuration, or that of ``trial``. ``yaml`` exports
-    the task, with ``trial`` a task that measures only its configuration. ``csv`` and ``parquet`` export all
-    measurements in long form, or those of ``trial``.
+    ``command``, ``env``, ``compose`` and ``isvc`` export the best configuration, or that of ``trial``, ``hpa`` and
+    ``keda`` also with an autoscaler for the load of ``replicas``, and ``canary`` with a share of the requests beside
+    the engine's default or the configuration of ``against``. ``yaml`` exports the task, with ``trial`` a task that
+    measures only its configuration. ``csv`` and ``parquet`` export all measurements in long form, or those of
+    ``trial``.
 
-    Raises StudyError if there is no such trial, or for anything but measurements of a study with imported results;
-    SetupError if the library for parquet is missing.
+    Raises TaskError if an argument is missing or invalid; StudyError if there is no such trial, or for anything but
+    measurements of a study with imported results; SetupError if the library for parquet is missing.
     """
     if form in ("csv", "parquet"):
         frame = measurements(study, trial=trial)
@@ -121,6 +144,19 @@ def export(study: ExportableStudy, form: Format, *, trial: int | None = None) ->
         return f"{command}\n"
     if form == "env":
         return _env(study.task, chosen.params, command, str(study.verdict) if trial is None else "")
+    if form in ("hpa", "keda"):
+        if replicas is None:
+            raise TaskError("give the load that the replicas carry, such as --requests-per-second 20", field="load")
+        name = slug(study.task.name, 40) or "tuned"
+        return autoscaled(
+            study.task,
+            study.manifest(chosen.params),
+            study_capacity(study, replicas.load, trial=trial),
+            form,
+            name=name if name[0].isalpha() else f"m-{name}",
+            min_replicas=replicas.min_replicas,
+            prometheus=replicas.prometheus,
+        )
     if form == "compose":
         compose = study.compose(chosen.params)
         if compose is None:
@@ -130,6 +166,10 @@ def export(study: ExportableStudy, form: Format, *, trial: int | None = None) ->
             )
         return compose
     manifest = best.manifest if best else study.manifest(chosen.params)
+    if form == "canary" and manifest is not None:
+        old = study.manifest({} if against is None else _trial(study, against).params)
+        assert old is not None
+        return canary(study.task, old, manifest, split or Canary())
     if manifest is None:
         where = "in containers" if study.task.deploy.kind == "container" else "as local processes"
         raise StudyError(
@@ -164,6 +204,20 @@ def gpus_of_trial(task: Task) -> Callable[[Trial], int | None]:
         return engine.gpus(all_flags(task, engine, one.params))
 
     return gpus
+
+
+def study_capacity(study: ExportableStudy, load: Load, *, trial: int | None = None) -> Capacity:
+    """Return how many replicas of the best configuration, or that of ``trial``, carry a load; see ``Capacity``.
+
+    Raises StudyError if there is no such trial, or if its levels do not show it.
+    """
+    chosen = _best(study) if trial is None else _trial(study, trial)
+    # With every start: those of a confirmation may have one level only.
+    found = configurations(study.history).get(configuration_key(chosen))
+    if found is None:
+        raise StudyError(f"trial {chosen.number} of the study in {study.path} has no score, so its capacity is unknown")
+    gpus = gpus_of_trial(study.task)(chosen)
+    return capacity_of(found, study.task.goal.limits, load, gpus=gpus, price=study.task.price)
 
 
 def _trial(study: ExportableStudy, number: int) -> Trial:

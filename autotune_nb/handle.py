@@ -185,6 +185,11 @@ class StudyHandle(SteerableStudy):
         return None
 
     @property
+    def has_workers(self) -> bool:
+        """Whether workers of a shared study are alive elsewhere, which ``pause``, ``resume`` and ``stop`` command."""
+        return False
+
+    @property
     def lost(self) -> str:
         """Why the study is read-only: its database is missing and ``results.json`` is shown. Otherwise empty."""
         return ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from autotune_nb.study import (
     to_results,
 )
 from autotune_nb.study.steering import Edit, Steering
+from autotune_nb.study.storage_url import is_shared
 from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
@@ -35,6 +37,8 @@ from autotune_nb.trial.trial import Trial, TrialState
 if TYPE_CHECKING:
     from autotune_nb.search import Promise
 
+#: How often a shared study is read at most, in seconds.
+_SHARED_POLL_S = 2.0
 _WORKING = ("starting", "running", "paused", "stopping")
 
 
@@ -68,6 +72,12 @@ class OpenedStudy(StudyHandle):
         self._lost = ""
         #: The space of the edits, and the recorded configurations of it.
         self._replayed: tuple[SearchSpace, SearchSpace] | None = None
+        #: Of a shared study: when it was last read, the workers that are alive, and their last command.
+        self._shared = is_shared(self._folder.storage(storage))
+        self._shared_read_at = 0.0
+        self._last_live: dict[str, Any] | None = None
+        self._workers: tuple[str, ...] = ()
+        self._command = ""
         self._refresh()
 
     @property
@@ -133,7 +143,13 @@ class OpenedStudy(StudyHandle):
 
     @property
     def elsewhere(self) -> str | None:
+        if self._workers:
+            return ", ".join(self._workers)
         return self._folder.owner() if self._busy else None
+
+    @property
+    def has_workers(self) -> bool:
+        return bool(self._workers)
 
     def start(self) -> Run:
         """Resume the study and return its run at once.
@@ -144,20 +160,32 @@ class OpenedStudy(StudyHandle):
         return self._begin(self)
 
     def stop(self, *, now: bool = False, wait_s: float = 0.0) -> None:
-        """Stop its run. Raises StudyError if the run is not in this process."""
-        self._run().stop(now=now, wait_s=wait_s)
+        """Stop its run, of a shared study in all workers. Raises StudyError if it is in another process."""
+        if not self._order("stop"):
+            self._run().stop(now=now, wait_s=wait_s)
 
     def stop_trial(self, number: int) -> None:
         """Stop one trial of its run. Raises TaskError if it is not running, StudyError if the run is elsewhere."""
         self._run().stop_trial(number)
 
     def pause(self) -> None:
-        """Pause its run. Raises StudyError if the run is not in this process."""
-        self._run().pause()
+        """Pause its run, of a shared study in all workers. Raises StudyError if it is in another process."""
+        if not self._order("pause"):
+            self._run().pause()
 
     def resume(self) -> None:
-        """Continue after ``pause``. Raises StudyError if the run is not in this process."""
-        self._run().resume()
+        """Continue after ``pause``. Raises StudyError if the run is in another process."""
+        if not self._order("resume"):
+            self._run().resume()
+
+    def _order(self, command: str) -> bool:
+        """Command all workers of a shared study; return False if none works on it elsewhere."""
+        if not self._workers or live_run(self.path) is not None:
+            return False
+        with self._lock:
+            self._reader.order(command)
+            self._shared_read_at = 0.0
+        return True
 
     def _run(self) -> Run:
         run = live_run(self.path)
@@ -175,7 +203,12 @@ class OpenedStudy(StudyHandle):
         busy = self._folder.busy
         live_data = self._folder.read_live() if busy else None
         now_read = (busy, live_data, self._folder.stamp)
-        if now_read == self._last_read and not (busy and self._folder.storage(self.storage)):
+        if self._shared:
+            # Its workers are on any host; each read is a dozen queries.
+            if time.monotonic() - self._shared_read_at < _SHARED_POLL_S and live_data == self._last_live:
+                return
+            self._shared_read_at, self._last_live = time.monotonic(), live_data
+        elif now_read == self._last_read and not (busy and self._folder.storage(self.storage)):
             return
         self._busy = busy
         self._read(busy)
@@ -184,6 +217,8 @@ class OpenedStudy(StudyHandle):
             self._state: RunState | str = live.state
             self._notices = live.notices
             self._promise = live.promise
+        elif self._workers:
+            self._state = RunState.PAUSED if self._command == "pause" else RunState.RUNNING
         elif busy:
             self._state = RunState.RUNNING
         else:
@@ -210,7 +245,11 @@ class OpenedStudy(StudyHandle):
         if last_run is None and not busy:
             last_run = self._reader.last_run_of_results()
         # A trial that is not stored as ended is running if a process works on the study, otherwise interrupted.
-        self._trials = tuple(map(_as_running if busy else _as_interrupted, stored.trials))
+        if self._shared:
+            self._trials = stored.trials
+        else:
+            self._trials = tuple(map(_as_running if busy else _as_interrupted, stored.trials))
+        self._workers, self._command = stored.workers, stored.command
         self._numbers_by_edit = stored.trial_numbers_by_edit
         self._steering = stored.steering
         self._elapsed_s, self._end_reason = stored.elapsed_s, stored.end_reason

@@ -44,6 +44,7 @@ def study_table(results: dict[str, Any]) -> str:
         mark = "*" if best is not None and trial["params"] == best["params"] and trial["values"] else mark
         repeat = f"  same configuration as trial {first}" if first != trial["number"] else ""
         repeat += f", round {round_}" if (round_ := (trial.get("confirmation") or (0,))[0]) else ""
+        repeat += f"  by {trial['worker']}" if trial.get("worker") else ""
         level = f"  under {trial['level']}" if len(levels) > 1 and trial["values"] else ""
         lines.append(f"{mark}{trial['number']:>4}  {_line(trial, top)}{level}{repeat}")
         lines += [f"{'':>7}{line}" for line in _failure(trial, first_failures)]

@@ -24,7 +24,7 @@ NOT_PARAMETERS = frozenset(
     {
         *LEVEL_COUNTS,
         *("number", "state", "role", "limits", "level", "seconds", "failure", "cut", "undecided", "notes"),
-        *("limited_by", "round", "feasible", "pareto", "baseline"),
+        *("limited_by", "round", "feasible", "pareto", "baseline", "worker"),
     }
 )
 #: Those that are True or False; ``role`` and ``limits`` have the same in words.
@@ -40,8 +40,9 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
     figures were read with its requests that count and that do not, its steady seconds and the standard error of its
     throughput, by how much each limit is broken in the unit of its figure (at most 0 if it is not shown to be broken),
     seconds of wall time, the failure, why a trial was cut, which limits are undecided, what is doubtful in its levels
-    and its answers, what limited it according to its engine's metrics, and of a confirmation's starts the round (0:
-    before the search). The last columns, ``feasible``, ``pareto`` and ``baseline``, are masks to select rows.
+    and its answers, what limited it according to its engine's metrics, of a confirmation's starts the round (0:
+    before the search), and the worker of a shared study. The last columns, ``feasible``, ``pareto`` and ``baseline``,
+    are masks to select rows.
     """
     import pandas as pd
 
@@ -86,10 +87,11 @@ def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:
         doubts = [trial.answers, *(f"{one.level}: {note}" for one in trial.measurements for note in one.notes)]
         row["notes"] = "; ".join(filter(None, [*doubts, cliff_text(trial.measurements, objective.limits)])) or None
         row["limited_by"] = limiting_factor(trial) or None
+        row["worker"] = trial.worker or None
         rows.append(row)
     columns = ["number", "state", "role", *objective.figures, *quality, "limits", *column.values(), "level", *steady]
     # Columns of their own only where one of them says something.
-    notes = [name for name in ("cut", "undecided", "notes", "limited_by") if any(row[name] for row in rows)]
+    notes = [name for name in ("cut", "undecided", "notes", "limited_by", "worker") if any(row[name] for row in rows)]
     confirming = ["round"] if any(trial.confirmation is not None for trial in trials) else []
     columns += [*limits, "seconds", "failure", *notes, *confirming, "feasible", *pareto, "baseline"]
     frame = pd.DataFrame(rows, columns=columns).set_index("number").astype(dict.fromkeys(confirming, "Int64"))

@@ -53,3 +53,6 @@ class StoredStudy:
     elapsed_s: float
     end_reason: str
     last_run: LastRun | None
+    #: Of a shared study the workers that are alive, each with its name, host and process, and their last command.
+    workers: tuple[str, ...] = ()
+    command: str = ""

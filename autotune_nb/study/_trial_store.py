@@ -87,7 +87,7 @@ class TrialStore:
         """Store that another attempt at an interrupted trial starts, and return it as running."""
         attempts = trial.attempts + 1
         self.claim(trial)
-        self._optuna_trial(trial).set_user_attr(ATTEMPTS, attempts)
+        self._set(trial, ATTEMPTS, attempts)
         return Trial(
             trial.number,
             trial.params,
@@ -102,21 +102,17 @@ class TrialStore:
         """Store that this worker works on a trial, in a shared study."""
         if self.worker is not None:
             self.require_turn()
-            self._optuna_trial(trial).set_user_attr(WORKER, [self.worker.id, self.worker.name])
-
-    def is_claimed(self, trial: Trial) -> bool:
-        """Return whether this worker still works on a trial, or a study that is not shared has it."""
-        return self.worker is None or worker_of(self._optuna_trial(trial).user_attrs)[0] == self.worker.id
+            self._set(trial, WORKER, [self.worker.id, self.worker.name])
 
     def note_end(self, trial: Trial, at: float) -> None:
         """Store when a trial ended, in seconds since the epoch by the database's clock."""
         with self._outside_changes():
-            self._optuna_trial(trial).set_user_attr(ENDED_AT, at)
+            self._set(trial, ENDED_AT, at)
 
     def end(self, trial: Trial) -> None:
         """Store a trial that ended, its record first. Raises StudyError if another program changed the study."""
         with self._outside_changes():
-            self._optuna_trial(trial).set_user_attr(RECORD, to_record(trial, self._fingerprint_of(trial)))
+            self._set(trial, RECORD, to_record(trial, self._fingerprint_of(trial)))
             self.finish(trial)
 
     def finish(self, trial: Trial) -> None:
@@ -168,8 +164,15 @@ class TrialStore:
         return key
 
     def _optuna_trial(self, trial: Trial) -> optuna.trial.Trial:
-        storage, study_id = self._study._storage, self._study._study_id
-        return optuna.trial.Trial(self._study, storage.get_trial_id_from_study_id_trial_number(study_id, trial.number))
+        return optuna.trial.Trial(self._study, self.id_of(trial))
+
+    def id_of(self, trial: Trial) -> int:
+        """Return the id of a trial in its storage."""
+        return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, trial.number)
+
+    def _set(self, trial: Trial, name: str, value: Any) -> None:
+        """Set a user attribute without reading the trial first, as Optuna's trials do."""
+        self._study._storage.set_trial_user_attr(self.id_of(trial), name, value)
 
     @contextlib.contextmanager
     def _outside_changes(self) -> Iterator[None]:

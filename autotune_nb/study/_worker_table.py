@@ -8,6 +8,7 @@ from datetime import datetime
 import sqlalchemy
 
 from autotune_nb.errors import StudyError
+from autotune_nb.study._stored_trial import WORKER
 from autotune_nb.study.worker import Worker
 
 #: How often a worker records that it is alive.
@@ -123,12 +124,15 @@ class WorkerTable:
             found = connection.execute(sqlalchemy.text(statement), {"study": self._study_id}).scalar()
         return None if found is None else float(found)
 
-    def now(self) -> float:
-        """Return the database's time in seconds since the epoch."""
+    def owner(self, trial_id: int) -> tuple[str, float]:
+        """Return the id of a trial's worker, and the database's time in seconds since the epoch."""
+        statement = """
+            SELECT (SELECT value_json FROM trial_user_attributes WHERE trial_id = :trial AND key = :key) AS worker,
+                extract(epoch FROM clock_timestamp()) AS now
+        """
         with self._engine.connect() as connection:
-            return float(
-                connection.execute(sqlalchemy.text("SELECT extract(epoch FROM clock_timestamp())")).scalar_one()
-            )
+            row = connection.execute(sqlalchemy.text(statement), {"trial": trial_id, "key": WORKER}).one()
+        return "" if row.worker is None else str(json.loads(row.worker)[0]), float(row.now)
 
 
 def _exists(connection: sqlalchemy.Connection) -> bool:

@@ -14,8 +14,9 @@ from optuna.trial import FrozenTrial
 from autotune_nb.errors import StudyError
 from autotune_nb.study._database_file import location
 from autotune_nb.study._storage import closed_on_error, sql_engine, storage_errors
+from autotune_nb.study._stored_study import StoredStudy
 from autotune_nb.study._stored_trial import worker_of
-from autotune_nb.study._study_attributes import read_command, write_command
+from autotune_nb.study._study_attributes import read_command, read_edits, write_command
 from autotune_nb.study._study_lock import StudyLock
 from autotune_nb.study._trial_store import TrialEndedOutsideError
 from autotune_nb.study._worker_table import HEARTBEAT_S, WorkerTable
@@ -133,9 +134,18 @@ class SharedStudy(Study):
     def refresh(self) -> None:
         """Read what other workers have stored since: trials, edits and commands."""
         self.reload()
-        self.apply_new_edits()
-        with storage_errors(self.folder, self._url):
-            self.command = read_command(self._study.user_attrs)
+        known = {edit.id for edit in self.steering.edits}
+        if any(edit.id not in known for edit in read_edits(self._attributes)):
+            self.apply_new_edits()
+
+    def reload(self) -> None:
+        super().reload()
+        self.command = read_command(self._attributes)
+
+    @property
+    def stored(self) -> StoredStudy:
+        kind = self.command.kind if self.command is not None else ""
+        return replace(super().stored, workers=tuple(one.text for one in self.workers or ()), command=kind)
 
     def order(self, kind: str) -> RunCommand:
         """Store a command for every worker: to ``pause``, to ``resume``, or to ``stop``."""
@@ -162,15 +172,16 @@ class SharedStudy(Study):
     def tell(self, trial: Trial) -> Trial:
         """Store a trial that ended. Raises TrialEndedOutsideError if another worker has taken it over meanwhile."""
         with storage_errors(self.folder, self._url), self._lock.held():
+            owner, now = self._table.owner(self._store.id_of(trial))
             if trial.number not in self._own:
                 self._store.claim(trial)
-            elif not self._store.is_claimed(trial):
+            elif self.worker is None or owner != self.worker.id:
                 self._own.discard(trial.number)
                 raise TrialEndedOutsideError(
                     f"this worker had no heartbeat for so long that another one has taken it over, in "
                     f"{location(self.folder, self._url)}; its measurement is not used"
                 )
-            self._store.note_end(trial, self._table.now())
+            self._store.note_end(trial, now)
             ended = super().tell(trial)
         self._own.discard(trial.number)
         return ended

@@ -357,7 +357,7 @@ class Study:
         """Read the trials that were started or ended since the last call."""
         with damage_errors(self._location), storage_errors(self.folder, self._url):
             #: Why the last run ended by itself; empty if none did.
-            attributes = self._study.user_attrs
+            attributes = self._attributes = self._study.user_attrs
             self.end_reason, self._last_run = read_end_reason(attributes), read_run(attributes)
             stored = self._study.get_trials(deepcopy=False)
             self._read_workers()

@@ -66,10 +66,13 @@ def _counts(handle: StudyHandle) -> str:
     done = f"{by_state[TrialState.COMPLETE]} complete" + (f" ({broken} break a limit)" if broken else "")
     early = by_state[TrialState.STOPPED] + by_state[TrialState.INTERRUPTED]
     confirming = sum(1 for trial in trials if trial.confirmation is not None)
+    # Those of other workers are known by their state only.
+    elsewhere = {t.number for t in trials if t.state is TrialState.RUNNING and t.worker}
+    running = len({one.trial.number for one in handle.running} | elsewhere)
     counts = [
         done,
         f"{by_state[TrialState.CUT]} cut" if by_state[TrialState.CUT] else "",
-        f"{len(handle.running)} running" if handle.running else "",
+        f"{running} running" if running else "",
         f"{by_state[TrialState.FAILED]} failed" if by_state[TrialState.FAILED] else "",
         f"{early} ended early" if early else "",
         f"{confirming} of them of the confirmation" if confirming else "",

@@ -146,6 +146,8 @@ def table_html(
         repeat = _repeat_text(trial, found.get(configuration_key(trial)), objective)
         if several_levels and trial.score is not None and trial.score.level is not None:
             repeat += f" · read under {trial.score.level}"
+        if trial.worker:
+            repeat += f" · by {trial.worker}"
         details = f'<td></td><td colspan="{len(heads) - 1}">{escaped(config_text(trial) + repeat)}{failure}</td>'
         rows.append(f"<tr{mark}>{''.join(cells)}</tr><tr{mark}>{details}</tr>")
     return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>" if rows else ""

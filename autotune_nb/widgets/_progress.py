@@ -80,4 +80,5 @@ def _row(trial: Trial, with_level: bool) -> tuple[str, str, str, str]:
         value += f", under {trial.score.level}"
     if trial.state is TrialState.FAILED and trial.failure is not None:
         value = textwrap.shorten(trial.failure.message, 90, placeholder="…")
-    return str(trial.number), str(trial.state), value, params_text(trial)
+    by = f", by {trial.worker}" if trial.worker else ""
+    return str(trial.number), f"{trial.state}{by}", value, params_text(trial)

@@ -8,6 +8,7 @@ from typing import Any
 import ipywidgets
 
 from autotune_nb.handle import StudyHandle
+from autotune_nb.opened import OpenedStudy
 from autotune_nb.run import Run
 from autotune_nb.runner.runner import RunState
 
@@ -52,15 +53,15 @@ class RunButtons:
         return button
 
     def _pause(self) -> None:
-        if isinstance(handle := self._handle(), Run):
+        if isinstance(handle := self._handle(), Run | OpenedStudy):
             handle.pause()
 
     def _resume(self) -> None:
-        if isinstance(handle := self._handle(), Run):
+        if isinstance(handle := self._handle(), Run | OpenedStudy):
             handle.resume()
 
     def _stop(self) -> None:
-        if isinstance(handle := self._handle(), Run):
+        if isinstance(handle := self._handle(), Run | OpenedStudy):
             # The button's label decides, so that a double click on Stop does not kill the engines.
             handle.stop(now=self.stop.description != _STOP)
 
@@ -69,7 +70,7 @@ class RunButtons:
 
         ``starting`` is whether Start was clicked and the study is being opened.
         """
-        state = handle.state if isinstance(handle, Run) else None
+        state = handle.state if isinstance(handle, Run) or handle.has_workers else None
         over = not isinstance(handle, Run) or handle.ended
         allowed = {
             self.start: over and handle.elsewhere is None and not starting and anything_left(handle),

@@ -234,6 +234,8 @@ class StudyView:
         process = self.handle.elsewhere
         if process is not None:
             text = f"another process, {process}, is running this study: stop it there; it can be steered from here"
+            if self.handle.has_workers:
+                text = f"workers of this study: {process}; edits, pause and stop reach them all"
             notices.append((time.time() if not notices else notices[-1][0], text))
         return notices
 

@@ -22,6 +22,7 @@ from tests.benchmarks.scraping import scraping
 from tests.benchmarks.stream import stream
 from tests.benchmarks.verdicts import verdicts
 from tests.benchmarks.warm_starts import warm_starts
+from tests.benchmarks.workers import workers
 
 BENCHMARKS = {
     "overhead": overhead,
@@ -38,6 +39,7 @@ BENCHMARKS = {
     "scraping": scraping,
     "cross_check": cross_check,
     "loads": loads,
+    "workers": workers,
     "cluster": cluster_load,
 }
 

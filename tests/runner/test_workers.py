@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,10 @@ from click.testing import CliRunner
 
 import autotune_nb as at
 from autotune_nb.cli.main import cli
+from autotune_nb.cli.study_table import study_table
 from autotune_nb.errors import StudyNotFoundError
 from autotune_nb.handle import StudyHandle
+from autotune_nb.opened import OpenedStudy
 from autotune_nb.runner import other_workers
 from autotune_nb.runner.runner import RunState
 from autotune_nb.session import join
@@ -24,8 +27,10 @@ pytestmark = pytest.mark.xdist_group("postgres")
 
 
 @pytest.fixture(autouse=True)
-def _poll_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(other_workers, "POLL_S", 0.05)
+def _poll_often() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(other_workers, "POLL_S", 0.05)
+        yield
 
 
 def table_task(folder: Path, configurations: int, **changes: Any) -> at.Task:
@@ -63,16 +68,26 @@ def test_workers_share_the_configurations_the_budget_and_the_default(postgres: s
     assert {trial.worker for trial in trials} <= {host, f"{host}-2"}
     opened = at.open(tmp_path / "a" / name, storage=postgres)
     assert of_study(opened) == of_study(first)
+    assert set(opened.trials["worker"]) == {trial.worker for trial in trials}
+    assert f"by {trials[0].worker}" in study_table(opened.results())
     assert not [file for file, text in contents_below(tmp_path).items() if SECRET.encode() in text]
 
 
-def test_to_pause_to_resume_and_to_stop_reaches_every_worker(postgres: str, tmp_path: Path) -> None:
+def test_to_pause_to_resume_and_to_stop_reaches_every_worker(
+    postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     task, name = table_task(tmp_path, 20), tmp_path.name
     first = at.tune(task, study=tmp_path / "a" / name, storage=postgres)
     first.pause()
     second = join(name, storage=postgres, folder=tmp_path / "b")
     until(lambda: second.state is RunState.PAUSED and first.state is RunState.PAUSED)
-    second.resume()
+    # A monitor in another process sees both, and commands them.
+    reader = OpenedStudy(tmp_path / "b", storage=postgres)
+    until(lambda: reader.poll() or reader.state is RunState.PAUSED)
+    assert len(str(reader.elsewhere).split(", ")) == 2
+    monkeypatch.setattr("autotune_nb.opened.live_run", lambda _: None)
+    reader.resume()
+    monkeypatch.undo()
     until(lambda: first.state is not RunState.PAUSED)
     second.pause()
     until(lambda: first.ended or first.state is RunState.PAUSED)

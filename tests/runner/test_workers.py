@@ -20,7 +20,6 @@ from autotune_nb.runner import other_workers
 from autotune_nb.runner.runner import RunState
 from autotune_nb.session import join
 from tests.postgres import SECRET
-from tests.runner.test_replay import HEAD, replay_task
 from tests.stubs import contents_below, until
 
 pytestmark = pytest.mark.xdist_group("postgres")
@@ -33,18 +32,25 @@ def _poll_often() -> Iterator[None]:
         yield
 
 
-def table_task(folder: Path, configurations: int, **changes: Any) -> at.Task:
+def table_task(folder: Path, configurations: int, **budget: Any) -> at.Task:
     """Return the replay of a table of so many configurations and the default."""
-    numbers = [None, *range(configurations)]
-    rows = [
-        f"{'d' if one is None else one},complete,,{'' if one is None else one},,1,1,20,30,{100 + (one or 0)},0.1"
-        for one in numbers
-    ]
+    head = "config_id,status,param:threads,level,startup_s,duration_s,output_tokens_per_s"
+    rows = [f"{number},complete,{number},1,20,30,{100 + number}" for number in range(configurations)]
     table = folder / "table.csv"
-    table.write_text("\n".join([HEAD, *rows]) + "\n")
-    changes = {"workload": {"scenarios": ["dataset"], "concurrency": [1]}, **changes}
-    data = replay_task(table, parameters={"threads": list(range(configurations))}, **changes)
-    return at.Task.parse({**data, "objective": "maximize output_tokens_per_s"})
+    table.write_text("\n".join([head, "default,complete,,1,20,30,90", *rows]) + "\n")
+    return at.Task.parse(
+        {
+            "name": "replayed",
+            "model": "m",
+            "engine": {"kind": "command", "command": "engine --port {port}"},
+            "parameters": {"threads": list(range(configurations))},
+            "workload": {"scenarios": ["dataset"], "concurrency": [1]},
+            "objective": "maximize output_tokens_per_s",
+            "strategy": "random",
+            "budget": {"baseline": False, **budget},
+            "deploy": {"kind": "replay", "table": str(table)},
+        }
+    )
 
 
 def of_study(run: StudyHandle) -> list[tuple[int, Any]]:
@@ -52,7 +58,7 @@ def of_study(run: StudyHandle) -> list[tuple[int, Any]]:
 
 
 def test_workers_share_the_configurations_the_budget_and_the_default(postgres: str, tmp_path: Path) -> None:
-    task = table_task(tmp_path, 12, budget={"baseline": True, "trials": 10})
+    task = table_task(tmp_path, 12, baseline=True, trials=10)
     name = tmp_path.name
     first = at.tune(task, study=tmp_path / "a" / name, storage=postgres)
     second = join(name, storage=postgres, folder=tmp_path / "workers" / "2")

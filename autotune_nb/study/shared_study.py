@@ -171,7 +171,8 @@ class SharedStudy(Study):
 
     def tell(self, trial: Trial) -> Trial:
         """Store a trial that ended. Raises TrialEndedOutsideError if another worker has taken it over meanwhile."""
-        with storage_errors(self.folder, self._url), self._lock.held():
+        # Without the lock, which other workers need to go on: whoever takes it over now finds it ended.
+        with storage_errors(self.folder, self._url):
             owner, now = self._table.owner(self._store.id_of(trial))
             if trial.number not in self._own:
                 self._store.claim(trial)

@@ -132,10 +132,7 @@ class Runner:
                 self._set_state(final)
 
     async def stop(self, *, only_here: bool = False) -> None:
-        """Start no more trials and stop the running ones; returns at once.
-
-        In a shared study all workers do, unless ``only_here``.
-        """
+        """Start no more trials and stop the running ones, of all workers unless ``only_here``; returns at once."""
         if self._final is not None:
             return
         if not only_here:

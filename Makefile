@@ -42,7 +42,7 @@ format: $(VENV)/.test
 # Without the extra rate, whose aiperf needs older versions. Pins the packages that set-up installs to their newest versions; run the tests afterwards.
 constraints: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-		--no-emit-find-links --extra local --extra lab --extra parquet --extra test --upgrade pyproject.toml -o constraints.txt
+		--no-emit-find-links --extra local --extra lab --extra mlflow --extra parquet --extra test --upgrade pyproject.toml -o constraints.txt
 	sed -i "1i # Pins what make sets up; made by make constraints." constraints.txt
 
 $(BIN)/uv:
@@ -56,7 +56,7 @@ $(VENV)/.demo: $(BIN)/uv pyproject.toml constraints.txt
 
 # Without rfc3987-syntax, which every process that imports jsonschema would spend a second on; nothing here needs it.
 $(VENV)/.test: $(BIN)/uv pyproject.toml constraints.txt
-	$(INSTALL) --editable '.[local,lab,test]'
+	$(INSTALL) --editable '.[local,lab,mlflow,test]'
 	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python rfc3987-syntax
 	$(INSTALL_KERNEL)/6.31 'ipykernel==6.31.*' nest-asyncio
 	$(INSTALL_KERNEL)/7.3 'ipykernel==7.3.*'

@@ -28,6 +28,7 @@ from autotune_nb.task.placement import require_cluster, without_unused
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task, parse_objective
 from autotune_nb.trial.score import Limit
+from autotune_nb.watching.watchers import require_watchers
 
 if TYPE_CHECKING:
     from autotune_nb.checks import Checks
@@ -52,6 +53,7 @@ class Overrides(TypedDict, total=False):
     gpus: int | None
     image: str | None
     on_end: str | None
+    tracking: str | None
     webhook: str | None
 
 
@@ -69,6 +71,7 @@ _FIELDS = {
     "gpus": ("deploy", "gpus"),
     "image": ("deploy", "image"),
     "on_end": ("on_end", "command"),
+    "tracking": ("tracking", "kind"),
     "webhook": ("on_end", "webhook"),
 }
 #: Held while a run starts, so that two threads that start one in the same folder get the same run.
@@ -140,6 +143,7 @@ def _tune(
     _warn_about_flags(task, engine, stacklevel=4)
     space = space_for(task, engine)
     compared = require_baseline(baseline, task) if baseline is not None else None
+    require_watchers(task)
     collector = None
     if metrics_port is not None:
         from autotune_nb.watching.metrics import serve_metrics

@@ -1,4 +1,4 @@
-"""The options of ``run`` about what follows a run: metrics, logs, and what is called at its end."""
+"""The options of ``run`` about what follows a run: metrics, logs, a tracking server, and what is called at its end."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ def watching_options(command: Callable[..., None]) -> Callable[..., None]:
             help="Address of --metrics-port; 0.0.0.0 for all of this machine.",
         ),
         click.option("--log-json", is_flag=True, help="Write one JSON object a line to stderr, in place of text."),
+        click.option("--tracking", type=click.Choice(["mlflow"]), help="Send each trial there (tracking.kind)."),
         click.option("--on-end", metavar="COMMAND", help="Command that gets the result as JSON (on_end.command)."),
         click.option(
             "--webhook", metavar="URL",

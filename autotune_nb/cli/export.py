@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from autotune_nb.cli._mlflow import send_to_mlflow
 from autotune_nb.cli.capacity import load_of, load_options
 from autotune_nb.cli.output import (
     print_lost_database,
@@ -32,7 +33,7 @@ _STUDY = click.Path(file_okay=False, path_type=Path)
     "--as",
     "form",
     required=True,
-    type=click.Choice(_FORMATS),
+    type=click.Choice([*_FORMATS, "mlflow"]),
     help="What to print, as listed above.",
 )
 @click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Trial to print. Default: the best one, or all.")
@@ -47,7 +48,7 @@ _STUDY = click.Path(file_okay=False, path_type=Path)
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
 def export_command(
     study: Path,
-    form: Format,
+    form: Format | Literal["mlflow"],
     trial: int | None,
     min_replicas: int,
     prometheus: str | None,
@@ -73,6 +74,8 @@ def export_command(
     yaml      the task file
     csv       every measurement, one row per configuration and load level
     parquet   the same rows as a parquet file; needs -o
+    mlflow    sends the study to an MLflow server (tracking.uri of the task, or MLFLOW_TRACKING_URI); what is there is
+              not sent again
 
     Exits 2 and writes nothing if the study does not have what --as names.
     """
@@ -86,6 +89,9 @@ def export_command(
         if output is not None and output.exists() and not force:
             raise SetupError(f"{output} already exists; overwrite it with --force, or choose another -o")
         opened = session.open(study, storage=storage)
+        if form == "mlflow":
+            send_to_mlflow(opened, trial=trial, output=output)
+            return
         wanted = load_of(load)
         replicas = None if wanted is None else Replicas(wanted, min_replicas, prometheus or PROMETHEUS)
         split = Canary(traffic, gateway) if form == "canary" else None

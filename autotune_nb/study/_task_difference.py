@@ -7,7 +7,17 @@ from typing import Any
 from autotune_nb.task.placement import unused_fields
 
 #: Sections of a task that may change between two runs of a study: figures remain comparable.
-_MAY_CHANGE = ("name", "description", "budget", "deadlines", "strategy", "warm_start", "expanded_presets", "on_end")
+_MAY_CHANGE = (
+    "name",
+    "description",
+    "budget",
+    "deadlines",
+    "strategy",
+    "warm_start",
+    "expanded_presets",
+    "tracking",
+    "on_end",
+)
 #: Fields within a section that may change.
 _MAY_CHANGE_WITHIN = {
     "deploy": ("kubeconfig", "context", "templates", "caches"),

@@ -44,6 +44,7 @@ from autotune_nb.task.sections import (
 )
 from autotune_nb.task.slo import Slo
 from autotune_nb.task.space import SearchSpace
+from autotune_nb.task.tracking import Tracking
 from autotune_nb.task.validation_errors import first_error
 from autotune_nb.task.workload import Workload
 from autotune_nb.trial.measurement import Level, figure_name
@@ -157,6 +158,7 @@ class Task(Section):
     deadlines: Deadlines = Deadlines()
     deploy: Annotated[Deploy, _shorthand("kind", Deploy)] = Deploy()
     benchmark: Benchmark = Benchmark()
+    tracking: Annotated[Tracking, _shorthand("kind", Tracking)] = Tracking()
     on_end: Annotated[OnEnd, _shorthand("command", OnEnd)] = OnEnd()
 
     @model_validator(mode="wrap")

@@ -6,9 +6,18 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from autotune_nb.secrets.scrubbing import scrub
+from autotune_nb.task.task import Task
 from autotune_nb.watching.event_log import EventLog
 from autotune_nb.watching.spans import Spans, tracer
 from autotune_nb.watching.watcher import WatchedStudy, Watcher
+
+
+def require_watchers(task: Task) -> None:
+    """Raise SetupError if a task names something to follow its runs that is not there."""
+    if task.tracking.kind == "mlflow":
+        from autotune_nb.watching.mlflow_export import require_mlflow
+
+        require_mlflow(task.tracking)
 
 
 def watchers_of(study: WatchedStudy, notify: Callable[[str], None]) -> list[Watcher]:
@@ -21,6 +30,11 @@ def watchers_of(study: WatchedStudy, notify: Callable[[str], None]) -> list[Watc
         from autotune_nb.watching.on_end import EndMessage
 
         watchers.append(EndMessage(study, notify))
+    if task.tracking.kind == "mlflow":
+        from autotune_nb.watching.mlflow_export import experiment_name, require_mlflow
+        from autotune_nb.watching.mlflow_tracking import MlflowTracking
+
+        watchers.append(MlflowTracking(study, require_mlflow(task.tracking), experiment_name(task.tracking), notify))
     return watchers
 
 

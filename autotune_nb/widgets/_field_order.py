@@ -72,6 +72,7 @@ SECTIONS = (
             *_of("strategy", "seed options"),
             "warm_start",
             *_of("on_end", "command webhook"),
+            *_of("tracking", "kind uri experiment"),
         ),
         "Prices, when to stop, confirmation, at the end",
     ),

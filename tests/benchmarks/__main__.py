@@ -20,6 +20,7 @@ from tests.benchmarks.reporting import reporting
 from tests.benchmarks.saved import saved
 from tests.benchmarks.scraping import scraping
 from tests.benchmarks.stream import stream
+from tests.benchmarks.tracking import tracking
 from tests.benchmarks.verdicts import verdicts
 from tests.benchmarks.warm_starts import warm_starts
 from tests.benchmarks.workers import workers
@@ -40,6 +41,7 @@ BENCHMARKS = {
     "cross_check": cross_check,
     "loads": loads,
     "workers": workers,
+    "tracking": tracking,
     "cluster": cluster_load,
 }
 

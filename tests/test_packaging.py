@@ -66,6 +66,7 @@ COME_WITH = {
     "IPython": "ipykernel",
     "gevent": "genai-bench",
     "jupyter_client": "ipykernel",
+    "mlflow": "mlflow-skinny",
     "nbclient": "papermill",
     "pynvml": "nvidia-ml-py",
     "requests": "genai-bench",
@@ -79,7 +80,7 @@ COME_WITH = {
 
 def test_every_package_that_is_imported_is_declared() -> None:
     """What a wheel needs in an empty environment; `make test-all` installs one with the packages that it declares."""
-    names = {name.lower() for name in declared("local", "lab", "parquet")}
+    names = {name.lower() for name in declared("local", "lab", "mlflow", "parquet")}
     allowed = {name.replace("-", "_") for name in names} | {m for m, source in COME_WITH.items() if source in names}
     allowed |= {*sys.stdlib_module_names, "autotune_nb"}
     found = set()

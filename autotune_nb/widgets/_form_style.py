@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+#: The arrow of a list to choose from, for a dark theme; a line break within it would end the stylesheet.
+_LIGHT_ARROW = (
+    "data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 18 18'%3E%3Cpath fill='%23ddd' "
+    "d='M5.2 5.9 9 9.7l3.8-3.8L14 7.1l-5 5-5-5z'/%3E%3C/svg%3E"
+)
 #: An output's ancestors in a cell hide what overflows, which would keep the bar from sticking to the notebook's view.
 FORM_CSS = """
 :is(.jp-Cell, .jp-Cell *):not(.jp-mod-outputsScrolled, .jp-mod-outputsScrolled *):has(.at-form) {
@@ -15,7 +20,7 @@ FORM_CSS = """
 .at-form-grid { display: grid; grid-template-columns: minmax(0, 1fr); gap: 1px 16px; overflow: hidden; }
 .at-form-wide > .at-form-grid { grid-template-columns: repeat(auto-fill, minmax(min(100%, 350px), 1fr)); }
 .at-form-grid > * { min-width: 0; }
-.at-form-grid > .widget-vbox > .widget-html { padding-left: 168px; }
+.at-form-grid > .widget-vbox > .widget-html { padding-left: 173px; }
 .at-form-bare > .widget-label { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%);
   margin: 0; padding: 0; }
 .at-form-wide { grid-column: 1 / -1; }
@@ -30,9 +35,7 @@ FORM_CSS = """
 .at-form :is(input, select, textarea, button):focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2);
   outline-offset: -1px; }
 .at-form :is(input, select, textarea, button) { scroll-margin-bottom: 110px; }
-[data-jp-theme-light="false"] .at-form .widget-dropdown > select { --jp-widgets-dropdown-arrow:
-  url("data:image/svg+xml,%3Csvg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 18 18'%3E%3Cpath fill='%23ddd'
-  d='M5.2 5.9 9 9.7l3.8-3.8L14 7.1l-5 5-5-5z'/%3E%3C/svg%3E"); }
+[data-jp-theme-light="false"] .at-form .widget-dropdown > select { --jp-widgets-dropdown-arrow: url("LIGHT_ARROW"); }
 .at-form .widget-textarea { height: auto; }
 .at-form-rows { gap: 2px; }
 .at-form-help { font-size: 12px; }
@@ -42,6 +45,7 @@ FORM_CSS = """
 .at-form-bar { position: sticky; bottom: 0; z-index: 2; background: var(--jp-layout-color1, Canvas);
   border-top: 2px solid var(--jp-border-color1, #888); padding: 4px 0; }
 .at-form-bar-line > .widget-html { flex: 1 1 420px; width: auto; }
+.at-form-question > .widget-html { width: auto; }
 .at-facts { display: flex; flex-wrap: wrap; gap: 0 20px; }
 .at-fact b { font-variant-numeric: tabular-nums; }
 @container (max-width: 760px) {
@@ -53,4 +57,4 @@ FORM_CSS = """
   .at-form-bar .at-form-bar-line { flex-wrap: nowrap; }
   .at-form-bar-line > .widget-html { flex: 1 1 100px; }
   .at-form-study > .widget-label { display: none; } }
-"""
+""".replace("LIGHT_ARROW", _LIGHT_ARROW)

@@ -70,6 +70,7 @@ class Toolbar:
         self._question = styles.note("")
         self._buttons = (self._question, replace, keep)
         self._asking = ipywidgets.HBox(layout=styles.line)
+        self._asking.add_class("at-form-question")
         self.box = ipywidgets.VBox([line, self.message, self._asking], layout=styles.full)
 
     def ask_to_replace(self, path: Path) -> None:

@@ -237,7 +237,8 @@ class TaskForm:
         from autotune_nb.widgets.monitor import Monitor
 
         self._monitor_box.children = (Monitor(self.run).box,)
-        return f"started in {folder}; the form's .run is the run"
+        self._bar.state.value = ""
+        return f"started in {folder}, with its monitor below; the form's .run is the run"
 
     def _wait_idle(self, timeout_s: float = 10.0) -> bool:
         """Wait until all edits are checked and the run has started."""

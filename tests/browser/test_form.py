@@ -109,6 +109,7 @@ def test_the_form_is_legible_in_both_themes_at_900_pixels(notebook: Notebook, tm
     bar = notebook.page.locator(".at-form-bar").bounding_box()
     assert bar is not None
     assert _in_view(notebook, ".at-form-from", ".at-field-budget-trials", above=bar["y"])
+    assert _in_view(notebook, ".at-form-start")
     notebook.page.locator(".at-field-parameters-cache_type_v-values").scroll_into_view_if_needed()
     assert _in_view(notebook, ".at-form-start")
 

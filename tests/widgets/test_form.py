@@ -714,3 +714,10 @@ def test_any_input_is_a_task_or_an_error(data: st.DataObject) -> None:
     else:
         assert problems == []
         assert TaskForm(task).task == task
+
+
+def test_the_stylesheet_has_no_line_break_within_a_string() -> None:
+    from autotune_nb.widgets._form_style import FORM_CSS
+
+    # A browser drops the rest of a stylesheet after one.
+    assert all(line.count('"') % 2 == 0 for line in FORM_CSS.splitlines())

@@ -22,10 +22,19 @@ if TYPE_CHECKING:
 
 #: The colours of the fifths of the trials by their objective, the worst first: cividis, which colour-blind readers can
 #: tell apart, on a light and on a dark background.
-_FIFTHS = ("#8a8678", "#7c7b78", "#5c82a8", "#3d9ad1", "#12b5cb")
+_FIFTHS = {
+    "worst fifth": "#8a8678",
+    "4th fifth": "#7c7b78",
+    "3rd fifth": "#5c82a8",
+    "2nd fifth": "#3d9ad1",
+    "best fifth": "#12b5cb",
+}
 _FAILED = "#a05050"
 #: The most axes of parameters, and the most lines with the values in their tooltip.
 _MAX_AXES, _MAX_TEXTS = 20, 300
+#: With more axes, only the ends of names and of values have room; more lines are transparent.
+_ROOMY, _OPAQUE = 10, 120
+_NAME_END = 15
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,8 @@ class ParallelChart(TracedChart):
                 trials += [line.number] * (len(places) + 1)
                 text += [line.text] * (len(places) + 1)
             dash = "dot" if name == "failed" else "solid"
+            if name in _FIFTHS:
+                colour = _faded(colour, len(self.lines))
             style = {
                 "line": {"color": colour, "width": width, "dash": dash},
                 "marker": {"color": colour, "size": 4 + width},
@@ -114,8 +125,7 @@ class ParallelChart(TracedChart):
         broken = [line for line in self.lines if line.objective is not None and line.role == "infeasible"]
         found["failed"] = (failed, _FAILED, 0.8)
         found[LABELS["infeasible"]] = (broken, COLOURS["infeasible"], 0.8)
-        names = ("worst fifth", "4th fifth", "3rd fifth", "2nd fifth", "best fifth")
-        for i, (name, colour) in enumerate(zip(names, _FIFTHS, strict=True)):
+        for i, (name, colour) in enumerate(_FIFTHS.items()):
             own = others[i * len(others) // 5 : (i + 1) * len(others) // 5]
             found[name] = (own, colour, 1.0 + 0.2 * i)
         for role in ("default", "best"):
@@ -126,7 +136,7 @@ class ParallelChart(TracedChart):
     def axes(self) -> dict[str, Any]:
         axes = self.axis_list
         last = len(axes) - 1
-        names = short_names([axis.name for axis in axes])
+        names = _names([axis.name for axis in axes])
         turned = len(axes) > 7 or max(map(len, names)) * len(axes) > 150
         shapes = [
             {"type": "line", "x0": i, "x1": i, "y0": 0, "y1": 1, "line": {"color": "rgba(128,128,128,0.7)", "width": 1}}
@@ -146,7 +156,7 @@ class ParallelChart(TracedChart):
                 "showgrid": False,
                 "zeroline": False,
                 "side": "top",
-                "tickangle": -25 if turned else 0,
+                "tickangle": -40 if last >= _ROOMY else -25 if turned else 0,
             },
             "yaxis": {"visible": False, "range": [UNSET - 0.06, 1.06], "fixedrange": True},
             "shapes": shapes,
@@ -160,7 +170,8 @@ class ParallelChart(TracedChart):
     def _ticks(self, axis: ValueAxis, *, objective: bool) -> list[tuple[float, str]]:
         if not objective:
             unset = any(self._value(line, axis.name) is None for line in self.lines)
-            return [*axis.ticks, *([(UNSET, "not set")] if unset else [])]
+            ticks = axis.ticks_apart(1.0) if len(self.parameters) > _ROOMY else axis.ticks
+            return [*ticks, *([(UNSET, "not set")] if unset else [])]
         ends = [axis.values[0], axis.values[-1]] if axis.values else []
         turned = self.direction == "minimize"
         found = [(1 - axis.place(v) if turned else axis.place(v), value_text(v, self.figure_name)) for v in ends]
@@ -216,6 +227,23 @@ def parallel_chart(
         len(names) - len(varied),
         len(varied) - len(shown),
     )
+
+
+def _names(names: Sequence[str]) -> list[str]:
+    """Return the names as they fit above the axes: of many, the ends of long ones."""
+    if len(names) > _ROOMY:
+        ends = [name if len(name) <= _NAME_END else f"…{name[-_NAME_END:]}" for name in names]
+        if len(set(ends)) == len(names):
+            return ends
+    return short_names(names)
+
+
+def _faded(colour: str, lines: int) -> str:
+    """Return a colour that is the more transparent the more lines cross."""
+    if lines <= _OPAQUE:
+        return colour
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red}, {green}, {blue}, {max(0.12, _OPAQUE / lines):.2f})"
 
 
 def _tip(trial: Trial, objective: Objective) -> str:

@@ -107,14 +107,14 @@ class Charts:
         self.plots: dict[str, Plot] = {}
         try:
             from autotune_nb.widgets._plot import Plot, PlotlyScript
-
-            PlotlyScript.ensure()
         except ImportError as error:
             text = f"The charts need a package: pip install 'autotune_nb[lab]' ({error})"
             self.box: Any = ipywidgets.VBox([ipywidgets.HTML(f'<span class="at-warn">{escaped(text)}</span>')])
             self.box.add_class("at-monitor-charts")
             return
         self.plots = {title: Plot(self._select) for title in TABS}
+        # After the charts, which are small and have to begin first.
+        PlotlyScript.ensure()
         self.box = ipywidgets.Tab(list(self.plots.values()), titles=tuple(self.plots), selected_index=0)
         self.box.add_class("at-monitor-charts")
         self.box.observe(lambda _change: wake(), "selected_index")

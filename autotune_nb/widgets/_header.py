@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import ipywidgets
 
@@ -25,7 +26,10 @@ class Header:
         self._redraw = redraw
         self.progress, self.errors = text_widget("progress"), text_widget("errors")
         self.buttons = RunButtons(handle, start, self._clicked)
-        self.box = ipywidgets.VBox([self.progress, self.errors, self.buttons.box])
+        self.command = _copy_button()
+        beside = ipywidgets.HBox([self.buttons.box, *([self.command] if self.command is not None else [])])
+        beside.add_class("at-monitor-beside")
+        self.box = ipywidgets.VBox([self.progress, self.errors, beside])
         self.box.add_class("at-monitor-header")
 
     def _clicked(self, message: str | None) -> None:
@@ -39,4 +43,23 @@ class Header:
             self.errors: _panels.error_html(handle.error)
             + _panels.message_html(self.message or (_FOLDER_GONE if gone else handle.lost)),
         }
-        return send_texts(texts) + self.buttons.update(handle, starting=starting)
+        return send_texts(texts) + self.buttons.update(handle, starting=starting) + self._show_command(handle)
+
+    def _show_command(self, handle: StudyHandle) -> int:
+        best = handle.best if self.command is not None else None
+        command = best.command if best is not None else ""
+        if self.command is None or self.command.text == command:
+            return 0
+        self.command.text = command
+        return len(command) + 100
+
+
+def _copy_button() -> Any:
+    """Return the button that copies the best configuration's command, or None without anywidget."""
+    try:
+        from autotune_nb.widgets._copy_button import CopyButton
+    except ImportError:
+        return None
+    button = CopyButton(label="Copy command")
+    button.add_class("at-monitor-copy")
+    return button

@@ -1,11 +1,13 @@
 """The monitor's chart of latency against throughput: only what changed is sent, however many trials there are.
 
-The latest trials have their parameters in the tooltip. Older ones are in grey, in groups that no longer change.
+The latest trials have their parameters in the tooltip. Older ones are in grey, in groups by their numbers, so that
+only the last group changes.
 """
 
 from __future__ import annotations
 
 import html
+import itertools
 import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -22,8 +24,8 @@ from autotune_nb.reports.plots import (
 )
 from autotune_nb.widgets._panels import escaped
 
-#: How many of the latest trials have a tooltip with their parameters, and how many older ones are in a group.
-_DETAILED, _GROUP = 24, 24
+#: At least so many of the latest trials have a tooltip with their parameters, and the numbers of an older group.
+_DETAILED, _GROUP = 12, 48
 _TIP_WIDTH, _TIP_LINES = 60, 12
 _HOVER = "%{text}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>"
 _BRIEF_HOVER = "trial %{customdata}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>"
@@ -39,22 +41,28 @@ def latency_traces(curves: Sequence[Curve], running: frozenset[int]) -> dict[str
     """Return the traces by name; empty without a measured level."""
     ended = [c for c in curves if c.number not in running]
     usual = sorted((c for c in ended if c.role in ("other", "infeasible")), key=lambda c: c.number)
-    # Whole groups only, so that a trial enters its group once.
-    num_older = max(0, len(usual) - _DETAILED) // _GROUP * _GROUP
-    older, latest = usual[:num_older], usual[num_older:]
+    newest = max((c.number for c in curves), default=0)
+    first_detailed = (newest - _DETAILED) // _DETAILED * _DETAILED
+    older = [c for c in usual if c.number < first_detailed]
+    latest = [c for c in usual if c.number >= first_detailed]
     found: dict[str, dict[str, Any]] = {}
-    for first in range(0, num_older, _GROUP):
-        name = f"older {first}"
-        about = {"name": "older trials", "legendgroup": "older", "showlegend": first == 0}
-        found[name] = _lines(older[first : first + _GROUP], _style("other"), 1, 4, detailed=False) | about
-    broken = [c for c in latest if c.role == "infeasible"]
-    shown = {c.number for c in latest} | {c.number for c in curves if c.role in ("best", "default")}
-    broken += broken_levels(c for c in curves if c.number in shown)
-    found[LABELS["infeasible"]] = _lines(broken, _style("infeasible"), 1, 7)
+    for group, own in itertools.groupby(older, key=lambda c: c.number // _GROUP):
+        about = {"name": "older trials", "legendgroup": "older", "showlegend": not found}
+        found[f"older {group}"] = _lines(own, _style("other"), 1, 4, detailed=False) | about
+    found[LABELS["infeasible"]] = _lines([c for c in latest if c.role == "infeasible"], _style("infeasible"), 1, 7)
     found[LABELS["other"]] = _lines([c for c in latest if c.role == "other"], _style("other"), 1, 6)
     found["running"] = _lines([c for c in curves if c.number in running], (RUNNING, "diamond"), 2, 9)
     found[LABELS["default"]] = _lines([c for c in ended if c.role == "default"], _style("default"), 2, 9)
     found[LABELS["best"]] = _lines([c for c in ended if c.role == "best"], _style("best"), 3, 13)
+    # On top of the trials that they belong to.
+    shown = {c.number for c in latest} | {c.number for c in curves if c.role in ("best", "default")}
+    broken = broken_levels(c for c in curves if c.number in shown)
+    marks = _lines(broken, _style("infeasible"), 1, 7, detailed=False)
+    # The curves below have the tooltips and the clicks.
+    del marks["customdata"]
+    named = not found[LABELS["infeasible"]]["x"]
+    about = {"name": LABELS["infeasible"], "mode": "markers", "showlegend": named, "hoverinfo": "skip"}
+    found["broken levels"] = marks | about | {"hovertemplate": None}
     # Only ended trials, as in the report.
     front = front_of(ended)
     if len(front) > 1:

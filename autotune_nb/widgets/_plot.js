@@ -10,28 +10,33 @@ const CONFIG = {
   modeBarButtonsToRemove: ["lasso2d", "autoScale2d", "toImage", "zoomIn2d", "zoomOut2d"],
 };
 
-/** The page's Plotly as a promise, which the loader's model or a reply of the kernel resolves. */
+/** The page's Plotly as a promise. A chart that is visible has its script, which the loader's model brings, installed. */
 function page() {
   if (!globalThis.autotuneNbPlotly) {
-    let resolve;
-    const promise = new Promise(done => { resolve = done; });
-    globalThis.autotuneNbPlotly = {promise, resolve};
+    let resolve, arrived;
+    const promise = new Promise(done => { resolve = done; }), script = new Promise(done => { arrived = done; });
+    globalThis.autotuneNbPlotly = {promise, resolve, script, arrived};
   }
   if (globalThis.Plotly?.react) globalThis.autotuneNbPlotly.resolve(globalThis.Plotly);
   return globalThis.autotuneNbPlotly;
 }
 
-/** Put the script into the page once; it is gzipped. */
-async function install(zipped) {
-  const {resolve} = page();
-  if (globalThis.Plotly?.react) return;
-  const unzipped = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("gzip"));
-  const text = await new Response(unzipped).text();
-  if (globalThis.Plotly?.react) return;
-  const script = document.createElement("script");
-  script.textContent = text;
-  document.head.append(script);
+/** Put the script into the page once. Running it blocks the page, and anywidget gives a model two seconds to begin. */
+async function install() {
+  const {script, resolve} = page();
+  const text = await script;
+  await new Promise(done => (globalThis.requestIdleCallback ?? setTimeout)(done, {timeout: 1500}));
+  if (globalThis.Plotly?.react) return resolve(globalThis.Plotly);
+  const element = document.createElement("script");
+  element.textContent = text;
+  document.head.append(element);
   resolve(globalThis.Plotly);
+}
+
+/** Unzip the script, which the page awaits. */
+function unzip(zipped) {
+  const unzipped = new Blob([zipped]).stream().pipeThrough(new DecompressionStream("gzip"));
+  new Response(unzipped).text().then(page().arrived);
 }
 
 function numbers(value) {
@@ -124,7 +129,7 @@ export default () => {
       const redraw = () => { for (const view of views) view(); };
       model.on("change:changed", () => { merge(model, model.get("changed")); redraw(); });
       for (const name of ["axes", "caption", "announced", "selected"]) model.on(`change:${name}`, redraw);
-      model.on("msg:custom", (message, buffers) => { if (message.kind === "script") install(buffers[0]); });
+      model.on("msg:custom", (message, buffers) => { if (message.kind === "script") unzip(buffers[0]); });
     },
 
     render({model, el}) {
@@ -139,6 +144,7 @@ export default () => {
       let frame = 0, drawn = false, removed = false, Plotly = null;
 
       const asking = setTimeout(() => { if (!Plotly) model.send({kind: "script"}); }, WAIT_MS);
+      install();
       page().promise.then(loaded => { Plotly = loaded; clearTimeout(asking); schedule(); });
 
       function send(points, add) {

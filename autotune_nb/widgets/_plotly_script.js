@@ -1,21 +1,14 @@
-// Puts Plotly into the page once; the charts wait for it. No view is needed.
+// Brings Plotly's script into the page, unzipped, for the charts to install. It has no view.
 export default {
-  async initialize({model}) {
+  initialize({model}) {
     if (!globalThis.autotuneNbPlotly) {
-      let resolve;
-      const promise = new Promise(done => { resolve = done; });
-      globalThis.autotuneNbPlotly = {promise, resolve};
+      let resolve, arrived;
+      const promise = new Promise(done => { resolve = done; }), script = new Promise(done => { arrived = done; });
+      globalThis.autotuneNbPlotly = {promise, resolve, script, arrived};
     }
-    const {resolve} = globalThis.autotuneNbPlotly;
-    if (!globalThis.Plotly?.react) {
-      const unzipped = new Blob([model.get("script")]).stream().pipeThrough(new DecompressionStream("gzip"));
-      const text = await new Response(unzipped).text();
-      if (!globalThis.Plotly?.react) {
-        const script = document.createElement("script");
-        script.textContent = text;
-        document.head.append(script);
-      }
-    }
-    resolve(globalThis.Plotly);
+    const {arrived} = globalThis.autotuneNbPlotly;
+    const unzipped = new Blob([model.get("script")]).stream().pipeThrough(new DecompressionStream("gzip"));
+    // Not awaited: anywidget gives a model two seconds to begin.
+    new Response(unzipped).text().then(arrived);
   },
 };

@@ -35,8 +35,9 @@ def running_html(handle: StudyHandle, latest: Mapping[int, Latest]) -> str:
 
 
 def _line(one: RunningTrial, handle: StudyHandle, latest: Latest, usual: float | None, brief: bool) -> str:
-    last_time = f"; {duration_text(usual)} last time" if one.phase == "deploy" and usual is not None else ""
-    doing = f"{one.doing}{last_time}"
+    doing = one.doing
+    if one.phase == "deploy":
+        doing += "; the model is being loaded" if usual is None else f"; {duration_text(usual)} last time"
     why = f"chosen: {escaped(handle.reason(one.trial))}"
     config = escaped(config_text(one.trial, _CONFIG_WIDTH))
     if brief and latest.log_line:

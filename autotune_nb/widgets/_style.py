@@ -33,7 +33,10 @@ CSS = """
 .at-root progress { width: 100%; height: 10px; }
 .at-monitor { gap: 4px; }
 .at-monitor > * { margin: 0; flex: none; }
-.at-monitor .widget-html, .at-monitor .widget-html-content { height: auto; }
+.at-monitor .widget-html, .at-monitor .widget-html-content { height: auto; min-width: 0; }
+.at-monitor .widget-html-content { flex: 1 1 100%; }
+.at-monitor-beside { flex: none; align-items: center; }
+.at-monitor-beside .at-copy { width: auto; }
 .at-row { display: flex; flex-wrap: wrap; align-items: baseline; gap: 2px 14px; }
 .at-root .at-row h3 { margin: 0; font-size: 16px; }
 .at-root .at-row progress { width: 160px; height: 8px; align-self: center;

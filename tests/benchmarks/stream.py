@@ -14,6 +14,8 @@ _TRIALS, _PER_S = 1000, 50
 #: So slow that no redraw is delayed by the byte rate.
 _FEW, _SLOWLY_PER_S = 15, 3
 _QUIET_S = 10
+#: How long the last redraw may take to come.
+_DRAWN_S = 60
 _REDRAWS_GOAL, _KB_GOAL = 2.0, 400.0
 #: The messages of one redraw are closer together than this, those of two redraws are not.
 _APART_S = 0.2
@@ -96,9 +98,13 @@ def _follow(kernel: Kernel, trials: int, per_s: float) -> _Followed:
         time.sleep(0.5)
         state = kernel.value("state()")
     ended = time.time()
-    drawn = kernel.until_quiet(5)
+    # A redraw waits if much was sent before it.
+    while not (state["trials"] == trials and state["whole"]):
+        assert time.time() < ended + _DRAWN_S, f"not everything is drawn: {state}"
+        time.sleep(0.5)
+        state = kernel.value("state()")
+    drawn = kernel.until_quiet(2)
     state = kernel.value("state()")
-    assert state["trials"] == trials and state["whole"], f"not everything is drawn: {state}"
     messages = kernel.sent()[shown:drawn]
     starts = [group[0].at for group in bursts(messages, _APART_S)]
     return _Followed(messages, state["redraws"] - before, starts, messages[-1].at - ended)

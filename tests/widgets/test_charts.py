@@ -60,7 +60,7 @@ def test_older_trials_are_in_groups_that_do_not_change_and_have_no_texts(task: T
     trials = [complete(n, 10.0 + n % 2) for n in range(300)]
     few, many = traces(trials[:200], task), traces(trials, task)
     # Trial 1 is the best.
-    assert numbers(few)["older 0"] == [0, *range(2, 25)]
+    assert numbers(few)["older 0"] == [0, *range(2, 48)]
     assert few["older 0"] == many["older 0"]
     assert "labels" not in few["older 0"]
     assert few["other trials"]["labels"]["levels"] == ["D(16,8) at concurrency 1", "D(16,8) at concurrency 2"]

@@ -19,7 +19,7 @@ from autotune_nb.results.configuration_columns import (
     parameter_column,
 )
 from autotune_nb.task.budget import Confirm
-from autotune_nb.trial.configuration import Configuration, configurations, mean
+from autotune_nb.trial.configuration import Configuration, configurations, mean, pareto_front
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.verdict import chosen_configuration
@@ -35,14 +35,14 @@ _STATES = (
 )
 KEPT, BROKEN, UNDECIDED = "kept", "broken", "undecided"
 #: Words of the state that say which configuration it is.
-BEST, DEFAULT = "best", "default"
+BEST, DEFAULT, FRONT = "best", "default", "on the Pareto front"
 _NUMBER, _STATE, _GAIN, _INTERVAL = "trial", "state", "gain", "interval"
 _LIMITS, _LEVEL, _STARTS, _SPREAD = "limits", "level", "starts", "spread"
-_TAGS, _NOTE, _FAILURE, _TOOK = "tags", "note", "failure", "minutes"
+_TAGS, _NOTE, _FAILURE, _CUT, _TOOK, _WORKER = "tags", "note", "failure", "cut", "minutes", "worker"
 _OWN = frozenset(
     (
         *(_NUMBER, _STATE, _GAIN, _INTERVAL, _LIMITS, _LEVEL, _STARTS, _SPREAD),
-        *(_TAGS, _NOTE, _FAILURE, _TOOK),
+        *(_TAGS, _NOTE, _FAILURE, _CUT, _TOOK, _WORKER),
     )
 )
 
@@ -124,6 +124,7 @@ class Configurations:
         found = configurations(trials)
         best = chosen_configuration(trials, self.objective, self.rules)
         best_key = best.trial.configuration_key if best is not None else None
+        front = {one.trial.configuration_key for one in self._front(trials)}
         gains = gains_to_default(trials, self.objective, self.rules)
         one_scenario = len({one.level.scenario for trial in trials for one in trial.measurements}) < 2
         if one_scenario is not self._one_scenario:
@@ -134,7 +135,9 @@ class Configurations:
             base = self._measured(key, tuple(own), found.get(key))
             tagged = [tag for trial in own for tag in (tags or {}).get(trial.number, ())] if tags else []
             noted = [text for trial in own if (text := (notes or {}).get(trial.number))] if notes else []
-            made.append((key, own, base, (key == best_key, gains.get(key), tuple(tagged), tuple(noted))))
+            words = ([BEST] if key == best_key else []) + ([DEFAULT] if own[0].baseline else [])
+            words += [str(base[_STATE]), *([FRONT] if key in front else [])]
+            made.append((key, own, base, (", ".join(words), gains.get(key), tuple(tagged), tuple(noted))))
         for _, _, _, (_, gain, tagged_, noted_) in made:
             self._seen.add({**_gain_cells(gain), _TAGS: tagged_[0] if tagged_ else None})
             self._seen.add({_NOTE: noted_[0] if noted_ else None})
@@ -142,20 +145,22 @@ class Configurations:
         keys = tuple(column.key for column in columns)
         return ConfigurationTable(tuple(columns), tuple(self._row(*one, keys) for one in made))
 
+    def _front(self, trials: Sequence[Trial]) -> Sequence[Configuration]:
+        return pareto_front(trials, self.objective) if self.objective.others else ()
+
     def _row(
         self,
         key: Hashable,
         own: Sequence[Trial],
         base: Mapping[str, Cell],
-        more: tuple[bool, Gain | None, tuple[str, ...], tuple[str, ...]],
+        more: tuple[str, Gain | None, tuple[str, ...], tuple[str, ...]],
         keys: tuple[str, ...],
     ) -> Row:
         known = self._rows.get(key)
         if known is not None and known[0][0] is base and known[0][1:] == (more, keys):
             return known[1]
-        best, gain, tags, notes = more
-        words = [*([BEST] if best else []), *([DEFAULT] if own[0].baseline else []), str(base[_STATE])]
-        cells = {**base, _STATE: ", ".join(words), **_gain_cells(gain)}
+        state, gain, tags, notes = more
+        cells = {**base, _STATE: state, **_gain_cells(gain)}
         cells[_TAGS] = ", ".join(dict.fromkeys(tags)) or None
         cells[_NOTE] = "; ".join(notes) or None
         numbers = tuple(trial.number for trial in own)
@@ -174,7 +179,9 @@ class Configurations:
         cells |= _limit_cells(own, shown)
         cells[_STARTS] = sum(1 for trial in own if trial.state in (TrialState.COMPLETE, TrialState.CUT))
         failed = [trial for trial in own if trial.failure is not None]
-        cells[_FAILURE] = str(failed[-1].failure) if failed else next((t.cut_reason for t in own if t.cut_reason), None)
+        cells[_FAILURE] = str(failed[-1].failure) if failed else None
+        cells[_CUT] = next((trial.cut_reason for trial in own if trial.cut_reason), None)
+        cells[_WORKER] = ", ".join(dict.fromkeys(trial.worker for trial in own if trial.worker)) or None
         took = math.fsum(trial.work_s for trial in own)
         cells[_TOOK] = round(took, 1) if took else None
         self._seen.add(cells)
@@ -219,7 +226,9 @@ class Configurations:
             *(replace(column, key=self._key(column.key)) for column in params),
             Column(_TAGS, "tags", "text", shown=_TAGS in seen.filled, aliases=("tag",)),
             Column(_NOTE, "note", "text", shown=_NOTE in seen.filled),
-            Column(_FAILURE, "failure", "text", help="why it failed or was cut", shown=_FAILURE in seen.filled),
+            Column(_FAILURE, "failure", "text", help="why it failed", shown=_FAILURE in seen.filled),
+            Column(_CUT, "cut", "text", help="why it ended before its last level", shown=_CUT in seen.filled),
+            Column(_WORKER, "worker", "text", help="whose process ran it", shown=_WORKER in seen.filled),
             Column(
                 _TOOK,
                 "took",

@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import ipywidgets
 
@@ -25,13 +25,14 @@ from autotune_nb.widgets._selection import Selection
 from autotune_nb.widgets._steering import SteerPanel
 from autotune_nb.widgets._style import stylesheet
 from autotune_nb.widgets._texts import send_texts, text_widget
+from autotune_nb.widgets._trial_page import TrialPage
+from autotune_nb.widgets._trial_table import TrialTable
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
 _EVERY_S = 0.5
 #: The rate that a slow page can process; if more is sent, the next redraw waits.
 _BYTES_PER_S = 16_000
-_ROWS = 15
 #: With more ended trials, the first redraw comes before what takes long to compute.
 _MANY = 500
 
@@ -50,7 +51,6 @@ class StudyView:
         self._clicked = threading.Event()
         self._unsubscribe: Callable[[], None] = lambda: None
         self._jobs: list[Callable[[], None]] = []
-        self._page = 0
         self._drawn: object = None
         self._over = False
         self._importances: Recomputed[dict[str, float]] = Recomputed({})
@@ -65,18 +65,11 @@ class StudyView:
         self.strip = RunningStrip(self._redraw_now)
         self.charts = Charts(self.selection, self._redraw_now)
         self.notices, self.skipped = text_widget("notices"), text_widget("skipped")
-        self.details, self.table = text_widget("details"), text_widget("table")
-        self.order = ipywidgets.Dropdown(options=_panels.ORDERS, description="trials")
-        self.order.add_class("at-monitor-order")
-        self.previous = self._button("Previous", "chevron-left", "the previous page", lambda: self._turn_page(-1))
-        self.next = self._button("Next", "chevron-right", "the next page", lambda: self._turn_page(1))
-        self.page_text = ipywidgets.HTML()
-        self.order.observe(lambda _change: self._turn_page(-self._page), "value")
+        self.page = TrialPage(self.selection, lambda: self.handle, self._redraw_now)
+        self.table = TrialTable(self.selection, self.page.act)
         self.steer = SteerPanel(lambda: self.handle, self._redraw_now)
         steering = ipywidgets.Accordion([self.steer.box], titles=("Steer",), selected_index=None)
         steering.add_class("at-monitor-steer")
-        row = ipywidgets.Layout(flex_flow="row wrap", align_items="center")
-        pages = ipywidgets.HBox([self.order, self.previous, self.next, self.page_text], layout=row)
         self.box = ipywidgets.VBox(
             [
                 stylesheet(self.saved.css(self.handle)),
@@ -85,28 +78,13 @@ class StudyView:
                 self.notices,
                 self.charts.box,
                 self.skipped,
-                pages,
-                self.table,
-                self.details,
+                self.table.box,
+                self.page.box,
                 steering,
             ]
         )
         self.box.add_class("at-root")
         self.box.add_class("at-monitor")
-
-    def _button(self, text: str, icon: str, tip: str, act: Callable[[], None]) -> ipywidgets.Button:
-        button = ipywidgets.Button(description=text, icon=icon, tooltip=tip, layout=ipywidgets.Layout(width="auto"))
-        button.add_class(f"at-monitor-{text.split()[0].lower()}")
-
-        def clicked(_button: Any) -> None:
-            try:
-                act()
-            except Exception as error:  # noqa: BLE001 - Jupyter shows no exception of a callback
-                self.header.message = f"{error}" or type(error).__name__
-            self._redraw_now()
-
-        button.on_click(clicked)
-        return button
 
     def follow(self, handle: StudyHandle) -> None:
         """Show this run or study from now on."""
@@ -121,10 +99,6 @@ class StudyView:
         self.steer.follow()
         self._unsubscribe = handle.subscribe(lambda _event: self._wake.set())
         self._wake.set()
-
-    def _turn_page(self, by: int) -> None:
-        self._page = max(0, self._page + by)
-        self._redraw_now()
 
     def _redraw_now(self) -> None:
         """Redraw after a click, without waiting for the byte rate."""
@@ -188,9 +162,8 @@ class StudyView:
         handle = self.handle
         handle.poll()
         gone = not (handle.path / "study.json").exists()
-        goal = handle.task.goal
         self._over = isinstance(handle, Run) and handle.ended
-        clicks = (self.order.value, self._page, self.charts.shown, self.selection.trials)
+        clicks = (self.charts.shown, self.selection.trials)
         key = (handle, handle.version, self._over, gone, self.header.message, handle.elsewhere, *clicks)
         due = any(one.pending and not one.due_in_s for one in (self._importances, self._skipped))
         if key == self._drawn and not due:
@@ -200,34 +173,17 @@ class StudyView:
             return sent
         self._drawn = key
         trials = self._trials()
-        page = _panels.sorted_trials(trials, self.order.value, goal)
-        pages = max(1, -(-len(page) // _ROWS))
-        self._page = min(self._page, pages - 1)
-        shown = page[self._page * _ROWS :][:_ROWS]
         texts = {
             self.notices: _panels.notices_html(self._notices()),
             self.skipped: _panels.skipped_html(self._skipped_regions(trials)),
-            self.details: self._details_html(trials),
-            self.table: _panels.table_html(trials, shown, goal, handle.running, handle.task.confirmation),
-            self.page_text: f'<span class="at-dim">page {self._page + 1} of {pages}</span>',
             self.steer.edits: _panels.edits_html(handle.edits, handle.steering, len(handle.queue)),
         }
         sent = self.header.update(handle, gone=gone, starting=bool(self._jobs)) + self.strip.update(handle)
-        sent += send_texts(texts) + self._send_buttons(pages)
+        sent += send_texts(texts) + self.table.update(handle, trials) + self.page.update(handle, trials)
         sent += self.charts.update(ChartInput(handle, trials, self.selection.trials, lambda: self._importance(trials)))
         self.saved.update(handle, resting=self._over or handle.state is RunState.PAUSED)
         self.redraws += bool(sent)
         return sent
-
-    def _send_buttons(self, pages: int) -> int:
-        enabled = {
-            self.previous: self._page > 0,
-            self.next: self._page + 1 < pages,
-        }
-        changed = {button: able for button, able in enabled.items() if button.disabled is able}
-        for button, able in changed.items():
-            button.disabled = not able
-        return 100 * len(changed)
 
     def _notices(self) -> list[tuple[float, str]]:
         notices = list(self.handle.notices)
@@ -238,11 +194,6 @@ class StudyView:
                 text = f"workers of this study: {process}; edits, pause and stop reach them all"
             notices.append((time.time() if not notices else notices[-1][0], text))
         return notices
-
-    def _details_html(self, trials: list[Trial]) -> str:
-        selected = self.selection.trials
-        chosen = next((t for t in trials if selected and t.number == selected[-1]), None)
-        return _panels.trial_html(chosen, self.handle.task.goal)
 
     def _importance(self, trials: list[Trial]) -> dict[str, float]:
         def compute() -> dict[str, float]:

@@ -13,10 +13,7 @@ CSS = """
 .at-root th, .at-root td { padding: 2px 10px 2px 0; vertical-align: top; border-bottom: 1px solid
   var(--jp-border-color2, #8886); }
 .at-root .widget-html-content { line-height: 1.45; }
-.at-monitor-table tr:nth-child(odd) td { border-bottom: none; padding-bottom: 0; white-space: nowrap; }
-.at-monitor-table tr:nth-child(even) td { overflow-wrap: anywhere; font-size: 12px; }
-.at-monitor-table .widget-html-content { overflow-x: auto; }
-:is(.at-monitor-progress, .at-monitor-notices, .at-monitor-running, .at-monitor-skipped, .at-monitor-details,
+:is(.at-monitor-progress, .at-monitor-notices, .at-monitor-running, .at-monitor-skipped,
   .at-steer-edits, .at-steer-message) .widget-html-content { overflow-wrap: anywhere; }
 .at-root td.n, .at-root th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .at-root tr.best td { font-weight: 600; background: var(--jp-layout-color2, #8882); }

@@ -33,7 +33,7 @@ TRIAL_CSS = """
 .at-monitor-trial mark { color: inherit; padding: 0 3px; border-radius: 2px;
   background: color-mix(in srgb, var(--jp-brand-color1, #1976d2) 24%, transparent); }
 .at-monitor-trial th { font-weight: 500; }
-.at-monitor-trial td.n span { font-size: 11px; }
+.at-monitor-trial td.n span { display: block; font-size: 11px; font-weight: 400; }
 .at-compare { width: auto !important; }
 .at-try-fields { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
 .at-try-fields .widget-combobox { width: auto; }
@@ -132,6 +132,7 @@ def _remarks(trial: Trial) -> Mapping[str, str]:
         "limited by": limiting_factor(trial),
         "cut": trial.cut_reason,
         "answers": trial.answers,
+        "worker": trial.worker,
         "undecided": "; ".join(f"{name}: {why}" for name, why in trial.undecided.items()),
         "doubts": "; ".join(f"{one.level}: {note}" for one in trial.measurements for note in one.notes),
     }

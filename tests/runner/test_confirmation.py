@@ -14,12 +14,14 @@ import autotune_nb as at
 from autotune_nb.cli.main import cli
 from autotune_nb.errors import StudyMismatchError, TaskError
 from autotune_nb.results.comparison import compare
+from autotune_nb.results.configurations import configuration_table
 from autotune_nb.results.exporting import export
 from autotune_nb.results.importing import import_results
 from autotune_nb.run import Run
 from autotune_nb.trial.trial import TrialState
 from autotune_nb.verdict import Outcome
-from autotune_nb.widgets._panels import escaped, progress_html, table_html
+from autotune_nb.widgets._header_text import header_html
+from autotune_nb.widgets._panels import escaped
 from tests.runner.test_replay import replay_task
 
 HEAD = "config_id,status,reason,param:threads,level,gpus,startup_s,duration_s,output_tokens_per_s,ttft_p99_s"
@@ -104,7 +106,7 @@ def test_the_verdict_is_the_same_wherever_it_is_read(tmp_path: Path) -> None:
     shown = CliRunner().invoke(cli, ["show", str(folder)]).output
     assert stored["text"] in shown
     assert at.report(folder).verdict == str(run.verdict)
-    assert escaped(run.verdict) in progress_html(opened)
+    assert escaped(run.verdict) in header_html(opened)
     assert f"# {run.verdict}" in str(export(opened, "env")).splitlines()
     assert opened.history == run.history
     assert results["best"]["number"] == stored["recommended"]
@@ -241,8 +243,11 @@ def test_show_and_the_monitor_name_the_rounds(tmp_path: Path) -> None:
     run = confirmed(folder, write_table(tmp_path, FASTER))
     shown = CliRunner().invoke(cli, ["show", str(folder)]).output
     assert "same configuration as trial 0, round 1" in shown
-    table = table_html(run.history, run.history, run.task.goal, (), run.task.confirmation)
-    assert "confirmation, start 1 of" in table
+    # In the monitor they are rows with an interval.
+    table = configuration_table(run.history, run.task.goal, run.task.confirmation)
+    confirmed_rows = [row for row in table.rows if table.cell(row, "interval")]
+    assert confirmed_rows
+    assert all(len(row.trials) > run.verdict.rounds for row in confirmed_rows if "best" in str(row.cells[1]))
 
 
 def test_minutes_are_kept_for_the_confirmation(tmp_path: Path) -> None:

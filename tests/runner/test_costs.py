@@ -10,7 +10,7 @@ from click.testing import CliRunner
 import autotune_nb as at
 from autotune_nb.cli.main import cli
 from autotune_nb.run import Run
-from autotune_nb.widgets._panels import progress_html
+from autotune_nb.widgets._header_text import header_html
 from tests.runner.test_replay import HEAD, replay_task
 
 USD, PER_GPU = "usd_per_million_output_tokens", "output_tokens_per_s_per_gpu"
@@ -57,8 +57,8 @@ def test_what_the_study_has_cost_is_in_every_view(run: Run) -> None:
     text = f"{hours:g} GPU-hours, ${3.6 * hours:.2f}"
     assert json.loads((run.folder / "results.json").read_text())["cost"] == {"gpu_hours": hours, "usd": 3.6 * hours}
     assert text in CliRunner().invoke(cli, ["show", str(run.folder)]).output
-    assert f"({text})" in progress_html(run)
-    assert "$10.00" in progress_html(run)
-    assert f"({text})" in run.report().to_html()
+    assert text in header_html(run)
+    assert "$10.00" in header_html(run)
+    assert f"and cost {text}" in run.report().to_html()
     assert at.open(run.folder).history == run.history
     assert f"({text} so far)" in "".join(run.__dict__["said"])

@@ -11,13 +11,14 @@ from click.testing import CliRunner
 import autotune_nb as at
 from autotune_nb.cli.main import cli
 from autotune_nb.recorded import RecordedTable
+from autotune_nb.results.configurations import configuration_table
 from autotune_nb.results.exporting import export
 from autotune_nb.search import SearchProblem, observation
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.trial.measurement import Level
 from autotune_nb.trial.score import Limit, Objective, Score
 from autotune_nb.trial.trial import Trial, TrialState
-from autotune_nb.widgets._panels import progress_html, sorted_trials, table_html
+from autotune_nb.widgets._header_text import header_html
 from tests.runner.test_replay import replay_task, replayed, write_table
 
 #: The fewer threads, the better; those with 4 break the limit under the heavier load.
@@ -74,19 +75,18 @@ def test_a_cut_trial_and_its_reason_are_shown_everywhere(tmp_path: Path) -> None
     assert list(frame["state"]) == ["complete", "complete", "cut", "cut"]
     assert frame["cut"][2] == reason
     assert reason in at.report(tmp_path / "study").to_html()
-    assert "<b>2</b> cut" in progress_html(study)
+    assert "2 cut" in header_html(study)
     goal = study.task.goal
-    page = sorted_trials(study.history, "best first", goal)
-    assert [t.number for t in page] == [0, 1, 2, 3]
-    shown = table_html(study.history, page, goal)
-    assert shown.count(f"cut: {reason}") == 2
+    table = configuration_table(study.history, goal)
+    assert [table.cell(row, "cut") for row in table.rows] == [None, None, reason, reason]
+    assert [str(table.cell(row, "state"))[-8:] for row in table.rows] == ["complete", "complete", "cut", "cut"]
     # Exported, it is a table that is replayed and imported.
     exported = tmp_path / "out.csv"
     exported.write_text(str(export(study, "csv")))
-    table = RecordedTable.of_file(exported)
-    assert [one.failure for one in table.configurations] == [None] * 4
-    assert [len(one.measurements) for one in table.configurations] == [2, 2, 1, 1]
-    assert [one.trials[0].cut_reason for one in table.configurations] == ["", "", reason, reason]
+    recorded = RecordedTable.of_file(exported)
+    assert [one.failure for one in recorded.configurations] == [None] * 4
+    assert [len(one.measurements) for one in recorded.configurations] == [2, 2, 1, 1]
+    assert [one.trials[0].cut_reason for one in recorded.configurations] == ["", "", reason, reason]
 
 
 def test_the_strategy_learns_what_a_cut_trial_measured(tmp_path: Path) -> None:

@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 import autotune_nb as at
 from autotune_nb.cli.main import cli
+from autotune_nb.results.configurations import configuration_table
 from autotune_nb.run import Run
 from autotune_nb.trial.trial import TrialState
-from autotune_nb.widgets._panels import progress_html, table_html
+from autotune_nb.widgets._header_text import header_html
 from tests.runner.test_replay import replay_task
 
 HEAD = "config_id,status,reason,param:threads,param:mode,level,gpus,startup_s,duration_s,output_tokens_per_s,ttft_p99_s"
@@ -119,12 +120,12 @@ def test_the_report_has_the_front_as_table_and_chart_and_the_hypervolume_over_ti
 
 
 def test_the_monitor_shows_all_objectives_and_the_front(run: Run) -> None:
-    text = progress_html(run)
-    assert "Pareto front: 3 configurations; its knee so far: trial" in text
+    text = header_html(run)
+    assert "Pareto front: 3 configurations; its knee: trial" in text
     assert "240 tokens/s, 120 ms" in text
-    table = table_html(run.history, run.history, run.task.goal)
-    assert table.count("complete, on the Pareto front") == 3
-    assert f'scope="col">{TIME}' in table
+    table = configuration_table(run.history, run.task.goal)
+    assert sum(1 for row in table.rows if str(table.cell(row, "state")).endswith("complete, on the Pareto front")) == 3
+    assert TIME in [column.key for column in table.columns if column.shown]
 
 
 def test_patience_counts_trials_that_do_not_change_the_front(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from autotune_nb import events
 from autotune_nb.errors import TaskError
 from autotune_nb.runner.live import LiveTrials
 from autotune_nb.search import Promise
-from autotune_nb.widgets._panels import progress_html
+from autotune_nb.widgets._header_text import header_html
 from tests.runner.test_replay import HEAD, replay_task, replayed
 from tests.widgets.stub_handle import StubHandle
 
@@ -40,7 +40,7 @@ def test_patience_auto_ends_a_study_once_another_trial_is_not_worth_its_time(tmp
     # The report has it, also that of the study as it is stored.
     opened = at.open(tmp_path / "study")
     assert run.end_reason == opened.end_reason == run.notices[-1][1]
-    assert f"the study is finished: {run.end_reason}" in opened.report().to_html()
+    assert f"The study is finished: {run.end_reason}" in opened.report().to_html()
     assert run.promise is not None
     assert run.promise.gain < 0.02
     # Without the bound it goes on.
@@ -65,9 +65,9 @@ def test_what_is_expected_of_another_trial_is_shown_in_every_process(tmp_path: P
         promise: Promise | None = None
 
     handle = Promising(at.Task.parse(replay_task(write_smooth_table(tmp_path))), tmp_path)
-    assert "expected to gain" not in progress_html(handle)
+    assert "expected to gain" not in header_html(handle)
     handle.promise = Promise(0.0123, 200.0)
-    assert "Another trial of about 3 min is expected to gain 1.2%." in progress_html(handle)
+    assert "Another trial of about 3 min is expected to gain 1.2%." in header_html(handle)
     live = LiveTrials(2)
     assert live.to_dict("running")["promise"] is None
     live(events.Predicted(Promise(0.5, 3.0)))

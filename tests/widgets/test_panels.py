@@ -19,6 +19,7 @@ from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.widgets import _panels
 from autotune_nb.widgets._header_text import header_html
 from autotune_nb.widgets._running_text import Latest, running_html
+from autotune_nb.widgets._trial_html import compare_html, page_html
 from tests.widgets.stub_handle import LIMIT, NASTY, StubHandle, complete, working
 
 MINIMIZE = "minimize ttft_p99_s"
@@ -65,7 +66,6 @@ def every_panel(task: Task, tmp_path: Path) -> dict[str, str]:
     handle = StubHandle(task, tmp_path / "<b>", history=trials, state=NASTY)
     shown = StubHandle(task, tmp_path / "<b>", running=[running])
     edits = [enqueue_edit({"flag": NASTY}), ban_edit("flag", NASTY)]
-    goal = task.goal
     return {
         "header": header_html(handle),
         "error": _panels.error_html(error),
@@ -73,8 +73,9 @@ def every_panel(task: Task, tmp_path: Path) -> dict[str, str]:
         "running": running_html(shown, {2: Latest(NASTY)}),
         "skipped": _panels.skipped_html([NASTY, NASTY]),
         "notices": _panels.notices_html([(NOON, NASTY)]),
-        "table": _panels.table_html(trials, trials, goal, [running]),
-        "trial": _panels.trial_html(trials[0].with_(reason=NASTY), goal),
+        "trial": page_html(handle, trials, trials[0].with_(reason=NASTY), None, ""),
+        "failed": page_html(handle, trials, trials[1], None, ""),
+        "compared": compare_html(handle, trials, None),
         "edits": _panels.edits_html(edits, handle.steering, 1),
     }
 
@@ -114,56 +115,6 @@ def test_an_error_is_shown_with_its_cause_and_a_message_without(task: Task) -> N
     assert text == "The run ended with an error.the disk is fullcaused by OSError: no space"
     assert read(_panels.error_html(ValueError())).text.endswith("ValueError")
     assert read(_panels.message_html("busy")).text == "busy"
-
-
-def cells(text: str) -> list[list[str]]:
-    """The table's rows."""
-    rows = re.findall(r"<tr.*?</tr>", text)
-    return [[read(cell).text for cell in re.findall(r"<t[hd].*?</t[hd]>", row)] for row in rows]
-
-
-def test_the_table_has_figures_limits_parameters_and_failures(task: Task) -> None:
-    out = Failure(FailureKind.OUT_OF_MEMORY, "deploy", "it ended", ("cuda: out of memory",), "less memory")
-    trials = [
-        complete(1, 50.0),
-        complete(2, 90.0, violation=0.1),
-        Trial(3, {"threads": 3}, TrialState.FAILED, failure=out),
-        Trial(4, {"threads": 4}),
-    ]
-    text = _panels.table_html(trials, trials, task.goal, [working(trials[3], phase="deploy")])
-    head, kept, first, broken, _, failed, expected, running, _ = cells(text)
-    assert head == ["trial", "state", "output_tokens_per_s", "TTFT p99", "TPOT", "latency", LIMIT]
-    assert kept == ["1", "complete", "50 tokens/s", "250 ms", "", "400 ms", "✓ kept by 250 ms"]
-    assert broken == ["2", "breaks a limit", "90 tokens/s", "250 ms", "", "400 ms", "✗ broken by 100 ms"]
-    assert failed == ["3", "failed", "", "", "", "", ""]
-    assert running[:2] == ["4", "deploying"]
-    assert first == ["", "threads=1"]
-    for part in ("threads=3", "it ended", "try: less memory", "cuda: out of memory"):
-        assert part in expected[1]
-    # Of two complete trials the one that keeps the limit is the best.
-    assert re.findall(r'<tr class="best"><td>(\d)', text) == ["1"]
-    assert _panels.table_html([], [], task.goal) == ""
-
-
-def test_trials_are_sorted_by_the_chosen_order(make_task: Callable[..., Task]) -> None:
-    most, least = make_task(limits=[LIMIT]).goal, make_task(objective=MINIMIZE).goal
-    trials = [complete(1, 50.0), complete(2, 90.0, violation=0.1), failure(), complete(8, 70.0), Trial(9, {})]
-
-    def numbers(order: str, goal: Any) -> list[int]:
-        return [t.number for t in _panels.sorted_trials(trials, order, goal)]
-
-    assert numbers("latest first", most) == [9, 8, 7, 2, 1]
-    assert numbers("best first", most) == [8, 1, 2]
-    assert numbers("best first", least) == [1, 8, 2]
-    assert numbers("failed", most) == [7]
-
-
-def test_a_configuration_of_hundreds_of_parameters_is_shortened(task: Task) -> None:
-    params: dict[str, Any] = {f"parameter_{n}": "v" * 50 for n in range(300)}
-    trial = complete(1, 50.0, **params)
-    assert len(_panels.table_html([trial], [trial], task.goal)) < 2500
-    assert ".trials has all of it" in _panels.table_html([trial], [trial], task.goal)
-    assert len(_panels.trial_html(trial, task.goal)) < 6000
 
 
 def test_only_the_latest_notices_are_shown() -> None:

@@ -222,13 +222,13 @@ def test_a_view_follows_another_study_of_the_same_folder(stub: StubHandle, make_
     stub.history = tuple(complete(n, 10.0 + n) for n in range(40))
     view = StudyView(stub)
     view.selection.trials = (3,)
-    until(lambda: "trial 3" in view.details.value)
+    until(lambda: "Trial 3" in view.page.page.value)
     other = StubHandle(make_task(parameters={"parallel": [5, 6]}), stub.path, history=(complete(0, 7.0, parallel=5),))
     view.follow(other)
-    until(lambda: "0 of" not in view.header.progress.value and "parallel=5" in view.table.value)
+    until(lambda: "0 of" not in view.header.progress.value and list(view.table._rows) == [0])
     assert view.steer.parameter.options == ("parallel",)
-    until(lambda: "Click on a trial" in view.details.value)
-    assert view.page_text.value == '<span class="at-dim">page 1 of 1</span>'
+    until(lambda: "Select a trial" in view.page.page.value)
+    assert "parallel" in [column["key"] for column in view.table._columns]
 
 
 def test_a_log_that_cannot_be_read_is_skipped(stub: StubHandle, tmp_path: Path) -> None:
@@ -280,20 +280,19 @@ def test_a_huge_budget_does_not_break_the_view(stub: StubHandle) -> None:
 # The table, the charts
 
 
-def test_the_table_has_pages(stub: StubHandle) -> None:
-    stub.history = tuple(complete(n, 10.0 + n) for n in range(40))
+def test_a_row_of_the_table_opens_the_page_of_its_trial_and_steers(stub: StubHandle) -> None:
+    stub.history = tuple(complete(n, 10.0 + n, threads=1 + n % 2) for n in range(4))
     view = StudyView(stub)
-    until(lambda: "page 1 of 3" in view.page_text.value)
-    assert view.table.value.count("<td>complete</td>") == 15
-    assert view.previous.disabled
-    view.next.click()
-    view.next.click()
-    until(lambda: "page 3 of 3" in view.page_text.value and view.next.disabled)
-    assert "<td>9</td>" in view.table.value
-    view.order.value = "best first"
-    until(lambda: "page 1 of 3" in view.page_text.value and '<tr class="best"><td>39</td>' in view.table.value)
-    view.order.value = "failed"
-    until(lambda: view.table.value == "" and "page 1 of 1" in view.page_text.value)
+    until(lambda: {n: row.trials for n, row in view.table._rows.items()} == {0: (0, 2), 1: (1, 3)})
+    # What the page's script sets.
+    view.table.widget.selected = [1]
+    until(lambda: "Trial 1: best, complete" in view.page.page.value)
+    assert view.selection.trials == (1,)
+    view.table._received(None, {"parameter": "threads", "do": "ban", "values": [2]}, [])
+    until(lambda: "ban threads = 2: applies" in view.page.message.value)
+    view.table._received(None, {"parameter": "threads", "do": "ban", "values": [2]}, [])
+    assert "changes nothing" in view.page.message.value
+    until(lambda: "ban threads = 2" in view.steer.edits.value)
 
 
 def test_without_a_change_nothing_is_sent(stub: StubHandle) -> None:
@@ -313,7 +312,7 @@ def test_without_anywidget_everything_but_the_charts_is_shown(
     stub.history = (complete(1, 50.0),)
     view = StudyView(stub)
     assert "pip install &#x27;autotune_nb[lab]&#x27;" in view.charts.box.children[0].value
-    until(lambda: "50 tokens/s" in view.table.value)
+    until(lambda: 1 in view.table._rows and 50.0 in view.table._rows[1].cells)
 
 
 def test_importances_of_many_trials_come_after_the_first_redraw(

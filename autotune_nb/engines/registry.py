@@ -128,7 +128,8 @@ def _argument_problem(engine: Engine, name: str, value: Value, tuned: Mapping[st
     if flag is None:
         problem = engine.unknown_flag(name)
         return TaskError(f"{problem}; to pass it anyway, use engine.raw_args", field=field) if problem else None
-    if flag.name in tuned:
+    # Under the same name it has a single value, which the task allows (``fixed_and_searched``).
+    if tuned.get(flag.name, name) != name:
         return TaskError(f"is searched as parameters.{tuned[flag.name]}", field=field)
     problem = flag.problem(value)
     if problem:

@@ -16,7 +16,7 @@ from autotune_nb.task.limits import of_workload
 from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
 from autotune_nb.task.rule import Rule
 from autotune_nb.task.space import SearchSpace
-from autotune_nb.task.task import SECRETS_CHECKED, Task, require_objectives
+from autotune_nb.task.task import SECRETS_CHECKED, Task, fixed_and_searched, require_objectives
 from autotune_nb.task.validation_errors import every_error
 from autotune_nb.trial.score import Limit
 
@@ -133,7 +133,7 @@ def _cross_field_errors(
                 valid_part.goal, valid_part.price, valid_part.workload, replayed=valid_part.deploy.kind == "replay"
             )
     if not failed & {"parameters", "engine"}:
-        for name in sorted(valid_part.parameters.keys() & valid_part.engine.args.keys()):
+        for name in fixed_and_searched(valid_part.parameters, valid_part.engine):
             found.append(TaskError(f"{name!r} is fixed here and searched in parameters", field=f"engine.args.{name}"))
     if valid_part.strategy.sampler == "grid" and "strategy" not in failed:
         for name, parameter in valid_part.parameters.items():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from functools import cached_property
 from pathlib import Path
@@ -28,7 +28,7 @@ from autotune_nb.task.deploy_section import Deploy
 from autotune_nb.task.figures import require_figures, require_price, require_score
 from autotune_nb.task.limits import of_workload
 from autotune_nb.task.on_end import OnEnd
-from autotune_nb.task.parameters import Parameter, ParameterName, parameter_name
+from autotune_nb.task.parameters import Choice, Parameter, ParameterName, parameter_name
 from autotune_nb.task.preset_expansion import PresetUse
 from autotune_nb.task.presets import PRESET_SCHEMA, with_expansion
 from autotune_nb.task.quality import Quality
@@ -220,7 +220,7 @@ class Task(Section):
         self.goal  # noqa: B018
         require_objectives(self.objective, self.objectives)
         self.space  # noqa: B018
-        both = sorted(set(self.parameters) & set(self.engine.args))
+        both = fixed_and_searched(self.parameters, self.engine)
         if both:
             raise TaskError(f"{both[0]!r} is fixed here and searched in parameters", field=f"engine.args.{both[0]}")
         require_predictions(self.budget, self.strategy, self.goal)
@@ -319,6 +319,15 @@ class Task(Section):
         from autotune_nb.task.file import save_task
 
         return save_task(self, path)
+
+
+def fixed_and_searched(parameters: Mapping[str, Parameter], engine: EngineSpec) -> list[str]:
+    """Return the flags that are fixed in ``engine.args`` and have several values in the parameters.
+
+    A single value is compared with the fixed one, which only the engine's default has then.
+    """
+    both = sorted(parameters.keys() & engine.args.keys())
+    return [name for name in both if not (isinstance(own := parameters[name], Choice) and len(own.values) == 1)]
 
 
 def require_objectives(objective: ObjectiveSpec, objectives: Sequence[ObjectiveSpec]) -> None:

@@ -16,6 +16,7 @@ from autotune_nb.task.sections import ENGINES
 from autotune_nb.task.task import Task
 from autotune_nb.widgets._machine import this_machine
 
+_AROUND_BEST = "-around-best"
 #: The most studies and files of the working directory that are offered to start from.
 _MOST_OFFERED = 20
 
@@ -28,9 +29,9 @@ def offered_starts() -> list[str]:
     return [*ENGINES, *shipped, *studies[:_MOST_OFFERED], *files[:_MOST_OFFERED]]
 
 
-def start_note(start: str | Path) -> str:
-    """Return what a form starts from, in words."""
-    if _is_study(start):
+def start_note(start: str | Path, data: dict[str, Any]) -> str:
+    """Return what a form starts from, in words, with the data that it starts with."""
+    if _is_study(start) and str(data.get("name")).endswith(_AROUND_BEST):
         return f"started around the best of {start}"
     return f"a new study of {start}" if _engine(start) in ENGINES else f"opened {start}"
 
@@ -59,7 +60,8 @@ def data_of_study(folder: str | Path) -> dict[str, Any]:
     if best is not None:
         for name, parameter in neighbourhood(study.task.parameters, best.params).items():
             data["parameters"][name] = {"type": parameter.type, **parameter.model_dump(exclude_defaults=True)}
-    return {**data, "name": f"{data['name'][:50]}-around-best" if best is not None else data["name"]}
+        data["name"] = f"{data['name'][:48]}{_AROUND_BEST}"
+    return data
 
 
 def initial_data(task_or_engine: Task | str | Path | None) -> dict[str, Any]:

@@ -195,7 +195,7 @@ class TaskForm:
         with warnings.catch_warnings(record=True) as notes:
             warnings.simplefilter("always")
             self.load(start)
-        return "; ".join([start_note(start), *(str(note.message) for note in notes)])
+        return "; ".join([start_note(start, self._fields.data), *(str(note.message) for note in notes)])
 
     def _file(self) -> Path:
         path = str(self._toolbar.file.value).strip()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -184,6 +184,72 @@ def grafana() -> None:
         click.echo((shared_folder("templates") / "grafana_dashboard.json").read_text(encoding="utf-8"), nl=False)
 
 
+@manifests.command()
+@_options
+@_IMAGE
+@click.option("--study", required=True, metavar="NAME", help="Name of the study in the database.")
+@click.option(
+    "--storage", required=True, metavar="URL", help="postgresql://USER:${VARIABLE}@HOST/DATABASE, without a password."
+)
+@click.option("--workers", type=click.IntRange(min=1), default=4, show_default=True, help="Number of workers.")
+@click.option(
+    "--gpus", type=click.IntRange(min=0), default=0, show_default=True, help="GPUs of each pod, for engines in it."
+)
+@click.option("--claim", callback=_name, help="Claim (ReadWriteMany) for the workers' folders. Default: none is kept.")
+@click.option("--name", callback=_name, help="Name of the Job. Default: from the study's name.")
+@click.option(
+    "--service-account", default="autotune-nb", callback=_name, show_default=True, help="Service account of the pods."
+)
+@click.option(
+    "--env",
+    "secrets",
+    multiple=True,
+    metavar="NAME=secret://SECRET/KEY",
+    help="Environment variable of the workers, from a key of a Secret in the namespace; repeatable.",
+)
+def workers(
+    namespace: str,
+    templates: Path | None,
+    image: str,
+    study: str,
+    storage: str,
+    workers: int,
+    gpus: int,
+    claim: str | None,
+    name: str | None,
+    service_account: str,
+    secrets: tuple[str, ...],
+) -> None:
+    """Job whose pods work on one study in PostgreSQL, side by side."""
+    from autotune_nb.cluster.names import slug
+    from autotune_nb.secrets.references import variables_in
+    from autotune_nb.study.storage_url import has_literal_password, redact
+
+    with usage_errors():
+        if has_literal_password(storage):
+            raise SetupError(
+                f"{redact(storage)} has a password, which manifests may not have; write ${{PGPASSWORD}} in its place, "
+                "with --env PGPASSWORD=secret://SECRET/KEY"
+            )
+        env = _secret_variables(secrets)
+        _require_variables(dict.fromkeys(variables_in(storage), "storage"), env)
+    _print(
+        "workers.yaml.j2",
+        templates,
+        namespace=namespace,
+        image=image,
+        study=study,
+        storage=storage,
+        workers=workers,
+        gpus=gpus,
+        claim=claim,
+        env=env,
+        name=name or "-".join(filter(None, ("autotune-nb-workers", slug(study)))),
+        service_account=service_account,
+        grace_s=_CONFIRM_S,
+    )
+
+
 def _task_files(file: Path, namespace: str) -> tuple[Task, dict[str, str]]:
     """Return the task and the files to mount in the pod, by name. Raises TaskError, SetupError."""
     import yaml
@@ -209,8 +275,16 @@ def _task_files(file: Path, namespace: str) -> tuple[Task, dict[str, str]]:
 
 def _environment(task: Task, given: tuple[str, ...]) -> dict[str, tuple[str, str]]:
     """Return the Secret and the key of each variable. Raises SetupError if the run would lack one."""
-    from autotune_nb.secrets.references import secret_of
     from autotune_nb.task.secret_names import variables_of_run
+
+    env = _secret_variables(given)
+    _require_variables(variables_of_run(task), env)
+    return env
+
+
+def _secret_variables(given: tuple[str, ...]) -> dict[str, tuple[str, str]]:
+    """Return the Secret and the key of each variable of ``--env``. Raises SetupError."""
+    from autotune_nb.secrets.references import secret_of
 
     env: dict[str, tuple[str, str]] = {}
     for text in given:
@@ -220,15 +294,18 @@ def _environment(task: Task, given: tuple[str, ...]) -> dict[str, tuple[str, str
             # It may be the value of the secret, which is not repeated.
             raise SetupError("--env is not of the form NAME=secret://SECRET/KEY")
         env[name] = secret
-    needed = variables_of_run(task)
-    missing = [name for name in needed if name not in env]
+    return env
+
+
+def _require_variables(fields: Mapping[str, str], env: Mapping[str, object]) -> None:
+    """Raise SetupError if a variable is missing; ``fields`` has the field that needs each."""
+    missing = [name for name in fields if name not in env]
     if missing:
         raise SetupError(
             f"the run in the cluster would have no variable {missing[0]}; take it from a Secret with "
             f"--env {missing[0]}=secret://SECRET/KEY",
-            field=needed[missing[0]],
+            field=fields[missing[0]],
         )
-    return env
 
 
 def _print(template: str, folder: Path | None, **values: Any) -> None:

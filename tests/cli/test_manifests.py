@@ -15,12 +15,18 @@ from autotune_nb.task.task import Task
 from tests.kubernetes.study_objects import IMAGE, KINDS, NamespaceAccess, as_job, ended
 from tests.stubs import in_loop
 
+#: The options of workers, the last four with the storage and its password.
+WORKERS = (
+    *("--image", "r/i:1", "--study", "chat"),
+    *("--storage", "postgresql://team:${PGPASSWORD}@db/tuning", "--env", "PGPASSWORD=secret://database/password"),
+)
 
-def call(*arguments: str | Path) -> Result:
+
+def call(*arguments: object) -> Result:
     return CliRunner().invoke(manifests, [str(a) for a in arguments])
 
 
-def printed(*arguments: str | Path) -> dict[str, dict[str, Any]]:
+def printed(*arguments: object) -> dict[str, dict[str, Any]]:
     """Return the printed objects by kind."""
     result = call(*arguments)
     assert result.exit_code == 0, result.stderr
@@ -132,12 +138,31 @@ def test_pods_run_without_root_and_without_extra_privileges(file: Path) -> None:
         assert {"requests", "limits"} <= container["resources"].keys()
 
 
+def test_workers_are_a_job_with_parallelism_and_no_password() -> None:
+    job = printed("workers", "-n", "tune", *WORKERS, "--workers", 3)["Job"]
+    assert (job["spec"]["parallelism"], job["spec"]["completions"], job["metadata"]["name"]) == (
+        3,
+        3,
+        "autotune-nb-workers-chat",
+    )
+    (container,) = job["spec"]["template"]["spec"]["containers"]
+    assert "postgresql://team:${PGPASSWORD}@db/tuning" in container["args"]
+    (variable,) = [one for one in container["env"] if one["name"] == "PGPASSWORD"]
+    assert variable["valueFrom"] == {"secretKeyRef": {"name": "database", "key": "password"}}
+    literal = call("workers", "-n", "tune", *WORKERS[:-4], "--storage", "postgresql://team:hidden@db/tuning")
+    assert literal.exit_code == 2
+    assert "postgresql://team:***@db/tuning has a password" in literal.stderr
+    unset = call("workers", "-n", "tune", *WORKERS[:-2])
+    assert "would have no variable PGPASSWORD" in unset.stderr
+
+
 def test_the_api_server_accepts_every_object(access: NamespaceAccess, file: Path) -> None:
     at = ["-n", access.namespace]
     objects = [
         *printed("rbac", *at, "--create-models").values(),
         *printed("reaper", *at, "--image", "r/i:1").values(),
         *printed("runner", *at, "--image", "r/i:1", "--task", file).values(),
+        *printed("workers", *at, *WORKERS, "--gpus", 2, "--claim", "studies").values(),
         *printed("claim", *at, "--storage-class", "fast", "--access-mode", "ReadWriteMany").values(),
     ]
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from autotune_nb.reports.metric_series import metric_series, series_frame
+from autotune_nb.reports.metric_series import latest_attempt, live_tokens_per_s, metric_series, series_frame
 from autotune_nb.runner.conditions import GPU_FILE_NAME
-from autotune_nb.runner.engine_metrics import FILE_NAME
+from autotune_nb.runner.engine_metrics import FILE_NAME, LIVE_FILE_NAME
 
 
 def write(path: Path, *rows: dict[str, Any]) -> None:
@@ -60,3 +60,18 @@ def test_a_row_that_is_being_written_is_left_out(tmp_path: Path) -> None:
     with (tmp_path / FILE_NAME).open("a") as file:
         file.write('{"time": 1005.0, "running_req')
     assert metric_series(tmp_path)[0].values == (0, 4, 4, 1)
+
+
+def test_the_tokens_per_second_of_the_level_that_runs(tmp_path: Path) -> None:
+    assert live_tokens_per_s(tmp_path) is None
+    write(tmp_path / LIVE_FILE_NAME, *({"time": 1000.0 + n, "output_tokens": 100 * n * n} for n in range(4)))
+    found = live_tokens_per_s(tmp_path)
+    assert found is not None
+    assert (found.seconds, found.values) == ((0, 1, 2), (100, 300, 500))
+
+
+def test_the_latest_attempt_of_a_trial(tmp_path: Path) -> None:
+    assert latest_attempt(tmp_path) == tmp_path
+    for name in ("attempt-9", "attempt-10"):
+        (tmp_path / name).mkdir()
+    assert latest_attempt(tmp_path).name == "attempt-10"

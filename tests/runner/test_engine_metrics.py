@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from autotune_nb.runner.engine_metrics import FILE_NAME, EngineMetrics, Sample, summary
+from autotune_nb.runner.engine_metrics import FILE_NAME, LIVE_FILE_NAME, EngineMetrics, Sample, summary
 from autotune_nb.trial.condition_names import CONDITIONS
 from autotune_nb.trial.measurement import Level, Measurement
 from tests.engines.test_metrics import page
@@ -56,6 +56,19 @@ def recorded(
 @pytest.fixture(autouse=True)
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("autotune_nb.runner.engine_metrics._EVERY_S", 0.01)
+
+
+def test_the_samples_of_the_level_that_runs_can_be_read_until_it_ends(tmp_path: Path) -> None:
+    live = tmp_path / LIVE_FILE_NAME
+    seen: list[int] = []
+
+    async def metrics(_request: web.Request) -> web.Response:
+        seen.append(len(live.read_text().splitlines()) if live.exists() else 0)
+        return web.Response(text=page("vllm"))
+
+    recorded(metrics, tmp_path, samples=5)
+    assert seen[:4] == [0, 1, 2, 3]
+    assert not live.exists()
 
 
 def test_a_level_has_the_summary_of_its_samples_and_their_file(tmp_path: Path) -> None:

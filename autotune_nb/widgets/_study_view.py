@@ -52,7 +52,7 @@ class StudyView:
         self._unsubscribe: Callable[[], None] = lambda: None
         self._jobs: list[Callable[[], None]] = []
         self._drawn: object = None
-        self._over = False
+        self._over = self._only_logs = self._table_waits = False
         self._importances: Recomputed[dict[str, float]] = Recomputed({})
         self._skipped: Recomputed[list[str]] = Recomputed([])
         self._make_widgets()
@@ -129,9 +129,12 @@ class StudyView:
             except Exception:  # noqa: BLE001 - the view draws again at the next change
                 _log.exception("the monitor could not be drawn")
             self.drawn.set()
-            least_s = _EVERY_S - (time.monotonic() - began)
-            time.sleep(max(0.0, least_s))
-            self._clicked.wait(max(0.0, sent / _BYTES_PER_S - _EVERY_S))
+            took_s = time.monotonic() - began
+            if self._only_logs:
+                # A log that grew does not delay what an event changes.
+                self._wake.wait(max(0.0, _EVERY_S - took_s))
+            else:
+                self._clicked.wait(max(_EVERY_S - took_s, sent / _BYTES_PER_S - took_s))
             self._clicked.clear()
             self._wake.wait(self._poll_interval_s())
             self._wake.clear()
@@ -167,23 +170,36 @@ class StudyView:
         key = (handle, handle.version, self._over, gone, self.header.message, handle.elsewhere, *clicks)
         due = any(one.pending and not one.due_in_s for one in (self._importances, self._skipped))
         if key == self._drawn and not due:
-            # Only a log may have grown.
-            sent = self.strip.update(handle)
+            # Only a log may have grown, or the table waits for the first redraw.
+            self._only_logs = not self._table_waits
+            sent = self.strip.update(handle) + self._draw_waiting_table()
             self.redraws += bool(sent)
             return sent
-        self._drawn = key
+        self._drawn, self._only_logs = key, False
         trials = self._trials()
         texts = {
             self.notices: _panels.notices_html(self._notices()),
             self.skipped: _panels.skipped_html(self._skipped_regions(trials)),
             self.steer.edits: _panels.edits_html(handle.edits, handle.steering, len(handle.queue)),
         }
-        sent = self.header.update(handle, gone=gone, starting=bool(self._jobs)) + self.strip.update(handle)
-        sent += send_texts(texts) + self.table.update(handle, trials) + self.page.update(handle, trials)
+        sent = send_texts(texts) + self.page.update(handle, trials) + self.strip.update(handle)
+        sent += self.header.update(handle, gone=gone, starting=bool(self._jobs))
+        # The table of thousands of trials takes as long as the header and the chart together.
+        self._table_waits = not self.drawn.is_set() and len(trials) > _MANY
+        if self._table_waits:
+            self._wake.set()
+        else:
+            sent += self.table.update(handle, trials)
         sent += self.charts.update(ChartInput(handle, trials, self.selection.trials, lambda: self._importance(trials)))
         self.saved.update(handle, resting=self._over or handle.state is RunState.PAUSED)
         self.redraws += bool(sent)
         return sent
+
+    def _draw_waiting_table(self) -> int:
+        if not self._table_waits:
+            return 0
+        self._table_waits = False
+        return self.table.update(self.handle, self._trials())
 
     def _notices(self) -> list[tuple[float, str]]:
         notices = list(self.handle.notices)

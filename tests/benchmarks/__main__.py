@@ -19,6 +19,7 @@ from tests.benchmarks.overhead import overhead
 from tests.benchmarks.reporting import reporting
 from tests.benchmarks.saved import saved
 from tests.benchmarks.scraping import scraping
+from tests.benchmarks.screen import screen
 from tests.benchmarks.stream import stream
 from tests.benchmarks.tracking import tracking
 from tests.benchmarks.verdicts import verdicts
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "lateness": lateness,
     "stream": stream,
     "opening": opening,
+    "screen": screen,
     "saved": saved,
     "reporting": reporting,
     "history": history,

@@ -12,7 +12,7 @@ from tests.benchmarks.figure import Figure
 from tests.benchmarks.kept import write_study
 from tests.benchmarks.kernel import Kernel
 
-_TRIALS, _GOAL = 5000, 3.0
+_TRIALS, _GOAL = 5000, 4.0
 _IMPORTS = """
 import optuna.importance, autotune_nb.session, autotune_nb.widgets.monitor, autotune_nb.widgets._plot
 """

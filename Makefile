@@ -12,7 +12,7 @@ PYTEST ?=
 # If this is set, every process of a test compiles all modules that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all lab bench check format constraints clean
+.PHONY: demo test test-all lab bench pictures check format constraints clean
 
 demo: $(VENV)/.demo
 	$(BIN)/autotune-nb demo $(if $(STUDY),--study $(STUDY))
@@ -29,6 +29,10 @@ lab: $(VENV)/.lab
 
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.benchmarks
+
+# The README's pictures, anew from a real run in a headless JupyterLab.
+pictures: $(VENV)/.test
+	$(BIN)/python -m tests.pictures
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
     from matplotlib.figure import Figure
 
+#: The end of every docstring, since a notebook's tooltip shows nothing else.
+_ARGUMENTS = """
+
+    Args:
+        source: A study, a run, the folder of a study, a DataFrame (``run.trials``, or measurements in long form), or
+            the path of a CSV or parquet file.
+        objective: Of a table, such as ``"maximize output_tokens_per_s"``; a study and ``run.trials`` have their own.
+        limits: Of a table, such as ``["ttft_p99_s <= 0.5"]``.
+
+    Raises StudyError if there is no study or table to draw, TaskError for an invalid objective or limit.
+    """
 P = ParamSpec("P")
 T = TypeVar("T")
 
@@ -39,6 +50,7 @@ def _returning(chart: Callable[P, Chart], take: Callable[[Chart], T], module: st
     def function(*args: P.args, **kwargs: P.kwargs) -> T:
         return take(chart(*args, **kwargs))
 
+    function.__doc__ = f"{chart.__doc__}{_ARGUMENTS}"
     # What help() and a notebook's tooltip show.
     function.__module__, function.__qualname__ = module, chart.__name__
     signature = inspect.signature(chart).replace(return_annotation=returned)

@@ -205,7 +205,7 @@ def history_title(history: History, direction: str, *, brief: bool = False) -> s
 def importance_title(importances: Mapping[str, float], *, brief: bool = False) -> str:
     """Return the title of the chart of importances; ``brief`` omits the explanation."""
     if not importances:
-        return "Importances are computed from ten complete trials on"
+        return "Importances need ten complete trials"
     name, share = max(importances.items(), key=lambda item: item[1])
     short = short_names([name])[0]
     return f"{short} matters most: {share:.0%}" + ("" if brief else " of what distinguishes the best trials")

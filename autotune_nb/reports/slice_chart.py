@@ -54,7 +54,7 @@ class SliceChart(TracedChart):
             name, share = max(self.importances.items(), key=lambda item: item[1])
             first = f"{short_names([name])[0]} matters most: {share:.0%} of what distinguishes the best trials"
         else:
-            first += "; importances are computed from ten complete trials on"
+            first += "; importances need ten complete trials"
         return f"{first} (the {len(self.parameters)} most important parameters)" if self.left_out else first
 
     @cached_property

@@ -35,9 +35,10 @@ if TYPE_CHECKING:
         UnknownNameError,
     )
     from autotune_nb.history.functions import compare, studies
+    from autotune_nb.history.recommendation import recommend
     from autotune_nb.opened import OpenedStudy
     from autotune_nb.run import Best, Run
-    from autotune_nb.session import check, lab, report, tune, with_overrides
+    from autotune_nb.session import check, lab, report, retune, tune, with_overrides
     from autotune_nb.session import open as open  # noqa: A004
     from autotune_nb.study.steering import Edit
     from autotune_nb.task import Task
@@ -81,7 +82,9 @@ __all__ = [
     "check",
     "compare",
     "lab",
+    "recommend",
     "report",
+    "retune",
     "studies",
     "tune",
     "with_overrides",
@@ -104,7 +107,9 @@ _MODULES = {
     "compare": "history.functions",
     "lab": "session",
     "open": "session",
+    "recommend": "history.recommendation",
     "report": "session",
+    "retune": "session",
     "studies": "history.functions",
     "tune": "session",
     "with_overrides": "session",

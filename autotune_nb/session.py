@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
+import re
 import threading
 import warnings
 from collections.abc import Callable, Sequence
@@ -20,11 +22,13 @@ from autotune_nb.history.functions import enqueue_best, require_baseline
 from autotune_nb.opened import OpenedStudy, read_recorded
 from autotune_nb.run import LoopThread, Run, live_run
 from autotune_nb.runner.assembly import replay_of, replayed_space
+from autotune_nb.runner.runner import RunState
 from autotune_nb.study import STORAGE_VARIABLE, StudyFolder
 from autotune_nb.study.storage_url import is_shared, redact
 from autotune_nb.task.external_results import require_engine
 from autotune_nb.task.own_prompts import require_dataset
 from autotune_nb.task.placement import require_cluster, without_unused
+from autotune_nb.task.retuned import retuned_task
 from autotune_nb.task.secret_names import know_secrets
 from autotune_nb.task.task import Task, parse_objective
 from autotune_nb.trial.score import Limit
@@ -177,6 +181,62 @@ def _tune(
         if collector is not None:
             collector.add(run)
         return run._start()
+
+
+def retune(
+    previous: str | Path,
+    *,
+    study: str | Path | None = None,
+    engine_version: str | None = None,
+    executable: str | None = None,
+    runtime: str | None = None,
+    storage: str | None = None,
+    **overrides: Unpack[Overrides],
+) -> Run:
+    """Start the task of a study again for an upgraded engine, in a new folder and with a warm start from the study.
+
+    ``engine_version`` is the new tag of a container's image, ``executable`` the new program on this machine,
+    ``runtime`` the new serving runtime in a cluster. Without any, the engine itself was upgraded. ``study`` is by
+    default a new folder beside the previous one.
+
+    Raises what ``open`` and ``tune`` raise.
+    """
+    task = retune_task(
+        previous,
+        engine_version=engine_version,
+        executable=executable,
+        runtime=runtime,
+        image=overrides.pop("image", None),
+    )
+    return tune(task, study=study or retune_folder(previous, engine_version), storage=storage, **overrides)
+
+
+def retune_task(
+    previous: str | Path,
+    *,
+    engine_version: str | None = None,
+    executable: str | None = None,
+    runtime: str | None = None,
+    image: str | None = None,
+) -> Task:
+    """Return the task with which ``retune`` starts. Raises what ``open`` raises, and TaskError."""
+    opened = open(previous)
+    return retuned_task(
+        opened.task,
+        str(opened.path),
+        engine_version=engine_version,
+        image=image,
+        executable=executable,
+        runtime=runtime,
+    )
+
+
+def retune_folder(previous: str | Path, engine_version: str | None) -> Path:
+    """Return a folder beside the previous study, named by the version: a new one, or that of an unfinished study."""
+    folder = StudyFolder(previous).path
+    name = f"{folder.name}-{re.sub(r'[^A-Za-z0-9._-]+', '-', engine_version or 'retuned')}"
+    numbered = (folder.with_name(name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
+    return next(one for one in numbered if not StudyFolder(one).exists or open(one).state != RunState.FINISHED)
 
 
 def join(

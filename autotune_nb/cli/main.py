@@ -28,6 +28,7 @@ from autotune_nb.cli.output import (
     usage_errors,
 )
 from autotune_nb.cli.report import report
+from autotune_nb.cli.retune import retune
 from autotune_nb.cli.share import share
 from autotune_nb.cli.study_table import study_table
 from autotune_nb.cli.suggestions import suggestions_of, suggestions_text
@@ -240,6 +241,7 @@ def _execute(
 for command in (
     *(ab, capacity, check, cleanup, compare, engine, lab, manifests, report, share, studies, worker),
     *(export_command, import_command),
+    retune,
 ):
     cli.add_command(command)
 

@@ -17,6 +17,7 @@ from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import StudyError, TaskError
 from autotune_nb.runner.previous_studies import PreviousTrials, read_previous
 from autotune_nb.runner.warm_start import FILE, WarmStart, fitted
+from autotune_nb.task.retuned import retuned_task
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.trial import Trial, TrialState
 from tests.runner.test_replay import replay_task, write_table
@@ -148,3 +149,37 @@ def test_a_source_that_cannot_be_read_is_named(previous: Path, tmp_path: Path) -
         )
         with pytest.raises(StudyError, match=rf"warm_start\[0\]: .*{message}"):
             at.tune(task, study=tmp_path / "b")
+
+
+def test_retune_runs_the_same_task_in_a_new_folder_from_what_the_study_has_measured(
+    previous: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(previous / "a", tmp_path / "a")
+    done = CliRunner().invoke(cli, ["retune", str(tmp_path / "a"), "--trials", "2", "--json"])
+    assert done.exit_code == 0, done.output
+    results = json.loads(done.stdout)
+    assert results["study"] == str(tmp_path / "a-retuned")
+    assert "measured again" in results["trials"][0]["reason"]
+    assert at.Task.load(tmp_path / "a-retuned" / "retune.yaml").warm_start == [str(tmp_path / "a")]
+    # The first has finished: another upgrade gets another folder.
+    assert at.retune(tmp_path / "a", trials=1).wait(60).path == tmp_path / "a-retuned-2"
+    refused = CliRunner().invoke(cli, ["retune", str(tmp_path / "a"), "--engine-version", "0.9"])
+    assert refused.exit_code == 2
+    assert "'0.9' is the tag of an image, and the study's trials are of kind replay" in refused.stderr
+
+
+def test_an_engine_version_is_the_new_tag_of_the_image() -> None:
+    def image(name: str, version: str) -> str | None:
+        task = vllm_task(deploy={"kind": "container", "image": name}, strategy="tpe")
+        changed = retuned_task(task, "runs/a", engine_version=version)
+        assert (changed.strategy.sampler, changed.warm_start) == ("auto", ["runs/a"])
+        return changed.deploy.image
+
+    assert image("vllm/vllm-openai:v0.10.0", "0.11.1") == "vllm/vllm-openai:v0.11.1"
+    assert image("registry:5000/sglang:0.5", "v0.6") == "registry:5000/sglang:v0.6"
+    for name in ("registry:5000/sglang", "vllm/vllm-openai@sha256:" + "5f" * 32):
+        with pytest.raises(TaskError, match=r"has no tag to replace .*--image"):
+            image(name, "0.6")
+    with pytest.raises(TaskError, match="--executable"):
+        retuned_task(vllm_task(), "runs/a", engine_version="0.11")
+    assert retuned_task(vllm_task(), "runs/a", executable="/opt/vllm").engine.executable == "/opt/vllm"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from autotune_nb import chart
+    from autotune_nb.batches.running import batch
     from autotune_nb.errors import (
         AutotuneError,
         ClusterError,
@@ -78,6 +79,7 @@ __all__ = [
     "TrialState",
     "UnknownNameError",
     "__version__",
+    "batch",
     "chart",
     "check",
     "compare",
@@ -91,6 +93,7 @@ __all__ = [
 ]
 
 _MODULES = {
+    "batch": "batches.running",
     "Best": "run",
     "Run": "run",
     "Edit": "study.steering",

@@ -27,7 +27,7 @@ ROOMS: tuple[set[str], ...] = (
     {"events", "runner"},
     {"results", "reports"},
     {"watching"},
-    {"handle", "run", "opened", "history", "session", "checks"},
+    {"handle", "run", "opened", "history", "batches", "session", "checks"},
     {"chart", "widgets", "cli"},
 )
 HEIGHT = {name: height for height, room in enumerate(ROOMS) for name in room}

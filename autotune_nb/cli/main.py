@@ -13,6 +13,7 @@ import click
 from autotune_nb.cli._running import ending_run, exit_code
 from autotune_nb.cli._watching_options import watching_options
 from autotune_nb.cli.ab import ab
+from autotune_nb.cli.batch import batch
 from autotune_nb.cli.capacity import capacity
 from autotune_nb.cli.check import check, placement_options, print_dry_run
 from autotune_nb.cli.cleanup import cleanup
@@ -241,7 +242,7 @@ def _execute(
 for command in (
     *(ab, capacity, check, cleanup, compare, engine, lab, manifests, report, share, studies, worker),
     *(export_command, import_command),
-    retune,
+    *(batch, retune),
 ):
     cli.add_command(command)
 

@@ -15,7 +15,7 @@ _STUDY = click.Path(file_okay=False, path_type=Path)
 _FILE = "retune.yaml"
 
 
-@click.command(short_help="Tune again after an upgrade of the engine, from what a study has measured.")
+@click.command(short_help="Tune again after an upgrade of the engine.")
 @click.argument("previous", metavar="STUDY", type=_STUDY)
 @click.option("--engine-version", metavar="VERSION", help="The tag of the container's image to use instead.")
 @click.option("--executable", metavar="PROGRAM", help="The program to start instead (engine.executable).")

@@ -111,8 +111,8 @@ def test_one_that_fails_does_not_stop_the_others_and_finished_ones_are_skipped(t
     assert again.ran == ["a_both"]
     assert [one.state for one in second.results] == ["skipped", "finished", "skipped", "skipped"]
     assert second.ok
-    # A larger budget continues the studies.
-    more = write_batch(tmp_path, {**AXES, "budget.trials": [3]}, folder=str(tmp_path / "more"))
+    # A part of a section by its full name.
+    more = write_batch(tmp_path, {**AXES, "budget.trials": [3]})
     assert all(cell.task and cell.task.budget.trials == 3 for cell in read_grid(more).cells)
 
 

@@ -130,8 +130,8 @@ class StudyView:
                 _log.exception("the monitor could not be drawn")
             self.drawn.set()
             took_s = time.monotonic() - began
-            if self._only_logs:
-                # A log that grew does not delay what an event changes.
+            if self._only_logs and not sent:
+                # What was polled in vain does not delay what an event changes.
                 self._wake.wait(max(0.0, _EVERY_S - took_s))
             else:
                 self._clicked.wait(max(_EVERY_S - took_s, sent / _BYTES_PER_S - took_s))

@@ -56,7 +56,7 @@ CSS = """
 .at-monitor-charts { --jp-widgets-horizontal-tab-width: auto; }
 .at-chart { width: 100%; }
 .at-chart-caption { font-weight: 600; padding: 2px 0; }
-.at-chart-plot { height: 360px; width: 100%; }
+.at-chart-plot { height: 310px; width: 100%; }
 .at-chart-announced:not(:empty) { height: 120px; display: flex; align-items: center; justify-content: center;
   text-align: center; color: var(--jp-ui-font-color2, inherit); padding: 0 10%; }
 """

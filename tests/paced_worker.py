@@ -19,7 +19,7 @@ import optuna.storages._rdb.storage
 
 import autotune_nb as at
 from autotune_nb.recorded.clock import WallClock
-from autotune_nb.runner import assembly, other_workers
+from autotune_nb.runner import assembly
 from autotune_nb.study import _worker_table, shared_study
 
 
@@ -48,7 +48,6 @@ def set_clock_ahead(seconds: float) -> None:
 def main(task: str, folder: str, scale: str, beat_s: str = "15", grace_s: str = "120", ahead_s: str = "0") -> None:
     PacedClock.scale = float(scale)
     assembly.SimulatedClock = PacedClock  # type: ignore[assignment, misc]
-    other_workers.POLL_S = 0.5
     shared_study.HEARTBEAT_S, _worker_table.GRACE_S = float(beat_s), float(grace_s)
     if float(ahead_s):
         set_clock_ahead(float(ahead_s))

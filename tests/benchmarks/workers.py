@@ -72,7 +72,7 @@ def start(server: Postgres, task: Path, folder: Path, *arguments: Any) -> subpro
 
 def stored(server: Postgres, study: str) -> tuple[list[str], float]:
     """Return the state and the configuration of each trial of a study, and the seconds from first to last."""
-    engine = sqlalchemy.create_engine(server.url)
+    engine = sqlalchemy.create_engine(server.url, poolclass=sqlalchemy.pool.NullPool)
     query = """
         SELECT t.state || ' ' || p.param_value AS found, extract(epoch FROM t.datetime_start) AS began,
             extract(epoch FROM t.datetime_complete) AS ended
@@ -80,7 +80,6 @@ def stored(server: Postgres, study: str) -> tuple[list[str], float]:
     """
     with engine.connect() as connection:
         rows = connection.execute(sqlalchemy.text(query), {"name": study}).all()
-    engine.dispose()
     took_s = max(row.ended or 0 for row in rows) - min(row.began for row in rows) if rows else 0.0
     return [row.found for row in rows], float(took_s)
 

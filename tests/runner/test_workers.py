@@ -58,7 +58,7 @@ def of_study(run: StudyHandle) -> list[tuple[int, Any]]:
 
 
 def test_workers_share_the_configurations_the_budget_and_the_default(postgres: str, tmp_path: Path) -> None:
-    task = table_task(tmp_path, 12, baseline=True, trials=10)
+    task = table_task(tmp_path, 8, baseline=True, trials=7)
     name = tmp_path.name
     first = at.tune(task, study=tmp_path / "a" / name, storage=postgres)
     second = join(name, storage=postgres, folder=tmp_path / "workers" / "2")
@@ -67,9 +67,9 @@ def test_workers_share_the_configurations_the_budget_and_the_default(postgres: s
         run.wait(60)
     assert of_study(first) == of_study(second)
     trials = first.history
-    assert [trial.number for trial in trials] == list(range(10))
-    assert [trial.baseline for trial in trials] == [True] + 9 * [False]
-    assert len({trial.params["threads"] for trial in trials[1:]}) == 9
+    assert [trial.number for trial in trials] == list(range(7))
+    assert [trial.baseline for trial in trials] == [True] + 6 * [False]
+    assert len({trial.params["threads"] for trial in trials[1:]}) == 6
     host = socket.gethostname()
     assert {trial.worker for trial in trials} <= {host, f"{host}-2"}
     opened = at.open(tmp_path / "a" / name, storage=postgres)
@@ -82,7 +82,7 @@ def test_workers_share_the_configurations_the_budget_and_the_default(postgres: s
 def test_to_pause_to_resume_and_to_stop_reaches_every_worker(
     postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    task, name = table_task(tmp_path, 20), tmp_path.name
+    task, name = table_task(tmp_path, 12), tmp_path.name
     first = at.tune(task, study=tmp_path / "a" / name, storage=postgres)
     first.pause()
     second = join(name, storage=postgres, folder=tmp_path / "b")
@@ -102,7 +102,7 @@ def test_to_pause_to_resume_and_to_stop_reaches_every_worker(
     assert second.state in (RunState.STOPPED, RunState.FINISHED)
     # A worker that is started later goes on.
     at.tune(task, study=tmp_path / "a" / name, storage=postgres).wait(60)
-    assert len(at.open(tmp_path / "b", storage=postgres).history) == 20
+    assert len(at.open(tmp_path / "b", storage=postgres).history) == 12
 
 
 def test_what_cannot_be_joined_is_reported(postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

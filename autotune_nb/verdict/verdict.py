@@ -19,6 +19,9 @@ from autotune_nb.verdict._unconfirmed import unconfirmed_text, undecided_text
 from autotune_nb.verdict.confirmation import Conclusion, Confirmation, Difference, Outcome
 from autotune_nb.verdict.starts import finalist_of, finalists, plan_of, progress
 
+#: More further rounds than these are not worth a number.
+_MOST_ROUNDS = 20
+
 
 @dataclass(frozen=True, repr=False)
 class Verdict:
@@ -213,7 +216,9 @@ class _Wording:
                     f"{better} % better and at most {worse} % worse ({confidence})"
                 )
         seems = f"{_percent(abs(gain))} % {'better' if gain >= 0 else 'worse'} than {default}"
-        more = f"; about {found.rounds_missing} more rounds would decide, if that is so" if found.rounds_missing else ""
+        missing = found.rounds_missing or 0
+        more = f"; about {missing} more rounds would decide, if that is so" if missing else ""
+        more = more if missing <= _MOST_ROUNDS else "; many more rounds would be needed to decide"
         span = f", but anything from {_percent(low)} to {_percent(high)} % is possible ({confidence})"
         span = span if math.isfinite(high - low) else ""
         return f"Undecided {after}: {best} seems {seems} in {figure}{span}{more}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 
 import pytest
@@ -95,6 +96,19 @@ def test_the_largest_difference_has_the_wider_side_of_the_interval() -> None:
     assert -low > high > 0
     assert found.text.startswith("No difference found between trial ")
     assert f"at most {100 * high:.2g} % better and at most {-100 * low:.2g} % worse (95 %)" in found.text
+
+
+def test_an_undecided_answer_says_what_is_possible_and_how_many_rounds_would_decide() -> None:
+    def undecided(spread: float) -> str:
+        trials = confirm(lambda n, threads: (104.0 if threads else 100.0) * (1 + spread * math.sin(5 * n)))
+        found = verdict(trials)
+        assert found.outcome is Outcome.UNDECIDED
+        return found.text
+
+    few = undecided(0.05)
+    assert re.search(r"seems 3.4 % better than .*, but anything from -2 to 9 % is possible \(95 %\)", few)
+    assert "about 5 more rounds would decide" in few
+    assert "many more rounds would be needed to decide" in undecided(0.4)
 
 
 def test_if_every_finalist_fails_the_default_is_best() -> None:

@@ -21,6 +21,7 @@ from tests.benchmarks.saved import saved
 from tests.benchmarks.scraping import scraping
 from tests.benchmarks.screen import screen
 from tests.benchmarks.stream import stream
+from tests.benchmarks.table import table
 from tests.benchmarks.tracking import tracking
 from tests.benchmarks.verdicts import verdicts
 from tests.benchmarks.warm_starts import warm_starts
@@ -30,6 +31,7 @@ BENCHMARKS = {
     "overhead": overhead,
     "lateness": lateness,
     "stream": stream,
+    "table": table,
     "opening": opening,
     "screen": screen,
     "saved": saved,

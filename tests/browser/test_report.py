@@ -148,6 +148,15 @@ def test_offline_the_page_has_interactive_charts_and_a_table_that_sorts_and_runs
         first = rows.first.inner_text()
         page.get_by_role("button", name="trial", exact=False).first.click()
         page.wait_for_function(f"document.querySelector('.at-live tbody tr').innerText !== {json.dumps(first)}")
+        search, status = page.locator(".at-live input[type=search]"), page.locator(".at-live [role=status]")
+        for text, shown in (
+            ("complete and state = best", "1 of "),
+            ("(failed or not failed) and trial < 1", "1 of "),
+            ("no_such = 1", "there is no column 'no_such'"),
+            ("(failed", "a ) is missing"),
+        ):
+            search.fill(text)
+            assert status.inner_text().startswith(shown), text
         assert page.title() != "bad"
         assert errors == []
         # On paper: the pictures and every row.

@@ -183,7 +183,7 @@ class Configurations:
         cells[_CUT] = next((trial.cut_reason for trial in own if trial.cut_reason), None)
         cells[_WORKER] = ", ".join(dict.fromkeys(trial.worker for trial in own if trial.worker)) or None
         took = math.fsum(trial.work_s for trial in own)
-        cells[_TOOK] = round(took, 1) if took else None
+        cells[_TOOK] = _rounded(took) if took else None
         self._seen.add(cells)
         for trial in own:
             self._checked.update(dict.fromkeys(trial.score.limits if trial.score is not None else ()))
@@ -315,5 +315,7 @@ def _gain_cells(gain: Gain | None) -> dict[str, Cell]:
 
 
 def _rounded(value: float) -> float:
-    """Return a number to five digits, which is what the front shows at most."""
-    return float(f"{value:.5g}") if math.isfinite(value) else value
+    """Return a number as the front shows it: whole from 1 000 on, otherwise to four digits."""
+    if not math.isfinite(value):
+        return value
+    return float(round(value)) if abs(value) >= 1000 else float(f"{value:.4g}")

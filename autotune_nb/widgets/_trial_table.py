@@ -81,7 +81,7 @@ class TrialTable:
         data = to_json(message).encode()
         packed = len(data) > _PACKED
         # As a buffer: the front end's protocol would write it with spaces.
-        sent = zlib.compress(data, 6) if packed else data
+        sent = zlib.compress(data, 9) if packed else data
         self.widget.send({"packed": packed}, buffers=[sent])
         return len(sent) + _ENVELOPE
 

@@ -7,6 +7,7 @@ import html
 import io
 import json
 import re
+import threading
 import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
@@ -29,6 +30,8 @@ COLOURS: dict[Role, str] = {
     "infeasible": "#CC79A7",
 }
 FRONT, RUNNING, SHARE = "#009E73", "#E69F00", "#0072B2"
+#: Held while an image is drawn: the settings of matplotlib and of warnings are those of all threads.
+_drawing = threading.Lock()
 #: The marker of each role, by its name in Plotly and in matplotlib.
 MARKERS: dict[Role, tuple[str, str]] = {
     "best": ("star", "*"),
@@ -84,7 +87,8 @@ class Chart(ABC):
         figure = self.matplotlib_figure()
         FigureCanvasSVG(figure)
         out = io.StringIO()
-        with warnings.catch_warnings(), mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "autotune_nb"}):
+        settings = {"svg.fonttype": "none", "svg.hashsalt": "autotune_nb"}
+        with _drawing, warnings.catch_warnings(), mpl.rc_context(settings):
             # Letters that matplotlib's font lacks are drawn in the reader's fonts.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             # Letters are text instead of outlines: a tenth of the size.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from autotune_nb.handle import StudyHandle
-from autotune_nb.widgets._front_end import has_front_end
+from autotune_nb.widgets._front_end import FrontEnd, front_end
 
 
 class NotebookDisplay:
@@ -11,12 +11,12 @@ class NotebookDisplay:
 
     def show(self, study: StudyHandle) -> bool:
         """Display the study's monitor; return False, without an output, in a notebook that is executed headless."""
-        if not has_front_end():
+        if front_end() is FrontEnd.NONE:
             return False
         # Plotly and its widgets take seconds to import.
         from autotune_nb.widgets.monitor import Monitor
 
-        Monitor(study, live=True)._ipython_display_()
+        Monitor(study)._ipython_display_()
         return True
 
     async def follow(self, study: StudyHandle) -> None:

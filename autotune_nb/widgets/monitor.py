@@ -10,7 +10,8 @@ from IPython.display import display
 
 from autotune_nb.handle import StudyHandle
 from autotune_nb.run import Run, live_run
-from autotune_nb.widgets._front_end import has_front_end
+from autotune_nb.widgets._front_end import FrontEnd, front_end
+from autotune_nb.widgets._html_view import HtmlView
 from autotune_nb.widgets._study_view import StudyView
 
 _views: dict[Path, StudyView] = {}
@@ -21,12 +22,14 @@ class Monitor:
     """Shows progress, running trials, charts and the table of trials, and has fields to steer the study.
 
     Monitors of one study share their widgets. In a notebook that is executed headless (papermill, nbconvert) the
-    monitor is displayed as text and HTML without scripts. ``box`` is the widget.
+    monitor is displayed as text and HTML without scripts; where widgets do not work (Colab, Databricks, Kaggle,
+    SageMaker), as the same HTML, which is replaced while the study goes on. ``box`` is the widget.
     """
 
     def __init__(self, study: StudyHandle | str | Path, *, live: bool | None = None) -> None:
         """``study`` is a run, a study from ``at.open``, or a study's folder; ``live`` is whether to show widgets, by
-        default whether a front end started this kernel.
+        default whether the front end shows them, which the variable AUTOTUNE_NB_FRONT_END (widgets, html, none) names
+        if it is not recognized.
 
         Raises StudyNotFoundError, StudyError for a folder.
         """
@@ -36,7 +39,7 @@ class Monitor:
             study = open_(study)
         self._handle = study
         self._shown = False
-        self._live = has_front_end() if live is None else live
+        self._front_end = front_end() if live is None else FrontEnd.WIDGETS if live else FrontEnd.NONE
 
     @property
     def handle(self) -> StudyHandle:
@@ -71,7 +74,10 @@ class Monitor:
         return f"<Monitor of {self.handle!r}>"
 
     def _ipython_display_(self) -> None:
-        if not self._live:
+        if self._front_end is FrontEnd.HTML:
+            HtmlView(self._handle).display()
+            return
+        if self._front_end is FrontEnd.NONE:
             display(self._handle.lasting_bundle(), raw=True)
             return
         view = self._view

@@ -153,7 +153,7 @@ def test_a_kernel_that_a_notebook_started_is_not_live(
     class Shell:
         kernel = None
 
-    for name in ("JPY_SESSION_NAME", "VSCODE_PID", "VSCODE_CWD", "SERVER_SOFTWARE"):
+    for name in ("JPY_SESSION_NAME", "VSCODE_PID", "VSCODE_CWD", "SERVER_SOFTWARE", _front_end.VARIABLE):
         monkeypatch.delenv(name, raising=False)
     for name, value in own.items():
         monkeypatch.setenv(name, value)

@@ -87,8 +87,8 @@ class Chart(ABC):
         figure = self.matplotlib_figure()
         FigureCanvasSVG(figure)
         out = io.StringIO()
-        settings = {"svg.fonttype": "none", "svg.hashsalt": "autotune_nb"}
-        with _drawing, warnings.catch_warnings(), mpl.rc_context(settings):
+        settings = mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "autotune_nb"})
+        with _drawing, settings, warnings.catch_warnings():
             # Letters that matplotlib's font lacks are drawn in the reader's fonts.
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             # Letters are text instead of outlines: a tenth of the size.

@@ -132,6 +132,6 @@ def test_a_run_is_shown_live_and_ends_with_what_a_headless_notebook_saves(
 
 def test_charts_that_threads_draw_at_once_are_the_same(world: World) -> None:
     """The settings of matplotlib are those of all threads."""
-    chart = at.tune(world.task(trials=2), study=world.folder).wait(60).report().chart
+    chart = at.tune(world.task(trials=2), study=world.folder).wait(60).chart()
     with ThreadPoolExecutor(3) as pool:
         assert len({*pool.map(lambda _: chart.svg(), range(6))}) == 1

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sys
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 
@@ -56,12 +57,21 @@ def run_grid(
     execute: Execute | None = None,
 ) -> BatchResult:
     """Run the studies of a grid; ``execute`` replaces papermill."""
-    running = LoopThread.get().submit(_run(grid, parallel or grid.parallel, report, execute or _papermill))
+    ended = threading.Event()
+
+    async def work() -> tuple[CellResult, ...]:
+        try:
+            return await _run(grid, parallel or grid.parallel, report, execute or _papermill)
+        finally:
+            ended.set()
+
+    running = LoopThread.get().submit(work())
     try:
         results = running.result()
     except BaseException:
-        # Ends the studies that run, in order.
+        # An interrupt ends the studies that run; they take their engines down before this process ends.
         running.cancel()
+        ended.wait(_STOP_S)
         raise
     found = BatchResult(grid.folder, results)
     found.write()
@@ -78,7 +88,9 @@ async def _run(
         return tuple(await asyncio.gather(*tasks))
     finally:
         for task in tasks:
-            task.cancel()
+            # A second cancellation would interrupt what takes an engine down.
+            if not task.cancelling():
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -149,6 +151,27 @@ def test_studies_run_side_by_side_on_gpus_of_their_own(tmp_path: Path, monkeypat
     cells = tuple(Cell(str(n), {}, tmp_path / str(n), task) for n in range(3))
     assert run_grid(Grid(tmp_path, cells), report=lambda _line: None, execute=wait_for_the_others).ok
     assert sorted(held) == ["0", "3", "5"]
+
+
+def test_an_interrupt_waits_until_the_studies_that_run_have_stopped(tmp_path: Path) -> None:
+    task, stopped = at.Task.parse(replay_task(write_table(tmp_path))), list[str]()
+
+    async def interrupted(
+        cell: Cell, _notebook: Path, _environment: Mapping[str, str], _report: Callable[[str], None]
+    ) -> tuple[int, str]:
+        os.kill(os.getpid(), signal.SIGINT)
+        try:
+            await asyncio.Event().wait()
+        finally:
+            # As long as its engine takes to stop.
+            await asyncio.sleep(0.05)
+            stopped.append(cell.name)
+        return 0, ""
+
+    cells = tuple(Cell(name, {}, tmp_path / name, task) for name in "ab")
+    with pytest.raises(KeyboardInterrupt):
+        run_grid(Grid(tmp_path, cells), report=lambda _line: None, execute=interrupted)
+    assert stopped == ["a"]
 
 
 @pytest.mark.slow

@@ -191,5 +191,5 @@ def test_real_engines_are_tuned_by_executed_notebooks(tmp_path: Path) -> None:
     )
     done = CliRunner().invoke(cli, ["batch", str(file), "--folder", str(tmp_path / "runs")])
     assert done.exit_code == 0, done.output
-    notebook: Any = nbformat.read(tmp_path / "runs" / "a_x" / "notebook.ipynb", as_version=4)
+    notebook: Any = nbformat.read(tmp_path / "runs" / "x_a" / "notebook.ipynb", as_version=4)
     assert "complete" in str(notebook.cells)

@@ -5,16 +5,21 @@ from __future__ import annotations
 import re
 import shlex
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 from click.testing import CliRunner, Result
 
+from autotune_nb.batches import running
 from autotune_nb.cli.main import cli
 from autotune_nb.resources import shared_folder
+from autotune_nb.watching.metrics import close_servers
+from tests.batches.test_batches import Executor
 from tests.e2e.test_cluster import Place, place
 from tests.stubs import World
+from tests.watching.test_watching import hook
 
 __all__ = ["place"]
 
@@ -22,14 +27,14 @@ README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 LINES = [line for kind, text in BLOCKS if not kind for line in text.splitlines() if line.startswith("autotune-nb ")]
 #: Commands that need a cluster have a test of their own.
-IN_A_CLUSTER = re.compile(r"^autotune-nb (check|cleanup|manifests)\b|--deploy ome")
+IN_A_CLUSTER = re.compile(r"^autotune-nb (check|cleanup|manifests (?!grafana))\b|--deploy ome")
 KINDS = {"command", "env", "compose", "isvc", "hpa", "keda", "canary", "yaml", "csv", "parquet"}
 
 
 def arguments(line: str) -> list[str]:
-    """Return the arguments of a command line, without comments and pipes."""
+    """Return the arguments of a command line, without comments, pipes and redirections."""
     words = shlex.split(line, comments=True)
-    return words[1 : words.index("|")] if "|" in words else words[1:]
+    return words[1 : next((at for at, word in enumerate(words) if word in ("|", ">")), None)]
 
 
 def invoke(line: str) -> Result:
@@ -37,15 +42,24 @@ def invoke(line: str) -> Result:
 
 
 @pytest.fixture
-def here(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def here(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder with a task.yaml whose trials end at once."""
     folder = tmp_path / "here"
     folder.mkdir()
     task = world.task(trials=2, budget={"baseline": True})
     (folder / "task.yaml").write_text(yaml.safe_dump(task.model_dump(mode="json")))
     shutil.copytree(shared_folder("notebooks"), folder / "notebooks")
+    batch = {"base": "../task.yaml", "axes": {"seconds_per_level": {"short": {"workload": {"seconds_per_level": 5}}}}}
+    (folder / "notebooks" / "batch.yaml").write_text(yaml.safe_dump(batch))
+    # tests/batches has a slow test with the executed notebooks.
+    monkeypatch.setattr(running, "_papermill", Executor())
+    (folder / "end.sh").write_text("#!/bin/sh\ncat > ended.json\n")
+    (folder / "end.sh").chmod(0o755)
     monkeypatch.chdir(folder)
-    return folder
+    with hook() as (url, _):
+        monkeypatch.setenv("CHAT_HOOK", url)
+        yield folder
+    close_servers()
 
 
 def test_local_commands_run_in_order(here: Path) -> None:
@@ -58,6 +72,9 @@ def test_local_commands_run_in_order(here: Path) -> None:
             # A study that ran locally has no InferenceService and no container, and the stub no metrics.
             assert result.exit_code == 2, line
             assert "deploy" in result.stderr or "the metrics of engine command are unknown" in result.stderr, line
+        elif words[0] == "retune":
+            assert result.exit_code == 2, line
+            assert "--executable" in result.stderr, line
         elif words[0] == "lab":
             # tests/cli/test_lab_command.py compares strategies; this study has too few configurations for that.
             assert "a comparison needs at least two" in result.output or "levels.csv" in result.output, line

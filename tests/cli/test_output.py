@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from autotune_nb.cli._line_printer import LinePrinter
-from autotune_nb.cli.main import _Signals
+from autotune_nb.cli._running import _Signals
 from autotune_nb.cli.output import signals_as_interrupts
 from tests.stubs import until
 

@@ -17,11 +17,10 @@ from autotune_nb.study._database_file import damage_errors, location, not_found,
 from autotune_nb.study._storage import closed_on_error, holds_study, open_storage, storage_errors
 from autotune_nb.study._study_lock import setup_lock
 from autotune_nb.study.folder import StudyFolder, require_same_task
+from autotune_nb.study.format import FORMAT
 from autotune_nb.study.storage_url import is_shared
 from autotune_nb.study.worker import package_version
 from autotune_nb.task.task import Task
-
-_SCHEMA = 1
 
 
 def load_or_create(task: Task, folder: StudyFolder, storage: str | None) -> tuple[optuna.Study, str | None]:
@@ -58,7 +57,7 @@ def load_or_create(task: Task, folder: StudyFolder, storage: str | None) -> tupl
                 metadata = {**metadata, "id": str(study.user_attrs["autotune_nb_id"])}
             if "autotune_nb_id" not in study.user_attrs:
                 study.set_user_attr("autotune_nb_id", metadata["id"])
-                study.set_user_attr("autotune_nb_schema", _SCHEMA)
+                study.set_user_attr("autotune_nb_schema", FORMAT)
                 study.set_user_attr("autotune_nb_version", package_version())
                 study.set_user_attr("task", task.model_dump(mode="json"))
                 with warnings.catch_warnings():
@@ -80,10 +79,10 @@ def require_same_format(study: optuna.Study) -> None:
     """Raise StudyMismatchError if another release of the package wrote the study in another format."""
     attributes = study.user_attrs
     stored, version = attributes.get("autotune_nb_schema"), attributes.get("autotune_nb_version", "of another release")
-    if stored != _SCHEMA:
+    if stored != FORMAT:
         raise StudyMismatchError(
             f"the study {study.study_name!r} has format {stored}, written by autotune_nb {version}, and this is "
-            f"autotune_nb {package_version()}, which has format {_SCHEMA}: install that release, or start a new study"
+            f"autotune_nb {package_version()}, which has format {FORMAT}: install that release, or start a new study"
         )
 
 

@@ -29,6 +29,7 @@ from autotune_nb.errors import (
 from autotune_nb.secrets.scrubbing import scrub_data
 from autotune_nb.study._foreign_files import is_written_task, require_no_foreign_file
 from autotune_nb.study._task_difference import task_difference
+from autotune_nb.study.format import require_known_format, written_format
 from autotune_nb.study.storage_url import (
     REDACTED,
     STORAGE_VARIABLE,
@@ -195,6 +196,7 @@ class StudyFolder:
         if metadata is None or "optuna_name" not in metadata:
             # Before the study is created, a storage that did not work may be replaced by another.
             metadata = {
+                **written_format(),
                 "id": metadata["id"] if metadata else uuid.uuid4().hex[:12],
                 "storage": redact(storage) if storage else None,
                 "created": _now(),
@@ -209,6 +211,7 @@ class StudyFolder:
     def metadata(self) -> dict[str, Any] | None:
         """Return the study's id, its storage and when it was created; None if there is no study. Raises StudyError."""
         metadata = self.read(_METADATA)
+        require_known_format(metadata or {}, f"the study in {self.path}")
         if metadata is not None and not (isinstance(metadata.get("id"), str) and "storage" in metadata):
             raise StudyError(f"{self.path / _METADATA} is damaged: it has no id or no storage")
         return metadata
@@ -266,6 +269,8 @@ class StudyFolder:
         try:
             return parse_task(data)
         except TaskError as error:
+            # A newer format is the reason, if it has one.
+            self.metadata()
             raise StudyError(f"the task in {self.path / _TASK} cannot be read: {error}") from None
 
     def label(self, study_id: str) -> str:

@@ -22,6 +22,8 @@ from autotune_nb.cli.main import cli
 from autotune_nb.errors import StudyMismatchError
 from autotune_nb.study import StudyFolder
 from autotune_nb.study.fingerprint import fingerprint_key
+from autotune_nb.study.format import FORMAT
+from autotune_nb.study.worker import package_version
 from tests.stubs import FakeBench, StubEngine, open_study, until
 
 DATA = Path(__file__).parent / "data" / "before"
@@ -118,6 +120,36 @@ def test_its_database_is_taken_up_and_asks_for_the_one_configuration_left(tmp_pa
     assert (trial.number, trial.params) == (4, LEFT)
     assert study.ask() is None
     study.close()
+
+
+def test_a_study_of_a_newer_format_is_refused_in_one_line_and_left_as_it_is(tmp_path: Path) -> None:
+    folder = rebuilt(tmp_path / "study")
+    about = json.loads((folder / "study.json").read_text())
+    assert "format" not in about
+    (folder / "study.json").write_text(json.dumps({**about, "format": 2, "version": "0.9.0"}))
+    before = {file.name: file.read_bytes() for file in folder.iterdir()}
+    commands = [
+        ["show", folder],
+        ["run", DATA / "task.json", "--study", folder],
+        ["check", DATA / "task.json", "--study", folder],
+        ["export", folder, "--as", "csv"],
+    ]
+    for command in commands:
+        refused = call(*command, code=2)
+        line = refused.stdout if command[0] == "check" else refused.stderr
+        assert f"{folder} has format 2, written by autotune_nb 0.9.0; this is autotune_nb" in line
+        assert "pip install 'autotune_nb>=0.9.0'" in line
+    assert {name: (folder / name).read_bytes() for name in before} == before
+    # What the newer version added to the task is not what the error is about.
+    task = json.loads((folder / "task.json").read_text())
+    (folder / "task.json").write_text(json.dumps({**task, "added_later": 1}))
+    assert "has format 2" in call("show", folder, code=2).stderr
+
+
+def test_a_new_study_has_the_format_and_the_version_that_wrote_it(make_task: Any, tmp_path: Path) -> None:
+    open_study(make_task(), tmp_path / "study").close()
+    about = json.loads((tmp_path / "study" / "study.json").read_text())
+    assert (about["format"], about["version"]) == (FORMAT, package_version())
 
 
 def test_another_task_is_refused(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from autotune_nb.cli._examples import examples
 from autotune_nb.cli._running import ending_run
 from autotune_nb.cli.check import placement_options
 from autotune_nb.cli.output import print_stderr, prototype_notes, usage_errors
@@ -19,7 +20,13 @@ if TYPE_CHECKING:
 _STUDY = click.Path(file_okay=False, path_type=Path)
 
 
-@click.command(short_help="Compare two given configurations by repeated starts.")
+@click.command(
+    short_help="Compare two given configurations by repeated starts.",
+    epilog=examples(
+        "ab runs/mine:best default --study runs/ab --rounds 8",
+        "ab max_num_seqs=64 max_num_seqs=256 --task task.yaml --study runs/ab",
+    ),
+)
 @click.argument("a")
 @click.argument("b")
 @click.option("--task", type=click.Path(path_type=Path), help="Task file. Default: that of the study which A names.")
@@ -36,7 +43,7 @@ def ab(
     measured once, and then both are started again in rounds, as a confirmation does (confirm in the task). A takes the
     place of the engine's default, and is called so in the report.
 
-    Exits as run does.
+    Exits 0 if a trial is complete, 1 if none is or an error ended the run, 2 for an invalid task or wrong usage.
     """
     with ending_run(as_json=as_json, log_json=False) as to_end:
         from autotune_nb.history.ab import ab_task, configuration_of

@@ -8,10 +8,14 @@ from pathlib import Path
 
 import click
 
+from autotune_nb.cli._examples import examples
 from autotune_nb.cli.output import print_stderr, usage_errors
 
 
-@click.command(short_help="Run a grid of models, engines and workloads.")
+@click.command(
+    short_help="Run a grid of models, engines and workloads.",
+    epilog=examples("batch batch.yaml --folder runs/nightly --parallel 2"),
+)
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--folder", type=click.Path(file_okay=False, path_type=Path), help="Folder of the studies.")
 @click.option("--parallel", type=click.IntRange(min=1), help="How many studies run at a time. Default: as GPUs allow.")

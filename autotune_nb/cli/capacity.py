@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from autotune_nb.cli._examples import examples
 from autotune_nb.cli.output import print_lost_database, usage_errors
 
 if TYPE_CHECKING:
@@ -57,7 +58,10 @@ def _share(text: str) -> float:
         raise TaskError(f"expected a share such as 20% or 0.2, not {text!r}", field="headroom") from None
 
 
-@click.command(short_help="Print how many replicas of the best configuration carry a load.")
+@click.command(
+    short_help="Print how many replicas of the best configuration carry a load.",
+    epilog=examples("capacity runs/mine --requests-per-second 40 --headroom 20%"),
+)
 @click.argument("study", type=_STUDY)
 @load_options(required=True)
 @click.option("--trial", type=click.IntRange(min=0), metavar="N", help="Trial to run. Default: the best one.")
@@ -70,7 +74,7 @@ def capacity(study: Path, trial: int | None, storage: str | None, as_json: bool,
     measured levels, and nothing beyond them is assumed. The assumptions are printed. To get manifests with an
     autoscaler, use export --as hpa or --as keda.
 
-    Exits 0, 2 if the study cannot be read or its levels do not show it.
+    Exits 0, or 2 if the study cannot be read or its levels do not show it.
     """
     from autotune_nb import session
     from autotune_nb.errors import TaskError

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from autotune_nb.cli._examples import examples
 from autotune_nb.cli.output import prototype_notes, usage_errors
 
 if TYPE_CHECKING:
@@ -52,7 +53,10 @@ def placement_options(command: Callable[..., None]) -> Callable[..., None]:
     return command
 
 
-@click.command(short_help="Check whether a task can run.")
+@click.command(
+    short_help="Check whether a task can run.",
+    epilog=examples("check task.yaml", "check task.yaml --deploy ome --namespace tune --dry-run"),
+)
 @click.argument("task", type=click.Path(path_type=Path))
 @click.option("--study", type=_STUDY, help="Also check whether TASK can resume the study in this folder.")
 @placement_options

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from autotune_nb.cli._examples import examples
 from autotune_nb.cli.output import usage_errors
 from autotune_nb.errors import SetupError, StudyBusyError, StudyError, StudyNotFoundError, did_you_mean
 
@@ -37,7 +38,10 @@ class _Target:
         return await Cluster.connect(kubeconfig=self.kubeconfig, context=self.context, namespace=self.namespace)
 
 
-@click.command(short_help="Delete what a study left in a cluster or in containers.")
+@click.command(
+    short_help="Delete what a study left in a cluster or in containers.",
+    epilog=examples("cleanup runs/mine", "cleanup --all --namespace tune --expired --yes"),
+)
 @click.argument("study", required=False)
 @click.option("--all", "everything", is_flag=True, help="Delete what all studies left; needs --namespace.")
 @click.option("--namespace", "-n", metavar="NS", help="Namespace. Default: the task's, else the context's.")

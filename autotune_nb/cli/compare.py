@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from autotune_nb.cli._examples import examples
 from autotune_nb.cli.output import print_stderr, usage_errors
 from autotune_nb.errors import SetupError
 
@@ -23,7 +24,10 @@ _STUDY = click.Path(file_okay=False, path_type=Path)
 REGRESSION = 3
 
 
-@click.command(short_help="Compare two studies of one space, configuration by configuration.")
+@click.command(
+    short_help="Compare two studies of one space, configuration by configuration.",
+    epilog=examples("compare runs/old runs/new --figure ttft_p99_s --fail-on-regression 5%"),
+)
 @click.argument("before", metavar="A", type=_STUDY)
 @click.argument("after", metavar="B", type=_STUDY)
 @click.option("--figure", metavar="NAME", help="Figure to compare, such as ttft_p99_s. Default: the objective.")
@@ -39,7 +43,7 @@ def compare(before: Path, after: Path, figure: str | None, threshold: str | None
     95 %, and are called better or worse only if they are more than noise. Studies with other workloads, objectives or
     prompts are not comparable, and the reasons are printed.
 
-    Exits 0, 2 if a study cannot be read, 3 on a regression (--fail-on-regression).
+    Exits 0, 2 if a study cannot be read, or 3 on a regression (--fail-on-regression).
     """
     from autotune_nb.history import functions
 
@@ -55,7 +59,10 @@ def compare(before: Path, after: Path, figure: str | None, threshold: str | None
     _exit_on(regression)
 
 
-@click.command(short_help="List studies: best, verdict, engine version and GPU of each.")
+@click.command(
+    short_help="List studies: best, verdict, engine version and GPU of each.",
+    epilog=examples("studies", "studies 'runs/qwen3-*' --json"),
+)
 @click.argument("sources", metavar="[FOLDER|PATTERN]…", nargs=-1)
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON instead of text.")
 def studies(sources: tuple[str, ...], as_json: bool) -> None:
@@ -63,7 +70,7 @@ def studies(sources: tuple[str, ...], as_json: bool) -> None:
 
     A folder without a study stands for the studies in it. Studies that cannot be read are listed last, with the reason.
 
-    Exits 0, 1 if no study can be read, 2 if there is none.
+    Exits 0, 1 if no study can be read, or 2 if there is none.
     """
     from autotune_nb.history import functions
 

@@ -8,11 +8,18 @@ from pathlib import Path
 
 import click
 
+from autotune_nb.cli._examples import examples
 from autotune_nb.cli.output import print_stderr, usage_errors
 from autotune_nb.errors import SetupError
 
 
-@click.command(short_help="Print the flags of an installed engine.")
+@click.command(
+    short_help="Print the flags of an installed engine.",
+    epilog=examples(
+        "engine vllm --executable ~/venvs/vllm/bin/python",
+        "engine sglang --image docker.io/lmsysorg/sglang:latest --json",
+    ),
+)
 @click.argument("name", type=click.Choice(["vllm", "sglang", "llama_cpp"]))
 @click.option(
     "--executable",
@@ -27,7 +34,7 @@ def engine(name: str, executable: str | None, image: str | None, as_json: bool) 
     The engine's own program is asked, which takes up to a minute or two for vLLM. What it answers is kept in the user's
     cache folder until another version is installed; tasks with the same program are then checked against it.
 
-    Exits 2 if the program does not print its flags.
+    Exits 0, or 2 if the program does not print its flags.
     """
     from autotune_nb.deploy.container.client import find_client
     from autotune_nb.engines.installed import ask_image, ask_program, keep

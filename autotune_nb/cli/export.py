@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
+from autotune_nb.cli._examples import examples
 from autotune_nb.cli._mlflow import send_to_mlflow
 from autotune_nb.cli.capacity import load_of, load_options
 from autotune_nb.cli.output import (
@@ -27,7 +28,13 @@ _FORMATS = ("command", "env", "compose", "isvc", "hpa", "keda", "canary", "yaml"
 _STUDY = click.Path(file_okay=False, path_type=Path)
 
 
-@click.command("export", short_help="Print a study's best configuration, task or measurements.")
+@click.command(
+    "export",
+    short_help="Print a study's best configuration, task or measurements.",
+    epilog=examples(
+        "export runs/mine --as command", "export runs/mine --as keda --requests-per-second 40 -o service.yaml"
+    ),
+)
 @click.argument("study", type=_STUDY)
 @click.option(
     "--as",
@@ -77,7 +84,7 @@ def export_command(
     mlflow    sends the study to an MLflow server (tracking.uri of the task, or MLFLOW_TRACKING_URI); what is there is
               not sent again
 
-    Exits 2 and writes nothing if the study does not have what --as names.
+    Exits 0, or 2 and writes nothing if the study does not have what --as names.
     """
     from autotune_nb import session
     from autotune_nb.results.autoscaling import PROMETHEUS, Canary
@@ -108,7 +115,11 @@ def export_command(
     print_stderr(f"wrote {output}")
 
 
-@click.command("import", short_help="Create a study from CSV, parquet or genai-bench results.")
+@click.command(
+    "import",
+    short_help="Create a study from CSV, parquet or genai-bench results.",
+    epilog=examples("import results.csv --study runs/imported --limit 'ttft_p99_s <= 0.5'"),
+)
 @click.argument("source", metavar="FILE_OR_FOLDER", type=click.Path(path_type=Path))
 @click.option("--study", required=True, type=_STUDY, help="Folder of the new study.")
 @click.option(

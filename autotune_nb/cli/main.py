@@ -6,10 +6,11 @@ import itertools
 import json
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from autotune_nb.cli._examples import examples
 from autotune_nb.cli._running import ending_run, exit_code
 from autotune_nb.cli._watching_options import watching_options
 from autotune_nb.cli.ab import ab
@@ -36,19 +37,47 @@ from autotune_nb.cli.suggestions import suggestions_of, suggestions_text
 from autotune_nb.cli.worker import worker
 from autotune_nb.errors import RunError, SetupError, TaskError
 
-if TYPE_CHECKING:
-    pass
-
 _STUDY = click.Path(file_okay=False, path_type=Path)
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+_COMPLETION = """
+\b
+Completion of commands and options, in ~/.bashrc (or zsh_source in ~/.zshrc, fish_source in fish):
+  eval "$(_AUTOTUNE_NB_COMPLETE=bash_source autotune-nb)"
+"""
+
+
+@click.group(
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "demo",
+        "check task.yaml",
+        "run task.yaml --study runs/mine",
+        "show runs/mine",
+        "export runs/mine --as command",
+    )
+    + "\n"
+    + _COMPLETION,
+)
 @click.version_option(package_name="autotune_nb", prog_name="autotune-nb")
 def cli() -> None:
-    """Tune the parameters of an LLM inference engine."""
+    """Tune the parameters of an LLM inference engine: start it with one configuration after another, and measure each.
+
+    A task file names the model, the engine, the parameters to search, the load and the limits. A study is the folder
+    that stores the trials of a task. Each COMMAND has a --help of its own.
+
+    Results are printed on stdout, progress, notes and errors on stderr. Exits 0 on success, 1 if no trial is complete
+    or something failed, 2 for an invalid task or wrong usage, 3 on a regression.
+    """
 
 
-@cli.command()
+@cli.command(
+    epilog=examples(
+        "run task.yaml --study runs/mine",
+        "run quickstart --study runs/first --trials 3 --json",
+        "run task.yaml --study runs/tonight --baseline runs/mine --fail-on-regression 5%",
+    )
+)
 @click.argument("task", type=click.Path(path_type=Path))
 @click.option("--study", required=True, type=_STUDY, help="Folder of the study; an existing study is resumed.")
 @click.option("--storage", metavar="URL", help="Optuna storage URL. Default: a SQLite file in the study's folder.")
@@ -109,7 +138,10 @@ def run(
         to_end(started, baseline=None if baseline is None else (baseline, share, threshold is not None))
 
 
-@cli.command(short_help="Print the trials and the best configuration of a study.")
+@cli.command(
+    short_help="Print the trials and the best configuration of a study.",
+    epilog=examples("show runs/mine --suggestions 3"),
+)
 @click.argument("study", type=_STUDY)
 @click.option("--storage", metavar="URL", help="Storage URL, needed if it has a password: passwords are not saved.")
 @click.option("--suggestions", type=click.IntRange(1, 100), metavar="N", help="Also print the next N configurations.")
@@ -137,7 +169,7 @@ def show(study: Path, storage: str | None, suggestions: int | None, as_json: boo
     sys.exit(exit_code(results))
 
 
-@cli.command()
+@cli.command(epilog=examples("notebook my.ipynb -o out.ipynb -p trials 5 -r study runs/20261130 --html"))
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option(
     "-o",
@@ -167,8 +199,8 @@ def notebook(
 ) -> None:
     """Execute NOTEBOOK with papermill.
 
-    Exits 1 if a cell fails, if a run in it fails, or if it does not await a run; the executed notebook is written in
-    any case.
+    Exits 0, 1 if a cell fails, if a run in it fails, or if it does not await a run (the executed notebook is written in
+    any case), or 2 if the notebook cannot be read.
     """
     twice = {name for name, _ in parameters} & {name for name, _ in raw}
     if twice:
@@ -176,21 +208,29 @@ def notebook(
     _execute(notebook, output, dict(parameters), raw=dict(raw), html=html)
 
 
-@cli.command()
+@cli.command(short_help="Print the JSON Schema of a task file.", epilog=examples("schema > task.schema.json"))
 def schema() -> None:
-    """Print the JSON Schema of a task file."""
+    """Print the JSON Schema of a task file, with which editors check and complete it.
+
+    Exits 0.
+    """
     from autotune_nb.task.task import Task
 
     dialect = {"$schema": "https://json-schema.org/draft/2020-12/schema"}
     click.echo(json.dumps({**dialect, **Task.model_json_schema()}, indent=2))
 
 
-@cli.command(short_help="Tune a real llama.cpp server on this machine.")
+@cli.command(short_help="Tune a real llama.cpp server on this machine.", epilog=examples("demo --trials 2"))
 @click.option("--study", type=_STUDY, help="Folder of the study. Default: runs/quickstart, or a new one beside it.")
 @click.option("--task", type=click.Path(path_type=Path), help="Task file. Default: the quickstart's.")
 @click.option("--trials", type=click.IntRange(min=1), help="Total number of trials (budget.trials).")
 def demo(study: Path | None, task: Path | None, trials: int | None) -> None:
-    """Tune a real llama.cpp server on this machine by executing the quickstart notebook."""
+    """Tune a real llama.cpp server on this machine by executing the quickstart notebook.
+
+    It needs no GPU, and the packages of the extra local. The model is small and has random weights.
+
+    Exits 0, 1 if the run fails, or 2 if the task or the study is invalid.
+    """
     from autotune_nb.resources import shared_folder
 
     with usage_errors():

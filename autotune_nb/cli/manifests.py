@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from autotune_nb.cli._examples import examples
 from autotune_nb.cli.output import prototype_notes, usage_errors
 from autotune_nb.errors import SetupError
 
@@ -56,18 +57,21 @@ def manifests() -> None:
     """Print manifests for runs in a cluster: autotune-nb manifests rbac -n tune | kubectl apply -f -"""
 
 
-@manifests.command()
+@manifests.command(epilog=examples("manifests rbac -n tune | kubectl apply -f -"))
 @_options
 @click.option("--name", default="autotune-nb", callback=_name, show_default=True, help="Name of the service account.")
 @click.option(
     "--create-models", is_flag=True, help="Allow tasks to create a ClusterBaseModel and ClusterServingRuntime."
 )
 def rbac(namespace: str, templates: Path | None, name: str, create_models: bool) -> None:
-    """Service account for runs, with its permissions."""
+    """Service account for runs, with its permissions.
+
+    Exits 0, or 2 if a value or a template is invalid.
+    """
     _print("rbac.yaml.j2", templates, namespace=namespace, name=name, create_models=create_models)
 
 
-@manifests.command()
+@manifests.command(epilog=examples("manifests reaper -n tune --image IMAGE | kubectl apply -f -"))
 @_options
 @_IMAGE
 @click.option("--name", default="autotune-nb-reaper", callback=_name, show_default=True, help="Name of the CronJob.")
@@ -76,11 +80,13 @@ def reaper(namespace: str, templates: Path | None, image: str, name: str, schedu
     """CronJob that deletes what killed runs left in the cluster.
 
     It has a service account of its own.
+
+    Exits 0, or 2 if a value or a template is invalid.
     """
     _print("reaper.yaml.j2", templates, namespace=namespace, image=image, name=name, schedule=schedule)
 
 
-@manifests.command()
+@manifests.command(epilog=examples("manifests runner -n tune --image IMAGE --task task.yaml | kubectl apply -f -"))
 @_options
 @_IMAGE
 @click.option("--task", required=True, type=click.Path(path_type=Path), help="Task file; its content is included.")
@@ -119,7 +125,10 @@ def runner(
     service_account: str,
     secrets: tuple[str, ...],
 ) -> None:
-    """CronJob that runs a task in the cluster, every night by default."""
+    """CronJob that runs a task in the cluster, every night by default.
+
+    Exits 0, or 2 if a value or a template is invalid.
+    """
     from autotune_nb.cluster.names import slug
 
     with usage_errors(), prototype_notes():
@@ -142,7 +151,7 @@ def runner(
     )
 
 
-@manifests.command()
+@manifests.command(epilog=examples("manifests claim -n tune --size 20Gi | kubectl apply -f -"))
 @_options
 @click.option("--name", default="autotune-nb", callback=_name, show_default=True, help="Name of the claim.")
 @click.option("--size", default="10Gi", show_default=True, help="Size of the volume.")
@@ -160,6 +169,8 @@ def claim(
     """PersistentVolumeClaim for studies or for benchmark files.
 
     Benchmarks store their files on it with benchmark.results: pvc://NAME/FOLDER.
+
+    Exits 0, or 2 if a value or a template is invalid.
     """
     _print(
         "results_claim.yaml.j2",
@@ -172,11 +183,13 @@ def claim(
     )
 
 
-@manifests.command()
+@manifests.command(epilog=examples("manifests grafana > dashboard.json"))
 def grafana() -> None:
     """Grafana dashboard of the metrics of runs, to import.
 
     It shows what run --metrics-port serves. It is JSON, and is not applied to a cluster.
+
+    Exits 0, or 2 if a value or a template is invalid.
     """
     from autotune_nb.resources import shared_folder
 
@@ -184,7 +197,9 @@ def grafana() -> None:
         click.echo((shared_folder("templates") / "grafana_dashboard.json").read_text(encoding="utf-8"), nl=False)
 
 
-@manifests.command()
+@manifests.command(
+    epilog=examples("manifests workers -n tune --image IMAGE --study chat --storage 'postgresql://db/tuning'")
+)
 @_options
 @_IMAGE
 @click.option("--study", required=True, metavar="NAME", help="Name of the study in the database.")
@@ -220,7 +235,10 @@ def workers(
     service_account: str,
     secrets: tuple[str, ...],
 ) -> None:
-    """Job whose pods work on one study in PostgreSQL, side by side."""
+    """Job whose pods work on one study in PostgreSQL, side by side.
+
+    Exits 0, or 2 if a value or a template is invalid.
+    """
     from autotune_nb.cluster.names import slug
     from autotune_nb.secrets.references import variables_in
     from autotune_nb.study.storage_url import has_literal_password, redact

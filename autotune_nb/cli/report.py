@@ -7,11 +7,12 @@ from pathlib import Path
 
 import click
 
+from autotune_nb.cli._examples import examples
 from autotune_nb.cli.output import fail, print_lost_database, usage_errors
 from autotune_nb.errors import RunError, SetupError
 
 
-@click.command()
+@click.command(epilog=examples("report runs/mine -o report.ipynb --html"))
 @click.argument("study", type=click.Path(file_okay=False, path_type=Path))
 @click.option(
     "-o", "--output", required=True, type=click.Path(dir_okay=False, path_type=Path), help="The notebook to write."
@@ -24,6 +25,8 @@ def report(study: Path, output: Path, html: bool, storage: str | None, force: bo
 
     The report has the result, charts, trials, failures, the task, the machine or cluster, and a cell that reproduces
     the study.
+
+    Exits 0, or 2 if the study cannot be read or the files cannot be written.
     """
     from autotune_nb import session
     from autotune_nb.reports.notebook import execute

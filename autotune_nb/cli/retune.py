@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from autotune_nb.cli._examples import examples
 from autotune_nb.cli.check import placement_options
 from autotune_nb.cli.output import fail, print_stderr, usage_errors
 from autotune_nb.errors import StudyError
@@ -15,7 +16,13 @@ _STUDY = click.Path(file_okay=False, path_type=Path)
 _FILE = "retune.yaml"
 
 
-@click.command(short_help="Tune again after an upgrade of the engine.")
+@click.command(
+    short_help="Tune again after an upgrade of the engine.",
+    epilog=examples(
+        "retune runs/mine --engine-version v0.12.0",
+        "retune runs/mine --executable ~/venvs/vllm-new/bin/python --study runs/new",
+    ),
+)
 @click.argument("previous", metavar="STUDY", type=_STUDY)
 @click.option("--engine-version", metavar="VERSION", help="The tag of the container's image to use instead.")
 @click.option("--executable", metavar="PROGRAM", help="The program to start instead (engine.executable).")
@@ -43,6 +50,8 @@ def retune(
     how many trials that saved; compare STUDY NEW shows what the upgrade changed.
 
     The new task is written to retune.yaml in the new folder, and run as by the command run, which also resumes it.
+
+    Exits 0 if a trial is complete, 1 if none is or an error ended the run, 2 if the study or the new task is invalid.
     """
     from autotune_nb import session
 

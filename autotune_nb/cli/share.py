@@ -6,10 +6,14 @@ from pathlib import Path
 
 import click
 
+from autotune_nb.cli._examples import examples
 from autotune_nb.cli.output import usage_errors
 
 
-@click.command(short_help="Copy a notebook without secrets and home folder paths.")
+@click.command(
+    short_help="Copy a notebook without secrets and home folder paths.",
+    epilog=examples("share runs/mine/quickstart.ipynb -o shared.ipynb --html"),
+)
 @click.argument("notebook", type=click.Path(path_type=Path))
 @click.option(
     "--output",
@@ -24,8 +28,9 @@ from autotune_nb.cli.output import usage_errors
 def share(notebook: Path, output: Path, html: bool, force: bool) -> None:
     """Write a copy of NOTEBOOK to share: without secrets, home folder paths and widget state.
 
-    Prints what was removed and from which cell, but never a secret itself. Exits 2 and writes nothing if part of the
-    notebook cannot be cleaned.
+    Prints what was removed and from which cell, but never a secret itself.
+
+    Exits 0, or 2 and writes nothing if part of the notebook cannot be cleaned.
     """
     from autotune_nb.reports.share import share as shared_copy
 

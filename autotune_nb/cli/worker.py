@@ -8,12 +8,16 @@ from typing import Any
 
 import click
 
+from autotune_nb.cli._examples import examples
 from autotune_nb.cli._running import ending_run
 from autotune_nb.cli._watching_options import watching_options
 from autotune_nb.cli.output import usage_errors
 
 
-@click.command(short_help="Join a study in PostgreSQL as one more worker.")
+@click.command(
+    short_help="Join a study in PostgreSQL as one more worker.",
+    epilog=examples("worker --study chat --storage 'postgresql://team:${PGPASSWORD}@db/tuning' --gpus 0,1"),
+)
 @click.option("--study", required=True, metavar="NAME", help="Name of the study: that of the folder it began in.")
 @click.option(
     "--storage",
@@ -44,7 +48,7 @@ def worker(
     The task comes from the database. No configuration is tried twice, and all workers share the budget, the edits, and
     the commands to pause and to stop. Ctrl-C ends this worker only: its running trial is given back.
 
-    Exits as autotune-nb run does.
+    Exits 0 if a trial is complete, 1 if none is or an error ended the worker, 2 if the study cannot be joined.
     """
     with ending_run(as_json=as_json, log_json=log_json) as to_end:
         from autotune_nb.deploy.visible_gpus import VARIABLE

@@ -163,7 +163,8 @@ def test_every_command_has_help_and_a_line_in_the_list_of_commands() -> None:
         assert result.stdout.startswith("Usage:")
     # Click ends a line that is too long with "...".
     for group, members in (((), cli.commands), (("manifests",), manifests.commands)):
-        listed = call(*group, "--help").stdout.partition("Commands:")[2]
+        # Examples follow the list.
+        listed = call(*group, "--help").stdout.partition("Commands:")[2].partition("\n\n")[0]
         assert len(listed.strip().splitlines()) == len(members)
         assert "..." not in listed
 

@@ -12,7 +12,7 @@ PYTEST ?=
 # If this is set, every process of a test compiles all modules that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all lab bench pictures check format constraints clean
+.PHONY: demo test test-all lab bench pictures check format constraints dist clean
 
 demo: $(VENV)/.demo
 	$(BIN)/autotune-nb demo $(if $(STUDY),--study $(STUDY))
@@ -48,6 +48,12 @@ constraints: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links --extra local --extra lab --extra mlflow --extra parquet --extra test --upgrade pyproject.toml -o constraints.txt
 	sed -i "1i # Pins what make sets up; made by make constraints." constraints.txt
+
+# What is published: the wheel and the sdist, checked as the package index does.
+dist: $(BIN)/uv
+	rm -rf dist
+	$(BIN)/uv build --quiet
+	$(BIN)/uv tool run --quiet --from 'twine>=6.1' twine check --strict dist/*
 
 $(BIN)/uv:
 	$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 13) and "autotune_nb needs Python 3.11 or 3.12 (make PYTHON=python3.12 ...)")'

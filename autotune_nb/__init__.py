@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from autotune_nb.widgets.form import TaskForm
     from autotune_nb.widgets.monitor import Monitor
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "AutotuneError",

@@ -12,6 +12,8 @@ import yaml
 from packaging.requirements import Requirement
 from packaging.version import Version
 
+import autotune_nb
+
 ROOT = Path(__file__).parents[1]
 #: conda-forge's name where it is not the package index's.
 CONDA_NAMES = {
@@ -54,6 +56,25 @@ def test_the_environment_file_and_the_project_name_the_same_packages_and_bounds(
     named = {CONDA_NAMES.get(name, name) for name in wanted} - ONLY_PIP
     assert conda.keys() - {"python", "pip"} == named
     assert pip.keys() == ONLY_PIP
+
+
+def test_the_conda_recipe_has_the_dependencies_without_the_extras() -> None:
+    recipe = yaml.safe_load((ROOT / "recipe.yaml").read_text())
+    run = dict(line.partition(" ")[::2] for line in recipe["requirements"]["run"])
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert project["requires-python"] == f">={recipe['context']['python_min']}"
+    assert run.keys() - {"__unix", "python"} == {CONDA_NAMES.get(name, name) for name in declared()}
+    for name, requirement in declared().items():
+        assert same(run[CONDA_NAMES.get(name, name)], str(requirement.specifier)), name
+    (script,) = recipe["build"]["python"]["entry_points"]
+    assert script == f"autotune-nb = {project['scripts']['autotune-nb']}"
+
+
+def test_one_version_is_in_the_project_the_package_the_recipe_and_the_changes() -> None:
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    assert autotune_nb.__version__ == version
+    assert yaml.safe_load((ROOT / "recipe.yaml").read_text())["context"]["version"] == version
+    assert re.findall(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0] == version
 
 
 def test_kubernetes_stays_below_the_release_that_excludes_genai_bench() -> None:

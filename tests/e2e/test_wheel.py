@@ -1,4 +1,5 @@
-"""The wheel, built and installed into an empty environment, runs the demo in an empty folder."""
+"""The wheel, built and installed into an empty environment, runs the demo in an empty folder; without the extras, it
+reads and replays studies."""
 
 from __future__ import annotations
 
@@ -11,6 +12,9 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+import autotune_nb
+from tests.study.test_earlier_version import rebuilt
 
 ROOT = Path(__file__).parents[2]
 UV = [sys.executable, "-m", "uv"]
@@ -83,3 +87,40 @@ def test_an_installed_wheel_runs_the_demo_in_an_empty_folder(
     assert (empty / "runs" / "quickstart" / "quickstart.ipynb").is_file()
     assert "data:image/svg+xml" in (empty / "runs" / "quickstart" / "quickstart.html").read_text()
     assert sorted(p.name for p in empty.iterdir()) == ["runs"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(400)
+def test_a_wheel_without_extras_checks_reads_and_replays_a_recorded_study(tmp_path: Path) -> None:
+    # The wheel is built from the sdist, which must therefore be complete.
+    subprocess.run([*UV, "build", "--quiet", "--out-dir", tmp_path / "dist", ROOT], check=True)
+    (wheel,) = (tmp_path / "dist").glob("*.whl")
+    assert len(list((tmp_path / "dist").glob("*.tar.gz"))) == 1
+    venv, empty = tmp_path / "venv", tmp_path / "empty"
+    empty.mkdir()
+    subprocess.run([*UV, "venv", "--quiet", "--python", sys.executable, venv], check=True)
+    install = [*UV, "pip", "install", "--quiet", "--python", venv / "bin" / "python"]
+    subprocess.run([*install, "--constraint", ROOT / "constraints.txt", wheel], check=True)
+    study = rebuilt(tmp_path / "study")
+
+    def call(*arguments: str | Path, program: str = "autotune-nb", code: int = 0) -> str:
+        command = [venv / "bin" / program, *arguments]
+        done = subprocess.run(
+            command, cwd=empty, env={"PATH": "/usr/bin:/bin", "HOME": str(empty)}, capture_output=True, text=True
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        assert "Traceback" not in done.stderr
+        return done.stdout
+
+    assert "Usage: autotune-nb" in call("--help")
+    assert call("--version").split()[-1] == autotune_nb.__version__
+    missing = call("check", "quickstart", code=2)
+    assert "local" in missing
+    replayed = ["--deploy", "replay", "--table", study]
+    call("check", study / "task.json", *replayed)
+    best = json.loads((study / "results.json").read_text())["best"]
+    assert json.loads(call("show", study, "--json"))["best"]["command"] == best["command"]
+    code = "import sys, autotune_nb as at; print(at.open(sys.argv[1]).best.command)"
+    assert call("-c", code, study, program="python").strip() == best["command"]
+    ran = json.loads(call("run", study / "task.json", *replayed, "--study", tmp_path / "replay", "--json"))
+    assert ran["best"]["number"] is not None

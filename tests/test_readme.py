@@ -20,6 +20,15 @@ README = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w*)\n(.*?)```", README, re.DOTALL)
 
 
+def test_the_contents_link_every_section_in_order() -> None:
+    prose = re.sub(r"```.*?```", "", README, flags=re.DOTALL)
+    sections = re.findall(r"^##+ (.+)$", prose, re.MULTILINE)
+    (contents,) = re.findall(r"^Contents: (.*?)\n\n", prose, re.MULTILINE | re.DOTALL)
+    assert re.findall(r"\[([^]]+)\]", contents) == sections
+    anchors = {re.sub(r"[^\w\- ]", "", section.lower()).replace(" ", "-") for section in sections}
+    assert set(re.findall(r"\]\(#([^)]+)\)", README)) == anchors
+
+
 def test_the_tasks_by_example_are_tasks() -> None:
     laptop, task = (Task.parse(yaml.safe_load(text)) for kind, text in BLOCKS if kind == "yaml" and "name:" in text[:5])
     assert space_for(laptop, engine_for(laptop)).grid_size == 24

@@ -1,4 +1,4 @@
-"""Adds many trials to Optuna's tables in one transaction; ``optuna.Study.add_trials`` uses one per trial."""
+"""Adds trials to Optuna's tables in one transaction, which is not repeated; ``optuna.Study.add_trials`` uses many."""
 
 from __future__ import annotations
 
@@ -26,7 +26,20 @@ def add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
         return
     for trial in trials:
         trial._validate()
-    study_id = study._study_id
+    _insert(backend, study._study_id, trials)
+
+
+def start_once(study: optuna.Study, trial: FrozenTrial) -> int:
+    """Add a running trial to a database, and return its number.
+
+    Optuna repeats a transaction that failed. If only the response to its commit was lost, that adds the trial twice.
+    """
+    backend: Any = getattr(study._storage, "_backend", study._storage)
+    return _insert(backend, study._study_id, [trial])
+
+
+def _insert(backend: RDBStorage, study_id: int, trials: Sequence[FrozenTrial]) -> int:
+    """Add trials, and return the number of the first one."""
     with _create_scoped_session(backend.scoped_session) as session:
         # Locks the study's row as Optuna does: two processes add trials one after the other.
         models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
@@ -49,6 +62,7 @@ def add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
         for model, rows in _rows(identified).items():
             if rows:
                 session.execute(insert(model), rows)
+    return int(first)
 
 
 def _rows(trials: Sequence[tuple[int, FrozenTrial]]) -> dict[Any, list[dict[str, Any]]]:

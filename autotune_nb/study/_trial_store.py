@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import StudyError
-from autotune_nb.study._bulk import add_trials
+from autotune_nb.study._bulk import add_trials, start_once
 from autotune_nb.study._optuna_trial import constraints_of, from_optuna, running_trial, to_optuna
 from autotune_nb.study._stored_trial import (
     ATTEMPTS,
@@ -59,16 +59,20 @@ class TrialStore:
         self.require_turn()
         # At once and whole: Optuna's ``ask`` would sample, and write each parameter by itself.
         template = running_trial(point, self._space, self._distributions, attributes)
-        storage = self._study._storage
-        number = storage.get_trial_number_from_id(storage.create_new_trial(self._study._study_id, template))
         return Trial(
-            number,
+            self._add(template),
             decode(self._space, template.params),
             baseline=BASELINE in attributes,
             reason=str(attributes.get(REASON, "")),
             confirmation=confirmation_of(attributes),
             worker=worker_of(attributes)[1],
         )
+
+    def _add(self, template: FrozenTrial) -> int:
+        if self.worker is not None:
+            return start_once(self._study, template)
+        storage = self._study._storage
+        return storage.get_trial_number_from_id(storage.create_new_trial(self._study._study_id, template))
 
     def unfinished(self) -> list[FrozenTrial]:
         """Return the stored trials that did not end."""

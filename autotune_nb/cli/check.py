@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from autotune_nb.cli._cluster_options import cluster_options
 from autotune_nb.cli._examples import examples
 from autotune_nb.cli.output import prototype_notes, usage_errors
 
@@ -29,12 +30,7 @@ def placement_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--image", metavar="IMAGE", help="The engine's image for --deploy container (deploy.image)."),
         click.option("--table", metavar="PATH", help="Recorded table that --deploy replay replays (deploy.table)."),
-        click.option(
-            "--kubeconfig", metavar="FILE",
-            help="Kubeconfig file. Default: $KUBECONFIG, ~/.kube/config, or the pod's service account.",
-        ),
-        click.option("--context", metavar="NAME", help="Context of the kubeconfig. Default: its current one."),
-        click.option("--namespace", metavar="NS", help="Namespace of the trials. Default: the context's."),
+        cluster_options,
         click.option(
             "--executor", type=click.Choice(_EXECUTORS), help="How benchmarks run in a cluster (benchmark.executor)."
         ),

@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from autotune_nb.cli._cluster_options import cluster_options
 from autotune_nb.cli._examples import examples
 from autotune_nb.cli._running import ending_run
 from autotune_nb.cli._watching_options import watching_options
@@ -29,7 +30,8 @@ from autotune_nb.cli.output import usage_errors
     type=click.Path(file_okay=False, path_type=Path),
     help="Folder for this worker's logs and artifacts. Default: runs/NAME, or a new one in it if that is in use.",
 )
-@click.option("--gpus", metavar="LIST", help="GPUs of this worker, by number or id: 0,1. Default: all visible ones.")
+@click.option("--gpus", metavar="LIST", help="GPUs of this worker, by number or id: 0,1. Default: all that are free.")
+@cluster_options
 @watching_options
 @click.option("--json", "as_json", is_flag=True, help="End with one line of JSON on stdout.")
 def worker(
@@ -47,6 +49,9 @@ def worker(
 
     The task comes from the database. No configuration is tried twice, and all workers share the budget, the edits, and
     the commands to pause and to stop. Ctrl-C ends this worker only: its running trial is given back.
+
+    Trials of a cluster may be worked on from anywhere: --kubeconfig, --context and --namespace are this worker's own,
+    and replace those of the task.
 
     Exits 0 if a trial is complete, 1 if none is or an error ended the worker, 2 if the study cannot be joined.
     """

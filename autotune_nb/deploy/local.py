@@ -33,7 +33,7 @@ from autotune_nb.deploy.base import DeployRequest, Endpoint
 from autotune_nb.deploy.caches import CompileCaches, Start
 from autotune_nb.deploy.engine_log import new_log, tail
 from autotune_nb.deploy.ports import free_port, in_url
-from autotune_nb.deploy.visible_gpus import VARIABLE
+from autotune_nb.deploy.visible_gpus import VARIABLE, visible_gpus
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.registry import program_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
@@ -168,6 +168,7 @@ class LocalDeployer:
         }
         if held is not None:
             env[VARIABLE] = ",".join(held)
+        visible = visible_gpus(env)
         ready_by = asyncio.get_running_loop().time() + self._task.deadlines.ready_s
         # Only the process gets the secrets' values: argv is stored and displayed.
         started = [resolved(word, field="engine.args") for word in argv]
@@ -181,7 +182,7 @@ class LocalDeployer:
             log=log,
             ready_by=ready_by,
             engine_pid=process.guard_pid,
-            gpus=None if held is None else tuple(held),
+            gpus=None if visible is None else tuple(visible),
         )
         return LocalDeployment(endpoint, process, self._engine, port)
 

@@ -42,5 +42,4 @@ def with_figures_of_trial(measured: Measurement, task: Task, gpus: int | None) -
 
 def _in_container_without(task: Task) -> bool:
     """Return whether trials run in containers that get no GPU."""
-    asks = any("gpu" in word for word in task.deploy.run_args)
-    return task.deploy.kind == "container" and task.deploy.gpus is None and not asks
+    return task.deploy.kind == "container" and task.deploy.gpus is None and not task.deploy.passes_gpus

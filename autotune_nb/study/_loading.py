@@ -14,8 +14,9 @@ import sqlalchemy.pool
 
 from autotune_nb.errors import StudyError, StudyMismatchError
 from autotune_nb.study._database_file import damage_errors, location, not_found, require_database, require_study
-from autotune_nb.study._storage import closed_on_error, holds_study, open_storage, storage_errors
+from autotune_nb.study._storage import closed_on_error, holds_study, open_storage, sql_engine, storage_errors
 from autotune_nb.study._study_lock import setup_lock
+from autotune_nb.study._worker_table import WorkerTable
 from autotune_nb.study.folder import StudyFolder, require_same_task
 from autotune_nb.study.format import FORMAT
 from autotune_nb.study.storage_url import is_shared
@@ -53,7 +54,8 @@ def load_or_create(task: Task, folder: StudyFolder, storage: str | None) -> tupl
             )
             if "task" in study.user_attrs and is_shared(url):
                 require_same_format(study)
-                require_same_task(study.user_attrs["task"], task, f"the study {study.study_name!r} in {where}")
+                whose = f"the study {study.study_name!r} in {where}"
+                require_same_task(study.user_attrs["task"], task, whose, of_worker=True)
                 metadata = {**metadata, "id": str(study.user_attrs["autotune_nb_id"])}
             if "autotune_nb_id" not in study.user_attrs:
                 study.set_user_attr("autotune_nb_id", metadata["id"])
@@ -116,10 +118,15 @@ def load(folder: StudyFolder, storage: str | None) -> tuple[optuna.Study, str | 
     raise not_found(folder, url, name)
 
 
-def _delete_empty_study(folder: StudyFolder, task: Task, url: str | None, metadata: dict[str, Any]) -> dict[str, Any]:
-    """Delete the study of another task if it has no trials. Returns the folder's metadata.
+def _has_workers(study: optuna.Study) -> bool:
+    """Return whether a worker of a shared study is alive, and may be about to start its first trial."""
+    return bool(WorkerTable(sql_engine(study._storage), study._study_id).live())
 
-    Raises StudyMismatchError if it has trials.
+
+def _delete_empty_study(folder: StudyFolder, task: Task, url: str | None, metadata: dict[str, Any]) -> dict[str, Any]:
+    """Delete the study of another task if it has no trials and nobody works on it. Returns the folder's metadata.
+
+    Raises StudyMismatchError otherwise.
     """
     try:
         folder.require_same_task(task)
@@ -128,9 +135,11 @@ def _delete_empty_study(folder: StudyFolder, task: Task, url: str | None, metada
         with storage_errors(folder, url):
             if name is not None and holds_study(folder, url, name):
                 storage = open_storage(folder, url)
-                if optuna.load_study(study_name=name, storage=storage).get_trials(deepcopy=False):
-                    raise
-                optuna.delete_study(study_name=name, storage=storage)
+                with closed_on_error(storage):
+                    study = optuna.load_study(study_name=name, storage=storage)
+                    if study.get_trials(deepcopy=False) or (is_shared(url) and _has_workers(study)):
+                        raise
+                    optuna.delete_study(study_name=name, storage=storage)
         folder.delete_task()
         return {name: value for name, value in metadata.items() if name != "optuna_name"}
     return metadata

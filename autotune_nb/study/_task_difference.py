@@ -17,6 +17,7 @@ _MAY_CHANGE = (
     "expanded_presets",
     "tracking",
     "on_end",
+    "artifacts",
 )
 #: Fields within a section that may change.
 _MAY_CHANGE_WITHIN = {
@@ -32,8 +33,11 @@ def _uses_price(task: dict[str, Any]) -> bool:
     return any(str(one["figure"]).startswith("usd_") for one in objectives) or any("usd_" in x for x in task["limits"])
 
 
-def task_difference(stored: dict[str, Any], task: dict[str, Any]) -> str | None:
-    """Return the first field that differs and must not; None if there is none."""
+def task_difference(stored: dict[str, Any], task: dict[str, Any], *, of_worker: bool = False) -> str | None:
+    """Return the first field that differs and must not; None if there is none.
+
+    ``of_worker`` allows what may differ between the workers of a shared study.
+    """
     for key in task:
         if key in _MAY_CHANGE or stored.get(key) == task[key]:
             continue
@@ -50,7 +54,7 @@ def task_difference(stored: dict[str, Any], task: dict[str, Any]) -> str | None:
         if key == "deploy" and kind == "container":
             may_change += ("runtime", "pull")
         if key == "deploy" and kind == "ome":
-            may_change += _MAY_CHANGE_IN_A_CLUSTER
+            may_change += (*_MAY_CHANGE_IN_A_CLUSTER, *(("namespace",) if of_worker else ()))
         else:
             may_change += tuple(unused_fields(kind).get(key, ()))
         for inner in sorted({*task[key], *stored[key]}):

@@ -370,12 +370,15 @@ class StudyFolder:
         return data
 
 
-def require_same_task(stored: dict[str, Any], task: Task, whose: str) -> None:
-    """Raise StudyMismatchError if a task differs from the stored one of ``whose`` in what trials depend on."""
+def require_same_task(stored: dict[str, Any], task: Task, whose: str, *, of_worker: bool = False) -> None:
+    """Raise StudyMismatchError if a task differs from the stored one of ``whose`` in what trials depend on.
+
+    ``of_worker`` is that of ``task_difference``.
+    """
     with contextlib.suppress(TaskError):
         # The task of a previous version lacks newer fields.
         stored = parse_task(stored).model_dump(mode="json")
-    field = task_difference(stored, task.model_dump(mode="json"))
+    field = task_difference(stored, task.model_dump(mode="json"), of_worker=of_worker)
     if field is not None:
         raise StudyMismatchError(
             f"{field} differs from the task of {whose}; their trials could not be compared. Choose another folder, or "

@@ -125,6 +125,11 @@ class Deploy(Section):
         """Whether engines run on this machine, as processes or in containers."""
         return self.kind in ("local", "container")
 
+    @property
+    def passes_gpus(self) -> bool:
+        """Whether an option of containers gives them GPUs, without ``gpus``."""
+        return any("gpu" in word for word in self.run_args)
+
     @field_validator("volumes")
     @classmethod
     def _volumes(cls, volumes: list[str]) -> list[str]:

@@ -37,8 +37,36 @@ def test_each_worker_takes_gpus_that_no_other_one_uses(make_task: Any, monkeypat
     assert with_own_gpus(task, free_gpus(task, frozenset())).deploy.gpus == ["2", "3"]
 
 
-def test_a_worker_that_would_use_all_gpus_is_refused_beside_another(make_task: Any) -> None:
-    assert free_gpus(make_task(), frozenset()) == tuple(gpu.id for gpu in GPUS)
-    with pytest.raises(SetupError, match=r"other workers of the study on this host use GPU 1: give .* with --gpus"):
-        free_gpus(make_task(), frozenset({"GPU-1"}))
-    assert free_gpus(make_task(deploy={"gpus": [2, 3]}), frozenset({"GPU-1"})) == ("GPU-2", "GPU-3")
+def test_a_worker_without_a_choice_takes_the_gpus_that_are_free(
+    make_task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, everything = make_task(), tuple(gpu.id for gpu in GPUS)
+    assert free_gpus(task, frozenset()) == everything
+    assert with_own_gpus(task, everything) == task
+    own = free_gpus(task, frozenset({"GPU-0", "GPU-1"}))
+    assert own == ("GPU-2", "GPU-3")
+    # Its engines see no others, and GPUs remain without a bound for each trial.
+    limited = with_own_gpus(task, own)
+    assert (limited.engine.env, limited.deploy.gpus) == ({"CUDA_VISIBLE_DEVICES": "GPU-2,GPU-3"}, None)
+    with pytest.raises(SetupError, match=r"use GPU 0, 1, 2, 3: none is free; start each worker with .* --gpus 0"):
+        free_gpus(task, frozenset(everything))
+    # What a user has chosen is used as a whole, or not at all.
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,2")
+    with pytest.raises(SetupError, match="use GPU 1: give this worker those that are free, --gpus 0,2,3"):
+        free_gpus(task, frozenset({"GPU-1"}))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2,3")
+    assert with_own_gpus(task, free_gpus(task, frozenset({"GPU-1"}))) == task
+
+
+def test_gpus_that_the_task_lists_are_those_of_one_worker(make_task: Any) -> None:
+    task = make_task(deploy={"gpus": [2, 3]})
+    assert free_gpus(task, frozenset({"GPU-1"})) == ("GPU-2", "GPU-3")
+    with pytest.raises(SetupError, match="use GPU 3: the task lists the GPUs of every worker"):
+        free_gpus(task, frozenset({"GPU-3"}))
+
+
+def test_containers_without_gpus_take_none(make_task: Any) -> None:
+    image = {"kind": "container", "image": "engine:1"}
+    assert free_gpus(make_task(deploy=image), frozenset({"GPU-0"})) == ()
+    with pytest.raises(SetupError, match="use GPU 0: give this worker those that are free, --gpus 1,2,3"):
+        free_gpus(make_task(deploy={**image, "run_args": ["--gpus", "all"]}), frozenset({"GPU-0"}))

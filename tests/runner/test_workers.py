@@ -114,3 +114,17 @@ def test_what_cannot_be_joined_is_reported(postgres: str, tmp_path: Path, monkey
     done = CliRunner().invoke(cli, ["worker", "--study", "none", "--storage", "sqlite:///a.db"])
     assert done.exit_code == 2
     assert "workers share a study in PostgreSQL, not sqlite:///a.db; pass --storage postgresql://" in done.stderr
+
+
+def test_a_workers_own_way_to_the_cluster_replaces_the_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    given: dict[str, Any] = {}
+
+    def joined(name: str, **options: Any) -> Any:
+        given.update(options)
+        raise StudyNotFoundError("no study")
+
+    monkeypatch.setattr("autotune_nb.session.join", joined)
+    options = {"kubeconfig": "/etc/kube", "context": "west", "namespace": "night"}
+    words = [word for name, value in options.items() for word in (f"--{name}", value)]
+    assert CliRunner().invoke(cli, ["worker", "--study", "chat", *words]).exit_code == 2
+    assert {name: given[name] for name in options} == options

@@ -13,7 +13,8 @@ import sqlalchemy
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import StudyMismatchError
 from autotune_nb.runner.proposals import Proposals
-from autotune_nb.study import StudyFolder
+from autotune_nb.study import StorageAwayError, StudyFolder
+from autotune_nb.study._storage import sql_engine
 from autotune_nb.study.shared_study import SharedStudy
 from autotune_nb.study.steering import enqueue_edit
 from autotune_nb.study.study import Study, TrialEndedOutsideError
@@ -118,6 +119,28 @@ def test_the_next_worker_in_a_folder_resumes_at_once_what_the_killed_one_left(jo
     assert ask(again).number == lost.number
 
 
+def test_a_trial_whose_commit_has_no_response_is_started_once(
+    join: Join, make_task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = join(make_task(strategy="random", budget={"baseline": False}), "a")
+    dialect = sql_engine(study._study._storage).dialect
+    commit = dialect.do_commit
+
+    def lost(connection: Any) -> None:
+        commit(connection)
+        monkeypatch.undo()
+        raise dialect.loaded_dbapi.OperationalError("server closed the connection unexpectedly")
+
+    with study.turn():
+        monkeypatch.setattr(dialect, "do_commit", lost)
+        with pytest.raises(StorageAwayError, match="server closed the connection"):
+            study.ask()
+    # The run asks again once the storage responds.
+    trial = ask(study)
+    assert (trial.number, trial.state, trial.attempts) == (0, TrialState.RUNNING, 2)
+    assert [one.number for one in study.trials] == [0]
+
+
 def test_edits_and_commands_reach_every_worker(join: Join, make_task: Any) -> None:
     task = make_task(strategy="random", budget={"baseline": False})
     one, other = join(task, "a"), join(task, "b")
@@ -151,6 +174,17 @@ def test_another_task_format_or_release_is_refused(join: Join, make_task: Any, t
     study._study.set_user_attr("autotune_nb_schema", 9)
     with pytest.raises(StudyMismatchError, match=r"format 9, written by autotune_nb .*, which has format 1"):
         join(make_task(), "b")
+
+
+def test_a_worker_may_reach_a_cluster_in_its_own_way(join: Join, make_task: Any) -> None:
+    join(make_task(deploy={"kind": "ome", "namespace": "tune", "kubeconfig": "~/.kube/team"}), "a")
+    elsewhere = make_task(deploy={"kind": "ome", "namespace": "night", "kubeconfig": "/etc/kube", "context": "west"})
+    assert len(join(elsewhere, "b").workers or ()) == 2
+    # Objects of its previous run are in the namespace that it had.
+    with pytest.raises(StudyMismatchError, match=r"deploy\.namespace differs from the task of the study in /"):
+        join(make_task(deploy={"kind": "ome", "namespace": "tune"}), "b")
+    with pytest.raises(StudyMismatchError, match=r"deploy\.gpus_per_trial differs"):
+        join(make_task(deploy={"kind": "ome", "namespace": "tune", "gpus_per_trial": 4}), "c")
 
 
 def test_a_password_that_is_a_reference_is_stored_as_such(

@@ -59,6 +59,7 @@ class Overrides(TypedDict, total=False):
     on_end: str | None
     tracking: str | None
     webhook: str | None
+    artifacts: str | None
 
 
 _FIELDS = {
@@ -77,6 +78,7 @@ _FIELDS = {
     "on_end": ("on_end", "command"),
     "tracking": ("tracking", "kind"),
     "webhook": ("on_end", "webhook"),
+    "artifacts": ("artifacts", "url"),
 }
 #: Held while a run starts, so that two threads that start one in the same folder get the same run.
 _starting = threading.Lock()

@@ -1,4 +1,4 @@
-"""The options of ``run`` about what follows a run: metrics, logs, a tracking server, and what is called at its end."""
+"""The options of ``run`` about what follows a run: metrics, logs, copies elsewhere, and the end of it."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def watching_options(command: Callable[..., None]) -> Callable[..., None]:
         ),
         click.option("--log-json", is_flag=True, help="Write one JSON object a line to stderr, in place of text."),
         click.option("--tracking", type=click.Choice(["mlflow"]), help="Send each trial there (tracking.kind)."),
+        click.option("--artifacts", metavar="URL", help="Folder or bucket for each trial's files (artifacts.url)."),
         click.option("--on-end", metavar="COMMAND", help="Command that gets the result as JSON (on_end.command)."),
         click.option(
             "--webhook", metavar="URL",

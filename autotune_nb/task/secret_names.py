@@ -105,6 +105,7 @@ def _of_process(task: Task) -> Iterator[tuple[str, Any]]:
     yield "benchmark.api_key", task.benchmark.api_key
     yield "on_end.webhook", task.on_end.webhook
     yield "tracking.uri", task.tracking.uri
+    yield "artifacts.url", task.artifacts.url
 
 
 def _require_secrets(task: Task) -> None:
@@ -117,7 +118,7 @@ def _require_secrets(task: Task) -> None:
                 "Secret and write secret://NAME/KEY",
                 field=field,
             )
-        in_arguments = not field.startswith(("engine.env.", "benchmark.", "on_end.", "tracking."))
+        in_arguments = not field.startswith(("engine.env.", "benchmark.", "on_end.", "tracking.", "artifacts."))
         if in_arguments and (secret_of(value) or any(name not in env for name in names)):
             raise SetupError(
                 "in a cluster an argument takes ${NAME} of a NAME in engine.env, which is a secret://NAME/KEY there",

@@ -22,6 +22,7 @@ from pydantic import (
 
 from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.secrets.literals import literal_secrets, text_without_secrets, without_secrets
+from autotune_nb.task.artifacts import Artifacts
 from autotune_nb.task.benchmark_kind import require_benchmark_kind
 from autotune_nb.task.budget import CONFIRM_ROUNDS, Budget, Confirm, Price
 from autotune_nb.task.deploy_section import Deploy
@@ -160,6 +161,7 @@ class Task(Section):
     benchmark: Benchmark = Benchmark()
     tracking: Annotated[Tracking, _shorthand("kind", Tracking)] = Tracking()
     on_end: Annotated[OnEnd, _shorthand("command", OnEnd)] = OnEnd()
+    artifacts: Annotated[Artifacts, _shorthand("url", Artifacts)] = Artifacts()
 
     @model_validator(mode="wrap")
     @classmethod

@@ -18,6 +18,10 @@ def require_watchers(task: Task) -> None:
         from autotune_nb.watching.mlflow_export import require_mlflow
 
         require_mlflow(task.tracking)
+    if task.artifacts.url:
+        from autotune_nb.watching.artifact_copies import require_place
+
+        require_place(task)
 
 
 def watchers_of(study: WatchedStudy, notify: Callable[[str], None]) -> list[Watcher]:
@@ -35,6 +39,10 @@ def watchers_of(study: WatchedStudy, notify: Callable[[str], None]) -> list[Watc
         from autotune_nb.watching.mlflow_tracking import MlflowTracking
 
         watchers.append(MlflowTracking(study, require_mlflow(task.tracking), experiment_name(task.tracking), notify))
+    if task.artifacts.url:
+        from autotune_nb.watching.artifact_copies import ArtifactCopies
+
+        watchers.append(ArtifactCopies(study, notify))
     return watchers
 
 

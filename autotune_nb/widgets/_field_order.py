@@ -73,6 +73,7 @@ SECTIONS = (
             "warm_start",
             *_of("on_end", "command webhook"),
             *_of("tracking", "kind uri experiment"),
+            "artifacts.url",
         ),
         "Prices, when to stop, confirmation, at the end",
     ),

@@ -72,6 +72,7 @@ LABELS: Mapping[str, str] = {
     "tracking.kind": "Experiment tracker",
     "tracking.uri": "Tracking server",
     "tracking.experiment": "Experiment",
+    "artifacts.url": "Copies of artifacts",
     "price.usd_per_gpu_hour": "$ per GPU-hour",
     "price.usd_per_hour": "$ per machine-hour",
     "confirm.rounds": "Rounds to confirm best",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,8 @@ from autotune_nb.run import Run
 from autotune_nb.runner.runner import RunState
 
 _STOP, _KILL = "Stop", "Kill the engines"
+#: Two clicks on Stop within this time are one.
+_DOUBLE_CLICK_S = 1.0
 
 
 class RunButtons:
@@ -28,6 +31,7 @@ class RunButtons:
         clicked: Callable[[str | None], None],
     ) -> None:
         self._handle, self._clicked = handle, clicked
+        self._stopped_at = float("-inf")
         self.start = self._button("Start", "play", "resume this study", start)
         self.pause = self._button("Pause", "pause", "start no more trials; the running ones continue", self._pause)
         self.resume = self._button("Resume", "forward", "continue after a pause", self._resume)
@@ -62,8 +66,10 @@ class RunButtons:
 
     def _stop(self) -> None:
         if isinstance(handle := self._handle(), Run | OpenedStudy):
-            # The button's label decides, so that a double click on Stop does not kill the engines.
-            handle.stop(now=self.stop.description != _STOP)
+            # A double click on Stop does not kill the engines: its second click may find the new label.
+            now = self.stop.description != _STOP and time.monotonic() - self._stopped_at >= _DOUBLE_CLICK_S
+            self._stopped_at = time.monotonic()
+            handle.stop(now=now)
 
     def update(self, handle: StudyHandle, *, starting: bool) -> int:
         """Show the buttons that the state allows and return about how many bytes were sent.

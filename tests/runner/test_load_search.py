@@ -145,7 +145,7 @@ def test_the_estimate_says_how_many_levels_a_search_takes_at_most(make_task: Any
     assert line.startswith("each trial searches its highest load from 1 to 64: at most 16 levels of up to")
     assert load_lines(make_task()) == ()
     text = str(estimate(task, task.space))
-    assert f"3 trials of up to {task.workload.most_levels} levels" in text
+    assert f"3 trials, each with up to {task.workload.most_levels} levels" in text
 
 
 @pytest.mark.parametrize(

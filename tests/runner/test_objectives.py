@@ -106,7 +106,7 @@ def test_results_show_and_an_opened_study_have_the_front(run: Run) -> None:
 def test_the_report_has_the_front_as_table_and_chart_and_the_hypervolume_over_time(run: Run) -> None:
     report = run.report()
     html = report.to_html()
-    assert "The Pareto front: no configuration that was measured is better" in html
+    assert "No measured configuration is better than one of these in one objective" in html
     assert f"3 configurations are on the Pareto front, trial {run.best_trial.number} is the knee" in html  # type: ignore[union-attr]
     chart = run.chart("front")
     assert set(chart.frame().query("on_front")["number"]) == set(run.front.index)

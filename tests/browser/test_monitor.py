@@ -206,6 +206,7 @@ def test_an_engine_that_does_not_start_is_shown_with_its_log_and_the_await_raise
     assert "no trial completed" in notebook.text(1)
 
 
+@pytest.mark.slow  # tests/test_opened.py follows, pauses and steers such a study without a browser.
 def test_a_study_that_another_process_runs_is_shown_and_steered(
     world: World, notebook: Notebook, tmp_path: Path
 ) -> None:

@@ -111,7 +111,7 @@ def test_what_a_server_did_not_get_at_all_an_export_sends(world: World, mlflow: 
     assert export(world.folder).stdout.startswith("1 trial sent, 0 were there")
 
 
-@pytest.mark.parametrize("lost", range(3, 9))
+@pytest.mark.parametrize("lost", [5, *(pytest.param(at, marks=pytest.mark.slow) for at in (3, 4, 6, 7, 8))])
 def test_a_reply_that_is_lost_makes_no_trial_twice(world: World, mlflow: FakeMlflow, lost: int) -> None:
     study = _study(world)
     mlflow.reply_lost_at = lost

@@ -1,4 +1,4 @@
-# make demo, make test and make lab create .venv themselves, with the Python that PYTHON names (3.11 or 3.12).
+# make demo, make test, make lab and make app create .venv themselves, with the Python that PYTHON names (3.11 or 3.12).
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -12,7 +12,7 @@ PYTEST ?=
 # If this is set, every process of a test compiles all modules that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all lab bench pictures check format constraints dist clean
+.PHONY: demo test test-all lab app bench pictures check format constraints dist clean
 
 demo: $(VENV)/.demo
 	$(BIN)/autotune-nb demo $(if $(STUDY),--study $(STUDY))
@@ -21,11 +21,15 @@ test: check
 	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
 
 # Also runs the tests marked slow, and property tests with more examples.
-test-all: check
+test-all: check $(VENV)/.front_ends
 	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -n $(WORKERS) --slow $(PYTEST)
 
 lab: $(VENV)/.lab
 	$(BIN)/jupyter lab --notebook-dir notebooks
+
+# The form and the monitor of 02_explore.ipynb as a page without code; its address has a token. VOILA takes further options of voila.
+app: $(VENV)/.app
+	cd notebooks && $(abspath $(BIN))/voila 02_explore.ipynb $(VOILA)
 
 bench: $(VENV)/.test
 	$(BIN)/python -m tests.benchmarks
@@ -46,7 +50,7 @@ format: $(VENV)/.test
 # Without the extra rate, whose aiperf needs older versions. Pins the packages that set-up installs to their newest versions; run the tests afterwards.
 constraints: $(BIN)/uv
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --no-header --no-annotate --no-emit-index-url \
-		--no-emit-find-links --extra local --extra lab --extra mlflow --extra parquet --extra test --upgrade pyproject.toml -o constraints.txt
+		--no-emit-find-links --extra local --extra lab --extra app --extra mlflow --extra parquet --extra test --extra front-ends --upgrade pyproject.toml -o constraints.txt
 	sed -i "1i # Pins what make sets up; made by make constraints." constraints.txt
 
 # What is published: the wheel and the sdist, checked as the package index does.
@@ -75,6 +79,16 @@ $(VENV)/.test: $(BIN)/uv pyproject.toml constraints.txt
 $(VENV)/.lab: $(BIN)/uv pyproject.toml constraints.txt
 	$(INSTALL) --editable '.[local,lab]'
 	touch $@ $(VENV)/.demo
+
+$(VENV)/.app: $(BIN)/uv pyproject.toml constraints.txt
+	$(INSTALL) --editable '.[local,app]'
+	touch $@ $(VENV)/.demo
+
+# The front ends besides JupyterLab that only slow tests need.
+$(VENV)/.front_ends: $(VENV)/.test
+	$(INSTALL) --editable '.[local,lab,app,front-ends]'
+	$(BIN)/uv pip uninstall --quiet --python $(BIN)/python rfc3987-syntax
+	touch $@ $(VENV)/.app
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -115,14 +115,14 @@ def test_every_package_that_is_imported_is_declared() -> None:
 
 
 def test_every_requirement_has_a_lower_bound() -> None:
-    for requirement in declared("local", "lab", "test").values():
+    for requirement in declared("local", "lab", "app", "front-ends", "test").values():
         assert any(s.operator in (">=", "==", "~=") for s in requirement.specifier), requirement
 
 
 def test_the_constraints_pin_every_requirement_and_name_no_host_or_path() -> None:
     text = (ROOT / "constraints.txt").read_text()
     pinned = {m.group(1).lower() for m in re.finditer(r"^([A-Za-z0-9_.-]+)==", text, re.MULTILINE)}
-    for name in declared("local", "lab", "test"):
+    for name in declared("local", "lab", "app", "front-ends", "test"):
         assert re.sub(r"[-_.]+", "-", name).lower() in pinned, name
     assert not re.search(r"://|/work|--(extra-)?index|--find-links|@ ", text)
 

@@ -19,7 +19,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import nbformat
 import psutil
@@ -88,9 +88,10 @@ def launch_chromium(playwright: Playwright) -> Browser:
 
 
 class Lab:
-    """A JupyterLab server with a home folder of its own and its notebooks in `root`."""
+    """A JupyterLab server with a home folder of its own and its notebooks in `root`; or a server of Notebook 7."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, program: Literal["jupyterlab", "notebook"] = "jupyterlab") -> None:
+        self.program = program
         self.root = folder / "notebooks"
         self.settings = folder / "settings"
         self.runtime = folder / "runtime"
@@ -127,12 +128,13 @@ class Lab:
             "IdentityProvider.token": "",
             # The page then has window.jupyterapp.
             "LabApp.expose_app_in_browser": "True",
+            "JupyterNotebookApp.expose_app_in_browser": "True",
             # No requests to the internet.
             "LabApp.extension_manager": "readonly",
             "LabApp.news_url": "None",
             "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
         }
-        argv = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+        argv = [sys.executable, "-m", program, "--no-browser", "--allow-root"]
         with self._log.open("wb") as log:
             self._server = subprocess.Popen(
                 [*argv, *(f"--{name}={value}" for name, value in options.items())],
@@ -295,8 +297,9 @@ class Notebook:
         page.set_default_timeout(PATIENCE_S * 1000)
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.errors.append(f"{error.name}: {error.message}\n{error.stack}"))
-        # A separate workspace, so that the layout of another test's page is not restored.
-        page.goto(f"{self.lab.url}/lab/workspaces/{self.path.stem}/tree/{self.path.name}?reset")
+        # In JupyterLab a separate workspace, so that the layout of another test's page is not restored.
+        place = f"lab/workspaces/{self.path.stem}/tree/{self.path.name}?reset"
+        page.goto(f"{self.lab.url}/{f'notebooks/{self.path.name}' if self.lab.program == 'notebook' else place}")
         self._ready()
 
     def close_page(self) -> None:

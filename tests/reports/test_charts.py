@@ -5,10 +5,13 @@ from __future__ import annotations
 import base64
 import json
 import re
+import threading
 import xml.etree.ElementTree as ET
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from autotune_nb.reports.charts import HistoryChart, ImportanceChart, LatencyChart
 from autotune_nb.reports.drawing import COLOURS, FRONT, RUNNING, SHARE, Chart
@@ -223,3 +226,28 @@ def test_a_value_on_an_axis_keeps_its_digits() -> None:
     words = [node.text or "" for node in ET.fromstring(HistoryChart(small).svg()).iter() if node.tag.endswith("}text")]
     assert any(word.startswith("0.0001") for word in words)
     assert "ttft_mean_s, s" in words
+
+
+def test_an_image_does_not_get_the_settings_of_one_that_another_thread_draws(monkeypatch: pytest.MonkeyPatch) -> None:
+    chart = LatencyChart(tuple(latency_throughput([BEST], BEST)))
+    first_inside, second_inside, first_ended = threading.Event(), threading.Event(), threading.Event()
+    savefig = Figure.savefig
+
+    def interleaved(*args: Any, **kwargs: Any) -> None:
+        """The second image is saved when the first has restored the settings, if it can begin before that."""
+        if first_inside.is_set():
+            second_inside.set()
+            first_ended.wait(30)
+        else:
+            first_inside.set()
+            second_inside.wait(0.2)
+        savefig(*args, **kwargs)
+
+    monkeypatch.setattr(Figure, "savefig", interleaved)
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(chart.svg)
+        assert first_inside.wait(30)
+        second = pool.submit(chart.svg)
+        one = first.result()
+        first_ended.set()
+        assert second.result() == one

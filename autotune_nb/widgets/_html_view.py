@@ -17,6 +17,7 @@ from autotune_nb.widgets._progress import table_html
 EVERY_S = 1.0
 #: And for a share of the time at most, since a table of thousands of trials takes long to write.
 _SHARE = 10
+_open_views: set[HtmlView] = set()
 
 
 class HtmlView:
@@ -27,12 +28,14 @@ class HtmlView:
         self._handle = DisplayHandle()
         self._changed = threading.Event()
         self._shown: dict[str, Any] = {}
+        self._refreshing = threading.Lock()
 
     def display(self) -> None:
         """Add the output to the cell that is being executed, and update it from a thread."""
         self._shown = view_bundle(self._study)
         self._handle.display(self._shown, raw=True)
         if is_working(self._study):
+            _open_views.add(self)
             threading.Thread(target=self._follow, name="autotune_nb HTML view", daemon=True).start()
 
     def _follow(self) -> None:
@@ -46,16 +49,29 @@ class HtmlView:
         finally:
             unsubscribe()
             self._refresh()
+            _open_views.discard(self)
+
+    def refresh_if_of(self, study: StudyHandle) -> None:
+        """Replace the output at once if it shows this study."""
+        if self._study is study:
+            self._refresh()
 
     def _refresh(self) -> float:
         """Replace the output if it changed; return how long that took."""
         began = time.monotonic()
-        self._study.poll()
-        bundle = view_bundle(self._study)
-        if bundle != self._shown:
-            self._shown = bundle
-            self._handle.update(bundle, raw=True)
+        with self._refreshing:
+            self._study.poll()
+            bundle = view_bundle(self._study)
+            if bundle != self._shown:
+                self._shown = bundle
+                self._handle.update(bundle, raw=True)
         return time.monotonic() - began
+
+
+def refresh_views(study: StudyHandle) -> None:
+    """Replace the outputs that show the study now, since the notebook may end before their next update."""
+    for view in tuple(_open_views):
+        view.refresh_if_of(study)
 
 
 def is_working(study: StudyHandle) -> bool:

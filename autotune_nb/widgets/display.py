@@ -21,9 +21,11 @@ class NotebookDisplay:
 
     async def follow(self, study: StudyHandle) -> None:
         """Show the progress of a run in the cell that awaits it."""
+        from autotune_nb.widgets._html_view import refresh_views
         from autotune_nb.widgets._progress import show_progress
 
         await show_progress(study)
+        refresh_views(study)
 
 
 def install() -> None:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+import asyncio
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import nbformat
 import psutil
 import pytest
 from IPython.display import DisplayHandle
 
 import autotune_nb as at
 from autotune_nb.errors import SetupError
-from autotune_nb.widgets import _front_end, _html_view
+from autotune_nb.runner.runner import RunState
+from autotune_nb.widgets import _front_end, _html_view, _progress
 from autotune_nb.widgets._front_end import FrontEnd, front_end
 from autotune_nb.widgets._html_view import HtmlView, is_working
+from autotune_nb.widgets.display import NotebookDisplay
 from tests.stubs import World, until
+
+from .stub_handle import StubHandle
 
 HOSTED: dict[str, str] = {
     "COLAB_RELEASE_TAG": "release-colab",
@@ -88,10 +95,19 @@ def test_the_front_end_can_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
         front_end()
 
 
+class Study(StubHandle):
+    @property
+    def ended(self) -> bool:
+        return bool(self.state.ended)
+
+    def lasting_bundle(self) -> dict[str, Any]:
+        return {"text/plain": str(self.state), "text/html": "the results"}
+
+
 class _Output(DisplayHandle):
     """Records what is sent, in place of a front end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *_: Any) -> None:
         self.shown: list[dict[str, Any]] = []
 
     def display(self, obj: Any, **_: Any) -> None:
@@ -130,8 +146,37 @@ def test_a_run_is_shown_live_and_ends_with_what_a_headless_notebook_saves(
     assert "<script" not in str(output.shown)
 
 
-def test_charts_that_threads_draw_at_once_are_the_same(world: World) -> None:
-    """The settings of matplotlib are those of all threads."""
-    chart = at.tune(world.task(trials=2), study=world.folder).wait(60).chart()
-    with ThreadPoolExecutor(3) as pool:
-        assert len({*pool.map(lambda _: chart.svg(), range(6))}) == 1
+def test_the_view_is_up_to_date_once_its_run_was_awaited(
+    world: World, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(_html_view, "DisplayHandle", _Output)
+    monkeypatch.setattr(_progress, "DisplayHandle", _Output)
+    # As if the thread still slept when the kernel ends.
+    monkeypatch.setattr(HtmlView, "_follow", lambda _: None)
+    study = Study(world.task(), tmp_path)
+    view = HtmlView(study)
+    view.display()
+    study.state = RunState.FINISHED
+    asyncio.run(NotebookDisplay().follow(study))
+    assert view._handle.shown[1:] == [study.lasting_bundle()]  # type: ignore[attr-defined]
+
+
+@pytest.mark.slow
+def test_a_notebook_that_nbclient_executes_has_the_view_at_its_end(world: World, tmp_path: Path) -> None:
+    source = f"""import os
+os.environ["AUTOTUNE_NB_FRONT_END"] = "html"
+import autotune_nb as at
+run = at.tune({str(world.task(trials=1).save(tmp_path / "task.yaml"))!r}, study={str(world.folder)!r})
+at.Monitor(run)"""
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3"}}
+    cells = [nbformat.v4.new_code_cell(text) for text in (source, "await run;")]
+    file, out = tmp_path / "a.ipynb", tmp_path / "b.ipynb"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), file)
+    # In a process of its own, since nbclient leaves event loops open.
+    execute = [sys.executable, "-c", "from nbclient.cli import main; main()"]
+    argv = [*execute, str(file), "--output", str(out.with_suffix(""))]
+    done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    (view,) = nbformat.read(out, as_version=4).cells[0].outputs
+    assert "finished" in view.data["text/plain"]
+    assert "data:image/svg+xml" in view.data["text/html"]

@@ -1,7 +1,7 @@
 """The monitor's chart of latency against throughput: only what changed is sent, however many trials there are.
 
 The latest trials have their parameters in the tooltip. Older ones are in grey, in groups by their numbers, so that
-only the last group changes.
+only the last group changes, and as lines without markers: a page draws thousands of markers much more slowly.
 """
 
 from __future__ import annotations
@@ -46,9 +46,16 @@ def latency_traces(curves: Sequence[Curve], running: frozenset[int]) -> dict[str
     older = [c for c in usual if c.number < first_detailed]
     latest = [c for c in usual if c.number >= first_detailed]
     found: dict[str, dict[str, Any]] = {}
-    for group, own in itertools.groupby(older, key=lambda c: c.number // _GROUP):
-        about = {"name": "older trials", "legendgroup": "older", "showlegend": not found}
-        found[f"older {group}"] = _lines(own, _style("other"), 1, 4, detailed=False) | about
+    for group, several in itertools.groupby(older, key=lambda c: c.number // _GROUP):
+        own = list(several)
+        # A line of one point would not be seen.
+        for name, part, mode in (
+            (f"older {group}", [c for c in own if len(c.levels) > 1], "lines"),
+            (f"older points {group}", [c for c in own if len(c.levels) == 1], "markers"),
+        ):
+            if part:
+                about = {"name": "older trials", "mode": mode, "legendgroup": "older", "showlegend": not found}
+                found[name] = _lines(part, _style("other"), 1, 4, detailed=False) | about
     found[LABELS["infeasible"]] = _lines([c for c in latest if c.role == "infeasible"], _style("infeasible"), 1, 7)
     found[LABELS["other"]] = _lines([c for c in latest if c.role == "other"], _style("other"), 1, 6)
     found["running"] = _lines([c for c in curves if c.number in running], (RUNNING, "diamond"), 2, 9)

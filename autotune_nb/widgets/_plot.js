@@ -1,7 +1,7 @@
 // Draws one chart with the page's Plotly: at most once per frame, and only while it is visible.
 
 const WAIT_MS = 6000;
-const POINTS_IN_SVG = 3000;
+const MARKERS_IN_SVG = 3000;
 const SELECTED = "#0b7a75";
 const CONFIG = {
   responsive: false,
@@ -39,15 +39,19 @@ function unzip(zipped) {
   new Response(unzipped).text().then(page().arrived);
 }
 
-function numbers(value) {
-  if (!ArrayBuffer.isView(value)) return value;
-  // A copy, since the bytes may begin anywhere in their buffer.
-  return new Float32Array(value.buffer.slice(value.byteOffset, value.byteOffset + value.byteLength));
+/** Unpack the order of the traces and those that changed: the length of a JSON text, the text, and floats that it refers to. */
+async function inflated(data) {
+  const stream = new Blob([data]).stream().pipeThrough(new DecompressionStream("deflate"));
+  const buffer = await new Response(stream).arrayBuffer(), length = new DataView(buffer).getUint32(0, true);
+  const found = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length))), floats = buffer.slice(4 + length);
+  for (const trace of Object.values(found.traces)) {
+    for (const name of ["x", "y", "base", "customdata"]) if (trace[name]?.floats) trace[name] = new Float32Array(floats, 4 * trace[name].floats[0], trace[name].floats[1]);
+  }
+  return found;
 }
 
 function unpacked(trace) {
   const own = {...trace};
-  for (const name of ["x", "y", "base", "customdata"]) if (name in own) own[name] = numbers(own[name]);
   if (own.labels) {
     const {tips, levels, at} = own.labels;
     own.text = at.map((level, i) => level < 0 ? "" : `trial ${own.customdata[i]}, ${levels[level]}<br>${tips[own.customdata[i]]}`);
@@ -76,6 +80,14 @@ function marks(traces, selected) {
     hoverinfo: "skip", line: {color: SELECTED, width: 3},
     marker: {symbol: "circle-open", size: 13, color: SELECTED, line: {color: SELECTED, width: 2.5}},
   }));
+}
+
+/** The points in a box on lines without markers, which Plotly does not select. */
+function inside(traces, range) {
+  const within = (value, [one, other]) => value >= Math.min(one, other) && value <= Math.max(one, other);
+  return traces.filter(trace => trace.mode === "lines" && trace.customdata && range?.x && range.y).flatMap(trace =>
+    Array.from(trace.customdata, (customdata, i) => ({customdata, x: trace.x[i], y: trace.y[i]}))
+      .filter(point => within(point.x, range.x) && within(point.y, range.y)));
 }
 
 function outlined(trace, selected) {
@@ -108,7 +120,7 @@ export default () => {
   const traces = new Map(), views = new Set();
   let order = [], seq = -1, asked = false;
 
-  function merge(model, changed) {
+  async function merge(model, changed) {
     if (changed.seq === undefined || changed.seq <= seq) return;
     if (!changed.all && changed.seq !== seq + 1) {
       // A message was lost, such as while this module was loaded.
@@ -116,18 +128,26 @@ export default () => {
       asked = true;
       return;
     }
+    const found = await inflated(changed.data);
     if (changed.all) traces.clear();
-    for (const [key, trace] of Object.entries(changed.traces)) traces.set(key, unpacked(trace));
-    order = changed.order;
+    for (const [key, trace] of Object.entries(found.traces)) traces.set(key, unpacked(trace));
+    order = found.order;
     seq = changed.seq;
     asked = false;
+    for (const view of views) view();
   }
 
   return {
     initialize({model}) {
-      merge(model, model.get("changed"));
+      // In the order of their arrival, although unpacking takes a while.
+      let before = Promise.resolve();
+      const merged = () => {
+        const changed = model.get("changed");
+        before = before.then(() => merge(model, changed)).catch(console.error);
+      };
+      merged();
       const redraw = () => { for (const view of views) view(); };
-      model.on("change:changed", () => { merge(model, model.get("changed")); redraw(); });
+      model.on("change:changed", merged);
       for (const name of ["axes", "caption", "announced", "selected"]) model.on(`change:${name}`, redraw);
       model.on("msg:custom", (message, buffers) => { if (message.kind === "script") unzip(buffers[0]); });
     },
@@ -154,7 +174,7 @@ export default () => {
 
       function listen() {
         node.on("plotly_click", ({points, event}) => send(points.slice(0, 1), event.ctrlKey || event.metaKey || event.shiftKey));
-        node.on("plotly_selected", event => { if (event?.points?.length) send(event.points, false); });
+        node.on("plotly_selected", event => send([...(event?.points ?? []), ...inside(order.map(key => traces.get(key)), event?.range)], false));
       }
 
       function draw() {
@@ -172,7 +192,8 @@ export default () => {
           return;
         }
         const selected = model.get("selected"), own = order.map(key => outlined(traces.get(key), selected));
-        const many = own.reduce((sum, trace) => sum + (trace.x?.length ?? 0), 0) > POINTS_IN_SVG;
+        const marked = own.filter(trace => trace.mode !== "lines");
+        const many = marked.reduce((sum, trace) => sum + (trace.x?.length ?? 0), 0) > MARKERS_IN_SVG;
         const data = [...own, ...marks(own, selected)].map(trace =>
           many && trace.type === "scatter" && !trace.fill ? {...trace, type: "scattergl"} : trace);
         Plotly.react(node, data, themed(model.get("axes"), node), CONFIG);

@@ -1,7 +1,7 @@
 """A chart that the page draws with Plotly, which is sent to it once; of a chart, only changed traces are sent.
 
 Plotly's own FigureWidget sends its five megabytes of script with each chart. Here one widget without a view has the
-script, and each chart is a small widget that waits for it.
+script, and each chart is a small widget that waits for it. Traces are sent compressed: most of their texts repeat.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ import array
 import gzip
 import importlib.util
 import math
+import struct
 import threading
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -18,6 +20,8 @@ from typing import Any
 
 import anywidget
 import traitlets
+
+from autotune_nb.reports.configuration_page import to_json
 
 _FOLDER = Path(__file__).parent
 #: Shorter sequences are sent as JSON.
@@ -69,7 +73,7 @@ class Plot(anywidget.AnyWidget):
         self._traces: dict[str, dict[str, Any]] = {}
         self._sequence = 0
         self._on_select = on_select
-        super().__init__(announced=announced, changed={"seq": 0, "all": True, "order": [], "traces": {}})
+        super().__init__(announced=announced, changed=self._whole())
         self.on_msg(self._received)
 
     def get_state(self, key: Any = None, drop_defaults: bool = False) -> Any:
@@ -80,7 +84,7 @@ class Plot(anywidget.AnyWidget):
         return state
 
     def _whole(self) -> dict[str, Any]:
-        return {"seq": self._sequence, "all": True, "order": list(self._traces), "traces": dict(self._traces)}
+        return {"seq": self._sequence, "all": True, "data": _message(list(self._traces), self._traces)}
 
     def show(
         self,
@@ -98,8 +102,8 @@ class Plot(anywidget.AnyWidget):
                 self._traces = packed
                 self._sequence += 1
                 # The page keeps the traces that are not in the message.
-                self.changed = {"seq": self._sequence, "order": list(packed), "traces": changed}
-                sent += sum(map(_size, changed.values())) + 400
+                self.changed = {"seq": self._sequence, "data": _message(list(packed), changed)}
+                sent += len(self.changed["data"]) + 400
             for name, value in (("axes", dict(axes)), ("caption", caption), ("announced", announced)):
                 if getattr(self, name) != value:
                     setattr(self, name, value)
@@ -130,5 +134,17 @@ def _packed_values(values: Any) -> Any:
     return array.array("f", [math.nan if value is None else value for value in values]).tobytes()
 
 
-def _size(trace: Mapping[str, Any]) -> int:
-    return sum(len(value) if isinstance(value, bytes) else len(str(value)) for value in trace.values())
+def _message(order: Sequence[str], traces: Mapping[str, Mapping[str, Any]]) -> bytes:
+    """Return traces compressed: the length of their JSON, their JSON, and the floats, to whose places it refers."""
+    floats = bytearray()
+
+    def placed(value: Any) -> Any:
+        if not isinstance(value, bytes):
+            return value
+        start = len(floats) // 4
+        floats.extend(value)
+        return {"floats": [start, len(value) // 4]}
+
+    plain = {key: {name: placed(value) for name, value in trace.items()} for key, trace in traces.items()}
+    text = to_json({"order": order, "traces": plain}).encode()
+    return zlib.compress(struct.pack("<I", len(text)) + text + floats)

@@ -8,13 +8,14 @@ from dataclasses import dataclass
 from autotune_nb.handle import StudyHandle
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
-from autotune_nb.trial.formatting import duration_text, level_text
+from autotune_nb.trial.formatting import duration_text, level_text, params_text
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.widgets._panels import clock, config_text, escaped
 
 #: With more running trials, each has a single line.
 _WITH_LOG = 3
-_CONFIG_WIDTH = 200
+#: The width of its configuration, of which a single line has room for less.
+_CONFIG_WIDTH, _BRIEF_WIDTH = 200, 100
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def _line(one: RunningTrial, handle: StudyHandle, latest: Latest, usual: float |
     if one.phase == "deploy":
         doing += "; the model is being loaded" if usual is None else f"; {duration_text(usual)} last time"
     why = f"chosen: {escaped(handle.reason(one.trial))}"
-    config = escaped(config_text(one.trial, _CONFIG_WIDTH))
+    config = escaped(_shortened(params_text(one.trial)) if brief else config_text(one.trial, _CONFIG_WIDTH))
     if brief and latest.log_line:
         config = f'<span class="at-log">{escaped(latest.log_line)}</span>'
     text = (
@@ -53,6 +54,10 @@ def _line(one: RunningTrial, handle: StudyHandle, latest: Latest, usual: float |
     level = f" · {escaped(level_text(measured[-1], handle.task.goal))}" if measured else ""
     text += f'<div class="at-line at-dim">{why}{level}</div>'
     return text + (f'<div class="at-line at-log">{escaped(latest.log_line)}</div>' if latest.log_line else "")
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _BRIEF_WIDTH else f"{text[:_BRIEF_WIDTH]}…"
 
 
 def _usual_start_s(trials: Sequence[Trial]) -> float | None:

@@ -1,4 +1,4 @@
-"""The monitor's widgets for one study, and the thread that updates them at most twice a second and only on change."""
+"""The monitor's widgets for one study, and the thread that updates them: only on change, on average twice a second."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from autotune_nb.trial.trial import Trial
 from autotune_nb.widgets import _panels
 from autotune_nb.widgets._charts import ChartInput, Charts
 from autotune_nb.widgets._header import Header
+from autotune_nb.widgets._pace import EVERY_S, Pace
 from autotune_nb.widgets._recomputed import Recomputed
 from autotune_nb.widgets._running_strip import RunningStrip
 from autotune_nb.widgets._saved_table import SavedTable
@@ -30,9 +31,8 @@ from autotune_nb.widgets._trial_table import TrialTable
 
 _log = logging.getLogger(__name__)
 T = TypeVar("T")
-_EVERY_S = 0.5
-#: The rate that a slow page can process; if more is sent, the next redraw waits.
-_BYTES_PER_S = 16_000
+#: Events that come within this time are drawn together.
+_GATHER_S = 0.03
 #: With more ended trials, the first redraw comes before what takes long to compute.
 _MANY = 500
 
@@ -47,6 +47,7 @@ class StudyView:
         #: What the charts, the table and the trial page share.
         self.selection = Selection()
         self.drawn = threading.Event()
+        self._pace = Pace()
         self._wake = threading.Event()
         self._clicked = threading.Event()
         self._unsubscribe: Callable[[], None] = lambda: None
@@ -101,7 +102,7 @@ class StudyView:
         self._wake.set()
 
     def _redraw_now(self) -> None:
-        """Redraw after a click, without waiting for the byte rate."""
+        """Redraw after a click, without waiting for earlier redraws."""
         self._wake.set()
         self._clicked.set()
 
@@ -122,34 +123,32 @@ class StudyView:
                     self._jobs.pop(0)()
             except Exception as error:  # noqa: BLE001 - shown in the monitor
                 self.header.message = f"{error}" or type(error).__name__
-            began = time.monotonic()
             sent = 0
             try:
                 sent = self._redraw()
             except Exception:  # noqa: BLE001 - the view draws again at the next change
                 _log.exception("the monitor could not be drawn")
             self.drawn.set()
-            took_s = time.monotonic() - began
-            if self._only_logs and not sent:
-                # What was polled in vain does not delay what an event changes.
-                self._wake.wait(max(0.0, _EVERY_S - took_s))
-            else:
-                self._clicked.wait(max(_EVERY_S - took_s, sent / _BYTES_PER_S - took_s))
-            self._clicked.clear()
+            if sent or not self._only_logs:
+                self._pace.redrawn(sent)
+            if not self._table_waits:
+                self._clicked.wait(self._pace.wait_s)
             self._wake.wait(self._poll_interval_s())
+            self._clicked.wait(_GATHER_S)
+            self._clicked.clear()
             self._wake.clear()
 
     def _poll_interval_s(self) -> float | None:
         """How soon to poll without an event: growing logs and other processes send none."""
         if self.handle.running:
-            return 0.0
+            return max(EVERY_S, self._pace.rest_s)
         pending = [one.due_in_s for one in (self._importances, self._skipped) if one.pending]
         if pending:
             return min(pending)
         if isinstance(self.handle, Run):
             # The last event comes before the run has taken everything down and has its error.
-            return None if self._over or not self.handle.state.ended else _EVERY_S
-        return 2 * _EVERY_S
+            return None if self._over or not self.handle.state.ended else EVERY_S
+        return 2 * EVERY_S
 
     def _trials(self) -> list[Trial]:
         """All trials, the running ones with the levels they have measured."""

@@ -24,9 +24,9 @@ _STEPS = 8
 
 
 class Feed(StudyHandle):
-    """A study whose trials end ``per_s`` times a second."""
+    """A study whose trials end ``per_s`` times a second, after ``ended`` trials that it begins with."""
 
-    def __init__(self, folder: Path, *, trials: int, per_s: float) -> None:
+    def __init__(self, folder: Path, *, trials: int, per_s: float, ended: int = 0) -> None:
         self._folder = folder
         self._task = sample_task(trials)
         self._steering = Steering(self._task, space_for(self._task, engine_for(self._task)))
@@ -40,22 +40,25 @@ class Feed(StudyHandle):
         self._per_s = per_s
         self._state = RunState.RUNNING
         self._began = self._over = time.monotonic()
-        self.took_s = 0.0
+        self._first = ended
+        for number in range(ended):
+            begun = self._samples.begun(number)
+            self._trials[number] = self._samples.ended(begun, self._samples.measurements(dict(begun.params)))
+        self._history = tuple(self._trials.values())
 
     def start(self) -> None:
         threading.Thread(target=self._feed, name="feed", daemon=True).start()
 
     def _feed(self) -> None:
-        count = self._task.num_trials or 0
+        count = (self._task.num_trials or 0) - self._first
         self._began = time.monotonic()
         for tick in range(count + _STEPS - 1):
-            for number in range(max(0, tick - _STEPS + 1), min(tick + 1, count)):
-                self._step(number, tick - number)
+            for place in range(max(0, tick - _STEPS + 1), min(tick + 1, count)):
+                self._step(self._first + place, tick - place)
             wait_s = self._began + (tick + 1) / self._per_s - time.monotonic()
             if wait_s > 0:
                 time.sleep(wait_s)
         self._over = time.monotonic()
-        self.took_s = self._over - self._began
         self._state = RunState.FINISHED
         self._bus.publish(events.StateChanged("finished"))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import struct
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -67,6 +69,17 @@ def test_older_trials_are_in_groups_that_do_not_change_and_have_no_texts(task: T
     assert {n for own in numbers(many).values() for n in own} == set(range(300))
 
 
+def test_older_trials_are_lines_and_those_of_one_level_are_points(task: Task) -> None:
+    trials = [complete(n, 10.0 + n % 2) for n in range(40)]
+    trials[6] = trials[6].with_(measurements=trials[6].measurements[:1])
+    drawn = traces(trials, task)
+    assert (drawn["older 0"]["mode"], drawn["older points 0"]["mode"]) == ("lines", "markers")
+    assert numbers(drawn)["older points 0"] == [6]
+    assert 6 not in numbers(drawn)["older 0"]
+    # One entry in the legend.
+    assert [trace["showlegend"] for name, trace in drawn.items() if name.startswith("older")] == [True, False]
+
+
 def test_a_tooltip_wraps_the_parameters_and_escapes_them() -> None:
     label = " ".join(f"parameter_{n}=some_value_{n}" for n in range(12))
     lines = _latency_chart._tip(label).split("<br>")
@@ -90,16 +103,31 @@ def plot() -> tuple[Plot, list[tuple[list[int], bool]]]:
 LINE = {"type": "scatter", "x": [1.5, None, *range(8)], "y": [2, None, *range(8)], "customdata": list(range(10))}
 
 
+def unpacked(changed: dict[str, Any]) -> tuple[list[str], dict[str, Any]]:
+    """Return the order of the traces and the sent ones, with their numbers, as the page reads them."""
+    data = zlib.decompress(changed["data"])
+    (length,) = struct.unpack("<I", data[:4])
+    found, floats = json.loads(data[4 : 4 + length]), data[4 + length :]
+    for trace in found["traces"].values():
+        for name, value in trace.items():
+            if isinstance(value, dict) and "floats" in value:
+                start, count = value["floats"]
+                trace[name] = list(struct.unpack(f"<{count}f", floats[4 * start : 4 * (start + count)]))
+    return found["order"], found["traces"]
+
+
 def test_only_changed_traces_are_sent_and_nothing_if_nothing_changed() -> None:
     one, _ = plot()
     assert one.show({"a": LINE, "b": LINE}, {}, "title", "") > 0
-    assert set(one.changed["traces"]) == {"a", "b"}
-    assert struct.unpack("f", one.changed["traces"]["a"]["x"][:4]) == (1.5,)
+    _, sent = unpacked(one.changed)
+    assert set(sent) == {"a", "b"}
+    assert (sent["a"]["x"][0], sent["b"]["y"][0], sent["b"]["customdata"]) == (1.5, 2.0, LINE["customdata"])
     assert one.show({"a": LINE, "b": LINE}, {}, "title", "") == 0
     assert one.show({"a": LINE, "b": {**LINE, "name": "b"}}, {}, "title", "") > 0
-    assert set(one.changed["traces"]) == {"b"}
+    order, sent = unpacked(one.changed)
+    assert (order, set(sent), sent["b"]["name"]) == (["a", "b"], {"b"}, "b")
     one.show({"b": {**LINE, "name": "b"}}, {}, "title", "")
-    assert (one.changed["order"], one.changed["traces"]) == (["b"], {})
+    assert unpacked(one.changed) == (["b"], {})
 
 
 def test_a_new_page_and_a_page_that_lost_a_message_get_every_trace() -> None:
@@ -107,9 +135,9 @@ def test_a_new_page_and_a_page_that_lost_a_message_get_every_trace() -> None:
     one.show({"a": LINE, "b": LINE}, {}, "title", "")
     one.show({"a": LINE, "b": {**LINE, "name": "b"}}, {}, "title", "")
     state = one.get_state()["changed"]
-    assert (state["all"], state["seq"], set(state["traces"])) == (True, 2, {"a", "b"})
+    assert (state["all"], state["seq"], set(unpacked(state)[1])) == (True, 2, {"a", "b"})
     one._received(one, {"kind": "all"}, [])
-    assert (one.changed["all"], one.changed["seq"], set(one.changed["traces"])) == (True, 3, {"a", "b"})
+    assert (one.changed["all"], one.changed["seq"], set(unpacked(one.changed)[1])) == (True, 3, {"a", "b"})
 
 
 def test_the_script_is_sent_once_per_kernel_and_again_to_a_page_without_it(monkeypatch: pytest.MonkeyPatch) -> None:

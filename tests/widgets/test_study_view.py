@@ -20,6 +20,7 @@ from autotune_nb.session import tune
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.widgets import _header
+from autotune_nb.widgets._pace import Pace
 from autotune_nb.widgets._study_view import StudyView
 from tests.reports.test_metric_series import engine
 from tests.stubs import World, open_study, until
@@ -335,6 +336,15 @@ def test_importances_of_many_trials_come_after_the_first_redraw(
     assert asked == []
     view.charts.show("Parameters")
     until(lambda: asked == [501])
+
+
+def test_the_table_of_many_trials_follows_the_first_redraw_however_much_that_sent(
+    stub: StubHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Pace, "wait_s", property(lambda _pace: 10 * WAIT_S))
+    stub.history = tuple(complete(n, 10.0 + n) for n in range(501))
+    view = StudyView(stub)
+    until(lambda: len(view.table._rows) == 501)
 
 
 def test_importances_are_up_to_date_once_the_work_is_over_and_nothing_is_sent_later(

@@ -1,47 +1,10 @@
 // The table of configurations: sorting, filtering, columns and selection, with only the visible rows in the page.
 // It is the module of the monitor's widget (the default export), and part of the report's page (fillTable).
-// It follows the text of configuration_filter.js in one module.
+// It follows the text of configuration_filter.js and configuration_style.js in one module.
 
-const ROW_PX = 25, SPARE = 6, WIDEST_CH = 26, HEAD_CH = 15, MOST = 5;
+const SPARE = 6, WIDEST_CH = 26, STATE_CH = 18, VALUE_CH = 14, HEAD_CH = 11, MOST = 5;
 const FIGURES = new Set(["figure", "limit", "spread", "gain", "interval", "level", "starts"]);
 const TONES = {kept: "ok", broken: "error", failed: "error", undecided: "warn", "breaks a limit": "warn", running: "ok"};
-const STYLE = `
-.at-table { font-size: 13px; color: var(--jp-ui-font-color1, inherit); }
-.at-table-bar { display: flex; flex-wrap: wrap; gap: 4px 10px; align-items: center; padding: 2px 0 4px; }
-.at-table-bar input[type=search] { flex: 1 1 220px; max-width: 420px; font: inherit; padding: 2px 6px; color: inherit;
-  background: var(--jp-layout-color1, transparent); border: 1px solid var(--jp-border-color1, #8889); }
-.at-table-bar .wrong { color: color-mix(in srgb, var(--jp-error-color1, #d32f2f) 65%, var(--jp-ui-font-color1, #777)); }
-.at-table-scroll { overflow: auto; max-height: var(--at-table-height, 330px); position: relative;
-  border: 1px solid var(--jp-border-color2, #8886); }
-.at-table table { border-collapse: separate; border-spacing: 0; table-layout: fixed; width: max-content; }
-.at-table th, .at-table td { padding: 0 6px; height: ${ROW_PX}px; line-height: ${ROW_PX - 1}px; box-sizing: border-box;
-  white-space: nowrap; overflow: hidden; text-overflow: ellipsis; text-align: left; vertical-align: middle;
-  border-bottom: 1px solid var(--jp-border-color3, #8883); }
-.at-table th { position: sticky; top: 0; z-index: 2; background: var(--jp-layout-color2, Canvas); font-weight: 600; }
-.at-table td.n, .at-table th.n { text-align: right; font-variant-numeric: tabular-nums; }
-.at-table tbody tr { cursor: pointer; }
-.at-table tbody tr:hover td { background: var(--jp-layout-color2, #8881); }
-.at-table tr.best td { font-weight: 600; }
-.at-table tr.chosen td { background: color-mix(in srgb, var(--jp-brand-color1, #1976d2) 18%, transparent); }
-.at-table tr:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: -2px; }
-.at-table td.changed { font-weight: 600; background: color-mix(in srgb, var(--jp-brand-color1, #1976d2) 7%, transparent); }
-.at-table td.dim { color: var(--jp-ui-font-color2, GrayText); }
-.at-table .error { color: color-mix(in srgb, var(--jp-error-color1, #d32f2f) 65%, var(--jp-ui-font-color1, #777)); }
-.at-table .warn { color: color-mix(in srgb, var(--jp-warn-color1, #f57c00) 50%, var(--jp-ui-font-color1, #777)); }
-.at-table .ok { color: color-mix(in srgb, var(--jp-success-color1, #388e3c) 50%, var(--jp-ui-font-color1, #777)); }
-.at-table button { font: inherit; color: inherit; background: none; border: 0; padding: 0 2px; cursor: pointer;
-  font-weight: inherit; max-width: 100%; overflow: hidden; text-overflow: ellipsis; vertical-align: middle; }
-.at-table th.steer button.sort { max-width: calc(100% - 20px); }
-.at-table .pop { position: absolute; z-index: 9; background: var(--jp-layout-color1, Canvas); padding: 8px 10px;
-  border: 1px solid var(--jp-border-color1, #8889); box-shadow: 0 2px 8px #0004; max-width: 340px; }
-.at-table .pop label { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-.at-table .pop.columns { max-height: 300px; overflow: auto; }
-.at-table .pop button.act { border: 1px solid var(--jp-border-color1, #8889); padding: 1px 8px; margin: 4px 4px 0 0; }
-.at-table .pop input[type=text] { width: 80px; font: inherit; color: inherit; background: transparent;
-  border: 1px solid var(--jp-border-color1, #8889); }
-.at-table :is(button, input, summary):focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }
-@media print { .at-table-bar { display: none; } .at-table-scroll { max-height: none; overflow: visible; } }
-`;
 
 function make(tag, attributes = {}, ...children) {
   const found = document.createElement(tag);
@@ -153,32 +116,38 @@ export class TableView {
 
   drawHead() {
     const columns = this.data.columns, sample = this.shown.slice(0, 150);
-    const widths = this.places.map((place) => {
-      const one = columns[place], title = one.unit ? `${one.head}, ${one.unit}` : one.head;
-      // The whole name of a parameter is its head's tooltip.
-      const named = Math.min(title.length + 1, one.group === "parameter" ? HEAD_CH : WIDEST_CH);
-      const longest = Math.max(named, ...sample.map((row) => textOf(row, one, place).length));
-      const more = 2.2 + (this.steers(one) ? 2 : 0) + (this.limitsOf(one).length ? 2 : 0);
-      return Math.min(WIDEST_CH, longest) + more;
+    const heads = this.places.map((place) => {
+      const one = columns[place], parameter = one.group === "parameter", marks = this.limitsOf(one).length ? 2 : 0;
+      const most = parameter ? VALUE_CH : one.key === "state" ? STATE_CH : WIDEST_CH;
+      const text = Math.min(most, Math.max(0, ...sample.map((row) => textOf(row, one, place).length))) + marks;
+      const lines = headLines(titleOf(one), parameter ? text : Math.max(10, text));
+      // The whole name of a parameter is its head's tooltip. Bold letters are wider than digits.
+      const named = Math.min(Math.max(...lines.map((line) => line.trimEnd().length)), parameter ? HEAD_CH : WIDEST_CH);
+      const arrow = this.sort?.key === one.key ? 2 : 0;
+      return {lines, width: Math.max(text + 1.7, named + 2 + arrow + (this.steers(one) ? 1.2 : 0))};
     });
+    const widths = heads.map((one) => one.width);
     const key = JSON.stringify([this.places.map((place) => columns[place]), widths, this.sort]);
     if (key === this.headKey) return;
     this.headKey = key;
     const focused = this.head.contains(document.activeElement) ? document.activeElement.dataset.key : null;
     this.groups.replaceChildren(make("col", {style: "width: 26px"}), ...widths.map((width) => make("col", {style: `width: ${width}ch`})));
-    const cells = this.places.map((place) => {
-      const one = columns[place], title = one.unit ? `${one.head}, ${one.unit}` : one.head;
+    // With a width of its own, no cell widens its column.
+    this.table.style.width = `calc(26px + ${widths.reduce((sum, width) => sum + width, 0)}ch)`;
+    const cells = this.places.map((place, index) => {
+      const one = columns[place], title = titleOf(one), lines = heads[index].lines;
       const by = this.sort?.key === one.key ? this.sort : null;
-      const sorted = make("button", {type: "button", class: "sort", "data-key": one.key, title: one.help ? `${title}: ${one.help}` : title,
-        onclick: () => this.sortBy(one)}, by ? `${title} ${by.down ? "\u25be" : "\u25b4"}` : title);
+      const sorted = make("button", {type: "button", class: "sort", "data-key": one.key, "aria-label": title, title: one.help ? `${title}: ${one.help}` : title,
+        onclick: () => this.sortBy(one)}, ...lines.map((line, at) => make("span", {}, by && at === lines.length - 1
+          ? `${line} ${by.down ? "\u25be" : "\u25b4"}` : line)));
       const steered = this.steers(one)
-        ? [make("button", {type: "button", "aria-label": `steer ${one.key}`, "aria-haspopup": "dialog", title: `ban, pin or narrow ${one.key}`,
+        ? [make("button", {type: "button", class: "steer", "aria-label": `steer ${one.key}`, "aria-haspopup": "dialog", title: `ban, pin or narrow ${one.key}`,
             onclick: (event) => this.steerFrom(event.currentTarget, one)}, "\u22ee")] : [];
       const numeric = one.kind === "number" ? " n" : "";
-      return make("th", {scope: "col", class: `${steered.length ? "steer" : ""}${numeric}`,
+      return make("th", {scope: "col", class: `${steered.length ? "steer" : ""}${numeric}${one.key === "trial" ? " pin" : ""}`,
         "aria-sort": by ? (by.down ? "descending" : "ascending") : "none"}, sorted, ...steered);
     });
-    this.head.replaceChildren(make("th", {scope: "col", "aria-label": "selected"}), ...cells);
+    this.head.replaceChildren(make("th", {scope: "col", class: "pin"}, make("span", {class: "read"}, "selected")), ...cells);
     if (focused) this.head.querySelector(`[data-key="${CSS.escape(focused)}"]`)?.focus();
     this.drawn = null;
   }
@@ -217,23 +186,26 @@ export class TableView {
     found.dataset.place = String(place);
     const box = make("input", {type: "checkbox", tabindex: "-1", "aria-label": `select trial ${row.number}`});
     box.checked = chosen;
-    found.append(make("td", {}, box), ...this.cells(row));
+    found.append(make("td", {class: "pin"}, box), ...this.cells(row));
     return found;
   }
 
-  /** The cells of a row; why it failed stands where its figures would. */
+  /** The cells of a row; why it failed stands where its first figures would. */
   cells(row) {
     const columns = this.data.columns, failure = row.cells[columns.findIndex((one) => one.key === "failure")];
     const figures = this.places.filter((place) => FIGURES.has(columns[place].group) || FIGURES.has(columns[place].key));
     const empty = failure && figures.length && figures.every((place) => columns[place].key === "starts" || (row.cells[place] ?? null) === null);
-    return this.places.flatMap((place) => {
-      if (!empty || !figures.includes(place)) return [this.cell(row, columns[place], place)];
-      return place === figures[0] ? [make("td", {colspan: String(figures.length), class: "error", title: failure}, failure)] : [];
+    const from = this.places.indexOf(figures[0]), end = this.places.findIndex((place, at) => at > from && !figures.includes(place));
+    const span = (end < 0 ? this.places.length : end) - from;
+    return this.places.flatMap((place, at) => {
+      if (!empty || at < from || at >= from + span) return [this.cell(row, columns[place], place)];
+      return at === from ? [make("td", {colspan: String(span), class: "error", title: failure}, failure)] : [];
     });
   }
 
   cell(row, column, place) {
     const text = textOf(row, column, place), value = row.cells[place], classes = [];
+    if (column.key === "trial") classes.push("pin");
     if (column.kind === "number") classes.push("n");
     if (column.group === "parameter") {
       if (row.baseline) classes.push("dim");
@@ -259,12 +231,15 @@ export class TableView {
     this.body.querySelector("tr[tabindex='0']")?.focus({preventScroll: true});
   }
 
+  /** The height in which rows are seen, below the head. */
+  rowsHeight() { return this.scroll.clientHeight - this.head.offsetHeight; }
+
   pressed(event) {
-    const page = Math.max(1, Math.floor(this.scroll.clientHeight / ROW_PX) - 2), last = this.shown.length - 1;
+    const page = Math.max(1, Math.floor(this.rowsHeight() / ROW_PX) - 1), last = this.shown.length - 1;
     const to = {ArrowDown: this.active + 1, ArrowUp: this.active - 1, PageDown: this.active + page, PageUp: this.active - page, Home: 0, End: last}[event.key];
     if (to !== undefined) {
       this.active = Math.max(0, Math.min(last, to));
-      const top = this.active * ROW_PX, height = this.scroll.clientHeight - 2 * ROW_PX;
+      const top = this.active * ROW_PX, height = this.rowsHeight() - ROW_PX;
       if (top < this.scroll.scrollTop) this.scroll.scrollTop = top;
       else if (top > this.scroll.scrollTop + height) this.scroll.scrollTop = top - height;
       this.drawRows();
@@ -290,7 +265,7 @@ export class TableView {
     const at = this.shown.findIndex((row) => row.trials.includes(numbers.at(-1)));
     if (at >= 0) {
       this.active = at;
-      const top = at * ROW_PX, height = this.scroll.clientHeight - 2 * ROW_PX;
+      const top = at * ROW_PX, height = this.rowsHeight() - ROW_PX;
       if (top < this.scroll.scrollTop || top > this.scroll.scrollTop + height) this.scroll.scrollTop = Math.max(0, top - height / 2);
     }
     this.drawRows();
@@ -300,7 +275,7 @@ export class TableView {
     const boxes = this.data.columns.map((one, place) => {
       const box = make("input", {type: "checkbox", onchange: () => { this.overrides[one.key] = box.checked; this.refresh(); }});
       box.checked = this.places.includes(place);
-      return make("label", {title: one.help}, box, ` ${one.unit ? `${one.head}, ${one.unit}` : one.head}`);
+      return make("label", {title: one.help}, box, ` ${titleOf(one)}`);
     });
     this.open(this.menu, "columns", "columns", boxes);
   }

@@ -205,8 +205,10 @@ class Configurations:
         return f"param:{parameter}" if own else parameter
 
     def _columns(self) -> list[Column]:
-        seen, objective = self._seen, len(self.objective.figures)
-        figures = [figure_column(name, seen.largest.get(name), self.objective) for name in figure_names(self.objective)]
+        seen, objective = self._seen, self.objective
+        figures = {name: figure_column(name, seen.largest.get(name), objective) for name in figure_names(objective)}
+        goals = [figures.pop(name) for name in dict.fromkeys(objective.figures)]
+        limited = [figures.pop(one.figure) for one in objective.limits if one.figure in figures]
         better = "how much better the objective is than the engine's default's; below 0 it is worse"
         interval = "the 95 % interval of the comparison with the default; only where starts were repeated"
         names = list(dict.fromkeys((*self.parameters, *seen.params)))
@@ -214,16 +216,18 @@ class Configurations:
         return [
             Column(_NUMBER, "trial", "number", help="the number of its first trial, and how many more starts it had"),
             Column(_STATE, "state", "text"),
-            *figures[:objective],
+            *goals,
             self._share(_SPREAD, "±", "the standard deviation between its starts"),
             self._share(_GAIN, "vs default", better),
             Column(_INTERVAL, "95 %", "text", unit="%", help=interval, shown=_INTERVAL in seen.filled),
-            *figures[objective:],
+            # What was set stands between what it achieved and the details, so that it is in view without scrolling.
+            *(replace(column, key=self._key(column.key)) for column in params),
+            *limited,
             Column(_LIMITS, "limits", "text", "limit", help="; ".join(self._checked), shown=bool(self._checked)),
             *map(limit_column, self._checked),
             Column(_LEVEL, "at", "text", help="the load level at which the figures were read"),
             Column(_STARTS, "starts", "number", help="how many starts its figures are the mean of"),
-            *(replace(column, key=self._key(column.key)) for column in params),
+            *figures.values(),
             Column(_TAGS, "tags", "text", shown=_TAGS in seen.filled, aliases=("tag",)),
             Column(_NOTE, "note", "text", shown=_NOTE in seen.filled),
             Column(_FAILURE, "failure", "text", help="why it failed", shown=_FAILURE in seen.filled),

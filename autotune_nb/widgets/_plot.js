@@ -159,7 +159,8 @@ export default () => {
       caption.className = "at-chart-caption";
       announced.className = "at-chart-announced";
       node.className = "at-chart-plot";
-      node.setAttribute("role", "img");
+      // A picture may contain nothing that has the focus; a selected point and the legend may.
+      node.setAttribute("role", "group");
       el.append(caption, node, announced);
       let frame = 0, drawn = false, removed = false, Plotly = null;
 

@@ -100,6 +100,14 @@ def test_a_constant_parameter_is_hidden_and_values_other_than_the_default_are_ma
     assert all(column.shown for column in table_of(TRIALS[:2]).columns if column.group == "parameter")
 
 
+def test_the_searched_parameters_come_before_the_details() -> None:
+    shown = [column.key for column in table_of(TRIALS).columns if column.shown]
+    assert shown == [
+        *("trial", "state", RATE, "spread", "gain", "max_num_seqs"),
+        *("ttft_p99_s", "limits", "level", "starts", "tpot_mean_s", "failure"),
+    ]
+
+
 def test_an_interval_where_both_are_repeated_and_the_noise_is_known() -> None:
     trials = (
         *(complete(n, 100.0 + n) for n in range(3)),

@@ -62,7 +62,8 @@ def page_html(handle: StudyHandle, trials: Sequence[Trial], trial: Trial, engine
         *(_line(name, text) for name, text in _remarks(trial).items()),
         '<div class="at-trial-parts">',
         _difference(trials, trial, best, engine),
-        f"<div>{_levels(trial, goal)}{_phases(trial)}</div>",
+        # It may scroll sideways, also by the keyboard.
+        f'<div tabindex="0" role="group" aria-label="levels">{_levels(trial, goal)}{_phases(trial)}</div>',
         "</div>",
         metrics,
         _command(trial),
@@ -214,7 +215,7 @@ def _levels(trial: Trial, goal: Objective) -> str:
         note = f'<td class="at-warn">breaks {escaped(", ".join(broken))}</td>' if broken else "<td></td>"
         mark = ' class="best"' if scored else ""
         rows.append(f"<tr{mark}><th>{escaped(one.level)}{' (score)' if scored else ''}</th>{cells}{note}</tr>")
-    return f"<table><thead><tr><th>level</th>{head}<th></th></tr></thead><tbody>{''.join(rows)}</tbody></table>"
+    return f"<table><thead><tr><th>level</th>{head}<td></td></tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 
 def _phases(trial: Trial) -> str:

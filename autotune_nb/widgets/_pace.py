@@ -10,8 +10,8 @@ EVERY_S = 0.5
 _AHEAD_S = 1.0
 #: Redraws are at least this far apart, so that what ends together is drawn together.
 _APART_S = 0.1
-#: The rate that a slow page can process; if more is sent, the next redraw waits.
-_BYTES_PER_S = 16_000
+#: The rate that a slow page can process; if more is sent, such as for many short trials, the next redraw waits.
+_BYTES_PER_S = 12_000
 
 
 class Pace:

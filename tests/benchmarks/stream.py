@@ -12,7 +12,7 @@ from tests.benchmarks.kernel import Kernel, Sent, bursts, size
 
 _TRIALS, _PER_S = 1000, 50
 #: So slow that no redraw is delayed by the byte rate.
-_FEW, _SLOWLY_PER_S = 15, 3
+_FEW, _SLOWLY_PER_S = 30, 3
 _QUIET_S = 10
 #: How long the last redraw may take to come.
 _DRAWN_S = 60

@@ -49,7 +49,7 @@ def test_over_a_longer_time_there_are_two_redraws_a_second(clock: Clock) -> None
 
 def test_the_redraw_after_many_bytes_waits_for_the_page(clock: Clock) -> None:
     pace = Pace(clock)
-    pace.redrawn(160_000)
+    pace.redrawn(120_000)
     assert pace.wait_s == pytest.approx(9)
     clock.wait(9)
     # All of the time that may be ahead is used.

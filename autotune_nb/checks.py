@@ -37,6 +37,7 @@ from autotune_nb.errors import ClusterError, SetupError, StudyError, TaskError
 from autotune_nb.opened import read_recorded
 from autotune_nb.runner.assembly import replay_of, replayed_space
 from autotune_nb.runner.estimate import cost_lines
+from autotune_nb.runner.warm_start import warm_start_line
 from autotune_nb.study import StudyFolder, require_database
 from autotune_nb.task.external_results import require_engine
 from autotune_nb.task.limit_requests import limit_lines, load_lines
@@ -91,6 +92,8 @@ def label_of(study: str | Path | None) -> str | None:
 async def check_task(task: Task, engine: Engine, *, study: str | Path | None = None) -> Checks:
     """Check a task, and its study's folder if one is given. Does not raise for failed checks."""
     found = await _check_task(task, engine, study)
+    if task.warm_start:
+        found = Checks((*found.answers, await asyncio.to_thread(_warm_start, task, engine, study)))
     # A replay sends no requests.
     lines = (
         *preset_lines(task),
@@ -153,6 +156,14 @@ async def _prompts(task: Task) -> tuple[CheckResult, ...]:
     except SetupError as error:
         return (CheckResult(False, str(error)),)
     return (CheckResult(True, line),) if line else ()
+
+
+def _warm_start(task: Task, engine: Engine, study: str | Path | None) -> CheckResult:
+    folder = StudyFolder(study) if study is not None else None
+    try:
+        return CheckResult(True, warm_start_line(task, space_for(task, engine), engine, folder))
+    except (StudyError, TaskError) as error:
+        return CheckResult(False, str(error))
 
 
 def _replay(task: Task, engine: Engine, source: str) -> CheckResult:

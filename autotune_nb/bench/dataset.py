@@ -13,7 +13,7 @@ from typing import Any
 
 from autotune_nb.bench._dataset_rows import MOST_BYTES, PATH_FIELD, read_rows
 from autotune_nb.errors import SetupError, did_you_mean
-from autotune_nb.task.dataset import Dataset
+from autotune_nb.task.dataset import FILE_SUFFIXES, Dataset
 from autotune_nb.task.workload import Workload
 
 #: How many prompts of a file are sent.
@@ -52,6 +52,7 @@ def dataset_arguments(workload: Workload, folder: Path, seed: int) -> list[str]:
     dataset = workload.dataset
     if dataset.path is None:
         return []
+    _require_rows(dataset)
     if dataset.is_file:
         prompts = read_prompts(dataset, seed)
         return ["--dataset-path", str(_written(folder / _PROMPTS, prompts.texts))]
@@ -66,6 +67,7 @@ def dataset_line(workload: Workload, seed: int) -> str:
     dataset = workload.dataset
     if dataset.path is None:
         return ""
+    _require_rows(dataset)
     if dataset.is_file:
         text = f"{dataset.path} has {read_prompts(dataset, seed)}"
     elif is_on_hub(dataset):
@@ -78,6 +80,13 @@ def dataset_line(workload: Workload, seed: int) -> str:
     if is_sent and workload.generates_text and not _has_limit(workload):
         text += "; replies end where the model ends them: limit them by workload.request_params, max_tokens: 256"
     return text
+
+
+def _require_rows(dataset: Dataset) -> None:
+    """Raise SetupError for a file of another kind, which otherwise passes for the name of a hub's dataset."""
+    if dataset.path and not dataset.is_file and Path(dataset.path).expanduser().is_file():
+        wanted = f"a file must end in {', '.join(sorted(FILE_SUFFIXES))}"
+        raise SetupError(f"{dataset.path} cannot be read: {wanted}; convert it, such as to CSV", field=PATH_FIELD)
 
 
 def is_on_hub(dataset: Dataset) -> bool:

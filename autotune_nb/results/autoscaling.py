@@ -83,7 +83,7 @@ def autoscaled(
         "deployment": deployment,
         "min_replicas": min_replicas,
         "max_replicas": capacity.replicas,
-        "target": str(capacity.target_in_flight),
+        "target": _quantity(capacity.target_in_flight) if form == "hpa" else f"{capacity.target_in_flight:g}",
         "query": f"sum({running}{pods} + {waiting}{pods})",
         "pod_query": f"sum by (pod) ({running} + {waiting})",
         "prometheus": prometheus,
@@ -158,3 +158,8 @@ def _metrics(task: Task) -> tuple[str, str]:
 def _yaml(objects: Sequence[Mapping[str, Any]]) -> str:
     dumped = (yaml.safe_dump(dict(one), sort_keys=False, width=110, allow_unicode=True) for one in objects)
     return "---\n".join(dumped)
+
+
+def _quantity(number: float) -> str:
+    """Return a number as Kubernetes writes it: of 1.6, 1600m."""
+    return f"{number:.0f}" if number == int(number) else f"{number * 1000:.0f}m"

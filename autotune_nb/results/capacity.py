@@ -81,7 +81,7 @@ class Capacity:
     most_in_flight: float
     requests_per_s: float
     in_flight: float
-    target_in_flight: int
+    target_in_flight: float
     figures: Mapping[str, float] = field(default_factory=dict)
     gpus: int | None = None
     usd_per_hour: float | None = None
@@ -104,7 +104,7 @@ class Capacity:
         if expected:
             lines.append(f"expected of each replica: {expected}")
         lines.append(
-            f"autoscaler: {self.target_in_flight} requests in flight per replica, at most {self.replicas} replicas"
+            f"autoscaler: {self.target_in_flight:g} requests in flight per replica, at most {self.replicas} replicas"
         )
         if self.start_s is not None:
             lines.append(f"a replica took {self.start_s:.0f} s to start (median): load that rises faster has to wait")
@@ -155,7 +155,6 @@ def capacity_of(
     replicas = max(1, math.ceil(demand / (most * usable) - 1e-9))
     by_rate = load.requests_per_s is not None
     own = _between(points, demand / replicas, by_rate=by_rate)
-    target = _between(points, most * usable, by_rate=by_rate)
     number = configuration.trial.number
     shown = dict.fromkeys((*_SHOWN, *(limit.figure for limit in limits)))
     per_hour = price.per_hour(gpus or 0)
@@ -170,7 +169,7 @@ def capacity_of(
         most_in_flight=level.in_flight,
         requests_per_s=demand / replicas if by_rate else own.requests_per_s,
         in_flight=own.in_flight if by_rate else demand / replicas,
-        target_in_flight=max(1, math.floor(target.in_flight)),
+        target_in_flight=_target(points, most * usable, by_rate=by_rate),
         figures={name: own.figures[name] for name in shown if name in own.figures},
         gpus=None if gpus is None else gpus * replicas,
         usd_per_hour=None if per_hour is None else per_hour * replicas,
@@ -254,6 +253,17 @@ def _between(points: Sequence[Point], wanted: float, *, by_rate: bool) -> Point:
             rate = low.requests_per_s + share * (high.requests_per_s - low.requests_per_s)
             return Point(high.level, in_flight, rate, figures)
     return max(points, key=at)
+
+
+def _target(points: Sequence[Point], wanted: float, *, by_rate: bool) -> float:
+    """Return how many requests in flight a replica has at so much load, rounded down: to tenths below ten."""
+    lightest = points[0].requests_per_s if by_rate else points[0].in_flight
+    # Below the lightest level, its own number would leave no headroom.
+    share = min(1.0, wanted / lightest)
+    in_flight = share * _between(points, wanted, by_rate=by_rate).in_flight
+    # Without the noise of products such as 0.8 * 3.
+    steps = 1 if in_flight >= 10 else 10
+    return max(math.floor(round(in_flight * steps, 6)), 1) / steps
 
 
 def _assumptions(

@@ -71,6 +71,15 @@ def warm_start_of(task: Task, space: SearchSpace, engine: Engine, folder: StudyF
     return warm
 
 
+def warm_start_line(task: Task, space: SearchSpace, engine: Engine, folder: StudyFolder | None) -> str:
+    """Return in a line what a task's warm start has; empty without one. Raises as ``warm_start_of``, writes nothing."""
+    if not task.warm_start:
+        return ""
+    stored = stored_warm_start(task, folder) if folder is not None else None
+    warm = stored or fitted([_read(source, i) for i, source in enumerate(task.warm_start)], task, space, engine)
+    return "; ".join(warm.notes) or f"warm start from {', '.join(task.warm_start)}"
+
+
 def stored_warm_start(task: Task, folder: StudyFolder) -> WarmStart | None:
     """Return the warm start that a run of the task stored in its study's folder, or None. Raises StudyError."""
     stored = folder.read(FILE) if task.warm_start else None

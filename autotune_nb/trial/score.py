@@ -27,6 +27,8 @@ PROTOTYPE_OBJECTIVES: dict[str, tuple[Direction, str]] = {
 #: By how much a level that a limit does not bound is beyond it, as a share of the bound: it keeps it by half.
 UNBOUND = -0.5
 _PERCENTILE = re.compile(r"(?P<figure>\w+)_p(?P<percent>\d\d)(?:_s)?")
+#: Figures that no configuration has above one.
+_SHARES = frozenset({"goodput_share", "quality_agreement"})
 _LIMIT = re.compile(r"^\s*([A-Za-z_][\w]*)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)(?:\s+of\s+(\S.*?))?\s*$")
 
 
@@ -90,7 +92,11 @@ class Limit:
         if name.endswith("_ms") and f"{name[:-3]}_s" in FIGURES:
             wanted = f"{name[:-3]}_s {operator} {bound / 1000:g}"
             raise TaskError(f"times are in seconds: write {wanted!r} instead of {text!r}", field=field)
-        return cls(figure_name(name, field=field), "<=" if operator.startswith("<") else ">=", bound, scenario or "")
+        figure = figure_name(name, field=field)
+        if figure in _SHARES and operator.startswith(">") and bound > 1:
+            wanted = f"{figure} {operator} {bound / 100 if 10 <= bound <= 100 else 0.9:g}"
+            raise TaskError(f"{figure} is a share from 0 to 1: write {wanted!r} instead of {text!r}", field=field)
+        return cls(figure, "<=" if operator.startswith("<") else ">=", bound, scenario or "")
 
     @cached_property
     def tail(self) -> Tail | None:

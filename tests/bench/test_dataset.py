@@ -150,6 +150,11 @@ def test_the_check_of_a_task_says_what_the_dataset_has(make_task: Any, tmp_path:
     assert dataset_line(limited, 0).endswith("1 empty row is left out")
     with pytest.raises(SetupError, match="there is no folder"):
         dataset_line(Workload(scenarios=["dataset"], dataset={"path": "./nowhere", "column": "q"}), 0)
+    (tmp_path / "a.xlsx").write_text(CSV)
+    other = Workload(scenarios=["dataset"], dataset={"path": str(tmp_path / "a.xlsx"), "column": "prompt"})
+    for read_it in (lambda: dataset_line(other, 0), lambda: dataset_arguments(other, tmp_path, 0)):
+        with pytest.raises(SetupError, match=r"a file must end in \.csv, \.json, \.jsonl.*; convert it"):
+            read_it()
 
 
 @pytest.mark.parametrize(

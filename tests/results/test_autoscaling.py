@@ -50,7 +50,7 @@ def test_the_service_gets_replicas_and_an_autoscaler_of_its_own(study: at.Opened
     assert service["metadata"]["annotations"] == {"ome.io/autoscalerClass": "external"}
     assert scaler["spec"]["scaleTargetRef"]["name"] == "qwen-8b-engine"
     assert (scaler["spec"]["minReplicas"], scaler["spec"]["maxReplicas"]) == (2, 3)
-    assert scaler["spec"]["metrics"][0]["pods"]["target"] == {"type": "AverageValue", "averageValue": "2"}
+    assert scaler["spec"]["metrics"][0]["pods"]["target"] == {"type": "AverageValue", "averageValue": "1600m"}
     assert study.best is not None
     best = study.best.number
     assert str(text).startswith(f"# 3 replicas (6 GPUs, $12.00 per hour) of trial {best} carry 50 requests/s")
@@ -65,7 +65,7 @@ def test_keda_asks_prometheus_for_the_requests_of_the_engines_pods(study: at.Ope
     assert trigger["metadata"] == {
         "serverAddress": "http://prom:9090",
         "query": f"sum(vllm:num_requests_running{pods} + vllm:num_requests_waiting{pods})",
-        "threshold": "2",
+        "threshold": "1.6",
     }
 
 

@@ -73,6 +73,16 @@ def test_replicas_of_a_concurrency() -> None:
     assert capacity.target_in_flight == 16
 
 
+def test_the_target_of_an_autoscaler_keeps_the_headroom_of_few_requests() -> None:
+    three, one = configuration([level(3, 9.0, 0.1)]), configuration([level(1, 2.0, 0.1)])
+    assert found(Load(concurrency=50, headroom=0.2), three).target_in_flight == 2.4
+    assert found(Load(50.0, headroom=0.2), three).target_in_flight == 2.4
+    few = found(Load(concurrency=5, headroom=0.2), one)
+    # An autoscaler that aims at a whole request would start 5 replicas in place of these.
+    assert (few.replicas, few.target_in_flight) == (7, 0.8)
+    assert "autoscaler: 0.8 requests in flight per replica, at most 7 replicas" in str(few)
+
+
 def test_without_a_broken_level_more_may_be_possible_and_below_the_lightest_nothing_is_extrapolated() -> None:
     open_end = found(Load(5.0), limits=())
     assert (open_end.replicas, open_end.level.concurrency) == (1, 64)
@@ -139,5 +149,5 @@ def test_the_replicas_are_enough_and_one_less_is_not(rate: float, headroom: floa
     usable = max(rates) * (1 - headroom)
     assert capacity.replicas * usable >= rate * (1 - 1e-6)
     assert capacity.replicas == 1 or (capacity.replicas - 1) * usable < rate
-    assert 1 <= capacity.target_in_flight <= 2 ** (len(rates) - 1)
+    assert 0 < capacity.target_in_flight <= 2 ** (len(rates) - 1)
     assert capacity.in_flight <= capacity.most_in_flight

@@ -149,6 +149,17 @@ def test_a_source_that_cannot_be_read_is_named(previous: Path, tmp_path: Path) -
         )
         with pytest.raises(StudyError, match=rf"warm_start\[0\]: .*{message}"):
             at.tune(task, study=tmp_path / "b")
+        checked = at.check(task)
+        assert not checked.ok
+        assert message in str(checked)
+
+
+def test_the_check_of_a_task_says_what_its_warm_start_has_and_writes_nothing(previous: Path, tmp_path: Path) -> None:
+    task = at.Task.parse({**replay_task(previous / "table.csv", strategy="auto"), "warm_start": [str(previous / "a")]})
+    checked = at.check(task, study=tmp_path / "b")
+    assert checked.ok
+    assert "warm start" in str(checked)
+    assert not (tmp_path / "b").exists()
 
 
 def test_retune_runs_the_same_task_in_a_new_folder_from_what_the_study_has_measured(

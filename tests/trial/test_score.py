@@ -162,6 +162,13 @@ def test_no_feasible_level_beats_the_one_that_is_read(levels: list[tuple[float, 
     assert not any(objective.better(m.figures[RATE], result.value) for m in feasible)
 
 
+@pytest.mark.parametrize("figure", ["quality_agreement", "goodput_share"])
+def test_a_share_above_one_is_refused_with_the_same_limit_as_a_share(figure: str) -> None:
+    with pytest.raises(TaskError, match=rf"is a share from 0 to 1: write '{figure} >= 0.8' instead of"):
+        Limit.parse(f"{figure} >= 80")
+    assert Limit.parse(f"{figure} >= 1").bound == 1
+
+
 def test_a_limit_in_milliseconds_is_refused_with_the_same_limit_in_seconds() -> None:
     with pytest.raises(TaskError, match=r"times are in seconds: write 'ttft_p99_s <= 0.2' instead of") as caught:
         Limit.parse("ttft_p99_ms <= 200", field="limits[0]")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from autotune_nb.task.budget import Confirm
 from autotune_nb.trial.configuration import Configuration, best_configuration, default_configuration
 from autotune_nb.trial.formatting import params_text, value_text
+from autotune_nb.trial.measurement import MAX_CONCURRENCY
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.verdict._front import front_text
@@ -64,7 +65,8 @@ def _how_often(best: Configuration, default: Configuration, rules: Confirm | Non
 def _at_another_level(best: Configuration, default: Configuration, objective: Objective) -> str:
     """Return the level of the default's score and its value at the level of the best; empty if the levels are equal."""
     of_best, of_default = best.level, default.level
-    if of_default is None or of_best is None or of_default == of_best:
+    # Of the highest load, the value is the level itself, at every level.
+    if of_default is None or of_best is None or of_default == of_best or objective.figure == MAX_CONCURRENCY:
         return ""
     there = [
         m.figures[objective.figure]

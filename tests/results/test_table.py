@@ -176,6 +176,16 @@ def test_the_verdict_says_where_the_default_was_best_under_another_level() -> No
     ) in verdict([default, best], objective())
 
 
+def test_the_verdict_on_the_highest_load_names_no_other_level_of_the_default() -> None:
+    light, loads = Level("D(1,2)", 1), Objective("max_concurrency", "maximize", None, ())
+    of_loads = tuple(
+        Measurement(level, 2.0, 9, 9, 0, {"max_concurrency": float(level.concurrency)}) for level in (light, LEVEL)
+    )
+    default = complete(0, 1).with_(measurements=of_loads, score=Score({"max_concurrency": 1.0}, {}, light))
+    best = complete(1, 4, threads=2).with_(measurements=of_loads, score=Score({"max_concurrency": 4.0}, {}, LEVEL))
+    assert "The engine's default has 1 concurrent; measured once" in verdict([default, best], loads)
+
+
 def test_the_verdict_says_where_the_default_breaks_a_limit_or_is_best_or_unknown() -> None:
     broken, best = complete(0, 50, 0.3), complete(1, 25, threads=2)
     text = verdict([broken, best], objective("maximize", LIMIT))

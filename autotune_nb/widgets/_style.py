@@ -58,7 +58,7 @@ CSS = """
 .at-chart-caption { font-weight: 600; padding: 2px 0; }
 /* All of it fits a window of 900 pixels; a higher one has room for more. */
 .at-chart-plot { height: clamp(200px, 24vh, 340px); width: 100%; }
-.at-monitor-configurations { --at-table-height: clamp(180px, 100vh - 710px, 520px); }
+.at-monitor-configurations { --at-table-height: clamp(180px, 100vh - 720px, 520px); }
 .at-chart-announced:not(:empty) { height: 120px; display: flex; align-items: center; justify-content: center;
   text-align: center; color: var(--jp-ui-font-color2, inherit); padding: 0 10%; }
 """

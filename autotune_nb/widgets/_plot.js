@@ -189,7 +189,8 @@ export default () => {
         const visible = node.clientWidth > 0 && node.clientHeight > 0;
         if (!visible || !Plotly) {
           // A hidden chart keeps no graphics context: a page has only some.
-          if (drawn) { Plotly.purge(node); drawn = false; }
+          // While a theme is loaded it may be hidden for less than a frame, which no observer reports.
+          if (drawn) { Plotly.purge(node); drawn = false; schedule(); }
           return;
         }
         const selected = model.get("selected"), own = order.map(key => outlined(traces.get(key), selected));

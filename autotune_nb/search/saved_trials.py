@@ -44,7 +44,8 @@ class SavedTrials:
 def saved_trials(problem: SearchProblem, observations: Sequence[Observation]) -> SavedTrials | None:
     """Return how many trials the previous studies of a problem saved; None if that cannot be predicted.
 
-    With several objectives, without a trial that keeps every limit, and for values without a logarithm.
+    With several objectives, if the engine's default is as good, without a trial that keeps every limit, and for
+    values without a logarithm.
     """
     own = sorted(observations, key=lambda one: one.number)
     good = [one for one in own if one.feasible]
@@ -53,7 +54,11 @@ def saved_trials(problem: SearchProblem, observations: Sequence[Observation]) ->
     sign = 1 if problem.objectives[0].direction == "maximize" else -1
     gains = [sign * one.values[0] for one in good if one.values is not None]
     bar = max(gains) - WITHIN * abs(max(gains))
-    number = next(one.number for one, gain in zip(good, gains, strict=True) if gain >= bar)
+    first = next(one for one, gain in zip(good, gains, strict=True) if gain >= bar)
+    if first.baseline:
+        # Every search begins with the engine's default.
+        return None
+    number = first.number
     surface = _Surface.of(problem, own)
     if surface is None:
         return None
@@ -111,7 +116,7 @@ class _Surface:
         while len(seen) < _MOST_TRIALS:
             proposals = strategy.propose(seen)
             if not proposals:
-                break
+                return len(seen)
             outcome = self._outcomes[point_key(proposals[0].params)]
             seen.append(replace(outcome, number=len(seen)))
             if outcome.feasible and outcome.values is not None and sign * outcome.values[0] >= bar:

@@ -129,6 +129,10 @@ def test_the_saved_trials_are_predicted_by_simulating_a_search_without_previous_
     assert found.without > found.found
     assert saved_trials(replace(searched, previous=()), strategy.observed.observations) is None
     assert saved_trials(searched, []) is None
+    # Every search begins with the engine's default: where that is the best, nothing was saved.
+    best = max(strategy.observed.observations, key=lambda one: one.values or ())
+    others = [one for one in strategy.observed.observations if one.number != best.number]
+    assert saved_trials(searched, [*others, replace(best, baseline=True)]) is None
 
 
 def test_the_saved_trials_are_reported_in_a_sentence() -> None:

@@ -46,6 +46,8 @@ class TrialStore:
         self._study, self._space, self._limits, self._location = study, space, limits, location
         self._study_name = study.study_name
         self._distributions = distributions(space)
+        #: The ids of trials in the storage by their numbers.
+        self._ids: dict[int, int] = {}
         #: The worker that starts trials, in a shared study, and what verifies that no other one starts the same.
         self.worker: Worker | None = None
         self.require_turn: Callable[[], None] = lambda: None
@@ -121,21 +123,28 @@ class TrialStore:
 
     def finish(self, trial: Trial) -> None:
         """Store the state, the value and the constraints of a trial whose record is stored."""
-        optuna_trial = self._optuna_trial(trial)
         if not trial.state.scored or trial.score is None:
-            self._study.tell(optuna_trial, state=OptunaState.FAIL)
+            self._set_state(trial, OptunaState.FAIL)
             return
-        stored = optuna_trial.constraints
-        for name, excess in constraints_of(trial.score, self._limits).items():
-            if name not in stored:
-                optuna_trial.set_constraint(name, excess)
-        if trial.state is TrialState.CUT:
-            # Optuna's word for a trial that ended early: it is never the best, and keeps the value it had so far.
-            if len(trial.score.values) == 1:  # Optuna refuses intermediate values of several objectives
-                optuna_trial.report(trial.score.value, len(trial.measurements))
-            self._study.tell(optuna_trial, state=OptunaState.PRUNED)
+        values = list(trial.score.values.values())
+        if constraints := constraints_of(trial.score, self._limits):
+            optuna_trial = self._optuna_trial(trial)
+            stored = optuna_trial.constraints
+            for name, excess in constraints.items():
+                if name not in stored:
+                    optuna_trial.set_constraint(name, excess)
+        if trial.state is TrialState.COMPLETE:
+            self._set_state(trial, OptunaState.COMPLETE, values)
             return
-        self._study.tell(optuna_trial, list(trial.score.values.values()))
+        # Optuna's word for a trial that ended early: it is never the best, and keeps the value it had so far.
+        optuna_trial = self._optuna_trial(trial)
+        if len(values) == 1:  # Optuna refuses intermediate values of several objectives
+            optuna_trial.report(trial.score.value, len(trial.measurements))
+        self._study.tell(optuna_trial, state=OptunaState.PRUNED)
+
+    def _set_state(self, trial: Trial, state: OptunaState, values: Sequence[float] | None = None) -> None:
+        """Set the state of a running trial. Optuna's ``tell`` does the same, and reads the whole trial three times."""
+        self._study._storage.set_trial_state_values(self.id_of(trial), state, values)
 
     def add(self, trials: Sequence[Trial]) -> None:
         """Store ended trials, numbered after the existing ones: all of them or, if it raises, none."""
@@ -172,7 +181,10 @@ class TrialStore:
 
     def id_of(self, trial: Trial) -> int:
         """Return the id of a trial in its storage."""
-        return self._study._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, trial.number)
+        if trial.number not in self._ids:
+            find = self._study._storage.get_trial_id_from_study_id_trial_number
+            self._ids[trial.number] = find(self._study._study_id, trial.number)
+        return self._ids[trial.number]
 
     def _set(self, trial: Trial, name: str, value: Any) -> None:
         """Set a user attribute without reading the trial first, as Optuna's trials do."""

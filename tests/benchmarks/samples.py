@@ -81,7 +81,10 @@ def stub_levels(pause_s: float) -> dict[str, Any]:
         file = f"D16_8_text-to-text_num_concurrency_{n}_time_2s.json"
         # A hidden file, which the script does not copy unchanged.
         levels[f".{file}"] = level_data(_SCENARIO, n, tokens_per_s=99.5)
-        figures = f"s/: 99[.]5,/: $(($$ % 97 + {60 * n})).371,/; s/: 0[.]2,/: 0.$(($$ % 79 + 10 + {n})),/g"
+        # So many requests of 8 tokens, in two seconds.
+        lines.append(f"count=$(($$ % 24 + {15 * n}))")
+        figures = "s/: 99[.]5,/: $((4 * count)).371,/; s/\\(num_[a-z_]*requests.: \\)10,/\\1$count,/g; "
+        figures += f"s/: 0[.]2,/: 0.$(($$ % 79 + 10 + {n})),/g"
         lines.append(f'sed "{figures}" "$levels/.{file}" > "$out/part"; mv "$out/part" "$out/{file}"; sleep {pause_s}')
     return {"levels": levels, "before": "; ".join(lines)}
 

@@ -50,7 +50,7 @@ def test_each_trial_is_copied_and_what_failed_is_copied_at_the_end(
     metadata = folder.metadata()
     assert metadata is not None
     place = f"/team-{SECRET}/tuning/{metadata['optuna_name']}/{folder.worker_name}/"
-    copied = {name.removeprefix(place): bucket.cat_file(name) for name in bucket.find("/")}
+    copied = {name.removeprefix(place): bucket.cat_file(name) for name in bucket.find(f"/team-{SECRET}")}
     assert copied == {
         file.relative_to(run.folder / "artifacts").as_posix(): file.read_bytes()
         for file in (run.folder / "artifacts").rglob("*")

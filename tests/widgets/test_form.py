@@ -271,14 +271,16 @@ def test_typing_does_not_wait_for_the_full_check(monkeypatch: pytest.MonkeyPatch
     go, real, slow = threading.Event(), module.check, []
 
     def check(data: dict[str, Any], *, search: bool = True) -> Any:
-        if search:
+        # The form of a previous test may still be checked.
+        if search and data["name"] in (*names, "mine"):
             slow.append(data["name"])
             assert go.wait(20)
         return real(data, search=search)
 
+    names = ("a", "ab", "abc")
     monkeypatch.setattr(module, "check", check)
-    form = TaskForm("quickstart")
-    for name in ("a", "ab", "abc"):
+    form = TaskForm(Task.load("quickstart").model_copy(update={"name": "mine"}))
+    for name in names:
         field(form, "name").value = name
     assert not form._wait_idle(0)
     go.set()

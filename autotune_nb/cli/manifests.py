@@ -50,6 +50,16 @@ def _options(command: Callable[..., None]) -> Callable[..., None]:
 
 
 _IMAGE = click.option("--image", required=True, help="Image built with the Containerfile.")
+_SERVICE_ACCOUNT = click.option(
+    "--service-account", default="autotune-nb", callback=_name, show_default=True, help="Service account of the pods."
+)
+_SECRETS = click.option(
+    "--env",
+    "secrets",
+    multiple=True,
+    metavar="NAME=secret://SECRET/KEY",
+    help="Environment variable of the pods, from a key of a Secret in the namespace; repeatable.",
+)
 
 
 @click.group(short_help="Print manifests for runs in a cluster.")
@@ -102,16 +112,8 @@ def reaper(namespace: str, templates: Path | None, image: str, name: str, schedu
     help="Folder of one study that every run resumes. Default: a new study for each run.",
 )
 @click.option("--name", callback=_name, help="Name of the CronJob. Default: from the task's name.")
-@click.option(
-    "--service-account", default="autotune-nb", callback=_name, show_default=True, help="Service account of the runs."
-)
-@click.option(
-    "--env",
-    "secrets",
-    multiple=True,
-    metavar="NAME=secret://SECRET/KEY",
-    help="Environment variable of the run, from a key of a Secret in the namespace; repeatable.",
-)
+@_SERVICE_ACCOUNT
+@_SECRETS
 def runner(
     namespace: str,
     templates: Path | None,
@@ -212,16 +214,8 @@ def grafana() -> None:
 )
 @click.option("--claim", callback=_name, help="Claim (ReadWriteMany) for the workers' folders. Default: none is kept.")
 @click.option("--name", callback=_name, help="Name of the Job. Default: from the study's name.")
-@click.option(
-    "--service-account", default="autotune-nb", callback=_name, show_default=True, help="Service account of the pods."
-)
-@click.option(
-    "--env",
-    "secrets",
-    multiple=True,
-    metavar="NAME=secret://SECRET/KEY",
-    help="Environment variable of the workers, from a key of a Secret in the namespace; repeatable.",
-)
+@_SERVICE_ACCOUNT
+@_SECRETS
 def workers(
     namespace: str,
     templates: Path | None,

@@ -49,6 +49,11 @@ def to_json(message: Any) -> str:
         return json.dumps(_finite(message), separators=(",", ":"), ensure_ascii=False, default=str)
 
 
+def script_json(message: Any) -> str:
+    """Return JSON for an element ``script``, which no text in it can end."""
+    return to_json(message).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
+
+
 def _finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return None
@@ -62,11 +67,7 @@ def sortable_table_html(table: ConfigurationTable, *, name: str = "configuration
 
     Where scripts do not run, the plain table is shown. ``name`` is the id of its element, unique on the page.
     """
-    # A text of the data cannot end the script.
-    data = (
-        to_json(table_message(table)).replace("<", "\\u003c").replace("\u2028", "\\u2028").replace("\u2029", "\\u2029")
-    )
-    element = html.escape(name)
+    element, data = html.escape(name), script_json(table_message(table))
     script = f"{table_script()}\nfillTable(document.getElementById({json.dumps(name)}), {data});"
     return f'<div id="{element}">{plain_table_html(table)}</div>\n<script type="module">\n{script}\n</script>'
 

@@ -11,7 +11,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from autotune_nb.reports.configuration_page import TABLE_MIME, table_script, to_json
+from autotune_nb.reports.configuration_page import TABLE_MIME, script_json, table_script
 from autotune_nb.resources import shared_folder
 
 _PLOTLY_MIME = "application/vnd.plotly.v1+json"
@@ -61,11 +61,8 @@ def _with_data(nb: Any) -> list[tuple[str, str]]:
         for mime, name in ((_PLOTLY_MIME, "at-chart"), (TABLE_MIME, "at-configurations")):
             if mime in data and "text/html" in data:
                 charts = charts or mime == _PLOTLY_MIME
-                # A text of the data cannot end its script.
-                rows = to_json(data[mime]).replace("<", "\\u003c")
-                data["text/html"] = (
-                    f'<div class="{name}">{data["text/html"]}<script type="application/json">{rows}</script></div>'
-                )
+                script = f'<script type="application/json">{script_json(data[mime])}</script>'
+                data["text/html"] = f'<div class="{name}">{data["text/html"]}{script}</div>'
     own = (files("autotune_nb") / "reports" / "page.js").read_text(encoding="utf-8")
     module = ("module", f"{table_script()}\n{own}")
     return [("text/javascript", _plotly_script()), module] if charts else [module]

@@ -74,8 +74,8 @@ export class TableView {
   close() { this.data.listeners.delete(this.listener); }
 
   later() {
-    // Several changes in one frame are drawn once.
-    this.frame ??= requestAnimationFrame(() => { this.frame = undefined; this.refresh(); });
+    // Several changes in one frame are drawn once, and not in the same task as a chart.
+    this.frame ??= requestAnimationFrame(() => setTimeout(() => { this.frame = undefined; this.refresh(); }));
   }
 
   refresh() {

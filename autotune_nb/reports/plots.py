@@ -63,23 +63,42 @@ def broken_levels(curves: Iterable[Curve]) -> list[Curve]:
     ]
 
 
-def latency_throughput(trials: Sequence[Trial], best: Trial | None, limits: Sequence[Limit] = ()) -> list[Curve]:
-    """Return a curve per trial with valid levels; the best one last, so that it is drawn on top."""
-    curves = []
-    for trial in trials:
+class Curves:
+    """Makes the curves of a study again and again while trials are added; that of an unchanged trial is kept."""
+
+    def __init__(self, limits: Sequence[Limit] = ()) -> None:
+        self._limits = limits
+        self._known: dict[int, tuple[Trial, Curve | None]] = {}
+
+    def of(self, trials: Sequence[Trial], best: Trial | None) -> list[Curve]:
+        """Return a curve per trial with valid levels; the best one last, so that it is drawn on top."""
+        curves = [curve for trial in trials if (curve := self._curve(trial)) is not None]
+        if best is not None:
+            curves = [replace(one, role="best") if one.number == best.number else one for one in curves]
+        order: list[Role] = ["infeasible", "other", "default", "best"]
+        return sorted(curves, key=lambda curve: order.index(curve.role))
+
+    def _curve(self, trial: Trial) -> Curve | None:
+        known = self._known.get(trial.number)
+        if known is None or known[0] is not trial:
+            known = self._known[trial.number] = trial, self._made(trial)
+        return known[1]
+
+    def _made(self, trial: Trial) -> Curve | None:
         points = [
-            (m.figures["output_tokens_per_s"], m.figures["e2e_latency_mean_s"], *_level(m, limits))
+            (m.figures["output_tokens_per_s"], m.figures["e2e_latency_mean_s"], *_level(m, self._limits))
             for m in trial.measurements
             if m.valid and {"output_tokens_per_s", "e2e_latency_mean_s"} <= m.figures.keys()
         ]
         if not points:
-            continue
+            return None
         x, y, levels, kept = zip(*points, strict=True)
-        curves.append(
-            Curve(trial.number, params_text(trial), role_of(trial, best), x, y, levels, () if all(kept) else kept)
-        )
-    order: list[Role] = ["infeasible", "other", "default", "best"]
-    return sorted(curves, key=lambda curve: order.index(curve.role))
+        return Curve(trial.number, params_text(trial), role_of(trial, None), x, y, levels, () if all(kept) else kept)
+
+
+def latency_throughput(trials: Sequence[Trial], best: Trial | None, limits: Sequence[Limit] = ()) -> list[Curve]:
+    """Return a curve per trial with valid levels; the best one last, so that it is drawn on top."""
+    return Curves(limits).of(trials, best)
 
 
 def _level(measured: Measurement, limits: Sequence[Limit]) -> tuple[str, bool]:

@@ -12,7 +12,7 @@ from autotune_nb.handle import StudyHandle
 from autotune_nb.reports.metric_series import latest_attempt, metric_series
 from autotune_nb.reports.metrics_chart import MetricsChart
 from autotune_nb.reports.parallel_chart import parallel_chart
-from autotune_nb.reports.plots import history, latency_throughput
+from autotune_nb.reports.plots import Curves, history
 from autotune_nb.reports.progress_chart import ProgressChart
 from autotune_nb.reports.slice_chart import slice_chart
 from autotune_nb.reports.timeline_chart import timeline_chart
@@ -21,7 +21,7 @@ from autotune_nb.runner.runner import RunState
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.trial.trial import Trial
 from autotune_nb.widgets._announcements import announcement
-from autotune_nb.widgets._latency_chart import AXES, latency_caption, latency_traces
+from autotune_nb.widgets._latency_chart import AXES, LatencyTraces, latency_caption
 from autotune_nb.widgets._panels import escaped
 from autotune_nb.widgets._selection import Selection
 
@@ -46,10 +46,19 @@ class _Drawn:
     caption: str
 
 
-def _latency(given: ChartInput) -> _Drawn:
-    curves = latency_throughput(given.trials, given.handle.best_trial, given.handle.task.goal.limits)
-    running = frozenset(one.trial.number for one in given.handle.running)
-    return _Drawn(latency_traces(curves, running), AXES, latency_caption(curves))
+class _Latency:
+    """The chart of latency against throughput, for which unchanged trials are not computed again."""
+
+    def __init__(self) -> None:
+        self._of: object = None
+
+    def __call__(self, given: ChartInput) -> _Drawn:
+        task = given.handle.task
+        if self._of is not task:
+            self._of, self._curves, self._traces = task, Curves(task.goal.limits), LatencyTraces()
+        curves = self._curves.of(given.trials, given.handle.best_trial)
+        running = frozenset(one.trial.number for one in given.handle.running)
+        return _Drawn(self._traces.of(curves, running), AXES, latency_caption(curves))
 
 
 def _of(chart: TracedChart) -> _Drawn:
@@ -88,14 +97,14 @@ def _metrics(given: ChartInput) -> _Drawn:
     return _of(MetricsChart(number, tuple(metric_series(folder))))
 
 
-#: The tabs in their order.
-TABS: dict[str, Callable[[ChartInput], _Drawn]] = {
-    "Latency and throughput": _latency,
-    "Progress": _progress,
-    "Parameters": _parallel,
-    "Slices": _slices,
-    "Timeline": _timeline,
-    "Engine metrics": _metrics,
+#: The tabs in their order, each with what makes the function that draws its chart.
+TABS: dict[str, Callable[[], Callable[[ChartInput], _Drawn]]] = {
+    "Latency and throughput": _Latency,
+    "Progress": lambda: _progress,
+    "Parameters": lambda: _parallel,
+    "Slices": lambda: _slices,
+    "Timeline": lambda: _timeline,
+    "Engine metrics": lambda: _metrics,
 }
 
 
@@ -113,6 +122,7 @@ class Charts:
             self.box.add_class("at-monitor-charts")
             return
         self.plots = {title: Plot(self._select) for title in TABS}
+        self._draw = {title: drawer() for title, drawer in TABS.items()}
         # After the charts, which are small and have to begin first.
         PlotlyScript.ensure()
         self.box = ipywidgets.Tab(list(self.plots.values()), titles=tuple(self.plots), selected_index=0)
@@ -136,7 +146,7 @@ class Charts:
         if not self.plots:
             return 0
         title = self.shown
-        drawn = TABS[title](given)
+        drawn = self._draw[title](given)
         waiting = "" if drawn.traces else announcement(title, given.handle, given.trials)
         return self.plots[title].show(drawn.traces, drawn.axes, drawn.caption, waiting)
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import html
 import itertools
+import operator
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from autotune_nb.reports.drawing import COLOURS, FRONT, LABELS, MARKERS, RUNNING
@@ -21,6 +23,7 @@ from autotune_nb.reports.plots import (
     broken_levels,
     front_of,
     latency_title,
+    pareto_front,
 )
 from autotune_nb.widgets._panels import escaped
 
@@ -37,25 +40,64 @@ AXES: dict[str, Any] = {
 }
 
 
-def latency_traces(curves: Sequence[Curve], running: frozenset[int]) -> dict[str, dict[str, Any]]:
-    """Return the traces by name; empty without a measured level."""
-    ended = [c for c in curves if c.number not in running]
-    usual = sorted((c for c in ended if c.role in ("other", "infeasible")), key=lambda c: c.number)
-    newest = max((c.number for c in curves), default=0)
-    first_detailed = (newest - _DETAILED) // _DETAILED * _DETAILED
-    older = [c for c in usual if c.number < first_detailed]
-    latest = [c for c in usual if c.number >= first_detailed]
+@dataclass(frozen=True)
+class _Group:
+    """Some older trials: their traces by name, and the points of the Pareto front among them."""
+
+    curves: Sequence[Curve]
+    traces: Mapping[str, dict[str, Any]]
+    front: Sequence[tuple[float, float]]
+
+
+class LatencyTraces:
+    """Makes the traces again and again while trials are added; those of older trials that did not change are kept."""
+
+    def __init__(self) -> None:
+        self._groups: dict[tuple[int, bool], _Group] = {}
+
+    def of(self, curves: Sequence[Curve], running: frozenset[int]) -> dict[str, dict[str, Any]]:
+        """Return the traces by name; empty without a measured level."""
+        ended = [c for c in curves if c.number not in running]
+        usual = sorted((c for c in ended if c.role in ("other", "infeasible")), key=lambda c: c.number)
+        newest = max((c.number for c in curves), default=0)
+        first_detailed = (newest - _DETAILED) // _DETAILED * _DETAILED
+        older = [c for c in usual if c.number < first_detailed]
+        latest = [c for c in usual if c.number >= first_detailed]
+        found: dict[str, dict[str, Any]] = {}
+        # Only ended trials, as in the report.
+        newer = (c for c in ended if c.role in ("best", "default") or c.number >= first_detailed)
+        front = front_of(newer)
+        for number, several in itertools.groupby(older, key=lambda c: c.number // _GROUP):
+            group = self._group(number, list(several), first=not found)
+            found |= group.traces
+            front += group.front
+        return found | _latest_traces(curves, ended, latest, running) | _front_trace(pareto_front(front))
+
+    def _group(self, number: int, curves: list[Curve], *, first: bool) -> _Group:
+        known = self._groups.get((number, first))
+        if known is None or len(known.curves) != len(curves) or not all(map(operator.is_, known.curves, curves)):
+            known = self._groups[number, first] = _Group(curves, _older_traces(number, curves, first), front_of(curves))
+        return known
+
+
+def _older_traces(group: int, curves: Sequence[Curve], first: bool) -> dict[str, dict[str, Any]]:
+    """Return the traces of a group; only one of all groups is in the legend."""
     found: dict[str, dict[str, Any]] = {}
-    for group, several in itertools.groupby(older, key=lambda c: c.number // _GROUP):
-        own = list(several)
-        # A line of one point would not be seen.
-        for name, part, mode in (
-            (f"older {group}", [c for c in own if len(c.levels) > 1], "lines"),
-            (f"older points {group}", [c for c in own if len(c.levels) == 1], "markers"),
-        ):
-            if part:
-                about = {"name": "older trials", "mode": mode, "legendgroup": "older", "showlegend": not found}
-                found[name] = _lines(part, _style("other"), 1, 4, detailed=False) | about
+    # A line of one point would not be seen.
+    for name, part, mode in (
+        (f"older {group}", [c for c in curves if len(c.levels) > 1], "lines"),
+        (f"older points {group}", [c for c in curves if len(c.levels) == 1], "markers"),
+    ):
+        if part:
+            about = {"name": "older trials", "mode": mode, "legendgroup": "older", "showlegend": first and not found}
+            found[name] = _lines(part, _style("other"), 1, 4, detailed=False) | about
+    return found
+
+
+def _latest_traces(
+    curves: Sequence[Curve], ended: Sequence[Curve], latest: Sequence[Curve], running: frozenset[int]
+) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {}
     found[LABELS["infeasible"]] = _lines([c for c in latest if c.role == "infeasible"], _style("infeasible"), 1, 7)
     found[LABELS["other"]] = _lines([c for c in latest if c.role == "other"], _style("other"), 1, 6)
     found["running"] = _lines([c for c in curves if c.number in running], (RUNNING, "diamond"), 2, 9)
@@ -70,14 +112,16 @@ def latency_traces(curves: Sequence[Curve], running: frozenset[int]) -> dict[str
     named = not found[LABELS["infeasible"]]["x"]
     about = {"name": LABELS["infeasible"], "mode": "markers", "showlegend": named, "hoverinfo": "skip"}
     found["broken levels"] = marks | about | {"hovertemplate": None}
-    # Only ended trials, as in the report.
-    front = front_of(ended)
-    if len(front) > 1:
-        line = {"color": FRONT, "width": 2, "dash": "dot"}
-        points = {"x": [x for x, _ in front], "y": [y for _, y in front]}
-        about = {"mode": "lines", "line": line, "hoverinfo": "skip", "name": "Pareto front"}
-        found["front"] = {"type": "scatter", **points, **about}
     return {name: trace | {"name": trace.get("name", name)} for name, trace in found.items() if trace["x"]}
+
+
+def _front_trace(front: Sequence[tuple[float, float]]) -> dict[str, dict[str, Any]]:
+    """Return the line of the Pareto front, or nothing for a single point."""
+    if len(front) < 2:
+        return {}
+    line = {"color": FRONT, "width": 2, "dash": "dot"}
+    about = {"mode": "lines", "line": line, "hoverinfo": "skip", "name": "Pareto front"}
+    return {"front": {"type": "scatter", "x": [x for x, _ in front], "y": [y for _, y in front], **about}}
 
 
 def latency_caption(curves: Sequence[Curve]) -> str:

@@ -60,6 +60,21 @@ function unpacked(trace) {
   return own;
 }
 
+/** Returns a function that makes one trace of the older trials, which come in groups: Plotly takes as long for each trace. */
+function joiner() {
+  let parts = [], whole = null;
+  const all = (name) => Float32Array.from(parts.flatMap(trace => Array.from(trace[name], value => value ?? NaN)));
+  return traces => {
+    const older = traces.filter(trace => trace.legendgroup === "older" && trace.mode === "lines");
+    if (older.length < 2) return traces;
+    if (older.length !== parts.length || older.some((trace, i) => trace !== parts[i])) {
+      parts = older;
+      whole = {...older[0], x: all("x"), y: all("y"), customdata: all("customdata")};
+    }
+    return traces.flatMap(trace => trace === older[0] ? [whole] : older.includes(trace) ? [] : [trace]);
+  };
+}
+
 /** A trace on top of those of the same axes, with rings around the points of the selected trials. */
 function marks(traces, selected) {
   if (!selected.length) return [];
@@ -162,7 +177,8 @@ export default () => {
       // A picture may contain nothing that has the focus; a selected point and the legend may.
       node.setAttribute("role", "group");
       el.append(caption, node, announced);
-      let frame = 0, drawn = false, removed = false, Plotly = null;
+      let waits = false, drawn = false, removed = false, Plotly = null;
+      const join = joiner();
 
       const asking = setTimeout(() => { if (!Plotly) model.send({kind: "script"}); }, WAIT_MS);
       install();
@@ -179,7 +195,7 @@ export default () => {
       }
 
       function draw() {
-        frame = 0;
+        waits = false;
         if (removed) return;
         const empty = !order.length;
         caption.textContent = empty ? "" : model.get("caption");
@@ -193,7 +209,7 @@ export default () => {
           if (drawn) { Plotly.purge(node); drawn = false; schedule(); }
           return;
         }
-        const selected = model.get("selected"), own = order.map(key => outlined(traces.get(key), selected));
+        const selected = model.get("selected"), own = join(order.map(key => traces.get(key))).map(trace => outlined(trace, selected));
         const marked = own.filter(trace => trace.mode !== "lines");
         const many = marked.reduce((sum, trace) => sum + (trace.x?.length ?? 0), 0) > MARKERS_IN_SVG;
         const data = [...own, ...marks(own, selected)].map(trace =>
@@ -203,7 +219,11 @@ export default () => {
         drawn = true;
       }
 
-      function schedule() { if (!frame) frame = requestAnimationFrame(draw); }
+      // After the frame, whose own work would make it one long task.
+      function schedule() {
+        if (!waits) requestAnimationFrame(() => setTimeout(draw));
+        waits = true;
+      }
 
       const sized = new ResizeObserver(schedule);
       sized.observe(el);

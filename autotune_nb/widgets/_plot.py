@@ -71,6 +71,8 @@ class Plot(anywidget.AnyWidget):
 
     def __init__(self, on_select: Callable[[list[int], bool], None], announced: str = "") -> None:
         self._traces: dict[str, dict[str, Any]] = {}
+        #: The traces of the last call, which are not packed again if they are the same objects.
+        self._given: dict[str, Mapping[str, Any]] = {}
         self._sequence = 0
         self._on_select = on_select
         super().__init__(announced=announced, changed=self._whole())
@@ -94,8 +96,16 @@ class Plot(anywidget.AnyWidget):
         announced: str,
     ) -> int:
         """Show these traces and return about how many bytes were sent; 0 if nothing changed."""
-        packed = {name: _packed(trace) for name, trace in traces.items()}
-        changed = {name: trace for name, trace in packed.items() if self._traces.get(name) != trace}
+        packed, changed = {}, {}
+        for name, trace in traces.items():
+            known = self._traces.get(name)
+            if known is not None and self._given.get(name) is trace:
+                packed[name] = known
+                continue
+            packed[name] = _packed(trace)
+            if packed[name] != known:
+                changed[name] = packed[name]
+        self._given = dict(traces)
         sent = 0
         with self.hold_sync():
             if changed or list(packed) != list(self._traces):

@@ -54,8 +54,8 @@ class StudyView:
         self._jobs: list[Callable[[], None]] = []
         self._drawn: object = None
         self._over = self._only_logs = self._table_waits = False
-        self._importances: Recomputed[dict[str, float]] = Recomputed({})
-        self._skipped: Recomputed[list[str]] = Recomputed([])
+        self._importances: Recomputed[dict[str, float]] = Recomputed({}, self._wake.set)
+        self._skipped: Recomputed[list[str]] = Recomputed([], self._wake.set)
         self._make_widgets()
         self.selection.observe(lambda _change: self._redraw_now(), "trials")
         self.follow(handle)
@@ -167,8 +167,7 @@ class StudyView:
         self._over = isinstance(handle, Run) and handle.ended
         clicks = (self.charts.shown, self.selection.trials)
         key = (handle, handle.version, self._over, gone, self.header.message, handle.elsewhere, *clicks)
-        due = any(one.pending and not one.due_in_s for one in (self._importances, self._skipped))
-        if key == self._drawn and not due:
+        if key == self._drawn and not (self._importances.due or self._skipped.due):
             # Only a log may have grown, or the table waits for the first redraw.
             self._only_logs = not self._table_waits
             sent = self.strip.update(handle) + self._draw_waiting_table()
@@ -176,20 +175,22 @@ class StudyView:
             return sent
         self._drawn, self._only_logs = key, False
         trials = self._trials()
+        # A level that has ended is seen first: its point, then what runs now, then what takes long.
+        sent = self.charts.update(ChartInput(handle, trials, self.selection.trials, lambda: self._importance(trials)))
+        sent += self.strip.update(handle) + self.header.update(handle, gone=gone, starting=bool(self._jobs))
+        sent += self.page.update(handle, trials)
         texts = {
             self.notices: _panels.notices_html(self._notices()),
             self.skipped: _panels.skipped_html(self._skipped_regions(trials)),
             self.steer.edits: _panels.edits_html(handle.edits, handle.steering, len(handle.queue)),
         }
-        sent = send_texts(texts) + self.page.update(handle, trials) + self.strip.update(handle)
-        sent += self.header.update(handle, gone=gone, starting=bool(self._jobs))
+        sent += send_texts(texts)
         # The table of thousands of trials takes as long as the header and the chart together.
         self._table_waits = not self.drawn.is_set() and len(trials) > _MANY
         if self._table_waits:
             self._wake.set()
         else:
             sent += self.table.update(handle, trials)
-        sent += self.charts.update(ChartInput(handle, trials, self.selection.trials, lambda: self._importance(trials)))
         self.saved.update(handle, resting=self._over or handle.state is RunState.PAUSED)
         self.redraws += bool(sent)
         return sent
@@ -211,29 +212,36 @@ class StudyView:
         return notices
 
     def _importance(self, trials: list[Trial]) -> dict[str, float]:
+        handle = self.handle
+
         def compute() -> dict[str, float]:
             # Imports Optuna, which is not needed to draw a finished study.
             from autotune_nb.study.importance import importances
 
-            return importances(trials, self.handle.steering.full_space, self.handle.task.goal)
+            return importances(trials, handle.steering.full_space, handle.task.goal)
 
-        return self._recomputed(self._importances, trials, compute)
+        # The first ones at once, since the order of a chart's axes is that of the importances.
+        return self._recomputed(self._importances, trials, compute, may_wait=self._importances.known)
 
     def _skipped_regions(self, trials: list[Trial]) -> list[str]:
+        handle = self.handle
+
         def compute() -> list[str]:
             try:
-                return self.handle.skipped()
+                return handle.skipped()
             except AutotuneError:
                 # The table of a replay may be gone.
                 return []
 
         # Other strategies skip nothing.
-        return self._recomputed(self._skipped, trials, compute) if self.handle.task.strategy.sampler == "auto" else []
+        return self._recomputed(self._skipped, trials, compute) if handle.task.strategy.sampler == "auto" else []
 
-    def _recomputed(self, value: Recomputed[T], trials: list[Trial], compute: Callable[[], T]) -> T:
+    def _recomputed(
+        self, value: Recomputed[T], trials: list[Trial], compute: Callable[[], T], *, may_wait: bool = True
+    ) -> T:
         ended = sum(1 for t in trials if t.state.finished)
         if not self.drawn.is_set() and ended > _MANY:
             return value.postpone()
         # Without further trials it is computed at once; later it would be sent although nothing has changed.
         more = bool(self.handle.running) or self.handle.state in (RunState.STARTING, RunState.RUNNING)
-        return value.update(ended, compute, may_wait=more)
+        return value.update(ended, compute, may_wait=may_wait and more)

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 
 from autotune_nb.reports.charts import LatencyChart
-from autotune_nb.reports.plots import latency_throughput
+from autotune_nb.reports.plots import Curves, latency_throughput
 from autotune_nb.task.task import Task
 from autotune_nb.trial.configuration import best_trial
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.widgets import _latency_chart
 from autotune_nb.widgets._charts import TABS, ChartInput, Charts
-from autotune_nb.widgets._latency_chart import latency_traces
+from autotune_nb.widgets._latency_chart import LatencyTraces
 from autotune_nb.widgets._plot import Plot, PlotlyScript
 from autotune_nb.widgets._selection import Selection
 from tests.widgets.stub_handle import LIMIT, NASTY, StubHandle, complete, working
@@ -30,7 +30,7 @@ def task(make_task: Callable[..., Task]) -> Task:
 
 
 def traces(trials: Sequence[Trial], task: Task, *running: int) -> dict[str, dict[str, Any]]:
-    return latency_traces(latency_throughput(trials, best_trial(trials, task.goal)), frozenset(running))
+    return LatencyTraces().of(latency_throughput(trials, best_trial(trials, task.goal)), frozenset(running))
 
 
 def numbers(drawn: dict[str, dict[str, Any]]) -> dict[str, list[int]]:
@@ -67,6 +67,22 @@ def test_older_trials_are_in_groups_that_do_not_change_and_have_no_texts(task: T
     assert "labels" not in few["older 0"]
     assert few["other trials"]["labels"]["levels"] == ["D(16,8) at concurrency 1", "D(16,8) at concurrency 2"]
     assert {n for own in numbers(many).values() for n in own} == set(range(300))
+
+
+def test_traces_made_again_and_again_are_those_made_anew_and_older_ones_are_kept(task: Task) -> None:
+    curves, kept = Curves(), LatencyTraces()
+    values = [*range(60), 200, *range(60, 100), 300, *range(100, 140)]
+    trials = [complete(n, 10.0 + value, violation=0.1 if n % 7 == 3 else -0.25) for n, value in enumerate(values)]
+    running = trials[10].with_(state=TrialState.RUNNING, score=None)
+    for count in (0, 1, 30, 62, 63, 101, 103, 142):
+        # The best of all changes twice.
+        some = [*trials[:10], running, *trials[11:]][:count]
+        best = best_trial(some, task.goal)
+        found = kept.of(curves.of(some, best), frozenset({10}))
+        assert found == LatencyTraces().of(latency_throughput(some, best), frozenset({10}))
+    again = kept.of(curves.of([*some, complete(142, 1.0)], best), frozenset({10}))
+    assert again["older 0"] is found["older 0"]
+    assert again["running"] == found["running"]
 
 
 def test_older_trials_are_lines_and_those_of_one_level_are_points(task: Task) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import re
 import shutil
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -336,6 +337,28 @@ def test_importances_of_many_trials_come_after_the_first_redraw(
     assert asked == []
     view.charts.show("Parameters")
     until(lambda: asked == [501])
+
+
+def test_a_level_is_drawn_while_the_skipped_configurations_are_computed(
+    stub: StubHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    computed = threading.Event()
+
+    def skipped(_handle: StubHandle) -> list[str]:
+        assert computed.wait(WAIT_S)
+        return ["threads = 4 resembles trial 1"]
+
+    monkeypatch.setattr(StubHandle, "skipped", skipped)
+    stub.history = (complete(0, 10.0),)
+    view = StudyView(stub)
+    assert view.drawn.wait(WAIT_S)
+    stub.running, stub.version = (working(complete(1, 20.0)),), 1
+    stub.history = (*stub.history, complete(1, 20.0).with_(state=TrialState.RUNNING, score=None))
+    view._wake.set()
+    until(lambda: "running" in view.charts.plots["Latency and throughput"]._traces)
+    assert view.skipped.value == ""
+    computed.set()
+    until(lambda: "threads = 4" in view.skipped.value)
 
 
 def test_the_table_of_many_trials_follows_the_first_redraw_however_much_that_sent(

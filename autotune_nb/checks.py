@@ -37,6 +37,7 @@ from autotune_nb.errors import ClusterError, SetupError, StudyError, TaskError
 from autotune_nb.opened import read_recorded
 from autotune_nb.runner.assembly import replay_of, replayed_space
 from autotune_nb.runner.estimate import cost_lines
+from autotune_nb.runner.preparation import require_budget
 from autotune_nb.runner.warm_start import warm_start_line
 from autotune_nb.study import StudyFolder, require_database
 from autotune_nb.task.external_results import require_engine
@@ -123,6 +124,10 @@ async def _check_task(task: Task, engine: Engine, study: str | Path | None) -> C
         return Checks((await asyncio.to_thread(_replay, task, engine, task.deploy.table), *confirmed))
     if task.deploy.on_this_machine:
         checked = await (_local if task.deploy.kind == "local" else _container)(task, engine)
+        try:
+            await require_budget(task)
+        except SetupError as error:
+            return Checks((checked, CheckResult(False, str(error))))
         return Checks((checked, *await _prompts(task), *confirmed))
     try:
         session = ClusterSession(task, study_label=label or _LABEL)

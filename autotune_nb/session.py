@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from autotune_nb.engines.given_flags import FlagWarning, flag_notes
-from autotune_nb.engines.registry import engine_for, space_for
+from autotune_nb.engines.registry import engine_for, program_for, space_for
 from autotune_nb.errors import StudyError, TaskError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.history.functions import enqueue_best, require_baseline
@@ -221,9 +221,12 @@ def retune_task(
     runtime: str | None = None,
     image: str | None = None,
 ) -> Task:
-    """Return the task with which ``retune`` starts. Raises what ``open`` raises, and TaskError."""
+    """Return the task with which ``retune`` starts.
+
+    Raises what ``open`` raises, TaskError, and SetupError if the program does not exist.
+    """
     opened = open(previous)
-    return retuned_task(
+    task = retuned_task(
         opened.task,
         str(opened.path),
         engine_version=engine_version,
@@ -231,6 +234,10 @@ def retune_task(
         executable=executable,
         runtime=runtime,
     )
+    if executable is not None and task.deploy.kind == "local":
+        # Before there is a folder with its name.
+        program_for(task, engine_for(task))
+    return task
 
 
 def retune_folder(previous: str | Path, engine_version: str | None) -> Path:

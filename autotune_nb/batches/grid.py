@@ -68,7 +68,8 @@ def _read(path: Path) -> dict[str, Any]:
     try:
         data = yaml.load(path.read_text(encoding="utf-8"), TaskLoader)
     except (OSError, ValueError) as error:
-        raise TaskError(f"the batch file {str(path)!r} cannot be read: {error}") from None
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else error
+        raise TaskError(f"the batch file {str(path)!r} cannot be read: {reason}") from None
     except yaml.YAMLError as error:
         at = f" at line {mark.line + 1}" if (mark := getattr(error, "problem_mark", None)) else ""
         raise TaskError(f"{path.name} is not valid YAML{at}: {getattr(error, 'problem', error)}") from None

@@ -11,11 +11,14 @@ import click
 
 from autotune_nb.cli._examples import examples
 from autotune_nb.cli.output import print_lost_database, usage_errors
+from autotune_nb.errors import SetupError
 
 if TYPE_CHECKING:
     from autotune_nb.results.capacity import Load
 
 _STUDY = click.Path(file_okay=False, path_type=Path)
+_LOAD = click.FloatRange(min=0, min_open=True)
+_GIVE = "give either --requests-per-second or --concurrency"
 
 
 def load_options(*, required: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -28,8 +31,8 @@ def load_options(*, required: bool) -> Callable[[Callable[..., None]], Callable[
             click.option(
                 "--headroom", default="20%", show_default=True, metavar="SHARE", help="Capacity that stays free."
             ),
-            click.option("--concurrency", type=float, metavar="N", help=f"Peak load in concurrent requests{note}."),
-            click.option("--requests-per-second", type=float, metavar="N", help=f"Peak load in requests/s{note}."),
+            click.option("--concurrency", type=_LOAD, metavar="N", help=f"Peak load in concurrent requests{note}."),
+            click.option("--requests-per-second", type=_LOAD, metavar="N", help=f"Peak load in requests/s{note}."),
         ):
             command = option(command)
         return command
@@ -38,12 +41,14 @@ def load_options(*, required: bool) -> Callable[[Callable[..., None]], Callable[
 
 
 def load_of(options: Mapping[str, Any]) -> Load | None:
-    """Return the load of the options; None without one. Raises TaskError."""
+    """Return the load of the options; None without one. Raises SetupError, TaskError."""
     from autotune_nb.results.capacity import Load
 
     rate, concurrency = options["requests_per_second"], options["concurrency"]
     if rate is None and concurrency is None:
         return None
+    if rate is not None and concurrency is not None:
+        raise SetupError(_GIVE)
     return Load(rate, concurrency, _share(options["headroom"]), options["scenario"])
 
 
@@ -77,13 +82,12 @@ def capacity(study: Path, trial: int | None, storage: str | None, as_json: bool,
     Exits 0, or 2 if the study cannot be read or its levels do not show it.
     """
     from autotune_nb import session
-    from autotune_nb.errors import TaskError
     from autotune_nb.results.exporting import study_capacity
 
     with usage_errors():
         wanted = load_of(load)
         if wanted is None:
-            raise TaskError("give --requests-per-second or --concurrency", field="load")
+            raise SetupError(_GIVE)
         opened = session.open(study, storage=storage)
         found = study_capacity(opened, wanted, trial=trial)
         print_lost_database(opened)

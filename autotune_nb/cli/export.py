@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import click
+from click.core import ParameterSource
 
 from autotune_nb.cli._examples import examples
 from autotune_nb.cli._mlflow import send_to_mlflow
@@ -26,6 +27,13 @@ if TYPE_CHECKING:
 
 _FORMATS = ("command", "env", "compose", "isvc", "hpa", "keda", "canary", "yaml", "csv", "parquet")
 _STUDY = click.Path(file_okay=False, path_type=Path)
+_SCALED = ("hpa", "keda")
+#: The formats that an option is for; any other option is for all.
+_FORMS_OF = {
+    **dict.fromkeys(("requests_per_second", "concurrency", "headroom", "scenario", "min_replicas"), _SCALED),
+    "prometheus": ("keda",),
+    **dict.fromkeys(("traffic", "gateway", "against"), ("canary",)),
+}
 
 
 @click.command(
@@ -53,7 +61,10 @@ _STUDY = click.Path(file_okay=False, path_type=Path)
 @click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Output file. Default: stdout.")
 @click.option("--storage", metavar="URL", help="Storage URL, needed if it has a password: passwords are not saved.")
 @click.option("--force", is_flag=True, help="Overwrite an existing file.")
+@click.pass_context
 def export_command(
+    context: click.Context,
+    /,
     study: Path,
     form: Format | Literal["mlflow"],
     trial: int | None,
@@ -91,6 +102,7 @@ def export_command(
     from autotune_nb.results.exporting import Replicas, export
 
     with usage_errors():
+        _require_used_options(context, form)
         if form == "parquet" and output is None:
             raise SetupError("parquet is a binary format; name a file with -o")
         if output is not None and output.exists() and not force:
@@ -113,6 +125,17 @@ def export_command(
         except OSError as error:
             raise cannot_write(output, error) from None
     print_stderr(f"wrote {output}")
+
+
+def _require_used_options(context: click.Context, form: str) -> None:
+    """Raise SetupError for a given option that has no effect with this format."""
+    for parameter in context.command.params:
+        forms = _FORMS_OF.get(parameter.name or "")
+        given = context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+        if forms is not None and form not in forms and given:
+            raise SetupError(
+                f"{parameter.opts[0]} has no effect with --as {form}; it is for {' and '.join(forms)}",
+            )
 
 
 @click.command(

@@ -58,6 +58,8 @@ class Engine:
     #: Rules with the model's attention heads, as ``{heads}``; the engine may pad them where it does not run on GPUs.
     head_rules: tuple[str, ...] = ()
     heads_on_gpus_only: bool = False
+    #: The flag with the longest sequence, or with the context of all requests together.
+    context_flag: str = ""
     #: How a flag that is not in the catalog is written for a boolean and for a list.
     bool_style: Style = "switch"
     list_style: Style = "list"

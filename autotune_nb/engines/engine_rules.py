@@ -1,7 +1,8 @@
-"""Rules between an engine's flags, also those that depend on the model's attention heads."""
+"""Rules between an engine's flags, also those that depend on the model's attention heads and on the workload."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 
 from autotune_nb.engines.base import Engine, Flag
@@ -9,6 +10,7 @@ from autotune_nb.engines.model_config import model_config
 from autotune_nb.errors import TaskError
 from autotune_nb.task.parameters import Choice, Value
 from autotune_nb.task.rule import Rule
+from autotune_nb.task.scenario import RequestSize, request_size, scenario_parts
 from autotune_nb.task.task import Task
 from autotune_nb.task.written_presets import is_expanded
 
@@ -56,7 +58,8 @@ def rules_for(task: Task, engine: Engine) -> list[EngineRule]:
     rule that needs an unknown value allows every point.
     """
     written = {rule.text for rule in task.space.rules}
-    rules = (_rule(text, task, engine) for text in (*engine.rules, *_head_rules(task, engine)) if text not in written)
+    texts = (*engine.rules, *_head_rules(task, engine), *_context_rules(task, engine))
+    rules = (_rule(text, task, engine) for text in texts if text not in written)
     return [rule for rule in rules if rule.tuned]
 
 
@@ -68,27 +71,17 @@ def _rule(text: str, task: Task, engine: Engine) -> EngineRule:
 
 
 def size_problems(task: Task, engine: Engine) -> Iterator[TaskError]:
-    """Yield the given parallel sizes that the model's attention heads cannot be divided by in any trial."""
+    """Yield the given sizes with which no trial can run.
+
+    These are parallel sizes that do not divide the model's attention heads, and contexts that no request of a scenario
+    fits.
+    """
     heads = attention_heads(task, engine)
     for text in _head_rules(task, engine):
-        rule = _rule(text, task, engine)
-        if len(rule.tuned) > 1:
-            continue
         size = engine.parallel_sizes[0]
-        name = next(iter(rule.tuned), None)
-        parameter = None if name is None else task.parameters[name]
-        if name is None:
-            fixed = engine.named({**engine.flags_in(task.engine.raw_args), **task.engine.args})
-            wrong = [] if rule.allows({}) else [fixed.get(size)]
-            given = next((arg for arg in task.engine.args if size in engine.named({arg: None})), None)
-            field = "engine.raw_args" if given is None else f"engine.args.{given}"
-        elif isinstance(parameter, Choice):
-            wrong = [value for value in parameter.values if not rule.allows({name: value})]
-            field = f"parameters.{name}"
-            if is_expanded(task, name) and len(wrong) < len(parameter.values):
-                # A preset has the sizes of every model: the rule excludes those that do not fit this one.
-                continue
-        else:
+        field, wrong, others = _broken(_rule(text, task, engine), size, task, engine)
+        if others and is_expanded(task, field.removeprefix("parameters.")):
+            # A preset has the sizes of every model: the rule excludes those that do not fit this one.
             continue
         if wrong:
             values = ", ".join(map(str, wrong))
@@ -97,11 +90,53 @@ def size_problems(task: Task, engine: Engine) -> Iterator[TaskError]:
                 f"its {size.replace('_', ' ')} must divide them",
                 field=field,
             )
+    for text in _context_rules(task, engine):
+        field, wrong, others = _broken(_rule(text, task, engine), engine.context_flag, task, engine)
+        # Of several values, the rule excludes those that are too short.
+        if wrong and not others:
+            scenario, longest = _longest_requests(task)
+            tokens = longest.input_tokens + longest.output_tokens if longest is not None else 0
+            yield TaskError(
+                f"requests of {scenario} have {tokens:,.0f} tokens, more than {', '.join(map(str, wrong))}: set a "
+                "longer context, or send shorter prompts",
+                field=field,
+            )
+
+
+def _broken(rule: EngineRule, flag: str, task: Task, engine: Engine) -> tuple[str, list[Value], list[Value]]:
+    """Return the field that sets a flag, its values that break a rule, and the others; of a range no values."""
+    name = next(iter(rule.tuned), None)
+    if name is None:
+        fixed = engine.named({**engine.flags_in(task.engine.raw_args), **task.engine.args})
+        given = next((arg for arg in task.engine.args if flag in engine.named({arg: None})), None)
+        field = "engine.raw_args" if given is None else f"engine.args.{given}"
+        return field, ([] if rule.allows({}) else [fixed.get(flag)]), []
+    parameter = task.parameters[name]
+    values = parameter.values if isinstance(parameter, Choice) and len(rule.tuned) == 1 else []
+    allowed = [value for value in values if rule.allows({name: value})]
+    return f"parameters.{name}", [value for value in values if value not in allowed], allowed
 
 
 def _head_rules(task: Task, engine: Engine) -> tuple[str, ...]:
     heads = attention_heads(task, engine)
     return () if heads is None else tuple(text.format(heads=heads) for text in engine.head_rules)
+
+
+def _context_rules(task: Task, engine: Engine) -> tuple[str, ...]:
+    """Return the rule that the longest requests fit the engine's context; 0 is the model's own."""
+    flag, size = engine.context_flag, _longest_requests(task)[1]
+    if not flag or size is None or task.deploy.kind == "replay":
+        return ()
+    # A reply that is cut off is valid down to this share of its tokens.
+    least = size.input_tokens + size.output_tokens * task.workload.min_output_ratio
+    return (f"{flag} == 0 or {flag} >= {math.ceil(least)}",)
+
+
+def _longest_requests(task: Task) -> tuple[str, RequestSize | None]:
+    """Return the scenario, or the part of a mix, with the most tokens on average, and these; None if none is known."""
+    parts = [part for scenario in task.workload.scenarios for _, part in scenario_parts(scenario)]
+    known = [(part, size) for part in parts if (size := request_size(part)) is not None]
+    return max(known, key=lambda one: one[1].input_tokens + one[1].output_tokens, default=("", None))
 
 
 def attention_heads(task: Task, engine: Engine) -> int | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from autotune_nb.engines.base import Engine
 from autotune_nb.engines.values import number
@@ -40,6 +40,11 @@ def gpus_of_trial(
     """Return the number of GPUs of a configuration: the task's, or the one that the engine's parallel sizes need."""
     given = task.deploy.gpus_per_trial
     return engine.gpus(all_flags(task, engine, params, runtime)) if given is None else given
+
+
+def nearest_flag(name: str, known: Sequence[str]) -> str:
+    """Return the known flag of which an unknown name is probably a misspelling; empty if there is none."""
+    return next(iter(difflib.get_close_matches(name, known, n=1, cutoff=_MISSPELT)), "")
 
 
 def refused_names(engine: Engine, task: Task) -> list[TaskError]:
@@ -86,8 +91,8 @@ def flag_notes(task: Task, engine: Engine) -> Iterator[str]:
             # Such as --no-x: it was checked, but is no flag of its own.
             continue
         if flag is None:
-            near = difflib.get_close_matches(name, known, n=1, cutoff=_MISSPELT)
-            unknown.append(f"{name} (did you mean {near[0]!r}?)" if near else name)
+            near = nearest_flag(name, known)
+            unknown.append(f"{name} (did you mean {near!r}?)" if near else name)
         elif name in flag.former:
             yield f"{name} is a former name of {flag.name}, and passed as {engine.spelling(name)}"
         elif not dot and name not in (flag.name, *flag.aliases):

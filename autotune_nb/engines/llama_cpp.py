@@ -27,6 +27,7 @@ LLAMA_CPP = Engine(
     module="autotune_nb.engines.llama_server",
     packages=("xllamacpp",),
     metrics_engine="LlamaCPP",
+    context_flag="ctx_size",
     bool_style="negatable",
     list_style="comma",
     reserved={"model": "model.id_or_path", "alias": "model.served_name", "host": "deploy.host", "port": "deploy.port"},

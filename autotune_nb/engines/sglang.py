@@ -48,6 +48,7 @@ SGLANG = Engine(
     },
     sharing_flag="enable_dp_attention",
     shared_sizes=("dp_size",),
+    context_flag="context_length",
     head_rules=(
         "{heads} % max(1, tp_size // (dp_size if enable_dp_attention else attn_dp_size) // attn_cp_size) == 0",
     ),

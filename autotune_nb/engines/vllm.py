@@ -43,6 +43,7 @@ VLLM = Engine(
         "TRITON_CACHE_DIR": "triton",
         "TORCHINDUCTOR_CACHE_DIR": "inductor",
     },
+    context_flag="max_model_len",
     head_rules=("{heads} % tensor_parallel_size == 0",),
     bool_style="negatable",
     reserved={

@@ -10,8 +10,9 @@ from typing import Any
 
 import yaml
 
+from autotune_nb.engines.given_flags import nearest_flag
 from autotune_nb.engines.registry import engine_for
-from autotune_nb.errors import StudyError, TaskError
+from autotune_nb.errors import StudyError, TaskError, UnknownNameError
 from autotune_nb.opened import OpenedStudy
 from autotune_nb.task.budget import CONFIRM_ROUNDS
 from autotune_nb.task.parameters import Value, parameter_name
@@ -77,6 +78,8 @@ def ab_task(task: Task, a: Mapping[str, Value], b: Mapping[str, Value], *, round
     data: dict[str, Any] = task.model_dump()
     # A parameter without a value is as one left out.
     first, second = ({parameter_name(name): v for name, v in one.items() if v is not None} for one in (a, b))
+    for name in {**first, **second}:
+        _require_no_misspelt(name, task)
     fixed = task.engine.args
     args: dict[str, Value] = {**fixed, **first}
     # What only A changes is in B as the task has it.
@@ -108,6 +111,17 @@ def ab_task(task: Task, a: Mapping[str, Value], b: Mapping[str, Value], *, round
         "confirm": confirm,
     }
     return Task.parse({**data, **changes})
+
+
+def _require_no_misspelt(name: str, task: Task) -> None:
+    """Raise UnknownNameError for a flag that is unknown and resembles a known one."""
+    engine = engine_for(task)
+    if name in task.parameters or name in task.engine.args or engine.flag_named(name.partition(".")[0]) is not None:
+        return
+    known = list(dict.fromkeys([*task.parameters, *(flag.name for flag in engine.flags)]))
+    if nearest_flag(name, known):
+        hint = "to pass it anyway, name it in the parameters of the task"
+        raise UnknownNameError(f"flag of {engine.name}", name, known, field="configuration", hint=hint)
 
 
 def _default(task: Task, name: str) -> Value:

@@ -96,4 +96,4 @@ def enqueue_best(baseline: StudyHandle, study: Study) -> None:
     params = dict(best.params)
     known = [*(dict(trial.params) for trial in study.trials), *(point for _, point in study.steering.pending({}))]
     if params not in known:
-        study.steer(enqueue_edit(params))
+        study.steer(enqueue_edit(params, origin=f"the best configuration of {baseline.path}, the baseline"))

@@ -131,9 +131,14 @@ class Report:
         levels = {str(trial.score.level) for trial in self.trials if trial.score is not None and trial.score.level}
         return levels.pop() if len(levels) == 1 else ""
 
+    @property
+    def steered(self) -> tuple[Edit, ...]:
+        """The edits of users."""
+        return tuple(edit for edit in self.edits if edit.origin is None)
+
     def text(self) -> str:
         """Return the report for a terminal."""
-        steered = [f"steered {edit.when}: {edit.text}" for edit in self.edits]
+        steered = [f"steered {edit.when}: {edit.text}" for edit in self.steered]
         return "\n".join(filter(None, [self.verdict, *steered, self.command]))
 
     def to_html(self) -> str:

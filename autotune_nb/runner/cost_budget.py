@@ -5,13 +5,34 @@ from __future__ import annotations
 import statistics
 from typing import TYPE_CHECKING
 
+from autotune_nb.errors import SetupError
+from autotune_nb.runner.trial_figures import gpus_held
 from autotune_nb.trial.cost import cost_of, usd_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any
+
     from autotune_nb.study import Study
+    from autotune_nb.task.task import Task
 
 #: How many of the last trials predict the cost of the next one.
 _LAST = 10
+
+
+def require_spendable(task: Task, fingerprint: Mapping[str, Any]) -> None:
+    """Raise SetupError for a bound on GPU-hours or dollars that trials without GPUs never reach."""
+    budget = task.budget
+    if (budget.gpu_hours is None and budget.usd is None) or gpus_held(task, {}, fingerprint) != 0:
+        return
+    never = "so that it would never end the study"
+    if budget.gpu_hours is not None:
+        raise SetupError(f"trials hold no GPU here, {never}; use budget.minutes", field="budget.gpu_hours")
+    if not task.price.per_hour(0):
+        raise SetupError(
+            f"trials hold no GPU here, and price.usd_per_hour is not set, {never}; set it, or use budget.minutes",
+            field="budget.usd",
+        )
 
 
 def spent_cost(study: Study, *, running: int = 0) -> str | None:

@@ -9,6 +9,7 @@ from typing import Any
 from autotune_nb.bench.base import Benchmark
 from autotune_nb.deploy.base import Deployer
 from autotune_nb.runner.conditions import load_per_core
+from autotune_nb.runner.cost_budget import require_spendable
 from autotune_nb.study import machine_fingerprint
 from autotune_nb.task.task import Task
 from autotune_nb.waiting import uncancelled
@@ -41,11 +42,19 @@ async def prepare_trials(
 ) -> dict[str, Any]:
     """Prepare deployer and benchmark before anything is measured; returns the run's fingerprint."""
     notify(*advice(task))
+    await require_budget(task)
     await deployer.prepare()
     if task.deploy.kind != "replay":
         notify("starting the benchmark, which takes a few seconds once per study")
     await benchmark.prepare(deployer.tokenizer)
     return await run_fingerprint(task, deployer, benchmark)
+
+
+async def require_budget(task: Task) -> None:
+    """Raise SetupError for a budget that trials never spend."""
+    if task.budget.gpu_hours is not None or task.budget.usd is not None:
+        machine = await asyncio.to_thread(machine_fingerprint) if task.deploy.on_this_machine else {}
+        require_spendable(task, machine)
 
 
 async def close(deployer: Deployer, benchmark: Benchmark, notify: Callable[..., None]) -> None:

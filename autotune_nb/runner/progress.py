@@ -62,7 +62,7 @@ class ProgressLines:
                 return f"the run is {state}"
             case events.Steered(edit=edit, num_trials=number):
                 self._num_trials = number
-                return f"steered: {edit.text}"
+                return edit.text if edit.origin else f"steered: {edit.text}"
             case events.TrialStarted(trial=trial):
                 if trial.confirmation is not None:
                     return f"trial {trial.number}: {trial.reason}"

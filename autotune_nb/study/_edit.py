@@ -39,7 +39,8 @@ class Edit:
     or allowed values; ``low`` and ``high`` bound a range; ``params`` is the enqueued configuration; ``budget`` has the
     changed fields and ``asked`` their values in the task at that time. ``ids`` are the edits of enqueued
     configurations to remove, or the first of the queue in their order. ``note`` and ``tags`` are those of
-    ``noted_trial``; None leaves them as they are.
+    ``noted_trial``; None leaves them as they are. ``origin`` is why a configuration was enqueued if no user asked
+    for it.
     """
 
     kind: EditKind
@@ -54,6 +55,7 @@ class Edit:
     noted_trial: int | None = None
     note: str | None = None
     tags: tuple[str, ...] | None = None
+    origin: str | None = None
     at: float = field(default_factory=time.time)
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
 
@@ -63,7 +65,8 @@ class Edit:
         listed = ", ".join(map(value_text, self.values))
         match self.kind:
             case EditKind.ENQUEUE:
-                return f"try next {configuration_text(self.params or {})}"
+                why = f", {self.origin}" if self.origin else ""
+                return f"try next {configuration_text(self.params or {})}{why}"
             case EditKind.BAN:
                 return f"ban {self.parameter} = {listed}"
             case EditKind.PIN:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 
+from autotune_nb.study._stored_trial import ENQUEUED, REASON
 from autotune_nb.study.steering import Steering
 from autotune_nb.task.space import Point, SearchSpace, point_key
 from autotune_nb.task.task import Task
@@ -66,6 +67,11 @@ class TrialOrder:
         """Return the first pending enqueued configuration that later edits allow, with the id of its edit."""
         space, pending = self._space, self._steering().pending(self.trial_numbers_by_edit)
         return next(((id_, point) for id_, point in pending if space.broken_rule(point) is None), None)
+
+    def enqueued_attributes(self, edit_id: str) -> dict[str, str]:
+        """Return the attributes of the trial of an enqueued configuration: the edit's id, and why it was enqueued."""
+        origin = next((edit.origin for edit in self._steering().edits if edit.id == edit_id), None)
+        return {ENQUEUED: edit_id, **({REASON: origin} if origin else {})}
 
     def next_grid_point(self) -> Point | None:
         """Return the next point of the grid; None at its end and for other samplers."""

@@ -172,9 +172,9 @@ def _parameter(name: str) -> str:
     return parameter_name(name)
 
 
-def enqueue_edit(params: Mapping[str, Value]) -> Edit:
+def enqueue_edit(params: Mapping[str, Value], *, origin: str | None = None) -> Edit:
     """Return an edit that enqueues a configuration. Raises TaskError if it is not a mapping of names."""
-    return Edit(EditKind.ENQUEUE, params=named_point(params))
+    return Edit(EditKind.ENQUEUE, params=named_point(params), origin=origin)
 
 
 def ban_edit(parameter: str, *values: Value) -> Edit:

@@ -229,7 +229,7 @@ class Study:
             enqueued = self._order.next_enqueued()
             if enqueued is not None:
                 edit_id, point = enqueued
-                trial = self._started(self._store.start(point, {ENQUEUED: edit_id}))
+                trial = self._started(self._store.start(point, self._order.enqueued_attributes(edit_id)))
                 self._enqueued[trial.number] = edit_id
                 return trial
             grid_point = self._order.next_grid_point()

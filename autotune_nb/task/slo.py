@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field, field_validator, model_validator
 
@@ -28,6 +29,15 @@ class Slo(Section):
     @classmethod
     def _figure(cls, name: str | None) -> str | None:
         return None if name is None else figure_name(name)
+
+    @field_validator("limits", mode="before")
+    @classmethod
+    def _with_weights(cls, limits: Any) -> Any:
+        if isinstance(limits, str | list) and all(isinstance(text, str) for text in limits):
+            listed = json.dumps(dict.fromkeys([limits] if isinstance(limits, str) else limits, 1))
+            kind = "text" if isinstance(limits, str) else "list"
+            raise ValueError(f"expected the weight of each limit, not a {kind}; write {listed}")
+        return limits
 
     @field_validator("limits")
     @classmethod

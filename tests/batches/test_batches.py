@@ -130,7 +130,12 @@ def test_an_invalid_task_is_a_failed_study_and_the_command_exits_1(
     assert [row["state"] for row in rows] == ["finished", "failed"]
     assert "nonsense" in rows[1]["error"]
     assert len(executor.ran) == 1
-    assert CliRunner().invoke(cli, ["batch", str(tmp_path / "nowhere.yaml")]).exit_code == 2
+    missing = tmp_path / "nowhere.yaml"
+    done = CliRunner().invoke(cli, ["batch", str(missing)])
+    assert (done.exit_code, done.stderr) == (
+        2,
+        f"error: the batch file '{missing}' cannot be read: No such file or directory\n",
+    )
 
 
 def test_studies_run_side_by_side_on_gpus_of_their_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from autotune_nb.engines.given_flags import gpus_of_trial
 from autotune_nb.engines.registry import engine_for, engine_problems, space_for
+from autotune_nb.errors import TaskError
 from autotune_nb.task.task import Task
 
 MakeTask = Callable[..., Task]
@@ -54,6 +55,66 @@ def test_a_size_that_does_not_divide_the_attention_heads_is_refused(
     (problem,) = engine_problems(task)
     assert problem.field == field
     assert problem.message.startswith("the model's 16 attention heads cannot be divided among the GPUs with ")
+
+
+@pytest.mark.parametrize(
+    ("engine", "parameters", "field"),
+    [
+        ({"kind": "llama_cpp", "args": {"ctx_size": 4096}}, {}, "engine.args.ctx_size"),
+        ({"kind": "llama_cpp", "args": {"c": 4096}}, {}, "engine.args.c"),
+        ({"kind": "llama_cpp", "raw_args": ["-c", "4096"]}, {}, "engine.raw_args"),
+        ("llama_cpp", {"ctx_size": [2048, 4096]}, "parameters.ctx_size"),
+        ({"kind": "vllm", "args": {"max_model_len": "4k"}}, {}, "engine.args.max_model_len"),
+        ("sglang", {"context_length": [2048, 4096]}, "parameters.context_length"),
+    ],
+)
+def test_a_context_that_no_request_fits_is_refused(
+    make_task: MakeTask, engine: Any, parameters: dict[str, Any], field: str
+) -> None:
+    task = make_task(
+        engine=engine,
+        parameters=parameters or {"max_x": {"values": [1], "flag": "--x"}},
+        workload={"scenarios": ["D(16,8)", "mix(3*D(64,8),1*prefix(1000)+D(4000,8))"]},
+    )
+    (problem,) = engine_problems(task)
+    assert problem.field == field
+    assert problem.message.startswith("requests of prefix(1000)+D(4000,8) have 5,008 tokens, more than ")
+
+
+@pytest.mark.parametrize(
+    ("engine", "parameters", "changes"),
+    [
+        # 0 is the model's own, and an unknown length cannot be compared.
+        ({"kind": "llama_cpp", "args": {"ctx_size": 0}}, {}, {}),
+        ("vllm", {}, {}),
+        ({"kind": "vllm", "args": {"max_model_len": "auto"}}, {}, {}),
+        # A reply that is a little shorter is still valid.
+        ({"kind": "llama_cpp", "args": {"ctx_size": 4096}}, {}, {"workload": {"scenarios": ["D(4000,100)"]}}),
+        ({"kind": "llama_cpp", "args": {"ctx_size": 4096}}, {}, {"workload": {"scenarios": ["dataset"]}}),
+        ({"kind": "llama_cpp", "args": {"ctx_size": 4096}}, {}, {"deploy": {"kind": "replay", "table": "x.csv"}}),
+    ],
+)
+def test_a_context_in_which_requests_may_fit_passes(
+    make_task: MakeTask, engine: Any, parameters: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    given = {"parameters": {"max_x": {"values": [1], "flag": "--x"}}, "workload": {"scenarios": ["D(5000,8)"]}}
+    assert engine_problems(make_task(engine=engine, **{**given, **changes})) == []
+
+
+def test_values_that_requests_do_not_fit_are_left_out(make_task: MakeTask) -> None:
+    task = make_task(
+        engine="llama_cpp",
+        parameters={"ctx_size": [2048, 8192, 0], "threads": [1]},
+        workload={"scenarios": ["D(5000,8)"]},
+    )
+    assert [point["ctx_size"] for point in space_for(task, engine_for(task)).grid()] == [8192, 0]
+    short = make_task(
+        engine="llama_cpp",
+        parameters={"ctx_size": {"type": "int", "low": 1024, "high": 4096}},
+        workload={"scenarios": ["D(5000,8)"]},
+    )
+    with pytest.raises(TaskError, match="no point keeps 'ctx_size == 0 or ctx_size >= 5008', a rule of the engine"):
+        space_for(short, engine_for(short))
 
 
 def test_a_preset_leaves_out_the_sizes_that_do_not_divide_the_heads(

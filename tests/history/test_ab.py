@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 from autotune_nb.engines.registry import engine_for
-from autotune_nb.errors import StudyError, TaskError
+from autotune_nb.errors import StudyError, TaskError, UnknownNameError
 from autotune_nb.history.ab import ab_task, configuration_of
 from autotune_nb.runner.assembly import deployer_for
-from autotune_nb.task.parameters import Value
+from autotune_nb.task.parameters import Value, parameter_name
 from autotune_nb.task.task import Task
 from tests.history.samples import repeated, sample_task
 from tests.history.test_studies import call, keep
@@ -49,6 +49,19 @@ def test_what_one_of_them_leaves_out_is_as_the_task_or_the_engine_has_it(tmp_pat
         ab_task(TASK, {"x_unknown": 1}, {"max_num_seqs": 8})
     with pytest.raises(TaskError, match="A and B are the same configuration"):
         ab_task(TASK, {"max_num_seqs": 8}, {"max_num_seqs": 8, "block_size": 16})
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("max_num_seq", "max_num_seqs"), ("block_sise", "block_size"), ("max-num-seqz", "max_num_seqs")],
+)
+def test_a_misspelled_flag_is_refused_with_the_nearest(name: str, near: str) -> None:
+    for a, b in (({"max_num_seqs": 4}, {name: 8}), ({name: 8}, {"max_num_seqs": 4})):
+        with pytest.raises(
+            UnknownNameError,
+            match=f"configuration: unknown flag of vllm '{parameter_name(name)}'; did you mean '{near}'",
+        ):
+            ab_task(TASK, a, b)
 
 
 def test_configurations_come_from_values_files_and_trials(tmp_path: Path) -> None:

@@ -144,6 +144,16 @@ def test_a_run_with_a_baseline_measures_its_best_again_and_fails_on_a_regression
     (line,) = done.stdout.splitlines()
     assert json.loads(line)["regression"]["outcome"] == "regression"
     assert f"baseline {first}: regression: the engine's default has 100 tokens/s and then 90 tokens/s" in done.stderr
+    # Nobody steered it.
+    assert "steered" not in call("run", nightly(tmp_path, "slow", 90.0), "--study", second).output
+    assert "Steer" not in at.report(second).to_html()
+    (again,) = [
+        one
+        for one in json.loads(call("show", second, "--json").stdout)["trials"]
+        if "baseline" in one.get("reason", "")
+    ]
+    assert again["reason"] == f"the best configuration of {first}, the baseline"
+    assert again["params"] == {"max_num_seqs": 1}
     # The study is complete: the same command only compares again. Without a threshold it reports alone.
     assert call(*arguments).exit_code == 0
     assert call(*arguments, "--fail-on-regression", "20%").exit_code == 0

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autotune_nb.cli.main import cli
 from autotune_nb.errors import StudyError, TaskError
 from autotune_nb.results.capacity import Load, capacity_of
 from autotune_nb.task.budget import Price
@@ -46,6 +49,16 @@ MEASURED = configuration([level(*one) for one in LEVELS])
 
 def found(load: Load, measured: Configuration = MEASURED, limits: tuple[Limit, ...] = LIMITS, **options: Any) -> Any:
     return capacity_of(measured, limits, load, **{"gpus": None, "price": Price(), **options})
+
+
+def test_the_command_names_its_options(tmp_path: Path) -> None:
+    command = ["capacity", str(tmp_path)]
+    for options in ([], ["--requests-per-second", "2", "--concurrency", "3"]):
+        done = CliRunner().invoke(cli, [*command, *options])
+        assert (done.exit_code, done.stderr) == (2, "error: give either --requests-per-second or --concurrency\n")
+    done = CliRunner().invoke(cli, [*command, "--requests-per-second", "0"])
+    assert (done.exit_code, "'--requests-per-second': 0" in done.stderr) == (2, True)
+    assert "headroom: " in CliRunner().invoke(cli, [*command, "--concurrency", "1", "--headroom", "2"]).stderr
 
 
 def test_replicas_cost_and_target_of_a_rate() -> None:

@@ -149,6 +149,30 @@ def test_a_file_that_cannot_be_is_said_in_a_line(run: at.Run, tmp_path: Path) ->
     assert told.stderr == f"error: {tmp_path / 'file' / 'x.csv'} cannot be written: {tmp_path / 'file'}: File exists\n"
 
 
+@pytest.mark.parametrize(
+    ("form", "option", "forms"),
+    [
+        ("csv", ("--requests-per-second", "20"), "hpa and keda"),
+        ("canary", ("--concurrency", "20"), "hpa and keda"),
+        ("isvc", ("--headroom", "20%"), "hpa and keda"),
+        ("yaml", ("--scenario", "D(1,1)"), "hpa and keda"),
+        ("command", ("--min-replicas", "1"), "hpa and keda"),
+        ("hpa", ("--prometheus", "http://x"), "keda"),
+        ("keda", ("--traffic", "10"), "canary"),
+        ("mlflow", ("--gateway", "a/b"), "canary"),
+        ("hpa", ("--against", "0"), "canary"),
+    ],
+)
+def test_an_option_that_the_format_does_not_use_is_refused(
+    form: str, option: tuple[str, str], forms: str, tmp_path: Path
+) -> None:
+    told = run_export(tmp_path, form, *option)
+    assert (told.exit_code, told.stderr) == (
+        2,
+        f"error: {option[0]} has no effect with --as {form}; it is for {forms}\n",
+    )
+
+
 def test_a_local_study_has_nothing_to_apply_and_says_what_has(run: at.Run) -> None:
     told = run_export(run.folder, "isvc")
     assert told.exit_code == 2

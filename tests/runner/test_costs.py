@@ -9,9 +9,11 @@ from click.testing import CliRunner
 
 import autotune_nb as at
 from autotune_nb.cli.main import cli
+from autotune_nb.errors import SetupError
 from autotune_nb.run import Run
 from autotune_nb.widgets._header_text import header_html
 from tests.runner.test_replay import HEAD, replay_task
+from tests.stubs import World
 
 USD, PER_GPU = "usd_per_million_output_tokens", "output_tokens_per_s_per_gpu"
 #: Tokens per second by the number of GPUs, which is the number of threads here: one GPU is the cheapest.
@@ -62,3 +64,29 @@ def test_what_the_study_has_cost_is_in_every_view(run: Run) -> None:
     assert f"and cost {text}" in run.report().to_html()
     assert at.open(run.folder).history == run.history
     assert f"({text} so far)" in "".join(run.__dict__["said"])
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"budget": {"gpu_hours": 1}},
+            "budget.gpu_hours: trials hold no GPU here, so that it would never",
+        ),
+        (
+            {"budget": {"usd": 1}, "price": {"usd_per_gpu_hour": 2}},
+            "budget.usd: trials hold no GPU here, and price.usd_per_hour is not set, so that it would never",
+        ),
+    ],
+)
+def test_a_budget_that_trials_without_gpus_never_spend_is_refused(
+    world: World, changes: dict[str, dict[str, float]], message: str
+) -> None:
+    data = world.task(trials=1).model_dump()
+    data = {**data, **{name: {**data[name], **own} for name, own in changes.items()}}
+    task = at.Task.parse({**data, "deploy": {**data["deploy"], "gpus": 0}})
+    checked = at.check(task)
+    assert not checked.ok
+    assert message in str(checked)
+    with pytest.raises(SetupError, match=message.partition(":")[0]):
+        at.tune(task, study=world.folder).wait(60)

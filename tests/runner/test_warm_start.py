@@ -21,6 +21,7 @@ from autotune_nb.task.retuned import retuned_task
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.trial import Trial, TrialState
 from tests.runner.test_replay import replay_task, write_table
+from tests.stubs import World
 
 WORKLOAD = {"scenarios": ["D(16,8)"], "concurrency": [1, 4]}
 
@@ -177,6 +178,17 @@ def test_retune_runs_the_same_task_in_a_new_folder_from_what_the_study_has_measu
     refused = CliRunner().invoke(cli, ["retune", str(tmp_path / "a"), "--engine-version", "0.9"])
     assert refused.exit_code == 2
     assert "'0.9' is the tag of an image, and the study's trials are of kind replay" in refused.stderr
+
+
+def test_a_program_that_does_not_exist_creates_no_folder(tmp_path: Path, world: World) -> None:
+    at.tune(world.task(trials=1), study=tmp_path / "a").wait(60)
+    refused = CliRunner().invoke(cli, ["retune", str(tmp_path / "a"), "--executable", "/nowhere/server"])
+    assert (refused.exit_code, refused.stderr) == (
+        2,
+        "error: engine.executable: the program '/nowhere/server' does not exist or cannot be executed; install it, or "
+        "give its path\n",
+    )
+    assert [one.name for one in tmp_path.glob("a*")] == ["a"]
 
 
 def test_an_engine_version_is_the_new_tag_of_the_image() -> None:

@@ -28,6 +28,11 @@ def test_the_score_of_a_level_is_one_of_its_figures(make_task: Any) -> None:
         ({"slo": {"figure": "ttft"}}, "slo: give figure, which the penalties make worse, and limits"),
         ({"slo": {**SLO, "figure": "slo_score"}}, "slo: slo_score is computed from other figures"),
         ({"slo": {**SLO, "limits": {"ttft 5": 1}}}, "slo.limits: 'ttft 5' is not a limit; write FIGURE <= NUMBER"),
+        (
+            {"slo": {**SLO, "limits": ["ttft <= 5", "tpot <= 1"]}},
+            'slo.limits: expected the weight of each limit, not a list; write {"ttft <= 5": 1, "tpot <= 1": 1}',
+        ),
+        ({"slo": {**SLO, "limits": "ttft <= 5"}}, "slo.limits: expected the weight of each limit, not a text; write"),
         ({"slo": {**SLO, "limits": {"ttft <= 5": 0}}}, "slo.limits.ttft <= 5: input should be greater than 0"),
     ],
 )

@@ -57,4 +57,6 @@ class SavedTable:
 
     def _html(self, study: StudyHandle) -> str:
         code = html.escape(f"at.open({str(study.path)!r})")
-        return f'<div class="{self._class}">{table_html(study)}<p><code>{code}</code> shows the study live.</p></div>'
+        # If a server executes the cells, those of a notebook that is not trusted show this instead of widgets.
+        how = f"<p><code>{code}</code> shows the study live, in a trusted notebook.</p>"
+        return f'<div class="{self._class}">{table_html(study)}{how}</div>'

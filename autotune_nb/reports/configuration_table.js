@@ -3,6 +3,8 @@
 // It follows the text of configuration_filter.js and configuration_style.js in one module.
 
 const SPARE = 6, WIDEST_CH = 26, STATE_CH = 18, VALUE_CH = 14, HEAD_CH = 11, MOST = 5;
+/** What moves in the table and selects in it. */
+const KEYS = new Set(["ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home", "End", "Enter", " "]);
 const FIGURES = new Set(["figure", "limit", "spread", "gain", "interval", "level", "starts"]);
 const TONES = {kept: "ok", broken: "error", failed: "error", undecided: "warn", "breaks a limit": "warn", running: "ok"};
 
@@ -66,12 +68,20 @@ export class TableView {
     root.append(make("style", {}, STYLE), make("div", {class: "at-table-bar"}, this.search, this.menu, this.status), this.scroll);
     this.body.addEventListener("click", (event) => this.clicked(event));
     this.body.addEventListener("keydown", (event) => this.pressed(event));
+    // Notebook 7 acts on these keys before the table gets them, and JupyterLab afterwards.
+    this.guard = (event) => {
+      if (root.contains(event.target)) event.target.toggleAttribute("data-lm-suppress-shortcuts", KEYS.has(event.key));
+    };
+    window.addEventListener("keydown", this.guard, true);
     this.listener = () => this.later();
     data.listeners.add(this.listener);
     this.refresh();
   }
 
-  close() { this.data.listeners.delete(this.listener); }
+  close() {
+    this.data.listeners.delete(this.listener);
+    window.removeEventListener("keydown", this.guard, true);
+  }
 
   later() {
     // Several changes in one frame are drawn once, and not in the same task as a chart.
@@ -245,7 +255,6 @@ export class TableView {
       this.drawRows();
     } else if (event.key === "Enter" || event.key === " ") this.choose(this.shown[this.active], event.key === " ");
     else return;
-    // JupyterLab would act on the key, too.
     event.preventDefault();
     event.stopPropagation();
   }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -31,22 +32,29 @@ def lab(context: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]
     pytest.importorskip("jupyterlab", reason="jupyterlab is not installed (extra: lab)")
     if missing := lab_module.missing_kernels():
         pytest.skip(f"no ipykernel {' and '.join(missing)} beside this Python's (make test installs them)")
-    started = Lab(tmp_path_factory.mktemp("lab"))
-    try:
+    with closing(Lab(tmp_path_factory.mktemp("lab"))) as started:
         yield started
-    finally:
-        started.close()
+
+
+@pytest.fixture(scope="package")
+def notebook7(context: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """A server of Notebook 7."""
+    pytest.importorskip("notebook", reason="notebook is not installed (extra: front-ends)")
+    with closing(Lab(tmp_path_factory.mktemp("notebook7"), "notebook")) as started:
+        yield started
 
 
 @pytest.fixture
-def notebook(lab: Lab, context: Any) -> Iterator[Notebook]:
-    """A notebook to open; its page and kernel are closed after the test, and JupyterLab's settings are reset."""
-    opened = Notebook(lab, context)
+def notebook(request: pytest.FixtureRequest, context: Any) -> Iterator[Notebook]:
+    """A notebook to open, in JupyterLab or (`in_both_front_ends`) in Notebook 7; its page and kernel are closed after
+    the test, and the settings are reset."""
+    server: Lab = request.getfixturevalue(getattr(request, "param", "lab"))
+    opened = Notebook(server, context)
     try:
         yield opened
     finally:
         opened.close()
-        lab.reset_settings()
+        server.reset_settings()
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .lab import Notebook
+from .lab import Notebook, in_both_front_ends
 from .test_monitor import click, measured, text_of
 
 pytestmark = pytest.mark.browser
@@ -20,6 +20,7 @@ def field(name: str) -> str:
     return f".at-form .at-field-{name} input"
 
 
+@in_both_front_ends
 def test_a_filled_in_form_starts_a_real_run(notebook: Notebook, small_model: Path, tmp_path: Path) -> None:
     notebook.open([FORM])
     notebook.run(0)
@@ -65,6 +66,7 @@ def test_a_filled_in_form_starts_a_real_run(notebook: Notebook, small_model: Pat
     assert notebook.errors == []
 
 
+@in_both_front_ends
 def test_parameters_are_edited_by_keyboard_and_the_code_creates_the_same_task(
     notebook: Notebook, real_task: Callable[..., Path]
 ) -> None:
@@ -88,6 +90,7 @@ def test_parameters_are_edited_by_keyboard_and_the_code_creates_the_same_task(
     assert notebook.errors == []
 
 
+@in_both_front_ends
 def test_the_form_is_legible_in_both_themes_at_900_pixels(notebook: Notebook, tmp_path: Path) -> None:
     from .test_monitor import CONTRASTS
 

@@ -19,24 +19,11 @@ import pytest
 from autotune_nb.resources import shared_folder
 from tests.stubs import World
 
-from .lab import PATIENCE_S, Lab, Notebook, until
+from .lab import PATIENCE_S, Notebook, until
 from .test_monitor import measured, start, text_of
 
 # tests/widgets holds what is recognized and sent; each of these takes a server of its own.
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
-
-
-@pytest.fixture
-def notebook7(context: Any, tmp_path: Path) -> Iterator[Notebook]:
-    """A notebook in Notebook 7."""
-    pytest.importorskip("notebook", reason="notebook is not installed (extra: front-ends)")
-    server = Lab(tmp_path / "notebook7", "notebook")
-    opened = Notebook(server, context)
-    try:
-        yield opened
-        opened.close()
-    finally:
-        server.close()
 
 
 def gated(world: World, gate: Path) -> Path:
@@ -45,17 +32,16 @@ def gated(world: World, gate: Path) -> Path:
     return world.task(trials=2, before=wait).save(gate.with_suffix(".yaml"))
 
 
-def test_the_monitor_is_live_in_notebook_7(world: World, notebook7: Notebook, tmp_path: Path) -> None:
+@pytest.mark.parametrize("notebook", ["notebook7"], indirect=True)
+def test_the_monitor_is_live_in_notebook_7(world: World, notebook: Notebook, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
-    notebook7.open([start(gated(world, gate), world.folder)])
-    # While it loads, Notebook 7 looks for settings of JupyterLab that it does not have.
-    loading = list(notebook7.errors)
-    notebook7.run(0)
-    notebook7.until(lambda: measured(notebook7) == 1, "the first level", timeout_s=90)
+    notebook.open([start(gated(world, gate), world.folder)])
+    notebook.run(0)
+    notebook.until(lambda: measured(notebook) == 1, "the first level", timeout_s=90)
     gate.touch()
-    notebook7.until(lambda: "finished" in text_of(notebook7, "progress"), "the end of the run", timeout_s=90)
-    assert measured(notebook7) == 4
-    assert notebook7.errors == loading
+    notebook.until(lambda: "finished" in text_of(notebook, "progress"), "the end of the run", timeout_s=90)
+    assert measured(notebook) == 4
+    assert notebook.errors == []
 
 
 def test_the_view_without_widgets_is_replaced_in_its_output_while_a_run_goes_on(

@@ -15,7 +15,7 @@ import pytest
 from autotune_nb.task.task import Task
 from tests.stubs import World
 
-from .lab import KERNELS, Lab, Notebook, plot_points, until
+from .lab import KERNELS, Lab, Notebook, in_both_front_ends, plot_points, until
 
 pytestmark = pytest.mark.browser
 CURVES = ("older trials", "breaks a limit", "other trials", "running", "engine's default", "best")
@@ -123,6 +123,7 @@ def measured_in(notebook: Notebook, index: int) -> int:
 PARAMETERS = {"threads": [1, 2], "parallel": [1, 2, 4], "batch_size": [64, 128, 256, 512]}
 
 
+@in_both_front_ends
 def test_a_run_as_the_last_line_is_steered_paused_and_resumed_by_hand(
     world: World, notebook: Notebook, tmp_path: Path
 ) -> None:
@@ -175,6 +176,7 @@ def steer_text(notebook: Notebook, part: str) -> str:
 MARKUP = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>"
 
 
+@in_both_front_ends
 def test_an_engine_that_does_not_start_is_shown_with_its_log_and_the_await_raises(
     world: World, notebook: Notebook, tmp_path: Path
 ) -> None:
@@ -232,6 +234,7 @@ def test_a_study_that_another_process_runs_is_shown_and_steered(
     assert notebook.errors == []
 
 
+@in_both_front_ends
 def test_the_monitor_is_legible_in_both_themes_at_900_pixels(world: World, notebook: Notebook, tmp_path: Path) -> None:
     # A broken limit and a failure (of the second trial) have other colours.
     second = f'[ "$(wc -l < "{world.stub.script.parent}/pids")" = 1 ] || exit 3'
@@ -283,6 +286,7 @@ CONTRASTS = """() => {
 }"""
 
 
+@in_both_front_ends
 def test_every_monitor_has_charts_of_its_own_in_which_a_click_selects_a_trial(
     world: World, notebook: Notebook, tmp_path: Path
 ) -> None:

@@ -77,33 +77,36 @@ def _id(file: Path) -> str:
     return file.relative_to(PACKAGE).as_posix()
 
 
-def _type_checking_only(tree: ast.Module) -> set[ast.AST]:
-    return {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-
-
-@functools.cache
-def _tree(file: Path) -> ast.Module:
+def _parsed(file: Path) -> ast.Module:
     return ast.parse(file.read_text(encoding="utf-8"))
 
 
-def imports(file: Path, *, at_load: bool = False) -> Iterator[str]:
-    """The dotted names a file imports; with ``at_load`` only what importing the file imports at once."""
-    tree = _tree(file)
-    skip = _type_checking_only(tree)
-    for node in ast.walk(tree):
-        if at_load and isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
-            skip |= set(ast.walk(node))
-    for node in ast.walk(tree):
-        if node in skip:
+def _imports_in(body: list[ast.stmt], *, typing: bool = False) -> Iterator[tuple[ast.Import | ast.ImportFrom, bool]]:
+    """The import statements in a body, and whether only type checkers read them; expressions have none."""
+    for node in body:
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            yield node, typing
+        inner = [
+            one for name in ("body", "handlers", "orelse", "finalbody", "cases") for one in getattr(node, name, ())
+        ]
+        checked = isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
+        yield from _imports_in(inner, typing=typing or checked)
+
+
+@functools.cache
+def _import_statements(file: Path) -> tuple[tuple[ast.Import | ast.ImportFrom, bool], ...]:
+    """Parses a file once for all tests, and keeps no more of it than its imports."""
+    return tuple(_imports_in(_parsed(file).body))
+
+
+def imports(file: Path) -> Iterator[str]:
+    """The dotted names a file imports, without those for type checkers alone."""
+    for node, typing in _import_statements(file):
+        if typing:
             continue
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
+        else:
             assert node.level == 0, f"{_id(file)} imports relatively; the package imports by full names"
             yield from (f"{node.module}.{alias.name}" for alias in node.names)
 
@@ -145,12 +148,12 @@ WITHIN_METHODS = {
 
 def modules_imported(file: Path) -> set[Path]:
     """The package's files that a file imports anywhere in it, for type checkers alone too."""
-    tree = _tree(file)
-    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+    nodes = [node for node, _ in _import_statements(file) if isinstance(node, ast.ImportFrom)]
     dotted = {f"{node.module}.{alias.name}" for node in nodes for alias in node.names}
     return {found for name in dotted if (found := _file_of(name)) is not None} - {file}
 
 
+@functools.cache
 def _file_of(dotted: str) -> Path | None:
     parts = dotted.split(".")
     for end in (len(parts), len(parts) - 1):
@@ -192,7 +195,7 @@ def test_what_a_room_keeps_to_itself_is_imported_there_alone() -> None:
 
 def test_each_room_says_what_belongs_there() -> None:
     for room in sorted(p.parent for p in PACKAGE.rglob("__init__.py")):
-        doc = ast.get_docstring(ast.parse((room / "__init__.py").read_text(encoding="utf-8"))) or ""
+        doc = ast.get_docstring(_parsed(room / "__init__.py")) or ""
         assert len(doc.split("\n\n")) >= 2, f"{room.name}/__init__.py lacks the paragraph on what belongs there"
 
 
@@ -212,10 +215,12 @@ def test_one_room_alone_uses_a_part_of_optuna(part: str, room: str) -> None:
 
 
 def _parts_of_optuna(file: Path) -> set[str]:
+    if "optuna" not in file.read_text(encoding="utf-8"):
+        return set()
     dotted = {name.split(".")[1] for name in imports(file) if name.startswith("optuna.")}
     return dotted | {
         node.attr
-        for node in ast.walk(_tree(file))
+        for node in ast.walk(_parsed(file))
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "optuna"
     }
 
@@ -227,7 +232,6 @@ def test_the_rules_above_can_fail(tmp_path: Path) -> None:
         "from autotune_nb import runner\ndef f():\n    import optuna.study\n"
     )
     assert list(imports(file)) == ["typing.TYPE_CHECKING", "autotune_nb.runner", "optuna.study"]
-    assert list(imports(file, at_load=True)) == ["typing.TYPE_CHECKING", "autotune_nb.runner"]
     assert room_of("autotune_nb.runner") == "runner"
 
 

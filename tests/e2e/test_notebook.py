@@ -11,8 +11,10 @@ from typing import Any
 
 import nbformat
 import pytest
+from click.testing import CliRunner, Result
 from nbformat.v4 import new_code_cell, new_notebook
 
+from autotune_nb.cli.main import cli as command_line
 from autotune_nb.resources import shared_folder
 from tests.stubs import World, level_data, level_file
 
@@ -20,19 +22,24 @@ pytestmark = pytest.mark.e2e
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 
 
+def execute(notebook: Path, output: Path, *arguments: str | Path) -> Result:
+    """Execute a notebook with the command, in this process: only the notebook's kernel is another one."""
+    return CliRunner().invoke(command_line, ["notebook", *map(str, (notebook, "-o", output, *arguments))])
+
+
 def outputs(notebook: Path) -> list[Any]:
     """Every output of an executed notebook, as it was saved."""
     return [o for c in nbformat.read(notebook, as_version=4).cells for o in c.get("outputs", [])]
 
 
-def test_the_saved_notebook_holds_what_the_study_found(cli: Cli, world: World, tmp_path: Path) -> None:
+def test_the_saved_notebook_holds_what_the_study_found(world: World, tmp_path: Path) -> None:
     study, out = world.folder, tmp_path / "out" / "q.ipynb"
     source = shared_folder("notebooks") / "01_quickstart.ipynb"
     levels = {level_file(n): level_data(concurrency=n, tokens_per_s=71.25 * n) for n in (1, 2)}
     task = world.task(levels=levels, budget={"baseline": True}).save(tmp_path / "task.yaml")
     arguments = ["-p", "task", str(task), "-p", "study", str(study), "-p", "trials", "3"]
-    done = cli("notebook", source, "-o", out, *arguments, "--html")
-    assert done.returncode == 0, done.stderr
+    done = execute(source, out, *arguments, "--html")
+    assert done.exit_code == 0, done.stderr
     results = json.loads((study / "results.json").read_text())
     assert [t["state"] for t in results["trials"]] == ["complete"] * 3
     # Progress was printed while it ran, a line a level.
@@ -61,14 +68,15 @@ def test_the_saved_notebook_holds_what_the_study_found(cli: Cli, world: World, t
     assert out.stat().st_size < 300_000
 
 
-def test_the_tour_runs_headless_and_leaves_outputs_that_last(cli: Cli, world: World, tmp_path: Path) -> None:
+def test_the_tour_runs_headless_and_leaves_outputs_that_last(world: World, tmp_path: Path) -> None:
     study, out = world.folder, tmp_path / "tour.ipynb"
     source = shared_folder("notebooks") / "02_explore.ipynb"
     parameters = {"threads": [1, 2], "parallel": [1, 2], "flash_attn": ["on", "off"]}
     # The study goes on while the tour bans a value.
-    task = world.task(name="e2e", parameters=parameters, before="sleep 2").save(tmp_path / "task.yaml")
-    done = cli("notebook", source, "-o", out, "-p", "task", str(task), "-p", "study", str(study), "-p", "trials", "2")
-    assert done.returncode == 0, done.stderr
+    first = f'[ "$(wc -l < "{world.stub.script.parent}/pids")" != 1 ] || sleep 2'
+    task = world.task(name="e2e", parameters=parameters, before=first).save(tmp_path / "task.yaml")
+    done = execute(source, out, "-p", "task", task, "-p", "study", study, "-p", "trials", "2")
+    assert done.exit_code == 0, done.stderr
     saved = nbformat.read(out, as_version=4)
     assert "widgets" not in saved.metadata
     pages = [o.get("data", {}).get("text/html", "") for o in outputs(out)]
@@ -90,6 +98,8 @@ def tune_cell(task: Path, study: Path) -> str:
     return f"import autotune_nb as at\nrun = at.tune({str(task)!r}, study={str(study)!r})"
 
 
+# The next three without a kernel: tests/reports/test_notebook.py.
+@pytest.mark.slow
 def test_a_run_that_is_not_awaited_fails_the_notebook(cli: Cli, world: World, tmp_path: Path) -> None:
     file = world.task().save(tmp_path / "task.yaml")
     notebook = write_notebook(tmp_path / "n.ipynb", tune_cell(file, world.folder))
@@ -99,6 +109,7 @@ def test_a_run_that_is_not_awaited_fails_the_notebook(cli: Cli, world: World, tm
     assert "await run" in done.stderr
 
 
+@pytest.mark.slow
 def test_a_run_that_was_waited_for_counts_as_awaited(cli: Cli, world: World, tmp_path: Path) -> None:
     cell = tune_cell(world.task(trials=1).save(tmp_path / "task.yaml"), world.folder) + "\nrun.wait();"
     done = cli("notebook", write_notebook(tmp_path / "n.ipynb", cell), "-o", tmp_path / "o.ipynb", "-p", "x", "1")
@@ -106,6 +117,7 @@ def test_a_run_that_was_waited_for_counts_as_awaited(cli: Cli, world: World, tmp
     assert "has no cell tagged 'parameters'" in done.stdout
 
 
+@pytest.mark.slow
 def test_a_failed_run_fails_the_notebook_also_where_the_cell_hides_it(cli: Cli, world: World, tmp_path: Path) -> None:
     file = world.task("exit:3").save(tmp_path / "task.yaml")
     hide = "try:\n    await run\nexcept Exception:\n    pass"
@@ -115,17 +127,17 @@ def test_a_failed_run_fails_the_notebook_also_where_the_cell_hides_it(cli: Cli, 
     assert "no trial of the run in" in done.stderr
 
 
-def test_a_cell_that_raises_fails_the_notebook_and_says_which(cli: Cli, tmp_path: Path) -> None:
+def test_a_cell_that_raises_fails_the_notebook_and_says_which(tmp_path: Path) -> None:
     notebook = write_notebook(tmp_path / "n.ipynb", "x = 1", "1 / 0")
-    done = cli("notebook", notebook, "-o", tmp_path / "o.ipynb")
-    assert done.returncode == 1
+    done = execute(notebook, tmp_path / "o.ipynb")
+    assert done.exit_code == 1
     assert "cell 2 failed: ZeroDivisionError" in done.stderr
     assert (tmp_path / "o.ipynb").is_file()
 
 
-def test_a_notebook_that_is_not_there_is_a_usage_error(cli: Cli, tmp_path: Path) -> None:
-    done = cli("notebook", tmp_path / "none.ipynb", "-o", tmp_path / "o.ipynb")
-    assert done.returncode == 2
+def test_a_notebook_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    done = execute(tmp_path / "none.ipynb", tmp_path / "o.ipynb")
+    assert done.exit_code == 2
     assert "there is no notebook" in done.stderr
 
 

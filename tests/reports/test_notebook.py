@@ -10,8 +10,13 @@ import nbformat
 import pytest
 from click.testing import CliRunner, Result
 
+import autotune_nb as at
 from autotune_nb.cli.main import cli
+from autotune_nb.errors import RunError
+from autotune_nb.reports.notebook import _run_problem
+from autotune_nb.runner.progress import LEDGER_VARIABLE, Ledger
 from tests.reports.test_notebook_input import cell, written
+from tests.stubs import World, until
 
 WIDGETS = """import ipywidgets as w
 inner, out = w.Output(), w.Output()
@@ -72,3 +77,31 @@ def test_a_notebook_in_another_language_is_refused(tmp_path: Path) -> None:
     result = execute(written(tmp_path / "n.ipynb", cell("x <- 1"), metadata=metadata))
     assert result.exit_code == 2
     assert "is a notebook in r; only Python notebooks can be executed" in result.stderr
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """The ledger of runs in this process, which is that of a notebook's kernel."""
+    ledger = Ledger(tmp_path / "ledger.jsonl")
+    monkeypatch.setenv(LEDGER_VARIABLE, str(ledger.path))
+    return ledger
+
+
+def problem_in(ledger: Ledger) -> str | None:
+    entries, _ = ledger.read()
+    return _run_problem(entries)
+
+
+def test_a_run_is_a_problem_of_its_notebook_until_it_is_waited_for(world: World, ledger: Ledger) -> None:
+    run = at.tune(world.task(trials=1), study=world.folder)
+    until(lambda: run.state == "finished")
+    unawaited = f"the run in {world.folder} was not awaited: end its cell with 'await run'"
+    assert problem_in(ledger) == unawaited
+    run.wait()
+    assert problem_in(ledger) is None
+
+
+def test_a_failed_run_is_a_problem_of_its_notebook_also_where_a_cell_hides_it(world: World, ledger: Ledger) -> None:
+    with pytest.raises(RunError):
+        at.tune(world.task("exit:3", trials=1), study=world.folder).wait()
+    assert problem_in(ledger) == f"no trial of the run in {world.folder} completed"

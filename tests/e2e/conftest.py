@@ -1,4 +1,4 @@
-"""The command line in separate processes with a home folder of its own."""
+"""The command line in separate processes with a home folder of their own, and in this one."""
 
 from __future__ import annotations
 
@@ -13,8 +13,16 @@ from pathlib import Path
 
 import psutil
 import pytest
+from click.testing import CliRunner, Result
+
+from autotune_nb.cli.main import cli as command_line
 
 CLI = [sys.executable, "-m", "autotune_nb.cli.main"]
+
+
+def in_this_process(*arguments: str | Path) -> Result:
+    """Run a command that needs no process of its own, which would import everything again."""
+    return CliRunner().invoke(command_line, [*map(str, arguments)])
 
 
 @pytest.fixture

@@ -14,22 +14,15 @@ from typing import Any
 
 import pytest
 import yaml
-from click.testing import CliRunner, Result
 
-from autotune_nb.cli.main import cli as command_line
 from autotune_nb.resources import shared_folder
-from tests.e2e.conftest import Started
+from tests.e2e.conftest import Started, in_this_process
 from tests.kubernetes.handle import TestCluster
 from tests.stubs import IN_CLUSTER_LOAD, FakeBench, level_file
 
 pytestmark = pytest.mark.e2e
 Cli = Callable[..., subprocess.CompletedProcess[str]]
 IMAGE = "ghcr.io/sgl-project/genai-bench:test"
-
-
-def in_this_process(*arguments: str | Path) -> Result:
-    """Run a command that needs no process of its own, which would import everything again."""
-    return CliRunner().invoke(command_line, [*map(str, arguments)])
 
 
 class Place:
@@ -176,15 +169,15 @@ def test_a_prototypes_task_runs_in_the_cluster_that_it_names(place: Place, cli: 
     assert "--threads 1" in found["best"]["command"]
 
 
-def test_a_failed_check_and_a_dry_run_create_nothing(place: Place, cli: Cli, tmp_path: Path) -> None:
+def test_a_failed_check_and_a_dry_run_create_nothing(place: Place, tmp_path: Path) -> None:
     wrong = in_this_process("check", place.task(model="tinny"), *place.where)
     assert wrong.exit_code == 2
     assert "FAIL  there is no model 'tinny'; did you mean 'tiny'" in wrong.stdout
     refused = in_this_process("run", place.task(model="tinny"), "--study", tmp_path / "study", *place.where)
     assert refused.exit_code == 2
     assert "did you mean 'tiny'" in refused.stderr
-    dry = cli("run", place.task(), "--study", tmp_path / "dry", *place.where, "--dry-run")
-    assert dry.returncode == 0, dry.stderr
+    dry = in_this_process("run", place.task(), "--study", tmp_path / "dry", *place.where, "--dry-run")
+    assert dry.exit_code == 0, dry.stderr
     manifests = list(yaml.safe_load_all(dry.stdout))
     assert [one["kind"] for one in manifests] == ["InferenceService", "InferenceService", "Job"]
     assert "the server accepts it" in dry.stdout
@@ -192,6 +185,8 @@ def test_a_failed_check_and_a_dry_run_create_nothing(place: Place, cli: Cli, tmp
     assert place.left() == []
 
 
+# Each failure: tests/deploy/ome/test_failures.py and test_deployer.py; that the study goes on: tests/runner.
+@pytest.mark.slow
 def test_a_study_continues_after_every_kind_of_failure(place: Place, cli: Cli, tmp_path: Path) -> None:
     """Crash, out of memory, no free GPU, restart during the benchmark: OME's status reports none of them."""
     ask = "import sys, urllib.request as u; u.urlopen(sys.argv[1] + '/v1/chat/completions', b'{}', 5).read()"
@@ -234,6 +229,8 @@ def test_a_study_continues_after_every_kind_of_failure(place: Place, cli: Cli, t
     assert [t["state"] for t in shown["trials"]] == [t["state"] for t in trials]
 
 
+# The sweep at the next start: tests/contracts/deployer.py; that no result is lost: tests/test_run.py.
+@pytest.mark.slow
 def test_killed_with_a_service_ready_it_goes_on_and_nothing_is_left(
     place: Place, start: Callable[..., Started], cli: Cli, tmp_path: Path
 ) -> None:
@@ -259,7 +256,7 @@ def test_killed_with_a_service_ready_it_goes_on_and_nothing_is_left(
 
 
 def test_killed_and_not_started_again_a_cleanup_removes_it(
-    place: Place, start: Callable[..., Started], cli: Cli, tmp_path: Path
+    place: Place, start: Callable[..., Started], tmp_path: Path
 ) -> None:
     study = tmp_path / "study"
     first = start("run", place.quick(before="sleep 60"), "--study", study, *place.where)
@@ -271,8 +268,8 @@ def test_killed_and_not_started_again_a_cleanup_removes_it(
     assert asked.exit_code == 2
     assert "InferenceService" in asked.stdout
     assert place.left()
-    done = cli("cleanup", study, *where, "--yes")
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = in_this_process("cleanup", study, *where, "--yes")
+    assert done.exit_code == 0, done.output
     assert place.left() == []
 
 
@@ -292,6 +289,8 @@ def test_two_interrupts_leave_nothing(place: Place, start: Callable[..., Started
     assert place.left() == []
 
 
+# Their labels differ: tests/cluster/test_names.py; a service of somebody else: tests/deploy/ome/test_deployer.py.
+@pytest.mark.slow
 def test_two_studies_of_one_name_do_not_touch_each_other(
     place: Place, start: Callable[..., Started], tmp_path: Path
 ) -> None:
@@ -305,9 +304,7 @@ def test_two_studies_of_one_name_do_not_touch_each_other(
         assert [trial["state"] for trial in found["trials"]] == ["complete", "complete"]
 
 
-def test_the_notebook_goes_from_the_check_to_a_manifest_that_can_be_applied(
-    place: Place, cli: Cli, tmp_path: Path
-) -> None:
+def test_the_notebook_goes_from_the_check_to_a_manifest_that_can_be_applied(place: Place, tmp_path: Path) -> None:
     study, out = tmp_path / "study", tmp_path / "ome.ipynb"
     parameters = {
         "task": place.quick(),
@@ -317,8 +314,8 @@ def test_the_notebook_goes_from_the_check_to_a_manifest_that_can_be_applied(
         "trials": 1,
     }
     arguments = [word for name, value in parameters.items() for word in ("-p", name, str(value))]
-    done = cli("notebook", shared_folder("notebooks") / "03_ome.ipynb", "-o", out, *arguments)
-    assert done.returncode == 0, done.stdout + done.stderr
+    done = in_this_process("notebook", shared_folder("notebooks") / "03_ome.ipynb", "-o", out, *arguments)
+    assert done.exit_code == 0, done.output
     text = out.read_text()
     assert "all 3" in text and "permissions for executor direct" in text
     manifest = yaml.safe_load((study / "best.yaml").read_text())

@@ -11,20 +11,14 @@ from typing import Any
 
 import nbformat
 import pytest
-from click.testing import CliRunner, Result
 from nbformat.v4 import new_code_cell, new_notebook
 
-from autotune_nb.cli.main import cli as command_line
 from autotune_nb.resources import shared_folder
+from tests.e2e.conftest import in_this_process
 from tests.stubs import World, level_data, level_file
 
 pytestmark = pytest.mark.e2e
 Cli = Callable[..., subprocess.CompletedProcess[str]]
-
-
-def execute(notebook: Path, output: Path, *arguments: str | Path) -> Result:
-    """Execute a notebook with the command, in this process: only the notebook's kernel is another one."""
-    return CliRunner().invoke(command_line, ["notebook", *map(str, (notebook, "-o", output, *arguments))])
 
 
 def outputs(notebook: Path) -> list[Any]:
@@ -38,7 +32,7 @@ def test_the_saved_notebook_holds_what_the_study_found(world: World, tmp_path: P
     levels = {level_file(n): level_data(concurrency=n, tokens_per_s=71.25 * n) for n in (1, 2)}
     task = world.task(levels=levels, budget={"baseline": True}).save(tmp_path / "task.yaml")
     arguments = ["-p", "task", str(task), "-p", "study", str(study), "-p", "trials", "3"]
-    done = execute(source, out, *arguments, "--html")
+    done = in_this_process("notebook", source, "-o", out, *arguments, "--html")
     assert done.exit_code == 0, done.stderr
     results = json.loads((study / "results.json").read_text())
     assert [t["state"] for t in results["trials"]] == ["complete"] * 3
@@ -75,7 +69,7 @@ def test_the_tour_runs_headless_and_leaves_outputs_that_last(world: World, tmp_p
     # The study goes on while the tour bans a value.
     first = f'[ "$(wc -l < "{world.stub.script.parent}/pids")" != 1 ] || sleep 2'
     task = world.task(name="e2e", parameters=parameters, before=first).save(tmp_path / "task.yaml")
-    done = execute(source, out, "-p", "task", task, "-p", "study", study, "-p", "trials", "2")
+    done = in_this_process("notebook", source, "-o", out, "-p", "task", task, "-p", "study", study, "-p", "trials", "2")
     assert done.exit_code == 0, done.stderr
     saved = nbformat.read(out, as_version=4)
     assert "widgets" not in saved.metadata
@@ -129,14 +123,14 @@ def test_a_failed_run_fails_the_notebook_also_where_the_cell_hides_it(cli: Cli, 
 
 def test_a_cell_that_raises_fails_the_notebook_and_says_which(tmp_path: Path) -> None:
     notebook = write_notebook(tmp_path / "n.ipynb", "x = 1", "1 / 0")
-    done = execute(notebook, tmp_path / "o.ipynb")
+    done = in_this_process("notebook", notebook, "-o", tmp_path / "o.ipynb")
     assert done.exit_code == 1
     assert "cell 2 failed: ZeroDivisionError" in done.stderr
     assert (tmp_path / "o.ipynb").is_file()
 
 
 def test_a_notebook_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
-    done = execute(tmp_path / "none.ipynb", tmp_path / "o.ipynb")
+    done = in_this_process("notebook", tmp_path / "none.ipynb", "-o", tmp_path / "o.ipynb")
     assert done.exit_code == 2
     assert "there is no notebook" in done.stderr
 

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from autotune_nb.deploy.ports import free_port
-from tests.e2e.conftest import CLI, Started, study_processes, until_gone
+from tests.e2e.conftest import CLI, Started, in_this_process, study_processes, until_gone
 from tests.stubs import World
 
 pytestmark = pytest.mark.e2e
@@ -63,12 +63,12 @@ def test_a_study_ends_with_a_best_configuration_whose_command_line_serves(
     assert study_processes(study) == []
     _serves(best["command"], environment)
 
-    shown = cli("show", study, "--json")
-    assert shown.returncode == 0
+    shown = in_this_process("show", study, "--json")
+    assert shown.exit_code == 0
     assert last_line(shown.stdout)["trials"] == results["trials"]
     assert last_line(shown.stdout)["best"] == best
 
-    again = cli("run", real_task(), "--study", study, "--json")
+    again = in_this_process("run", real_task(), "--study", study, "--json")
     assert last_line(again.stdout)["trials"] == results["trials"]
 
 
@@ -155,7 +155,8 @@ def test_ctrl_c_takes_the_real_engine_down_and_stores_complete_trials(
     stopped_by_ctrl_c(start("run", task, "--study", study, "--json"), study, times=1)
 
 
-@pytest.mark.parametrize("times", [1, 2])
+# Two interrupts of a run in the cluster: test_cluster.py.
+@pytest.mark.parametrize("times", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_ctrl_c_once_or_twice_takes_the_engine_down_and_stores_complete_trials(
     start: Callable[..., Started], world: World, tmp_path: Path, times: int
 ) -> None:
@@ -181,13 +182,13 @@ def test_a_signal_during_start_up_still_ends_with_the_results(
 
 
 def test_a_configuration_that_cannot_start_fails_only_its_trial(
-    cli: Cli, real_task: Callable[..., Path], world: World, tmp_path: Path
+    real_task: Callable[..., Path], world: World, tmp_path: Path
 ) -> None:
     parameters = {"wrong": {"type": "choice", "values": [None, "yes"], "flag": "--no-such-flag"}}
     executable = world.bench.write(world.bench.both_levels())
     task = real_task(parameters=parameters, budget={"baseline": False}, benchmark={"executable": executable})
-    done = cli("run", task, "--study", tmp_path / "s", "--json")
-    assert done.returncode == 0, done.stderr
+    done = in_this_process("run", task, "--study", tmp_path / "s", "--json")
+    assert done.exit_code == 0, done.stderr
     good, bad = last_line(done.stdout)["trials"]
     assert good["state"] == "complete"
     assert bad["state"] == "failed"
@@ -195,10 +196,10 @@ def test_a_configuration_that_cannot_start_fails_only_its_trial(
     assert any("--no-such-flag" in line for line in bad["failure"]["log_lines"])
 
 
-def test_exit_code_is_1_when_no_trial_completed(cli: Cli, world: World, tmp_path: Path) -> None:
+def test_exit_code_is_1_when_no_trial_completed(world: World, tmp_path: Path) -> None:
     task = world.task("exit:3", trials=2).save(tmp_path / "task.yaml")
-    done = cli("run", task, "--study", world.folder, "--json")
-    assert done.returncode == 1
+    done = in_this_process("run", task, "--study", world.folder, "--json")
+    assert done.exit_code == 1
     results = last_line(done.stdout)
     assert results["best"] is None
     assert [t["state"] for t in results["trials"]] == ["failed", "failed"]

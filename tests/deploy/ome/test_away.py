@@ -211,6 +211,8 @@ def test_what_may_not_be_deleted_is_not_adopted_by_the_next_attempt(
     run(scenario)
 
 
+# The trials of such a run are above, and that it ends and continues in tests/runner/test_trial_work.py.
+@pytest.mark.slow
 def test_a_run_whose_credentials_run_out_for_good_keeps_what_it_has_and_goes_on_when_it_is_started_again(
     ome: OmeNamespace,
     proxy: FaultProxy,

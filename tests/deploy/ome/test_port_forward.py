@@ -116,6 +116,8 @@ def test_an_engine_that_dies_with_a_request_under_way_is_no_drop(ome: OmeNamespa
     run(scenario)
 
 
+# The drop's failure is above, and that such a trial is repeated once in tests/runner/test_trial_work.py.
+@pytest.mark.slow
 def test_a_second_attempt_measures(ome: OmeNamespace, proxy: FaultProxy, tmp_path: Path) -> None:
     flag, client = tmp_path / "under-way", tmp_path / "client.py"
     client.write_text(CLIENT)

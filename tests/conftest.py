@@ -35,6 +35,7 @@ from tests.postgres import postgres, postgres_server
 from tests.schedule import (
     pytest_addoption,
     pytest_collection,
+    pytest_collection_finish,
     pytest_collection_modifyitems,
     pytest_xdist_make_scheduler,
 )
@@ -55,6 +56,7 @@ __all__ = [
     "proxy",
     "pytest_addoption",
     "pytest_collection",
+    "pytest_collection_finish",
     "pytest_collection_modifyitems",
     "pytest_xdist_make_scheduler",
     "starting_cluster",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Generator
 from typing import Any
@@ -46,6 +47,11 @@ def pytest_collection(session: pytest.Session) -> Generator[None, Any, Any]:
             done.write_text(run)
             return result
     return (yield)
+
+
+def pytest_collection_finish() -> None:
+    """Modules and tests live until the end: the garbage collector is not to visit them again and again."""
+    gc.freeze()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -12,13 +12,19 @@ PYTEST ?=
 # If this is set, every process of a test compiles all modules that it imports.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all lab app bench pictures check format constraints dist clean
+.PHONY: demo test pytest test-all lab app bench pictures check format constraints dist clean
 
 demo: $(VENV)/.demo
 	$(BIN)/autotune-nb demo $(if $(STUDY),--study $(STUDY))
 
+RUN_TESTS = $(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
+
 test: check
-	$(BIN)/python -m pytest -n $(WORKERS) $(PYTEST)
+	$(RUN_TESTS)
+
+# Without ruff and mypy, which .ci/run runs beside it.
+pytest: $(VENV)/.test
+	$(RUN_TESTS)
 
 # Also runs the tests marked slow, and property tests with more examples.
 test-all: check $(VENV)/.front_ends

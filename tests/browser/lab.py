@@ -401,7 +401,8 @@ class Notebook:
             if self._page is None:
                 _pause()
             else:
-                self._page.wait_for_timeout(50)  # Lets Playwright process the page's events.
+                # Lets Playwright process the page's events. Each condition takes CPU from what it waits for.
+                self._page.wait_for_timeout(150)
 
         try:
             return until(condition, what, timeout_s=timeout_s, pause=pause)

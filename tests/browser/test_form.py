@@ -1,4 +1,4 @@
-"""The form in JupyterLab: filling it in, errors next to fields, starting a real run."""
+"""The form in JupyterLab: filling it in, errors next to fields, starting a run; its colours, and the monitor's."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.stubs import World
+
 from .lab import Notebook, in_both_front_ends
-from .test_monitor import click, measured, text_of
+from .test_monitor import CONTRASTS, click, measured, start, text_of
 
 pytestmark = pytest.mark.browser
 FORM = "import autotune_nb as at\nform = at.TaskForm('llama_cpp')\nform"
@@ -21,7 +23,12 @@ def field(name: str) -> str:
 
 
 @in_both_front_ends
-def test_a_filled_in_form_starts_a_real_run(notebook: Notebook, small_model: Path, tmp_path: Path) -> None:
+def test_a_filled_in_form_starts_a_run_of_the_real_engine(
+    notebook: Notebook, world: World, small_model: Path, tmp_path: Path
+) -> None:
+    # test_monitor.py has a run with the real genai-bench.
+    later = 'case "$out" in */trial-0000/*) ;; *) sleep 60;; esac'
+    executable = world.bench.write(world.bench.both_levels(), before=later)
     notebook.open([FORM])
     notebook.run(0)
     page = notebook.page
@@ -46,6 +53,8 @@ def test_a_filled_in_form_starts_a_real_run(notebook: Notebook, small_model: Pat
     page.locator(field("workload-requests_per_level")).fill("4")
     page.locator(field("workload-seconds_per_level")).fill("90")
     page.locator(field("budget-trials")).fill("8")
+    notebook.press("button.at-more-how-it-is-measured")
+    page.locator(field("benchmark-executable")).fill(executable)
     notebook.until(
         lambda: re.search(r"8 trials and \d+ starts to confirm the best", page.locator(".at-form-facts").inner_text()),
         "the estimate",
@@ -91,20 +100,26 @@ def test_parameters_are_edited_by_keyboard_and_the_code_creates_the_same_task(
 
 
 @in_both_front_ends
-def test_the_form_is_legible_in_both_themes_at_900_pixels(notebook: Notebook, tmp_path: Path) -> None:
-    from .test_monitor import CONTRASTS
-
-    notebook.open([FORM.replace("llama_cpp", "quickstart")], height=2400)
+def test_the_form_and_the_monitor_are_legible_in_both_themes_at_900_pixels(
+    world: World, notebook: Notebook, tmp_path: Path
+) -> None:
+    # A broken limit and a failure (of the second trial) have other colours.
+    second = f'[ "$(wc -l < "{world.stub.script.parent}/pids")" = 1 ] || exit 3'
+    task = world.task(limits=["requests_per_s >= 1e9"], before=second).save(tmp_path / "task.yaml")
+    notebook.open([FORM.replace("llama_cpp", "quickstart"), start(task, world.folder)], height=2400)
     notebook.run(0)
+    notebook.run(1)
+    notebook.until(lambda: "finished" in text_of(notebook, "progress"), "the end", timeout_s=90)
+    assert re.search(r"1 complete \(1 break a limit\), 1 failed", text_of(notebook, "progress"))
+    notebook.page.locator(".at-monitor-steer").get_by_text("Steer", exact=True).click()
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         notebook.theme(theme)
-        ratios: dict[str, float] = notebook.page.evaluate(CONTRASTS.replace(".at-monitor", ".at-form"))
-        assert len(ratios) > 30
-        assert {text: ratio for text, ratio in ratios.items() if ratio < 4.0} == {}
-        wide = notebook.page.evaluate(
-            "() => { const n = document.querySelector('.at-form'); return [n.scrollWidth, n.clientWidth]; }"
-        )
-        assert wide[0] <= wide[1] + 1
+        for selector, at_least in ((".at-form", 31), (".at-monitor", 11)):
+            ratios: dict[str, float] = notebook.page.evaluate(CONTRASTS, selector)
+            assert len(ratios) >= at_least
+            assert {text: ratio for text, ratio in ratios.items() if ratio < 4.0} == {}
+            wide = notebook.page.locator(selector).first.evaluate("node => [node.scrollWidth, node.clientWidth]")
+            assert wide[0] <= wide[1] + 1
         notebook.screenshot(tmp_path / f"{theme}.png")
     # What matters first is on one screen, and Start stays in view below it when the form is scrolled.
     notebook.page.set_viewport_size({"width": 1400, "height": 900})

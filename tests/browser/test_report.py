@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +18,7 @@ from autotune_nb.cli.main import cli
 from autotune_nb.reports.html_page import to_html
 from autotune_nb.reports.study_report import Report
 from tests.benchmarks.samples import Samples, sample_task
+from tests.conftest import MINIMAL
 from tests.stubs import World
 
 from .lab import PATIENCE_S, Lab, Notebook
@@ -24,12 +26,14 @@ from .lab import PATIENCE_S, Lab, Notebook
 pytestmark = pytest.mark.browser
 
 
-@pytest.fixture
-def report(world: World, tmp_path: Path) -> tuple[Path, dict[str, Any]]:
-    """A study's report as an executed notebook with its HTML page, and the study's results."""
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """A study's report as an executed notebook with its HTML page, and the study's results; no test changes them."""
+    folder = tmp_path_factory.mktemp("report")
+    world = World(folder, copy.deepcopy(MINIMAL))
     done = at.tune(world.task(trials=3, budget={"baseline": True}), study=world.folder)
     done.wait()
-    out = tmp_path / "report.ipynb"
+    out = folder / "report.ipynb"
     reported = CliRunner().invoke(cli, ["report", str(world.folder), "-o", str(out), "--html"])
     assert reported.exit_code == 0, reported.output
     return out, done.results()
@@ -127,10 +131,9 @@ def test_without_scripts_and_network_the_page_and_nbconverts_rendering_show_the_
 
 
 def test_offline_the_page_has_interactive_charts_and_a_table_that_sorts_and_runs_no_other_script(
-    context: Any, report: tuple[Path, dict[str, Any]]
+    context: Any, report: tuple[Path, dict[str, Any]], tmp_path: Path
 ) -> None:
-    file, _ = report
-    nb = nbformat.read(file, as_version=4)
+    nb, file = nbformat.read(report[0], as_version=4), tmp_path / "report.ipynb"
     bad = "<script>document.title = 'bad'</script><img src=x onerror=\"document.title = 'bad'\">"
     nb.cells[-2].outputs[-1].data["text/html"] += bad
     nbformat.write(nb, file)

@@ -295,12 +295,17 @@ def failing(one: Trial, during: Callable[[], Any] | None = None) -> MeasurementE
     return caught.value
 
 
-@pytest.mark.parametrize("executor", ["job", "benchmark_job"])
+_NO_IMAGE, _NOT_PULLED = {"image": "docker.io/missing/bench:1"}, "ErrImagePull|ImagePullBackOff"
+_NO_NODE, _NOT_SCHEDULED = {"pod": {"nodeSelector": {"no": "such"}}}, "not scheduled.*didn't match"
+
+
 @pytest.mark.parametrize(
-    ("how", "told"),
+    ("executor", "how", "told"),
     [
-        ({"image": "docker.io/missing/bench:1"}, "ErrImagePull|ImagePullBackOff"),
-        ({"pod": {"nodeSelector": {"no": "such"}}}, "not scheduled.*didn't match"),
+        ("job", _NO_IMAGE, _NOT_PULLED),
+        ("benchmark_job", _NO_NODE, _NOT_SCHEDULED),
+        pytest.param("job", _NO_NODE, _NOT_SCHEDULED, marks=pytest.mark.slow),
+        pytest.param("benchmark_job", _NO_IMAGE, _NOT_PULLED, marks=pytest.mark.slow),
     ],
 )
 def test_a_pod_that_cannot_run_is_reported_and_all_objects_are_deleted(

@@ -55,7 +55,7 @@ def failure_of(one: Executor, disturb: Callable[[], Any] | None = None) -> Failu
         ("benchmark_job", _BENCHMARK_JOBS, "^BenchmarkJob .* was deleted by another client"),
         # OME runs the benchmark again, with the same folder.
         ("benchmark_job", _JOBS, "^Job .* was deleted by another client"),
-        ("benchmark_job", "pods", "^Pod .* was deleted by another client"),
+        pytest.param("benchmark_job", "pods", "^Pod .* was deleted by another client", marks=pytest.mark.slow),
     ],
 )
 def test_an_object_deleted_by_others_is_reported(
@@ -129,8 +129,15 @@ def quota(bench_namespace: BenchNamespace) -> Iterator[Callable[[str], Callable[
     lift()
 
 
-@pytest.mark.parametrize("executor", ["job", "benchmark_job"])
-@pytest.mark.parametrize("counted", ["own", "pods"])
+@pytest.mark.parametrize(
+    ("executor", "counted"),
+    [
+        ("job", "own"),
+        ("benchmark_job", "pods"),
+        pytest.param("job", "pods", marks=pytest.mark.slow),
+        pytest.param("benchmark_job", "own", marks=pytest.mark.slow),
+    ],
+)
 def test_a_benchmark_waits_for_quota_and_reports_that_once(
     bench_namespace: BenchNamespace,
     tmp_path: Path,

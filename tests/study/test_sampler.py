@@ -24,7 +24,10 @@ from tests.study.test_study import asked, completed, failed
 MIXED: dict[str, Any] = {**MIXED_SPACE, "limits": ["ttft_p99_s <= 0.5"]}
 _NEEDS = {"gp": "torch", "cmaes": "cmaes", "qmc": "scipy"}
 BUILDABLE = [
-    name for name in SAMPLERS if name != "grid" and (name not in _NEEDS or importlib.util.find_spec(_NEEDS[name]))
+    # What it does otherwise than nsgaii is Optuna's.
+    pytest.param(name, marks=pytest.mark.slow) if name == "nsgaiii" else name
+    for name in SAMPLERS
+    if name != "grid" and (name not in _NEEDS or importlib.util.find_spec(_NEEDS[name]))
 ]
 
 

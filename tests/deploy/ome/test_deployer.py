@@ -207,8 +207,15 @@ def test_no_free_gpu_is_told_at_once_and_waited_for_until_its_own_deadline(ome: 
     run(scenario)
 
 
-@pytest.mark.parametrize("counted", ["requests.nvidia.com/gpu", "count/inferenceservices.ome.io"])
-@pytest.mark.parametrize("healed", [True, False])
+@pytest.mark.parametrize(
+    ("counted", "healed"),
+    [
+        ("requests.nvidia.com/gpu", True),
+        ("count/inferenceservices.ome.io", False),
+        pytest.param("requests.nvidia.com/gpu", False, marks=pytest.mark.slow),
+        pytest.param("count/inferenceservices.ome.io", True, marks=pytest.mark.slow),
+    ],
+)
 def test_an_exceeded_quota_is_waited_for(ome: OmeNamespace, counted: str, healed: bool) -> None:
     quotas = f"/api/v1/namespaces/{ome.namespace}/resourcequotas"
     ome.cluster.call("POST", quotas, {"metadata": {"name": "q"}, "spec": {"hard": {counted: "0"}}})
@@ -334,10 +341,10 @@ def test_a_kill_for_memory_in_mid_benchmark_is_told_with_the_log_of_the_one_that
     "fault",
     [
         {"lose_answer": True},
-        {"take_effect": True, "status": 500},
+        pytest.param({"take_effect": True, "status": 500}, marks=pytest.mark.slow),
         {"status": 429, "headers": {"Retry-After": "1"}},
         {"status": 500},
-        {"status": 504, "take_effect": True},
+        pytest.param({"status": 504, "take_effect": True}, marks=pytest.mark.slow),
         {"late_s": 3},
     ],
 )
@@ -357,7 +364,14 @@ def test_a_trial_is_made_once_whatever_becomes_of_the_answer(
     assert injected.hits == 1
 
 
-@pytest.mark.parametrize("fault", [{"lose_answer": True}, {"take_effect": True, "status": 500}, {"status": 503}])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"lose_answer": True},
+        pytest.param({"take_effect": True, "status": 500}, marks=pytest.mark.slow),
+        {"status": 503},
+    ],
+)
 def test_a_trial_is_gone_whatever_becomes_of_the_answer(
     ome: OmeNamespace, proxy: FaultProxy, fault: dict[str, Any]
 ) -> None:

@@ -65,7 +65,7 @@ class ReplayDeployer:
                 f"{table.name} has no level {missing[0]}; its levels are {known}: change workload to these",
                 field="deploy.table",
             )
-        if self._task.budget.baseline and table.find({}) is None:
+        if self._task.budget.baseline and table.find(recorded_params(self._task, self._replay, {})) is None:
             raise SetupError(
                 f"{table.name} has no configuration without parameters, the engine's default; set it to false",
                 field="budget.baseline",
@@ -137,6 +137,7 @@ class ReplayDeployer:
 
 def recorded_params(task: Task, replay: Replay, params: Mapping[str, Value]) -> dict[str, Value]:
     """Return a configuration as the table has it: with flags that the task fixes and the table lists as parameters."""
-    names = replay.table.parameter_names
-    fixed = {name: value for name, value in task.engine.args.items() if name in names} if params else {}
-    return {**fixed, **params}
+    table = replay.table
+    fixed = {name: value for name, value in task.engine.args.items() if name in table.parameter_names}
+    # A table's own default may have been measured without the flags that the task fixes.
+    return {**fixed, **params} if params or table.find(fixed) is not None else {}

@@ -72,8 +72,8 @@ def _of_file(file: Path) -> dict[str, Value]:
 def ab_task(task: Task, a: Mapping[str, Value], b: Mapping[str, Value], *, rounds: int | None = None) -> Task:
     """Return the task that measures A, as its engine's default, and B, each once and then in rounds.
 
-    Its other parameters are those of the engine's default. Raises TaskError if both are the same, or if B leaves out
-    what A sets and the engine's default of it is unknown.
+    Its other parameters are those of the engine's default. Raises TaskError if both are the same, or for a misspelled
+    name.
     """
     data: dict[str, Any] = task.model_dump()
     # A parameter without a value is as one left out.
@@ -82,8 +82,8 @@ def ab_task(task: Task, a: Mapping[str, Value], b: Mapping[str, Value], *, round
         _require_no_misspelt(name, task)
     fixed = task.engine.args
     args: dict[str, Value] = {**fixed, **first}
-    # What only A changes is in B as the task has it.
-    only_a = {name: fixed[name] if name in fixed else _default(task, name) for name in first.keys() - second.keys()}
+    # What only A changes is in B as the task has it; None omits the flag.
+    only_a = {name: fixed.get(name) for name in first.keys() - second.keys()}
     searched: dict[str, Value] = {**only_a, **second}
     differing = {name: value for name, value in searched.items() if not _equal(args.get(name), value)}
     if not differing:
@@ -122,16 +122,6 @@ def _require_no_misspelt(name: str, task: Task) -> None:
     if nearest_flag(name, known):
         hint = "to pass it anyway, name it in the parameters of the task"
         raise UnknownNameError(f"flag of {engine.name}", name, known, field="configuration", hint=hint)
-
-
-def _default(task: Task, name: str) -> Value:
-    flag = engine_for(task).flag_named(name)
-    if flag is None or flag.default is None:
-        raise TaskError(
-            f"A sets {name}, B does not, and the engine's default of it is unknown: give its value in B",
-            field="configuration",
-        )
-    return flag.default
 
 
 def _equal(one: Value, other: Value) -> bool:

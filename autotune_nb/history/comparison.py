@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from functools import cached_property
 from typing import Any
@@ -63,12 +63,8 @@ class Side:
     feasible: bool = False
     breaks: str = ""
     disturbed: str = ""
-
-    @property
-    def number(self) -> int | None:
-        """The number of its first trial."""
-        first = self.starts[0] if self.starts else self.failed
-        return None if first is None else first.number
+    #: That of its first trial, with which the study's verdict names it too.
+    number: int | None = None
 
     @property
     def value(self) -> float | None:
@@ -260,11 +256,14 @@ def _values(starts: Sequence[Trial], figure: str) -> tuple[float, ...]:
 
 def _sides(study: ComparableStudy, figure: str) -> dict[Hashable, Side]:
     """Return the configurations of a study by their keys, in the order of their first trials."""
-    found = {_key(one.complete[0]): _side(one.confirmed, figure) for one in configurations(study.history).values()}
+    found = {
+        _key(one.complete[0]): replace(_side(one.confirmed, figure), number=one.first.number)
+        for one in configurations(study.history).values()
+    }
     for trial in study.history:
         own = trial.failure is not None and trial.failure.kind not in _NOT_ITS_FAULT
         if trial.state is TrialState.FAILED and own:
-            found.setdefault(_key(trial), Side(failed=trial))
+            found.setdefault(_key(trial), Side(failed=trial, number=trial.number))
     return found
 
 

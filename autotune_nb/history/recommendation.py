@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,8 @@ from autotune_nb.run import live_run
 from autotune_nb.study import StudyFolder
 from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.sections import engine_name
-from autotune_nb.trial.trial import Trial
+from autotune_nb.trial.configuration import Configuration, configuration_key, configurations
+from autotune_nb.verdict.gains import gains_to_default
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,9 +55,10 @@ def recommend(
     """Return up to ``n`` configurations to start with, from what studies have measured, the most promising first.
 
     One row per configuration: how ``near`` its study is to the model and the GPU (1 is the same) and why, its value,
-    its ``gain`` over the engine's default there, and its study. The best of the nearest studies come first, and
-    different studies before further ones of one. ``run.enqueue(frame["params"].iloc[0])`` tries one; as previous
-    studies of a new one, ``list(frame["study"].unique())`` is a task's ``warm_start``.
+    which is the mean of its starts, its ``gain`` over the engine's default there, and its study. The best of the
+    nearest studies come first, and different studies before further ones of one.
+    ``run.enqueue(frame["params"].iloc[0])`` tries one; as previous studies of a new one,
+    ``list(frame["study"].unique())`` is a task's ``warm_start``.
 
     Raises StudyError if there is no study, TaskError for an invalid number.
     """
@@ -85,44 +87,36 @@ def recommend(
 
 def _rows(study: StudyHandle, folder: Path, model: str | None, gpu: str | None) -> list[dict[str, Any]]:
     task, goal = study.task, study.task.goal
-    found = _best(study.history, goal.better)
+    gains = gains_to_default(study.history, goal, task.confirmation)
     own_model = task.model.id_or_path or "random weights"
     gpus = "; ".join(property_values(study.history, "gpus"))
     near = [one for one in (_near_model(model, own_model), _near_gpu(gpu, gpus)) if one is not None]
-    defaults = [t.score.value for t in study.history if t.baseline and t.score is not None]
-    default = defaults[-1] if defaults else None
-    sign = 1 if goal.direction == "maximize" else -1
     return [
         {
             "near": round(math.prod(one.share for one in near), 3),
             "why": "; ".join(one.text for one in near) or "measured",
             "study": str(folder),
-            "trial": trial.number,
+            "trial": one.first.number if one.searched is None else one.searched.number,
             "engine": task.engine.kind,
             "version": ", ".join(property_values(study.history, "engine_version")) or None,
             "model": own_model,
             "gpu": gpus or None,
             "figure": goal.figure,
-            "value": value,
-            "gain": sign * (value / default - 1) if default else None,
-            "params": dict(trial.params),
+            "value": one.value,
+            "gain": gain.share if (gain := gains.get(configuration_key(one.complete[0]))) is not None else None,
+            "params": dict(one.params),
             "place": place,
         }
-        for place, (trial, value) in enumerate(found[:_OF_A_STUDY])
+        for place, one in enumerate(_best(study)[:_OF_A_STUDY])
     ]
 
 
-def _best(trials: Sequence[Trial], better: Any) -> list[tuple[Trial, float]]:
-    """Return the trials that keep every limit with their values, the best first, each configuration once."""
-    found: dict[str, tuple[Trial, float]] = {}
-    for trial in trials:
-        if not trial.state.scored or trial.score is None or not trial.score.feasible or trial.baseline:
-            continue
-        key, value = str(sorted(trial.params.items())), trial.score.value
-        if key not in found or better(value, found[key][1]):
-            found[key] = trial, value
-    largest_first = better(1.0, 0.0)
-    return sorted(found.values(), key=lambda one: one[1], reverse=largest_first)
+def _best(study: StudyHandle) -> list[Configuration]:
+    """Return the configurations that keep every limit, the one to run first, and then by the means of their starts."""
+    goal, chosen = study.task.goal, study.best_configuration
+    found = [one.confirmed for one in configurations(study.history).values() if one.feasible and not one.baseline]
+    found.sort(key=lambda one: one.value, reverse=goal.better(1.0, 0.0))
+    return sorted(found, key=lambda one: chosen is None or one.params != chosen.params)
 
 
 def _near_model(wanted: str | None, own: str) -> _Near | None:

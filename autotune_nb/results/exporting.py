@@ -6,7 +6,7 @@ import io
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol, get_args
 
@@ -171,9 +171,11 @@ def export(
         assert old is not None
         return canary(study.task, old, manifest, split or Canary())
     if manifest is None:
-        where = "in containers" if study.task.deploy.kind == "container" else "as local processes"
+        where = {"container": "ran in containers", "replay": "was replayed"}.get(
+            study.task.deploy.kind, "ran as local processes"
+        )
         raise StudyError(
-            f"the study in {study.path} ran {where} and has no InferenceService; use --as command, or tune "
+            f"the study in {study.path} {where} and has no InferenceService; use --as command, or tune "
             "with deploy.kind: ome (--deploy ome)"
         )
     return manifest
@@ -217,7 +219,8 @@ def study_capacity(study: ExportableStudy, load: Load, *, trial: int | None = No
     if found is None:
         raise StudyError(f"trial {chosen.number} of the study in {study.path} has no score, so its capacity is unknown")
     gpus = gpus_of_trial(study.task)(chosen)
-    return capacity_of(found, study.task.goal.limits, load, gpus=gpus, price=study.task.price)
+    # Under the number that was given, or that of the verdict.
+    return capacity_of(replace(found, searched=chosen), study.task.goal.limits, load, gpus=gpus, price=study.task.price)
 
 
 def _trial(study: ExportableStudy, number: int) -> Trial:

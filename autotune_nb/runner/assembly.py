@@ -79,8 +79,7 @@ def replayed_space(task: Task, space: SearchSpace, table: RecordedTable) -> Sear
     points = []
     for one in table.configurations:
         params = {name: value for name, value in one.params.items() if fixed.get(name, ...) != value}
-        if params:
-            points.append({name: params.get(name) for name in space.parameters} | params)
+        points.append({name: params.get(name) for name in space.parameters} | params)
     restricted = space.with_points(points)
     if not restricted.points:
         raise TaskError(

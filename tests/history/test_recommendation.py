@@ -51,6 +51,18 @@ def test_the_best_of_the_nearest_studies_come_first_and_name_where_they_are_from
     assert task.warm_start == [str(runs / "small"), str(runs / "large")]
 
 
+def test_a_value_is_the_mean_of_the_starts_and_not_the_luckiest(tmp_path: Path) -> None:
+    task = sample_task(model="acme/Tall-8B")
+    values = {None: [100.0, 90.0, 110.0], 2: [150.0, 170.0], 4: [180.0, 120.0]}
+    trials = [(seqs, value) for seqs, own in values.items() for value in own]
+    keep(tmp_path / "a", Sample(task, [start(task, i, value, seqs=seqs) for i, (seqs, value) in enumerate(trials)]))
+    found = at.recommend(studies=tmp_path / "*")
+    assert found["params"].tolist() == [{"max_num_seqs": 2}, {"max_num_seqs": 4}]
+    assert found["trial"].tolist() == [3, 5]
+    assert found["value"].tolist() == pytest.approx([(150 * 170) ** 0.5, (180 * 120) ** 0.5])
+    assert found["gain"].tolist() == pytest.approx([v / (100 * 90 * 110) ** (1 / 3) - 1 for v in found["value"]])
+
+
 def test_a_model_of_the_same_size_is_nearer_than_one_of_ten_times_the_size(runs: Path) -> None:
     assert at.recommend(model="zeta/wide-7b", studies=runs / "*")["study"].iloc[0] == str(runs / "small")
 

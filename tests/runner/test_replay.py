@@ -16,6 +16,7 @@ from autotune_nb.cli.main import cli
 from autotune_nb.deploy.replay import ReplayDeployer
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import RunError, SetupError, StudyError, TaskError
+from autotune_nb.history.ab import ab_task
 from autotune_nb.recorded import RecordedTable, SimulatedClock
 from autotune_nb.recorded.replay import Replay
 from autotune_nb.run import Run
@@ -105,6 +106,16 @@ def test_everything_that_is_printed_says_replayed(tmp_path: Path) -> None:
     checked = CliRunner().invoke(cli, ["check", str(file)])
     assert "REPLAYED from" in checked.stdout
     assert "8 recorded configurations" in checked.stdout
+
+
+def test_two_configurations_of_a_table_can_be_compared_one_of_them_the_default(tmp_path: Path) -> None:
+    task = at.Task.parse(replay_task(write_table(tmp_path, baseline=True), confirm={"rounds": 2, "budget": 5},
+                                     budget={"baseline": True}))  # fmt: skip
+    run = at.tune(ab_task(task, {"threads": 4, "mode": "b"}, {}), study=tmp_path / "ab").wait(60)
+    assert {trial.measurements[-1].figures["output_tokens_per_s"] for trial in run.history if trial.baseline} == {82.0}
+    others = [trial for trial in run.history if not trial.baseline]
+    assert {trial.measurements[-1].figures["output_tokens_per_s"] for trial in others} == {20.0}
+    assert dict(others[0].params) == {"threads": None, "mode": None}
 
 
 @pytest.mark.parametrize("parallel", [1, 3])

@@ -131,7 +131,7 @@ class StudyHandle(SteerableStudy):
 
     @abstractmethod
     def poll(self) -> None:
-        """Read what another process changed. It may read files and a database, so do not call it in a cell."""
+        """Read what another process changed, if anything did."""
 
     @abstractmethod
     def _command_of(self, trial: Trial) -> str | None:
@@ -201,6 +201,7 @@ class StudyHandle(SteerableStudy):
 
     def trial(self, number: int) -> NotedTrial:
         """Return a trial with its ``note`` and ``tags``, which may be set. Raises TaskError if there is none."""
+        self.poll()
         found = next((one for one in self.history if one.number == number), None)
         if found is None:
             raise TaskError(f"there is no trial {number!r}; there are {len(self.history)}", field="trial")

@@ -103,6 +103,7 @@ class Run(StudyHandle):
         self._runner: Runner | None = None
         self._pending: tuple[Edit, ...] = ()
         self._pending_lock = threading.Lock()
+        self._read_stamp: tuple[int, ...] = ()
         self._id = uuid.uuid4().hex[:8]
         self._bus.subscribe(self._live)
         self._watchers = watchers_of(self, self._notify)
@@ -244,7 +245,14 @@ class Run(StudyHandle):
         return self._live.version
 
     def poll(self) -> None:
-        """Do nothing: a run's state is always current."""
+        """Read what was edited after the run has ended; before, it reads that itself."""
+        if not self.ended or self._study.folder.stamp == self._read_stamp:
+            return
+        with self._pending_lock, contextlib.suppress(AutotuneError):
+            self._read_stamp = self._study.folder.stamp
+            known = self._study.steering
+            self._study.apply_new_edits()
+            self._live.version += self._study.steering is not known
 
     @property
     def elapsed_s(self) -> float:

@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from click.testing import CliRunner, Result
 
@@ -26,6 +27,7 @@ from autotune_nb.errors import StudyError, StudyNotFoundError, TaskError, Unknow
 from autotune_nb.handle import StudyHandle
 from autotune_nb.opened import OpenedStudy
 from autotune_nb.runner.runner import RunState
+from autotune_nb.secrets.scrubbing import know
 from autotune_nb.session import tune
 from autotune_nb.study import Study
 from autotune_nb.study.steering import enqueue_edit, pin_edit
@@ -218,6 +220,74 @@ def test_a_note_is_kept_in_the_study_and_where_optuna_dashboard_shows_it(finishe
         opened.trial(1).tag = "x"
     frame = other.configurations
     assert frame.loc[1, "tags"] == "prod, eu"
+
+
+SECRET = "hf_not_to_be_written_anywhere"
+
+
+def edit_in_dashboard(study: Study, trial: int, text: str) -> None:
+    """Change the note of a trial as optuna-dashboard's ``save_note`` does: the version first, then the parts."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{study.folder.path / 'study.db'}")
+    known = storage.get_study_system_attrs(1)
+    key = f"dashboard:{trial + 1}"
+    storage.set_study_system_attr(1, f"{key}:note_ver", known.get(f"{key}:note_ver", 0) + 1)
+    parts = [text[at : at + 2045] for at in range(0, len(text), 2045)]
+    places = max(len(parts), sum(1 for name in known if name.startswith(f"{key}:note_str:")))
+    for place in range(places):
+        part = parts[place] if place < len(parts) else ""
+        storage.set_study_system_attr(1, f"{key}:note_str:{place}", part)
+    storage.remove_session()
+    storage.engine.dispose()
+
+
+def test_a_note_that_optuna_dashboard_edits_is_read_back_and_the_later_edit_wins(
+    finished: Study, task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened = OpenedStudy(finished.folder.path)
+    noted = opened.trial(1)
+
+    def shown() -> tuple[str, tuple[str, ...]]:
+        opened.poll()
+        return noted.note, noted.tags
+
+    monkeypatch.setenv("SOME_TOKEN", SECRET)
+    know()
+    # There is none of ours yet, and it is longer than one attribute.
+    edit_in_dashboard(finished, 1, long := "y" * 3000)
+    assert shown() == (long, ())
+    noted.note, noted.tags = "ours", ["prod"]
+    assert shown() == ("ours", ("prod",))
+    edit_in_dashboard(finished, 1, "theirs\n\nof two lines\n\nTags: eu, prod")
+    edit_in_dashboard(finished, 3, f"of another trial, {SECRET}")
+    assert shown() == ("theirs\n\nof two lines", ("eu", "prod"))
+    # In whichever way it is read, in the table, and if the database is lost afterwards.
+    with monkeypatch.context() as patch:
+        patch.setattr("autotune_nb.study._sqlite_reader._REVISIONS", [])
+        assert dict(OpenedStudy(finished.folder.path).steering.notes) == opened.steering.notes
+    assert opened.configurations.loc[1, "tags"] == "eu, prod"
+    noted_edits = [one for one in opened.results()["edits"] if one.get("noted_trial") == 1]
+    assert noted_edits[-1]["note"].startswith("theirs")
+    # Setting the tags here keeps the note from there; the default's note was changed there only.
+    noted.tags = ["eu"]
+    assert shown() == ("theirs\n\nof two lines", ("eu",))
+    assert OpenedStudy(finished.folder.path).trial(1).tags == ("eu",)
+    assert opened.trial(3).note.startswith("of another trial")
+    assert SECRET not in opened.trial(3).note
+    # Changed there and back again, and deleted there.
+    edit_in_dashboard(finished, 1, "passing")
+    assert shown() == ("passing", ())
+    edit_in_dashboard(finished, 1, "theirs\n\nof two lines\n\nTags: eu")
+    assert shown() == ("theirs\n\nof two lines", ("eu",))
+    edit_in_dashboard(finished, 1, "")
+    assert shown() == ("", ())
+    study = open_study(task, finished.folder.path)
+    edit_in_dashboard(finished, 1, "while a process works on it")
+    assert [edit.note for edit in study.apply_new_edits()] == ["while a process works on it"]
+    assert study.apply_new_edits() == []
+    edit_in_dashboard(finished, 1, "")
+    study.apply_new_edits()
+    assert study.steering.notes.get(1) is None
+    study.close()
 
 
 def test_the_queue_is_ordered_removed_from_and_filled_up(finished: Study) -> None:

@@ -15,6 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from autotune_nb.study._dashboard_note import DASHBOARD, dashboard_edits
 from autotune_nb.study._database_file import connect_read_only
 from autotune_nb.study._stored_study import StoredStudy
 from autotune_nb.study._stored_trial import ATTRIBUTES, ENQUEUED, stored_trial
@@ -48,6 +49,7 @@ class _Rows:
     """The rows of a study: its attributes, its trials (id, number, state), and those of the trials not read before."""
 
     attributes: list[tuple[str, str]]
+    dashboard: list[tuple[str, str]]
     trials: list[tuple[int, int, str]]
     trial_attributes: list[tuple[int, str, str]]
     params: list[tuple[int, str, float, str]]
@@ -98,6 +100,8 @@ class SqliteReader:
             if edit is not None:
                 numbers_by_edit[edit] = number
         edits = read_edits(attributes)
+        numbers = {id_: number for id_, number, _ in rows.trials}
+        edits += dashboard_edits({key: json.loads(text) for key, text in rows.dashboard}, numbers.get, edits)
         if {edit.id for edit in edits} != {edit.id for edit in self._steering.edits}:
             self._steering = Steering(self._task, self._space, edits)
         return StoredStudy(
@@ -121,11 +125,13 @@ class SqliteReader:
             if found is None:
                 return None
             attributes = "SELECT key, value_json FROM study_user_attributes WHERE study_id = ?"
+            dashboard = "SELECT key, value_json FROM study_system_attributes WHERE study_id = ? AND key LIKE ?"
             trials = "SELECT trial_id, number, state FROM trials WHERE study_id = ? ORDER BY number"
             trial_rows = connection.execute(trials, found).fetchall()
             new = [id_ for id_, _, _ in trial_rows if id_ not in self._ended]
             return _Rows(
                 connection.execute(attributes, found).fetchall(),
+                connection.execute(dashboard, (*found, f"{DASHBOARD}%")).fetchall(),
                 trial_rows,
                 list(_of_trials(connection, "key, value_json FROM trial_user_attributes", new)),
                 list(_of_trials(connection, "param_name, param_value, distribution_json FROM trial_params", new)),

@@ -17,7 +17,9 @@ from autotune_nb.trial.trial import Trial
 class NotedTrial:
     """A trial as ``run.trial(7)`` returns it: it has the attributes of ``Trial``, a ``note`` and ``tags``.
 
-    Setting these stores them in the study, also while another process works on it.
+    Setting these stores them in the study, also while another process works on it. optuna-dashboard shows the note,
+    with the tags as its last paragraph, ``Tags: production, eu``, and may change both: whatever was changed last is
+    read, there or here. A run of this process reads what was changed there before each trial, and after its end.
     """
 
     def __init__(self, study: SteerableStudy, trial: Trial) -> None:

@@ -11,7 +11,7 @@ from optuna.trial import FrozenTrial
 
 from autotune_nb.errors import StudyError
 from autotune_nb.secrets.scrubbing import scrub_data
-from autotune_nb.study._dashboard_note import write_dashboard_note
+from autotune_nb.study._dashboard_note import merged_edits, stored_edits, write_dashboard_note
 from autotune_nb.study._database_file import damage_errors, location
 from autotune_nb.study._loading import load, load_or_create
 from autotune_nb.study._next_trial import TrialOrder
@@ -22,7 +22,6 @@ from autotune_nb.study._storage import close_storage, storage_errors
 from autotune_nb.study._stored_study import LastRun, StoredStudy
 from autotune_nb.study._stored_trial import BASELINE, ENQUEUED, REASON, confirmation_attributes
 from autotune_nb.study._study_attributes import (
-    read_edits,
     read_elapsed,
     read_end_reason,
     read_run,
@@ -81,7 +80,7 @@ class Study:
             self.id = str(study.user_attrs["autotune_nb_id"])
             read_elapsed(study.user_attrs)
             #: The effect of all edits; replaced as a whole, so that it may be read from any thread.
-            self.steering = Steering(task, space, read_edits(study.user_attrs))
+            self.steering = Steering(task, space, stored_edits(study))
             self._store = TrialStore(study, space, task.goal.limits, self._location)
         self.reload()
 
@@ -273,18 +272,18 @@ class Study:
         edit = self.steering.with_latest_time(edit)
         steering = self.steering.with_(edit)
         with storage_errors(self.folder, self._url):
-            write_edit(self._study, edit)
-            if edit.noted_trial is not None:
+            if edit.noted_trial is not None:  # before the edit: what differs there is newer than the study's notes
                 write_dashboard_note(self._study, edit.noted_trial, steering.notes.get(edit.noted_trial, TrialNote()))
+            write_edit(self._study, edit)
         self._apply(steering)
 
     def apply_new_edits(self) -> list[Edit]:
-        """Apply the edits that other processes have stored since, and return them, oldest first."""
+        """Apply the edits that others, optuna-dashboard too, have stored since, and return them, oldest first."""
         known = {edit.id for edit in self.steering.edits}
         with storage_errors(self.folder, self._url):
-            new = [edit for edit in read_edits(self._study.user_attrs) if edit.id not in known]
-        if new:
-            self._apply(Steering(self.task, self.steering.full_space, (*self.steering.edits, *new)))
+            edits = merged_edits(self.steering.edits, stored_edits(self._study))
+        if {edit.id for edit in edits} != known:
+            self._apply(Steering(self.task, self.steering.full_space, edits))
         return [edit for edit in self.steering.edits if edit.id not in known]
 
     def _apply(self, steering: Steering) -> None:

@@ -23,7 +23,7 @@ _MOST = 200
 def table_script() -> str:
     """Return the JavaScript module of the table, which the monitor and the report's page share."""
     folder = files("autotune_nb") / "reports"
-    names = ("configuration_filter.js", "configuration_style.js", "configuration_table.js")
+    names = ("configuration_filter.js", "configuration_style.js", "configuration_menu.js", "configuration_table.js")
     return "\n".join((folder / name).read_text(encoding="utf-8") for name in names)
 
 

@@ -41,13 +41,6 @@ const STYLE = `
 .at-table th button span { display: block; overflow: hidden; text-overflow: ellipsis; }
 .at-table .at-table-scroll tr th.steer { padding-right: 14px; }
 .at-table th .steer { position: absolute; right: 1px; bottom: 3px; width: 12px; text-align: center; }
-.at-table .pop { position: absolute; z-index: 9; background: var(--jp-layout-color1, Canvas); padding: 8px 10px;
-  border: 1px solid var(--jp-border-color1, #8889); box-shadow: 0 2px 8px #0004; max-width: 340px; }
-.at-table .pop label { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
-.at-table .pop.columns { max-height: 300px; overflow: auto; }
-.at-table .pop button.act { border: 1px solid var(--jp-border-color1, #8889); padding: 1px 8px; margin: 4px 4px 0 0; }
-.at-table .pop input[type=text] { width: 80px; font: inherit; color: inherit; background: transparent;
-  border: 1px solid var(--jp-border-color1, #8889); }
 .at-table :is(button, input, summary):focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }
 @media print { .at-table-bar { display: none; } .at-table-scroll { max-height: none; overflow: visible; } }
 `;

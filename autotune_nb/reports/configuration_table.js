@@ -1,22 +1,12 @@
 // The table of configurations: sorting, filtering, columns and selection, with only the visible rows in the page.
 // It is the module of the monitor's widget (the default export), and part of the report's page (fillTable).
-// It follows the text of configuration_filter.js and configuration_style.js in one module.
+// It follows the text of configuration_filter.js, configuration_style.js and configuration_menu.js in one module.
 
 const SPARE = 6, WIDEST_CH = 26, STATE_CH = 18, VALUE_CH = 14, HEAD_CH = 11, MOST = 5;
 /** What moves in the table and selects in it. */
 const KEYS = new Set(["ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home", "End", "Enter", " "]);
 const FIGURES = new Set(["figure", "limit", "spread", "gain", "interval", "level", "starts"]);
 const TONES = {kept: "ok", broken: "error", failed: "error", undecided: "warn", "breaks a limit": "warn", running: "ok"};
-
-function make(tag, attributes = {}, ...children) {
-  const found = document.createElement(tag);
-  for (const [name, value] of Object.entries(attributes)) {
-    if (name.startsWith("on")) found.addEventListener(name.slice(2), value);
-    else if (value !== undefined && value !== false) found.setAttribute(name, value === true ? "" : value);
-  }
-  found.append(...children);
-  return found;
-}
 
 const COLLATOR = new Intl.Collator("en", {numeric: true});
 
@@ -59,13 +49,16 @@ export class TableView {
       oninput: () => this.refilter()});
     this.status = make("span", {role: "status"});
     this.menu = make("button", {type: "button", "aria-haspopup": "dialog", onclick: () => this.chooseColumns()}, "columns \u25be");
+    this.steering = make("button", {type: "button", "aria-haspopup": "dialog", title: "ban, pin or narrow a parameter, also one without a column",
+      onclick: () => this.chooseParameter()}, "steer \u25be");
     this.head = make("tr");
     this.groups = make("colgroup");
     this.body = make("tbody");
     this.table = make("table", {role: "grid", "aria-label": "configurations", "aria-multiselectable": "true"},
       this.groups, make("thead", {}, this.head), this.body);
     this.scroll = make("div", {class: "at-table-scroll", onscroll: () => this.drawRows()}, this.table);
-    root.append(make("style", {}, STYLE), make("div", {class: "at-table-bar"}, this.search, this.menu, this.status), this.scroll);
+    const menus = hooks.steer ? [this.menu, this.steering] : [this.menu];
+    root.append(make("style", {}, STYLE), make("div", {class: "at-table-bar"}, this.search, ...menus, this.status), this.scroll);
     this.body.addEventListener("click", (event) => this.clicked(event));
     this.body.addEventListener("keydown", (event) => this.pressed(event));
     // Notebook 7 acts on these keys before the table gets them, and JupyterLab afterwards.
@@ -286,54 +279,27 @@ export class TableView {
       box.checked = this.places.includes(place);
       return make("label", {title: one.help}, box, ` ${titleOf(one)}`);
     });
-    this.open(this.menu, "columns", "columns", boxes);
+    this.open(this.menu, "columns", boxes);
   }
 
   steerFrom(button, column) {
-    const one = column.steer, act = (action) => { this.hooks.steer({parameter: column.key, ...action}); this.pop?.close(); };
-    const does = (text, action) => make("button", {type: "button", class: "act", onclick: () => act(action())}, text);
-    const inside = [make("div", {}, make("b", {}, column.key)), make("div", {}, one.about)];
-    if (one.values) {
-      const boxes = one.values.map((value, place) => {
-        const box = make("input", {type: "checkbox"});
-        box.checked = one.left[place];
-        inside.push(make("label", {}, box, ` ${typeof value === "object" && value ? JSON.stringify(value) : value ?? "not set"}`));
-        return [box, value];
-      });
-      const only = () => boxes.filter(([box]) => box.checked).map(([, value]) => value);
-      // Those that are banned already are not banned again.
-      const others = () => boxes.filter(([box], place) => !box.checked && one.left[place]).map(([, value]) => value);
-      inside.push(does("Try only the marked", () => ({do: "narrow", values: only()})), does("Ban the others", () => ({do: "ban", values: others()})));
-    } else {
-      const low = make("input", {type: "text", "aria-label": "low", value: one.low}), high = make("input", {type: "text", "aria-label": "high", value: one.high});
-      inside.push(make("div", {}, "from ", low, " to ", high), does("Narrow", () => ({do: "narrow", low: low.value, high: high.value})));
-    }
-    inside.push(does("Free", () => ({do: "free"})));
-    this.open(button, "steer", `steer ${column.key}`, inside);
+    const act = (action) => { this.hooks.steer(action); this.pop?.close(); };
+    this.open(button, `steer ${column.key}`, steerContent(column.key, column.steer, act));
   }
 
-  open(button, kind, label, inside) {
-    const again = this.pop?.button === button;
+  /** List every parameter: that of a hidden column has no head. */
+  chooseParameter() {
+    const buttons = this.data.columns.filter((one) => this.steers(one)).map((one) =>
+      make("button", {type: "button", onclick: () => { this.pop?.close(); this.steerFrom(this.steering, one); }}, one.key));
+    this.open(this.steering, "steer a parameter", buttons.length ? buttons : ["no parameter yet"]);
+  }
+
+  open(button, label, inside) {
+    const again = this.pop?.anchor === button;
     this.pop?.close();
-    if (again) return;
-    const box = make("div", {class: `pop ${kind}`, role: "dialog", "aria-label": label}, ...inside);
-    const own = button.getBoundingClientRect(), frame = this.root.getBoundingClientRect();
-    this.root.style.position = "relative";
-    box.style.left = `${Math.max(0, Math.min(own.left - frame.left, frame.width - 300))}px`;
-    box.style.top = `${own.bottom - frame.top + 2}px`;
-    const outside = (event) => { if (!box.contains(event.target) && !button.contains(event.target)) this.pop?.close(); };
-    const close = () => { box.remove(); document.removeEventListener("pointerdown", outside); this.pop = null; };
-    box.addEventListener("keydown", (event) => {
-      event.stopPropagation();
-      if (event.key === "Escape") { close(); button.focus(); }
-    });
-    document.addEventListener("pointerdown", outside);
-    this.root.append(box);
-    this.pop = {close, button};
-    box.querySelector("input, button")?.focus();
+    if (!again) this.pop = openMenu(this.root, button, label, inside, () => { this.pop = null; });
   }
 }
-
 
 /** Replace the content of an element by the table of a page's own data. */
 export function fillTable(root, message) {

@@ -157,6 +157,7 @@ class ParallelChart(TracedChart):
                 "zeroline": False,
                 "side": "top",
                 "tickangle": -40 if last >= _ROOMY else -25 if turned else 0,
+                "fixedrange": True,
             },
             "yaxis": {"visible": False, "range": [UNSET - 0.06, 1.06], "fixedrange": True},
             "shapes": shapes,
@@ -164,7 +165,8 @@ class ParallelChart(TracedChart):
             "legend": {"orientation": "h", "y": -0.02, "yanchor": "top", "x": 0, "font": {"size": 11}},
             "margin": {"l": 24, "r": 120 if turned else 60, "t": 30, "b": 30},
             "dragmode": "select",
-            "selectdirection": "v",
+            # Any box, so that one on an axis is a brush.
+            "selectdirection": "d",
         }
 
     def _ticks(self, axis: ValueAxis, *, objective: bool) -> list[tuple[float, str]]:

@@ -62,6 +62,12 @@ class ValueAxis:
             return math.log(max(value, low) / low) / math.log(high / low)
         return float((value - low) / (high - low))
 
+    def value_at(self, place: float) -> float:
+        """Return the number at a place of a numeric axis, from 0 to 1."""
+        low, high = self.values[0], self.values[-1]
+        inside = min(1.0, max(0.0, place))
+        return float(low * (high / low) ** inside if self.logarithmic else low + (high - low) * inside)
+
     @property
     def ticks(self) -> list[tuple[float, str]]:
         """The places and texts of values, as an axis that points upwards has them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -17,12 +17,15 @@ from autotune_nb.reports.progress_chart import ProgressChart
 from autotune_nb.reports.slice_chart import slice_chart
 from autotune_nb.reports.timeline_chart import timeline_chart
 from autotune_nb.reports.traced_chart import TracedChart
+from autotune_nb.reports.value_axis import ValueAxis
 from autotune_nb.runner.runner import RunState
 from autotune_nb.study.folder import StudyFolder
+from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.trial.trial import Trial
 from autotune_nb.widgets._announcements import announcement
 from autotune_nb.widgets._latency_chart import AXES, LatencyTraces, latency_caption
 from autotune_nb.widgets._panels import escaped
+from autotune_nb.widgets._parameter_menu import Offer, brush_offer, menu_edit, parameter_menus
 from autotune_nb.widgets._selection import Selection
 
 if TYPE_CHECKING:
@@ -44,6 +47,8 @@ class _Drawn:
     traces: Mapping[str, Mapping[str, Any]]
     axes: Mapping[str, Any]
     caption: str
+    #: Those of parallel coordinates, from which parameters are steered.
+    value_axes: Sequence[ValueAxis] = ()
 
 
 class _Latency:
@@ -75,7 +80,8 @@ def _progress(given: ChartInput) -> _Drawn:
 
 def _parallel(given: ChartInput) -> _Drawn:
     handle = given.handle
-    return _of(parallel_chart(given.trials, handle.best_trial, handle.task.goal, given.importances()))
+    chart = parallel_chart(given.trials, handle.best_trial, handle.task.goal, given.importances())
+    return replace(_of(chart), value_axes=chart.axis_list if chart.lines else ())
 
 
 def _slices(given: ChartInput) -> _Drawn:
@@ -97,11 +103,13 @@ def _metrics(given: ChartInput) -> _Drawn:
     return _of(MetricsChart(number, tuple(metric_series(folder))))
 
 
+#: The tab of the parallel coordinates.
+PARALLEL = "Parameters"
 #: The tabs in their order, each with what makes the function that draws its chart.
 TABS: dict[str, Callable[[], Callable[[ChartInput], _Drawn]]] = {
     "Latency and throughput": _Latency,
     "Progress": lambda: _progress,
-    "Parameters": lambda: _parallel,
+    PARALLEL: lambda: _parallel,
     "Slices": lambda: _slices,
     "Timeline": lambda: _timeline,
     "Engine metrics": lambda: _metrics,
@@ -109,11 +117,26 @@ TABS: dict[str, Callable[[], Callable[[ChartInput], _Drawn]]] = {
 
 
 class Charts:
-    """The tabs; a click on a point selects its trial. ``wake`` is called when another tab is selected."""
+    """The tabs; a click on a point selects its trial. ``wake`` is called when another tab is selected.
 
-    def __init__(self, selection: Selection, wake: Callable[[], None]) -> None:
-        self._selection = selection
+    An axis of the parallel coordinates has the menu of its parameter, and a brush on it offers to narrow that. Both
+    call ``act`` with a function of the study that makes an edit, as the table does.
+    """
+
+    def __init__(
+        self,
+        selection: Selection,
+        wake: Callable[[], None],
+        act: Callable[[Callable[[StudyHandle], Edit]], bool] = lambda _do: False,
+    ) -> None:
+        self._selection, self._act = selection, act
         self.plots: dict[str, Plot] = {}
+        self._value_axes: Sequence[ValueAxis] = ()
+        self._steering: Steering | None = None
+        self._offered: Offer | None = None
+        self.offer = ipywidgets.Button(icon="compress", layout=ipywidgets.Layout(width="auto", display="none"))
+        self.offer.add_class("at-chart-offer")
+        self.offer.on_click(lambda _button: self._accept())
         try:
             from autotune_nb.widgets._plot import Plot, PlotlyScript
         except ImportError as error:
@@ -121,11 +144,13 @@ class Charts:
             self.box: Any = ipywidgets.VBox([ipywidgets.HTML(f'<span class="at-warn">{escaped(text)}</span>')])
             self.box.add_class("at-monitor-charts")
             return
-        self.plots = {title: Plot(self._select) for title in TABS}
+        self.plots = {title: Plot(self._select, on_steer=self._steer) for title in TABS}
         self._draw = {title: drawer() for title, drawer in TABS.items()}
         # After the charts, which are small and have to begin first.
         PlotlyScript.ensure()
-        self.box = ipywidgets.Tab(list(self.plots.values()), titles=tuple(self.plots), selected_index=0)
+        beside = ipywidgets.VBox([self.plots[PARALLEL], self.offer])
+        tabs = [beside if title == PARALLEL else plot for title, plot in self.plots.items()]
+        self.box = ipywidgets.Tab(tabs, titles=tuple(self.plots), selected_index=0)
         self.box.add_class("at-monitor-charts")
         self.box.observe(lambda _change: wake(), "selected_index")
         selection.observe(self._mark, "trials")
@@ -148,7 +173,34 @@ class Charts:
         title = self.shown
         drawn = self._draw[title](given)
         waiting = "" if drawn.traces else announcement(title, given.handle, given.trials)
-        return self.plots[title].show(drawn.traces, drawn.axes, drawn.caption, waiting)
+        menus: list[Any] = []
+        if drawn.value_axes:
+            self._value_axes, self._steering = drawn.value_axes, given.handle.steering
+            of = parameter_menus(self._steering)
+            menus = [{"key": axis.name, **of[axis.name]} if axis.name in of else None for axis in drawn.value_axes]
+        return self.plots[title].show(drawn.traces, drawn.axes, drawn.caption, waiting, menus)
+
+    def _steer(self, wanted: Mapping[str, Any]) -> None:
+        """Make the edit of an axis's menu, or offer what follows from a brush on an axis."""
+        if "brush" not in wanted:
+            self._act(lambda handle: menu_edit(handle, wanted))
+            return
+        place, offer = int(wanted["brush"]), None
+        if self._steering is not None and 0 <= place < len(self._value_axes):
+            low, high = wanted["ends"]
+            offer = brush_offer(self._steering, self._value_axes[place], float(low), float(high))
+        self._show_offer(offer)
+
+    def _show_offer(self, offer: Offer | None) -> None:
+        self._offered = offer
+        self.offer.description = offer.text if offer is not None else ""
+        self.offer.layout.display = None if offer is not None else "none"
+
+    def _accept(self) -> None:
+        offer = self._offered
+        # An offer that was refused stays, beside the reason.
+        if offer is not None and self._act(lambda handle: menu_edit(handle, offer.wanted)):
+            self._show_offer(None)
 
     def _select(self, numbers: list[int], add: bool) -> None:
         before = self._selection.trials if add else ()

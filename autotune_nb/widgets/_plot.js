@@ -97,10 +97,12 @@ function marks(traces, selected) {
   }));
 }
 
-/** The points in a box on lines without markers, which Plotly does not select. */
+const isLine = trace => trace.mode === "lines";
+
+/** The points in a box; Plotly selects none on lines without markers. */
 function inside(traces, range) {
   const within = (value, [one, other]) => value >= Math.min(one, other) && value <= Math.max(one, other);
-  return traces.filter(trace => trace.mode === "lines" && trace.customdata && range?.x && range.y).flatMap(trace =>
+  return traces.filter(trace => trace.customdata && range?.x && range.y).flatMap(trace =>
     Array.from(trace.customdata, (customdata, i) => ({customdata, x: trace.x[i], y: trace.y[i]}))
       .filter(point => within(point.x, range.x) && within(point.y, range.y)));
 }
@@ -163,7 +165,7 @@ export default () => {
       merged();
       const redraw = () => { for (const view of views) view(); };
       model.on("change:changed", merged);
-      for (const name of ["axes", "caption", "announced", "selected"]) model.on(`change:${name}`, redraw);
+      for (const name of ["axes", "caption", "announced", "selected", "menus"]) model.on(`change:${name}`, redraw);
       model.on("msg:custom", (message, buffers) => { if (message.kind === "script") unzip(buffers[0]); });
     },
 
@@ -191,8 +193,19 @@ export default () => {
 
       function listen() {
         node.on("plotly_click", ({points, event}) => send(points.slice(0, 1), event.ctrlKey || event.metaKey || event.shiftKey));
-        node.on("plotly_selected", event => send([...(event?.points ?? []), ...inside(order.map(key => traces.get(key)), event?.range)], false));
+        node.on("plotly_selected", event => {
+          const range = event?.range, all = order.map(key => traces.get(key)), at = axes()?.brush(menus(), range, steer);
+          send(at ? inside(all, at) : [...(event?.points ?? []), ...inside(all.filter(isLine), range)], false);
+        });
+        node.on("plotly_deselect", () => axes()?.brush(menus(), null, steer));
+        node.on("plotly_afterplot", labels);
       }
+
+      function steer(wanted) { model.send({kind: "steer", wanted}); }
+
+      // Parallel coordinates have menus and brushes, from the table's script.
+      const menus = () => model.get("menus"), axes = () => menus().length ? globalThis.autotuneNbAxes : null;
+      function labels() { axes()?.label(el, node, menus(), steer); }
 
       function draw() {
         waits = false;
@@ -214,8 +227,9 @@ export default () => {
         const many = marked.reduce((sum, trace) => sum + (trace.x?.length ?? 0), 0) > MARKERS_IN_SVG;
         const data = [...own, ...marks(own, selected)].map(trace =>
           many && trace.type === "scatter" && !trace.fill ? {...trace, type: "scattergl"} : trace);
-        Plotly.react(node, data, themed(model.get("axes"), node), CONFIG);
-        if (!drawn) listen();
+        const layout = themed(model.get("axes"), node), config = axes()?.mark(layout, menus());
+        Plotly.react(node, data, layout, {...CONFIG, ...config});
+        if (!drawn) { listen(); labels(); }
         drawn = true;
       }
 

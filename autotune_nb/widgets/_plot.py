@@ -59,7 +59,9 @@ class PlotlyScript(anywidget.AnyWidget):
 class Plot(anywidget.AnyWidget):
     """One chart: traces by name, axes, a caption, and what is announced in place of the chart before there is data.
 
-    ``on_select`` is called with the numbers of the trials of a click or a box, and whether they are added.
+    ``on_select`` is called with the numbers of the trials of a click or a box, and whether they are added; ``on_steer``
+    with what is wanted from the menu of an axis, or with the ``brush`` on one. ``menus`` has a parameter of each axis
+    of parallel coordinates, with the content of its menu, or None.
     """
 
     _esm = (_FOLDER / "_plot.js").read_text(encoding="utf-8")
@@ -68,13 +70,19 @@ class Plot(anywidget.AnyWidget):
     caption = traitlets.Unicode().tag(sync=True)
     announced = traitlets.Unicode().tag(sync=True)
     selected: traitlets.List[int] = traitlets.List().tag(sync=True)
+    menus: traitlets.List[Any] = traitlets.List().tag(sync=True)
 
-    def __init__(self, on_select: Callable[[list[int], bool], None], announced: str = "") -> None:
+    def __init__(
+        self,
+        on_select: Callable[[list[int], bool], None],
+        announced: str = "",
+        on_steer: Callable[[Mapping[str, Any]], None] = lambda _wanted: None,
+    ) -> None:
         self._traces: dict[str, dict[str, Any]] = {}
         #: The traces of the last call, which are not packed again if they are the same objects.
         self._given: dict[str, Mapping[str, Any]] = {}
         self._sequence = 0
-        self._on_select = on_select
+        self._on_select, self._on_steer = on_select, on_steer
         super().__init__(announced=announced, changed=self._whole())
         self.on_msg(self._received)
 
@@ -94,6 +102,7 @@ class Plot(anywidget.AnyWidget):
         axes: Mapping[str, Any],
         caption: str,
         announced: str,
+        menus: Sequence[Any] = (),
     ) -> int:
         """Show these traces and return about how many bytes were sent; 0 if nothing changed."""
         packed, changed = {}, {}
@@ -114,7 +123,8 @@ class Plot(anywidget.AnyWidget):
                 # The page keeps the traces that are not in the message.
                 self.changed = {"seq": self._sequence, "data": _message(list(packed), changed)}
                 sent += len(self.changed["data"]) + 400
-            for name, value in (("axes", dict(axes)), ("caption", caption), ("announced", announced)):
+            shown = {"menus": list(menus), "axes": dict(axes), "caption": caption, "announced": announced}
+            for name, value in shown.items():
                 if getattr(self, name) != value:
                     setattr(self, name, value)
                     sent += len(str(value))
@@ -124,6 +134,8 @@ class Plot(anywidget.AnyWidget):
         match message.get("kind"):
             case "select":
                 self._on_select([int(number) for number in message["trials"]], bool(message["add"]))
+            case "steer":
+                self._on_steer(message["wanted"])
             case "script":
                 self.send({"kind": "script"}, [_script()])
             case "all":

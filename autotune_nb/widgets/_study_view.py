@@ -64,9 +64,9 @@ class StudyView:
     def _make_widgets(self) -> None:
         self.header = Header(lambda: self.handle, self._start, self._redraw_now)
         self.strip = RunningStrip(self._redraw_now)
-        self.charts = Charts(self.selection, self._redraw_now)
         self.notices, self.skipped = text_widget("notices"), text_widget("skipped")
         self.page = TrialPage(self.selection, lambda: self.handle, self._redraw_now)
+        self.charts = Charts(self.selection, self._redraw_now, self.page.act)
         self.table = TrialTable(self.selection, self.page.act)
         self.steer = SteerPanel(lambda: self.handle, self._redraw_now)
         steering = ipywidgets.Accordion([self.steer.box], titles=("Steer",), selected_index=None)

@@ -11,19 +11,15 @@ import anywidget
 import ipywidgets
 import traitlets
 
-from autotune_nb.errors import TaskError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.reports.configuration_page import row_message, table_script, to_json
 from autotune_nb.results.configurations import Configurations, Row
-from autotune_nb.study.steering import Edit, Steering, range_text
-from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value
+from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.trial.trial import Trial
+from autotune_nb.widgets._parameter_menu import menu_edit, parameter_menus
 from autotune_nb.widgets._selection import Selection
-from autotune_nb.widgets._text_number import number_in
 from autotune_nb.widgets._trial_html import engine_or_none
 
-#: A choice with more values than this is steered by its text fields.
-_MOST_VALUES = 40
 #: Of a message around its data.
 _ENVELOPE = 600
 #: Longer messages are compressed.
@@ -63,7 +59,7 @@ class TrialTable:
         steering = handle.steering
         table = self._made(handle, steering).table(trials, *_annotations(steering))
         columns = [column.to_dict() for column in table.columns]
-        _add_steering(columns, steering)
+        _add_menus(columns, steering)
         with self._lock:
             changes = _changes(self._columns, columns, self._rows, table.rows)
             self._columns, self._rows = columns, {row.number: row for row in table.rows}
@@ -90,28 +86,7 @@ class TrialTable:
             with self._lock:
                 self._send(_whole(self._columns, self._rows.values()))
         elif "parameter" in content:
-            self._steer(lambda handle: head_edit(handle, content))
-
-
-def head_edit(handle: StudyHandle, wanted: Mapping[str, Any]) -> Edit:
-    """Return the stored edit that the menu of a parameter's head asks for. Raises TaskError."""
-    name = str(wanted["parameter"])
-    values: list[Value] = list(wanted.get("values", ()))
-    match wanted.get("do"):
-        case "free":
-            return handle.free(name)
-        case "ban":
-            if not values:
-                raise TaskError("unmark the values to exclude", field=name)
-            return handle.ban(name, *values)
-        case "narrow" if "values" in wanted:
-            if not values:
-                raise TaskError("mark at least one value to try", field=name)
-            return handle.pin(name, values[0]) if len(values) == 1 else handle.narrow(name, values=values)
-        case "narrow":
-            low, high = (number_in(str(wanted.get(end, "")), name) for end in ("low", "high"))
-            return handle.pin(name, low) if low is not None and low == high else handle.narrow(name, low, high)
-    raise TaskError(f"{wanted.get('do')!r} is not a way to steer", field=name)
+            self._steer(lambda handle: menu_edit(handle, content))
 
 
 def _annotations(steering: Steering) -> tuple[dict[int, Sequence[str]], dict[int, str]]:
@@ -120,27 +95,11 @@ def _annotations(steering: Steering) -> tuple[dict[int, Sequence[str]], dict[int
     return {number: one.tags for number, one in notes.items()}, {number: one.note for number, one in notes.items()}
 
 
-def _add_steering(columns: Sequence[dict[str, Any]], steering: Steering) -> None:
-    """Add to each parameter's column what its menu shows: its values or range, and what restricts it now."""
+def _add_menus(columns: Sequence[dict[str, Any]], steering: Steering) -> None:
+    menus = parameter_menus(steering)
     for column in columns:
-        parameter = steering.full_space.parameters.get(column["key"])
-        if parameter is None or column["group"] != "parameter":
-            continue
-        restriction = steering.restrictions.get(column["key"])
-        about = range_text(parameter)
-        if restriction is not None:
-            about = f"{about}; now {restriction.text.removeprefix(column['key']).strip()}"
-        column["steer"] = {"about": about, **_choices(parameter, restriction)}
-
-
-def _choices(parameter: Choice | Bool | Int | Float, restriction: Any) -> dict[str, Any]:
-    if isinstance(parameter, Choice | Bool):
-        values = list(parameter.grid())[:_MOST_VALUES]
-        left = list((restriction or parameter).grid() or ()) if restriction is not None else values
-        return {"values": values, "left": [value in left for value in values]}
-    low = restriction.low if restriction is not None and restriction.low is not None else parameter.low
-    high = restriction.high if restriction is not None and restriction.high is not None else parameter.high
-    return {"low": f"{low:.15g}", "high": f"{high:.15g}"}
+        if column["group"] == "parameter" and column["key"] in menus:
+            column["steer"] = menus[column["key"]]
 
 
 def _whole(columns: Sequence[Mapping[str, Any]], rows: Iterable[Row]) -> dict[str, Any]:

@@ -12,8 +12,9 @@ import pytest
 from autotune_nb.errors import TaskError
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.widgets._parameter_menu import menu_edit
 from autotune_nb.widgets._selection import Selection
-from autotune_nb.widgets._trial_table import TrialTable, head_edit
+from autotune_nb.widgets._trial_table import TrialTable
 from tests.conftest import MINIMAL
 from tests.widgets.stub_handle import LIMIT, StubHandle, complete
 
@@ -121,7 +122,7 @@ def test_a_head_offers_the_values_and_what_restricts_them(handle: StubHandle) ->
     ],
 )
 def test_a_heads_menu_makes_an_edit(handle: StubHandle, wanted: dict[str, Any], text: str) -> None:
-    assert text in head_edit(handle, {"parameter": "threads", **wanted}).text
+    assert text in menu_edit(handle, {"parameter": "threads", **wanted}).text
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_a_heads_menu_makes_an_edit(handle: StubHandle, wanted: dict[str, Any], 
 )
 def test_what_a_head_cannot_do_says_why(handle: StubHandle, wanted: dict[str, Any], told: str) -> None:
     with pytest.raises(TaskError, match=told):
-        head_edit(handle, {"parameter": "threads", **wanted})
+        menu_edit(handle, {"parameter": "threads", **wanted})
     assert handle.edits == ()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Mapping
@@ -17,6 +18,21 @@ from autotune_nb.errors import SetupError, TaskError
 from autotune_nb.resources import shared_folder
 
 
+@functools.cache
+def _environment(*folders: str) -> jinja2.Environment:
+    """Return the environment of these folders; it keeps compiled templates until their files change."""
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folders),
+        undefined=jinja2.StrictUndefined,
+        # Every inserted value becomes JSON, except text marked as raw YAML.
+        finalize=_as_json,
+        autoescape=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+
+
 class Templates:
     """Renders templates. Every value is inserted as JSON, which is valid YAML, so no value can change the structure."""
 
@@ -28,16 +44,7 @@ class Templates:
             if not path.is_dir():
                 raise SetupError(f"there is no folder {str(user_folder)!r}", field="deploy.templates")
             folders.insert(0, path)
-        self._environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader([str(folder) for folder in folders]),
-            undefined=jinja2.StrictUndefined,
-            # Every inserted value becomes JSON, except text marked as raw YAML.
-            finalize=_as_json,
-            autoescape=False,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
+        self._environment = _environment(*map(str, folders))
 
     def render_text(self, template: str, values: Mapping[str, Any]) -> str:
         """Return the manifest as text. Raises SetupError, with template and line, if it cannot be rendered."""

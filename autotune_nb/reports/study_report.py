@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb.engines.registry import engine_of_study
@@ -40,7 +40,23 @@ from autotune_nb.trial.trial import Trial
 from autotune_nb.verdict import study_verdict
 
 if TYPE_CHECKING:
+    import jinja2
     import pandas as pd
+
+
+@cache
+def _template() -> jinja2.Template:
+    """Return the report's template, which takes longer to compile than to render."""
+    import jinja2
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(shared_folder("templates")),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2")
 
 
 @dataclass(frozen=True)
@@ -170,14 +186,7 @@ class Report:
         return self._render("details")
 
     def _render(self, part: str, **more: Any) -> str:
-        import jinja2
-
-        loader = jinja2.FileSystemLoader(shared_folder("templates"))
-        environment = jinja2.Environment(
-            loader=loader, autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-        )
-        template = environment.get_template("report.html.j2")
-        return template.render(part=part, report=self, **self._context(part), **more).strip()
+        return _template().render(part=part, report=self, **self._context(part), **more).strip()
 
     def _context(self, part: str) -> dict[str, Any]:
         imported = self.task is not None and is_imported(self.task)

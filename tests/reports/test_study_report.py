@@ -14,6 +14,7 @@ import pytest
 
 import autotune_nb as at
 from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.reports.drawing import Chart
 from autotune_nb.reports.study_report import Report
 from autotune_nb.study.steering import Edit, EditKind, ban_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
 from autotune_nb.task.task import Task
@@ -40,6 +41,12 @@ EDITS: tuple[Edit, ...] = (
     replace(pin_edit("threads", 2), at=AT + 3600),
     Edit(EditKind.BUDGET, budget={"trials": None}, at=AT + 7200),
 )
+
+
+@pytest.fixture(autouse=True)
+def _undrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let charts be empty pictures: drawing two of them takes longer than all else of a report; see test_charts.py."""
+    monkeypatch.setattr(Chart, "svg", lambda _: "<svg/>")
 
 
 def test_every_edit_stands_with_its_time_in_the_text_and_on_the_page() -> None:

@@ -97,11 +97,8 @@ class OtherWorkers:
             if time.monotonic() - self._beaten_at >= study.heartbeat_s:
                 await self._try_to_beat(study)
             with contextlib.suppress(StudyError):
-                known = {edit.id for edit in study.steering.edits}
-                await self._calls(study.refresh)
-                for edit in study.steering.edits:
-                    if edit.id not in known:
-                        self._publish(events.Steered(edit, study.steering.num_trials))
+                for edit in await self._calls(study.apply_new_edits):
+                    self._publish(events.Steered(edit, study.steering.num_trials))
             others = [(t.number, t.state) for t in study.trials if t.number not in study.own_running]
             now = (others, len(study.steering.edits), study.workers)
             if now != seen:

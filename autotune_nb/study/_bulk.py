@@ -29,17 +29,7 @@ def add_trials(study: optuna.Study, trials: Sequence[FrozenTrial]) -> None:
     _insert(backend, study._study_id, trials)
 
 
-def start_once(study: optuna.Study, trial: FrozenTrial) -> int:
-    """Add a running trial to a database, and return its number.
-
-    Optuna repeats a transaction that failed. If only the response to its commit was lost, that adds the trial twice.
-    """
-    backend: Any = getattr(study._storage, "_backend", study._storage)
-    return _insert(backend, study._study_id, [trial])
-
-
-def _insert(backend: RDBStorage, study_id: int, trials: Sequence[FrozenTrial]) -> int:
-    """Add trials, and return the number of the first one."""
+def _insert(backend: RDBStorage, study_id: int, trials: Sequence[FrozenTrial]) -> None:
     with _create_scoped_session(backend.scoped_session) as session:
         # Locks the study's row as Optuna does: two processes add trials one after the other.
         models.StudyModel.find_or_raise_by_id(study_id, session, for_update=True)
@@ -59,13 +49,12 @@ def _insert(backend: RDBStorage, study_id: int, trials: Sequence[FrozenTrial]) -
         # Assigns their ids.
         session.flush()
         identified = [(int(row.trial_id), trial) for row, trial in zip(trial_rows, trials, strict=True)]
-        for model, rows in _rows(identified).items():
+        for model, rows in rows_of(identified).items():
             if rows:
                 session.execute(insert(model), rows)
-    return int(first)
 
 
-def _rows(trials: Sequence[tuple[int, FrozenTrial]]) -> dict[Any, list[dict[str, Any]]]:
+def rows_of(trials: Sequence[tuple[int, FrozenTrial]]) -> dict[Any, list[dict[str, Any]]]:
     """Return the rows of trials in the other tables, by table."""
     # Trials share their distributions: each is converted once.
     distributions = {id(one): one for _, trial in trials for one in trial.distributions.values()}

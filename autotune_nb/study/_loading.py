@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import optuna
@@ -37,18 +37,23 @@ def load_or_create(task: Task, folder: StudyFolder, storage: str | None) -> tupl
     metadata = _delete_empty_study(folder, task, url, metadata)
     name = metadata.get("optuna_name")
     where = location(folder, url)
-    with damage_errors(where), storage_errors(folder, url), _setup(url):
-        if name is not None and not holds_study(folder, url, name):
+    with damage_errors(where), storage_errors(folder, url), _setup(url) as end_setup:
+        study_name = name or new_name(task, folder, url, metadata)
+        exists = (name is not None or is_shared(url)) and holds_study(folder, url, study_name)
+        if name is not None and not exists:
             raise StudyError(
                 f"the trials of {folder.path} are not in {where}: no study {name!r}. Pass the storage in which it was "
                 "created, or choose another folder; results.json is not changed"
             )
+        if exists:
+            # Other workers that join it need not wait.
+            end_setup()
         folder.write_task(task)
         opened = open_storage(folder, url)
         with closed_on_error(opened):
             study = optuna.create_study(
                 storage=opened,
-                study_name=name or new_name(task, folder, url, metadata),
+                study_name=study_name,
                 directions=[one.direction for one in task.goal.every],
                 load_if_exists=True,
             )
@@ -89,19 +94,19 @@ def require_same_format(study: optuna.Study) -> None:
 
 
 @contextlib.contextmanager
-def _setup(url: str | None) -> Iterator[None]:
-    """Hold the lock under which a shared storage gets tables and studies."""
+def _setup(url: str | None) -> Iterator[Callable[[], None]]:
+    """Hold the lock under which a shared storage gets tables and studies, and yield what releases it early."""
     if url is None or not is_shared(url):
-        yield
+        yield lambda: None
         return
     try:
         engine = sqlalchemy.create_engine(url, poolclass=sqlalchemy.pool.NullPool)
     except (sqlalchemy.exc.ArgumentError, ValueError):
         # Opening the storage reports it.
-        yield
+        yield lambda: None
         return
-    with setup_lock(engine):
-        yield
+    with setup_lock(engine) as release:
+        yield release
 
 
 def load(folder: StudyFolder, storage: str | None) -> tuple[optuna.Study, str | None]:
@@ -120,7 +125,9 @@ def load(folder: StudyFolder, storage: str | None) -> tuple[optuna.Study, str | 
 
 def _has_workers(study: optuna.Study) -> bool:
     """Return whether a worker of a shared study is alive, and may be about to start its first trial."""
-    return bool(WorkerTable(sql_engine(study._storage), study._study_id).live())
+    engine = sql_engine(study._storage)
+    with engine.connect() as connection:
+        return bool(WorkerTable(engine, study._study_id).live(connection))
 
 
 def _delete_empty_study(folder: StudyFolder, task: Task, url: str | None, metadata: dict[str, Any]) -> dict[str, Any]:

@@ -51,10 +51,15 @@ def to_optuna(
 ) -> FrozenTrial:
     """Return a finished trial as Optuna's FrozenTrial, its fingerprint by key."""
     scored = trial.state.scored and trial.score is not None
-    state = OptunaState.PRUNED if trial.state is TrialState.CUT else OptunaState.COMPLETE
+    cut = trial.state is TrialState.CUT
+    # Optuna's word for a trial that ended early: it is never the best, and keeps the value it had so far.
+    state = OptunaState.PRUNED if cut else OptunaState.COMPLETE
+    # Optuna refuses intermediate values of several objectives.
+    reported = cut and trial.score is not None and len(trial.score.values) == 1
     return optuna.trial.create_trial(
         state=state if scored else OptunaState.FAIL,
         values=list(trial.score.values.values()) if scored and trial.score else None,
+        intermediate_values={len(trial.measurements): trial.score.value} if reported and trial.score else None,
         params=encode(space, dict(trial.params)),
         distributions={name: distributions[name] for name in trial.params},
         user_attrs={

@@ -9,19 +9,18 @@ import contextlib
 import gc
 import json
 import sqlite3
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from autotune_nb.study._dashboard_note import DASHBOARD, dashboard_edits
 from autotune_nb.study._database_file import connect_read_only
+from autotune_nb.study._stored_params import StoredParams
 from autotune_nb.study._stored_study import StoredStudy
 from autotune_nb.study._stored_trial import ATTRIBUTES, ENQUEUED, stored_trial
 from autotune_nb.study._study_attributes import read_edits, read_elapsed, read_end_reason, read_fingerprints, read_run
 from autotune_nb.study.steering import Steering
-from autotune_nb.task.optuna_space import decode_value
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial
@@ -32,12 +31,6 @@ _REVISIONS = [("v3.2.0.a",)]
 _ENDED = ("COMPLETE", "PRUNED", "FAIL")
 #: SQLite binds at least 999 values in one statement.
 _MOST_BOUND = 900
-#: Optuna's value of a parameter, by its distribution's name, from the number and the attributes that are stored.
-_VALUES: Mapping[str, Callable[[float, Mapping[str, Any]], Any]] = {
-    "CategoricalDistribution": lambda number, attributes: attributes["choices"][int(number)],
-    "IntDistribution": lambda number, _: int(number),
-    "FloatDistribution": lambda number, _: float(number),
-}
 
 
 class UnknownTablesError(Exception):
@@ -63,7 +56,7 @@ class SqliteReader:
         self._steering = Steering(task, space)
         #: By Optuna's id, the trials that ended, which do not change, each with the id of the edit that enqueued it.
         self._ended: dict[int, tuple[Trial, str | None]] = {}
-        self._decoded: dict[tuple[str, float, str], Any] = {}
+        self._params = StoredParams(space)
 
     def read(self, name: str) -> StoredStudy | None:
         """Return the study of a name; None if there is none.
@@ -80,7 +73,7 @@ class SqliteReader:
     def _parsed(self, rows: _Rows) -> StoredStudy:
         attributes = {key: json.loads(text) for key, text in rows.attributes}
         fingerprints = read_fingerprints(attributes)
-        params = self._params(rows)
+        params = self._params.points(rows.params)
         texts: dict[int, list[tuple[str, str]]] = {}
         for id_, key, text in rows.trial_attributes:
             if key in ATTRIBUTES:
@@ -137,16 +130,6 @@ class SqliteReader:
                 list(_of_trials(connection, "param_name, param_value, distribution_json FROM trial_params", new)),
             )
 
-    def _params(self, rows: _Rows) -> dict[int, dict[str, Any]]:
-        found: dict[int, dict[str, Any]] = {}
-        for id_, name, number, distribution in rows.params:
-            key = name, number, distribution
-            if key not in self._decoded:
-                value = _optuna_value(number, distribution)
-                self._decoded[key] = decode_value(self._space.parameters.get(name), value)
-            found.setdefault(id_, {})[name] = self._decoded[key]
-        return found
-
 
 @contextlib.contextmanager
 def _collector_paused() -> Iterator[None]:
@@ -168,16 +151,3 @@ def _of_trials(connection: sqlite3.Connection, columns: str, ids: list[int]) -> 
             f"SELECT trial_id, {columns} WHERE trial_id IN ({', '.join('?' * len(some))})", some
         )
         yield from rows
-
-
-def _optuna_value(number: float, distribution: str) -> Any:
-    name, attributes = _distribution(distribution)
-    if name not in _VALUES:
-        raise UnknownTablesError(f"the distribution {name} is unknown")
-    return _VALUES[name](number, attributes)
-
-
-@lru_cache(maxsize=256)
-def _distribution(text: str) -> tuple[str, Mapping[str, Any]]:
-    stored = json.loads(text)
-    return stored["name"], stored["attributes"]

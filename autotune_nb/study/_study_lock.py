@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 import sqlalchemy
 
@@ -28,23 +28,35 @@ class StudyLock:
         self._connection: sqlalchemy.Connection | None = None
 
     @contextlib.contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the lock; waits for it first. Raises the errors of SQLAlchemy."""
+    def held(self) -> Iterator[sqlalchemy.Connection]:
+        """Hold the lock, after waiting for it, and yield the connection that holds it.
+
+        What is written with the connection is lost unless ``commit`` is called. Raises the errors of SQLAlchemy.
+        """
         if self._connection is not None:
-            yield
+            yield self._connection
             return
         with self._engine.connect() as connection:
-            _set(connection, {**_KEEPALIVES, "lock_timeout": f"{_WAIT_S}s"})
-            _set(connection, {"idle_in_transaction_session_timeout": f"{_IDLE_S}s"})
-            _lock(connection, _STUDY_LOCKS, self._study_id)
+            settings = {
+                **_KEEPALIVES,
+                "lock_timeout": f"{_WAIT_S}s",
+                "idle_in_transaction_session_timeout": f"{_IDLE_S}s",
+            }
+            _lock(connection, _STUDY_LOCKS, self._study_id, settings)
             self._connection = connection
             try:
-                yield
+                yield connection
             finally:
                 self._connection = None
-                # Without effects of its own, so that a lost connection loses nothing.
+                # A lost connection loses nothing.
                 with contextlib.suppress(sqlalchemy.exc.SQLAlchemyError):
                     connection.rollback()
+
+    def commit(self) -> None:
+        """Commit what was written with the connection of the lock, which releases it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.commit()
 
     def require(self) -> None:
         """Raise an error of SQLAlchemy if the lock is lost; its time without a statement starts anew."""
@@ -53,19 +65,19 @@ class StudyLock:
 
 
 @contextlib.contextmanager
-def setup_lock(engine: sqlalchemy.Engine) -> Iterator[None]:
-    """Hold the lock under which tables and studies are created: two workers may start at the same moment."""
+def setup_lock(engine: sqlalchemy.Engine) -> Iterator[Callable[[], None]]:
+    """Hold the lock under which tables and studies are created: two workers may start at the same moment.
+
+    Yields what releases it before the end.
+    """
     with engine.connect() as connection:
-        _set(connection, _KEEPALIVES)
-        _lock(connection, _SETUP_LOCK, 0)
-        yield
+        _lock(connection, _SETUP_LOCK, 0, _KEEPALIVES)
+        yield connection.rollback
 
 
-def _lock(connection: sqlalchemy.Connection, namespace: int, key: int) -> None:
-    connection.execute(sqlalchemy.text("SELECT pg_advisory_xact_lock(:space, :key)"), {"space": namespace, "key": key})
-
-
-def _set(connection: sqlalchemy.Connection, settings: dict[str, str]) -> None:
-    """Set parameters of the server for this transaction."""
-    calls = ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
-    connection.execute(sqlalchemy.text(f"SELECT {calls}"))
+def _lock(connection: sqlalchemy.Connection, namespace: int, key: int, settings: Mapping[str, str]) -> None:
+    """Wait for a lock, with parameters of the server for this transaction."""
+    calls = "".join(f"set_config('{name}', '{value}', true), " for name, value in settings.items())
+    # In the order of the list, so that the parameters apply to the wait.
+    statement = f"SELECT {calls}pg_advisory_xact_lock(:space, :key)"
+    connection.execute(sqlalchemy.text(statement), {"space": namespace, "key": key})

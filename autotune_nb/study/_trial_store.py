@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial
 from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.errors import StudyError
-from autotune_nb.study._bulk import add_trials, start_once
+from autotune_nb.study._bulk import add_trials
 from autotune_nb.study._optuna_trial import constraints_of, from_optuna, running_trial, to_optuna
 from autotune_nb.study._stored_trial import (
     ATTEMPTS,
@@ -20,7 +20,6 @@ from autotune_nb.study._stored_trial import (
     ENDED_AT,
     REASON,
     RECORD,
-    WORKER,
     confirmation_of,
     fingerprint_key_of,
     worker_of,
@@ -28,7 +27,6 @@ from autotune_nb.study._stored_trial import (
 from autotune_nb.study._study_attributes import read_fingerprints, write_fingerprint
 from autotune_nb.study._trial_json import to_record
 from autotune_nb.study.fingerprint import fingerprint_key
-from autotune_nb.study.worker import Worker
 from autotune_nb.task.optuna_space import decode, distributions
 from autotune_nb.task.space import Point, SearchSpace
 from autotune_nb.trial.score import Limit
@@ -39,8 +37,15 @@ class TrialEndedOutsideError(StudyError):
     """Another program ended a running trial in the storage."""
 
 
+class TrialTakenOverError(TrialEndedOutsideError):
+    """Another worker of a shared study has taken over a trial, since this one seemed to be dead."""
+
+
 class TrialStore:
     """Reads and writes the trials of one study; raises the errors of its storage."""
+
+    #: The name of the worker that works on trials, in a shared study.
+    worker_name = ""
 
     def __init__(self, study: optuna.Study, space: SearchSpace, limits: Sequence[Limit], location: str) -> None:
         self._study, self._space, self._limits, self._location = study, space, limits, location
@@ -48,17 +53,11 @@ class TrialStore:
         self._distributions = distributions(space)
         #: The ids of trials in the storage by their numbers.
         self._ids: dict[int, int] = {}
-        #: The worker that starts trials, in a shared study, and what verifies that no other one starts the same.
-        self.worker: Worker | None = None
-        self.require_turn: Callable[[], None] = lambda: None
         #: The fingerprints of trials by their keys.
         self.fingerprints: Mapping[str, Mapping[str, Any]] = read_fingerprints(study.user_attrs)
 
     def start(self, point: Point, attributes: Mapping[str, Any]) -> Trial:
         """Store a new running trial of a point, and return it; the baseline's point sets no parameter."""
-        if self.worker is not None:
-            attributes = {**attributes, WORKER: [self.worker.id, self.worker.name]}
-        self.require_turn()
         # At once and whole: Optuna's ``ask`` would sample, and write each parameter by itself.
         template = running_trial(point, self._space, self._distributions, attributes)
         return Trial(
@@ -71,8 +70,6 @@ class TrialStore:
         )
 
     def _add(self, template: FrozenTrial) -> int:
-        if self.worker is not None:
-            return start_once(self._study, template)
         storage = self._study._storage
         return storage.get_trial_number_from_id(storage.create_new_trial(self._study._study_id, template))
 
@@ -92,8 +89,7 @@ class TrialStore:
     def restart(self, trial: Trial) -> Trial:
         """Store that another attempt at an interrupted trial starts, and return it as running."""
         attempts = trial.attempts + 1
-        self.claim(trial)
-        self._set(trial, ATTEMPTS, attempts)
+        self.claim(trial, {ATTEMPTS: attempts})
         return Trial(
             trial.number,
             trial.params,
@@ -101,19 +97,13 @@ class TrialStore:
             attempts=attempts,
             reason=trial.reason,
             confirmation=trial.confirmation,
-            worker=self.worker.name if self.worker is not None else "",
+            worker=self.worker_name,
         )
 
-    def claim(self, trial: Trial) -> None:
-        """Store that this worker works on a trial, in a shared study."""
-        if self.worker is not None:
-            self.require_turn()
-            self._set(trial, WORKER, [self.worker.id, self.worker.name])
-
-    def note_end(self, trial: Trial, at: float) -> None:
-        """Store when a trial ended, in seconds since the epoch by the database's clock."""
-        with self._outside_changes():
-            self._set(trial, ENDED_AT, at)
+    def claim(self, trial: Trial, attributes: Mapping[str, Any]) -> None:
+        """Store attributes of a trial that this process works on from now on."""
+        for name, value in attributes.items():
+            self._set(trial, name, value)
 
     def end(self, trial: Trial) -> None:
         """Store a trial that ended, its record first. Raises StudyError if another program changed the study."""

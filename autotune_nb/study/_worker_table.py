@@ -8,7 +8,6 @@ from datetime import datetime
 import sqlalchemy
 
 from autotune_nb.errors import StudyError
-from autotune_nb.study._stored_trial import WORKER
 from autotune_nb.study.worker import Worker
 
 #: How often a worker records that it is alive.
@@ -97,12 +96,11 @@ class WorkerTable:
         if row.silent_s > GRACE_S / 2:
             self._trusted = row.now
 
-    def live(self) -> dict[str, Worker]:
+    def live(self, connection: sqlalchemy.Connection) -> dict[str, Worker]:
         """Return the workers that are alive, by their ids."""
         values = {"study": self._study_id, "grace": GRACE_S, "trusted": self._trusted}
-        with self._engine.connect() as connection:
-            self._exists = self._exists or _exists(connection)
-            rows = connection.execute(sqlalchemy.text(_LIVE), values).all() if self._exists else ()
+        self._exists = self._exists or _exists(connection)
+        rows = connection.execute(sqlalchemy.text(_LIVE), values).all() if self._exists else ()
         return {
             row.id: Worker(row.name, row.label, row.host, tuple(json.loads(row.gpus)), row.version, row.pid, row.id)
             for row in rows
@@ -123,16 +121,6 @@ class WorkerTable:
             statement = "SELECT sum(seconds) FROM autotune_nb_workers WHERE study_id = :study"
             found = connection.execute(sqlalchemy.text(statement), {"study": self._study_id}).scalar()
         return None if found is None else float(found)
-
-    def owner(self, trial_id: int) -> tuple[str, float]:
-        """Return the id of a trial's worker, and the database's time in seconds since the epoch."""
-        statement = """
-            SELECT (SELECT value_json FROM trial_user_attributes WHERE trial_id = :trial AND key = :key) AS worker,
-                extract(epoch FROM clock_timestamp()) AS now
-        """
-        with self._engine.connect() as connection:
-            row = connection.execute(sqlalchemy.text(statement), {"trial": trial_id, "key": WORKER}).one()
-        return "" if row.worker is None else str(json.loads(row.worker)[0]), float(row.now)
 
 
 def _exists(connection: sqlalchemy.Connection) -> bool:

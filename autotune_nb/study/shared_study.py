@@ -9,18 +9,21 @@ from dataclasses import replace
 from socket import gethostname
 
 import optuna
-from optuna.trial import FrozenTrial
+import sqlalchemy
 
 from autotune_nb.errors import StudyError
-from autotune_nb.study._database_file import location
+from autotune_nb.study._database_file import damage_errors
+from autotune_nb.study._shared_store import SharedTrialStore
+from autotune_nb.study._shared_tables import ChangedTrial
 from autotune_nb.study._storage import closed_on_error, sql_engine, storage_errors
 from autotune_nb.study._stored_study import StoredStudy
-from autotune_nb.study._stored_trial import worker_of
-from autotune_nb.study._study_attributes import read_command, read_edits, write_command
+from autotune_nb.study._stored_trial import ENQUEUED, worker_of
+from autotune_nb.study._study_attributes import read_command, read_end_reason, read_run, write_command
 from autotune_nb.study._study_lock import StudyLock
-from autotune_nb.study._trial_store import TrialEndedOutsideError
+from autotune_nb.study._trial_store import TrialEndedOutsideError, TrialTakenOverError
 from autotune_nb.study._worker_table import HEARTBEAT_S, WorkerTable
 from autotune_nb.study.folder import StudyFolder
+from autotune_nb.study.steering import Edit
 from autotune_nb.study.study import Propose, Study
 from autotune_nb.study.worker import RunCommand, Worker, require_same_release
 from autotune_nb.task.space import SearchSpace
@@ -34,6 +37,8 @@ class SharedStudy(Study):
     A worker chooses its next trial while it holds the study's lock, so that it sees every trial that the others have
     started. A running trial belongs to its worker, and is given back once that has no heartbeat any more.
     """
+
+    _store: SharedTrialStore
 
     def __init__(
         self,
@@ -53,24 +58,28 @@ class SharedStudy(Study):
         #: The last command for all workers, and the one when this worker joined.
         self.command: RunCommand | None = None
         self.command_at_start: RunCommand | None = None
-        engine = sql_engine(study._storage)
+        engine = self._engine = sql_engine(study._storage)
         # A reader is not closed: its connections end with it.
         weakref.finalize(self, engine.dispose)
         self._table = WorkerTable(engine, study._study_id)
         self._lock = StudyLock(engine, study._study_id)
+        #: Edits that were applied on the way, and ``apply_new_edits`` has not returned yet.
+        self._edits_to_report: list[Edit] = []
         super().__init__(task, space, folder, study, url, propose)
         if worker is not None:
             with storage_errors(folder, url):
                 self.worker = self._store.worker = self._joined(worker)
-                self._store.require_turn = self._lock.require
                 self.command = self.command_at_start = read_command(study.user_attrs)
             self.reload()
+
+    def _new_store(self, study: optuna.Study, space: SearchSpace) -> SharedTrialStore:
+        return SharedTrialStore(study, space, self.task.goal.limits, self._location, self._engine, self._lock)
 
     def _joined(self, worker: Worker) -> Worker:
         """Add a worker, and return it with its GPUs. Raises StudyMismatchError, and SetupError without free GPUs."""
         self._table.create()
-        with self._lock.held():
-            others = [other for other in self._table.live().values() if other.label != worker.label]
+        with self._lock.held() as connection:
+            others = [other for other in self._table.live(connection).values() if other.label != worker.label]
             for other in others:
                 require_same_release(self.name, other, worker.version)
             used = frozenset(gpu for other in others for gpu in other.gpus)
@@ -127,20 +136,47 @@ class SharedStudy(Study):
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[list[str]]:
-        with storage_errors(self.folder, self._url), self._lock.held():
-            self.refresh()
+        with storage_errors(self.folder, self._url), self._lock.held() as connection:
+            self._edits_to_report += self._refresh(connection)
             yield self._recover_others()
 
-    def refresh(self) -> None:
-        """Read what other workers have stored since: trials, edits and commands."""
-        self.reload()
-        known = {edit.id for edit in self.steering.edits}
-        if any(edit.id not in known for edit in read_edits(self._attributes)):
-            self.apply_new_edits()
+    def ask(self) -> Trial | None:
+        while True:
+            try:
+                return super().ask()
+            except TrialEndedOutsideError:
+                # A worker that seemed to be dead has ended it after all.
+                self.reload()
+
+    def apply_new_edits(self) -> list[Edit]:
+        """Read what other workers have stored since: trials, edits and commands. Returns the edits, oldest first."""
+        applied, self._edits_to_report = self._edits_to_report, []
+        return applied + self._refresh()
 
     def reload(self) -> None:
-        super().reload()
-        self.command = read_command(self._attributes)
+        self._edits_to_report += self._refresh()
+
+    def _refresh(self, locked: sqlalchemy.Connection | None = None) -> list[Edit]:
+        """Read what has changed, with the connection of the lock or another one, and return the new edits."""
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(damage_errors(self._location))
+            stack.enter_context(storage_errors(self.folder, self._url))
+            connection = locked or stack.enter_context(self._engine.connect())
+            changes = self._store.changes(connection)
+            attributes = changes.attributes
+            self._live = self._table.live(connection)
+            self.workers = tuple(self._live.values())
+            self.end_reason, self._last_run = read_end_reason(attributes), read_run(attributes)
+            self.command = read_command(attributes)
+            for one in changes.trials:
+                known = self._trials.get(one.number)
+                if known is None or not (known.state.finished or known.state is TrialState.STOPPED):
+                    self._trials[one.number] = self._read(one)
+                if ENQUEUED in one.attributes:
+                    self._enqueued[one.number] = one.attributes[ENQUEUED]
+            ended = sorted((one for one in changes.trials if one.ended), key=lambda one: one.ended_at or 0.0)
+            self._keep(*(self._trials[one.number] for one in ended))
+            return self._apply_edits(changes.edits)
 
     @property
     def stored(self) -> StoredStudy:
@@ -173,19 +209,18 @@ class SharedStudy(Study):
         """Store a trial that ended. Raises TrialEndedOutsideError if another worker has taken it over meanwhile."""
         # Without the lock, which other workers need to go on: whoever takes it over now finds it ended.
         with storage_errors(self.folder, self._url):
-            owner, now = self._table.owner(self._store.id_of(trial))
             if trial.number not in self._own:
-                self._store.claim(trial)
-            elif self.worker is None or owner != self.worker.id:
+                self._store.claim(trial, {})
+            try:
+                ended = super().tell(trial)
+            except TrialTakenOverError:
                 self._own.discard(trial.number)
-                raise TrialEndedOutsideError(
-                    f"this worker had no heartbeat for so long that another one has taken it over, in "
-                    f"{location(self.folder, self._url)}; its measurement is not used"
-                )
-            self._store.note_end(trial, now)
-            ended = super().tell(trial)
+                raise
         self._own.discard(trial.number)
         return ended
+
+    def save_elapsed(self, seconds: float) -> None:
+        """Do nothing: the heartbeats of the workers add up to the duration of a shared study."""
 
     def _started(self, trial: Trial) -> Trial:
         if trial.state is TrialState.RUNNING:
@@ -203,15 +238,11 @@ class SharedStudy(Study):
                 self._table.leave(self.worker)
         super().close()
 
-    def _read_workers(self) -> None:
-        self._live = self._table.live()
-        self.workers = tuple(self._live.values())
-
-    def _read(self, frozen: FrozenTrial) -> Trial:
-        if frozen.number in self._own:
-            return self._trials[frozen.number]
-        trial = super()._read(frozen)
-        worker = worker_of(frozen.user_attrs)[0]
+    def _read(self, changed: ChangedTrial) -> Trial:
+        if changed.number in self._own:
+            return self._trials[changed.number]
+        trial = self._store.of_change(changed)
+        worker = worker_of(changed.attributes)[0]
         alive = worker in self._live and (self.worker is None or worker != self.worker.id)
         if trial.state is TrialState.INTERRUPTED and alive:
             return trial.with_(state=TrialState.RUNNING)

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial
 
 from autotune_nb.errors import StudyError
 from autotune_nb.secrets.scrubbing import scrub_data
@@ -31,7 +30,7 @@ from autotune_nb.study._study_attributes import (
     write_run,
 )
 from autotune_nb.study._trial_json import to_record, with_finite_score, without_secrets
-from autotune_nb.study._trial_store import TrialEndedOutsideError, TrialStore, ended_at
+from autotune_nb.study._trial_store import TrialEndedOutsideError, TrialStore, TrialTakenOverError, ended_at
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.study.storage_url import is_shared
@@ -81,7 +80,7 @@ class Study:
             read_elapsed(study.user_attrs)
             #: The effect of all edits; replaced as a whole, so that it may be read from any thread.
             self.steering = Steering(task, space, stored_edits(study))
-            self._store = TrialStore(study, space, task.goal.limits, self._location)
+            self._store = self._new_store(study, space)
         self.reload()
 
     @classmethod
@@ -237,10 +236,7 @@ class Study:
             if self.task.strategy.sampler == "grid" or self._propose is None or self._order.all_tried():
                 return None
             proposal = self._propose(self.space, self.trials)
-            if proposal is None:
-                return None
-            point, reason = proposal
-            return self._started(self._store.start(point, {REASON: reason}))
+            return None if proposal is None else self._started(self._store.start(proposal[0], {REASON: proposal[1]}))
 
     def _started(self, trial: Trial) -> Trial:
         self._trials[trial.number] = trial
@@ -279,9 +275,12 @@ class Study:
 
     def apply_new_edits(self) -> list[Edit]:
         """Apply the edits that others, optuna-dashboard too, have stored since, and return them, oldest first."""
-        known = {edit.id for edit in self.steering.edits}
         with storage_errors(self.folder, self._url):
-            edits = merged_edits(self.steering.edits, stored_edits(self._study))
+            return self._apply_edits(stored_edits(self._study))
+
+    def _apply_edits(self, stored: Sequence[Edit]) -> list[Edit]:
+        known = {edit.id for edit in self.steering.edits}
+        edits = merged_edits(self.steering.edits, stored)
         if {edit.id for edit in edits} != known:
             self._apply(Steering(self.task, self.steering.full_space, edits))
         return [edit for edit in self.steering.edits if edit.id not in known]
@@ -297,20 +296,22 @@ class Study:
         stored as failed.
         """
         trial = without_secrets(with_finite_score(trial))
-        # Before it is stored: results.json has it even if the storage refuses it.
-        self._trials[trial.number] = trial
-        self._note_ends(trial)
         try:
             with storage_errors(self.folder, self._url):
                 self._store.end(trial)
-        except StudyError:
-            with contextlib.suppress(StudyError):
-                self.folder.write(unstored(trial.number), to_record(trial, trial.fingerprint))
+        except StudyError as error:
+            if not isinstance(error, TrialTakenOverError):
+                self._keep(trial)  # results.json has it even if the storage refuses it
+                with contextlib.suppress(StudyError):
+                    self.folder.write(unstored(trial.number), to_record(trial, trial.fingerprint))
             raise
+        self._keep(trial)
         self.folder.delete(unstored(trial.number))
         return trial
 
-    def _note_ends(self, *trials: Trial) -> None:
+    def _keep(self, *trials: Trial) -> None:
+        """Keep trials, and the order in which those that finished did so."""
+        self._trials.update((trial.number, trial) for trial in trials)
         known = set(self._ended)
         self._ended += [trial.number for trial in trials if trial.state.finished and trial.number not in known]
 
@@ -319,8 +320,7 @@ class Study:
         trials = [without_secrets(trial) for trial in trials]
         with storage_errors(self.folder, self._url):
             self._store.add(trials)
-        self._trials.update((trial.number, trial) for trial in trials)
-        self._note_ends(*trials)
+        self._keep(*trials)
 
     def results(
         self, *, state: str, elapsed_s: float, command: Callable[[Trial], str | None] = lambda _best: None
@@ -355,25 +355,18 @@ class Study:
     def reload(self) -> None:
         """Read the trials that were started or ended since the last call."""
         with damage_errors(self._location), storage_errors(self.folder, self._url):
+            attributes = self._study.user_attrs
             #: Why the last run ended by itself; empty if none did.
-            attributes = self._attributes = self._study.user_attrs
             self.end_reason, self._last_run = read_end_reason(attributes), read_run(attributes)
             stored = self._study.get_trials(deepcopy=False)
-            self._read_workers()
             for frozen in stored:
                 known = self._trials.get(frozen.number)
                 if known is None or not (known.state.finished or known.state is TrialState.STOPPED):
-                    self._trials[frozen.number] = self._read(frozen)
+                    self._trials[frozen.number] = self._store.read(frozen)
                 if ENQUEUED in frozen.user_attrs:
                     self._enqueued[frozen.number] = frozen.user_attrs[ENQUEUED]
             stored.sort(key=ended_at)
-            self._note_ends(*(self._trials[frozen.number] for frozen in stored))
-
-    def _read_workers(self) -> None:
-        """Read which workers are alive, after the trials; only a shared study has some."""
-
-    def _read(self, frozen: FrozenTrial) -> Trial:
-        return self._store.read(frozen)
+            self._keep(*(self._trials[frozen.number] for frozen in stored))
 
     def recover(self) -> list[str]:
         """Complete or resume the trials that a previous process left unfinished, and return a line for each.
@@ -389,6 +382,9 @@ class Study:
                 started=self._started,
                 tell=self.tell,
             )
+
+    def _new_store(self, study: optuna.Study, space: SearchSpace) -> TrialStore:
+        return TrialStore(study, space, self.task.goal.limits, self._location)
 
     @contextlib.contextmanager
     def turn(self) -> Iterator[list[str]]:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy
+from optuna.trial import TrialState as OptunaState
 
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import StudyMismatchError
@@ -107,7 +108,7 @@ def test_the_trial_of_a_killed_worker_is_given_back_and_its_own_late_result_refu
     with pytest.raises(TrialEndedOutsideError, match="another one has taken it over"):
         complete(killed, lost, 7.0)
     complete(other, retried, 5.0)
-    killed.refresh()
+    killed.reload()
     assert [t.score.value for t in killed.trials if t.number == lost.number and t.score] == [5.0]
 
 
@@ -139,6 +140,98 @@ def test_a_trial_whose_commit_has_no_response_is_started_once(
     trial = ask(study)
     assert (trial.number, trial.state, trial.attempts) == (0, TrialState.RUNNING, 2)
     assert [one.number for one in study.trials] == [0]
+
+
+def test_a_trial_whose_end_has_no_response_is_ended_once(
+    join: Join, make_task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = join(make_task(strategy="random", budget={"baseline": False}), "a")
+    trial = ask(study)
+    dialect = sql_engine(study._study._storage).dialect
+    commit = dialect.do_commit
+
+    def lost(connection: Any) -> None:
+        commit(connection)
+        monkeypatch.undo()
+        raise dialect.loaded_dbapi.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(dialect, "do_commit", lost)
+    with pytest.raises(StorageAwayError, match="server closed the connection"):
+        complete(study, trial, 5.0)
+    # The run stores it again once the storage responds.
+    assert complete(study, trial, 5.0).number == trial.number
+    with pytest.raises(TrialEndedOutsideError, match="another program ended it"):
+        complete(study, trial, 6.0)
+    assert [(one.value, one.user_attrs["worker"][1]) for one in study._study.trials] == [(5.0, "a")]
+
+
+def test_a_late_result_is_refused_after_another_worker_has_ended_the_trial(
+    join: Join, make_task: Any, postgres: str
+) -> None:
+    task = make_task(strategy="random", budget={"baseline": False})
+    late, other = join(task, "a"), join(task, "b")
+    trial = ask(late)
+    silence(late, postgres)
+    complete(other, ask(other), 5.0)
+    with pytest.raises(TrialEndedOutsideError, match="another one has taken it over"):
+        complete(late, trial, 7.0)
+    late.reload()
+    assert [one.score.value for one in late.trials if one.score] == [5.0]
+
+
+def test_a_worker_that_lives_after_all_ends_its_trial_before_another_one_takes_it_over(
+    join: Join, make_task: Any, postgres: str
+) -> None:
+    task = make_task(strategy="random", budget={"baseline": False})
+    slow, other = join(task, "a"), join(task, "b")
+    trial = ask(slow)
+    silence(slow, postgres)
+    with other.turn():
+        complete(slow, trial, 5.0)
+        started = other.ask()
+    assert started is not None
+    assert (started.number, started.attempts) == (1, 1)
+    assert [(one.number, one.state) for one in other.trials] == [(0, TrialState.COMPLETE), (1, TrialState.RUNNING)]
+
+
+def test_a_trial_takes_few_statements(join: Join, make_task: Any) -> None:
+    """Other workers wait for those between which the lock is held; over a network each takes a millisecond."""
+    study = join(make_task(strategy="random", budget={"baseline": False}, limits=["ttft_p99_s < 0.1"]), "a")
+    complete(study, ask(study))
+    statements: list[str] = []
+    engine = sql_engine(study._study._storage)
+    sqlalchemy.event.listen(engine, "before_cursor_execute", lambda _, __, text, *___: statements.append(text))
+    trial = ask(study)
+    assert len(statements) <= 5
+    complete(study, trial)
+    assert len(statements) <= 7
+
+
+def test_optuna_reads_what_workers_store(join: Join, make_task: Any) -> None:
+    study = join(make_task(strategy="random", limits=["ttft_p99_s < 0.1"]), "a")
+    figure, limit = study.task.goal.figure, str(study.task.goal.limits[0])
+    default, cut = ask(study), ask(study)
+    study.tell(default.with_(state=TrialState.COMPLETE, score=Score({figure: 2.0}, {limit: 0.05})))
+    study.tell(cut.with_(state=TrialState.CUT, score=Score({figure: 1.0}), cut_reason="worse"))
+    failed = ask(study)
+    study.tell(failed.with_(state=TrialState.FAILED))
+    first, second, third = study._study.trials
+    assert (first.state, first.value, first.params) == (OptunaState.COMPLETE, 2.0, {})
+    assert first.constraints == {limit: 0.5}
+    assert (second.state, second.value, second.intermediate_values) == (OptunaState.PRUNED, 1.0, {0: 1.0})
+    assert second.params == dict(cut.params)
+    assert (third.state, third.params) == (OptunaState.FAIL, dict(failed.params))
+    assert all(one.duration is not None and 0 <= one.duration.total_seconds() < 600 for one in (first, second, third))
+
+
+def test_every_edit_is_reported_once(join: Join, make_task: Any) -> None:
+    task = make_task(strategy="random", budget={"baseline": False})
+    one, other = join(task, "a"), join(task, "b")
+    edit = enqueue_edit({"threads": 2, "batch_size": 64})
+    one.steer(edit)
+    assert ask(other).params == {"threads": 2, "batch_size": 64}
+    assert [found.id for found in other.apply_new_edits()] == [edit.id]
+    assert other.apply_new_edits() == []
 
 
 def test_edits_and_commands_reach_every_worker(join: Join, make_task: Any) -> None:
@@ -200,3 +293,12 @@ def test_a_password_that_is_a_reference_is_stored_as_such(
     contents = contents_below(tmp_path)
     assert any(b"${STUDY_PASSWORD}" in text for text in contents.values())
     assert not any(SECRET.encode() in text for text in contents.values())
+
+
+def test_a_note_that_optuna_dashboard_changed_reaches_every_worker(join: Join, make_task: Any) -> None:
+    study = join(make_task(strategy="random"), "a")
+    trial, storage = ask(study), study._study._storage
+    key = f"dashboard:{study._study.trials[0]._trial_id}"
+    storage.set_study_system_attr(study._study._study_id, f"{key}:note_str:0", "odd")
+    storage.set_study_system_attr(study._study._study_id, f"{key}:note_ver", 1)
+    assert [(edit.noted_trial, edit.note) for edit in study.apply_new_edits()] == [(trial.number, "odd")]

@@ -10,6 +10,15 @@ from typing import Any
 import filelock
 import pytest
 
+#: Tests that one worker runs, since they share a browser, or what the first of them has parsed, measured or run.
+_TOGETHER = (
+    "tests/browser/",
+    "tests/test_layers.py",
+    "tests/bench/test_known_engine.py",
+    "tests/results/test_exporting.py",
+    "tests/cli/test_report_command.py",
+)
+
 
 def _place(item: pytest.Item) -> int:
     """Browser, then the real engine, then the cluster, which is up by then, then the many that take no time."""
@@ -56,7 +65,7 @@ def pytest_collection_finish() -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """The tests of the browser, of the known engine and of imports are one unit of work each; any other is its own.
+    """Tests that belong together are one unit of work; any other is its own.
 
     --dist loadgroup would say so by a mark, but pytest-xdist 3.8 no longer hears it under pytest 9: it ran a JupyterLab
     and a Chromium in two workers at once.
@@ -65,12 +74,6 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
     class Scheduling(LoadScopeScheduling):  # type: ignore[misc, unused-ignore]
         def _split_scope(self, nodeid: str) -> str:
-            if nodeid.startswith("tests/browser/"):
-                return "browser"
-            # Its tests share what they have parsed.
-            if nodeid.startswith("tests/test_layers.py"):
-                return "layers"
-            # Its tests read what one load has measured.
-            return "known engine" if nodeid.startswith("tests/bench/test_known_engine.py") else nodeid
+            return next((together for together in _TOGETHER if nodeid.startswith(together)), nodeid)
 
     return Scheduling(config, log)

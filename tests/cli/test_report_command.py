@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import html
 import json
 import re
+import shutil
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from click.testing import CliRunner, Result
 import autotune_nb as at
 from autotune_nb.cli.main import cli
 from autotune_nb.errors import StudyNotFoundError
+from tests.conftest import MINIMAL
 from tests.stubs import World, open_study
 
 
@@ -23,11 +26,18 @@ def report(*arguments: object) -> Result:
     return CliRunner().invoke(cli, ["report", *map(str, arguments)])
 
 
-@pytest.fixture
-def study(world: World) -> Path:
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished study with a complete trial and one of the default configuration."""
+    world = World(tmp_path_factory.mktemp("report"), copy.deepcopy(MINIMAL))
     at.tune(world.task(budget={"baseline": True}), study=world.folder).wait()
     return world.folder
+
+
+@pytest.fixture
+def study(finished: Path, tmp_path: Path) -> Path:
+    """The test's own copy of the finished study."""
+    return shutil.copytree(finished, tmp_path / "study")
 
 
 def test_it_writes_an_executed_notebook_and_a_page_that_loads_nothing(study: Path, tmp_path: Path) -> None:

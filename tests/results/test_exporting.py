@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import os
 import shlex
@@ -17,6 +18,7 @@ import autotune_nb as at
 from autotune_nb.cli.main import cli
 from autotune_nb.results.exporting import FORMATS, export
 from autotune_nb.task.task import Task
+from tests.conftest import MINIMAL
 from tests.stubs import World, open_study
 
 
@@ -24,8 +26,10 @@ def run_export(study: Path, form: str, *arguments: object) -> Result:
     return CliRunner().invoke(cli, ["export", str(study), "--as", form, *map(str, arguments)])
 
 
-@pytest.fixture
-def run(world: World) -> at.Run:
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> at.Run:
+    """A finished run, from which tests only read."""
+    world = World(tmp_path_factory.mktemp("exporting"), copy.deepcopy(MINIMAL))
     env = {"MODE": "it's", "PLAIN": "1"}
     task = world.task(trials=3, budget={"baseline": True})
     task = Task.parse({**task.model_dump(), "engine": {**task.engine.model_dump(), "env": env}})

@@ -62,16 +62,6 @@ def _finite(value: Any) -> Any:
     return [_finite(one) for one in value] if isinstance(value, list | tuple) else value
 
 
-def sortable_table_html(table: ConfigurationTable, *, name: str = "configurations") -> str:
-    """Return the table with its script: sort by a click on a head, filter, choose columns; no network is needed.
-
-    Where scripts do not run, the plain table is shown. ``name`` is the id of its element, unique on the page.
-    """
-    element, data = html.escape(name), script_json(table_message(table))
-    script = f"{table_script()}\nfillTable(document.getElementById({json.dumps(name)}), {data});"
-    return f'<div id="{element}">{plain_table_html(table)}</div>\n<script type="module">\n{script}\n</script>'
-
-
 def plain_table_html(table: ConfigurationTable, *, most: int = _MOST) -> str:
     """Return the shown columns without a script: the default first, then the best; at most so many rows."""
     columns = [column for column in table.columns if column.shown]

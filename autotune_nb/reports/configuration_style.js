@@ -9,9 +9,9 @@ const STYLE = `
 .at-table-bar .wrong { color: color-mix(in srgb, var(--jp-error-color1, #d32f2f) 65%, var(--jp-ui-font-color1, #777)); }
 .at-table-scroll { overflow: auto; max-height: var(--at-table-height, 330px); position: relative;
   border: 1px solid var(--jp-border-color2, #8886); }
-/* More specific than the rules for tables of another widget of the page, whose stylesheet comes later. */
+/* More specific than the rules for tables of the page or of another widget, whose stylesheet comes later. */
 .at-table .at-table-scroll table { border-collapse: separate; border-spacing: 0; table-layout: fixed;
-  margin: 0; font-size: inherit; }
+  display: table; overflow: visible; margin: 0; font-size: inherit; }
 .at-table .at-table-scroll tr :is(th, td) { padding: 0 4px; height: ${ROW_PX}px; line-height: ${ROW_PX - 1}px;
   box-sizing: border-box; max-width: none; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; text-align: left;
   vertical-align: middle; border: 0; border-bottom: 1px solid var(--jp-border-color3, #8883); }

@@ -5,8 +5,12 @@ from __future__ import annotations
 import tempfile
 from pathlib import Path
 
+import nbformat
+from nbformat.v4 import new_code_cell, new_notebook, new_output
+
 from autotune_nb.engines.registry import engine_for
-from autotune_nb.reports.configuration_page import sortable_table_html
+from autotune_nb.reports.configuration_page import TABLE_MIME, plain_table_html, table_message
+from autotune_nb.reports.html_page import to_html
 from autotune_nb.results.configurations import configuration_table
 from tests.benchmarks.figure import Figure
 from tests.benchmarks.samples import Samples, sample_task
@@ -15,7 +19,7 @@ from tests.browser.lab import launch_chromium
 _ROWS, _GOAL_MS = 5000, 150.0
 #: Each is done three times; until the page has drawn it.
 _MEASURE = """() => {
-    const view = document.getElementById('configurations')._table;
+    const view = document.querySelector('.at-live')._table;
     const took = act => {
         const times = [0, 1, 2].map(() => {
             const began = performance.now();
@@ -45,16 +49,19 @@ def table() -> list[Figure]:
     for number in range(_ROWS):
         begun = samples.begun(number)
         trials.append(samples.ended(begun, samples.measurements(dict(begun.params))))
-    page = sortable_table_html(configuration_table(trials, task.goal, engine=engine_for(task)))
+    rows = configuration_table(trials, task.goal, engine=engine_for(task))
+    shown = {"text/html": plain_table_html(rows), TABLE_MIME: table_message(rows)}
+    cell = new_code_cell(outputs=[new_output("display_data", shown)])
     with tempfile.TemporaryDirectory(prefix="at-bench-") as name, sync_playwright() as playwright:
-        file = Path(name, "table.html")
-        file.write_text(f'<!doctype html><meta charset="utf-8">{page}', encoding="utf-8")
+        nbformat.write(new_notebook(cells=[cell]), Path(name, "table.ipynb"))
+        file = to_html(Path(name, "table.ipynb"))
+        size = file.stat().st_size
         with launch_chromium(playwright) as browser:
             opened = browser.new_page()
             opened.goto(file.as_uri())
-            opened.wait_for_selector(".at-table-scroll")
+            opened.wait_for_selector(".at-live .at-table-scroll")
             found = opened.evaluate(_MEASURE)
-    note = f"{_ROWS} rows in Chromium; the filter leaves {found['shown']}; the page has {len(page) / 1e6:.1f} MB"
+    note = f"{_ROWS} rows in Chromium; the filter leaves {found['shown']}; the page has {size / 1e6:.1f} MB"
     return [
         Figure("table_sorted", found["sort"], _GOAL_MS, f"the slower of a number and a text; {note}", "ms"),
         Figure("table_filtered", found["filter"], _GOAL_MS, note, "ms"),

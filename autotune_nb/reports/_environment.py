@@ -81,4 +81,6 @@ def _flat(data: Any, name: str = "") -> list[tuple[str, str]]:
     # Unknown properties are omitted.
     if data is None or data == "":
         return []
+    if name.endswith("bytes") and isinstance(data, int):
+        return [(name, f"{data:,} ({data / 1e9:.1f} GB)" if data >= 1e9 else f"{data:,}")]
     return [(name, data if isinstance(data, str) else json.dumps(data, ensure_ascii=False))]

@@ -166,11 +166,17 @@ class HistoryChart(SingleChart):
 
     history: History
     direction: str = "maximize"
+    #: Whether the search has ended.
+    over: bool = False
     height_in: ClassVar[float] = 3.2
 
     @property
     def title(self) -> str:
-        return history_title(self.history, self.direction)
+        return history_title(self.history, self.direction, over=self.over)
+
+    @property
+    def _best_name(self) -> str:
+        return "best" if self.over else "best so far"
 
     def frame(self) -> pd.DataFrame:
         """Return one row per complete trial: number, the objective's figure, whether it is feasible, best so far."""
@@ -196,7 +202,7 @@ class HistoryChart(SingleChart):
                 traces.append(go.Scatter(x=x, y=y, mode="markers", name=name, marker=marker))
         line = {"color": COLOURS["best"], "width": 3, "shape": "hv"}
         best = {"x": list(h.best_numbers), "y": list(h.best_values)}
-        traces.append(go.Scatter(**best, mode="lines", name="best so far", line=line))
+        traces.append(go.Scatter(**best, mode="lines", name=self._best_name, line=line))
         return self._figure(*traces, x="trial", y=axis_label(h.figure))
 
     def _draw(self, axes: Axes) -> None:
@@ -208,7 +214,7 @@ class HistoryChart(SingleChart):
             if x:
                 axes.plot(x, y, linestyle="", marker=MARKERS[role][1], color=COLOURS[role], label=name)
         axes.step(
-            h.best_numbers, h.best_values, where="post", color=COLOURS["best"], linewidth=2.5, label="best so far"
+            h.best_numbers, h.best_values, where="post", color=COLOURS["best"], linewidth=2.5, label=self._best_name
         )
         axes.set_xlabel("trial")
         axes.set_ylabel(axis_label(h.figure))

@@ -52,7 +52,7 @@ class DependenceChart(Chart):
     def title(self) -> str:
         if not self.dependences:
             return self.note
-        return "Predicted by the value of one parameter, on average over the trials (shaded: 90 % interval)"
+        return "What the model predicts by the value of one parameter, the others as in the trials (shaded: 90 %)"
 
     def frame(self) -> pd.DataFrame:
         """Return one row per parameter and value: the predicted figure, its 90 % interval, the number of trials."""
@@ -67,9 +67,9 @@ class DependenceChart(Chart):
         return pd.DataFrame(rows, columns=["parameter", "value", figure, f"{figure}_low", f"{figure}_high", "trials"])
 
     def _panel_title(self, one: Dependence) -> str:
-        pick = max if self.direction == "maximize" else min
+        pick, word = (max, "highest") if self.direction == "maximize" else (min, "lowest")
         best = pick(range(len(one.values)), key=lambda i: one.predicted[i][0])
-        return f"{short_names([one.parameter])[0]}, best {_label(one.values[best])}"
+        return f"{short_names([one.parameter])[0]}, {word} at {_label(one.values[best])}"
 
     def figure(self) -> go.Figure:
         """Return Plotly's figure: panels with a common vertical axis."""

@@ -108,9 +108,11 @@ class Chart(ABC):
         figure.update_layout(
             title={"text": html.escape(self.title, quote=False), "font": {"size": 16}},
             xaxis_title=x,
-            yaxis_title=y,
+            # Without a distance, the title may cover the numbers.
+            yaxis_title={"text": y, "standoff": 12},
             template="none",
             height=420,
+            margin_t=60,
             hovermode="closest",
         )
         # Instead of Plotly's template, which adds seven kilobytes to every saved chart.

@@ -140,7 +140,9 @@ _BEYOND = 0.1
 class History:
     """The objective's value of each complete trial, and the points at which the best configuration's value changed.
 
-    It also falls: where a repeat of the best configuration brings its mean down. With several objectives ``figure`` is
+    It also falls: where a repeat of the best configuration brings its mean down. The starts of a confirmation have
+    values, but do not change the best, which is that of the search; ``confirmed`` is whether there are any. With
+    several objectives ``figure`` is
     HYPERVOLUME: the share of the box between the worst and the best value of each objective that a trial dominates,
     and that all trials so far dominate together.
     """
@@ -151,6 +153,7 @@ class History:
     feasible: tuple[bool, ...]
     best_numbers: tuple[int, ...]
     best_values: tuple[float, ...]
+    confirmed: bool = False
 
 
 def history(trials: Sequence[Trial], objective: Objective) -> History:
@@ -159,17 +162,18 @@ def history(trials: Sequence[Trial], objective: Objective) -> History:
     if objective.others:
         return _hypervolumes(done, objective)
     best: list[tuple[int, float]] = []
-    rows = []
-    for trial, leader in zip(done, leaders(done, objective), strict=True):
-        assert trial.score is not None
-        rows.append((trial.number, trial.score.value, trial.score.feasible))
+    rows = [(trial.number, trial.score.value, trial.score.feasible) for trial in done if trial.score is not None]
+    searched = [trial for trial in done if not trial.in_round]
+    for trial, leader in zip(searched, leaders(searched, objective), strict=True):
         if leader is not None and (not best or leader.value != best[-1][1]):
             best.append((trial.number, leader.value))
     if best and rows[-1][0] > best[-1][0]:
         best.append((rows[-1][0], best[-1][1]))
     numbers, values, feasible = zip(*rows, strict=True) if rows else ((), (), ())
     best_numbers, best_values = zip(*best, strict=True) if best else ((), ())
-    return History(objective.figure, numbers, values, feasible, best_numbers, best_values)
+    return History(
+        objective.figure, numbers, values, feasible, best_numbers, best_values, confirmed=len(searched) < len(done)
+    )
 
 
 def _hypervolumes(done: Sequence[Trial], objective: Objective) -> History:
@@ -204,21 +208,25 @@ def _hypervolumes(done: Sequence[Trial], objective: Objective) -> History:
 def latency_title(curves: Iterable[Curve]) -> str:
     """Return the title of the chart of curves."""
     best = next((c for c in curves if c.role == "best"), None)
-    return "Further right and lower is better" + (f", trial {best.number} is the best" if best else "")
+    return "Further right and lower is better" + (f"; the star is trial {best.number}" if best else "")
 
 
-def history_title(history: History, direction: str, *, brief: bool = False) -> str:
-    """Return the title of the chart of the history; ``brief`` omits the trial of the best value."""
+def history_title(history: History, direction: str, *, brief: bool = False, over: bool = False) -> str:
+    """Return the title of the chart of the history; ``brief`` omits the trial of the best value.
+
+    ``over`` is whether the search has ended.
+    """
     if history.figure == HYPERVOLUME and history.best_numbers:
-        explained = "" if brief else " of the box between the worst and the best value of each objective"
-        return f"The Pareto front dominates {history.best_values[-1]:.0%}{explained}"
+        explained = "" if brief else ", of the box between the worst and the best value of each objective"
+        return f"Hypervolume of the Pareto front: {100 * history.best_values[-1]:.0f} %{explained}"
     better = "higher" if direction == "maximize" else "lower"
     if not history.best_numbers:
         return f"No trial keeps every limit ({better} is better)" if history.numbers else "No trial completed"
     value = history.best_values[-1]
     found = next(n for n, v in zip(history.best_numbers, history.best_values, strict=True) if v == value)
-    where = "" if brief else f", found at trial {found} of {history.numbers[-1]}"
-    return f"Best so far: {value_text(value, history.figure)}{where} ({better} is better)"
+    where = "" if brief else f", by trial {found}"
+    name = "Best of the search" if history.confirmed else "Best" if over else "Best so far"
+    return f"{name}: {value_text(value, history.figure)}{where} ({better} is better)"
 
 
 def importance_title(importances: Mapping[str, float], *, brief: bool = False) -> str:
@@ -227,17 +235,17 @@ def importance_title(importances: Mapping[str, float], *, brief: bool = False) -
         return "Importances need ten complete trials"
     name, share = max(importances.items(), key=lambda item: item[1])
     short = short_names([name])[0]
-    return f"{short} matters most: {share:.0%}" + ("" if brief else " of what distinguishes the best trials")
+    return f"{short} matters most: {100 * share:.0f} %" + ("" if brief else " of what distinguishes the best trials")
 
 
 def axis_label(figure: str) -> str:
     """Return the label of an axis: the name of a figure and its unit."""
     if figure == HYPERVOLUME:
-        return "dominated hypervolume, share"
+        return "hypervolume, share of the box"
     if "tokens_per_s" in figure:
-        return f"{figure}, tokens per second"
+        return f"{figure}, tokens/s"
     if figure == "requests_per_s":
-        return f"{figure}, requests per second"
+        return f"{figure}, requests/s"
     return f"{figure}, s" if figure.endswith("_s") else figure
 
 

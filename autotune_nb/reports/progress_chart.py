@@ -31,10 +31,8 @@ class ProgressChart(TracedChart):
 
     @property
     def title(self) -> str:
-        text = history_title(self.history, self.direction)
-        if self.over:
-            text = text.replace("Best so far", "Best")
-        gain = "" if self.gain is None else f"; another trial is expected to gain {self.gain:.1%}"
+        text = history_title(self.history, self.direction, over=self.over)
+        gain = "" if self.gain is None else f"; another trial is expected to gain {100 * self.gain:.1f} %"
         return f"{text}{gain}"
 
     def frame(self) -> pd.DataFrame:
@@ -74,4 +72,4 @@ class ProgressChart(TracedChart):
         }
 
     def _draw_in(self, figure: Figure) -> None:
-        HistoryChart(self.history, self.direction)._draw_in(figure)
+        HistoryChart(self.history, self.direction, self.over)._draw_in(figure)

@@ -52,7 +52,7 @@ class SliceChart(TracedChart):
         first = "Objective by the value of one parameter"
         if self.importances:
             name, share = max(self.importances.items(), key=lambda item: item[1])
-            first = f"{short_names([name])[0]} matters most: {share:.0%} of what distinguishes the best trials"
+            first = f"{short_names([name])[0]} matters most: {100 * share:.0f} % of what distinguishes the best trials"
         else:
             first += "; importances need ten complete trials"
         return f"{first} (the {len(self.parameters)} most important parameters)" if self.left_out else first

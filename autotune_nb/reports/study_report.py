@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 from autotune_nb.engines.registry import engine_of_study
 from autotune_nb.errors import Failure
+from autotune_nb.reports._asked import asked_text
 from autotune_nb.reports._environment import environment_of
 from autotune_nb.reports._reproduce import reproduce_code
 from autotune_nb.reports.charts import HistoryChart, ImportanceChart, LatencyChart
@@ -21,7 +22,7 @@ from autotune_nb.reports.front_chart import FrontChart, front_points
 from autotune_nb.reports.plots import history, latency_throughput
 from autotune_nb.resources import shared_folder
 from autotune_nb.results.alternatives import Alternative, alternatives
-from autotune_nb.results.comparison import compare
+from autotune_nb.results.comparison import Comparison, compare
 from autotune_nb.results.configurations import ConfigurationTable, configuration_table
 from autotune_nb.results.exporting import gpus_of_trial
 from autotune_nb.results.front import front_frame
@@ -30,14 +31,15 @@ from autotune_nb.study.steering import Edit
 from autotune_nb.task.budget import Confirm
 from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.file import task_yaml
-from autotune_nb.task.restriction import value_text
+from autotune_nb.task.restriction import value_text as parameter_text
 from autotune_nb.task.task import Task
+from autotune_nb.trial.configuration import configurations
 from autotune_nb.trial.cost import cost_of
-from autotune_nb.trial.formatting import counts_text, duration_text, numbers_text
+from autotune_nb.trial.formatting import counts_text, duration_text, numbers_text, value_text
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.start_caches import caches_text
 from autotune_nb.trial.trial import Trial
-from autotune_nb.verdict import study_verdict
+from autotune_nb.verdict import Outcome, Verdict, study_verdict
 
 if TYPE_CHECKING:
     import jinja2
@@ -90,20 +92,35 @@ class Report:
     @property
     def verdict(self) -> str:
         """The best configuration compared with the engine's default, in a sentence or two."""
-        return study_verdict(self.trials, self.objective, self.confirm).text
+        return self._verdict.text
+
+    @cached_property
+    def _verdict(self) -> Verdict:
+        return study_verdict(self.trials, self.objective, self.confirm)
 
     @property
     def alternatives(self) -> list[Alternative]:
         """The configurations that rank behind the best one, with what they have for it."""
-        found = study_verdict(self.trials, self.objective, self.confirm)
-        ties = found.ties if found.confirmed else ()
+        ties = self._verdict.ties if self._verdict.confirmed else ()
+        return alternatives(self.trials, self.objective, self._gpus, self.best, ties)
+
+    @property
+    def _gpus(self) -> Callable[[Trial], int] | None:
+        """Returns the number of GPUs of a trial; None if it is unknown."""
         if self.task is None:
-            return alternatives(self.trials, self.objective, None, self.best, ties)
+            return None
         gpus = gpus_of_trial(self.task)
         # Of imported trials alone it may be unknown.
         known = not is_imported(self.task) or all(gpus(one) is not None for one in self.trials)
-        counted = (lambda one: gpus(one) or 0) if known else None
-        return alternatives(self.trials, self.objective, counted, self.best, ties)
+        return (lambda one: gpus(one) or 0) if known else None
+
+    @property
+    def _compared(self) -> Trial | None:
+        """The trial beside the default: the best, or, if that is the default, the one that the verdict is about."""
+        leader = self._verdict.leader
+        if self.best is None or not self.best.baseline or leader is None:
+            return self.best
+        return next((trial for trial in self.trials if trial.number == leader), self.best)
 
     def chart(self) -> LatencyChart:
         """Return the chart of latency against throughput, with a curve per trial and the Pareto front."""
@@ -122,12 +139,13 @@ class Report:
     def _result_charts(self) -> tuple[Chart, ...]:
         if not any(trial.measurements for trial in self.trials):
             return ()
-        course = HistoryChart(history(self.trials, self.objective), self.objective.direction)
+        over = self.state == "finished"
+        course = HistoryChart(history(self.trials, self.objective), self.objective.direction, over)
         # Recorded measurements may lack the figures of the curves.
         curves = (chart,) if (chart := self.chart()).curves else ()
         front = front_points(self.trials, self.objective) if self.objective.others else ()
         fronts = (FrontChart(front, self.objective.figures),) if front else ()
-        return (*fronts, *curves, *((course,) if course.history.numbers else ()))
+        return (*fronts, *curves, *((course,) if len(course.history.numbers) > 1 else ()))
 
     def configurations(self) -> ConfigurationTable:
         """Return the table with one row per configuration: figures, limits, parameters, failures."""
@@ -192,7 +210,10 @@ class Report:
         imported = self.task is not None and is_imported(self.task)
         count = len(self.trials)
         return {
-            "comparison": compare(self.trials, self.best, self.objective) if part == "answer" else None,
+            "comparison": self._comparison() if part == "answer" else None,
+            "asked": asked_text(self.task) if part in ("answer", "summary") else "",
+            "of_search": self._value_in_search(),
+            "confirming": sum(1 for trial in self.trials if trial.confirmation is not None),
             "alternatives": self.alternatives if part == "answer" and self.best is not None else (),
             "effects": self._effects() if part == "parameters" else (),
             "front": self._front_table(part),
@@ -207,9 +228,21 @@ class Report:
             "caches": caches_text(self.trials),
             "task_text": "" if self.task is None else task_yaml(self.task),
             "imported": imported,
-            "best_params": [(k, value_text(v)) for k, v in self.best.params.items()] if imported and self.best else [],
+            "best_params": [(k, parameter_text(v)) for k, v in self.best.params.items()]
+            if imported and self.best
+            else [],
             "code": "" if imported else reproduce_code(self.task, self.name, self.edits, self.storage),
         }
+
+    def _comparison(self) -> Comparison | None:
+        undecided = self._verdict.outcome is Outcome.UNDECIDED
+        return compare(self.trials, self._compared, self.objective, self._gpus, undecided=undecided)
+
+    def _value_in_search(self) -> str:
+        """The best configuration's value in the search, which its alternatives are compared with."""
+        searched = configurations([trial for trial in self.trials if not trial.in_round])
+        found = searched.get(self.best.configuration_key) if self.best is not None else None
+        return value_text(found.value, self.objective.figure) if found is not None and found.complete else ""
 
     def _effects(self) -> list[Effect]:
         return parameter_effects(self.trials, self.best, self.objective, self.importances)
@@ -218,6 +251,8 @@ class Report:
         if part != "answer" or not self.objective.others or self.best is None:
             return ""
         frame = front_frame(self.trials, self.objective)
+        for name in self.objective.figures:
+            frame[name] = frame[name].map(lambda value, name=name: value_text(value, name))
         return _html(frame.assign(knee=frame["knee"].map({True: "knee", False: ""})))
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
@@ -245,6 +280,10 @@ class Report:
         show({"text/html": self._details, "text/plain": _one_line(text)})
 
 
+#: What is said of the trial of the engine's default.
+_DEFAULT = " (the engine's default)"
+
+
 def _one_line(text: str) -> str:
     return " ".join(text.split())
 
@@ -254,7 +293,7 @@ def _html(frame: pd.DataFrame) -> str:
     for name in [name for name, kind in frame.dtypes.items() if str(kind) in ("object", "Int64", "boolean")]:
         frame[name] = frame[name].astype(object).where(frame[name].notna(), "")
     # The name of the index goes into the heading instead of a row of its own.
-    frame = frame.rename_axis(index=None, columns="number")
+    frame = frame.rename_axis(index=None, columns="trial")
     table = frame.to_html(na_rep="", border=0, float_format=lambda value: f"{value:.4g}")
     # Without pandas' indentation, which is more than half of a table of hundreds of rows.
     return re.sub(r"\n\s*(?=<)", "", table)
@@ -268,4 +307,8 @@ def _failures(trials: Sequence[Trial]) -> list[tuple[str, Failure]]:
             failure = trial.failure
             found.setdefault((failure.kind, failure.phase, failure.message), []).append(trial)
     ranked = sorted(found.values(), key=lambda same: -len(same))
-    return [(numbers_text(same), same[0].failure) for same in ranked if same[0].failure is not None]
+    return [
+        (f"{numbers_text(same)}{_DEFAULT if same[0].baseline else ''}", same[0].failure)
+        for same in ranked
+        if same[0].failure is not None
+    ]

@@ -54,6 +54,7 @@ def alternatives(
     the confirmation cannot tell apart. With several objectives there are none:
     the Pareto front has them.
     """
+    started_again = {trial.configuration_key for trial in trials if trial.in_round}
     trials = [trial for trial in trials if not trial.in_round]
     found = configurations(trials)
     best = found.get(configuration_key(to_run)) if to_run is not None else None
@@ -74,7 +75,16 @@ def alternatives(
         Alternative(
             one.trial.number,
             value_text(one.value, objective.figure) + (f", {one.starts_text}" if one.starts_text else ""),
-            tuple(_reasons(one, best, objective, gpus, is_tie=one.first.number in ties)),
+            tuple(
+                _reasons(
+                    one,
+                    best,
+                    objective,
+                    gpus,
+                    is_tie=one.first.number in ties,
+                    confirmed=one.first.configuration_key in started_again,
+                )
+            ),
             _difference(one, best),
         )
         for one in chosen
@@ -96,13 +106,15 @@ def _reasons(
     gpus: Callable[[Trial], int] | None,
     *,
     is_tie: bool = False,
+    confirmed: bool = False,
 ) -> Iterator[str]:
     loss = _loss(one, best, objective)
     slower = "slower" if objective.figure.endswith("_s") else "worse"
     if is_tie:
-        yield "as good in the confirmation, as far as its starts show"
+        yield "the confirmation cannot tell it apart"
     elif loss <= -_EQUAL:
-        yield f"{_percent(-loss)} {'faster' if slower == 'slower' else 'better'} in the search, not in the confirmation"
+        better = "faster" if slower == "slower" else "better"
+        yield f"{_percent(-loss)} {better} in the search, {'not in the confirmation' if confirmed else 'not confirmed'}"
     else:
         yield f"{_percent(loss)} {slower}" if loss >= _EQUAL else f"less than {_percent(_EQUAL)} {slower}"
     if len(best.values) > 1 and min(best.values) <= one.value <= max(best.values):

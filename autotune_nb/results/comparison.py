@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from autotune_nb.results.figure_words import direction_of, meaning_of, ratio_noun
@@ -33,6 +33,8 @@ class Row:
     meaning: str
     cells: tuple[str, ...]
     change: str = ""
+    #: The limits of the task on this figure.
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,23 @@ class Comparison:
     #: Whether a column is the mean of several starts, and whether one was measured once.
     several: bool
     once: bool
+    #: Whether a cell has the standard error of a throughput.
+    errors: bool = False
 
 
-def compare(trials: Sequence[Trial], best: Trial | None, objective: Objective) -> Comparison | None:
+def compare(
+    trials: Sequence[Trial],
+    best: Trial | None,
+    objective: Objective,
+    gpus: Callable[[Trial], int] | None = None,
+    *,
+    undecided: bool = False,
+) -> Comparison | None:
     """Compare the best with the default; with one column if the other is missing or the same, None without either.
 
-    Figures are means over all starts of a configuration, or over those of the confirmation if both are in it.
+    Figures are means over all starts of a configuration, or over those of the confirmation if both are in it. ``gpus``
+    returns the number of GPUs of a trial; None if it is unknown. ``undecided`` is whether a confirmation has not
+    decided: then no ratio is called better or worse.
     """
     default = default_configuration(trials)
     compared = [("engine's default", default)]
@@ -67,10 +80,13 @@ def compare(trials: Sequence[Trial], best: Trial | None, objective: Objective) -
     ]
     if not measured:
         return None
-    rows = [_row(figure, measured, objective) for figure in _figures(objective)]
+    rows = [_row(figure, measured, objective, undecided=undecided) for figure in _figures(objective)]
+    rows.append(_gpus_row([gpus(one.trial) for _, one in compared if one is not None]) if gpus is not None else None)
     columns = tuple((name, str(level.level), _times_text(len(starts))) for name, level, starts in measured)
     counts = {len(starts) for _, _, starts in measured}
-    return Comparison(columns, tuple(row for row in rows if row is not None), max(counts) > 1, 1 in counts)
+    shown = tuple(row for row in rows if row is not None)
+    errors = any("±" in cell for row in shown for cell in row.cells)
+    return Comparison(columns, shown, max(counts) > 1, 1 in counts, errors)
 
 
 def _times_text(starts: int) -> str:
@@ -84,17 +100,37 @@ def _figures(objective: Objective) -> tuple[str, ...]:
 
 
 def _row(
-    figure: str, measured: Sequence[tuple[str, Measurement, list[Measurement]]], objective: Objective
+    figure: str,
+    measured: Sequence[tuple[str, Measurement, list[Measurement]]],
+    objective: Objective,
+    *,
+    undecided: bool = False,
 ) -> Row | None:
     values = [[m.figures[figure] for m in starts if figure in m.figures] for _, _, starts in measured]
     if not all(values):
         return None
     cells = (_cell(figure, level, of_starts) for (_, level, _), of_starts in zip(measured, values, strict=True))
-    change = _change(figure, values[0], values[-1], objective) if len(values) > 1 else ""
-    return Row(figure, meaning_of(figure), tuple(cells), change)
+    change = _change(figure, values[0], values[-1], objective, undecided=undecided) if len(values) > 1 else ""
+    limits = [limit for limit in objective.limits if limit.figure == figure]
+    marked = [
+        f"{cell}, breaks the limit" if any(mean([limit.violation(m) for m in starts]) > 0 for limit in limits) else cell
+        for cell, (_, _, starts) in zip(cells, measured, strict=True)
+    ]
+    return Row(figure, meaning_of(figure), tuple(marked), change, tuple(map(str, limits)))
 
 
-def _change(figure: str, default: Sequence[float], best: Sequence[float], objective: Objective) -> str:
+def _gpus_row(counts: Sequence[int]) -> Row | None:
+    """Return the row of the GPUs that each holds; None without GPUs."""
+    if not any(counts):
+        return None
+    cells = tuple(f"{count} GPU{'s' * (count != 1)}" for count in counts)
+    ratio = counts[-1] / counts[0] if counts[0] else 1.0
+    return Row("gpus", "GPUs of the engine", cells, f"{ratio:g} times the GPUs" if ratio != 1 else "the same")
+
+
+def _change(
+    figure: str, default: Sequence[float], best: Sequence[float], objective: Objective, *, undecided: bool
+) -> str:
     """Return the best compared with the default in words, such as ``1.22 times the throughput: better``."""
     before, after = mean(default), mean(best)
     if not before:
@@ -107,9 +143,16 @@ def _change(figure: str, default: Sequence[float], best: Sequence[float], object
     word = "" if direction is None else "better" if (ratio > 1) is (direction == "maximize") else "worse"
     if not once and max(min(default), min(best)) <= min(max(default), max(best)):
         word = "no clear difference"
+    elif undecided:
+        word = "undecided"
     noun = ratio_noun(figure)
-    text = f"{ratio:.2f} times{f' the {noun}' if noun else ''}{f': {word}' if word else ''}"
+    text = f"{_ratio_text(ratio)} times{f' the {noun}' if noun else ''}{f': {word}' if word else ''}"
     return f"{text}, measured once" if once else text
+
+
+def _ratio_text(ratio: float) -> str:
+    """Format a ratio to two digits after the point, or to two digits if it is small."""
+    return f"{ratio:.2g}" if ratio < 0.1 else f"{ratio:.2f}" if ratio < 100 else f"{ratio:,.0f}"
 
 
 def _cell(figure: str, measured: Measurement, values: Sequence[float]) -> str:

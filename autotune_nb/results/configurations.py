@@ -219,7 +219,7 @@ class Configurations:
             *goals,
             self._share(_SPREAD, "±", "the standard deviation between its starts"),
             self._share(_GAIN, "vs default", better),
-            Column(_INTERVAL, "95 %", "text", unit="%", help=interval, shown=_INTERVAL in seen.filled),
+            Column(_INTERVAL, "95 % interval", "text", unit="%", help=interval, shown=_INTERVAL in seen.filled),
             # What was set stands between what it achieved and the details, so that it is in view without scrolling.
             *(replace(column, key=self._key(column.key)) for column in params),
             *limited,
@@ -314,8 +314,12 @@ def _gain_cells(gain: Gain | None) -> dict[str, Cell]:
         return {}
     cells: dict[str, Cell] = {_GAIN: _rounded(gain.share)}
     if gain.low is not None and gain.high is not None and math.isfinite(gain.high - gain.low):
-        cells[_INTERVAL] = f"{100 * gain.low:+.3g} to {100 * gain.high:+.3g}"
+        cells[_INTERVAL] = f"{_signed(gain.low)} to {_signed(gain.high)}"
     return cells
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.3g}" if abs(share) < 10 else f"{100 * share:+,.0f}"
 
 
 def _rounded(value: float) -> float:

@@ -18,7 +18,7 @@ from autotune_nb.trial.trial import Trial
 
 def _values_text(one: Configuration, objective: Objective) -> str:
     """Format the values of a configuration, one per objective."""
-    return ", ".join(f"{value_text(one.figures[name], name)} ({name})" for name in objective.figures)
+    return ", ".join(f"{name} {value_text(one.figures[name], name)}" for name in objective.figures)
 
 
 def front_text(trials: Sequence[Trial], knee: Trial, objective: Objective) -> str:
@@ -29,7 +29,7 @@ def front_text(trials: Sequence[Trial], knee: Trial, objective: Objective) -> st
     several = f"{len(front)} configurations are" if len(front) > 1 else "One configuration is"
     names = " and ".join(filter(None, (", ".join(objective.figures[:-1]), objective.figures[-1])))
     text = f"{several} on the Pareto front of {names}. "
-    text += f"Its knee is trial {best.trial.number} with {_values_text(best, objective)}"
+    text += f"Its knee, the best compromise, is trial {best.trial.number} with {_values_text(best, objective)}"
     text += f", under {knee.score.level}{starts}" if knee.score and knee.score.level else starts
     text += f": {params_text(best.trial)}."
     default = default_configuration(trials)
@@ -44,4 +44,6 @@ def front_text(trials: Sequence[Trial], knee: Trial, objective: Objective) -> st
     )
     if not better:
         return f"{text}is on the front."
-    return f"{text}is not: {better} of them {'are' if better > 1 else 'is'} better in every objective, or equal."
+    all_ = "each of them is" if better == len(front) > 1 else f"{better} of them {'are' if better > 1 else 'is'}"
+    all_ = "it is" if len(front) == 1 else all_
+    return f"{text}is not on the front: {all_} at least as good in every objective, and better in one."

@@ -11,6 +11,7 @@ from autotune_nb.trial.measurement import MAX_CONCURRENCY
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.verdict._front import front_text
+from autotune_nb.verdict.closest import broken_text, closest_text
 
 
 def unconfirmed_text(trials: Sequence[Trial], objective: Objective, rules: Confirm | None) -> str:
@@ -29,8 +30,9 @@ def _text(trials: Sequence[Trial], objective: Objective, rules: Confirm | None) 
     if best is None:
         scored = [t for t in trials if t.state.scored]
         if scored:
-            several = f"None of the {len(scored)} measured trials keeps every limit."
-            return several if len(scored) > 1 else "The only measured trial breaks a limit."
+            if len(scored) == 1:
+                return f"The only measured trial breaks {broken_text(scored[0])}."
+            return f"None of the {len(scored)} measured trials keeps every limit: {closest_text(scored)}."
         last = next((t for t in reversed(trials) if t.failure is not None), None)
         return f"No trial completed.{f' Trial {last.number}: {last.failure}.' if last else ''}"
     if objective.others:
@@ -45,21 +47,24 @@ def _text(trials: Sequence[Trial], objective: Objective, rules: Confirm | None) 
     default = default_configuration(trials)
     if default is None:
         failed = any(t.baseline and t.state is TrialState.FAILED for t in trials)
-        return f"{text} The engine's default failed, so there is nothing to compare it with." if failed else text
+        why = "failed" if failed else "was not measured"
+        return f"{text} The engine's default {why}, so there is nothing to compare it with."
     against = value_text(default.value, objective.figure)
     against += f", {default.starts_text}" if default.starts_text else ""
     level = _at_another_level(best, default, objective)
     if not default.feasible:
         broken = ", ".join(name for name, violation in default.limits.items() if violation > 0) or "a limit"
         return f"{text} The engine's default ({against}{level}) breaks {broken}."
-    return f"{text} The engine's default has {against}{level}; {_how_often(best, default, rules)}"
+    return f"{text} The engine's default has {against}{level}. {_how_often(best, default, rules)}"
 
 
 def _how_often(best: Configuration, default: Configuration, rules: Confirm | None) -> str:
-    once = "measured once" if 1 in (len(best.values), len(default.values)) else "not confirmed"
+    starts = (len(best.values), len(default.values))
+    once = "one of them was measured once" if 1 in starts else "it is not confirmed"
+    once = "both were measured once" if starts == (1, 1) else once
     if rules is not None:
-        return f"{once}, since the confirmation has not completed a round."
-    return f"{once}, so part of the difference may be noise: confirm: true in the task measures how much."
+        return f"{once.capitalize()}: the confirmation has not completed a round."
+    return f"Part of the difference may be noise, since {once}; confirm: true in the task measures how much."
 
 
 def _at_another_level(best: Configuration, default: Configuration, objective: Objective) -> str:

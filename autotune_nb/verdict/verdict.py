@@ -30,7 +30,8 @@ class Verdict:
     ``gain`` and ``interval`` are shares: 0.18 is 18 % more of a figure that is maximized, or 18 % less of one that is
     minimized. ``rounds`` is how often the finalists and the default were started again, ``detectable`` the gain that
     the whole confirmation finds with a probability of 90 %. ``recommended`` and ``ties`` are numbers of trials: the
-    configuration to run, and those that cannot be told apart from it.
+    configuration to run, and those that cannot be told apart from it; ``leader`` is that of the finalist which the
+    interval compares with the default.
     """
 
     outcome: Outcome
@@ -42,6 +43,7 @@ class Verdict:
     detectable: float | None = None
     recommended: int | None = None
     ties: tuple[int, ...] = ()
+    leader: int | None = None
 
     def __str__(self) -> str:
         return self.text
@@ -163,6 +165,7 @@ class _Wording:
             self.plan.detectable(self.found.deviation),
             self._number(recommended),
             tuple(sorted(self._number(one) for one in self.found.ties)),
+            None if leader is None else self._number(self.found.leader or 0),
         )
 
     def _shares(self, difference: Difference) -> tuple[float, float, float]:
@@ -217,7 +220,8 @@ class _Wording:
                 )
         seems = f"{_percent(abs(gain))} % {'better' if gain >= 0 else 'worse'} than {default}"
         missing = found.rounds_missing or 0
-        more = f"; about {missing} more rounds would decide, if that is so" if missing else ""
+        rounds = f"{missing} more round{'s' * (missing != 1)}"
+        more = f"; about {rounds} would decide, if the difference is that large" if missing else ""
         more = more if missing <= _MOST_ROUNDS else "; many more rounds would be needed to decide"
         span = f", but anything from {_percent(low)} to {_percent(high)} % is possible ({confidence})"
         span = span if math.isfinite(high - low) else ""
@@ -231,15 +235,15 @@ class _Wording:
                 read.setdefault(str(trial.score.level), set()).add(self._name(finalist_of(trial)))
         if len(read) < 2:
             return ""
-        return f"; its values were read at different levels: {'; '.join(_level_text(*one) for one in read.items())}"
+        return f"; the values were read at different levels: {', '.join(_level_text(*one) for one in read.items())}"
 
     def _name(self, finalist: int) -> str:
         return f"trial {self._number(finalist)}" if finalist else "the default"
 
 
 def _level_text(level: str, names: set[str]) -> str:
-    return f"those of {' and '.join(sorted(names))} under {level}"
+    return f"{' and '.join(sorted(names))} under {level}"
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.2g}" if abs(share) < 1 else f"{100 * share:.0f}"
+    return f"{100 * share:.2g}" if abs(share) < 1 else f"{100 * share:,.0f}"

@@ -8,8 +8,8 @@ from autotune_nb.handle import StudyHandle
 from autotune_nb.runner.runner import RunState
 from autotune_nb.trial.configuration import Configuration, configurations, default_configuration, pareto_front
 from autotune_nb.trial.formatting import numbers_text, value_text
-from autotune_nb.trial.score import Limit
 from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.verdict.closest import closest_text
 from autotune_nb.verdict.gains import Gain, gains_to_default
 from autotune_nb.widgets._panels import config_text, escaped
 
@@ -85,7 +85,7 @@ def _none_text(handle: StudyHandle) -> str:
     failed = [trial for trial in trials if trial.state is TrialState.FAILED]
     scored = [trial for trial in trials if trial.state.scored and trial.score is not None]
     if scored:
-        return f"no configuration keeps every limit yet; {_closest(scored)}"
+        return f"no configuration keeps every limit yet; {escaped(closest_text(scored))}"
     if failed:
         every = "the only trial failed" if len(failed) == 1 else f"all {len(failed)} trials failed"
         last = failed[-1]
@@ -94,21 +94,3 @@ def _none_text(handle: StudyHandle) -> str:
     if handle.running and handle.running[0].trial.baseline:
         return "the engine's default is measured first: the others are compared with it"
     return "the best configuration is shown here, against the engine's default, once a trial is complete"
-
-
-def _closest(scored: Sequence[Trial]) -> str:
-    """Return which trial breaks its limits by the least, as a share of their bounds."""
-
-    def excess(trial: Trial) -> float:
-        assert trial.score is not None
-        broken = ((Limit.parse(name), violation) for name, violation in trial.score.limits.items() if violation > 0)
-        return sum(violation / (abs(limit.bound) or 1.0) for limit, violation in broken)
-
-    closest = min(scored, key=excess)
-    assert closest.score is not None
-    broken = [
-        f"{escaped(name)} by {escaped(value_text(violation, Limit.parse(name).figure))}"
-        for name, violation in closest.score.limits.items()
-        if violation > 0
-    ]
-    return f"trial {closest.number} is the closest, and breaks {' and '.join(broken) or 'a limit'}"

@@ -117,9 +117,9 @@ def test_every_chart_shows_itself_with_a_title_and_named_axes(chart: Chart) -> N
 
 def test_the_titles_say_what_one_should_see() -> None:
     assert [chart.title for chart in ALL] == [
-        "Further right and lower is better, trial 1 is the best",
-        "Best so far: 30 tokens/s, found at trial 1 of 4 (higher is better)",
-        "threads matters most: 70% of what distinguishes the best trials",
+        "Further right and lower is better; the star is trial 1",
+        "Best so far: 30 tokens/s, by trial 1 (higher is better)",
+        "threads matters most: 70 % of what distinguishes the best trials",
     ]
     nothing = History(RATE, (), (), (), (), ())
     assert HistoryChart(nothing).title == "No trial completed"
@@ -180,7 +180,7 @@ def test_the_picture_tells_roles_apart_without_colour_and_can_be_read_in_print()
 
 @pytest.mark.parametrize("figure", ["output_tokens_per_s", "ttft_p99_s", "requests_per_s"])
 def test_the_courses_axis_has_the_unit_of_the_objective(figure: str) -> None:
-    units = {"output_tokens_per_s": "tokens per second", "ttft_p99_s": "s", "requests_per_s": "requests per second"}
+    units = {"output_tokens_per_s": "tokens/s", "ttft_p99_s": "s", "requests_per_s": "requests/s"}
     unit = units[figure]
     shown = HistoryChart(History(figure, (0, 1), (2.0, 3.0), (True, True), (0, 1), (2.0, 3.0)))
     assert shown.figure().layout.yaxis.title.text == f"{figure}, {unit}"

@@ -66,8 +66,8 @@ def test_the_parameters_that_matter_have_a_panel_with_prediction_interval_and_tr
     assert slots["value"].is_monotonic_increasing and slots[RATE].is_monotonic_increasing
     assert frame[frame["parameter"] == "batch"]["value"].to_list() == [2, 4, 8]
     assert frame[frame["parameter"] == "mode"]["trials"].sum() == 30
-    assert [axis.title.text.partition(", best ")[0] for axis in axes_of(chart)] == ["slots", "mode", "batch"]
-    assert axes_of(chart)[0].title.text == "slots, best 64"
+    assert [axis.title.text.partition(", highest at ")[0] for axis in axes_of(chart)] == ["slots", "mode", "batch"]
+    assert axes_of(chart)[0].title.text == "slots, highest at 64"
 
 
 def axes_of(chart: DependenceChart) -> list[Any]:
@@ -88,14 +88,14 @@ def test_uncertainty_is_shaded_and_trials_that_break_a_limit_have_their_own_mark
     places = {x for t in slots if t.mode == "markers" for x in t.x}
     assert any(x != int(x) for x in places) and all(0 <= x <= 11 for x in places)
     assert "<b>" not in "".join(mode[-1].text)
-    assert figure.layout.yaxis.title.text == f"{RATE}, tokens per second"
+    assert figure.layout.yaxis.title.text == f"{RATE}, tokens/s"
 
 
 def test_the_image_has_every_panel_and_can_be_read_in_print(task: Task) -> None:
     picture = ET.fromstring(chart_of(task, trials_of(30)).svg())
     words = [node.text or "" for node in picture.iter() if node.tag.endswith("}text")]
-    assert "slots, best 64" in words and "<b>graph</b>" in words
-    assert any(word.startswith("Predicted by the value of one parameter") for word in words)
+    assert "slots, highest at 64" in words and "<b>graph</b>" in words
+    assert any(word.startswith("What the model predicts by the value of one parameter") for word in words)
     sizes = [float(word.split("px")[0].split()[-1]) for word in ET.tostring(picture).decode().split("font-size:")[1:]]
     assert min(sizes) / 576 * 16 / 2.54 * 72 >= 7.5
 

@@ -17,6 +17,7 @@ from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.reports.drawing import Chart
 from autotune_nb.reports.study_report import Report
 from autotune_nb.study.steering import Edit, EditKind, ban_edit, enqueue_edit, free_edit, narrow_edit, pin_edit
+from autotune_nb.task.budget import Confirm
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import Level, Measurement
 from autotune_nb.trial.score import Limit, Objective, Score
@@ -143,10 +144,10 @@ def test_the_best_stands_beside_the_default_with_the_spread_of_each_figure() -> 
     rate = "output tokens per second, all requests<br><code>output_tokens_per_s</code>"
     assert told[1] == [rate, "10 tokens/s", "15 tokens/s", "1.50 times the throughput: better, measured once"]
     same = "the same, measured once"
-    first = "time to first token, p99<br><code>ttft_p99_s</code>"
+    first = "time to first token, p99<br><code>ttft_p99_s</code><br>limit: <code>ttft_p99_s &lt;= 1.25</code>"
     assert told[2] == [first, *["1.25 s (p95 800 ms, max 1.5 s)"] * 2, same]
     # Times are skewed: a standard deviation could exceed the mean.
-    first = "time to first token, mean<br><code>ttft_mean_s</code>"
+    first = "time to first token, mean<br><code>ttft_mean_s</code><br>limit: <code>ttft_mean_s &lt;= 1</code>"
     assert [first, *["200 ms (p99 1.25 s)"] * 2, same] in told
     assert page.index("output_tokens_per_s</code>") < page.index("<img ")
 
@@ -168,6 +169,9 @@ def test_a_ratio_says_what_it_is_of_and_whether_it_is_better() -> None:
     assert change("e2e_latency_mean_s", [1.0, 1.1], [2.0, 2.2]) == "2.00 times the latency: worse"
     assert change("requests_per_s", [1.0, 1.4], [1.3, 1.7]) == "1.26 times the throughput: no clear difference"
     assert change("usd_per_million_output_tokens", [0.0], [2.0]) == "from 0"
+    # A small ratio is not 0.00.
+    assert change("ttft_mean_s", [30.0], [0.1]) == "0.0033 times the latency: better, measured once"
+    assert change("requests_per_s", [1.0], [250.0]) == "250 times the throughput: better, measured once"
 
 
 def test_a_configuration_that_was_measured_twice_is_compared_by_its_mean() -> None:
@@ -219,12 +223,12 @@ def test_each_parameter_has_what_it_did() -> None:
 
 def test_the_level_of_the_table_is_named_once_if_there_is_one() -> None:
     page = Report(TRIALS, TRIALS[1], GOAL, None).to_html()
-    assert "One row per configuration, its figures under D(1,2) at concurrency 1: the mean" in page
+    assert "One row per configuration, with the means of its starts under D(1,2) at concurrency 1." in page
     assert [row[0] for row in table_of(page, "Configurations")] == ["trial", "1", "0"]
     assert "at" not in table_of(page, "Configurations")[0]
     other = TRIALS[1].with_(number=2, params={"threads": 7}, score=Score({"output_tokens_per_s": 3.0}, {}, Level("x")))
     page = Report((*TRIALS, other), TRIALS[1], GOAL, None).to_html()
-    assert "its figures at the level of its score" in page
+    assert "at the level of its score (<i>at</i>)" in page
     assert "at" in table_of(page, "Configurations")[0]
 
 
@@ -384,3 +388,47 @@ def test_a_notebook_shows_it_in_parts_each_in_every_form(monkeypatch: pytest.Mon
     assert [sorted(bundle) for bundle in shown] == [text, chart, chart, text, table, text]
     assert all("\n" not in bundle["text/plain"] for bundle in shown)
     assert "1.50 times" in shown[0]["text/html"]
+
+
+def test_what_was_asked_is_said_in_a_sentence(make_task: Callable[..., Task]) -> None:
+    task = make_task(
+        engine={"kind": "vllm"},
+        model="acme/8b",
+        parameters={"max_num_seqs": [1, 2]},
+        rules=[],
+        limits=["ttft_p99_s <= 0.5"],
+        workload={"scenarios": ["D(1,2)", "N(3,1)/(2,1)"], "concurrency": [1, 4, 8]},
+    )
+    asked = "Asked for: the highest output_tokens_per_s with ttft_p99_s &lt;= 0.5, of acme/8b on vllm, under "
+    levels = "D(1,2) at concurrency 1, 4 and 8; N(3,1)/(2,1) at concurrency 1, 4 and 8."
+    assert f"{asked}{levels}" in Report(TRIALS, TRIALS[1], GOAL, None, task=task).to_html()
+
+
+def test_the_gpus_of_both_are_compared_and_a_broken_limit_is_named(make_task: Callable[..., Task]) -> None:
+    trials = (measured(0, 10.0, baseline=True).with_(gpus=1), measured(1, 15.0).with_(gpus=4))
+    goal = replace(GOAL, limits=(Limit.parse("ttft_p99_s <= 1"),))
+    rows = cells(Report(trials, trials[1], goal, None, task=make_task()).to_html())
+    assert ["GPUs of the engine<br><code>gpus</code>", "1 GPU", "4 GPUs", "4 times the GPUs"] in rows
+    assert rows[2][1] == "1.25 s (p95 800 ms, max 1.5 s), breaks the limit"
+
+
+def test_an_undecided_confirmation_compares_the_trial_that_it_is_about() -> None:
+    def start(number: int, value: float, threads: int, confirmation: tuple[int, int] | None) -> Trial:
+        one = measured(threads, value, baseline=threads == 0)
+        return one.with_(number=number, confirmation=confirmation)
+
+    # The default before the search, a trial of the search, and two rounds.
+    begun = (start(0, 10.0, 0, (0, 0)), start(1, 12.0, 0, (0, 0)), start(2, 15.0, 2, None))
+    rounds = ((9.0, 0, (1, 0)), (11.0, 2, (1, 1)), (10.0, 0, (2, 0)), (14.0, 2, (2, 1)))
+    trials = (*begun, *(start(number, *one) for number, one in enumerate(rounds, 3)))
+    report = Report(trials, trials[0], GOAL, None, confirm=Confirm(rounds=3))
+    assert report.verdict.startswith("Undecided") and report.verdict.endswith("default configuration.")
+    rows = cells(report.to_html())
+    assert [cell.partition("<br>")[0] for cell in rows[0][1:]] == ["engine&#39;s default", "trial 2", "trial 2 has"]
+    assert rows[1][3] == "1.31 times the throughput: undecided"
+    assert not any(word in cell for row in rows for cell in row for word in (": better", ": worse"))
+    assert "Best of the search: 15 tokens/s, by trial 2" in report.to_html()
+
+
+def test_one_point_is_no_course() -> None:
+    assert [type(one).__name__ for one in Report(TRIALS[:1], TRIALS[0], GOAL, None).charts()] == ["LatencyChart"]

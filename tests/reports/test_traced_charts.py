@@ -97,7 +97,7 @@ def test_less_is_higher_if_the_objective_is_minimized(make_task: Callable[..., T
 def test_slices_have_a_panel_for_the_importances_and_one_per_parameter(task: Task) -> None:
     found = trials()
     chart = slice_chart(found, best_trial(found, task.goal), task.goal, {"threads": 0.7, "kind": 0.3})
-    assert chart.title.startswith("threads matters most: 70%")
+    assert chart.title.startswith("threads matters most: 70 %")
     assert chart.traces()["importance"]["y"] == ["kind", "threads"]
     axes = chart.axes()
     assert [axes[name]["title"]["text"] for name in ("xaxis2", "xaxis3")] == ["threads · 70%", "kind · 30%"]
@@ -125,7 +125,7 @@ def test_the_progress_shows_what_another_trial_is_expected_to_gain(task: Task) -
     found = history([complete(1, 50.0), complete(2, 40.0)], task.goal)
     chart = ProgressChart(found, "maximize", 0.1, 20)
     assert chart.traces()["expected"]["y"] == pytest.approx([50, 55])
-    assert chart.title.startswith("Best so far") and chart.title.endswith("is expected to gain 10.0%")
+    assert chart.title.startswith("Best so far") and chart.title.endswith("is expected to gain 10.0 %")
     over = ProgressChart(found, "maximize", over=True)
     assert over.title.startswith("Best: 50 tokens/s") and "expected" not in over.traces()
     assert ProgressChart(history([], task.goal)).traces() == {}

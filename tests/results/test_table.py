@@ -158,8 +158,8 @@ def test_the_verdict_sets_the_best_against_the_engines_default() -> None:
     default, best = complete(0, 10), complete(1, 25, threads=2)
     assert verdict([default, best], objective()) == (
         "Best is trial 1 with 25 tokens/s (output_tokens_per_s), under D(1,2) at concurrency 4: threads=2. "
-        "The engine's default has 10 tokens/s; measured once, so part of the difference may be noise: confirm: true in "
-        "the task measures how much."
+        "The engine's default has 10 tokens/s. Part of the difference may be noise, since both were measured once; "
+        "confirm: true in the task measures how much."
     )
 
 
@@ -172,7 +172,7 @@ def test_the_verdict_says_where_the_default_was_best_under_another_level() -> No
     default = default.with_(measurements=(easy, there), score=replace(default.score, level=other))
     assert (
         "The engine's default has 10 tokens/s, its best, under D(1,2) at concurrency 1; under D(1,2) at concurrency 4 "
-        "it has 16 tokens/s; measured once"
+        "it has 16 tokens/s. Part of the difference"
     ) in verdict([default, best], objective())
 
 
@@ -183,15 +183,15 @@ def test_the_verdict_on_the_highest_load_names_no_other_level_of_the_default() -
     )
     default = complete(0, 1).with_(measurements=of_loads, score=Score({"max_concurrency": 1.0}, {}, light))
     best = complete(1, 4, threads=2).with_(measurements=of_loads, score=Score({"max_concurrency": 4.0}, {}, LEVEL))
-    assert "The engine's default has 1 concurrent; measured once" in verdict([default, best], loads)
+    assert "The engine's default has 1 concurrent. Part of the difference" in verdict([default, best], loads)
 
 
 def test_the_verdict_says_where_the_default_breaks_a_limit_or_is_best_or_unknown() -> None:
     broken, best = complete(0, 50, 0.3), complete(1, 25, threads=2)
     text = verdict([broken, best], objective("maximize", LIMIT))
     assert text.endswith("threads=2. The engine's default (50 tokens/s) breaks ttft_mean_s <= 0.5.")
-    assert "has 0 tokens/s;" in verdict([complete(0, 0), best], objective())
-    assert verdict([best], objective()).endswith("threads=2.")
+    assert "has 0 tokens/s." in verdict([complete(0, 0), best], objective())
+    assert verdict([best], objective()).endswith("was not measured, so there is nothing to compare it with.")
     failed = FAILED.with_(baseline=True)
     assert verdict([failed, best], objective()).endswith(
         "threads=2. The engine's default failed, so there is nothing to compare it with."
@@ -262,7 +262,12 @@ def test_show_names_drift_before_the_best_and_levels_that_were_not_steady() -> N
 
 
 def test_the_verdict_without_a_best_says_why() -> None:
-    assert verdict([complete(0, 1, 0.5)], objective()) == "The only measured trial breaks a limit."
+    only = "The only measured trial breaks ttft_mean_s <= 0.5 by 500 ms."
+    assert verdict([complete(0, 1, 0.5)], objective("maximize", LIMIT)) == only
+    closest = (
+        "None of the 2 measured trials keeps every limit: trial 1 is the closest, and breaks ttft_mean_s <= 0.5 by "
+    )
+    assert verdict([complete(0, 1, 0.5), complete(1, 1, 0.02)], objective("maximize", LIMIT)) == f"{closest}20 ms."
     assert verdict([FAILED], objective()) == "No trial completed. Trial 2: crash in deploy: it died."
     assert verdict([], objective()) == "No trial completed."
 

@@ -4,6 +4,8 @@
     at.chart.history("runs/qwen3")
     at.chart.importance(run.trials)
     at.chart.slice("levels.csv", objective="minimize ttft_p99_s")
+    at.chart.engine_metrics(run, trial=7)
+    at.chart.comparison("runs/qwen3", "runs/nightly")
 
 ``at.chart.matplotlib`` has the same functions for figures on paper, ``at.chart.data`` for the data of each chart as a
 DataFrame. A table has the columns of ``run.trials`` or those that ``autotune-nb export --as csv`` writes.
@@ -14,12 +16,15 @@ A chart is added in ``reports`` first, where the monitor and the report use it; 
 from __future__ import annotations
 
 from autotune_nb.chart import _charts as charts
-from autotune_nb.chart import data, matplotlib
+from autotune_nb.chart import _more_charts, _predictions, data, matplotlib
 from autotune_nb.chart._names import plotly_function
 
 __all__ = [
+    "comparison",
     "data",
     "dependence",
+    "engine_metrics",
+    "expected_gain",
     "front",
     "history",
     "importance",
@@ -38,3 +43,6 @@ front = plotly_function(charts.front)
 parallel_coordinates = plotly_function(charts.parallel_coordinates)
 slice = plotly_function(charts.slice)  # noqa: A001 - as Optuna calls it
 timeline = plotly_function(charts.timeline)
+engine_metrics = plotly_function(_more_charts.engine_metrics)
+expected_gain = plotly_function(_predictions.expected_gain)
+comparison = plotly_function(_more_charts.comparison)

@@ -50,7 +50,8 @@ def _returning(chart: Callable[P, Chart], take: Callable[[Chart], T], module: st
     def function(*args: P.args, **kwargs: P.kwargs) -> T:
         return take(chart(*args, **kwargs))
 
-    function.__doc__ = f"{chart.__doc__}{_ARGUMENTS}"
+    # Those that are drawn from something else describe their own.
+    function.__doc__ = chart.__doc__ if "Args:" in (chart.__doc__ or "") else f"{chart.__doc__}{_ARGUMENTS}"
     # What help() and a notebook's tooltip show.
     function.__module__, function.__qualname__ = module, chart.__name__
     signature = inspect.signature(chart).replace(return_annotation=returned)

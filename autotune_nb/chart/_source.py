@@ -65,6 +65,11 @@ class ChartedStudy:
         return cls(found.task, found.space, found.trials)
 
     @property
+    def history(self) -> tuple[Trial, ...]:
+        """The trials, under their name in a study."""
+        return self.trials
+
+    @property
     def goal(self) -> Objective:
         return self.task.goal
 

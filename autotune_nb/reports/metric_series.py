@@ -80,6 +80,19 @@ def series_frame(series: Sequence[MetricSeries]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["metric", "unit", "seconds", "value"])
 
 
+def frame_series(frame: pd.DataFrame) -> list[MetricSeries]:
+    """Return the series of a table as ``series_frame`` returns it."""
+    return [
+        MetricSeries(
+            str(title),
+            "" if own["unit"].isna().all() else str(own["unit"].iloc[0]),
+            tuple(own["seconds"].astype(float)),
+            tuple(own["value"].astype(float)),
+        )
+        for title, own in frame.groupby("metric", sort=False)
+    ]
+
+
 def _rows(path: Path) -> list[dict[str, Any]]:
     """Return the rows of a file that have a time; empty if there is no file."""
     try:

@@ -19,17 +19,18 @@ _GAP_X, _GAP_Y = 0.03, 0.16
 
 @dataclass(frozen=True)
 class MetricsChart(TracedChart):
-    """The series of one trial, whose number is ``trial``."""
+    """The series of one trial, whose number is ``trial``; None if it is unknown."""
 
-    trial: int
+    trial: int | None
     series: tuple[MetricSeries, ...]
     height_in: ClassVar[float] = 4.0
 
     @property
     def title(self) -> str:
+        whose = "" if self.trial is None else f" of trial {self.trial}"
         if not self.series:
-            return f"Trial {self.trial} has no metrics"
-        return f"What the engine of trial {self.trial} reported over {self.series[0].seconds[-1]:,.0f} s of load"
+            return f"No metrics{whose}"
+        return f"What the engine{whose} reported over {self.series[0].seconds[-1]:,.0f} s of load"
 
     def frame(self) -> pd.DataFrame:
         """Return one row per metric and time: metric, unit, seconds, value."""

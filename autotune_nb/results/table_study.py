@@ -88,8 +88,8 @@ def read_table_study(
 
 
 def _objectives(columns: Sequence[str]) -> list[str]:
-    """Return the figures of the objectives, with which the columns of ``run.trials`` begin."""
-    first = [name for name in columns if name not in ("number", "state")]
+    """Return the figures of the objectives, with which the columns of ``run.trials`` begin after their role."""
+    first = [name for name in columns if name not in ("number", "state", "role")]
     end = next((i for i, name in enumerate(first) if name not in FIGURES or name in QUALITY), len(first))
     return first[:end]
 

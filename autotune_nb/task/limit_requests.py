@@ -20,19 +20,20 @@ def limit_lines(task: Task) -> tuple[str, ...]:
     if not found:
         return ()
     most, workload = max(found.values()), task.workload
-    needs = ", ".join(f"{figure} needs at least {count} requests a level" for figure, count in found.items())
+    needs = " and ".join(f"{figure} by {count}" for figure, count in found.items())
+    decided = f"limits are decided by the requests of a level: {needs} or more"
     levels = workload.levels if task.goal.level is None else (task.goal.level,)
     levels = tuple(one for one in levels if any(limit.bounds(one) for limit, tail in limits if tail is not None))
     if any(level.rate for level in levels):
         lasts = ", ".join(dict.fromkeys(f"{most / level.rate:.3g} s at {level.load}" for level in levels))
-        return (f"to be sure of a limit, {needs}; {most} arrive in {lasts}",)
+        return (f"{decided}; {most} arrive in {lasts}",)
     fits = [
         f"{value_text(workload.longest_s * level.concurrency / most, 'ttft_s')} at {_load_text(task, level)}"
         for level in levels
     ]
     # Scenarios have the same loads.
     each = ", ".join(dict.fromkeys(fits))
-    return (f"to be sure of a limit, {needs}; {most} fit into {workload.longest_s:g} s if one takes at most {each}",)
+    return (f"{decided}; {most} fit into {workload.longest_s:g} s if one takes at most {each}",)
 
 
 def load_lines(task: Task) -> tuple[str, ...]:

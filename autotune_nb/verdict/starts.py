@@ -50,11 +50,12 @@ def detectable_gains(rules: Confirm) -> tuple[tuple[float, float], ...]:
 def plan_text(rules: Confirm) -> str:
     """Return what a confirmation takes, and which gains it finds under little and under much noise."""
     gains = ", ".join(
-        f"{100 * gain:.2g} % if starts differ by {100 * noise:g} %" for gain, noise in detectable_gains(rules)
+        f"from {100 * gain:.2g} % if {'they' if i else 'starts of one configuration'} differ by {100 * noise:g} %"
+        for i, (gain, noise) in enumerate(detectable_gains(rules))
     )
     return (
-        f"the best and the default start again in up to {rules.rounds} rounds, at most {rules.budget} starts, to show "
-        f"a gain of at least {gains}"
+        f"at the end, the best and the default are started again, up to {rules.rounds} times ({rules.budget} starts in "
+        f"all); that shows gains {gains}"
     )
 
 

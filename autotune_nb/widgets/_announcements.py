@@ -26,18 +26,18 @@ def announcement(title: str, handle: StudyHandle, trials: Sequence[Trial]) -> st
     measured = any(trial.measurements for trial in trials)
     if title == "Engine metrics" and measured:
         return (
-            "This trial has no metrics of its engine: the engine has none, or they are off (llama.cpp has --metrics, "
-            "SGLang --enable-metrics)."
+            "This trial has no metrics of its engine: the engine has none, or they are off (--metrics turns them on in "
+            "llama.cpp, --enable-metrics in SGLang)."
         )
     if title == "Timeline" and ended:
-        return "The trials of this study have no times, such as those of an imported table."
+        return "The trials of this study have no times: they were imported from a table without them."
     working = handle.running or handle.state in (RunState.RUNNING, RunState.STARTING, RunState.PAUSED)
     if failed and failed == len(ended):
         every = "The only trial failed" if failed == 1 else f"All {failed} trials failed"
-        rest = f"; {what[0].lower()}{what[1:]} comes {when}." if working else "."
+        rest = f"; {what[0].lower()}{what[1:]} appears {when}." if working else "."
         return f"{every}: the table below says why{rest}"
     if not working and not ended:
-        return f"No trial has started yet. {what} comes {when}."
+        return f"No trial has started yet. {what} appears {when}."
     if not working:
-        return f"There is nothing to show: {what[0].lower()}{what[1:]} comes {when}."
-    return f"{what} comes {when}."
+        return f"There is nothing to show: {what[0].lower()}{what[1:]} appears {when}."
+    return f"{what} appears {when}."

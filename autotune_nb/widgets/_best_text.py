@@ -49,7 +49,7 @@ def _gain_text(trials: Sequence[Trial], best: Configuration, handle: StudyHandle
     default = default_configuration(trials)
     if default is None:
         failed = any(trial.baseline and trial.state is TrialState.FAILED for trial in trials)
-        return "the engine's default failed, so that there is nothing to compare with" if failed else ""
+        return "the engine's default failed, so there is nothing to compare with" if failed else ""
     found = gains_to_default(trials, goal, handle.task.confirmation).get(best.trial.configuration_key)
     if found is None:
         return ""

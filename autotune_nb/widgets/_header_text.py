@@ -75,7 +75,7 @@ def _counts(handle: StudyHandle) -> str:
         f"{running} running" if running else "",
         f"{by_state[TrialState.FAILED]} failed" if by_state[TrialState.FAILED] else "",
         f"{early} ended early" if early else "",
-        f"{confirming} of them of the confirmation" if confirming else "",
+        f"{confirming} of them starts of the confirmation" if confirming else "",
     ]
     return ", ".join(filter(None, counts))
 
@@ -96,7 +96,7 @@ def _budget_text(handle: StudyHandle) -> str:
     if budget.patience == "auto":
         parts.append("as long as a trial is worth its time")
     else:
-        parts.append(f"patience of {budget.patience} trials" if budget.patience else "")
+        parts.append(f"{budget.patience} trials without gain" if budget.patience else "")
     return f"Budget: {', '.join(filter(None, parts)) or 'the whole space'}."
 
 

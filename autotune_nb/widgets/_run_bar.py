@@ -63,7 +63,7 @@ def error_text(error: TaskError) -> str:
 
 
 def facts_html(estimate: Estimate, *, timed: bool) -> str:
-    """Return the size of the space, the time, the cost, and which gains are told from noise."""
+    """Return the size of the space, the time, the cost, and which gains are found."""
     facts = [(_configurations(estimate), "")]
     if timed:
         facts += [_time(estimate), _cost(estimate), _gain(estimate)]
@@ -95,6 +95,6 @@ def _cost(estimate: Estimate) -> tuple[str, str]:
 
 def _gain(estimate: Estimate) -> tuple[str, str]:
     if not estimate.gains:
-        return "no confirmation", "of the gain"
+        return "no confirmation", "so that gains may be noise"
     gain, noise = estimate.gains[0]
-    return f"gains from {100 * gain:.2g} %", f"can be told from noise of {100 * noise:g} % between starts"
+    return f"gains from {100 * gain:.2g} %", f"are found if starts of one configuration differ by {100 * noise:g} %"

@@ -38,7 +38,7 @@ TRIAL_CSS = """
 .at-try-fields { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
 .at-try-fields .widget-combobox { width: auto; }
 """
-NOTHING = "Select a trial in the table or in a chart; with Ctrl or the boxes up to five, to compare them."
+NOTHING = "Select a trial in the table or a chart. To compare up to five, hold Ctrl or use the boxes."
 
 
 def engine_or_none(task: Task) -> Engine | None:
@@ -135,7 +135,7 @@ def _remarks(trial: Trial) -> Mapping[str, str]:
         "answers": trial.answers,
         "worker": trial.worker,
         "undecided": "; ".join(f"{name}: {why}" for name, why in trial.undecided.items()),
-        "doubts": "; ".join(f"{one.level}: {note}" for one in trial.measurements for note in one.notes),
+        "doubtful": "; ".join(f"{one.level}: {note}" for one in trial.measurements for note in one.notes),
     }
     return {name: text for name, text in found.items() if text}
 
@@ -186,7 +186,7 @@ def _difference(trials: Sequence[Trial], trial: Trial, best: Trial | None, engin
         cells = "".join(f"<td>{_marked(text, text != own)}</td>" for text in theirs)
         rows.append(f"<tr><th>{escaped(name)}</th><td><b>{escaped(own)}</b></td>{cells}</tr>")
     if not rows:
-        return "<div>It sets no parameter to another value than the default.</div>"
+        return "<div>All its parameters have the default's values.</div>"
     head = "".join(f"<th>{escaped(name)}</th>" for name, _ in others)
     rest = f'<div class="at-dim">the same: {escaped(", ".join(same))}</div>' if same else ""
     return (
@@ -214,7 +214,7 @@ def _levels(trial: Trial, goal: Objective) -> str:
         broken = [str(limit) for limit in goal.limits if limit.figure in one.figures and limit.violation(one) > 0]
         note = f'<td class="at-warn">breaks {escaped(", ".join(broken))}</td>' if broken else "<td></td>"
         mark = ' class="best"' if scored else ""
-        rows.append(f"<tr{mark}><th>{escaped(one.level)}{' (score)' if scored else ''}</th>{cells}{note}</tr>")
+        rows.append(f"<tr{mark}><th>{escaped(one.level)}{' (its score)' if scored else ''}</th>{cells}{note}</tr>")
     return f"<table><thead><tr><th>level</th>{head}<td></td></tr></thead><tbody>{''.join(rows)}</tbody></table>"
 
 

@@ -93,10 +93,10 @@ def test_the_quickstart_in_words() -> None:
     assert str(told) == (
         "576 of 864 configurations keep the rules\n"
         "at most about 7 min: 5 trials and 7 starts to confirm the best, each with 2 levels of 8 s or 200 requests\n"
-        "to be sure of a limit, ttft_p90_s needs at least 29 requests a level; "
+        "limits are decided by the requests of a level: ttft_p90_s by 29 or more; "
         "29 fit into 12 s if one takes at most 413.8 ms at concurrency 1, 1.655 s at concurrency 4\n"
-        "the best and the default start again in up to 3 rounds, at most 7 starts, to show a gain of at least "
-        "12 % if starts differ by 3 %, 45 % if starts differ by 10 %"
+        "at the end, the best and the default are started again, up to 3 times (7 starts in all); that shows "
+        "gains from 12 % if starts of one configuration differ by 3 %, from 45 % if they differ by 10 %"
     )
 
 

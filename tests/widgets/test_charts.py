@@ -200,7 +200,7 @@ def test_a_chart_without_data_announces_what_comes_and_when(task: Task, tmp_path
         charts.show(title)
         charts.update(given(handle, selection))
         assert charts.plots[title]._traces == {}
-        assert " comes when " in charts.plots[title].announced or " comes with " in charts.plots[title].announced
+        assert " appears when " in charts.plots[title].announced or " appears with " in charts.plots[title].announced
         assert charts.plots[title].axes == ({} if title != "Latency and throughput" else charts.plots[title].axes)
     handle.history = (Trial(0, {}, TrialState.FAILED), Trial(1, {}, TrialState.FAILED))
     charts.show("Progress")

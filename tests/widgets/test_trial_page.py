@@ -57,7 +57,7 @@ def test_a_trial_shows_its_difference_levels_phases_and_why_it_was_chosen(page: 
         "Trial 3: complete",
         "<mark>64</mark>",
         "best (trial 1)",
-        "D(16,8) at concurrency 2 (score)",
+        "D(16,8) at concurrency 2 (its score)",
         "15 tokens/s",
         "deploy 1 s, benchmark 9 s",
         "by the strategy",

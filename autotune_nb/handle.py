@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 _NOT_LISTED = frozenset(
     {
         *("display", "elsewhere", "lasting_bundle", "lost", "notices", "path", "poll", "progress_lines", "promise"),
-        *("steer", "storage", "subscribe", "version"),
+        *("has_workers", "steer", "storage", "subscribe", "version"),
     }
 )
 

@@ -179,7 +179,9 @@ def dependence_chart(
     complete = sum(1 for trial in scored if not trial.baseline)
     direction = task.goal.direction
     if complete < MIN_TRIALS:
-        note = f"Partial dependence needs {MIN_TRIALS} complete trials besides the default; there are {complete}."
+        note = (
+            f"A model of the parameters needs {MIN_TRIALS} complete trials besides the default; there are {complete}."
+        )
         return DependenceChart(direction=direction, note=note)
     ranked = sorted(importances, key=lambda name: -importances[name])
     names = [name for i, name in enumerate(ranked[:_MOST]) if i == 0 or importances[name] >= _MATTERS]

@@ -222,6 +222,8 @@ class Report:
             "took": duration_text(self.elapsed_s),
             "cost": "" if self.task is None else str(cost_of(self.trials, self.task.price)),
             "failures": _failures(self.trials),
+            "phases": _PHASES,
+            "repeats": len({trial.configuration_key for trial in self.trials}) < count,
             "table": lambda: plain_table_html(self.configurations()),
             "level": self._common_level,
             "environment": environment_of(self.trials),
@@ -280,6 +282,8 @@ class Report:
         show({"text/html": self._details, "text/plain": _one_line(text)})
 
 
+#: The phases of a trial in words.
+_PHASES = {"deploy": "at start", "probe": "in the warm-up", "benchmark": "under load"}
 #: What is said of the trial of the engine's default.
 _DEFAULT = " (the engine's default)"
 

@@ -7,10 +7,18 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from autotune_nb.task.parameters import Bool, Choice, Float, Int
+from autotune_nb.trial.formatting import levels_text
 
 if TYPE_CHECKING:
     from autotune_nb.task.task import Task
 
+#: Where trials run, in words.
+_PLACES = {
+    "local": "this machine",
+    "container": "containers on this machine",
+    "ome": "Kubernetes with OME",
+    "replay": "a recorded table",
+}
 #: The most values of a parameter that are listed.
 _MOST_VALUES = 8
 
@@ -49,9 +57,9 @@ def _rows(task: Task) -> Iterator[tuple[str, str]]:
     if task.description:
         yield "Description", task.description
     yield "Model", _model(task)
-    yield "Engine", f"{task.engine.kind}, {task.deploy.kind}"
-    loads = dict.fromkeys(level.load for level in task.workload.levels)
-    yield "Traffic", f"{', '.join(task.workload.scenarios)} at {', '.join(loads)}"
+    yield "Engine", task.engine.kind
+    yield "Runs on", _PLACES[task.deploy.kind]
+    yield "Traffic", levels_text(task.workload.levels)
     yield "Objective", _objective(task)
     if task.limits:
         yield "Limits", ", ".join(task.limits)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
-from autotune_nb.trial.measurement import MAX_CONCURRENCY, Measurement
+from autotune_nb.trial.measurement import MAX_CONCURRENCY, Level, Measurement
 from autotune_nb.trial.score import Objective
 from autotune_nb.trial.trial import Trial, TrialState, configuration_text
 
@@ -85,6 +85,21 @@ def figure_head(figure: str) -> tuple[str, str]:
         if name.startswith(f"{word}_"):
             return f"{text} {name.removeprefix(f'{word}_')}".removesuffix(" mean"), "s"
     return figure.replace("_", " "), ""
+
+
+def levels_text(levels: Iterable[Level]) -> str:
+    """Format load levels, such as ``D(512,128) at concurrency 1, 8 and 32``, those of several scenarios by ``;``."""
+    found: dict[str, list[Level]] = {}
+    for level in levels:
+        found.setdefault(level.scenario, []).append(level)
+    return "; ".join(
+        and_text([str(own[0]), *(level.load.rpartition(" ")[2] for level in own[1:])]) for own in found.values()
+    )
+
+
+def and_text(texts: Sequence[str]) -> str:
+    """Return texts as in a sentence: ``a, b and c``."""
+    return " and ".join(filter(None, [", ".join(texts[:-1]), *texts[-1:]]))
 
 
 def interval_text(value: float, low: float, high: float, figure: str) -> str:

@@ -61,8 +61,8 @@ class Verdict:
             ("Gain over the default", gain),
             ("To run", "" if self.recommended is None else f"the configuration of trial {self.recommended}"),
             ("As good", f"trial{'s' * (len(others) > 1)} {', '.join(others)}" if others else ""),
-            ("Rounds", f"{self.rounds} of fresh starts" if self.rounds else ""),
-            ("Smallest gain that is found", "" if self.detectable is None else f"{_percent(self.detectable)} %"),
+            ("Confirmation", f"{self.rounds} round{'s' * (self.rounds != 1)} of fresh starts" if self.rounds else ""),
+            ("Finds gains", "" if self.detectable is None else f"from {_percent(self.detectable)} %"),
         ]
         return card_html(f"Verdict: {str(self.outcome).replace('_', ' ')}", [("Answer", self.text), *rows])
 

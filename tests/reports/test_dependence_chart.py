@@ -112,7 +112,7 @@ def test_the_band_is_wide_where_nothing_was_tried(task: Task) -> None:
 def test_too_few_trials_are_one_sentence(task: Task, count: int) -> None:
     chart = chart_of(task, trials_of(count, baseline=count > 1), {})
     complete = count - (count > 1)
-    note = f"Partial dependence needs 10 complete trials besides the default; there are {complete}."
+    note = f"A model of the parameters needs 10 complete trials besides the default; there are {complete}."
     assert (chart.dependences, chart.title) == ((), note)
     assert chart.frame().empty
     report = Report(tuple(trials_of(count)), None, task.goal, None, task=task, dependence=chart)

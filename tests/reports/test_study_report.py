@@ -198,7 +198,7 @@ def test_failures_stand_once_with_their_trials_log_and_what_to_try() -> None:
     failed = tuple(Trial(n, {"threads": n}, TrialState.FAILED, failure=failure) for n in range(2, 14))
     page = Report((*TRIALS, *failed), TRIALS[1], GOAL, None).to_html()
     assert page.count("it ended &lt;here&gt;") == 1
-    assert "trials 2, 3, 4, 5, 6, 7, 8, 9 and 4 more: <strong>out of memory</strong> in deploy" in page
+    assert "trials 2, 3, 4, 5, 6, 7, 8, 9 and 4 more: <strong>out of memory</strong> at start" in page
     assert "CUDA &amp; OOM" in page
     assert "Try: a smaller batch" in page
 

@@ -81,7 +81,7 @@ def test_a_file_becomes_a_study_that_is_shown_reported_and_exported_the_same(tmp
     assert "&lt;b&gt;ערב&lt;/b&gt;" in page
     # The engine's command line is unknown, so none is shown.
     assert "imported --port 8000" not in page + report.text()
-    assert "The results were imported (imported from größe.csv)" in page
+    assert "The results were imported from größe.csv, so" in page
     assert "Reproduce" not in page
     assert "None is set: it is the engine's default configuration." in page
     printed = CliRunner().invoke(cli, ["show", str(study)]).stdout

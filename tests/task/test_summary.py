@@ -12,7 +12,7 @@ def test_a_task_is_one_line_and_a_table_with_what_it_tunes() -> None:
     line = "<Task 'quickstart': random weights on llama_cpp, 8 parameters, maximize output_tokens_per_s, 1 limit>"
     assert repr(task) == str(task) == line
     table = task._repr_html_()
-    for text in ("D(64,24) at concurrency 1, concurrency 4", "ttft_p90_s &lt;= 1.5", "5 trials", "f16, q8_0"):
+    for text in ("D(64,24) at concurrency 1 and 4", "ttft_p90_s &lt;= 1.5", "5 trials", "f16, q8_0"):
         assert f">{text}</td>" in table
     assert "8 parameters, 2 rules" in table
 

@@ -211,5 +211,5 @@ def test_equal_highest_loads_do_not_prove_a_gain_of_a_step() -> None:
 
 def test_a_plan_says_which_gains_it_finds() -> None:
     text = plan_text(Confirm(rounds=5))
-    assert "at most 12 starts" in text
-    assert "7.9 % if starts differ by 3 %, 29 % if starts differ by 10 %" in text
+    assert "12 starts in all" in text
+    assert "from 7.9 % if starts of one configuration differ by 3 %, from 29 % if they differ by 10 %" in text

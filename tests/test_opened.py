@@ -950,9 +950,8 @@ def test_the_command_line_honours_the_edits_of_the_study(world: World) -> None:
     opened.set_budget(trials=None)
     file = world.folder.parent / "task.json"
     file.write_text(json.dumps(task.model_dump(mode="json")))
-    argv = [sys.executable, "-m", "autotune_nb.cli.main", "run", str(file), "--study", str(world.folder), "--json"]
-    done = subprocess.run(argv, capture_output=True, text=True, env=package_env(), timeout=120)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(cli, ["run", str(file), "--study", str(world.folder), "--json"])
+    assert done.exit_code == 0, done.stderr
     results = json.loads(done.stdout)
     assert [trial["params"]["threads"] for trial in results["trials"]] == [first, rest[2], rest[1]]
     assert [edit["kind"] for edit in results["edits"]] == ["ban", "enqueue", "budget"]

@@ -10,7 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from autotune_nb.results.configuration_columns import Cell, Column
-from autotune_nb.results.configurations import BEST, ConfigurationTable, Row
+from autotune_nb.results.configurations import BEST, LEVEL, ConfigurationTable, Row
 
 #: The type of the table's data in a notebook's output.
 TABLE_MIME = "application/vnd.autotune-nb.configurations+json"
@@ -98,7 +98,9 @@ def cell_text(value: Cell, column: Column, row: Row) -> str:
 def _cell_html(table: ConfigurationTable, row: Row, column: Column) -> str:
     text = html.escape(cell_text(table.cell(row, column.key), column, row))
     marked = f"<strong>{text}</strong>" if table.changed(row, column) else text
-    return f"<td{_numeric(column)}>{marked}</td>"
+    # On paper other texts may be broken anywhere, so that a wide table fits.
+    whole = ' style="overflow-wrap: normal"' if column.key == LEVEL else ""
+    return f"<td{_numeric(column) or whole}>{marked}</td>"
 
 
 def _numeric(column: Column) -> str:

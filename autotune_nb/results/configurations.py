@@ -36,12 +36,14 @@ _STATES = (
 KEPT, BROKEN, UNDECIDED = "kept", "broken", "undecided"
 #: Words of the state that say which configuration it is.
 BEST, DEFAULT, FRONT = "best", "default", "on the Pareto front"
+#: The key of the column of the load level.
+LEVEL = "level"
 _NUMBER, _STATE, _GAIN, _INTERVAL = "trial", "state", "gain", "interval"
-_LIMITS, _LEVEL, _STARTS, _SPREAD = "limits", "level", "starts", "spread"
+_LIMITS, _STARTS, _SPREAD = "limits", "starts", "spread"
 _TAGS, _NOTE, _FAILURE, _CUT, _TOOK, _WORKER = "tags", "note", "failure", "cut", "minutes", "worker"
 _OWN = frozenset(
     (
-        *(_NUMBER, _STATE, _GAIN, _INTERVAL, _LIMITS, _LEVEL, _STARTS, _SPREAD),
+        *(_NUMBER, _STATE, _GAIN, _INTERVAL, _LIMITS, LEVEL, _STARTS, _SPREAD),
         *(_TAGS, _NOTE, _FAILURE, _CUT, _TOOK, _WORKER),
     )
 )
@@ -225,7 +227,7 @@ class Configurations:
             *limited,
             Column(_LIMITS, "limits", "text", "limit", help="; ".join(self._checked), shown=bool(self._checked)),
             *map(limit_column, self._checked),
-            Column(_LEVEL, "at", "text", help="the load level at which the figures were read"),
+            Column(LEVEL, "at", "text", help="the load level at which the figures were read"),
             Column(_STARTS, "starts", "number", help="how many starts its figures are the mean of"),
             *figures.values(),
             Column(_TAGS, "tags", "text", shown=_TAGS in seen.filled, aliases=("tag",)),
@@ -289,7 +291,7 @@ def _figure_cells(
         if values:
             cells[name] = _rounded(mean(values))
     levels = list(dict.fromkeys(trial.score.level for trial in starts if trial.score and trial.score.level))
-    cells[_LEVEL] = ", ".join(one.load if one_scenario else str(one) for one in levels) or None
+    cells[LEVEL] = ", ".join(one.load if one_scenario else str(one) for one in levels) or None
     if found is not None and len(found.values) > 1 and found.value:
         average = math.fsum(found.values) / len(found.values)
         squares = math.fsum((value - average) ** 2 for value in found.values)

@@ -229,20 +229,20 @@ class _Wording:
 
     def _levels(self) -> str:
         """Return at which levels the values of the rounds were read, if they differ."""
-        read: dict[str, set[str]] = {}
+        read: dict[str, set[int]] = {}
         for trial in self.starts:
             if trial.score is not None and trial.score.level is not None:
-                read.setdefault(str(trial.score.level), set()).add(self._name(finalist_of(trial)))
+                read.setdefault(str(trial.score.level), set()).add(finalist_of(trial))
         if len(read) < 2:
             return ""
-        return f"; the values were read at different levels: {', '.join(_level_text(*one) for one in read.items())}"
+        levels = ", ".join(f"{self._names(own)} under {level}" for level, own in read.items())
+        return f"; the values were read at different levels: {levels}"
 
-    def _name(self, finalist: int) -> str:
-        return f"trial {self._number(finalist)}" if finalist else "the default"
-
-
-def _level_text(level: str, names: set[str]) -> str:
-    return f"{' and '.join(sorted(names))} under {level}"
+    def _names(self, finalists: set[int]) -> str:
+        """Return the default and the numbers of the others, such as ``the default and trials 2, 9``."""
+        numbers = sorted(self._number(one) for one in finalists if one)
+        trials = f"trial{'s' * (len(numbers) > 1)} {', '.join(map(str, numbers))}" if numbers else ""
+        return " and ".join(filter(None, ["the default" if 0 in finalists else "", trials]))
 
 
 def _percent(share: float) -> str:

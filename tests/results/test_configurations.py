@@ -170,6 +170,8 @@ def test_the_plain_table_has_the_best_first() -> None:
     assert "<strong>8</strong>" in page
     assert "The best 2 of 4 configurations." in page
     assert "it died" not in page
+    # The word is not broken on paper.
+    assert '<td style="overflow-wrap: normal">concurrency 4</td>' in page
 
 
 def test_five_thousand_rows_stay_small() -> None:

@@ -175,7 +175,7 @@ def test_the_verdict_says_at_which_levels_values_were_read_if_they_differ() -> N
     assert "different levels" not in verdict(trials).text
     lighter = Score({RATE: 60.0}, {}, Level("D(1,2)", 1))
     trials = (*trials[:-1], trials[-1].with_(score=lighter))
-    assert f"different levels: the default and trial 2 and trial 3 under {LEVEL}" in verdict(trials).text
+    assert f"different levels: the default and trials 2, 3 under {LEVEL}" in verdict(trials).text
 
 
 def test_a_lower_figure_that_is_better_has_a_positive_gain() -> None:

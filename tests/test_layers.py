@@ -69,6 +69,7 @@ OUTSIDE = {
         "reports/expected_gain_chart.py",
         "reports/front_chart.py",
         "reports/lab_chart.py",
+        "reports/metrics_chart.py",
     },
     "xllamacpp": {"engines/llama_server.py"},
 }

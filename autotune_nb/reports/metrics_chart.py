@@ -73,7 +73,7 @@ class MetricsChart(TracedChart):
                 "rangemode": "tozero",
                 "tickformat": ".0%" if one.unit == "share" else "",
             }
-            text = one.title if one.unit in ("share", "") else f"{one.title}, {one.unit}"
+            text = _head(one)
             found["annotations"].append(
                 {
                     "x": across[0],
@@ -90,14 +90,25 @@ class MetricsChart(TracedChart):
         return found
 
     def _draw_in(self, figure: Figure) -> None:
+        from matplotlib.ticker import PercentFormatter
+
         columns = min(_IN_ROW, len(self.series)) or 1
         grid = figure.subplots(-(-len(self.series) // columns) or 1, columns, squeeze=False)
         for axes, one in zip(grid.flat, self.series, strict=False):
             axes.plot(one.seconds, one.values, color=SHARE)
-            axes.set_title(f"{one.title} {one.unit}".rstrip(), fontsize=8, parse_math=False)
+            axes.set_title(_head(one), fontsize=8, parse_math=False)
+            axes.set_xlabel("s", fontsize=8)
+            axes.set_ylim(bottom=0)
+            if one.unit == "share":
+                axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         for axes in grid.flat[len(self.series) :]:
             axes.set_visible(False)
         figure.suptitle(self.title, x=0.01, ha="left", fontsize=11, parse_math=False)
+
+
+def _head(one: MetricSeries) -> str:
+    """Return the name of a metric with its unit; the axis shows shares in percent."""
+    return one.title if one.unit in ("share", "") else f"{one.title}, {one.unit}"
 
 
 def _axis(letter: str, number: int) -> str:

@@ -103,6 +103,9 @@ def test_the_metrics_of_an_engine_are_those_of_a_trial_or_of_their_own_table(
 ) -> None:
     METRICS.to_csv(tmp_path / "metrics.csv", index=False)
     assert_frame_equal(at.chart.data.engine_metrics(tmp_path / "metrics.csv"), METRICS.fillna({"unit": ""}))
+    share, count = at.chart.matplotlib.engine_metrics(METRICS).axes
+    assert (share.get_title(), count.get_title(), share.get_xlabel()) == ("KV cache", "running requests", "s")
+    assert share.yaxis.get_major_formatter()(0.4) == "40%"
     assert "the engine of trial 7 reported" in at.chart.engine_metrics(METRICS, trial=7).layout.title.text
     with pytest.raises(StudyError, match="no trial of the study has metrics of its engine"):
         at.chart.engine_metrics(tables["study"])

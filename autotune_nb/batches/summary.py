@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import html
+import os
+import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,10 +12,15 @@ from typing import TYPE_CHECKING
 from autotune_nb.batches.grid import Cell
 from autotune_nb.history.study_table import studies_frame
 from autotune_nb.study import StudyFolder
+from autotune_nb.trial.trial import configuration_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
+_STYLE = (
+    "body{font-family:system-ui,sans-serif;font-size:14px;margin:1.5em}table{border-collapse:collapse}"
+    "th,td{border:1px solid #ccc;padding:4px 8px;text-align:left;vertical-align:top}"
+)
 _OF_STUDY = ("trials", "figure", "best", "gain", "params", "verdict")
 
 
@@ -66,12 +74,39 @@ class BatchResult:
         return self.text()
 
     def _repr_html_(self) -> str:
-        return str(self.frame.to_html(na_rep=""))
+        return self._table()
+
+    def _table(self, *, linked: bool = False) -> str:
+        """Return the table as HTML; ``linked`` is for a page in the folder of the batch."""
+        frame = self.frame.map(lambda value: "" if value is None or value != value else html.escape(_shown(value)))
+        if linked:
+            links = {one.cell.name: self._link(one.notebook) for one in self.results if one.notebook is not None}
+            frame["notebook"] = [links.get(str(name), "") for name in frame.index]
+        return str(frame.rename(index=_escaped, columns=_escaped).to_html(escape=False))
+
+    def _link(self, notebook: Path) -> str:
+        """Return a link to the page of an executed notebook, or to the notebook, relative to the batch's folder."""
+        page = notebook.with_suffix(".html")
+        target = page if page.exists() else notebook
+        relative = os.path.relpath(target, self.folder)
+        return f'<a href="{html.escape(urllib.parse.quote(relative))}">{html.escape(target.name)}</a>'
 
     def write(self) -> Path:
         """Write ``summary.html`` and ``summary.csv`` into the folder of the batch, and return the page."""
         self.folder.mkdir(parents=True, exist_ok=True)
         self.frame.to_csv(self.folder / "summary.csv")
         page = self.folder / "summary.html"
-        page.write_text(f'<!DOCTYPE html>\n<meta charset="utf-8">\n{self._repr_html_()}\n', encoding="utf-8")
+        title = f"<title>{html.escape(self.folder.name)}</title>"
+        head = f'<!DOCTYPE html>\n<meta charset="utf-8">\n{title}\n<style>{_STYLE}</style>\n'
+        page.write_text(f"{head}{self._table(linked=True)}\n", encoding="utf-8")
         return page
+
+
+def _escaped(name: object) -> str:
+    return html.escape(str(name))
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return configuration_text(value) if isinstance(value, dict) else str(value)

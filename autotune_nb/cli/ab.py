@@ -40,8 +40,8 @@ def ab(
     """Measure the configurations A and B in turn until it is clear which is better, without a search.
 
     A and B are NAME=VALUE,NAME=VALUE, a YAML or JSON file of them, STUDY:TRIAL, STUDY:best, or default. Each is
-    measured once, and then both are started again in rounds, as a confirmation does (confirm in the task). A takes the
-    place of the engine's default, and is called so in the report.
+    measured once, and then both are started again in rounds, as a confirmation does (confirm in the task). If none is
+    the engine's default, A takes its place, and is called so in the report.
 
     Exits 0 if a trial is complete, 1 if none is or an error ended the run, 2 for an invalid task or wrong usage.
     """
@@ -54,9 +54,14 @@ def ab(
         with usage_errors(), prototype_notes():
             loaded = with_overrides(_task_of(a) if task is None else Task.load(task), **overrides)
             first, second = configuration_of(a), configuration_of(b)
+            names = ["A", "B"]
+            if first and not second:
+                # The report calls the engine's default what is the default.
+                first, second, names = second, first, names[::-1]
             started = tune(ab_task(loaded, first, second, rounds=rounds), study=study)
-        print_stderr(f"A, in the place of the engine's default: {configuration_text(first)}")
-        print_stderr(f"B: {configuration_text(second)}")
+        place = ", in the place of the engine's default" if first else ""
+        print_stderr(f"{names[0]}{place}: {configuration_text(first)}")
+        print_stderr(f"{names[1]}: {configuration_text(second)}")
         to_end(started)
 
 

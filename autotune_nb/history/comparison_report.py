@@ -128,9 +128,10 @@ class ComparisonReport(StudyComparison):
         if after is not before:
             named[f"best of {self.names[1]}"] = after
         lines += ["", *(self._line(name, one) for name, one in named.items() if one is not None)]
+        shown = set(map(id, named.values()))
         moved = (*REGRESSIONS, Outcome.BETTER, Outcome.WORKS, Outcome.KEEPS_LIMITS)
         for outcome in moved:
-            found = [one for one in self.configurations if one.outcome is outcome]
+            found = [one for one in self.configurations if one.outcome is outcome and id(one) not in shown]
             found.sort(key=lambda one: -abs(one.change or 0.0))
             lines += [self._line(str(outcome), one) for one in found[:_MAX_LISTED]]
             if len(found) > _MAX_LISTED:

@@ -138,7 +138,7 @@ class SingleChart(Chart):
     def _draw_in(self, figure: Figure) -> None:
         axes = figure.add_subplot()
         self._draw(axes)
-        axes.set_title(self.title, loc="left", fontsize=11, parse_math=False)
+        axes.set_title(self.title, loc="left", fontsize=11, parse_math=False, wrap=True)
         axes.grid(alpha=0.3)
 
 

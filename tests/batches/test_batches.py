@@ -106,7 +106,10 @@ def test_one_that_fails_does_not_stop_the_others_and_finished_ones_are_skipped(t
     assert found.frame.loc["a_both", "error"] == "the engine does not start"
     assert found.frame.loc["b_light", "model"] == "acme/b"
     assert found.frame["best"].notna().sum() == 3
-    assert "a_light" in (tmp_path / "runs" / "summary.html").read_text()
+    page = (tmp_path / "runs" / "summary.html").read_text()
+    assert "a_light" in page
+    assert "threads=" in page
+    assert ">None<" not in page
     assert (tmp_path / "runs" / "summary.csv").read_text().startswith("study,model,load,state")
     again = Executor()
     second = run_grid(read_grid(file), report=lines.append, execute=again)

@@ -42,8 +42,10 @@ def test_a_change_beyond_noise_is_better_or_worse_and_a_small_one_is_none() -> N
     # Those to run: 4 of the first study, of the second 1 (2 is no better there).
     assert found.best[0] is rows[4]
     text = found.text()
-    (line,) = (line for line in text.splitlines() if line.startswith("worse: "))
-    assert line.endswith("trials 12 and 12: max_num_seqs=2")
+    (line,) = (line for line in text.splitlines() if "worse" in line.partition(": max")[0] and "trials" in line)
+    assert line.endswith(", worse; trials 12 and 12: max_num_seqs=2")
+    # Those that are named first are not listed again.
+    assert text.count("; trials 0 and 0") == text.count(": max_num_seqs=1") == 1
     assert "the engine's version (0.10.0, then 0.11.0)" in text
 
 

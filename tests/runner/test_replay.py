@@ -109,13 +109,26 @@ def test_everything_that_is_printed_says_replayed(tmp_path: Path) -> None:
 
 
 def test_two_configurations_of_a_table_can_be_compared_one_of_them_the_default(tmp_path: Path) -> None:
-    task = at.Task.parse(replay_task(write_table(tmp_path, baseline=True), confirm={"rounds": 2, "budget": 5},
-                                     budget={"baseline": True}))  # fmt: skip
+    budget, confirm = {"baseline": True}, {"rounds": 2, "budget": 5}
+    file = tmp_path / "task.json"
+    file.write_text(json.dumps(replay_task(write_table(tmp_path, baseline=True), confirm=confirm, budget=budget)))
+    for a, b in (("threads=4,mode=b", "default"), ("default", "threads=4,mode=b")):
+        study = tmp_path / f"{a[0]}-{b[0]}"
+        done = CliRunner().invoke(cli, ["ab", a, b, "--task", str(file), "--study", str(study), "--json"])
+        assert done.exit_code == 0, done.output
+        trials = json.loads(done.stdout)["trials"]
+        values = {one["baseline"]: one["values"] for one in trials}
+        assert values == {True: {"output_tokens_per_s": 20.0}, False: {"output_tokens_per_s": 82.0}}
+        assert all(one["params"] in ({}, {"threads": 4, "mode": "b"}) for one in trials)
+
+
+def test_a_configuration_of_a_table_in_the_place_of_the_default_may_be_compared_with_it(tmp_path: Path) -> None:
+    task = at.Task.parse(
+        replay_task(write_table(tmp_path, baseline=True), confirm={"rounds": 2}, budget={"baseline": True})
+    )
     run = at.tune(ab_task(task, {"threads": 4, "mode": "b"}, {}), study=tmp_path / "ab").wait(60)
-    assert {trial.measurements[-1].figures["output_tokens_per_s"] for trial in run.history if trial.baseline} == {82.0}
-    others = [trial for trial in run.history if not trial.baseline]
-    assert {trial.measurements[-1].figures["output_tokens_per_s"] for trial in others} == {20.0}
-    assert dict(others[0].params) == {"threads": None, "mode": None}
+    scores = {t.baseline: t.score.value for t in run.history if t.score is not None}
+    assert scores == {True: 82.0, False: 20.0}
 
 
 @pytest.mark.parametrize("parallel", [1, 3])

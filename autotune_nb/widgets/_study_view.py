@@ -181,7 +181,6 @@ class StudyView:
         sent += self.page.update(handle, trials)
         texts = {
             self.notices: _panels.notices_html(self._notices()),
-            self.skipped: _panels.skipped_html(self._skipped_regions(trials)),
             self.steer.edits: _panels.edits_html(handle.edits, handle.steering, len(handle.queue)),
         }
         sent += send_texts(texts)
@@ -191,6 +190,7 @@ class StudyView:
             self._wake.set()
         else:
             sent += self.table.update(handle, trials)
+        sent += send_texts({self.skipped: _panels.skipped_html(self._skipped_regions(trials))})
         self.saved.update(handle, resting=self._over or handle.state is RunState.PAUSED)
         self.redraws += bool(sent)
         return sent

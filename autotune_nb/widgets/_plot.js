@@ -60,18 +60,33 @@ function unpacked(trace) {
   return own;
 }
 
-/** Returns a function that makes one trace of the older trials, which come in groups: Plotly takes as long for each trace. */
+/** The lines of a trace as one path, of which Plotly would draw each by itself. */
+function pathOf({x, y}) {
+  const parts = [];
+  for (let i = 0, pen = "M"; i < x.length; i++) {
+    if (Number.isNaN(x[i])) { pen = "M"; continue; }
+    parts.push(pen, x[i].toPrecision(6), ",", y[i].toPrecision(6));
+    pen = "L";
+  }
+  return parts.join("");
+}
+
+/**
+ * Returns a function that joins the lines of older trials, which come in groups: a trace that has their points for the
+ * tooltips, and a shape. The first group, which is in the legend, stays as it is.
+ */
 function joiner() {
-  let parts = [], whole = null;
+  let parts = [], whole = null, shape = null;
   const all = (name) => Float32Array.from(parts.flatMap(trace => Array.from(trace[name], value => value ?? NaN)));
   return traces => {
-    const older = traces.filter(trace => trace.legendgroup === "older" && trace.mode === "lines");
-    if (older.length < 2) return traces;
+    const older = traces.filter(trace => trace.legendgroup === "older" && trace.mode === "lines").slice(1);
+    if (!older.length) return {joined: traces, shapes: []};
     if (older.length !== parts.length || older.some((trace, i) => trace !== parts[i])) {
       parts = older;
-      whole = {...older[0], x: all("x"), y: all("y"), customdata: all("customdata")};
+      whole = {...older[0], x: all("x"), y: all("y"), customdata: all("customdata"), mode: "none", showlegend: false};
+      shape = {type: "path", path: pathOf(whole), xref: "x", yref: "y", layer: "below", line: older[0].line};
     }
-    return traces.flatMap(trace => trace === older[0] ? [whole] : older.includes(trace) ? [] : [trace]);
+    return {joined: traces.flatMap(trace => trace === older[0] ? [whole] : older.includes(trace) ? [] : [trace]), shapes: [shape]};
   };
 }
 
@@ -81,7 +96,7 @@ function marks(traces, selected) {
   const wanted = new Set(selected), found = new Map();
   for (const trace of traces) {
     if (!trace.customdata || trace.type === "bar") continue;
-    const lines = (trace.mode ?? "").includes("lines");
+    const lines = /lines|none/.test(trace.mode ?? "");
     const key = `${trace.xaxis ?? "x"} ${trace.yaxis ?? "y"} ${lines}`;
     if (!found.has(key)) found.set(key, {x: [], y: [], xaxis: trace.xaxis ?? "x", yaxis: trace.yaxis ?? "y", lines});
     const own = found.get(key);
@@ -193,6 +208,7 @@ export default () => {
 
       function listen() {
         node.on("plotly_click", ({points, event}) => send(points.slice(0, 1), event.ctrlKey || event.metaKey || event.shiftKey));
+        node.on("plotly_restyle", () => { if (node._fullLayout.shapes?.length) schedule(); });
         node.on("plotly_selected", event => {
           const range = event?.range, all = order.map(key => traces.get(key)), at = axes()?.brush(menus(), range, steer);
           send(at ? inside(all, at) : [...(event?.points ?? []), ...inside(all.filter(isLine), range)], false);
@@ -222,13 +238,16 @@ export default () => {
           if (drawn) { Plotly.purge(node); drawn = false; schedule(); }
           return;
         }
-        const selected = model.get("selected"), own = join(order.map(key => traces.get(key))).map(trace => outlined(trace, selected));
-        const marked = own.filter(trace => trace.mode !== "lines");
+        const selected = model.get("selected"), {joined, shapes} = join(order.map(key => traces.get(key)));
+        const own = joined.map(trace => outlined(trace, selected));
+        const marked = own.filter(trace => trace.mode !== "lines" && trace.mode !== "none");
         const many = marked.reduce((sum, trace) => sum + (trace.x?.length ?? 0), 0) > MARKERS_IN_SVG;
         const data = [...own, ...marks(own, selected)].map(trace =>
           many && trace.type === "scatter" && !trace.fill ? {...trace, type: "scattergl"} : trace);
-        const layout = themed(model.get("axes"), node), config = axes()?.mark(layout, menus());
-        Plotly.react(node, data, layout, {...CONFIG, ...config});
+        // What a click in the legend hides.
+        const hidden = drawn && node._fullData.some(trace => trace.mode === "none" && trace.visible !== true);
+        const given = model.get("axes"), layout = themed({...given, shapes: [...(given.shapes ?? []), ...(hidden ? [] : shapes)]}, node);
+        Plotly.react(node, data, layout, {...CONFIG, ...axes()?.mark(layout, menus())});
         if (!drawn) { listen(); labels(); }
         drawn = true;
       }

@@ -29,30 +29,28 @@ ends = []
 feed.subscribe(lambda event: ends.append(event.at) if isinstance(event, events.LevelMeasured) else None)
 at.Monitor(feed)
 """
-#: Notes when the number of points in the chart has grown, and marks the first points in the trace.
+#: Notes when a frame has more points in the chart, and marks the first points in the trace.
 _WATCH = """() => {
     window.seen = [];
-    let data = null, found = 0, marked = false;
     const points = () => {
-        const now = document.querySelector(".at-chart-plot.js-plotly-plot")?._fullData ?? [];
-        if (now === data) return found;
-        data = now;
+        const data = document.querySelector(".at-chart-plot.js-plotly-plot")?._fullData ?? [];
         const traces = data.filter(trace => trace.customdata && trace.name !== "selected");
-        return found = traces.reduce((sum, t) => sum + Array.from(t.x ?? []).filter(Number.isFinite).length, 0);
+        return traces.reduce((sum, t) => sum + Array.from(t.x ?? []).filter(Number.isFinite).length, 0);
     };
     window.before = points();
-    let before = window.before;
-    const count = () => {
-        const now = points();
-        if (now > before) { window.seen.push([Date.now() / 1000, now - window.before]); before = now; }
-        // The page draws the first points in the frame before this one.
-        if (now && !marked) { marked = true; requestAnimationFrame(() => performance.mark("first points")); }
-        requestAnimationFrame(count);
+    let most = window.before;
+    if (most) performance.mark("first points");
+    const {react} = Plotly;
+    // Looking in every frame would make the page draw every frame.
+    Plotly.react = (...given) => {
+        const drawn = react(...given), now = points();
+        requestAnimationFrame(() => setTimeout(() => {
+            if (!most && now) performance.mark("first points");
+            if (now > most) { window.seen.push([Date.now() / 1000, now - window.before]); most = now; }
+        }));
+        return drawn;
     };
-    count();
 }"""
-
-
 #: The tasks of the page's threads, and the mark.
 _TRACED = ["toplevel", "blink.user_timing"]
 

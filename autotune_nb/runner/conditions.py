@@ -106,12 +106,11 @@ class LevelConditions:
         """Return the CPU seconds of this process with the benchmark's, of the engine, and of other work."""
         busy_s = _busy_s()
         tool, engine, other_engines = [psutil.Process()], [], []
-        for child in psutil.Process().children():
+        for tree in _trees():
             with contextlib.suppress(psutil.Error):
-                tree = [child, *child.children(recursive=True)]
-                if child.pid == self.engine_pid:
+                if tree[0].pid == self.engine_pid:
                     engine = tree
-                elif any(word.endswith(_GUARD) for word in child.cmdline()):
+                elif any(word.endswith(_GUARD) for word in tree[0].cmdline()):
                     other_engines += tree
                 else:
                     tool += tree
@@ -178,6 +177,25 @@ def foreign(pids: Iterable[int]) -> set[int]:
         with contextlib.suppress(psutil.Error):
             if os.getpid() not in (pid, *(parent.pid for parent in psutil.Process(pid).parents())):
                 found.add(pid)
+    return found
+
+
+def _trees() -> list[list[psutil.Process]]:
+    """Return each child of this process with the processes that it started.
+
+    psutil reads all processes of the machine for each call of ``children``, so there is a single one.
+    """
+    trees: dict[int, list[psutil.Process]] = {}
+    found: list[list[psutil.Process]] = []
+    # A process comes before those that it started.
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):
+            parent = process.ppid()
+            if parent == os.getpid():
+                found.append([])
+            tree = found[-1] if parent == os.getpid() else trees.get(parent, [])
+            tree.append(process)
+            trees[process.pid] = tree
     return found
 
 

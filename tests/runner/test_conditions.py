@@ -18,6 +18,7 @@ import psutil
 import pynvml
 import pytest
 
+from autotune_nb.runner import conditions as conditions_module
 from autotune_nb.runner.cautions import Cautions
 from autotune_nb.runner.conditions import GPU_FILE_NAME, LevelConditions, foreign
 from autotune_nb.runner.engine_metrics import EngineMetrics
@@ -127,6 +128,27 @@ def test_processes_of_the_study_are_not_foreign_and_unknown_ones_are_left_out() 
         assert foreign([os.getpid(), child.pid, 2**22 + 1]) == set()
         child.communicate(b"\n")
     assert foreign([os.getppid()]) == {os.getppid()}
+
+
+def test_the_processes_of_this_one_are_found_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    passes: list[psutil.Process] = []
+    real = psutil.Process.children
+
+    def children(process: psutil.Process, recursive: bool = False) -> list[psutil.Process]:
+        passes.append(process)
+        return real(process, recursive)
+
+    monkeypatch.setattr(psutil.Process, "children", children)
+    start = "import subprocess, sys; p = subprocess.Popen(['sleep', '60']); print(p.pid, flush=True); input(); p.kill()"
+    with subprocess.Popen([sys.executable, "-c", start], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as one:
+        with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as other:
+            assert one.stdout is not None
+            inner = int(one.stdout.readline())
+            found = [[process.pid for process in tree] for tree in conditions_module._trees()]
+            other.communicate(b"\n")
+        one.communicate(b"\n")
+    assert [one.pid, inner] in found and [other.pid] in found
+    assert len(passes) == 1
 
 
 def test_cpu_time_is_that_of_the_engine_or_of_the_rest(monkeypatch: pytest.MonkeyPatch) -> None:

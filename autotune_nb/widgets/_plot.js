@@ -208,7 +208,7 @@ export default () => {
 
       function listen() {
         node.on("plotly_click", ({points, event}) => send(points.slice(0, 1), event.ctrlKey || event.metaKey || event.shiftKey));
-        node.on("plotly_restyle", () => { if (node._fullLayout.shapes?.length) schedule(); });
+        node.on("plotly_restyle", () => { if (node._fullData.some(trace => trace.mode === "none")) schedule(); });
         node.on("plotly_selected", event => {
           const range = event?.range, all = order.map(key => traces.get(key)), at = axes()?.brush(menus(), range, steer);
           send(at ? inside(all, at) : [...(event?.points ?? []), ...inside(all.filter(isLine), range)], false);

@@ -10,6 +10,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from autotune_nb.batches.grid import Cell, Grid, read_grid
 from autotune_nb.batches.summary import BatchResult, CellResult
@@ -57,21 +58,30 @@ def run_grid(
     execute: Execute | None = None,
 ) -> BatchResult:
     """Run the studies of a grid; ``execute`` replaces papermill."""
-    ended = threading.Event()
+    ended, interrupted = threading.Event(), threading.Event()
+    working: list[asyncio.Task[Any] | None] = []
 
     async def work() -> tuple[CellResult, ...]:
+        working.append(asyncio.current_task())
         try:
+            if interrupted.is_set():
+                return ()
             return await _run(grid, parallel or grid.parallel, report, execute or _papermill)
         finally:
             ended.set()
 
-    running = LoopThread.get().submit(work())
+    thread = LoopThread.get()
     try:
-        results = running.result()
+        results = thread.submit(work()).result()
     except BaseException:
         # An interrupt ends the studies that run; they take their engines down before this process ends.
-        running.cancel()
-        ended.wait(_STOP_S)
+        interrupted.set()
+        for task in working:
+            if task is not None and not ended.is_set():
+                thread.loop.call_soon_threadsafe(task.cancel)
+        # It may arrive before anything has begun.
+        if working:
+            ended.wait(_STOP_S)
         raise
     found = BatchResult(grid.folder, results)
     found.write()

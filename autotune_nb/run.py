@@ -106,7 +106,7 @@ class Run(StudyHandle):
         self._read_stamp: tuple[int, ...] = ()
         self._id = uuid.uuid4().hex[:8]
         self._bus.subscribe(self._live)
-        self._watchers = watchers_of(self, self._notify)
+        self._watchers = watchers_of(self, self._notify, lambda: self._study.others_go_on)
         for watcher in self._watchers:
             self._bus.subscribe(watcher)
         self._ledger = Ledger.from_environment()

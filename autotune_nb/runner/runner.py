@@ -384,6 +384,8 @@ class Runner:
             await self._save_results()
         with contextlib.suppress(AutotuneError):
             await self._calls(self.study.close)
+        # What other workers have ended last, too.
+        self.trials = self.study.trials
 
     async def _save_results(self) -> None:
         self.trials = self.study.trials

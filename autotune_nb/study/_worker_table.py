@@ -14,6 +14,8 @@ from autotune_nb.study.worker import Worker
 HEARTBEAT_S = 15.0
 #: After so many seconds without a heartbeat a worker counts as dead, and its trials are given back.
 GRACE_S = 120.0
+#: A worker has so many heartbeats' time to end after the last one before it.
+_RECENT_BEATS = 3
 
 _CREATE = """
 CREATE TABLE autotune_nb_workers (
@@ -55,6 +57,12 @@ WHERE study_id = :study AND left_at IS NULL
     AND greatest(heartbeat_at, pg_postmaster_start_time(), CAST(:trusted AS timestamptz))
         > clock_timestamp() - make_interval(secs => :grace)
 ORDER BY joined_at
+"""
+#: A worker that was killed must not keep the others from reporting the end.
+_LEAVE = """
+WITH gone AS (UPDATE autotune_nb_workers SET left_at = clock_timestamp() WHERE id = :id)
+SELECT id FROM autotune_nb_workers WHERE study_id = :study AND id <> :id AND left_at IS NULL
+    AND heartbeat_at > clock_timestamp() - make_interval(secs => :recent)
 """
 
 
@@ -106,11 +114,11 @@ class WorkerTable:
             for row in rows
         }
 
-    def leave(self, worker: Worker) -> None:
-        """Record that a worker has ended: its trials are given back at once."""
+    def leave(self, worker: Worker) -> bool:
+        """Record that a worker has ended: its trials are given back at once. Returns whether others go on."""
+        values = {"id": worker.id, "study": self._study_id, "recent": _RECENT_BEATS * HEARTBEAT_S}
         with self._engine.begin() as connection:
-            statement = "UPDATE autotune_nb_workers SET left_at = clock_timestamp() WHERE id = :id"
-            connection.execute(sqlalchemy.text(statement), {"id": worker.id})
+            return connection.execute(sqlalchemy.text(_LEAVE), values).first() is not None
 
     def elapsed_s(self) -> float | None:
         """Return the working time of the study; None if no worker was ever in the table."""

@@ -234,8 +234,10 @@ class SharedStudy(Study):
     def close(self) -> None:
         """Leave the study, and close the database's connections."""
         if self.worker is not None:
-            with contextlib.suppress(StudyError), storage_errors(self.folder, self._url):
-                self._table.leave(self.worker)
+            # One after the other, so that of workers which end at the same time exactly one is the last.
+            with contextlib.suppress(StudyError), storage_errors(self.folder, self._url), self._lock.held() as locked:
+                self._edits_to_report += self._refresh(locked)
+                self.others_go_on = self._table.leave(self.worker)
         super().close()
 
     def _read(self, changed: ChangedTrial) -> Trial:

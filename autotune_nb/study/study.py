@@ -52,6 +52,8 @@ class Study:
     #: The workers of a shared study that are alive, and the one of this process; None in a study of one process.
     workers: tuple[Worker, ...] | None = None
     worker: Worker | None = None
+    #: Whether other workers of a shared study went on when this one was closed: the last one reports the end.
+    others_go_on = False
 
     def __init__(
         self,

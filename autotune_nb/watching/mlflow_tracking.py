@@ -22,11 +22,19 @@ END_S = 60.0
 class MlflowTracking:
     """A watcher that sends each trial. What a server that is away did not get is sent at the end, or by an export."""
 
-    def __init__(self, study: WatchedStudy, uri: str, experiment: str, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        study: WatchedStudy,
+        uri: str,
+        experiment: str,
+        notify: Callable[[str], None],
+        others_go_on: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._study = study
         self._uri = uri
         self._experiment = experiment
         self._notify = notify
+        self._others_go_on = others_go_on
         self._trials: queue.SimpleQueue[Trial | None] = queue.SimpleQueue()
         self._runs: MlflowStudy | None = None
         self._is_away = False
@@ -58,6 +66,9 @@ class MlflowTracking:
         self._try(lambda runs: runs.open(running=True), "the study")
         while (trial := self._trials.get()) is not None:
             self._try(functools.partial(self._send, trial), f"trial {trial.number}")
+        if self._others_go_on():
+            # The last worker sends whatever is missing, and the end.
+            return
         self._is_away = False
         self._try(lambda runs: runs.send_all(ended=True), "the end of the run", last=True)
 

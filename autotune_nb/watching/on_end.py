@@ -28,14 +28,19 @@ WEBHOOK_S, COMMAND_S = 10.0, 60.0
 class EndMessage:
     """Calls the command and the webhook of a run when it has ended. What cannot be delivered is a notice."""
 
-    def __init__(self, study: WatchedStudy, notify: Callable[[str], None]) -> None:
+    def __init__(
+        self, study: WatchedStudy, notify: Callable[[str], None], others_go_on: Callable[[], bool] = lambda: False
+    ) -> None:
         self._study = study
         self._notify = notify
+        self._others_go_on = others_go_on
 
     def __call__(self, event: events.Event) -> None:
         """Ignore events: everything is read at the end."""
 
     async def close(self, error: BaseException | None) -> None:
+        if error is None and self._others_go_on():
+            return
         try:
             payload = await asyncio.to_thread(end_payload, self._study, error)
         except Exception as unread:  # noqa: BLE001 - the end itself is always reported

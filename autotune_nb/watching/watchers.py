@@ -24,8 +24,13 @@ def require_watchers(task: Task) -> None:
         require_place(task)
 
 
-def watchers_of(study: WatchedStudy, notify: Callable[[str], None]) -> list[Watcher]:
-    """Return the watchers of a run. They call ``notify`` with what fails."""
+def watchers_of(
+    study: WatchedStudy, notify: Callable[[str], None], others_go_on: Callable[[], bool] = lambda: False
+) -> list[Watcher]:
+    """Return the watchers of a run. They call ``notify`` with what fails.
+
+    ``others_go_on`` returns at the end whether other workers of the study go on: the last one reports the end.
+    """
     watchers: list[Watcher] = [EventLog(study.path)]
     found, task = tracer(), study.task
     if found is not None:
@@ -33,12 +38,13 @@ def watchers_of(study: WatchedStudy, notify: Callable[[str], None]) -> list[Watc
     if task.on_end.command or task.on_end.webhook:
         from autotune_nb.watching.on_end import EndMessage
 
-        watchers.append(EndMessage(study, notify))
+        watchers.append(EndMessage(study, notify, others_go_on))
     if task.tracking.kind == "mlflow":
         from autotune_nb.watching.mlflow_export import experiment_name, require_mlflow
         from autotune_nb.watching.mlflow_tracking import MlflowTracking
 
-        watchers.append(MlflowTracking(study, require_mlflow(task.tracking), experiment_name(task.tracking), notify))
+        uri, experiment = require_mlflow(task.tracking), experiment_name(task.tracking)
+        watchers.append(MlflowTracking(study, uri, experiment, notify, others_go_on))
     if task.artifacts.url:
         from autotune_nb.watching.artifact_copies import ArtifactCopies
 

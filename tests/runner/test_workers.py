@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -77,6 +78,24 @@ def test_workers_share_the_configurations_the_budget_and_the_default(postgres: s
     assert set(opened.trials["worker"]) == {trial.worker for trial in trials}
     assert f"by {trials[0].worker}" in study_table(opened.results())
     assert not [file for file, text in contents_below(tmp_path).items() if SECRET.encode() in text]
+
+
+def test_the_end_is_reported_once_by_the_last_worker(postgres: str, tmp_path: Path) -> None:
+    written = tmp_path / "ends"
+    task = table_task(tmp_path, 6)
+    task = at.Task.parse({**task.model_dump(), "on_end": f'cat >> "{written}"; echo >> "{written}"'})
+    first = at.tune(task, study=tmp_path / "a" / tmp_path.name, storage=postgres)
+    first.pause()
+    second = join(tmp_path.name, storage=postgres, folder=tmp_path / "b")
+    until(lambda: second.state is RunState.PAUSED and first.state is RunState.PAUSED)
+    first.resume()
+    for run in (first, second):
+        run.wait(60)
+    [end] = [json.loads(line) for line in written.read_text().splitlines()]
+    assert end["trials"] == {"complete": 6}
+    # Alone, a worker is the last one.
+    at.tune(task, study=tmp_path / "a" / tmp_path.name, storage=postgres).wait(60)
+    assert len(written.read_text().splitlines()) == 2
 
 
 def test_to_pause_to_resume_and_to_stop_reaches_every_worker(

@@ -265,6 +265,13 @@ def test_every_edit_is_reported_once(join: Join, make_task: Any) -> None:
     assert other.apply_new_edits() == []
 
 
+def test_of_workers_that_end_one_is_the_last(join: Join, make_task: Any) -> None:
+    workers = [join(make_task(), f"host-{number}") for number in range(3)]
+    with ThreadPoolExecutor(3) as pool:
+        list(pool.map(SharedStudy.close, workers))
+    assert sorted(one.others_go_on for one in workers) == [False, True, True]
+
+
 def test_edits_and_commands_reach_every_worker(join: Join, make_task: Any) -> None:
     task = make_task(strategy="random", budget={"baseline": False})
     one, other = join(task, "a"), join(task, "b")

@@ -35,6 +35,7 @@ const STYLE = `
 .at-table .error { color: color-mix(in srgb, var(--jp-error-color1, #d32f2f) 65%, var(--jp-ui-font-color1, #777)); }
 .at-table .warn { color: color-mix(in srgb, var(--jp-warn-color1, #f57c00) 50%, var(--jp-ui-font-color1, #777)); }
 .at-table .ok { color: color-mix(in srgb, var(--jp-success-color1, #388e3c) 50%, var(--jp-ui-font-color1, #777)); }
+.at-table td.pin input { display: block; margin: 0 auto; }
 .at-table button { font: inherit; color: inherit; background: none; border: 0; padding: 0 2px; cursor: pointer;
   font-weight: inherit; max-width: 100%; overflow: hidden; text-overflow: ellipsis; vertical-align: middle; }
 .at-table th button { padding: 0; line-height: inherit; text-align: inherit; }

@@ -2,9 +2,9 @@
 // It is the module of the monitor's widget (the default export), and part of the report's page (fillTable).
 // It follows the text of configuration_filter.js, configuration_style.js and configuration_menu.js in one module.
 
-const SPARE = 6, WIDEST_CH = 26, STATE_CH = 18, VALUE_CH = 14, HEAD_CH = 11, MOST = 5;
+const SPARE = 6, WIDEST_CH = 26, STATE_CH = 24, FAILURE_CH = 60, VALUE_CH = 14, HEAD_CH = 11, MOST = 5;
 /** What moves in the table and selects in it. */
-const KEYS = new Set(["ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home", "End", "Enter", " "]);
+const KEYS = new Set(["ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home", "End", "Enter", " ", "Escape"]);
 const FIGURES = new Set(["figure", "limit", "spread", "gain", "interval", "level", "starts"]);
 const TONES = {kept: "ok", broken: "error", failed: "error", undecided: "warn", "breaks a limit": "warn", running: "ok"};
 
@@ -88,13 +88,14 @@ export class TableView {
   }
 
   refilter() {
-    const wanted = this.search.value;
+    const wanted = this.search.value, columns = this.data.columns;
     let wrong = "";
-    try { this.filter = parseFilter(wanted, this.data.columns); } catch (error) { wrong = error.message; }
+    try { this.filter = parseFilter(wanted, columns); } catch (error) { wrong = error.message; }
     this.search.setAttribute("aria-invalid", wrong ? "true" : "false");
     this.reorder();
     const all = this.data.rows.size, some = this.shown.length;
-    const text = wrong || `${some === all ? all : `${some} of ${all}`} configuration${all === 1 ? "" : "s"}`;
+    // Before the first message, how many there are is not known.
+    const text = wrong || (columns.length ? `${some === all ? all : `${some} of ${all}`} configuration${all === 1 ? "" : "s"}` : "");
     // A status that did not change is not read out again.
     if (this.status.textContent !== text) this.status.textContent = text;
     this.status.className = wrong ? "wrong" : "";
@@ -121,7 +122,7 @@ export class TableView {
     const columns = this.data.columns, sample = this.shown.slice(0, 150);
     const heads = this.places.map((place) => {
       const one = columns[place], parameter = one.group === "parameter", marks = this.limitsOf(one).length ? 2 : 0;
-      const most = parameter ? VALUE_CH : one.key === "state" ? STATE_CH : WIDEST_CH;
+      const most = parameter ? VALUE_CH : {state: STATE_CH, failure: FAILURE_CH}[one.key] ?? WIDEST_CH;
       const text = Math.min(most, Math.max(0, ...sample.map((row) => textOf(row, one, place).length))) + marks;
       const lines = headLines(titleOf(one), parameter ? text : Math.max(10, text));
       // The whole name of a parameter is its head's tooltip. Bold letters are wider than digits.
@@ -247,6 +248,7 @@ export class TableView {
       else if (top > this.scroll.scrollTop + height) this.scroll.scrollTop = top - height;
       this.drawRows();
     } else if (event.key === "Enter" || event.key === " ") this.choose(this.shown[this.active], event.key === " ");
+    else if (event.key === "Escape" && this.chosen.length) this.clear();
     else return;
     event.preventDefault();
     event.stopPropagation();
@@ -259,6 +261,13 @@ export class TableView {
     else this.chosen = more ? [...this.chosen, row.number].slice(-MOST) : [row.number];
     this.drawRows();
     this.hooks.select?.(this.chosen);
+  }
+
+  /** Select nothing, which closes the page of the trial. */
+  clear() {
+    this.chosen = [];
+    this.drawRows();
+    this.hooks.select?.([]);
   }
 
   select(numbers) {

@@ -34,6 +34,8 @@ _UPRIGHT = 4
 #: The space between panels, a share of the width; and the colour of SHARE, transparent.
 _GAP, _BAND = 0.04, "rgba(0, 114, 178, 0.2)"
 _MEASURED = ((True, "other", "a trial"), (False, "infeasible", LABELS["infeasible"]))
+#: The characters of a panel's title that fit in a line.
+_TITLE_WIDTH = 26
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class DependenceChart(Chart):
     def _panel_title(self, one: Dependence) -> str:
         pick, word = (max, "highest") if self.direction == "maximize" else (min, "lowest")
         best = pick(range(len(one.values)), key=lambda i: one.predicted[i][0])
-        return f"{short_names([one.parameter])[0]}, {word} at {_label(one.values[best])}"
+        name, value = short_names([one.parameter])[0], f"{word} at {_label(one.values[best])}"
+        # A long one takes two lines, since the panels are beside each other.
+        return f"{name}, {value}" if len(name) + len(value) <= _TITLE_WIDTH else f"{name},\n{value}"
 
     def figure(self) -> go.Figure:
         """Return Plotly's figure: panels with a common vertical axis."""
@@ -79,7 +83,7 @@ class DependenceChart(Chart):
         axes = {
             f"xaxis{_axis(i)[1:]}": {
                 "domain": [i * width, min(1.0, (i + 1) * width - _GAP)],
-                "title": {"text": html.escape(self._panel_title(one), quote=False)},
+                "title": {"text": html.escape(self._panel_title(one), quote=False).replace("\n", "<br>")},
                 "tickvals": _ticks(one),
                 "ticktext": [html.escape(_label(one.values[k])) for k in _ticks(one)],
                 "range": [-0.5, len(one.values) - 0.5],

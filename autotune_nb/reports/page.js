@@ -5,7 +5,8 @@ const DARK = {
   paper_bgcolor: "#1b1b1b", plot_bgcolor: "#1b1b1b", "font.color": "#dddddd", "xaxis.gridcolor": "#444", "yaxis.gridcolor": "#444",
   "xaxis.zerolinecolor": "#666", "yaxis.zerolinecolor": "#666",
 };
-const CONFIG = {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"]};
+// The last one uploads the chart.
+const CONFIG = {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "sendChartToCloud"]};
 
 /** Return the element that shows what is interactive, beside what is shown without scripts. */
 function beside(data) {

@@ -193,7 +193,8 @@ class Report:
 
     @cached_property
     def _parameters(self) -> str:
-        return self._render("parameters") if self.trials else ""
+        # Without a score, all that is known of a parameter is in the failures.
+        return self._render("parameters") if any(trial.state.scored for trial in self.trials) else ""
 
     @cached_property
     def _table(self) -> str:
@@ -270,8 +271,9 @@ class Report:
         show({"text/html": self._answer, "text/plain": _one_line(self.verdict)})
         for chart in self._result_charts():
             show(chart._repr_mimebundle_())
-        if self.trials:
+        if self._parameters:
             show({"text/html": self._parameters, "text/plain": "What each parameter did"})
+        if self.trials:
             for chart in self._parameter_charts():
                 show(chart._repr_mimebundle_())
             table = self.configurations()

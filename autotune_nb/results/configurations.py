@@ -207,7 +207,7 @@ class Configurations:
         return f"param:{parameter}" if own else parameter
 
     def _columns(self) -> list[Column]:
-        seen, objective = self._seen, self.objective
+        seen, objective, checked = self._seen, self.objective, self._checked
         figures = {name: figure_column(name, seen.largest.get(name), objective) for name in figure_names(objective)}
         goals = [figures.pop(name) for name in dict.fromkeys(objective.figures)]
         limited = [figures.pop(one.figure) for one in objective.limits if one.figure in figures]
@@ -215,9 +215,13 @@ class Configurations:
         interval = "the 95 % interval of the comparison with the default; only where starts were repeated"
         names = list(dict.fromkeys((*self.parameters, *seen.params)))
         params = [parameter_column(n, self.engine, numeric=seen.numeric(n), shown=not seen.constant(n)) for n in names]
+        failure = Column(_FAILURE, "failure", "text", help="why it failed", shown=_FAILURE in seen.filled)
+        # Until a trial is measured, why they failed is what counts.
+        measured = LEVEL in seen.filled
         return [
             Column(_NUMBER, "trial", "number", help="the number of its first trial, and how many more starts it had"),
             Column(_STATE, "state", "text"),
+            *([] if measured else [failure]),
             *goals,
             self._share(_SPREAD, "±", "the standard deviation between its starts"),
             self._share(_GAIN, "vs default", better),
@@ -225,14 +229,14 @@ class Configurations:
             # What was set stands between what it achieved and the details, so that it is in view without scrolling.
             *(replace(column, key=self._key(column.key)) for column in params),
             *limited,
-            Column(_LIMITS, "limits", "text", "limit", help="; ".join(self._checked), shown=bool(self._checked)),
-            *map(limit_column, self._checked),
-            Column(LEVEL, "at", "text", help="the load level at which the figures were read"),
-            Column(_STARTS, "starts", "number", help="how many starts its figures are the mean of"),
+            Column(_LIMITS, "limits", "text", "limit", help="; ".join(checked), shown=measured and bool(checked)),
+            *map(limit_column, checked),
+            Column(LEVEL, "at", "text", help="the load level at which the figures were read", shown=measured),
+            Column(_STARTS, "starts", "number", help="how many starts its figures are the mean of", shown=measured),
             *figures.values(),
             Column(_TAGS, "tags", "text", shown=_TAGS in seen.filled, aliases=("tag",)),
             Column(_NOTE, "note", "text", shown=_NOTE in seen.filled),
-            Column(_FAILURE, "failure", "text", help="why it failed", shown=_FAILURE in seen.filled),
+            *([failure] if measured else []),
             Column(_CUT, "cut", "text", help="why it ended before its last level", shown=_CUT in seen.filled),
             Column(_WORKER, "worker", "text", help="whose process ran it", shown=_WORKER in seen.filled),
             Column(

@@ -43,7 +43,7 @@ class RunningTrial:
                 done = len(self.trial.measurements)
                 return f"benchmarking level {min(done + 1, self.num_levels)} of {self.num_levels}"
             case "wait":
-                return "waiting for what every trial needs"
+                return "waiting for the cluster, the disk or a service to respond"
             case "stop":
                 return "taking the engine down"
         return self.phase

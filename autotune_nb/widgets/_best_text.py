@@ -36,10 +36,11 @@ def best_html(handle: StudyHandle) -> str:
     elif gain := _gain_text(trials, best, handle):
         parts.append(gain)
     parts += _limits(best)
-    config = "" if best.baseline else config_text(best.trial, _CONFIG_WIDTH)
+    config = "" if best.baseline else escaped(config_text(best.trial, _CONFIG_WIDTH))
     # With its rounds, its noise and what cannot be told apart.
     about = f'<div class="at-dim">{escaped(verdict)}</div>' if confirmed else ""
-    return f'<div class="at-best">{" · ".join(parts)}</div><div class="at-line at-dim">{escaped(config)}</div>{about}'
+    line = f'<div class="at-line at-dim" title="{config}">{config}</div>'
+    return f'<div class="at-best">{" · ".join(parts)}</div>{line}{about}'
 
 
 def _gain_text(trials: Sequence[Trial], best: Configuration, handle: StudyHandle) -> str:
@@ -90,6 +91,9 @@ def _none_text(handle: StudyHandle) -> str:
         every = "the only trial failed" if len(failed) == 1 else f"all {len(failed)} trials failed"
         last = failed[-1]
         why = f": {last.failure}" if last.failure is not None else ""
+        if last.failure is not None and str(last.failure) in f"{handle.end_reason} {handle.error or ''}":
+            # It is in the line of why the run ended.
+            return f'<span class="at-error">{every}</span>'
         return f'<span class="at-error">{every}</span>; {escaped(numbers_text([last]))}{escaped(why)}'
     if handle.running and handle.running[0].trial.baseline:
         return "the engine's default is measured first: the others are compared with it"

@@ -14,7 +14,8 @@ export default {
     const show = () => {
       button.textContent = model.get("label");
       button.title = model.get("text");
-      el.style.display = model.get("text") ? "" : "none";
+      // Not the element around it, whose style ipywidgets sets from the layout, possibly later.
+      button.style.display = model.get("text") ? "" : "none";
     };
     button.addEventListener("click", async () => {
       const text = model.get("text");

@@ -82,7 +82,7 @@ LABELS: Mapping[str, str] = {
     "strategy.sampler": "Search strategy",
     "strategy.seed": "Seed of the search",
     "strategy.options": "Strategy options",
-    "warm_start": "Start from previous studies",
+    "warm_start": "Previous studies",
     "quality.enabled": "Compare the answers",
     "quality.prompts": "Prompts to compare",
     "quality.tokens": "Tokens per answer",

@@ -27,6 +27,8 @@ FORM_CSS = """
 .at-form-parameter + .at-form-parameter { border-top: 1px dotted var(--jp-border-color2, #8886); }
 .at-form-parameter-line { display: grid; gap: 6px; align-items: center;
   grid-template-columns: minmax(130px, 190px) 84px minmax(0, 1fr) minmax(0, 1fr) auto auto; }
+.at-form-section:has(.at-form-long-name) .at-form-parameter-line {
+  grid-template-columns: minmax(130px, 340px) 84px minmax(0, 1fr) minmax(0, 0.7fr) auto auto; }
 .at-form-parameter { overflow: hidden; }
 .at-form-button.jupyter-button { flex: none; width: auto; align-self: flex-start; min-width: 32px; padding: 0 10px; }
 .at-form-fold.jupyter-button { background: none; box-shadow: none; padding: 0 4px; text-align: left; }
@@ -50,6 +52,8 @@ FORM_CSS = """
 .at-fact b { font-variant-numeric: tabular-nums; }
 @container (max-width: 760px) {
   .at-form-about { display: none; }
+  .at-form-section:has(.at-form-long-name) .at-form-parameter-line {
+    grid-template-columns: minmax(80px, 340px) 84px minmax(70px, 1fr) auto auto; }
   .at-form-parameter-line { grid-template-columns: minmax(80px, 190px) 84px minmax(0, 1fr) auto auto; } }
 /* On a low screen, or magnified, the bar leaves room for the fields. */
 @media (max-height: 600px) {

@@ -27,6 +27,10 @@ def header_html(handle: StudyHandle, *, now: float | None = None) -> str:
     """Return the state, the progress with a bar, the time left, the cost, the best configuration, and the budget."""
     state = str(handle.state)
     kind = _COLOUR.get(RunState(state), "at-dim") if state in list(RunState) else "at-dim"
+    ended = [trial for trial in handle.history if trial.state.finished]
+    if state == RunState.FINISHED and ended and all(trial.state is TrialState.FAILED for trial in ended):
+        # It did not go well.
+        kind = "at-error"
     replayed = handle.task.deploy.replayed
     first = [
         f'<h3>{escaped(handle.task.name)} <span class="{kind}">{escaped(state)}</span></h3>',
@@ -35,11 +39,12 @@ def header_html(handle: StudyHandle, *, now: float | None = None) -> str:
     ]
     return "".join(
         [
+            '<div role="group" aria-label="progress and best configuration">',
             f'<div class="at-row">{"".join(first)}</div>',
             f"<div><b>{escaped(replayed)}</b>, nothing is measured</div>" if replayed else "",
             best_html(handle),
             f'<div class="at-dim">{_counts(handle)}. {_budget_text(handle)}{_promise_text(handle)} '
-            f"{escaped(handle.path)}</div>",
+            f"{escaped(handle.path)}</div></div>",
         ]
     )
 

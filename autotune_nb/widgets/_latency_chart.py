@@ -25,10 +25,13 @@ from autotune_nb.reports.plots import (
     latency_title,
     pareto_front,
 )
+from autotune_nb.trial.formatting import value_text
 from autotune_nb.widgets._panels import escaped
 
 #: At least so many of the latest trials have a tooltip with their parameters, and the numbers of an older group.
 _DETAILED, _GROUP = 12, 48
+#: How opaque a group of older trials is, so that hundreds of lines do not hide what is on top of them.
+_FAINT = 0.6
 _TIP_WIDTH, _TIP_LINES = 60, 12
 _HOVER = "%{text}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>"
 _BRIEF_HOVER = "trial %{customdata}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>"
@@ -90,7 +93,7 @@ def _older_traces(group: int, curves: Sequence[Curve], first: bool) -> dict[str,
     ):
         if part:
             about = {"name": "older trials", "mode": mode, "legendgroup": "older", "showlegend": first and not found}
-            found[name] = _lines(part, _style("other"), 1, 4, detailed=False) | about
+            found[name] = _lines(part, _style("other"), 1, 4, detailed=False) | about | {"opacity": _FAINT}
     return found
 
 
@@ -125,7 +128,24 @@ def _front_trace(front: Sequence[tuple[float, float]]) -> dict[str, dict[str, An
 
 
 def latency_caption(curves: Sequence[Curve]) -> str:
-    return latency_title(curves)
+    """Return what the chart says in a sentence, which is also what a screen reader has of it."""
+    found = {role: reach for role in ("best", "default") if (reach := _reach(curves, role))}
+    parts = [found[role] if role == "best" else f"the default {found[role]}" for role in found]
+    return latency_title(curves) + (f": {', '.join(parts)}" if "best" in found else "")
+
+
+def _reach(curves: Sequence[Curve], role: str) -> str:
+    """Return the highest throughput of a curve with its latency, in words; empty without one."""
+    points = [
+        (x, y)
+        for curve in curves
+        if curve.role == role
+        for x, y in zip(curve.output_tokens_per_s, curve.e2e_latency_mean_s, strict=True)
+    ]
+    if not points:
+        return ""
+    x, y = max(points)
+    return f"up to {value_text(x, 'output_tokens_per_s')} at {value_text(y, 'e2e_latency_mean_s')}"
 
 
 def _style(role: Role) -> tuple[str, str]:

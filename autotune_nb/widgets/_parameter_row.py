@@ -26,6 +26,8 @@ _COLUMNS: dict[str, tuple[tuple[str, Codec], ...]] = {
 #: The most choices of a flag that are listed.
 _MOST_CHOICES = 12
 _HINTS = {"values": "values, such as 1, 2, 4", "low": "low", "high": "high", "step": "step"}
+#: Names of more characters have a wider column, in which they can be told apart.
+_LONG_NAME = 22
 
 
 class ParameterRow:
@@ -165,6 +167,8 @@ class ParameterRow:
     def catalog(self, flag: Flag | None) -> None:
         """Show the flag's description from the engine's catalog."""
         self._flag = flag
+        long = len(str(self.name.widget.value)) > _LONG_NAME
+        (self._line.add_class if long else self._line.remove_class)("at-form-long-name")
         about = flag_text(flag) if flag else ""
         shown = html.escape(about)
         self._help.value = f'<span class="at-dim" title="{shown}">{shown}</span>' if flag else ""

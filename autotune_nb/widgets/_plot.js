@@ -7,7 +7,8 @@ const CONFIG = {
   responsive: false,
   displaylogo: false,
   displayModeBar: "hover",
-  modeBarButtonsToRemove: ["lasso2d", "autoScale2d", "toImage", "zoomIn2d", "zoomOut2d"],
+  // The last one uploads the chart.
+  modeBarButtonsToRemove: ["lasso2d", "autoScale2d", "toImage", "zoomIn2d", "zoomOut2d", "sendChartToCloud"],
 };
 
 /** The page's Plotly as a promise. A chart that is visible has its script, which the loader's model brings, installed. */

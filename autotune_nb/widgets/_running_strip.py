@@ -12,6 +12,7 @@ from autotune_nb.deploy.engine_log import tail
 from autotune_nb.handle import StudyHandle
 from autotune_nb.reports.metric_series import latest_attempt, live_tokens_per_s
 from autotune_nb.study.folder import StudyFolder
+from autotune_nb.widgets._disclosure import Disclosure
 from autotune_nb.widgets._panels import escaped
 from autotune_nb.widgets._running_text import Latest, running_html
 from autotune_nb.widgets._sparklines import live_html
@@ -27,11 +28,9 @@ class RunningStrip:
 
     def __init__(self, wake: Callable[[], None]) -> None:
         self.running, self.log = text_widget("running"), text_widget("log")
-        self.logs = ipywidgets.Accordion([self.log], titles=("Log of the engine",), selected_index=None)
-        self.logs.add_class("at-monitor-logs")
-        self.logs.layout.display = "none"
-        self.logs.observe(lambda _change: wake(), "selected_index")
-        self.box = ipywidgets.VBox([self.running, self.logs])
+        self.logs = Disclosure("Log of the engine", self.log, "at-monitor-logs", wake)
+        self.logs.box.layout.display = "none"
+        self.box = ipywidgets.VBox([self.running, self.logs.box])
         self.box.add_class("at-monitor-strip")
         self._lines: dict[Path, tuple[Any, str]] = {}
 
@@ -46,7 +45,7 @@ class RunningStrip:
         self._lines = {one.log: self._lines[one.log] for one in handle.running if one.log in self._lines}
         logs = [one for one in handle.running if one.log is not None]
         sent = self._show_logs(bool(logs))
-        opened = logs and self.logs.selected_index is not None
+        opened = logs and self.logs.open
         texts = {self.running: running_html(handle, latest)}
         if opened:
             texts[self.log] = "".join(map(_log_html, ((one.trial.number, one.log) for one in logs[:2] if one.log)))
@@ -54,9 +53,9 @@ class RunningStrip:
 
     def _show_logs(self, any_log: bool) -> int:
         display = None if any_log else "none"
-        if self.logs.layout.display == display:
+        if self.logs.box.layout.display == display:
             return 0
-        self.logs.layout.display = display
+        self.logs.box.layout.display = display
         return 150
 
     def _latest(self, handle: StudyHandle, number: int, log: Path | None) -> Latest:

@@ -9,7 +9,7 @@ from autotune_nb.handle import StudyHandle
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
 from autotune_nb.trial.formatting import duration_text, level_text, params_text
-from autotune_nb.trial.trial import Trial, TrialState
+from autotune_nb.trial.trial import WAIT, Trial, TrialState
 from autotune_nb.widgets._panels import clock, config_text, escaped
 
 #: With more running trials, each has a single line.
@@ -29,22 +29,34 @@ class Latest:
 def running_html(handle: StudyHandle, latest: Mapping[int, Latest]) -> str:
     """Return a line per running trial, or in one line why none runs."""
     if not handle.running:
-        return _idle_text(handle)
+        text = idle_text(handle)
+        return _group(f'<div class="at-dim">{escaped(text)}</div>') if text else ""
     usual = _usual_start_s(handle.history)
     brief = len(handle.running) > _WITH_LOG
-    return "".join(_line(one, handle, latest.get(one.trial.number, Latest()), usual, brief) for one in handle.running)
+    latests = ((one, latest.get(one.trial.number, Latest())) for one in handle.running)
+    return _group("".join(_line(one, handle, own, usual, brief) for one, own in latests))
+
+
+def _group(lines: str) -> str:
+    return f'<div role="group" aria-label="what runs now">{lines}</div>'
 
 
 def _line(one: RunningTrial, handle: StudyHandle, latest: Latest, usual: float | None, brief: bool) -> str:
     doing = one.doing
+    waits = ' class="at-warn"' if one.phase == WAIT else ""
     if one.phase == "deploy":
         doing += "; the model is being loaded" if usual is None else f"; {duration_text(usual)} last time"
     why = f"chosen: {escaped(handle.reason(one.trial))}"
     config = escaped(_shortened(params_text(one.trial)) if brief else config_text(one.trial, _CONFIG_WIDTH))
     if brief and latest.log_line:
         config = f'<span class="at-log">{escaped(latest.log_line)}</span>'
+    if one.trial.baseline:
+        # Why it was chosen says it, too.
+        config = ""
+    # It is cut off where the page is narrow; why it was chosen is in a line of its own.
+    tip = why if brief else config
     text = (
-        f'<div class="at-row" title="{why}"><b>trial {one.trial.number}</b><span>{escaped(doing)} '
+        f'<div class="at-row" title="{tip}"><b>trial {one.trial.number}</b><span{waits}>{escaped(doing)} '
         f'<span class="at-dim">since {clock(one.phase_since or one.since)}</span></span>{latest.chart}'
         f'<span class="at-line at-dim">{config}</span></div>'
     )
@@ -52,7 +64,7 @@ def _line(one: RunningTrial, handle: StudyHandle, latest: Latest, usual: float |
         return text
     measured = one.trial.measurements
     level = f" · {escaped(level_text(measured[-1], handle.task.goal))}" if measured else ""
-    text += f'<div class="at-line at-dim">{why}{level}</div>'
+    text += f'<div class="at-line at-dim" title="{why}{level}">{why}{level}</div>'
     return text + (f'<div class="at-line at-log">{escaped(latest.log_line)}</div>' if latest.log_line else "")
 
 
@@ -66,25 +78,24 @@ def _usual_start_s(trials: Sequence[Trial]) -> float | None:
     return done[-1] if done else None
 
 
-def _idle_text(handle: StudyHandle) -> str:
+def idle_text(handle: StudyHandle) -> str:
+    """Return in one line why no trial runs; empty if the state says all."""
     elsewhere = handle.elsewhere is not None
     match handle.state:
         case RunState.STARTING:
-            text = "the run starts; the first trial is next"
+            return "the run starts; the first trial is next"
         case RunState.RUNNING:
-            text = "the next trial is being chosen"
+            return "the next trial is being chosen"
         case RunState.PAUSED:
-            text = "paused: no trial runs" + ("" if elsewhere else "; Resume continues")
+            return "paused: no trial runs" + ("" if elsewhere else "; Resume continues")
         case RunState.STOPPING:
-            text = "stopping"
+            return "stopping"
         case RunState.FINISHED:
-            text = f"finished: {handle.end_reason or 'no trial is left'}"
+            return f"finished: {handle.end_reason or 'no trial is left'}"
         case RunState.STOPPED:
-            text = "stopped before its budget was spent; Start continues"
+            return "stopped before its budget was spent; Start continues"
         case "interrupted":
-            text = "the process of the run was killed; Start continues"
+            return "the process of the run was killed; Start continues"
         case "new":
-            text = "not started yet; Start begins with the engine's default"
-        case _:
-            return ""
-    return f'<div class="at-dim">{escaped(text)}</div>'
+            return "not started yet; Start begins with the engine's default"
+    return ""

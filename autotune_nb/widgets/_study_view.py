@@ -17,12 +17,14 @@ from autotune_nb.runner.runner import RunState
 from autotune_nb.trial.trial import Trial
 from autotune_nb.widgets import _panels
 from autotune_nb.widgets._charts import ChartInput, Charts
+from autotune_nb.widgets._disclosure import Disclosure
 from autotune_nb.widgets._header import Header
 from autotune_nb.widgets._pace import EVERY_S, Pace
 from autotune_nb.widgets._recomputed import Recomputed
 from autotune_nb.widgets._running_strip import RunningStrip
 from autotune_nb.widgets._saved_table import SavedTable
 from autotune_nb.widgets._selection import Selection
+from autotune_nb.widgets._state_announcer import StateAnnouncer
 from autotune_nb.widgets._steering import SteerPanel
 from autotune_nb.widgets._style import stylesheet
 from autotune_nb.widgets._texts import send_texts, text_widget
@@ -69,8 +71,8 @@ class StudyView:
         self.charts = Charts(self.selection, self._redraw_now, self.page.act)
         self.table = TrialTable(self.selection, self.page.act)
         self.steer = SteerPanel(lambda: self.handle, self._redraw_now)
-        steering = ipywidgets.Accordion([self.steer.box], titles=("Steer",), selected_index=None)
-        steering.add_class("at-monitor-steer")
+        self.announcer = StateAnnouncer()
+        steering = Disclosure("Steer", self.steer.box, "at-monitor-steer")
         self.box = ipywidgets.VBox(
             [
                 stylesheet(self.saved.css(self.handle)),
@@ -81,7 +83,8 @@ class StudyView:
                 self.skipped,
                 self.table.box,
                 self.page.box,
-                steering,
+                steering.box,
+                *([self.announcer.box] if self.announcer.box is not None else []),
             ]
         )
         self.box.add_class("at-root")
@@ -183,7 +186,7 @@ class StudyView:
             self.notices: _panels.notices_html(self._notices()),
             self.steer.edits: _panels.edits_html(handle.edits, handle.steering, len(handle.queue)),
         }
-        sent += send_texts(texts)
+        sent += send_texts(texts) + self.announcer.update(handle)
         # The table of thousands of trials takes as long as the header and the chart together.
         self._table_waits = not self.drawn.is_set() and len(trials) > _MANY
         if self._table_waits:

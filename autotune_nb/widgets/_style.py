@@ -39,6 +39,8 @@ CSS = """
 .at-root .at-row progress { width: 160px; height: 8px; align-self: center;
   accent-color: var(--jp-brand-color1, #1976d2); }
 .at-best { font-size: 14px; }
+.at-best span { white-space: nowrap; }
+.at-read { position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
 .at-line { white-space: nowrap; overflow: hidden; text-overflow: ellipsis; max-width: 100%; min-width: 0; }
 .at-row > .at-line { flex: 1 1 200px; }
 .at-log { font-family: var(--jp-code-font-family, monospace); font-size: 12px; }
@@ -49,11 +51,17 @@ CSS = """
 .at-monitor-strip { border-left: 3px solid var(--jp-brand-color1, #1976d2); padding-left: 8px; }
 .at-monitor-strip .widget-html { margin: 0; }
 .at-root .at-monitor-strip pre.at-full { max-height: 300px; }
-.at-monitor-logs :is(.jupyter-widget-Collapse-contents, .jupyter-widget-Collapse-header) { padding: 1px 6px; }
+.at-root .at-disclosure { background: none; color: inherit; font-weight: 600; text-align: left; padding: 0 6px 0 0;
+  align-self: flex-start; }
+.at-root .at-disclosure i { width: 1em; }
 .at-monitor :is(.at-monitor-notices .widget-html-content > div, .at-monitor-skipped .widget-html-content) {
   max-height: 3em; overflow: auto; }
-.at-monitor-charts .jupyter-widget-TabPanel-tabContents, .at-monitor-charts .widget-tab-contents { padding: 4px 8px; }
+.jupyter-widgets.at-monitor-charts > :is(.jupyter-widget-TabPanel-tabContents, .widget-tab-contents) {
+  padding: 2px 8px; }
 .at-monitor-charts { --jp-widgets-horizontal-tab-width: auto; }
+/* Of a narrow page the tabs take two lines; no title is cut off. */
+.at-monitor-charts :is(.lm-TabBar-content, .p-TabBar-content) { flex-wrap: wrap; }
+.at-root .at-monitor-charts :is(.lm-TabBar-tab, .p-TabBar-tab) { flex: 0 0 auto; }
 .at-chart { width: 100%; }
 .at-chart-caption { font-weight: 600; padding: 2px 0; }
 /* All of it fits a window of 900 pixels; a higher one has room for more. */

@@ -39,6 +39,15 @@ function bestFirst(table, columns) {
   table.refresh();
 }
 
+// A table that scrolls sideways is reached by the keyboard.
+const sized = new ResizeObserver((all) => {
+  for (const {target} of all) {
+    if (target.scrollWidth > target.clientWidth) target.tabIndex = 0;
+    else target.removeAttribute("tabindex");
+  }
+});
+for (const table of document.querySelectorAll("table")) sized.observe(table);
+
 const dark = matchMedia("(prefers-color-scheme: dark)");
 for (const data of document.querySelectorAll(".at-chart > script")) await draw(data, dark);
 for (const data of document.querySelectorAll(".at-configurations > script")) {

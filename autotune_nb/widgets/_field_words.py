@@ -128,7 +128,7 @@ LABELS: Mapping[str, str] = {
     "benchmark.results_size": "Size of results claim",
     "benchmark.api_key": "API key",
     "benchmark.image": "Benchmark image",
-    "benchmark.pod": "Fields of benchmark pods",
+    "benchmark.pod": "Fields of its pods",
 }
 #: The names of values in a list to choose from.
 OPTIONS: Mapping[str, Mapping[str, str]] = {

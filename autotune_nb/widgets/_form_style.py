@@ -34,8 +34,6 @@ FORM_CSS = """
 .at-form-fold.jupyter-button { background: none; box-shadow: none; padding: 0 4px; text-align: left; }
 .at-form-cells > * { flex: 1 1 0; min-width: 0; }
 .at-form-cells > .widget-checkbox { flex: none; }
-.at-form :is(input, select, textarea, button):focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2);
-  outline-offset: -1px; }
 .at-form :is(input, select, textarea, button) { scroll-margin-bottom: 110px; }
 [data-jp-theme-light="false"] .at-form .widget-dropdown > select { --jp-widgets-dropdown-arrow: url("LIGHT_ARROW"); }
 .at-form .widget-textarea { height: auto; }
@@ -53,7 +51,7 @@ FORM_CSS = """
 @container (max-width: 760px) {
   .at-form-about { display: none; }
   .at-form-section:has(.at-form-long-name) .at-form-parameter-line {
-    grid-template-columns: minmax(80px, 340px) 84px minmax(70px, 1fr) auto auto; }
+    grid-template-columns: minmax(80px, 1fr) 84px minmax(200px, 1fr) auto auto; }
   .at-form-parameter-line { grid-template-columns: minmax(80px, 190px) 84px minmax(0, 1fr) auto auto; } }
 /* On a low screen, or magnified, the bar leaves room for the fields. */
 @media (max-height: 600px) {

@@ -65,7 +65,8 @@ def _line(one: RunningTrial, handle: StudyHandle, latest: Latest, usual: float |
     measured = one.trial.measurements
     level = f" · {escaped(level_text(measured[-1], handle.task.goal))}" if measured else ""
     text += f'<div class="at-line at-dim" title="{why}{level}">{why}{level}</div>'
-    return text + (f'<div class="at-line at-log">{escaped(latest.log_line)}</div>' if latest.log_line else "")
+    line = escaped(latest.log_line)
+    return text + (f'<div class="at-line at-log" title="{line}">{line}</div>' if line else "")
 
 
 def _shortened(text: str) -> str:

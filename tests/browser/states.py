@@ -293,6 +293,7 @@ def show(box: Any, name: str) -> Any:
     from autotune_nb.widgets._study_view import StudyView
 
     view = StudyView(STATES[name]())
+    view.box.add_class(f"at-state-{name}")
     view.drawn.wait(60)
     box.children = (view.box,)
     return view
@@ -350,6 +351,7 @@ def write_report(name: str, folder: Path) -> Path:
 def show_form(box: Any, name: str) -> Any:
     """Show a form in a box of the notebook, instead of what was there; return it once its errors are shown."""
     form = FORMS[name]()
+    form.box.add_class(f"at-state-{name}")
     form._wait_idle(60)
     box.children = (form.box,)
     return form

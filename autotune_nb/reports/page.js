@@ -5,8 +5,7 @@ const DARK = {
   paper_bgcolor: "#1b1b1b", plot_bgcolor: "#1b1b1b", "font.color": "#dddddd", "xaxis.gridcolor": "#444", "yaxis.gridcolor": "#444",
   "xaxis.zerolinecolor": "#666", "yaxis.zerolinecolor": "#666",
 };
-// The last one uploads the chart.
-const CONFIG = {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d", "sendChartToCloud"]};
+const CONFIG = {responsive: true, displaylogo: false, showSendToCloud: false, modeBarButtonsToRemove: ["lasso2d", "select2d", "autoScale2d"]};
 
 /** Return the element that shows what is interactive, beside what is shown without scripts. */
 function beside(data) {

@@ -5,10 +5,9 @@ const MARKERS_IN_SVG = 3000;
 const SELECTED = "#0b7a75";
 const CONFIG = {
   responsive: false,
-  displaylogo: false,
+  displaylogo: false, showSendToCloud: false,
   displayModeBar: "hover",
-  // The last one uploads the chart.
-  modeBarButtonsToRemove: ["lasso2d", "autoScale2d", "toImage", "zoomIn2d", "zoomOut2d", "sendChartToCloud"],
+  modeBarButtonsToRemove: ["lasso2d", "autoScale2d", "toImage", "zoomIn2d", "zoomOut2d"],
 };
 
 /** The page's Plotly as a promise. A chart that is visible has its script, which the loader's model brings, installed. */

@@ -26,8 +26,9 @@ CSS = """
 .at-ok { color: color-mix(in srgb, var(--jp-success-color1, #388e3c) 50%, var(--jp-ui-font-color1, #777)); }
 .at-dim { color: var(--jp-ui-font-color2, inherit); }
 .at-sparks { display: flex; flex-wrap: wrap; gap: 4px 18px; font-size: 12px; line-height: 1.2; }
-.at-root :is(input, select, textarea, button):focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2);
-  outline-offset: -1px; }
+/* ipywidgets removes the outline of lists to choose from with !important. */
+.at-root :is(input, select, textarea, button):focus-visible { outline-offset: -1px;
+  outline: 2px solid var(--jp-brand-color1, #1976d2) !important; }
 .at-banner { border-left: 4px solid var(--jp-error-color1, #d32f2f); padding: 4px 10px; margin: 4px 0; }
 .at-root progress { width: 100%; height: 10px; }
 .at-monitor { gap: 4px; }

@@ -35,7 +35,7 @@ _UPRIGHT = 4
 _GAP, _BAND = 0.04, "rgba(0, 114, 178, 0.2)"
 _MEASURED = ((True, "other", "a trial"), (False, "infeasible", LABELS["infeasible"]))
 #: The characters of a panel's title that fit in a line.
-_TITLE_WIDTH = 26
+_TITLE_WIDTH = 30
 
 
 @dataclass(frozen=True)

@@ -52,7 +52,7 @@ def test_a_parameter_is_steered_from_its_axis_and_its_head_and_by_a_brush(
 
     # A brush on the axis selects the trials there and offers to narrow its parameter.
     place = [text.get_attribute("aria-label") for text in labels.all()].index("steer batch_size")
-    left, right, top, bottom = page.locator(".at-chart-plot").last.evaluate(
+    left, right, top, bottom = page.locator(".at-chart-plot.js-plotly-plot").last.evaluate(
         """(node, place) => { const {xaxis, yaxis} = node._fullLayout, own = node.getBoundingClientRect();
             const x = own.left + xaxis._offset + xaxis.d2p(place), y = v => own.top + yaxis._offset + yaxis.d2p(v);
             return [x - 14, x + 14, y(1.04), y(0.5)]; }""",

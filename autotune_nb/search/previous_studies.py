@@ -9,11 +9,14 @@ import numpy as np
 from autotune_nb.search.base import Observation, SearchProblem
 from autotune_nb.search.encoding import Encoding, Floats, Ints
 from autotune_nb.task.space import Point, point_key
+from autotune_nb.trial.pareto import front_indices
 
 #: At most so many trials of each previous study are used: its best half, and the others spread over the rest.
 MAX_ROWS = 48
 #: So many of the best of each previous study are measured again first.
 AGAIN = 2
+#: With several objectives, at most so many of its Pareto front.
+AGAIN_OF_FRONT = 4
 
 
 class PreviousRows:
@@ -71,9 +74,21 @@ def measured_again(problem: SearchProblem) -> Iterator[tuple[Point, str]]:
     seen: set[str] = set()
     for one in problem.previous:
         complete = [o for o in one.observations if o.values is not None]
-        for place, again in enumerate(by_value(complete, problem)[:AGAIN]):
+        best = by_value(complete, problem)[:AGAIN] if len(problem.objectives) == 1 else _front(complete, problem)
+        for place, again in enumerate(best):
             if (key := point_key(again.params)) in seen or not again.feasible:
                 continue
             seen.add(key)
             which = "the best" if not place else f"number {place + 1}"
+            if len(problem.objectives) > 1:
+                which = "on the Pareto front"
             yield dict(again.params), f"{which} of {one.name}, measured again"
+
+
+def _front(complete: Sequence[Observation], problem: SearchProblem) -> list[Observation]:
+    """Return the Pareto front; of a longer one, configurations spread over it, with both ends."""
+    feasible = [o for o in complete if o.feasible]
+    front = [feasible[i] for i in front_indices([o.values or () for o in feasible], problem.objectives)]
+    if len(front) <= AGAIN_OF_FRONT:
+        return front
+    return [front[i] for i in np.linspace(0, len(front) - 1, AGAIN_OF_FRONT).round().astype(int)]

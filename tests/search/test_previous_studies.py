@@ -14,9 +14,10 @@ from autotune_nb.search.encoding import Encoding
 from autotune_nb.search.lab_problem import LabProblem
 from autotune_nb.search.lab_proposals import Proposed
 from autotune_nb.search.lab_study import simulate
-from autotune_nb.search.previous_studies import MAX_ROWS, PreviousRows
+from autotune_nb.search.previous_studies import MAX_ROWS, PreviousRows, measured_again
 from autotune_nb.search.saved_trials import SavedTrials, saved_trials
 from autotune_nb.task.space import Point
+from autotune_nb.trial.score import Objective
 from tests.search.tables import problem, row
 from tests.search.test_strategies import RATE, complete, out_of_memory, space_of
 
@@ -45,6 +46,20 @@ def test_the_best_of_a_previous_study_are_measured_again_first() -> None:
     # Their level is that of the new study, from the trials that both have measured.
     assert proposal.value is not None
     assert proposal.value == pytest.approx(7 * value_of(**proposal.params), rel=0.1)  # type: ignore[arg-type]
+
+
+def test_with_several_objectives_the_front_is_measured_again_first() -> None:
+    space = space_of(a=list(range(8)), b=[0, 1])
+    objectives = (Objective("output_tokens_per_s", "maximize"), Objective("ttft_p99_s", "minimize"))
+    points: list[Point] = [{"a": a, "b": b} for a in range(8) for b in (0, 1)]
+    # Without b, more of a is faster and takes longer; b only costs.
+    values = [(float(10 + p["a"] - 5 * p["b"]), float(1 + p["a"] + p["b"])) for p in points]  # type: ignore[operator,arg-type]
+    observations = [Observation(i, p, v) for i, (p, v) in enumerate(zip(points, values, strict=True))]
+    observations[14] = replace(observations[14], excess=(0.2,))
+    again = list(measured_again(SearchProblem(space, objectives, previous=(PreviousStudy("x", tuple(observations)),))))
+    assert [point["b"] for point, _ in again] == [0, 0, 0, 0]
+    assert [point["a"] for point, _ in again] == [6, 4, 2, 0]
+    assert {reason for _, reason in again} == {"on the Pareto front of x, measured again"}
 
 
 def test_what_breaks_a_limit_or_is_not_allowed_any_more_is_not_measured_again() -> None:

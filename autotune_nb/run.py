@@ -283,7 +283,8 @@ class Run(StudyHandle):
             with self._pending_lock:
                 self._study.apply_new_edits()
                 self._study.steer(edit)
-            self._live.version += 1
+            # A monitor of an ended run waits for an event.
+            self._bus.publish(events.Steered(edit, self._study.steering.num_trials))
 
     async def _store_edit(self, runner: Runner, edit: Edit) -> None:
         try:

@@ -180,6 +180,16 @@ def test_the_error_of_a_run_is_shown_even_if_it_is_set_late(
         run.wait(WAIT_S)
 
 
+def test_a_budget_that_another_cell_raises_after_the_end_is_shown(world: World) -> None:
+    run = tune(world.task(trials=1), study=world.folder)
+    view = StudyView(run)
+    run.wait(WAIT_S)
+    until(lambda: "finished" in view.header.progress.value and view._over and buttons(view) == only())
+    run.set_budget(trials=2)
+    until(lambda: buttons(view) == only("start"))
+    assert "1 of 2 trials" in view.header.progress.value
+
+
 def test_a_run_that_another_cell_starts_is_shown(world: World) -> None:
     tune(world.task(trials=1), study=world.folder).wait(WAIT_S)
     view = StudyView(session.open(world.folder))

@@ -52,16 +52,20 @@ class TimelineChart(TracedChart):
     #: The seconds of each phase over all trials.
     totals: tuple[tuple[str, float], ...]
     left_out: int = 0
+    #: How many ended trials have no times, such as those of an imported table.
+    untimed: int = 0
     height_in: ClassVar[float] = 3.0
 
     @property
     def title(self) -> str:
         everything = sum(seconds for _, seconds in self.totals)
         if not everything:
-            return "No trial has ended"
+            return "The trials have no times" if self.untimed else "No trial has ended"
         largest = sorted(self.totals, key=lambda item: -item[1])[:4]
         shares = ", ".join(f"{PHASES[phase][0]} {seconds / everything:.0%}" for phase, seconds in largest if seconds)
-        note = f" (the latest {_MAX_TRIALS} trials)" if self.left_out else ""
+        notes = [f"the latest {_MAX_TRIALS} trials"] if self.left_out else []
+        notes += [f"{self.untimed} without times left out"] if self.untimed else []
+        note = f" ({'; '.join(notes)})" if notes else ""
         return f"{duration_text(everything)} of trials: {shares}{note}"
 
     @cached_property
@@ -172,7 +176,9 @@ def timeline_chart(trials: Sequence[Trial], parallel: int) -> TimelineChart:
             spans.append(Span(trial.number, slot, kind, began, seconds, text))
             began += seconds
         heapq.heappush(free, (began, slot))
-    return TimelineChart(tuple(spans), tuple((p, s) for p, s in totals.items() if s), len(ended) - len(shown))
+    untimed = sum(1 for trial in trials if trial.state.finished) - sum(1 for trial in ended if trial.state.finished)
+    known = tuple((phase, seconds) for phase, seconds in totals.items() if seconds)
+    return TimelineChart(tuple(spans), known, len(ended) - len(shown), untimed)
 
 
 def _phases(trial: Trial) -> list[tuple[str, float]]:

@@ -105,6 +105,15 @@ def test_slices_have_a_panel_for_the_importances_and_one_per_parameter(task: Tas
     assert "importance" not in without.traces() and "ten complete trials" in without.title
 
 
+def test_a_timeline_of_trials_without_times_says_so() -> None:
+    one = Trial(0, {}, TrialState.COMPLETE)
+    assert timeline_chart([one], 2).title == "The trials have no times"
+    assert timeline_chart([one], 2).traces() == {}
+    assert timeline_chart([Trial(1, {})], 2).title == "No trial has ended"
+    timed = Trial(1, {}, TrialState.COMPLETE, seconds={"deploy": 2.0})
+    assert timeline_chart([one, timed], 2).title.endswith("(1 without times left out)")
+
+
 def test_the_timeline_has_each_slot_without_gaps_or_overlaps(task: Task) -> None:
     times = {"queue": 5.0, "deploy": 40.0, "benchmark": 10.0, "stop": 5.0}
     found = [complete(n, 5.0).with_(seconds=times) for n in range(4)]

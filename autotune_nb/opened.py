@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -19,6 +21,7 @@ from autotune_nb.run import Run, live_run
 from autotune_nb.runner.assembly import replayed_space
 from autotune_nb.runner.live import RunningTrial
 from autotune_nb.runner.runner import RunState
+from autotune_nb.runner.single_stop import require_running
 from autotune_nb.secrets.references import command_text
 from autotune_nb.study import (
     DamagedStorageError,
@@ -27,8 +30,10 @@ from autotune_nb.study import (
     StudyReader,
     to_results,
 )
+from autotune_nb.study.command_files import give_command
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.study.storage_url import is_shared
+from autotune_nb.study.worker import RunCommand
 from autotune_nb.task.external_results import is_imported
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
@@ -160,40 +165,53 @@ class OpenedStudy(StudyHandle):
         return self._begin(self)
 
     def stop(self, *, now: bool = False, wait_s: float = 0.0) -> None:
-        """Stop its run, of a shared study in all workers. Raises StudyError if it is in another process."""
-        if not self._order("stop"):
+        """Stop its run, also in another process, of a shared study in all workers; with ``now`` kill the engines.
+
+        Waits up to ``wait_s`` seconds for a run of this process. Raises StudyError if no process works on the study.
+        """
+        if not self._order("stop_now" if now else "stop"):
             self._run().stop(now=now, wait_s=wait_s)
 
     def stop_trial(self, number: int) -> None:
-        """Stop one trial of its run. Raises TaskError if it is not running, StudyError if the run is elsewhere."""
-        self._run().stop_trial(number)
+        """Stop one trial of its run, also in another process; the run continues, and the trial counts as failed.
+
+        Raises TaskError if it is not running, StudyError if no process works on the study.
+        """
+        if live_run(self.path) is None and self.elsewhere is not None:
+            require_running(self.history, number)
+        if not self._order("stop_trial", number):
+            self._run().stop_trial(number)
 
     def pause(self) -> None:
-        """Pause its run, of a shared study in all workers. Raises StudyError if it is in another process."""
+        """Pause its run, also in another process, of a shared study in all workers. Raises StudyError without one."""
         if not self._order("pause"):
             self._run().pause()
 
     def resume(self) -> None:
-        """Continue after ``pause``. Raises StudyError if the run is in another process."""
+        """Continue after ``pause``. Raises StudyError if no process works on it."""
         if not self._order("resume"):
             self._run().resume()
 
-    def _order(self, command: str) -> bool:
-        """Command all workers of a shared study; return False if none works on it elsewhere."""
-        if not self._workers or live_run(self.path) is not None:
+    def _order(self, command: str, trial: int | None = None) -> bool:
+        """Give a command to the processes that work on the study elsewhere; return False if there are none."""
+        if live_run(self.path) is not None:
             return False
-        with self._lock:
-            self._reader.order(command)
-            self._shared_read_at = 0.0
+        if self._workers:
+            with self._lock:
+                self._reader.order(command, trial)
+                self._shared_read_at = 0.0
+            return True
+        if not self._folder.busy:
+            return False
+        by = f"process {os.getpid()} on {socket.gethostname()}"
+        give_command(self.path, RunCommand(command, by, trial=trial))
         return True
 
     def _run(self) -> Run:
         run = live_run(self.path)
         if run is not None:
             return run
-        owner = self._folder.owner() if self._folder.busy else None
-        reason = f"{owner} works on it: stop it there" if owner else "no process works on it; start() resumes it"
-        raise StudyError(f"{self.path}: {reason}")
+        raise StudyError(f"{self.path}: no process works on it; start() resumes it")
 
     def poll(self) -> None:
         with self._lock, contextlib.suppress(AutotuneError):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from autotune_nb import events
 from autotune_nb.engines.base import Engine
-from autotune_nb.errors import AutotuneError, RunError, StudyError, TaskError
+from autotune_nb.errors import AutotuneError, RunError, StudyError
 from autotune_nb.handle import Best, StudyHandle
 from autotune_nb.recorded import Clock, WallClock
 from autotune_nb.recorded.replay import Replay
@@ -24,8 +24,10 @@ from autotune_nb.runner.live import LiveTrials, RunningTrial
 from autotune_nb.runner.loop_thread import LoopThread, call_at_exit
 from autotune_nb.runner.progress import Ledger, ProgressLines
 from autotune_nb.runner.runner import Runner, RunState
+from autotune_nb.runner.single_stop import require_running
 from autotune_nb.runner.worker_gpus import with_own_gpus
 from autotune_nb.secrets.scrubbing import scrub, scrub_error
+from autotune_nb.study.command_files import take_commands
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.task.task import Task
 from autotune_nb.trial.cost import cost_of
@@ -174,7 +176,8 @@ class Run(StudyHandle):
         self._record({"event": "ended", "state": str(self.state), "error": message, "completed": completed})
 
     async def _write_live(self) -> None:
-        """Write the state of the running trials to a file, for readers in other processes."""
+        """Write the state of the running trials to a file, for other processes, and execute their commands."""
+        assert self._runner is not None
         written = -1
         while True:
             if self._live.version != written:
@@ -182,6 +185,9 @@ class Run(StudyHandle):
                 data = self._live.to_dict(str(self.state))
                 with contextlib.suppress(StudyError):
                     await asyncio.to_thread(self._study.folder.write_live, data)
+            for command in await asyncio.to_thread(take_commands, self.path):
+                self._notify(f"{command.by} commands to {command.text}")
+                await self._runner.obey(command)
             await asyncio.sleep(_WRITE_LIVE_S)
 
     def _notify(self, text: str) -> None:
@@ -327,10 +333,8 @@ class Run(StudyHandle):
 
         Raises TaskError if it is not running.
         """
-        running = [one.trial.number for one in self.running]
-        if number not in running or self._runner is None:
-            known = f"running: {', '.join(map(str, running))}" if running else "no trial is running"
-            raise TaskError(f"trial {number!r} is not running; {known}", field="trial")
+        require_running(self.history, number)
+        assert self._runner is not None
         self._loop.submit(self._runner.stop_trial(number))
 
     def pause(self) -> None:

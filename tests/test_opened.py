@@ -30,7 +30,9 @@ from autotune_nb.runner.runner import RunState
 from autotune_nb.secrets.scrubbing import know
 from autotune_nb.session import tune
 from autotune_nb.study import Study
+from autotune_nb.study.command_files import give_command, take_commands
 from autotune_nb.study.steering import enqueue_edit, pin_edit
+from autotune_nb.study.worker import RunCommand
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
 from tests.conftest import MINIMAL
@@ -898,6 +900,42 @@ def test_a_study_of_another_process_is_followed_paused_steered_and_finished(worl
         assert again.history == opened.history
         assert [e.text for e in again.edits] == [e.text for e in opened.edits]
         assert not (world.folder / "live.json").exists()
+
+
+def test_a_trial_of_another_process_is_stopped_paused_and_stopped_from_here(world: World) -> None:
+    task = world.task(trials=5, before=f"{world.first_level}; sleep 600", parameters={"threads": [1, 2, 3, 4]})
+    with Elsewhere(world, task) as elsewhere:
+        opened = OpenedStudy(world.folder)
+        polled(opened, lambda: [r for r in opened.running if r.trial.measurements])
+        with pytest.raises(TaskError, match="trial 7 is not running; running: 0"):
+            opened.stop_trial(7)
+        opened.pause()
+        polled(opened, lambda: opened.state is RunState.PAUSED)
+        opened.stop_trial(0)
+        polled(opened, lambda: opened.history[0].state is TrialState.FAILED)
+        assert "it was stopped" in str(opened.history[0].failure)
+        told = f"process {os.getpid()} on "
+        polled(opened, lambda: any(told in text and "stop trial 0" in text for _, text in opened.notices))
+        # The run continues with the next one.
+        opened.resume()
+        polled(opened, lambda: [r for r in opened.running if r.trial.number == 1])
+        opened.stop(now=True)
+        elsewhere.end()
+        polled(opened, lambda: opened.state is RunState.STOPPED)
+    with pytest.raises(StudyError, match=r"no process works on it; start\(\) resumes it"):
+        opened.stop_trial(1)
+
+
+def test_a_command_for_a_process_that_has_ended_is_not_obeyed_by_the_next(finished: Study) -> None:
+    folder = finished.folder
+    for command in (RunCommand("pause", "me"), RunCommand("stop_trial", "me", trial=3)):
+        give_command(folder.path, command)
+    (folder.path / "commands" / "torn.json").write_text('{"kind": ')
+    assert [(one.text, one.by) for one in take_commands(folder.path)] == [("pause", "me"), ("stop trial 3", "me")]
+    give_command(folder.path, RunCommand("stop", "me"))
+    folder.acquire()
+    assert take_commands(folder.path) == []
+    folder.release()
 
 
 def test_one_that_is_stopped_is_seen_as_stopped(world: World) -> None:

@@ -39,7 +39,7 @@ class OtherWorkers:
         simulated: bool,
         publish: Callable[[events.Event], None],
         changed: Callable[[], None],
-        obey: Callable[[str], Awaitable[None]],
+        obey: Callable[[RunCommand], Awaitable[None]],
     ) -> None:
         self._study: SharedStudy | None = _shared(study)
         self._calls, self._active, self._simulated = calls, active, simulated
@@ -77,14 +77,15 @@ class OtherWorkers:
             with contextlib.suppress(StudyError):
                 await asyncio.to_thread(self._beat, self._study)
 
-    async def order(self, kind: str) -> None:
-        """Command all workers to ``pause``, ``resume`` or ``stop``; without effect in a study that is not shared."""
+    async def order(self, kind: str, trial: int | None = None) -> None:
+        """Give a command to all workers, see ``RunCommand``; without effect in a study that is not shared."""
         study = self._study
         if study is None:
             return
         try:
-            command = await self._calls(lambda: study.order(kind))
-            self._last_command = command.id
+            command = await self._calls(lambda: study.order(kind, trial))
+            if trial is None:
+                self._last_command = command.id
         except StudyError as error:
             self._publish(events.Notice(scrub(f"the other workers do not get the command to {kind}: {error}")))
 
@@ -93,6 +94,8 @@ class OtherWorkers:
         # A study that was stopped is resumed; one that is paused stays so.
         command = study.command_at_start
         self._last_command = command.id if command is not None and command.kind != "pause" else ""
+        # Given before: the trial may have been started again since.
+        obeyed = {one.id for one in study.trial_commands}
         while True:
             if time.monotonic() - self._beaten_at >= study.heartbeat_s:
                 await self._try_to_beat(study)
@@ -106,14 +109,19 @@ class OtherWorkers:
                 self._publish(events.OthersWorked())
             seen = now
             await self._obey_new(study.command)
+            for one in study.trial_commands:
+                if one.id not in obeyed and one.trial in study.own_running:
+                    self._publish(events.Notice(f"{one.by} commands to {one.text}"))
+                    await self._obey(one)
+                obeyed.add(one.id)
             await asyncio.sleep(POLL_S)
 
     async def _obey_new(self, command: RunCommand | None) -> None:
         if command is None or command.id == self._last_command:
             return
         self._last_command = command.id
-        self._publish(events.Notice(f"{command.by} commands all workers to {command.kind}"))
-        await self._obey(command.kind)
+        self._publish(events.Notice(f"{command.by} commands all workers to {command.text}"))
+        await self._obey(command)
 
     async def _try_to_beat(self, study: SharedStudy) -> None:
         try:

@@ -37,6 +37,7 @@ from autotune_nb.waiting import uncancelled
 if TYPE_CHECKING:
     from autotune_nb.runner.proposals import Proposals
     from autotune_nb.study import Study
+    from autotune_nb.study.worker import RunCommand
 
 
 class Runner:
@@ -92,7 +93,7 @@ class Runner:
             simulated=isinstance(self._clock, SimulatedClock),
             publish=bus.publish,
             changed=self._others_changed,
-            obey=self._obey,
+            obey=self.obey,
         )
         self._cautions = Cautions()
         self._comparison = AnswerComparison(study)
@@ -150,44 +151,45 @@ class Runner:
             task.cancel()
 
     async def stop_trial(self, number: int) -> None:
-        """Stop one trial, which then counts as failed; nothing happens if it is not running."""
-        stop_one(self._trial_tasks, number)
+        """Stop one trial, also of another worker, which then counts as failed; nothing if it is not running."""
+        if not stop_one(self._trial_tasks, number):
+            await self._others.order("stop_trial", number)
 
     async def stop_now(self, *, only_here: bool = False) -> None:
         """Stop as ``stop`` does, but kill the engines at once."""
         self._deployer.hurry()
         await self.stop(only_here=only_here)
 
-    async def pause(self) -> None:
-        """Start no more trials until ``resume``, in a shared study in all workers; the running ones continue."""
-        self._pause()
-        await self._others.order("pause")
-
-    def _pause(self) -> None:
+    async def pause(self, *, only_here: bool = False) -> None:
+        """Start no more trials until ``resume``, in all workers unless ``only_here``; the running ones continue."""
         if self.state in (RunState.STARTING, RunState.RUNNING) and self._final is None:
             self._not_paused.clear()
             if self.state is RunState.RUNNING:
                 self._set_state(RunState.PAUSED)
+        if not only_here:
+            await self._others.order("pause")
 
-    async def resume(self) -> None:
-        """Continue after ``pause``, in a shared study in all workers."""
-        self._resume()
-        await self._others.order("resume")
-
-    def _resume(self) -> None:
+    async def resume(self, *, only_here: bool = False) -> None:
+        """Continue after ``pause``, in all workers unless ``only_here``."""
         self._not_paused.set()
         if self.state is RunState.PAUSED:
             self._set_state(RunState.RUNNING)
+        if not only_here:
+            await self._others.order("resume")
 
-    async def _obey(self, command: str) -> None:
-        """Execute a command that another worker, or a reader, gave to all."""
-        match command:
+    async def obey(self, command: RunCommand) -> None:
+        """Execute a command of another worker or process."""
+        match command.kind:
             case "pause":
-                self._pause()
+                await self.pause(only_here=True)
             case "resume":
-                self._resume()
+                await self.resume(only_here=True)
             case "stop":
                 await self.stop(only_here=True)
+            case "stop_now":
+                await self.stop_now(only_here=True)
+            case "stop_trial" if command.trial is not None:
+                stop_one(self._trial_tasks, command.trial)
 
     def _others_changed(self) -> None:
         self.trials = self.study.trials

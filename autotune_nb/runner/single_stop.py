@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.errors import Failure, FailureKind, TaskError
 from autotune_nb.trial.trial import Trial, TrialState
 
 _STOPPED = "stopped alone"
@@ -16,12 +16,21 @@ def trial_task_name(number: int) -> str:
     return f"trial-{number}"
 
 
-def stop_one(tasks: Iterable[asyncio.Task[None]], number: int) -> None:
-    """Cancel the task of a trial, if it is among these."""
-    for task in tasks:
-        if task.get_name() == trial_task_name(number):
-            task.set_name(_STOPPED)
-            task.cancel()
+def require_running(trials: Iterable[Trial], number: int) -> None:
+    """Raise TaskError if a trial is not running."""
+    running = [trial.number for trial in trials if trial.state is TrialState.RUNNING]
+    if number not in running:
+        known = f"running: {', '.join(map(str, running))}" if running else "no trial is running"
+        raise TaskError(f"trial {number!r} is not running; {known}", field="trial")
+
+
+def stop_one(tasks: Iterable[asyncio.Task[None]], number: int) -> bool:
+    """Cancel the task of a trial, and return whether it is among these."""
+    own = [task for task in tasks if task.get_name() == trial_task_name(number)]
+    for task in own:
+        task.set_name(_STOPPED)
+        task.cancel()
+    return bool(own)
 
 
 def failed_if_alone(trial: Trial) -> Trial:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import optuna
 
 _EDIT, _FINGERPRINT, _ELAPSED = "edit:", "fingerprint:", "elapsed_s"
-_END_REASON, _RUN, _COMMAND = "end_reason", "run", "command"
+_END_REASON, _RUN, _COMMAND, _TRIAL_COMMAND = "end_reason", "run", "command", "command:"
 
 
 def read_edits(attributes: Mapping[str, Any]) -> list[Edit]:
@@ -77,9 +77,19 @@ def write_run(study: optuna.Study, run: LastRun) -> None:
 def read_command(attributes: Mapping[str, Any]) -> RunCommand | None:
     """Return the last command for all workers; None if there was none."""
     stored = attributes.get(_COMMAND)
-    return None if stored is None else RunCommand(str(stored["kind"]), str(stored["by"]), str(stored["id"]))
+    return None if stored is None else _command(stored)
+
+
+def read_trial_commands(attributes: Mapping[str, Any]) -> list[RunCommand]:
+    """Return the last command for each trial that got one."""
+    return [_command(value) for key, value in attributes.items() if key.startswith(_TRIAL_COMMAND)]
+
+
+def _command(stored: Mapping[str, Any]) -> RunCommand:
+    return RunCommand(str(stored["kind"]), str(stored["by"]), str(stored["id"]), stored.get("trial"))
 
 
 def write_command(study: optuna.Study, command: RunCommand) -> None:
-    """Store a command for all workers."""
-    study.set_user_attr(_COMMAND, asdict(command))
+    """Store a command for all workers; that for a trial replaces no other."""
+    key = _COMMAND if command.trial is None else f"{_TRIAL_COMMAND}{command.trial}"
+    study.set_user_attr(key, asdict(command))

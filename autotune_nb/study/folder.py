@@ -29,6 +29,7 @@ from autotune_nb.errors import (
 from autotune_nb.secrets.scrubbing import scrub_data
 from autotune_nb.study._foreign_files import is_written_task, require_no_foreign_file
 from autotune_nb.study._task_difference import task_difference
+from autotune_nb.study.command_files import take_commands
 from autotune_nb.study.format import require_known_format, written_format
 from autotune_nb.study.storage_url import (
     REDACTED,
@@ -140,8 +141,9 @@ class StudyFolder:
             ) from None
         except OSError as error:
             raise StudyError(f"{self.path} cannot be locked: {error}") from None
-        # Left by a process that was killed.
+        # Left by a process that was killed, and for it.
         self.delete_live()
+        take_commands(self.path)
         self.write(_OWNER, {"pid": os.getpid(), "host": socket.gethostname(), "since": _now()})
 
     def release(self) -> None:

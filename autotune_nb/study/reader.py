@@ -85,13 +85,13 @@ class StudyReader:
             self._study = Study.view(self._task, self._space, self._folder, storage=self._given)
         return self._study
 
-    def order(self, command: str) -> None:
-        """Store a command for all workers of a shared study. Raises as ``read`` does."""
+    def order(self, command: str, trial: int | None = None) -> None:
+        """Store a command for all workers of a shared study; see ``RunCommand``. Raises as ``read`` does."""
         from autotune_nb.study.shared_study import SharedStudy
 
         study = self.open()
         assert isinstance(study, SharedStudy)
-        study.order(command)
+        study.order(command, trial)
 
     def read_results(self, error: StudyError) -> tuple[StoredStudy, str] | None:
         """Return what ``results.json`` has of a study whose storage cannot be read, and a sentence that says so.

@@ -18,7 +18,13 @@ from autotune_nb.study._shared_tables import ChangedTrial
 from autotune_nb.study._storage import closed_on_error, sql_engine, storage_errors
 from autotune_nb.study._stored_study import StoredStudy
 from autotune_nb.study._stored_trial import ENQUEUED, worker_of
-from autotune_nb.study._study_attributes import read_command, read_end_reason, read_run, write_command
+from autotune_nb.study._study_attributes import (
+    read_command,
+    read_end_reason,
+    read_run,
+    read_trial_commands,
+    write_command,
+)
 from autotune_nb.study._study_lock import StudyLock
 from autotune_nb.study._trial_store import TrialEndedOutsideError, TrialTakenOverError
 from autotune_nb.study._worker_table import HEARTBEAT_S, WorkerTable
@@ -58,6 +64,8 @@ class SharedStudy(Study):
         #: The last command for all workers, and the one when this worker joined.
         self.command: RunCommand | None = None
         self.command_at_start: RunCommand | None = None
+        #: The last command for each trial that got one.
+        self.trial_commands: list[RunCommand] = []
         engine = self._engine = sql_engine(study._storage)
         # A reader is not closed: its connections end with it.
         weakref.finalize(self, engine.dispose)
@@ -167,7 +175,7 @@ class SharedStudy(Study):
             self._live = self._table.live(connection)
             self.workers = tuple(self._live.values())
             self.end_reason, self._last_run = read_end_reason(attributes), read_run(attributes)
-            self.command = read_command(attributes)
+            self.command, self.trial_commands = read_command(attributes), read_trial_commands(attributes)
             for one in changes.trials:
                 known = self._trials.get(one.number)
                 if known is None or not (known.state.finished or known.state is TrialState.STOPPED):
@@ -183,12 +191,14 @@ class SharedStudy(Study):
         kind = self.command.kind if self.command is not None else ""
         return replace(super().stored, workers=tuple(one.text for one in self.workers or ()), command=kind)
 
-    def order(self, kind: str) -> RunCommand:
-        """Store a command for every worker: to ``pause``, to ``resume``, or to ``stop``."""
-        command = RunCommand(kind, self.worker.text if self.worker is not None else f"a reader on {gethostname()}")
+    def order(self, kind: str, trial: int | None = None) -> RunCommand:
+        """Store a command for every worker; see ``RunCommand``."""
+        by = self.worker.text if self.worker is not None else f"a reader on {gethostname()}"
+        command = RunCommand(kind, by, trial=trial)
         with storage_errors(self.folder, self._url):
             write_command(self._study, command)
-        self.command = command
+        if trial is None:
+            self.command = command
         return command
 
     def recover(self) -> list[str]:

@@ -44,11 +44,21 @@ class Worker:
 
 @dataclass(frozen=True)
 class RunCommand:
-    """A command for every worker of a shared study: ``pause``, ``resume`` or ``stop``, and who gave it."""
+    """A command for the process that runs a study, or for every worker of a shared one, and who gave it.
+
+    ``kind`` is ``pause``, ``resume``, ``stop``, ``stop_now``, or ``stop_trial``, which stops ``trial`` where it runs.
+    """
 
     kind: str
     by: str = ""
     id: str = field(default_factory=lambda: uuid.uuid4().hex[:8])
+    trial: int | None = None
+
+    @property
+    def text(self) -> str:
+        """The command in a notice."""
+        what = "stop at once" if self.kind == "stop_now" else self.kind
+        return what if self.trial is None else f"stop trial {self.trial}"
 
 
 def require_same_release(study: str, other: Worker, own: str) -> None:

@@ -76,7 +76,7 @@ class RunButtons:
 
         ``starting`` is whether Start was clicked and the study is being opened.
         """
-        state = handle.state if isinstance(handle, Run) or handle.has_workers else None
+        state = handle.state if isinstance(handle, Run) or handle.elsewhere is not None else None
         over = not isinstance(handle, Run) or handle.ended
         allowed = {
             self.start: over and handle.elsewhere is None and not starting and anything_left(handle),

@@ -208,7 +208,7 @@ class StudyView:
         notices = list(self.handle.notices)
         process = self.handle.elsewhere
         if process is not None:
-            text = f"another process, {process}, is running this study: stop it there; it can be steered from here"
+            text = f"another process, {process}, is running this study: edits, pause and stop reach it"
             if self.handle.has_workers:
                 text = f"workers of this study: {process}; edits, pause and stop reach them all"
             notices.append((time.time() if not notices else notices[-1][0], text))

@@ -9,7 +9,9 @@ import ipywidgets
 
 from autotune_nb.errors import AutotuneError, TaskError
 from autotune_nb.handle import StudyHandle
+from autotune_nb.opened import OpenedStudy
 from autotune_nb.run import Run
+from autotune_nb.runner.runner import RunState
 from autotune_nb.study.noted_trial import NotedTrial
 from autotune_nb.study.steering import Edit
 from autotune_nb.task.neighbour import neighbour
@@ -17,6 +19,7 @@ from autotune_nb.task.parameters import Value
 from autotune_nb.task.space import point_key
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.widgets._panels import escaped
+from autotune_nb.widgets._run_buttons import anything_left
 from autotune_nb.widgets._selection import Selection
 from autotune_nb.widgets._sparklines import Sparklines
 from autotune_nb.widgets._trial_html import NOTHING, TRIAL_CSS, compare_html, engine_or_none, page_html
@@ -75,7 +78,7 @@ class TrialPage:
             self._say(f"{type(error).__name__}: {error}", "at-error")
             return False
         if isinstance(done, Edit):
-            self._say(f"{done.text}: applies from the next trial on", "at-ok")
+            self._say(f"{done.text}: {_when(self._handle())}", "at-ok")
         elif isinstance(done, str):
             self._say(done, "at-ok")
         self._redraw()
@@ -112,8 +115,8 @@ class TrialPage:
         self.try_next.open(point, f"The configuration of trial {trial.number}, edited", point)
 
     def _stop(self, handle: StudyHandle, trial: Trial) -> str:
-        if not isinstance(handle, Run):
-            raise TaskError("the run is not in this process: stop it there", field="trial")
+        if not isinstance(handle, Run | OpenedStudy):
+            raise TaskError("no run works on this study", field="trial")
         handle.stop_trial(trial.number)
         return f"trial {trial.number} is being stopped"
 
@@ -157,12 +160,16 @@ class TrialPage:
             (self.notes.layout, "display", display),
         ]
         if one is not None:
-            running = one.state is TrialState.RUNNING
+            stops = isinstance(handle, Run) or handle.elsewhere is not None
             noted = NotedTrial(handle, one)
             wanted += [
                 (self.again, "disabled", one.baseline or not one.params),
                 (self.near, "disabled", one.baseline or not one.params),
-                (self.stop.layout, "display", "" if running and isinstance(handle, Run) else "none"),
+                (
+                    self.stop.layout,
+                    "display",
+                    "" if one.state is TrialState.RUNNING and stops else "none",
+                ),
                 (self.note, "value", noted.note),
                 (self.tags, "value", ", ".join(noted.tags)),
             ]
@@ -176,6 +183,15 @@ class TrialPage:
         finally:
             self._filling = False
         return 150 * len(found)
+
+
+def _when(handle: StudyHandle) -> str:
+    """Return when an edit applies: a finished study tries an enqueued configuration only once it is continued."""
+    if handle.state in (RunState.STARTING, RunState.RUNNING, RunState.PAUSED):
+        return "applies from the next trial on"
+    if anything_left(handle):
+        return "applies once the study is continued with Start"
+    return "applies once the budget is raised and the study is continued with Start"
 
 
 def _point(trial: Trial) -> dict[str, Value]:

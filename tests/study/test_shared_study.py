@@ -282,6 +282,12 @@ def test_edits_and_commands_reach_every_worker(join: Join, make_task: Any) -> No
     assert other.command is not None
     assert other.command.kind == "pause"
     assert "a on " in other.command.by
+    # One for a trial replaces no other.
+    for number in (3, 4):
+        one.order("stop_trial", number)
+    other.reload()
+    assert other.command.kind == "pause"
+    assert [one.text for one in other.trial_commands] == ["stop trial 3", "stop trial 4"]
 
 
 def test_time_in_which_several_workers_work_counts_once(join: Join, make_task: Any) -> None:

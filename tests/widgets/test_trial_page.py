@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from autotune_nb.errors import Failure, FailureKind
+from autotune_nb.runner.runner import RunState
 from autotune_nb.study.steering import enqueue_edit
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
@@ -111,6 +112,38 @@ def test_run_again_and_a_neighbour_are_enqueued(page: TrialPage, handle: StubHan
     assert handle.queue[-1]["batch_size"] == 99
     assert page.try_next.editor not in page.try_next.box.children
     assert "try next" in page.message.value
+
+
+@pytest.mark.parametrize(
+    ("state", "trials", "told"),
+    [
+        (RunState.RUNNING, 9, "applies from the next trial on"),
+        (RunState.STOPPED, 9, "applies once the study is continued with Start"),
+        ("interrupted", 9, "applies once the study is continued with Start"),
+        (RunState.FINISHED, 4, "applies once the budget is raised and the study is continued with Start"),
+    ],
+)
+def test_run_again_says_when_it_is_tried(
+    page: TrialPage, handle: StubHandle, state: str, trials: int, told: str
+) -> None:
+    handle.set_budget(trials=trials)
+    handle.state = state
+    select(page, 1)
+    page.again.click()
+    assert page.message.value.endswith(f": {told}</span>")
+
+
+def test_stop_is_offered_for_a_running_trial_wherever_it_runs(
+    page: TrialPage, handle: StubHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handle.history = (*TRIALS, Trial(4, {"threads": 4, "batch_size": 32}))
+    select(page, 4)
+    assert page.stop.layout.display == "none", "no process works on it"
+    monkeypatch.setattr(StubHandle, "elsewhere", "pid 1 on moon", raising=False)
+    page.update(handle, handle.history)
+    assert page.stop.layout.display == ""
+    select(page, 3)
+    assert page.stop.layout.display == "none"
 
 
 def test_an_empty_field_is_filled_up_from_the_best_and_shown_before(page: TrialPage, handle: StubHandle) -> None:

@@ -334,8 +334,8 @@ class Run(StudyHandle):
         Raises TaskError if it is not running.
         """
         require_running(self.history, number)
-        assert self._runner is not None
-        self._loop.submit(self._runner.stop_trial(number))
+        if self._runner is not None:
+            self._loop.submit(self._runner.stop_trial(number))
 
     def pause(self) -> None:
         """Start no more trials until ``resume``; the running ones continue."""

@@ -166,7 +166,7 @@ class Runner:
             self._not_paused.clear()
             if self.state is RunState.RUNNING:
                 self._set_state(RunState.PAUSED)
-        if not only_here:
+        if not only_here and self._final is None:  # of a run that has ended, it would pause the next one
             await self._others.order("pause")
 
     async def resume(self, *, only_here: bool = False) -> None:
@@ -184,10 +184,8 @@ class Runner:
                 await self.pause(only_here=True)
             case "resume":
                 await self.resume(only_here=True)
-            case "stop":
-                await self.stop(only_here=True)
-            case "stop_now":
-                await self.stop_now(only_here=True)
+            case "stop" | "stop_now" as kind:
+                await (self.stop_now if kind == "stop_now" else self.stop)(only_here=True)
             case "stop_trial" if command.trial is not None:
                 stop_one(self._trial_tasks, command.trial)
 

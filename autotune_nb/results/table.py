@@ -27,8 +27,6 @@ NOT_PARAMETERS = frozenset(
         *("limited_by", "round", "feasible", "pareto", "baseline", "worker"),
     }
 )
-#: Those that are True or False; ``role`` and ``limits`` have the same in words.
-MASKS = ("feasible", "pareto", "baseline")
 
 
 def trials_frame(trials: Sequence[Trial], objective: Objective) -> pd.DataFrame:

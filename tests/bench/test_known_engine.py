@@ -47,12 +47,12 @@ KINDS = {
 }
 
 
-def task_of(*, concurrency: list[int], seconds: int, scenario: str = "D(16,8)") -> Task:
+def task_of(*, concurrency: list[int], seconds: int, scenario: str = "D(16,8)", requests: int = 1000) -> Task:
     workload = {
         "scenarios": [scenario],
         "concurrency": concurrency,
         "seconds_per_level": seconds,
-        "requests_per_level": 1000,
+        "requests_per_level": requests,
         "precision": None,
     }
     task = {"name": "t", "model": "m", "engine": "vllm", "parameters": {"max_num_seqs": [1, 2]}}
@@ -78,7 +78,8 @@ class Taken:
     async def _take(self, tokenizer: str) -> tuple[list[Measurement], Measurement, list[Measurement], Measurement]:
         first = bench_for(task_of(concurrency=[1, 2], seconds=2))
         await first.prepare(tokenizer)
-        second = bench_for(task_of(concurrency=[4], seconds=2))
+        # Ends by requests, so that every fault is served twice however slow the machine is.
+        second = bench_for(task_of(concurrency=[4], seconds=60, requests=2 * 2 * len(KINDS)))
         third = bench_for(task_of(concurrency=[1, 2], seconds=1, scenario="D(16,1)"))
         # Long enough to tell a stop from the pauses of a busy machine.
         fourth = bench_for(task_of(concurrency=[4], seconds=6))

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import itertools
 import os
 import queue
 import threading
@@ -38,11 +40,19 @@ def require_place(task: Task) -> None:
 
 
 class ArtifactCopies:
-    """A watcher that copies the files of each trial to ``URL/STUDY/WORKER/trial-N``; what fails is tried at the end."""
+    """A watcher that copies the files of each trial to ``URL/STUDY/WORKER/trial-N``; what fails is tried at the end.
+
+    What previous runs did not copy is copied first.
+    """
 
     def __init__(self, study: WatchedStudy, notify: Callable[[str], None]) -> None:
         self._study, self._notify = study, notify
         self._numbers: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        folder = StudyFolder(study.path)
+        #: The trials of previous runs that have files in the study's folder.
+        self._previous = [
+            t.number for t in study.history if t.state.finished and folder.trial_folder(t.number).is_dir()
+        ]
         #: The filesystem and the path of the study and the worker in it, while it works.
         self._place: tuple[Any, str] | None = None
         # A daemon: no storage keeps a program from ending.
@@ -50,10 +60,11 @@ class ArtifactCopies:
 
     def __call__(self, event: events.Event) -> None:
         # Its files are complete and have no secrets any more.
+        ended = isinstance(event, events.TrialEnded)
         if isinstance(event, events.TrialEnded):
             self._numbers.put(event.trial.number)
-            if self._thread.ident is None:
-                self._thread.start()
+        if self._thread.ident is None and (ended or self._previous):
+            self._thread.start()
 
     async def close(self, error: BaseException | None) -> None:
         if self._thread.ident is None:
@@ -75,7 +86,12 @@ class ArtifactCopies:
 
     def _copy_on(self) -> None:
         missing: set[int] = set()
-        while (number := self._numbers.get()) is not None:
+        previous: list[int] = []
+        try:
+            previous = self._incomplete()
+        except Exception:  # noqa: BLE001 - each storage raises errors of its own; those of the end are reported
+            missing.update(self._previous)
+        for number in itertools.chain(previous, iter(self._numbers.get, None)):
             if problem := self._problem(number):
                 if not missing:
                     text = f"the artifacts of trial {number} were not copied to {self._url}: {problem}"
@@ -86,6 +102,21 @@ class ArtifactCopies:
             trials = f"trial{'s' if len(problems) > 1 else ''} {', '.join(map(str, problems))}"
             text = f"the artifacts of {trials} were not copied to {self._url}: {next(iter(problems.values()))}"
             self._notify(scrub(f"{text}; {self._kept}"))
+
+    def _incomplete(self) -> list[int]:
+        """Return the trials of previous runs of which not every file was copied."""
+        if not self._previous:
+            return []
+        storage, path = self._connected()
+        found: dict[str, Any] = {}
+        with contextlib.suppress(FileNotFoundError):
+            found = storage.find(path, detail=True)
+        copied = {(str(name), entry.get("size")) for name, entry in found.items()}
+        return [
+            number
+            for number in self._previous
+            if any((f"{path}/{name}", file.stat().st_size) not in copied for file, name in self._files(number))
+        ]
 
     def _problem(self, number: int) -> str:
         """Copy the artifacts of a trial, and return what went wrong."""
@@ -98,15 +129,25 @@ class ArtifactCopies:
         return ""
 
     def _copy(self, number: int) -> None:
-        folder = StudyFolder(self._study.path)
+        storage, path = self._connected()
+        for file, name in self._files(number):
+            storage.put_file(str(file), f"{path}/{name}")
+
+    def _connected(self) -> tuple[Any, str]:
         if self._place is None:
+            folder = StudyFolder(self._study.path)
             name = (folder.metadata() or {}).get("optuna_name") or folder.path.name
             storage, path = _connect(self._url)
             self._place = storage, "/".join((path.rstrip("/"), name, folder.worker_name))
-        storage, path = self._place
-        artifacts = folder.trial_folder(number).parent
-        for file in _files(folder.trial_folder(number)):
-            storage.put_file(str(file), f"{path}/{file.relative_to(artifacts).as_posix()}")
+        return self._place
+
+    def _files(self, number: int) -> Iterator[tuple[Path, str]]:
+        """Yield the files of a trial, and the path of each below the place of the study."""
+        folder = StudyFolder(self._study.path).trial_folder(number)
+        for parent, _, names in os.walk(folder):
+            for file in (Path(parent, name) for name in sorted(names)):
+                if file.is_file() and not file.is_symlink():
+                    yield file, file.relative_to(folder.parent).as_posix()
 
 
 def _connect(url: str) -> tuple[Any, str]:
@@ -118,10 +159,3 @@ def _connect(url: str) -> tuple[Any, str]:
     options = {"auto_mkdir": True} if fsspec.utils.get_protocol(url) in ("file", "local") else {}
     storage, path = fsspec.core.url_to_fs(url, skip_instance_cache=True, **options)
     return storage, str(path)
-
-
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, _, names in os.walk(folder):
-        for file in (Path(parent, name) for name in sorted(names)):
-            if file.is_file() and not file.is_symlink():
-                yield file

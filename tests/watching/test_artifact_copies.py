@@ -68,6 +68,7 @@ def copied(study: Any, *numbers: int) -> list[str]:
     """Copy the artifacts of trials as their ends are reported, and return the notices."""
     notices: list[str] = []
     copies = ArtifactCopies(study, notices.append)
+    copies(events.StateChanged("running"))
     for number in numbers:
         copies(events.TrialEnded(Trial(number, {}, TrialState.COMPLETE), is_best=False))
     in_loop(copies.close(None))
@@ -79,6 +80,7 @@ class Study:
 
     def __init__(self, folder: Path, task: Task) -> None:
         self.path, self.task = folder, task
+        self.history: tuple[Trial, ...] = ()
         file = folder / "artifacts" / "trial-0003" / "attempt-2" / "engine.log"
         file.parent.mkdir(parents=True)
         file.write_text("ready\n")
@@ -91,6 +93,24 @@ def test_a_folder_has_the_copies_by_study_and_worker(make_task: Any, tmp_path: P
     assert copied(study, 3) == []
     worker = StudyFolder(study.path).worker_name
     assert contents_below(target) == {target / "2" / worker / "trial-0003" / "attempt-2" / "engine.log": b"ready\n"}
+
+
+def test_what_a_previous_run_did_not_copy_is_copied_by_the_next_one(make_task: Any, tmp_path: Path) -> None:
+    target = tmp_path / "copies"
+    study = Study(tmp_path / "chat", make_task(artifacts=str(target)))
+    copy = target / "chat" / StudyFolder(study.path).worker_name / "trial-0003" / "attempt-2" / "engine.log"
+    file = study.path / "artifacts" / "trial-0003" / "attempt-2" / "engine.log"
+    study.history = (Trial(3, {}, TrialState.COMPLETE), Trial(4, {}, TrialState.INTERRUPTED))
+    file.parents[1].with_name("trial-0004").mkdir()
+    assert copied(study) == []
+    assert contents_below(target) == {copy: b"ready\n"}
+    copy.write_text("read")
+    assert copied(study) == []
+    assert copy.read_text() == "ready\n"
+    # One that is whole is not copied again.
+    copy.write_text("READY\n")
+    assert copied(study) == []
+    assert copy.read_text() == "READY\n"
 
 
 def test_a_place_that_never_works_is_reported_at_the_end_too(make_task: Any, tmp_path: Path) -> None:

@@ -30,12 +30,15 @@ class RunCollector(Collector):
     """The metrics of runs, by the folders of their studies; a new run of a study replaces the last one."""
 
     def __init__(self) -> None:
-        self._runs: dict[Path, WatchedStudy] = {}
+        self._runs: dict[Path, tuple[str, WatchedStudy]] = {}
         self._lock = threading.Lock()
 
     def add(self, run: WatchedStudy) -> None:
+        path = run.path.resolve()
         with self._lock:
-            self._runs[run.path.resolve()] = run
+            # The values of two studies with one name would be those of one.
+            taken = {name for other, (name, _) in self._runs.items() if other != path}
+            self._runs[path] = "/".join(path.parts[-2:]) if path.name in taken else path.name, run
 
     def describe(self) -> list[Metric]:
         # A registry would otherwise collect once to learn the names.
@@ -45,8 +48,8 @@ class RunCollector(Collector):
         with self._lock:
             runs = list(self._runs.values())
         families = _Families()
-        for run in runs:
-            families.add(run)
+        for name, run in runs:
+            families.add(name, run)
         yield from families.all
 
 
@@ -77,8 +80,8 @@ class _Families:
     def _counter(name: str, text: str, labels: str = "") -> CounterMetricFamily:
         return CounterMetricFamily(_PREFIX + name, text, labels=("study", *labels.split()))
 
-    def add(self, run: WatchedStudy) -> None:
-        study, task, trials, running = run.path.name, run.task, run.history, run.running
+    def add(self, study: str, run: WatchedStudy) -> None:
+        task, trials, running = run.task, run.history, run.running
         states = Counter(trial.state for trial in trials)
         for state in TrialState:
             self.trials.add_metric((study, state), states[state])

@@ -139,10 +139,13 @@ def test_metrics_of_a_running_trial_and_of_two_studies_on_one_port(world: World,
     assert found["autotune_nb_running_trial_phase_seconds", "benchmark", "0"] >= 0
     gate.touch()
     run.wait(60)
-    at.tune(task, study=tmp_path / "two", metrics_port=port).wait(60)
+    at.tune(task, study=tmp_path / "again" / "one", metrics_port=port).wait(60)
     with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as response:
         text = response.read().decode()
-    assert set(re.findall(r'autotune_nb_run_state\{state="finished",study="(\w+)"\} 1', text)) == {"one", "two"}
+    assert set(re.findall(r'autotune_nb_run_state\{state="finished",study="([\w/]+)"\} 1', text)) == {
+        "one",
+        "again/one",
+    }
 
 
 def test_a_port_that_is_taken_is_one_error_before_anything_starts(world: World, tmp_path: Path) -> None:

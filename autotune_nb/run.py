@@ -108,7 +108,7 @@ class Run(StudyHandle):
         self._read_stamp: tuple[int, ...] = ()
         self._id = uuid.uuid4().hex[:8]
         self._bus.subscribe(self._live)
-        self._watchers = watchers_of(self, self._notify, lambda: self._study.others_go_on)
+        self._watchers = watchers_of(self, self._notify, lambda: self._study.others_go_on(self._notify))
         for watcher in self._watchers:
             self._bus.subscribe(watcher)
         self._ledger = Ledger.from_environment()

@@ -14,8 +14,8 @@ from autotune_nb.study.worker import Worker
 HEARTBEAT_S = 15.0
 #: After so many seconds without a heartbeat a worker counts as dead, and its trials are given back.
 GRACE_S = 120.0
-#: A worker has so many heartbeats' time to end after the last one before it.
-_RECENT_BEATS = 3
+#: A worker that has not left works as long as it is not silent for so long, while another one leaves.
+SILENT_S = 45.0
 
 _CREATE = """
 CREATE TABLE autotune_nb_workers (
@@ -58,11 +58,14 @@ WHERE study_id = :study AND left_at IS NULL
         > clock_timestamp() - make_interval(secs => :grace)
 ORDER BY joined_at
 """
-#: A worker that was killed must not keep the others from reporting the end.
-_LEAVE = """
-WITH gone AS (UPDATE autotune_nb_workers SET left_at = clock_timestamp() WHERE id = :id)
-SELECT id FROM autotune_nb_workers WHERE study_id = :study AND id <> :id AND left_at IS NULL
-    AND heartbeat_at > clock_timestamp() - make_interval(secs => :recent)
+_LEAVE = "UPDATE autotune_nb_workers SET left_at = clock_timestamp() WHERE id = :id"
+#: Of the others: those that left or had a heartbeat after this one left, and those that may have been killed before.
+_AFTER = """
+SELECT count(*) FILTER (WHERE coalesce(other.left_at, other.heartbeat_at) > own.left_at) AS working,
+    count(*) FILTER (WHERE other.left_at IS NULL
+        AND other.heartbeat_at > clock_timestamp() - make_interval(secs => :silent)) AS recent
+FROM autotune_nb_workers AS other, autotune_nb_workers AS own
+WHERE own.id = :id AND other.study_id = :study AND other.id <> own.id
 """
 
 
@@ -114,11 +117,17 @@ class WorkerTable:
             for row in rows
         }
 
-    def leave(self, worker: Worker) -> bool:
-        """Record that a worker has ended: its trials are given back at once. Returns whether others go on."""
-        values = {"id": worker.id, "study": self._study_id, "recent": _RECENT_BEATS * HEARTBEAT_S}
+    def leave(self, worker: Worker) -> None:
+        """Record that a worker has ended: its trials are given back at once."""
         with self._engine.begin() as connection:
-            return connection.execute(sqlalchemy.text(_LEAVE), values).first() is not None
+            connection.execute(sqlalchemy.text(_LEAVE), {"id": worker.id})
+
+    def others_worked_on(self, worker: Worker) -> bool | None:
+        """Return whether others worked after a worker left; None while one may have been killed before."""
+        values = {"id": worker.id, "study": self._study_id, "silent": SILENT_S}
+        with self._engine.connect() as connection:
+            others = connection.execute(sqlalchemy.text(_AFTER), values).one()
+        return True if others.working else None if others.recent else False
 
     def elapsed_s(self) -> float | None:
         """Return the working time of the study; None if no worker was ever in the table."""

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import threading
+import time
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from socket import gethostname
 
@@ -35,6 +37,10 @@ from autotune_nb.study.worker import RunCommand, Worker, require_same_release
 from autotune_nb.task.space import SearchSpace
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
+
+#: How often a worker that has left reads whether others go on, and after how many times it reports that it waits.
+_OTHERS_POLL_S = 0.5
+_OTHERS_QUIET = 4
 
 
 class SharedStudy(Study):
@@ -71,6 +77,9 @@ class SharedStudy(Study):
         weakref.finalize(self, engine.dispose)
         self._table = WorkerTable(engine, study._study_id)
         self._lock = StudyLock(engine, study._study_id)
+        #: Whether others go on after this worker left, once it is read; nobody, if it could not leave.
+        self._others_go_on: bool | None = False
+        self._reading_others = threading.Lock()
         #: Edits that were applied on the way, and ``apply_new_edits`` has not returned yet.
         self._edits_to_report: list[Edit] = []
         super().__init__(task, space, folder, study, url, propose)
@@ -247,8 +256,33 @@ class SharedStudy(Study):
             # One after the other, so that of workers which end at the same time exactly one is the last.
             with contextlib.suppress(StudyError), storage_errors(self.folder, self._url), self._lock.held() as locked:
                 self._edits_to_report += self._refresh(locked)
-                self.others_go_on = self._table.leave(self.worker)
+                self._table.leave(self.worker)
+                self._others_go_on = None
         super().close()
+
+    def others_go_on(self, notify: Callable[[str], None]) -> bool:
+        """Return whether others go on: the last worker reports the end.
+
+        Blocks until each other one has left, had a heartbeat, or counts as killed.
+        """
+        worker, polls = self.worker, 0
+        assert worker is not None
+        with self._reading_others:
+            try:
+                with storage_errors(self.folder, self._url):
+                    while self._others_go_on is None:
+                        self._others_go_on = self._table.others_worked_on(worker)
+                        if self._others_go_on is None:
+                            polls += 1
+                            if polls == _OTHERS_QUIET:
+                                notify("waiting for another worker's heartbeat, so that the last one reports the end")
+                            time.sleep(_OTHERS_POLL_S)
+            except StudyError:
+                # Rather twice than not at all.
+                self._others_go_on = False
+            finally:
+                self._engine.dispose()
+            return self._others_go_on
 
     def _read(self, changed: ChangedTrial) -> Trial:
         if changed.number in self._own:

@@ -52,8 +52,6 @@ class Study:
     #: The workers of a shared study that are alive, and the one of this process; None in a study of one process.
     workers: tuple[Worker, ...] | None = None
     worker: Worker | None = None
-    #: Whether other workers of a shared study went on when this one was closed: the last one reports the end.
-    others_go_on = False
 
     def __init__(
         self,
@@ -347,6 +345,10 @@ class Study:
         """Close the database's connections; what is in memory can still be read."""
         with storage_errors(self.folder, self._url):
             close_storage(self._study._storage)
+
+    def others_go_on(self, notify: Callable[[str], None]) -> bool:
+        """Return whether others of a shared study go on after this one was closed; may block, and then ``notify``."""
+        return False
 
     def mark_interrupted(self) -> None:
         """Set running trials to interrupted: the next run resumes them."""

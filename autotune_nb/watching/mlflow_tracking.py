@@ -37,7 +37,7 @@ class MlflowTracking:
         self._others_go_on = others_go_on
         self._trials: queue.SimpleQueue[Trial | None] = queue.SimpleQueue()
         self._runs: MlflowStudy | None = None
-        self._is_away = False
+        self._is_away, self._is_last = False, True
         # A daemon: no server keeps a program from ending.
         self._thread = threading.Thread(target=self._send_on, name="autotune_nb-mlflow", daemon=True)
 
@@ -50,6 +50,7 @@ class MlflowTracking:
     async def close(self, error: BaseException | None) -> None:
         if self._thread.ident is None:
             return
+        self._is_last = not await asyncio.to_thread(self._others_go_on)
         self._trials.put(None)
         deadline = asyncio.get_running_loop().time() + END_S
         while self._thread.is_alive() and asyncio.get_running_loop().time() < deadline:
@@ -66,7 +67,7 @@ class MlflowTracking:
         self._try(lambda runs: runs.open(running=True), "the study")
         while (trial := self._trials.get()) is not None:
             self._try(functools.partial(self._send, trial), f"trial {trial.number}")
-        if self._others_go_on():
+        if not self._is_last:
             # The last worker sends whatever is missing, and the end.
             return
         self._is_away = False

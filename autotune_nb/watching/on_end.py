@@ -39,7 +39,7 @@ class EndMessage:
         """Ignore events: everything is read at the end."""
 
     async def close(self, error: BaseException | None) -> None:
-        if error is None and self._others_go_on():
+        if error is None and await asyncio.to_thread(self._others_go_on):
             return
         try:
             payload = await asyncio.to_thread(end_payload, self._study, error)

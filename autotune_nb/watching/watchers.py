@@ -29,7 +29,8 @@ def watchers_of(
 ) -> list[Watcher]:
     """Return the watchers of a run. They call ``notify`` with what fails.
 
-    ``others_go_on`` returns at the end whether other workers of the study go on: the last one reports the end.
+    ``others_go_on`` returns at the end whether other workers of the study go on: the last one reports the end. It may
+    block until that is certain.
     """
     watchers: list[Watcher] = [EventLog(study.path)]
     found, task = tracer(), study.task

@@ -14,7 +14,7 @@ from optuna.trial import TrialState as OptunaState
 from autotune_nb.engines.registry import engine_for, space_for
 from autotune_nb.errors import StudyMismatchError
 from autotune_nb.runner.proposals import Proposals
-from autotune_nb.study import StorageAwayError, StudyFolder
+from autotune_nb.study import StorageAwayError, StudyFolder, _worker_table, shared_study
 from autotune_nb.study._storage import sql_engine
 from autotune_nb.study.shared_study import SharedStudy
 from autotune_nb.study.steering import enqueue_edit
@@ -269,7 +269,23 @@ def test_of_workers_that_end_one_is_the_last(join: Join, make_task: Any) -> None
     workers = [join(make_task(), f"host-{number}") for number in range(3)]
     with ThreadPoolExecutor(3) as pool:
         list(pool.map(SharedStudy.close, workers))
-    assert sorted(one.others_go_on for one in workers) == [False, True, True]
+    assert sorted(one.others_go_on(print) for one in workers) == [False, True, True]
+
+
+def test_a_worker_that_leaves_waits_for_one_that_was_just_killed_or_for_its_heartbeat(
+    join: Join, make_task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shared_study, "_OTHERS_POLL_S", 0.02)
+    other, first, last = (join(make_task(), f"host-{number}") for number in range(3))
+    first.close()
+    # It lives after all.
+    assert first.others_go_on(lambda _: other.beat(0.0))
+    last.close()
+    # It was killed.
+    waits: list[str] = []
+    monkeypatch.setattr(_worker_table, "SILENT_S", 0.3)
+    assert not last.others_go_on(waits.append)
+    assert len(waits) == 1
 
 
 def test_edits_and_commands_reach_every_worker(join: Join, make_task: Any) -> None:

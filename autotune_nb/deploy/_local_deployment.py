@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from autotune_nb.deploy._process import GuardedProcess, Listener
+from autotune_nb.deploy._process import GuardedProcess, Listener, still_listen
 from autotune_nb.deploy.base import Endpoint
 from autotune_nb.deploy.engine_log import diagnose
 from autotune_nb.engines.base import Engine
@@ -40,8 +40,11 @@ class LocalDeployment:
         raise DeployError(diagnose(log, self.engine, phase="benchmark", exit_code=code, message=message))
 
     async def require_same_engine(self) -> None:
+        known = self.listeners or frozenset()
+        if await asyncio.to_thread(still_listen, known, self.port):
+            return
         now = await asyncio.to_thread(self.process.listeners, self.port)
-        replaced = sorted(one.pid for one in (self.listeners or ()) if now is not None and one not in now)
+        replaced = sorted(one.pid for one in known if now is not None and one not in now)
         if replaced and self.process.exit_code is None:
             log = self.endpoint.log
             assert log is not None and now is not None

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -172,6 +172,22 @@ def _listeners(guard: int, port: int) -> frozenset[Listener] | None:
             if any(c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port for c in connections):
                 found.add(Listener(process.pid, process.create_time()))
     return frozenset(found)
+
+
+def still_listen(listeners: Iterable[Listener], port: int) -> bool:
+    """Return whether all of these processes still listen on the port.
+
+    Unlike ``GuardedProcess.listeners`` it reads only these processes, not all of the machine.
+    """
+    try:
+        for one in listeners:
+            process = psutil.Process(one.pid)
+            connections = process.net_connections("tcp") if process.create_time() == one.started else []
+            if not any(c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port for c in connections):
+                return False
+    except psutil.Error:
+        return False
+    return True
 
 
 def listens(pid: int, port: int) -> bool | None:

@@ -23,7 +23,14 @@ import pytest
 
 from autotune_nb.deploy import Deployment, DeployRequest, Endpoint, LocalDeployer
 from autotune_nb.deploy._gpus import GpuSlots
-from autotune_nb.deploy._process import STUDY_LABEL, TRIAL_LABEL, GuardedProcess, labelled
+from autotune_nb.deploy._process import (
+    STUDY_LABEL,
+    TRIAL_LABEL,
+    GuardedProcess,
+    Listener,
+    labelled,
+    still_listen,
+)
 from autotune_nb.deploy.model_files import default_tokenizer, local_model
 from autotune_nb.engines.registry import engine_for
 from autotune_nb.errors import DeployError, Failure, FailureKind, SetupError
@@ -467,6 +474,18 @@ def test_an_engine_that_a_supervisor_restarted_is_not_the_one_that_was_deployed(
 
     failure = in_loop(scenario())
     assert (failure.kind, failure.phase) == (FailureKind.CRASH, "benchmark")
+
+
+def test_whether_an_engine_still_listens_is_read_of_its_own_processes_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(psutil.Process, "children")
+    monkeypatch.delattr(psutil, "pids")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        one = Listener(os.getpid(), psutil.Process().create_time())
+        assert still_listen([one], port)
+        assert not still_listen([one._replace(started=one.started - 1)], port)
+        assert not still_listen([one, Listener(2**22 + 1, one.started)], port)
+    assert not still_listen([one], port)
 
 
 def test_a_killed_guard_leaves_nothing_behind(task_data: dict[str, Any], stub: StubEngine, tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def configuration_key(trial: Trial) -> Hashable:
 #: The ended trials of the last calls, and their configurations: redraws and cuts ask for the same ones many times, for
 #: those of the search alone too.
 _recent: tuple[tuple[Sequence[Trial], Mapping[Hashable, Configuration]], ...] = ()
-_MOST_RECENT = 4
+_MOST_RECENT = 8
 
 
 def configurations(trials: Sequence[Trial]) -> Mapping[Hashable, Configuration]:
@@ -155,22 +155,40 @@ def configurations(trials: Sequence[Trial]) -> Mapping[Hashable, Configuration]:
     for known, found in _recent:
         if len(known) == len(ended) and all(map(operator.is_, known, ended)):
             return found
-    grouped = MappingProxyType(_grouped(ended))
+    grouped = MappingProxyType(_grouped(ended, [found for _, found in _recent]))
     # At once, since other threads read it.
     _recent = ((ended, grouped), *_recent[: _MOST_RECENT - 1])
     return grouped
 
 
-def _grouped(trials: Sequence[Trial]) -> dict[Hashable, Configuration]:
-    complete: dict[Hashable, list[Trial]] = {}
+def _grouped(
+    trials: Sequence[Trial], recent: Sequence[Mapping[Hashable, Configuration]] = ()
+) -> dict[Hashable, Configuration]:
+    complete: dict[Hashable, tuple[Trial, ...]] = {}
     failed: dict[Hashable, int] = {}
     for trial in sorted(trials, key=lambda t: t.number):
         if trial.state is TrialState.COMPLETE and trial.score is not None:
-            complete.setdefault(configuration_key(trial), []).append(trial)
+            key = configuration_key(trial)
+            complete[key] = (*complete.get(key, ()), trial)
         elif trial.state is TrialState.FAILED:
             key = configuration_key(trial)
             failed[key] = failed.get(key, 0) + 1
-    return {key: Configuration(tuple(starts), failed.get(key, 0)) for key, starts in complete.items()}
+    return {key: _made(key, starts, failed.get(key, 0), recent) for key, starts in complete.items()}
+
+
+def _made(
+    key: Hashable, starts: tuple[Trial, ...], failed: int, recent: Sequence[Mapping[Hashable, Configuration]]
+) -> Configuration:
+    """Return the configuration of these starts, the same object as before if nothing was added to it.
+
+    Thousands of new objects for each trial that ends would make the garbage collector stop all threads for long.
+    """
+    for found in recent:
+        known = found.get(key)
+        same = known is not None and known.failed == failed and len(known.complete) == len(starts)
+        if known is not None and same and all(map(operator.is_, known.complete, starts)):
+            return known
+    return Configuration(starts, failed)
 
 
 def best_configuration(trials: Sequence[Trial], objective: Objective) -> Configuration | None:

@@ -47,6 +47,20 @@ def test_a_lucky_start_does_not_make_its_configuration_the_best() -> None:
     assert of_three.trial.number == 2
 
 
+def test_a_trial_that_ends_makes_only_its_own_configuration_anew() -> None:
+    one, other, repeat = start(0, 9, x=1), start(1, 8, x=2), start(2, 7, x=2)
+    before = configurations([one, other])
+    after = configurations([one, other, repeat])
+    first, second = after.values()
+    assert first is before[one.configuration_key]
+    assert (second.value, second.complete) == (pytest.approx(math.sqrt(56)), (other, repeat))
+    again = configurations([one, other, repeat, failed(3, x=1)])
+    assert [found.failed for found in again.values()] == [1, 0]
+    # The same number and parameters in another study.
+    (third,) = configurations([start(0, 5, x=1)]).values()
+    assert third.value == 5
+
+
 def test_failed_starts_are_counted_and_worded() -> None:
     trials = [start(0, 100, x=1), failed(1, x=1), start(2, 400, x=1), failed(3, x=2)]
     (only,) = configurations(trials).values()

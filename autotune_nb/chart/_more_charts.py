@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from autotune_nb.chart._source import ChartedStudy, Source
+from autotune_nb.chart._source import ChartedStudy, Source, table_file
 from autotune_nb.errors import StudyError, TaskError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.history.comparison_report import ComparisonReport
@@ -31,12 +31,11 @@ def engine_metrics(source: Source, *, trial: int | None = None) -> Chart:
     Raises StudyError if there are no metrics, TaskError for a trial that does not exist.
     """
     if isinstance(source, str | Path):
-        path = Path(source).expanduser()
-        if path.is_file():
-            return _of_frame(read_frame(path), trial)
+        if (file := table_file(source)) is not None:
+            return _of_frame(read_frame(file), trial)
         from autotune_nb.session import open as open_study
 
-        source = open_study(path)
+        source = open_study(source)
     if not isinstance(source, StudyHandle):
         return _of_frame(source, trial)
     numbers = [one.number for one in source.history]
@@ -63,7 +62,13 @@ def _of_frame(frame: pd.DataFrame, trial: int | None) -> MetricsChart:
             f"expected a study, its folder, or a table with the columns {', '.join(needed)}; "
             f"{'it lacks ' + ', '.join(missing) if columns else f'not {frame!r:.80}'}"
         )
-    return MetricsChart(trial, tuple(frame_series(frame)))
+    try:
+        series = frame_series(frame)
+    except (TypeError, ValueError) as error:
+        raise StudyError(f"seconds and value of a table of metrics must be numbers: {error}") from None
+    if not series:
+        raise StudyError("the table of metrics has no rows")
+    return MetricsChart(trial, tuple(series))
 
 
 def comparison(
@@ -86,6 +91,8 @@ def comparison(
 
     Raises StudyError if there is no study or table, or nothing to compare, TaskError for an invalid argument.
     """
+    if figure is not None and not isinstance(figure, str):
+        raise TaskError(f"expected the name of a figure, such as 'ttft_p99_s', not {figure!r:.80}", field="figure")
     names = tuple(_name(source, other) for source, other in ((before, "before"), (after, "after")))
     one, other = (
         ChartedStudy.of(source, *((None, ()) if _is_study(source) else (objective, limits)))
@@ -98,7 +105,7 @@ def comparison(
 
 
 def _is_study(source: Source) -> bool:
-    return isinstance(source, StudyHandle) or (isinstance(source, str | Path) and Path(source).expanduser().is_dir())
+    return isinstance(source, StudyHandle) or (isinstance(source, str | Path) and table_file(source) is None)
 
 
 def _name(source: Source, other: str) -> str:

@@ -40,20 +40,21 @@ class ChartedStudy:
         Raises StudyError if there is no study or table, TaskError for an objective or limits beside a study.
         """
         if isinstance(source, str | Path):
-            path = Path(source).expanduser()
-            if path.is_file():
-                return cls._of_table(path, objective, limits)
+            if (file := table_file(source)) is not None:
+                return cls._of_table(file, objective, limits)
             # Opening a study takes longer to import than drawing a table.
             from autotune_nb.session import open as open_study
 
-            source = open_study(path)
+            source = open_study(source)
         if isinstance(source, StudyHandle):
             if objective is not None or limits:
                 raise TaskError("a study has its objective and limits; give others with a table, as run.trials is one")
             return cls(source.task, source.steering.full_space, source.history)
-        if not hasattr(source, "columns"):
+        # Those of other packages have columns, too.
+        if not all(hasattr(source, name) for name in ("columns", "index", "reset_index")):
             raise StudyError(
-                f"expected a study, a run, the path of either or of a CSV file, or a DataFrame, not {source!r:.80}"
+                f"expected a study, a run, the path of either or of a CSV file, or a pandas DataFrame, "
+                f"not {source!r:.80}"
             )
         return cls._of_table(source, objective, limits)
 
@@ -61,7 +62,9 @@ class ChartedStudy:
     def _of_table(
         cls, table: pd.DataFrame | Path, objective: str | Sequence[str] | None, limits: Sequence[str]
     ) -> ChartedStudy:
-        found = read_table_study(table, objective=objective, limits=limits)
+        goals = None if objective is None else _texts(objective, "objective", "maximize output_tokens_per_s")
+        given = _texts(limits if limits is not None else (), "limits", "ttft_p99_s <= 0.5")
+        found = read_table_study(table, objective=goals, limits=given)
         return cls(found.task, found.space, found.trials)
 
     @property
@@ -85,3 +88,21 @@ class ChartedStudy:
         from autotune_nb.study.importance import importances
 
         return importances(self.trials, self.space, self.goal)
+
+
+def table_file(source: str | Path) -> Path | None:
+    """Return the file of a path; None if it is none, such as the folder of a study, or no path at all."""
+    try:
+        path = Path(source).expanduser()
+        return path if path.is_file() else None
+    except (OSError, ValueError, RuntimeError):
+        # A null byte, too many characters, or the home of an unknown user.
+        return None
+
+
+def _texts(given: str | Sequence[str], field: str, example: str) -> list[str]:
+    """Return one text or several as a list. Raises TaskError for anything else."""
+    texts = [given] if isinstance(given, str) else given
+    if not isinstance(texts, Sequence) or not all(isinstance(one, str) for one in texts):
+        raise TaskError(f"expected a text such as {example!r}, or a list of them, not {given!r:.80}", field=field)
+    return list(texts)

@@ -5,12 +5,12 @@ Each is drawn from data of ``plots``, which ``frame()`` returns as a table to pl
 
 from __future__ import annotations
 
-import html
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from autotune_nb.reports.chart_text import chart_text, tooltip
 from autotune_nb.reports.drawing import COLOURS, FRONT, LABELS, MARKERS, SHARE, SingleChart
 from autotune_nb.reports.plots import (
     LATENCY_AXIS,
@@ -94,8 +94,8 @@ class LatencyChart(SingleChart):
             x, y = _joined(curves)
             text: list[str] = []
             for curve in curves:
-                label = f"<br>{html.escape(curve.label)}" if curve.number in labelled else ""
-                text += [*(f"trial {curve.number}, {html.escape(level)}{label}" for level in curve.levels), ""]
+                label = f"<br>{tooltip(curve.label)}" if curve.number in labelled else ""
+                text += [*(f"trial {curve.number}, {chart_text(level)}{label}" for level in curve.levels), ""]
             traces.append(
                 go.Scatter(
                     x=[None if math.isnan(v) else v for v in x],
@@ -260,7 +260,7 @@ class ImportanceChart(SingleChart):
         rows = self._ranked(_MAX_BARS)[::-1]
         bars = {
             "x": [round(share, 4) for _, share in rows],
-            "y": [html.escape(name) for name in short_names([name for name, _ in rows])],
+            "y": [chart_text(name) for name in short_names([name for name, _ in rows])],
         }
         hover = "%{y}: %{x:.0%}<extra></extra>"
         bar = go.Bar(**bars, orientation="h", marker={"color": SHARE}, hovertemplate=hover)

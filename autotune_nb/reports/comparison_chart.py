@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from autotune_nb.reports.chart_text import chart_text
 from autotune_nb.reports.drawing import COLOURS, FRONT, SingleChart
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class ComparisonChart(SingleChart):
         import plotly.graph_objects as go
 
         drawn, traces = self._drawn, []
-        labels = _distinct([html.escape(_short(row.label)) for row in drawn])
+        labels = _distinct([chart_text(_short(row.label)) for row in drawn])
         for mark, (colour, _, symbol) in _MARKS.items():
             rows = [(label, row) for label, row in zip(labels, drawn, strict=True) if row.mark == mark]
             if rows:
@@ -107,7 +107,7 @@ class ComparisonChart(SingleChart):
                         marker={"color": colour, "symbol": symbol, "size": 9},
                     )
                 )
-        figure = self._figure(*traces, x=html.escape(self._axis), y="")
+        figure = self._figure(*traces, x=chart_text(self._axis), y="")
         figure.update_layout(height=max(320, 120 + 22 * len(drawn)))
         figure.add_vline(x=0, line_width=1, line_color="#666666")
         return figure.update_yaxes(type="category", categoryorder="array", categoryarray=labels)

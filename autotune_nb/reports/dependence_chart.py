@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from autotune_nb.engines.registry import engine_of_study
+from autotune_nb.reports.chart_text import chart_text
 from autotune_nb.reports.drawing import COLOURS, LABELS, MARKERS, SHARE, Chart
 from autotune_nb.reports.plots import axis_label, short_names
 from autotune_nb.task.restriction import value_text
@@ -83,9 +83,9 @@ class DependenceChart(Chart):
         axes = {
             f"xaxis{_axis(i)[1:]}": {
                 "domain": [i * width, min(1.0, (i + 1) * width - _GAP)],
-                "title": {"text": html.escape(self._panel_title(one), quote=False).replace("\n", "<br>")},
+                "title": {"text": chart_text(self._panel_title(one)).replace("\n", "<br>")},
                 "tickvals": _ticks(one),
-                "ticktext": [html.escape(_label(one.values[k])) for k in _ticks(one)],
+                "ticktext": [chart_text(_label(one.values[k])) for k in _ticks(one)],
                 "range": [-0.5, len(one.values) - 0.5],
                 "zeroline": False,
             }
@@ -115,7 +115,7 @@ class DependenceChart(Chart):
             hover = {"name": name, "hovertemplate": f"{name}: %{{y:.4g}}<extra></extra>"}
             traces.append(go.Scatter(x=x, y=y, mode="markers", marker=marker, **hover, **common))
         text = [
-            f"{html.escape(_label(at))}: {predicted[0]:.4g} ({predicted[1]:.4g} to {predicted[2]:.4g})"
+            f"{chart_text(_label(at))}: {predicted[0]:.4g} ({predicted[1]:.4g} to {predicted[2]:.4g})"
             for at, predicted in zip(one.values, one.predicted, strict=True)
         ]
         about = {"text": text, "hovertemplate": "%{text}<extra></extra>"}

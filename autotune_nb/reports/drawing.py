@@ -14,6 +14,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from autotune_nb.reports.chart_text import chart_text, visible
 from autotune_nb.reports.plots import Role
 
 if TYPE_CHECKING:
@@ -93,7 +94,8 @@ class Chart(ABC):
             warnings.filterwarnings("ignore", message="Glyph .* missing from")
             # Letters are text instead of outlines: a tenth of the size.
             figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
-        return _compact(out.getvalue())
+        # XML has no control characters.
+        return _compact(visible(out.getvalue()))
 
     def image_html(self) -> str:
         """Return the SVG as an ``<img>`` that needs no scripts and no network."""
@@ -106,7 +108,7 @@ class Chart(ABC):
 
         figure = go.Figure(list(traces))
         figure.update_layout(
-            title={"text": html.escape(self.title, quote=False), "font": {"size": 16}},
+            title={"text": chart_text(self.title), "font": {"size": 16}},
             xaxis_title=x,
             # Without a distance, the title may cover the numbers.
             yaxis_title={"text": y, "standoff": 12},

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from autotune_nb.reports.chart_text import tooltip
 from autotune_nb.reports.drawing import COLOURS, FRONT, LABELS, MARKERS, SingleChart
 from autotune_nb.reports.plots import Role, axis_label
 from autotune_nb.trial.configuration import best_configuration, configurations, pareto_front
@@ -78,7 +78,7 @@ class FrontChart(SingleChart):
                 go.Scatter(
                     x=[one.values[0] for one in points],
                     y=[one.values[1] for one in points],
-                    text=[f"trial {one.number}<br>{html.escape(one.label)}" for one in points],
+                    text=[f"trial {one.number}<br>{tooltip(one.label)}" for one in points],
                     hovertemplate="%{text}<br>%{x:.4g}, %{y:.4g}<extra></extra>",
                     mode="markers",
                     name=_LABELS[role],

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from autotune_nb.reports.chart_text import chart_text
 from autotune_nb.reports.drawing import COLOURS, FRONT, RUNNING, SingleChart
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ class LabChart(SingleChart):
             traces += [
                 go.Scatter(y=low, showlegend=False, **band),
                 go.Scatter(y=high, showlegend=False, **band, **fill),
-                go.Scatter(x=hours, y=middle, mode="lines", name=html.escape(name), line=line),
+                go.Scatter(x=hours, y=middle, mode="lines", name=chart_text(name), line=line),
             ]
         return self._figure(*traces, x=_TIME_AXIS, y=_REGRET_AXIS)
 

@@ -89,7 +89,7 @@ def frame_series(frame: pd.DataFrame) -> list[MetricSeries]:
             tuple(own["seconds"].astype(float)),
             tuple(own["value"].astype(float)),
         )
-        for title, own in frame.groupby("metric", sort=False)
+        for title, own in frame.dropna(subset=["seconds", "value"]).groupby("metric", sort=False)
     ]
 
 

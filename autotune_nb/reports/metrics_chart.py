@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from autotune_nb.reports.chart_text import chart_text
 from autotune_nb.reports.drawing import SHARE
 from autotune_nb.reports.metric_series import MetricSeries, series_frame
 from autotune_nb.reports.traced_chart import TracedChart
@@ -43,12 +44,12 @@ class MetricsChart(TracedChart):
                 "mode": "lines",
                 "x": list(one.seconds),
                 "y": list(one.values),
-                "name": one.title,
+                "name": chart_text(one.title),
                 "line": {"color": SHARE, "width": 1.5},
                 "showlegend": False,
                 "xaxis": _axis("x", i),
                 "yaxis": _axis("y", i),
-                "hovertemplate": f"{one.title}: %{{y:.4g}} at %{{x:.0f}} s<extra></extra>",
+                "hovertemplate": "%{fullData.name}: %{y:.4g} at %{x:.0f} s<extra></extra>",
             }
             for i, one in enumerate(self.series, 1)
         }
@@ -73,14 +74,13 @@ class MetricsChart(TracedChart):
                 "rangemode": "tozero",
                 "tickformat": ".0%" if one.unit == "share" else "",
             }
-            text = _head(one)
             found["annotations"].append(
                 {
                     "x": across[0],
                     "y": up[1],
                     "xref": "paper",
                     "yref": "paper",
-                    "text": f"<b>{text}</b>",
+                    "text": f"<b>{chart_text(_head(one))}</b>",
                     "showarrow": False,
                     "xanchor": "left",
                     "yanchor": "bottom",

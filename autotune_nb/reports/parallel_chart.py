@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from autotune_nb.reports.chart_text import chart_text
 from autotune_nb.reports.drawing import COLOURS, LABELS
 from autotune_nb.reports.plots import Role, role_of, short_names
 from autotune_nb.reports.traced_chart import TracedChart, scatter
@@ -35,6 +35,8 @@ _MAX_AXES, _MAX_TEXTS = 20, 300
 #: With more axes, only the ends of names and of values have room; more lines are transparent.
 _ROOMY, _OPAQUE = 10, 120
 _NAME_END = 15
+#: The lines of a tooltip, which Plotly does not wrap.
+_MAX_PARTS, _PART_WIDTH = 14, 80
 
 
 @dataclass(frozen=True)
@@ -145,13 +147,12 @@ class ParallelChart(TracedChart):
         ticks = [(i, *tick) for i, axis in enumerate(axes) for tick in self._ticks(axis, objective=i == last)]
         beside = {"showarrow": False, "font": {"size": 10}, "bgcolor": "rgba(128,128,128,0.12)", "yanchor": "middle"}
         marks = [
-            {"x": i, "y": y, "text": html.escape(text), **beside, "xanchor": "left", "xshift": 4}
-            for i, y, text in ticks
+            {"x": i, "y": y, "text": chart_text(text), **beside, "xanchor": "left", "xshift": 4} for i, y, text in ticks
         ]
         return {
             "xaxis": {
                 "tickvals": list(range(len(axes))),
-                "ticktext": [html.escape(name) for name in names],
+                "ticktext": [chart_text(name) for name in names],
                 "range": [-0.15, last + 0.15],
                 "showgrid": False,
                 "zeroline": False,
@@ -250,5 +251,5 @@ def _faded(colour: str, lines: int) -> str:
 
 def _tip(trial: Trial, objective: Objective) -> str:
     value = value_text(trial.score.value, objective.figure) if trial.score is not None else str(trial.state)
-    text = "<br>".join(html.escape(part) for part in params_text(trial).split(" ")[:14])
-    return f"trial {trial.number}: {value}<br>{text}"
+    parts = params_text(trial).split(" ")[:_MAX_PARTS]
+    return "<br>".join([f"trial {trial.number}: {value}", *(chart_text(part[:_PART_WIDTH]) for part in parts)])

@@ -223,7 +223,8 @@ def history_title(history: History, direction: str, *, brief: bool = False, over
     if not history.best_numbers:
         return f"No trial keeps every limit ({better} is better)" if history.numbers else "No trial completed"
     value = history.best_values[-1]
-    found = next(n for n, v in zip(history.best_numbers, history.best_values, strict=True) if v == value)
+    places = zip(history.best_numbers, history.best_values, strict=True)
+    found = next((n for n, v in places if v == value), history.best_numbers[-1])
     where = "" if brief else f", by trial {found}"
     name = "Best of the search" if history.confirmed else "Best" if over else "Best so far"
     return f"{name}: {value_text(value, history.figure)}{where} ({better} is better)"

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from autotune_nb.reports.chart_text import chart_text
 from autotune_nb.reports.drawing import COLOURS, LABELS, MARKERS, SHARE
 from autotune_nb.reports.plots import Role, axis_label, role_of, short_names
 from autotune_nb.reports.traced_chart import TracedChart, marker, scatter
@@ -78,7 +78,7 @@ class SliceChart(TracedChart):
         found: dict[str, dict[str, Any]] = {}
         first = 1
         if bars := self._bars:
-            names = [html.escape(name) for name in short_names([name for name, _ in bars])]
+            names = [chart_text(name) for name in short_names([name for name, _ in bars])]
             style = {"marker": {"color": SHARE}, "showlegend": False, "hovertemplate": "%{y}: %{x:.0%}<extra></extra>"}
             shares = [round(share, 4) for _, share in bars]
             found["importance"] = {"type": "bar", "orientation": "h", "x": shares, "y": names, **style}
@@ -141,14 +141,14 @@ class SliceChart(TracedChart):
                 continue
             axis = self.axis_list[k - bool(self.importances)]
             share = self.importances.get(axis.name)
-            name = html.escape(names[k - bool(self.importances)])
+            name = chart_text(names[k - bool(self.importances)])
             ticks = axis.ticks_apart(0.24)
             if any(one.values[k - bool(self.importances)] is None for one in self.points):
                 ticks = [(UNSET, "not set"), *ticks]
             found[x] |= {
                 "title": {"text": name if share is None else f"{name} · {share:.0%}", "standoff": 4},
                 "tickvals": [place for place, _ in ticks],
-                "ticktext": [html.escape(text) for _, text in ticks],
+                "ticktext": [chart_text(text) for _, text in ticks],
                 "tickfont": {"size": 10},
                 "tickangle": 0,
                 "range": [UNSET - 0.06, 1.06],

@@ -205,7 +205,9 @@ class Report:
         return self._render("details")
 
     def _render(self, part: str, **more: Any) -> str:
-        return _template().render(part=part, report=self, **self._context(part), **more).strip()
+        text = _template().render(part=part, report=self, **self._context(part), **more).strip()
+        # A failure may quote the name of a file that is not UTF-8.
+        return text.encode("utf-8", "replace").decode("utf-8")
 
     def _context(self, part: str) -> dict[str, Any]:
         imported = self.task is not None and is_imported(self.task)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,8 +60,11 @@ def read_table_study(
     if not of_trials and not {"config_id", "status"} <= set(columns):
         raise StudyError(
             f"{name} is no table of trials: expected the columns of run.trials (number, state, …) or those that "
-            f"autotune-nb export --as csv writes (config_id, status, level, …), not {', '.join(columns[:8])}"
+            f"autotune-nb export --as csv writes (config_id, status, level, …), "
+            f"not {', '.join(columns[:8]) or 'a table without columns'}"
         )
+    if repeated := [one for one, count in Counter(columns).items() if count > 1]:
+        raise StudyError(f"{name} has several columns {', '.join(repeated[:8])}; keep one of each")
     scores: Mapping[str, Mapping[str, Any]] = {}
     limits_of_table: Sequence[str] = ()
     if of_trials:

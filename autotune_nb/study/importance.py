@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Sequence
 
@@ -60,10 +61,14 @@ def importances(trials: Sequence[Trial], space: SearchSpace, objective: Objectiv
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     direction = "minimize" if objective.others else objective.direction
     study = optuna.create_study(direction=direction, storage=optuna.storages.InMemoryStorage())
-    frozen = [
-        optuna.trial.create_trial(params=encode(space, dict(t.params)), distributions=optuna_space, value=value)
-        for t, value in zip(complete, values, strict=True)
-    ]
+    frozen = []
+    for trial, value in zip(complete, values, strict=True):
+        # A value that the space does not have (any more) says nothing about those that it has.
+        with contextlib.suppress(ValueError):
+            point = encode(space, dict(trial.params))
+            frozen.append(optuna.trial.create_trial(params=point, distributions=optuna_space, value=value))
+    if len(frozen) < MIN_TRIALS:
+        return {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         study.add_trials(frozen)

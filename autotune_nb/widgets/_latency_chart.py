@@ -6,14 +6,13 @@ only the last group changes, and as lines without markers: a page draws thousand
 
 from __future__ import annotations
 
-import html
 import itertools
 import operator
-import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from autotune_nb.reports.chart_text import chart_text, tooltip
 from autotune_nb.reports.drawing import COLOURS, FRONT, LABELS, MARKERS, RUNNING
 from autotune_nb.reports.plots import (
     LATENCY_AXIS,
@@ -26,13 +25,11 @@ from autotune_nb.reports.plots import (
     pareto_front,
 )
 from autotune_nb.trial.formatting import value_text
-from autotune_nb.widgets._panels import escaped
 
 #: At least so many of the latest trials have a tooltip with their parameters, and the numbers of an older group.
 _DETAILED, _GROUP = 12, 48
 #: How opaque a group of older trials is, so that hundreds of lines do not hide what is on top of them.
 _FAINT = 0.6
-_TIP_WIDTH, _TIP_LINES = 60, 12
 _HOVER = "%{text}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>"
 _BRIEF_HOVER = "trial %{customdata}<br>%{x:.4g} tokens/s, %{y:.3g} s<extra></extra>"
 
@@ -166,8 +163,8 @@ def _lines(
         y += [*curve.e2e_latency_mean_s, None]
         numbers += [curve.number] * (len(curve.levels) + 1)
         if detailed:
-            tips[str(curve.number)] = _tip(curve.label)
-            at += [*(levels.setdefault(html.escape(level), len(levels)) for level in curve.levels), -1]
+            tips[str(curve.number)] = tooltip(curve.label)
+            at += [*(levels.setdefault(chart_text(level), len(levels)) for level in curve.levels), -1]
     colour, symbol = style
     trace = {
         "type": "scatter",
@@ -181,11 +178,3 @@ def _lines(
     }
     # The page makes the texts of the points from these: most points have a level and a trial in common.
     return {**trace, "labels": {"tips": tips, "levels": list(levels), "at": at}} if detailed else trace
-
-
-def _tip(label: str) -> str:
-    """A configuration wrapped for a tooltip: Plotly wraps no lines and cuts off what exceeds the chart."""
-    lines = textwrap.wrap(label, _TIP_WIDTH, break_on_hyphens=False)
-    if len(lines) > _TIP_LINES:
-        lines[_TIP_LINES - 1 :] = ["…"]
-    return "<br>".join(escaped(line) for line in lines)

@@ -6,22 +6,20 @@ Times are given as times of day, not as ages, so that an unchanged text is not s
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Sequence
 from datetime import datetime
 
+from autotune_nb.reports.chart_text import visible
 from autotune_nb.study.steering import Edit, Steering
 from autotune_nb.trial.formatting import params_text
 from autotune_nb.trial.trial import Trial
 
 _NOTICES = 6
-#: Control characters, surrogates, and characters that change the direction of the text.
-_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def escaped(text: object) -> str:
     """Return a text escaped for HTML; control characters, surrogates and direction marks become ``\\uXXXX``."""
-    return html.escape(_UNSAFE.sub(lambda found: f"\\u{ord(found[0]):04x}", str(text)))
+    return html.escape(visible(text))
 
 
 def config_text(trial: Trial, width: int = 600) -> str:

@@ -52,7 +52,7 @@ def live_html(series: MetricSeries) -> str:
 
 def _chart(series: MetricSeries) -> str:
     title = escaped(series.title)
-    top = max(series.values)
+    top = max(series.values) or 1.0
     points = " ".join(f"{x:.0f},{y:.1f}" for x, y in _points(series, top))
     label = f"{title}, at most {_text(top, series.unit)}"
     return (

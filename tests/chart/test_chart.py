@@ -53,6 +53,9 @@ def test_a_chart_is_the_same_from_a_study_its_folder_and_every_table_of_it(table
     of_trials = (folder / "study", str(folder / "trials.csv"), tables["trials"], tables["trials"].reset_index())
     for source in of_trials:
         assert_frame_equal(at.chart.data.history(source), whole)
+    # One limit needs no list.
+    one = at.chart.data.history(tables["long"], objective=GOAL["objective"], limits="ttft_p99_s <= 0.2")
+    assert one["feasible"].sum() >= whole["feasible"].sum()
     for source in (tables["long"], folder / "levels.csv"):
         assert_frame_equal(at.chart.data.history(source, **GOAL), whole)
     curves = at.chart.data.latency_throughput(folder / "levels.csv", **GOAL)
@@ -94,6 +97,27 @@ def test_what_cannot_be_drawn_is_one_clear_error(tables: dict[str, Any], tmp_pat
         (StudyError, "has one objective, output_tokens_per_s", lambda: at.chart.front(tables["study"])),
         (TaskError, "a study has its objective and limits", lambda: at.chart.history(tables["study"], **GOAL)),
         (StudyError, "has no trial that ended", lambda: at.chart.history(trials_frame([], sample_task(2).goal))),
+        (StudyError, "not a table without columns", lambda: at.chart.history(pd.DataFrame())),
+        (
+            StudyError,
+            "has several columns config_id",
+            lambda: at.chart.history(pd.concat([tables["long"]] * 2, axis=1)),
+        ),
+        (StudyError, "it has a null byte", lambda: at.chart.history("a\0b")),
+        (StudyError, "cannot be read: File name too long", lambda: at.chart.history("x" * 5000)),
+        (TaskError, "expected a text such as 'ttft_p99", lambda: at.chart.history(tables["long"], limits=[7])),  # type: ignore[list-item]
+        (TaskError, "expected a text such as 'maxi", lambda: at.chart.history(tables["long"], objective=7)),  # type: ignore[arg-type]
+        (
+            TaskError,
+            "expected the name of a figure",
+            lambda: at.chart.comparison(tables["study"], tables["study"], figure=7),
+        ),  # type: ignore[arg-type]
+        (
+            StudyError,
+            "must be numbers: could not convert",
+            lambda: at.chart.engine_metrics(METRICS.assign(seconds="x")),
+        ),
+        (StudyError, "has no rows", lambda: at.chart.engine_metrics(METRICS.assign(seconds=float("nan")))),
     ]
     for kind, message, call in wrong:
         with pytest.raises(kind, match=message):

@@ -140,3 +140,11 @@ def test_of_several_objectives_that_matters_which_leads_to_the_front() -> None:
     ]
     shares = importances(trials, SPACE, both)
     assert max(shares, key=lambda name: shares[name]) == "d"
+
+
+def test_trials_with_values_that_the_space_does_not_have_are_left_out() -> None:
+    trials = tried(40, lambda point: number(point["a"]))
+    odd = trials[0].with_(number=40, params={**trials[0].params, "c": "gone"})
+    far = trials[0].with_(number=41, params={**trials[0].params, "b": 1000})
+    assert importances([*trials, odd, far], SPACE, MOST) == importances(trials, SPACE, MOST) != {}
+    assert importances([odd] * 12, SPACE, MOST) == {}

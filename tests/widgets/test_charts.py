@@ -16,12 +16,11 @@ from autotune_nb.reports.plots import Curves, latency_throughput
 from autotune_nb.task.task import Task
 from autotune_nb.trial.configuration import best_trial
 from autotune_nb.trial.trial import Trial, TrialState
-from autotune_nb.widgets import _latency_chart
 from autotune_nb.widgets._charts import TABS, ChartInput, Charts
 from autotune_nb.widgets._latency_chart import LatencyTraces
 from autotune_nb.widgets._plot import Plot, PlotlyScript
 from autotune_nb.widgets._selection import Selection
-from tests.widgets.stub_handle import LIMIT, NASTY, StubHandle, complete, working
+from tests.widgets.stub_handle import LIMIT, StubHandle, complete, working
 
 
 @pytest.fixture
@@ -94,18 +93,6 @@ def test_older_trials_are_lines_and_those_of_one_level_are_points(task: Task) ->
     assert 6 not in numbers(drawn)["older 0"]
     # One entry in the legend.
     assert [trace["showlegend"] for name, trace in drawn.items() if name.startswith("older")] == [True, False]
-
-
-def test_a_tooltip_wraps_the_parameters_and_escapes_them() -> None:
-    label = " ".join(f"parameter_{n}=some_value_{n}" for n in range(12))
-    lines = _latency_chart._tip(label).split("<br>")
-    assert " ".join(lines) == label
-    assert max(map(len, lines)) <= 60
-    long = _latency_chart._tip(" ".join(f"parameter_{n}={'v' * 100}" for n in range(300)))
-    assert long.count("<br>") == 11
-    assert long.endswith("…")
-    nasty = _latency_chart._tip(NASTY)
-    assert "<img" not in nasty and "\u202e" not in nasty and nasty.encode()
 
 
 # What is sent

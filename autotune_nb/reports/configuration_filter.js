@@ -74,7 +74,7 @@ function comparison(name, sign, wanted, columns) {
 
 function anyCell(word, columns) {
   const text = word.toLowerCase();
-  const limits = text in WORDS ? columns.findIndex((one) => one.key === "limits") : -1;
+  const limits = Object.hasOwn(WORDS, text) ? columns.findIndex((one) => one.key === "limits") : -1;
   if (limits >= 0) return (row) => row.cells[limits] === text;
   if (/^\d+$/.test(text)) return (row) => row.trials.includes(Number(text));
   const places = columns.flatMap((one, place) => (one.kind === "text" ? [place] : []));

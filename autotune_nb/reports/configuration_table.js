@@ -2,7 +2,7 @@
 // It is the module of the monitor's widget (the default export), and part of the report's page (fillTable).
 // It follows the text of configuration_filter.js, configuration_style.js and configuration_menu.js in one module.
 
-const SPARE = 6, WIDEST_CH = 26, STATE_CH = 24, FAILURE_CH = 60, VALUE_CH = 14, HEAD_CH = 11, MOST = 5;
+const SPARE = 6, WIDEST_CH = 26, STATE_CH = 24, FAILURE_CH = 60, VALUE_CH = 14, HEAD_CH = 11, MOST = 5, MOST_FILTER = 1000;
 /** What moves in the table and selects in it. */
 const KEYS = new Set(["ArrowDown", "ArrowUp", "PageDown", "PageUp", "Home", "End", "Enter", " ", "Escape"]);
 const FIGURES = new Set(["figure", "limit", "spread", "gain", "interval", "level", "starts"]);
@@ -32,6 +32,7 @@ export class TableData {
       if (!known || Array.isArray(cells)) this.rows.set(number, {number, trials, baseline, cells: Array.isArray(cells) ? cells : []});
       else {
         known.trials = trials;
+        known.version = (known.version ?? 0) + 1;
         for (const [place, value] of Object.entries(cells)) known.cells[place] = value;
       }
     }
@@ -43,9 +44,9 @@ export class TableData {
 /** Draw a table into an element. `hooks`: select(numbers), steer(action) or null, steerable(column). */
 export class TableView {
   constructor(root, data, hooks = {}) {
-    Object.assign(this, {root, data, hooks, chosen: [], sort: null, overrides: {}, active: 0, shown: [], filter: () => true});
+    Object.assign(this, {root, data, hooks, chosen: [], sort: null, overrides: Object.create(null), active: 0, shown: [], filter: () => true});
     root.classList.add("at-table");
-    this.search = make("input", {type: "search", placeholder: "filter: tp = 2 and complete", "aria-label": "filter of the table",
+    this.search = make("input", {type: "search", placeholder: "filter: tp = 2 and complete", maxlength: MOST_FILTER, "aria-label": "filter of the table",
       oninput: () => this.refilter()});
     this.status = make("span", {role: "status"});
     this.menu = make("button", {type: "button", "aria-haspopup": "dialog", onclick: () => this.chooseColumns()}, "columns \u25be");
@@ -54,11 +55,18 @@ export class TableView {
     this.head = make("tr");
     this.groups = make("colgroup");
     this.body = make("tbody");
+    this.above = make("tr", {role: "presentation", "aria-hidden": "true"});
+    this.below = this.above.cloneNode();
+    this.made = new Map();
     this.table = make("table", {role: "grid", "aria-label": "configurations", "aria-multiselectable": "true"},
       this.groups, make("thead", {}, this.head), this.body);
     this.scroll = make("div", {class: "at-table-scroll", onscroll: () => this.drawRows()}, this.table);
     const menus = hooks.steer ? [this.menu, this.steering] : [this.menu];
     root.append(make("style", {}, STYLE), make("div", {class: "at-table-bar"}, this.search, ...menus, this.status), this.scroll);
+    this.body.addEventListener("pointerdown", (event) => {
+      this.down = event.target.closest("tr[data-place]");
+      this.marked = String(getSelection());
+    });
     this.body.addEventListener("click", (event) => this.clicked(event));
     this.body.addEventListener("keydown", (event) => this.pressed(event));
     // Notebook 7 acts on these keys before the table gets them, and JupyterLab afterwards.
@@ -174,24 +182,46 @@ export class TableView {
   drawRows() {
     const height = this.scroll.clientHeight || 330, first = Math.max(0, Math.floor(this.scroll.scrollTop / ROW_PX) - SPARE);
     const last = Math.min(this.shown.length, first + Math.ceil(height / ROW_PX) + 2 * SPARE);
-    const focused = this.body.contains(document.activeElement);
-    const space = (count) => make("tr", {role: "presentation", "aria-hidden": "true", style: `height: ${count * ROW_PX}px`});
+    const focused = this.body.contains(document.activeElement), known = this.made;
+    // What the cells are made from beside their row.
+    const head = JSON.stringify([this.places, Boolean(this.hooks.steer)]);
+    if (head !== this.madeFor || this.data.columns !== this.madeOf) known.clear();
+    this.madeFor = head;
+    this.madeOf = this.data.columns;
+    this.made = new Map();
     const rows = [];
-    for (let place = first; place < last; place += 1) rows.push(this.row(this.shown[place], place));
-    this.body.replaceChildren(...(first ? [space(first)] : []), ...rows, ...(last < this.shown.length ? [space(this.shown.length - last)] : []));
-    if (focused) this.body.querySelector("tr[tabindex='0']")?.focus({preventScroll: true});
+    for (let place = first; place < last; place += 1) rows.push(this.row(this.shown[place], place, known));
+    this.above.style.height = `${first * ROW_PX}px`;
+    this.below.style.height = `${(this.shown.length - last) * ROW_PX}px`;
+    this.show([...(first ? [this.above] : []), ...rows, ...(last < this.shown.length ? [this.below] : [])]);
+    if (focused && !this.body.contains(document.activeElement)) this.focusActive();
   }
 
-  row(row, place) {
+  /** Rows that stay are not touched: a text that is selected in them stays so, and a click ends where it began. */
+  show(rows) {
+    const wanted = new Set(rows);
+    for (const one of [...this.body.children]) if (!wanted.has(one)) one.remove();
+    rows.forEach((one, at) => { if (this.body.children[at] !== one) this.body.insertBefore(one, this.body.children[at] ?? null); });
+  }
+
+  focusActive() { this.body.querySelector("tr[tabindex='0']")?.focus({preventScroll: true}); }
+
+  row(row, place, known) {
+    const before = known.get(row.number);
+    const found = before?.row === row && before.version === row.version ? before.element : this.newRow(row);
+    this.made.set(row.number, {row, version: row.version, element: found});
     const chosen = row.trials.some((number) => this.chosen.includes(number));
     const state = String(row.cells[this.data.columns.findIndex((one) => one.key === "state")] ?? "");
-    const found = make("tr", {tabindex: place === this.active ? "0" : "-1", "aria-selected": String(chosen), "aria-rowindex": String(place + 2),
-      class: `${chosen ? "chosen" : ""}${state.startsWith("best") ? " best" : ""}`});
-    found.dataset.place = String(place);
-    const box = make("input", {type: "checkbox", tabindex: "-1", "aria-label": `select trial ${row.number}`});
-    box.checked = chosen;
-    found.append(make("td", {class: "pin"}, box), ...this.cells(row));
+    const about = {tabindex: place === this.active ? "0" : "-1", "aria-selected": String(chosen), "aria-rowindex": String(place + 2),
+      class: `${chosen ? "chosen" : ""}${state.startsWith("best") ? " best" : ""}`, "data-place": String(place)};
+    for (const [name, value] of Object.entries(about)) if (found.getAttribute(name) !== value) found.setAttribute(name, value);
+    found.querySelector("input").checked = chosen;
     return found;
+  }
+
+  newRow(row) {
+    const box = make("input", {type: "checkbox", tabindex: "-1", "aria-label": `select trial ${row.number}`});
+    return make("tr", {}, make("td", {class: "pin"}, box), ...this.cells(row));
   }
 
   /** The cells of a row; why it failed stands where its first figures would. */
@@ -227,12 +257,16 @@ export class TableView {
   }
 
   clicked(event) {
-    const tr = event.target.closest("tr[data-place]");
+    // If the rows moved meanwhile, the click is that of the row on which it began.
+    const tr = event.target.closest("tr[data-place]") ?? (this.down?.isConnected ? this.down : null);
     if (!tr) return;
-    this.active = Number(tr.dataset.place);
     const more = event.ctrlKey || event.metaKey || event.shiftKey || event.target.type === "checkbox";
+    // The end of a selection of text is no click.
+    const text = String(getSelection());
+    if (!more && text && text !== this.marked && this.body.contains(getSelection().anchorNode)) return;
+    this.active = Number(tr.dataset.place);
     this.choose(this.shown[this.active], more);
-    this.body.querySelector("tr[tabindex='0']")?.focus({preventScroll: true});
+    this.focusActive();
   }
 
   /** The height in which rows are seen, below the head. */
@@ -247,6 +281,7 @@ export class TableView {
       if (top < this.scroll.scrollTop) this.scroll.scrollTop = top;
       else if (top > this.scroll.scrollTop + height) this.scroll.scrollTop = top - height;
       this.drawRows();
+      this.focusActive();
     } else if (event.key === "Enter" || event.key === " ") this.choose(this.shown[this.active], event.key === " ");
     else if (event.key === "Escape" && this.chosen.length) this.clear();
     else return;

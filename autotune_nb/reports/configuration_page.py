@@ -42,11 +42,12 @@ def row_message(row: Row) -> list[Any]:
 
 
 def to_json(message: Any) -> str:
-    """Return compact JSON that a browser parses; numbers that JSON does not have become null."""
+    """Return compact JSON that a browser parses; numbers that JSON does not have become null, surrogates ``?``."""
     try:
-        return json.dumps(message, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
+        text = json.dumps(message, separators=(",", ":"), ensure_ascii=False, allow_nan=False, default=str)
     except ValueError:
-        return json.dumps(_finite(message), separators=(",", ":"), ensure_ascii=False, default=str)
+        text = json.dumps(_finite(message), separators=(",", ":"), ensure_ascii=False, default=str)
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def script_json(message: Any) -> str:

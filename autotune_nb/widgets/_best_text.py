@@ -14,6 +14,7 @@ from autotune_nb.verdict.gains import Gain, gains_to_default
 from autotune_nb.widgets._panels import config_text, escaped
 
 _CONFIG_WIDTH = 220
+_FAILURE_WIDTH = 300
 
 
 def best_html(handle: StudyHandle) -> str:
@@ -90,7 +91,8 @@ def _none_text(handle: StudyHandle) -> str:
     if failed:
         every = "the only trial failed" if len(failed) == 1 else f"all {len(failed)} trials failed"
         last = failed[-1]
-        why = f": {last.failure}" if last.failure is not None else ""
+        # The page of the trial has all of it.
+        why = f": {_shortened(str(last.failure))}" if last.failure is not None else ""
         if last.failure is not None and str(last.failure) in f"{handle.end_reason} {handle.error or ''}":
             # It is in the line of why the run ended.
             return f'<span class="at-error">{every}</span>'
@@ -98,3 +100,7 @@ def _none_text(handle: StudyHandle) -> str:
     if handle.running and handle.running[0].trial.baseline:
         return "the engine's default is measured first: the others are compared with it"
     return "the best configuration is shown here, against the engine's default, once a trial is complete"
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _FAILURE_WIDTH else f"{text[:_FAILURE_WIDTH]}…"

@@ -9,6 +9,9 @@ from autotune_nb.runner.runner import RunState
 from autotune_nb.trial.trial import WAIT
 from autotune_nb.widgets._running_text import idle_text
 
+#: Nobody wants to hear the whole of a long error.
+_MOST = 300
+
 
 def state_lines(handle: StudyHandle) -> list[str]:
     """Return what is read out: the state of the study, and its latest notice."""
@@ -21,7 +24,7 @@ def state_lines(handle: StudyHandle) -> list[str]:
         text = f"{name}: {state}: {handle.error}"
     else:
         text = f"{name}: {idle_text(handle) or state}"
-    return [text, handle.notices[-1][1] if handle.notices else ""]
+    return [one[:_MOST] for one in (text, handle.notices[-1][1] if handle.notices else "")]
 
 
 class StateAnnouncer:

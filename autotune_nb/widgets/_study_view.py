@@ -55,6 +55,8 @@ class StudyView:
         self._unsubscribe: Callable[[], None] = lambda: None
         self._jobs: list[Callable[[], None]] = []
         self._drawn: object = None
+        #: Errors of the parts that could not be drawn.
+        self._failed: dict[str, str] = {}
         self._over = self._only_logs = self._table_waits = False
         self._importances: Recomputed[dict[str, float]] = Recomputed({}, self._wake.set)
         self._skipped: Recomputed[list[str]] = Recomputed([], self._wake.set)
@@ -178,31 +180,49 @@ class StudyView:
             return sent
         self._drawn, self._only_logs = key, False
         trials = self._trials()
+        given = ChartInput(handle, trials, self.selection.trials, lambda: self._importance(trials))
         # A level that has ended is seen first: its point, then what runs now, then what takes long.
-        sent = self.charts.update(ChartInput(handle, trials, self.selection.trials, lambda: self._importance(trials)))
-        sent += self.strip.update(handle) + self.header.update(handle, gone=gone, starting=bool(self._jobs))
-        sent += self.page.update(handle, trials)
-        texts = {
-            self.notices: _panels.notices_html(self._notices()),
-            self.steer.edits: _panels.edits_html(handle.edits, handle.steering, len(handle.queue)),
-        }
-        sent += send_texts(texts) + self.announcer.update(handle)
+        sent = self._part("chart", lambda: self.charts.update(given))
+        sent += self._part("running trials", lambda: self.strip.update(handle))
+        sent += self._part("header", lambda: self.header.update(handle, gone=gone, starting=bool(self._jobs)))
+        sent += self._part("trial page", lambda: self.page.update(handle, trials))
+        sent += self._part("edits", lambda: self._show_edits(handle))
         # The table of thousands of trials takes as long as the header and the chart together.
         self._table_waits = not self.drawn.is_set() and len(trials) > _MANY
         if self._table_waits:
             self._wake.set()
         else:
-            sent += self.table.update(handle, trials)
-        sent += send_texts({self.skipped: _panels.skipped_html(self._skipped_regions(trials))})
+            sent += self._part("table", lambda: self.table.update(handle, trials))
+        sent += self._part("skipped configurations", lambda: self._show_skipped(trials))
+        sent += send_texts({self.notices: _panels.notices_html(self._notices())}) + self.announcer.update(handle)
         self.saved.update(handle, resting=self._over or handle.state is RunState.PAUSED)
         self.redraws += bool(sent)
         return sent
+
+    def _part(self, name: str, draw: Callable[[], int]) -> int:
+        """Draw a part; what fails in it is a notice, and the other parts are drawn."""
+        try:
+            sent = draw()
+        except Exception as error:  # noqa: BLE001 - the part is drawn again at the next change
+            if name not in self._failed:
+                _log.exception("the %s of the monitor could not be drawn", name)
+            self._failed[name] = f"the {name} of the monitor could not be drawn: {type(error).__name__}: {error}"
+            return 0
+        self._failed.pop(name, None)
+        return sent
+
+    def _show_edits(self, handle: StudyHandle) -> int:
+        text = _panels.edits_html(handle.edits, handle.steering, len(handle.queue))
+        return send_texts({self.steer.edits: text})
+
+    def _show_skipped(self, trials: list[Trial]) -> int:
+        return send_texts({self.skipped: _panels.skipped_html(self._skipped_regions(trials))})
 
     def _draw_waiting_table(self) -> int:
         if not self._table_waits:
             return 0
         self._table_waits = False
-        return self.table.update(self.handle, self._trials())
+        return self._part("table", lambda: self.table.update(self.handle, self._trials()))
 
     def _notices(self) -> list[tuple[float, str]]:
         notices = list(self.handle.notices)
@@ -212,7 +232,7 @@ class StudyView:
             if self.handle.has_workers:
                 text = f"workers of this study: {process}; edits, pause and stop reach them all"
             notices.append((time.time() if not notices else notices[-1][0], text))
-        return notices
+        return [*notices, *((notices[-1][0] if notices else time.time(), text) for text in self._failed.values())]
 
     def _importance(self, trials: list[Trial]) -> dict[str, float]:
         handle = self.handle

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -64,8 +65,10 @@ class TrialPage:
         style = ipywidgets.HTML(f"<style>{TRIAL_CSS}</style>", layout=ipywidgets.Layout(height="0", margin="0"))
         self.box = ipywidgets.VBox([style, self.page, self.actions, self.notes, self.message, self.try_next.box])
         self.box.add_class("at-monitor-trial")
-        #: Whether a field is set by a redraw.
-        self._filling = False
+        #: The thread of a redraw while it sets fields.
+        self._filling: int | None = None
+        #: The trial, its note and its tags as they were stored at the last redraw.
+        self._stored: tuple[int, str, str] | None = None
 
     def act(self, do: Callable[[StudyHandle], Any]) -> bool:
         """Call a function with the study, and show its edit or its error; return whether it worked."""
@@ -121,12 +124,14 @@ class TrialPage:
         return f"trial {trial.number} is being stopped"
 
     def _set_note(self, name: str, change: Mapping[str, Any]) -> None:
-        if self._filling or len(self._shown) != 1:
+        if self._filling == threading.get_ident() or len(self._shown) != 1:
             return
 
         def store(handle: StudyHandle) -> str:
             noted = handle.trial(self._shown[0])
             setattr(noted, name, change["new"])
+            # It may be stored without secrets.
+            self._stored = None
             return f"the {name} of trial {noted.trial.number} {'is' if name == 'note' else 'are'} stored"
 
         self.act(store)
@@ -154,7 +159,7 @@ class TrialPage:
 
     def _fill(self, handle: StudyHandle, one: Trial | None, *, changed: bool) -> int:
         """Set the buttons and the fields of the note, and return about how many bytes were sent."""
-        display = "none" if one is None else ""
+        display, stored = "none" if one is None else "", None
         wanted: list[tuple[Any, str, Any]] = [
             (self.actions.layout, "display", display),
             (self.notes.layout, "display", display),
@@ -162,6 +167,10 @@ class TrialPage:
         if one is not None:
             stops = isinstance(handle, Run) or handle.elsewhere is not None
             noted = NotedTrial(handle, one)
+            stored = (one.number, noted.note, ", ".join(noted.tags))
+            # While a note is being stored, and if it could not be, the field keeps what was typed.
+            fields = [(self.note, "value", stored[1]), (self.tags, "value", stored[2])]
+            wanted += fields if stored != self._stored else []
             wanted += [
                 (self.again, "disabled", one.baseline or not one.params),
                 (self.near, "disabled", one.baseline or not one.params),
@@ -170,18 +179,17 @@ class TrialPage:
                     "display",
                     "" if one.state is TrialState.RUNNING and stops else "none",
                 ),
-                (self.note, "value", noted.note),
-                (self.tags, "value", ", ".join(noted.tags)),
             ]
+        self._stored = stored
         if changed and self.message.value:
             wanted.append((self.message, "value", ""))
         found = [(widget, name, value) for widget, name, value in wanted if getattr(widget, name) != value]
-        self._filling = True
+        self._filling = threading.get_ident()
         try:
             for widget, name, value in found:
                 setattr(widget, name, value)
         finally:
-            self._filling = False
+            self._filling = None
         return 150 * len(found)
 
 

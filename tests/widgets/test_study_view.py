@@ -20,7 +20,7 @@ from autotune_nb.runner.runner import Runner, RunState
 from autotune_nb.session import tune
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
-from autotune_nb.widgets import _header
+from autotune_nb.widgets import _charts, _header
 from autotune_nb.widgets._pace import Pace
 from autotune_nb.widgets._study_view import StudyView
 from tests.reports.test_metric_series import engine
@@ -282,6 +282,22 @@ def test_a_failed_redraw_is_retried_at_the_next_change(
     stub.version = 1
     view._wake.set()
     until(lambda: "test" in view.header.progress.value)
+
+
+def test_a_part_that_cannot_be_drawn_is_a_notice_and_the_others_are_drawn(
+    stub: StubHandle, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    stub.history = (complete(1, 50.0),)
+    with monkeypatch.context() as patch:
+        patch.setattr(_charts, "latency_caption", lambda *_: 1 / 0)
+        view = StudyView(stub)
+        redraw(view)
+        assert "the chart of the monitor could not be drawn: ZeroDivisionError" in view.notices.value
+        assert "trial 1" in view.header.progress.value
+        assert view.table._rows
+    redraw(view)
+    assert "could not be drawn" not in view.notices.value
+    assert caplog.text.count("Traceback") == 1
 
 
 def test_a_huge_budget_does_not_break_the_view(stub: StubHandle) -> None:

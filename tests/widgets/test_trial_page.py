@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.runner.runner import RunState
-from autotune_nb.study.steering import enqueue_edit
+from autotune_nb.study.steering import Edit, enqueue_edit
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.widgets._selection import Selection
@@ -184,6 +185,46 @@ def test_a_note_and_tags_are_stored_and_those_of_another_trial_shown(page: Trial
     assert set(handle.steering.notes) == {1}
     select(page, 1)
     assert page.tags.value == "prod, eu"
+
+
+def test_a_redraw_keeps_a_note_that_is_being_stored_and_one_that_could_not_be(
+    page: TrialPage, handle: StubHandle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shown: list[str] = []
+    store = handle._steer
+
+    def slowly(edit: Edit) -> None:
+        page.update(handle, handle.history)
+        shown.append(page.note.value)
+        store(edit)
+
+    monkeypatch.setattr(handle, "_steer", slowly)
+    select(page, 1)
+    page.note.value = "typed"
+    assert shown == ["typed"]
+    page.update(handle, handle.history)
+    monkeypatch.setattr(handle, "_steer", lambda _edit: 1 / 0)
+    page.note.value = "typed more"
+    page.update(handle, handle.history)
+    assert page.note.value == "typed more" and "ZeroDivisionError" in page.message.value
+    monkeypatch.undo()
+    # What another process, or optuna-dashboard, wrote.
+    handle.trial(1).note = "theirs"
+    page.update(handle, handle.history)
+    assert page.note.value == "theirs"
+
+
+def test_a_note_that_comes_while_a_redraw_sets_fields_is_stored(page: TrialPage, handle: StubHandle) -> None:
+    select(page, 1)
+
+    def typed(_change: Any) -> None:
+        sender = threading.Thread(target=lambda: setattr(page.note, "value", "typed"))
+        sender.start()
+        sender.join()
+
+    page.again.observe(typed, "disabled")
+    select(page, 0)
+    assert handle.trial(1).note == "typed"
 
 
 def test_the_default_cannot_be_enqueued_and_nothing_is_selected_at_first(page: TrialPage, handle: StubHandle) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import zlib
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from autotune_nb.widgets._parameter_menu import menu_edit
 from autotune_nb.widgets._selection import Selection
 from autotune_nb.widgets._trial_table import TrialTable
 from tests.conftest import MINIMAL
-from tests.widgets.stub_handle import LIMIT, StubHandle, complete
+from tests.widgets.stub_handle import LIMIT, NASTY, StubHandle, complete
 
 PARAMETERS: dict[str, Any] = {"threads": [1, 2, 4], "batch_size": {"type": "int", "low": 32, "high": 512}}
 
@@ -75,6 +76,17 @@ def test_only_what_changed_is_sent_and_the_page_has_all_of_it(handle: StubHandle
     assert late.rows == whole.rows
     table.update(handle, handle.history)
     assert set(late.rows) == {0}
+
+
+def test_hostile_texts_and_numbers_that_json_does_not_have_arrive_in_the_page(handle: StubHandle) -> None:
+    table = TrialTable(Selection(), lambda _do: True)
+    page = Page(table)
+    odd = complete(1, math.nan, threads=math.inf, batch_size=NASTY)
+    handle.trial(0).note = "</script>{{x}}\n\x00"
+    assert table.update(handle, (*handle.history, odd)) > 0
+    cells = page.rows[1]
+    assert any(str(cell).startswith("<img src=x onerror=alert(1)>") for cell in cells)
+    assert "</script>{{x}}\n\x00" in page.rows[0]
 
 
 def test_a_run_of_many_trials_sends_little(handle: StubHandle) -> None:

@@ -31,27 +31,32 @@ class Environment:
 
 def environment_of(trials: Sequence[Trial]) -> Environment | None:
     """Return the environment in which the trials were measured, or None if it is unknown."""
-    # Trials share their fingerprints, each of which is long.
-    flat = {id(t.fingerprint): dict(_flat(_readable(t.fingerprint))) for t in trials if t.fingerprint}
-    known = [(t, flat[id(t.fingerprint)]) for t in trials if t.fingerprint]
+    # Thousands of trials share a few fingerprints, each of which is long.
+    shared: dict[int, list[Trial]] = {}
+    for trial in trials:
+        if trial.fingerprint:
+            shared.setdefault(id(trial.fingerprint), []).append(trial)
+    known = [(own, dict(_flat(_readable(own[0].fingerprint)))) for own in shared.values()]
     if not known:
         return None
-    names = dict.fromkeys(name for rows in flat.values() for name in rows)
+    names = dict.fromkeys(name for _, rows in known for name in rows)
     rows = [(name, _values(name, known)) for name in sorted(names, key=_is_driver)]
     return Environment(tuple(rows), remote=any(map(_is_driver, names)))
 
 
-def _values(name: str, known: Sequence[tuple[Trial, Mapping[str, str]]]) -> tuple[str, ...]:
+def _values(name: str, known: Sequence[tuple[Sequence[Trial], Mapping[str, str]]]) -> tuple[str, ...]:
     """Return one text if all trials have the same value, otherwise each value with its trials."""
     found: dict[str, list[Trial]] = {}
-    for trial, rows in known:
+    for own, rows in known:
         if name in rows:
-            found.setdefault(rows[name], []).append(trial)
+            found.setdefault(rows[name], []).extend(own)
     # A failed trial may have ended before its environment was known.
-    lacking = any(name not in rows for trial, rows in known if trial.failure is None)
+    lacking = any(name not in rows and any(trial.failure is None for trial in own) for own, rows in known)
     if len(found) == 1 and not lacking:
         return tuple(found)
-    ranked = sorted(found.items(), key=lambda item: -len(item[1]))
+    for same in found.values():
+        same.sort(key=lambda trial: trial.number)
+    ranked = sorted(found.items(), key=lambda item: (-len(item[1]), item[1][0].number))
     values = [f"{value} ({numbers_text(own, 4)})" for value, own in ranked[:_MAX_VALUES]]
     left = len(ranked) - _MAX_VALUES
     return (*values, *([f"and {left:,} other values"] if left > 0 else ()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from autotune_nb.reports.chart_text import chart_text, tooltip
@@ -53,12 +54,12 @@ class LatencyChart(SingleChart):
         note = f" ({len(self._drawn)} of {len(self.curves)} trials)" if left_out else ""
         return f"{latency_title(self.curves)}{note}"
 
-    @property
+    @cached_property
     def front(self) -> list[tuple[float, float]]:
         """The (throughput, latency) points that no other point improves in both."""
         return front_of(self.curves)
 
-    @property
+    @cached_property
     def _drawn(self) -> Sequence[Curve]:
         """The curves that are drawn: if there are too many, best, default, on the front, then by throughput."""
         if len(self.curves) <= _MAX_CURVES:
@@ -87,7 +88,8 @@ class LatencyChart(SingleChart):
         import plotly.graph_objects as go
 
         front = self.front
-        ranked = sorted(self._drawn, key=lambda c: _rank(c, set(front)))
+        on_front = set(front)
+        ranked = sorted(self._drawn, key=lambda c: _rank(c, on_front))
         labelled = {c.number for c in ranked[:_MAX_LABELLED]}
         traces = []
         for role, curves in self._by_role():
@@ -116,7 +118,7 @@ class LatencyChart(SingleChart):
             traces.append(go.Scatter(x=x, y=y, mode="markers", marker=mark, **about))
         if len(front) > 1:
             line = {"color": FRONT, "width": 2, "dash": "dot"}
-            xs, ys = [x for x, _ in front], [y for _, y in front]
+            xs, ys = [_short(x) for x, _ in front], [_short(y) for _, y in front]
             traces.append(go.Scatter(x=xs, y=ys, mode="lines", name="Pareto front", line=line, hoverinfo="skip"))
         return self._figure(*traces, x=THROUGHPUT_AXIS, y=LATENCY_AXIS)
 
@@ -284,10 +286,15 @@ def _rank(curve: Curve, front: set[tuple[float, float]]) -> tuple[bool, ...] | t
 
 
 def _joined(curves: Iterable[Curve]) -> tuple[list[float], list[float]]:
-    """Return the points of all curves, separated by NaN and rounded to seven digits."""
+    """Return the points of all curves, separated by NaN."""
     x: list[float] = []
     y: list[float] = []
     for curve in curves:
-        x += [*(float(f"{v:.7g}") for v in curve.output_tokens_per_s), math.nan]
-        y += [*(float(f"{v:.7g}") for v in curve.e2e_latency_mean_s), math.nan]
+        x += [*map(_short, curve.output_tokens_per_s), math.nan]
+        y += [*map(_short, curve.e2e_latency_mean_s), math.nan]
     return x, y
+
+
+def _short(value: float) -> float:
+    """Return a value to five digits; tooltips show four."""
+    return float(f"{value:.5g}")

@@ -6,6 +6,7 @@ import functools
 import html
 import json
 import math
+from collections.abc import Sequence
 from importlib.resources import files
 from typing import Any
 
@@ -17,6 +18,8 @@ TABLE_MIME = "application/vnd.autotune-nb.configurations+json"
 _SIGNS = {"kept": "✓ kept", "broken": "✗ broken", "undecided": "? undecided"}
 #: The most rows of the plain table; the script has all of them.
 _MOST = 200
+#: The alignment once instead of in each of thousands of cells: n is a number, w a text whose words stay whole.
+_STYLE = "<style>.at-table-plain .n{text-align:right}.at-table-plain .w{overflow-wrap:normal}</style>"
 
 
 @functools.cache
@@ -28,12 +31,28 @@ def table_script() -> str:
 
 
 def table_message(table: ConfigurationTable) -> dict[str, Any]:
-    """Return the whole table in the form that the script reads."""
-    return {
-        "all": True,
-        "columns": [column.to_dict() for column in table.columns],
-        "rows": [row_message(row) for row in table.rows],
+    """Return the whole table for a notebook, by column; the page's script makes rows of it.
+
+    It is a third of the size of its rows, since a text that many rows have is there once.
+    """
+    packed = {
+        "numbers": [row.number for row in table.rows],
+        "trials": {str(row.number): list(row.trials) for row in table.rows if len(row.trials) > 1},
+        "baseline": [row.number for row in table.rows if row.baseline],
+        "cells": [_packed(cells) for cells in zip(*(row.cells for row in table.rows), strict=True)],
     }
+    return {"all": True, "columns": [column.to_dict() for column in table.columns], "packed": packed}
+
+
+def _packed(cells: Sequence[Cell]) -> list[Cell] | dict[str, Any]:
+    """Return the cells of a column; of texts, each once with the place of each row's; once if all are equal."""
+    if all(cell is None or isinstance(cell, str | bool) for cell in cells):
+        places = {word: place for place, word in enumerate(dict.fromkeys(cells))}
+        if len(places) == 1:
+            return {"words": list(places)}
+        if 2 * len(places) <= len(cells):
+            return {"words": list(places), "places": [places[cell] for cell in cells]}
+    return list(cells)
 
 
 def row_message(row: Row) -> list[Any]:
@@ -74,7 +93,7 @@ def plain_table_html(table: ConfigurationTable, *, most: int = _MOST) -> str:
     body = "".join(f"<tr>{''.join(_cell_html(table, row, column) for column in columns)}</tr>" for row in rows)
     more = len(table.rows) - len(rows)
     rest = f"<p>The best {len(rows)} of {len(table.rows):,} configurations.</p>" if more > 0 else ""
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}" if rows else ""
+    return f"{_STYLE}<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{rest}" if rows else ""
 
 
 def cell_text(value: Cell, column: Column, row: Row) -> str:
@@ -98,14 +117,14 @@ def cell_text(value: Cell, column: Column, row: Row) -> str:
 
 def _cell_html(table: ConfigurationTable, row: Row, column: Column) -> str:
     text = html.escape(cell_text(table.cell(row, column.key), column, row))
-    marked = f"<strong>{text}</strong>" if table.changed(row, column) else text
+    marked = f"<b>{text}</b>" if table.changed(row, column) else text
     # On paper other texts may be broken anywhere, so that a wide table fits.
-    whole = ' style="overflow-wrap: normal"' if column.key == LEVEL else ""
+    whole = " class=w" if column.key == LEVEL else ""
     return f"<td{_numeric(column) or whole}>{marked}</td>"
 
 
 def _numeric(column: Column) -> str:
-    return ' style="text-align: right"' if column.kind == "number" else ""
+    return " class=n" if column.kind == "number" else ""
 
 
 def _ranked(table: ConfigurationTable) -> list[Row]:

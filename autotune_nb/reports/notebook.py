@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from autotune_nb.errors import RunError, SetupError, cannot_write
+from autotune_nb.reports._notebook_file import notebook_bytes
 from autotune_nb.reports._notebook_input import (
     ParametersCell,
     check_parameter_name,
@@ -122,7 +123,7 @@ def _finish(output: Path, notebook: Path) -> None:
         if cell.cell_type == "code":
             cell.outputs = [shown for one in cell.outputs for shown in (one, *_captured(one, state))]
     nb.metadata.setdefault("papermill", {}).update(input_path=str(notebook), output_path=str(output))
-    nbformat.write(nb, output)
+    output.write_bytes(notebook_bytes(nb))
 
 
 def _captured(output: Any, state: Mapping[str, Any]) -> list[Any]:

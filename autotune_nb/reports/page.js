@@ -30,6 +30,14 @@ async function draw(data, dark) {
   }
 }
 
+/** Return the message of a table with its rows, which a notebook has by column; an older notebook has the rows. */
+function withRows(message) {
+  if (!message.packed) return message;
+  const {numbers, trials, baseline, cells} = message.packed, first = new Set(baseline);
+  const columns = cells.map((one) => (Array.isArray(one) ? one : (one.places ?? numbers.map(() => 0)).map((place) => one.words[place])));
+  return {...message, rows: numbers.map((number, at) => [number, trials[number] ?? 0, Number(first.has(number)), columns.map((one) => one[at])])};
+}
+
 /** Sort a table by the gain over the default, or without a default by the objective. */
 function bestFirst(table, columns) {
   const shown = columns.filter((one) => !one.hidden);
@@ -50,7 +58,7 @@ for (const table of document.querySelectorAll("table")) sized.observe(table);
 const dark = matchMedia("(prefers-color-scheme: dark)");
 for (const data of document.querySelectorAll(".at-chart > script")) await draw(data, dark);
 for (const data of document.querySelectorAll(".at-configurations > script")) {
-  const own = beside(data), message = JSON.parse(data.textContent);
+  const own = beside(data), message = withRows(JSON.parse(data.textContent));
   fillTable(own, message);
   bestFirst(own._table, message.columns);
   data.parentElement.classList.add("at-lively");

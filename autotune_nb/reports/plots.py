@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 from autotune_nb.trial.configuration import leaders
@@ -34,7 +35,7 @@ class Curve:
     levels: tuple[str, ...]
     kept: tuple[bool, ...] = ()
 
-    @property
+    @cached_property
     def broken(self) -> tuple[int, ...]:
         """The indices of the levels that break a limit."""
         return tuple(i for i, kept in enumerate(self.kept) if not kept)
@@ -43,7 +44,7 @@ class Curve:
 def kept_points(curve: Curve) -> list[tuple[float, float]]:
     """Return the (throughput, latency) points of the levels that keep every limit."""
     points = zip(curve.output_tokens_per_s, curve.e2e_latency_mean_s, strict=True)
-    return [point for i, point in enumerate(points) if i not in curve.broken]
+    return [point for i, point in enumerate(points) if i not in curve.broken] if curve.kept else list(points)
 
 
 def broken_levels(curves: Iterable[Curve]) -> list[Curve]:

@@ -124,18 +124,23 @@ class Report:
 
     def chart(self) -> LatencyChart:
         """Return the chart of latency against throughput, with a curve per trial and the Pareto front."""
+        return self._latency
+
+    @cached_property
+    def _latency(self) -> LatencyChart:
         return LatencyChart(tuple(latency_throughput(self.trials, self.best, self.objective.limits)))
 
     def charts(self) -> tuple[Chart, ...]:
         """Return every chart that has data: curves, the front of several objectives, the history, importances, partial
         dependence."""
-        return (*self._result_charts(), *self._parameter_charts())
+        return (*self._result_charts, *self._parameter_charts())
 
     def _parameter_charts(self) -> tuple[Chart, ...]:
         shares = (ImportanceChart(self.importances),) if self.importances else ()
         dependence = (self.dependence,) if self.dependence is not None and self.dependence.dependences else ()
         return (*shares, *dependence)
 
+    @cached_property
     def _result_charts(self) -> tuple[Chart, ...]:
         if not any(trial.measurements for trial in self.trials):
             return ()
@@ -149,6 +154,10 @@ class Report:
 
     def configurations(self) -> ConfigurationTable:
         """Return the table with one row per configuration: figures, limits, parameters, failures."""
+        return self._configurations
+
+    @cached_property
+    def _configurations(self) -> ConfigurationTable:
         engine = engine_of_study(self.task) if self.task is not None else None
         parameters = list(self.task.parameters) if self.task is not None else ()
         table = configuration_table(
@@ -159,7 +168,7 @@ class Report:
         columns = (replace(one, shown=one.shown and one.key not in hidden) for one in table.columns)
         return replace(table, columns=tuple(columns))
 
-    @property
+    @cached_property
     def _common_level(self) -> str:
         """The level at which all figures of the table were read; empty if there are several."""
         levels = {str(trial.score.level) for trial in self.trials if trial.score is not None and trial.score.level}
@@ -178,7 +187,7 @@ class Report:
     def to_html(self) -> str:
         """Return the whole report as HTML that needs no scripts and no network."""
         results, parameters = (
-            [one.image_html() for one in own] for own in (self._result_charts(), self._parameter_charts())
+            [one.image_html() for one in own] for own in (self._result_charts, self._parameter_charts())
         )
         return "\n".join([self._answer, *results, self._parameters, *parameters, self._table, self._details])
 
@@ -210,12 +219,13 @@ class Report:
         return text.encode("utf-8", "replace").decode("utf-8")
 
     def _context(self, part: str) -> dict[str, Any]:
+        """Return what the template reads in this part; what it reads in one part only is computed for that alone."""
         imported = self.task is not None and is_imported(self.task)
-        count = len(self.trials)
+        count, last = len(self.trials), part == "details"
         return {
             "comparison": self._comparison() if part == "answer" else None,
             "asked": asked_text(self.task) if part in ("answer", "summary") else "",
-            "of_search": self._value_in_search(),
+            "of_search": self._value_in_search() if part == "answer" else "",
             "confirming": sum(1 for trial in self.trials if trial.confirmation is not None),
             "alternatives": self.alternatives if part == "answer" and self.best is not None else (),
             "effects": self._effects() if part == "parameters" else (),
@@ -224,19 +234,19 @@ class Report:
             "counts": counts_text(self.trials),
             "took": duration_text(self.elapsed_s),
             "cost": "" if self.task is None else str(cost_of(self.trials, self.task.price)),
-            "failures": _failures(self.trials),
+            "failures": _failures(self.trials) if last else (),
             "phases": _PHASES,
-            "repeats": len({trial.configuration_key for trial in self.trials}) < count,
+            "repeats": part == "table" and len({trial.configuration_key for trial in self.trials}) < count,
             "table": lambda: plain_table_html(self.configurations()),
             "level": self._common_level,
-            "environment": environment_of(self.trials),
-            "caches": caches_text(self.trials),
-            "task_text": "" if self.task is None else task_yaml(self.task),
+            "environment": environment_of(self.trials) if last else None,
+            "caches": caches_text(self.trials) if last else "",
+            "task_text": task_yaml(self.task) if last and self.task is not None else "",
             "imported": imported,
             "best_params": [(k, parameter_text(v)) for k, v in self.best.params.items()]
             if imported and self.best
             else [],
-            "code": "" if imported else reproduce_code(self.task, self.name, self.edits, self.storage),
+            "code": reproduce_code(self.task, self.name, self.edits, self.storage) if last and not imported else "",
         }
 
     def _comparison(self) -> Comparison | None:
@@ -271,7 +281,7 @@ class Report:
         from IPython.display import publish_display_data as show
 
         show({"text/html": self._answer, "text/plain": _one_line(self.verdict)})
-        for chart in self._result_charts():
+        for chart in self._result_charts:
             show(chart._repr_mimebundle_())
         if self._parameters:
             show({"text/html": self._parameters, "text/plain": "What each parameter did"})

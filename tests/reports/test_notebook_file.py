@@ -11,6 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from autotune_nb.cli.share import share as command
+from autotune_nb.reports._notebook_file import notebook_bytes
 from autotune_nb.reports.share import share
 from tests.reports.test_share import code, stream
 from tests.secrets.test_detectors import GITHUB
@@ -63,3 +64,12 @@ def test_cells_without_ids_and_half_a_surrogate_pair_are_no_obstacle(tmp_path: P
     source.write_text(json.dumps(old))
     share(source, tmp_path / "old.ipynb")
     nbformat.validate(nbformat.read(tmp_path / "old.ipynb", as_version=4))
+
+
+def test_data_has_one_line_and_is_the_same_when_read_again() -> None:
+    data = {"x": [1.5, None, "\u2028é"], "rows": [[1, True], {"a": '"'}]}
+    output = nbformat.v4.new_output("display_data", {"application/vnd.plotly.v1+json": data, "text/html": "a\nb"})
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("a\nb", outputs=[output])])
+    written = notebook_bytes(nb)
+    assert nbformat.reads(written.decode(), as_version=4) == nb
+    assert len([line for line in written.splitlines() if b"rows" in line and b"1.5" in line]) == 1

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import psutil
 
+from autotune_nb.deploy._listening import listening_on
 from autotune_nb.errors import SetupError, lacks_resources
 
 _GUARD = Path(__file__).with_name("_guard.py")
@@ -159,18 +160,17 @@ class GuardedProcess:
 
 
 def _listeners(guard: int, port: int) -> frozenset[Listener] | None:
-    found = set()
+    found, listens_there = set(), listening_on(port)
     # On Linux the guard is a subreaper, so processes that left the group are still its descendants.
     with contextlib.suppress(psutil.NoSuchProcess):
         for process in psutil.Process(guard).children(recursive=True):
             try:
-                connections = process.net_connections("tcp")
+                if listens_there(process):
+                    found.add(Listener(process.pid, process.create_time()))
             except psutil.NoSuchProcess:
                 continue
             except psutil.AccessDenied:
                 return None
-            if any(c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port for c in connections):
-                found.add(Listener(process.pid, process.create_time()))
     return frozenset(found)
 
 
@@ -179,25 +179,23 @@ def still_listen(listeners: Iterable[Listener], port: int) -> bool:
 
     Unlike ``GuardedProcess.listeners`` it reads only these processes, not all of the machine.
     """
+    listens_there = listening_on(port)
     try:
-        for one in listeners:
-            process = psutil.Process(one.pid)
-            connections = process.net_connections("tcp") if process.create_time() == one.started else []
-            if not any(c.status == psutil.CONN_LISTEN and c.laddr and c.laddr.port == port for c in connections):
-                return False
+        processes = [(one, psutil.Process(one.pid)) for one in listeners]
+        return all(process.create_time() == one.started and listens_there(process) for one, process in processes)
     except psutil.Error:
         return False
-    return True
 
 
 def listens(pid: int, port: int) -> bool | None:
     """Return whether a process or one that it started listens on a port; None if the system denies access."""
+    listens_there = listening_on(port)
     with contextlib.suppress(psutil.NoSuchProcess):
         process = psutil.Process(pid)
         try:
             for one in (process, *process.children(recursive=True)):
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    if any(c.status == psutil.CONN_LISTEN and c.laddr.port == port for c in one.net_connections("tcp")):
+                    if listens_there(one):
                         return True
         except psutil.AccessDenied:
             return None

@@ -476,9 +476,18 @@ def test_an_engine_that_a_supervisor_restarted_is_not_the_one_that_was_deployed(
     assert (failure.kind, failure.phase) == (FailureKind.CRASH, "benchmark")
 
 
-def test_whether_an_engine_still_listens_is_read_of_its_own_processes_only(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("tables", [True, False])
+def test_whether_an_engine_still_listens_is_read_of_its_own_processes_only(
+    tables: bool, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delattr(psutil.Process, "children")
     monkeypatch.delattr(psutil, "pids")
+    if not tables:
+        # As on other systems than Linux.
+        monkeypatch.setattr("autotune_nb.deploy._listening._TABLES", (tmp_path / "none",))
+    elif sys.platform == "linux":
+        # It reads all connections of the machine.
+        monkeypatch.delattr(psutil.Process, "net_connections")
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
         one = Listener(os.getpid(), psutil.Process().create_time())

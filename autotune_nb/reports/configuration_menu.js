@@ -2,9 +2,9 @@
 // A head of the monitor's table and an axis of its charts open the same menu of a parameter.
 
 const MENU_STYLE = `
-.at-pop { position: absolute; z-index: 9; background: var(--jp-layout-color1, Canvas); padding: 8px 10px; font-size: 13px;
+.at-pop { position: fixed; inset: auto; margin: 0; box-sizing: border-box; z-index: 9; background: var(--jp-layout-color1, Canvas); padding: 8px 10px; font-size: 13px;
   color: var(--jp-ui-font-color1, CanvasText); border: 1px solid var(--jp-border-color1, #8889); box-shadow: 0 2px 8px #0004;
-  max-width: 340px; max-height: 300px; overflow: auto; }
+  width: auto; height: auto; max-width: 340px; max-height: 300px; overflow: auto; }
 .at-pop label { display: block; white-space: nowrap; overflow: hidden; text-overflow: ellipsis; }
 .at-pop button { font: inherit; color: inherit; background: none; cursor: pointer; border: 1px solid var(--jp-border-color1, #8889);
   padding: 1px 8px; margin: 4px 4px 0 0; }
@@ -28,20 +28,35 @@ function make(tag, attributes = {}, ...children) {
 
 /** Open a dialog below an element of `root`, and return it with `close`; `closed` is called when it is closed. */
 function openMenu(root, anchor, label, inside, closed) {
-  const box = make("div", {class: "at-pop", role: "dialog", "aria-label": label, ...OWN_KEYS}, make("style", {}, MENU_STYLE), ...inside);
-  const own = anchor.getBoundingClientRect(), frame = root.getBoundingClientRect();
-  root.style.position = "relative";
-  box.style.left = `${Math.max(0, Math.min(own.left - frame.left, frame.width - 300))}px`;
-  box.style.top = `${own.bottom - frame.top + 2}px`;
+  // A popover is above everything: what is around a short table or chart would cut the dialog off.
+  const about = {class: "at-pop", popover: "manual", role: "dialog", "aria-label": label, ...OWN_KEYS};
+  const box = make("div", about, make("style", {}, MENU_STYLE), ...inside);
+  const place = (event) => {
+    if (event?.target && box.contains(event.target)) return;
+    const own = anchor.getBoundingClientRect(), {offsetWidth: width, offsetHeight: height} = box;
+    const below = own.bottom + 2, above = own.top - height - 2;
+    box.style.left = `${Math.max(0, Math.min(own.left, innerWidth - width))}px`;
+    box.style.top = `${below + height > innerHeight && above >= 0 ? above : below}px`;
+  };
   const outside = (event) => { if (!box.contains(event.target) && !anchor.contains(event.target)) close(); };
-  const close = () => { box.remove(); document.removeEventListener("pointerdown", outside); closed(); };
+  const close = () => {
+    box.remove();
+    document.removeEventListener("pointerdown", outside);
+    document.removeEventListener("scroll", place, true);
+    removeEventListener("resize", place);
+    closed();
+  };
   box.addEventListener("keydown", (event) => {
     event.stopPropagation();
     if (event.key === "Escape") { close(); anchor.focus(); }
   });
   document.addEventListener("pointerdown", outside);
+  document.addEventListener("scroll", place, true);
+  addEventListener("resize", place);
   root.append(box);
-  box.querySelector("input, button")?.focus();
+  box.showPopover?.();
+  place();
+  box.querySelector("input, button")?.focus({preventScroll: true});
   return {box, anchor, close};
 }
 

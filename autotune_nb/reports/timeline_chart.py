@@ -189,7 +189,7 @@ def _phases(trial: Trial) -> list[tuple[str, float]]:
     for phase in known:
         seconds = trial.seconds[phase]
         durations = [m.duration_s for m in trial.measurements]
-        if phase != "benchmark" or not durations or sum(durations) > seconds * 1.01:
+        if phase != "benchmark" or not 0 < sum(durations) <= seconds * 1.01:
             found.append((phase, seconds))
             continue
         # What is not in a level is the start of the benchmark.

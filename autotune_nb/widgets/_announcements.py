@@ -36,6 +36,11 @@ def announcement(title: str, handle: StudyHandle, trials: Sequence[Trial]) -> st
         every = "The only trial failed" if failed == 1 else f"All {failed} trials failed"
         rest = f"; {what[0].lower()}{what[1:]} appears {when}." if working else "."
         return f"{every}: the table below says why{rest}"
+    if title == "Latency and throughput" and any(trial.state is TrialState.COMPLETE for trial in ended):
+        return (
+            "No level has both output tokens per second (output_tokens_per_s) and the mean end-to-end latency "
+            "(e2e_latency_mean_s), which this chart draws."
+        )
     if not working and not ended:
         return f"No trial has started yet. {what} appears {when}."
     if not working:

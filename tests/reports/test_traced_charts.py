@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from autotune_nb.reports.value_axis import UNSET, ValueAxis
 from autotune_nb.task.task import Task
 from autotune_nb.trial.configuration import best_trial
 from autotune_nb.trial.trial import Trial, TrialState
-from tests.widgets.stub_handle import LIMIT, complete
+from tests.widgets.stub_handle import LIMIT, complete, measured
 
 
 @pytest.fixture
@@ -112,6 +113,12 @@ def test_a_timeline_of_trials_without_times_says_so() -> None:
     assert timeline_chart([Trial(1, {})], 2).title == "No trial has ended"
     timed = Trial(1, {}, TrialState.COMPLETE, seconds={"deploy": 2.0})
     assert timeline_chart([one, timed], 2).title.endswith("(1 without times left out)")
+
+
+def test_a_timeline_of_levels_without_durations_has_their_trial_as_a_whole() -> None:
+    level = replace(measured(1, 40.0), duration_s=0.0)
+    imported = Trial(0, {}, TrialState.FAILED, (level,), seconds={"deploy": 620.0, "benchmark": 0.0})
+    assert [(span.phase, span.seconds) for span in timeline_chart([imported], 1).spans] == [("failed", 620.0)]
 
 
 def test_the_timeline_has_each_slot_without_gaps_or_overlaps(task: Task) -> None:

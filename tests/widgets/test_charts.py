@@ -6,6 +6,7 @@ import json
 import struct
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from autotune_nb.widgets._charts import TABS, ChartInput, Charts
 from autotune_nb.widgets._latency_chart import LatencyTraces
 from autotune_nb.widgets._plot import Plot, PlotlyScript
 from autotune_nb.widgets._selection import Selection
-from tests.widgets.stub_handle import LIMIT, StubHandle, complete, working
+from tests.widgets.stub_handle import FIGURE, LIMIT, StubHandle, complete, working
 
 
 @pytest.fixture
@@ -193,6 +194,15 @@ def test_a_chart_without_data_announces_what_comes_and_when(task: Task, tmp_path
     charts.show("Progress")
     charts.update(given(handle, selection))
     assert charts.plots["Progress"].announced.startswith("All 2 trials failed")
+
+
+def test_a_chart_without_the_figures_that_it_draws_names_them(task: Task, tmp_path: Path) -> None:
+    trial = complete(0, 10.0)
+    levels = tuple(replace(one, figures={FIGURE: one.figures[FIGURE]}) for one in trial.measurements)
+    handle, selection = StubHandle(task, tmp_path, history=(trial.with_(measurements=levels),)), Selection()
+    charts = Charts(selection, lambda: None)
+    charts.update(given(handle, selection))
+    assert "e2e_latency_mean_s" in charts.plots["Latency and throughput"].announced
 
 
 def test_a_click_selects_a_trial_in_every_chart_and_with_a_key_adds_it(task: Task, tmp_path: Path) -> None:

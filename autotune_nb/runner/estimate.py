@@ -46,7 +46,8 @@ class Estimate:
     """The estimate for a task; ``minutes`` is an upper bound, or None if neither the space nor the budget has one.
 
     ``starts`` are those of the confirmation, ``usd`` is None without a price, and ``gains`` are the gains that the
-    confirmation finds, each with the standard deviation between starts that it assumes.
+    confirmation finds, each with the standard deviation between starts that it assumes. ``each_trial`` is what a trial
+    measures, in words; ``time_line`` is the line of ``text`` about the time, which has it too.
     """
 
     grid_size: int | None
@@ -57,6 +58,8 @@ class Estimate:
     starts: int = 0
     usd: float | None = None
     gains: tuple[tuple[float, float], ...] = ()
+    time_line: str = ""
+    each_trial: str = ""
 
     def __str__(self) -> str:
         return "\n".join(self.text)
@@ -74,10 +77,14 @@ def estimate(task: Task, space: SearchSpace) -> Estimate:
     if capped:
         minutes = cap
     confirmed = () if task.confirmation is None else (plan_text(task.confirmation),)
-    time_line = _time_line(task, trials, minutes, capped)
+    each = _each_trial(task)
+    until, later = (", after which no trial starts", "; then no trial starts") if capped else ("", "")
+    fewer = "; fewer once another one is not worth its time" if task.budget.patience == "auto" else ""
+    time_line = _time_line(task, trials, minutes, each, until, fewer)
     text = (_space_line(space, allowed), time_line, *_cost_line(task, minutes), *limit_lines(task), *confirmed)
     gains = () if task.confirmation is None else detectable_gains(task.confirmation)
-    return Estimate(space.grid_size, allowed, trials, minutes, text, confirming, _usd(task, minutes), gains)
+    usd, each = _usd(task, minutes), f"{each}{later}{fewer}"
+    return Estimate(space.grid_size, allowed, trials, minutes, text, confirming, usd, gains, time_line, each)
 
 
 def _seconds(task: Task) -> float:
@@ -185,20 +192,21 @@ def _space_line(space: SearchSpace, allowed: Count) -> str:
     return f"{allowed} of {many} keep the rules" if space.rules else many
 
 
-def _time_line(task: Task, trials: int | None, minutes: float | None, capped: bool) -> str:
-    levels, searched = task.workload.most_levels, task.workload.load_search.high is not None
+def _time_line(task: Task, trials: int | None, minutes: float | None, each: str, until: str, fewer: str) -> str:
     many = "no bound on the number of trials" if trials is None else f"{trials:,} trial{'s' * (trials != 1)}"
     if task.confirmation is not None:
         many += f" and {task.confirmation.budget} starts to confirm the best"
+    if minutes is None:
+        return f"{many}, {each}: set budget.trials or budget.minutes"
+    return f"at most about {duration(minutes)}{until}: {many}, {each}{fewer}"
+
+
+def _each_trial(task: Task) -> str:
+    levels, searched = task.workload.most_levels, task.workload.load_search.high is not None
     ends = f"{task.workload.seconds_per_level:,} s or {task.workload.requests_per_level:,} requests"
     each = f"{'up to ' if searched else ''}{levels} level{'s' * (levels != 1)} of {ends}"
     beside = f", {task.deploy.parallel} trials at a time" if task.deploy.parallel > 1 else ""
-    what = f"{many}, each with {each}{beside}"
-    if minutes is None:
-        return f"{what}: set budget.trials or budget.minutes"
-    until = ", after which no trial starts" if capped else ""
-    fewer = "; fewer once another one is not worth its time" if task.budget.patience == "auto" else ""
-    return f"at most about {duration(minutes)}{until}: {what}{fewer}"
+    return f"each with {each}{beside}"
 
 
 def cost_lines(task: Task, space: SearchSpace) -> tuple[str, ...]:

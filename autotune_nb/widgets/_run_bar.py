@@ -86,7 +86,8 @@ def _time(estimate: Estimate) -> tuple[str, str]:
         return value, "with no bound on trials" if estimate.trials is None else ""
     trials = f"{estimate.trials:,} trial{'s' * (estimate.trials != 1)}"
     confirming = f" and {estimate.starts} starts to confirm the best" if estimate.starts else ""
-    return f"at most {duration(estimate.minutes)}", f"for {trials}{confirming}"
+    each = f", {estimate.each_trial}" if estimate.each_trial else ""
+    return f"at most {duration(estimate.minutes)}", f"for {trials}{confirming}{each}"
 
 
 def _cost(estimate: Estimate) -> tuple[str, str]:

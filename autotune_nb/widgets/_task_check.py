@@ -21,7 +21,7 @@ _TIME = frozenset({"workload", "strategy", "budget", "deploy", "deadlines"})
 
 @dataclass(frozen=True)
 class Checked:
-    """The errors of a draft; ``summary`` has the size of the space and the estimated time, if they are known.
+    """The errors of a draft; ``summary`` has what is known of the run besides the facts of the form's bar.
 
     ``exclusions`` are what the rules leave out of the space. ``timed`` is whether the estimate's time is known.
     """
@@ -67,5 +67,8 @@ def _check(data: dict[str, Any], search: bool) -> Checked:
         except TaskError as error:
             return Checked((*problems, error))
     estimated, timed = estimate(valid_part, space), not found.failed & _TIME
-    summary = (*(estimated.text if timed else estimated.text[:1]), *notes)
+    lines = estimated.text if timed else estimated.text[:1]
+    # The bar has the time of a run with an end.
+    ends = estimated.minutes is not None and estimated.trials is not None
+    summary = (*(line for line in lines if not (ends and line == estimated.time_line)), *notes)
     return Checked(tuple(problems), summary, tuple(exclusions(space)), estimated, timed)

@@ -224,6 +224,7 @@ class TaskForm:
 
     def _press_start(self) -> None:
         # The first start imports the modules that run trials, which takes seconds, so it runs in a thread.
+        self._bar.state.value = ""
         self._bar.message.value = '<div class="at-dim" role="status">starting…</div>'
         self._starter.submit(lambda: show_result(self._bar.message, self._start))
 

@@ -248,7 +248,8 @@ def test_the_size_and_the_time_are_updated_while_typing() -> None:
     assert form._wait_idle(20)
     facts, state = find(form, "at-form-facts")[0], find(form, "at-form-estimate")[0]
     assert "<b>576 configurations</b>" in facts.value
-    assert "5 trials and 7 starts to confirm the best" in facts.value
+    assert "5 trials and 7 starts to confirm the best, each with 2 levels of 8 s or 200 requests" in facts.value
+    assert "to confirm the best" not in find(form, "at-form-space")[0].value
     assert "<b>cost unknown</b>" in facts.value
     assert "<b>gains from 12 %</b>" in facts.value
     field(form, "parameters-threads-values").value = "1"

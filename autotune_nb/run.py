@@ -99,7 +99,9 @@ class Run(StudyHandle):
         self._study = study
         self._task = study.task
         self._engine = engine
-        self._live = LiveTrials(self._task.workload.most_levels)
+        workload = self._task.workload
+        # A start of the confirmation measures the level at which it is compared.
+        self._live = LiveTrials(workload.most_levels, 1 if workload.load_search.high is None else 0)
         self._bus = events.EventBus()
         self._loop = LoopThread.get()
         self._runner: Runner | None = None

@@ -83,6 +83,8 @@ class LiveTrials:
     """A listener that keeps the running trials and the latest notices. ``version`` grows with every change."""
 
     num_levels: int
+    #: Of a start in a round of the confirmation; 0: as many as of any other trial.
+    num_levels_in_round: int = 0
     version: int = 0
     notices: deque[tuple[float, str]] = field(default_factory=lambda: deque(maxlen=_NOTICES))
     #: What the strategy expects of another trial, if it predicts that.
@@ -99,7 +101,8 @@ class LiveTrials:
                 case events.Predicted(promise=promise):
                     self.promise = promise
                 case events.TrialStarted(trial=trial):
-                    self._running[trial.number] = RunningTrial(trial, event.at, num_levels=self.num_levels)
+                    levels = (trial.in_round and self.num_levels_in_round) or self.num_levels
+                    self._running[trial.number] = RunningTrial(trial, event.at, num_levels=levels)
                 case events.PhaseStarted(number=number, phase=phase):
                     # A second deployment is a retry, which measures every level anew.
                     self._change(number, phase=phase, phase_since=event.at, discard_levels=phase == "deploy")

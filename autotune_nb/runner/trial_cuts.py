@@ -56,8 +56,13 @@ class TrialCuts:
 
     @property
     def most_levels(self) -> int:
-        """How many levels the trial has at most."""
+        """How many levels the benchmark measures at most unless it is ended before."""
         return len(self._study.task.workload.levels) if self._load is None else self._load.most_runs
+
+    @property
+    def needed_levels(self) -> int:
+        """How many levels the trial needs at most: one, if it is compared at this level only."""
+        return 1 if self._confirmed is not None and self._load is None else self.most_levels
 
     def next_level(self, measured: Sequence[Measurement]) -> Level | None:
         """Return the next level to run; None if every level was measured, or once the highest load is known."""

@@ -327,7 +327,7 @@ class TrialWork:
                 if error is not None:
                     one = replace(one, problems=(*one.problems, error.failure.message))
                 attempt.add(one)
-                self._publish(events.LevelMeasured(self._trial.number, one, measured, count))
+                self._publish(events.LevelMeasured(self._trial.number, one, measured, self._cuts.needed_levels))
                 if error is not None:
                     # With what else was wrong in the level, such as failed requests.
                     raise type(error)(replace(error.failure, message="; ".join(one.problems)))

@@ -32,6 +32,14 @@ def picture(*told: events.Event) -> LiveTrials:
     return live
 
 
+def test_a_start_of_a_round_has_one_level_and_one_before_the_search_has_all() -> None:
+    live = LiveTrials(3, 1)
+    for number, confirmation in enumerate([(0, 0), (1, 0)]):
+        live(events.TrialStarted(Trial(number, {}, confirmation=confirmation)))
+        live(events.PhaseStarted(number, "benchmark"))
+    assert [one.doing for one in live.running] == ["benchmarking level 1 of 3", "benchmarking level 1 of 1"]
+
+
 def test_a_trial_is_followed_from_its_start_to_its_end() -> None:
     trial = Trial(7, {"threads": 2})
     live = picture(events.TrialStarted(trial, at=100.0))

@@ -10,7 +10,7 @@ import ipywidgets
 from autotune_nb.errors import AutotuneError, TaskError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.study.steerable import UNCHANGED
-from autotune_nb.study.steering import Edit, range_text
+from autotune_nb.study.steering import Edit, Steering, range_text
 from autotune_nb.task.parameters import Bool, Choice, Value
 from autotune_nb.task.restriction import value_text
 from autotune_nb.widgets._panels import escaped
@@ -29,8 +29,10 @@ class SteerPanel:
         task = handle().task
         space = self._space = task.space.parameters
         costs = task.price.is_set or task.budget.gpu_hours is not None
-        short, wide = ipywidgets.Layout(width="110px"), ipywidgets.Layout(width="260px")
-        full = ipywidgets.Layout(width="100%")
+        short, wide = ipywidgets.Layout(width="140px"), ipywidgets.Layout(width="300px")
+        label = ipywidgets.Layout(width="80px")
+        # The buttons fit beside it.
+        full = ipywidgets.Layout(flex="1 1 400px", width="auto", max_width="900px")
         self.parameter = ipywidgets.Dropdown(options=list(space), description="parameter", layout=wide)
         self.value = ipywidgets.Combobox(
             placeholder="value, or several: 1, 2", description="value", layout=wide, ensure_option=False
@@ -38,6 +40,7 @@ class SteerPanel:
         self.low = ipywidgets.Text(placeholder="low", layout=short)
         self.high = ipywidgets.Text(placeholder="high", layout=short)
         self.about = ipywidgets.HTML()
+        self.about.add_class("at-steer-about")
         self.configuration = ipywidgets.Text(
             description="try next", placeholder="threads: 2, batch_size: 512", layout=full
         )
@@ -59,13 +62,19 @@ class SteerPanel:
         names = ipywidgets.HBox([self.parameter, self.value, self._button("Ban", "ban", self._ban)])
         names.children += (self._button("Pin", "pin", self._pin), self._button("Free", "free", self._free))
         ends = ipywidgets.HBox(
-            [ipywidgets.Label("range"), self.low, self.high, self._button("Narrow", "narrow", self._narrow), self.about]
+            [
+                ipywidgets.Label("range", layout=label),
+                self.low,
+                self.high,
+                self._button("Narrow", "narrow", self._narrow),
+                self.about,
+            ]
         )
         fill = self._button("Fill in the best", "fill", self._fill)
         queue = ipywidgets.HBox([self.configuration, fill, self._button("Enqueue", "enqueue", self._enqueue)])
         change = self._button("Change the budget", "budget", self._budget)
         bounds = [self.trials, self.minutes, self.patience, *((self.gpu_hours, self.usd) if costs else ())]
-        budget = ipywidgets.HBox([ipywidgets.Label("budget"), *bounds, change])
+        budget = ipywidgets.HBox([ipywidgets.Label("budget", layout=label), *bounds, change])
         for row in (names, ends, queue, budget):
             row.layout.flex_flow = "row wrap"
         classes = {
@@ -82,17 +91,35 @@ class SteerPanel:
             "message": self.message,
             "edits": self.edits,
         }
+        for row in (ends, budget):
+            row.children[0].add_class("at-steer-label")
         for name, widget in classes.items():
             widget.add_class(f"at-steer-{name}")
+        self.show_budget(handle().steering)
         self.box = ipywidgets.VBox([names, ends, queue, budget, self.message, self.edits])
 
     def follow(self) -> None:
         """Update the fields if ``handle`` returns a study with other parameters."""
+        self.show_budget(self._handle().steering)
         space = self._handle().task.space.parameters
         if space != self._space:
             self._space = space
             self.parameter.options = list(space)
             self._show_parameter()
+
+    def show_budget(self, steering: Steering) -> None:
+        """Show the bounds in force in the empty fields."""
+        budget = steering.budget
+        bounds = (
+            (self.trials, "trials", steering.num_trials),
+            (self.minutes, "minutes", budget.minutes),
+            (self.patience, "patience", budget.patience),
+            (self.gpu_hours, "GPU-hours", budget.gpu_hours),
+            (self.usd, "dollars", budget.usd),
+        )
+        for field, name, bound in bounds:
+            known = bound if bound is None or isinstance(bound, str) else f"{bound:g}"
+            field.placeholder = name if known is None else f"{name}, now {known}"
 
     def _button(self, text: str, name: str, act: Callable[[StudyHandle], Edit | None]) -> ipywidgets.Button:
         button = ipywidgets.Button(description=text, layout=ipywidgets.Layout(width="auto"))

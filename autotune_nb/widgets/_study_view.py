@@ -212,6 +212,7 @@ class StudyView:
         return sent
 
     def _show_edits(self, handle: StudyHandle) -> int:
+        self.steer.show_budget(handle.steering)
         text = _panels.edits_html(handle.edits, handle.steering, len(handle.queue))
         return send_texts({self.steer.edits: text})
 

@@ -4,6 +4,26 @@ from __future__ import annotations
 
 import ipywidgets
 
+#: The characters of the icons that buttons have, in Font Awesome's font.
+ICONS = {
+    "arrow-down": "f063",
+    "arrow-up": "f062",
+    "caret-down": "f0d7",
+    "caret-right": "f0da",
+    "compress": "f066",
+    "forward": "f04e",
+    "pause": "f04c",
+    "play": "f04b",
+    "plus": "f067",
+    "repeat": "f01e",
+    "search": "f002",
+    "stop": "f04d",
+    "times": "f00d",
+    "undo": "f0e2",
+}
+#: Without a text for what has no words, a screen reader would read the character as part of the button's name.
+_ICON_CSS = "".join(f'.at-root .fa-{name}::before {{ content: "\\{code}" / ""; }}\n' for name, code in ICONS.items())
+
 #: Falls back on the page's own colours in front ends without JupyterLab's variables.
 CSS = """
 .at-root { color: var(--jp-ui-font-color1, inherit); font-size: 13px; max-width: 1400px; }
@@ -70,6 +90,9 @@ CSS = """
 /* All of it fits a window of 900 pixels; a higher one has room for more. */
 .at-chart-plot { height: clamp(200px, 24vh, 340px); width: 100%; }
 .at-monitor-configurations { --at-table-height: clamp(180px, 100vh - 720px, 520px); }
+.at-steer-about { align-self: center; }
+/* As the descriptions of the fields in the other lines. */
+.at-monitor-steer .at-steer-label { text-align: right; margin-right: 6px; }
 .at-chart-announced:not(:empty) { height: 120px; display: flex; align-items: center; justify-content: center;
   text-align: center; color: var(--jp-ui-font-color2, inherit); padding: 0 10%; }
 """
@@ -77,4 +100,4 @@ CSS = """
 
 def stylesheet(more: str = "") -> ipywidgets.HTML:
     """Return the stylesheet, with ``more`` rules, as a widget."""
-    return ipywidgets.HTML(f"<style>{CSS}{more}</style>", layout=ipywidgets.Layout(height="0", margin="0"))
+    return ipywidgets.HTML(f"<style>{CSS}{_ICON_CSS}{more}</style>", layout=ipywidgets.Layout(height="0", margin="0"))

@@ -16,9 +16,10 @@ from autotune_nb.study.steering import ban_edit, enqueue_edit
 from autotune_nb.task.task import Task
 from autotune_nb.trial.formatting import duration_text
 from autotune_nb.trial.trial import Trial, TrialState
-from autotune_nb.widgets import _panels
+from autotune_nb.widgets import _panels, _style
 from autotune_nb.widgets._header_text import header_html
 from autotune_nb.widgets._running_text import Latest, running_html
+from autotune_nb.widgets._style import ICONS, stylesheet
 from autotune_nb.widgets._trial_html import compare_html, page_html
 from tests.widgets.stub_handle import LIMIT, NASTY, StubHandle, complete, working
 
@@ -131,3 +132,10 @@ def test_edits_are_listed_with_the_restrictions_in_force(task: Task, tmp_path: P
     text = read(_panels.edits_html(handle.edits, handle.steering, 2)).text
     for part in ("pin threads to 2", "narrow batch_size", "In force: threads pinned to 2;", "configurations: 2"):
         assert part in text
+
+
+def test_every_icon_of_a_button_is_silent_for_screen_readers() -> None:
+    sources = Path(_style.__file__).parent.glob("*.py")
+    used = {icon for file in sources for icon in re.findall(r'icon="([a-z-]+)"', file.read_text(encoding="utf-8"))}
+    assert used and used <= set(ICONS)
+    assert '.fa-plus::before { content: "\\f067" / ""; }' in stylesheet().value

@@ -197,3 +197,12 @@ def test_the_fields_follow_another_study(make: Callable[..., Steered], make_task
     assert one.panel.value.options == ("7", "8")
     one.panel.value.value = "8"
     assert one.press("pin").startswith("pin threads to 8")
+
+
+def test_the_fields_of_the_budget_show_what_is_in_force(make: Callable[..., Steered]) -> None:
+    one = make()
+    one.panel.trials.value = "7"
+    one.press("budget")
+    one.panel.show_budget(one.handle.steering)
+    assert one.panel.trials.placeholder == "trials, now 7"
+    assert one.panel.minutes.placeholder == "minutes"

@@ -16,6 +16,7 @@ from autotune_nb.results.configurations import BEST, LEVEL, ConfigurationTable, 
 #: The type of the table's data in a notebook's output.
 TABLE_MIME = "application/vnd.autotune-nb.configurations+json"
 _SIGNS = {"kept": "✓ kept", "broken": "✗ broken", "undecided": "? undecided"}
+_SENTENCES = ("cut", "failure", "note")
 #: The most rows of the plain table; the script has all of them.
 _MOST = 200
 #: The alignment once instead of in each of thousands of cells: n is a number, w a text whose words stay whole.
@@ -120,7 +121,9 @@ def _cell_html(table: ConfigurationTable, row: Row, column: Column) -> str:
     marked = f"<b>{text}</b>" if table.changed(row, column) else text
     # On paper other texts may be broken anywhere, so that a wide table fits.
     whole = " class=w" if column.key == LEVEL else ""
-    return f"<td{_numeric(column) or whole}>{marked}</td>"
+    # There a sentence takes several lines and not the width of all other columns.
+    long = " class=long" if column.key in _SENTENCES else ""
+    return f"<td{_numeric(column) or whole or long}>{marked}</td>"
 
 
 def _numeric(column: Column) -> str:

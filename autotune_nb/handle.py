@@ -300,6 +300,8 @@ class StudyHandle(SteerableStudy):
         if trial.baseline:
             return "the engine's default configuration, with which the others are compared"
         enqueued = trial.number in self._trial_numbers_by_edit.values()
+        if is_imported(self.task) and not enqueued:
+            return "it was imported"
         return "it was enqueued" if enqueued else f"by the strategy {self.task.strategy.sampler}"
 
     @cached_property

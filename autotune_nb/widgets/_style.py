@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import ipywidgets
 
-#: The characters of the icons that buttons have, in Font Awesome's font.
+#: The characters of the icons that buttons have, in the fonts of Font Awesome 4 and 5.
 ICONS = {
     "arrow-down": "f063",
     "arrow-up": "f062",
     "caret-down": "f0d7",
     "caret-right": "f0da",
     "compress": "f066",
+    "edit": "f044",
     "forward": "f04e",
     "pause": "f04c",
     "play": "f04b",
     "plus": "f067",
+    "random": "f074",
     "repeat": "f01e",
     "search": "f002",
     "stop": "f04d",

@@ -44,9 +44,7 @@ class TrialPage:
         self.near = self._button(
             "Try a neighbour", "random", "edit a configuration next to it, and enqueue it", self._open_neighbour
         )
-        self.edited = self._button(
-            "Edit and try", "pencil", "edit its configuration, and enqueue it", self._open_edited
-        )
+        self.edited = self._button("Edit and try", "edit", "edit its configuration, and enqueue it", self._open_edited)
         self.stop = self._button("Stop", "stop", "stop this trial; the run continues", self._stop)
         wide = ipywidgets.Layout(width="min(420px, 100%)")
         self.note = ipywidgets.Text(description="note", layout=wide, continuous_update=False)

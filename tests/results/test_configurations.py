@@ -193,7 +193,7 @@ def test_a_notebook_has_the_table_by_column_and_a_repeated_text_once() -> None:
 def test_a_sentence_in_the_plain_table_is_marked_so_that_paper_breaks_it() -> None:
     cut = complete(1, 2.0).with_(cut_reason="the first level breaks ttft_p99_s <= 0.5")
     page = plain_table_html(configuration_table((complete(0, 1.0), cut), goal()))
-    assert '<td class=long>the first level breaks' in page
+    assert "<td class=long>the first level breaks" in page
 
 
 def test_five_thousand_rows_stay_small() -> None:

@@ -75,6 +75,7 @@ def test_a_filled_in_form_starts_a_run_of_the_real_engine(
     assert notebook.errors == []
 
 
+@pytest.mark.slow  # tests/widgets/test_form.py edits parameters and rules, and reads the code, without a browser.
 @in_both_front_ends
 def test_parameters_are_edited_by_keyboard_and_the_code_creates_the_same_task(
     notebook: Notebook, real_task: Callable[..., Path]

@@ -162,6 +162,13 @@ def test_a_run_as_the_last_line_is_steered_paused_and_resumed_by_hand(
     assert all(params["threads"] == 1 for params in trials[1:])
     assert notebook.value("[e.kind.value for e in run.edits]") == ["ban", "enqueue", "budget"]
     assert "the budget of 4 trials is spent" in text_of(notebook, "notices")
+    # With the keyboard alone: the table's filter, then a row, whose page is shown.
+    page.locator(".at-table input[type=search]").press_sequentially("not best")
+    rows = page.locator(".at-table tbody tr[data-place]")
+    notebook.until(lambda: rows.count() == 3, "the rows that are not the best")
+    rows.first.press("ArrowDown")
+    page.keyboard.press("Enter")
+    notebook.until(lambda: re.search(r"[Tt]rial \d", text_of(notebook, "trial")), "the page of the trial")
     # What is saved is the last table, which the live monitor hides.
     saved = notebook.page.locator("[class^=at-saved]")
     assert (saved.count(), saved.first.is_visible()) == (1, False)
@@ -176,6 +183,8 @@ def steer_text(notebook: Notebook, part: str) -> str:
 MARKUP = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>"
 
 
+# Without a browser: test_trial_page.py, test_trial_table.py and test_panels.py in tests/widgets, and tests/test_run.py.
+@pytest.mark.slow
 @in_both_front_ends
 def test_an_engine_that_does_not_start_is_shown_with_its_log_and_the_await_raises(
     world: World, notebook: Notebook, tmp_path: Path

@@ -27,9 +27,10 @@ _HOW = (
     "kube-controller-manager with OME's CRDs and a node that runs pods as processes, and prints "
     '{"kubeconfig", "url", "token", "ca", "root", "node"} in a line (see CONTRIBUTING.md)'
 )
+#: Owners first, since they replace what is deleted of theirs.
 _WORKLOADS = (
-    *("pods", "apis/apps/v1/deployments", "apis/batch/v1/jobs", "apis/batch/v1beta1/cronjobs"),
-    *("apis/ome.io/v1beta1/inferenceservices", "apis/ome.io/v1beta1/benchmarkjobs"),
+    *("apis/ome.io/v1beta1/inferenceservices", "apis/ome.io/v1beta1/benchmarkjobs", "apis/batch/v1beta1/cronjobs"),
+    *("apis/apps/v1/deployments", "apis/batch/v1/jobs", "pods"),
 )
 EXTERNAL = os.environ.get("AUTOTUNE_NB_OME_CONTROLLER") == "external"
 #: For tests of what only a misbehaving controller does.
@@ -97,12 +98,13 @@ def _start(program: Path, folder: Path, pid: int, model: Path) -> None:
 
 @pytest.fixture
 def namespace(cluster: TestCluster) -> Iterator[str]:
-    """A new namespace for the test. If something may run in it at the end, it is deleted, without waiting."""
+    """A new namespace for the test. What may run in it at the end is deleted, without waiting."""
     name = cluster.namespace()
     yield name
-    # A deletion is over a hundred requests; an idle namespace ends with the cluster.
-    if any(cluster.list(plural, name) for plural in _WORKLOADS):
-        cluster.delete(f"/api/v1/namespaces/{name}")
+    # The namespace itself stays: its deletion is over a hundred requests, and it ends with the cluster.
+    for plural in _WORKLOADS:
+        if cluster.list(plural, name):
+            cluster.delete_all(plural, name)
 
 
 @pytest.fixture

@@ -31,6 +31,11 @@ def path_of(obj: Json, namespace: str | None = None) -> str:
     return f"{root}{where}/{obj['kind'].lower()}s"
 
 
+def _collection(plural: str, namespace: str) -> str:
+    group, _, name = plural.rpartition("/")
+    return f"{f'/{group}' if group else '/api/v1'}/namespaces/{namespace}/{name}"
+
+
 @dataclass(frozen=True)
 class TestCluster:
     """The running cluster, with the administrator's permissions."""
@@ -69,11 +74,13 @@ class TestCluster:
 
     def list(self, plural: str, namespace: str, selector: str = "") -> list[Json]:
         """Return a namespace's objects by the end of their path, such as ``pods`` or ``apis/ome.io/v1beta1/…``."""
-        group, _, name = plural.rpartition("/")
-        root = f"/{group}" if group else "/api/v1"
         query = f"?labelSelector={selector}" if selector else ""
-        found: list[Json] = self.get(f"{root}/namespaces/{namespace}/{name}{query}")["items"]
+        found: list[Json] = self.get(_collection(plural, namespace) + query)["items"]
         return found
+
+    def delete_all(self, plural: str, namespace: str) -> None:
+        """Delete a namespace's objects of a kind, and then what they own."""
+        self.delete(_collection(plural, namespace), propagationPolicy="Background")
 
     def services(self, namespace: str) -> list[Json]:
         """Return the InferenceServices of a namespace."""

@@ -15,7 +15,7 @@ def test_a_new_namespace_takes_pods_at_once(cluster: TestCluster) -> None:
         try:
             return cluster.create({**pod, "metadata": {"name": f"p{number}"}}, namespace)
         finally:
-            cluster.delete(f"/api/v1/namespaces/{namespace}")
+            cluster.delete_all("pods", namespace)
 
     with ThreadPoolExecutor(4) as pool:
         assert [one["metadata"]["name"] for one in pool.map(made, range(12))] == [f"p{n}" for n in range(12)]

@@ -177,7 +177,7 @@ class Configurations:
         cells: dict[str, Cell] = {_NUMBER: own[0].number}
         shown = found.confirmed if found is not None and found.in_confirmation else found
         cells[_STATE] = _state(own, shown)
-        cells |= _figure_cells(own, shown, figure_names(self.objective), self._one_scenario)
+        cells |= _figure_cells(own, shown, self._figures, self._one_scenario)
         cells |= _limit_cells(own, shown)
         cells[_STARTS] = sum(1 for trial in own if trial.state in (TrialState.COMPLETE, TrialState.CUT))
         failed = [trial for trial in own if trial.failure is not None]
@@ -201,9 +201,13 @@ class Configurations:
         """The names of the limits; those on the answers are checked beside those of the task."""
         return dict.fromkeys(map(str, self.objective.limits))
 
+    @cached_property
+    def _figures(self) -> tuple[str, ...]:
+        return figure_names(self.objective)
+
     def _key(self, parameter: str) -> str:
         """Return the key of a parameter's column; another column may have its name."""
-        own = parameter in _OWN or parameter in figure_names(self.objective)
+        own = parameter in _OWN or parameter in self._figures
         return f"param:{parameter}" if own else parameter
 
     def _columns(self) -> list[Column]:

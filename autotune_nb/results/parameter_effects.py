@@ -57,11 +57,12 @@ def parameter_effects(
     found = []
     for name in sorted(names, key=lambda name: -importances.get(name, 0.0)):
         own = [trial for trial in searched if name in trial.params]
-        distinct = {_text(trial.params[name]): trial.params[name] for trial in own}
+        texts = [_text(trial.params[name]) for trial in own]
+        distinct = {text: trial.params[name] for text, trial in zip(texts, own, strict=True)}
         if len(distinct) < 2:
             continue
         of_best = "" if best is None else "default" if best.baseline else _text(best.params.get(name))
-        groups = tuple(_group(label, same, objective) for label, same in _grouped(name, own, distinct))
+        groups = tuple(_group(label, same, objective) for label, same in _grouped(name, own, texts, distinct))
         found.append(Effect(name, importances.get(name), of_best, groups))
     return found[:_MAX_PARAMETERS]
 
@@ -70,11 +71,13 @@ def _text(value: Any) -> str:
     return "default" if value is None else f"{value:.4g}" if isinstance(value, float) else parameter_text(value)
 
 
-def _grouped(name: str, trials: Sequence[Trial], distinct: Mapping[str, Any]) -> list[tuple[str, list[Trial]]]:
+def _grouped(
+    name: str, trials: Sequence[Trial], texts: Sequence[str], distinct: Mapping[str, Any]
+) -> list[tuple[str, list[Trial]]]:
     """Return the trials by value; of many numbers by range, of many texts by the most frequent ones."""
     by_text: dict[str, list[Trial]] = {text: [] for text in distinct}
-    for trial in trials:
-        by_text[_text(trial.params[name])].append(trial)
+    for text, trial in zip(texts, trials, strict=True):
+        by_text[text].append(trial)
     numbers = {text: float(value) for text, value in distinct.items() if _is_number(value)}
     if len(distinct) <= _MAX_VALUES or len(numbers) <= _MAX_VALUES:
         ordered = sorted(by_text, key=lambda text: (text not in numbers, numbers.get(text, 0), -len(by_text[text])))

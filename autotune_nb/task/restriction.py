@@ -179,8 +179,13 @@ class Restriction:
 
 def value_text(value: Value) -> str:
     """Format a value as in a task file."""
+    if isinstance(value, str):
+        return value
+    if type(value) is int:
+        # As JSON has it, without an encoder for each of thousands of values.
+        return str(value)
     try:
-        return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+        return json.dumps(value, sort_keys=True)
     except (TypeError, ValueError):
         return repr(value)
 

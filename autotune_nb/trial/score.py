@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from autotune_nb.errors import Failure, FailureKind, MeasurementError, TaskError
@@ -175,9 +175,13 @@ class Limit:
         return f"{self.figure} {self.operator} {self.bound:.15g}{scenario}"
 
 
+#: The limits of thousands of trials are the same few texts.
+_parsed = lru_cache(maxsize=256)(Limit.parse)
+
+
 def undecided(limits: Iterable[str], starts: Sequence[Measurement]) -> dict[str, str]:
     """Return which of the limits the requests of these starts leave undecided, each with the numbers of requests."""
-    found = {name: Limit.parse(name).undecided_text(*starts) for name in limits} if starts else {}
+    found = {name: _parsed(name).undecided_text(*starts) for name in limits} if starts else {}
     return {name: text for name, text in found.items() if text}
 
 

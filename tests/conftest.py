@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 os.environ["HF_HUB_OFFLINE"] = "1"
-hypothesis.settings.register_profile("quick", deadline=None, max_examples=12)
+hypothesis.settings.register_profile("quick", deadline=None, max_examples=8)
 hypothesis.settings.register_profile("thorough", deadline=None, max_examples=50)
 hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "quick"))
 

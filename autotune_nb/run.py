@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import os
 import sys
 import threading
 import time
@@ -20,6 +21,7 @@ from autotune_nb.handle import Best, StudyHandle
 from autotune_nb.recorded import Clock, WallClock
 from autotune_nb.recorded.replay import Replay
 from autotune_nb.runner.assembly import assemble
+from autotune_nb.runner.budget import num_searched
 from autotune_nb.runner.live import LiveTrials, RunningTrial
 from autotune_nb.runner.loop_thread import LoopThread, call_at_exit
 from autotune_nb.runner.progress import Ledger, ProgressLines
@@ -47,12 +49,13 @@ _SLICE_S = 0.2
 _WRITE_LIVE_S = 0.5
 
 
-_live: dict[Path, Run] = {}
+#: By real paths, not Path.resolve: that of a link to itself raises RuntimeError before Python 3.13.
+_live: dict[str, Run] = {}
 
 
 def live_run(folder: Path) -> Run | None:
     """Return the run of this process that works on a folder, or None."""
-    run = _live.get(folder.resolve())
+    run = _live.get(os.path.realpath(folder))
     return run if run is not None and not run.ended else None
 
 
@@ -121,7 +124,7 @@ class Run(StudyHandle):
 
     def _start(self) -> Run:
         """Start to work; returns at once."""
-        _live[self.folder.resolve()] = self
+        _live[os.path.realpath(self.folder)] = self
         if self._ledger is not None:
             ledger = self._ledger
             self._record({"event": "started"})
@@ -172,7 +175,7 @@ class Run(StudyHandle):
         self._study.folder.delete_live()
         with contextlib.suppress(OSError):
             self._study.folder.release()
-        _live.pop(self.folder.resolve(), None)
+        _live.pop(os.path.realpath(self.folder), None)
         completed = any(t.state.scored for t in self.history)
         message = str(error) if error else None
         self._record({"event": "ended", "state": str(self.state), "error": message, "completed": completed})
@@ -313,6 +316,7 @@ class Run(StudyHandle):
             self._study.steering.num_trials,
             say,
             num_finished=self._study.num_finished,
+            num_started=None if self._study.workers is None else lambda: num_searched(self.history),
             now=self._clock.now,
             prefix="REPLAYED " if self._replay is not None else "",
             cost=lambda: str(cost_of(self.history, self._task.price)),

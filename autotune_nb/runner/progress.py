@@ -25,7 +25,8 @@ LEDGER_VARIABLE = "AUTOTUNE_NB_LEDGER"
 class ProgressLines:
     """A listener that formats events and calls ``report`` with each line, without a newline.
 
-    ``cost`` returns what all trials have cost so far; empty if it is nothing.
+    ``cost`` returns what all trials have cost so far; empty if it is nothing. ``num_started`` returns how many trials
+    of a shared study have started, also those of other workers; without it, those of the events are counted.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class ProgressLines:
         report: Callable[[str], None],
         *,
         num_finished: int = 0,
+        num_started: Callable[[], int] | None = None,
         now: Callable[[], float] = time.monotonic,
         prefix: str = "",
         cost: Callable[[], str] = str,
@@ -46,7 +48,7 @@ class ProgressLines:
         self._began = now()
         self._prefix = prefix
         self._cost = cost
-        self._started = num_finished
+        self._started, self._num_started = num_finished, num_started
 
     def __call__(self, event: events.Event) -> None:
         line = self._line(event)
@@ -66,7 +68,7 @@ class ProgressLines:
             case events.TrialStarted(trial=trial):
                 if trial.confirmation is not None:
                     return f"trial {trial.number}: {trial.reason}"
-                self._started += 1
+                self._started = self._started + 1 if self._num_started is None else self._num_started()
                 # The default may be measured again after the last configuration of a small space.
                 of = f" of {self._num_trials}" if self._started <= (self._num_trials or 0) else ""
                 why = f", {trial.reason}" if trial.baseline and trial.reason else ""

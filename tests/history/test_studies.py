@@ -92,6 +92,9 @@ def test_folders_lists_and_patterns_name_studies(runs: Path, tmp_path: Path) -> 
     # A named folder without a study is a row, and what a pattern does not match is an error.
     (row,) = at.studies(tmp_path / "missing")["error"]
     assert "there is no such folder" in row
+    (tmp_path / "loop").symlink_to("loop")
+    (row,) = at.studies(tmp_path / "loop")["error"]
+    assert "there is no study in" in row
     with pytest.raises(StudyError, match="there is no study that matches"):
         at.studies(tmp_path / "none-*")
     assert call("studies", tmp_path / "none-*").exit_code == 2

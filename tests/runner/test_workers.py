@@ -62,12 +62,17 @@ def of_study(run: StudyHandle) -> list[tuple[int, Any]]:
 def test_workers_share_the_configurations_the_budget_and_the_default(postgres: str, tmp_path: Path) -> None:
     task = table_task(tmp_path, 8, baseline=True, trials=7)
     name = tmp_path.name
+    lines: list[str] = []
     first = at.tune(task, study=tmp_path / "a" / name, storage=postgres)
+    first.subscribe(first.progress_lines(lines.append))
     second = join(name, storage=postgres, folder=tmp_path / "workers" / "2")
+    second.subscribe(second.progress_lines(lines.append))
     assert second.task == task
     for run in (first, second):
         run.wait(60)
     assert of_study(first) == of_study(second)
+    # A worker counts the trials of the others too.
+    assert [line for line in lines if "trial 6 (7 of 7): " in line]
     trials = first.history
     assert [trial.number for trial in trials] == list(range(7))
     assert [trial.baseline for trial in trials] == [True] + 6 * [False]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,42 @@ class Postgres:
             self.stop()
         shutil.rmtree(self.data)
         self._password.unlink()
+
+
+@contextlib.contextmanager
+def delayed(server: Postgres, seconds: Callable[[], float]) -> Iterator[str]:
+    """Yield the URL of a proxy that passes what clients send to a server so many seconds later."""
+    loop, port = asyncio.new_event_loop(), free_port("127.0.0.1")
+
+    async def serve(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
+        from_server, to_server = await asyncio.open_connection("127.0.0.1", server.port)
+        await asyncio.gather(_pass(client, to_server, seconds), _pass(from_server, to_client, lambda: 0.0))
+
+    listening = loop.run_until_complete(asyncio.start_server(serve, "127.0.0.1", port))
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    yield server.url.replace(f":{server.port}/", f":{port}/")
+
+    async def end() -> None:
+        listening.close()
+        own = asyncio.current_task()
+        rest = [task for task in asyncio.all_tasks() if task is not own]
+        for task in rest:
+            task.cancel()
+        await asyncio.gather(*rest, return_exceptions=True)
+
+    asyncio.run_coroutine_threadsafe(end(), loop).result(30)
+    loop.call_soon_threadsafe(loop.stop)
+    thread.join()
+    loop.close()
+
+
+async def _pass(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seconds: Callable[[], float]) -> None:
+    with contextlib.closing(writer), contextlib.suppress(ConnectionError):
+        while data := await reader.read(2**16):
+            await asyncio.sleep(seconds())
+            writer.write(data)
+            await writer.drain()
 
 
 def programs() -> Path | None:

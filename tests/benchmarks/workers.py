@@ -63,10 +63,10 @@ def replayed_task(folder: Path, trials: int) -> Path:
     return file
 
 
-def start(server: Postgres, task: Path, folder: Path, *arguments: Any) -> subprocess.Popen[str]:
-    """Start a worker in a folder; ``arguments`` are those of ``tests.paced_worker`` from the scale on."""
+def start(url: str, task: Path, folder: Path, *arguments: Any) -> subprocess.Popen[str]:
+    """Start a worker of a database in a folder; ``arguments`` are those of ``tests.paced_worker`` from the scale on."""
     command = [sys.executable, "-m", "tests.paced_worker", str(task), str(folder), *map(str, arguments)]
-    environment = {**os.environ, "AUTOTUNE_NB_STORAGE": server.url}
+    environment = {**os.environ, "AUTOTUNE_NB_STORAGE": url}
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
@@ -86,7 +86,7 @@ def stored(server: Postgres, study: str) -> tuple[list[str], float]:
 
 def _study(server: Postgres, task: Path, folder: Path, count: int) -> tuple[float, int]:
     name = f"of-{count}"
-    started = [start(server, task, folder / str(number) / name, _SCALE) for number in range(count)]
+    started = [start(server.url, task, folder / str(number) / name, _SCALE) for number in range(count)]
     for process in started:
         output, _ = process.communicate()
         if process.returncode:

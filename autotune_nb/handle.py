@@ -217,9 +217,8 @@ class StudyHandle(SteerableStudy):
         missing = [name for name in space if name not in named]
         known = dict(best.params) if best is not None else {}
         if unknown := [name for name in missing if name not in known]:
-            raise TaskError(
-                f"give {', '.join(unknown)} too: the best configuration so far does not set it", field="point"
-            )
+            why = "the best configuration so far does not set it" if known else "there is no best configuration yet"
+            raise TaskError(f"give {', '.join(unknown)} too: {why}", field="point")
         return {name: named[name] if name in named else known[name] for name in space}
 
     @property

@@ -67,12 +67,11 @@ def notices_html(notices: Sequence[tuple[float, str]]) -> str:
     return f'<div role="status">{rows}</div>' if rows else ""
 
 
-def edits_html(edits: Sequence[Edit], steering: Steering, waiting: int) -> str:
-    """Return the edits with their times, the restrictions in force and the number of enqueued configurations."""
+def edits_html(edits: Sequence[Edit], steering: Steering) -> str:
+    """Return the edits with their times, and the restrictions in force."""
     if not edits:
         return '<div class="at-dim">No edits yet.</div>'
     rows = "".join(f"<li>{clock(edit.at)}: {escaped(edit.text)}</li>" for edit in edits[-20:])
     now = "; ".join(escaped(r.text) for r in steering.restrictions.values())
     in_force = f"<div>In force: {now}.</div>" if now else ""
-    queued = f"<div>enqueued configurations: {waiting}</div>" if waiting else ""
-    return f"<ul>{rows}</ul>{in_force}{queued}"
+    return f"<ul>{rows}</ul>{in_force}"

@@ -16,6 +16,7 @@ from autotune_nb.run import Run, live_run
 from autotune_nb.runner.runner import RunState
 from autotune_nb.trial.trial import Trial
 from autotune_nb.widgets import _panels
+from autotune_nb.widgets._budget_and_edits import BudgetAndEdits
 from autotune_nb.widgets._charts import ChartInput, Charts
 from autotune_nb.widgets._disclosure import Disclosure
 from autotune_nb.widgets._header import Header
@@ -25,7 +26,6 @@ from autotune_nb.widgets._running_strip import RunningStrip
 from autotune_nb.widgets._saved_table import SavedTable
 from autotune_nb.widgets._selection import Selection
 from autotune_nb.widgets._state_announcer import StateAnnouncer
-from autotune_nb.widgets._steering import SteerPanel
 from autotune_nb.widgets._style import stylesheet
 from autotune_nb.widgets._texts import send_texts, text_widget
 from autotune_nb.widgets._trial_page import TrialPage
@@ -72,9 +72,16 @@ class StudyView:
         self.page = TrialPage(self.selection, lambda: self.handle, self._redraw_now)
         self.charts = Charts(self.selection, self._redraw_now, self.page.act)
         self.table = TrialTable(self.selection, self.page.act)
-        self.steer = SteerPanel(lambda: self.handle, self._redraw_now)
+        self.budget = BudgetAndEdits(self.page.act)
         self.announcer = StateAnnouncer()
-        steering = Disclosure("Steer", self.steer.box, "at-monitor-steer")
+        try_next = self.page.try_next
+        budget = Disclosure(
+            "Budget and edits",
+            self.budget.box,
+            "at-monitor-budget",
+            beside=[try_next.button],
+            below=[try_next.box],
+        )
         self.box = ipywidgets.VBox(
             [
                 stylesheet(self.saved.css(self.handle)),
@@ -85,7 +92,7 @@ class StudyView:
                 self.skipped,
                 self.table.box,
                 self.page.box,
-                steering.box,
+                budget.box,
                 *([self.announcer.box] if self.announcer.box is not None else []),
             ]
         )
@@ -102,7 +109,6 @@ class StudyView:
         self._importances.reset()
         self._skipped.reset()
         self.strip.follow()
-        self.steer.follow()
         self._unsubscribe = handle.subscribe(lambda _event: self._wake.set())
         self._wake.set()
 
@@ -186,7 +192,7 @@ class StudyView:
         sent += self._part("running trials", lambda: self.strip.update(handle))
         sent += self._part("header", lambda: self.header.update(handle, gone=gone, starting=bool(self._jobs)))
         sent += self._part("trial page", lambda: self.page.update(handle, trials))
-        sent += self._part("edits", lambda: self._show_edits(handle))
+        sent += self._part("budget and edits", lambda: self.budget.update(handle))
         # The table of thousands of trials takes as long as the header and the chart together.
         self._table_waits = not self.drawn.is_set() and len(trials) > _MANY
         if self._table_waits:
@@ -210,11 +216,6 @@ class StudyView:
             return 0
         self._failed.pop(name, None)
         return sent
-
-    def _show_edits(self, handle: StudyHandle) -> int:
-        self.steer.show_budget(handle.steering)
-        text = _panels.edits_html(handle.edits, handle.steering, len(handle.queue))
-        return send_texts({self.steer.edits: text})
 
     def _show_skipped(self, trials: list[Trial]) -> int:
         return send_texts({self.skipped: _panels.skipped_html(self._skipped_regions(trials))})

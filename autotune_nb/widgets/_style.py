@@ -35,8 +35,8 @@ CSS = """
 .at-root th, .at-root td { padding: 2px 10px 2px 0; vertical-align: top; border-bottom: 1px solid
   var(--jp-border-color2, #8886); }
 .at-root .widget-html-content { line-height: 1.45; }
-:is(.at-monitor-progress, .at-monitor-notices, .at-monitor-running, .at-monitor-skipped,
-  .at-steer-edits, .at-steer-message) .widget-html-content { overflow-wrap: anywhere; }
+:is(.at-monitor-progress, .at-monitor-notices, .at-monitor-running, .at-monitor-skipped, .at-monitor-edits,
+  .at-trial-message) .widget-html-content { overflow-wrap: anywhere; }
 .at-root td.n, .at-root th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 .at-root tr.best td { font-weight: 600; background: var(--jp-layout-color2, #8882); }
 .at-root pre { background: var(--jp-layout-color2, #8882); color: inherit; padding: 4px 8px; margin: 2px 0;
@@ -92,9 +92,6 @@ CSS = """
 /* All of it fits a window of 900 pixels; a higher one has room for more. */
 .at-chart-plot { height: clamp(200px, 24vh, 340px); width: 100%; }
 .at-monitor-configurations { --at-table-height: clamp(180px, 100vh - 720px, 520px); }
-.at-steer-about { align-self: center; }
-/* As the descriptions of the fields in the other lines. */
-.at-monitor-steer .at-steer-label { text-align: right; margin-right: 6px; }
 .at-chart-announced:not(:empty) { height: 120px; display: flex; align-items: center; justify-content: center;
   text-align: center; color: var(--jp-ui-font-color2, inherit); padding: 0 10%; }
 """

@@ -36,7 +36,10 @@ TRIAL_CSS = """
 .at-monitor-trial td.n span { display: block; font-size: 11px; font-weight: 400; }
 .at-compare { width: auto !important; }
 .at-try-fields { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
-.at-try-fields .widget-combobox { width: auto; }
+/* Names above their fields, whole: a label has no tooltip. */
+.at-root .at-try-fields > * { width: auto; height: auto; flex-direction: column; align-items: stretch; }
+.at-root .at-try-fields > * > .widget-label { height: auto; line-height: 1.4; text-align: left; white-space: normal;
+  overflow-wrap: anywhere; }
 """
 NOTHING = "Select a trial in the table or a chart. To compare up to five, hold Ctrl or use the boxes."
 

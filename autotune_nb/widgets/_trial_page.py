@@ -59,9 +59,10 @@ class TrialPage:
         self.actions = ipywidgets.HBox([self.again, self.near, self.edited, self.stop], layout=row)
         self.notes = ipywidgets.HBox([self.note, self.tags], layout=row)
         self.actions.layout.display = self.notes.layout.display = "none"
+        #: The monitor shows it below this page.
         self.try_next = TryNext(handle, self.act)
         style = ipywidgets.HTML(f"<style>{TRIAL_CSS}</style>", layout=ipywidgets.Layout(height="0", margin="0"))
-        self.box = ipywidgets.VBox([style, self.page, self.actions, self.notes, self.message, self.try_next.box])
+        self.box = ipywidgets.VBox([style, self.page, self.actions, self.notes, self.message])
         self.box.add_class("at-monitor-trial")
         #: The thread of a redraw while it sets fields.
         self._filling: int | None = None

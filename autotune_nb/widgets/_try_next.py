@@ -20,8 +20,9 @@ _MOST_QUEUED = 12
 
 
 class TryNext:
-    """``box`` has a field per parameter, which is empty for the value of the best configuration, and a preview.
+    """``box`` has the editor while it is open, and the queue; ``button`` opens the editor with the best configuration.
 
+    The editor has a field per parameter, which is empty for the value of the best configuration, and a preview.
     ``act`` calls a function with the study and shows its error or its edit.
     """
 
@@ -29,8 +30,12 @@ class TryNext:
         self._handle = handle
         self._act = act
         self._from: Mapping[str, Value] = {}
-        self._title = ""
         self._fields: dict[str, ipywidgets.Combobox] = {}
+        tip = "edit the best configuration, and enqueue it"
+        auto = ipywidgets.Layout(width="auto", margin="0")
+        self.button = ipywidgets.Button(description="Try a configuration", icon="plus", tooltip=tip, layout=auto)
+        self.button.add_class("at-try-open")
+        self.button.on_click(lambda _button: self._act(self._open_best))
         self.heading, self.preview = ipywidgets.HTML(), ipywidgets.HTML()
         self.preview.add_class("at-try-preview")
         self.enqueue = ipywidgets.Button(description="Enqueue", icon="plus", layout=ipywidgets.Layout(width="auto"))
@@ -47,10 +52,18 @@ class TryNext:
         self._queued: list[str] = []
         self.box = ipywidgets.VBox([self.queue])
 
+    def _open_best(self, handle: StudyHandle) -> None:
+        best = handle.best_trial
+        if best is not None and best.params:
+            self.open(best.params, f"The best configuration, that of trial {best.number}, edited", best.params)
+        else:
+            self.open({}, "A configuration to try", {})
+
     def open(self, point: Mapping[str, Value], title: str, changed_from: Mapping[str, Value]) -> None:
         """Show the editor with a configuration; ``changed_from`` is the one that it is compared with."""
-        space = self._handle().task.space.parameters
-        self._from, self._title = changed_from, title
+        space, best = self._handle().task.space.parameters, self._handle().best_trial
+        known = best.params if best is not None else {}
+        self._from = changed_from
         self.heading.value = f"<h4>{escaped(title)}</h4>"
         self._fields = {}
         for name, parameter in space.items():
@@ -58,10 +71,10 @@ class TryNext:
             field = ipywidgets.Combobox(
                 options=[show_value(value) for value in values],
                 value=show_value(point[name]) if name in point else "",
-                placeholder="as in the best",
+                placeholder="as in the best" if name in known else "give a value",
                 description=name,
-                tooltip=f"{name}; empty: as in the best configuration",
-                style={"description_width": "45%"},
+                tooltip=f"{name}; empty: as in the best configuration" if name in known else name,
+                style={"description_width": "auto"},
             )
             field.observe(lambda _change: self._show(), "value")
             self._fields[name] = field
@@ -109,6 +122,9 @@ class TryNext:
 
     def update(self, handle: StudyHandle) -> int:
         """Show the queue, and return about how many bytes were sent; 0 if it is as before."""
+        if self._fields and self._fields.keys() != handle.task.space.parameters.keys():
+            # The folder contains another study now.
+            self.close()
         texts = [configuration_text(point) for point in handle.queue]
         if texts == self._queued:
             return 0

@@ -112,7 +112,7 @@ def test_the_form_and_the_monitor_are_legible_in_both_themes_at_900_pixels(
     notebook.run(1)
     notebook.until(lambda: "finished" in text_of(notebook, "progress"), "the end", timeout_s=90)
     assert re.search(r"1 complete \(1 break a limit\), 1 failed", text_of(notebook, "progress"))
-    notebook.page.locator(".at-monitor-steer").get_by_text("Steer", exact=True).click()
+    notebook.page.locator(".at-monitor-budget").get_by_role("button", name="Budget and edits").click()
     for theme in ("JupyterLab Light", "JupyterLab Dark"):
         notebook.theme(theme)
         for selector, at_least in ((".at-form", 31), (".at-monitor", 11)):

@@ -133,22 +133,23 @@ def test_a_run_as_the_last_line_is_steered_paused_and_resumed_by_hand(
     notebook.open([start(task, world.folder).replace("at.Monitor(run)", "run")])
     notebook.run(0)
     page = notebook.page
-    page.locator(".at-monitor-steer").get_by_text("Steer", exact=True).click()
-    # With the keyboard only.
-    page.locator(".at-steer-parameter select").select_option("threads")
-    page.locator(".at-steer-value input").focus()
-    page.keyboard.type("2")
-    notebook.press("button.at-steer-ban")
-    notebook.until(lambda: "ban threads = 2" in steer_text(notebook, "edits"), "the edit in the monitor")
-    page.locator(".at-steer-configuration input").fill("threads: 1, parallel: 4, batch_size: 64")
-    notebook.press("button.at-steer-enqueue")
-    page.locator(".at-steer-trials input").fill("4")
-    notebook.press("button.at-steer-budget")
-    notebook.until(lambda: "trials 4" in steer_text(notebook, "edits"), "the budget's edit")
+    page.locator(".at-monitor-budget").get_by_role("button", name="Budget and edits").click()
+    # With the keyboard only: the menu of a parameter without a column.
+    ban_threads(notebook, 2)
+    notebook.until(lambda: "ban threads = 2" in text_of(notebook, "edits"), "the edit in the monitor")
+    notebook.press("button.at-try-open")
+    for name, value in {"threads": 1, "parallel": 4, "batch_size": 64}.items():
+        fields = page.locator(".at-try-fields > *").filter(has=page.get_by_text(name, exact=True))
+        fields.locator("input").fill(str(value))
+    notebook.until(page.locator("button.at-try-enqueue").is_enabled, "a whole configuration")
+    notebook.press("button.at-try-enqueue")
+    notebook.until(lambda: "Enqueued: 1" in page.locator(".at-try-queue").inner_text(), "the queue")
+    page.locator(".at-budget-trials input").fill("4")
+    notebook.press("button.at-budget-change")
+    notebook.until(lambda: "trials 4" in text_of(notebook, "edits"), "the budget's edit")
     # An invalid edit is reported.
-    page.locator(".at-steer-value input").fill("1")
-    notebook.press("button.at-steer-ban")
-    notebook.until(lambda: "leaves no value" in steer_text(notebook, "message"), "the refusal")
+    ban_threads(notebook, 1)
+    notebook.until(lambda: "leaves no value" in page.locator(".at-trial-message").inner_text(), "the refusal")
 
     notebook.press("button.at-monitor-pause")
     steered.touch()
@@ -176,8 +177,14 @@ def test_a_run_as_the_last_line_is_steered_paused_and_resumed_by_hand(
     assert notebook.errors == []
 
 
-def steer_text(notebook: Notebook, part: str) -> str:
-    return notebook.page.locator(f".at-steer-{part}").first.inner_text()
+def ban_threads(notebook: Notebook, value: int) -> None:
+    """Exclude a value of threads from the menu of parameters above the table, with the keyboard."""
+    page = notebook.page
+    notebook.press(".at-table-bar button:text('steer')")
+    page.get_by_role("dialog").get_by_role("button", name="threads").press("Enter")
+    menu = page.get_by_role("dialog", name="steer threads")
+    menu.get_by_label(str(value), exact=True).press("Space")
+    menu.get_by_role("button", name="Ban the others").press("Enter")
 
 
 MARKUP = "<img src=x onerror=window.pwned=1><script>window.pwned=1</script>"

@@ -152,7 +152,7 @@ def test_magnified_to_200_percent_every_button_can_be_reached(shown: Shown) -> N
     shown.notebook.execute("view.selection.trials = (12,)")
     shown.page.get_by_role("button", name="Run again").wait_for()
     assert shown.page.evaluate(FAULTS, ".at-monitor") == []
-    names = ("Pause", "Stop", "Copy command", "columns", "Run again", "Try a neighbour", "Steer")
+    names = ("Pause", "Stop", "Copy command", "columns", "Run again", "Try a neighbour", "Budget and edits")
     for button in names:
         found = shown.page.locator(".at-monitor").get_by_role("button", name=button).first
         found.scroll_into_view_if_needed()
@@ -224,11 +224,17 @@ def test_everything_can_be_done_with_the_keyboard_alone(shown: Shown) -> None:
         keys.press("Escape")
         page.get_by_role("dialog", name=dialog).wait_for(state="detached")
         assert opener in focused(shown)
-    page.locator(".at-monitor-steer").get_by_role("button", name="Steer").focus()
+    page.locator(".at-monitor-budget").get_by_role("button", name="Budget and edits").focus()
     keys.press("Enter")
-    page.locator(".at-steer-parameter select").wait_for()
-    keys.press("Tab")
-    assert focused(shown).startswith("select")
+    page.locator(".at-budget-trials input").wait_for()
+    for _ in range(2):
+        keys.press("Tab")
+    assert focused(shown).startswith("input")
+    # A configuration to try: the editor follows its button.
+    page.get_by_role("button", name="Try a configuration").focus()
+    keys.press("Enter")
+    page.locator(".at-try-fields input").first.wait_for()
+    assert "will try: " in page.locator(".at-try-preview").inner_text()
 
 
 #: Whether the texts of the chart are light.
@@ -250,7 +256,7 @@ def test_a_screen_reader_has_a_name_for_every_part(shown: Shown, name: str) -> N
     assert re.search(r'progressbar "\d+ (of \d+ )?trials', tree)
     assert 'grid "configurations"' in tree and 'searchbox "filter of the table"' in tree
     assert re.search(r'columnheader "(max_num_seqs|failure)', tree) and 'columnheader "state"' in tree
-    assert 'button "Steer"' in re.sub("[\ue000-\uf8ff] *", "", tree)
+    assert 'button "Budget and edits"' in re.sub("[\ue000-\uf8ff] *", "", tree)
     assert not re.search(r"- (button|tab|textbox|searchbox|group|grid|combobox)( \[\w+\])?(:|$)", tree, re.M), tree
     if name not in ("all_failed",) or "what runs now" in tree:
         assert name == "broken" or 'group "what runs now"' in tree

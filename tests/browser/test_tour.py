@@ -34,5 +34,5 @@ def test_every_cell_of_the_tour_runs_and_shows(
     assert notebook.output(form).locator(".at-form").count() == 1
     notebook.until(lambda: "finished" in text_of(notebook, "progress"), "the end of the run")
     notebook.until(lambda: measured_in(notebook, monitor) == measured_in(notebook, opened) == 6, "every level in both")
-    assert "ban batch_size = 512" in notebook.output(opened).locator(".at-monitor-edits, .at-steer-edits").inner_html()
+    assert "ban batch_size = 512" in notebook.output(opened).locator(".at-monitor-edits").inner_html()
     assert notebook.errors == []

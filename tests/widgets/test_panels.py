@@ -77,7 +77,7 @@ def every_panel(task: Task, tmp_path: Path) -> dict[str, str]:
         "trial": page_html(handle, trials, trials[0].with_(reason=NASTY), None, ""),
         "failed": page_html(handle, trials, trials[1], None, ""),
         "compared": compare_html(handle, trials, None),
-        "edits": _panels.edits_html(edits, handle.steering, 1),
+        "edits": _panels.edits_html(edits, handle.steering),
     }
 
 
@@ -126,11 +126,11 @@ def test_only_the_latest_notices_are_shown() -> None:
 
 def test_edits_are_listed_with_the_restrictions_in_force(task: Task, tmp_path: Path) -> None:
     handle = StubHandle(task, tmp_path)
-    assert "No edits yet" in _panels.edits_html((), handle.steering, 0)
+    assert "No edits yet" in _panels.edits_html((), handle.steering)
     handle.pin("threads", 2)
     handle.narrow("batch_size", 64)
-    text = read(_panels.edits_html(handle.edits, handle.steering, 2)).text
-    for part in ("pin threads to 2", "narrow batch_size", "In force: threads pinned to 2;", "configurations: 2"):
+    text = read(_panels.edits_html(handle.edits, handle.steering)).text
+    for part in ("pin threads to 2", "narrow batch_size", "In force: threads pinned to 2;"):
         assert part in text
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from autotune_nb.task.task import Task
 from autotune_nb.widgets._charts import PARALLEL, ChartInput, Charts
 from autotune_nb.widgets._parameter_menu import brush_offer, menu_edit, parameter_menus
 from autotune_nb.widgets._selection import Selection
+from autotune_nb.widgets._value_text import show_value
 from tests.conftest import MINIMAL
 from tests.widgets.stub_handle import StubHandle, complete
 
@@ -108,6 +110,22 @@ def test_values_may_be_typed(handle: StubHandle, wanted: dict[str, Any], text: s
 def test_an_invalid_value_is_refused(handle: StubHandle, text: str, do: str) -> None:
     with pytest.raises(TaskError, match=r"^threads: "):
         menu_edit(handle, {"parameter": "threads", "do": do, "text": text})
+    assert handle.edits == ()
+
+
+@pytest.mark.parametrize("value", PARAMETERS["cache"])
+def test_every_value_may_be_typed_as_it_is_shown(handle: StubHandle, value: Any) -> None:
+    edit = menu_edit(handle, {"parameter": "cache", "do": "pin", "text": show_value(value)})
+    assert json.dumps(edit.values) == json.dumps([value])
+
+
+ENDS = [("500", "40"), ("x", ""), ("nan", ""), ("-inf", "inf"), ("9" * 5000, ""), ("1.2", "1.4"), ("²", ""), ("", "")]
+
+
+@pytest.mark.parametrize(("low", "high"), ENDS)
+def test_an_invalid_range_is_refused(handle: StubHandle, low: str, high: str) -> None:
+    with pytest.raises(TaskError, match=r"^batch_size: "):
+        menu_edit(handle, {"parameter": "batch_size", "do": "narrow", "low": low, "high": high})
     assert handle.edits == ()
 
 

@@ -239,10 +239,11 @@ def test_a_view_follows_another_study_of_the_same_folder(stub: StubHandle, make_
     view = StudyView(stub)
     view.selection.trials = (3,)
     until(lambda: "Trial 3" in view.page.page.value)
+    view.page.edited.click()
     other = StubHandle(make_task(parameters={"parallel": [5, 6]}), stub.path, history=(complete(0, 7.0, parallel=5),))
     view.follow(other)
     until(lambda: "0 of" not in view.header.progress.value and list(view.table._rows) == [0])
-    assert view.steer.parameter.options == ("parallel",)
+    assert view.page.try_next.editor not in view.page.try_next.box.children
     until(lambda: "Select a trial" in view.page.page.value)
     assert "parallel" in [column["key"] for column in view.table._columns]
 
@@ -304,8 +305,10 @@ def test_a_huge_budget_does_not_break_the_view(stub: StubHandle) -> None:
     stub.history = (complete(1, 50.0),)
     view = StudyView(stub)
     redraw(view)
-    view.steer.trials.value, view.steer.minutes.value = "none", "1e300"
+    view.budget.fields["trials"].value, view.budget.fields["minutes"].value = "none", "1e300"
+    view.budget.change.click()
     redraw(view)
+    assert view.budget.fields["minutes"].placeholder == "1e+300"
     assert "left" in view.header.progress.value
 
 
@@ -324,7 +327,7 @@ def test_a_row_of_the_table_opens_the_page_of_its_trial_and_steers(stub: StubHan
     until(lambda: "ban threads = 2: applies" in view.page.message.value)
     view.table._received(None, {"parameter": "threads", "do": "ban", "values": [2]}, [])
     assert "changes nothing" in view.page.message.value
-    until(lambda: "ban threads = 2" in view.steer.edits.value)
+    until(lambda: "ban threads = 2" in view.budget.edits.value)
 
 
 def test_without_a_change_nothing_is_sent(stub: StubHandle) -> None:

@@ -159,6 +159,39 @@ def test_an_empty_field_is_filled_up_from_the_best_and_shown_before(page: TrialP
     assert handle.queue == []
 
 
+@pytest.mark.parametrize("text", ["", "1.0", "3", "1, 2", "[", "&a [*a]", ".nan", "9" * 5000, "\x00", "<b>"])
+def test_an_invalid_value_is_shown_and_not_enqueued(page: TrialPage, handle: StubHandle, text: str) -> None:
+    handle.history = TRIALS[:1]
+    page.try_next.button.click()
+    page.try_next._fields["batch_size"].value = "64"
+    page.try_next._fields["threads"].value = text
+    assert "at-error" in page.try_next.preview.value
+    assert "<b>" not in page.try_next.preview.value
+    page.try_next.enqueue.click()
+    assert handle.queue == []
+    assert "threads" in page.message.value
+
+
+def test_a_configuration_is_tried_without_a_row_from_the_best_or_from_nothing(
+    page: TrialPage, handle: StubHandle
+) -> None:
+    trying = page.try_next
+    trying.button.click()
+    assert "The best configuration, that of trial 1, edited" in trying.heading.value
+    trying._fields["threads"].value = "1"
+    assert "changed: threads 2 → 1" in trying.preview.value
+    trying.enqueue.click()
+    assert handle.queue == [{"threads": 1, "batch_size": 64}]
+    # Only the engine's default has ended: there is nothing to start from.
+    handle.history = TRIALS[:1]
+    trying.button.click()
+    assert [field.value for field in trying._fields.values()] == ["", ""]
+    assert "give threads, batch_size too: there is no best configuration yet" in trying.preview.value
+    trying._fields["threads"].value, trying._fields["batch_size"].value = "4", "32"
+    trying.enqueue.click()
+    assert handle.queue[1:] == [{"threads": 4, "batch_size": 32}]
+
+
 def test_the_queue_is_ordered_and_removed(page: TrialPage, handle: StubHandle) -> None:
     for size in (100, 200, 300):
         handle.steer(enqueue_edit({"threads": 1, "batch_size": size}))

@@ -89,8 +89,10 @@ function steerContent(name, one, act) {
 
 // So far beside an axis a box still is a brush on it.
 const BESIDE = 0.2;
+// So near a line, in pixels, a click is on it.
+const ON_LINE = 6;
 
-/** What a chart of parallel coordinates does with its axes; `menus` has the menu of each, or null. */
+/** What a chart does with clicks on lines and, of parallel coordinates, with its axes; `menus` has the menu of each, or null. */
 globalThis.autotuneNbAxes = {
   /** Mark the labels of axes with a menu, and return what Plotly has to leave out: its zones at axes would cover them. */
   mark(layout, menus) {
@@ -130,5 +132,29 @@ globalThis.autotuneNbAxes = {
     const on = near.length === 1;
     act({brush: on ? near[0] : -1, ends: on ? [Math.min(...range.y), Math.max(...range.y)] : []});
     return on ? {x: [near[0], near[0]], y: range.y} : null;
+  },
+
+  /** Return the trial of the line at a click that is at no point, which Plotly does not report; of several the one on top. */
+  line(node, {clientX, clientY}) {
+    const {left, top} = node.getBoundingClientRect(), px = clientX - left, py = clientY - top;
+    let found = null, nearest = ON_LINE;
+    for (const trace of node._fullData) {
+      if (trace.visible !== true || !trace.customdata || !/lines|none/.test(trace.mode ?? "")) continue;
+      const place = name => { const axis = node._fullLayout[name]; return value => axis._offset + axis.d2p(value); };
+      const x = place(trace.xaxis.replace("x", "xaxis")), y = place(trace.yaxis.replace("y", "yaxis"));
+      let before = null;
+      for (let i = 0; i < trace.x.length; i++) {
+        const gap = !Number.isFinite(trace.x[i] ?? NaN) || !Number.isFinite(trace.y[i] ?? NaN);
+        const now = gap ? null : [x(trace.x[i]), y(trace.y[i])];
+        if (now && before) {
+          const [dx, dy] = [now[0] - before[0], now[1] - before[1]], length = dx * dx + dy * dy || 1;
+          const along = Math.max(0, Math.min(1, ((px - before[0]) * dx + (py - before[1]) * dy) / length));
+          const away = Math.hypot(before[0] + along * dx - px, before[1] + along * dy - py);
+          if (away <= nearest) { nearest = away; found = trace.customdata[along < 0.5 ? i - 1 : i]; }
+        }
+        before = now;
+      }
+    }
+    return found;
   },
 };

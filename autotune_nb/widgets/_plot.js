@@ -206,8 +206,19 @@ export default () => {
         if (found.length) model.send({kind: "select", trials: found, add});
       }
 
+      let atPoint = false;
+      const adds = event => event.ctrlKey || event.metaKey || event.shiftKey;
+      // Plotly reports a click at a point before the page does, and dispatches none after a drag.
+      node.addEventListener("click", event => {
+        if (drawn && !atPoint && event.target.closest(".nsewdrag")) send([{customdata: globalThis.autotuneNbAxes?.line(node, event)}], adds(event));
+        atPoint = false;
+      });
+
       function listen() {
-        node.on("plotly_click", ({points, event}) => send(points.slice(0, 1), event.ctrlKey || event.metaKey || event.shiftKey));
+        node.on("plotly_click", ({points, event}) => {
+          atPoint = true;
+          send(points.slice(0, 1), adds(event));
+        });
         node.on("plotly_restyle", () => { if (node._fullData.some(trace => trace.mode === "none")) schedule(); });
         node.on("plotly_selected", event => {
           const range = event?.range, all = order.map(key => traces.get(key)), at = axes()?.brush(menus(), range, steer);

@@ -307,7 +307,7 @@ class Notebook:
         # In JupyterLab a separate workspace, so that the layout of another test's page is not restored.
         place = f"lab/workspaces/{self.path.stem}/tree/{self.path.name}?reset"
         page.goto(f"{self.lab.url}/{f'notebooks/{self.path.name}' if self.lab.program == 'notebook' else place}")
-        self._ready()
+        self.wait_ready()
 
     def close_page(self) -> None:
         """Close the tab; the kernel continues. Unsaved outputs are lost."""
@@ -324,7 +324,7 @@ class Notebook:
             self.save()
         for left in (2, 1, 0):
             self.page.reload()
-            self._ready()
+            self.wait_ready()
             try:
                 self.until(shown, what, timeout_s=PATIENCE_S / 2)
                 return
@@ -340,7 +340,8 @@ class Notebook:
         for session in self._sessions():
             self.lab.request(f"api/sessions/{session['id']}", "DELETE")
 
-    def _ready(self) -> None:
+    def wait_ready(self) -> None:
+        """Wait until a page that was loaded shows the notebook with its kernel."""
         self.page.wait_for_function(_READY)
         self.page.evaluate(_COLLAPSE)
 

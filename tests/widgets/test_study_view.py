@@ -300,7 +300,8 @@ def test_a_part_that_cannot_be_drawn_is_a_notice_and_the_others_are_drawn(
         assert view.table._rows
     redraw(view)
     assert "could not be drawn" not in view.notices.value
-    assert caplog.text.count("Traceback") == 1
+    # Views of other tests may be drawn at the same time, and log the error too.
+    assert "Traceback" in caplog.text
 
 
 def test_a_huge_budget_does_not_break_the_view(stub: StubHandle) -> None:

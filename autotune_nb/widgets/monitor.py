@@ -19,7 +19,7 @@ _making = threading.Lock()
 
 
 class Monitor:
-    """Shows progress, running trials, charts and the table of trials, and has fields to steer the study.
+    """Shows progress, running trials, charts and the table of trials, and steers the study.
 
     Monitors of one study share their widgets. In a notebook that is executed headless (papermill, nbconvert) the
     monitor is displayed as text and HTML without scripts; where widgets do not work (Colab, Databricks, Kaggle,

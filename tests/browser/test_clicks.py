@@ -1,4 +1,4 @@
-"""The monitor by clicks, in JupyterLab and in Notebook 7: what each part shows and does."""
+"""The monitor and the form by clicks, in JupyterLab and in Notebook 7: what each part shows and does."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ import autotune_nb as at
 from tests.stubs import World
 
 from .lab import Notebook, in_both_front_ends
-from .test_monitor import measured_in, text_of
+from .test_form import FORM, field
+from .test_monitor import click, measured_in, start, text_of
 
 # tests/widgets holds what each click sends to the kernel, and what the kernel sends back.
 pytestmark = [pytest.mark.browser, pytest.mark.slow]
@@ -229,4 +230,95 @@ def test_a_study_is_steered_from_a_head_a_row_and_the_queue(notebook: Notebook, 
     page.locator(".at-budget-trials input").fill("9")
     page.locator(".at-budget-change").click()
     notebook.until(lambda: "6 of 9 trials" in text_of(notebook, "progress"), "the budget")
+    assert notebook.errors == []
+
+
+@in_both_front_ends
+def test_states_are_words_the_buttons_follow_and_a_study_is_shown_again_after_a_reload_and_a_restart(
+    world: World, notebook: Notebook, recorded: Path, tmp_path: Path
+) -> None:
+    gate = tmp_path / "gate"
+    task = world.task(trials=2, before=f'until [ -e "{gate}" ]; do sleep 0.05; done').save(tmp_path / "task.yaml")
+    notebook.open([start(task, world.folder), f"at.open({str(recorded)!r})"])
+    notebook.run(0)
+    page = notebook.page
+    # Before the first level there are words and no axes.
+    announced = page.locator(".at-chart-announced").first
+    notebook.until(lambda: "when the first level has ended" in announced.inner_text(), "what will be shown")
+    assert page.locator(".at-monitor .main-svg:visible").count() == 0
+    notebook.until(lambda: buttons(notebook) == ["Pause", "Stop"], "the buttons of a run")
+    page.locator(".at-monitor-logs").get_by_text("Log of the engine").click()
+    notebook.until(lambda: "the last 200 lines" in page.locator(".at-monitor-log").first.inner_text(), "the log")
+    click(notebook, "pause")
+    gate.touch()
+    notebook.until(lambda: "paused: no trial runs" in text_of(notebook, "running"), "the pause")
+    notebook.until(lambda: buttons(notebook) == ["Resume", "Stop"], "the buttons of a pause")
+    click(notebook, "resume")
+    notebook.until(lambda: "2 of 2 trials" in text_of(notebook, "progress"), "the end")
+    # A finished study has nothing to start until its budget is raised.
+    notebook.until(lambda: "finished" in text_of(notebook, "progress") and not buttons(notebook), "no button")
+    notebook.execute("run.set_budget(trials=3)")
+    notebook.until(lambda: buttons(notebook) == ["Start"], "the budget's button")
+    click(notebook, "start")
+    notebook.until(lambda: "3 of 3 trials" in text_of(notebook, "progress"), "one more trial")
+
+    # Another study beside it has its own chart, also after a reload.
+    notebook.run(1)
+    both = lambda: (measured_in(notebook, 0), measured_in(notebook, 1)) == (6, 12)  # noqa: E731
+    notebook.until(both, "a chart of each study")
+    notebook.reload(both, "both charts after the reload")
+    # Without its kernel, a monitor is one line that says how to get it back.
+    notebook.restart_kernel()
+    gone = "node => getComputedStyle(node, '::after').content"
+    old = notebook.output(1).locator(".at-monitor")
+    notebook.until(lambda: "The kernel of this monitor is gone: at.open(" in old.evaluate(gone), "how to get it back")
+    box = old.bounding_box()
+    assert box is not None and box["height"] < 60
+    assert notebook.errors == []
+    notebook.save()
+    page.reload()
+    notebook.wait_ready()
+    notebook.until(lambda: "shows the study live" in notebook.text(0), "the saved table")
+    shown = notebook.add_and_run(f"import autotune_nb as at\nat.open({str(recorded)!r})")
+    notebook.until(lambda: measured_in(notebook, shown) == 12, "the chart of the opened study")
+
+
+@in_both_front_ends
+def test_a_forms_edits_are_undone_and_saved_after_a_question(notebook: Notebook, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("name: another\n")
+    notebook.open([FORM.replace("llama_cpp", "quickstart")], width=1400)
+    notebook.run(0)
+    page = notebook.page
+    trials = page.locator(field("budget-trials"))
+    before = trials.input_value()
+    trials.fill("0")
+    state = page.locator(".at-form-estimate")
+    notebook.until(lambda: "Start is off, 1 error" in state.inner_text(), "the error")
+    notebook.until(page.locator(".at-form-start").is_disabled, "Start off")
+    assert "0" in page.locator(".at-error-budget-trials").inner_text()
+    page.locator(".at-form-undo").click()
+    notebook.until(lambda: trials.input_value() == before, "the undone edit")
+    notebook.until(lambda: "ready to start" in state.inner_text(), "no error")
+    page.locator(".at-form-redo").click()
+    notebook.until(lambda: trials.input_value() == "0", "the edit again")
+    trials.fill("7")
+    notebook.until(lambda: "ready to start" in state.inner_text(), "no error again")
+    notebook.until(lambda: notebook.value("form.task.budget.trials") == 7, "the new budget")
+    page.locator(".at-form-file input").fill(str(file))
+    page.locator(".at-form-save").click()
+    question = page.locator(".at-form-question")
+    notebook.until(lambda: "Replace it?" in question.inner_text(), "the question")
+    page.locator(".at-form-keep").click()
+    notebook.until(lambda: not question.inner_text().strip(), "the answer")
+    assert file.read_text() == "name: another\n"
+    page.locator(".at-form-save").click()
+    page.locator(".at-form-overwrite").click()
+    notebook.until(lambda: "saved as" in page.locator(".at-form-filed").inner_text(), "the saved file")
+    assert at.Task.load(file).budget.trials == 7
+    # Another engine to start from replaces the task.
+    page.locator(".at-form-from input").fill("vllm")
+    page.locator(".at-form-load").click()
+    engine = page.locator(".at-field-engine-kind select")
+    notebook.until(lambda: engine.evaluate("node => node.selectedOptions[0].text") == "vLLM", "the other engine")
     assert notebook.errors == []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import yaml
@@ -12,6 +13,7 @@ from click.testing import CliRunner
 import autotune_nb
 from autotune_nb.cli.main import cli
 from autotune_nb.engines.registry import engine_for, space_for
+from autotune_nb.reports.charts import ChartKind
 from autotune_nb.task.sections import SAMPLERS
 from autotune_nb.task.task import Task
 from autotune_nb.trial.measurement import FIGURES
@@ -63,6 +65,11 @@ def test_the_names_in_the_notebook_example_exist() -> None:
 def test_the_figures_it_names_exist(name: str) -> None:
     assert f"`{name}`" in README
     assert name in FIGURES
+
+
+def test_every_kind_of_chart_is_named() -> None:
+    (kinds,) = re.findall(r"`run\.chart\(([^)]*\|[^)]*)\)`", README)
+    assert kinds.split(" | ") == [f'"{kind}"' for kind in get_args(ChartKind)]
 
 
 def test_every_sampler_is_named() -> None:

@@ -29,6 +29,7 @@ UNBOUND = -0.5
 _PERCENTILE = re.compile(r"(?P<figure>\w+)_p(?P<percent>\d\d)(?:_s)?")
 #: Figures that no configuration has above one.
 _SHARES = frozenset({"goodput_share", "quality_agreement"})
+_DECIMAL_COMMA = re.compile(r"\s*(\w+)\s*([<>])=?\s*(\d+),(\d+)(\s+of\s.*)?")
 _LIMIT = re.compile(r"^\s*([A-Za-z_][\w]*)\s*(<=|>=|<|>)\s*([-+0-9.eE]+)(?:\s+of\s+(\S.*?))?\s*$")
 
 
@@ -62,6 +63,14 @@ class Tail:
         return Decision.KEPT if shown_below(beyond, requests, self.share) else Decision.UNDECIDED
 
 
+def _comma_text(text: str, found: re.Match[str]) -> str:
+    """Return the error of a limit whose number has a comma, which may also separate thousands."""
+    name, side, whole, part, rest = found.groups(default="")
+    numbers = [f"{whole}.{part}", *([whole + part] if len(part) == 3 and whole.lstrip("0") else [])]
+    wanted = " or ".join(repr(f"{name} {side}= {number}{rest}") for number in numbers)
+    return f"'{whole},{part}' in {text!r} has a comma; a number is written with a point: write {wanted}"
+
+
 @dataclass(frozen=True)
 class Limit:
     """A bound on one figure, such as ``ttft_p99_s <= 0.5``, or of one scenario, ``ttft_p99_s <= 0.5 of D(64,32)``."""
@@ -77,6 +86,8 @@ class Limit:
         """Parse ``FIGURE <= NUMBER`` or ``FIGURE <= NUMBER of SCENARIO``; ``<`` means ``<=``. Raises TaskError."""
         match = _LIMIT.match(text)
         if not match:
+            if comma := _DECIMAL_COMMA.fullmatch(text.rstrip()):
+                raise TaskError(_comma_text(text, comma), field=field)
             wanted = (
                 "write FIGURE <= NUMBER, times in seconds, as in 'ttft_p99_s <= 0.5', or for one scenario "
                 "'ttft_p99_s <= 0.5 of D(64,32)'"

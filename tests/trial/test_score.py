@@ -175,6 +175,19 @@ def test_a_limit_in_milliseconds_is_refused_with_the_same_limit_in_seconds() -> 
     assert str(caught.value).startswith("limits[0]: ")
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("ttft_p90_s < 1,5", r"'1,5' in 'ttft_p90_s < 1,5' has a comma; .* write 'ttft_p90_s <= 1\.5'$"),
+        ("ttft_p90_s<=0,500 of D(64,32)", r"write 'ttft_p90_s <= 0\.500 of D\(64,32\)'$"),
+        ("output_tokens_per_s > 1,500", r"write 'output_tokens_per_s >= 1\.500' or 'output_tokens_per_s >= 1500'$"),
+    ],
+)
+def test_a_comma_in_the_number_of_a_limit_is_named_with_the_limit_to_write(text: str, expected: str) -> None:
+    with pytest.raises(TaskError, match=expected):
+        Limit.parse(text)
+
+
 P99, ONE = "ttft_p99_s", Limit.parse("ttft_p99_s <= 1.5")
 
 

@@ -232,6 +232,8 @@ def _check_range(low: float, high: float, log: bool) -> None:
 
 
 _FORMS = "write {low: 1, high: 64} for a range, or {values: [1, 2, 4]} for single values"
+#: The error of a parameter whose type is choice and that has no values.
+NO_VALUES = "write the values to search, such as [1, 2, 4], or low and high for a range"
 #: What other programs call the fields of a parameter.
 _OTHER_NAMES = {
     **dict.fromkeys(("min", "minimum", "lower", "start"), "low"),

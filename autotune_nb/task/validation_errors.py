@@ -10,6 +10,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from autotune_nb.errors import TaskError, UnknownNameError, did_you_mean
+from autotune_nb.task.parameters import NO_VALUES
 
 #: How many errors a message lists beside the first.
 _NUM_OTHERS = 5
@@ -52,6 +53,8 @@ def _task_error(detail: Any, path: list[int | str], details: list[Any], model: t
     if detail["type"] == "extra_forbidden":
         known = _fields_at(detail["loc"][:-1], model)
         return TaskError(f"unknown field{did_you_mean(str(path[-1]), known)}", field=field)
+    if detail["type"] == "missing" and path[0] == "parameters" and path[-1] == "values":
+        return TaskError(NO_VALUES, field=field)
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "union_tag_invalid":
         tag = str(detail["ctx"]["tag"])

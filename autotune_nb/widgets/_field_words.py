@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 
+from autotune_nb.task.parameters import NO_VALUES
+
 #: The labels of fields; the key of the task file is in the tooltip.
 LABELS: Mapping[str, str] = {
     "name": "Name of the study",
@@ -199,6 +201,7 @@ NEEDED = "is needed"
 #: Messages of the task's checks in the words of a form.
 _MESSAGES = {
     "field required": NEEDED,
+    NO_VALUES: "write the values to search, such as 1, 2, 4, or select the type int or float for a range",
     "give either id_or_path or random_weights": f"{NEEDED}: a file or folder, or a name such as Qwen/Qwen3-8B",
 }
 #: Parts of pydantic's messages.

@@ -14,6 +14,7 @@ from autotune_nb.errors import TaskError
 from autotune_nb.task.preset_expansion import Expansion
 from autotune_nb.task.presets import merged
 from autotune_nb.widgets._field_order import SECTIONS, WEIGHTS, WIDE
+from autotune_nb.widgets._field_words import plain
 from autotune_nb.widgets._fields import Field, task_field
 from autotune_nb.widgets._installed_flags import InstalledFlags, Source
 from autotune_nb.widgets._layout import WidgetStyles
@@ -328,7 +329,8 @@ def _index(field: str) -> int | None:
 def _row_message(error: TaskError) -> str:
     """Return the message of an error in its row, with the field's name within the row."""
     inner = re.fullmatch(r"parameters\.[^.\[]*\.(.+)", error.field)
-    return f"{inner[1]}: {error.message}" if inner else error.message
+    message = plain(error.message)
+    return f"{inner[1]}: {message}" if inner else message
 
 
 def _field_message(error: TaskError, path: str) -> str:

@@ -68,6 +68,7 @@ DAY = datetime.date(2024, 1, 1)
         ({"budget": 10}, "budget: is a section with fields such as trials"),
         ({"parameters": {"x": {"low": 5, "high": 2}}}, "parameters.x: low 5 is above high 2"),
         ({"parameters": {"x": {"low": 5}}}, "parameters.x.high: field required"),
+        ({"parameters": {"x": {"type": "choice"}}}, "parameters.x.values: write the values to search, such as [1, 2"),
         ({"parameters": {"x": {"low": 1, "hihg": 2}}}, "parameters.x.hihg: unknown field; did you mean 'high'?"),
         ({"parameters": {"int": {"low": 1, "high": 2, "step": 0}}}, "parameters.int.step: "),
         ({"rules": "threads < 2"}, "rules: "),

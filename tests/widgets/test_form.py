@@ -156,7 +156,7 @@ def test_another_type_is_rejected_with_what_is_expected(wrong: Any, shown: str) 
         ("model-random_weights-hidden_size", "100", "model-random_weights-hidden_size", "such as 128, not 100"),
         ("parameters-threads-values", "1, two", "parameters-threads", "--threads: 'two' is not a whole number"),
         ("parameters-threads-values", "[1", "parameters-threads", "values: cannot be read"),
-        ("parameters-threads-values", "", "parameters-threads", "values: field required"),
+        ("parameters-threads-values", "", "parameters-threads", "values: write the values to search, such as 1, 2, 4"),
         ("parameters-threads", "port", "parameters-threads", "is set by deploy.port"),
         ("rules-0", "ubatch_sise <= 5", "rules-0", "unknown parameter 'ubatch_sise'; did you mean 'ubatch_size'"),
         ("limits-0", "ttft is low", "limits-0", "is not a limit"),

@@ -11,6 +11,7 @@ from autotune_nb.errors import AutotuneError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.results.comparison import spread_text
 from autotune_nb.results.configuration_columns import figure_names
+from autotune_nb.results.figure_words import direction_of
 from autotune_nb.secrets.references import command_text
 from autotune_nb.study.folder import StudyFolder
 from autotune_nb.task.external_results import is_imported
@@ -35,6 +36,7 @@ TRIAL_CSS = """
 .at-monitor-trial th { font-weight: 500; }
 .at-monitor-trial td.n span { display: block; font-size: 11px; font-weight: 400; }
 .at-compare { width: auto !important; }
+.at-root .at-compare td.n { text-align: left; }
 .at-try-fields { display: grid; grid-template-columns: repeat(auto-fill, minmax(min(100%, 290px), 1fr)); }
 /* Names above their fields, whole: a label has no tooltip. */
 .at-root .at-try-fields > * { width: auto; height: auto; flex-direction: column; align-items: stretch; }
@@ -79,7 +81,7 @@ def compare_html(handle: StudyHandle, chosen: Sequence[Trial], engine: Engine | 
     """Return trials side by side: first what differs, marked, then their figures; what is the same in one line."""
     goal, best = handle.task.goal, handle.best_trial
     head = "".join(f"<th>trial {one.number}<br>{escaped(_state(one, best))}</th>" for one in chosen)
-    rows, same = [], []
+    rows, same, changed = [], [], False
     names = dict.fromkeys(name for one in chosen for name in one.params)
     for name in names:
         texts = [_parameter(one, name, engine) for one in chosen]
@@ -90,11 +92,12 @@ def compare_html(handle: StudyHandle, chosen: Sequence[Trial], engine: Engine | 
         cells = "".join(f"<td>{_marked(text, text != common or texts.count(common) == 1)}</td>" for text in texts)
         rows.append(f"<tr><th>{escaped(name)}</th>{cells}</tr>")
     for figure in figure_names(goal):
-        values = [_scored(one).get(figure) for one in chosen]
-        if any(value is not None for value in values):
-            rows.append(
-                f"<tr><th>{escaped(figure_head(figure)[0])}</th>{''.join(_figure(v, figure) for v in values)}</tr>"
-            )
+        first, *others = (_scored(one).get(figure) for one in chosen)
+        if any(value is not None for value in (first, *others)):
+            texts = ["", *(_change(first, value, figure, goal) for value in others)]
+            changed = changed or any(texts)
+            cells = "".join(map(_figure, (first, *others), [figure] * len(chosen), texts))
+            rows.append(f"<tr><th>{escaped(figure_head(figure)[0])}</th>{cells}</tr>")
     levels = [str(one.score.level) if one.score and one.score.level else "" for one in chosen]
     rows.append(f"<tr><th>at</th>{''.join(f'<td>{escaped(level)}</td>' for level in levels)}</tr>")
     for limit in map(str, goal.limits):
@@ -103,6 +106,8 @@ def compare_html(handle: StudyHandle, chosen: Sequence[Trial], engine: Engine | 
     if any(failures):
         rows.append(f"<tr><th>failure</th>{''.join(f'<td>{escaped(text)}</td>' for text in failures)}</tr>")
     rest = f'<div class="at-dim">the same: {escaped(", ".join(same))}</div>' if same else ""
+    if changed:
+        rest += f'<div class="at-dim">% are differences to trial {chosen[0].number}, of one start each</div>'
     table = f'<table class="at-compare"><thead><tr><td></td>{head}</tr></thead><tbody>{"".join(rows)}</tbody></table>'
     return f"<h4>{len(chosen)} trials side by side</h4>{table}{rest}"
 
@@ -254,8 +259,19 @@ def _scored(trial: Trial) -> Mapping[str, float]:
     return measured.figures if measured is not None else trial.score.values if trial.score is not None else {}
 
 
-def _figure(value: float | None, figure: str) -> str:
-    return "<td></td>" if value is None else f'<td class="n">{escaped(value_text(value, figure))}</td>'
+def _figure(value: float | None, figure: str, change: str) -> str:
+    more = f'<span class="at-dim">{escaped(change)}</span>' if change else ""
+    return "<td></td>" if value is None else f'<td class="n">{escaped(value_text(value, figure))}{more}</td>'
+
+
+def _change(first: float | None, value: float | None, figure: str, goal: Objective) -> str:
+    """Return the difference to the first in %, and whether it is for the better; empty if it is unknown or none."""
+    if not first or value is None or value_text(first, figure) == value_text(value, figure):
+        return ""
+    share = (value - first) / abs(first)
+    direction = direction_of(figure, goal)
+    word = "" if direction is None else ", better" if (share > 0) is (direction == "maximize") else ", worse"
+    return f"{100 * share:+.3g} %{word}" if abs(share) < 10 else f"{100 * share:+,.0f} %{word}"
 
 
 def _kept(trial: Trial, limit: str) -> str:

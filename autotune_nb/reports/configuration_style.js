@@ -1,6 +1,6 @@
 // How the table of configurations looks: its stylesheet, and its heads in lines.
 
-const ROW_PX = 25, HEAD_LINES = 3;
+const ROW_PX = 25, HEAD_LINES = 3, NARROWEST_HEAD = 10;
 const STYLE = `
 .at-table { font-size: 13px; color: var(--jp-ui-font-color1, inherit); }
 .at-table-bar { display: flex; flex-wrap: wrap; gap: 4px 10px; align-items: center; padding: 2px 0 4px; }
@@ -42,14 +42,27 @@ const STYLE = `
 .at-table th button span { display: block; overflow: hidden; text-overflow: ellipsis; }
 .at-table .at-table-scroll tr th.steer { padding-right: 14px; }
 .at-table th .steer { position: absolute; right: 1px; bottom: 3px; width: 12px; text-align: center; }
+/* The menu is beside its own name, which may be far from the next column. */
+.at-table .at-table-scroll tr th.steer:not(.n) { padding-right: 2px; }
+.at-table th.steer:not(.n) button { position: static; vertical-align: bottom; }
+.at-table th.steer:not(.n) .sort { max-width: calc(100% - 12px); }
+.at-table th :is(.unit, .mark) { font-size: 11px; font-weight: 400; }
+.at-table th .mark { display: block; overflow: hidden; text-overflow: ellipsis; }
 .at-table :is(button, input, summary):focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); }
 @media print { .at-table-bar { display: none; } .at-table-scroll { max-height: none; overflow: visible; } }
 `;
 
 const titleOf = (column) => (column.unit ? `${column.head}, ${column.unit}` : column.head);
 
-/** Split a head into at most three lines of about `width` characters, so that its column is narrow. */
-function headLines(title, width) {
+/** Split a head into at most three lines, so that its column is narrow: its name, and its unit from a line of its own on. */
+function headLines({head, unit}, width) {
+  if (!unit) return {name: linesOf(head, width, HEAD_LINES), unit: []};
+  const name = linesOf(head, width, HEAD_LINES - 1);
+  return {name, unit: linesOf(unit, Math.max(width, NARROWEST_HEAD), HEAD_LINES - name.length)};
+}
+
+/** Split a text into at most `count` lines of about `width` characters. */
+function linesOf(title, width, count) {
   const parts = title.match(/[^\s_.-]*[\s_.-]+|[^\s_.-]+/g) ?? [title];
   for (let most = Math.max(width, ...parts.map((part) => part.trimEnd().length)); ; most += 1) {
     const lines = [];
@@ -57,6 +70,6 @@ function headLines(title, width) {
       if (lines.length && (lines.at(-1) + part).trimEnd().length <= most) lines[lines.length - 1] += part;
       else lines.push(part);
     }
-    if (lines.length <= HEAD_LINES) return lines;
+    if (lines.length <= count) return lines;
   }
 }

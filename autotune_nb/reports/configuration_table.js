@@ -91,6 +91,7 @@ export class TableView {
 
   refresh() {
     const columns = this.data.columns;
+    this.steering.hidden = !columns.some((one) => this.steers(one));
     this.places = columns.flatMap((one, place) => ((this.overrides[one.key] ?? !one.hidden) ? [place] : []));
     this.refilter();
   }
@@ -132,11 +133,12 @@ export class TableView {
       const one = columns[place], parameter = one.group === "parameter", marks = this.limitsOf(one).length ? 2 : 0;
       const most = parameter ? VALUE_CH : {state: STATE_CH, failure: FAILURE_CH}[one.key] ?? WIDEST_CH;
       const text = Math.min(most, Math.max(0, ...sample.map((row) => textOf(row, one, place).length))) + marks;
-      const lines = headLines(titleOf(one), parameter ? text : Math.max(10, text));
+      const split = headLines(one, parameter ? text : Math.max(NARROWEST_HEAD, text)), lines = [...split.name, ...split.unit];
       // The whole name of a parameter is its head's tooltip. Bold letters are wider than digits.
-      const named = Math.min(Math.max(...lines.map((line) => line.trimEnd().length)), parameter ? HEAD_CH : WIDEST_CH);
+      const mark = this.steers(one) ? one.steer.mark?.length ?? 0 : 0;
+      const named = Math.min(Math.max(mark, ...lines.map((line) => line.trimEnd().length)), parameter ? HEAD_CH : WIDEST_CH);
       const arrow = this.sort?.key === one.key ? 2 : 0;
-      return {lines, width: Math.max(text + 1.7, named + 2 + arrow + (this.steers(one) ? 1.2 : 0))};
+      return {lines, units: split.name.length, width: Math.max(text + 1.7, named + 2 + arrow + (this.steers(one) ? 1.2 : 0))};
     });
     const widths = heads.map((one) => one.width);
     const key = JSON.stringify([this.places.map((place) => columns[place]), widths, this.sort]);
@@ -147,14 +149,15 @@ export class TableView {
     // With a width of its own, no cell widens its column.
     this.table.style.width = `calc(26px + ${widths.reduce((sum, width) => sum + width, 0)}ch)`;
     const cells = this.places.map((place, index) => {
-      const one = columns[place], title = titleOf(one), lines = heads[index].lines;
+      const one = columns[place], title = titleOf(one), {lines, units} = heads[index];
       const by = this.sort?.key === one.key ? this.sort : null;
       const sorted = make("button", {type: "button", class: "sort", "data-key": one.key, "aria-label": title, title: one.help ? `${title}: ${one.help}` : title,
-        onclick: () => this.sortBy(one)}, ...lines.map((line, at) => make("span", {}, by && at === lines.length - 1
+        onclick: () => this.sortBy(one)}, ...lines.map((line, at) => make("span", {class: at < units ? undefined : "unit"}, by && at === lines.length - 1
           ? `${line} ${by.down ? "\u25be" : "\u25b4"}` : line)));
       const steered = this.steers(one)
         ? [make("button", {type: "button", class: "steer", "aria-label": `steer ${one.key}`, "aria-haspopup": "dialog", title: `ban, pin or narrow ${one.key}`,
             onclick: (event) => this.steerFrom(event.currentTarget, one)}, "\u22ee")] : [];
+      if (steered.length && one.steer.mark) steered.push(make("span", {class: "mark", title: `${one.key}: ${one.steer.now}`}, one.steer.mark));
       const numeric = one.kind === "number" ? " n" : "";
       return make("th", {scope: "col", class: `${steered.length ? "steer" : ""}${numeric}${one.key === "trial" ? " pin" : ""}`,
         "aria-sort": by ? (by.down ? "descending" : "ascending") : "none"}, sorted, ...steered);
@@ -335,7 +338,7 @@ export class TableView {
   chooseParameter() {
     const buttons = this.data.columns.filter((one) => this.steers(one)).map((one) =>
       make("button", {type: "button", onclick: () => { this.pop?.close(); this.steerFrom(this.steering, one); }}, one.key));
-    this.open(this.steering, "steer a parameter", buttons.length ? buttons : ["no parameter yet"]);
+    this.open(this.steering, "steer a parameter", buttons);
   }
 
   open(button, label, inside) {

@@ -10,6 +10,7 @@ import ipywidgets
 from autotune_nb.errors import TaskError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.study.steering import Edit
+from autotune_nb.task.external_results import NO_ENGINE, lacks_engine
 from autotune_nb.widgets._panels import edits_html
 from autotune_nb.widgets._text_number import number_in
 from autotune_nb.widgets._texts import send_texts, text_widget
@@ -45,6 +46,10 @@ class BudgetAndEdits:
     def update(self, handle: StudyHandle) -> int:
         """Show the budget and the edits, and return about how many bytes were sent; 0 if they are as before."""
         task, sent = handle.task, 0
+        lacking = lacks_engine(task)
+        if self.change.disabled is not lacking:
+            self.change.disabled, self.change.tooltip = lacking, NO_ENGINE if lacking else None
+            sent += 200
         costs = task.price.is_set or handle.budget.gpu_hours is not None
         for name, field in self.fields.items():
             bound = handle.num_trials if name == "trials" else getattr(handle.budget, name)

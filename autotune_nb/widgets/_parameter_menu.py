@@ -11,6 +11,7 @@ from autotune_nb.errors import TaskError, UnknownNameError
 from autotune_nb.handle import StudyHandle
 from autotune_nb.reports.value_axis import ValueAxis
 from autotune_nb.study.steering import Edit, Steering, range_text
+from autotune_nb.task.external_results import lacks_engine
 from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value
 from autotune_nb.task.restriction import Restriction, number_text, value_text
 from autotune_nb.widgets._text_number import number_in
@@ -18,13 +19,34 @@ from autotune_nb.widgets._value_text import LIST, show_value
 
 #: Of a choice with more values, some are typed.
 _MOST_VALUES = 40
+#: A longer value is in the tooltip of a head's mark only.
+_MOST_MARK = 11
 #: The ends of a brush have so many digits.
 _DIGITS = 3
 
 
 def parameter_menus(steering: Steering) -> dict[str, dict[str, Any]]:
-    """Return what the menu of each parameter shows: its values or its range, and what restricts it now."""
-    return {name: _menu(steering.restrictions.get(name), one) for name, one in steering.full_space.parameters.items()}
+    """Return what the menu of each parameter shows: its values or its range, and what restricts it now.
+
+    There is none for imported results, since no trial would follow.
+    """
+    if lacks_engine(steering.task):
+        return {}
+    return {
+        name: {**_menu(steering.restrictions.get(name), one), **_mark(steering.restrictions.get(name))}
+        for name, one in steering.full_space.parameters.items()
+    }
+
+
+def _mark(restriction: Restriction | None) -> dict[str, str]:
+    """Return a short ``mark`` of what restricts a parameter for its head, and what it is ``now`` in words."""
+    if restriction is None:
+        return {}
+    only = restriction.only
+    pinned = f"= {value_text(only[0])}" if only is not None and len(only) == 1 else ""
+    narrowed = only is not None or restriction.low is not None or restriction.high is not None
+    mark = ("pinned" if len(pinned) > _MOST_MARK else pinned) or ("narrowed" if narrowed else "bans")
+    return {"mark": mark, "now": restriction.text.removeprefix(restriction.name).strip()}
 
 
 def _menu(restriction: Restriction | None, parameter: Choice | Bool | Int | Float) -> dict[str, Any]:
@@ -106,7 +128,7 @@ def brush_offer(steering: Steering, axis: ValueAxis, low: float, high: float) ->
     A brush that reaches an end leaves the parameter's own end as it is. None if nothing would change or remain.
     """
     name, parameter = axis.name, steering.full_space.parameters.get(axis.name)
-    if parameter is None:
+    if parameter is None or lacks_engine(steering.task):
         return None
     if isinstance(parameter, Choice | Bool):
         restriction = steering.restrictions.get(name) or Restriction(name, parameter)

@@ -12,6 +12,7 @@ from autotune_nb.handle import StudyHandle
 from autotune_nb.opened import OpenedStudy
 from autotune_nb.run import Run
 from autotune_nb.runner.runner import RunState
+from autotune_nb.task.external_results import lacks_engine
 
 _STOP, _KILL = "Stop", "Kill the engines"
 #: Two clicks on Stop within this time are one.
@@ -78,8 +79,9 @@ class RunButtons:
         """
         state = handle.state if isinstance(handle, Run) or handle.elsewhere is not None else None
         over = not isinstance(handle, Run) or handle.ended
+        startable = over and handle.elsewhere is None and not starting and not lacks_engine(handle.task)
         allowed = {
-            self.start: over and handle.elsewhere is None and not starting and anything_left(handle),
+            self.start: startable and anything_left(handle),
             self.pause: state in (RunState.RUNNING, RunState.STARTING),
             self.resume: state is RunState.PAUSED,
             self.stop: state is not None and not RunState(state).ended,

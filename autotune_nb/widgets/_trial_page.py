@@ -15,6 +15,7 @@ from autotune_nb.run import Run
 from autotune_nb.runner.runner import RunState
 from autotune_nb.study.noted_trial import NotedTrial
 from autotune_nb.study.steering import Edit
+from autotune_nb.task.external_results import NO_ENGINE, lacks_engine
 from autotune_nb.task.neighbour import neighbour
 from autotune_nb.task.parameters import Value
 from autotune_nb.task.space import point_key
@@ -45,6 +46,7 @@ class TrialPage:
             "Try a neighbour", "random", "edit a configuration next to it, and enqueue it", self._open_neighbour
         )
         self.edited = self._button("Edit and try", "edit", "edit its configuration, and enqueue it", self._open_edited)
+        self._tips = {button: button.tooltip for button in (self.again, self.near, self.edited)}
         self.stop = self._button("Stop", "stop", "stop this trial; the run continues", self._stop)
         wide = ipywidgets.Layout(width="min(420px, 100%)")
         self.note = ipywidgets.Text(description="note", layout=wide, continuous_update=False)
@@ -163,6 +165,7 @@ class TrialPage:
             (self.actions.layout, "display", display),
             (self.notes.layout, "display", display),
         ]
+        lacking = lacks_engine(handle.task)
         if one is not None:
             stops = isinstance(handle, Run) or handle.elsewhere is not None
             noted = NotedTrial(handle, one)
@@ -171,8 +174,10 @@ class TrialPage:
             fields = [(self.note, "value", stored[1]), (self.tags, "value", stored[2])]
             wanted += fields if stored != self._stored else []
             wanted += [
-                (self.again, "disabled", one.baseline or not one.params),
-                (self.near, "disabled", one.baseline or not one.params),
+                (self.again, "disabled", lacking or one.baseline or not one.params),
+                (self.near, "disabled", lacking or one.baseline or not one.params),
+                (self.edited, "disabled", lacking),
+                *((button, "tooltip", NO_ENGINE if lacking else tip) for button, tip in self._tips.items()),
                 (
                     self.stop.layout,
                     "display",

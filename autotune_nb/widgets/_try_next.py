@@ -9,6 +9,7 @@ import ipywidgets
 
 from autotune_nb.errors import AutotuneError, TaskError
 from autotune_nb.handle import StudyHandle
+from autotune_nb.task.external_results import NO_ENGINE, lacks_engine
 from autotune_nb.task.parameters import Bool, Choice, Float, Int, Value
 from autotune_nb.task.restriction import value_text
 from autotune_nb.trial.trial import configuration_text
@@ -17,6 +18,7 @@ from autotune_nb.widgets._value_text import LIST, show_value
 
 #: The most configurations of the queue with buttons.
 _MOST_QUEUED = 12
+_TIP = "edit the best configuration, and enqueue it"
 
 
 class TryNext:
@@ -31,9 +33,8 @@ class TryNext:
         self._act = act
         self._from: Mapping[str, Value] = {}
         self._fields: dict[str, ipywidgets.Combobox] = {}
-        tip = "edit the best configuration, and enqueue it"
         auto = ipywidgets.Layout(width="auto", margin="0")
-        self.button = ipywidgets.Button(description="Try a configuration", icon="plus", tooltip=tip, layout=auto)
+        self.button = ipywidgets.Button(description="Try a configuration", icon="plus", tooltip=_TIP, layout=auto)
         self.button.add_class("at-try-open")
         self.button.on_click(lambda _button: self._act(self._open_best))
         self.heading, self.preview = ipywidgets.HTML(), ipywidgets.HTML()
@@ -125,6 +126,9 @@ class TryNext:
         if self._fields and self._fields.keys() != handle.task.space.parameters.keys():
             # The folder contains another study now.
             self.close()
+        lacking = lacks_engine(handle.task)
+        if self.button.disabled is not lacking:
+            self.button.disabled, self.button.tooltip = lacking, NO_ENGINE if lacking else _TIP
         texts = [configuration_text(point) for point in handle.queue]
         if texts == self._queued:
             return 0

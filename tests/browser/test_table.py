@@ -18,7 +18,8 @@ globalThis.selected = [];
 globalThis.add = (number) => data.apply({rows: [[number, 0, 0, [number, `state of ${number}`]]]});
 const column = (key, kind) => ({key, head: key, kind, group: "trial"});
 data.apply({all: true, columns: [column("trial", "number"), column("state", "text")], rows: []});
-new TableView(root, data, {select: (numbers) => { globalThis.selected = numbers; }});
+globalThis.show = (columns) => data.apply({columns: [column("trial", "number"), column("state", "text"), ...columns]});
+new TableView(root, data, {select: (numbers) => { globalThis.selected = numbers; }, steer: () => {}});
 for (let number = 0; number < 5; number += 1) globalThis.add(number);
 """
 
@@ -75,6 +76,24 @@ def test_a_marked_text_a_click_and_a_menu_survive_results_that_arrive_meanwhile(
     add(page, 8)
     page.keyboard.press("Enter")
     assert page.evaluate("() => selected") == [2]
+
+
+def test_a_unit_has_a_line_of_its_own_and_a_menu_and_its_mark_are_beside_their_parameter(page: Any) -> None:
+    menu = {"about": "one of a, b", "values": ["a", "b"], "left": [True, False]}
+    figure = {"key": "ttft", "head": "TTFT p99", "unit": "s", "kind": "number", "group": "figure"}
+    mode = {"key": "mode", "head": "mode", "kind": "text", "group": "parameter", "steer": menu}
+    steer = page.get_by_role("button", name="steer", exact=False).first
+    assert not steer.is_visible()
+    page.evaluate("columns => show(columns)", [figure, mode])
+    steer.wait_for()
+    assert page.get_by_role("button", name="TTFT p99, s").locator("span").all_inner_texts() == ["TTFT p99", "s"]
+    assert page.locator(".at-table .mark").count() == 0
+    page.evaluate(
+        "columns => show(columns)", [figure, {**mode, "steer": {**menu, "mark": "= a", "now": "pinned to a"}}]
+    )
+    assert page.get_by_title("mode: pinned to a").inner_text() == "= a"
+    own, beside = page.locator("th.steer .sort").bounding_box(), page.locator("th.steer button.steer").bounding_box()
+    assert 0 <= beside["x"] - own["x"] - own["width"] < 4
 
 
 @pytest.mark.parametrize(

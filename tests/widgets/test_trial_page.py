@@ -11,6 +11,7 @@ import pytest
 from autotune_nb.errors import Failure, FailureKind
 from autotune_nb.runner.runner import RunState
 from autotune_nb.study.steering import Edit, enqueue_edit
+from autotune_nb.task.external_results import IMPORTED_COMMAND, NO_ENGINE
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
 from autotune_nb.widgets._selection import Selection
@@ -93,6 +94,30 @@ def test_several_are_side_by_side_with_what_differs_marked(page: TrialPage) -> N
     page_of_one = select(page, 1)
     assert 'tabindex="0" role="group" aria-label="levels"' in page_of_one
     assert "<th></th>" not in page_of_one
+
+
+def test_of_trials_side_by_side_each_figure_has_its_difference_to_the_first(page: TrialPage) -> None:
+    text = select(page, 1, 3)
+    assert '15 tokens/s<span class="at-dim">-25 %, worse</span>' in text
+    assert "% are differences to trial 1, of one start each" in text
+    # Equal figures have none.
+    assert text.count(" %, ") == 1
+    assert "+33.3 %, better" in select(page, 3, 1)
+    # The one that failed has no figures.
+    assert " %, " not in select(page, 2, 1)
+    assert "% are" not in page.page.value
+
+
+def test_what_imported_results_cannot_continue_is_off_and_says_why(page: TrialPage, handle: StubHandle) -> None:
+    select(page, 1)
+    buttons = (page.again, page.near, page.edited, page.try_next.button)
+    assert not any(button.disabled or button.tooltip == NO_ENGINE for button in buttons)
+    engine = {"kind": "command", "command": IMPORTED_COMMAND}
+    handle.task = Task.parse({**handle.task.model_dump(), "engine": engine})
+    page.update(handle, handle.history)
+    assert all(button.disabled and button.tooltip == NO_ENGINE for button in buttons)
+    # A note is stored all the same.
+    assert page.notes.layout.display != "none"
 
 
 def test_what_did_not_change_is_not_sent_again(page: TrialPage, handle: StubHandle) -> None:

@@ -11,9 +11,11 @@ from typing import Any
 import pytest
 
 from autotune_nb.errors import TaskError
+from autotune_nb.reports.value_axis import ValueAxis
+from autotune_nb.task.external_results import IMPORTED_COMMAND
 from autotune_nb.task.task import Task
 from autotune_nb.trial.trial import Trial, TrialState
-from autotune_nb.widgets._parameter_menu import menu_edit
+from autotune_nb.widgets._parameter_menu import brush_offer, menu_edit, parameter_menus
 from autotune_nb.widgets._selection import Selection
 from autotune_nb.widgets._trial_table import TrialTable
 from tests.conftest import MINIMAL
@@ -121,6 +123,25 @@ def test_a_head_offers_the_values_and_what_restricts_them(handle: StubHandle) ->
     assert heads["threads"]["left"] == [True, False, True]
     assert "now without 2" in heads["threads"]["about"]
     assert (heads["batch_size"]["low"], heads["batch_size"]["high"]) == ("64", "512")
+    assert (heads["threads"]["mark"], heads["threads"]["now"]) == ("bans", "without 2")
+    assert heads["batch_size"]["mark"] == "narrowed"
+
+
+def test_a_head_is_marked_with_the_value_to_which_it_is_pinned(handle: StubHandle) -> None:
+    assert "mark" not in parameter_menus(handle.steering)["threads"]
+    handle.pin("threads", 4)
+    menu = parameter_menus(handle.steering)["threads"]
+    assert (menu["mark"], menu["now"]) == ("= 4", "pinned to 4")
+    handle.free("threads")
+    handle.narrow("threads", values=[1, 4])
+    assert parameter_menus(handle.steering)["threads"]["mark"] == "narrowed"
+
+
+def test_imported_results_have_no_menus_since_no_trial_would_follow(handle: StubHandle) -> None:
+    engine = {"kind": "command", "command": IMPORTED_COMMAND}
+    handle = StubHandle(Task.parse({**handle.task.model_dump(), "engine": engine}), handle.path)
+    assert parameter_menus(handle.steering) == {}
+    assert brush_offer(handle.steering, ValueAxis.of("threads", (1, 2, 4)), 0.2, 0.9) is None
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,14 @@ def report(study: Path, output: Path, html: bool, storage: str | None, force: bo
             os.environ[STORAGE_VARIABLE] = storage
         try:
             written = execute(
-                source, output, parameters={"study": str(study)}, report=click.echo, html=html, show_code=False
+                source,
+                output,
+                parameters={"study": str(study)},
+                report=click.echo,
+                html=html,
+                show_code=False,
+                # A single cell has outputs; those of thousands of trials take long to write.
+                save_each_cell=False,
             )
         except RunError as error:
             fail(1, error)

@@ -35,12 +35,13 @@ def execute(
     texts: Mapping[str, str] | None = None,
     html: bool = False,
     show_code: bool = True,
+    save_each_cell: bool = True,
 ) -> list[Path]:
     """Execute a notebook with papermill and write it to ``output``, with ``html`` also as an HTML page beside it.
 
     ``texts`` are further parameters as they were written on a command line: text where the notebook's parameter is
-    text, else JSON. ``report`` is called with every line of progress; ``show_code`` applies to the HTML page. Returns
-    the written files.
+    text, else JSON. ``report`` is called with every line of progress; ``show_code`` applies to the HTML page.
+    Without ``save_each_cell`` the notebook is saved when its last cell has ended. Returns the written files.
     Raises RunError if a cell or a run fails, or if a run was not awaited; the executed notebook is written anyway.
     """
     import nbformat
@@ -65,6 +66,9 @@ def execute(
         ledger = Ledger(Path(work) / "ledger.jsonl")
         normalized = Path(work) / notebook.name
         nbformat.write(source, normalized)
+        if not save_each_cell:
+            # Until then the file is the notebook without outputs: not an older one, should the kernel be killed.
+            nbformat.write(source, output)
         problem = None
         with _environment(LEDGER_VARIABLE, str(ledger.path)), _following(ledger, report):
             try:
@@ -73,6 +77,7 @@ def execute(
                     _escaped(output),
                     parameters=values,
                     progress_bar=False,
+                    request_save_on_cell_execute=save_each_cell,
                     kernel_name=_kernel(),
                     kernel_manager_class=NotebookKernelManager,
                     language="python",

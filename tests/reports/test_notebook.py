@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 import autotune_nb as at
 from autotune_nb.cli.main import cli
 from autotune_nb.errors import RunError
+from autotune_nb.reports import notebook as notebooks
 from autotune_nb.reports.notebook import _run_problem
 from autotune_nb.runner.progress import LEDGER_VARIABLE, Ledger
 from tests.reports.test_notebook_input import cell, written
@@ -53,6 +54,17 @@ def test_a_notebook_without_kernel_with_output_widgets_and_parameters_of_both_ki
     assert "widgets" not in saved["metadata"]
     assert saved["metadata"]["papermill"]["input_path"] == str(file)
     assert "level 1 done" in (tmp_path / "{x}.html").read_text()
+
+
+def test_a_killed_kernel_leaves_no_older_notebook(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def killed(*_: object, **__: object) -> None:
+        raise RuntimeError("Kernel died")
+
+    monkeypatch.setattr("papermill.execute_notebook", killed)
+    file, out = written(tmp_path / "n.ipynb", cell("1 + 1")), written(tmp_path / "out.ipynb", cell("'older'"))
+    with pytest.raises(RunError, match="kernel ended: Kernel died"):
+        notebooks.execute(file, out, parameters={}, report=lambda _line: None, save_each_cell=False)
+    assert [one.source for one in nbformat.read(out, as_version=4).cells] == ["1 + 1"]
 
 
 @pytest.mark.parametrize(

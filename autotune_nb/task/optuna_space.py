@@ -22,7 +22,7 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
     for name, parameter in space.parameters.items():
         match parameter:
             case Choice():
-                result[name] = CategoricalDistribution(_codes(parameter))
+                result[name] = CategoricalDistribution(list(parameter.codes.values()))
             case Bool():
                 result[name] = CategoricalDistribution([False, True])
             case Int(low=low, high=high, step=step, log=log):
@@ -34,26 +34,17 @@ def distributions(space: SearchSpace) -> dict[str, BaseDistribution]:
 
 
 def encode(space: SearchSpace, point: Point) -> dict[str, Any]:
-    """Return a point as Optuna's parameters."""
+    """Return a point as Optuna's parameters. Raises ValueError for a value that its choice does not have."""
     result: dict[str, Any] = {}
     for name, value in point.items():
         parameter = space.parameters[name]
         if isinstance(parameter, Choice):
-            texts = [json.dumps(v, sort_keys=True) for v in parameter.values]
-            value = _codes(parameter)[texts.index(json.dumps(value, sort_keys=True))]
+            text = json.dumps(value, sort_keys=True)
+            if text not in parameter.codes:
+                raise ValueError(f"{text} is not a value of {name}")
+            value = parameter.codes[text]
         result[name] = value
     return result
-
-
-def _codes(parameter: Choice) -> list[bool | int | float | str | None]:
-    """Return Optuna's value for each value of a choice. They are distinct: to Optuna 1, 1.0 and True are equal."""
-    codes: list[bool | int | float | str | None] = []
-    for value in parameter.values:
-        code = json.dumps(value, sort_keys=True) if isinstance(value, dict | list) else value
-        while code in codes:
-            code = json.dumps(code)
-        codes.append(code)
-    return codes
 
 
 def decode(space: SearchSpace, params: Mapping[str, Any]) -> Point:
@@ -64,7 +55,7 @@ def decode(space: SearchSpace, params: Mapping[str, Any]) -> Point:
 def decode_value(parameter: Choice | Bool | Int | Float | None, value: Any) -> Any:
     """Return the value of a parameter for Optuna's; of one that the space does not have, None, it is the same."""
     if isinstance(parameter, Choice):
-        for one, code in zip(parameter.values, _codes(parameter), strict=True):
+        for one, code in zip(parameter.values, parameter.codes.values(), strict=True):
             if _same(code, value):
                 return one
     return value

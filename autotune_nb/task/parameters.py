@@ -96,6 +96,18 @@ class Choice(_Parameter):
         """The values as JSON."""
         return frozenset(json.dumps(value, sort_keys=True) for value in self.values)
 
+    @cached_property
+    def codes(self) -> dict[str, bool | int | float | str | None]:
+        """Optuna's value for each value, by its JSON. They are distinct: to Optuna 1, 1.0 and True are equal."""
+        codes: dict[str, bool | int | float | str | None] = {}
+        for value in self.values:
+            text = json.dumps(value, sort_keys=True)
+            code = text if isinstance(value, dict | list) else value
+            while code in codes.values():
+                code = json.dumps(code)
+            codes[text] = code
+        return codes
+
     def grid(self) -> Sequence[Value]:
         return list(self.values)
 

@@ -117,6 +117,9 @@ def test_every_value_of_a_space_fits_its_distribution(make_task: Any) -> None:
         for value in parameter.grid() or [parameter.low, parameter.high]:  # type: ignore[union-attr]
             kept = encode(space, {name: value})[name]
             assert found[name]._contains(found[name].to_internal_repr(kept)), (name, value)
+            assert decode(space, {name: kept}) == {name: value}
+    with pytest.raises(ValueError, match='"z" is not a value of c'):
+        encode(space, {"c": "z"})
 
 
 # Edits

@@ -64,6 +64,9 @@ def test_values_that_python_finds_equal_stay_apart() -> None:
     assert Choice(values=[1]).contains(1)
     assert not Choice(values=[1]).contains(True)
     assert not Choice(values=[1]).contains("1")
+    codes = Choice(values=[*choice.values, [1], "[1]"]).codes
+    assert list(codes) == ["1", "1.0", "true", '"1"', "null", "[1]", '"[1]"']
+    assert [repr(code) for code in codes.values()] == ["1", "'1.0'", "'true'", "'1'", "None", "'[1]'", "'\"[1]\"'"]
 
 
 @pytest.mark.parametrize("name", ["--max-num-seqs", "max-num-seqs", " max_num_seqs "])

@@ -11,11 +11,15 @@ from typing import Any
 import pytest
 
 from autotune_nb.errors import StudyError
+from autotune_nb.runner.runner import RunState
 from autotune_nb.study.steering import Edit
+from autotune_nb.task.external_results import IMPORTED_COMMAND, NO_ENGINE
 from autotune_nb.task.task import Task
 from autotune_nb.widgets._budget_and_edits import BudgetAndEdits
+from autotune_nb.widgets._run_buttons import RunButtons
 from autotune_nb.widgets._selection import Selection
 from autotune_nb.widgets._trial_page import TrialPage
+from tests.conftest import MINIMAL
 from tests.widgets.stub_handle import StubHandle
 
 ENGINE: dict[str, Any] = {"kind": "command", "command": "server {port}"}
@@ -54,6 +58,18 @@ def make(make_task: Callable[..., Task], tmp_path: Path) -> Callable[..., Steere
         return Steered(StubHandle(make_task(engine=ENGINE, model="m", **values), tmp_path))
 
     return make
+
+
+def test_the_budget_of_imported_results_is_not_changed_since_no_trial_would_follow(tmp_path: Path) -> None:
+    engine = {"kind": "command", "command": IMPORTED_COMMAND}
+    handle = StubHandle(Task.parse({**MINIMAL, "engine": engine, "model": "m"}), tmp_path, state=RunState.STOPPED)
+    change, buttons = Steered(handle).panel.change, RunButtons(lambda: handle, lambda: None, lambda _message: None)
+    buttons.update(handle, starting=False)
+    assert (change.disabled, change.tooltip, buttons.start.disabled) == (True, NO_ENGINE, True)
+    handle.task = Task.parse({**MINIMAL, "engine": ENGINE, "model": "m"})
+    buttons.update(handle, starting=False)
+    change = Steered(handle).panel.change
+    assert (change.disabled, change.tooltip, buttons.start.disabled) == (False, None, False)
 
 
 def test_the_budget_is_shown_and_changed(make: Callable[..., Steered]) -> None:

@@ -25,7 +25,8 @@ const STYLE = `
 .at-table .at-table-scroll tr th.pin { z-index: 3; background-color: var(--jp-layout-color2, Canvas); }
 .at-table tbody tr { cursor: pointer; }
 .at-table tbody tr:hover { --at-row: #8882; }
-.at-table tr.best td { font-weight: 600; }
+/* Figures only: bold words do not fit the width of their column. */
+.at-table tr.best td.n { font-weight: 600; }
 .at-table tbody tr.chosen { --at-row: color-mix(in srgb, var(--jp-brand-color1, #1976d2) 18%, transparent); }
 .at-table tr:focus-visible { outline: 2px solid var(--jp-brand-color1, #1976d2); outline-offset: -2px; }
 .at-table .at-table-scroll tbody tr td.changed { font-weight: 600;

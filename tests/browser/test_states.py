@@ -40,6 +40,7 @@ class Shown:
         self._axe_script = axe_script
 
     def state(self, name: str) -> None:
+        self._mark_old(name)
         self.notebook.execute(f"view = states.show(box, {name!r})")
         # The number of configurations is there once the table has its rows.
         self._until(name, "/configuration/.test(shown.querySelector('.at-table [role=status]')?.textContent)", "table")
@@ -51,11 +52,19 @@ class Shown:
         )
 
     def form(self, name: str) -> None:
+        self._mark_old(name)
         self.notebook.execute(f"form = states.show_form(box, {name!r})")
         self._until(name, "shown.querySelector('.at-form-start')", "form")
 
+    def _mark_old(self, name: str) -> None:
+        """Mark what shows this state already, which the page replaces some time after the cell has ended."""
+        self.page.evaluate(f"document.querySelectorAll('.at-state-{name}').forEach(one => one.dataset.old = '')")
+
     def _until(self, name: str, condition: str, what: str) -> None:
-        script = f"() => {{ const shown = document.querySelector('.at-state-{name}'); return shown && {condition}; }}"
+        script = f"""() => {{
+            const shown = document.querySelector('.at-state-{name}');
+            return shown && !document.querySelector('.at-state-{name}[data-old]') && {condition};
+        }}"""
         self.notebook.until(lambda: self.page.evaluate(script), f"the {what}")
 
     def size(self, size: tuple[int, int]) -> None:

@@ -38,7 +38,7 @@ CSS = """
 :is(.at-monitor-progress, .at-monitor-notices, .at-monitor-running, .at-monitor-skipped, .at-monitor-edits,
   .at-trial-message) .widget-html-content { overflow-wrap: anywhere; }
 .at-root td.n, .at-root th.n { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.at-root tr.best td { font-weight: 600; background: var(--jp-layout-color2, #8882); }
+.at-root tr.best:not(.at-table *) td { font-weight: 600; background: var(--jp-layout-color2, #8882); }
 .at-root pre { background: var(--jp-layout-color2, #8882); color: inherit; padding: 4px 8px; margin: 2px 0;
   max-height: 9em; overflow: auto; white-space: pre-wrap; overflow-wrap: anywhere; font-size: 12px; }
 /* Mixed with the text's colour: a theme's signal colours are too pale on a light or a dark background. */

@@ -120,10 +120,8 @@ def test_the_next_worker_in_a_folder_resumes_at_once_what_the_killed_one_left(jo
     assert ask(again).number == lost.number
 
 
-def test_a_trial_whose_commit_has_no_response_is_started_once(
-    join: Join, make_task: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    study = join(make_task(strategy="random", budget={"baseline": False}), "a")
+def lose_the_next_response(study: SharedStudy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next commit takes effect, but its response is lost with the connection."""
     dialect = sql_engine(study._study._storage).dialect
     commit = dialect.do_commit
 
@@ -132,8 +130,15 @@ def test_a_trial_whose_commit_has_no_response_is_started_once(
         monkeypatch.undo()
         raise dialect.loaded_dbapi.OperationalError("server closed the connection unexpectedly")
 
+    monkeypatch.setattr(dialect, "do_commit", lost)
+
+
+def test_a_trial_whose_commit_has_no_response_is_started_once(
+    join: Join, make_task: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    study = join(make_task(strategy="random", budget={"baseline": False}), "a")
     with study.turn():
-        monkeypatch.setattr(dialect, "do_commit", lost)
+        lose_the_next_response(study, monkeypatch)
         with pytest.raises(StorageAwayError, match="server closed the connection"):
             study.ask()
     # The run asks again once the storage responds.
@@ -147,15 +152,7 @@ def test_a_trial_whose_end_has_no_response_is_ended_once(
 ) -> None:
     study = join(make_task(strategy="random", budget={"baseline": False}), "a")
     trial = ask(study)
-    dialect = sql_engine(study._study._storage).dialect
-    commit = dialect.do_commit
-
-    def lost(connection: Any) -> None:
-        commit(connection)
-        monkeypatch.undo()
-        raise dialect.loaded_dbapi.OperationalError("server closed the connection unexpectedly")
-
-    monkeypatch.setattr(dialect, "do_commit", lost)
+    lose_the_next_response(study, monkeypatch)
     with pytest.raises(StorageAwayError, match="server closed the connection"):
         complete(study, trial, 5.0)
     # The run stores it again once the storage responds.
